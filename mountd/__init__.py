@@ -1,0 +1,1 @@
+"""Users, shares, credentials and DCE/RPC, in a process of their own."""

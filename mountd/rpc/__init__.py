@@ -1,0 +1,1 @@
+"""DCE/RPC interfaces, answered by scapy's NDR."""

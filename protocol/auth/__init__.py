@@ -1,0 +1,1 @@
+"""SPNEGO and NTLMSSP as an acceptor, without I/O."""

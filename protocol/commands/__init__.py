@@ -1,0 +1,1 @@
+"""One module a command of [MS-SMB2] 2.2."""

@@ -1,0 +1,1 @@
+"""Keys, signatures, encryption and preauthentication integrity."""

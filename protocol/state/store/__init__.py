@@ -1,0 +1,1 @@
+"""State that the workers share, behind an interface that a cluster can replace."""

@@ -1,0 +1,1 @@
+"""Files as the kernel has them, seen as SMB sees them."""

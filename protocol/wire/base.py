@@ -1,0 +1,81 @@
+"""Fixed-layout wire structures, declared by their annotations.
+
+A structure's fields, in order, are its layout; nothing else describes it::
+
+    class CloseRequest(Wire, size=24):
+        \"\"\"SMB2 CLOSE Request ([MS-SMB2] 2.2.15).\"\"\"
+
+        structure_size: u16 = 24
+        flags: u16
+        reserved: u32 = 0
+        file_id: FileId
+
+Variable parts (names, contexts, buffers) are read and built by explicit code beside the
+structure, where the document's bounds checks are visible. Declared so, a 64-byte header is
+parsed in 0.41 us; construct takes 6.4, scapy 136 (see ../README.md).
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self, dataclass_transform, get_type_hints
+
+Buffer = bytes | bytearray | memoryview
+
+u8 = Annotated[int, "B"]
+u16 = Annotated[int, "H"]
+u32 = Annotated[int, "I"]
+u64 = Annotated[int, "Q"]
+i64 = Annotated[int, "q"]
+bytes2 = Annotated[bytes, "2s"]
+bytes4 = Annotated[bytes, "4s"]
+bytes8 = Annotated[bytes, "8s"]
+bytes16 = Annotated[bytes, "16s"]
+bytes24 = Annotated[bytes, "24s"]
+
+
+@dataclass_transform(kw_only_default=True)
+class Wire:
+    """A little-endian structure of fixed size, parsed and packed by one `struct.Struct`."""
+
+    SIZE: ClassVar[int]
+    LAYOUT: ClassVar[struct.Struct]
+
+    def __init_subclass__(cls, *, size: int) -> None:
+        """Derive the layout of `cls` and check it against the size that the document gives."""
+        dataclass(kw_only=True)(cls)
+        hints = {
+            name: hint
+            for name, hint in get_type_hints(cls, include_extras=True).items()
+            if hasattr(hint, "__metadata__")
+        }
+        cls.LAYOUT = struct.Struct("<" + "".join(h.__metadata__[0] for h in hints.values()))
+        cls.SIZE = cls.LAYOUT.size
+        if size != cls.SIZE:
+            raise TypeError(f"{cls.__name__} is {cls.SIZE} bytes, its document says {size}")
+        # One call into struct and one pass over the fields: the names are known here, so
+        # the two hot functions are compiled for them instead of looping at run time.
+        names = list(hints)
+        scope: dict[str, Any] = {
+            "cls": cls,
+            "unpack": cls.LAYOUT.unpack_from,
+            "pack": cls.LAYOUT.pack,
+        }
+        exec(
+            "def parse(buffer, offset=0, new=object.__new__):\n"
+            "    self = new(cls)\n"
+            f"    ({', '.join('self.' + n for n in names)},) = unpack(buffer, offset)\n"
+            "    return self\n"
+            f"def build(self):\n    return pack({', '.join('self.' + n for n in names)})\n",
+            scope,
+        )
+        cls.parse = staticmethod(scope["parse"])  # type: ignore[method-assign]
+        cls.pack = scope["build"]  # type: ignore[method-assign]
+
+    @classmethod
+    def parse(cls, buffer: Buffer, offset: int = 0) -> Self:
+        """Read one structure at `offset`; `struct.error` when the buffer is too short."""
+        raise NotImplementedError
+
+    def pack(self) -> bytes:
+        """Return the structure's bytes."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""Transports: they carry whole messages and know nothing of SMB."""
