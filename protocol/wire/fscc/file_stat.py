@@ -1,0 +1,35 @@
+"""What the server knows of one file: the value that all information classes are built from."""
+
+from dataclasses import dataclass
+
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_DIRECTORY
+
+
+@dataclass(slots=True)
+class FileStat:
+    """The facts about one file or stream ([MS-FSA] 2.1.1.3, 2.1.1.5).
+
+    Times are FILETIMEs (100 ns since 1601), `size` and `allocation` are bytes; `mode`, `uid`,
+    `gid` are POSIX's. A stream has the times of its file, its own `size` and `allocation`.
+    """
+
+    dev: int
+    ino: int
+    mode: int
+    nlink: int
+    uid: int
+    gid: int
+    size: int
+    allocation: int
+    creation_time: int
+    last_access_time: int
+    last_write_time: int
+    change_time: int
+    attributes: int
+    reparse_tag: int = 0
+    ea_size: int = 0
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether the file is a directory."""
+        return self.attributes & FILE_ATTRIBUTE_DIRECTORY != 0
