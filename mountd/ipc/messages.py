@@ -1,0 +1,478 @@
+"""The messages between the engine, mountd, its RPC process and `usmbd.control`.
+
+Every message is a tagged `msgspec.Struct`; each travels in an `Envelope` whose handle the
+client chooses, so that answers may come out of order. Handle 0 is kept for what the server
+says unasked (`ConfigReloaded`). The limits stand in the types: a decoder made by `codec`
+refuses a message that breaks them, before any code sees it.
+
+The sockets, all Unix SOCK_SEQPACKET beneath the state directory:
+
+* `mountd.sock`: `MountdRequest` -> `MountdResponse`, served by usmbd.mountd;
+* `rpc.sock`: `RpcRequest` -> `RpcResponse`, served by mountd's RPC process;
+* `control.sock`: `ControlRequest` -> `ControlResponse`, served by the supervisor.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Generic, TypeVar
+
+from msgspec import Meta, Struct
+
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
+
+MOUNTD_SOCKET = "mountd.sock"
+RPC_SOCKET = "rpc.sock"
+CONTROL_SOCKET = "control.sock"
+
+# An account name of Windows has at most 20 characters, a UPN 1024, Linux' LOGIN_NAME_MAX is 256;
+# the domain and the workstation are DNS names at the longest (255).
+MAX_NAME = 256
+# [MS-SMB2] 2.2.9 wants share names below 80 characters; longer ones only miss.
+MAX_SHARE_NAME = 255
+# NTLMv2: 16 bytes of proof, 28 of blob and the challenge's AV pairs; Windows stays below 1 KiB.
+MAX_NT_RESPONSE = 16 * 1024
+# An address as text with a scope: `fe80::...%interface`.
+MAX_ADDRESS = 64
+# NGROUPS_MAX of Linux.
+MAX_GROUPS = 65536
+# A DCE/RPC fragment has a 16-bit length ([C706] 12.6.3.1): longer traffic goes in several messages.
+MAX_RPC_DATA = 64 * 1024
+# What a server may answer in one message of a list; the rest follows in further ones.
+MAX_ROWS = 256
+
+Name = Annotated[str, Meta(max_length=MAX_NAME)]
+ShareName = Annotated[str, Meta(min_length=1, max_length=MAX_SHARE_NAME)]
+Address = Annotated[str, Meta(max_length=MAX_ADDRESS)]
+# msgpack carries 64-bit unsigned numbers; session ids and handles use them all, and msgspec's
+# constraints reach only the signed ones, so that the lower bound is all that can be said here.
+Handle = Annotated[int, Meta(ge=0)]
+RpcData = Annotated[bytes, Meta(max_length=MAX_RPC_DATA)]
+Groups = Annotated[list[int], Meta(max_length=MAX_GROUPS)]
+
+T = TypeVar("T")
+
+
+class Envelope(Struct, Generic[T], array_like=True, forbid_unknown_fields=True):
+    """A message and the number by which its answer is known."""
+
+    handle: Handle
+    message: T
+
+
+class Message(Struct, tag=True, forbid_unknown_fields=True):
+    """The base of all messages: tagged by the class's name, strict about its fields."""
+
+
+# --- logins ---------------------------------------------------------------------------------
+
+
+class LoginStatus(StrEnum):
+    """What became of a login."""
+
+    OK = "ok"
+    """The user is who he says; `session_base_key` is valid."""
+    GUEST = "guest"
+    """`map to guest` let the client in as the guest account: no key, no signing."""
+    ANONYMOUS = "anonymous"
+    """The null session was let in: no key, IPC$ and `guest ok` shares only."""
+    BAD_USER = "bad_user"
+    """No such user. The client must not learn it: STATUS_LOGON_FAILURE."""
+    BAD_PASSWORD = "bad_password"
+    """The proof does not fit the stored hash: STATUS_LOGON_FAILURE."""
+    NO_ACCOUNT = "no_account"
+    """The user has a password but no account on this system: STATUS_LOGON_FAILURE."""
+    TOO_MANY = "too_many"
+    """Too many logins of this client wait for their delayed answers: STATUS_LOGON_FAILURE."""
+    REFUSED = "refused"
+    """The configuration forbids it (no anonymous access): STATUS_ACCESS_DENIED."""
+
+
+class LoginRequest(Message):
+    """Is this NTLMv2 proof ([MS-NLMP] 3.3.2) that of the user? Answer: `LoginResponse`.
+
+    `domain` is as the client sent it: it takes part in the proof.
+    """
+
+    user: Name
+    domain: Name
+    workstation: Name
+    server_challenge: Annotated[bytes, Meta(min_length=8, max_length=8)]
+    nt_response: Annotated[bytes, Meta(max_length=MAX_NT_RESPONSE)]
+    client_address: Address
+
+
+class AnonymousRequest(Message):
+    """May a client without credentials have a session? Answer: `LoginResponse`."""
+
+    client_address: Address
+
+
+class LoginResponse(Message):
+    """The answer to a login: the identity that the session's file operations run with."""
+
+    status: LoginStatus
+    user: Name = ""
+    """The name as stored in the password file; the guest account's for guests."""
+    uid: int = 0
+    gid: int = 0
+    groups: Groups = []
+    """All supplementary groups, `gid` excluded or included as the system says."""
+    session_base_key: Annotated[bytes, Meta(max_length=16)] = b""
+    """[MS-NLMP] 3.3.2 SessionBaseKey, 16 bytes when the status is OK, else empty."""
+
+
+class Logout(Message):
+    """A session ended: what mountd counts for it is forgotten. No answer."""
+
+    session_id: Handle
+
+
+# --- configuration --------------------------------------------------------------------------
+
+
+class ServerConfigRequest(Message):
+    """Ask for the global configuration. Answer: `ServerConfigResponse`."""
+
+
+class ServerConfigResponse(Message):
+    """The global configuration; `generation` grows with every reload."""
+
+    config: ServerConfig
+    generation: int = 0
+
+
+class ShareConfigRequest(Message):
+    """Ask for one share's configuration by its name, in any case. Answer: `ShareConfigResponse`."""
+
+    name: ShareName
+
+
+class ShareConfigResponse(Message):
+    """The share's configuration, or None when there is no such share."""
+
+    share: ShareConfig | None
+
+
+class ConfigReloaded(Message):
+    """mountd has read a new configuration; sent to every client with handle 0.
+
+    Shares that are gone (by their casefolded names) should lose their tree connects; the
+    others keep the configuration they were connected with.
+    """
+
+    generation: int
+    removed_shares: list[str] = []
+
+
+# --- tree connects --------------------------------------------------------------------------
+
+
+class TreeStatus(StrEnum):
+    """What became of a tree connect, with the NTSTATUS that fits ([MS-SMB2] 3.3.5.7)."""
+
+    OK = "ok"
+    NO_SHARE = "no_share"
+    """STATUS_BAD_NETWORK_NAME."""
+    HOST_DENIED = "host_denied"
+    """`hosts allow`/`hosts deny`: STATUS_ACCESS_DENIED."""
+    INVALID_USER = "invalid_user"
+    """`valid users`/`invalid users`, or a guest on a share without `guest ok`: ACCESS_DENIED."""
+    NO_USER = "no_user"
+    """The session's, the guest's or the forced user has no account here: STATUS_ACCESS_DENIED."""
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    """The share's `max connections`: STATUS_REQUEST_NOT_ACCEPTED."""
+    ERROR = "error"
+    """mountd could not find out (its log says why): STATUS_UNSUCCESSFUL."""
+
+
+class TreeConnectRequest(Message):
+    """May this session use the share? Answer: `TreeConnectResponse`.
+
+    The engine chooses `tree_id` first: (session_id, tree_id) counts against `max connections`
+    until `TreeDisconnect`, `Logout`, or the end of the asking worker's connection.
+    """
+
+    session_id: Handle
+    tree_id: Handle
+    share: ShareName
+    user: Name
+    """As `LoginResponse.user`; empty for an anonymous session."""
+    uid: int
+    gid: int
+    groups: Groups
+    client_address: Address
+    guest: bool = False
+    anonymous: bool = False
+
+
+class TreeConnectResponse(Message):
+    """The answer: rights, the share, and who acts (after `force user`, `admin users`, guest)."""
+
+    status: TreeStatus
+    share: ShareConfig | None = None
+    writable: bool = False
+    """False: the share is read only for this user, whatever the files' modes say."""
+    admin: bool = False
+    """The user is one of `admin users`: uid and gid are 0 where the server is root."""
+    guest: bool = False
+    """The user is in by `guest ok`."""
+    uid: int = 0
+    gid: int = 0
+    groups: Groups = []
+
+
+class TreeDisconnect(Message):
+    """A tree connect ended. No answer."""
+
+    session_id: Handle
+    tree_id: Handle
+
+
+class HeldTree(Struct, array_like=True, frozen=True):
+    """One tree connect that a worker holds."""
+
+    session_id: Handle
+    tree_id: Handle
+    share: ShareName
+
+
+class TreesHeld(Message):
+    """A worker's tree connects, told to a mountd that was restarted. No answer.
+
+    Large numbers go in several messages.
+    """
+
+    trees: Annotated[list[HeldTree], Meta(max_length=MAX_ROWS)]
+
+
+class Failed(Message):
+    """mountd could not serve the request: a fault of its own, said in its log."""
+
+    reason: Annotated[str, Meta(max_length=1024)]
+
+
+MountdRequest = (
+    LoginRequest
+    | AnonymousRequest
+    | Logout
+    | ServerConfigRequest
+    | ShareConfigRequest
+    | TreeConnectRequest
+    | TreeDisconnect
+    | TreesHeld
+)
+MountdResponse = (
+    LoginResponse
+    | ServerConfigResponse
+    | ShareConfigResponse
+    | TreeConnectResponse
+    | ConfigReloaded
+    | Failed
+)
+
+
+# --- named pipes ----------------------------------------------------------------------------
+
+
+class RpcStatus(StrEnum):
+    """What became of an operation on a named pipe."""
+
+    OK = "ok"
+    MORE_DATA = "more_data"
+    """Data was returned and the rest of the message waits: STATUS_BUFFER_OVERFLOW."""
+    EMPTY = "empty"
+    """Nothing to read: STATUS_PIPE_EMPTY (a READ of a blocking pipe would wait)."""
+    NO_PIPE = "no_pipe"
+    """No pipe has this name: STATUS_OBJECT_NAME_NOT_FOUND."""
+    BAD_HANDLE = "bad_handle"
+    """The engine named a pipe that is not open (mountd was restarted): STATUS_PIPE_DISCONNECTED."""
+    BROKEN = "broken"
+    """The client broke the DCE/RPC protocol, the pipe is closed: STATUS_PIPE_DISCONNECTED."""
+    ACCESS_DENIED = "access_denied"
+    TOO_MANY = "too_many"
+    """Limit of open pipes or waiting bytes: STATUS_INSUFFICIENT_RESOURCES."""
+    ERROR = "error"
+    """STATUS_UNSUCCESSFUL; the RPC process' log says why."""
+
+
+class RpcOpen(Message):
+    """Open the named pipe; `pipe` is a number the engine has not in use on this connection."""
+
+    pipe: Handle
+    name: Annotated[str, Meta(max_length=MAX_NAME)]
+    """The pipe's name as the client gave it, in any case, without `\\PIPE\\`."""
+    user: Name
+    domain: Name = ""
+    uid: int = 65534
+    gid: int = 65534
+    groups: Groups = []
+    session_id: Handle = 0
+    client_address: Address = ""
+    server_name: Name = ""
+    """The server as the client addressed it (from the tree path), for answers that repeat it."""
+    guest: bool = False
+    anonymous: bool = False
+
+
+class RpcWrite(Message):
+    """Bytes written to the pipe. Answer: `RpcResponse` without data."""
+
+    pipe: Handle
+    data: RpcData
+
+
+class RpcRead(Message):
+    """Read at most `max_length` bytes of the waiting message. Answer: `RpcResponse`."""
+
+    pipe: Handle
+    max_length: Annotated[int, Meta(ge=0)]
+
+
+class RpcTransceive(Message):
+    """Write and read in one (FSCTL_PIPE_TRANSCEIVE, [MS-FSCC] 2.3.31). Answer: `RpcResponse`."""
+
+    pipe: Handle
+    data: RpcData
+    max_output: Annotated[int, Meta(ge=0)]
+
+
+class RpcClose(Message):
+    """The pipe is closed. Answer: `RpcResponse`; closing an unknown pipe is OK."""
+
+    pipe: Handle
+
+
+class RpcResponse(Message):
+    """The answer to every RPC message."""
+
+    status: RpcStatus
+    data: RpcData = b""
+    waiting: int = 0
+    """Bytes that still wait in the pipe (FilePipeLocalInformation, FSCTL_PIPE_PEEK)."""
+
+
+RpcRequest = RpcOpen | RpcWrite | RpcRead | RpcTransceive | RpcClose
+
+
+# --- usmbd.control --------------------------------------------------------------------------
+
+
+class ControlShutdown(Message):
+    """End the server. Answer: `ControlDone` before it goes."""
+
+
+class ControlReload(Message):
+    """Read the configuration again. Answer: `ControlDone` or `ControlError`."""
+
+
+class ListKind(StrEnum):
+    """What `usmbd.control --list` may be asked for."""
+
+    SESSIONS = "sessions"
+    CONNECTIONS = "connections"
+    OPENS = "opens"
+
+
+class ControlList(Message):
+    """Ask for the tables. Answer: any number of `ControlRows`, the last with `more` false."""
+
+    kinds: Annotated[list[ListKind], Meta(min_length=1, max_length=len(ListKind))]
+
+
+class ControlDebug(Message):
+    """Switch debug messages of these areas on (or off). Answer: `ControlDone`."""
+
+    areas: Annotated[list[Name], Meta(min_length=1, max_length=32)]
+    enable: bool = True
+
+
+class ControlVersion(Message):
+    """Ask for the running server's version. Answer: `ControlVersionInfo`."""
+
+
+class SessionRow(Struct, tag="session", frozen=True):
+    """One session."""
+
+    session_id: int
+    user: str
+    client_address: str
+    worker: int
+    dialect: str
+    signing: str
+    """The algorithm, or empty."""
+    encryption: str
+    """The cipher, or empty."""
+    channels: int
+    opens: int
+    age: int
+    """Seconds since the session was made."""
+    idle: int
+    """Seconds since its last request."""
+    shares: list[str] = []
+
+
+class ConnectionRow(Struct, tag="connection", frozen=True):
+    """One transport connection."""
+
+    client_address: str
+    server_address: str
+    transport: str
+    """`tcp` or `rdma`."""
+    worker: int
+    dialect: str
+    client_guid: str
+    sessions: int
+    credits: int
+    requests: int
+    bytes_received: int
+    bytes_sent: int
+    age: int
+
+
+class OpenRow(Struct, tag="open", frozen=True):
+    """One open file."""
+
+    open_id: int
+    session_id: int
+    user: str
+    worker: int
+    share: str
+    path: str
+    access: int
+    share_access: int
+    oplock: str
+    """`none`, `II`, `exclusive`, `batch`, or a lease such as `RWH`."""
+    locks: int
+    durable: bool = False
+
+
+class ControlRows(Message):
+    """A part of the tables."""
+
+    rows: Annotated[list[SessionRow | ConnectionRow | OpenRow], Meta(max_length=MAX_ROWS)]
+    more: bool = False
+
+
+class ControlVersionInfo(Message):
+    """The running server."""
+
+    version: str
+    pid: int
+    workers: int
+    uptime: int
+    """Seconds."""
+
+
+class ControlDone(Message):
+    """It was done."""
+
+    note: Annotated[str, Meta(max_length=4096)] = ""
+
+
+class ControlError(Message):
+    """It could not be done."""
+
+    reason: Annotated[str, Meta(max_length=4096)]
+
+
+ControlRequest = ControlShutdown | ControlReload | ControlList | ControlDebug | ControlVersion
+ControlResponse = ControlRows | ControlVersionInfo | ControlDone | ControlError

@@ -1,0 +1,160 @@
+"""The configuration as the engine sees it: typed, resolved, without a parameter's spelling.
+
+Sizes are bytes, times seconds, modes POSIX permission bits, dialects the numbers of
+[MS-SMB2] 2.2.3. The defaults are those of the parameter table (`mountd.config.parameters`),
+which fills these structures by the fields' names.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+MIB = 1024 * 1024
+
+
+class Signing(StrEnum):
+    """`server signing`."""
+
+    DISABLED = "disabled"
+    """Not offered; SMB2 still signs when the client requires it ([MS-SMB2] 3.3.5.4)."""
+    AUTO = "auto"
+    """Sign when the client asks."""
+    ENABLED = "enabled"
+    """Offer signing and sign when the client can."""
+    MANDATORY = "mandatory"
+    """Refuse unsigned sessions."""
+
+
+class Encryption(StrEnum):
+    """`smb3 encryption` / `server smb encrypt`."""
+
+    OFF = "off"
+    """Never; the capability is not announced."""
+    AUTO = "auto"
+    """When the client asks or a share requires it."""
+    DESIRED = "desired"
+    """With every client that can."""
+    REQUIRED = "required"
+    """Clients that cannot are refused."""
+
+
+class MapToGuest(StrEnum):
+    """`map to guest`: which failed logins become the guest."""
+
+    NEVER = "never"
+    BAD_USER = "bad user"
+    BAD_PASSWORD = "bad password"
+
+
+class ShareType(StrEnum):
+    """The kind of a share ([MS-SMB2] 2.2.10 ShareType)."""
+
+    DISK = "disk"
+    PIPE = "pipe"
+    """IPC$."""
+
+
+class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One share."""
+
+    name: str
+    """As configured; names are compared casefolded."""
+    type: ShareType = ShareType.DISK
+    path: str = ""
+    """The absolute directory, after `root directory`; empty for IPC$."""
+    comment: str = ""
+
+    read_only: bool = True
+    """The share's default; `TreeConnectResponse.writable` says what holds for a user."""
+    guest_ok: bool = False
+    browseable: bool = True
+    max_connections: int = 128
+    """Tree connects at a time; 0: no limit. mountd counts them."""
+    encryption_required: bool = False
+
+    case_sensitive: bool = False
+    mangled_names: bool = False
+    """8.3 names are made for names that need them."""
+    hide_dot_files: bool = True
+    hide_unreadable: bool = False
+    veto_files: list[str] = []
+    """Wildcard patterns, one an element of `veto files = /a/b*/`."""
+    follow_symlinks: bool = False
+    crossmnt: bool = True
+    """Mount points beneath the share may be entered."""
+
+    store_dos_attributes: bool = True
+    ea_support: bool = True
+    acl_xattr: bool = False
+    """NT ACLs are kept in `security.NTACL` (`vfs objects = acl_xattr`)."""
+    streams_xattr: bool = False
+    """Named streams are kept in extended attributes (`vfs objects = streams_xattr`)."""
+    create_mask: int = 0o744
+    directory_mask: int = 0o755
+    force_create_mode: int = 0
+    force_directory_mode: int = 0
+    inherit_owner: bool = False
+
+    force_uid: int | None = None
+    """`force user`, resolved; `TreeConnectResponse` has already applied it."""
+    force_gid: int | None = None
+    """`force group` (or the forced user's group), resolved and already applied."""
+
+    oplocks: bool = True
+    continuous_availability: bool = False
+    """SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY: persistent handles are given."""
+    time_machine: bool = False
+
+
+class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The global configuration."""
+
+    netbios_name: str = "USMBD SERVER"
+    server_string: str = "SMB SERVER"
+    workgroup: str = "WORKGROUP"
+
+    tcp_port: int = 445
+    interfaces: list[str] = []
+    """Interface names, addresses or networks; empty: all."""
+    bind_interfaces_only: bool = False
+    workers: int = 2
+    state_directory: str = ""
+    """Absolute; the sockets and the store lie here."""
+
+    min_protocol: int = 0x0202
+    max_protocol: int = 0x0311
+    signing: Signing = Signing.AUTO
+    encryption: Encryption = Encryption.AUTO
+    multichannel: bool = True
+    leases: bool = True
+    durable_handles: bool = True
+
+    smb2_max_read: int = 4 * MIB
+    smb2_max_write: int = 4 * MIB
+    smb2_max_trans: int = MIB
+    smb2_max_credits: int = 8192
+    max_io_size: int = 8 * MIB
+    """`smbd max io size`: the largest SMB Direct read or write."""
+
+    max_connections: int = 128
+    """Transport connections of the whole server; 0: no limit."""
+    max_ip_connections: int = 8
+    """Of one address; 0: no limit."""
+    max_active_sessions: int = 1024
+    max_open_files: int = 10000
+    """Of one session."""
+    deadtime: int = 0
+    """Seconds after which a connection without opens is closed; 0: never."""
+    ipc_timeout: int = 0
+    """Seconds without an answer of mountd after which a request fails; 0: the engine's default."""
+
+    map_to_guest: MapToGuest = MapToGuest.NEVER
+    guest_account: str = "nobody"
+    restrict_anonymous: int = 0
+    """0: null sessions may ask; 1: they may not enumerate; 2: none at all."""
+
+    fake_fscaps: int = 64
+    """`share:fake_fscaps`: bits added to FileSystemAttributes ([MS-FSCC] 2.5.1)."""
+    log_level: int = 1
+    """0 errors, 1 events, 2 requests refused, 3 and more debug."""
+    log_json: bool = False
