@@ -1,0 +1,314 @@
+"""SMB over TCP: Direct TCP Transport ([MS-SMB2] 2.1), on raw non-blocking sockets.
+
+A message is preceded by a zero byte and a 24-bit big-endian length. The data path uses the
+event loop's `add_reader` and `add_writer` alone: no stream, no task, no future. Replies that
+are made while one read's messages are handled leave together, in one system call.
+"""
+
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from usmbd.transport.base import FileSpan, Part, Receiver, Transport
+from usmbd.transport.buffers import POOL
+
+FRAME = 4
+"""Bytes of the length that precedes a message."""
+
+READ_SIZE = 64 * 1024
+"""Bytes asked for in one read while the frames are small."""
+
+HIGH_WATER = 1 << 20
+"""Queued bytes from which on no further request of this client is taken up: a client that
+does not read stops being served, and its memory is bounded by this and one reply."""
+
+LOW_WATER = 1 << 18
+"""Queued bytes below which a stopped client is served again."""
+
+FLUSH_SIZE = 1 << 16
+"""Replies wait for the end of the batch of requests that they answer, up to this many bytes."""
+
+JOIN_SIZE = 8 * 1024
+"""Up to here one copy and one `send` are cheaper than a scattered `sendmsg`."""
+
+IOV_MAX = 1024
+"""Linux takes this many parts in one `sendmsg`."""
+
+KEEP_ALIVE_FRAME = 0x85000000
+"""RFC 1002's session keep alive, which some clients send on port 445 as well; it has no body."""
+
+
+class TcpTransport(Transport):
+    """One accepted TCP connection on the running event loop."""
+
+    def __init__(
+        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, first: bytes = b""
+    ) -> None:
+        """Take over `sock`; `first` are bytes that were read from it already."""
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._loop = loop
+        self._receiver: Receiver | None = None
+        # Only an unfinished frame keeps memory: an idle connection holds none.
+        self._buffer: bytearray | None = None
+        self._begin = 0  # where the first frame that is not yet delivered begins
+        self._end = 0  # where the received bytes end
+        self._limit = READ_SIZE  # where receiving stops, so that a large frame is never moved
+        if first:
+            self._buffer = POOL.take(max(READ_SIZE, len(first)))
+            self._buffer[: len(first)] = first
+            self._end = len(first)
+        self._out: deque[Part] = deque()
+        self._queued = 0
+        self._corked = False
+        self._reading = False
+        self._writing = False
+        self._closed = False
+        self.peer = _address(sock.getpeername)
+        self.local = _address(sock.getsockname)
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin to deliver messages to `receiver`."""
+        self._receiver = receiver
+        if self._buffer is not None:
+            self._deliver(self._buffer)
+        self._update_reading()
+
+    def buffer(self, size: int) -> memoryview:
+        """Return writable memory of `size` bytes."""
+        return POOL.view(size)
+
+    # -- in ------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        """Take what has come and deliver the whole messages in it."""
+        buffer = self._buffer
+        if buffer is None:
+            buffer = POOL.take(READ_SIZE)
+        try:
+            count = self._sock.recv_into(memoryview(buffer)[self._end : self._limit])
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error.strerror or str(error))
+            return
+        if not count:
+            self._lose("the client closed the connection")
+            return
+        self._end += count
+        self._deliver(buffer)
+        if self._queued >= HIGH_WATER:
+            self._update_reading()
+
+    def _deliver(self, buffer: bytearray) -> None:
+        """Deliver the whole frames in `buffer`; keep what begins the next one."""
+        receiver = self._receiver
+        assert receiver is not None
+        view = memoryview(buffer)
+        begin, end = self._begin, self._end
+        wanted = READ_SIZE
+        self._corked = True
+        while end - begin >= FRAME and self._queued < HIGH_WATER:
+            length = int.from_bytes(view[begin : begin + FRAME], "big")
+            if length > receiver.message_limit:
+                if length == KEEP_ALIVE_FRAME:
+                    begin += FRAME
+                    continue
+                self._lose(
+                    f"a frame that begins {length:08x}: {receiver.message_limit} bytes allowed"
+                )
+                return
+            if end - begin < FRAME + length:
+                wanted = FRAME + length
+                break
+            begin += FRAME + length
+            receiver.message_received(view[begin - length : begin])
+            if self._closed:
+                return
+            if self._queued >= FLUSH_SIZE:
+                self._flush()
+        self._corked = False
+        if self._out and not self._writing:
+            self._flush()
+        if begin == end:
+            self._buffer, self._begin, self._end, self._limit = None, 0, 0, READ_SIZE
+        elif self._queued >= HIGH_WATER:
+            # Stopped between two frames: they wait where they are.
+            self._buffer, self._begin, self._end = buffer, begin, end
+        else:
+            self._keep(view, begin, end, wanted)
+
+    def _keep(self, view: memoryview, begin: int, end: int, wanted: int) -> None:
+        """Move an unfinished frame to memory of its own, which no delivered message shares."""
+        left = end - begin
+        if begin == 0 and wanted <= len(view):
+            fresh = view.obj
+        else:
+            fresh = POOL.take(max(READ_SIZE, wanted))
+            fresh[:left] = view[begin:end]
+        self._buffer, self._begin, self._end = fresh, 0, left
+        self._limit = max(READ_SIZE, wanted)
+
+    def _update_reading(self) -> None:
+        """Read while the peer takes its replies; stop when it does not."""
+        wanted = not self._closed and self._queued < HIGH_WATER
+        if wanted == self._reading:
+            return
+        self._reading = wanted
+        if wanted:
+            self._loop.add_reader(self._fd, self._readable)
+        else:
+            self._loop.remove_reader(self._fd)
+
+    # -- out -----------------------------------------------------------------------------
+
+    def send(self, parts: Sequence[Part]) -> None:
+        """Queue one framed message and send as much as the socket takes."""
+        if self._closed:
+            return
+        length = 0
+        for part in parts:
+            length += part.count if isinstance(part, FileSpan) else len(part)
+        self._out.append(length.to_bytes(FRAME, "big"))
+        self._out.extend(parts)
+        self._queued += length + FRAME
+        if not self._corked and not self._writing:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send queued parts until all are gone or the socket takes no more."""
+        out = self._out
+        try:
+            while out:
+                if isinstance(out[0], FileSpan):
+                    self._send_file(out[0])
+                else:
+                    self._send_parts()
+        except (BlockingIOError, InterruptedError):
+            self._wait_writable()
+        except OSError as error:
+            self._lose(error.strerror or str(error))
+            return
+        else:
+            if self._writing:
+                self._writing = False
+                self._loop.remove_writer(self._fd)
+
+    def _send_parts(self) -> None:
+        """Send the parts before the next file span, and drop what has gone."""
+        out = self._out
+        parts: list[bytes | bytearray | memoryview] = []
+        total = 0
+        more = 0
+        for part in out:
+            if isinstance(part, FileSpan):
+                more = socket.MSG_MORE
+                break
+            if len(parts) == IOV_MAX:
+                break
+            parts.append(part)
+            total += len(part)
+        if total <= JOIN_SIZE:
+            sent = self._sock.send(b"".join(parts), more)
+        else:
+            sent = self._sock.sendmsg(parts, (), more)
+        self._queued -= sent
+        if sent == total:
+            if len(parts) == len(out):
+                out.clear()
+            else:
+                for _ in parts:
+                    out.popleft()
+            return
+        for part in parts:
+            if sent < len(part):
+                out[0] = memoryview(part)[sent:]
+                break
+            sent -= len(part)
+            out.popleft()
+        raise BlockingIOError
+
+    def _send_file(self, span: FileSpan) -> None:
+        """Send file data straight from the page cache; zeros where the file has shrunk since."""
+        sent = os.sendfile(self._fd, span.fd, span.offset, span.count)
+        if not sent:
+            # The length is promised already: what was cut off meanwhile reads as zeros.
+            self._out[0] = bytes(span.count)
+            self._release(span)
+            return
+        self._queued -= sent
+        if sent == span.count:
+            self._out.popleft()
+            self._release(span)
+        else:
+            self._out[0] = span._replace(offset=span.offset + sent, count=span.count - sent)
+
+    def _wait_writable(self) -> None:
+        """Go on when the peer has taken something; hold on to the files that are still to go."""
+        out = self._out
+        for index, part in enumerate(out):
+            if isinstance(part, FileSpan) and not isinstance(part, _OwnedSpan):
+                out[index] = _OwnedSpan(os.dup(part.fd), part.offset, part.count)
+        if not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._fd, self._writable)
+
+    def _writable(self) -> None:
+        """Send on; take up requests again when the queue has drained."""
+        self._flush()
+        if not self._closed and not self._reading and self._queued <= LOW_WATER:
+            if self._buffer is not None:
+                self._deliver(self._buffer)
+            self._update_reading()
+
+    @staticmethod
+    def _release(span: FileSpan) -> None:
+        """Close a descriptor that was duplicated to outlive its open."""
+        if isinstance(span, _OwnedSpan):
+            os.close(span.fd)
+
+    # -- end -----------------------------------------------------------------------------
+
+    def close(self, reason: str) -> None:
+        """Send what the peer takes at once, then end the connection."""
+        if not self._closed and self._out:
+            self._corked = False
+            self._flush()
+        self._lose(reason)
+
+    def _lose(self, reason: str) -> None:
+        """End the connection and tell the receiver, once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._corked = False
+        self._buffer = None
+        self._loop.remove_reader(self._fd)
+        if self._writing:
+            self._loop.remove_writer(self._fd)
+        self._sock.close()
+        for part in self._out:
+            if isinstance(part, FileSpan):
+                self._release(part)
+        self._out.clear()
+        if self._receiver is not None:
+            self._receiver.connection_lost(reason)
+
+
+class _OwnedSpan(FileSpan):
+    """A span whose descriptor is our own duplicate, closed when it has gone."""
+
+
+def _address(name: Callable[[], object]) -> str:
+    """Return a socket's address as text, "unix" for one without, "" when it is gone."""
+    try:
+        address = name()
+    except OSError:
+        return ""
+    return str(address[0]) if isinstance(address, tuple) else "unix"
