@@ -1,0 +1,55 @@
+# usmbd: `make serve` and connect; `make test` to check a change.  See README.md.
+
+SHELL := /bin/bash
+PY := .venv/bin/python
+
+.PHONY: help setup dev serve test test-peer lint format bench clean distclean
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: make setup               the virtual environment with usmbd in it (.venv/bin/usmbd)
+setup:
+	@lab/setup.sh venv
+
+dev:
+	@lab/setup.sh dev
+
+#: make serve [SHARE=dir] [PORT=n]   serve a folder in the foreground and say how to connect
+serve: setup
+	@exec $(PY) -m usmbd.mountd.cli.quickstart $(if $(SHARE),--share '$(SHARE)') $(if $(PORT),--port '$(PORT)')
+
+#: make test [ARGS=...]      every test, against a real server (as root it installs what the tests need)
+test:
+	@lab/setup.sh test
+	$(PY) -m pytest $(ARGS)
+
+#: make test-peer [ARGS=...] the interoperability tests against Samba's smbd: are the tests right?
+test-peer:
+	@lab/setup.sh test
+	USMBD_TEST_PEER=smbd $(PY) -m pytest tests/interop tests/packet $(ARGS)
+
+#: make lint                ruff, mypy --strict and the import contracts
+lint: dev
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+#: make format              let ruff mend what it can
+format: dev
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+#: make bench [ARGS=...]     usmbd and smbd in turn on this machine, one row a measurement
+bench:
+	@lab/setup.sh test
+	$(PY) lab/bench.py $(ARGS)
+
+#: make clean               caches, builds and what the tests left (distclean: .venv as well)
+clean:
+	rm -rf run build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find transport protocol mountd tests lab -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv

@@ -1,0 +1,123 @@
+#!/bin/bash
+# What `make setup` and `make test` install.  lab/setup.sh venv | dev | test
+#   venv  .venv with usmbd in it, editable; nothing else on the machine changes unless python3-venv is missing
+#   dev   the same and the development tools of pyproject.toml
+#   test  the same and the Debian packages the interoperability tests drive
+# Done before: it returns within a moment.  PYTHON=... names another interpreter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'usmbd setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Install Debian packages; not root: say which command does it.
+apt_install() {
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    die "needs packages: sudo apt-get install $*"
+  fi
+  say "apt-get install $*"
+  export DEBIAN_FRONTEND=noninteractive
+  # No service may start while its package is configured: Debian's own smbd would take port 445.
+  local policy=/usr/sbin/policy-rc.d saved=
+  if [ -e $policy ]; then saved=$policy.usmbd-saved; mv $policy $saved; fi
+  # shellcheck disable=SC2064  # the values of now
+  trap "rm -f $policy; [ -z '$saved' ] || mv '$saved' $policy" EXIT
+  printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
+  local options=(-y -q --no-install-recommends -o Dpkg::Use-Pty=0)
+  # A bare machine has no package lists, or lists of versions that are gone: then fetch them.
+  apt-get install "${options[@]}" "$@" >/dev/null 2>&1 ||
+    { apt-get update -q >/dev/null && apt-get install "${options[@]}" "$@" >/dev/null; } ||
+    die "apt-get install $* failed"
+  rm -f $policy; [ -z "$saved" ] || mv "$saved" $policy
+  trap - EXIT
+}
+
+fits() { command -v "$1" >/dev/null && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-} python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11; do
+    if fits "$candidate"; then command -v "$candidate"; return; fi
+  done
+  return 1
+}
+
+# What an installation depends on: when it changes, pip runs again.
+key() { { sha256sum pyproject.toml; pwd -P; .venv/bin/python -V; } | sha256sum; }
+stamped() { [ -s ".venv/.usmbd-$1" ] && [ "$(cat ".venv/.usmbd-$1")" = "$(key)" ]; }
+stamp() { key >".venv/.usmbd-$1"; }
+
+pip() {
+  .venv/bin/python -m pip --disable-pip-version-check install -q --retries 10 --root-user-action ignore "$@"
+}
+
+make_venv() {
+  if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
+    local python
+    if ! python=$(find_python); then
+      apt_install python3 python3-venv
+      python=$(find_python) || die "needs Python 3.11 or newer (set PYTHON=/path/to/python3)"
+    fi
+    # Debian keeps ensurepip in a package of its own.
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+      case "$(readlink -f "$python")" in
+        /usr/bin/*) apt_install "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" ;;
+        *) die "$python has no ensurepip: install it, or set PYTHON=/usr/bin/python3" ;;
+      esac
+    fi
+    say "creating .venv with $("$python" -V)"
+    rm -rf .venv
+    "$python" -m venv .venv
+  fi
+  if ! stamped venv; then
+    say "installing usmbd into .venv"
+    pip -e .
+    stamp venv
+  fi
+  link_pyverbs
+}
+
+# Debian's pyverbs fits its own libibverbs, the one on PyPI does not: link it when it is for this interpreter.
+link_pyverbs() {
+  local site suffix link source=/usr/lib/python3/dist-packages/pyverbs
+  site=$(echo .venv/lib/python3*/site-packages)
+  link=$site/pyverbs
+  suffix=$(basename "$(dirname "$site")")            # python3.11
+  suffix=cpython-${suffix#python}; suffix=${suffix/./}  # cpython-311
+  if [ -L "$link" ] && ! [ -e "$link" ]; then rm -f "$link"; fi
+  if ! [ -e "$link" ] && compgen -G "$source/*.$suffix-*.so" >/dev/null; then
+    ln -s "$source" "$link"
+    say "linked $source into .venv"
+  fi
+}
+
+make_dev() {
+  make_venv
+  if ! stamped dev; then
+    say "installing the development tools into .venv"
+    pip --upgrade 'pip>=25.1' # the first that knows dependency groups
+    pip --group dev
+    stamp dev
+  fi
+}
+
+test_packages() {
+  local missing=() pair
+  for pair in smbclient:smbclient rpcclient:smbclient smbd:samba smbtorture:samba-testsuite \
+              tshark:tshark setfattr:attr; do
+    PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+  done
+  /usr/bin/python3 -c 'import samba' 2>/dev/null || missing+=(python3-samba)
+  [ -d /usr/lib/python3/dist-packages/pyverbs ] || missing+=(python3-pyverbs)
+  if [ ${#missing[@]} -gt 0 ]; then
+    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+    apt_install "${missing[@]}"
+  fi
+}
+
+case "${1:-}" in
+  venv) make_venv ;;
+  dev) make_dev ;;
+  test) test_packages; make_dev ;;
+  *) sed -n '2,6s/^# //p' "$0"; exit 2 ;;
+esac
