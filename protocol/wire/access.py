@@ -1,0 +1,73 @@
+"""Access masks of files, pipes, printers and directories ([MS-SMB2] 2.2.13.1)."""
+
+# Standard and generic rights, common to both kinds
+DELETE = 0x00010000
+READ_CONTROL = 0x00020000
+WRITE_DAC = 0x00040000
+WRITE_OWNER = 0x00080000
+SYNCHRONIZE = 0x00100000
+ACCESS_SYSTEM_SECURITY = 0x01000000
+MAXIMUM_ALLOWED = 0x02000000
+GENERIC_ALL = 0x10000000
+GENERIC_EXECUTE = 0x20000000
+GENERIC_WRITE = 0x40000000
+GENERIC_READ = 0x80000000
+
+# File_Pipe_Printer_Access_Mask (2.2.13.1.1)
+FILE_READ_DATA = 0x00000001
+FILE_WRITE_DATA = 0x00000002
+FILE_APPEND_DATA = 0x00000004
+FILE_READ_EA = 0x00000008
+FILE_WRITE_EA = 0x00000010
+FILE_EXECUTE = 0x00000020
+FILE_DELETE_CHILD = 0x00000040
+FILE_READ_ATTRIBUTES = 0x00000080
+FILE_WRITE_ATTRIBUTES = 0x00000100
+
+# Directory_Access_Mask (2.2.13.1.2): the same bits under their names for directories
+FILE_LIST_DIRECTORY = FILE_READ_DATA
+FILE_ADD_FILE = FILE_WRITE_DATA
+FILE_ADD_SUBDIRECTORY = FILE_APPEND_DATA
+FILE_TRAVERSE = FILE_EXECUTE
+
+# What the generic rights stand for on files ([MS-SMB2] 2.2.13.1.1, [MS-FSA] 2.1.5.1)
+FILE_GENERIC_READ = (
+    READ_CONTROL | SYNCHRONIZE | FILE_READ_DATA | FILE_READ_ATTRIBUTES | FILE_READ_EA
+)
+FILE_GENERIC_WRITE = (
+    READ_CONTROL
+    | SYNCHRONIZE
+    | FILE_WRITE_DATA
+    | FILE_APPEND_DATA
+    | FILE_WRITE_ATTRIBUTES
+    | FILE_WRITE_EA
+)
+FILE_GENERIC_EXECUTE = READ_CONTROL | SYNCHRONIZE | FILE_READ_ATTRIBUTES | FILE_EXECUTE
+FILE_ALL_ACCESS = 0x001F01FF
+
+# Bits that no right uses: a DesiredAccess with one of them is refused.
+INVALID_BITS = 0xFFFFFFFF & ~(
+    FILE_ALL_ACCESS
+    | ACCESS_SYSTEM_SECURITY
+    | MAXIMUM_ALLOWED
+    | GENERIC_ALL
+    | GENERIC_EXECUTE
+    | GENERIC_WRITE
+    | GENERIC_READ
+)
+
+
+def map_generic(desired: int) -> int:
+    """Return `desired` with its generic bits replaced by the file rights they stand for."""
+    if not desired & 0xF0000000:
+        return desired
+    mapped = desired & 0x0FFFFFFF
+    if desired & GENERIC_READ:
+        mapped |= FILE_GENERIC_READ
+    if desired & GENERIC_WRITE:
+        mapped |= FILE_GENERIC_WRITE
+    if desired & GENERIC_EXECUTE:
+        mapped |= FILE_GENERIC_EXECUTE
+    if desired & GENERIC_ALL:
+        mapped |= FILE_ALL_ACCESS
+    return mapped
