@@ -78,8 +78,6 @@ class LoginStatus(StrEnum):
     """No such user. The client must not learn it: STATUS_LOGON_FAILURE."""
     BAD_PASSWORD = "bad_password"
     """The proof does not fit the stored hash: STATUS_LOGON_FAILURE."""
-    NO_ACCOUNT = "no_account"
-    """The user has a password but no account on this system: STATUS_LOGON_FAILURE."""
     TOO_MANY = "too_many"
     """Too many logins of this client wait for their delayed answers: STATUS_LOGON_FAILURE."""
     REFUSED = "refused"
@@ -114,6 +112,8 @@ class LoginResponse(Message):
     """The name as stored in the password file; the guest account's for guests."""
     uid: int = 0
     gid: int = 0
+    """A user with a password but no account on this system gets the guest account's ids here;
+    only a share with `force user` will let him in."""
     groups: Groups = []
     """All supplementary groups, `gid` excluded or included as the system says."""
     session_base_key: Annotated[bytes, Meta(max_length=16)] = b""

@@ -102,14 +102,13 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     oplocks: bool = True
     continuous_availability: bool = False
-    """SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY: persistent handles are given."""
-    time_machine: bool = False
+    """SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY; no parameter sets it yet."""
 
 
 class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The global configuration."""
 
-    netbios_name: str = "USMBD SERVER"
+    netbios_name: str = "USMBD"
     server_string: str = "SMB SERVER"
     workgroup: str = "WORKGROUP"
 
@@ -119,7 +118,9 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     bind_interfaces_only: bool = False
     workers: int = 2
     state_directory: str = ""
-    """Absolute; the sockets and the store lie here."""
+    """Absolute; the sockets and the store lie here. Need not outlive a boot."""
+    data_directory: str = ""
+    """Absolute; what must outlive a boot (the machine's SID)."""
 
     min_protocol: int = 0x0202
     max_protocol: int = 0x0311
@@ -136,9 +137,9 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_io_size: int = 8 * MIB
     """`smbd max io size`: the largest SMB Direct read or write."""
 
-    max_connections: int = 128
+    max_connections: int = 256
     """Transport connections of the whole server; 0: no limit."""
-    max_ip_connections: int = 8
+    max_ip_connections: int = 32
     """Of one address; 0: no limit."""
     max_active_sessions: int = 1024
     max_open_files: int = 10000
@@ -151,7 +152,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     map_to_guest: MapToGuest = MapToGuest.NEVER
     guest_account: str = "nobody"
     restrict_anonymous: int = 0
-    """0: null sessions may ask; 1: they may not enumerate; 2: none at all."""
+    """1 or 2: null sessions reach `guest ok` shares alone, not IPC$ (as in ksmbd)."""
 
     fake_fscaps: int = 64
     """`share:fake_fscaps`: bits added to FileSystemAttributes ([MS-FSCC] 2.5.1)."""

@@ -1,0 +1,160 @@
+"""The password file: `name:base64(NT hash)`, one user a line, as ksmbd's `ksmbdpwd.db`.
+
+It is read whole and replaced whole: written beside, synced, renamed, mode 0600, under a lock
+file, so that neither a reader nor a crash ever sees half of it.
+"""
+
+import base64
+import binascii
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.md4 import nt_hash
+
+# ksmbd's protocol with its kernel half leaves 48 bytes for a name with its end; the same limit
+# keeps the file usable there.
+MAX_USER_NAME_BYTES = 47
+# As ksmbd.adduser.
+MAX_PASSWORD_BYTES = 128
+NT_HASH_SIZE = 16
+# A line is at most a name, a colon, 24 characters of base64: 1 MiB holds 14000 users and more.
+MAX_FILE_SIZE = 16 * 1024 * 1024
+
+
+def check_user_name(name: str) -> str:
+    """Return the name, or raise ValueError that says why it cannot be one."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError("the user name is not UTF-8") from error
+    if not 1 <= size <= MAX_USER_NAME_BYTES:
+        raise ValueError(f"a user name has 1 to {MAX_USER_NAME_BYTES} bytes, this one {size}")
+    if ":" in name or not name.isprintable():
+        raise ValueError("a user name has no colon and no control characters")
+    if name != name.strip():
+        raise ValueError("a user name does not begin or end with a space")
+    return name
+
+
+def hash_password(password: str) -> bytes:
+    """Return the NT hash, or raise ValueError when the password is too long or not text."""
+    try:
+        size = len(password.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError("the password is not UTF-8") from error
+    if size > MAX_PASSWORD_BYTES:
+        raise ValueError(f"a password has at most {MAX_PASSWORD_BYTES} bytes, this one {size}")
+    return nt_hash(password)
+
+
+class UserTable:
+    """The users by name. Names are looked up as they are first, then without regard to case."""
+
+    def __init__(self, hashes: dict[str, bytes] | None = None) -> None:
+        """Take the NT hashes by name."""
+        self.hashes: dict[str, bytes] = dict(hashes or {})
+        self._folded: dict[str, str | None] = {}
+        for name in self.hashes:
+            key = name.casefold()
+            # Two users that differ in case alone can be meant only exactly.
+            self._folded[key] = None if key in self._folded else name
+
+    def find(self, name: str) -> str | None:
+        """Return the user's name as stored, or None."""
+        if name in self.hashes:
+            return name
+        return self._folded.get(name.casefold())
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+
+def parse_users(text: str, file: str) -> UserTable:
+    """Read the file's text; ConfigError with the line that is malformed."""
+    hashes: dict[str, bytes] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        entry = line.strip()
+        if not entry or entry[0] in ";#":
+            continue
+        name, colon, encoded = entry.partition(":")
+        if not colon:
+            raise ConfigError(file, number, "the line is not NAME:HASH")
+        try:
+            check_user_name(name)
+            digest = base64.b64decode(encoded, validate=True)
+        except binascii.Error as error:
+            raise ConfigError(file, number, f"the hash of {name!r} is not base64") from error
+        except ValueError as error:
+            raise ConfigError(file, number, str(error)) from error
+        if len(digest) != NT_HASH_SIZE:
+            raise ConfigError(
+                file, number, f"the hash of {name!r} has {len(digest)} bytes, not {NT_HASH_SIZE}"
+            )
+        if name in hashes:
+            raise ConfigError(file, number, f"the user {name!r} occurs twice")
+        hashes[name] = digest
+    return UserTable(hashes)
+
+
+def load_users(path: Path) -> UserTable:
+    """Read the password file; no file is no users. ConfigError when it is malformed."""
+    try:
+        if path.stat().st_size > MAX_FILE_SIZE:
+            raise ConfigError(str(path), 0, f"the file is larger than {MAX_FILE_SIZE} bytes")
+        return parse_users(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        return UserTable()
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), 0, "the file is not UTF-8") from error
+    except OSError as error:
+        raise ConfigError(str(path), 0, error.strerror or str(error)) from error
+
+
+def format_users(hashes: dict[str, bytes]) -> str:
+    """Return the file's text."""
+    return "".join(f"{name}:{base64.b64encode(h).decode()}\n" for name, h in hashes.items())
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold `PATH.lock` so that two tools do not lose each other's changes."""
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, text: str, mode: int) -> None:
+    """Write `text` to `path` in one step: a reader sees the old file or the new, never a part."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def edit_users(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
+    """Apply `change` to the users by name and write the file; what `change` raises stops it."""
+    with locked(path):
+        hashes = dict(load_users(path).hashes)
+        change(hashes)
+        replace_file(path, format_users(hashes), 0o600)
