@@ -1,0 +1,327 @@
+"""One opened named pipe: the server side of a DCE/RPC association, without I/O.
+
+Bytes that the client writes go in, fragments that it reads come out (C706 9.3, [MS-RPCE] 3.3.1).
+The pipe is in message mode: one fragment is one message, and a read that is too small for it
+gets a part and is told that there is more (STATUS_BUFFER_OVERFLOW at the SMB layer).
+
+Every answer is there as soon as the request is: calls run inline and never wait.
+"""
+
+import logging
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Literal
+
+from usmbd.mountd.rpc import pdu
+from usmbd.mountd.rpc.pdu import ContextResult, Fault, NakReason, PduType, ProviderReason, Syntax
+
+logger = logging.getLogger(__name__)
+
+MAX_FRAGMENT = 4280
+"""Largest fragment sent or taken: the value that Windows and Samba offer on named pipes."""
+
+MIN_FRAGMENT = 1432
+"""MustRecvFragSize: what every implementation takes (C706 12.6.3.1)."""
+
+MAX_REQUEST_STUB = 64 * 1024
+"""Largest request put together from fragments; the calls served here need a few hundred bytes."""
+
+MAX_WRITTEN = 64 * 1024
+"""Most bytes kept of PDUs that are not complete; one fragment is at most 65535 by its length."""
+
+MAX_PENDING_OUTPUT = 1024 * 1024
+"""Unread answers after which a client that only writes loses its pipe."""
+
+MAX_CONTEXTS = 32
+"""Presentation contexts one association may hold, over its bind and all alter_contexts."""
+
+KEEP_CONNECTION_ON_ORPHAN = 0x02
+"""The one bind time feature offered: an orphaned call does not end the association
+([MS-RPCE] 2.2.2.14). Security contexts are not multiplexed: there are none."""
+
+_assoc_groups = count(0x5000)
+
+
+class PipeBrokenError(Exception):
+    """The association ended by a protocol error: the client must open the pipe anew."""
+
+
+class CallError(Exception):
+    """A call that ends in a fault PDU with this status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"fault {status:#010x}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How the stub of a call is encoded: the transfer syntax and the byte order."""
+
+    ndr64: bool
+    endian: Literal["<", ">"]
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An RPC interface: what a client binds to, and its calls by number.
+
+    A call takes the stub and its encoding and returns the stub of the answer (always
+    little-endian, in the same transfer syntax), or raises `CallError`.
+    """
+
+    syntax: Syntax
+    calls: Mapping[int, Callable[[bytes, Encoding], bytes]]
+
+
+@dataclass(slots=True)
+class _PartialCall:
+    """A request whose last fragment has not come."""
+
+    call_id: int
+    context_id: int
+    opnum: int
+    stub: bytearray
+
+
+class Pipe:
+    """One open of a named pipe, with the interfaces that can be bound on it."""
+
+    def __init__(self, name: str, interfaces: Sequence[Interface]) -> None:
+        self.name = name
+        self._interfaces = interfaces
+        self._input = bytearray()
+        self._output: deque[bytes] = deque()
+        self._pending_output = 0
+        self._contexts: dict[int, tuple[Interface, bool]] = {}
+        self._call: _PartialCall | None = None
+        self._max_xmit_frag = MIN_FRAGMENT
+        self._max_recv_frag = MAX_FRAGMENT
+        self._bound = False
+        self._broken = False
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of answers that the client has not read."""
+        return self._pending_output
+
+    def write(self, data: bytes) -> None:
+        """Take bytes from the client; they may hold a part of a PDU, or several.
+
+        Raises `PipeBrokenError` once the association has ended by an error of the protocol.
+        """
+        if self._broken:
+            raise PipeBrokenError(self.name)
+        self._input += data
+        try:
+            while len(self._input) >= pdu.HEADER_SIZE and not self._broken:
+                header = pdu.Header.parse(self._input)
+                # Before the bind nothing is agreed, and the bind itself may be of any size that
+                # a client must be able to send; the ack then names the limit.
+                if header.frag_length > (MAX_WRITTEN if not self._bound else self._max_recv_frag):
+                    raise pdu.PduError(f"a fragment of {header.frag_length} bytes")
+                if len(self._input) < header.frag_length:
+                    break
+                if self._pending_output > MAX_PENDING_OUTPUT:
+                    raise pdu.PduError("a client that does not read its answers")
+                message = bytes(self._input[: header.frag_length])
+                del self._input[: header.frag_length]
+                self._handle(header, message)
+            if len(self._input) > MAX_WRITTEN:
+                raise pdu.PduError("the bytes of a PDU that does not end")
+        except (pdu.PduError, struct.error) as error:
+            logger.info("pipe %s: %s", self.name, error)
+            self._fail()
+
+    def read(self, size: int) -> tuple[bytes, bool]:
+        """Return up to `size` bytes of the first unread message, and whether it has more.
+
+        Empty when nothing waits: the client has to write a request first. Raises
+        `PipeBrokenError` when the association ended and all its answers are read.
+        """
+        if not self._output:
+            if self._broken:
+                raise PipeBrokenError(self.name)
+            return b"", False
+        message = self._output.popleft()
+        part = message[:size]
+        self._pending_output -= len(part)
+        if len(part) < len(message):
+            self._output.appendleft(message[len(part) :])
+            return part, True
+        return part, False
+
+    def transceive(self, data: bytes, size: int) -> tuple[bytes, bool]:
+        """Write and read in one step (FSCTL_PIPE_TRANSCEIVE, [MS-FSCC] 2.3.49)."""
+        self.write(data)
+        return self.read(size)
+
+    def _fail(self) -> None:
+        """End the association: forget what is half done; the answers made so far stay readable."""
+        self._broken = True
+        self._input.clear()
+        self._call = None
+        self._contexts.clear()
+
+    def _send(self, *messages: bytes) -> None:
+        """Queue messages for the client to read."""
+        self._output.extend(messages)
+        self._pending_output += sum(len(message) for message in messages)
+
+    def _handle(self, header: pdu.Header, message: bytes) -> None:
+        """Dispatch one whole PDU by its type; types that a server never receives are errors."""
+        if header.ptype == PduType.BIND:
+            self._bind(header, message)
+        elif not self._bound:
+            raise pdu.PduError(f"PDU type {header.ptype} before the bind")
+        elif header.ptype == PduType.ALTER_CONTEXT:
+            self._alter_context(header, message)
+        elif header.ptype == PduType.REQUEST:
+            self._request(header, message)
+        elif header.ptype in (PduType.ORPHANED, PduType.CO_CANCEL):
+            # Calls run to their end when their last fragment comes: only one that is not
+            # complete can still be dropped, and only an orphaned one is.
+            if header.ptype == PduType.ORPHANED and self._call is not None:
+                self._call = None
+        else:
+            raise pdu.PduError(f"PDU type {header.ptype} from a client")
+
+    def _bind(self, header: pdu.Header, message: bytes) -> None:
+        """Answer a bind with bind_ack, or bind_nak when it cannot be served at all."""
+        if self._bound:
+            self._nak(header, NakReason.NOT_SPECIFIED)
+            return
+        if header.auth_length:
+            # The session is authenticated by SMB, and the secrets that a security provider
+            # would need are in another process on purpose.
+            self._nak(header, NakReason.AUTHENTICATION_TYPE_NOT_RECOGNIZED)
+            return
+        bind = pdu.parse_bind(message, header)
+        self._max_xmit_frag = max(min(bind.max_recv_frag, MAX_FRAGMENT), MIN_FRAGMENT)
+        self._max_recv_frag = max(min(bind.max_xmit_frag, MAX_FRAGMENT), MIN_FRAGMENT)
+        self._bound = True
+        self._acknowledge(PduType.BIND_ACK, header, bind, b"\\PIPE\\" + self.name.encode() + b"\0")
+
+    def _alter_context(self, header: pdu.Header, message: bytes) -> None:
+        """Add presentation contexts to the association (C706 12.6.4.1)."""
+        if header.auth_length:
+            self._send(pdu.build_fault(header.call_id, 0, Fault.ACCESS_DENIED))
+            return
+        self._acknowledge(PduType.ALTER_CONTEXT_RESP, header, pdu.parse_bind(message, header), b"")
+
+    def _nak(self, header: pdu.Header, reason: NakReason) -> None:
+        """Refuse a bind and end the association."""
+        self._send(pdu.build_bind_nak(header.call_id, reason))
+        self._fail()
+
+    def _acknowledge(
+        self, ptype: PduType, header: pdu.Header, bind: pdu.Bind, address: bytes
+    ) -> None:
+        """Decide every context of `bind` and answer with one result for each."""
+        # A client that offers both is given NDR 2.0, as every server but Windows does: clients
+        # meet it daily. NDR64 is for those that offer nothing else.
+        plain = {
+            element.abstract for element in bind.contexts if pdu.NDR_SYNTAX in element.transfers
+        }
+        results = [self._negotiate(element, plain) for element in bind.contexts]
+        excess = pdu.Result(
+            ContextResult.PROVIDER_REJECTION, ProviderReason.LOCAL_LIMIT_EXCEEDED, pdu.NO_SYNTAX
+        )
+        results += [excess] * (bind.total_contexts - len(results))
+        self._send(
+            pdu.build_bind_ack(
+                ptype,
+                header.call_id,
+                self._max_xmit_frag,
+                self._max_recv_frag,
+                bind.assoc_group_id or next(_assoc_groups) & 0xFFFFFFFF,
+                address,
+                results,
+            )
+        )
+
+    def _negotiate(self, element: pdu.ContextElement, plain: set[Syntax]) -> pdu.Result:
+        """Accept or reject one context; an accepted one becomes usable in requests.
+
+        `plain` holds the interfaces that the same PDU offers in NDR 2.0.
+        """
+        for transfer in element.transfers:
+            raw = transfer.uuid.bytes_le
+            if raw[:8] == pdu.BIND_TIME_FEATURES_PREFIX:
+                return pdu.Result(
+                    ContextResult.NEGOTIATE_ACK,
+                    int.from_bytes(raw[8:10], "little") & KEEP_CONNECTION_ON_ORPHAN,
+                    pdu.NO_SYNTAX,
+                )
+        interface = self._find(element.abstract)
+        if interface is None:
+            reason = ProviderReason.ABSTRACT_SYNTAX_NOT_SUPPORTED
+        elif len(self._contexts) >= MAX_CONTEXTS and element.context_id not in self._contexts:
+            reason = ProviderReason.LOCAL_LIMIT_EXCEEDED
+        elif pdu.NDR_SYNTAX in element.transfers:
+            self._contexts[element.context_id] = interface, False
+            return pdu.Result(ContextResult.ACCEPTANCE, 0, pdu.NDR_SYNTAX)
+        elif pdu.NDR64_SYNTAX in element.transfers and element.abstract not in plain:
+            self._contexts[element.context_id] = interface, True
+            return pdu.Result(ContextResult.ACCEPTANCE, 0, pdu.NDR64_SYNTAX)
+        else:
+            reason = ProviderReason.PROPOSED_TRANSFER_SYNTAXES_NOT_SUPPORTED
+        return pdu.Result(ContextResult.PROVIDER_REJECTION, reason, pdu.NO_SYNTAX)
+
+    def _find(self, abstract: Syntax) -> Interface | None:
+        """Return the interface of that identifier whose version serves the one asked for."""
+        for interface in self._interfaces:
+            own = interface.syntax
+            if (own.uuid, own.major) == (abstract.uuid, abstract.major):
+                return interface if abstract.minor <= own.minor else None
+        return None
+
+    def _request(self, header: pdu.Header, message: bytes) -> None:
+        """Take one fragment of a request; the last one runs the call."""
+        if header.auth_length:
+            self._send(pdu.build_fault(header.call_id, 0, Fault.ACCESS_DENIED))
+            self._call = None
+            return
+        fragment = pdu.parse_request(message, header)
+        call = self._call
+        if header.flags & pdu.PFC_FIRST_FRAG:
+            if call is not None:
+                raise pdu.PduError("a second request inside one that is not complete")
+            call = _PartialCall(
+                header.call_id, fragment.context_id, fragment.opnum, bytearray(fragment.stub)
+            )
+        elif call is None or call.call_id != header.call_id:
+            self._send(pdu.build_fault(header.call_id, fragment.context_id, Fault.PROTO_ERROR))
+            raise pdu.PduError("a fragment of a request that was never begun")
+        else:
+            call.stub += fragment.stub
+        if len(call.stub) > MAX_REQUEST_STUB:
+            self._send(pdu.build_fault(call.call_id, call.context_id, Fault.REMOTE_NO_MEMORY))
+            raise pdu.PduError(f"a request of more than {MAX_REQUEST_STUB} bytes")
+        self._call = None if header.flags & pdu.PFC_LAST_FRAG else call
+        if self._call is None:
+            self._run(call, header.endian)
+
+    def _run(self, call: _PartialCall, endian: Literal["<", ">"]) -> None:
+        """Run a complete call and queue its response, or the fault that it ends in."""
+        try:
+            if call.context_id not in self._contexts:
+                raise CallError(Fault.UNK_IF)
+            interface, ndr64 = self._contexts[call.context_id]
+            if call.opnum not in interface.calls:
+                raise CallError(Fault.OP_RNG_ERROR)
+            stub = interface.calls[call.opnum](bytes(call.stub), Encoding(ndr64, endian))
+        except CallError as error:
+            logger.debug("pipe %s: operation %d: %s", self.name, call.opnum, error)
+            self._send(pdu.build_fault(call.call_id, call.context_id, error.status))
+        except Exception:
+            # A defect here: it costs this call, not the pipes of all other clients.
+            logger.exception("pipe %s: operation %d failed", self.name, call.opnum)
+            self._send(pdu.build_fault(call.call_id, call.context_id, Fault.UNSPECIFIED))
+        else:
+            self._send(
+                *pdu.build_response(call.call_id, call.context_id, stub, self._max_xmit_frag)
+            )

@@ -1,0 +1,79 @@
+"""What the interfaces may know: the server, its shares, and who asks."""
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
+
+IPC_SHARE = ShareConfig(name="IPC$", type=ShareType.PIPE, comment="Remote IPC", max_connections=0)
+"""The share of the named pipes, which exists whether it is configured or not."""
+
+MAX_CACHED_ANSWERS = 64
+"""Encoded answers kept for one configuration: a few calls in a few levels and encodings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The configuration at one moment; a reload makes a new one.
+
+    `answers` keeps what was encoded from it: NDR is slow enough to matter (0.7 ms for one share of
+    a list) and the answer is the same for every client. A full cache takes no more.
+    """
+
+    config: ServerConfig
+    shares: tuple[ShareConfig, ...]
+    answers: dict[Hashable, bytes] = field(default_factory=dict)
+
+    def share(self, name: str) -> ShareConfig | None:
+        """Return the share of that name in any case, IPC$ included."""
+        folded = name.casefold()
+        for share in self.all_shares():
+            if share.name.casefold() == folded:
+                return share
+        return None
+
+    def all_shares(self) -> tuple[ShareConfig, ...]:
+        """Return the configured shares, with IPC$ at the end when it is not among them."""
+        if any(share.name.casefold() == "ipc$" for share in self.shares):
+            return self.shares
+        return (*self.shares, IPC_SHARE)
+
+    def cached(self, key: Hashable, encode: Callable[[], bytes]) -> bytes:
+        """Return the answer kept under `key`, or encode it and keep it."""
+        if key in self.answers:
+            return self.answers[key]
+        answer = encode()
+        if len(self.answers) < MAX_CACHED_ANSWERS:
+            self.answers[key] = answer
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who opened the pipe."""
+
+    user: str = ""
+    uid: int = 65534
+    guest: bool = False
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the calls of one opened pipe work on."""
+
+    snapshot: Snapshot
+    caller: Caller
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch."""
+
+    @property
+    def may_enumerate(self) -> bool:
+        """Whether the caller may list what is here: null sessions by `restrict anonymous`."""
+        return not self.caller.anonymous or self.snapshot.config.restrict_anonymous == 0
+
+    @property
+    def may_see_paths(self) -> bool:
+        """Whether the caller may learn where shares lie: guests and null sessions may not."""
+        return not (self.caller.guest or self.caller.anonymous)
