@@ -1,0 +1,219 @@
+"""The contract of the state store: what the workers share, whoever keeps it.
+
+Everything outside this package sees only this interface, so that a distributed engine can stand
+behind it one day. Calls are synchronous, atomic and safe from several threads of a worker. Errors
+are `SmbError` with the status that the request gets; INSUFFICIENT_RESOURCES when the store is full.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from usmbd.protocol.state.store.records import (
+    LockRange,
+    LockRecord,
+    OpenRecord,
+    SessionRecord,
+    WorkerStats,
+    parse_opens,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+SUPERVISOR: Final = 0xFFFF
+"""The worker number by which the supervisor attaches; it never owns an open."""
+
+
+class SharingViolation(SmbError):
+    """An open was refused because of its share modes; `others` are the opens of the file.
+
+    The caller needs them to break handle caching and try again ([MS-SMB2] 3.3.5.9, [MS-FSA]
+    2.1.5.1.2). Of a base file opened with DELETE the culprit may be an open of a stream.
+    """
+
+    def __init__(self, packed_others: bytes = b"") -> None:
+        """Keep the packed OpenRecords."""
+        super().__init__(NtStatus.SHARING_VIOLATION)
+        self._packed = packed_others
+
+    @property
+    def others(self) -> list[OpenRecord]:
+        """The opens of the file, parsed when asked for."""
+        return parse_opens(self._packed)
+
+
+@dataclass(slots=True)
+class AddOpenResult:
+    """A granted open; `packed_others` are the other opens of the same file or stream."""
+
+    packed_others: bytes = b""
+
+    @property
+    def others(self) -> list[OpenRecord]:
+        """The other opens, parsed when asked for: oplocks and leases are decided by them."""
+        return parse_opens(self.packed_others)
+
+
+class RemoveOpenResult(NamedTuple):
+    """What a closed open leaves to do.
+
+    `last`: the file or stream has no other open. `delete_now`: the caller must delete the file
+    (or stream) of the key, then call `deleted(key)`. `delete_base`: the open was of a stream, its
+    file is delete pending and only waited for it: the caller must delete the file and call
+    `deleted(base_key(key))`. The caller keeps its descriptor until then, so that the inode number
+    cannot be another file's. `waiters`: workers to send a WakeFile, perhaps this one.
+    """
+
+    last: bool
+    delete_now: bool = False
+    delete_base: bool = False
+    waiters: tuple[int, ...] = ()
+
+
+class LockConflict(NamedTuple):
+    """A refused lock request: the index of the refused range and the lock in its way."""
+
+    range_index: int
+    lock: LockRecord
+
+
+class UnlockResult(NamedTuple):
+    """`unlocked` ranges were unlocked, in order; fewer than asked for means RANGE_NOT_LOCKED."""
+
+    unlocked: int
+    waiters: tuple[int, ...] = ()
+
+
+class Doomed(NamedTuple):
+    """A delete-pending file whose last open died with its worker; `path` as given, or empty."""
+
+    key: bytes
+    path: str
+
+
+class DropResult(NamedTuple):
+    """What a dead worker leaves: files to delete, and (worker, key) pairs to wake."""
+
+    doomed: list[Doomed]
+    waiters: list[tuple[int, bytes]]
+
+
+class Store(ABC):
+    """The shared state of all workers, seen by one of them."""
+
+    worker: int
+    """The worker that this store was attached for."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Detach; records stay until `drop_worker`."""
+
+    @abstractmethod
+    def new_open_id(self) -> int:
+        """Return an identifier that no open of any worker has had (Open.DurableFileId)."""
+
+    # -- opens -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def add_open(self, key: bytes, record: OpenRecord, path: str = "") -> AddOpenResult:
+        """Add an open if sharing admits it; SharingViolation or SmbError(DELETE_PENDING) if not.
+
+        [MS-FSA] 2.1.5.1.2 and 2.1.5.1.2.2. `record.worker` is set. `path` matters for an open with
+        OPEN_DELETE_ON_CLOSE only: see `set_delete_pending`.
+        """
+
+    @abstractmethod
+    def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
+        """Remove an open and its locks ([MS-FSA] 2.1.5.5); unknown opens are no error."""
+
+    @abstractmethod
+    def update_open(self, key: bytes, record: OpenRecord) -> None:
+        """Replace the record with this open_id (oplock, lease, durable data, delete on close).
+
+        SmbError(FILE_CLOSED) when there is none.
+        """
+
+    @abstractmethod
+    def opens(self, key: bytes) -> list[OpenRecord]:
+        """Return the opens of a file or stream."""
+
+    @abstractmethod
+    def stream_opens(self, key: bytes) -> list[OpenRecord]:
+        """Return the opens of all named streams of a file (needed to rename or delete it)."""
+
+    @abstractmethod
+    def set_delete_pending(self, key: bytes, open_id: int, pending: bool, path: str = "") -> None:
+        """Set or clear delete pending (FileDispositionInformation, [MS-FSA] 2.1.5.15.3).
+
+        `path` is kept so that the supervisor can delete the file if all its workers die.
+        SmbError(FILE_CLOSED) when the open is not there.
+        """
+
+    @abstractmethod
+    def is_delete_pending(self, key: bytes) -> bool:
+        """Tell whether the file, or the file of the stream, is delete pending."""
+
+    @abstractmethod
+    def deleted(self, key: bytes) -> None:
+        """End the deletion that `remove_open` or `drop_worker` asked for: opens are free again."""
+
+    # -- byte-range locks --------------------------------------------------------------------
+
+    @abstractmethod
+    def lock(
+        self, key: bytes, open_id: int, ranges: Sequence[LockRange], wait: bool = False
+    ) -> LockConflict | None:
+        """Take all ranges or none ([MS-SMB2] 3.3.5.14.2, [MS-FSA] 2.1.5.8).
+
+        With `wait` a conflict registers this worker as a waiter in the same transaction. The
+        caller has checked offset + length against 2^64.
+        """
+
+    @abstractmethod
+    def unlock(self, key: bytes, open_id: int, ranges: Sequence[LockRange]) -> UnlockResult:
+        """Unlock ranges in order, until one is not locked by this open ([MS-SMB2] 3.3.5.14.1)."""
+
+    @abstractmethod
+    def remove_locks(self, key: bytes, open_id: int) -> tuple[int, ...]:
+        """Remove all locks of an open; return the workers to wake."""
+
+    @abstractmethod
+    def check_io(self, key: bytes, open_id: int, offset: int, length: int, write: bool) -> bool:
+        """Tell whether locks permit the I/O ([MS-FSA] 2.1.4.10); nothing forbids I/O of 0 bytes."""
+
+    @abstractmethod
+    def add_waiter(self, key: bytes) -> None:
+        """Have this worker woken by the next unlock or close of the file, once.
+
+        Try again after the call: what is waited for may have happened just before it.
+        """
+
+    # -- sessions, statistics, workers -------------------------------------------------------
+
+    @abstractmethod
+    def put_session(self, record: SessionRecord) -> None:
+        """Add or replace a session (GlobalSessionTable, [MS-SMB2] 3.3.1.5)."""
+
+    @abstractmethod
+    def get_session(self, session_id: int) -> SessionRecord | None:
+        """Return a session of any worker."""
+
+    @abstractmethod
+    def remove_session(self, session_id: int) -> None:
+        """Remove a session; unknown ones are no error."""
+
+    @abstractmethod
+    def sessions(self) -> list[SessionRecord]:
+        """Return all sessions."""
+
+    @abstractmethod
+    def put_stats(self, stats: WorkerStats) -> None:
+        """Publish a worker's numbers."""
+
+    @abstractmethod
+    def stats(self) -> list[WorkerStats]:
+        """Return the numbers of all workers."""
+
+    @abstractmethod
+    def drop_worker(self, worker: int) -> DropResult:
+        """Remove all that a dead worker left; called by the supervisor, before it starts anew."""

@@ -1,0 +1,141 @@
+"""The LMDB environment of the state store: how it is made, opened and written.
+
+Writers are serialized by LMDB's robust mutex, which the kernel hands on when its holder is
+killed; what the dead writer had not committed never happened.
+"""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+import lmdb
+
+from usmbd.protocol.state.store.hints import Hints
+from usmbd.protocol.state.store.records import WORKER
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+MAP_SIZE: Final = 1 << 30
+# The environment cannot grow while others have it open, so the map is as large as it may ever
+# become: a file with one open takes about 260 bytes, so 1 GiB holds millions. Only touched pages
+# take memory.
+MAP_SIZE_MIN: Final = 1 << 20
+# Below this (4000 open files) the file system is no place for the store.
+MAP_SHARE_OF_FREE: Final = 2
+# A page that tmpfs cannot provide kills the process (SIGBUS), where a full map is an error that
+# the client sees: the map takes at most half of what is free at the start.
+MAX_READERS: Final = 4096
+# A slot of 64 bytes for each thread that reads: 64 workers of 64 threads.
+
+_GENERATION_SHIFT: Final = 40  # open_id: worker 16 bits, generation 8, counter 40: years of opens
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound="LmdbEnvironment")
+
+
+def writes(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Make a full map the request's error; the transaction is undone, so is its hint."""
+
+    @functools.wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except lmdb.MapFullError:
+            self.recount_hints()
+            raise SmbError(NtStatus.INSUFFICIENT_RESOURCES) from None
+
+    return call
+
+
+def with_prefix(txn: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the records whose keys begin with `prefix`; writing ends the iteration's validity."""
+    cursor = txn.cursor()
+    if cursor.set_range(prefix):
+        for key, value in cursor:
+            if not key.startswith(prefix):
+                return
+            yield key, value
+
+
+class LmdbEnvironment:
+    """One process's door to the store. It must not be used across a fork."""
+
+    def __init__(self, path: str | os.PathLike[str], worker: int) -> None:
+        """Open the environment at `path`; use `attach`."""
+        data = Path(path, "data.mdb")
+        self.worker = worker
+        # tmpfs never writes back and the store need not survive a reboot: no sync of any kind.
+        # With a writable map a transaction costs half as much. The size is the one `create` gave:
+        # another one would truncate the file under the others.
+        self._env = lmdb.open(
+            str(path),
+            map_size=data.stat().st_size,
+            create=False,
+            sync=False,
+            metasync=False,
+            writemap=True,
+            map_async=True,
+            readahead=False,
+            lock=True,
+            max_readers=MAX_READERS,
+            max_spare_txns=1,
+        )
+        self._begin: Callable[..., Any] = self._env.begin
+        self._hints = Hints(Path(path, "hints"))
+        self._hint_counts = self._hints.counts
+        self._hint_slot = self._hints.slot
+        with self._begin(write=True) as txn:
+            key = b"A" + WORKER.pack(worker)
+            generation = (int.from_bytes(txn.get(key, b""), "little") + 1) & 0xFF
+            txn.put(key, bytes([generation]))
+        first = worker << 48 | generation << _GENERATION_SHIFT
+        self._open_ids = count(first + 1)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], map_size: int = MAP_SIZE) -> None:
+        """Make a fresh, empty store in the directory `path`, in place of any former one.
+
+        OSError when the file system has no room for it. No process may be attached.
+        """
+        directory = Path(path)
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(mode=0o700, parents=True)
+        space = os.statvfs(directory)
+        map_size = min(map_size, space.f_bavail * space.f_frsize // MAP_SHARE_OF_FREE) & ~0xFFFF
+        if map_size < MAP_SIZE_MIN:
+            raise OSError(f"{directory}: no room for the state store ({map_size} bytes)")
+        Hints.create(directory / "hints")
+        lmdb.open(
+            str(directory),
+            map_size=map_size,
+            sync=False,
+            writemap=True,
+            map_async=True,
+            mode=0o700,
+            max_readers=MAX_READERS,
+        ).close()
+        os.truncate(directory / "data.mdb", map_size)
+
+    @classmethod
+    def attach(cls, path: str | os.PathLike[str], worker: int) -> Self:
+        """Open the store that `create` made, as `worker` (at most 0xFFFF)."""
+        return cls(path, worker)
+
+    def close(self) -> None:
+        """Detach; the records stay."""
+        self._env.close()
+        del self._hint_counts
+        self._hints.close()
+
+    def new_open_id(self) -> int:
+        """Return worker, generation and a counter: no other open of any worker has had it."""
+        return next(self._open_ids)
+
+    def recount_hints(self) -> None:
+        """Make the hints right from the locks that there are."""
+        with self._begin(write=True) as txn:
+            self._hints.recount([key[1:] for key, _ in with_prefix(txn, b"L")])

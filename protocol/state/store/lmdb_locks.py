@@ -1,0 +1,117 @@
+"""Byte-range locks in LMDB: one record a file, with the workers that wait for an unlock.
+
+L + FileKey      u16 count of waiters, u16 each, then the packed locks of `ranges`
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Any, Final
+
+from usmbd.protocol.state.store import ranges as brl
+from usmbd.protocol.state.store.base import LockConflict, UnlockResult
+from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment, writes
+from usmbd.protocol.state.store.records import LOCK, LockRange
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+MAX_LOCKS_PER_FILE: Final = 16_384
+# A lock is checked against all others of its file, 0.1 us each, while other writers wait.
+
+
+def _split_side(side: bytes) -> tuple[tuple[int, ...], bytes]:
+    """Return the waiters and the locks of an L record (u16 count, u16 each, then locks)."""
+    waiting = side[0] | side[1] << 8
+    if not waiting:
+        return (), side[2:]
+    return struct.unpack_from(f"<{waiting}H", side, 2), side[2 + 2 * waiting :]
+
+
+class LmdbLocks(LmdbEnvironment):
+    """The locking half of the store."""
+
+    @writes
+    def lock(
+        self, key: bytes, open_id: int, ranges: Sequence[LockRange], wait: bool = False
+    ) -> LockConflict | None:
+        """Take all ranges or none: see `Store.lock`."""
+        with self._begin(write=True) as txn:
+            side = txn.get(b"L" + key)
+            waiters, before = ((), b"") if side is None else _split_side(side)
+            locks = before
+            for index, wanted in enumerate(ranges):
+                conflict = brl.lock_conflict(locks, open_id, wanted)
+                if conflict is not None:
+                    if wait and self.worker not in waiters:
+                        self._put_side(txn, key, side, (*waiters, self.worker), before)
+                    return LockConflict(index, conflict)
+                locks += brl.pack_lock(open_id, wanted)
+            if len(locks) > MAX_LOCKS_PER_FILE * LOCK.size:
+                raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+            self._put_side(txn, key, side, waiters, locks)
+        return None
+
+    @writes
+    def unlock(self, key: bytes, open_id: int, ranges: Sequence[LockRange]) -> UnlockResult:
+        """Unlock ranges in order: see `Store.unlock`."""
+        unlocked = 0
+        with self._begin(write=True) as txn:
+            side = txn.get(b"L" + key)
+            if side is None:
+                return UnlockResult(0)
+            waiters, locks = _split_side(side)
+            for wanted in ranges:
+                fewer = brl.unlock(locks, open_id, wanted)
+                if fewer is None:
+                    break
+                locks = fewer
+                unlocked += 1
+            if not unlocked:
+                return UnlockResult(0)
+            self._put_side(txn, key, side, (), locks)
+        return UnlockResult(unlocked, waiters)
+
+    @writes
+    def remove_locks(self, key: bytes, open_id: int) -> tuple[int, ...]:
+        """Remove all locks of an open: see `Store.remove_locks`."""
+        with self._begin(write=True) as txn:
+            return self._release(txn, key, open_id)
+
+    def _release(self, txn: Any, key: bytes, open_id: int) -> tuple[int, ...]:
+        """Remove the locks of an open and take the waiters, in the caller's transaction."""
+        side = txn.get(b"L" + key)
+        if side is None:
+            return ()
+        waiters, locks = _split_side(side)
+        self._put_side(txn, key, side, (), brl.without_open(locks, open_id))
+        return waiters
+
+    def _put_side(
+        self, txn: Any, key: bytes, old: bytes | None, waiters: tuple[int, ...], locks: bytes
+    ) -> None:
+        """Write the L record and, after it, the hint: see `hints` for why in this order."""
+        if waiters or locks:
+            head = struct.pack(f"<H{len(waiters)}H", len(waiters), *waiters)
+            txn.put(b"L" + key, head + locks)
+            if old is None:
+                self._hints.add(key)
+        elif old is not None:
+            txn.delete(b"L" + key)
+            self._hints.remove(key)
+
+    def check_io(self, key: bytes, open_id: int, offset: int, length: int, write: bool) -> bool:
+        """Tell whether locks permit the I/O; without a transaction when the file has none."""
+        if not self._hint_counts[self._hint_slot(key)] or not length:
+            return True
+        with self._begin() as txn:
+            side = txn.get(b"L" + key)
+        if side is None:
+            return True
+        return not brl.io_conflict(_split_side(side)[1], open_id, offset, length, write)
+
+    @writes
+    def add_waiter(self, key: bytes) -> None:
+        """Have this worker woken by the next unlock or close of the file."""
+        with self._begin(write=True) as txn:
+            side = txn.get(b"L" + key)
+            waiters, locks = ((), b"") if side is None else _split_side(side)
+            if self.worker not in waiters:
+                self._put_side(txn, key, side, (*waiters, self.worker), locks)

@@ -1,0 +1,214 @@
+"""Opens in LMDB: one record a file or stream, with the sharing of all its opens counted.
+
+F + FileKey      header (holders and deniers of `sharing`, flags, deleting worker), OpenRecords
+D + FileKey      path of a delete-pending file
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import Any, Final
+
+from usmbd.protocol.state.store import sharing
+from usmbd.protocol.state.store.base import AddOpenResult, RemoveOpenResult, SharingViolation
+from usmbd.protocol.state.store.lmdb_environment import with_prefix, writes
+from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
+from usmbd.protocol.state.store.records import (
+    BASE_KEY_SIZE,
+    OPEN_DELETE_ON_CLOSE,
+    OPEN_HEAD,
+    OPEN_ID,
+    OPEN_SIZE,
+    OpenRecord,
+    parse_opens,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+FILE_HEADER: Final = struct.Struct("<QQII")
+"""The head of an F record: holders, deniers, flags, deleting worker."""
+FILE_PENDING: Final = 1
+"""The file is delete pending."""
+FILE_DELETING: Final = 2
+"""The last open is gone; the worker in the header deletes the file now."""
+FILE_HAS_PATH: Final = 4
+"""There is a D record."""
+
+_DELETE: Final = 0x0001_0000  # access right DELETE ([MS-SMB2] 2.2.13.1.1)
+
+
+def _find_open(value: bytes, open_id: int) -> int:
+    """Return where the record of `open_id` stands in an F record, or -1."""
+    needle = OPEN_ID.pack(open_id)
+    at = value.find(needle, FILE_HEADER.size)
+    while at > 0 and (at - FILE_HEADER.size) % OPEN_SIZE:
+        at = value.find(needle, at + 1)
+    return at
+
+
+class LmdbOpens(LmdbLocks):
+    """The half of the store that knows who has what open, and what is to be deleted."""
+
+    @writes
+    def add_open(self, key: bytes, record: OpenRecord, path: str = "") -> AddOpenResult:
+        """Add an open: see `Store.add_open`."""
+        record.worker = self.worker
+        packed = record.pack()
+        access = record.granted_access
+        share = record.share_access
+        file = b"F" + key
+        with self._begin(write=True) as txn:
+            value = txn.get(file)
+            if value is None:
+                holders = deniers = flags = 0
+                others = b""
+            else:
+                holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
+                others = value[FILE_HEADER.size :]
+                if flags & FILE_PENDING:
+                    raise SmbError(NtStatus.DELETE_PENDING)
+                if sharing.conflicts(holders, deniers, access, share):
+                    raise SharingViolation(others)
+                if len(others) >= sharing.MAX_OPENS_PER_FILE * OPEN_SIZE:
+                    raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+            if len(key) > BASE_KEY_SIZE:
+                base = txn.get(file[: 1 + BASE_KEY_SIZE])
+                if base is not None and FILE_HEADER.unpack_from(base)[2] & FILE_PENDING:
+                    raise SmbError(NtStatus.DELETE_PENDING)
+            elif access & _DELETE:
+                # Deleting the file deletes its streams: they must be shared for it as well.
+                for _, stream in self._streams(txn, key):
+                    if sharing.denies_delete(FILE_HEADER.unpack_from(stream)[1]):
+                        raise SharingViolation(stream[FILE_HEADER.size :])
+            holds, denies = sharing.counted(access, share)
+            if path and record.flags & OPEN_DELETE_ON_CLOSE:
+                txn.put(b"D" + key, os.fsencode(path))
+                flags |= FILE_HAS_PATH
+            txn.put(
+                file,
+                FILE_HEADER.pack(holders + holds, deniers + denies, flags, 0) + others + packed,
+            )
+        return AddOpenResult(others)
+
+    @writes
+    def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
+        """Remove an open: see `Store.remove_open`."""
+        with self._begin(write=True) as txn:
+            return self._remove(txn, key, open_id)
+
+    def _remove(self, txn: Any, key: bytes, open_id: int) -> RemoveOpenResult:
+        """Remove an open and its locks in the transaction of the caller."""
+        file = b"F" + key
+        waiters = (
+            self._release(txn, key, open_id) if self._hint_counts[self._hint_slot(key)] else ()
+        )
+        value = txn.get(file)
+        at = -1 if value is None else _find_open(value, open_id)
+        if at < 0:
+            return RemoveOpenResult(last=False, waiters=waiters)
+        holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
+        _, access, share, open_flags = OPEN_HEAD.unpack_from(value, at)
+        if open_flags & OPEN_DELETE_ON_CLOSE:
+            flags |= FILE_PENDING
+        rest = value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :]
+        if rest:
+            holds, denies = sharing.counted(access, share)
+            txn.put(file, FILE_HEADER.pack(holders - holds, deniers - denies, flags, 0) + rest)
+            return RemoveOpenResult(last=False, waiters=waiters)
+        delete_now = False
+        if not flags & FILE_PENDING:
+            txn.delete(file)
+            if flags & FILE_HAS_PATH:
+                txn.delete(b"D" + key)
+        elif len(key) == BASE_KEY_SIZE and self._stream_is_open(txn, key):
+            # The file goes with the last open of its streams.
+            txn.put(file, FILE_HEADER.pack(0, 0, flags, 0))
+        else:
+            txn.put(file, FILE_HEADER.pack(0, 0, flags | FILE_DELETING, self.worker))
+            delete_now = True
+        delete_base = len(key) > BASE_KEY_SIZE and self._claim_base(txn, key[:BASE_KEY_SIZE])
+        return RemoveOpenResult(True, delete_now, delete_base, waiters)
+
+    def _streams(self, txn: Any, base: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the F records of the named streams of a file."""
+        for key, value in with_prefix(txn, b"F" + base):
+            if len(key) > 1 + BASE_KEY_SIZE:
+                yield key, value
+
+    def _stream_is_open(self, txn: Any, base: bytes) -> bool:
+        """Tell whether any named stream of the file is open."""
+        return any(len(value) > FILE_HEADER.size for _, value in self._streams(txn, base))
+
+    def _claim_base(self, txn: Any, base: bytes) -> bool:
+        """Take over the deletion of a file that only waited for its streams to be closed."""
+        value = txn.get(b"F" + base)
+        if value is None or len(value) > FILE_HEADER.size:
+            return False
+        flags = FILE_HEADER.unpack_from(value)[2]
+        if flags & FILE_DELETING or self._stream_is_open(txn, base):
+            return False
+        txn.put(b"F" + base, FILE_HEADER.pack(0, 0, flags | FILE_DELETING, self.worker))
+        return True
+
+    @writes
+    def update_open(self, key: bytes, record: OpenRecord) -> None:
+        """Replace a record: see `Store.update_open`."""
+        with self._begin(write=True) as txn:
+            value = txn.get(b"F" + key)
+            at = -1 if value is None else _find_open(value, record.open_id)
+            if at < 0:
+                raise SmbError(NtStatus.FILE_CLOSED)
+            holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
+            _, access, share, _ = OPEN_HEAD.unpack_from(value, at)
+            old = sharing.counted(access, share)
+            new = sharing.counted(record.granted_access, record.share_access)
+            header = FILE_HEADER.pack(
+                holders - old[0] + new[0], deniers - old[1] + new[1], flags, 0
+            )
+            before, after = value[FILE_HEADER.size : at], value[at + OPEN_SIZE :]
+            txn.put(b"F" + key, header + before + record.pack() + after)
+
+    def opens(self, key: bytes) -> list[OpenRecord]:
+        """Return the opens of a file or stream."""
+        with self._begin() as txn:
+            value = txn.get(b"F" + key)
+        return [] if value is None else parse_opens(value[FILE_HEADER.size :])
+
+    def stream_opens(self, key: bytes) -> list[OpenRecord]:
+        """Return the opens of all named streams of a file."""
+        with self._begin() as txn:
+            packed = b"".join(value[FILE_HEADER.size :] for _, value in self._streams(txn, key))
+        return parse_opens(packed)
+
+    @writes
+    def set_delete_pending(self, key: bytes, open_id: int, pending: bool, path: str = "") -> None:
+        """Set or clear delete pending: see `Store.set_delete_pending`."""
+        with self._begin(write=True) as txn:
+            value = txn.get(b"F" + key)
+            if value is None or _find_open(value, open_id) < 0:
+                raise SmbError(NtStatus.FILE_CLOSED)
+            holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
+            flags = flags | FILE_PENDING if pending else flags & ~FILE_PENDING
+            if path and pending:
+                txn.put(b"D" + key, os.fsencode(path))
+                flags |= FILE_HAS_PATH
+            txn.put(
+                b"F" + key, FILE_HEADER.pack(holders, deniers, flags, 0) + value[FILE_HEADER.size :]
+            )
+
+    def is_delete_pending(self, key: bytes) -> bool:
+        """Tell whether the file, or the file of the stream, is delete pending."""
+        with self._begin() as txn:
+            for file in {key, key[:BASE_KEY_SIZE]}:
+                value = txn.get(b"F" + file)
+                if value is not None and FILE_HEADER.unpack_from(value)[2] & FILE_PENDING:
+                    return True
+        return False
+
+    @writes
+    def deleted(self, key: bytes) -> None:
+        """Forget a deleted file."""
+        with self._begin(write=True) as txn:
+            value = txn.get(b"F" + key)
+            if value is not None and FILE_HEADER.unpack_from(value)[2] & FILE_DELETING:
+                txn.delete(b"F" + key)
+                txn.delete(b"D" + key)

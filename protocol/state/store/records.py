@@ -1,0 +1,159 @@
+"""The records of the state store: opens, byte-range locks, sessions, numbers of a worker.
+
+Opens and locks are packed with a fixed size, because every change of a file rewrites the list
+it stands in; sessions and statistics change seldom and are msgspec messages. Fields have the
+names of [MS-SMB2] 3.3.1; those of oplocks, leases and durable handles are kept for their owner
+and not interpreted here.
+"""
+
+import struct
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import msgspec
+
+from usmbd.protocol.wire.base import Wire, bytes16, bytes24, u8, u16, u32, u64
+
+NO_ID: Final = bytes(16)
+"""The GUID or lease key that is not set."""
+
+OPEN_DELETE_ON_CLOSE: Final = 0x01
+"""The file becomes delete pending when this open closes (CreateOptions.FILE_DELETE_ON_CLOSE)."""
+OPEN_DIRECTORY: Final = 0x02
+"""The open is of a directory."""
+OPEN_DURABLE: Final = 0x04
+"""Open.IsDurable ([MS-SMB2] 3.3.1.10)."""
+OPEN_RESILIENT: Final = 0x08
+"""Open.IsResilient."""
+OPEN_PERSISTENT: Final = 0x10
+"""Open.IsPersistent."""
+OPEN_DISCONNECTED: Final = 0x20
+"""Open.Connection is NULL: the durable open waits to be claimed."""
+
+BASE_KEY_SIZE: Final = 16
+"""The bytes of a FileKey that name the file; what follows names the stream."""
+
+_STREAM_KEY_MAX: Final = 255
+# LMDB takes keys of 511 bytes. A stream's name has up to 255 characters, which may be more bytes:
+# longer names stand in the key as a digest behind 0xFF, which never begins UTF-8 text.
+
+_FILE_ID = struct.Struct("<QQ")
+
+
+def file_key(dev: int, ino: int, stream: str = "") -> bytes:
+    """Return the FileKey of a file (`stream` empty) or of one of its named streams.
+
+    Keys of the streams begin with their file's key, so that one range of keys holds them all.
+    """
+    base = _FILE_ID.pack(dev, ino)
+    if not stream:
+        return base
+    name = stream.casefold().encode("utf-8", "surrogatepass")
+    if len(name) > _STREAM_KEY_MAX:
+        name = b"\xff" + blake2b(name, digest_size=32).digest()
+    return base + name
+
+
+def base_key(key: bytes) -> bytes:
+    """Return the FileKey of the file that `key`, perhaps a stream's, belongs to."""
+    return key[:BASE_KEY_SIZE]
+
+
+class OpenRecord(Wire, size=192):
+    """What every worker may know of an open ([MS-SMB2] 3.3.1.10).
+
+    `granted_access` is the access mask after MAXIMUM_ALLOWED and generic rights are resolved.
+    `worker` is set by the store. Times are FILETIMEs, timeouts are milliseconds.
+    """
+
+    open_id: u64
+    granted_access: u32
+    share_access: u32
+    flags: u32 = 0
+    worker: u16 = 0
+    oplock_level: u8 = 0
+    oplock_state: u8 = 0
+    session_id: u64 = 0
+    tree_id: u32 = 0
+    create_options: u32 = 0
+    client_guid: bytes16 = NO_ID
+    lease_key: bytes16 = NO_ID
+    parent_lease_key: bytes16 = NO_ID
+    lease_state: u32 = 0
+    break_to_lease_state: u32 = 0
+    lease_epoch: u16 = 0
+    lease_version: u16 = 0
+    durable_open_timeout: u32 = 0
+    create_guid: bytes16 = NO_ID
+    app_instance_id: bytes16 = NO_ID
+    durable_owner: bytes16 = NO_ID
+    durable_open_scavenger_timeout: u64 = 0
+    # Room, so that a later worker can read the records of an earlier one.
+    reserved_0: bytes24 = bytes(24)
+    reserved_1: u64 = 0
+
+
+OPEN_SIZE: Final = OpenRecord.SIZE
+
+OPEN_HEAD: Final = struct.Struct("<QIII")
+"""The first fields of an OpenRecord: open_id, granted_access, share_access, flags."""
+
+OPEN_ID: Final = struct.Struct("<Q")
+"""An open's or a session's identifier."""
+WORKER: Final = struct.Struct("<H")
+"""A worker's number."""
+
+OPEN_WORKER_OFFSET: Final = OPEN_HEAD.size
+"""Where `worker` stands in a packed OpenRecord."""
+
+
+def parse_opens(packed: bytes) -> list[OpenRecord]:
+    """Return the records of `packed`, a whole number of them."""
+    return [OpenRecord.parse(packed, offset) for offset in range(0, len(packed), OPEN_SIZE)]
+
+
+class LockRange(NamedTuple):
+    """One range of a LOCK request ([MS-SMB2] 2.2.26.1); `exclusive` is ignored by an unlock."""
+
+    offset: int
+    length: int
+    exclusive: bool = False
+
+
+class LockRecord(NamedTuple):
+    """A ByteRangeLock of [MS-FSA] 2.1.1.6; the LockKey is always 0 in SMB2."""
+
+    offset: int
+    length: int
+    open_id: int
+    exclusive: int
+
+
+LOCK: Final = struct.Struct("<QQQII")
+"""A packed LockRecord: offset, length, open_id, exclusive (0 or 1), reserved."""
+
+
+class SessionRecord(msgspec.Struct, array_like=True, frozen=True):
+    """What every worker may know of a session ([MS-SMB2] 3.3.1.8), Session.SessionGlobalId first.
+
+    `user` is the key by which two sessions are of the same user (PreviousSessionId, 3.3.5.5.3);
+    `creation_time` is a FILETIME.
+    """
+
+    session_id: int
+    worker: int
+    user: str
+    client_guid: bytes = NO_ID
+    client_address: str = ""
+    dialect: int = 0
+    creation_time: int = 0
+
+
+class WorkerStats(msgspec.Struct, array_like=True, frozen=True):
+    """The numbers that a worker publishes for `usmbd.control --list`."""
+
+    worker: int
+    pid: int
+    connections: int = 0
+    sessions: int = 0
+    opens: int = 0
