@@ -1,6 +1,6 @@
 """Extended attributes: FILE_FULL_EA_INFORMATION and FILE_GET_EA_INFORMATION chains.
 
-[MS-FSCC] 2.4.16, 2.4.16.1. The same chain comes in a SET_INFO, in a create context and as the
+[MS-FSCC] 2.4.15, 2.4.15.1. The same chain comes in a SET_INFO, in a create context and as the
 list of names of a QUERY_INFO.
 """
 
@@ -19,7 +19,7 @@ _FULL_EA = struct.Struct("<IBBH")
 _GET_EA = struct.Struct("<IB")
 _ALIGNMENT = 4
 
-#: Characters that an EA's name may not have ([MS-FSCC] 2.4.16), besides the controls.
+#: Characters that an EA's name may not have ([MS-FSCC] 2.4.15), besides the controls.
 _INVALID_CHARACTERS = frozenset(b'"*+,/:;<=>?[\\]|')
 
 

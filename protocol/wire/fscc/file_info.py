@@ -36,7 +36,7 @@ FileIdInformation = 59
 # is not supported, any other level is no class at all ([MS-SMB2] 3.3.5.20.1).
 _DOCUMENTED = frozenset({*range(1, 47), 48, 50, 54, 59, 60, 64, 65, *range(78, 82)})
 
-# FileModeInformation ([MS-FSCC] 2.4.31).
+# FileModeInformation ([MS-FSCC] 2.4.30).
 FILE_WRITE_THROUGH = 0x00000002
 FILE_SEQUENTIAL_ONLY = 0x00000004
 FILE_NO_INTERMEDIATE_BUFFERING = 0x00000008
@@ -93,7 +93,7 @@ class BasicInformation(Wire, size=40):
 
 
 class StandardInformation(Wire, size=24):
-    """FILE_STANDARD_INFORMATION ([MS-FSCC] 2.4.47)."""
+    """FILE_STANDARD_INFORMATION ([MS-FSCC] 2.4.45)."""
 
     allocation_size: u64
     end_of_file: u64
@@ -104,7 +104,7 @@ class StandardInformation(Wire, size=24):
 
 
 class NetworkOpenInformation(Wire, size=56):
-    """FILE_NETWORK_OPEN_INFORMATION ([MS-FSCC] 2.4.34)."""
+    """FILE_NETWORK_OPEN_INFORMATION ([MS-FSCC] 2.4.33)."""
 
     creation_time: u64
     last_access_time: u64
@@ -117,7 +117,7 @@ class NetworkOpenInformation(Wire, size=56):
 
 
 class IdInformation(Wire, size=24):
-    """FILE_ID_INFORMATION ([MS-FSCC] 2.4.26)."""
+    """FILE_ID_INFORMATION ([MS-FSCC] 2.4.25)."""
 
     volume_serial_number: u64
     file_id: bytes16
@@ -131,7 +131,7 @@ _COMPRESSION = struct.Struct("<QHBBB3x")
 # IndexNumber, EaSize, AccessFlags, CurrentByteOffset, Mode, AlignmentRequirement: the middle of
 # FILE_ALL_INFORMATION, between FILE_STANDARD_INFORMATION and the name ([MS-FSCC] 2.4.2).
 _ALL_MIDDLE = struct.Struct("<QIIQII")
-# NextEntryOffset, StreamNameLength, StreamSize, StreamAllocationSize ([MS-FSCC] 2.4.49).
+# NextEntryOffset, StreamNameLength, StreamSize, StreamAllocationSize ([MS-FSCC] 2.4.47).
 _STREAM = struct.Struct("<IIQQ")
 _STREAM_ALIGNMENT = 8
 
@@ -149,10 +149,10 @@ def build_basic(facts: OpenFacts) -> bytes:
 
 
 def build_standard(facts: OpenFacts) -> bytes:
-    """FileStandardInformation ([MS-FSCC] 2.4.47).
+    """FileStandardInformation ([MS-FSCC] 2.4.45).
 
     A directory has one link, as on NTFS: POSIX counts its subdirectories. A link whose delete
-    is pending is no longer counted ([MS-FSA] 2.1.5.12.28).
+    is pending is no longer counted ([MS-FSA] 2.1.5.12.27).
     """
     stat = facts.stat
     links = 1 if stat.is_directory else stat.nlink
@@ -166,12 +166,12 @@ def build_standard(facts: OpenFacts) -> bytes:
 
 
 def build_internal(facts: OpenFacts) -> bytes:
-    """FileInternalInformation ([MS-FSCC] 2.4.27): the 64-bit file id."""
+    """FileInternalInformation ([MS-FSCC] 2.4.26): the 64-bit file id."""
     return _U64.pack(facts.stat.ino)
 
 
 def build_ea(facts: OpenFacts) -> bytes:
-    """FileEaInformation ([MS-FSCC] 2.4.13)."""
+    """FileEaInformation ([MS-FSCC] 2.4.12)."""
     return _U32.pack(facts.stat.ea_size)
 
 
@@ -186,7 +186,7 @@ def build_name(facts: OpenFacts) -> bytes:
 
 
 def build_normalized_name(facts: OpenFacts) -> bytes:
-    """FileNormalizedNameInformation ([MS-FSCC] 2.4.36): relative to the share's root."""
+    """FileNormalizedNameInformation ([MS-FSCC] 2.4.34): relative to the share's root."""
     return _counted(facts.name.removeprefix("\\"))
 
 
@@ -204,12 +204,12 @@ def _counted(name: str) -> bytes:
 
 
 def build_position(facts: OpenFacts) -> bytes:
-    """FilePositionInformation ([MS-FSCC] 2.4.40)."""
+    """FilePositionInformation ([MS-FSCC] 2.4.39)."""
     return _U64.pack(facts.position)
 
 
 def build_mode(facts: OpenFacts) -> bytes:
-    """FileModeInformation ([MS-FSCC] 2.4.31)."""
+    """FileModeInformation ([MS-FSCC] 2.4.30)."""
     return _U32.pack(facts.mode)
 
 
@@ -233,7 +233,7 @@ def build_all(facts: OpenFacts) -> bytes:
 
 
 def build_network_open(facts: OpenFacts) -> bytes:
-    """FileNetworkOpenInformation ([MS-FSCC] 2.4.34)."""
+    """FileNetworkOpenInformation ([MS-FSCC] 2.4.33)."""
     stat = facts.stat
     return NetworkOpenInformation(
         creation_time=stat.creation_time,
@@ -258,14 +258,14 @@ def build_compression(facts: OpenFacts) -> bytes:
 
 
 def build_id(facts: OpenFacts) -> bytes:
-    """FileIdInformation ([MS-FSCC] 2.4.26): the 64-bit id with zeros above it."""
+    """FileIdInformation ([MS-FSCC] 2.4.25): the 64-bit id with zeros above it."""
     return IdInformation(
         volume_serial_number=facts.stat.dev, file_id=facts.stat.ino.to_bytes(16, "little")
     ).pack()
 
 
 def build_streams(facts: OpenFacts) -> bytes:
-    """FileStreamInformation ([MS-FSCC] 2.4.49); empty for a directory without streams."""
+    """FileStreamInformation ([MS-FSCC] 2.4.47); empty for a directory without streams."""
     return build_chain(map(_build_stream, facts.streams), _STREAM_ALIGNMENT)
 
 
@@ -276,7 +276,7 @@ def _build_stream(stream: StreamFacts) -> bytes:
 
 
 def build_full_ea(facts: OpenFacts) -> bytes:
-    """FileFullEaInformation ([MS-FSCC] 2.4.16); SmbError(NO_EAS_ON_FILE) without any."""
+    """FileFullEaInformation ([MS-FSCC] 2.4.15); SmbError(NO_EAS_ON_FILE) without any."""
     if not facts.eas:
         raise SmbError(NtStatus.NO_EAS_ON_FILE)
     return build_full_eas(facts.eas)

@@ -30,7 +30,7 @@ TIME_UNCHANGED = 0
 TIME_SUSPEND_UPDATES = -1
 TIME_RESUME_UPDATES = -2
 
-# FileDispositionInformationEx ([MS-FSCC] 2.4.12).
+# FILE_DISPOSITION_INFORMATION_EX (ntddk.h).
 FILE_DISPOSITION_DELETE = 0x00000001
 FILE_DISPOSITION_POSIX_SEMANTICS = 0x00000002
 FILE_DISPOSITION_FORCE_IMAGE_SECTION_CHECK = 0x00000004
@@ -38,14 +38,14 @@ FILE_DISPOSITION_ON_CLOSE = 0x00000008
 FILE_DISPOSITION_IGNORE_READONLY_ATTRIBUTE = 0x00000010
 _DISPOSITION_FLAGS = 0x0000001F
 
-# FileRenameInformationEx ([MS-FSCC] 2.4.43).
+# FILE_RENAME_INFORMATION, the Flags of its Ex class (ntifs.h).
 FILE_RENAME_REPLACE_IF_EXISTS = 0x00000001
 FILE_RENAME_POSIX_SEMANTICS = 0x00000002
 FILE_RENAME_IGNORE_READONLY_ATTRIBUTE = 0x00000040
 # ReplaceIfExists of the plain forms is a byte, any value but zero is true.
 _REPLACE_IF_EXISTS = 0x000000FF
 
-# What a mode may be set to ([MS-FSA] 2.1.5.15.8); the two synchronous flags exclude each other.
+# What a mode may be set to ([MS-FSA] 2.1.5.15.7); the two synchronous flags exclude each other.
 _SYNCHRONOUS = file_info.FILE_SYNCHRONOUS_IO_ALERT | file_info.FILE_SYNCHRONOUS_IO_NONALERT
 _MODE_FLAGS = file_info.FILE_WRITE_THROUGH | file_info.FILE_SEQUENTIAL_ONLY | _SYNCHRONOUS
 
@@ -75,7 +75,7 @@ class _NameChange(Wire, size=20):
 
 @dataclass(frozen=True, slots=True)
 class SetRename:
-    """FileRenameInformation or its Ex form ([MS-FSCC] 2.4.42.2, 2.4.43).
+    """FileRenameInformation or its Ex form ([MS-FSCC] 2.4.41.2).
 
     `name` as sent, with backslashes; `posix`: a target that is open may be replaced.
     """
@@ -87,7 +87,7 @@ class SetRename:
 
 @dataclass(frozen=True, slots=True)
 class SetLink:
-    """FileLinkInformation ([MS-FSCC] 2.4.28.2); `name` as sent, with backslashes."""
+    """FileLinkInformation ([MS-FSCC] 2.4.27.2); `name` as sent, with backslashes."""
 
     name: str
     replace: bool
@@ -95,7 +95,7 @@ class SetLink:
 
 @dataclass(frozen=True, slots=True)
 class SetDisposition:
-    """FileDispositionInformation or its Ex form ([MS-FSCC] 2.4.11, 2.4.12).
+    """FileDispositionInformation or its Ex form ([MS-FSCC] 2.4.11).
 
     `flags` are those of the Ex form; the plain form gives FILE_DISPOSITION_DELETE or none.
     """
@@ -110,7 +110,7 @@ class SetDisposition:
 
 @dataclass(frozen=True, slots=True)
 class SetEndOfFile:
-    """FileEndOfFileInformation ([MS-FSCC] 2.4.14): the new size in bytes."""
+    """FileEndOfFileInformation ([MS-FSCC] 2.4.13): the new size in bytes."""
 
     end_of_file: int
 
@@ -124,28 +124,28 @@ class SetAllocation:
 
 @dataclass(frozen=True, slots=True)
 class SetValidDataLength:
-    """FileValidDataLengthInformation ([MS-FSCC] 2.4.50): bytes that hold data."""
+    """FileValidDataLengthInformation ([MS-FSCC] 2.4.48): bytes that hold data."""
 
     valid_data_length: int
 
 
 @dataclass(frozen=True, slots=True)
 class SetPosition:
-    """FilePositionInformation ([MS-FSCC] 2.4.40): kept with the open, used by no read."""
+    """FilePositionInformation ([MS-FSCC] 2.4.39): kept with the open, used by no read."""
 
     current_byte_offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class SetMode:
-    """FileModeInformation ([MS-FSCC] 2.4.31)."""
+    """FileModeInformation ([MS-FSCC] 2.4.30)."""
 
     mode: int
 
 
 @dataclass(frozen=True, slots=True)
 class SetFullEa:
-    """FileFullEaInformation ([MS-FSCC] 2.4.16)."""
+    """FileFullEaInformation ([MS-FSCC] 2.4.15)."""
 
     attributes: list[ExtendedAttribute]
 
@@ -208,13 +208,13 @@ def _name_change(buffer: memoryview) -> tuple[int, str]:
 
 
 def parse_rename(buffer: memoryview) -> SetRename:
-    """Read FileRenameInformation ([MS-FSCC] 2.4.42.2)."""
+    """Read FileRenameInformation ([MS-FSCC] 2.4.41.2)."""
     flags, name = _name_change(buffer)
     return SetRename(name, flags & _REPLACE_IF_EXISTS != 0)
 
 
 def parse_rename_ex(buffer: memoryview) -> SetRename:
-    """Read FileRenameInformationEx ([MS-FSCC] 2.4.43)."""
+    """Read FileRenameInformationEx: the plain form with Flags."""
     flags, name = _name_change(buffer)
     return SetRename(
         name,
@@ -224,7 +224,7 @@ def parse_rename_ex(buffer: memoryview) -> SetRename:
 
 
 def parse_link(buffer: memoryview) -> SetLink:
-    """Read FileLinkInformation ([MS-FSCC] 2.4.28.2)."""
+    """Read FileLinkInformation ([MS-FSCC] 2.4.27.2)."""
     flags, name = _name_change(buffer)
     return SetLink(name, flags & _REPLACE_IF_EXISTS != 0)
 
@@ -236,7 +236,7 @@ def parse_disposition(buffer: memoryview) -> SetDisposition:
 
 
 def parse_disposition_ex(buffer: memoryview) -> SetDisposition:
-    """Read FileDispositionInformationEx ([MS-FSCC] 2.4.12)."""
+    """Read FileDispositionInformationEx (ntddk.h)."""
     _require(buffer, _U32.size)
     (flags,) = _U32.unpack_from(buffer)
     if flags & ~_DISPOSITION_FLAGS:
@@ -245,7 +245,7 @@ def parse_disposition_ex(buffer: memoryview) -> SetDisposition:
 
 
 def parse_end_of_file(buffer: memoryview) -> SetEndOfFile:
-    """Read FileEndOfFileInformation ([MS-FSCC] 2.4.14)."""
+    """Read FileEndOfFileInformation ([MS-FSCC] 2.4.13)."""
     return SetEndOfFile(_length(buffer))
 
 
@@ -255,17 +255,17 @@ def parse_allocation(buffer: memoryview) -> SetAllocation:
 
 
 def parse_valid_data_length(buffer: memoryview) -> SetValidDataLength:
-    """Read FileValidDataLengthInformation ([MS-FSCC] 2.4.50)."""
+    """Read FileValidDataLengthInformation ([MS-FSCC] 2.4.48)."""
     return SetValidDataLength(_length(buffer))
 
 
 def parse_position(buffer: memoryview) -> SetPosition:
-    """Read FilePositionInformation ([MS-FSCC] 2.4.40)."""
+    """Read FilePositionInformation ([MS-FSCC] 2.4.39)."""
     return SetPosition(_length(buffer))
 
 
 def parse_mode(buffer: memoryview) -> SetMode:
-    """Read FileModeInformation ([MS-FSA] 2.1.5.15.8)."""
+    """Read FileModeInformation ([MS-FSA] 2.1.5.15.7)."""
     _require(buffer, _U32.size)
     (mode,) = _U32.unpack_from(buffer)
     if mode & ~_MODE_FLAGS or mode & _SYNCHRONOUS == _SYNCHRONOUS:
@@ -274,7 +274,7 @@ def parse_mode(buffer: memoryview) -> SetMode:
 
 
 def parse_full_ea(buffer: memoryview) -> SetFullEa:
-    """Read FileFullEaInformation ([MS-FSCC] 2.4.16); errors as `ea.parse_full_eas`."""
+    """Read FileFullEaInformation ([MS-FSCC] 2.4.15); errors as `ea.parse_full_eas`."""
     return SetFullEa(parse_full_eas(buffer))
 
 
