@@ -1,0 +1,211 @@
+"""Which name on disk a client means that writes it in another case: a cache of directories.
+
+A file that does not exist under its exact name may exist under another case, which only a scan
+of the directory tells; without a cache, creating n files in one directory would take n scans.
+A cached directory is watched by inotify, which reports every change by anyone on this machine
+before the changing call returns: a look-up first applies what is queued and is then exact, at
+3 us however large the directory is. Where others change the files unseen (NFS, CephFS,
+Lustre, FUSE) or no watch is to be had, a scan counts as long as the directory's mtime stands.
+"""
+
+import ctypes
+import os
+import struct
+import threading
+import time
+from collections import OrderedDict
+from typing import Final
+
+from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.names import fold
+
+#: Directories held at most: each costs a watch, of which Linux gives a user 8192 or more.
+DIRECTORIES_MAX: Final = 1024
+#: Names held at most in all directories together (about 150 bytes each).
+NAMES_MAX: Final = 1_000_000
+#: A directory changed so short a time before its scan may change again within the same
+#: time stamp (2 s on VFAT, 1 s on old NFS): that scan is not kept.
+SETTLED_SECONDS: Final = 2.5
+
+_IN_MOVED_FROM = 0x40
+_IN_MOVED_TO = 0x80
+_IN_CREATE = 0x100
+_IN_DELETE = 0x200
+_IN_Q_OVERFLOW = 0x4000
+_IN_IGNORED = 0x8000
+_IN_UNMOUNT = 0x2000
+_WATCHED = 0x01000000 | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE  # IN_ONLYDIR
+_EVENT = struct.Struct("=iIII")
+_READ_SIZE = 65536
+
+# File systems that this kernel alone changes, by the magic number of statfs(2).
+_LOCAL = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # XFS
+        0x9123683E,  # btrfs
+        0x01021994,  # tmpfs
+        0x858458F6,  # ramfs
+        0x2FC12FC1,  # ZFS
+        0xF2F52010,  # F2FS
+        0xCA451A4E,  # bcachefs
+        0x794C7630,  # overlayfs
+    }
+)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _is_local(fd: int) -> bool:
+    """Whether nobody but this kernel changes the file system of `fd`."""
+    buffer = (ctypes.c_long * 64)()
+    return _libc.fstatfs(fd, buffer) == 0 and buffer[0] & 0xFFFFFFFF in _LOCAL
+
+
+class _Directory:
+    """The names of one directory by their folded form."""
+
+    __slots__ = ("names", "stamp", "twins", "watch")
+
+    def __init__(self, watch: int, stamp: tuple[int, int] | None) -> None:
+        self.watch = watch
+        self.stamp = stamp
+        self.names: dict[str, str] = {}
+        self.twins: set[str] = set()
+
+    def add(self, name: str) -> None:
+        """Note that `name` exists."""
+        key = fold(name)
+        if self.names.setdefault(key, name) != name:
+            self.twins.add(key)
+
+    def remove(self, name: str) -> bool:
+        """Note that `name` is gone; False when only a new scan can tell what is left."""
+        key = fold(name)
+        if key in self.twins:
+            return False
+        self.names.pop(key, None)
+        return True
+
+
+_Key = tuple[int, int, int]
+
+
+class DirectoryNames:
+    """The cached directories of this process; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._directories: OrderedDict[_Key, _Directory] = OrderedDict()
+        self._by_watch: dict[int, _Key] = {}
+        self._count = 0
+        self._inotify = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def find(self, directory: int, name: str) -> str | None:
+        """Return the name on disk that equals `name` but for case, in the directory `directory`.
+
+        None when there is none, or when the user may not list the directory; OSError.
+        """
+        facts = kernel.statx_fd(directory)
+        key = (facts[17], facts[18], facts[6])
+        stamp = (facts[15], facts[16])
+        with self._lock:
+            self._apply_events()
+            held = self._directories.get(key)
+            if held is not None and held.stamp is not None and held.stamp != stamp:
+                self._forget(key)
+                held = None
+            if held is None:
+                try:
+                    held = self._load(directory, key, stamp)
+                except PermissionError:
+                    return None
+            else:
+                self._directories.move_to_end(key)
+            return held.names.get(fold(name))
+
+    def _load(self, directory: int, key: _Key, stamp: tuple[int, int]) -> _Directory:
+        """Scan a directory, watching it from before the first name is read."""
+        path = kernel.fd_path(directory)
+        watch = -1
+        if self._inotify >= 0 and _is_local(directory):
+            watch = _libc.inotify_add_watch(self._inotify, path.encode(), _WATCHED)
+        held = _Directory(watch, None if watch >= 0 else stamp)
+        try:
+            for name in os.listdir(path):
+                held.add(name)
+        except OSError:
+            if watch >= 0:
+                _libc.inotify_rm_watch(self._inotify, watch)
+            raise
+        if watch >= 0 or time.time() - stamp[0] > SETTLED_SECONDS:
+            self._directories[key] = held
+            self._count += len(held.names)
+            if watch >= 0:
+                self._by_watch[watch] = key
+            while len(self._directories) > 1 and (
+                len(self._directories) > DIRECTORIES_MAX or self._count > NAMES_MAX
+            ):
+                self._forget(next(iter(self._directories)))
+        return held
+
+    def _forget(self, key: _Key) -> None:
+        """Drop a directory and its watch."""
+        held = self._directories.pop(key, None)
+        if held is not None:
+            self._count -= len(held.names)
+            if self._by_watch.pop(held.watch, None) is not None:
+                _libc.inotify_rm_watch(self._inotify, held.watch)
+
+    def _apply_events(self) -> None:
+        """Bring the cached directories up to date with what inotify has queued."""
+        while self._by_watch:
+            try:
+                data = os.read(self._inotify, _READ_SIZE)
+            except BlockingIOError:
+                return
+            at = 0
+            while at < len(data):
+                watch, mask, _, length = _EVENT.unpack_from(data, at)
+                at += _EVENT.size + length
+                if mask & _IN_Q_OVERFLOW:
+                    for key in list(self._directories):
+                        self._forget(key)
+                elif (known := self._by_watch.get(watch)) is not None:
+                    name = os.fsdecode(data[at - length : at].rstrip(b"\0"))
+                    self._apply(known, mask, name)
+
+    def _apply(self, key: _Key, mask: int, name: str) -> None:
+        """Apply one event to a cached directory."""
+        held = self._directories[key]
+        before = len(held.names)
+        if mask & (_IN_CREATE | _IN_MOVED_TO):
+            held.add(name)
+        elif mask & (_IN_DELETE | _IN_MOVED_FROM):
+            if not held.remove(name):
+                self._forget(key)
+                return
+        elif mask & (_IN_IGNORED | _IN_UNMOUNT):
+            self._forget(key)
+            return
+        self._count += len(held.names) - before
+
+
+_names: DirectoryNames | None = None
+
+
+def directory_names() -> DirectoryNames:
+    """Return the cache of this process: one, as Linux gives a user 128 inotify descriptors."""
+    global _names
+    if _names is None:
+        _names = DirectoryNames()
+    return _names
+
+
+def _forget_after_fork() -> None:
+    """Let a forked process make its own: an inotify descriptor is shared by inheritance."""
+    global _names
+    _names = None
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,293 @@
+"""One inode held open: what an Open of [MS-SMB2] 3.3.1.10 stands on.
+
+A node begins as an O_PATH descriptor, which asks no permission of the file and triggers
+nothing (no FIFO's writer wakes, no lease breaks, no OPEN goes to an NFS server); `open_data`
+turns it into a descriptor for data without going by the name again. Opening for reading at
+once would save 1.5 us a stat, not worth those effects.
+
+Calls run with the identity of the calling thread and raise OSError unless they say SmbError;
+errors.status_of maps it.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from typing import Self
+
+from usmbd.protocol.vfs import dos_attributes, kernel
+from usmbd.protocol.vfs.base import VolumeBase
+from usmbd.protocol.vfs.identity import as_process
+from usmbd.protocol.vfs.placed import Placed
+from usmbd.protocol.wire.filetime import to_ns
+from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_DIRECTORY,
+    FILE_ATTRIBUTE_READONLY,
+    FILE_ATTRIBUTE_SPARSE_FILE,
+)
+from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+Buffer = bytes | bytearray | memoryview
+_OFFSET_MAX = 0x7FFFFFFFFFFFFFFF
+_REFUSED = (errno.EACCES, errno.EPERM)
+_NO_XATTR = (errno.ENODATA, errno.ENOTSUP)
+
+
+class Node(Placed):
+    """A file, directory or special file that is held open.
+
+    `fd` is a plain descriptor (O_PATH until `open_data`), `readable` and `writable` say what it
+    is open for, `last_stat` is what `stat` said last, `name` the last component on disk.
+    """
+
+    __slots__ = ("has_xattrs", "is_regular", "last_stat", "readable", "writable")
+
+    last_stat: FileStat
+
+    def __init__(
+        self, volume: VolumeBase, fd: int, path: str, readable: bool, writable: bool
+    ) -> None:
+        """Take over `fd` and ask for its facts; on failure the descriptor is closed; OSError."""
+        self.volume = volume
+        self.fd = fd
+        self.path = path
+        self.readable = readable
+        self.writable = writable
+        try:
+            facts = kernel.statx_fd(fd)
+            kind = facts[5] & 0o170000
+            self.is_directory = kind == stat.S_IFDIR
+            self.is_regular = kind == stat.S_IFREG
+            self.has_xattrs = self.is_directory or self.is_regular
+            self.inode = (facts[17], facts[18], facts[6])
+            self.last_stat = volume.facts(facts, self._read_dos_attributes(), self.name)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    @property
+    def name(self) -> str:
+        """The last component of the path, "" for the root."""
+        return self.path[self.path.rfind("/") + 1 :]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor back; once is enough, twice is harmless."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def open_data(self, *, read: bool, write: bool) -> None:
+        """Reopen the held inode for data, or a directory for listing; OSError, SmbError.
+
+        Special files are refused with ACCESS_DENIED. A kernel lease that somebody else
+        holds on the file does not block: EAGAIN.
+        """
+        if self.is_directory:
+            flags = os.O_RDONLY | os.O_DIRECTORY
+            write = False
+        elif self.is_regular:
+            flags = (os.O_RDWR if read else os.O_WRONLY) if write else os.O_RDONLY
+        else:
+            raise SmbError(NtStatus.ACCESS_DENIED)
+        fd = os.open(kernel.fd_path(self.fd), flags | os.O_NONBLOCK | os.O_CLOEXEC)
+        old, self.fd = self.fd, fd
+        os.close(old)
+        self.readable = read or not write
+        self.writable = write
+
+    def stat(self) -> FileStat:
+        """Ask for the file's facts as they are now; kept in `last_stat`."""
+        facts = kernel.statx_fd(self.fd)
+        self.last_stat = result = self.volume.facts(facts, self._read_dos_attributes(), self.name)
+        return result
+
+    def xattr_target(self) -> int | str:
+        """Return what os.getxattr and its like take: the data descriptor, or a path to O_PATH."""
+        return self.fd if self.readable or self.writable else kernel.fd_path(self.fd)
+
+    def _read_dos_attributes(self) -> bytes | None:
+        """Read `user.DOSATTRIB`; None when it is not there or not used.
+
+        A file that the user may not read still shows its attributes, as to Samba's users.
+        """
+        if not self.volume.options.store_dos_attributes or not self.has_xattrs:
+            return None
+        target = self.xattr_target()
+        try:
+            return os.getxattr(target, dos_attributes.XATTR_NAME)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                return None
+        with as_process() as privileged:
+            try:
+                return os.getxattr(target, dos_attributes.XATTR_NAME) if privileged else None
+            except OSError:
+                return None
+
+    def write_dos_attributes(self, attributes: int, creation_time: int) -> None:
+        """Store FILE_ATTRIBUTE_* and the creation time, without asking for permission.
+
+        The right to write attributes is checked when the file is opened; POSIX would ask for
+        the right to write data. A file system that keeps no extended attributes loses them.
+        """
+        if not self.has_xattrs:
+            return
+        value = dos_attributes.pack(attributes, creation_time)
+        target = self.xattr_target()
+        try:
+            os.setxattr(target, dos_attributes.XATTR_NAME, value)
+        except OSError as error:
+            if error.errno == errno.ENOTSUP:
+                return
+            if error.errno not in _REFUSED:
+                raise
+            with as_process() as privileged:
+                if not privileged:
+                    raise
+                os.setxattr(target, dos_attributes.XATTR_NAME, value)
+
+    def _stored(self) -> tuple[int, int]:
+        """Return (attributes as stored, creation time) to change one of them."""
+        blob = self._read_dos_attributes()
+        attributes, creation = dos_attributes.parse(blob) if blob is not None else (0, 0)
+        return attributes, creation or self.stat().creation_time
+
+    def set_attributes(self, attributes: int) -> None:
+        """Replace the DOS attributes that a client can set; the sparse bit stays as it is.
+
+        Without stored attributes only READONLY is kept, as the absence of write permission.
+        """
+        self.volume.check_writable()
+        if self.volume.options.store_dos_attributes:
+            stored, creation = self._stored()
+            attributes &= dos_attributes.STORED & ~FILE_ATTRIBUTE_SPARSE_FILE
+            attributes |= stored & FILE_ATTRIBUTE_SPARSE_FILE
+            if self.is_directory:
+                attributes |= FILE_ATTRIBUTE_DIRECTORY
+            self.write_dos_attributes(attributes, creation)
+        elif self.is_regular:
+            mode = stat.S_IMODE(kernel.statx_fd(self.fd)[5])
+            read_only = bool(attributes & FILE_ATTRIBUTE_READONLY)
+            if read_only and mode & 0o200:
+                self.set_mode(mode & ~0o222)
+            elif not read_only and not mode & 0o200:
+                self.set_mode(mode | 0o200 | (0o222 & self.volume.options.create_mask))
+
+    def set_sparse(self, sparse: bool) -> None:
+        """Set or clear FILE_ATTRIBUTE_SPARSE_FILE, which tells of intent and not of holes."""
+        self.volume.check_writable()
+        attributes, creation = self._stored()
+        attributes &= ~FILE_ATTRIBUTE_SPARSE_FILE
+        self.write_dos_attributes(
+            attributes | (FILE_ATTRIBUTE_SPARSE_FILE if sparse else 0), creation
+        )
+
+    def set_mode(self, mode: int) -> None:
+        """Set the POSIX permission bits."""
+        self.volume.check_writable()
+        os.chmod(kernel.fd_path(self.fd), mode & 0o7777)
+
+    def set_owner(self, uid: int, gid: int) -> None:
+        """Set the owner and the group; -1 leaves one."""
+        self.volume.check_writable()
+        os.chown(kernel.fd_path(self.fd), uid, gid)
+
+    def set_times(self, creation: int = 0, access: int = 0, write: int = 0) -> None:
+        """Set the times that are not 0, FILETIMEs; the change time is the kernel's own.
+
+        Whoever may write attributes may set times, where POSIX wants the owner.
+        """
+        self.volume.check_writable()
+        if access or write:
+            access_ns = to_ns(access) if access else None
+            write_ns = to_ns(write) if write else None
+            try:
+                kernel.set_times(self.fd, access_ns, write_ns)
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+                with as_process() as privileged:
+                    if not privileged:
+                        raise
+                    kernel.set_times(self.fd, access_ns, write_ns)
+        if creation and self.volume.options.store_dos_attributes:
+            attributes, _ = self._stored()
+            self.write_dos_attributes(attributes, creation)
+
+    def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
+        """Read into the buffers: the number of bytes, 0 at the end; may wait for the disk."""
+        if offset > _OFFSET_MAX:
+            return 0
+        return os.preadv(self.fd, buffers, offset)
+
+    def read_nowait_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
+        """Read what memory holds; BlockingIOError when the disk would have to be waited for.
+
+        May give less than is there, when the rest is not in memory. A file system that does
+        not know RWF_NOWAIT raises BlockingIOError too.
+        """
+        if offset > _OFFSET_MAX:
+            return 0
+        try:
+            return os.preadv(self.fd, buffers, offset, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno == errno.ENOTSUP:
+                raise BlockingIOError(errno.EAGAIN, "RWF_NOWAIT is not supported") from error
+            raise
+
+    def write(self, buffer: Buffer, offset: int) -> int:
+        """Write all of `buffer` at `offset`: the number of bytes; less only when the disk is full.
+
+        OSError when nothing was written; EFBIG beyond what a file can hold.
+        """
+        size = len(buffer)
+        if offset + size > _OFFSET_MAX:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        done = os.pwrite(self.fd, buffer, offset)
+        while done < size:
+            try:
+                done += os.pwrite(self.fd, memoryview(buffer)[done:], offset + done)
+            except OSError:
+                break
+        return done
+
+    def truncate(self, size: int) -> None:
+        """Set the end of file to `size`; EFBIG beyond what a file can hold."""
+        self.volume.check_writable()
+        if size > _OFFSET_MAX:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        if self.writable:
+            os.ftruncate(self.fd, size)
+        else:
+            os.truncate(kernel.fd_path(self.fd), size)
+
+    def allocate(self, allocation: int) -> None:
+        """Reserve room for `allocation` bytes, or cut a file that is longer ([MS-FSA] 2.1.5.15.1).
+
+        The end of file never grows by this. A file system that cannot reserve is not asked to.
+        """
+        self.volume.check_writable()
+        facts = kernel.statx_fd(self.fd)
+        size, blocks = facts[7], facts[8]
+        if allocation < size:
+            self.truncate(allocation)
+        elif allocation > blocks * 512 and self.writable:
+            if allocation > _OFFSET_MAX:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            try:
+                kernel.fallocate(self.fd, kernel.FALLOC_FL_KEEP_SIZE, 0, allocation)
+            except OSError as error:
+                if error.errno != errno.ENOTSUP:
+                    raise
+
+    def flush(self) -> None:
+        """Wait until the data and what is needed to find it are on the disk."""
+        if self.readable or self.writable:
+            os.fsync(self.fd)

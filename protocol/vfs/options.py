@@ -1,0 +1,29 @@
+"""The share's parameters that the file system layer obeys, named as smb.conf names them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeOptions:
+    """How one share treats its files.
+
+    The masks apply to POSIX modes and expect the process's umask to be 0: the worker sets
+    that once, as the umask belongs to the whole process. `veto` tells whether a name is not to
+    be seen or used, `hidden` whether it shows as hidden besides the names that begin with a dot.
+    """
+
+    follow_symlinks: bool = True
+    store_dos_attributes: bool = True
+    hide_dot_files: bool = True
+    create_mask: int = 0o744
+    directory_mask: int = 0o755
+    force_create_mode: int = 0
+    force_directory_mode: int = 0
+    case_sensitive: bool = False
+    veto: Callable[[str], bool] | None = None
+    hidden: Callable[[str], bool] | None = None
+    read_only: bool = False
+    ea_support: bool = True
+    streams: bool = True
+    mangled_names: bool = False

@@ -1,0 +1,74 @@
+"""Which SMB access POSIX permissions give: asked of the kernel, so that POSIX ACLs count.
+
+The map is Samba's: r is reading of data and EAs, w writing of both and of attributes, x execute;
+everyone who reaches a file may read its attributes and its security descriptor; its owner may
+change them, and has full access when POSIX leaves him nothing to wish for. Whoever may write to a
+directory may delete what is in it (the sticky bit restricts that to owners).
+"""
+
+import os
+from typing import Final
+
+from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.identity import current_uid
+
+# Access mask bits ([MS-SMB2] 2.2.13.1).
+FILE_READ_DATA: Final = 0x00000001
+FILE_WRITE_DATA: Final = 0x00000002
+FILE_APPEND_DATA: Final = 0x00000004
+FILE_READ_EA: Final = 0x00000008
+FILE_WRITE_EA: Final = 0x00000010
+FILE_EXECUTE: Final = 0x00000020
+FILE_DELETE_CHILD: Final = 0x00000040
+FILE_READ_ATTRIBUTES: Final = 0x00000080
+FILE_WRITE_ATTRIBUTES: Final = 0x00000100
+DELETE: Final = 0x00010000
+READ_CONTROL: Final = 0x00020000
+WRITE_DAC: Final = 0x00040000
+WRITE_OWNER: Final = 0x00080000
+SYNCHRONIZE: Final = 0x00100000
+FILE_ALL_ACCESS: Final = 0x001F01FF
+
+_ALWAYS: Final = FILE_READ_ATTRIBUTES | READ_CONTROL | SYNCHRONIZE
+_READ: Final = FILE_READ_DATA | FILE_READ_EA
+_WRITE: Final = FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_WRITE_EA | FILE_WRITE_ATTRIBUTES
+_OWNER: Final = FILE_WRITE_ATTRIBUTES | WRITE_DAC | WRITE_OWNER
+#: What changes a file or its directory, and so is not to be had on a read-only share.
+CHANGES: Final = _WRITE | FILE_DELETE_CHILD | DELETE | WRITE_DAC | WRITE_OWNER
+
+_STICKY = 0o1000
+
+
+def own_rights(fd: int, owner: int, *, is_directory: bool) -> int:
+    """Return the access that the file's own permissions give this thread's identity, but DELETE."""
+    uid = current_uid()
+    if uid == 0:
+        # The kernel refuses root one thing, to execute what nobody may; SMB has no such case.
+        return FILE_ALL_ACCESS & ~DELETE
+    read = kernel.access(fd, os.R_OK)
+    write = kernel.access(fd, os.W_OK)
+    execute = kernel.access(fd, os.X_OK)
+    granted = _ALWAYS | (_READ if read else 0) | (_WRITE if write else 0)
+    if execute:
+        granted |= FILE_EXECUTE
+        if write and is_directory:
+            granted |= FILE_DELETE_CHILD
+    if uid == owner:
+        granted |= _OWNER
+        if read and write and not is_directory:
+            # A data file is rarely marked executable, yet its owner's full access is what
+            # Windows programs ask for; he could give himself the bit.
+            granted |= FILE_EXECUTE | FILE_DELETE_CHILD
+    return granted
+
+
+def may_remove_from(directory: int, owner: int) -> bool:
+    """Whether this thread's identity may remove a file of `owner` from the open directory."""
+    uid = current_uid()
+    if uid == 0:
+        return True
+    if not kernel.access(directory, os.W_OK | os.X_OK):
+        return False
+    facts = kernel.statx_fd(directory)
+    mode, directory_owner = facts[5], facts[3]
+    return not mode & _STICKY or uid in (owner, directory_owner)

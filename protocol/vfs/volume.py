@@ -1,0 +1,162 @@
+"""One share's directory tree as a worker uses it: look-up, creation, facts of the file system."""
+
+import errno
+import os
+from dataclasses import dataclass
+
+from usmbd.protocol.vfs import dos_attributes, kernel
+from usmbd.protocol.vfs.base import VolumeBase
+from usmbd.protocol.vfs.errors import status_of_errno
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.options import VolumeOptions
+from usmbd.protocol.vfs.resolve import encode, join
+from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_DIRECTORY,
+    FILE_ATTRIBUTE_READONLY,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+__all__ = ["FileSystemFacts", "Volume", "VolumeOptions"]
+
+# The rights of a new file or directory before the share's masks, as Samba begins.
+_FILE_MODE = 0o666
+_DIRECTORY_MODE = 0o777
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemFacts:
+    """The size of a file system ([MS-FSCC] 2.5): sizes in blocks of `block_size` bytes.
+
+    `available` is what the asking user may still take, `free` what is free at all;
+    `serial` is the 64-bit identity of the file system, the same after a restart.
+    """
+
+    block_size: int
+    total: int
+    free: int
+    available: int
+    files: int
+    files_free: int
+    name_max: int
+    serial: int
+    read_only: bool
+
+
+class Volume(VolumeBase):
+    """The tree below one share's root, by that share's options; any thread may use it."""
+
+    def __init__(self, root: str, options: VolumeOptions | None = None) -> None:
+        """Open the root directory with the rights of the process; OSError."""
+        super().__init__(root, options)
+        self._hows: dict[tuple[int, int], kernel.How] = {}
+
+    def lookup(self, path: str, *, open_reparse_point: bool = False) -> Node:
+        """Open what `path` names, exactly or else in another case, without touching its data.
+
+        The node has its facts in `last_stat`. With `open_reparse_point` a symbolic link at the
+        end is the result itself. SmbError OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND,
+        OBJECT_NAME_INVALID, ACCESS_DENIED (also for a link that leads nowhere or outside).
+        """
+        self.check_veto(path)
+        fd, path = self.resolver.open(path, link=open_reparse_point)
+        return Node(self, fd, path, False, False)
+
+    def create_file(
+        self,
+        path: str,
+        attributes: int = 0,
+        *,
+        read: bool = True,
+        write: bool = True,
+        mode: int | None = None,
+    ) -> Node:
+        """Create a file that must not exist, open for data as asked, with DOS attributes.
+
+        `mode` is POSIX's (for the POSIX extensions), else the share's masks decide. The
+        data is open even where the mode would refuse it. SmbError OBJECT_NAME_COLLISION,
+        OBJECT_PATH_NOT_FOUND, ACCESS_DENIED, ...
+        """
+        options = self.options
+        if mode is None:
+            mode = _FILE_MODE & options.create_mask | options.force_create_mode
+            if attributes & FILE_ATTRIBUTE_READONLY and not options.store_dos_attributes:
+                mode &= ~0o222
+        access = (os.O_RDWR if read else os.O_WRONLY) if write else os.O_RDONLY
+        flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | access
+        how = self._hows.get((flags, mode))
+        if how is None:
+            how = kernel.How(flags, self.resolver.resolve, mode & 0o7777)
+            self._hows[flags, mode] = how
+        self._check_creation(path)
+        fd = how.open(self.resolver.root, encode(path))
+        if fd == -errno.ENOENT:
+            parent, directory, name = self.resolver.open_parent(path)
+            os.close(parent)
+            path = join(directory, name)
+            fd = how.open(self.resolver.root, encode(path))
+        if fd < 0:
+            raise SmbError(_creation_status(-fd))
+        return self._finish_creation(Node(self, fd, path, read, write), attributes)
+
+    def create_directory(self, path: str, attributes: int = 0, *, mode: int | None = None) -> Node:
+        """Create a directory that must not exist, with DOS attributes; SmbError as above."""
+        options = self.options
+        if mode is None:
+            mode = _DIRECTORY_MODE & options.directory_mask | options.force_directory_mode
+        self._check_creation(path)
+        parent, directory, name = self.resolver.open_parent(path)
+        try:
+            os.mkdir(encode(name), mode & 0o7777, dir_fd=parent)
+        except OSError as error:
+            raise SmbError(_creation_status(error.errno)) from error
+        finally:
+            os.close(parent)
+        path = join(directory, name)
+        fd, _ = self.resolver.open_directory(path)
+        return self._finish_creation(
+            Node(self, fd, path, False, False), attributes | FILE_ATTRIBUTE_DIRECTORY
+        )
+
+    def fs_info(self) -> FileSystemFacts:
+        """Ask for the size and identity of the root's file system; OSError."""
+        facts = os.fstatvfs(self.resolver.root)
+        return FileSystemFacts(
+            block_size=facts.f_frsize,
+            total=facts.f_blocks,
+            free=facts.f_bfree,
+            available=facts.f_bavail,
+            files=facts.f_files,
+            files_free=facts.f_ffree,
+            name_max=facts.f_namemax,
+            serial=facts.f_fsid & 0xFFFFFFFFFFFFFFFF,
+            read_only=bool(facts.f_flag & os.ST_RDONLY),
+        )
+
+    def _check_creation(self, path: str) -> None:
+        """Refuse to create the root, a vetoed name, or anything on a read-only share."""
+        if not path:
+            raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
+        self.check_writable()
+        self.check_veto(path)
+
+    def _finish_creation(self, node: Node, attributes: int) -> Node:
+        """Give a new file its DOS attributes and its node its facts."""
+        try:
+            facts = node.last_stat
+            attributes &= dos_attributes.STORED | FILE_ATTRIBUTE_DIRECTORY
+            if self.options.store_dos_attributes:
+                node.write_dos_attributes(attributes, facts.creation_time)
+                facts.attributes |= attributes
+        except BaseException:
+            node.close()
+            raise
+        return node
+
+
+def _creation_status(number: int | None) -> NtStatus:
+    """Map why something could not be created."""
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return NtStatus.OBJECT_PATH_NOT_FOUND
+    if number == errno.EXDEV:
+        return NtStatus.ACCESS_DENIED
+    return status_of_errno(number)
