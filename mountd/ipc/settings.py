@@ -152,7 +152,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     map_to_guest: MapToGuest = MapToGuest.NEVER
     guest_account: str = "nobody"
     restrict_anonymous: int = 0
-    """1 or 2: null sessions reach `guest ok` shares alone, not IPC$ (as in ksmbd)."""
+    """1: null sessions may not enumerate; 2: they reach `guest ok` shares alone, not IPC$."""
 
     fake_fscaps: int = 64
     """`share:fake_fscaps`: bits added to FileSystemAttributes ([MS-FSCC] 2.5.1)."""

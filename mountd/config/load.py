@@ -1,0 +1,302 @@
+"""From a file to the settings, as mountd, the RPC process and the tools use them."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from usmbd.mountd import paths
+from usmbd.mountd.config import ini, yaml_file
+from usmbd.mountd.config.parameters import GLOBALS, SHARES, TABLE, Parameter, Scope, find
+from usmbd.mountd.config.source import (
+    GLOBAL,
+    Entry,
+    Section,
+    Source,
+    parameter_key,
+    read_text,
+    share_key,
+)
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.hosts import HostList, parse_hosts
+from usmbd.mountd.identity import Account, Accounts
+from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType
+from usmbd.mountd.shares import HostAccess, Share, ShareAccess
+
+# ksmbd-tools' limit: 64 bytes with the end; [MS-SMB2] 2.2.9 itself would allow 80 characters.
+MAX_SHARE_NAME_BYTES = 63
+# [MS-FSCC] 2.1.6, and the characters that have a meaning in ksmbd.conf.
+_FORBIDDEN = frozenset('"\\/[]:|<>+=;,*?')
+_IPC = "ipc$"
+# Sections of smb.conf that are no shares but features.
+_SPECIAL = ("homes", "printers", "print$")
+# All that can be said of IPC$.
+_IPC_PARAMETERS = ("comment", "browseable", "hosts allow", "hosts deny", "valid users")
+
+Chosen = dict[str, tuple[Parameter, Entry]]
+"""The entries that count, by the parameter's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything that a configuration file says."""
+
+    path: Path
+    server: ServerConfig
+    hosts: HostAccess
+    shares: dict[str, Share]
+    """By `share_key`, IPC$ included."""
+    warnings: list[str] = field(default_factory=list)
+    """What works and is probably not meant, as `file:line: message`."""
+
+    def find_share(self, name: str) -> Share | None:
+        """Return the share of that name in any case."""
+        return self.shares.get(share_key(name))
+
+
+def load(path: Path, text: str | None = None, *, tcp_port: int | None = None) -> Configuration:
+    """Read the configuration; ConfigError when any of it cannot be used.
+
+    `text` stands for the file's content (a tool's change before it is written); `tcp_port` is
+    a command line's, which comes before the file's.
+    """
+    return _Loader(path, Accounts()).load(read_source(path, text), tcp_port)
+
+
+def read_source(path: Path, text: str | None = None) -> Source:
+    """Read the file's syntax by its suffix: .yaml and .yml are YAML, all else ksmbd.conf's."""
+    source = Source()
+    parse = yaml_file.parse if path.suffix in (".yaml", ".yml") else ini.parse
+    parse(read_text(path) if text is None else text, path, source)
+    return source
+
+
+def check_share_name(name: str) -> str:
+    """Return the name; ValueError that says why it cannot be a share's."""
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if not 1 <= size <= MAX_SHARE_NAME_BYTES:
+        raise ValueError(f"a share name has 1 to {MAX_SHARE_NAME_BYTES} bytes, this one {size}")
+    if not name.isprintable() or _FORBIDDEN & set(name):
+        raise ValueError(f"{name!r} has characters that a share name cannot have")
+    if share_key(name) in _SPECIAL:
+        raise ValueError(f"[{name}]: usmbd has neither home shares nor printers")
+    return name
+
+
+class _Loader:
+    """One pass over one source."""
+
+    def __init__(self, path: Path, accounts: Accounts) -> None:
+        self.path = path
+        self.accounts = accounts
+        self.warnings: list[str] = []
+
+    def load(self, source: Source, tcp_port: int | None) -> Configuration:
+        """Build the configuration."""
+        empty = Section(GLOBAL, str(self.path), 0)
+        global_section = source.sections.get(GLOBAL, empty)
+        chosen = self._choose(global_section, in_global=True)
+        ours = {n: pair for n, pair in chosen.items() if pair[0].scope is Scope.GLOBAL}
+        defaults = {
+            parameter.name: (parameter, entry)
+            for parameter, entry in chosen.values()
+            if parameter.scope is Scope.SHARE
+        }
+        server, root = self._server(ours, tcp_port)
+        # Samba: `hosts allow` in [global] holds for the server, whatever a share says.
+        hosts = HostAccess(
+            self._hosts(defaults.pop("hosts allow", None)),
+            self._hosts(defaults.pop("hosts deny", None)),
+        )
+        shares = {_IPC: self._ipc(source.sections.get(_IPC))}
+        for key, section in source.sections.items():
+            if key not in (GLOBAL, _IPC):
+                shares[key] = self._share(section, defaults, root)
+        return Configuration(self.path, server, hosts, shares, self.warnings)
+
+    def _warn(self, entry: Entry, message: str) -> None:
+        """Note what is probably not meant."""
+        self.warnings.append(str(entry.error(message)))
+
+    def _choose(self, section: Section, *, in_global: bool) -> Chosen:
+        """Return the entries that count: of several for one parameter, the first that is not empty.
+
+        A parameter's own name comes before its synonyms, as in ksmbd. Every entry is checked,
+        also one that does not count. Scope-S rows that have a scope-G row of the same name are
+        that one in [global].
+        """
+        chosen: Chosen = {}
+        for entry in section.entries:
+            parameter = find(entry, in_global=in_global)
+            if not entry.value:
+                continue
+            value = parameter.value(entry)
+            key = parameter.name
+            if key not in chosen:
+                chosen[key] = (parameter, entry)
+                continue
+            first = chosen[key][1]
+            own = parameter_key(key)
+            if parameter_key(entry.name) == own and parameter_key(first.name) != own:
+                chosen[key] = (parameter, entry)
+                entry, first = first, entry
+            if value != parameter.value(first):
+                self._warn(
+                    entry, f"{entry.name!r} does not count: line {first.line} has said it already"
+                )
+        return chosen
+
+    def _values(self, chosen: Chosen, rows: dict[str, Parameter]) -> dict[str, Any]:
+        """Return all values of a scope by the parameters' names: what was said, else defaults."""
+        result = {row.name: row.default() for row in rows.values()}
+        result.update({name: row.value(entry) for name, (row, entry) in chosen.items()})
+        return result
+
+    def _fields(self, values: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Return the values that fill a structure, by the fields' names."""
+        return {row.field: values[row.name] for row in TABLE if row.scope is scope and row.field}
+
+    def _server(self, chosen: Chosen, tcp_port: int | None) -> tuple[ServerConfig, str]:
+        """Return the global settings and the root directory."""
+        values = self._values(chosen, GLOBALS)
+        fields = self._fields(values, Scope.GLOBAL)
+        if tcp_port is not None:
+            fields["tcp_port"] = tcp_port
+        if not fields["state_directory"]:
+            fields["state_directory"] = str(paths.state_directory())
+            fields["data_directory"] = fields["data_directory"] or str(paths.data_directory())
+        # A state directory of one's own holds everything: a second server is then independent.
+        fields["data_directory"] = fields["data_directory"] or fields["state_directory"]
+        if fields["min_protocol"] > fields["max_protocol"]:
+            name = next(n for n in chosen if n.startswith("server m") and n.endswith("protocol"))
+            raise chosen[name][1].error("server min protocol is above server max protocol")
+        return ServerConfig(**fields), values["root directory"]
+
+    def _hosts(self, pair: tuple[Parameter, Entry] | None) -> HostList:
+        """Return a list of hosts; a name that is not known is an error like a misspelled one."""
+        if pair is None:
+            return HostList()
+        parameter, entry = pair
+        try:
+            return parse_hosts(parameter.value(entry))
+        except ValueError as error:
+            raise entry.error(f"{entry.name}: {error}") from error
+
+    def _ipc(self, section: Section | None) -> Share:
+        """Return IPC$, of which little can be said."""
+        config = ShareConfig(
+            name="IPC$",
+            type=ShareType.PIPE,
+            comment="IPC service",
+            browseable=False,
+            read_only=False,
+            guest_ok=True,
+            max_connections=0,
+        )
+        if section is None:
+            return Share(config)
+        chosen = self._choose(section, in_global=False)
+        for name, (_, entry) in chosen.items():
+            if name not in _IPC_PARAMETERS:
+                raise entry.error(f"{entry.name!r} has no meaning for IPC$")
+        values = self._values(chosen, SHARES)
+        access = ShareAccess(
+            hosts=self._host_access(chosen), valid_users=tuple(values["valid users"])
+        )
+        if "comment" not in chosen:
+            values["comment"] = config.comment
+        return Share(
+            ShareConfig(
+                name="IPC$",
+                type=ShareType.PIPE,
+                comment=values["comment"],
+                browseable=False,
+                read_only=False,
+                guest_ok=True,
+                max_connections=0,
+            ),
+            access,
+        )
+
+    def _host_access(self, chosen: Chosen) -> HostAccess:
+        """Return the hosts that a share's own section names."""
+        return HostAccess(
+            self._hosts(chosen.get("hosts allow")),
+            self._hosts(chosen.get("hosts deny")),
+        )
+
+    def _share(self, section: Section, defaults: Chosen, root: str) -> Share:
+        """Return one disk share."""
+        try:
+            name = check_share_name(section.name)
+        except ValueError as error:
+            raise ConfigError(section.file, section.line, str(error)) from error
+        chosen = {**defaults, **self._choose(section, in_global=False)}
+        values = self._values(chosen, SHARES)
+        fields = self._fields(values, Scope.SHARE)
+        if not values["path"]:
+            raise ConfigError(section.file, section.line, f"the share [{name}] has no path")
+        if root:
+            fields["path"] = os.path.normpath(root + values["path"])
+        if not os.path.isdir(fields["path"]):
+            where = chosen["path"][1]
+            self._warn(where, f"[{name}]: {fields['path']} is not a directory (now)")
+        objects = values["vfs objects"]
+        force_account, force_gid = self._forced(chosen, values)
+        config = ShareConfig(
+            **fields,
+            name=name,
+            encryption_required=values["server smb encrypt"] is Encryption.REQUIRED,
+            acl_xattr="acl_xattr" in objects,
+            streams_xattr="streams_xattr" in objects,
+            force_uid=force_account.uid if force_account else None,
+            force_gid=force_gid,
+        )
+        lists = {
+            key.replace(" ", "_"): tuple(values[key])
+            for key in ("valid users", "invalid users", "read list", "write list", "admin users")
+        }
+        access = ShareAccess(
+            hosts=self._host_access(chosen),
+            guest_account=values["guest account"],
+            force_user=values["force user"],
+            force_account=force_account,
+            **lists,
+        )
+        self._check_groups(chosen, values)
+        return Share(config, access)
+
+    def _forced(self, chosen: Chosen, values: dict[str, Any]) -> tuple[Account | None, int | None]:
+        """Return the account of `force user` and the gid of `force group`.
+
+        An unprivileged server acts as its own user, whatever is said here: both are checked
+        and have no effect.
+        """
+        account, gid = None, None
+        if values["force user"]:
+            account = self.accounts.find(values["force user"])
+            if account is None:
+                raise chosen["force user"][1].error(
+                    f"force user = {values['force user']}: there is no such account"
+                )
+        if values["force group"]:
+            gid = self.accounts.find_group(values["force group"].lstrip("@"))
+            if gid is None:
+                raise chosen["force group"][1].error(
+                    f"force group = {values['force group']}: there is no such group"
+                )
+        if not self.accounts.privileged:
+            for name in ("force user", "force group"):
+                if values[name]:
+                    self._warn(chosen[name][1], f"{name!r} has no effect: the server is not root")
+            return None, None
+        return account, gid
+
+    def _check_groups(self, chosen: Chosen, values: dict[str, Any]) -> None:
+        """Warn of groups that do not exist (now): nobody is in them."""
+        for name, (_, entry) in chosen.items():
+            if not name.endswith((" users", " list")):
+                continue
+            for word in values[name]:
+                if word[0] == "@" and self.accounts.find_group(word[1:]) is None:
+                    self._warn(entry, f"{entry.name}: there is no group {word[1:]!r} (now)")

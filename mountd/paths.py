@@ -1,0 +1,73 @@
+"""Where things lie when nobody says otherwise.
+
+=================  ===================================  ======================================
+what               root                                 anyone else
+=================  ===================================  ======================================
+configuration      /etc/usmbd                           $XDG_CONFIG_HOME/usmbd (~/.config)
+sockets, store     /run/usmbd                           $XDG_RUNTIME_DIR/usmbd
+what outlives it   /var/lib/usmbd                       $XDG_STATE_HOME/usmbd (~/.local/state)
+=================  ===================================  ======================================
+"""
+
+import os
+from pathlib import Path
+
+# Own names first; a directory with ksmbd's files works as it is.
+CONFIG_NAMES = ("usmbd.conf", "usmbd.yaml", "usmbd.yml", "ksmbd.conf")
+PASSWORD_NAMES = ("usmbdpwd.db", "ksmbdpwd.db")
+
+
+def _xdg(variable: str, fallback: Path) -> Path:
+    """Return the directory that the variable names, when it names one as the XDG rules want."""
+    value = os.environ.get(variable, "")
+    return (Path(value) if value.startswith("/") else fallback) / "usmbd"
+
+
+def config_directory() -> Path:
+    """Return the directory of the configuration and the password file."""
+    if os.geteuid() == 0:
+        return Path("/etc/usmbd")
+    return _xdg("XDG_CONFIG_HOME", Path.home() / ".config")
+
+
+def state_directory() -> Path:
+    """Return the directory of the sockets and the store, which a boot may empty."""
+    if os.geteuid() == 0:
+        return Path("/run/usmbd")
+    return _xdg("XDG_RUNTIME_DIR", data_directory() / "run")
+
+
+def data_directory() -> Path:
+    """Return the directory of what must outlive a boot."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/usmbd")
+    return _xdg("XDG_STATE_HOME", Path.home() / ".local" / "state")
+
+
+def _first(directory: Path, names: tuple[str, ...]) -> Path:
+    """Return the first of the names that exists, else the first."""
+    candidates = [directory / name for name in names]
+    return next((path for path in candidates if path.exists()), candidates[0])
+
+
+def config_file() -> Path:
+    """Return the configuration file to use: the one that exists, else where one belongs."""
+    return _first(config_directory(), CONFIG_NAMES)
+
+
+def password_file() -> Path:
+    """Return the password file to use: the one that exists, else where one belongs."""
+    return _first(config_directory(), PASSWORD_NAMES)
+
+
+def prepare_directory(path: Path) -> None:
+    """Make the directory for this user alone, or check that it is his; OSError when it is not.
+
+    Whoever can write here could put his own socket in mountd's place.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.stat()
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{path} belongs to another user")
+    if status.st_mode & 0o022:
+        raise PermissionError(f"{path} can be written by others")

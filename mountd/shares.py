@@ -1,0 +1,138 @@
+"""Shares, and the decision who may connect to them, in which role."""
+
+from dataclasses import dataclass, field
+
+from usmbd.mountd.hosts import EMPTY, HostList, is_allowed
+from usmbd.mountd.identity import Account, Accounts
+from usmbd.mountd.ipc.messages import TreeConnectRequest, TreeConnectResponse, TreeStatus
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
+
+
+@dataclass(frozen=True, slots=True)
+class HostAccess:
+    """`hosts allow` and `hosts deny` of the server or of a share."""
+
+    allow: HostList = EMPTY
+    deny: HostList = EMPTY
+
+    def admits(self, client: str) -> bool:
+        """Return whether the client's address may connect."""
+        return is_allowed(client, self.allow, self.deny)
+
+
+NO_RESTRICTION = HostAccess()
+
+
+@dataclass(frozen=True, slots=True)
+class ShareAccess:
+    """What only mountd knows of a share. Users are names or `@group`s."""
+
+    hosts: HostAccess = NO_RESTRICTION
+    valid_users: tuple[str, ...] = ()
+    invalid_users: tuple[str, ...] = ()
+    read_list: tuple[str, ...] = ()
+    write_list: tuple[str, ...] = ()
+    admin_users: tuple[str, ...] = ()
+    guest_account: str = ""
+    """Empty: the server's."""
+    force_user: str = ""
+    force_account: Account | None = None
+    """`force user` as resolved; `force_user` may be set without it in an unprivileged server."""
+
+    def names(self) -> set[str]:
+        """Return all users (not groups) that this share names."""
+        lists = (
+            self.valid_users,
+            self.invalid_users,
+            self.read_list,
+            self.write_list,
+            self.admin_users,
+        )
+        users = {name for each in lists for name in each if not name.startswith("@")}
+        return users | {name for name in (self.guest_account, self.force_user) if name}
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One share as mountd knows it."""
+
+    config: ShareConfig
+    access: ShareAccess = field(default_factory=ShareAccess)
+
+
+def is_listed(user: str, names: tuple[str, ...], accounts: Accounts) -> bool:
+    """Return whether a list names the user, in any case, or a group that he is in."""
+    folded = user.casefold()
+    return any(
+        accounts.is_member(user, name[1:]) if name[0] == "@" else name.casefold() == folded
+        for name in names
+    )
+
+
+def _refuse(status: TreeStatus) -> TreeConnectResponse:
+    """Return the answer that lets nobody in."""
+    return TreeConnectResponse(status)
+
+
+def decide(
+    request: TreeConnectRequest,
+    share: Share | None,
+    server: ServerConfig,
+    server_hosts: HostAccess,
+    accounts: Accounts,
+) -> TreeConnectResponse:
+    """Return what the user may do on the share, `max connections` aside.
+
+    The order is the strict one: hosts, then `invalid users` before every list that lets in,
+    `read list` before `write list`. The user's ids are looked up here again, never taken from
+    the request.
+    """
+    if share is None:
+        return _refuse(TreeStatus.NO_SHARE)
+    config, access = share.config, share.access
+    client = request.client_address
+    if not (server_hosts.admits(client) and access.hosts.admits(client)):
+        return _refuse(TreeStatus.HOST_DENIED)
+
+    is_guest = request.guest or request.anonymous
+    is_pipe = config.type is ShareType.PIPE
+    if request.anonymous and is_pipe and server.restrict_anonymous >= 2:
+        return _refuse(TreeStatus.INVALID_USER)
+    if is_guest and not (config.guest_ok or is_pipe):
+        return _refuse(TreeStatus.INVALID_USER)
+
+    guest_name = access.guest_account or server.guest_account
+    user = guest_name if is_guest else request.user
+    if is_listed(user, access.invalid_users, accounts):
+        return _refuse(TreeStatus.INVALID_USER)
+    if access.valid_users and not is_listed(user, access.valid_users, accounts):
+        return _refuse(TreeStatus.INVALID_USER)
+
+    account = accounts.find(user)
+    if account is None and (is_pipe or is_guest):
+        account = accounts.guest(guest_name)
+    if access.force_account is not None:
+        account = access.force_account
+    if account is None:
+        return _refuse(TreeStatus.NO_USER)
+    if config.force_gid is not None:
+        account = account.with_group(config.force_gid)
+    is_admin = not is_guest and is_listed(user, access.admin_users, accounts)
+    if is_admin and accounts.privileged:
+        account = Account("root", 0, 0, (0,))
+
+    writable = not config.read_only
+    if is_listed(user, access.read_list, accounts):
+        writable = False
+    elif is_listed(user, access.write_list, accounts):
+        writable = True
+    return TreeConnectResponse(
+        TreeStatus.OK,
+        share=config,
+        writable=writable,
+        admin=is_admin,
+        guest=is_guest,
+        uid=account.uid,
+        gid=account.gid,
+        groups=list(account.groups),
+    )
