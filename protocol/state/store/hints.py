@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
-_SLOTS: Final = 65_536
+HINT_MASK: Final = 0xFFFF
+"""A file's slot is crc32(key) & HINT_MASK, the same in every process."""
+
+_SLOTS: Final = HINT_MASK + 1
 # 256 KiB; with a thousand locked files at once, one other file in 65 takes the slow path.
 
 
@@ -34,18 +37,13 @@ class Hints:
         finally:
             os.close(descriptor)
 
-    @staticmethod
-    def slot(key: bytes) -> int:
-        """Return the slot of a file's key, the same in every process."""
-        return crc32(key) & (_SLOTS - 1)
-
     def add(self, key: bytes) -> None:
         """Count one more file."""
-        self.counts[crc32(key) & (_SLOTS - 1)] += 1
+        self.counts[crc32(key) & HINT_MASK] += 1
 
     def remove(self, key: bytes) -> None:
         """Count one file less."""
-        slot = crc32(key) & (_SLOTS - 1)
+        slot = crc32(key) & HINT_MASK
         if self.counts[slot]:
             self.counts[slot] -= 1
 
@@ -53,7 +51,7 @@ class Hints:
         """Make the table right for exactly these keys; slots in use never pass through zero."""
         fresh = [0] * _SLOTS
         for key in keys:
-            fresh[self.slot(key)] += 1
+            fresh[crc32(key) & HINT_MASK] += 1
         for slot, count in enumerate(fresh):
             if self.counts[slot] != count:
                 self.counts[slot] = count

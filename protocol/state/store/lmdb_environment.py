@@ -87,7 +87,6 @@ class LmdbEnvironment:
         self._begin: Callable[..., Any] = self._env.begin
         self._hints = Hints(Path(path, "hints"))
         self._hint_counts = self._hints.counts
-        self._hint_slot = self._hints.slot
         with self._begin(write=True) as txn:
             key = b"A" + WORKER.pack(worker)
             generation = (int.from_bytes(txn.get(key, b""), "little") + 1) & 0xFF

@@ -6,15 +6,20 @@ L + FileKey      u16 count of waiters, u16 each, then the packed locks of `range
 import struct
 from collections.abc import Sequence
 from typing import Any, Final
+from zlib import crc32
 
 from usmbd.protocol.state.store import ranges as brl
 from usmbd.protocol.state.store.base import LockConflict, UnlockResult
+from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment, writes
 from usmbd.protocol.state.store.records import LOCK, LockRange
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 MAX_LOCKS_PER_FILE: Final = 16_384
 # A lock is checked against all others of its file, 0.1 us each, while other writers wait.
+
+
+_NONE: Final = bytes(2)  # the head of an L record without waiters
 
 
 def _split_side(side: bytes) -> tuple[tuple[int, ...], bytes]:
@@ -89,7 +94,7 @@ class LmdbLocks(LmdbEnvironment):
     ) -> None:
         """Write the L record and, after it, the hint: see `hints` for why in this order."""
         if waiters or locks:
-            head = struct.pack(f"<H{len(waiters)}H", len(waiters), *waiters)
+            head = struct.pack(f"<H{len(waiters)}H", len(waiters), *waiters) if waiters else _NONE
             txn.put(b"L" + key, head + locks)
             if old is None:
                 self._hints.add(key)
@@ -99,7 +104,7 @@ class LmdbLocks(LmdbEnvironment):
 
     def check_io(self, key: bytes, open_id: int, offset: int, length: int, write: bool) -> bool:
         """Tell whether locks permit the I/O; without a transaction when the file has none."""
-        if not self._hint_counts[self._hint_slot(key)] or not length:
+        if not self._hint_counts[crc32(key) & HINT_MASK] or not length:
             return True
         with self._begin() as txn:
             side = txn.get(b"L" + key)

@@ -8,9 +8,11 @@ import os
 import struct
 from collections.abc import Iterator
 from typing import Any, Final
+from zlib import crc32
 
 from usmbd.protocol.state.store import sharing
 from usmbd.protocol.state.store.base import AddOpenResult, RemoveOpenResult, SharingViolation
+from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_environment import with_prefix, writes
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
 from usmbd.protocol.state.store.records import (
@@ -53,8 +55,7 @@ class LmdbOpens(LmdbLocks):
         """Add an open: see `Store.add_open`."""
         record.worker = self.worker
         packed = record.pack()
-        access = record.granted_access
-        share = record.share_access
+        new = sharing.profile(record.granted_access, record.share_access)
         file = b"F" + key
         with self._begin(write=True) as txn:
             value = txn.get(file)
@@ -66,7 +67,7 @@ class LmdbOpens(LmdbLocks):
                 others = value[FILE_HEADER.size :]
                 if flags & FILE_PENDING:
                     raise SmbError(NtStatus.DELETE_PENDING)
-                if sharing.conflicts(holders, deniers, access, share):
+                if sharing.conflicts(holders, deniers, new):
                     raise SharingViolation(others)
                 if len(others) >= sharing.MAX_OPENS_PER_FILE * OPEN_SIZE:
                     raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
@@ -74,18 +75,19 @@ class LmdbOpens(LmdbLocks):
                 base = txn.get(file[: 1 + BASE_KEY_SIZE])
                 if base is not None and FILE_HEADER.unpack_from(base)[2] & FILE_PENDING:
                     raise SmbError(NtStatus.DELETE_PENDING)
-            elif access & _DELETE:
+            elif record.granted_access & _DELETE:
                 # Deleting the file deletes its streams: they must be shared for it as well.
                 for _, stream in self._streams(txn, key):
                     if sharing.denies_delete(FILE_HEADER.unpack_from(stream)[1]):
                         raise SharingViolation(stream[FILE_HEADER.size :])
-            holds, denies = sharing.counted(access, share)
             if path and record.flags & OPEN_DELETE_ON_CLOSE:
                 txn.put(b"D" + key, os.fsencode(path))
                 flags |= FILE_HAS_PATH
             txn.put(
                 file,
-                FILE_HEADER.pack(holders + holds, deniers + denies, flags, 0) + others + packed,
+                FILE_HEADER.pack(holders + new.holds, deniers + new.denies, flags, 0)
+                + others
+                + packed,
             )
         return AddOpenResult(others)
 
@@ -99,7 +101,7 @@ class LmdbOpens(LmdbLocks):
         """Remove an open and its locks in the transaction of the caller."""
         file = b"F" + key
         waiters = (
-            self._release(txn, key, open_id) if self._hint_counts[self._hint_slot(key)] else ()
+            self._release(txn, key, open_id) if self._hint_counts[crc32(key) & HINT_MASK] else ()
         )
         value = txn.get(file)
         at = -1 if value is None else _find_open(value, open_id)
@@ -111,8 +113,9 @@ class LmdbOpens(LmdbLocks):
             flags |= FILE_PENDING
         rest = value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :]
         if rest:
-            holds, denies = sharing.counted(access, share)
-            txn.put(file, FILE_HEADER.pack(holders - holds, deniers - denies, flags, 0) + rest)
+            old = sharing.profile(access, share)
+            header = FILE_HEADER.pack(holders - old.holds, deniers - old.denies, flags, 0)
+            txn.put(file, header + rest)
             return RemoveOpenResult(last=False, waiters=waiters)
         delete_now = False
         if not flags & FILE_PENDING:
@@ -159,11 +162,11 @@ class LmdbOpens(LmdbLocks):
                 raise SmbError(NtStatus.FILE_CLOSED)
             holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
             _, access, share, _ = OPEN_HEAD.unpack_from(value, at)
-            old = sharing.counted(access, share)
-            new = sharing.counted(record.granted_access, record.share_access)
-            header = FILE_HEADER.pack(
-                holders - old[0] + new[0], deniers - old[1] + new[1], flags, 0
-            )
+            old = sharing.profile(access, share)
+            new = sharing.profile(record.granted_access, record.share_access)
+            holders += new.holds - old.holds
+            deniers += new.denies - old.denies
+            header = FILE_HEADER.pack(holders, deniers, flags, 0)
             before, after = value[FILE_HEADER.size : at], value[at + OPEN_SIZE :]
             txn.put(b"F" + key, header + before + record.pack() + after)
 

@@ -9,7 +9,7 @@ import struct
 
 from usmbd.protocol.state.store.records import LOCK, LockRange, LockRecord
 
-_IDENTITY = struct.Struct("<QQQI")  # a LOCK entry without its reserved field
+_IDENTITY = struct.Struct("<QQQI")  # a LOCK entry without the room at its end
 
 
 def lock_conflict(locks: bytes, open_id: int, wanted: LockRange) -> LockRecord | None:
@@ -20,10 +20,10 @@ def lock_conflict(locks: bytes, open_id: int, wanted: LockRange) -> LockRecord |
     """
     offset, length, exclusive = wanted
     last = offset + length - 1
-    for start, size, owner, is_exclusive, _ in LOCK.iter_unpack(locks):
+    for start, size, owner, is_exclusive in LOCK.iter_unpack(locks):
         if (
-            offset < start + size
-            and last >= start
+            last >= start
+            and offset < start + size
             and (exclusive or (is_exclusive and owner != open_id))
         ):
             return LockRecord(start, size, owner, is_exclusive)
@@ -37,10 +37,10 @@ def io_conflict(locks: bytes, open_id: int, offset: int, length: int, write: boo
     its owner included.
     """
     last = offset + length - 1
-    for start, size, owner, is_exclusive, _ in LOCK.iter_unpack(locks):
+    for start, size, owner, is_exclusive in LOCK.iter_unpack(locks):
         if (
-            offset < start + size
-            and last >= start
+            last >= start
+            and offset < start + size
             and (owner != open_id if is_exclusive else write)
         ):
             return True
@@ -57,7 +57,7 @@ def _find(locks: bytes, needle: bytes) -> int:
 
 def pack_lock(open_id: int, wanted: LockRange) -> bytes:
     """Return the entry of a granted lock."""
-    return LOCK.pack(wanted.offset, wanted.length, open_id, wanted.exclusive, 0)
+    return LOCK.pack(wanted.offset, wanted.length, open_id, wanted.exclusive)
 
 
 def unlock(locks: bytes, open_id: int, wanted: LockRange) -> bytes | None:

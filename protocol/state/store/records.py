@@ -129,8 +129,8 @@ class LockRecord(NamedTuple):
     exclusive: int
 
 
-LOCK: Final = struct.Struct("<QQQII")
-"""A packed LockRecord: offset, length, open_id, exclusive (0 or 1), reserved."""
+LOCK: Final = struct.Struct("<QQQI4x")
+"""A packed LockRecord: offset, length, open_id, exclusive (0 or 1), and room."""
 
 
 class SessionRecord(msgspec.Struct, array_like=True, frozen=True):

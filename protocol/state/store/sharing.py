@@ -6,7 +6,8 @@ how many deny each right to others. The counts stand in lanes of two integers, `
 `deniers`, so that the check of a new open is two ANDs however many opens the file has.
 """
 
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 FILE_SHARE_ALL: Final = 0x7  # FILE_SHARE_READ 1, FILE_SHARE_WRITE 2, FILE_SHARE_DELETE 4
 
@@ -24,32 +25,35 @@ _ONE: Final = tuple(sum(1 << (_LANE * b) for b in range(3) if bits >> b & 1) for
 _ANY: Final = tuple(one * ((1 << _LANE) - 1) for one in _ONE)
 
 
-def rights(granted_access: int) -> int:
-    """Return the rights that share modes are about, as share bits (1 read, 2 write, 4 delete).
+class Profile(NamedTuple):
+    """What one open means for sharing, as lanes: what it adds to the counts, what it excludes."""
 
-    An open with none of them (a stat open) takes no part in sharing.
+    holds: int
+    denies: int
+    excludes_holders: int
+    excludes_deniers: int
+
+
+@lru_cache(maxsize=1024)  # far more than the combinations that programs use; bounded all the same
+def profile(granted_access: int, share_access: int) -> Profile:
+    """Return the profile of an open by its access mask and its FILE_SHARE bits.
+
+    An open with none of the rights that sharing is about (a stat open) takes no part in it.
     """
-    return (
+    held = (
         (1 if granted_access & _READ_ACCESS else 0)
         | (2 if granted_access & _WRITE_ACCESS else 0)
         | (4 if granted_access & _DELETE_ACCESS else 0)
     )
+    if not held:
+        return Profile(0, 0, 0, 0)
+    denied = ~share_access & FILE_SHARE_ALL
+    return Profile(_ONE[held], _ONE[denied], _ANY[denied], _ANY[held])
 
 
-def conflicts(holders: int, deniers: int, granted_access: int, share_access: int) -> bool:
+def conflicts(holders: int, deniers: int, new: Profile) -> bool:
     """Tell whether a new open violates the sharing of the opens that are counted."""
-    held = rights(granted_access)
-    if not held:
-        return False
-    return bool(deniers & _ANY[held] or holders & _ANY[~share_access & FILE_SHARE_ALL])
-
-
-def counted(granted_access: int, share_access: int) -> tuple[int, int]:
-    """Return what one open adds to (holders, deniers)."""
-    held = rights(granted_access)
-    if not held:
-        return 0, 0
-    return _ONE[held], _ONE[~share_access & FILE_SHARE_ALL]
+    return bool(holders & new.excludes_holders or deniers & new.excludes_deniers)
 
 
 def denies_delete(deniers: int) -> bool:

@@ -1,0 +1,164 @@
+"""Messages between workers, over Unix datagram sockets in the state directory.
+
+The store says what is; the bus only tells another worker to look again or to act on its own
+sessions. Nothing blocks: what a peer cannot take now waits in a bounded queue, and `flush` sends
+it, many messages to a datagram (the kernel queues few datagrams a socket, often 10).
+
+A message to come is a new tagged struct in `Message`. Breaking an oplock or a lease that another
+worker's client holds will be one: BreakOplock(key, open_id, new_level), sent to the `worker` of the
+OpenRecord that stands in the way; the waiting open has called `Store.add_waiter` before, and is
+woken by WakeFile when the holder's worker has written the new level with `Store.update_open`.
+"""
+
+import errno
+import logging
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+DATAGRAM_MAX: Final = 32_768
+# Half of what the smallest default socket buffer (net.core.wmem_default) surely takes.
+MESSAGE_MAX: Final = 1_024
+# The largest is WakeFile with a FileKey of 271 bytes.
+QUEUE_MAX: Final = 1_024
+# Messages that wait for one peer. Past it wake-ups become one WakeAll, others are refused.
+RECEIVE_MAX: Final = 16
+# Datagrams read in one call, so that other work of the loop gets its turn.
+
+_log = logging.getLogger(__name__)
+
+
+class WakeFile(msgspec.Struct, tag=True, frozen=True):
+    """Locks or opens of the file `key` went away: try again what waits for it."""
+
+    key: bytes
+
+
+class WakeAll(msgspec.Struct, tag=True, frozen=True):
+    """Try again everything that waits: takes the place of too many WakeFile."""
+
+
+class CloseSession(msgspec.Struct, tag=True, frozen=True):
+    """Close a session of the receiver (PreviousSessionId, [MS-SMB2] 3.3.5.5.3).
+
+    The receiver answers the worker `reply_to` by SessionClosed with the same cookie when the
+    session's opens are closed, or when it knows no such session.
+    """
+
+    session_id: int
+    reply_to: int
+    cookie: int
+
+
+class SessionClosed(msgspec.Struct, tag=True, frozen=True):
+    """The session of the CloseSession with this cookie is gone."""
+
+    cookie: int
+
+
+Message = WakeFile | WakeAll | CloseSession | SessionClosed
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Message]).decode
+
+
+class Bus:
+    """One worker's socket, and what it could not yet send."""
+
+    def __init__(self, directory: str | os.PathLike[str], worker: int) -> None:
+        """Bind `<directory>/worker-N.sock`, in place of one that a dead worker left."""
+        self.worker = worker
+        self._directory = Path(directory)
+        self._path = self._directory / f"worker-{worker}.sock"
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(str(self._path))
+        self._queues: dict[int, dict[Message, None]] = {}  # a dict, as equal messages are one
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when `receive` has messages."""
+        return self._socket.fileno()
+
+    @property
+    def pending(self) -> bool:
+        """Whether messages wait to be sent: call `flush` again, a few milliseconds later."""
+        return bool(self._queues)
+
+    def send(self, worker: int, message: Message) -> bool:
+        """Send or queue a message; False when the worker is gone or will not take more.
+
+        ValueError when the message is larger than any should be.
+        """
+        queue = self._queues.get(worker)
+        if queue is None:
+            payload = _encode([message])
+            if len(payload) > MESSAGE_MAX:
+                raise ValueError(f"a message of {len(payload)} bytes")
+            sent = self._transmit(worker, payload)
+            if sent is not None:
+                return sent
+            queue = self._queues[worker] = {}
+        elif WakeAll() in queue and isinstance(message, WakeFile):
+            return True
+        if len(queue) >= QUEUE_MAX:
+            if not isinstance(message, WakeFile):
+                _log.warning("worker %d takes no messages; %r is not sent", worker, message)
+                return False
+            for wake in [queued for queued in queue if isinstance(queued, WakeFile)]:
+                del queue[wake]
+            message = WakeAll()
+        queue[message] = None
+        return True
+
+    def flush(self) -> None:
+        """Send what waits, as far as the peers take it now."""
+        for worker, queue in list(self._queues.items()):
+            while queue:
+                batch = list(queue)[: DATAGRAM_MAX // MESSAGE_MAX]
+                sent = self._transmit(worker, _encode(batch))
+                if sent is None:
+                    break
+                if not sent:
+                    queue.clear()
+                for message in batch:
+                    queue.pop(message, None)
+            if not queue:
+                del self._queues[worker]
+
+    def _transmit(self, worker: int, payload: bytes) -> bool | None:
+        """Send a datagram: True sent, False the worker is gone, None it takes no more now."""
+        try:
+            self._socket.sendto(payload, str(self._directory / f"worker-{worker}.sock"))
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ENOBUFS):
+                return None
+            if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+                return False
+            raise
+        return True
+
+    def receive(self) -> list[Message]:
+        """Return the messages that have arrived, perhaps none; broken datagrams are dropped."""
+        messages: list[Message] = []
+        for _ in range(RECEIVE_MAX):
+            try:
+                datagram = self._socket.recv(DATAGRAM_MAX)
+            except BlockingIOError:
+                break
+            try:
+                messages += _decode(datagram)
+            except msgspec.MsgspecError as error:
+                _log.warning("a datagram of %d bytes is dropped: %s", len(datagram), error)
+        return messages
+
+    def close(self) -> None:
+        """Close the socket and remove its name; what waits to be sent is lost."""
+        self._queues.clear()
+        self._socket.close()
+        with suppress(FileNotFoundError):
+            self._path.unlink()
