@@ -1,0 +1,217 @@
+"""NTLMv2 as an acceptor ([MS-NLMP] 3.2), without I/O and without any password's hash.
+
+::
+
+    NEGOTIATE    -> negotiate()    -> CHALLENGE
+    AUTHENTICATE -> authenticate() -> LoginProof   (mountd, which has the hashes, checks it)
+    base key     -> finish()       -> session key  (and the message integrity code is checked)
+
+LM and NTLMv1 are refused: their keys can be found by brute force. So is a client without
+extended session security, whose signatures would be CRC32.
+"""
+
+import hmac
+import secrets
+from dataclasses import dataclass, field
+
+from usmbd.protocol.auth import ntlm_messages as messages
+from usmbd.protocol.auth.ntlm_messages import Authenticate, ServerNames
+from usmbd.protocol.auth.ntlm_security import first_mac
+from usmbd.protocol.auth.rc4 import rc4
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+MAX_NAME = 256
+"""Characters of a user, domain or workstation: a DNS name or LOGIN_NAME_MAX at the longest."""
+
+MAX_NT_RESPONSE = 16 * 1024
+"""Bytes of an NTLMv2 response; Windows stays below 1 KiB."""
+
+CHALLENGE_SIZE = 8
+
+_GRANTED_FLAGS = (
+    messages.NTLMSSP_NEGOTIATE_UNICODE
+    | messages.NTLMSSP_REQUEST_TARGET
+    | messages.NTLMSSP_NEGOTIATE_SIGN
+    | messages.NTLMSSP_NEGOTIATE_SEAL
+    | messages.NTLMSSP_NEGOTIATE_ALWAYS_SIGN
+    | messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY
+    | messages.NTLMSSP_NEGOTIATE_VERSION
+    | messages.NTLMSSP_NEGOTIATE_128
+    | messages.NTLMSSP_NEGOTIATE_KEY_EXCH
+    | messages.NTLMSSP_NEGOTIATE_56
+)
+"""What the server grants when the client asks."""
+
+_DEMANDED_FLAGS = (
+    messages.NTLMSSP_NEGOTIATE_UNICODE | messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoginProof:
+    """What a client brings forward to show who it is; mountd decides.
+
+    `domain` is as the client sent it, for it takes part in the proof. `anonymous` asks for a
+    null session: then names and response are empty. `target_name` is the SPN that the client
+    meant to reach (`cifs/server`), `channel_bindings` the MD5 of its TLS channel, both empty
+    when not sent; they are covered by the proof ([MS-NLMP] 2.2.2.1).
+    """
+
+    user: str
+    domain: str
+    workstation: str
+    server_challenge: bytes
+    nt_response: bytes = field(repr=False)
+    anonymous: bool = False
+    target_name: str = ""
+    channel_bindings: bytes = b""
+
+
+class NtlmAcceptor:
+    """The server's side of one NTLM authentication.
+
+    Malformed messages raise ValueError or struct.error, refused ones SmbError.
+    """
+
+    __slots__ = (
+        "_anonymous",
+        "_authenticate",
+        "_authenticate_message",
+        "_challenge_message",
+        "_flags",
+        "_mic_required",
+        "_names",
+        "_negotiate_message",
+        "_now",
+        "_server_challenge",
+        "_session_key",
+    )
+
+    def __init__(self, names: ServerNames, now: int, challenge: bytes | None = None) -> None:
+        """Be `names` at the FILETIME `now`; `challenge` (8 bytes) is random unless given."""
+        self._names = names
+        self._now = now
+        self._server_challenge = challenge or secrets.token_bytes(CHALLENGE_SIZE)
+        self._flags = 0
+        self._negotiate_message = b""
+        self._challenge_message = b""
+        self._authenticate_message = b""
+        self._authenticate: Authenticate | None = None
+        self._anonymous = False
+        self._mic_required = False
+        self._session_key = b""
+
+    @property
+    def expects_authenticate(self) -> bool:
+        """Tell whether the challenge was sent."""
+        return bool(self._challenge_message)
+
+    def negotiate(self, message: memoryview) -> bytes:
+        """Take a NEGOTIATE_MESSAGE, return the CHALLENGE_MESSAGE ([MS-NLMP] 3.2.5.1.1)."""
+        if messages.message_type(message) != messages.NTLM_NEGOTIATE or self.expects_authenticate:
+            raise ValueError("a NEGOTIATE_MESSAGE was expected")
+        wanted = messages.parse_negotiate_flags(message)
+        if wanted & _DEMANDED_FLAGS != _DEMANDED_FLAGS:
+            raise SmbError(NtStatus.INVALID_PARAMETER)
+        flags = wanted & _GRANTED_FLAGS
+        flags |= messages.NTLMSSP_NEGOTIATE_NTLM | messages.NTLMSSP_NEGOTIATE_TARGET_INFO
+        if flags & messages.NTLMSSP_REQUEST_TARGET:
+            flags |= messages.NTLMSSP_TARGET_TYPE_SERVER
+        self._flags = flags
+        self._negotiate_message = bytes(message)
+        self._challenge_message = messages.build_challenge(
+            flags, self._server_challenge, self._names, self._now
+        )
+        return self._challenge_message
+
+    def authenticate(self, message: memoryview) -> LoginProof:
+        """Take an AUTHENTICATE_MESSAGE, return what is to be checked ([MS-NLMP] 3.2.5.1.2)."""
+        if (
+            messages.message_type(message) != messages.NTLM_AUTHENTICATE
+            or not self.expects_authenticate
+            or self._authenticate is not None
+        ):
+            raise ValueError("an AUTHENTICATE_MESSAGE was expected")
+        parsed = messages.parse_authenticate(message)
+        self._authenticate = parsed
+        self._authenticate_message = bytes(message)
+        # The client has the last word on what it was granted; it cannot add anything.
+        self._flags &= parsed.flags
+        if self._flags & _DEMANDED_FLAGS != _DEMANDED_FLAGS:
+            raise SmbError(NtStatus.INVALID_PARAMETER)
+        # The LM response of an anonymous client is empty or one zero byte ([MS-NLMP] 3.2.5.1.2).
+        if not parsed.user and not parsed.nt_response and parsed.lm_response in (b"", b"\0"):
+            self._anonymous = True
+            return LoginProof("", "", "", self._server_challenge, b"", anonymous=True)
+        return self._proof(parsed)
+
+    def _proof(self, parsed: Authenticate) -> LoginProof:
+        """Return the proof of a client that gave a name; SmbError(LOGON_FAILURE) if unusable."""
+        names = (parsed.user, parsed.domain, parsed.workstation)
+        size = len(parsed.nt_response)
+        if (
+            not messages.NTLMV2_AV_PAIRS_OFFSET <= size <= MAX_NT_RESPONSE
+            or max(map(len, names)) > MAX_NAME
+        ):
+            raise SmbError(NtStatus.LOGON_FAILURE)
+        pairs = messages.parse_av_pairs(parsed.nt_response)
+        av_flags = int.from_bytes(pairs.get(messages.MSV_AV_FLAGS, b""), "little")
+        self._mic_required = bool(av_flags & messages.AV_FLAG_MIC_PROVIDED)
+        if self._mic_required and not parsed.mic:
+            raise ValueError("the message integrity code is missing")
+        bindings = pairs.get(messages.MSV_AV_CHANNEL_BINDINGS, b"")
+        return LoginProof(
+            *names,
+            server_challenge=self._server_challenge,
+            nt_response=parsed.nt_response,
+            target_name=pairs.get(messages.MSV_AV_TARGET_NAME, b"").decode("utf-16-le"),
+            # Sixteen zero bytes mean that the client has no channel to bind to.
+            channel_bindings=bindings if any(bindings) else b"",
+        )
+
+    def finish(self, session_base_key: bytes) -> bytes:
+        """Return the session key (16 bytes), after mountd accepted the proof.
+
+        An empty `session_base_key` says that there is none: a null session's is zeros, and a
+        guest has no key at all (empty), since the server knows nothing of the client's
+        password. SmbError(LOGON_FAILURE) if the message integrity code is wrong.
+        """
+        parsed = self._authenticate
+        if parsed is None:
+            raise ValueError("no AUTHENTICATE_MESSAGE came yet")
+        if not session_base_key:
+            if not self._anonymous:
+                return b""
+            session_base_key = bytes(messages.SESSION_KEY_SIZE)
+        self._session_key = self._exported_session_key(parsed, session_base_key)
+        if self._mic_required:
+            covered = (
+                self._negotiate_message
+                + self._challenge_message
+                + messages.without_mic(self._authenticate_message)
+            )
+            mic = hmac.digest(self._session_key, covered, "md5")
+            if not hmac.compare_digest(mic, parsed.mic):
+                raise SmbError(NtStatus.LOGON_FAILURE)
+        return self._session_key
+
+    def _exported_session_key(self, parsed: Authenticate, session_base_key: bytes) -> bytes:
+        """Return ExportedSessionKey; for NTLMv2 KeyExchangeKey is the base key (3.4.5.1)."""
+        if not self._flags & messages.NTLMSSP_NEGOTIATE_KEY_EXCH:
+            return session_base_key
+        sealed = parsed.encrypted_session_key
+        protects = messages.NTLMSSP_NEGOTIATE_SIGN | messages.NTLMSSP_NEGOTIATE_SEAL
+        if not sealed and not self._flags & protects:
+            return session_base_key
+        if len(sealed) != messages.SESSION_KEY_SIZE:
+            raise SmbError(NtStatus.INVALID_PARAMETER)
+        return rc4(session_base_key, sealed)
+
+    @property
+    def signs(self) -> bool:
+        """Tell whether both sides agreed on signatures."""
+        return bool(self._flags & messages.NTLMSSP_NEGOTIATE_SIGN)
+
+    def mac(self, from_server: bool, message: bytes) -> bytes:
+        """Return the signature of `message`, the first one of that direction, once finished."""
+        return first_mac(self._flags, self._session_key, from_server, message)
