@@ -26,7 +26,7 @@ test:
 
 #: make test-peer [ARGS=...] the interoperability tests against Samba's smbd: are the tests right?
 test-peer:
-	@lab/setup.sh test
+	@lab/setup.sh peer
 	USMBD_TEST_PEER=smbd $(PY) -m pytest tests/interop tests/packet $(ARGS)
 
 #: make lint                ruff, mypy --strict and the import contracts
@@ -43,7 +43,7 @@ format: dev
 
 #: make bench [ARGS=...]     usmbd and smbd in turn on this machine, one row a measurement
 bench:
-	@lab/setup.sh test
+	@lab/setup.sh peer
 	$(PY) lab/bench.py $(ARGS)
 
 #: make clean               caches, builds and what the tests left (distclean: .venv as well)

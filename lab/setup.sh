@@ -1,8 +1,9 @@
 #!/bin/bash
-# What `make setup` and `make test` install.  lab/setup.sh venv | dev | test
+# What `make setup` and `make test` install.  lab/setup.sh venv | dev | test | peer
 #   venv  .venv with usmbd in it, editable; nothing else on the machine changes unless python3-venv is missing
 #   dev   the same and the development tools of pyproject.toml
 #   test  the same and the Debian packages the interoperability tests drive
+#   peer  the same and the modules of Samba's smbd, to run the tests against it
 # Done before: it returns within a moment.  PYTHON=... names another interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -109,6 +110,9 @@ test_packages() {
   done
   /usr/bin/python3 -c 'import samba' 2>/dev/null || missing+=(python3-samba)
   [ -d /usr/lib/python3/dist-packages/pyverbs ] || missing+=(python3-pyverbs)
+  if [ "${1:-}" = peer ] && ! compgen -G '/usr/lib/*/samba/vfs/streams_xattr.so' >/dev/null; then
+    missing+=(samba-vfs-modules)
+  fi
   if [ ${#missing[@]} -gt 0 ]; then
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
     apt_install "${missing[@]}"
@@ -119,5 +123,6 @@ case "${1:-}" in
   venv) make_venv ;;
   dev) make_dev ;;
   test) test_packages; make_dev ;;
-  *) sed -n '2,6s/^# //p' "$0"; exit 2 ;;
+  peer) test_packages peer; make_dev ;;
+  *) sed -n '2,7s/^# //p' "$0"; exit 2 ;;
 esac

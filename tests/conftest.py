@@ -1,0 +1,66 @@
+"""The servers that the tests talk to: one for the whole run, more where a test asks."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+from smbtest.server import Options, Server
+from smbtest.smbd import Smbd
+from smbtest.usmbd import Usmbd
+
+StartServer = Callable[..., Server]
+
+
+def _new(options: Options | None = None) -> Server:
+    """Make the server under test: usmbd, or Samba's with USMBD_TEST_PEER=smbd."""
+    peer = os.environ.get("USMBD_TEST_PEER", "usmbd")
+    return {"usmbd": Usmbd, "smbd": Smbd}[peer](options)
+
+
+def _run(server: Server) -> Iterator[Server]:
+    """Start, hand over, stop; the log of a server that failed stays in what pytest shows."""
+    try:
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        server.kill()
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """Run the server of the session; it has to end within 5 s and without a traceback in its log."""
+    yield from _run(_new())
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[[Options | None], Server]]:
+    """Start further servers with other parameters; each is stopped and checked at the end."""
+    running: list[Iterator[Server]] = []
+
+    def start(options: Options | None = None) -> Server:
+        lifetime = _run(_new(options))
+        started = next(lifetime)
+        running.append(lifetime)
+        return started
+
+    yield start
+    for lifetime in running:
+        assert next(lifetime, None) is None
+
+
+@pytest.fixture
+def folder(server: Server) -> Iterator[Path]:
+    """Make a new empty folder of the share `data`, as the server's machine sees it."""
+    path = Path(tempfile.mkdtemp(prefix="t-", dir=server.data))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)

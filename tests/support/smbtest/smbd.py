@@ -1,0 +1,75 @@
+"""Samba's smbd in the place of usmbd, private to a folder: it shows whether the tests are right."""
+
+import os
+import socket
+import subprocess
+
+from smbtest.server import ALICE, BOB, HOST, Server
+
+
+class Smbd(Server):
+    """The peer. Needs root: smbd changes its user."""
+
+    kind = "smbd"
+
+    def prepare(self) -> list[str]:
+        """Write smb.conf and the password database."""
+        if os.geteuid() != 0:
+            raise RuntimeError("smbd needs root")
+        folders = {}
+        for name in ("private", "pid", "lock", "state", "cache", "ncalrpc", "binddns"):
+            path = self.state / name
+            path.mkdir(exist_ok=True, mode=0o755)
+            suffix = "" if name == "ncalrpc" else "directory"
+            folders[f"{name} {'dir' if name in ('private', 'ncalrpc', 'binddns') else suffix}"] = (
+                str(path)
+            )
+        (self.state / "private").chmod(0o700)
+        parameters = (
+            self.parameters()
+            | folders
+            | {
+                "smb ports": str(self.port),
+                "disable netbios": "yes",
+                "server role": "standalone server",
+                "passdb backend": "tdbsam",
+                "usershare path": "",
+                "logging": "file",
+                "log file": f"{self.folder}/samba.log",
+                "load printers": "no",
+                "printcap name": "/dev/null",
+                "map archive": "yes",
+                "map system": "no",
+                "map hidden": "no",
+                "map readonly": "no",
+                "ea support": "yes",
+                "kernel oplocks": "no",
+                "posix locking": "no",
+                "server multi channel support": "yes",
+            }
+        )
+        path = self.folder / "smb.conf"
+        path.write_text(self.configuration(parameters))
+        for account in (ALICE, BOB):
+            subprocess.run(
+                ["/usr/bin/smbpasswd", "-c", path, "-s", "-a", account.name],
+                input=f"{account.password}\n{account.password}\n",
+                text=True,
+                check=True,
+                capture_output=True,
+                timeout=30,
+            )
+        return [
+            "/usr/sbin/smbd",
+            "-F",
+            "--no-process-group",
+            "-s",
+            str(path),
+            "-l",
+            str(self.folder),
+        ]
+
+    def ready(self) -> bool:
+        """Say whether the port is open."""
+        with socket.socket() as probe:
+            return probe.connect_ex((HOST, self.port)) == 0

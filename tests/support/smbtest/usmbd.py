@@ -1,0 +1,62 @@
+"""usmbd as the tests start it: two workers, a state directory of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from smbtest.server import ALICE, BOB, Server
+
+WORKERS = 2
+READY = "usmbd: ready"
+WORKER = "usmbd.protocol.worker"  # how the processes show in `ps`
+MOUNTD = "usmbd.mountd.cli.mountd"
+BIN = Path(sys.executable).parent
+
+
+class Usmbd(Server):
+    """The server under test."""
+
+    kind = "usmbd"
+
+    @property
+    def configuration_path(self) -> Path:
+        """The server's configuration file."""
+        return self.folder / "usmbd.conf"
+
+    @property
+    def password_path(self) -> Path:
+        """The server's password file."""
+        return self.folder / "usmbdpwd.db"
+
+    def prepare(self) -> list[str]:
+        """Write the configuration and the password file."""
+        parameters = self.parameters() | {
+            "tcp port": str(self.port),
+            "state directory": str(self.state),
+            "workers": str(WORKERS),
+            "max ip connections": "0",  # all of the tests come from one address
+            "server multi channel support": "yes",
+        }
+        self.configuration_path.write_text(self.configuration(parameters))
+        files = ["-P", str(self.password_path), "-C", str(self.configuration_path)]
+        for account in (ALICE, BOB):
+            subprocess.run(
+                [BIN / "usmbd.adduser", "-a", "-p", account.password, *files, account.name],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+        return [str(BIN / "usmbd"), *files]
+
+    def ready(self) -> bool:
+        """Say whether every listener and every worker is up."""
+        return any(READY in line for line in self.log.splitlines())
+
+    def workers(self) -> list[int]:
+        """List the pids of the workers."""
+        return self.processes_named(WORKER)
+
+    def mountd(self) -> list[int]:
+        """List the pids of mountd and of what it started."""
+        return self.processes_named(MOUNTD)
