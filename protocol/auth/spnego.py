@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from usmbd.protocol.auth import spnego_messages as messages
 from usmbd.protocol.auth.ntlm import LoginProof, NtlmAcceptor
 from usmbd.protocol.auth.ntlm_messages import NTLMSSP_SIGNATURE, ServerNames
-from usmbd.protocol.auth.spnego_messages import NTLMSSP_OID
+from usmbd.protocol.auth.spnego_messages import NTLMSSP_OID, negotiate_hint
 from usmbd.protocol.wire.base import Buffer
 from usmbd.protocol.wire.status import NtStatus, SmbError
+
+__all__ = ["Acceptor", "Challenge", "Established", "LoginProof", "ServerNames", "negotiate_hint"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class NegTokenResp:
     mech_list_mic: bytes | None
 
 
-def build_hint() -> bytes:
+def negotiate_hint() -> bytes:
     """Return the NegTokenInit2 of a NEGOTIATE Response ([MS-SPNG] 2.2.1): NTLMSSP alone."""
     mech_types = encode(der.SEQUENCE, encode(der.OBJECT_IDENTIFIER, NTLMSSP_OID))
     hints = encode(der.SEQUENCE, encode(context(0), encode(der.GENERAL_STRING, _HINT_NAME)))
