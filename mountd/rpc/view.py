@@ -54,6 +54,7 @@ class Caller:
     """Who opened the pipe."""
 
     user: str = ""
+    domain: str = ""
     uid: int = 65534
     guest: bool = False
     anonymous: bool = False

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from scapy.layers.msrpce.raw import ms_srvs as idl
 
-from usmbd.mountd.ipc.settings import ShareConfig
+from usmbd.mountd.ipc.settings import ShareConfig, ShareType
 from usmbd.mountd.rpc import ndr
 from usmbd.mountd.rpc.endpoint import Encoding, Interface
 from usmbd.mountd.rpc.errors import (
@@ -62,7 +62,12 @@ SESSION_CONTAINERS = {
 def interface(view: View) -> Interface:
     """Return the interface for one opened pipe ([MS-SRVS] 3.1.4)."""
     sticky = [share for share in view.snapshot.shares if share.browseable and share.path]
-    browseable = [share for share in view.snapshot.all_shares() if share.browseable]
+    # IPC$ is always listed, as every server does: clients know that it is none to browse.
+    listed = [
+        share
+        for share in view.snapshot.all_shares()
+        if share.browseable or share.type is ShareType.PIPE
+    ]
     return Interface(
         SYNTAX,
         {
@@ -71,9 +76,7 @@ def interface(view: View) -> Interface:
             12: ndr.call(idl.NetrSessionEnum_Request, partial(session_enum, view)),
             15: ndr.call(
                 idl.NetrShareEnum_Request,
-                partial(
-                    share_enum, view, idl.NetrShareEnum_Response, browseable, shares.CONTAINERS
-                ),
+                partial(share_enum, view, idl.NetrShareEnum_Response, listed, shares.CONTAINERS),
             ),
             16: ndr.call(idl.NetrShareGetInfo_Request, partial(share_get_info, view)),
             21: ndr.call(idl.NetrServerGetInfo_Request, partial(server_get_info, view)),

@@ -1,0 +1,114 @@
+"""The pipes that one engine worker has open: messages in, answers out, without I/O."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from usmbd.mountd.ipc.messages import (
+    MAX_RPC_DATA,
+    RpcClose,
+    RpcOpen,
+    RpcRead,
+    RpcRequest,
+    RpcResponse,
+    RpcStatus,
+    RpcTransceive,
+    RpcWrite,
+)
+from usmbd.mountd.rpc.endpoint import Interface, Pipe, PipeBrokenError
+from usmbd.mountd.rpc.view import Caller, Snapshot, View
+
+MAX_PIPES_PER_SESSION = 64
+"""Windows has one or two open at a time; without a limit one client could take them all."""
+
+MAX_PIPES_PER_WORKER = 8192
+"""Bounds the memory of this process: an idle pipe takes some kilobytes."""
+
+InterfaceFactory = Callable[[View], Interface]
+
+
+def pipe_name(name: str) -> str:
+    """Return a pipe's name as the table has it: folded, without the prefix `pipe`."""
+    folded = name.casefold().replace("/", "\\").lstrip("\\")
+    return folded.removeprefix("pipe\\")
+
+
+class Hub:
+    """One worker's connection: its pipes by the numbers that the worker gave them."""
+
+    def __init__(
+        self,
+        pipes: Mapping[str, Sequence[InterfaceFactory]],
+        snapshot: Callable[[], Snapshot],
+    ) -> None:
+        """Serve the named `pipes`; `snapshot` returns the configuration of the moment."""
+        self._interfaces = pipes
+        self._snapshot = snapshot
+        self._pipes: dict[int, tuple[Pipe, int]] = {}
+        self._sessions: Counter[int] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._pipes)
+
+    def handle(self, message: RpcRequest) -> RpcResponse:
+        """Return the answer to one message of the worker."""
+        if isinstance(message, RpcOpen):
+            return RpcResponse(self._open(message))
+        if isinstance(message, RpcClose):
+            self._close(message.pipe)
+            return RpcResponse(RpcStatus.OK)
+        if message.pipe not in self._pipes:
+            return RpcResponse(RpcStatus.BAD_HANDLE)
+        pipe, _ = self._pipes[message.pipe]
+        try:
+            return self._transfer(pipe, message)
+        except PipeBrokenError:
+            return RpcResponse(RpcStatus.BROKEN)
+
+    def _transfer(self, pipe: Pipe, message: RpcWrite | RpcRead | RpcTransceive) -> RpcResponse:
+        """Write to and read from an open pipe."""
+        if isinstance(message, RpcWrite):
+            pipe.write(message.data)
+            return RpcResponse(RpcStatus.OK, waiting=pipe.waiting)
+        if isinstance(message, RpcRead):
+            data, more = pipe.read(min(message.max_length, MAX_RPC_DATA))
+        else:
+            data, more = pipe.transceive(message.data, min(message.max_output, MAX_RPC_DATA))
+        status = RpcStatus.MORE_DATA if more else RpcStatus.OK if data else RpcStatus.EMPTY
+        return RpcResponse(status, data, pipe.waiting)
+
+    def _open(self, message: RpcOpen) -> RpcStatus:
+        """Open a pipe for the session that asks."""
+        if message.pipe in self._pipes:
+            return RpcStatus.ERROR
+        snapshot = self._snapshot()
+        # Level 2 means no anonymous access at all; the engine should have said so already.
+        if message.anonymous and snapshot.config.restrict_anonymous >= 2:
+            return RpcStatus.ACCESS_DENIED
+        name = pipe_name(message.name)
+        if name not in self._interfaces:
+            return RpcStatus.NO_PIPE
+        if (
+            len(self._pipes) >= MAX_PIPES_PER_WORKER
+            or self._sessions[message.session_id] >= MAX_PIPES_PER_SESSION
+        ):
+            return RpcStatus.TOO_MANY
+        caller = Caller(
+            user=message.user,
+            domain=message.domain,
+            uid=message.uid,
+            guest=message.guest,
+            anonymous=message.anonymous,
+        )
+        view = View(snapshot, caller)
+        pipe = Pipe(name, [factory(view) for factory in self._interfaces[name]])
+        self._pipes[message.pipe] = pipe, message.session_id
+        self._sessions[message.session_id] += 1
+        return RpcStatus.OK
+
+    def _close(self, number: int) -> None:
+        """Forget a pipe; one that is not open is fine."""
+        if number in self._pipes:
+            _, session_id = self._pipes.pop(number)
+            self._sessions[session_id] -= 1
+            if not self._sessions[session_id]:
+                del self._sessions[session_id]

@@ -1,0 +1,98 @@
+"""The client's side of an association, written by hand: PDUs as a client builds them."""
+
+import struct
+import uuid
+
+from usmbd.mountd.rpc.endpoint import Pipe
+
+NDR = (uuid.UUID("8a885d04-1ceb-11c9-9fe8-08002b104860"), 2)
+NDR64 = (uuid.UUID("71710533-beba-4937-8319-b5dbef9ccc36"), 1)
+FEATURES = (uuid.UUID("6cb71c2c-9812-4540-0300-000000000000"), 1)
+SRVSVC = (uuid.UUID("4b324fc8-1670-01d3-1278-5a47bf6ee188"), 3)
+
+Syntax = tuple[uuid.UUID, int]
+
+
+def pdu(ptype: int, body: bytes, *, flags: int = 3, call_id: int = 1, **lies: int) -> bytes:
+    """Build a PDU; `frag_length`, `auth_length` and `version` may lie."""
+    head = struct.pack("<BBBB", lies.get("version", 5), 0, ptype, flags) + b"\x10\0\0\0"
+    length = lies.get("frag_length", 16 + len(body))
+    return head + struct.pack("<HHI", length, lies.get("auth_length", 0), call_id) + body
+
+
+def syntax(value: Syntax) -> bytes:
+    """Build a p_syntax_id_t."""
+    return value[0].bytes_le + struct.pack("<I", value[1])
+
+
+def bind(
+    *contexts: tuple[int, Syntax, list[Syntax]],
+    ptype: int = 11,
+    count: int | None = None,
+    frag: int = 4280,
+    **lies: int,
+) -> bytes:
+    """Build a bind (or alter_context, 14) of contexts (id, interface, transfer syntaxes)."""
+    body = struct.pack("<HHIBBH", frag, frag, 0, len(contexts) if count is None else count, 0, 0)
+    for context_id, abstract, transfers in contexts:
+        body += struct.pack("<HBB", context_id, len(transfers), 0) + syntax(abstract)
+        body += b"".join(map(syntax, transfers))
+    return pdu(ptype, body, **lies)
+
+
+def request(opnum: int, stub: bytes, *, context_id: int = 0, **more: int) -> bytes:
+    """Build a request fragment."""
+    return pdu(0, struct.pack("<IHH", len(stub), context_id, opnum) + stub, **more)
+
+
+def results(answer: bytes) -> list[tuple[int, int, uuid.UUID]]:
+    """Return what a bind_ack or alter_context_resp says to each context."""
+    (length,) = struct.unpack_from("<H", answer, 24)
+    offset = (26 + length + 3) & ~3
+    count = answer[offset]
+    found = []
+    for index in range(count):
+        result, reason, raw = struct.unpack_from("<HH16s", answer, offset + 4 + 24 * index)
+        found.append((result, reason, uuid.UUID(bytes_le=raw)))
+    assert len(answer) == offset + 4 + 24 * count
+    return found
+
+
+def fault(answer: bytes) -> int:
+    """Return the status of a fault PDU."""
+    assert answer[2] == 3
+    status: int = struct.unpack_from("<I", answer, 24)[0]
+    return status
+
+
+def bound(pipe: Pipe, abstract: Syntax = SRVSVC, transfer: Syntax = NDR) -> Pipe:
+    """Bind one interface as context 0 and check that it was accepted."""
+    answer, more = pipe.transceive(bind((0, abstract, [transfer])), 65535)
+    assert not more
+    assert answer[2] == 12
+    assert results(answer) == [(0, 0, transfer[0])]
+    return pipe
+
+
+def messages(pipe: Pipe) -> list[bytes]:
+    """Read all messages that wait in the pipe."""
+    found = []
+    while pipe.waiting:
+        data, more = pipe.read(65535)
+        assert not more
+        found.append(data)
+    return found
+
+
+def stub_of(fragments: list[bytes], call_id: int = 1) -> bytes:
+    """Put the stub of a response together, and check its fragments on the way."""
+    stub = b""
+    for index, fragment in enumerate(fragments):
+        assert fragment[2] == 2, fragment.hex()
+        length, auth, found_id, hint = struct.unpack_from("<HHII", fragment, 8)
+        assert (length, auth, found_id) == (len(fragment), 0, call_id)
+        assert bool(fragment[3] & 1) == (index == 0)
+        assert bool(fragment[3] & 2) == (index == len(fragments) - 1)
+        assert hint >= length - 24
+        stub += fragment[24:]
+    return stub
