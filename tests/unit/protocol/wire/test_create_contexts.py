@@ -1,0 +1,198 @@
+"""Create contexts: chains within and past their bounds, and the data of each."""
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from impacket import smb3structs
+from smbprotocol import create_contexts as peer
+
+from usmbd.protocol.wire import create_contexts as cc
+from usmbd.protocol.wire import create_contexts_aapl as aapl
+from usmbd.protocol.wire import create_contexts_posix as posix
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+KEY = bytes(range(16))
+
+
+def pack_chain(items: list[Any]) -> memoryview:
+    return memoryview(peer.SMB2CreateContextRequest.pack_multiple(items))
+
+
+def peer_context(name: bytes, data: bytes) -> Any:
+    context = peer.SMB2CreateContextRequest()
+    context["buffer_name"] = name
+    context["buffer_data"] = data
+    return context
+
+
+def test_chain_of_smbprotocol_is_read() -> None:
+    lease = peer.SMB2CreateRequestLeaseV2()
+    lease["lease_key"] = KEY
+    lease["lease_state"] = 7
+    lease["parent_lease_key"] = bytes(16)
+    lease["epoch"] = b"\x01\x00"
+    durable = peer.SMB2CreateDurableHandleRequestV2()
+    durable["timeout"] = 1000
+    durable["create_guid"] = KEY
+    chain = [
+        peer_context(b"DH2Q", durable.pack()),
+        peer_context(b"QFid", b""),
+        peer_context(b"RqLs", lease.pack()),
+        peer_context(cc.SMB2_CREATE_APP_INSTANCE_ID, struct.pack("<HH", 20, 0) + KEY),
+    ]
+    contexts = cc.parse_contexts(pack_chain(chain))
+    assert cc.parse_durable_request_v2(contexts[b"DH2Q"]).timeout == 1000
+    assert contexts[b"QFid"] == b""
+    read = cc.parse_lease(contexts[b"RqLs"])
+    assert isinstance(read, cc.LeaseV2)
+    assert (read.lease_key, read.lease_state) == (KEY, 7)
+    assert cc.parse_app_instance_id(contexts[cc.SMB2_CREATE_APP_INSTANCE_ID]) == KEY
+
+
+def test_chain_is_read_by_smbprotocol() -> None:
+    chain = cc.build_contexts(
+        [
+            cc.maximal_access_response(0, 0x1F01FF),
+            cc.on_disk_id_response(5, 6),
+            cc.durable_response_v2(60000, 2),
+            cc.lease_response(cc.LeaseV1(lease_key=KEY, lease_state=3)),
+            (b"QFid", b""),
+        ]
+    )
+    data: Any = chain
+    read = []
+    while data:
+        context = peer.SMB2CreateContextRequest()
+        context.unpack(data)
+        read.append(context["buffer_name"].get_value())
+        assert context["data_offset"].get_value() % 8 == 0
+        step = context["next"].get_value()
+        assert step % 8 == 0
+        data = data[step:] if step else b""
+    assert read == [b"MxAc", b"QFid", b"DH2Q", b"RqLs", b"QFid"]
+    contexts = cc.parse_contexts(memoryview(chain))
+    assert contexts[b"MxAc"] == struct.pack("<II", 0, 0x1F01FF)
+    assert contexts[b"QFid"] == struct.pack("<QQ", 5, 6) + bytes(16)
+
+
+def test_answers_are_read_by_impacket() -> None:
+    access = smb3structs.SMB2_CREATE_QUERY_MAXIMAL_ACCESS_RESPONSE(
+        cc.maximal_access_response(0xC0000022, 5)[1]
+    )
+    assert (access["QueryStatus"], access["MaximalAccess"]) == (0xC0000022, 5)
+    durable = smb3structs.SMB2_CREATE_DURABLE_HANDLE_RESPONSE_V2(cc.durable_response_v2(9, 2)[1])
+    assert (durable["Timeout"], durable["Flags"]) == (9, 2)
+    assert cc.durable_response() == (b"DHnQ", bytes(8))
+
+
+def raw(
+    next_: int = 0,
+    name_offset: int = 16,
+    name_length: int = 4,
+    data_offset: int = 24,
+    data_length: int = 8,
+    size: int = 32,
+) -> bytes:
+    header = struct.pack("<IHHHHI", next_, name_offset, name_length, 0, data_offset, data_length)
+    return (header + b"RqLs").ljust(size, b"\0")
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        raw(next_=8),
+        raw(next_=33),
+        raw(next_=36, size=64),
+        raw(next_=0xFFFFFFF8),
+        raw(name_offset=0),
+        raw(name_length=0),
+        raw(name_length=3),
+        raw(name_length=17),
+        raw(data_offset=20),
+        raw(data_offset=28),
+        raw(data_offset=16),
+        raw(data_offset=32),
+        raw(data_length=9),
+        raw(data_length=0xFFFFFFFF),
+        raw(next_=32, data_length=16) + raw(),
+        raw(next_=32) * (cc.MAXIMUM_CONTEXTS + 1),
+    ],
+)
+def test_bad_chain_is_refused(chain: bytes) -> None:
+    with pytest.raises(SmbError) as error:
+        cc.parse_contexts(memoryview(chain))
+    assert error.value.status is NtStatus.INVALID_PARAMETER
+
+
+@pytest.mark.parametrize("chain", [bytes(15), raw(next_=32), raw(next_=32) + bytes(15)])
+def test_cut_chain_raises(chain: bytes) -> None:
+    with pytest.raises(struct.error):
+        cc.parse_contexts(memoryview(chain))
+
+
+def test_edges_that_are_allowed() -> None:
+    assert cc.parse_contexts(memoryview(b"")) == {}
+    # DataOffset means nothing without data; the first of two contexts counts.
+    chain = raw(next_=32, data_offset=0xFFFF, data_length=0) + raw()
+    assert cc.parse_contexts(memoryview(chain)) == {b"RqLs": b""}
+
+
+PARSERS: list[tuple[Callable[[memoryview], Any], int]] = [
+    (cc.parse_u64, 8),
+    (cc.parse_maximal_access, 8),
+    (cc.parse_durable_request, 16),
+    (cc.parse_durable_reconnect, 16),
+    (cc.parse_durable_request_v2, 32),
+    (cc.parse_durable_reconnect_v2, 36),
+    (cc.parse_lease, 32),
+    (cc.parse_lease, 52),
+    (cc.parse_app_instance_id, 20),
+    (cc.parse_app_instance_version, 24),
+    (posix.parse_posix_mode, 4),
+]
+
+
+@pytest.mark.parametrize(("parser", "size"), PARSERS)
+def test_other_sizes_are_refused(parser: Callable[[memoryview], Any], size: int) -> None:
+    for other in (size - 1, size + 1):
+        with pytest.raises(SmbError) as error:
+            parser(memoryview(bytes(other)))
+        assert error.value.status is NtStatus.INVALID_PARAMETER
+
+
+def test_fixed_data_is_read() -> None:
+    assert cc.parse_u64(memoryview(struct.pack("<Q", 1 << 40))) == 1 << 40
+    assert cc.parse_maximal_access(memoryview(b"")) is None
+    cc.parse_durable_request(memoryview(bytes(16)))
+    reconnect = cc.parse_durable_reconnect(memoryview(struct.pack("<QQ", 1, 2)))
+    assert (reconnect.persistent, reconnect.volatile) == (1, 2)
+    version = struct.pack("<HHIQQ", 24, 0, 0, 3, 4)
+    assert cc.parse_app_instance_version(memoryview(version)) == (3, 4)
+    assert isinstance(cc.parse_lease(memoryview(bytes(32))), cc.LeaseV1)
+
+
+def test_aapl_answers_what_was_asked() -> None:
+    query = aapl.parse_server_query(memoryview(struct.pack("<IIQQ", 1, 0, 7, 4)))
+    assert query is not None
+    assert query.client_capabilities == aapl.AAPL_UNIX_BASED
+    name, data = aapl.server_query_response(query, 2, 4, "Xserve")
+    assert name == b"AAPL"
+    assert data == struct.pack("<IIQQQII", 1, 0, 7, 2, 4, 0, 12) + "Xserve".encode("utf-16-le")
+    query.request_bitmap = aapl.AAPL_VOLUME_CAPS
+    assert aapl.server_query_response(query, 2, 4, "x")[1] == struct.pack("<IIQQ", 1, 0, 2, 4)
+
+
+def test_other_aapl_commands_are_left_alone() -> None:
+    assert aapl.parse_server_query(memoryview(struct.pack("<IIQ", 2, 0, 1))) is None
+    assert aapl.parse_server_query(memoryview(b"")) is None
+    with pytest.raises(SmbError):
+        aapl.parse_server_query(memoryview(struct.pack("<II", 1, 0)))
+
+
+def test_posix_mode_and_answer() -> None:
+    assert posix.parse_posix_mode(memoryview(struct.pack("<I", 0o100755))) == 0o755
+    name, data = posix.posix_response(2, 0, 0o100644, b"owner", b"group")
+    assert name == posix.SMB2_CREATE_POSIX
+    assert data == struct.pack("<III", 2, 0, 0o644) + b"ownergroup"
