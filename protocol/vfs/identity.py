@@ -7,11 +7,14 @@ one identity, that of the user who started the server, and nothing ever changes.
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from usmbd.protocol.vfs import kernel
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +76,14 @@ def as_process() -> Iterator[bool]:
         yield _is_root and before is not None and before.uid != 0
     finally:
         become(before)
+
+
+def retry_as_process(call: Callable[[], _Result]) -> _Result:
+    """Make a call whose permission is checked by other means, again as the process if refused."""
+    try:
+        return call()
+    except PermissionError:
+        with as_process() as privileged:
+            if not privileged:
+                raise
+            return call()

@@ -12,13 +12,14 @@ errors.status_of maps it.
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.base import VolumeBase
-from usmbd.protocol.vfs.identity import as_process
+from usmbd.protocol.vfs.identity import retry_as_process
 from usmbd.protocol.vfs.placed import Placed
+from usmbd.protocol.vfs.scan import Entry, scan
 from usmbd.protocol.wire.filetime import to_ns
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
@@ -31,7 +32,6 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 Buffer = bytes | bytearray | memoryview
 _OFFSET_MAX = 0x7FFFFFFFFFFFFFFF
 _REFUSED = (errno.EACCES, errno.EPERM)
-_NO_XATTR = (errno.ENODATA, errno.ENOTSUP)
 
 
 class Node(Placed):
@@ -125,11 +125,10 @@ class Node(Placed):
         except OSError as error:
             if error.errno not in _REFUSED:
                 return None
-        with as_process() as privileged:
-            try:
-                return os.getxattr(target, dos_attributes.XATTR_NAME) if privileged else None
-            except OSError:
-                return None
+        try:
+            return retry_as_process(lambda: os.getxattr(target, dos_attributes.XATTR_NAME))
+        except OSError:
+            return None
 
     def write_dos_attributes(self, attributes: int, creation_time: int) -> None:
         """Store FILE_ATTRIBUTE_* and the creation time, without asking for permission.
@@ -142,16 +141,10 @@ class Node(Placed):
         value = dos_attributes.pack(attributes, creation_time)
         target = self.xattr_target()
         try:
-            os.setxattr(target, dos_attributes.XATTR_NAME, value)
+            retry_as_process(lambda: os.setxattr(target, dos_attributes.XATTR_NAME, value))
         except OSError as error:
-            if error.errno == errno.ENOTSUP:
-                return
-            if error.errno not in _REFUSED:
+            if error.errno != errno.ENOTSUP:
                 raise
-            with as_process() as privileged:
-                if not privileged:
-                    raise
-                os.setxattr(target, dos_attributes.XATTR_NAME, value)
 
     def _stored(self) -> tuple[int, int]:
         """Return (attributes as stored, creation time) to change one of them."""
@@ -208,18 +201,14 @@ class Node(Placed):
         if access or write:
             access_ns = to_ns(access) if access else None
             write_ns = to_ns(write) if write else None
-            try:
-                kernel.set_times(self.fd, access_ns, write_ns)
-            except OSError as error:
-                if error.errno not in _REFUSED:
-                    raise
-                with as_process() as privileged:
-                    if not privileged:
-                        raise
-                    kernel.set_times(self.fd, access_ns, write_ns)
+            retry_as_process(lambda: kernel.set_times(self.fd, access_ns, write_ns))
         if creation and self.volume.options.store_dos_attributes:
             attributes, _ = self._stored()
             self.write_dos_attributes(attributes, creation)
+
+    def scan(self, matches: Callable[[str], bool] | None = None) -> Iterator[Entry]:
+        """List the directory: (name, facts), "." and ".." first; see scan.scan."""
+        return scan(self.volume, self.fd, self.path, matches)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Read into the buffers: the number of bytes, 0 at the end; may wait for the disk."""

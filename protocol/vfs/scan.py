@@ -1,0 +1,98 @@
+"""Listing a directory with the facts of every entry: the hot loop of QUERY_DIRECTORY.
+
+An entry costs one statx by the directory's descriptor and, where the share stores DOS
+attributes, one getxattrat; nothing is opened but the target of a symbolic link.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from usmbd.protocol.vfs import dos_attributes, kernel
+from usmbd.protocol.vfs.base import VolumeBase
+from usmbd.protocol.vfs.identity import as_process
+from usmbd.protocol.vfs.names import is_speakable
+from usmbd.protocol.vfs.resolve import join
+from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.status import SmbError
+
+Entry = tuple[str, FileStat]
+
+_REFUSED = (-errno.EACCES, -errno.EPERM)
+_WITH_XATTRS = (stat.S_IFDIR, stat.S_IFREG)
+
+
+def scan(
+    volume: VolumeBase, directory: int, path: str, matches: Callable[[str], bool] | None
+) -> Iterator[Entry]:
+    """Yield (name, facts) of what a client may see in the open directory; OSError.
+
+    "." and ".." come first (the root is its own parent), the rest as the file system gives it.
+    `matches` is asked before an entry costs anything. Not seen are vetoed names, symbolic
+    links that lead nowhere or outside, names that SMB cannot say, and what goes meanwhile.
+    The directory is read on, and asked, by the identity of whoever takes the next entry.
+    """
+    facts = volume.facts
+    veto = volume.options.veto
+    stored = volume.options.store_dos_attributes
+    statx_at = kernel.statx_at
+    getxattr_at = kernel.getxattr_at
+    attribute = dos_attributes.XATTR_NAME_BYTES
+
+    def facts_of(name: str, encoded: bytes) -> FileStat | None:
+        try:
+            sx = statx_at(directory, encoded)
+        except OSError:
+            return None
+        kind = sx[5] & 0o170000
+        if kind == stat.S_IFLNK:
+            return _followed(volume, join(path, name), name)
+        dos: bytes | int = 0
+        if stored and kind in _WITH_XATTRS:
+            dos = getxattr_at(directory, encoded, attribute)
+            if dos.__class__ is int and dos in _REFUSED:
+                dos = _as_process(directory, encoded)
+        return facts(sx, dos if isinstance(dos, bytes) else None, name)
+
+    for name in (".", ".."):
+        if matches is None or matches(name):
+            entry = facts_of(name, b"." if name == "." or not path else b"..")
+            entry = entry or facts_of(name, b".")
+            if entry is not None:
+                yield name, entry
+    # By path, so that each scan has a position of its own.
+    with os.scandir(kernel.fd_path(directory)) as entries:
+        for item in entries:
+            name = item.name
+            if matches is not None and not matches(name):
+                continue
+            if not is_speakable(name) or (veto is not None and veto(name)):
+                continue
+            entry = facts_of(name, os.fsencode(name))
+            if entry is not None:
+                yield name, entry
+
+
+def _as_process(directory: int, name: bytes) -> bytes | int:
+    """Read the DOS attributes of a file that the user may not read: they are still shown."""
+    with as_process() as privileged:
+        if not privileged:
+            return -errno.EACCES
+        return kernel.getxattr_at(directory, name, dos_attributes.XATTR_NAME_BYTES)
+
+
+def _followed(volume: VolumeBase, path: str, name: str) -> FileStat | None:
+    """Return the facts of what a symbolic link leads to, None if it leads nowhere."""
+    if not volume.options.follow_symlinks:
+        return None
+    try:
+        fd, _ = volume.resolver.open(path)
+    except (SmbError, OSError):
+        return None
+    try:
+        return volume.facts(kernel.statx_fd(fd), None, name)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
