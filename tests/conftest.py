@@ -37,7 +37,7 @@ def _run(server: Server) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """Run the server of the session; it has to end within 5 s and without a traceback in its log."""
+    """Run the server of the session; it has to end in 5 s and without a traceback."""
     yield from _run(_new())
 
 

@@ -25,6 +25,8 @@ class Smbd(Server):
                 str(path)
             )
         (self.state / "private").chmod(0o700)
+        # smbd looks its brothers' locks up as the user: else it takes their opens for stale
+        self.state.chmod(0o755)
         parameters = (
             self.parameters()
             | folders
