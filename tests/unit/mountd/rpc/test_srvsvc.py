@@ -9,7 +9,7 @@ import pytest
 from impacket.dcerpc.v5 import srvs
 from impacket.dcerpc.v5.dtypes import NULL
 
-from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.rpc.endpoint import CallError, Encoding
 from usmbd.mountd.rpc.interfaces import srvsvc
 from usmbd.mountd.rpc.pdu import Fault
@@ -295,3 +295,12 @@ def test_hostile_stubs_end_soon(view: View, stub: bytes) -> None:
     with pytest.raises(CallError):
         srvsvc.interface(view).calls[15](stub, ENCODINGS[0])
     assert time.monotonic() - start < 1
+
+
+def test_ipc_is_listed_once_however_it_is_configured(snapshot: Snapshot) -> None:
+    configured = ShareConfig(name="ipc$", type=ShareType.PIPE, comment="Pipes", browseable=False)
+    view = View(Snapshot(snapshot.config, (*snapshot.shares, configured)), Caller())
+    request = enum_request(ENCODINGS[0], 1)
+    answer = run(view, 15, request, srvs.NetrShareEnumResponse, ENCODINGS[0])
+    found = [(row["netname"], row["remark"]) for row in rows(answer, 1)]
+    assert found[2:] == [("ipc$", "Pipes")]
