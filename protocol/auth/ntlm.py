@@ -46,6 +46,10 @@ _DEMANDED_FLAGS = (
     messages.NTLMSSP_NEGOTIATE_UNICODE | messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY
 )
 
+_SIGNING_FLAGS = (
+    messages.NTLMSSP_NEGOTIATE_SIGN | messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LoginProof:
@@ -137,12 +141,13 @@ class NtlmAcceptor:
         self._authenticate_message = bytes(message)
         # The client has the last word on what it was granted; it cannot add anything.
         self._flags &= parsed.flags
-        if self._flags & _DEMANDED_FLAGS != _DEMANDED_FLAGS:
-            raise SmbError(NtStatus.INVALID_PARAMETER)
-        # The LM response of an anonymous client is empty or one zero byte ([MS-NLMP] 3.2.5.1.2).
+        # The LM response of an anonymous client is empty or one zero byte ([MS-NLMP] 3.2.5.1.2);
+        # Samba's then drops the session security that it had asked for.
         if not parsed.user and not parsed.nt_response and parsed.lm_response in (b"", b"\0"):
             self._anonymous = True
             return LoginProof("", "", "", self._server_challenge, b"", anonymous=True)
+        if self._flags & _DEMANDED_FLAGS != _DEMANDED_FLAGS:
+            raise SmbError(NtStatus.INVALID_PARAMETER)
         return self._proof(parsed)
 
     def _proof(self, parsed: Authenticate) -> LoginProof:
@@ -209,8 +214,8 @@ class NtlmAcceptor:
 
     @property
     def signs(self) -> bool:
-        """Tell whether both sides agreed on signatures."""
-        return bool(self._flags & messages.NTLMSSP_NEGOTIATE_SIGN)
+        """Tell whether both sides agreed on signatures, and on the kind that `mac` makes."""
+        return self._flags & _SIGNING_FLAGS == _SIGNING_FLAGS
 
     def mac(self, from_server: bool, message: bytes) -> bytes:
         """Return the signature of `message`, the first one of that direction, once finished."""

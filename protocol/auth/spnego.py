@@ -136,12 +136,12 @@ class Acceptor:
         """Check the client's mechListMIC and return the server's ([RFC4178] 5).
 
         The list must be signed when its first mechanism was not taken, or somebody in the
-        middle could have put it in front; a client that agreed on no signatures cannot.
+        middle could have put it in front. A client that agreed on no signatures cannot sign.
         """
         claimed = self._mech_list_mic
+        if not self._ntlm.signs or (claimed is None and self._prefers_ntlm):
+            return b""
         if claimed is None:
-            if self._prefers_ntlm or not self._ntlm.signs:
-                return b""
             raise SmbError(NtStatus.LOGON_FAILURE)
         right = self._ntlm.mac(from_server=False, message=self._mech_list)
         if not hmac.compare_digest(claimed, right):

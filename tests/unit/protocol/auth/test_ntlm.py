@@ -250,3 +250,23 @@ def test_messages_out_of_turn_are_refused() -> None:
     acceptor.authenticate(authenticate(nt=nt_response()))
     with pytest.raises(ValueError, match="AUTHENTICATE"):
         acceptor.authenticate(authenticate(nt=nt_response()))
+
+
+def test_an_anonymous_client_of_samba_is_let_in_without_session_security() -> None:
+    acceptor = challenged()
+    # smbclient 4.17 -N: ANONYMOUS set, EXTENDED_SESSIONSECURITY dropped, a session key sent.
+    message = bytes.fromhex(
+        "4e544c4d535350000300000000000000580000000000000058000000000000005800000000000000"
+        "580000000400040058000000100010005c000000158a0062060100000000000f717012d0c4a8672a"
+        "0058adfcb6aaac5656004d00581882bdad21a0088f8933d785226cb5"
+    )
+    assert acceptor.authenticate(memoryview(message)).anonymous
+    assert not acceptor.signs
+    assert len(acceptor.finish(b"")) == 16
+
+
+def test_a_client_with_a_name_must_keep_session_security() -> None:
+    flags = FLAGS & ~messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY
+    with pytest.raises(SmbError) as error:
+        challenged().authenticate(authenticate(nt=nt_response(), flags=flags))
+    assert error.value.status == NtStatus.INVALID_PARAMETER
