@@ -51,8 +51,9 @@ class Accounts:
         return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, tuple(groups))
 
     def guest(self, name: str) -> Account:
-        """Return the guest account, the kernel's overflow ids when there is no such account."""
-        return self.find(name) or NOBODY
+        """Return the guest account; the kernel's overflow ids when there is none, or it is root."""
+        account = self.find(name) or NOBODY
+        return NOBODY if self.privileged and account.uid == 0 else account
 
     def own(self, name: str) -> Account:
         """Return the identity of this process under a user's name."""

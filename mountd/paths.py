@@ -55,9 +55,9 @@ def config_file() -> Path:
     return _first(config_directory(), CONFIG_NAMES)
 
 
-def password_file() -> Path:
-    """Return the password file to use: the one that exists, else where one belongs."""
-    return _first(config_directory(), PASSWORD_NAMES)
+def password_file(directory: Path | None = None) -> Path:
+    """Return the password file to use in a directory: the one that exists, else the first."""
+    return _first(directory or config_directory(), PASSWORD_NAMES)
 
 
 def prepare_directory(path: Path) -> None:

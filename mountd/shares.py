@@ -108,8 +108,8 @@ def decide(
     if access.valid_users and not is_listed(user, access.valid_users, accounts):
         return _refuse(TreeStatus.INVALID_USER)
 
-    account = accounts.find(user)
-    if account is None and (is_pipe or is_guest):
+    account = accounts.guest(guest_name) if is_guest else accounts.find(user)
+    if account is None and is_pipe:
         account = accounts.guest(guest_name)
     if access.force_account is not None:
         account = access.force_account

@@ -1,0 +1,102 @@
+"""`usmbd.addshare`: add, change and delete shares of the configuration (ksmbd.addshare's options).
+
+Nothing is written that the server could not read: the changed text is checked first.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from usmbd.mountd import lockfile
+from usmbd.mountd.cli import common
+from usmbd.mountd.config.edit import has_share, parse_option, remove_share, set_options
+from usmbd.mountd.config.load import check_share_name, load
+from usmbd.mountd.config.source import GLOBAL, read_text, share_key
+from usmbd.mountd.users import locked, replace_file
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Return the options."""
+    parser = common.parser("usmbd.addshare", "Add, update or delete a share.")
+    action = parser.add_mutually_exclusive_group()
+    for letter, name in (("a", "add"), ("u", "update"), ("d", "delete")):
+        action.add_argument(
+            f"-{letter}",
+            f"--{name}",
+            dest="action",
+            const=name,
+            action="store_const",
+            help=f"{name} the share (default: add, or update if it is there)",
+        )
+    parser.add_argument(
+        "-o",
+        "--option",
+        metavar="OPT",
+        action="append",
+        default=[],
+        help='a parameter, as "NAME = VALUE"; an empty value removes it; may be repeated',
+    )
+    parser.add_argument(
+        "share", metavar="SHARE", help="1 to 63 bytes, in any case; or global, to update it"
+    )
+    return parser.parse_args(arguments)
+
+
+def ask_options() -> list[str]:
+    """Return the lines that are typed (or piped) until an empty one."""
+    if sys.stdin.isatty():
+        print("Parameters as NAME = VALUE, an empty line ends:", file=sys.stderr)
+    lines = []
+    for line in sys.stdin:
+        if not line.strip():
+            break
+        lines.append(line.strip())
+    return lines
+
+
+def changed(text: str, path: Path, options: argparse.Namespace) -> str:
+    """Return the configuration's text after the change; ValueError when it makes no sense."""
+    share, action = options.share, options.action
+    is_global = share_key(share) == GLOBAL
+    if not is_global:
+        check_share_name(share)
+    exists = has_share(text, path, share)
+    if action == "add" and exists:
+        raise ValueError(f"the share {share!r} is there already")
+    if action in ("update", "delete") and not exists:
+        raise ValueError(f"there is no share {share!r}")
+    if action == "delete":
+        if is_global:
+            raise ValueError("global is not a share and cannot be deleted")
+        return remove_share(text, path, share)
+    given = options.option or ask_options()
+    return set_options(text, path, share, [parse_option(option) for option in given])
+
+
+def run(arguments: list[str]) -> int:
+    """Change the file and tell a running mountd."""
+    options = parse_arguments(arguments)
+    config, _ = common.files(options)
+    config.parent.mkdir(parents=True, exist_ok=True)
+    with locked(config):
+        text = read_text(config) if config.exists() else ""
+        result = changed(text, config, options)
+        configuration = load(config, result)
+        for warning in configuration.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        mode = config.stat().st_mode & 0o777 if config.exists() else 0o644
+        # A link to the real file stays a link.
+        replace_file(config.resolve(), result, mode)
+    told = lockfile.tell_to_reload(Path(configuration.server.state_directory))
+    if options.verbose:
+        print(f"{config}: [{options.share}] written; {'server told' if told else 'no server runs'}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    return common.run(run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

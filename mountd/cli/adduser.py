@@ -1,0 +1,102 @@
+"""`usmbd.adduser`: add, change and delete users of the password file (ksmbd.adduser's options)."""
+
+import argparse
+import contextlib
+import getpass
+import sys
+from pathlib import Path
+
+from usmbd.mountd import lockfile
+from usmbd.mountd.cli import common
+from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.users import check_user_name, edit_users, hash_password
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Return the options."""
+    parser = common.parser("usmbd.adduser", "Add, update or delete a user of the password file.")
+    action = parser.add_mutually_exclusive_group()
+    for letter, name in (("a", "add"), ("u", "update"), ("d", "delete")):
+        action.add_argument(
+            f"-{letter}",
+            f"--{name}",
+            dest="action",
+            const=name,
+            action="store_const",
+            help=f"{name} the user (default: add, or update if he is there)",
+        )
+    parser.add_argument(
+        "-p", "--password", metavar="PWD", help="the password (asked for when it is not given)"
+    )
+    parser.add_argument("user", metavar="USER", help="1 to 47 bytes, no colon")
+    return parser.parse_args(arguments)
+
+
+def ask_password() -> str:
+    """Return the password that is typed twice; from a pipe, its first line."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    password = getpass.getpass("New password: ")
+    if getpass.getpass("Again: ") != password:
+        raise ValueError("the passwords differ")
+    return password
+
+
+def used_by(user: str, configuration: Configuration) -> list[str]:
+    """Return the names of the shares (or `global`) whose settings name the user."""
+    shares = [
+        share.config.name for share in configuration.shares.values() if user in share.access.names()
+    ]
+    return shares + (["global"] if user == configuration.server.guest_account else [])
+
+
+def change(hashes: dict[str, bytes], user: str, action: str | None, digest: bytes) -> None:
+    """Apply the action to the users; ValueError when he is there already, or is not."""
+    if action == "add" and user in hashes:
+        raise ValueError(f"the user {user!r} is there already")
+    if action in ("update", "delete") and user not in hashes:
+        raise ValueError(f"there is no user {user!r}")
+    if action == "delete":
+        del hashes[user]
+    else:
+        hashes[user] = digest
+
+
+def state_directory(config: Path) -> Path | None:
+    """Return where a running server is found; None when the configuration cannot tell."""
+    with contextlib.suppress(ConfigError):
+        return Path(load(config).server.state_directory)
+    return None
+
+
+def run(arguments: list[str]) -> int:
+    """Change the file and tell a running mountd."""
+    options = parse_arguments(arguments)
+    user = check_user_name(options.user)
+    config, passwords = common.files(options)
+    if options.action == "delete":
+        if config.exists():
+            users = used_by(user, load(config))
+            if users:
+                raise ValueError(f"the user {user!r} is named in {', '.join(users)}")
+        digest = b""
+    else:
+        password = ask_password() if options.password is None else options.password
+        digest = hash_password(password)
+    passwords.parent.mkdir(parents=True, exist_ok=True)
+    edit_users(passwords, lambda hashes: change(hashes, user, options.action, digest))
+    directory = state_directory(config)
+    told = directory is not None and lockfile.tell_to_reload(directory)
+    if options.verbose:
+        print(f"{passwords}: {user!r} written; {'server told' if told else 'no server runs'}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    return common.run(run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

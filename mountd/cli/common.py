@@ -1,0 +1,80 @@
+"""What the tools share: their options, their errors, their exit codes."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from usmbd.mountd import paths
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.ipc.codec import CodecError
+from usmbd.mountd.lockfile import AlreadyRunningError
+
+EXIT_FAILURE = 1
+EXIT_CONFIG = 2
+"""The configuration, the password file or the command line cannot be used."""
+
+
+def package_version() -> str:
+    """Return the version that is installed."""
+    try:
+        return version("usmbd")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that every tool has: -C, -P, -v, -V, -h."""
+    result = argparse.ArgumentParser(prog=name, description=description, allow_abbrev=False)
+    result.add_argument(
+        "-C",
+        "--config",
+        metavar="CONF",
+        type=Path,
+        help=f"the configuration file (default: {paths.config_file()})",
+    )
+    result.add_argument(
+        "-P",
+        "--pwddb",
+        metavar="PWDDB",
+        type=Path,
+        help=f"the password file (default: {paths.password_file()})",
+    )
+    result.add_argument("-v", "--verbose", action="store_true", help="say more")
+    result.add_argument("-V", "--version", action="version", version=f"usmbd {package_version()}")
+    return result
+
+
+def files(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Return the configuration's and the password file's path, absolute.
+
+    A password file that is not named lies beside a configuration that is.
+    """
+    config = options.config or paths.config_file()
+    if options.pwddb is not None:
+        return config.absolute(), options.pwddb.absolute()
+    if options.config is None:
+        return config.absolute(), paths.password_file().absolute()
+    return config.absolute(), paths.password_file(config.absolute().parent)
+
+
+def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:
+    """Run a tool; turn the errors that a user can cause into a line and an exit code."""
+    try:
+        return main(sys.argv[1:] if arguments is None else arguments)
+    except ConfigError as error:
+        return fail(str(error), EXIT_CONFIG)
+    except (AlreadyRunningError, CodecError, ValueError) as error:
+        return fail(str(error), EXIT_FAILURE)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return fail(f"{where}{error.strerror or error}", EXIT_FAILURE)
+    except KeyboardInterrupt:
+        return 130
+
+
+def fail(message: str, code: int) -> int:
+    """Say what is wrong and return the exit code."""
+    print(message, file=sys.stderr)
+    return code

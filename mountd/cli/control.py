@@ -1,0 +1,181 @@
+"""`usmbd.control`: end, reload, look at and debug a running server (ksmbd.control's options).
+
+It speaks to the supervisor over `control.sock`; where mountd runs alone, --reload and
+--shutdown go to mountd itself.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from usmbd.mountd import lockfile
+from usmbd.mountd.cli import common
+from usmbd.mountd.config.load import load
+from usmbd.mountd.ipc.client import BlockingClient
+from usmbd.mountd.ipc.codec import control_client
+from usmbd.mountd.ipc.messages import (
+    CONTROL_SOCKET,
+    ConnectionRow,
+    ControlDebug,
+    ControlDone,
+    ControlError,
+    ControlList,
+    ControlReload,
+    ControlResponse,
+    ControlRows,
+    ControlShutdown,
+    ControlVersion,
+    ControlVersionInfo,
+    ListKind,
+    Message,
+    OpenRow,
+    SessionRow,
+)
+
+DEBUG_AREAS = ("all", "smb", "auth", "vfs", "oplock", "ipc", "conn", "rdma")
+Row = SessionRow | ConnectionRow | OpenRow
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Return the options."""
+    parser = common.parser("usmbd.control", "Control a running server.")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("-s", "--shutdown", action="store_true", help="end the server")
+    action.add_argument("-r", "--reload", action="store_true", help="read the files again")
+    action.add_argument(
+        "-l",
+        "--list",
+        metavar="KIND",
+        nargs="?",
+        const="all",
+        choices=("all", *ListKind),
+        help=f"list all or one of: {', '.join(ListKind)}",
+    )
+    action.add_argument(
+        "-d",
+        "--debug",
+        metavar="COMPONENT",
+        choices=DEBUG_AREAS,
+        help=f"switch debug messages on or off: {', '.join(DEBUG_AREAS)}",
+    )
+    action.add_argument(
+        "-c",
+        "--usmbd-version",
+        "--ksmbd-version",
+        dest="server_version",
+        action="store_true",
+        help="the version of the running server",
+    )
+    parser.add_argument("--off", action="store_true", help="with --debug: switch it off")
+    parser.add_argument("--json", action="store_true", help="with --list: one JSON object a row")
+    return parser.parse_args(arguments)
+
+
+def request_for(options: argparse.Namespace) -> Message:
+    """Return the message that the options ask for."""
+    if options.shutdown:
+        return ControlShutdown()
+    if options.reload:
+        return ControlReload()
+    if options.list:
+        kinds = list(ListKind) if options.list == "all" else [ListKind(options.list)]
+        return ControlList(kinds)
+    if options.debug:
+        return ControlDebug([options.debug], not options.off)
+    return ControlVersion()
+
+
+def columns(row: Row) -> list[str]:
+    """Return a row's fields as text, in order."""
+    return [
+        ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for value in msgspec.structs.astuple(row)
+    ]
+
+
+def table(rows: list[Row]) -> list[str]:
+    """Return the rows as lines, one table for each kind with its heading."""
+    lines: list[str] = []
+    for kind in (SessionRow, ConnectionRow, OpenRow):
+        cells = [list(kind.__struct_fields__), *(columns(r) for r in rows if type(r) is kind)]
+        if len(cells) == 1:
+            continue
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines += [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in cells
+        ]
+    return lines
+
+
+def show(answer: ControlResponse, *, as_json: bool) -> list[Row]:
+    """Print what an answer says at once; return rows of a list, which are printed together."""
+    match answer:
+        case ControlRows():
+            if as_json:
+                for row in answer.rows:
+                    print(msgspec.json.encode(row).decode())
+                return []
+            return list(answer.rows)
+        case ControlVersionInfo():
+            print(
+                f"usmbd {answer.version}, pid {answer.pid}, {answer.workers} workers, "
+                f"up {answer.uptime} s"
+            )
+        case ControlDone():
+            if answer.note:
+                print(answer.note)
+        case ControlError():
+            raise ValueError(answer.reason)
+    return []
+
+
+def ask(client: BlockingClient[ControlResponse], options: argparse.Namespace) -> None:
+    """Send the request and print its answers."""
+    rows: list[Row] = []
+    for answer in client.answers(request_for(options)):
+        rows += show(answer, as_json=options.json)
+        if not (isinstance(answer, ControlRows) and answer.more):
+            break
+    for line in table(rows):
+        print(line)
+
+
+def without_supervisor(options: argparse.Namespace, directory: Path) -> int:
+    """Reload or end a mountd that runs alone; the other requests need the supervisor."""
+    pid = lockfile.running(directory)
+    if pid is None:
+        return common.fail(f"no server runs in {directory}", common.EXIT_FAILURE)
+    if options.reload or options.shutdown:
+        os.kill(pid, signal.SIGHUP if options.reload else signal.SIGTERM)
+        return 0
+    return common.fail("only mountd runs here, without a server", common.EXIT_FAILURE)
+
+
+def run(arguments: list[str]) -> int:
+    """Ask the server."""
+    options = parse_arguments(arguments)
+    config, _ = common.files(options)
+    directory = Path(load(config).server.state_directory)
+    try:
+        client = BlockingClient(directory / CONTROL_SOCKET, control_client())
+    except (FileNotFoundError, ConnectionRefusedError):
+        return without_supervisor(options, directory)
+    try:
+        ask(client, options)
+    finally:
+        client.close()
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    return common.run(run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""`usmbd.mountd`: users, shares and DCE/RPC, in a process of their own.
+
+Started by the supervisor with `-n --ready-fd N`; by hand it detaches as ksmbd.mountd does.
+`--check` reads the configuration and the password file, says what is wrong with them (exit 2) or
+prints the global settings as JSON, and starts nothing.
+"""
+
+import argparse
+import os
+import sys
+
+import msgspec
+
+from usmbd.mountd.cli import common
+from usmbd.mountd.config.load import load
+from usmbd.mountd.daemon import Daemon
+from usmbd.mountd.log import Level, Log
+from usmbd.mountd.users import load_users
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Return the options."""
+    parser = common.parser("usmbd.mountd", "Serve users, shares and DCE/RPC to usmbd's workers.")
+    parser.add_argument("-p", "--port", type=int, help="the TCP port, instead of the configured")
+    parser.add_argument(
+        "-n",
+        "--nodetach",
+        nargs="?",
+        const="1",
+        choices=("0", "1"),
+        help="stay in the foreground (1, the value when none is given) or detach (0, the default)",
+    )
+    parser.add_argument("--check", action="store_true", help="check the files and print as JSON")
+    parser.add_argument(
+        "--ready-fd", type=int, metavar="N", help='write "ready" to this descriptor when serving'
+    )
+    options = parser.parse_args(arguments)
+    if options.port is not None and not 1 <= options.port <= 65535:
+        parser.error(f"{options.port} is not a port")
+    return options
+
+
+def detach() -> int:
+    """Go to the background; return the descriptor on which the first process waits for "ready".
+
+    The first process ends with 0 when the service is ready, with 1 when it is not.
+    """
+    read_end, write_end = os.pipe()
+    if os.fork():
+        os.close(write_end)
+        os._exit(0 if os.read(read_end, 16) else common.EXIT_FAILURE)
+    os.close(read_end)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    # Standard error stays: it is where the log goes until the service is ready and after.
+    for descriptor in (0, 1):
+        os.dup2(null, descriptor)
+    os.close(null)
+    return write_end
+
+
+def run(arguments: list[str]) -> int:
+    """Check or serve."""
+    options = parse_arguments(arguments)
+    config, passwords = common.files(options)
+    configuration = load(config, tcp_port=options.port)
+    if options.check:
+        load_users(passwords)
+        for warning in configuration.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        encoded = msgspec.json.format(msgspec.json.encode(configuration.server))
+        print(encoded.decode())
+        return 0
+    server = configuration.server
+    level = max(server.log_level, Level.DEBUG) if options.verbose else server.log_level
+    log = Log(level, as_json=server.log_json)
+    for warning in configuration.warnings:
+        log.info("warning", what=warning)
+    daemon = Daemon(configuration, passwords, log, verbose=options.verbose)
+    ready_fd = options.ready_fd
+    if (options.nodetach is None and ready_fd is None) or options.nodetach == "0":
+        ready_fd = detach()
+    daemon.run(ready_fd)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the tool; return its exit code."""
+    return common.run(run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

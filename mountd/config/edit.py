@@ -1,0 +1,143 @@
+"""Changes to a configuration file's text: one share added, changed or removed.
+
+Everything else in the file stays as it is, comments and layout too (ksmbd.addshare writes the
+file anew and loses them). In a section that is changed, a parameter's line is replaced where it
+stands, whatever synonym it was written with. The result is a text; whoever asked for it checks it with
+`load` before it is written.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from usmbd.mountd.config import ini
+from usmbd.mountd.config.load import read_source
+from usmbd.mountd.config.parameters import find
+from usmbd.mountd.config.source import GLOBAL, Entry, parameter_key, share_key
+
+Options = list[tuple[str, str]]
+"""Names and values as given; an empty value removes the parameter's line."""
+
+
+def parse_option(text: str) -> tuple[str, str]:
+    """Return the name and the value of `NAME = VALUE`; ValueError when it is not that."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip() or "\n" in text:
+        raise ValueError(f"{text!r} is not NAME = VALUE")
+    return name.strip(), value.strip()
+
+
+def has_share(text: str, path: Path, share: str) -> bool:
+    """Return whether the text itself says something of the share."""
+    return share_key(share) in read_source(path, text).sections
+
+
+def set_options(text: str, path: Path, share: str, options: Options) -> str:
+    """Return the text with the share (or `global`) having the options, made when it is new."""
+    if path.suffix in (".yaml", ".yml"):
+        return _set_yaml(text, share, options)
+    return _set_ini(text, path, share, options)
+
+
+def remove_share(text: str, path: Path, share: str) -> str:
+    """Return the text without the share."""
+    if path.suffix in (".yaml", ".yml"):
+        data = _yaml_data(text)
+        shares = data.get("shares") or {}
+        data["shares"] = {k: v for k, v in shares.items() if share_key(str(k)) != share_key(share)}
+        return _yaml_text(data)
+    lines = text.split("\n")
+    kept: list[str] = []
+    inside = False
+    for number, line in enumerate(lines, start=1):
+        name = _section_name(line)
+        if name is not None:
+            inside = share_key(name) == share_key(share)
+        if not inside or number == len(lines):
+            kept.append("" if inside else line)
+    return "\n".join(kept)
+
+
+def _section_name(line: str) -> str | None:
+    """Return the name of a section's first line."""
+    stripped = line.strip()
+    return stripped[1:].partition("]")[0].strip() if stripped.startswith("[") else None
+
+
+def _row_name(name: str, value: str, share: str) -> str:
+    """Return the table's name for a parameter; ConfigError when it has none."""
+    entry = Entry(name, value, "the option", 0)
+    return find(entry, in_global=share_key(share) == GLOBAL).name
+
+
+def _set_ini(text: str, path: Path, share: str, options: Options) -> str:
+    """Change lines of ksmbd.conf's syntax."""
+    wanted = {_row_name(n, v, share): (n, v) for n, v in options}
+    lines = text.split("\n")
+    result: list[str] = []
+    # Where a new line of the section goes: behind its last line that is not empty.
+    insert_at = -1
+    inside = False
+    starts = {number for number, _ in ini.logical_lines(text)}
+    dropping = False
+    for number, line in enumerate(lines, start=1):
+        if number not in starts:
+            # Continues the line before and shares its fate.
+            if not dropping:
+                result.append(line)
+                insert_at = len(result) if inside else insert_at
+            continue
+        dropping = False
+        name = _section_name(line)
+        if name is not None:
+            inside = share_key(name) == share_key(share)
+        elif inside and "=" in line and line.strip()[0] not in ";#":
+            written = line.partition("=")[0].strip()
+            row = "" if parameter_key(written) == "include" else _row_name(written, "", share)
+            if row in wanted:
+                dropping = True
+                continue
+        result.append(line)
+        if inside and line.strip():
+            insert_at = len(result)
+    new = [f"\t{name} = {value}" for name, value in wanted.values() if value]
+    if insert_at < 0:
+        while result and not result[-1].strip():
+            result.pop()
+        result += ([""] if result else []) + [f"[{share}]", *new, ""]
+    else:
+        result[insert_at:insert_at] = new
+    return "\n".join(result)
+
+
+def _yaml_data(text: str) -> dict[str, dict[str, object]]:
+    """Return the YAML document with every scalar as it is written."""
+    data = yaml.load(text, Loader=yaml.BaseLoader)
+    return data if isinstance(data, dict) else {}
+
+
+def _yaml_text(data: dict[str, dict[str, object]]) -> str:
+    """Return the document's text. Comments are lost, as with ksmbd.addshare."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=False)
+
+
+def _set_yaml(text: str, share: str, options: Options) -> str:
+    """Change a YAML document."""
+    data = _yaml_data(text)
+    if share_key(share) == GLOBAL:
+        section = data.get(GLOBAL) or {}
+        data[GLOBAL] = section
+    else:
+        shares = data.get("shares") or {}
+        data["shares"] = shares
+        key = next((k for k in shares if share_key(str(k)) == share_key(share)), share)
+        found = shares.get(key) or {}
+        section = found if isinstance(found, dict) else {}
+        shares[key] = section
+    for name, value in options:
+        row = _row_name(name, value, share)
+        for old in [k for k in section if _row_name(str(k), "", share) == row]:
+            del section[old]
+        if value:
+            section[name] = value
+    return _yaml_text(data)

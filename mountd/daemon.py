@@ -1,0 +1,132 @@
+"""mountd as a process: the sockets, the signals, the RPC child, around the `Service`."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+from usmbd.mountd import lockfile, paths
+from usmbd.mountd.config.load import Configuration
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.ipc.codec import CodecError, mountd_server
+from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, RPC_SOCKET, Failed, Message, MountdRequest
+from usmbd.mountd.ipc.server import Client, Server, listen
+from usmbd.mountd.log import Level, Log
+from usmbd.mountd.rpc_process import RpcProcess
+from usmbd.mountd.service import Service
+
+# Login answers that wait at a time, of all clients together; a further one is sent at once.
+# Each holds a few hundred bytes.
+MAX_DELAYED = 4096
+
+
+class Daemon:
+    """Serves one state directory until it is told to end."""
+
+    def __init__(
+        self, configuration: Configuration, passwords: Path, log: Log, *, verbose: bool = False
+    ) -> None:
+        """Read the password file; ConfigError when it is malformed."""
+        self._directory = Path(configuration.server.state_directory)
+        self._log = log
+        # -v on the command line: a reload must not take it away.
+        self._least_level = log.level if verbose else Level.ERROR
+        self._service = Service(configuration, passwords, log)
+        self._delayed = 0
+
+    def run(self, ready_fd: int | None) -> None:
+        """Serve until SIGTERM or SIGINT; say "ready" on `ready_fd` when the sockets are there.
+
+        OSError when the directory or a socket cannot be had, AlreadyRunningError when another
+        mountd has them.
+        """
+        paths.prepare_directory(self._directory)
+        lock = lockfile.acquire(self._directory)
+        try:
+            asyncio.run(self._main(ready_fd))
+        finally:
+            os.close(lock)
+
+    async def _main(self, ready_fd: int | None) -> None:
+        """Serve."""
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        rpc_listener = listen(self._directory / RPC_SOCKET)
+        self._rpc = RpcProcess(rpc_listener, self._service.configuration.path, self._log)
+        self._server: Server[MountdRequest] = Server(
+            listen(self._directory / MOUNTD_SOCKET),
+            mountd_server(),
+            self._on_message,
+            self._on_close,
+        )
+        self._rpc.start()
+        if ready_fd is not None:
+            # Whoever started mountd may have gone without waiting.
+            with contextlib.suppress(OSError), os.fdopen(ready_fd, "wb") as stream:
+                stream.write(b"ready\n")
+        self._log.info("mountd serves", directory=self._directory, pid=os.getpid())
+        try:
+            await self._stop.wait()
+        finally:
+            self._server.close()
+            rpc_listener.close()
+            self._rpc.stop()
+            self._log.info("mountd ends", pid=os.getpid())
+
+    def _on_message(
+        self, client: Client[MountdRequest], handle: int, message: MountdRequest
+    ) -> None:
+        """Answer a message, now or after its delay."""
+        try:
+            answer, delay = self._service.handle(client, message, self._loop.time())
+        except Exception as error:
+            # One request's fault must not end the service of all others.
+            self._log.error("a request failed", kind=type(message).__name__, why=repr(error))
+            answer, delay = Failed(type(error).__name__), 0.0
+        if answer is None:
+            return
+        if delay and self._delayed < MAX_DELAYED:
+            self._delayed += 1
+            self._loop.call_later(delay, self._send_delayed, client, handle, answer)
+        else:
+            self._send(client, handle, answer)
+
+    def _send_delayed(self, client: Client[MountdRequest], handle: int, answer: Message) -> None:
+        """Send an answer that has waited."""
+        self._delayed -= 1
+        self._send(client, handle, answer)
+
+    def _send(self, client: Client[MountdRequest], handle: int, answer: Message) -> None:
+        """Send an answer; one that is too long becomes a failure."""
+        try:
+            client.send(handle, answer)
+        except CodecError as error:
+            self._log.error("an answer is too long", why=error)
+            client.send(handle, Failed("the answer is too long"))
+
+    def _on_close(self, client: Client[MountdRequest], reason: str) -> None:
+        """Forget a client; say why when it was not its own wish."""
+        self._service.worker_gone(client)
+        if reason and not self._stop.is_set():
+            self._log.error("a client of mountd was closed", why=reason)
+
+    def _reload(self) -> None:
+        """Read the files again; a malformed one changes nothing."""
+        try:
+            message = self._service.reload()
+        except ConfigError as error:
+            self._log.error("the new configuration is not used", why=error)
+            return
+        server = self._service.configuration.server
+        self._log.level = max(server.log_level, self._least_level)
+        self._log.as_json = server.log_json
+        for warning in self._service.configuration.warnings:
+            self._log.info("warning", what=warning)
+        self._log.info("configuration read", generation=message.generation)
+        self._rpc.reload()
+        for client in list(self._server.clients):
+            self._send(client, 0, message)

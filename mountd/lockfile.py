@@ -1,0 +1,61 @@
+"""One mountd for a state directory, and how the tools find it.
+
+`mountd.lock` is locked as long as mountd lives, by the kernel: a crash leaves no stale lock, and
+the number in it is believed only while the lock is held.
+"""
+
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+LOCK_NAME = "mountd.lock"
+
+
+class AlreadyRunningError(Exception):
+    """Another mountd serves this state directory."""
+
+
+def acquire(directory: Path) -> int:
+    """Lock the directory for this process; return the descriptor that holds the lock.
+
+    AlreadyRunningError when another process has it.
+    """
+    descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise AlreadyRunningError(f"another mountd serves {directory}") from error
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def running(directory: Path) -> int | None:
+    """Return the process id of the mountd that serves the directory, or None."""
+    try:
+        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            return int(text) if text.isdigit() and int(text) > 1 else None
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def tell_to_reload(directory: Path) -> bool:
+    """Have the running mountd read its files again; False when none runs or it may not be told."""
+    pid = running(directory)
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,64 @@
+"""Logins: a proof, the password file and the configuration give an identity or a refusal."""
+
+from dataclasses import dataclass
+
+from usmbd.mountd import ntlm
+from usmbd.mountd.identity import Account, Accounts
+from usmbd.mountd.ipc.messages import LoginRequest, LoginResponse, LoginStatus
+from usmbd.mountd.ipc.settings import MapToGuest, ServerConfig
+from usmbd.mountd.users import NT_HASH_SIZE, UserTable
+
+# A hash that no password has for all that is known: an unknown user costs the same time.
+_NO_HASH = b"\0" * NT_HASH_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """Answers logins from one state of the password file and the configuration."""
+
+    users: UserTable
+    server: ServerConfig
+    accounts: Accounts
+
+    def login(self, request: LoginRequest) -> LoginResponse:
+        """Return what the proof is worth; a login without a name is anonymous."""
+        if not request.user:
+            return self.anonymous()
+        name = self.users.find(request.user)
+        key = ntlm.verify(
+            self.users.hashes[name] if name is not None else _NO_HASH,
+            request.user,
+            request.domain,
+            request.server_challenge,
+            request.nt_response,
+        )
+        if name is None:
+            guests = (MapToGuest.BAD_USER, MapToGuest.BAD_PASSWORD)
+            return self._refuse(LoginStatus.BAD_USER, guests)
+        if key is None:
+            return self._refuse(LoginStatus.BAD_PASSWORD, (MapToGuest.BAD_PASSWORD,))
+        # ksmbd lets a user without an account of the system in as uid -1, who can do nothing
+        # but use shares with `force user`. The same here, as the guest: a uid of -1 would
+        # leave the worker's own identity in place.
+        account = self.accounts.find(name) or self._guest()
+        return _response(LoginStatus.OK, name, account, key)
+
+    def anonymous(self) -> LoginResponse:
+        """Return the null session's identity; what it reaches is decided at the tree connect."""
+        return _response(LoginStatus.ANONYMOUS, "", self._guest())
+
+    def _guest(self) -> Account:
+        """Return the server's guest account."""
+        return self.accounts.guest(self.server.guest_account)
+
+    def _refuse(self, status: LoginStatus, guests: tuple[MapToGuest, ...]) -> LoginResponse:
+        """Return the refusal, or the guest where `map to guest` is one of `guests`."""
+        if self.server.map_to_guest in guests:
+            return _response(LoginStatus.GUEST, self.server.guest_account, self._guest())
+        return LoginResponse(status)
+
+
+def _response(status: LoginStatus, user: str, account: Account, key: bytes = b"") -> LoginResponse:
+    """Return a login that is let in."""
+    groups = list(account.groups)
+    return LoginResponse(status, user, account.uid, account.gid, groups, key)

@@ -1,0 +1,109 @@
+"""The RPC process, as mountd's child: started with a listening socket, watched, started again.
+
+DCE/RPC is parsed there, by code that never had the password file open. It gets
+
+* by `--listen-fd` the listening socket `rpc.sock`, which outlives it: a client that connects
+  while a new process starts waits, and is not refused;
+* as standard input a pipe that mountd holds: its end means that mountd is gone.
+
+When it starts as root it drops to the guest account by itself, after its imports: the
+interpreter may lie where only root can read.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from usmbd.mountd.log import Log
+
+MODULE = "usmbd.mountd.rpc.service"
+# A process that dies at once is started at a growing distance; one that lived resets it.
+FIRST_RESTART = 0.5
+MAX_RESTART = 30.0
+LIVED = 60.0
+# SIGTERM is followed by SIGKILL after this many seconds.
+GRACE = 3.0
+
+
+class RpcProcess:
+    """Keeps one RPC process running while the event loop runs."""
+
+    def __init__(self, listener: socket.socket, config: Path, log: Log) -> None:
+        """Take the listening socket; `start` starts the process."""
+        self._listener = listener
+        self._config = config
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
+        self._started = 0.0
+        self._delay = FIRST_RESTART
+        self._timer: asyncio.TimerHandle | None = None
+
+    def command(self) -> list[str]:
+        """Return the command line of the process."""
+        arguments = ["--listen-fd", str(self._listener.fileno()), "--config", str(self._config)]
+        return [sys.executable, "-m", MODULE, *arguments]
+
+    def start(self) -> None:
+        """Start the process and watch it."""
+        self._timer = None
+        try:
+            # All other descriptors are closed: the password file's, were one open, too.
+            self._process = subprocess.Popen(
+                self.command(), stdin=subprocess.PIPE, pass_fds=(self._listener.fileno(),)
+            )
+            self._pidfd = os.pidfd_open(self._process.pid)
+        except OSError as error:
+            self._log.error("the RPC process cannot be started", why=error)
+            self._schedule()
+            return
+        self._started = self._loop.time()
+        self._loop.add_reader(self._pidfd, self._ended)
+        self._log.debug("RPC process started", pid=self._process.pid)
+
+    def _ended(self) -> None:
+        """Start another process soon."""
+        code = self._reap()
+        if self._loop.time() - self._started > LIVED:
+            self._delay = FIRST_RESTART
+        self._log.error("the RPC process ended", code=code, again_in=self._delay)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Start the process after the delay, which doubles."""
+        self._timer = self._loop.call_later(self._delay, self.start)
+        self._delay = min(self._delay * 2, MAX_RESTART)
+
+    def _reap(self) -> int:
+        """Take leave of a process that has ended; return its exit code."""
+        assert self._process is not None
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        code = self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
+        self._process = None
+        return code
+
+    def reload(self) -> None:
+        """Have the process read the configuration again."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> None:
+        """End the process and wait for it, at most `GRACE` seconds."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._reap()

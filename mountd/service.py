@@ -1,0 +1,162 @@
+"""What mountd answers, without sockets: a message and the time give an answer and its delay."""
+
+from collections.abc import Callable, Hashable
+from pathlib import Path
+
+from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.identity import Accounts
+from usmbd.mountd.ipc.messages import (
+    AnonymousRequest,
+    ConfigReloaded,
+    LoginRequest,
+    LoginResponse,
+    LoginStatus,
+    Logout,
+    Message,
+    MountdRequest,
+    ServerConfigRequest,
+    ServerConfigResponse,
+    ShareConfigRequest,
+    ShareConfigResponse,
+    TreeConnectRequest,
+    TreeConnectResponse,
+    TreeDisconnect,
+    TreesHeld,
+    TreeStatus,
+)
+from usmbd.mountd.log import Log
+from usmbd.mountd.login import Authenticator
+from usmbd.mountd.shares import decide
+from usmbd.mountd.throttle import Throttle
+from usmbd.mountd.trees import TreeTable
+from usmbd.mountd.users import load_users
+
+Answer = tuple[Message | None, float]
+"""The answer, None where none is sent, and the seconds after which it is sent."""
+
+
+class Service:
+    """The state of mountd: the configuration, the users, who uses what, and who failed."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        passwords: Path,
+        log: Log,
+        accounts: Accounts | None = None,
+    ) -> None:
+        """Read the password file; ConfigError when it is malformed."""
+        self.configuration = configuration
+        self.generation = 1
+        self._passwords = passwords
+        self._log = log
+        self._accounts = accounts or Accounts()
+        self._throttle = Throttle()
+        self._trees = TreeTable()
+        self._authenticator = self._read_users(configuration)
+        self._handlers: dict[type, Callable[..., Answer]] = {
+            LoginRequest: self._login,
+            AnonymousRequest: self._anonymous,
+            Logout: self._logout,
+            ServerConfigRequest: self._server_config,
+            ShareConfigRequest: self._share_config,
+            TreeConnectRequest: self._tree_connect,
+            TreeDisconnect: self._tree_disconnect,
+            TreesHeld: self._trees_held,
+        }
+
+    def _read_users(self, configuration: Configuration) -> Authenticator:
+        """Return an authenticator from the password file as it is now."""
+        users = load_users(self._passwords)
+        return Authenticator(users, configuration.server, self._accounts)
+
+    def reload(self) -> ConfigReloaded:
+        """Read both files again; ConfigError leaves everything as it was.
+
+        Settings that need a restart (port, workers, directories) stay as the engine has them.
+        """
+        old = self.configuration
+        port = old.server.tcp_port
+        configuration = load(old.path, tcp_port=port)
+        self._authenticator = self._read_users(configuration)
+        self.configuration = configuration
+        self.generation += 1
+        return ConfigReloaded(self.generation, sorted(old.shares.keys() - configuration.shares))
+
+    def handle(self, worker: Hashable, message: MountdRequest, now: float) -> Answer:
+        """Answer a worker's message; `now` is a clock in seconds that does not jump."""
+        return self._handlers[type(message)](worker, message, now)
+
+    def worker_gone(self, worker: Hashable) -> None:
+        """Forget what a worker held whose connection ended."""
+        self._trees.remove_worker(worker)
+
+    def _login(self, _worker: Hashable, request: LoginRequest, now: float) -> Answer:
+        """Check a login; the answer waits when there were failures before."""
+        user, address = request.user, request.client_address
+        delay = self._throttle.reserve(user, address, now)
+        if delay is None:
+            self._log.refused("login refused: too many wait", user=user, client=address)
+            return LoginResponse(LoginStatus.TOO_MANY), 0.0
+        response = self._authenticator.login(request)
+        if response.status is LoginStatus.OK:
+            self._throttle.succeeded(user, address)
+            self._log.info("login", user=response.user, client=address, uid=response.uid)
+        elif response.status in (LoginStatus.BAD_USER, LoginStatus.BAD_PASSWORD):
+            self._throttle.failed(user, address, now)
+            self._log.refused("login failed", user=user, client=address, why=response.status)
+        else:
+            self._log.info("login", user=user, client=address, to=response.status)
+        return response, delay
+
+    def _anonymous(self, _worker: Hashable, request: AnonymousRequest, _now: float) -> Answer:
+        """Give the null session its identity."""
+        self._log.info("login", client=request.client_address, to=LoginStatus.ANONYMOUS)
+        return self._authenticator.anonymous(), 0.0
+
+    def _logout(self, worker: Hashable, message: Logout, _now: float) -> Answer:
+        """Forget a session's tree connects."""
+        self._trees.remove_session(worker, message.session_id)
+        return None, 0.0
+
+    def _server_config(self, *_: object) -> Answer:
+        """Return the global settings."""
+        return ServerConfigResponse(self.configuration.server, self.generation), 0.0
+
+    def _share_config(self, _worker: Hashable, request: ShareConfigRequest, _now: float) -> Answer:
+        """Return a share's settings."""
+        share = self.configuration.find_share(request.name)
+        return ShareConfigResponse(share.config if share else None), 0.0
+
+    def _tree_connect(self, worker: Hashable, request: TreeConnectRequest, _now: float) -> Answer:
+        """Decide a tree connect and count it."""
+        configuration = self.configuration
+        share = configuration.find_share(request.share)
+        response = decide(request, share, configuration.server, configuration.hosts, self._accounts)
+        if response.status is TreeStatus.OK and share is not None:
+            limit = share.config.max_connections
+            if limit and self._trees.count(share.config.name) >= limit:
+                response = TreeConnectResponse(TreeStatus.TOO_MANY_CONNECTIONS)
+            else:
+                tree = (request.session_id, request.tree_id)
+                self._trees.add(worker, tree, share.config.name)
+        if response.status is not TreeStatus.OK:
+            self._log.refused(
+                "tree connect refused",
+                share=request.share,
+                user=request.user,
+                client=request.client_address,
+                why=response.status,
+            )
+        return response, 0.0
+
+    def _tree_disconnect(self, worker: Hashable, message: TreeDisconnect, _now: float) -> Answer:
+        """Forget a tree connect."""
+        self._trees.remove(worker, (message.session_id, message.tree_id))
+        return None, 0.0
+
+    def _trees_held(self, worker: Hashable, message: TreesHeld, _now: float) -> Answer:
+        """Count what a worker held before mountd was restarted."""
+        for held in message.trees:
+            self._trees.add(worker, (held.session_id, held.tree_id), held.share)
+        return None, 0.0

@@ -1,0 +1,89 @@
+"""Brute force made slow: who failed waits, whether the next guess is right or wrong.
+
+The failures of one user at one address, and those of one address with any user, each open a
+queue. Answers leave a queue one after the other at a growing distance, so that asking in
+parallel gains nothing, and a right password is answered no sooner than a wrong one. No login is
+ever locked: another address is not affected, and everything is forgotten after a while.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+# Typing errors of a person are free.
+FREE_FAILURES = 3
+# An address can be a terminal server or a NAT with many people behind it.
+FREE_ADDRESS_FAILURES = 20
+# Doubles with every further failure: 0.25, 0.5, ... seconds.
+FIRST_DELAY = 0.25
+MAX_DELAY = 4.0
+# One guesser must not slow his neighbours down by more than this.
+MAX_ADDRESS_DELAY = 0.5
+# The longest that an answer waits; guesses that would wait longer are refused unseen. Clients
+# give up on a login after 20 s (smbclient) to 60 s (Windows).
+MAX_WAIT = 15.0
+# Failures are forgotten after this many seconds without a new one.
+MEMORY = 300.0
+# Queues at a time: the oldest is forgotten first. An attacker with more than this many
+# addresses gains the free failures of each, as he does anyway.
+MAX_QUEUES = 16384
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The failures of one key and when its next answer may leave."""
+
+    failures: int = 0
+    last: float = 0.0
+    next_answer: float = 0.0
+
+
+class Throttle:
+    """The queues. `now` is any clock in seconds that does not jump back."""
+
+    def __init__(self) -> None:
+        """Start with no failures."""
+        self._queues: OrderedDict[Key, _Queue] = OrderedDict()
+
+    def reserve(self, user: str, address: str, now: float) -> float | None:
+        """Return the seconds that this login's answer must wait; None when too many wait."""
+        wait = 0.0
+        slots: list[tuple[_Queue, float, float]] = []
+        for key, free, longest in _keys(user, address):
+            queue = self._queues.get(key)
+            if queue is None or now - queue.last > MEMORY or queue.failures < free:
+                continue
+            step = min(FIRST_DELAY * 2 ** min(queue.failures - free, 16), longest)
+            start = max(now, queue.next_answer)
+            if start + step - now > MAX_WAIT:
+                return None
+            slots.append((queue, start, step))
+            wait = max(wait, start + step - now)
+        for queue, start, step in slots:
+            queue.next_answer = start + step
+        return wait
+
+    def failed(self, user: str, address: str, now: float) -> None:
+        """Count a failure."""
+        for key, _, _ in _keys(user, address):
+            queue = self._queues.get(key)
+            if queue is None or now - queue.last > MEMORY:
+                queue = self._queues[key] = _Queue()
+            queue.failures += 1
+            queue.last = now
+            self._queues.move_to_end(key)
+        while len(self._queues) > MAX_QUEUES:
+            self._queues.popitem(last=False)
+
+    def succeeded(self, user: str, address: str) -> None:
+        """Forget the failures of this user at this address; the address keeps its own."""
+        self._queues.pop((user.casefold(), address), None)
+
+
+def _keys(user: str, address: str) -> tuple[tuple[Key, int, float], tuple[Key, int, float]]:
+    """Return the two queues of a login, with their free failures and longest delays."""
+    return (
+        ((user.casefold(), address), FREE_FAILURES, MAX_DELAY),
+        (("", address), FREE_ADDRESS_FAILURES, MAX_ADDRESS_DELAY),
+    )
