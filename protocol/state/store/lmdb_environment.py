@@ -20,13 +20,21 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 
 MAP_SIZE: Final = 1 << 30
 # The environment cannot grow while others have it open, so the map is as large as it may ever
-# become: a file with one open takes about 260 bytes, so 1 GiB holds millions. Only touched pages
+# become: a file with one open takes about 290 bytes, so 1 GiB holds millions. Only touched pages
 # take memory.
-MAP_SIZE_MIN: Final = 1 << 20
-# Below this (4000 open files) the file system is no place for the store.
+MAP_SIZE_MIN: Final = 4 << 20
+# Below this (12,000 open files) the file system is no place for the store.
 MAP_SHARE_OF_FREE: Final = 2
 # A page that tmpfs cannot provide kills the process (SIGBUS), where a full map is an error that
 # the client sees: the map takes at most half of what is free at the start.
+RESERVE: Final = 16
+# This fraction of the map is only for closing and unlocking, which need pages as well: a copy of
+# each page that they change. In a full map they would fail.
+ROOM_CHECK: Final = 16
+# The room is looked at once in so many growing calls; what the workers together add meanwhile is
+# far below the reserve.
+LARGEST_VALUE: Final = 64
+# No record is larger than this fraction of the map, so that it can be rewritten from the reserve.
 MAX_READERS: Final = 4096
 # A slot of 64 bytes for each thread that reads: 64 workers of 64 threads.
 
@@ -66,14 +74,16 @@ class LmdbEnvironment:
 
     def __init__(self, path: str | os.PathLike[str], worker: int) -> None:
         """Open the environment at `path`; use `attach`."""
-        data = Path(path, "data.mdb")
+        map_size = Path(path, "data.mdb").stat().st_size
         self.worker = worker
+        self.largest_value = map_size // LARGEST_VALUE
+        self._room = 0
         # tmpfs never writes back and the store need not survive a reboot: no sync of any kind.
         # With a writable map a transaction costs half as much. The size is the one `create` gave:
         # another one would truncate the file under the others.
         self._env = lmdb.open(
             str(path),
-            map_size=data.stat().st_size,
+            map_size=map_size,
             create=False,
             sync=False,
             metasync=False,
@@ -85,6 +95,7 @@ class LmdbEnvironment:
             max_spare_txns=1,
         )
         self._begin: Callable[..., Any] = self._env.begin
+        self._pages_max = (map_size - map_size // RESERVE) // self._env.stat()["psize"]
         self._hints = Hints(Path(path, "hints"))
         self._hint_counts = self._hints.counts
         with self._begin(write=True) as txn:
@@ -125,14 +136,23 @@ class LmdbEnvironment:
         return cls(path, worker)
 
     def close(self) -> None:
-        """Detach; the records stay."""
+        """Detach; the records stay. A second call does nothing."""
         self._env.close()
-        del self._hint_counts
         self._hints.close()
 
     def new_open_id(self) -> int:
         """Return worker, generation and a counter: no other open of any worker has had it."""
         return next(self._open_ids)
+
+    def require_room(self) -> None:
+        """Refuse to grow into the reserve: SmbError(INSUFFICIENT_RESOURCES)."""
+        self._room -= 1
+        if self._room < 0:
+            stat = self._env.stat()
+            pages = stat["leaf_pages"] + stat["branch_pages"] + stat["overflow_pages"]
+            if pages > self._pages_max:
+                raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+            self._room = ROOM_CHECK
 
     def recount_hints(self) -> None:
         """Make the hints right from the locks that there are."""

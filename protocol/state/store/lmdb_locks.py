@@ -38,6 +38,7 @@ class LmdbLocks(LmdbEnvironment):
         self, key: bytes, open_id: int, ranges: Sequence[LockRange], wait: bool = False
     ) -> LockConflict | None:
         """Take all ranges or none: see `Store.lock`."""
+        self.require_room()
         with self._begin(write=True) as txn:
             side = txn.get(b"L" + key)
             waiters, before = ((), b"") if side is None else _split_side(side)
@@ -49,7 +50,7 @@ class LmdbLocks(LmdbEnvironment):
                         self._put_side(txn, key, side, (*waiters, self.worker), before)
                     return LockConflict(index, conflict)
                 locks += brl.pack_lock(open_id, wanted)
-            if len(locks) > MAX_LOCKS_PER_FILE * LOCK.size:
+            if len(locks) > min(MAX_LOCKS_PER_FILE * LOCK.size, self.largest_value):
                 raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             self._put_side(txn, key, side, waiters, locks)
         return None

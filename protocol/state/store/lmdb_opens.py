@@ -26,6 +26,9 @@ from usmbd.protocol.state.store.records import (
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
+MAX_OPENS_PER_FILE: Final = 16_384
+# The list of opens is rewritten with every change: that many are 3 MiB, about a millisecond.
+
 FILE_HEADER: Final = struct.Struct("<QQII")
 """The head of an F record: holders, deniers, flags, deleting worker."""
 FILE_PENDING: Final = 1
@@ -57,6 +60,7 @@ class LmdbOpens(LmdbLocks):
         packed = record.pack()
         new = sharing.profile(record.granted_access, record.share_access)
         file = b"F" + key
+        self.require_room()
         with self._begin(write=True) as txn:
             value = txn.get(file)
             if value is None:
@@ -69,7 +73,7 @@ class LmdbOpens(LmdbLocks):
                     raise SmbError(NtStatus.DELETE_PENDING)
                 if sharing.conflicts(holders, deniers, new):
                     raise SharingViolation(others)
-                if len(others) >= sharing.MAX_OPENS_PER_FILE * OPEN_SIZE:
+                if len(others) >= MAX_OPENS_PER_FILE * OPEN_SIZE or len(value) > self.largest_value:
                     raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             if len(key) > BASE_KEY_SIZE:
                 base = txn.get(file[: 1 + BASE_KEY_SIZE])

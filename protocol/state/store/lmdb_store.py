@@ -56,6 +56,7 @@ class LmdbStore(LmdbOpens, Store):
     @writes
     def put_session(self, record: SessionRecord) -> None:
         """Add or replace a session."""
+        self.require_room()
         with self._begin(write=True) as txn:
             txn.put(b"S" + OPEN_ID.pack(record.session_id), _encode(record))
 

@@ -15,11 +15,7 @@ _READ_ACCESS: Final = 0x0000_0021  # FILE_READ_DATA | FILE_EXECUTE
 _WRITE_ACCESS: Final = 0x0000_0006  # FILE_WRITE_DATA | FILE_APPEND_DATA
 _DELETE_ACCESS: Final = 0x0001_0000  # DELETE
 
-_LANE: Final = 21  # three lanes fill a 64-bit word
-
-MAX_OPENS_PER_FILE: Final = 65_536
-# A lane could count 2^21. The list of opens is rewritten with every change, so that the limit is
-# set where that costs as much as a slow disk access: 65536 records are 12 MiB.
+_LANE: Final = 21  # bits: three lanes fill a 64-bit word, each counts two million opens
 
 _ONE: Final = tuple(sum(1 << (_LANE * b) for b in range(3) if bits >> b & 1) for bits in range(8))
 _ANY: Final = tuple(one * ((1 << _LANE) - 1) for one in _ONE)

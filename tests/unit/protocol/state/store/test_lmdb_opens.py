@@ -1,0 +1,186 @@
+"""Opens: sharing, delete on close, streams, limits."""
+
+import random
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import count, repeat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from usmbd.protocol.state.store import lmdb_opens
+from usmbd.protocol.state.store.base import RemoveOpenResult, SharingViolation
+from usmbd.protocol.state.store.lmdb_store import LmdbStore
+from usmbd.protocol.state.store.records import (
+    OPEN_DELETE_ON_CLOSE,
+    OpenRecord,
+    file_key,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+if TYPE_CHECKING:
+    from .conftest import Opener
+
+READ, WRITE, DELETE, STAT = 0x1, 0x2, 0x10000, 0x100180
+KEY = file_key(1, 100)
+STREAM = file_key(1, 100, "stream")
+
+
+def refused(
+    add: "Opener", status: NtStatus, access: int = READ, share: int = 7, key: bytes = KEY
+) -> SmbError:
+    with pytest.raises(SmbError) as error:
+        add(key, access, share)
+    assert error.value.status == status
+    return error.value
+
+
+def test_sharing_is_checked_against_every_open(store: LmdbStore, add: "Opener") -> None:
+    first = add(KEY, READ, 0x1)
+    error = refused(add, NtStatus.SHARING_VIOLATION, WRITE, 0x7)
+    assert isinstance(error, SharingViolation)
+    assert [other.open_id for other in error.others] == [first]
+    refused(add, NtStatus.SHARING_VIOLATION, READ, 0x6)
+    second = add(KEY, READ, 0x3)
+    stat = add(KEY, STAT, 0)
+    assert [one.open_id for one in store.opens(KEY)] == [first, second, stat]
+    assert not store.remove_open(KEY, first).last
+    add(KEY, WRITE, 0x7)
+    refused(add, NtStatus.SHARING_VIOLATION, READ, 0x1)
+
+
+def test_removing_opens_leaves_nothing(store: LmdbStore, add: "Opener") -> None:
+    ids = [add(KEY, access, 7) for access in (READ, WRITE, DELETE, STAT, READ | DELETE)]
+    results = [store.remove_open(KEY, open_id) for open_id in (ids[i] for i in (2, 0, 4, 1, 3))]
+    assert [result.last for result in results] == [False] * 4 + [True]
+    assert store.opens(KEY) == []
+    assert store.remove_open(KEY, ids[0]) == RemoveOpenResult(last=False)
+    add(KEY, READ | WRITE | DELETE, 0)
+
+
+def test_the_others_are_told(store: LmdbStore, add: "Opener") -> None:
+    first = add(KEY)
+    record = OpenRecord(open_id=store.new_open_id(), granted_access=1, share_access=7)
+    others = store.add_open(KEY, record).others
+    assert [(other.open_id, other.worker) for other in others] == [(first, 1)]
+
+
+def test_an_update_changes_sharing(store: LmdbStore, add: "Opener") -> None:
+    open_id = add(KEY, READ, 0)
+    record = store.opens(KEY)[0]
+    record.share_access = 0x7
+    record.oplock_level = 0x08
+    store.update_open(KEY, record)
+    add(KEY, WRITE, 7)
+    assert store.opens(KEY)[0] == record
+    store.remove_open(KEY, open_id)
+    with pytest.raises(SmbError) as error:
+        store.update_open(KEY, record)
+    assert error.value.status == NtStatus.FILE_CLOSED
+
+
+def test_delete_on_close_takes_effect_when_that_open_closes(
+    store: LmdbStore, add: "Opener"
+) -> None:
+    deleter = add(KEY, DELETE, 7, OPEN_DELETE_ON_CLOSE)
+    reader = add(KEY)
+    assert not store.is_delete_pending(KEY)
+    assert store.remove_open(KEY, deleter) == RemoveOpenResult(last=False)
+    assert store.is_delete_pending(KEY)
+    refused(add, NtStatus.DELETE_PENDING)
+    refused(add, NtStatus.DELETE_PENDING, STAT)
+    assert store.remove_open(KEY, reader) == RemoveOpenResult(last=True, delete_now=True)
+    # Until the file is gone, nobody may open what is being deleted.
+    refused(add, NtStatus.DELETE_PENDING)
+    store.deleted(KEY)
+    add(KEY)
+
+
+def test_delete_pending_can_be_taken_back(store: LmdbStore, add: "Opener") -> None:
+    open_id = add(KEY, DELETE)
+    store.set_delete_pending(KEY, open_id, True, "/share/file")
+    refused(add, NtStatus.DELETE_PENDING)
+    store.set_delete_pending(KEY, open_id, False)
+    other = add(KEY)
+    store.remove_open(KEY, open_id)
+    assert store.remove_open(KEY, other) == RemoveOpenResult(last=True)
+    with pytest.raises(SmbError):
+        store.set_delete_pending(KEY, open_id, True)
+    store.deleted(KEY)  # nothing is being deleted: no effect
+    add(KEY)
+    store.deleted(KEY)
+    assert len(store.opens(KEY)) == 1
+
+
+def test_streams_share_for_themselves_but_not_deletion(store: LmdbStore, add: "Opener") -> None:
+    add(KEY, READ, 0)
+    stream = add(STREAM, READ | WRITE, 0x3)
+    store.remove_open(KEY, store.opens(KEY)[0].open_id)
+    error = refused(add, NtStatus.SHARING_VIOLATION, DELETE, 7)
+    assert isinstance(error, SharingViolation)
+    assert [other.open_id for other in error.others] == [stream]
+    assert [other.open_id for other in store.stream_opens(KEY)] == [stream]
+    add(file_key(1, 101), DELETE, 7)  # the next inode's key is not a stream of this one
+
+
+def test_a_file_is_deleted_after_its_streams_are_closed(store: LmdbStore, add: "Opener") -> None:
+    stream = add(STREAM, READ, 7)
+    base = add(KEY, DELETE, 7, OPEN_DELETE_ON_CLOSE)
+    assert store.remove_open(KEY, base) == RemoveOpenResult(last=True)
+    refused(add, NtStatus.DELETE_PENDING, key=KEY)
+    refused(add, NtStatus.DELETE_PENDING, key=file_key(1, 100, "new"))
+    assert store.is_delete_pending(STREAM)
+    assert store.remove_open(STREAM, stream) == RemoveOpenResult(last=True, delete_base=True)
+    store.deleted(KEY)
+    assert store.remove_open(KEY, add(KEY)) == RemoveOpenResult(last=True)
+
+
+def test_a_stream_is_deleted_alone(store: LmdbStore, add: "Opener") -> None:
+    base = add(KEY)
+    stream = add(STREAM, DELETE, 7, OPEN_DELETE_ON_CLOSE)
+    assert store.remove_open(STREAM, stream) == RemoveOpenResult(last=True, delete_now=True)
+    assert not store.is_delete_pending(KEY)
+    store.deleted(STREAM)
+    assert store.remove_open(KEY, base) == RemoveOpenResult(last=True)
+
+
+def test_open_ids_are_never_used_twice(directory: Path) -> None:
+    ids = []
+    for _ in range(3):
+        store = LmdbStore.attach(directory, 7)
+        ids += [store.new_open_id(), store.new_open_id()]
+        store.close()
+    assert len(set(ids)) == len(ids)
+    assert all(open_id >> 48 == 7 for open_id in ids)
+
+
+def fill(add: "Opener", keys: Iterable[bytes]) -> list[tuple[bytes, int]]:
+    """Add opens until one is refused for want of room; return them."""
+    opens = []
+    with suppress(SmbError):
+        for key in keys:
+            opens.append((key, add(key)))
+        return opens
+    refused(add, NtStatus.INSUFFICIENT_RESOURCES, key=key)
+    return opens
+
+
+def test_a_full_store_refuses_opens_but_closes_them(store: LmdbStore, add: "Opener") -> None:
+    opens = fill(add, (file_key(2, inode) for inode in count()))
+    assert len(opens) > 20_000
+    random.Random(1).shuffle(opens)
+    for key, open_id in opens:
+        assert store.remove_open(key, open_id).last
+    assert len(fill(add, (file_key(2, inode) for inode in range(1000)))) == 1000
+
+
+def test_a_file_has_so_many_opens_that_its_record_can_be_rewritten(
+    store: LmdbStore, add: "Opener", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens = fill(add, repeat(KEY))
+    assert len(opens) > 600
+    for key, open_id in opens:
+        store.remove_open(key, open_id)
+    monkeypatch.setattr(lmdb_opens, "MAX_OPENS_PER_FILE", 3)
+    assert len(fill(add, repeat(KEY))) == 3
