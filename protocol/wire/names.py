@@ -18,15 +18,3 @@ def decode(buffer: Buffer) -> str:
     if len(buffer) & 1:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     return str(buffer, "utf-16-le", "surrogatepass")
-
-
-def decode_at(
-    message: memoryview,
-    offset: int,
-    length: int,
-    status: NtStatus = NtStatus.INVALID_PARAMETER,
-) -> str:
-    """Return the name of `length` bytes at `offset`; SmbError(`status`) outside `message`."""
-    if offset + length > len(message):
-        raise SmbError(status)
-    return decode(message[offset : offset + length])

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from usmbd.protocol.wire.names import decode, decode_at, encode
+from usmbd.protocol.wire.names import decode, encode
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
@@ -22,11 +22,3 @@ def test_half_a_unit_is_refused() -> None:
     with pytest.raises(SmbError) as error:
         decode(b"a\0b")
     assert error.value.status is NtStatus.OBJECT_NAME_INVALID
-
-
-def test_name_outside_the_message_is_refused() -> None:
-    message = memoryview(encode("abc"))
-    assert decode_at(message, 2, 4) == "bc"
-    with pytest.raises(SmbError) as error:
-        decode_at(message, 4, 4)
-    assert error.value.status is NtStatus.INVALID_PARAMETER
