@@ -5,6 +5,7 @@ from typing import Final
 from usmbd.protocol.vfs.facts import facts_for
 from usmbd.protocol.vfs.options import VolumeOptions
 from usmbd.protocol.vfs.resolve import Resolver
+from usmbd.protocol.vfs.short_names import short_name
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
@@ -18,6 +19,7 @@ class VolumeBase:
             root,
             follow_symlinks=self.options.follow_symlinks,
             case_sensitive=self.options.case_sensitive,
+            short_names=self.options.mangled_names,
         )
         self.facts: Final = facts_for(self.options)
 
@@ -35,3 +37,7 @@ class VolumeBase:
         """Refuse a change on a read-only share; SmbError(ACCESS_DENIED)."""
         if self.options.read_only:
             raise SmbError(NtStatus.ACCESS_DENIED)
+
+    def short_name(self, name: str) -> str:
+        """Return the 8.3 name of `name` for a listing, "" when it has or needs none."""
+        return short_name(name) if self.options.mangled_names else ""

@@ -18,6 +18,7 @@ from typing import Final
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.names import fold
+from usmbd.protocol.vfs.short_names import short_name
 
 #: Directories held at most: each costs a watch, of which Linux gives a user 8192 or more.
 DIRECTORIES_MAX: Final = 1024
@@ -37,6 +38,7 @@ _IN_UNMOUNT = 0x2000
 _WATCHED = 0x01000000 | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE  # IN_ONLYDIR
 _EVENT = struct.Struct("=iIII")
 _READ_SIZE = 65536
+_EVENT_MAX = _EVENT.size + 256  # NAME_MAX and its NUL
 
 # File systems that this kernel alone changes, by the magic number of statfs(2).
 _LOCAL = frozenset(
@@ -101,10 +103,11 @@ class DirectoryNames:
         self._count = 0
         self._inotify = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def find(self, directory: int, name: str) -> str | None:
+    def find(self, directory: int, name: str, *, short: bool = False) -> str | None:
         """Return the name on disk that equals `name` but for case, in the directory `directory`.
 
-        None when there is none, or when the user may not list the directory; OSError.
+        With `short` also the one for which `name` is the 8.3 form. None when there is none,
+        or when the user may not list the directory; OSError.
         """
         facts = kernel.statx_fd(directory)
         key = (facts[17], facts[18], facts[6])
@@ -122,7 +125,11 @@ class DirectoryNames:
                     return None
             else:
                 self._directories.move_to_end(key)
-            return held.names.get(fold(name))
+            found = held.names.get(fold(name))
+            if found is None and short:
+                wanted = name.upper()
+                return next((n for n in held.names.values() if short_name(n) == wanted), None)
+            return found
 
     def _load(self, directory: int, key: _Key, stamp: tuple[int, int]) -> _Directory:
         """Scan a directory, watching it from before the first name is read."""
@@ -174,6 +181,8 @@ class DirectoryNames:
                 elif (known := self._by_watch.get(watch)) is not None:
                     name = os.fsdecode(data[at - length : at].rstrip(b"\0"))
                     self._apply(known, mask, name)
+            if len(data) < _READ_SIZE - _EVENT_MAX:
+                return  # the queue is empty; asking would cost an exception
 
     def _apply(self, key: _Key, mask: int, name: str) -> None:
         """Apply one event to a cached directory."""

@@ -8,6 +8,7 @@ where there is none). Allocation size: `st_blocks` * 512 as Samba reports it; it
 
 import stat
 from collections.abc import Callable
+from os import makedev
 from typing import Final
 
 from usmbd.protocol.vfs import dos_attributes
@@ -83,8 +84,7 @@ def facts_for(options: VolumeOptions) -> Facts:
         if hidden is not None and hidden(name):
             attributes |= FILE_ATTRIBUTE_HIDDEN
         return FileStat(
-            # makedev of the common case, as Linux keeps small numbers; see gnu_dev_makedev.
-            (major & 0xFFF) << 8 | (major & ~0xFFF) << 32 | minor & 0xFF | (minor & ~0xFF) << 12,
+            makedev(major, minor),
             ino, mode, nlink, uid, gid, size, allocation, creation, access, write, change,
             attributes or FILE_ATTRIBUTE_NORMAL, tag,
         )  # fmt: skip

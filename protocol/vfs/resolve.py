@@ -6,24 +6,26 @@ strings can be raced; only what it does not find is looked for component by comp
 
 import errno
 import os
+import sys
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.directory_names import directory_names
 from usmbd.protocol.vfs.errors import status_of_errno
 from usmbd.protocol.vfs.names import check_encodable
+from usmbd.protocol.vfs.short_names import is_made
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _BENEATH: Final = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_MAGICLINKS
+_ENCODING: Final = sys.getfilesystemencoding()
 _MISSING: Final = (errno.ENOENT, errno.ENOTDIR)
 
 
 def encode(path: str) -> bytes:
     """Return the bytes of `path` for the kernel; SmbError(OBJECT_NAME_INVALID)."""
-    if not path:
-        return b"."
     try:
-        return os.fsencode(path)
+        # os.fsencode does the same in 0.3 us more.
+        return path.encode(_ENCODING, "surrogateescape") or b"."
     except UnicodeEncodeError:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID) from None
 
@@ -31,11 +33,14 @@ def encode(path: str) -> bytes:
 class Resolver:
     """Opens paths beneath one directory by the rules of one share."""
 
-    def __init__(self, root: str, *, follow_symlinks: bool, case_sensitive: bool) -> None:
+    def __init__(
+        self, root: str, *, follow_symlinks: bool, case_sensitive: bool, short_names: bool = False
+    ) -> None:
         self.root: Final = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.root_path: Final = os.path.realpath(root)
         self.case_sensitive = case_sensitive
         self.follow_symlinks = follow_symlinks
+        self.short_names = short_names
         self.resolve: Final = _BENEATH | (0 if follow_symlinks else kernel.RESOLVE_NO_SYMLINKS)
         self._node = kernel.How(os.O_PATH, self.resolve)
         self._link = kernel.How(os.O_PATH | os.O_NOFOLLOW, self.resolve)
@@ -88,7 +93,7 @@ class Resolver:
         fd = self._directory.open(self.root, encode(path))
         if fd >= 0:
             return fd, path
-        if -fd != errno.ENOENT or self.case_sensitive:
+        if -fd != errno.ENOENT or (self.case_sensitive and not self.short_names):
             return self._open_linked(path, -fd, NtStatus.OBJECT_PATH_NOT_FOUND), path
         fd, resolved = os.dup(self.root), ""
         for name in path.split("/"):
@@ -124,11 +129,12 @@ class Resolver:
         return name
 
     def _variant(self, directory: int, name: str) -> str | None:
-        """Look for `name` in another case; None on a case-sensitive share."""
-        if self.case_sensitive:
+        """Look for `name` in another case, or for what it is the 8.3 name of."""
+        short = self.short_names and is_made(name)
+        if self.case_sensitive and not short:
             return None
         check_encodable(name)
-        return directory_names().find(directory, name)
+        return directory_names().find(directory, name, short=short)
 
     def _open_linked(
         self, path: str, number: int, missing: NtStatus = NtStatus.OBJECT_NAME_NOT_FOUND

@@ -13,7 +13,7 @@ from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import as_process
 from usmbd.protocol.vfs.names import is_speakable
-from usmbd.protocol.vfs.resolve import join
+from usmbd.protocol.vfs.resolve import encode, join
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import SmbError
 
@@ -30,7 +30,8 @@ def scan(
 
     "." and ".." come first (the root is its own parent), the rest as the file system gives it.
     `matches` is asked before an entry costs anything. Not seen are vetoed names, symbolic
-    links that lead nowhere or outside, names that SMB cannot say, and what goes meanwhile.
+    links that lead nowhere or outside, what goes meanwhile, and names that SMB cannot say,
+    unless the share makes 8.3 names, by which they then go.
     The directory is read on, and asked, by the identity of whoever takes the next entry.
     """
     facts = volume.facts
@@ -65,13 +66,14 @@ def scan(
     with os.scandir(kernel.fd_path(directory)) as entries:
         for item in entries:
             name = item.name
-            if matches is not None and not matches(name):
+            shown = name if is_speakable(name) else volume.short_name(name)
+            if not shown or (matches is not None and not matches(shown)):
                 continue
-            if not is_speakable(name) or (veto is not None and veto(name)):
+            if veto is not None and veto(name):
                 continue
-            entry = facts_of(name, os.fsencode(name))
+            entry = facts_of(name, encode(name))
             if entry is not None:
-                yield name, entry
+                yield shown, entry
 
 
 def _as_process(directory: int, name: bytes) -> bytes | int:

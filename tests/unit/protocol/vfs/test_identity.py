@@ -1,0 +1,102 @@
+"""Acting as a user: the kernel refuses what the user may not do."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from usmbd.protocol.vfs import rights
+from usmbd.protocol.vfs.identity import Identity, as_process, become, current_uid
+from usmbd.protocol.vfs.volume import Volume
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_HIDDEN
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+ALICE = Identity(31001, 31001, (31001, 31005))
+BOB = Identity(31002, 31002)
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
+    root = tmp_path_factory.mktemp("share")
+    root.chmod(0o777)
+    (root / "private").write_bytes(b"secret")
+    (root / "private").chmod(0o600)
+    yield Volume(str(root))
+    become(None)
+
+
+def test_the_kernel_checks_the_user(volume: Volume) -> None:
+    with volume.lookup("private") as node:
+        node.set_attributes(FILE_ATTRIBUTE_HIDDEN)
+    become(ALICE)
+    with volume.lookup("private") as node:
+        # Not to be read, yet its attributes are seen.
+        assert node.last_stat.attributes == FILE_ATTRIBUTE_HIDDEN
+        with pytest.raises(PermissionError):
+            node.open_data(read=True, write=False)
+        with pytest.raises(SmbError) as caught:
+            node.check_access(rights.FILE_READ_DATA)
+        assert caught.value.status == NtStatus.ACCESS_DENIED
+        node.check_access(rights.FILE_READ_ATTRIBUTES | rights.DELETE)
+        expected = rights.FILE_READ_ATTRIBUTES | rights.READ_CONTROL | rights.SYNCHRONIZE
+        assert node.maximal_access() == expected | rights.DELETE
+    with volume.lookup("") as root:
+        attributes = {name: facts.attributes for name, facts in root.scan()}
+        assert attributes["private"] == FILE_ATTRIBUTE_HIDDEN
+    with volume.create_file("own") as node:
+        assert node.stat().uid == ALICE.uid
+        assert node.last_stat.gid == ALICE.gid
+        assert node.maximal_access() == rights.FILE_ALL_ACCESS
+    become(BOB)
+    with volume.lookup("own") as node, pytest.raises(PermissionError):
+        node.open_data(read=True, write=True)
+    become(None)
+    with volume.lookup("private") as node:
+        node.open_data(read=True, write=True)
+        assert node.maximal_access() == rights.FILE_ALL_ACCESS
+
+
+def test_the_sticky_bit(volume: Volume) -> None:
+    os.chmod(volume.resolver.root_path, 0o1777)
+    become(ALICE)
+    with volume.create_file("own") as node:
+        assert node.maximal_access() & rights.DELETE
+    become(BOB)
+    with volume.lookup("own") as node:
+        assert not node.maximal_access() & rights.DELETE
+        with pytest.raises(SmbError) as caught:
+            node.unlink()
+        assert caught.value.status == NtStatus.ACCESS_DENIED
+
+
+def test_supplementary_groups(volume: Volume) -> None:
+    path = Path(volume.resolver.root_path) / "private"
+    os.chown(path, 0, 31005)
+    path.chmod(0o640)
+    become(ALICE)
+    with volume.lookup("private") as node:
+        node.open_data(read=True, write=False)
+    become(BOB)
+    with volume.lookup("private") as node, pytest.raises(PermissionError):
+        node.open_data(read=True, write=False)
+
+
+def test_an_identity_is_one_threads_own(volume: Volume) -> None:
+    become(ALICE)
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(current_uid()))
+    thread.start()
+    thread.join()
+    assert seen == [0]
+    status = Path(f"/proc/self/task/{threading.get_native_id()}/status").read_text()
+    assert [line for line in status.splitlines() if line.startswith("Uid")] == [
+        f"Uid:\t0\t0\t0\t{ALICE.uid}"
+    ]
+    with as_process() as privileged:
+        assert privileged
+        assert current_uid() == 0
+    assert current_uid() == ALICE.uid

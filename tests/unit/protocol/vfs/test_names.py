@@ -1,0 +1,76 @@
+"""What a client may write as a name."""
+
+import pytest
+
+from usmbd.protocol.vfs.names import fold, is_speakable, parse_path
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+
+@pytest.mark.parametrize(
+    ("path", "parsed"),
+    [
+        ("", ("", None)),
+        ("file", ("file", None)),
+        (r"dir\sub\file.txt", ("dir/sub/file.txt", None)),
+        ("dir\\", ("dir", None)),
+        ("file::$DATA", ("file", None)),
+        ("file::$data", ("file", None)),
+        (r"dir\file:stream", ("dir/file", "stream")),
+        ("file:stream:$DATA", ("file", "stream")),
+        (':stream"<>|?*', ("", 'stream"<>|?*')),
+        (".hidden", (".hidden", None)),
+        ("...", ("...", None)),
+        ("ends. ", ("ends. ", None)),
+        ("Größe", ("Größe", None)),
+        ("\udc80", ("\udc80", None)),
+        ("x" * 255, ("x" * 255, None)),
+    ],
+)
+def test_good_paths(path: str, parsed: tuple[str, str | None]) -> None:
+    assert parse_path(path) == parsed
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("\\file", NtStatus.INVALID_PARAMETER),
+        ("a\\\\b", NtStatus.OBJECT_NAME_INVALID),
+        ("..", NtStatus.OBJECT_PATH_SYNTAX_BAD),
+        ("..\\x", NtStatus.OBJECT_PATH_SYNTAX_BAD),
+        ("a\\..\\b", NtStatus.OBJECT_PATH_SYNTAX_BAD),
+        (".", NtStatus.OBJECT_NAME_INVALID),
+        ("a\\.\\b", NtStatus.OBJECT_NAME_INVALID),
+        ("a/b", NtStatus.OBJECT_NAME_INVALID),
+        ("a\0b", NtStatus.OBJECT_NAME_INVALID),
+        ("a\x1fb", NtStatus.OBJECT_NAME_INVALID),
+        *((f"a{character}", NtStatus.OBJECT_NAME_INVALID) for character in '"*<>?|'),
+        ("file:", NtStatus.OBJECT_NAME_INVALID),
+        ("file::", NtStatus.OBJECT_NAME_INVALID),
+        ("file:a:b:$DATA", NtStatus.OBJECT_NAME_INVALID),
+        ("file:a:$INDEX_ALLOCATION", NtStatus.OBJECT_NAME_INVALID),
+        ("a:s\\b", NtStatus.OBJECT_NAME_INVALID),
+        ("a:s/b", NtStatus.OBJECT_NAME_INVALID),
+        ("\ud800", NtStatus.OBJECT_NAME_INVALID),
+        ("x:\ud800", NtStatus.OBJECT_NAME_INVALID),
+        ("x" * 256, NtStatus.OBJECT_NAME_INVALID),
+        ("\U0001f600" * 128, NtStatus.OBJECT_NAME_INVALID),
+    ],
+)
+def test_bad_paths(path: str, status: NtStatus) -> None:
+    with pytest.raises(SmbError) as caught:
+        parse_path(path)
+    assert caught.value.status == status
+
+
+def test_fold_maps_one_character_to_one() -> None:
+    assert fold("abcÄß") == fold("ABCäß")
+    assert fold("ß") == "ß"
+    assert fold("\u0131") != fold("i")  # Turkish dotless i stands alone, as on NTFS
+    assert fold("ς") == fold("Σ")
+    assert len(fold("ﬁ\U00010428")) == 2
+
+
+def test_names_that_cannot_be_said() -> None:
+    assert is_speakable("a b.c;[1]")
+    assert not is_speakable("a:b")
+    assert not is_speakable("a\\b")

@@ -1,0 +1,246 @@
+"""Data, times, attributes and names of an open file."""
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.ranges import allocated_ranges, copy, zero
+from usmbd.protocol.vfs.volume import Volume, VolumeOptions
+from usmbd.protocol.wire.filetime import from_ns
+from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_ARCHIVE,
+    FILE_ATTRIBUTE_NORMAL,
+    FILE_ATTRIBUTE_READONLY,
+    FILE_ATTRIBUTE_SPARSE_FILE,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return Volume(str(tmp_path))
+
+
+@pytest.fixture
+def node(volume: Volume) -> Node:
+    return volume.create_file("file")
+
+
+def refused(call: object, *arguments: object, **named: object) -> NtStatus:
+    with pytest.raises(SmbError) as caught:
+        call(*arguments, **named)  # type: ignore[operator]
+    return caught.value.status
+
+
+def test_data(node: Node) -> None:
+    assert node.write(b"hello world", 3) == 11
+    buffers = [bytearray(4), bytearray(20)]
+    assert node.read_into(buffers, 0) == 14
+    assert bytes(buffers[0]) == b"\0\0\0h"
+    assert node.read_nowait_into([bytearray(4)], 10) == 4
+    assert node.read_into([bytearray(4)], 100) == 0
+    assert node.read_into([bytearray(4)], 2**64 - 1) == 0
+    with pytest.raises(OSError, match="large") as caught:
+        node.write(b"x", 2**63 - 1)
+    assert caught.value.errno == errno.EFBIG
+    node.truncate(5)
+    assert node.stat().size == 5
+    node.flush()
+
+
+def test_reopen_for_data(volume: Volume, node: Node) -> None:
+    with volume.lookup("file") as other:
+        other.open_data(read=False, write=True)
+        assert (other.readable, other.writable) == (False, True)
+        other.write(b"x", 0)
+        with pytest.raises(OSError, match="Bad file"):
+            other.read_into([bytearray(1)], 0)
+    with volume.lookup("file") as other:
+        os.rename(
+            Path(volume.resolver.root_path) / "file", Path(volume.resolver.root_path) / "moved"
+        )
+        other.open_data(read=True, write=False)
+        assert other.read_into([bytearray(1)], 0) == 1
+
+
+def test_allocation(node: Node) -> None:
+    node.allocate(1 << 20)
+    assert node.stat().size == 0
+    assert node.last_stat.allocation >= 1 << 20
+    node.write(bytes(5000), 0)
+    node.allocate(1000)
+    assert node.stat().size == 1000
+
+
+def test_attributes_and_times(volume: Volume, node: Node) -> None:
+    node.set_attributes(FILE_ATTRIBUTE_READONLY | FILE_ATTRIBUTE_ARCHIVE)
+    moment = from_ns(1_600_000_000_123_456_700)
+    node.set_times(creation=moment, access=moment + 1, write=moment + 2)
+    facts = node.stat()
+    assert facts.attributes == FILE_ATTRIBUTE_READONLY | FILE_ATTRIBUTE_ARCHIVE
+    times = facts.creation_time, facts.last_access_time, facts.last_write_time
+    assert times == (moment, moment + 1, moment + 2)
+    assert abs(facts.change_time - from_ns(time.time_ns())) < 10 * 10_000_000
+    with volume.lookup("FILE") as other:
+        assert other.last_stat == facts
+        other.set_times(write=moment)
+        assert other.stat().last_access_time == moment + 1
+        assert other.last_stat.last_write_time == moment
+    node.set_sparse(True)
+    node.set_attributes(FILE_ATTRIBUTE_NORMAL)
+    assert node.stat().attributes == FILE_ATTRIBUTE_SPARSE_FILE
+    assert node.last_stat.creation_time == moment
+
+
+def test_a_time_before_1970(node: Node) -> None:
+    node.set_times(write=from_ns(-1_500_000_000))
+    assert node.stat().last_write_time == from_ns(-1_500_000_000)
+
+
+def test_birth_time_without_attribute(tmp_path: Path) -> None:
+    before = from_ns(time.time_ns() - 50_000_000)
+    (tmp_path / "plain").touch()
+    os.utime(tmp_path / "plain", (0, 0))
+    with Volume(str(tmp_path)).lookup("plain") as node:
+        created = node.last_stat.creation_time
+    # The oldest of the other times where the file system keeps no birth time.
+    assert created >= before or created == from_ns(0)
+
+
+def test_rename(volume: Volume, node: Node, tmp_path: Path) -> None:
+    (tmp_path / "Dir").mkdir()
+    (tmp_path / "Dir" / "Taken").write_bytes(b"old")
+    node.rename("dir/new", replace=False)
+    assert node.path == "Dir/new"
+    assert (tmp_path / "Dir" / "new").exists()
+    assert refused(node.rename, "Dir/TAKEN", replace=False) == NtStatus.OBJECT_NAME_COLLISION
+    node.rename("Dir/TAKEN", replace=True)
+    assert os.listdir(tmp_path / "Dir") == ["TAKEN"]
+    assert refused(node.rename, "none/x", replace=False) == NtStatus.OBJECT_PATH_NOT_FOUND
+    assert refused(node.rename, "dir", replace=True) == NtStatus.ACCESS_DENIED
+
+
+def test_rename_to_another_case(volume: Volume, node: Node, tmp_path: Path) -> None:
+    node.rename("FILE", replace=False)
+    assert os.listdir(tmp_path) == ["FILE"]
+    node.rename("FILE", replace=False)
+    with volume.lookup("file") as other:
+        assert other.path == "FILE"
+
+
+def test_rename_of_a_directory_keeps_open_files(volume: Volume, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    inner = volume.create_file("a/inner")
+    with volume.lookup("A") as directory:
+        directory.rename("b", replace=False)
+    assert inner.current_path() == "b/inner"
+    inner.rename("b/renamed", replace=False)
+    assert os.listdir(tmp_path / "b") == ["renamed"]
+    inner.unlink()
+    assert not os.listdir(tmp_path / "b")
+    with volume.lookup("b") as directory:
+        with pytest.raises(OSError, match="Invalid"):
+            directory.rename("b/c", replace=False)
+        directory.unlink()
+
+
+def test_rename_onto_another_name_of_the_same_file(
+    volume: Volume, node: Node, tmp_path: Path
+) -> None:
+    node.link("second", replace=False)
+    node.rename("second", replace=True)
+    assert os.listdir(tmp_path) == ["second"]
+
+
+def test_link(volume: Volume, node: Node, tmp_path: Path) -> None:
+    (tmp_path / "Taken").write_bytes(b"old")
+    node.link("second", replace=False)
+    assert node.stat().nlink == 2
+    assert refused(node.link, "taken", replace=False) == NtStatus.OBJECT_NAME_COLLISION
+    node.link("taken", replace=True)
+    assert sorted(os.listdir(tmp_path)) == ["file", "second", "taken"]
+    assert node.stat().nlink == 3
+
+
+def test_unlink_never_removes_another_file(volume: Volume, node: Node, tmp_path: Path) -> None:
+    (tmp_path / "file").rename(tmp_path / "elsewhere")
+    (tmp_path / "file").write_bytes(b"another")
+    node.unlink()
+    assert os.listdir(tmp_path) == ["file"]
+    assert refused(node.unlink) == NtStatus.FILE_DELETED
+    assert refused(node.current_path) == NtStatus.FILE_DELETED
+
+
+def test_unlink_of_a_link_leaves_its_target(volume: Volume, tmp_path: Path) -> None:
+    (tmp_path / "target").touch()
+    (tmp_path / "link").symlink_to("target")
+    with volume.lookup("link") as node:
+        node.unlink()
+    assert os.listdir(tmp_path) == ["target"]
+
+
+def test_unlink_directory(volume: Volume, tmp_path: Path) -> None:
+    (tmp_path / "full" / "x").mkdir(parents=True)
+    with volume.lookup("full") as node:
+        assert refused(node.unlink) == NtStatus.DIRECTORY_NOT_EMPTY
+        (tmp_path / "full" / "x").rmdir()
+        node.unlink()
+    assert not os.listdir(tmp_path)
+
+
+def test_scan(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.txt").write_bytes(b"12")
+    (tmp_path / "sub" / "b.doc").touch()
+    (tmp_path / "sub" / "bad:name").touch()
+    (tmp_path / "sub" / "lost").touch()
+    (tmp_path / "sub" / "link").symlink_to("a.txt")
+    (tmp_path / "sub" / "broken").symlink_to("nothing")
+    volume = Volume(str(tmp_path), VolumeOptions(veto=lambda name: name == "lost"))
+    with volume.lookup("sub") as node:
+        node.open_data(read=True, write=False)
+        found = dict(node.scan())
+        assert list(found)[:2] == [".", ".."]
+        assert set(found) == {".", "..", "a.txt", "b.doc", "link"}
+        assert found["a.txt"].size == found["link"].size == 2
+        assert found["."].ino == node.last_stat.ino
+        assert [name for name, _ in node.scan(lambda name: name.endswith(".doc"))] == ["b.doc"]
+        with volume.lookup("sub/a.txt") as file:
+            assert file.stat() == found["a.txt"]
+
+
+def test_short_names(tmp_path: Path) -> None:
+    (tmp_path / "A long name.html").touch()
+    (tmp_path / "odd:name").touch()
+    volume = Volume(str(tmp_path), VolumeOptions(mangled_names=True))
+    short = volume.short_name("A long name.html")
+    assert len(short) == 12
+    assert short.endswith(".HTM")
+    assert volume.short_name("README.TXT") == ""
+    with volume.lookup(short.lower()) as node:
+        assert node.path == "A long name.html"
+    with volume.lookup("") as root:
+        shown = {name for name, _ in root.scan()} - {".", "..", "A long name.html"}
+    with volume.lookup(shown.pop()) as node:
+        assert node.path == "odd:name"
+
+
+def test_ranges(volume: Volume, node: Node) -> None:
+    node.write(b"x" * 65536, 0)
+    node.write(b"y" * 65536, 1 << 20)
+    ranges = allocated_ranges(node, 0, 1 << 30, 10)
+    assert ranges in ([(0, 65536), (1 << 20, 65536)], [(0, (1 << 20) + 65536)])
+    zero(node, 0, 4096)
+    buffer = bytearray(4097)
+    node.read_into([buffer], 0)
+    assert bytes(buffer) == bytes(4096) + b"x"
+    with volume.create_file("copy") as target:
+        assert copy(node, 1 << 20, target, 10, 1 << 20) == 65536
+        assert target.stat().size == 65546
+    assert copy(node, 4096, node, 4097, 1000) == 1000
+    node.read_into([buffer], 4096)
+    assert bytes(buffer[:1001]) == b"x" * 1001
