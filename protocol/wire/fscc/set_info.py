@@ -107,6 +107,11 @@ class SetDisposition:
         """Whether the file is to be deleted."""
         return self.flags & FILE_DISPOSITION_DELETE != 0
 
+    @property
+    def ignore_read_only(self) -> bool:
+        """Whether a read-only file is deleted all the same."""
+        return self.flags & FILE_DISPOSITION_IGNORE_READONLY_ATTRIBUTE != 0
+
 
 @dataclass(frozen=True, slots=True)
 class SetEndOfFile:

@@ -97,6 +97,8 @@ def test_disposition() -> None:
         parsed = parse_set(level, memoryview(data))
         assert isinstance(parsed, set_info.SetDisposition)
         assert parsed.delete is delete
+    assert set_info.SetDisposition(0x11).ignore_read_only
+    assert not set_info.SetDisposition(0x01).ignore_read_only
     assert refused(13, b"") == NtStatus.INFO_LENGTH_MISMATCH
     assert refused(64, b"\1\0\0") == NtStatus.INFO_LENGTH_MISMATCH
     assert refused(64, b"\x20\0\0\0") == NtStatus.INVALID_PARAMETER
