@@ -60,8 +60,9 @@ class RemoveOpenResult(NamedTuple):
     `last`: the file or stream has no other open. `delete_now`: the caller must delete the file
     (or stream) of the key, then call `deleted(key)`. `delete_base`: the open was of a stream, its
     file is delete pending and only waited for it: the caller must delete the file and call
-    `deleted(base_key(key))`. The caller keeps its descriptor until then, so that the inode number
-    cannot be another file's. `waiters`: workers to send a WakeFile, perhaps this one.
+    `deleted(base_key(key))`; `delete_now` is then false, as the stream goes with its file. The
+    caller keeps its descriptor until then, so that the inode number cannot be another file's.
+    `waiters`: workers to send a WakeFile, perhaps this one.
     """
 
     last: bool

@@ -87,7 +87,9 @@ class LmdbLocks(LmdbEnvironment):
         if side is None:
             return ()
         waiters, locks = _split_side(side)
-        self._put_side(txn, key, side, (), brl.without_open(locks, open_id))
+        fewer = brl.without_open(locks, open_id)
+        if waiters or fewer is not locks:
+            self._put_side(txn, key, side, (), fewer)
         return waiters
 
     def _put_side(

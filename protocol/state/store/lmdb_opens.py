@@ -132,8 +132,12 @@ class LmdbOpens(LmdbLocks):
         else:
             txn.put(file, FILE_HEADER.pack(0, 0, flags | FILE_DELETING, self.worker))
             delete_now = True
-        delete_base = len(key) > BASE_KEY_SIZE and self._claim_base(txn, key[:BASE_KEY_SIZE])
-        return RemoveOpenResult(True, delete_now, delete_base, waiters)
+        if len(key) > BASE_KEY_SIZE and self._claim_base(txn, key[:BASE_KEY_SIZE]):
+            if delete_now:  # the file takes this stream with it
+                txn.delete(file)
+                txn.delete(b"D" + key)
+            return RemoveOpenResult(True, False, True, waiters)
+        return RemoveOpenResult(True, delete_now, False, waiters)
 
     def _streams(self, txn: Any, base: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the F records of the named streams of a file."""

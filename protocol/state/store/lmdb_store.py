@@ -30,7 +30,7 @@ from usmbd.protocol.state.store.records import (
     WorkerStats,
 )
 
-DROP_BATCH: Final = 256
+DROP_BATCH: Final = 64
 # Files per transaction when a dead worker's opens are dropped: the others wait a millisecond.
 
 

@@ -136,6 +136,16 @@ def test_a_file_is_deleted_after_its_streams_are_closed(store: LmdbStore, add: "
     assert store.remove_open(KEY, add(KEY)) == RemoveOpenResult(last=True)
 
 
+def test_a_doomed_file_takes_its_doomed_stream_with_it(store: LmdbStore, add: "Opener") -> None:
+    stream = add(STREAM, DELETE, 7, OPEN_DELETE_ON_CLOSE)
+    base = add(KEY, DELETE, 7, OPEN_DELETE_ON_CLOSE)
+    assert store.remove_open(KEY, base) == RemoveOpenResult(last=True)
+    assert store.remove_open(STREAM, stream) == RemoveOpenResult(last=True, delete_base=True)
+    store.deleted(KEY)
+    add(STREAM)
+    add(KEY)
+
+
 def test_a_stream_is_deleted_alone(store: LmdbStore, add: "Opener") -> None:
     base = add(KEY)
     stream = add(STREAM, DELETE, 7, OPEN_DELETE_ON_CLOSE)
