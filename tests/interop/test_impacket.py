@@ -117,7 +117,7 @@ def test_the_end_of_a_session(server: Server) -> None:
     with connected(server) as connection:
         connection.logoff()
         # the request is not signed any more: Samba hangs up on it
-        with pytest.raises((SessionError, NetBIOSError), match="USER_SESSION_DELETED|remote"):
+        with pytest.raises((SessionError, NetBIOSError), match=r"USER_SESSION_DELETED|remote"):
             connection.listPath("data", "*")
 
 
