@@ -132,7 +132,11 @@ class LmdbEnvironment:
 
     @classmethod
     def attach(cls, path: str | os.PathLike[str], worker: int) -> Self:
-        """Open the store that `create` made, as `worker` (at most 0xFFFF)."""
+        """Open the store that `create` made, as `worker` (at most 0xFFFF).
+
+        lmdb.Error in a child that was forked while its parent was attached: a supervisor that
+        forks attaches, drops a dead worker, closes, and then forks; one that executes may stay.
+        """
         return cls(path, worker)
 
     def close(self) -> None:
