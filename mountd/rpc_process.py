@@ -20,13 +20,24 @@ from pathlib import Path
 
 from usmbd.mountd.log import Log
 
-MODULE = "usmbd.mountd.rpc.service"
+MODULE = "usmbd.mountd.rpc_child"
 # A process that dies at once is started at a growing distance; one that lived resets it.
 FIRST_RESTART = 0.5
 MAX_RESTART = 30.0
 LIVED = 60.0
 # SIGTERM is followed by SIGKILL after this many seconds.
 GRACE = 3.0
+
+
+def readable_by_all(path: Path) -> bool:
+    """Return whether a process without rights can read the file."""
+    try:
+        resolved = path.resolve()
+        return bool(resolved.stat().st_mode & 0o004) and all(
+            parent.stat().st_mode & 0o001 for parent in resolved.parents
+        )
+    except OSError:
+        return False
 
 
 class RpcProcess:
@@ -43,6 +54,7 @@ class RpcProcess:
         self._started = 0.0
         self._delay = FIRST_RESTART
         self._timer: asyncio.TimerHandle | None = None
+        self._replacing = False
 
     def command(self) -> list[str]:
         """Return the command line of the process."""
@@ -67,8 +79,12 @@ class RpcProcess:
         self._log.debug("RPC process started", pid=self._process.pid)
 
     def _ended(self) -> None:
-        """Start another process soon."""
+        """Start another process soon, at once when this one was ended to be replaced."""
         code = self._reap()
+        if self._replacing:
+            self._replacing = False
+            self.start()
+            return
         if self._loop.time() - self._started > LIVED:
             self._delay = FIRST_RESTART
         self._log.error("the RPC process ended", code=code, again_in=self._delay)
@@ -91,8 +107,13 @@ class RpcProcess:
         return code
 
     def reload(self) -> None:
-        """Have the process read the configuration again."""
-        if self._process is not None:
+        """Have the process read the configuration again; replace it when it may not."""
+        if self._process is None:
+            return
+        if os.geteuid() == 0 and not readable_by_all(self._config):
+            self._replacing = True
+            self._process.terminate()
+        else:
             self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:

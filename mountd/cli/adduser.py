@@ -10,6 +10,7 @@ from usmbd.mountd import lockfile
 from usmbd.mountd.cli import common
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.identity import Accounts
 from usmbd.mountd.users import check_user_name, edit_users, hash_password
 
 
@@ -45,10 +46,14 @@ def ask_password() -> str:
 
 def used_by(user: str, configuration: Configuration) -> list[str]:
     """Return the names of the shares (or `global`) whose settings name the user."""
+    folded = user.casefold()
     shares = [
-        share.config.name for share in configuration.shares.values() if user in share.access.names()
+        share.config.name
+        for share in configuration.shares.values()
+        if folded in map(str.casefold, share.access.names())
     ]
-    return shares + (["global"] if user == configuration.server.guest_account else [])
+    is_guest = folded == configuration.server.guest_account.casefold()
+    return [*shares, "global"] if is_guest else shares
 
 
 def change(hashes: dict[str, bytes], user: str, action: str | None, digest: bytes) -> None:
@@ -82,6 +87,9 @@ def run(arguments: list[str]) -> int:
                 raise ValueError(f"the user {user!r} is named in {', '.join(users)}")
         digest = b""
     else:
+        if Accounts().find(user) is None:
+            note = "has no account on this system: only shares with `force user` will let him in"
+            print(f"warning: {user!r} {note}", file=sys.stderr)
         password = ask_password() if options.password is None else options.password
         digest = hash_password(password)
     passwords.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,8 @@
 
 Everything else in the file stays as it is, comments and layout too (ksmbd.addshare writes the
 file anew and loses them). In a section that is changed, a parameter's line is replaced where it
-stands, whatever synonym it was written with. The result is a text; whoever asked for it checks it with
-`load` before it is written.
+stands, whatever synonym it was written with. YAML is written anew. The result is a text:
+whoever asked for it checks it with `load` before it is written.
 """
 
 from pathlib import Path
@@ -28,8 +28,11 @@ def parse_option(text: str) -> tuple[str, str]:
 
 
 def has_share(text: str, path: Path, share: str) -> bool:
-    """Return whether the text itself says something of the share."""
-    return share_key(share) in read_source(path, text).sections
+    """Return whether there is such a share; ValueError when an included file has it."""
+    section = read_source(path, text).sections.get(share_key(share))
+    if section is not None and section.file != str(path):
+        raise ValueError(f"[{share}] is in the included file {section.file}: change it there")
+    return section is not None
 
 
 def set_options(text: str, path: Path, share: str, options: Options) -> str:

@@ -130,7 +130,7 @@ class _Loader:
             parameter = find(entry, in_global=in_global)
             if not entry.value:
                 continue
-            value = parameter.value(entry)
+            parameter.value(entry)
             key = parameter.name
             if key not in chosen:
                 chosen[key] = (parameter, entry)
@@ -140,7 +140,7 @@ class _Loader:
             if parameter_key(entry.name) == own and parameter_key(first.name) != own:
                 chosen[key] = (parameter, entry)
                 entry, first = first, entry
-            if value != parameter.value(first):
+            if parameter.value(entry) != parameter.value(first):
                 self._warn(
                     entry, f"{entry.name!r} does not count: line {first.line} has said it already"
                 )

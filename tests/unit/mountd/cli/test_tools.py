@@ -1,0 +1,119 @@
+"""The tools, run in this process: files, messages, exit codes."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from usmbd.mountd.cli import addshare, adduser, control, mountd
+from usmbd.mountd.config.load import load
+from usmbd.mountd.ipc.messages import ControlRows, OpenRow, SessionRow
+from usmbd.mountd.md4 import nt_hash
+from usmbd.mountd.users import load_users
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    config = tmp_path / "usmbd.conf"
+    config.write_text(f"[global]\nstate directory = {tmp_path}/state\n[data]\npath = /tmp\n")
+    return ["-C", str(config), "-P", str(tmp_path / "pwd.db")]
+
+
+def test_check_prints_the_settings(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert mountd.main(["--check", "-p", "1445", *files]) == 0
+    settings = json.loads(capsys.readouterr().out)
+    assert settings["tcp_port"] == 1445
+    assert settings["state_directory"].endswith("/state")
+
+
+def test_check_names_the_line(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    config = Path(files[1])
+    config.write_text("[data]\npath = /tmp\nread onyl = no\n")
+    assert mountd.main(["--check", *files]) == 2
+    message = "'read onyl' is not a parameter; did you mean 'read only'?"
+    assert capsys.readouterr().err == f"{config}:3: {message}\n"
+
+
+def test_check_reads_the_passwords_too(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(files[3]).write_text("alice\n")
+    assert mountd.main(["--check", *files]) == 2
+    assert capsys.readouterr().err.startswith(f"{files[3]}:1: ")
+
+
+def test_users_come_change_and_go(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    passwords = Path(files[3])
+    assert adduser.main(["-a", "-p", "one", "alice", *files]) == 0
+    assert adduser.main(["-a", "-p", "two", "alice", *files]) == 1
+    assert load_users(passwords).hashes == {"alice": nt_hash("one")}
+    assert adduser.main(["-p", "two", "alice", *files]) == 0
+    assert load_users(passwords).hashes == {"alice": nt_hash("two")}
+    monkeypatch.setattr("sys.stdin", io.StringIO("three\n"))
+    assert adduser.main(["-u", "alice", *files]) == 0
+    assert load_users(passwords).hashes == {"alice": nt_hash("three")}
+    assert adduser.main(["-d", "bob", *files]) == 1
+    assert adduser.main(["-d", "alice", *files]) == 0
+    assert len(load_users(passwords)) == 0
+
+
+def test_a_user_in_use_stays(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    config = Path(files[1])
+    config.write_text(config.read_text() + "valid users = Alice\n")
+    adduser.main(["-p", "x", "alice", *files])
+    capsys.readouterr()
+    assert adduser.main(["-d", "alice", *files]) == 1
+    assert capsys.readouterr().err == "the user 'alice' is named in data\n"
+
+
+def test_shares_come_change_and_go(files: list[str]) -> None:
+    config = Path(files[1])
+    config.chmod(0o640)
+    assert addshare.main(["-a", "-o", "path = /tmp", "new", *files]) == 0
+    assert addshare.main(["-a", "-o", "path = /tmp", "NEW", *files]) == 1
+    assert addshare.main(["-o", "writable = yes", "-o", "comment = c", "new", *files]) == 0
+    share = load(config).find_share("new")
+    assert share is not None
+    assert (share.config.read_only, share.config.comment) == (False, "c")
+    assert addshare.main(["-d", "new", *files]) == 0
+    assert load(config).find_share("new") is None
+    assert addshare.main(["-u", "-o", "comment = c", "new", *files]) == 1
+    assert addshare.main(["-d", "global", *files]) == 1
+    assert config.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_change_that_the_server_could_not_read_is_not_written(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path(files[1]).read_text()
+    assert addshare.main(["-o", "path = relative", "new", *files]) == 2
+    assert addshare.main(["-o", "nonsense = 1", "new", *files]) == 2
+    assert addshare.main(["-o", "comment = no path", "new", *files]) == 2
+    assert Path(files[1]).read_text() == before
+    assert "the share [new] has no path" in capsys.readouterr().err
+
+
+def test_an_included_share_is_not_edited_here(files: list[str]) -> None:
+    config = Path(files[1])
+    (config.parent / "more.conf").write_text("[more]\npath = /tmp\n")
+    config.write_text(config.read_text() + "include = more.conf\n")
+    assert addshare.main(["-d", "more", *files]) == 1
+    assert addshare.main(["-o", "comment = x", "more", *files]) == 1
+
+
+def test_control_without_a_server(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("-l", "-r", "-s", "-c"):
+        assert control.main([option, *files]) == 1
+        assert capsys.readouterr().err.startswith("no server runs in ")
+
+
+def test_control_shows_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    session = SessionRow(7, "alice", "192.0.2.1", 0, "3.1.1", "GMAC", "", 1, 2, 60, 5, ["a", "b"])
+    rows = ControlRows([session, OpenRow(1, 7, "alice", 0, "a", "x y", 1, 7, "RWH", 0)])
+    lines = control.table(control.show(rows, as_json=False))
+    assert lines[0].split()[:3] == ["session_id", "user", "client_address"]
+    assert lines[1].endswith("a,b")
+    assert lines[2].split()[0] == "open_id"
+    assert control.show(rows, as_json=True) == []
+    assert json.loads(capsys.readouterr().out.splitlines()[1])["path"] == "x y"

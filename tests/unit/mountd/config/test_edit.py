@@ -1,0 +1,75 @@
+"""Changes to configuration files: what was asked for, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from mountd_helpers import configuration
+
+from usmbd.mountd.config.edit import parse_option, remove_share, set_options
+from usmbd.mountd.errors import ConfigError
+
+PATH = Path("/etc/usmbd.conf")
+YAML = Path("/etc/usmbd.yaml")
+TEXT = """\
+; a comment
+[global]
+\tworkgroup = A
+
+[one]
+\t; of one
+\tpath = /srv/one
+\tvalid users = alice \\
+\t\tbob
+
+[two]
+\tpath = /srv/two
+"""
+
+
+def test_a_new_share_is_appended() -> None:
+    result = set_options(TEXT, PATH, "three", [("path", "/srv/3"), ("writable", "yes")])
+    assert result == TEXT + "\n[three]\n\tpath = /srv/3\n\twritable = yes\n"
+    assert set_options("", PATH, "a", [("path", "/t")]) == "[a]\n\tpath = /t\n"
+
+
+def test_an_update_touches_its_lines_alone() -> None:
+    changes = [("path", "/new"), ("valid users", ""), ("comment", "x")]
+    result = set_options(TEXT, PATH, "ONE", changes)
+    expected = TEXT.replace("\tpath = /srv/one\n\tvalid users = alice \\\n\t\tbob\n", "")
+    assert result == expected.replace("; of one\n", "; of one\n\tpath = /new\n\tcomment = x\n")
+
+
+def test_a_synonym_is_replaced() -> None:
+    text = "[a]\npath = /t\nwriteable = yes\n"
+    assert set_options(text, PATH, "a", [("read only", "yes")]) == (
+        "[a]\npath = /t\n\tread only = yes\n"
+    )
+
+
+def test_a_share_is_removed_with_its_lines() -> None:
+    one_removed = remove_share(TEXT, PATH, "One")
+    assert "/srv/one" not in one_removed
+    assert "bob" not in one_removed
+    assert sorted(configuration(one_removed).shares) == ["ipc$", "two"]
+    assert remove_share(TEXT, PATH, "two") == TEXT.replace("[two]\n\tpath = /srv/two\n", "")
+
+
+def test_yaml() -> None:
+    text = set_options("", YAML, "Data", [("path", "/t"), ("create mask", "0700")])
+    text = set_options(text, YAML, "global", [("workgroup", "B")])
+    text = set_options(text, YAML, "data", [("writeable", "yes"), ("create mode", "0600")])
+    text = set_options(text, YAML, "data", [("read only", "yes")])
+    config = configuration(text, YAML.name)
+    share = config.find_share("data")
+    assert share is not None
+    assert (share.config.create_mask, share.config.read_only) == (0o600, True)
+    assert "writeable" not in text
+    assert list(configuration(remove_share(text, YAML, "DATA"), YAML.name).shares) == ["ipc$"]
+
+
+def test_options_that_cannot_be() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'comment'"):
+        set_options("", PATH, "a", [("coment", "x")])
+    for text in ("comment", "= x", "comment = x\npath = /"):
+        with pytest.raises(ValueError, match="is not NAME = VALUE"):
+            parse_option(text)

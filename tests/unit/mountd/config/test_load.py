@@ -1,0 +1,267 @@
+"""Configurations: what they mean, and what is refused with which words."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from mountd_helpers import configuration
+
+from usmbd.mountd.config.load import load
+from usmbd.mountd.config.parameters import GLOBALS, SHARES, TABLE, Scope
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
+
+# Fields that are put together from several parameters, or from none.
+COMPOSED = {
+    "name",
+    "type",
+    "encryption_required",
+    "acl_xattr",
+    "streams_xattr",
+    "force_uid",
+    "force_gid",
+    "continuous_availability",
+}
+# Defaults that depend on the machine.
+LOCAL = {"netbios_name", "workers"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "structure"), [(Scope.GLOBAL, ServerConfig), (Scope.SHARE, ShareConfig)]
+)
+def test_the_table_fills_every_field_with_the_structure_s_default(
+    scope: Scope, structure: type[msgspec.Struct]
+) -> None:
+    rows = {row.field: row for row in TABLE if row.scope is scope and row.field}
+    fields = {field.name: field for field in msgspec.structs.fields(structure)}
+    assert rows.keys() == fields.keys() - COMPOSED
+    for name in rows.keys() - LOCAL:
+        factory = fields[name].default_factory
+        default = fields[name].default if factory is msgspec.NODEFAULT else factory()
+        assert rows[name].default() == default, name
+
+
+def test_every_name_is_in_one_row_of_its_scope() -> None:
+    names = [n for row in TABLE for n in (row.name, *row.synonyms, *row.inverted)]
+    assert len(GLOBALS) + len(SHARES) == len(names)
+
+
+def test_an_example_of_ksmbd_is_read() -> None:
+    config = configuration(
+        "; see ksmbd.conf(5) for details\n[global]\n\t; global parameters\n"
+        "\tbind interfaces only = no\n\tdeadtime = 2\n\tinterfaces = \n"
+        "\tkerberos support = no\n\tmax open files = 10K\n\tserver min protocol = SMB3_00\n"
+        "\tserver signing = mandatory\n\tshare:fake_fscaps = 64\n\tsmb2 max read = 1MB\n"
+        "\tsmb3 encryption = enabled\n\tcreate mask = 0600\n\tread only = ; yes\n"
+        "[Example]\n\tcomment = read only /tmp access\n\tpath = /tmp # here\n"
+        "\tveto files = /a b/c*/\n\tvfs objects = acl_xattr\n"
+        "[example]\n\twriteable = yes\n"
+    )
+    server = config.server
+    assert (server.deadtime, server.max_open_files, server.min_protocol) == (120, 10240, 0x300)
+    assert (server.signing, server.encryption) == (Signing.MANDATORY, Encryption.AUTO)
+    assert server.smb2_max_read == 1024 * 1024
+    share = config.find_share("EXAMPLE")
+    assert share is not None
+    assert (share.config.name, share.config.path) == ("Example", "/tmp")
+    assert (share.config.create_mask, share.config.read_only) == (0o600, False)
+    assert share.config.veto_files == ["a b", "c*"]
+    assert (share.config.acl_xattr, share.config.streams_xattr) == (True, False)
+    assert config.warnings == []
+
+
+def test_yaml_says_the_same() -> None:
+    ini = configuration(
+        "[global]\nworkgroup = TEAM\nhosts allow = 127. 10.0.0.0/8\n"
+        '[data]\npath = /tmp\ncreate mask = 0700\nwritable = yes\nvalid users = alice, "b c" @root'
+    )
+    text = (
+        "global:\n  workgroup: TEAM\n  hosts_allow: [127., 10.0.0.0/8]\n"
+        "shares:\n  data:\n    path: /tmp\n    create mask: 0700\n    writable: yes\n"
+        "    valid users: [alice, b c, '@root']\n    comment:\n"
+    )
+    other = configuration(text, "usmbd.yaml")
+    assert (other.server, other.hosts, other.shares) == (ini.server, ini.hosts, ini.shares)
+
+
+def test_ipc_is_always_there() -> None:
+    share = configuration("[IPC$]\ncomment = pipes\nhosts deny = 10.").find_share("ipc$")
+    assert share is not None
+    assert (share.config.type, share.config.comment) == (ShareType.PIPE, "pipes")
+    assert not share.access.hosts.admits("10.1.2.3")
+
+
+def test_global_hosts_are_the_server_s_and_not_a_default() -> None:
+    config = configuration("[global]\nhosts allow = 10.\n[data]\npath = /tmp\nhosts allow = 11.")
+    share = config.find_share("data")
+    assert share is not None
+    assert [config.hosts.admits(a) for a in ("10.0.0.1", "11.0.0.1")] == [True, False]
+    assert [share.access.hosts.admits(a) for a in ("10.0.0.1", "11.0.0.1")] == [False, True]
+
+
+def test_the_first_value_counts_and_the_others_are_warned_of() -> None:
+    config = configuration("[a]\npath =\npath = /tmp\npath = /srv\nwritable = yes\nread only = yes")
+    share = config.find_share("a")
+    assert share is not None
+    assert (share.config.path, share.config.read_only) == ("/tmp", True)
+    assert config.warnings == [
+        "/etc/usmbd.conf:4: 'path' does not count: line 3 has said it already",
+        "/etc/usmbd.conf:5: 'writable' does not count: line 6 has said it already",
+    ]
+
+
+def test_required_encryption_of_a_share() -> None:
+    share = configuration("[a]\npath = /tmp\nsmb encrypt = required").find_share("a")
+    assert share is not None
+    assert share.config.encryption_required
+
+
+def test_the_root_directory_and_the_port() -> None:
+    config = load(Path("/e.conf"), "[global]\nroot directory = /srv\n[a]\npath = /x/", tcp_port=999)
+    share = config.find_share("a")
+    assert share is not None
+    assert (share.config.path, config.server.tcp_port) == ("/srv/x", 999)
+
+
+def test_a_state_directory_of_one_s_own_holds_the_data_too() -> None:
+    server = configuration("[global]\nstate directory = /tmp/x").server
+    assert (server.state_directory, server.data_directory) == ("/tmp/x", "/tmp/x")
+
+
+GLOBAL_ERRORS = [
+    ("workgruop = x", "'workgruop' is not a parameter; did you mean 'workgroup'?"),
+    ("spotlight = yes", "'spotlight' is a parameter of Samba that usmbd does not have"),
+    ("realm = X", "'realm' is a parameter of Samba that usmbd does not have"),
+    ("aapl model = X", "'aapl model' is a parameter of ksmbd that usmbd does not have"),
+    ("kerberos support = yes", "kerberos support = yes: usmbd does not have this; leave it out"),
+    ("tcp port = 0", "tcp port = 0: 0 is not between 1 and 65535"),
+    ("tcp port = 445 139", "tcp port = 445 139: '445 139' is not a number"),
+    ("max connections = 1" + "0" * 4000, "max connections = 1" + "0" * 4000 + ": a number from"),
+    ("deadtime = ten", "deadtime = ten: 'ten' is not a number"),
+    ("smb2 max read = 4XB", "smb2 max read = 4XB: '4XB' is not a number"),
+    ("smb2 max read = 1K", "smb2 max read = 1K: 1K is not between 65536 and 8388608"),
+    ("server signing = maybe", "server signing = maybe: 'maybe' is none of disabled, auto, enab"),
+    ("server max protocol = NT1", "server max protocol = NT1: 'NT1' is none of SMB2_02"),
+    ("map to guest = bad uid", "map to guest = bad uid: 'bad uid' is none of never, bad user, bad"),
+    ("netbios name = A23456789012345X", "netbios name = A23456789012345X: 1 to 15 characters"),
+    ("state directory = run", "state directory = run: 'run' is not an absolute path"),
+    ("interfaces = 10.0.0.0/99", "interfaces = 10.0.0.0/99: '10.0.0.0/99' is no interface"),
+    ("server string = x %v", "server string = x %v: usmbd has no substitutions such as %v"),
+    ("hosts allow = 300.1.1.", "hosts allow: '300.1.1.0' does not appear"),
+    ("nonsense", "'nonsense' is neither [section] nor name = value"),
+    ("= 1", "'= 1' is neither [section] nor name = value"),
+    ("[data", "'[data' is not a section such as [share]"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), GLOBAL_ERRORS)
+def test_errors_in_global(line: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configuration(f"[global]\n\n{line}\n")
+    assert (caught.value.file, caught.value.line) == ("/etc/usmbd.conf", 3)
+    assert caught.value.message.startswith(message) or "IPv4" in caught.value.message
+
+
+SHARE_ERRORS = [
+    ("[a]\nworkgroup = x", 2, "'workgroup' is a global parameter: it belongs in [global]"),
+    ("[a]\n", 1, "the share [a] has no path"),
+    ("[a]\npath = tmp", 2, "path = tmp: 'tmp' is not an absolute path"),
+    ("[a]\npath = /home/%U", 2, "path = /home/%U: usmbd has no substitutions such as %U"),
+    ("[a]\nread only = maybe", 2, "read only = maybe: 'maybe' is neither yes nor no"),
+    ("[a]\ncreate mask = 0888", 2, "create mask = 0888: '0888' is not an octal mode"),
+    ("[a]\nvfs objects = fruit", 2, "vfs objects = fruit: usmbd has no 'fruit', only acl_xattr"),
+    ("[a]\nfruit:aapl = yes", 2, "'fruit:aapl': usmbd has no such module option"),
+    ("[a]\nvalid users = &net", 2, "valid users = &net: '&net': usmbd has no NIS netgroups"),
+    ("[a]\nvalid users = D\\x", 2, "valid users = D\\x: 'D\\\\x': usmbd has no domains"),
+    ('[a]\nvalid users = "x', 2, 'valid users = "x: a quote is not closed'),
+    ("[a]\nveto files = *.exe", 2, "veto files = *.exe: the names stand between slashes"),
+    ("[a]\nprintable = yes", 2, "printable = yes: usmbd does not have this; leave it out"),
+    ("[a]\npath=/t\nforce user = no one", 3, "force user = no one: there is no such account"),
+    ("[a]\npath=/t\nforce group = no one", 3, "force group = no one: there is no such group"),
+    ("[homes]\n", 1, "[homes]: usmbd has neither home shares nor printers"),
+    ("[" + "x" * 64 + "]\npath = /t", 1, "a share name has 1 to 63 bytes, this one 64"),
+    ("[a/b]\npath = /t", 1, "'a/b' has characters that a share name cannot have"),
+    ("[]\npath = /t", 1, "a share name has 1 to 63 bytes, this one 0"),
+    ("[ipc$]\npath = /t", 2, "'path' has no meaning for IPC$"),
+    ("path = /t", 1, "'path' stands before the first [section]"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "message"), SHARE_ERRORS)
+def test_errors_in_shares(
+    text: str, line: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As root, whoever runs the tests: force user means something only there.
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    with pytest.raises(ConfigError) as caught:
+        configuration(text)
+    assert caught.value.line == line
+    assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("global: [1]", 1, "global must be a mapping"),
+        ("shares:\n  a:\n    path: {x: y}", 3, "a value must be text or a list of texts"),
+        ("shares:\n  a: {path: /t}\n  A: {path: /t}", 3, "the share 'A' occurs twice"),
+        ("global:\n  workgroup: A\n  workgroup: B", 3, "'workgroup' occurs twice"),
+        ("sahres: {}", 1, "'sahres' is not known here: only global and shares"),
+        ("global: {a: [", 1, "expected the node content"),
+        ("global:\n  read only: [a, b]", 2, "read only = a, b: one value is wanted, not a list"),
+        ("[" * 2000, 0, "not YAML"),
+    ],
+)
+def test_errors_in_yaml(text: str, line: int, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configuration(text, "usmbd.yml")
+    assert caught.value.line in (line, 2 if line == 1 else line)
+    assert message in caught.value.message
+
+
+def test_aliases_do_not_multiply() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for n in range(1, 30):
+        lines.append(f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 9) + "]")
+    with pytest.raises(ConfigError):
+        configuration("\n".join(lines), "usmbd.yaml")
+
+
+def test_includes(tmp_path: Path) -> None:
+    main = tmp_path / "main.conf"
+    (tmp_path / "more.conf").write_text("writable = yes\n[b]\npath = /tmp\nbad = 1\n")
+    main.write_text("[a]\npath = /tmp\ninclude = more.conf\n")
+    with pytest.raises(ConfigError) as caught:
+        load(main)
+    assert (caught.value.file, caught.value.line) == (str(tmp_path / "more.conf"), 4)
+    (tmp_path / "more.conf").write_text("writable = yes\n[b]\npath = /tmp\n")
+    shares = load(main).shares
+    assert sorted(shares) == ["a", "b", "ipc$"]
+    assert not shares["a"].config.read_only
+
+
+@pytest.mark.parametrize("name", ["main.conf", "missing.conf", "x%m.conf"])
+def test_includes_that_cannot_be(tmp_path: Path, name: str) -> None:
+    main = tmp_path / "main.conf"
+    main.write_text(f"[a]\npath = /tmp\ninclude = {name}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(main)
+    assert (caught.value.file, caught.value.line) == (str(main), 3)
+
+
+def test_files_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    for data, line in ((b"[a]\npath = /\xff", 2), (b"[a]\n\0", 2)):
+        path.write_bytes(data)
+        with pytest.raises(ConfigError) as caught:
+            load(path)
+        assert caught.value.line == line
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "none.conf")
+
+
+def test_continued_lines_and_comments() -> None:
+    config = configuration("[a]\ncomment = one \\\n  two\npath = /srv/a#b ; note\n# path = /x \\\n")
+    share = config.find_share("a")
+    assert share is not None
+    assert (share.config.comment, share.config.path) == ("one two", "/srv/a#b")

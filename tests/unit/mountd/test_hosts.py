@@ -1,0 +1,66 @@
+"""`hosts allow` and `hosts deny`."""
+
+import ipaddress
+
+import pytest
+
+from usmbd.mountd.hosts import EMPTY, Address, is_allowed, parse_address, parse_hosts
+
+
+def resolver(name: str) -> list[Address]:
+    if name == "server":
+        return [ipaddress.ip_address("192.0.2.7"), ipaddress.ip_address("2001:db8::7")]
+    raise ValueError(f"{name!r} unknown")
+
+
+@pytest.mark.parametrize(
+    ("words", "address", "meant"),
+    [
+        ("127.", "127.4.5.6", True),
+        ("192.168.7.", "192.168.70.1", False),
+        ("10.0.0.0/8", "10.255.0.1", True),
+        ("10.0.0.0/255.255.0.0", "10.1.0.1", False),
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("2001:db8::/32", "2001:db8::1", True),
+        ("fe80::/10", "fe80::1%eth0", True),
+        ("server", "2001:db8::7", True),
+        ("server", "192.0.2.8", False),
+        ("ALL", "2001:db8::1", True),
+        ("ALL EXCEPT 10.0.0.0/8", "10.1.1.1", False),
+        ("10.0.0.0/8 except 10.9.", "10.8.1.1", True),
+    ],
+)
+def test_what_is_meant(words: str, address: str, meant: bool) -> None:
+    hosts = parse_hosts(words.split(), resolver)
+    assert hosts.matches(parse_address(address)) is meant
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["nowhere", "300.1.1.1", "1.2.3.4/40", "@netgroup", ".example.org", "EXCEPT 10.", "1.2.3.4.5."],
+)
+def test_what_means_nothing(words: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_hosts(words.split(), resolver)
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "client", "allowed"),
+    [
+        ("", "", "192.0.2.1", True),
+        ("192.0.2.1", "", "192.0.2.1", True),
+        ("192.0.2.1", "", "192.0.2.2", False),
+        ("10.", "", "127.0.0.1", False),
+        ("", "192.0.2.", "192.0.2.1", False),
+        ("", "192.0.2.", "198.51.100.1", True),
+        ("192.0.2.1", "ALL", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.", "192.0.2.2", False),
+        ("192.0.2.1", "192.0.2.", "198.51.100.1", True),
+        ("ALL", "", "not an address", False),
+    ],
+)
+def test_allow_comes_before_deny(allow: str, deny: str, client: str, allowed: bool) -> None:
+    allow_list = parse_hosts(allow.split(), resolver) if allow else EMPTY
+    deny_list = parse_hosts(deny.split(), resolver) if deny else EMPTY
+    assert is_allowed(client, allow_list, deny_list) is allowed

@@ -1,0 +1,22 @@
+"""The count of tree connects."""
+
+from usmbd.mountd.trees import TreeTable
+
+
+def test_trees_are_counted_once_and_forgotten_by_tree_session_and_worker() -> None:
+    table = TreeTable()
+    table.add("w1", (1, 1), "Data")
+    table.add("w1", (1, 1), "data")
+    table.add("w1", (1, 2), "data")
+    table.add("w1", (2, 1), "data")
+    table.add("w2", (3, 1), "DATA")
+    assert table.count("dAtA") == 4
+    table.remove("w1", (2, 1))
+    table.remove("w1", (2, 1))
+    table.remove("w9", (2, 1))
+    assert table.count("data") == 3
+    table.remove_session("w1", 1)
+    assert table.count("data") == 1
+    table.remove_worker("w2")
+    table.remove_worker("w2")
+    assert table.count("data") == 0

@@ -1,0 +1,83 @@
+"""The password file: what is read, refused, and how it is replaced."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.md4 import nt_hash
+from usmbd.mountd.users import (
+    UserTable,
+    check_user_name,
+    edit_users,
+    hash_password,
+    load_users,
+    parse_users,
+)
+
+
+def test_a_file_of_ksmbd_is_read() -> None:
+    users = parse_users("alice:iEb36u6PsRetBr3YMLdYbA==\n\nbob:iEb36u6PsRetBr3YMLdYbA==", "f")
+    assert users.hashes == {"alice": nt_hash("password"), "bob": nt_hash("password")}
+
+
+def test_names_are_found_in_any_case_unless_that_is_ambiguous() -> None:
+    users = UserTable({"Alice": b"1" * 16, "bob": b"2" * 16, "BOB": b"3" * 16})
+    assert users.find("ALICE") == "Alice"
+    assert users.find("BOB") == "BOB"
+    assert users.find("Bob") is None
+    assert users.find("carol") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("alice", "f:1: the line is not NAME:HASH"),
+        ("a:iEb36u6PsRetBr3YMLdYbA==\na:iEb36u6PsRetBr3YMLdYbA==", "f:2: the user 'a' occurs"),
+        ("alice:???", "f:1: the hash of 'alice' is not base64"),
+        ("alice:QUJD", "f:1: the hash of 'alice' has 3 bytes"),
+        ("x" * 48 + ":iEb36u6PsRetBr3YMLdYbA==", "f:1: a user name has 1 to 47 bytes"),
+    ],
+)
+def test_a_malformed_line_is_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_users(text, "f")
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "a\nb", " a", "ä" * 24])
+def test_names_that_cannot_be(name: str) -> None:
+    with pytest.raises(ValueError, match="user name"):
+        check_user_name(name)
+
+
+def test_a_password_is_limited() -> None:
+    assert len(hash_password("x" * 128)) == 16
+    with pytest.raises(ValueError, match="at most 128 bytes"):
+        hash_password("x" * 129)
+
+
+def test_an_edit_replaces_the_file_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "pwd.db"
+    edit_users(path, lambda hashes: hashes.update(alice=nt_hash("a")))
+    before = path.stat().st_ino
+    edit_users(path, lambda hashes: hashes.update(bob=nt_hash("b")))
+    assert set(load_users(path).hashes) == {"alice", "bob"}
+    assert path.stat().st_ino != before
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_failed_edit_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "pwd.db"
+    edit_users(path, lambda hashes: hashes.update(alice=nt_hash("a")))
+    text = path.read_text()
+
+    def fail(hashes: dict[str, bytes]) -> None:
+        hashes.clear()
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        edit_users(path, fail)
+    assert path.read_text() == text
+    assert sorted(os.listdir(tmp_path)) == ["pwd.db", "pwd.db.lock"]

@@ -1,0 +1,229 @@
+"""mountd as a process: its sockets, its manners with broken clients, its RPC child."""
+
+import contextlib
+import hashlib
+import hmac
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from usmbd.mountd import lockfile
+from usmbd.mountd.ipc.client import BlockingClient
+from usmbd.mountd.ipc.codec import mountd_client
+from usmbd.mountd.ipc.messages import (
+    AnonymousRequest,
+    LoginRequest,
+    LoginResponse,
+    LoginStatus,
+    MountdResponse,
+    ServerConfigRequest,
+    ServerConfigResponse,
+)
+from usmbd.mountd.md4 import nt_hash
+from usmbd.mountd.ntlm import nt_owf_v2
+from usmbd.mountd.users import edit_users
+
+START = 20.0
+
+
+def login(user: str, password: str) -> LoginRequest:
+    challenge, blob = b"12345678", b"\x01\x01" + b"\0" * 30
+    key = nt_owf_v2(nt_hash(password), user, "D")
+    proof = hmac.digest(key, challenge + blob, hashlib.md5)
+    return LoginRequest(user, "D", "PC", challenge, proof + blob, "192.0.2.1")
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether the process runs (one that is dead and not waited for does not)."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+class Mountd:
+    """A running mountd in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        """Write the files and start it."""
+        self.directory = directory
+        self.state = directory / "state"
+        self.config = directory / "usmbd.conf"
+        self.config.write_text(f"[global]\nstate directory = {self.state}\nworkgroup = ONE\n")
+        self.passwords = directory / "pwd.db"
+        edit_users(self.passwords, lambda hashes: hashes.update(alice=nt_hash("secret")))
+        self.log = directory / "log"
+        self.process = self.start()
+
+    def command(self, *options: str) -> list[str]:
+        """Return the command line with the files of this directory."""
+        files = ["-C", str(self.config), "-P", str(self.passwords)]
+        return [sys.executable, "-m", "usmbd.mountd.cli.mountd", *files, *options]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it and wait until it is ready."""
+        read_end, write_end = os.pipe()
+        try:
+            with self.log.open("ab") as log:
+                command = self.command("-n", "-v", "--ready-fd", str(write_end))
+                process = subprocess.Popen(command, pass_fds=(write_end,), stderr=log)
+            os.close(write_end)
+            assert os.read(read_end, 16) == b"ready\n", self.log.read_text()
+        finally:
+            os.close(read_end)
+        return process
+
+    def client(self) -> BlockingClient[MountdResponse]:
+        """Connect as a worker does."""
+        return BlockingClient(self.state / "mountd.sock", mountd_client())
+
+    def wait_for(self, text: str, count: int = 1) -> None:
+        """Wait until the log holds the text so many times."""
+        end = time.monotonic() + START
+        while self.log.read_text().count(text) < count:
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+
+    def rpc_pid(self) -> int:
+        """Return the RPC process' id."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int(children.read_text().split()[0])
+
+    def stop(self) -> int:
+        """End it; return its exit code."""
+        self.process.terminate()
+        return self.process.wait(START)
+
+
+@pytest.fixture
+def mountd(tmp_path: Path) -> Iterator[Mountd]:
+    running = Mountd(tmp_path)
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def test_it_serves_ends_and_leaves_no_child(mountd: Mountd) -> None:
+    answer = mountd.client().request(login("alice", "secret"))
+    assert isinstance(answer, LoginResponse)
+    assert answer.status is LoginStatus.OK
+    for name in ("mountd.sock", "rpc.sock", "mountd.lock"):
+        assert (mountd.state / name).stat().st_mode & 0o777 == 0o600
+    assert lockfile.running(mountd.state) == mountd.process.pid
+    child = mountd.rpc_pid()
+    assert mountd.stop() == 0
+    assert not Path(f"/proc/{child}").exists()
+    assert lockfile.running(mountd.state) is None
+
+
+def test_broken_clients_hurt_only_themselves(mountd: Mountd) -> None:
+    good = mountd.client()
+    good.request(ServerConfigRequest())
+    descriptors = len(os.listdir(f"/proc/{mountd.process.pid}/fd"))
+    for data in (b"x", b"\xff" * 1000, b"\x91" * 100_000, b"y" * 150_000):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as bad:
+            bad.settimeout(START)
+            bad.connect(str(mountd.state / "mountd.sock"))
+            bad.send(data)
+            assert bad.recv(100) == b""
+    # One that asks and never reads: it is closed, and the others are served meanwhile.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as deaf:
+        deaf.connect(str(mountd.state / "mountd.sock"))
+        deaf.settimeout(1.0)
+        request = mountd_client().encode(1, ServerConfigRequest())
+        with contextlib.suppress(OSError):
+            for _ in range(20_000):
+                deaf.send(request)
+        assert isinstance(good.request(ServerConfigRequest()), ServerConfigResponse)
+    mountd.wait_for("it does not read its answers")
+    assert isinstance(good.request(AnonymousRequest("192.0.2.1")), LoginResponse)
+    assert len(os.listdir(f"/proc/{mountd.process.pid}/fd")) == descriptors
+
+
+def test_a_delayed_answer_holds_up_nobody(mountd: Mountd) -> None:
+    client, other = mountd.client(), mountd.client()
+    for _ in range(3):
+        client.request(login("alice", "wrong"))
+    start = time.monotonic()
+    client.send(login("alice", "wrong"))
+    other.request(login("bob", "x"))
+    quick = time.monotonic() - start
+    answer = client.request(AnonymousRequest(""))
+    assert isinstance(answer, LoginResponse)
+    assert quick < 0.2
+
+
+def test_reload(mountd: Mountd) -> None:
+    client = mountd.client()
+    mountd.config.write_text("[global]\nnonsense = 1\n")
+    mountd.process.send_signal(signal.SIGHUP)
+    mountd.wait_for("the new configuration is not used")
+    answer = client.request(ServerConfigRequest())
+    assert isinstance(answer, ServerConfigResponse)
+    assert answer.config.workgroup == "ONE"
+    mountd.config.write_text(f"[global]\nstate directory = {mountd.state}\nworkgroup = TWO\n")
+    assert lockfile.tell_to_reload(mountd.state)
+    mountd.wait_for("configuration read generation=2")
+    answer = client.request(ServerConfigRequest())
+    assert isinstance(answer, ServerConfigResponse)
+    assert (answer.config.workgroup, answer.generation) == ("TWO", 2)
+
+
+def test_a_killed_rpc_process_is_replaced_and_dies_with_mountd(mountd: Mountd) -> None:
+    os.kill(mountd.rpc_pid(), signal.SIGKILL)
+    mountd.wait_for("RPC process started", 2)
+    child = mountd.rpc_pid()
+    mountd.process.kill()
+    end = time.monotonic() + START
+    while is_alive(child):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_an_rpc_process_that_may_not_read_the_configuration_is_replaced(mountd: Mountd) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root's RPC process has fewer rights than mountd")
+    mountd.config.chmod(0o600)
+    child = mountd.rpc_pid()
+    assert lockfile.tell_to_reload(mountd.state)
+    mountd.wait_for("RPC process started", 2)
+    assert mountd.rpc_pid() != child
+    assert "the RPC process ended" not in mountd.log.read_text()
+
+
+def test_only_one_for_a_directory_and_a_killed_one_is_no_hindrance(mountd: Mountd) -> None:
+    second = subprocess.run(mountd.command("-n"), capture_output=True, text=True, timeout=START)
+    assert (second.returncode, second.stderr.strip()) == (
+        1,
+        f"another mountd serves {mountd.state}",
+    )
+    mountd.process.kill()
+    mountd.process.wait()
+    mountd.process = mountd.start()
+    assert isinstance(mountd.client().request(ServerConfigRequest()), ServerConfigResponse)
+
+
+def test_a_directory_of_another_is_not_trusted(mountd: Mountd) -> None:
+    mountd.stop()
+    mountd.state.chmod(0o777)
+    second = subprocess.run(mountd.command("-n"), capture_output=True, text=True, timeout=START)
+    assert second.returncode == 1
+    assert "can be written by others" in second.stderr
+
+
+def test_detached(mountd: Mountd) -> None:
+    mountd.stop()
+    with mountd.log.open("ab") as log:
+        assert subprocess.run(mountd.command(), stderr=log, timeout=START).returncode == 0
+    pid = lockfile.running(mountd.state)
+    assert pid is not None
+    assert isinstance(mountd.client().request(ServerConfigRequest()), ServerConfigResponse)
+    os.kill(pid, signal.SIGTERM)
+    mountd.wait_for("mountd ends", 2)
