@@ -20,14 +20,14 @@ PASSWORD_NAMES = ("usmbdpwd.db", "ksmbdpwd.db")
 def _xdg(variable: str, fallback: Path) -> Path:
     """Return the directory that the variable names, when it names one as the XDG rules want."""
     value = os.environ.get(variable, "")
-    return (Path(value) if value.startswith("/") else fallback) / "usmbd"
+    return Path(value) / "usmbd" if value.startswith("/") else fallback
 
 
 def config_directory() -> Path:
     """Return the directory of the configuration and the password file."""
     if os.geteuid() == 0:
         return Path("/etc/usmbd")
-    return _xdg("XDG_CONFIG_HOME", Path.home() / ".config")
+    return _xdg("XDG_CONFIG_HOME", Path.home() / ".config" / "usmbd")
 
 
 def state_directory() -> Path:
@@ -41,7 +41,7 @@ def data_directory() -> Path:
     """Return the directory of what must outlive a boot."""
     if os.geteuid() == 0:
         return Path("/var/lib/usmbd")
-    return _xdg("XDG_STATE_HOME", Path.home() / ".local" / "state")
+    return _xdg("XDG_STATE_HOME", Path.home() / ".local" / "state" / "usmbd")
 
 
 def _first(directory: Path, names: tuple[str, ...]) -> Path:
