@@ -1,16 +1,13 @@
-"""EAs of [MS-FSCC] 2.4.16 in the attributes `user.NAME`, as Samba maps them.
-
-What servers keep for themselves under `user.` is neither shown nor to be written.
-"""
+"""EAs of [MS-FSCC] 2.4.16 in the attributes `user.NAME`, as Samba maps them."""
 
 import errno
+from collections.abc import Iterable
 from typing import Final
 
-from usmbd.protocol.vfs import dos_attributes, extended
-from usmbd.protocol.vfs.extended import PREFIX
+from usmbd.protocol.vfs.extended import PREFIX, is_reserved
 from usmbd.protocol.vfs.names import fold
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.streams import PREFIX as STREAM_PREFIX
+from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, parse_get_eas
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 #: The longest name that an attribute can have behind its prefix (XATTR_NAME_MAX 255).
@@ -18,48 +15,56 @@ NAME_MAX: Final = 255 - len(PREFIX)
 #: The longest value: FILE_FULL_EA_INFORMATION counts it in 16 bits.
 VALUE_MAX: Final = 0xFFFF
 
-_RESERVED: Final = frozenset(
-    fold(name)
-    for name in (dos_attributes.XATTR_NAME, "user.DosAttrib", "user.SAMBA_PAI", "user.SmbReparse")
-)
 # The size of a list and of an entry beyond its name and value, in the form of OS/2 (FEALIST)
 # that EaSize counts: u32 size; flags, name length, u16 value length, a NUL after the name.
 _LIST_OVERHEAD: Final = 4
 _ENTRY_OVERHEAD: Final = 5
 
 
-def _is_reserved(attribute: str) -> bool:
-    """Whether the attribute belongs to a server and not to a client."""
-    folded = fold(attribute)
-    return folded in _RESERVED or folded.startswith(fold(STREAM_PREFIX))
-
-
-def get_all(node: Node) -> list[tuple[str, bytes]]:
-    """Read all EAs of a file as (name, value), names as they are stored; OSError."""
+def list_eas(node: Node) -> list[ExtendedAttribute]:
+    """Read all EAs of a file, names as they are stored; OSError."""
     found = []
-    for attribute in extended.names(node) if node.volume.options.ea_support else ():
-        if _is_reserved(attribute):
+    for attribute in node.xattr_names() if node.volume.options.ea_support else ():
+        if is_reserved(attribute):
             continue
         try:
-            value = extended.get(node, attribute)
+            value = node.get_xattr(attribute)
         except OSError as error:
             if error.errno == errno.ENODATA:  # removed meanwhile
                 continue
             raise
         if len(value) <= VALUE_MAX:
-            found.append((attribute[len(PREFIX) :], value))
+            found.append(ExtendedAttribute(attribute[len(PREFIX) :], value))
     return found
 
 
-def size_of(node: Node) -> int:
-    """Return EaSize ([MS-FSCC] 2.4.13): 0 when the file has no EA."""
-    found = get_all(node)
+def total_size(node: Node) -> int:
+    """Return EaSize ([MS-FSCC] 2.4.13): 0 when the file has no EA; OSError."""
+    found = list_eas(node)
     if not found:
         return 0
     return _LIST_OVERHEAD + sum(
-        _ENTRY_OVERHEAD + len(name.encode("utf-8", "surrogateescape")) + len(value)
-        for name, value in found
+        _ENTRY_OVERHEAD + len(ea.name.encode("utf-8", "surrogateescape")) + len(ea.value)
+        for ea in found
     )
+
+
+def choose(eas: Iterable[ExtendedAttribute], wanted: memoryview) -> list[ExtendedAttribute]:
+    """Pick the EAs that a FILE_GET_EA_INFORMATION chain names, in its order.
+
+    One that does not exist is answered with an empty value ([MS-FSA] 2.1.5.12.13). SmbError as
+    `parse_get_eas`.
+    """
+    by_name = {fold(ea.name): ea for ea in eas}
+    return [
+        by_name.get(fold(name)) or ExtendedAttribute(name, b"") for name in parse_get_eas(wanted)
+    ]
+
+
+def set_eas(node: Node, eas: Iterable[ExtendedAttribute]) -> None:
+    """Write several EAs, in order; errors as `put`, those before it are written."""
+    for ea in eas:
+        put(node, ea.name, ea.value)
 
 
 def put(node: Node, name: str, value: bytes) -> None:
@@ -73,22 +78,22 @@ def put(node: Node, name: str, value: bytes) -> None:
     encoded = name.encode("utf-8", "surrogateescape")
     if not encoded or len(encoded) > NAME_MAX or b"\0" in encoded:
         raise SmbError(NtStatus.INVALID_EA_NAME)
-    if _is_reserved(PREFIX + name):
+    if is_reserved(PREFIX + name):
         raise SmbError(NtStatus.ACCESS_DENIED)
     if len(value) > VALUE_MAX:
         raise SmbError(NtStatus.EA_TOO_LARGE)
     folded = fold(PREFIX + name)
-    stored = next((found for found in extended.names(node) if fold(found) == folded), None)
+    stored = next((found for found in node.xattr_names() if fold(found) == folded), None)
     if value:
         _write(node, stored or PREFIX + name, value)
     elif stored is not None:
-        extended.remove(node, stored)
+        node.remove_xattr(stored)
 
 
 def _write(node: Node, attribute: str, value: bytes) -> None:
     """Write an attribute; too much for the file system is EA_TOO_LARGE."""
     try:
-        extended.put(node, attribute, value)
+        node.put_xattr(attribute, value)
     except OSError as error:
         if error.errno in (errno.E2BIG, errno.ENOSPC):
             raise SmbError(NtStatus.EA_TOO_LARGE) from error

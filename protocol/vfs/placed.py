@@ -17,6 +17,7 @@ from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.errors import status_of_errno
 from usmbd.protocol.vfs.names import fold
 from usmbd.protocol.vfs.resolve import encode, join
+from usmbd.protocol.wire.access import DELETE, FILE_ALL_ACCESS
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _DELETED: Final = " (deleted)"
@@ -52,7 +53,7 @@ class Placed:
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
         return path
 
-    def _locate(self) -> tuple[int, str]:
+    def locate(self) -> tuple[int, str]:
         """Find the file's directory entry: (O_PATH descriptor of the directory, name).
 
         Updates `path`. SmbError FILE_DELETED when there is no such entry any more.
@@ -92,14 +93,14 @@ class Placed:
         granted = rights.own_rights(self.fd, owner, is_directory=self.is_directory)
         if self.volume.options.read_only:
             return granted & ~rights.CHANGES
-        return granted | (rights.DELETE if self.may_delete(owner) else 0)
+        return granted | (DELETE if self.may_delete(owner) else 0)
 
     def may_delete(self, owner: int) -> bool:
         """Whether this thread's identity may remove the file, which belongs to `owner`."""
         if not self.path or self.volume.options.read_only:
             return False
         try:
-            directory, _ = self._locate()
+            directory, _ = self.locate()
         except SmbError:
             return False
         try:
@@ -117,12 +118,12 @@ class Placed:
             raise SmbError(NtStatus.ACCESS_DENIED)
         owner = kernel.statx_fd(self.fd)[3]
         granted = rights.own_rights(self.fd, owner, is_directory=self.is_directory)
-        if desired & rights.DELETE and self.may_delete(owner):
-            granted |= rights.DELETE
-        if desired & rights.FILE_ALL_ACCESS & ~granted:
+        if desired & DELETE and self.may_delete(owner):
+            granted |= DELETE
+        if desired & FILE_ALL_ACCESS & ~granted:
             raise SmbError(NtStatus.ACCESS_DENIED)
 
-    def rename(self, new_path: str, *, replace: bool) -> None:
+    def rename(self, new_path: str, replace: bool) -> None:
         """Give the file the name `new_path` ([MS-FSA] 2.1.5.15.11); OSError, SmbError.
 
         The directory of `new_path` is found in any case, the last name is taken as it is
@@ -131,7 +132,7 @@ class Placed:
         """
         self.volume.check_writable()
         self.volume.check_veto(new_path)
-        source_dir, source = self._locate()
+        source_dir, source = self.locate()
         try:
             target_dir, directory, target = self.volume.resolver.open_parent(new_path)
             try:
@@ -172,7 +173,7 @@ class Placed:
         if found != target:
             _rename_at(target_dir, found, target_dir, target, kernel.RENAME_NOREPLACE)
 
-    def link(self, new_path: str, *, replace: bool) -> None:
+    def link(self, new_path: str, replace: bool) -> None:
         """Make `new_path` another name of this file ([MS-FSA] 2.1.5.15.6); OSError, SmbError."""
         self.volume.check_writable()
         self.volume.check_veto(new_path)
@@ -213,7 +214,7 @@ class Placed:
         SmbError DIRECTORY_NOT_EMPTY, FILE_DELETED (it has no name any more), ACCESS_DENIED.
         """
         self.volume.check_writable()
-        directory, name = self._locate()
+        directory, name = self.locate()
         try:
             if self.is_directory:
                 if stat.S_ISLNK(kernel.statx_at(directory, encode(name))[5]):

@@ -10,10 +10,9 @@ import dataclasses
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from usmbd.protocol.vfs import extended
+from usmbd.protocol.vfs.extended import STREAM_PREFIX, STREAM_SUFFIX
 from usmbd.protocol.vfs.kernel import XATTR_SIZE_MAX
 from usmbd.protocol.vfs.names import fold
 from usmbd.protocol.vfs.node import Node
@@ -21,46 +20,13 @@ from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_DIRECTORY, FILE_A
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
-PREFIX: Final = "user.DosStream."
-SUFFIX: Final = ":$DATA"
 #: The most data that a stream can hold: an attribute's value without the NUL.
 STREAM_MAX: Final = XATTR_SIZE_MAX - 1
 
 
-@dataclass(frozen=True, slots=True)
-class StreamInfo:
-    """A named stream: its name without colons and type, its size in bytes."""
-
-    name: str
-    size: int
-
-
 def _attribute(name: str) -> str:
     """Return the attribute that holds the stream `name`."""
-    return f"{PREFIX}{name}{SUFFIX}"
-
-
-def _names(node: Node) -> list[str]:
-    """List the names of the streams of a file."""
-    return [
-        attribute[len(PREFIX) : -len(SUFFIX)]
-        for attribute in extended.names(node)
-        if attribute.startswith(PREFIX) and attribute.endswith(SUFFIX)
-    ]
-
-
-def list_streams(node: Node) -> list[StreamInfo]:
-    """List the named streams of a file or directory; OSError."""
-    streams = []
-    for name in _names(node) if node.volume.options.streams else ():
-        try:
-            value = extended.get(node, _attribute(name))
-        except OSError as error:
-            if error.errno == errno.ENODATA:  # removed meanwhile
-                continue
-            raise
-        streams.append(StreamInfo(name, max(len(value) - 1, 0)))
-    return streams
+    return f"{STREAM_PREFIX}{name}{STREAM_SUFFIX}"
 
 
 def open_stream(node: Node, name: str) -> "Stream":
@@ -84,7 +50,7 @@ def create_stream(node: Node, name: str) -> "Stream":
 def _create(node: Node, name: str, value: bytes) -> None:
     """Write a new attribute; what the kernel says of its name becomes SMB's word."""
     try:
-        extended.put(node, _attribute(name), value, os.XATTR_CREATE)
+        node.put_xattr(_attribute(name), value, os.XATTR_CREATE)
     except OSError as error:
         if error.errno == errno.ERANGE:  # the attribute's name is over 255 bytes
             raise SmbError(NtStatus.OBJECT_NAME_INVALID) from error
@@ -95,9 +61,7 @@ def _create(node: Node, name: str, value: bytes) -> None:
 
 def _find(node: Node, name: str) -> str | None:
     """Return the stream's name as it is stored; None when there is none."""
-    if not node.volume.options.streams:
-        return None
-    names = _names(node)
+    names = node.stream_names()
     if name in names:
         return name
     folded = fold(name)
@@ -123,7 +87,7 @@ class Stream:
     def _data(self) -> bytes:
         """Read the whole stream; SmbError(FILE_DELETED) when it is gone."""
         try:
-            return extended.get(self.node, _attribute(self.name))[:-1]
+            return self.node.get_xattr(_attribute(self.name))[:-1]
         except OSError as error:
             if error.errno == errno.ENODATA:
                 raise SmbError(NtStatus.FILE_DELETED) from error
@@ -132,7 +96,7 @@ class Stream:
     def _store(self, data: bytes | bytearray) -> None:
         """Write the whole stream; SmbError DISK_FULL when it does not fit, FILE_DELETED."""
         try:
-            extended.put(self.node, _attribute(self.name), bytes(data) + b"\0", os.XATTR_REPLACE)
+            self.node.put_xattr(_attribute(self.name), bytes(data) + b"\0", os.XATTR_REPLACE)
         except OSError as error:
             if error.errno == errno.ENODATA:
                 raise SmbError(NtStatus.FILE_DELETED) from error
@@ -190,23 +154,23 @@ class Stream:
         """Wait until the file, with its attributes, is on the disk."""
         self.node.flush()
 
-    def rename(self, new_name: str, *, replace: bool) -> None:
+    def rename(self, new_name: str, replace: bool) -> None:
         """Give the stream another name; SmbError(OBJECT_NAME_COLLISION), OSError."""
         found = _find(self.node, new_name)
         value = self._data() + b"\0"
         if found is not None and found != self.name:
             if not replace:
                 raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
-            extended.remove(self.node, _attribute(found))
+            self.node.remove_xattr(_attribute(found))
         if new_name != self.name:
             _create(self.node, new_name, value)
-            extended.remove(self.node, _attribute(self.name))
+            self.node.remove_xattr(_attribute(self.name))
             self.name = new_name
 
     def delete(self) -> None:
         """Remove the stream; SmbError(FILE_DELETED) when it is gone."""
         try:
-            extended.remove(self.node, _attribute(self.name))
+            self.node.remove_xattr(_attribute(self.name))
         except OSError as error:
             if error.errno == errno.ENODATA:
                 raise SmbError(NtStatus.FILE_DELETED) from error

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from usmbd.protocol.vfs import rights
 from usmbd.protocol.vfs.identity import Identity, as_process, become, current_uid
 from usmbd.protocol.vfs.volume import Volume
+from usmbd.protocol.wire import access as rights
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_HIDDEN
 from usmbd.protocol.wire.status import NtStatus, SmbError
 

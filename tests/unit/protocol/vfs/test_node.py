@@ -187,7 +187,11 @@ def test_unlink_directory(volume: Volume, tmp_path: Path) -> None:
     (tmp_path / "full" / "x").mkdir(parents=True)
     with volume.lookup("full") as node:
         assert refused(node.unlink) == NtStatus.DIRECTORY_NOT_EMPTY
+        assert not node.is_empty()
+        with node.parent() as parent:
+            assert parent.path == ""
         (tmp_path / "full" / "x").rmdir()
+        assert node.is_empty()
         node.unlink()
     assert not os.listdir(tmp_path)
 

@@ -7,8 +7,9 @@ import pytest
 
 from usmbd.protocol.vfs import ea
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.streams import STREAM_MAX, create_stream, list_streams, open_stream
+from usmbd.protocol.vfs.streams import STREAM_MAX, create_stream, open_stream
 from usmbd.protocol.vfs.volume import Volume
+from usmbd.protocol.wire.fscc.ea import ExtendedAttribute
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
@@ -21,7 +22,7 @@ def test_a_stream_is_kept_as_samba_keeps_it(node: Node, tmp_path: Path) -> None:
     stream = create_stream(node, "Zone.Identifier")
     assert stream.write(b"data", 2) == 4
     assert os.getxattr(tmp_path / "file", "user.DosStream.Zone.Identifier:$DATA") == b"\0\0data\0"
-    assert [(s.name, s.size) for s in list_streams(node)] == [("Zone.Identifier", 6)]
+    assert [(s.name, s.size) for s in node.streams()] == [("Zone.Identifier", 6)]
     other = open_stream(node, "ZONE.identifier")
     buffers = [bytearray(3), bytearray(9)]
     assert other.read_into(buffers, 0) == 6
@@ -43,9 +44,9 @@ def test_names_of_streams(node: Node) -> None:
         stream.rename("TWO", replace=False)
     stream.write(b"1", 0)
     stream.rename("TWO", replace=True)
-    assert [(s.name, s.size) for s in list_streams(node)] == [("TWO", 1)]
+    assert [(s.name, s.size) for s in node.streams()] == [("TWO", 1)]
     stream.rename("two", replace=False)
-    assert list_streams(node)[0].name == "two"
+    assert node.streams()[0].name == "two"
     stream.delete()
     with pytest.raises(SmbError) as caught:
         open_stream(node, "two")
@@ -67,15 +68,15 @@ def test_a_stream_has_an_end(node: Node, offset: int) -> None:
 
 
 def test_eas(node: Node, tmp_path: Path) -> None:
-    assert ea.get_all(node) == []
-    assert ea.size_of(node) == 0
+    assert ea.list_eas(node) == []
+    assert ea.total_size(node) == 0
     ea.put(node, "Author", b"me")
     ea.put(node, "AUTHOR", b"you")
-    assert ea.get_all(node) == [("Author", b"you")]
-    assert ea.size_of(node) == 4 + 4 + 6 + 1 + 3
+    assert ea.list_eas(node) == [ExtendedAttribute("Author", b"you")]
+    assert ea.total_size(node) == 4 + 4 + 6 + 1 + 3
     assert os.getxattr(tmp_path / "file", "user.Author") == b"you"
     ea.put(node, "author", b"")
-    assert ea.get_all(node) == []
+    assert ea.list_eas(node) == []
     ea.put(node, "nothing", b"")
 
 
@@ -92,3 +93,21 @@ def test_eas_that_are_refused(node: Node, name: str, status: NtStatus) -> None:
     with pytest.raises(SmbError) as caught:
         ea.put(node, name, b"x")
     assert caught.value.status == status
+
+
+def test_chosen_eas(node: Node) -> None:
+    ea.set_eas(node, [ExtendedAttribute("One", b"1"), ExtendedAttribute("Two", b"2")])
+    wanted = memoryview(b"\0\0\0\0\x03TWO\0")
+    assert ea.choose(ea.list_eas(node), wanted) == [ExtendedAttribute("Two", b"2")]
+    wanted = memoryview(b"\0\0\0\0\x02no\0")
+    assert ea.choose(ea.list_eas(node), wanted) == [ExtendedAttribute("no", b"")]
+
+
+def test_what_replacing_a_file_removes(node: Node) -> None:
+    for eas in (False, True):
+        create_stream(node, "stream")
+        ea.put(node, "author", b"me")
+        node.clear_eas_and_streams(eas)
+        assert node.streams() == []
+        assert bool(ea.list_eas(node)) is not eas
+    assert node.xattr_names() == ["user.DOSATTRIB"]
