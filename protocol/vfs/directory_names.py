@@ -65,15 +65,19 @@ def _is_local(fd: int) -> bool:
 
 
 class _Directory:
-    """The names of one directory by their folded form."""
+    """The names of one directory by their folded form.
 
-    __slots__ = ("names", "stamp", "twins", "watch")
+    While the directory is being read, `pending` collects what inotify reports of it.
+    """
 
-    def __init__(self, watch: int, stamp: tuple[int, int] | None) -> None:
-        self.watch = watch
+    __slots__ = ("names", "pending", "stamp", "twins", "watch")
+
+    def __init__(self, stamp: tuple[int, int]) -> None:
+        self.watch = -1
         self.stamp = stamp
         self.names: dict[str, str] = {}
         self.twins: set[str] = set()
+        self.pending: list[tuple[int, str]] | None = None
 
     def add(self, name: str) -> None:
         """Note that `name` exists."""
@@ -89,6 +93,14 @@ class _Directory:
         self.names.pop(key, None)
         return True
 
+    def find(self, name: str, short: bool) -> str | None:
+        """Return the name that is `name` in any case or, with `short`, has that 8.3 name."""
+        found = self.names.get(fold(name))
+        if found is None and short:
+            wanted = name.upper()
+            return next((n for n in list(self.names.values()) if short_name(n) == wanted), None)
+        return found
+
 
 _Key = tuple[int, int, int]
 
@@ -100,6 +112,7 @@ class DirectoryNames:
         self._lock = threading.Lock()
         self._directories: OrderedDict[_Key, _Directory] = OrderedDict()
         self._by_watch: dict[int, _Key] = {}
+        self._loading: dict[_Key, _Directory] = {}
         self._count = 0
         self._inotify = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -115,46 +128,73 @@ class DirectoryNames:
         with self._lock:
             self._apply_events()
             held = self._directories.get(key)
-            if held is not None and held.stamp is not None and held.stamp != stamp:
-                self._forget(key)
-                held = None
-            if held is None:
-                try:
-                    held = self._load(directory, key, stamp)
-                except PermissionError:
-                    return None
-            else:
+            if held is not None and (held.watch >= 0 or held.stamp == stamp):
                 self._directories.move_to_end(key)
-            found = held.names.get(fold(name))
-            if found is None and short:
-                wanted = name.upper()
-                return next((n for n in held.names.values() if short_name(n) == wanted), None)
-            return found
+                return held.find(name, short)
+            self._forget(key)
+        try:
+            return self._load(directory, key, stamp).find(name, short)
+        except PermissionError:
+            return None
 
     def _load(self, directory: int, key: _Key, stamp: tuple[int, int]) -> _Directory:
-        """Scan a directory, watching it from before the first name is read."""
+        """Read a directory, watching it from before its first name; without the lock.
+
+        A slow file system delays only those who ask for its names. Whoever comes while
+        another reads the same directory reads it too, for itself.
+        """
+        held = _Directory(stamp)
+        local = self._inotify >= 0 and _is_local(directory)
         path = kernel.fd_path(directory)
-        watch = -1
-        if self._inotify >= 0 and _is_local(directory):
-            watch = _libc.inotify_add_watch(self._inotify, path.encode(), _WATCHED)
-        held = _Directory(watch, None if watch >= 0 else stamp)
+        with self._lock:
+            mine = key not in self._loading
+            if mine:
+                self._loading[key] = held
+                held.pending = []
+                if local:
+                    watch = _libc.inotify_add_watch(self._inotify, path.encode(), _WATCHED)
+                    if watch >= 0:
+                        held.watch = watch
+                        self._by_watch[watch] = key
         try:
             for name in os.listdir(path):
                 held.add(name)
-        except OSError:
-            if watch >= 0:
-                _libc.inotify_rm_watch(self._inotify, watch)
+        except BaseException:
+            if mine:
+                with self._lock:
+                    self._unload(key)
             raise
-        if watch >= 0 or time.time() - stamp[0] > SETTLED_SECONDS:
-            self._directories[key] = held
-            self._count += len(held.names)
-            if watch >= 0:
-                self._by_watch[watch] = key
-            while len(self._directories) > 1 and (
-                len(self._directories) > DIRECTORIES_MAX or self._count > NAMES_MAX
-            ):
-                self._forget(next(iter(self._directories)))
+        if mine:
+            with self._lock:
+                self._keep(key, held)
         return held
+
+    def _unload(self, key: _Key) -> None:
+        """Give up a directory that was being read."""
+        held = self._loading.pop(key)
+        if self._by_watch.pop(held.watch, None) is not None:
+            _libc.inotify_rm_watch(self._inotify, held.watch)
+
+    def _keep(self, key: _Key, held: _Directory) -> None:
+        """Cache a directory that has been read, with what changed meanwhile."""
+        self._apply_events()
+        if held.pending is None:  # events were lost
+            self._unload(key)
+            return
+        if held.watch < 0 and time.time() - held.stamp[0] <= SETTLED_SECONDS:
+            self._unload(key)
+            return
+        del self._loading[key]
+        self._directories[key] = held
+        self._count += len(held.names)
+        pending, held.pending = held.pending, None
+        for mask, name in pending:
+            if key in self._directories:
+                self._apply(key, mask, name)
+        while len(self._directories) > 1 and (
+            len(self._directories) > DIRECTORIES_MAX or self._count > NAMES_MAX
+        ):
+            self._forget(next(iter(self._directories)))
 
     def _forget(self, key: _Key) -> None:
         """Drop a directory and its watch."""
@@ -178,6 +218,8 @@ class DirectoryNames:
                 if mask & _IN_Q_OVERFLOW:
                     for key in list(self._directories):
                         self._forget(key)
+                    for loading in self._loading.values():
+                        loading.pending = None
                 elif (known := self._by_watch.get(watch)) is not None:
                     name = os.fsdecode(data[at - length : at].rstrip(b"\0"))
                     self._apply(known, mask, name)
@@ -185,8 +227,13 @@ class DirectoryNames:
                 return  # the queue is empty; asking would cost an exception
 
     def _apply(self, key: _Key, mask: int, name: str) -> None:
-        """Apply one event to a cached directory."""
-        held = self._directories[key]
+        """Apply one event to a cached directory, or keep it for one that is being read."""
+        held = self._directories.get(key)
+        if held is None:
+            loading = self._loading.get(key)
+            if loading is not None and loading.pending is not None:
+                loading.pending.append((mask, name))
+            return
         before = len(held.names)
         if mask & (_IN_CREATE | _IN_MOVED_TO):
             held.add(name)

@@ -72,6 +72,11 @@ XATTR_SIZE_MAX = 65536
 _XATTR_BUFFER = 256
 
 
+# How often a look-up is tried that renames elsewhere keep disturbing: each try fails by
+# chance, so many in a row mean that somebody wants it so.
+_TRIES = 64
+
+
 class _OpenHow(ctypes.Structure):
     """struct open_how of openat2(2)."""
 
@@ -128,7 +133,8 @@ class How:
 
         A failure is an ordinary answer to a look-up, so it is no exception here.
         """
-        while True:
+        number = errno.EAGAIN
+        for _ in range(_TRIES):
             fd: int = _syscall(_NR_OPENAT2, directory, path, self._ref, _HOW_SIZE)
             if fd >= 0:
                 return fd
@@ -136,7 +142,8 @@ class How:
             # EAGAIN: a rename raced the resolution and the kernel could not prove that the
             # result lies beneath; openat2(2) says to try again.
             if number not in (errno.EINTR, errno.EAGAIN):
-                return -number
+                break
+        return -number
 
 
 def statx_fd(fd: int) -> StatxTuple:

@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.base import VolumeBase
@@ -56,24 +57,29 @@ def scan(
                 dos = _as_process(directory, encoded)
         return facts(sx, dos if isinstance(dos, bytes) else None, name)
 
-    for name in (".", ".."):
-        if matches is None or matches(name):
-            entry = facts_of(name, b"." if name == "." or not path else b"..")
-            entry = entry or facts_of(name, b".")
-            if entry is not None:
-                yield name, entry
-    # By path, so that each scan has a position of its own.
-    with os.scandir(kernel.fd_path(directory)) as entries:
-        for item in entries:
-            name = item.name
-            shown = name if is_speakable(name) else volume.short_name(name)
-            if not shown or (matches is not None and not matches(shown)):
-                continue
-            if veto is not None and veto(name):
-                continue
-            entry = facts_of(name, encode(name))
-            if entry is not None:
-                yield shown, entry
+    # A descriptor of its own gives each scan a position of its own, and keeps the scan on its
+    # directory whatever becomes of the open that began it.
+    directory = os.open(kernel.fd_path(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in (".", ".."):
+            if matches is None or matches(name):
+                entry = facts_of(name, b"." if name == "." or not path else b"..")
+                entry = entry or facts_of(name, b".")
+                if entry is not None:
+                    yield name, entry
+        with os.scandir(directory) as entries:
+            for item in entries:
+                name = item.name
+                shown = name if is_speakable(name) else volume.short_name(name)
+                if not shown or (matches is not None and not matches(shown)):
+                    continue
+                if veto is not None and veto(name):
+                    continue
+                entry = facts_of(name, encode(name))
+                if entry is not None:
+                    yield shown, entry
+    finally:
+        os.close(directory)
 
 
 def _as_process(directory: int, name: bytes) -> bytes | int:
@@ -93,7 +99,11 @@ def _followed(volume: VolumeBase, path: str, name: str) -> FileStat | None:
     except (SmbError, OSError):
         return None
     try:
-        return volume.facts(kernel.statx_fd(fd), None, name)
+        dos = None
+        if volume.options.store_dos_attributes:
+            with suppress(OSError):
+                dos = os.getxattr(kernel.fd_path(fd), dos_attributes.XATTR_NAME)
+        return volume.facts(kernel.statx_fd(fd), dos, name)
     except OSError:
         return None
     finally:
