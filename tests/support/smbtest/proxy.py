@@ -16,6 +16,8 @@ class Forwarder:
 
     def __init__(self, server: Server, host: str = "127.0.0.1", port: int = 0) -> None:
         self.server = server
+        self.host = host
+        self.state = server.state  # a client that is sent here keeps its files there
         self.recorded: list[tuple[int, bool, bytes]] = []
         self._connections = 0
         self._sockets: list[socket.socket] = []

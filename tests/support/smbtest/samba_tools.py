@@ -3,15 +3,24 @@
 import os
 import subprocess
 from collections.abc import Sequence
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
-from smbtest.server import ALICE, HOST, WORKGROUP, Account, Server
+from smbtest.server import ALICE, HOST, WORKGROUP, Account
 
 DIALECTS = ("SMB2_02", "SMB2_10", "SMB3_00", "SMB3_02", "SMB3_11")
 PROTECTIONS = ("off", "sign", "encrypt")
 
 
-def client_configuration(server: Server) -> str:
+class Endpoint(Protocol):
+    """What a client connects to: a server, or a forwarder in front of it."""
+
+    host: str
+    port: int
+    state: Path
+
+
+def client_configuration(server: Endpoint) -> str:
     """Return the path of an smb.conf for Samba's clients, written at the first call."""
     path = server.state / "client.conf"
     if not path.exists():
@@ -34,7 +43,7 @@ def credentials(account: Account | None) -> list[str]:
 
 
 def smbclient_command(
-    server: Server,
+    server: Endpoint,
     account: Account | None = ALICE,
     *,
     dialect: str | None = None,
@@ -52,7 +61,7 @@ def smbclient_command(
 
 
 def smbclient(
-    server: Server,
+    server: Endpoint,
     commands: Sequence[str],
     *,
     share: str = "data",
@@ -88,7 +97,7 @@ def smbclient(
 
 
 def rpcclient(
-    server: Server, *commands: str, account: Account | None = ALICE, ok: bool = True
+    server: Endpoint, *commands: str, account: Account | None = ALICE, ok: bool = True
 ) -> str:
     """Run rpcclient's commands; what it said. `ok=False`: the last one must fail."""
     run = subprocess.run(
