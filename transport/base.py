@@ -22,7 +22,7 @@ class FileSpan(NamedTuple):
 
     fd: int
     offset: int
-    count: int
+    length: int
 
 
 Part = Buffer | FileSpan
@@ -31,8 +31,9 @@ Part = Buffer | FileSpan
 class Receiver(Protocol):
     """What a transport delivers to: one connection of the engine."""
 
-    message_limit: int
-    """The longest message, in bytes, that the peer may send now; checked before memory is taken."""
+    @property
+    def message_limit(self) -> int:
+        """Return how many bytes a message may have now; checked before memory is taken."""
 
     def message_received(self, message: memoryview) -> None:
         """Take one whole message.

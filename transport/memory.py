@@ -33,8 +33,8 @@ class MemoryTransport(Transport):
         message = bytearray()
         for part in parts:
             if isinstance(part, FileSpan):
-                data = os.pread(part.fd, part.count, part.offset)
-                message += data.ljust(part.count, b"\0")
+                data = os.pread(part.fd, part.length, part.offset)
+                message += data.ljust(part.length, b"\0")
             else:
                 message += part
         self.other.arrived.append(message)

@@ -147,8 +147,9 @@ class TcpTransport(Transport):
     def _keep(self, view: memoryview, begin: int, end: int, wanted: int) -> None:
         """Move an unfinished frame to memory of its own, which no delivered message shares."""
         left = end - begin
-        if begin == 0 and wanted <= len(view):
-            fresh = view.obj
+        buffer = view.obj
+        if begin == 0 and wanted <= len(view) and isinstance(buffer, bytearray):
+            fresh = buffer
         else:
             fresh = POOL.take(max(READ_SIZE, wanted))
             fresh[:left] = view[begin:end]
@@ -174,7 +175,7 @@ class TcpTransport(Transport):
             return
         length = 0
         for part in parts:
-            length += part.count if isinstance(part, FileSpan) else len(part)
+            length += part.length if isinstance(part, FileSpan) else len(part)
         self._out.append(length.to_bytes(FRAME, "big"))
         self._out.extend(parts)
         self._queued += length + FRAME
@@ -236,25 +237,25 @@ class TcpTransport(Transport):
 
     def _send_file(self, span: FileSpan) -> None:
         """Send file data straight from the page cache; zeros where the file has shrunk since."""
-        sent = os.sendfile(self._fd, span.fd, span.offset, span.count)
+        sent = os.sendfile(self._fd, span.fd, span.offset, span.length)
         if not sent:
             # The length is promised already: what was cut off meanwhile reads as zeros.
-            self._out[0] = bytes(span.count)
+            self._out[0] = bytes(span.length)
             self._release(span)
             return
         self._queued -= sent
-        if sent == span.count:
+        if sent == span.length:
             self._out.popleft()
             self._release(span)
         else:
-            self._out[0] = span._replace(offset=span.offset + sent, count=span.count - sent)
+            self._out[0] = span._replace(offset=span.offset + sent, length=span.length - sent)
 
     def _wait_writable(self) -> None:
         """Go on when the peer has taken something; hold on to the files that are still to go."""
         out = self._out
         for index, part in enumerate(out):
             if isinstance(part, FileSpan) and not isinstance(part, _OwnedSpan):
-                out[index] = _OwnedSpan(os.dup(part.fd), part.offset, part.count)
+                out[index] = _OwnedSpan(os.dup(part.fd), part.offset, part.length)
         if not self._writing:
             self._writing = True
             self._loop.add_writer(self._fd, self._writable)

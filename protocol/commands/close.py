@@ -1,0 +1,20 @@
+"""SMB2 CLOSE ([MS-SMB2] 3.3.5.10)."""
+
+from usmbd.protocol.commands.request import Blocking, Handling, Request
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.close import (
+    SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB,
+    CloseRequest,
+    pack_close_response,
+)
+
+
+def close(request: Request) -> Handling:
+    """Close the open; deletes the file where that was asked for and nobody else has it open."""
+    body = parse_body(CloseRequest, request.message)
+    open_ = request.open
+    stat = None
+    if body.flags & SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB and open_.data is not None:
+        stat = yield Blocking(open_.data.stat)
+    yield Blocking(open_.close, request.connection.server)
+    return pack_close_response(stat)

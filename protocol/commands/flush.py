@@ -1,0 +1,24 @@
+"""SMB2 FLUSH ([MS-SMB2] 3.3.5.11)."""
+
+from usmbd.protocol.commands.request import Handling, Request, Slow
+from usmbd.protocol.wire.access import (
+    FILE_ADD_FILE,
+    FILE_ADD_SUBDIRECTORY,
+    FILE_APPEND_DATA,
+    FILE_WRITE_DATA,
+)
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.flush import FlushRequest, FlushResponse
+
+_RESPONSE = FlushResponse().pack()
+_WRITE = FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY
+
+
+def flush(request: Request) -> Handling:
+    """Put the file's data on stable storage; on a thread, for a disk takes its time."""
+    parse_body(FlushRequest, request.message)
+    open_ = request.open
+    if open_.data is not None:
+        open_.require(_WRITE)
+        yield Slow(open_.data.flush)
+    return _RESPONSE

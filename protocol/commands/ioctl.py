@@ -1,0 +1,115 @@
+"""SMB2 IOCTL ([MS-SMB2] 3.3.5.15): the FSCTLs of SMB2 itself, and refusals for the rest."""
+
+from collections.abc import Callable
+
+from usmbd.protocol.commands.interfaces import network_interfaces
+from usmbd.protocol.commands.negotiate import validate_negotiate
+from usmbd.protocol.commands.pipe import Pipe
+from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.state.sequence import check_charge
+from usmbd.protocol.wire import fsctl
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.fsctl_smb2 import (
+    ValidateNegotiateResponse,
+    build_network_interfaces,
+    parse_validate_negotiate,
+)
+from usmbd.protocol.wire.ioctl import (
+    SMB2_0_IOCTL_IS_FSCTL,
+    IoctlRequest,
+    build_ioctl_response,
+    ioctl_input,
+)
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_MULTI_CHANNEL
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+
+def ioctl(request: Request) -> Answer | Handling:
+    """Do what the control code says."""
+    body = parse_body(IoctlRequest, request.message)
+    connection = request.connection
+    if body.flags != SMB2_0_IOCTL_IS_FSCTL:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+    data = ioctl_input(request.message, body)
+    largest = max(body.input_count, body.max_output_response)
+    if largest > connection.max_transact_size or (
+        body.max_input_response > connection.max_transact_size
+    ):
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if connection.supports_multi_credit:
+        check_charge(request.header.credit_charge, largest)
+    handler = _HANDLERS.get(body.ctl_code)
+    if handler is None:
+        _require_open(request)
+        # What the file system below cannot do, Windows' answers with this status.
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    return handler(request, body, data)
+
+
+def _require_open(request: Request) -> None:
+    """SmbError(FILE_CLOSED) unless the request names an open."""
+    if request._open is None:
+        raise SmbError(NtStatus.FILE_CLOSED)
+
+
+def _dfs_referrals(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
+    """FSCTL_DFS_GET_REFERRALS: no share is a DFS one ([MS-SMB2] 3.3.5.15.2)."""
+    raise SmbError(NtStatus.NOT_FOUND)
+
+
+def _validate(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
+    """FSCTL_VALIDATE_NEGOTIATE_INFO; a mismatch ends the connection ([MS-SMB2] 3.3.5.15.12)."""
+    connection = request.connection
+    info, dialects = parse_validate_negotiate(data)
+    result = validate_negotiate(
+        connection, info.capabilities, info.guid, info.security_mode, dialects
+    )
+    if result is None:
+        request.disconnect("the NEGOTIATE was changed on the way")
+    if body.max_output_response < ValidateNegotiateResponse.SIZE:
+        raise SmbError(NtStatus.BUFFER_TOO_SMALL)
+    capabilities, guid, mode, dialect = result
+    output = ValidateNegotiateResponse(
+        capabilities=capabilities, guid=guid, security_mode=mode, dialect=dialect
+    ).pack()
+    return list(build_ioctl_response(body, output))
+
+
+def _interfaces(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
+    """FSCTL_QUERY_NETWORK_INTERFACE_INFO ([MS-SMB2] 3.3.5.15.11)."""
+    connection = request.connection
+    if (
+        connection.dialect < SMB2_DIALECT_300
+        or not connection.server_capabilities & SMB2_GLOBAL_CAP_MULTI_CHANNEL
+    ):
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+    output = build_network_interfaces(network_interfaces(connection.transport.local))
+    if len(output) > body.max_output_response:
+        raise SmbError(NtStatus.BUFFER_TOO_SMALL)
+    return list(build_ioctl_response(body, output))
+
+
+def _transceive(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_PIPE_TRANSCEIVE ([MS-SMB2] 3.3.5.15.9)."""
+    _require_open(request)
+    pipe: Pipe | None = request.open.pipe
+    if pipe is None:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    output, status = yield from pipe.transceive(data, body.max_output_response)
+    return pipe.answer(list(build_ioctl_response(body, output)), status)
+
+
+def _pipe_wait(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
+    """FSCTL_PIPE_WAIT: our pipes always take one more client ([MS-SMB2] 3.3.5.15.10)."""
+    fsctl.parse_pipe_wait(data)
+    return list(build_ioctl_response(body))
+
+
+_HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Handling]] = {
+    fsctl.FSCTL_DFS_GET_REFERRALS: _dfs_referrals,
+    fsctl.FSCTL_DFS_GET_REFERRALS_EX: _dfs_referrals,
+    fsctl.FSCTL_VALIDATE_NEGOTIATE_INFO: _validate,
+    fsctl.FSCTL_QUERY_NETWORK_INTERFACE_INFO: _interfaces,
+    fsctl.FSCTL_PIPE_TRANSCEIVE: _transceive,
+    fsctl.FSCTL_PIPE_WAIT: _pipe_wait,
+}

@@ -1,0 +1,112 @@
+"""SMB2 LOCK ([MS-SMB2] 3.3.5.14)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from usmbd.protocol.commands.request import Answer, Handling, Request, Resume, Wait
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.store.records import LockRange
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.lock import (
+    SMB2_LOCKFLAG_EXCLUSIVE_LOCK,
+    SMB2_LOCKFLAG_FAIL_IMMEDIATELY,
+    SMB2_LOCKFLAG_SHARED_LOCK,
+    SMB2_LOCKFLAG_UNLOCK,
+    LockElement,
+    LockRequest,
+    LockResponse,
+    parse_locks,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+MAXIMUM_LOCKS = 65536
+"""Ranges that one open may hold; a client that wants more gets INSUFFICIENT_RESOURCES."""
+
+_RESPONSE = LockResponse().pack()
+_ONE_KIND = {
+    SMB2_LOCKFLAG_SHARED_LOCK: False,
+    SMB2_LOCKFLAG_EXCLUSIVE_LOCK: True,
+}
+
+
+def lock(request: Request) -> Answer | Handling:
+    """Lock or unlock ranges of a file; waits for the first range if the client wants to wait."""
+    body = parse_body(LockRequest, request.message)
+    elements = parse_locks(request.message, body)
+    open_ = request.open
+    if open_.pipe is not None:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    if elements[0].flags & SMB2_LOCKFLAG_UNLOCK:
+        return _unlock(request, elements)
+    return _lock(request, elements)
+
+
+def _unlock(request: Request, elements: list[LockElement]) -> Answer:
+    """Unlock ranges in order, until one is not locked ([MS-SMB2] 3.3.5.14.1)."""
+    open_, server = request.open, request.connection.server
+    failure = None
+    ranges = []
+    for element in elements:
+        if element.flags != SMB2_LOCKFLAG_UNLOCK:
+            failure = NtStatus.INVALID_PARAMETER
+            break
+        ranges.append(LockRange(element.offset, element.length))
+    result = server.store.unlock(open_.key, open_.persistent_id, ranges)
+    open_.lock_count -= result.unlocked
+    if result.waiters:
+        server.wake_workers(open_.key, result.waiters)
+    if result.unlocked < len(ranges):
+        failure = NtStatus.RANGE_NOT_LOCKED
+    if failure is not None:
+        raise SmbError(failure)
+    return _RESPONSE
+
+
+def _lock(request: Request, elements: list[LockElement]) -> Handling:
+    """Take all ranges or none ([MS-SMB2] 3.3.5.14.2)."""
+    open_, server = request.open, request.connection.server
+    wait = not elements[0].flags & SMB2_LOCKFLAG_FAIL_IMMEDIATELY
+    if wait and len(elements) > 1:
+        # Windows and Samba: several ranges at once cannot wait.
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    ranges = [_range(element) for element in elements]
+    if open_.lock_count + len(ranges) > MAXIMUM_LOCKS:
+        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+    while server.store.lock(open_.key, open_.persistent_id, ranges, wait) is not None:
+        if not wait:
+            raise SmbError(NtStatus.LOCK_NOT_GRANTED)
+        yield Wait(lambda resume: _wait_for_unlock(request, open_, resume), interim=True)
+    open_.lock_count += len(ranges)
+    return _RESPONSE
+
+
+def _range(element: LockElement) -> LockRange:
+    """Check one element; SmbError(INVALID_PARAMETER or INVALID_LOCK_RANGE)."""
+    kind = _ONE_KIND.get(element.flags & ~SMB2_LOCKFLAG_FAIL_IMMEDIATELY)
+    if kind is None:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if element.length and element.offset + element.length - 1 >= 1 << 64:
+        raise SmbError(NtStatus.INVALID_LOCK_RANGE)
+    return LockRange(element.offset, element.length, kind)
+
+
+def _wait_for_unlock(request: Request, open_: Open, resume: Resume) -> Callable[[], None]:
+    """Wait for a change of the file's locks, for CANCEL, or for the end of the open."""
+    server = request.connection.server
+
+    def retry() -> None:
+        open_.waiting.discard(end)
+        resume()
+
+    def end(error: SmbError) -> None:
+        give_up()
+        open_.waiting.discard(end)
+        resume(None, error)
+
+    def undo() -> None:
+        give_up()
+        open_.waiting.discard(end)
+
+    give_up: Callable[[], Any] = server.wait_for(open_.key, retry)
+    open_.waiting.add(end)
+    return undo

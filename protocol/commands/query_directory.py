@@ -1,0 +1,100 @@
+"""SMB2 QUERY_DIRECTORY ([MS-SMB2] 3.3.5.18)."""
+
+from collections.abc import Iterator
+
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.sequence import check_charge
+from usmbd.protocol.vfs.scan import Entry, scan
+from usmbd.protocol.vfs.wildcard import Pattern
+from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.fscc.directory import FIXED_SIZES, DirectoryWriter
+from usmbd.protocol.wire.query_directory import (
+    SMB2_INDEX_SPECIFIED,
+    SMB2_REOPEN,
+    SMB2_RESTART_SCANS,
+    SMB2_RETURN_SINGLE_ENTRY,
+    QueryDirectoryRequest,
+    build_query_directory_response,
+    search_pattern,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+
+class Enumeration:
+    """Where an open's listing stands: the entries still to come, and one that did not fit."""
+
+    __slots__ = ("_entries", "_held", "pattern", "started")
+
+    def __init__(self, open_: Open, pattern: Pattern) -> None:
+        """Begin to list the open's directory."""
+        self.pattern = pattern
+        self._held: Entry | None = None
+        self._entries: Iterator[Entry] = _entries(open_, pattern)
+        self.started = False
+
+    def fill(self, writer: DirectoryWriter, single: bool) -> None:
+        """Put entries into `writer` until it is full, or one if only one is asked for.
+
+        SmbError NO_SUCH_FILE at the start of an empty listing, NO_MORE_FILES at its end,
+        INFO_LENGTH_MISMATCH if not even one entry fits.
+        """
+        entry = self._held or next(self._entries, None)
+        while entry is not None:
+            if not writer.add(entry[0], "", entry[1]):
+                break
+            entry = None if single else next(self._entries, None)
+        self._held = entry
+        first, self.started = not self.started, True
+        if writer.count:
+            return
+        if entry is not None:
+            raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
+        raise SmbError(NtStatus.NO_SUCH_FILE if first else NtStatus.NO_MORE_FILES)
+
+
+def _entries(open_: Open, pattern: Pattern) -> Iterator[Entry]:
+    """Return the listing; one name without wildcards is looked up instead of searched for."""
+    node = open_.node
+    matches = None if pattern.matches_all else pattern.matches
+    return scan(node.volume, node.fd, node.path, matches)
+
+
+def query_directory(request: Request) -> Answer | Handling:
+    """Return the next entries of a directory."""
+    body = parse_body(QueryDirectoryRequest, request.message)
+    connection, open_ = request.connection, request.open
+    minimum = FIXED_SIZES.get(body.file_information_class)
+    if open_.pipe is not None or not open_.node.is_directory or open_.stream is not None:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if minimum is None:
+        raise SmbError(NtStatus.INVALID_INFO_CLASS)
+    if body.output_buffer_length > connection.max_transact_size:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if connection.supports_multi_credit:
+        check_charge(request.header.credit_charge, body.output_buffer_length)
+    if body.output_buffer_length < minimum:
+        raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
+    text = search_pattern(request.message, body)
+    if not text or "\\" in text or "/" in text:
+        raise SmbError(NtStatus.OBJECT_NAME_INVALID)
+    open_.require(FILE_LIST_DIRECTORY)
+    restart = body.flags & (SMB2_REOPEN | SMB2_RESTART_SCANS)
+    if body.flags & SMB2_INDEX_SPECIFIED and body.file_index == 0:
+        restart = True
+    if open_.enumeration is None or body.flags & SMB2_REOPEN:
+        open_.enumeration = Enumeration(open_, Pattern(text))
+    elif restart:
+        # A new pattern counts with the restart ([MS-FSA] 2.1.5.6.3).
+        open_.enumeration = Enumeration(open_, Pattern(text))
+    return _list(request, body)
+
+
+def _list(request: Request, body: QueryDirectoryRequest) -> Handling:
+    """Fill a buffer with entries."""
+    enumeration: Enumeration = request.open.enumeration
+    writer = DirectoryWriter(body.file_information_class, body.output_buffer_length)
+    single = bool(body.flags & SMB2_RETURN_SINGLE_ENTRY)
+    yield Blocking(enumeration.fill, writer, single)
+    return list(build_query_directory_response(writer.finish()))

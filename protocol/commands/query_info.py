@@ -1,0 +1,198 @@
+"""SMB2 QUERY_INFO ([MS-SMB2] 3.3.5.20): of files, file systems, security descriptors, quotas."""
+
+import hashlib
+from typing import Any
+
+from usmbd.protocol.commands import security
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Reply, Request
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.sequence import check_charge
+from usmbd.protocol.vfs import ea
+from usmbd.protocol.vfs.volume import Volume
+from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_EA
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.fscc import file_info, fs_info
+from usmbd.protocol.wire.fscc.attributes import (
+    FILE_CASE_PRESERVED_NAMES,
+    FILE_CASE_SENSITIVE_SEARCH,
+    FILE_NAMED_STREAMS,
+    FILE_PERSISTENT_ACLS,
+    FILE_READ_ONLY_VOLUME,
+    FILE_SUPPORTS_SPARSE_FILES,
+    FILE_UNICODE_ON_DISK,
+)
+from usmbd.protocol.wire.fscc.file_info import OpenFacts, StreamFacts
+from usmbd.protocol.wire.fscc.fs_info import VolumeFacts
+from usmbd.protocol.wire.query_info import (
+    SMB2_0_INFO_FILE,
+    SMB2_0_INFO_FILESYSTEM,
+    SMB2_0_INFO_SECURITY,
+    QueryInfoRequest,
+    build_query_info_response,
+    query_info_input,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+SECTOR = 512
+"""Bytes per sector that are told; allocation units are the file system's blocks."""
+
+_NEEDS_READ_ATTRIBUTES = {
+    file_info.FileBasicInformation,
+    file_info.FileAllInformation,
+    file_info.FileNetworkOpenInformation,
+    file_info.FileAttributeTagInformation,
+}
+
+
+def query_info(request: Request) -> Answer | Handling:
+    """Answer what the client asks of an open, by InfoType."""
+    body = parse_body(QueryInfoRequest, request.message)
+    connection = request.connection
+    if body.output_buffer_length > connection.max_transact_size:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if connection.supports_multi_credit:
+        check_charge(
+            request.header.credit_charge, max(body.output_buffer_length, body.input_buffer_length)
+        )
+    if body.info_type == SMB2_0_INFO_FILE:
+        return _file(request, body)
+    if body.info_type == SMB2_0_INFO_FILESYSTEM:
+        return _file_system(request, body)
+    if body.info_type == SMB2_0_INFO_SECURITY:
+        return _security(request, body)
+    # Quotas are the file system's own affair.
+    raise SmbError(NtStatus.NOT_SUPPORTED)
+
+
+def _answer(status: NtStatus, data: bytes) -> Answer:
+    """Build the response around the information."""
+    parts = build_query_info_response(data)
+    return list(parts) if status is NtStatus.SUCCESS else Reply(parts, status)
+
+
+def _file(request: Request, body: QueryInfoRequest) -> Handling:
+    """Answer a file information class ([MS-SMB2] 3.3.5.20.1)."""
+    open_, level = request.open, body.file_info_class
+    row = file_info.file_query(level)
+    if open_.pipe is not None:
+        facts = open_.pipe.facts(open_)
+        return _answer(*file_info.query_file(level, facts, body.output_buffer_length))
+    if level in _NEEDS_READ_ATTRIBUTES:
+        open_.require(FILE_READ_ATTRIBUTES)
+    if body.output_buffer_length < row.minimum:
+        raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
+    facts = yield Blocking(_collect, request, open_, level)
+    if level == file_info.FileFullEaInformation:
+        facts.eas = _chosen_eas(request, body, facts.eas)
+    return _answer(*file_info.query_file(level, facts, body.output_buffer_length))
+
+
+def _collect(request: Request, open_: Open, level: int) -> OpenFacts:
+    """Ask the file system for what the class needs."""
+    facts = OpenFacts(
+        stat=open_.data.stat(),
+        granted_access=open_.granted_access,
+        mode=open_.mode,
+        position=open_.position,
+        delete_pending=request.connection.server.store.is_delete_pending(open_.key),
+    )
+    if level in (
+        file_info.FileAllInformation,
+        file_info.FileNameInformation,
+        file_info.FileNormalizedNameInformation,
+        file_info.FileAlternateNameInformation,
+    ):
+        facts.name = "\\" + open_.node.current_path().replace("/", "\\")
+        if open_.stream is not None:
+            facts.name += f":{open_.stream.name}"
+    if level == file_info.FileAlternateNameInformation:
+        facts.short_name = open_.node.short_name()
+    if level == file_info.FileStreamInformation:
+        facts.streams = _streams(open_)
+    if level == file_info.FileFullEaInformation:
+        open_.require(FILE_READ_EA)
+        facts.eas = ea.list_eas(open_.node)
+    if level in (file_info.FileEaInformation, file_info.FileAllInformation):
+        facts.stat.ea_size = ea.total_size(open_.node)
+    return facts
+
+
+def _streams(open_: Open) -> list[StreamFacts]:
+    """Return the file's data streams: its own, unless it is a directory, then the named ones."""
+    node = open_.node
+    own = [] if node.is_directory else [("::$DATA", node.stat())]
+    found = [StreamFacts(name, stat.size, stat.allocation) for name, stat in own]
+    for stream in node.streams():
+        found.append(StreamFacts(f":{stream.name}:$DATA", stream.size, stream.allocation))
+    return found
+
+
+def _chosen_eas(request: Request, body: QueryInfoRequest, eas: Any) -> Any:
+    """Return the EAs that the client names, or all."""
+    wanted = query_info_input(request.message, body)
+    if not wanted:
+        return eas
+    return ea.choose(eas, wanted)
+
+
+def _file_system(request: Request, body: QueryInfoRequest) -> Handling:
+    """Answer a file system information class ([MS-SMB2] 3.3.5.20.2)."""
+    tree = request.tree
+    if tree.volume is None:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    facts = yield Blocking(_volume_facts, request)
+    return _answer(*fs_info.query_fs(body.file_info_class, facts, body.output_buffer_length))
+
+
+def _volume_facts(request: Request) -> VolumeFacts:
+    """Ask the file system for its sizes and say what the share can."""
+    tree = request.tree
+    volume = tree.volume
+    assert volume is not None
+    space = volume.fs_info()
+    share = tree.share
+    attributes = (
+        FILE_CASE_SENSITIVE_SEARCH
+        | FILE_CASE_PRESERVED_NAMES
+        | FILE_UNICODE_ON_DISK
+        | FILE_PERSISTENT_ACLS
+        | FILE_SUPPORTS_SPARSE_FILES
+        | request.connection.server.config.fake_fscaps
+    )
+    if share.streams_xattr:
+        attributes |= FILE_NAMED_STREAMS
+    if not tree.writable or space.read_only:
+        attributes |= FILE_READ_ONLY_VOLUME
+    return VolumeFacts(
+        label=share.name,
+        serial=space.serial & 0xFFFFFFFF ^ space.serial >> 32,
+        creation_time=_creation_time(volume),
+        total_units=space.total,
+        available_units=space.available,
+        free_units=space.free,
+        sectors_per_unit=max(space.block_size // SECTOR, 1),
+        bytes_per_sector=SECTOR,
+        attributes=attributes,
+        maximum_component_length=255,
+        object_id=hashlib.sha256(f"{space.serial}\0{share.path}".encode()).digest()[:16],
+    )
+
+
+def _creation_time(volume: Volume) -> int:
+    """Return when the volume was made: the birth of its root directory."""
+    with volume.lookup("") as root:
+        return root.last_stat.creation_time
+
+
+def _security(request: Request, body: QueryInfoRequest) -> Handling:
+    """Answer with the security descriptor ([MS-SMB2] 3.3.5.20.3)."""
+    open_ = request.open
+    if open_.pipe is not None:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    security.require_for_query(open_, body.additional_information)
+    data = yield Blocking(
+        security.query, open_.node, body.additional_information, request.tree.share.acl_xattr
+    )
+    if len(data) > body.output_buffer_length:
+        raise SmbError(NtStatus.BUFFER_TOO_SMALL, len(data).to_bytes(4, "little"))
+    return _answer(NtStatus.SUCCESS, data)

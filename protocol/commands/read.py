@@ -1,0 +1,81 @@
+"""SMB2 READ ([MS-SMB2] 3.3.5.12)."""
+
+from usmbd.protocol.commands.pipe import Pipe
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.sequence import check_charge
+from usmbd.protocol.wire.access import FILE_EXECUTE, FILE_READ_DATA
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.channel import SMB2_CHANNEL_NONE
+from usmbd.protocol.wire.read import ReadRequest, pack_read_response
+from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.transport.base import FileSpan
+
+SENDFILE_SIZE = 64 * 1024
+"""Bytes from which the transport takes the data from the file itself: below, the file's size
+must be asked and a second system call made, which costs more than one copy."""
+
+MAXIMUM_OFFSET = 0x7FFFFFFFFFFFFFFF
+
+
+def read(request: Request) -> Answer | Handling:
+    """Read from a file, a stream or a pipe."""
+    body = parse_body(ReadRequest, request.message)
+    open_, connection = request.open, request.connection
+    length = body.length
+    if length > connection.max_read_size:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if connection.supports_multi_credit:
+        check_charge(request.header.credit_charge, length)
+    if open_.pipe is not None:
+        return _read_pipe(request, length)
+    if open_.data is None or open_.node.is_directory:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    open_.require(FILE_READ_DATA | FILE_EXECUTE)
+    if body.offset > MAXIMUM_OFFSET or body.offset + length > MAXIMUM_OFFSET:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if body.channel != SMB2_CHANNEL_NONE:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    store = connection.server.store
+    if not store.check_io(open_.key, open_.persistent_id, body.offset, length, False):
+        raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
+    if length >= SENDFILE_SIZE and request.plain and open_.stream is None:
+        return _send_file(open_, body, length)
+    buffer = connection.transport.buffer(length)
+    try:
+        count: int = open_.data.read_nowait_into([buffer], body.offset)
+    except BlockingIOError:
+        return _read_slowly(open_, body, buffer)
+    return _answer(body, buffer, count)
+
+
+def _answer(body: ReadRequest, buffer: memoryview, count: int) -> Answer:
+    """Answer with what was read; less than MinimumCount or nothing is the end of the file."""
+    if count < body.minimum_count or (not count and body.length):
+        raise SmbError(NtStatus.END_OF_FILE)
+    if not count:
+        # An empty buffer still has one byte on the wire ([MS-SMB2] 2.2.20).
+        return [pack_read_response(0), b"\0"]
+    return [pack_read_response(count), buffer[:count]]
+
+
+def _read_slowly(open_: Open, body: ReadRequest, buffer: memoryview) -> Handling:
+    """Read what is not in the page cache."""
+    count = yield Blocking(open_.data.read_into, [buffer], body.offset)
+    return _answer(body, buffer, count)
+
+
+def _send_file(open_: Open, body: ReadRequest, length: int) -> Answer:
+    """Have the transport send the data from the page cache; no byte passes through here."""
+    node = open_.node
+    count = min(length, node.size() - body.offset)
+    if count <= 0 or count < body.minimum_count:
+        raise SmbError(NtStatus.END_OF_FILE)
+    return [pack_read_response(count), FileSpan(node.fd, body.offset, count)]
+
+
+def _read_pipe(request: Request, length: int) -> Handling:
+    """Read from a named pipe; waits while it is empty."""
+    pipe: Pipe = request.open.pipe
+    data, status = yield from pipe.read(length)
+    return pipe.answer([pack_read_response(len(data)), data], status)

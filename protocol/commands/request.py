@@ -1,0 +1,176 @@
+"""What a command handler takes and gives.
+
+A handler is a plain function, or a generator where it may have to wait::
+
+    def close(request: Request) -> Answer: ...
+
+    def flush(request: Request) -> Handling:
+        yield Blocking(request.open.node.flush)
+        return FlushResponse().pack()
+
+The generator yields what it waits for and is resumed with the result; `protocol.dispatch` drives
+it. So a handler reads from top to bottom, makes no task and no future, and a CANCEL, a closed
+file or a lost connection ends it by an exception at its `yield`.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from usmbd.protocol.wire.header import Header
+from usmbd.protocol.wire.status import NtStatus
+from usmbd.transport.base import Part
+
+if TYPE_CHECKING:
+    from usmbd.protocol.state.connection import Connection
+    from usmbd.protocol.state.open import Open
+    from usmbd.protocol.state.session import Session
+    from usmbd.protocol.state.tree import TreeConnect
+
+
+class Disconnect(Exception):
+    """The client broke the protocol in a way that is answered by closing the connection."""
+
+
+class Reply:
+    """A body with a status other than SUCCESS, or with an effect on how it is sent."""
+
+    __slots__ = ("parts", "status")
+
+    def __init__(self, parts: Sequence[Part], status: NtStatus = NtStatus.SUCCESS) -> None:
+        """Answer `status` with a body (not an ERROR Response)."""
+        self.parts = parts
+        self.status = status
+
+
+class NoReply:
+    """The request is answered by nothing (CANCEL), or the connection is to be closed."""
+
+
+Answer = bytes | list[Part] | Reply | NoReply
+"""What a handler returns: a body whole or in parts (status SUCCESS), or one of the classes."""
+
+
+class Blocking:
+    """A call that may block: run on the event loop while the volume is fast, else on a thread."""
+
+    __slots__ = ("args", "function")
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call `function(*args)` with the request's identity."""
+        self.function = function
+        self.args = args
+
+
+class Slow(Blocking):
+    """A call that always goes to a thread: fsync, and what waits for others by nature."""
+
+    __slots__ = ()
+
+
+class Resume:
+    """Goes on with a waiting request, once; later calls do nothing."""
+
+    __slots__ = ("_target",)
+
+    def __init__(self, target: Callable[[Any, BaseException | None], None]) -> None:
+        """Call `target(value, error)` at the first use."""
+        self._target: Callable[[Any, BaseException | None], None] | None = target
+
+    def __call__(self, value: Any = None, error: BaseException | None = None) -> None:
+        """Resume with `value`, or by raising `error` at the `yield`."""
+        target, self._target = self._target, None
+        if target is not None:
+            target(value, error)
+
+    def forget(self) -> None:
+        """Let later calls do nothing."""
+        self._target = None
+
+
+class Wait:
+    """Waits until somebody calls the `Resume` that `start` is given.
+
+    `start` returns a function that undoes it (or None), called when the wait is cancelled.
+    With `interim` the client is told STATUS_PENDING and may CANCEL.
+    """
+
+    __slots__ = ("interim", "start")
+
+    def __init__(
+        self, start: Callable[[Resume], Callable[[], None] | None], interim: bool = False
+    ) -> None:
+        """Keep how to begin."""
+        self.start = start
+        self.interim = interim
+
+
+Effect = Blocking | Wait
+Handling = Generator[Effect, Any, Answer]
+
+
+class Request:
+    """One command of one message, on its way through preconditions, handler and reply.
+
+    `message` begins at the SMB2 header and ends with this element of the compound.
+    """
+
+    __slots__ = (
+        "_open",
+        "_session",
+        "_tree",
+        "async_id",
+        "cancel",
+        "chain",
+        "connection",
+        "encrypted",
+        "generator",
+        "header",
+        "message",
+        "on_reply",
+        "resume",
+        "signed",
+    )
+
+    def __init__(self, connection: "Connection", header: Header, message: memoryview) -> None:
+        """Begin with what the wire says."""
+        self.connection = connection
+        self.header = header
+        self.message = message
+        self._session: Session | None = None
+        self._tree: TreeConnect | None = None
+        self._open: Open | None = None
+        self.encrypted = False
+        self.signed = False
+        self.async_id = 0
+        self.generator: Handling | None = None
+        self.resume: Resume | None = None
+        self.cancel: Callable[[], None] | None = None
+        self.chain: Any = None
+        self.on_reply: Callable[..., None] | None = None  # sees the parts of the final reply
+
+    def disconnect(self, reason: str) -> NoReturn:
+        """End the connection instead of an answer."""
+        raise Disconnect(reason)
+
+    @property
+    def session(self) -> "Session":
+        """The session; the dispatch table promised that there is one."""
+        assert self._session is not None
+        return self._session
+
+    @property
+    def tree(self) -> "TreeConnect":
+        """The tree connect; the dispatch table promised that there is one."""
+        assert self._tree is not None
+        return self._tree
+
+    @property
+    def open(self) -> "Open":
+        """The open that FileId names; the dispatch table promised that there is one."""
+        assert self._open is not None
+        return self._open
+
+    @property
+    def plain(self) -> bool:
+        """Whether the reply leaves as it is: neither signed nor encrypted, nor in a compound."""
+        return not (self.signed or self.encrypted or self.chain is not None)

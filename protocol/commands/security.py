@@ -1,0 +1,82 @@
+"""Security descriptors and the access that they give ([MS-SMB2] 3.3.5.20.3, 3.3.5.21.3)."""
+
+from usmbd.protocol.commands.request import Blocking, Handling, Request
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.vfs import acl
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.wire.access import (
+    ACCESS_SYSTEM_SECURITY,
+    FILE_ADD_FILE,
+    FILE_ADD_SUBDIRECTORY,
+    READ_CONTROL,
+    WRITE_DAC,
+    WRITE_OWNER,
+)
+from usmbd.protocol.wire.query_info import (
+    DACL_SECURITY_INFORMATION,
+    GROUP_SECURITY_INFORMATION,
+    OWNER_SECURITY_INFORMATION,
+    SACL_SECURITY_INFORMATION,
+)
+from usmbd.protocol.wire.security import SecurityDescriptor
+from usmbd.protocol.wire.set_info import SetInfoResponse
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+_RESPONSE = SetInfoResponse().pack()
+
+
+def parse(data: memoryview) -> SecurityDescriptor:
+    """Read a descriptor that a client sent; SmbError(INVALID_SECURITY_DESCR, INVALID_ACL)."""
+    return SecurityDescriptor.parse(data)
+
+
+def require_for_query(open_: Open, information: int) -> None:
+    """Refuse a query that the open was not granted ([MS-FSA] 2.1.5.14)."""
+    if information & SACL_SECURITY_INFORMATION:
+        open_.require(ACCESS_SYSTEM_SECURITY)
+    if information & ~SACL_SECURITY_INFORMATION:
+        open_.require(READ_CONTROL)
+
+
+def query(node: Node, information: int, stored: bool) -> bytes:
+    """Return the parts of the file's descriptor that the client asks for."""
+    return acl.load(node, stored).select(information).pack()
+
+
+def change(request: Request, information: int, data: memoryview) -> Handling:
+    """Set the parts of the file's descriptor that the client names ([MS-FSA] 2.1.5.17)."""
+    open_ = request.open
+    new = parse(data)
+    if information & (OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION):
+        open_.require(WRITE_OWNER)
+    if information & DACL_SECURITY_INFORMATION:
+        open_.require(WRITE_DAC)
+    if information & SACL_SECURITY_INFORMATION:
+        open_.require(ACCESS_SYSTEM_SECURITY)
+    yield Blocking(acl.change, open_.node, new, information, request.tree.share.acl_xattr)
+    return _RESPONSE
+
+
+def maximal_access(request: Request, node: Node) -> int:
+    """Return what the session's user may do with the file at most."""
+    if not request.tree.share.acl_xattr:
+        return node.maximal_access()
+    return acl.maximal_access(node, request.tree.identity)
+
+
+def check_creation(request: Request, path: str, directory: bool) -> None:
+    """Ask the parent's stored descriptor for the right to add; POSIX asks for itself."""
+    if not request.tree.share.acl_xattr:
+        return
+    volume = request.tree.volume
+    assert volume is not None
+    with volume.lookup(path.rpartition("/")[0]) as parent:
+        needed = FILE_ADD_SUBDIRECTORY if directory else FILE_ADD_FILE
+        if not acl.maximal_access(parent, request.tree.identity) & needed:
+            raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def set_new(request: Request, node: Node, descriptor: SecurityDescriptor | None) -> None:
+    """Give a new file its descriptor: the client's, or what its directory hands down."""
+    if request.tree.share.acl_xattr:
+        acl.set_new(node, request.tree.identity, descriptor)

@@ -1,0 +1,339 @@
+"""SMB2 SESSION_SETUP: login, re-authentication, binding of channels ([MS-SMB2] 3.3.5.5)."""
+
+import logging
+import time
+from collections.abc import Generator
+from typing import Any
+
+from usmbd.mountd.ipc.messages import AnonymousRequest, LoginRequest, LoginResponse, LoginStatus
+from usmbd.mountd.ipc.settings import Encryption, Signing
+from usmbd.protocol.auth.ntlm import LoginProof
+from usmbd.protocol.auth.ntlm_messages import ServerNames
+from usmbd.protocol.auth.spnego import Acceptor, Challenge
+from usmbd.protocol.commands.request import Effect, Handling, Reply, Request, Wait
+from usmbd.protocol.crypto.encryption import make_sealer
+from usmbd.protocol.crypto.kdf import derive_keys
+from usmbd.protocol.crypto.signing import make_signer
+from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.server import host_name
+from usmbd.protocol.state.session import Channel, Session, SessionState
+from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.filetime import from_ns
+from usmbd.protocol.wire.header import SMB2_FLAGS_SIGNED
+from usmbd.protocol.wire.negotiate import (
+    SMB2_DIALECT_300,
+    SMB2_DIALECT_311,
+    SMB2_NEGOTIATE_SIGNING_REQUIRED,
+)
+from usmbd.protocol.wire.session_setup import (
+    SMB2_SESSION_FLAG_BINDING,
+    SMB2_SESSION_FLAG_ENCRYPT_DATA,
+    SMB2_SESSION_FLAG_IS_GUEST,
+    SMB2_SESSION_FLAG_IS_NULL,
+    SessionSetupRequest,
+    build_session_setup_response,
+    security_buffer,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+log = logging.getLogger("usmbd.auth")
+
+MAXIMUM_SESSIONS = 64
+"""Sessions of one connection, half-open ones included: Windows uses one a user, multi-user
+mounts of Linux one a user as well; a client without a login cannot fill memory with more."""
+
+MAXIMUM_TOKEN = 64 * 1024
+"""Bytes of one security token; the field cannot hold more."""
+
+_STATUS = {
+    LoginStatus.REFUSED: NtStatus.ACCESS_DENIED,
+}
+
+
+def session_setup(request: Request) -> Handling:
+    """Take one step of an authentication: for a new session, a known one, or a new channel."""
+    body = parse_body(SessionSetupRequest, request.message)
+    token = security_buffer(request.message, body)
+    session, new, binding = _find(request, body)
+    connection = request.connection
+    request.header.session_id = session.session_id
+    preauth = _preauth(connection, session) if connection.dialect == SMB2_DIALECT_311 else None
+    if preauth is not None:
+        preauth.update(request.message)
+    acceptor = session.acceptors.get(connection)
+    if acceptor is None:
+        acceptor = session.acceptors[connection] = Acceptor(
+            _names(connection), from_ns(time.time_ns())
+        )
+    try:
+        step = acceptor.step(token)
+        if isinstance(step, Challenge):
+            if preauth is not None:
+                request.on_reply = preauth.update
+            return Reply(
+                build_session_setup_response(0, step.token), NtStatus.MORE_PROCESSING_REQUIRED
+            )
+        answer = yield from _login(request, step)
+        established = acceptor.finish(answer.session_base_key)
+    except SmbError:
+        _failed(request, session, new, binding)
+        raise
+    session.acceptors.pop(connection, None)
+    if connection.closed:
+        raise SmbError(NtStatus.USER_SESSION_DELETED)
+    if binding:
+        _check_same_user(session, answer)
+        _bind(request, session, established.session_key)
+    elif session.state is SessionState.IN_PROGRESS:
+        _establish(request, session, body, answer, step, established.session_key)
+        yield from _drop_previous(request, body.previous_session_id, session)
+        connection.server.register_session(session, connection)
+    else:
+        _reauthenticate(session, answer, step)
+    connection.preauth_sessions.pop(session.session_id, None)
+    channel = session.channel_list.get(connection)
+    request._session = session
+    request.signed = channel is not None and channel.signer is not None
+    return list(build_session_setup_response(_flags(session), established.token))
+
+
+def _find(request: Request, body: SessionSetupRequest) -> tuple[Session, bool, bool]:
+    """Return the session, whether it is new, and whether a channel is bound ([MS-SMB2] 3.3.5.5)."""
+    connection = request.connection
+    server = connection.server
+    session_id = request.header.session_id
+    if not session_id:
+        if len(connection.session_table) >= MAXIMUM_SESSIONS or (
+            len(server.session_table) >= server.config.max_active_sessions > 0
+        ):
+            raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+        if server.config.encryption is Encryption.REQUIRED and not connection.cipher_id:
+            raise SmbError(NtStatus.ACCESS_DENIED)
+        session = server.new_session(connection.dialect)
+        connection.session_table[session.session_id] = session
+        return session, True, False
+    if body.flags & SMB2_SESSION_FLAG_BINDING and connection.dialect >= SMB2_DIALECT_300:
+        return _find_binding(request), False, True
+    if body.flags & SMB2_SESSION_FLAG_BINDING:
+        raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
+    known = connection.session_table.get(session_id)
+    if known is None or (known.valid and connection not in known.channel_list):
+        raise SmbError(NtStatus.USER_SESSION_DELETED)
+    if known.valid:
+        _verify(request, known)
+    return known, not known.valid, False
+
+
+def _find_binding(request: Request) -> Session:
+    """Check that a channel may be bound to the session ([MS-SMB2] 3.3.5.5.2)."""
+    connection = request.connection
+    server = connection.server
+    if not server.config.multichannel:
+        raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
+    session = server.session_table.get(request.header.session_id)
+    if session is None or not session.channel_list:
+        raise SmbError(NtStatus.USER_SESSION_DELETED)
+    first = next(iter(session.channel_list))
+    if not request.header.flags & SMB2_FLAGS_SIGNED:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if session.dialect != connection.dialect:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if first.client_guid != connection.client_guid:
+        raise SmbError(NtStatus.USER_SESSION_DELETED)
+    if session.state is SessionState.EXPIRED:
+        raise SmbError(NtStatus.NETWORK_SESSION_EXPIRED)
+    if session.guest or session.anonymous:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+    if connection in session.channel_list:
+        raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
+    if (
+        first.signing_algorithm_id != connection.signing_algorithm_id
+        or first.cipher_id != connection.cipher_id
+    ):
+        raise SmbError(NtStatus.REQUEST_OUT_OF_SEQUENCE)
+    signer = session.channel_list[first].signer
+    if signer is None or not signer.verify(request.message):
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    connection.session_table[session.session_id] = session
+    return session
+
+
+def _verify(request: Request, session: Session) -> None:
+    """Check the signature of a re-authentication."""
+    channel = session.channel_list.get(request.connection)
+    if request.header.flags & SMB2_FLAGS_SIGNED and channel and channel.signer:
+        if not channel.signer.verify(request.message):
+            raise SmbError(NtStatus.ACCESS_DENIED)
+        request._session = session
+        request.signed = True
+    elif session.signing_required and not request.encrypted:
+        raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def _names(connection: Connection) -> ServerNames:
+    """Return the names that the NTLM challenge tells."""
+    config = connection.server.config
+    return ServerNames(
+        netbios_computer=config.netbios_name,
+        netbios_domain=config.workgroup,
+        dns_computer=host_name(),
+    )
+
+
+def _preauth(connection: Connection, session: Session) -> Any:
+    """Return the hash chain of this authentication, begun from the connection's."""
+    chain = connection.preauth_sessions.get(session.session_id)
+    if chain is None:
+        chain = connection.preauth_sessions[session.session_id] = connection.preauth.copy()
+    return chain
+
+
+def _login(request: Request, proof: LoginProof) -> Generator[Effect, Any, LoginResponse]:
+    """Ask mountd who this is; SmbError(LOGON_FAILURE or ACCESS_DENIED) when nobody."""
+    server, peer = request.connection.server, request.connection.transport.peer
+    ask: LoginRequest | AnonymousRequest
+    if proof.anonymous:
+        ask = AnonymousRequest(client_address=peer)
+    elif len(proof.user) > 256 or len(proof.domain) > 256 or len(proof.workstation) > 256:
+        raise SmbError(NtStatus.LOGON_FAILURE)
+    else:
+        ask = LoginRequest(
+            user=proof.user,
+            domain=proof.domain,
+            workstation=proof.workstation,
+            server_challenge=proof.server_challenge,
+            nt_response=proof.nt_response,
+            client_address=peer,
+        )
+    answer: LoginResponse = yield Wait(lambda resume: server.mountd.ask(ask, resume))
+    if answer.status in (LoginStatus.OK, LoginStatus.GUEST, LoginStatus.ANONYMOUS):
+        return answer
+    log.info("%s: login of %r refused: %s", peer, proof.user, answer.status.value)
+    raise SmbError(_STATUS.get(answer.status, NtStatus.LOGON_FAILURE))
+
+
+def _failed(request: Request, session: Session, new: bool, binding: bool) -> None:
+    """Undo a failed authentication; a failed binding leaves the session alone."""
+    connection = request.connection
+    session.acceptors.pop(connection, None)
+    connection.preauth_sessions.pop(session.session_id, None)
+    if binding or new:
+        if connection not in session.channel_list:
+            connection.session_table.pop(session.session_id, None)
+    else:
+        connection.server.close_session(session)
+
+
+def _set_user(session: Session, answer: LoginResponse, proof: LoginProof) -> None:
+    """Make the session that of the user whom mountd named."""
+    session.user = answer.user
+    session.domain = proof.domain
+    session.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
+    session.guest = answer.status is LoginStatus.GUEST
+    session.anonymous = answer.status is LoginStatus.ANONYMOUS
+
+
+def _establish(
+    request: Request,
+    session: Session,
+    body: SessionSetupRequest,
+    answer: LoginResponse,
+    proof: LoginProof,
+    key: bytes,
+) -> None:
+    """Make a new session valid: user, keys, protection ([MS-SMB2] 3.3.5.5.3)."""
+    connection = request.connection
+    config = connection.server.config
+    _set_user(session, answer, proof)
+    session.session_key = key[:16]
+    session.full_session_key = key
+    if session.guest or session.anonymous:
+        if config.signing is Signing.MANDATORY and session.guest:
+            _failed(request, session, True, False)
+            raise SmbError(NtStatus.ACCESS_DENIED)
+    else:
+        required = (body.security_mode & SMB2_NEGOTIATE_SIGNING_REQUIRED) or (
+            config.signing is Signing.MANDATORY
+        )
+        session.signing_required = bool(required)
+    chain = connection.preauth_sessions.get(session.session_id)
+    keys = derive_keys(
+        connection.dialect,
+        session.session_key,
+        session.full_session_key,
+        chain.value if chain is not None else b"",
+        connection.cipher_id,
+    )
+    session.application_key = keys.application
+    signer = None
+    if key and not session.guest:
+        signer = make_signer(connection.signing_algorithm_id, keys.signing)
+        if connection.cipher_id:
+            session.sealer = make_sealer(connection.cipher_id, keys.encryption, keys.decryption)
+            session.encrypt_data = not session.anonymous and config.encryption in (
+                Encryption.DESIRED,
+                Encryption.REQUIRED,
+            )
+    session.channel_list[connection] = Channel(connection, keys.signing, signer)
+    session.state = SessionState.VALID
+    log.info(
+        "%s: %s logged in as uid %d",
+        connection.transport.peer, session.user or "anonymous", session.identity.uid,
+    )  # fmt: skip
+
+
+def _bind(request: Request, session: Session, key: bytes) -> None:
+    """Add the connection as a channel, with a signing key of its own ([MS-SMB2] 3.3.5.5.3)."""
+    connection = request.connection
+    chain = connection.preauth_sessions.get(session.session_id)
+    keys = derive_keys(
+        connection.dialect,
+        key[:16],
+        key,
+        chain.value if chain is not None else b"",
+        connection.cipher_id,
+    )
+    signer = make_signer(connection.signing_algorithm_id, keys.signing)
+    session.channel_list[connection] = Channel(connection, keys.signing, signer)
+
+
+def _check_same_user(session: Session, answer: LoginResponse) -> None:
+    """Refuse to bind as another user; the session goes on unharmed."""
+    if answer.status is not LoginStatus.OK or answer.user != session.user:
+        raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def _reauthenticate(session: Session, answer: LoginResponse, proof: LoginProof) -> None:
+    """Go on with a known session as the user who proved himself now; the keys stay."""
+    if session.user and answer.user != session.user:
+        log.info("session %#x: re-authenticated as %s", session.session_id, answer.user)
+    _set_user(session, answer, proof)
+    session.state = SessionState.VALID
+
+
+def _drop_previous(
+    request: Request, previous: int, session: Session
+) -> Generator[Effect, Any, None]:
+    """End the session that the client lost and names, if it is the same user's (3.3.5.5.3)."""
+    server = request.connection.server
+    if not previous or previous == session.session_id:
+        return
+    record = server.store.get_session(previous)
+    if record is None or record.user != f"{session.user}\0{session.domain}":
+        return
+    if record.worker == server.worker:
+        old = server.session_table.get(previous)
+        if old is not None:
+            server.close_session(old)
+    else:
+        yield Wait(lambda resume: server.peers.close_session(record.worker, previous, resume))
+
+
+def _flags(session: Session) -> int:
+    """Return SessionFlags."""
+    if session.guest:
+        return SMB2_SESSION_FLAG_IS_GUEST
+    if session.anonymous:
+        return SMB2_SESSION_FLAG_IS_NULL
+    return SMB2_SESSION_FLAG_ENCRYPT_DATA if session.encrypt_data else 0

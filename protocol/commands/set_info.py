@@ -1,0 +1,260 @@
+"""SMB2 SET_INFO ([MS-SMB2] 3.3.5.21): times and attributes, rename, link, deletion, sizes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from usmbd.protocol.commands import security
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.sequence import check_charge
+from usmbd.protocol.state.store.records import file_key
+from usmbd.protocol.vfs import ea
+from usmbd.protocol.vfs.names import parse_path
+from usmbd.protocol.wire.access import (
+    DELETE,
+    FILE_APPEND_DATA,
+    FILE_WRITE_ATTRIBUTES,
+    FILE_WRITE_DATA,
+    FILE_WRITE_EA,
+)
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.fscc import set_info as setters
+from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_DIRECTORY,
+    FILE_ATTRIBUTE_READONLY,
+    FILE_ATTRIBUTE_TEMPORARY,
+)
+from usmbd.protocol.wire.query_info import (
+    SMB2_0_INFO_FILE,
+    SMB2_0_INFO_FILESYSTEM,
+    SMB2_0_INFO_SECURITY,
+)
+from usmbd.protocol.wire.set_info import SetInfoRequest, SetInfoResponse, set_info_buffer
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+_RESPONSE = SetInfoResponse().pack()
+
+
+def set_info(request: Request) -> Answer | Handling:
+    """Change what the client asks for of an open, by InfoType."""
+    body = parse_body(SetInfoRequest, request.message)
+    connection, open_ = request.connection, request.open
+    data = set_info_buffer(request.message, body)
+    if len(data) > connection.max_transact_size:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if connection.supports_multi_credit:
+        check_charge(request.header.credit_charge, len(data))
+    if open_.pipe is not None:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+    if body.info_type == SMB2_0_INFO_FILE:
+        change = setters.parse_set(body.file_info_class, data)
+        return _CHANGES[type(change)](request, change)
+    if body.info_type == SMB2_0_INFO_SECURITY:
+        return security.change(request, body.additional_information, data)
+    if body.info_type == SMB2_0_INFO_FILESYSTEM:
+        # Volume labels, quotas and object ids belong to the machine's administrator.
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    raise SmbError(NtStatus.NOT_SUPPORTED)
+
+
+def _basic(request: Request, change: setters.SetBasic) -> Handling:
+    """FileBasicInformation ([MS-FSA] 2.1.5.15.2): times and attributes; 0 leaves one as it is."""
+    open_ = request.open
+    open_.require(FILE_WRITE_ATTRIBUTES)
+    node = open_.node
+    wanted = change.file_attributes
+    if wanted & FILE_ATTRIBUTE_DIRECTORY and not node.is_directory:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if wanted & FILE_ATTRIBUTE_TEMPORARY and node.is_directory:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    times = (change.creation_time, change.last_access_time, change.last_write_time)
+    if any(time < setters.TIME_RESUME_UPDATES for time in times):
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    # -1 and -2 stop and start the automatic change by this open; the kernel makes these changes.
+    creation, access, write = (max(time, 0) for time in times)
+    if wanted:
+        yield Blocking(node.set_attributes, wanted)
+    if creation or access or write:
+        yield Blocking(node.set_times, creation, access, write)
+    return _RESPONSE
+
+
+def _rename(request: Request, change: setters.SetRename) -> Handling:
+    """FileRenameInformation ([MS-FSA] 2.1.5.15.11)."""
+    open_, server = request.open, request.connection.server
+    open_.require(DELETE)
+    if open_.stream is not None or change.name.startswith(":"):
+        yield from _rename_stream(request, change)
+        return _RESPONSE
+    path, stream = parse_path(change.name.removeprefix("\\"))
+    if stream is not None:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if not path or not open_.node.path:
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    if server.store.is_delete_pending(open_.key):
+        raise SmbError(NtStatus.DELETE_PENDING)
+    others = [r for r in server.store.opens(open_.key) if r.open_id != open_.persistent_id]
+    if any(not r.share_access & 4 and r.granted_access & ~0x00100180 for r in others):
+        # Another open that does not share deletion also forbids the rename of its file.
+        raise SmbError(NtStatus.SHARING_VIOLATION)
+    if open_.node.is_directory:
+        yield Blocking(_refuse_open_below, request, open_)
+    yield Blocking(_check_target, request, path, change.replace)
+    yield Blocking(_rename_node, open_, path, change.replace)
+    return _RESPONSE
+
+
+def _rename_node(open_: Open, path: str, replace: bool) -> None:
+    """Rename and remember the new name."""
+    open_.node.rename(path, replace=replace)
+    open_.path = path
+
+
+def _refuse_open_below(request: Request, open_: Open) -> None:
+    """Refuse to rename a directory while something below it is open ([MS-FSA] 2.1.4.2).
+
+    The opens of this worker are known by name; those of others are not, and are not asked:
+    with POSIX below they go on undisturbed.
+    """
+    prefix = open_.node.current_path() + "/"
+    for session in request.connection.server.session_table.values():
+        for other in session.open_table.values():
+            if (
+                other.pipe is None
+                and other.tree.share.path == open_.tree.share.path
+                and other is not open_
+                and (other.node.current_path() + "/").startswith(prefix)
+                and other.node.inode != open_.node.inode
+            ):
+                raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def _check_target(request: Request, path: str, replace: bool) -> None:
+    """Refuse to replace a file that somebody has open ([MS-FSA] 2.1.5.15.11)."""
+    tree, server, open_ = request.tree, request.connection.server, request.open
+    assert tree.volume is not None
+    if not replace:
+        return
+    try:
+        target = tree.volume.lookup(path)
+    except SmbError:
+        return
+    with target:
+        if target.inode == open_.node.inode:
+            return
+        if server.store.opens(file_key(target.last_stat.dev, target.last_stat.ino)):
+            raise SmbError(NtStatus.ACCESS_DENIED)
+        if target.last_stat.attributes & FILE_ATTRIBUTE_READONLY:
+            raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def _rename_stream(request: Request, change: setters.SetRename) -> Handling:
+    """Rename a named stream: the target is another stream of the same file."""
+    open_ = request.open
+    if open_.stream is None or not change.name.startswith(":"):
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    _, stream = parse_path("x" + change.name)
+    if stream is None:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    named = open_.stream
+    yield Blocking(lambda: named.rename(stream, replace=change.replace))
+    return _RESPONSE
+
+
+def _link(request: Request, change: setters.SetLink) -> Handling:
+    """FileLinkInformation ([MS-FSA] 2.1.5.15.6)."""
+    path, stream = parse_path(change.name.removeprefix("\\"))
+    if stream is not None or not path:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    node = request.open.node
+    yield Blocking(lambda: node.link(path, replace=change.replace))
+    return _RESPONSE
+
+
+def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
+    """FileDispositionInformation(Ex) ([MS-FSA] 2.1.5.15.3): delete at the last close, or not."""
+    open_, server = request.open, request.connection.server
+    open_.require(DELETE)
+    if change.delete:
+        yield Blocking(_check_deletable, request, change.ignore_read_only)
+    server.store.set_delete_pending(
+        open_.key, open_.persistent_id, change.delete, open_.tree.share.path + "/" + open_.path
+    )
+    return _RESPONSE
+
+
+def _check_deletable(request: Request, ignore_read_only: bool) -> None:
+    """SmbError CANNOT_DELETE for a read-only file, DIRECTORY_NOT_EMPTY ([MS-FSA] 2.1.5.15.3)."""
+    open_ = request.open
+    if not open_.tree.writable:
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    if not open_.node.path:
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    stat = open_.node.stat()
+    if stat.attributes & FILE_ATTRIBUTE_READONLY and not ignore_read_only:
+        raise SmbError(NtStatus.CANNOT_DELETE)
+    if open_.node.is_directory and open_.stream is None and not open_.node.is_empty():
+        raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY)
+
+
+def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
+    """FileEndOfFileInformation ([MS-FSA] 2.1.5.15.4)."""
+    open_ = _file(request)
+    yield Blocking(open_.data.truncate, change.end_of_file)
+    return _RESPONSE
+
+
+def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
+    """FileAllocationInformation ([MS-FSA] 2.1.5.15.1)."""
+    open_ = _file(request)
+    yield Blocking(open_.data.allocate, change.allocation_size)
+    return _RESPONSE
+
+
+def _valid_data_length(request: Request, change: setters.SetValidDataLength) -> Answer:
+    """FileValidDataLengthInformation: POSIX files have no such length; what fits is accepted."""
+    _file(request)
+    return _RESPONSE
+
+
+def _file(request: Request) -> Open:
+    """Return the open of a file that may be written."""
+    open_ = request.open
+    if open_.node.is_directory and open_.stream is None:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    open_.require(FILE_WRITE_DATA | FILE_APPEND_DATA)
+    return open_
+
+
+def _position(request: Request, change: setters.SetPosition) -> Answer:
+    """FilePositionInformation ([MS-FSA] 2.1.5.15.10): kept for the next query."""
+    request.open.position = change.current_byte_offset
+    return _RESPONSE
+
+
+def _mode(request: Request, change: setters.SetMode) -> Answer:
+    """FileModeInformation ([MS-FSA] 2.1.5.15.8)."""
+    request.open.mode = change.mode
+    return _RESPONSE
+
+
+def _full_ea(request: Request, change: setters.SetFullEa) -> Handling:
+    """FileFullEaInformation ([MS-FSA] 2.1.5.15.5)."""
+    open_ = request.open
+    open_.require(FILE_WRITE_EA)
+    yield Blocking(ea.set_eas, open_.node, change.attributes)
+    return _RESPONSE
+
+
+_CHANGES: dict[type, Callable[[Request, Any], Answer | Handling]] = {
+    setters.SetBasic: _basic,
+    setters.SetRename: _rename,
+    setters.SetLink: _link,
+    setters.SetDisposition: _disposition,
+    setters.SetEndOfFile: _end_of_file,
+    setters.SetAllocation: _allocation,
+    setters.SetValidDataLength: _valid_data_length,
+    setters.SetPosition: _position,
+    setters.SetMode: _mode,
+    setters.SetFullEa: _full_ea,
+}

@@ -1,0 +1,146 @@
+"""SMB2 TREE_CONNECT and TREE_DISCONNECT ([MS-SMB2] 3.3.5.7, 3.3.5.8)."""
+
+import logging
+
+from usmbd.mountd.ipc.messages import (
+    TreeConnectRequest as AskTreeConnect,
+)
+from usmbd.mountd.ipc.messages import (
+    TreeConnectResponse as TreeAnswer,
+)
+from usmbd.mountd.ipc.messages import TreeDisconnect, TreeStatus
+from usmbd.mountd.ipc.settings import ShareConfig, ShareType
+from usmbd.protocol.commands.request import Answer, Handling, Request, Wait
+from usmbd.protocol.state.tree import TreeConnect, VolumeSpeed
+from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.wire.access import (
+    DELETE,
+    FILE_ALL_ACCESS,
+    FILE_APPEND_DATA,
+    FILE_DELETE_CHILD,
+    FILE_WRITE_ATTRIBUTES,
+    FILE_WRITE_DATA,
+    FILE_WRITE_EA,
+    WRITE_DAC,
+    WRITE_OWNER,
+)
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300
+from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.tree_connect import (
+    SMB2_SHARE_TYPE_DISK,
+    SMB2_SHARE_TYPE_PIPE,
+    SMB2_SHAREFLAG_ENCRYPT_DATA,
+    SMB2_SHAREFLAG_MANUAL_CACHING,
+    SMB2_SHAREFLAG_NO_CACHING,
+    TreeConnectRequest,
+    TreeConnectResponse,
+    share_path,
+    split_share_path,
+)
+from usmbd.protocol.wire.tree_disconnect import TreeDisconnectRequest, TreeDisconnectResponse
+
+log = logging.getLogger("usmbd.conn")
+
+MAXIMUM_TREES = 1024
+"""Tree connects of one session; Windows' clients use one a share."""
+
+READ_ONLY_ACCESS = FILE_ALL_ACCESS & ~(
+    FILE_WRITE_DATA
+    | FILE_APPEND_DATA
+    | FILE_WRITE_EA
+    | FILE_WRITE_ATTRIBUTES
+    | FILE_DELETE_CHILD
+    | DELETE
+    | WRITE_DAC
+    | WRITE_OWNER
+)
+"""MaximalAccess of a share that the user may only read."""
+
+_STATUS = {
+    TreeStatus.NO_SHARE: NtStatus.BAD_NETWORK_NAME,
+    TreeStatus.HOST_DENIED: NtStatus.ACCESS_DENIED,
+    TreeStatus.INVALID_USER: NtStatus.ACCESS_DENIED,
+    TreeStatus.NO_USER: NtStatus.ACCESS_DENIED,
+    TreeStatus.TOO_MANY_CONNECTIONS: NtStatus.REQUEST_NOT_ACCEPTED,
+    TreeStatus.ERROR: NtStatus.UNSUCCESSFUL,
+}
+_DISCONNECTED = TreeDisconnectResponse().pack()
+
+
+def tree_connect(request: Request) -> Handling:
+    """Connect the session to a share, if mountd says that its user may use it."""
+    body = parse_body(TreeConnectRequest, request.message)
+    server_name, name = split_share_path(share_path(request.message, body))
+    session, connection = request.session, request.connection
+    server = connection.server
+    if len(session.tree_connect_table) >= MAXIMUM_TREES:
+        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+    tree_id = session.next_tree_id
+    session.next_tree_id += 1
+    ask = AskTreeConnect(
+        session_id=session.session_id,
+        tree_id=tree_id,
+        share=name[:255],
+        user=session.user,
+        uid=session.identity.uid,
+        gid=session.identity.gid,
+        groups=list(session.identity.groups),
+        client_address=connection.transport.peer,
+        guest=session.guest,
+        anonymous=session.anonymous,
+    )
+    answer: TreeAnswer = yield Wait(lambda resume: server.mountd.ask(ask, resume))
+    if answer.status is not TreeStatus.OK or answer.share is None:
+        log.info(
+            "%s: %s may not use share %s: %s",
+            connection.transport.peer, session.user or "anonymous", name, answer.status.value,
+        )  # fmt: skip
+        raise SmbError(_STATUS.get(answer.status, NtStatus.UNSUCCESSFUL))
+    if not session.channel_list:
+        raise SmbError(NtStatus.USER_SESSION_DELETED)  # it ended while mountd was asked
+    share = answer.share
+    if share.encryption_required and session.sealer is None:
+        server.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree_id))
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    volume, speed = None, VolumeSpeed()
+    if share.type is ShareType.DISK:
+        try:
+            volume, speed = server.volume(share)
+        except OSError as error:
+            log.error("share %s: %s: %s", share.name, share.path, error.strerror)
+            server.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree_id))
+            raise SmbError(NtStatus.BAD_NETWORK_NAME) from error
+    tree = TreeConnect(
+        session,
+        tree_id,
+        share,
+        volume,
+        speed,
+        Identity(answer.uid, answer.gid, tuple(answer.groups)),
+        writable=answer.writable,
+        maximal_access=FILE_ALL_ACCESS if answer.writable else READ_ONLY_ACCESS,
+        server_name=server_name,
+    )
+    session.tree_connect_table[tree_id] = tree
+    request.header.tree_id = tree_id
+    return _response(request, share, tree)
+
+
+def _response(request: Request, share: ShareConfig, tree: TreeConnect) -> bytes:
+    """Build the response ([MS-SMB2] 3.3.5.7)."""
+    flags = SMB2_SHAREFLAG_MANUAL_CACHING if tree.volume else SMB2_SHAREFLAG_NO_CACHING
+    if share.encryption_required and request.connection.dialect >= SMB2_DIALECT_300:
+        flags |= SMB2_SHAREFLAG_ENCRYPT_DATA
+    return TreeConnectResponse(
+        share_type=SMB2_SHARE_TYPE_DISK if tree.volume else SMB2_SHARE_TYPE_PIPE,
+        share_flags=flags,
+        maximal_access=tree.maximal_access,
+    ).pack()
+
+
+def tree_disconnect(request: Request) -> Answer:
+    """End the tree connect and its opens."""
+    parse_body(TreeDisconnectRequest, request.message)
+    request.connection.server.close_tree(request.tree)
+    return _DISCONNECTED

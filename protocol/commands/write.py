@@ -1,0 +1,67 @@
+"""SMB2 WRITE ([MS-SMB2] 3.3.5.13)."""
+
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Slow
+from usmbd.protocol.state.sequence import check_charge
+from usmbd.protocol.wire.access import FILE_APPEND_DATA, FILE_WRITE_DATA
+from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.channel import SMB2_CHANNEL_NONE
+from usmbd.protocol.wire.create import FILE_NO_INTERMEDIATE_BUFFERING, FILE_WRITE_THROUGH
+from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.write import (
+    SMB2_WRITEFLAG_WRITE_THROUGH,
+    SMB2_WRITEFLAG_WRITE_UNBUFFERED,
+    WriteRequest,
+    pack_write_response,
+    write_data,
+)
+
+MAXIMUM_OFFSET = 0x7FFFFFFFFFFFFFFF
+WRITE_TO_END = 0xFFFFFFFFFFFFFFFF
+"""The offset that appends ([MS-FSA] 2.1.5.4)."""
+
+_THROUGH = SMB2_WRITEFLAG_WRITE_THROUGH | SMB2_WRITEFLAG_WRITE_UNBUFFERED
+
+
+def write(request: Request) -> Answer | Handling:
+    """Write to a file, a stream or a pipe."""
+    body = parse_body(WriteRequest, request.message)
+    open_, connection = request.open, request.connection
+    if body.channel != SMB2_CHANNEL_NONE:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    data = write_data(request.message, body)
+    if body.length > connection.max_write_size:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if connection.supports_multi_credit:
+        check_charge(request.header.credit_charge, body.length)
+    if open_.pipe is not None:
+        return _write_pipe(request, data)
+    return _write_file(request, body, data)
+
+
+def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handling:
+    """Write to a file; an open that may only append writes at the end."""
+    open_ = request.open
+    if open_.data is None or open_.node.is_directory:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    open_.require(FILE_WRITE_DATA | FILE_APPEND_DATA)
+    offset = body.offset
+    if offset == WRITE_TO_END:
+        offset = (yield Blocking(open_.data.stat)).size
+    if offset + len(data) > MAXIMUM_OFFSET:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    store = request.connection.server.store
+    if not store.check_io(open_.key, open_.persistent_id, offset, len(data), True):
+        raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
+    if data:
+        yield Blocking(open_.data.write, data, offset)
+    if body.flags & _THROUGH or open_.create_options & (
+        FILE_WRITE_THROUGH | FILE_NO_INTERMEDIATE_BUFFERING
+    ):
+        yield Slow(open_.data.flush)
+    return pack_write_response(len(data))
+
+
+def _write_pipe(request: Request, data: memoryview) -> Handling:
+    """Write to a named pipe."""
+    yield from request.open.pipe.write(data)
+    return pack_write_response(len(data))

@@ -1,0 +1,178 @@
+"""A compound: several requests in one message, several replies in one ([MS-SMB2] 3.3.5.2.7)."""
+
+import struct
+from typing import Protocol
+
+from usmbd.protocol.commands.request import Answer, Disconnect, NoReply, Reply, Request
+from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.session import Session
+from usmbd.protocol.wire.header import (
+    HEADER_SIZE,
+    NEXT_COMMAND_OFFSET,
+    SMB2_FLAGS_RELATED_OPERATIONS,
+    SMB2_PROTOCOL_ID,
+    Command,
+    Header,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.transport.base import FileSpan, Part
+
+MAXIMUM_COMPOUND = 512
+"""Elements of one compound. Clients send 3 to 6, Samba's tests 500; each costs a reply."""
+
+SUSPENDED = NoReply()
+"""What stands for the answer of a request that waits."""
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Dispatching(Protocol):
+    """What a compound needs of the dispatcher: the way of one request, in steps."""
+
+    connection: Connection
+
+    def begin(self, request: Request, sealed: Session | None) -> Answer:
+        """Run one request; SUSPENDED when it waits."""
+
+    def failure(self, request: Request, error: BaseException) -> Reply:
+        """Turn an exception into an answer."""
+
+    def reply(self, request: Request, answer: Answer, chained: int = 0) -> list[Part] | None:
+        """Build the parts of a reply."""
+
+    def sign(self, request: Request, parts: list[Part]) -> list[Part]:
+        """Sign a reply."""
+
+    def send(self, parts: list[Part]) -> None:
+        """Send a message."""
+
+    def seal(self, session: Session, parts: list[Part]) -> None:
+        """Encrypt and send a message."""
+
+
+class Chain:
+    """A compound: its requests one after the other, its replies in one message.
+
+    Related requests take session, tree and file from the one before ([MS-SMB2] 3.3.5.2.7).
+    """
+
+    __slots__ = (
+        "_dispatcher",
+        "_message",
+        "_offset",
+        "_sealed",
+        "create_failure",
+        "file",
+        "last",
+        "previous",
+        "replies",
+    )
+
+    def __init__(
+        self, dispatcher: Dispatching, message: memoryview, sealed: Session | None
+    ) -> None:
+        """Take a compound message."""
+        self._dispatcher = dispatcher
+        self._message = message
+        self._sealed = sealed
+        self._offset = 0
+        self.previous: Header | None = None
+        self.file: tuple[int, int] | None = None
+        self.create_failure: NtStatus | None = None
+        self.last = False
+        self.replies: list[tuple[Request, list[Part]]] = []
+
+    def run(self) -> None:
+        """Take up the requests until one waits; send the replies after the last."""
+        dispatcher = self._dispatcher
+        while self._offset < len(self._message):
+            request = self._next()
+            answer = self._related(request)
+            if answer is None:
+                answer = dispatcher.begin(request, self._sealed)
+            if answer is SUSPENDED:
+                return
+            self._add(request, answer)
+        self.send()
+
+    def go_on(self, request: Request, answer: Answer) -> None:
+        """Take the answer of the request that waited and run on."""
+        self._add(request, answer)
+        self.run()
+
+    def _next(self) -> Request:
+        """Cut the next request out of the message."""
+        rest = self._message[self._offset :]
+        header = Header.parse(rest)
+        if header.protocol_id != SMB2_PROTOCOL_ID or len(self.replies) >= MAXIMUM_COMPOUND:
+            raise Disconnect("a malformed compound")
+        size = header.next_command or len(rest)
+        if size < HEADER_SIZE or size > len(rest) or (header.next_command and size % 8):
+            raise Disconnect("NextCommand is wrong")
+        self._offset += size
+        self.last = self._offset >= len(self._message)
+        request = Request(self._dispatcher.connection, header, rest[:size])
+        request.encrypted = self._sealed is not None
+        request.chain = self
+        return request
+
+    def _related(self, request: Request) -> Answer | None:
+        """Give a related request the ids of the one before; an answer when that cannot be."""
+        header, previous = request.header, self.previous
+        self.previous = header
+        if not header.flags & SMB2_FLAGS_RELATED_OPERATIONS:
+            self.file = self.create_failure = None
+            return None
+        if previous is None:
+            self._dispatcher.connection.credit_window.use(header.message_id, 1)
+            return self._dispatcher.failure(request, SmbError(NtStatus.INVALID_PARAMETER))
+        header.session_id = previous.session_id
+        header.tree_id = previous.tree_id
+        return None
+
+    def _add(self, request: Request, answer: Answer) -> None:
+        """Keep a reply; remember what a later related request needs of it."""
+        header = request.header
+        if header.command == Command.CREATE:
+            if isinstance(answer, Reply):
+                self.file, self.create_failure = None, answer.status
+            elif request._open is not None:
+                self.file = (request.open.persistent_id, request.open.volatile_id)
+        parts = self._dispatcher.reply(request, answer, chained=1)
+        if parts is not None:
+            self.replies.append((request, parts))
+
+    def send(self) -> None:
+        """Send all replies in one message: aligned to 8 bytes, each signed for itself."""
+        message: list[Part] = []
+        replies, self.replies = self.replies, []
+        for index, (request, parts) in enumerate(replies):
+            header = bytearray(buffer(parts[0]))
+            size = sum(len(buffer(part)) for part in parts)
+            following = 0
+            if index < len(replies) - 1:
+                following = (size + 7) & ~7
+                if following > size:
+                    parts.append(bytes(following - size))
+            struct.pack_into("<I", header, NEXT_COMMAND_OFFSET, following)
+            parts[0] = bytes(header)
+            if request.signed and not request.encrypted and not request.async_id:
+                parts = self._dispatcher.sign(request, parts)
+            message += parts
+        if not message:
+            return
+        if self._sealed is not None:
+            self._dispatcher.seal(self._sealed, message)
+        else:
+            self._dispatcher.send(message)
+
+
+def buffer(part: Part) -> Buffer:
+    """Return a part that is known to be in memory."""
+    assert not isinstance(part, FileSpan)
+    return part
+
+
+def buffers(parts: list[Part]) -> list[Buffer]:
+    """Return the parts of a message that is signed or encrypted: all of them in memory."""
+    return [buffer(part) for part in parts]

@@ -1,0 +1,487 @@
+"""From a message to its reply: the one way that every request goes ([MS-SMB2] 3.3.5.2).
+
+    message -> [decrypt] -> header -> credits -> signature -> session, tree, open (by the table)
+            -> handler -> reply parts -> credits granted -> [sign] -> [encrypt] -> transport
+
+Three rules: the table (table.py) says what a command needs, and handlers never check it again;
+`failure` is the one place where exceptions become NTSTATUS; a request that waits is a
+suspended generator, resumed by `_resumed`.
+"""
+
+import logging
+import struct
+from collections.abc import Generator
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+from usmbd.protocol.commands.negotiate import negotiate_smb1
+from usmbd.protocol.commands.request import (
+    Answer,
+    Blocking,
+    Disconnect,
+    NoReply,
+    Reply,
+    Request,
+    Resume,
+    Slow,
+    Wait,
+)
+from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, buffers
+from usmbd.protocol.dispatch.table import TABLE, Row
+from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.session import Session, SessionState
+from usmbd.protocol.vfs.errors import status_of
+from usmbd.protocol.vfs.identity import become
+from usmbd.protocol.wire.error import build_error_response
+from usmbd.protocol.wire.header import (
+    HEADER_SIZE,
+    PROCESS_ID,
+    RELATED_ID,
+    SIGNATURE_OFFSET,
+    SMB2_FLAGS_ASYNC_COMMAND,
+    SMB2_FLAGS_PRIORITY_MASK,
+    SMB2_FLAGS_RELATED_OPERATIONS,
+    SMB2_FLAGS_REPLAY_OPERATION,
+    SMB2_FLAGS_SERVER_TO_REDIR,
+    SMB2_FLAGS_SIGNED,
+    SMB2_PROTOCOL_ID,
+    Command,
+    Header,
+    TransformHeader,
+)
+from usmbd.protocol.wire.negotiate import is_smb1_negotiate
+from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.transport.base import Part, Transport
+
+log = logging.getLogger("usmbd.smb")
+
+_pack_header = Header.LAYOUT.pack
+_file_id = struct.Struct("<QQ")
+_NO_SIGNATURE = bytes(16)
+_ECHOED_FLAGS = SMB2_FLAGS_PRIORITY_MASK | SMB2_FLAGS_REPLAY_OPERATION
+
+
+class Dispatcher:
+    """The receiver of one connection's messages."""
+
+    def __init__(self, server: Server, transport: Transport) -> None:
+        """Begin a connection on `transport`."""
+        self.connection = Connection(server, transport)
+        self.server = server
+        server.connections.add(self.connection)
+
+    @property
+    def message_limit(self) -> int:
+        """The longest message that the client may send now."""
+        return self.connection.message_limit
+
+    def connection_lost(self, reason: str) -> None:
+        """Close what the client had open on this connection ([MS-SMB2] 3.3.7.1)."""
+        connection = self.connection
+        log.debug("%s: connection ended: %s", connection.transport.peer, reason)
+        connection.closed = True
+        for request in list(connection.async_command_list.values()):
+            self.cancel(request, SmbError(NtStatus.CANCELLED))
+        self.server.connection_lost(connection)
+
+    # -- in ------------------------------------------------------------------------------
+
+    def message_received(self, message: memoryview) -> None:
+        """Answer one message; a client that does not speak SMB2 is disconnected."""
+        connection = self.connection
+        connection.requests += 1
+        try:
+            kind = message[0]
+            if kind == 0xFE:
+                self._take(message, None)
+            elif kind == 0xFD:
+                self._take_encrypted(message)
+            elif is_smb1_negotiate(message) and not connection.negotiated:
+                self.send([self._smb1(message)])
+            else:
+                raise Disconnect("not an SMB2 message")
+        except Disconnect as error:
+            log.info("%s: disconnected: %s", connection.transport.peer, error)
+            connection.transport.close(str(error))
+        except (IndexError, struct.error):
+            connection.transport.close("a message too short for its header")
+
+    def _smb1(self, message: memoryview) -> bytes:
+        """Answer the multi-protocol NEGOTIATE with an SMB2 one ([MS-SMB2] 3.3.5.3)."""
+        try:
+            body = b"".join(negotiate_smb1(self.connection, message))
+        except SmbError as error:
+            raise Disconnect("an SMB1 client") from error
+        self.connection.credit_window.use(0, 1)
+        header = Header(
+            command=Command.NEGOTIATE,
+            flags=SMB2_FLAGS_SERVER_TO_REDIR,
+            credits=self.connection.credit_window.grant(1, 1),
+            process_id=0,
+        )
+        return header.pack() + body
+
+    def _take_encrypted(self, message: memoryview) -> None:
+        """Decrypt a message with its session's keys ([MS-SMB2] 3.3.5.2.1.1)."""
+        transform = TransformHeader.parse(message)
+        session = self.connection.session_table.get(transform.session_id)
+        if session is None or session.sealer is None:
+            raise Disconnect("an encrypted message of an unknown session")
+        try:
+            plain = session.sealer.open(message)
+        except ValueError as error:
+            raise Disconnect(f"an encrypted message that cannot be opened: {error}") from error
+        if plain[:4] != SMB2_PROTOCOL_ID:
+            raise Disconnect("no SMB2 message inside the encryption")
+        self._take(plain, session)
+
+    def _take(self, message: memoryview, sealed: Session | None) -> None:
+        """Take up one request, or a compound of them."""
+        header = Header.parse(message)
+        if header.protocol_id != SMB2_PROTOCOL_ID or header.structure_size != HEADER_SIZE:
+            raise Disconnect("a malformed header")
+        if header.next_command:
+            Chain(self, message, sealed).run()
+            return
+        request = Request(self.connection, header, message)
+        request.encrypted = sealed is not None
+        answer = self.begin(request, sealed)
+        if answer is not SUSPENDED:
+            self._finish(request, answer)
+
+    # -- one request ---------------------------------------------------------------------
+
+    def begin(self, request: Request, sealed: Session | None) -> Answer:
+        """Check what the table asks for and run the handler; `SUSPENDED` when it waits."""
+        connection, header = self.connection, request.header
+        command = header.command
+        if header.flags & SMB2_FLAGS_SERVER_TO_REDIR:
+            raise Disconnect("a response, not a request")
+        if command != Command.CANCEL:
+            charge = header.credit_charge if connection.supports_multi_credit else 1
+            if not connection.credit_window.use(header.message_id, charge or 1):
+                raise Disconnect(f"message id {header.message_id} is not in the window")
+        elif not connection.negotiated:
+            raise Disconnect("CANCEL before NEGOTIATE")
+        try:
+            if command >= len(TABLE):
+                raise SmbError(NtStatus.INVALID_PARAMETER)
+            row = TABLE[command]
+            if not connection.negotiated and command != Command.NEGOTIATE:
+                raise Disconnect("a request before NEGOTIATE")
+            if row.session:
+                self._find_session(request, row, sealed)
+            else:
+                self._find_optional_session(request)
+            if command == Command.CANCEL:
+                self._cancel_command(request)
+                return NoReply()
+            if row.file_id:
+                self._find_open(request, row)
+            if row.as_user:
+                become(request.tree.identity)
+            answer = row.handler(request)
+            if isinstance(answer, Generator):
+                request.generator = answer
+                return self._drive(request, None, None)
+            return answer
+        except Disconnect:
+            raise
+        except Exception as error:
+            return self.failure(request, error)
+
+    def _find_session(self, request: Request, row: Row, sealed: Session | None) -> None:
+        """Find session and tree and check the protection ([MS-SMB2] 3.3.5.2.4, .9, .11)."""
+        header = request.header
+        session = self.connection.session_table.get(header.session_id)
+        if session is None or not session.valid:
+            raise SmbError(NtStatus.USER_SESSION_DELETED)
+        if sealed is not None:
+            if sealed is not session:
+                # An element of a compound names another session than the one whose key sealed it.
+                raise SmbError(NtStatus.USER_SESSION_DELETED)
+        elif header.flags & SMB2_FLAGS_SIGNED:
+            channel = session.channel_list.get(self.connection)
+            signer = channel.signer if channel else None
+            if signer is None:
+                if not (session.guest or session.anonymous):
+                    raise SmbError(NtStatus.USER_SESSION_DELETED)
+            elif signer.verify(request.message):
+                request.signed = True
+            else:
+                raise SmbError(NtStatus.ACCESS_DENIED)
+        elif session.signing_required and header.command != Command.CANCEL:
+            request.signed = True
+            raise SmbError(NtStatus.ACCESS_DENIED)
+        request._session = session
+        if session.encrypt_data and sealed is None:
+            raise SmbError(NtStatus.ACCESS_DENIED)
+        if session.state is SessionState.EXPIRED and not row.when_expired:
+            raise SmbError(NtStatus.NETWORK_SESSION_EXPIRED)
+        if row.tree:
+            tree = session.tree_connect_table.get(header.tree_id)
+            if tree is None:
+                raise SmbError(NtStatus.NETWORK_NAME_DELETED)
+            if tree.share.encryption_required and sealed is None:
+                raise SmbError(NtStatus.ACCESS_DENIED)
+            request._tree = tree
+
+    def _find_optional_session(self, request: Request) -> None:
+        """Sign the reply of a command that needs no session with the one it names, if it signed.
+
+        SESSION_SETUP checks its own signature: only it knows which key applies.
+        """
+        header = request.header
+        if header.flags & SMB2_FLAGS_SIGNED and header.command == Command.ECHO:
+            session = self.connection.session_table.get(header.session_id)
+            channel = session.channel_list.get(self.connection) if session else None
+            if channel is None or channel.signer is None:
+                raise SmbError(NtStatus.USER_SESSION_DELETED)
+            if not channel.signer.verify(request.message):
+                raise SmbError(NtStatus.ACCESS_DENIED)
+            request._session = session
+            request.signed = True
+
+    def _find_open(self, request: Request, row: Row) -> None:
+        """Find the open that FileId names ([MS-SMB2] 3.3.5.2.7.2 for a compound's)."""
+        persistent, volatile = _file_id.unpack_from(request.message, HEADER_SIZE + row.file_id)
+        chain = request.chain
+        if (
+            volatile == RELATED_ID == persistent
+            and chain is not None
+            and request.header.flags & SMB2_FLAGS_RELATED_OPERATIONS
+        ):
+            if chain.file is None:
+                raise SmbError(chain.create_failure or NtStatus.FILE_CLOSED)
+            persistent, volatile = chain.file
+        elif row.file_optional and volatile == RELATED_ID == persistent:
+            return
+        open_ = request.session.open_table.get(volatile)
+        if open_ is None or open_.persistent_id != persistent or open_.tree is not request.tree:
+            raise SmbError(NtStatus.FILE_CLOSED)
+        request._open = open_
+        if chain is not None:
+            chain.file = (persistent, volatile)
+
+    def failure(self, request: Request, error: BaseException) -> Reply:
+        """Turn an exception into the ERROR Response: the one place that does."""
+        if isinstance(error, SmbError):
+            status, data = error.status, error.error_data
+        elif isinstance(error, OSError):
+            status, data = status_of(error), b""
+        elif isinstance(error, struct.error):
+            status, data = NtStatus.INVALID_PARAMETER, b""
+        else:
+            log.error("%s failed", _name(request), exc_info=error)
+            status, data = NtStatus.INTERNAL_ERROR, b""
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s: %s", _name(request), status.name)
+        return Reply([build_error_response(data)], status)
+
+    # -- waiting -------------------------------------------------------------------------
+
+    def _drive(self, request: Request, value: Any, error: BaseException | None) -> Answer:
+        """Run a handler until it answers or waits; exceptions are those of the handler."""
+        generator = request.generator
+        assert generator is not None
+        tree = request._tree
+        while True:
+            try:
+                effect = generator.send(value) if error is None else generator.throw(error)
+            except StopIteration as stop:
+                request.generator = None
+                return stop.value  # type: ignore[no-any-return]
+            value = error = None
+            if isinstance(effect, Wait):
+                return self._wait(request, effect)
+            if type(effect) is Slow or (tree is not None and not tree.speed.fast()):
+                return self._offload(request, effect)
+            began = perf_counter()
+            try:
+                value = effect.function(*effect.args)
+            except Exception as failure:
+                error = failure
+            if tree is not None:
+                tree.speed.took(perf_counter() - began)
+
+    def _offload(self, request: Request, effect: Blocking) -> Answer:
+        """Let a thread make a call that may block; the reply follows without an interim one."""
+        request.resume = Resume(partial(self._resumed, request))
+        identity = request._tree.identity if request._tree is not None else None
+        self.server.threads.submit(effect.function, effect.args, identity, request.resume)
+        return SUSPENDED
+
+    def _wait(self, request: Request, effect: Wait) -> Answer:
+        """Suspend a request; tell the client where the wait may be long ([MS-SMB2] 3.3.4.2)."""
+        chain = request.chain
+        if effect.interim and chain is not None and not chain.last:
+            # Only the last of a compound may go on alone ([MS-SMB2] 3.3.5.2.7).
+            assert request.generator is not None
+            request.generator.close()
+            raise SmbError(NtStatus.INTERNAL_ERROR)
+        resume = request.resume = Resume(partial(self._resumed, request))
+        request.cancel = effect.start(resume)
+        if effect.interim and request.resume is resume and not request.async_id:
+            self._send_interim(request)
+        return SUSPENDED
+
+    def _resumed(self, request: Request, value: Any, error: BaseException | None) -> None:
+        """Go on with a suspended request, and with the compound that it is part of."""
+        request.resume = request.cancel = None
+        try:
+            if request._tree is not None:
+                become(request._tree.identity)
+            answer = self._drive(request, value, error)
+        except Exception as failure:
+            answer = self.failure(request, failure)
+        if answer is SUSPENDED:
+            return
+        try:
+            if request.chain is not None and not request.async_id:
+                request.chain.go_on(request, answer)
+            else:
+                self._finish(request, answer)
+        except Disconnect as reason:
+            self.connection.transport.close(str(reason))
+
+    def cancel(self, request: Request, error: SmbError) -> None:
+        """End a waiting request by raising `error` in its handler."""
+        if request.resume is None:
+            return
+        request.resume.forget()
+        if request.cancel is not None:
+            request.cancel()
+        self._resumed(request, None, error)
+
+    def _cancel_command(self, request: Request) -> None:
+        """CANCEL: find the request that waits and end it ([MS-SMB2] 3.3.5.16)."""
+        header = request.header
+        waiting = self.connection.async_command_list
+        if header.flags & SMB2_FLAGS_ASYNC_COMMAND:
+            target = waiting.get(header.async_id)
+        else:
+            target = next(
+                (r for r in waiting.values() if r.header.message_id == header.message_id), None
+            )
+        if target is not None:
+            self.cancel(target, SmbError(NtStatus.CANCELLED))
+
+    # -- out -----------------------------------------------------------------------------
+
+    def _finish(self, request: Request, answer: Answer) -> None:
+        """Send the reply to a request that is not (or no longer) part of a compound."""
+        if request.async_id:
+            self.connection.async_command_list.pop(request.async_id, None)
+        parts = self.reply(request, answer)
+        if parts is None:
+            return
+        if request.on_reply is not None:
+            request.on_reply(*buffers(parts))
+        if request.encrypted:
+            self.seal(request.session, parts)
+        else:
+            self.send(parts)
+
+    def reply(self, request: Request, answer: Answer, chained: int = 0) -> list[Part] | None:
+        """Return a reply's header and body, signed; `chained` is its NextCommand."""
+        status = 0
+        if isinstance(answer, list):
+            body = answer
+        elif isinstance(answer, bytes):
+            body = [answer]
+        elif isinstance(answer, Reply):
+            body, status = list(answer.parts), answer.status
+        else:
+            return None
+        header = request.header
+        flags = SMB2_FLAGS_SERVER_TO_REDIR | (header.flags & _ECHOED_FLAGS)
+        process_id, tree_id = PROCESS_ID, header.tree_id
+        if request.async_id:
+            flags |= SMB2_FLAGS_ASYNC_COMMAND
+            process_id, tree_id = request.async_id & 0xFFFFFFFF, request.async_id >> 32
+            credits = 0
+        else:
+            credits = self.connection.credit_window.grant(header.credits, header.credit_charge)
+        if request.chain is not None:
+            flags |= header.flags & SMB2_FLAGS_RELATED_OPERATIONS
+        if request.signed and not request.encrypted:
+            flags |= SMB2_FLAGS_SIGNED
+        packed = _pack_header(
+            SMB2_PROTOCOL_ID,
+            HEADER_SIZE,
+            header.credit_charge,
+            status,
+            header.command,
+            credits,
+            flags,
+            chained,
+            header.message_id,
+            process_id,
+            tree_id,
+            header.session_id,
+            _NO_SIGNATURE,
+        )
+        if flags & SMB2_FLAGS_SIGNED and not chained:
+            return self.sign(request, [packed, *body])
+        return [packed, *body]
+
+    def sign(self, request: Request, parts: list[Part]) -> list[Part]:
+        """Put the signature into the header of one reply ([MS-SMB2] 3.3.4.1.1)."""
+        session = request._session
+        channel = session.channel_list.get(self.connection) if session is not None else None
+        if channel is None or channel.signer is None:
+            return parts
+        memory = buffers(parts)
+        signature = channel.signer.sign(memory, request.header.message_id, True, False)
+        header = memory[0]
+        return [bytes(header[:SIGNATURE_OFFSET]) + signature, *parts[1:]]
+
+    def _send_interim(self, request: Request) -> None:
+        """Send STATUS_PENDING, unsigned as Windows does, with the credits of the request."""
+        connection, header = self.connection, request.header
+        request.async_id = next(connection.async_ids)
+        connection.async_command_list[request.async_id] = request
+        packed = _pack_header(
+            SMB2_PROTOCOL_ID,
+            HEADER_SIZE,
+            header.credit_charge,
+            NtStatus.PENDING,
+            header.command,
+            connection.credit_window.grant(header.credits, header.credit_charge),
+            SMB2_FLAGS_SERVER_TO_REDIR | SMB2_FLAGS_ASYNC_COMMAND,
+            0,
+            header.message_id,
+            request.async_id & 0xFFFFFFFF,
+            request.async_id >> 32,
+            header.session_id,
+            _NO_SIGNATURE,
+        )
+        parts: list[Part] = [packed, build_error_response(b"")]
+        chain, request.chain = request.chain, None
+        if chain is not None:
+            chain.replies.append((request, parts))
+            chain.send()
+        elif request.encrypted:
+            self.seal(request.session, parts)
+        else:
+            self.send(parts)
+
+    def send(self, parts: list[Part]) -> None:
+        """Hand one message to the transport."""
+        self.connection.transport.send(parts)
+
+    def seal(self, session: Session, parts: list[Part]) -> None:
+        """Encrypt one message and hand it to the transport."""
+        assert session.sealer is not None
+        sealed = session.sealer.seal(buffers(parts), session.session_id)
+        self.connection.transport.send(sealed)
+
+
+def _name(request: Request) -> str:
+    """Return a request for the log."""
+    command = request.header.command
+    known = command < len(TABLE)
+    name = Command(command).name if known else f"command {command}"
+    return f"{request.connection.transport.peer}: {name} {request.header.message_id}"

@@ -1,0 +1,73 @@
+"""The dispatch table: every command with what it needs before its handler runs.
+
+Handlers never check again what stands here ([MS-SMB2] 3.3.5.2).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from usmbd.protocol.commands.close import close
+from usmbd.protocol.commands.create import create
+from usmbd.protocol.commands.echo import echo
+from usmbd.protocol.commands.flush import flush
+from usmbd.protocol.commands.ioctl import ioctl
+from usmbd.protocol.commands.lock import lock
+from usmbd.protocol.commands.logoff import logoff
+from usmbd.protocol.commands.negotiate import negotiate
+from usmbd.protocol.commands.query_directory import query_directory
+from usmbd.protocol.commands.query_info import query_info
+from usmbd.protocol.commands.read import read
+from usmbd.protocol.commands.refused import change_notify, oplock_break
+from usmbd.protocol.commands.request import Answer, Handling, NoReply, Request
+from usmbd.protocol.commands.session_setup import session_setup
+from usmbd.protocol.commands.set_info import set_info
+from usmbd.protocol.commands.tree_connect import tree_connect, tree_disconnect
+from usmbd.protocol.commands.write import write
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One command: its handler and its preconditions."""
+
+    handler: Callable[[Request], Answer | Handling]
+    session: bool = True
+    """A valid session, with its signature and encryption checked."""
+    tree: bool = True
+    """A tree connect of that session."""
+    file_id: int = 0
+    """Where FileId lies in the body; 0: the command has none."""
+    file_optional: bool = False
+    """A FileId of all ones stands for no open."""
+    as_user: bool = False
+    """The handler touches files: it runs with the identity of the tree connect."""
+    when_expired: bool = False
+    """Also served for an expired session ([MS-SMB2] 3.3.5.2.9)."""
+
+
+def _cancel(request: Request) -> Answer:
+    """CANCEL is the dispatcher's own: it acts on another request."""
+    return NoReply()
+
+
+TABLE: tuple[Row, ...] = (
+    Row(negotiate, session=False, tree=False),
+    Row(session_setup, session=False, tree=False),
+    Row(logoff, tree=False, when_expired=True),
+    Row(tree_connect, tree=False),
+    Row(tree_disconnect, when_expired=True),
+    Row(create, as_user=True),
+    Row(close, file_id=8, as_user=True, when_expired=True),
+    Row(flush, file_id=8, as_user=True),
+    Row(read, file_id=16, as_user=True),
+    Row(write, file_id=16, as_user=True),
+    Row(lock, file_id=8, when_expired=True),
+    Row(ioctl, file_id=8, file_optional=True, as_user=True),
+    Row(_cancel, tree=False, when_expired=True),
+    Row(echo, session=False, tree=False),
+    Row(query_directory, file_id=8, as_user=True),
+    Row(change_notify, file_id=8, as_user=True),
+    Row(query_info, file_id=24, as_user=True),
+    Row(set_info, file_id=16, as_user=True),
+    Row(oplock_break, file_id=8),
+)
+"""By command code ([MS-SMB2] 2.2.1.2)."""

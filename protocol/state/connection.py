@@ -1,0 +1,91 @@
+"""Connection: one transport connection of a client ([MS-SMB2] 3.3.1.7)."""
+
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+from usmbd.protocol.crypto.preauth import PreauthHash
+from usmbd.protocol.state.sequence import SequenceWindow
+from usmbd.transport.base import Transport
+
+if TYPE_CHECKING:
+    from usmbd.protocol.state.server import Server
+    from usmbd.protocol.state.session import Session
+
+UNAUTHENTICATED_LIMIT = 128 * 1024
+"""Bytes a client may send in one message before it has a session: a NEGOTIATE with all its
+contexts is below 1 KiB, a Kerberos ticket with a large PAC below 64 KiB."""
+
+MESSAGE_SLACK = 128 * 1024
+"""Bytes of a message beside its payload: headers, compounded requests, create contexts."""
+
+
+class Connection:
+    """What the server knows of one connection; names as in [MS-SMB2] 3.3.1.7."""
+
+    __slots__ = (
+        "__weakref__",
+        "async_command_list",
+        "async_ids",
+        "cipher_id",
+        "client_capabilities",
+        "client_guid",
+        "client_security_mode",
+        "closed",
+        "created",
+        "credit_window",
+        "dialect",
+        "dialects",
+        "last_request",
+        "max_read_size",
+        "max_transact_size",
+        "max_write_size",
+        "multi_protocol",
+        "negotiated",
+        "posix_extensions",
+        "preauth",
+        "preauth_sessions",
+        "requests",
+        "server",
+        "server_capabilities",
+        "server_security_mode",
+        "session_table",
+        "signing_algorithm_id",
+        "supports_multi_credit",
+        "transport",
+    )
+
+    def __init__(self, server: "Server", transport: Transport) -> None:
+        """Begin a connection that has negotiated nothing."""
+        self.server = server
+        self.transport = transport
+        self.dialect = 0
+        self.dialects: tuple[int, ...] = ()
+        self.negotiated = False
+        self.multi_protocol = False  # answered "SMB 2.???": a second NEGOTIATE follows
+        self.client_guid = bytes(16)
+        self.client_capabilities = 0
+        self.client_security_mode = 0
+        self.server_capabilities = 0
+        self.server_security_mode = 0
+        self.cipher_id = 0
+        self.signing_algorithm_id = 0
+        self.posix_extensions = False
+        self.supports_multi_credit = False
+        self.max_transact_size = self.max_read_size = self.max_write_size = 65536
+        self.preauth = PreauthHash()
+        self.preauth_sessions: dict[int, PreauthHash] = {}
+        self.credit_window = SequenceWindow(server.config.smb2_max_credits)
+        self.session_table: dict[int, Session] = {}
+        self.async_command_list: dict[int, Any] = {}  # AsyncId -> the waiting request
+        self.async_ids = itertools.count(1)
+        self.requests = 0
+        self.created = self.last_request = time.time()
+        self.closed = False
+
+    @property
+    def message_limit(self) -> int:
+        """The longest message that the client may send now."""
+        if not self.session_table:
+            return UNAUTHENTICATED_LIMIT
+        return max(self.max_write_size, self.max_transact_size) + MESSAGE_SLACK

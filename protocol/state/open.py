@@ -1,0 +1,141 @@
+"""Open: a file, directory, stream or pipe that a client holds open ([MS-SMB2] 3.3.1.10)."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from usmbd.protocol.state.store.records import base_key
+from usmbd.protocol.vfs.identity import become
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.streams import Stream
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+if TYPE_CHECKING:
+    from usmbd.protocol.state.connection import Connection
+    from usmbd.protocol.state.server import Server
+    from usmbd.protocol.state.session import Session
+    from usmbd.protocol.state.tree import TreeConnect
+
+log = logging.getLogger("usmbd.vfs")
+
+
+class Open:
+    """One open; names as in [MS-SMB2] 3.3.1.10.
+
+    `key` is the file's in the store. A named stream is in `stream`, with its file in `node`;
+    a named pipe is in `pipe`, and has neither.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_node",
+        "closed",
+        "connection",
+        "create_options",
+        "data",
+        "delete_on_close",
+        "enumeration",
+        "granted_access",
+        "key",
+        "lock_count",
+        "lock_sequence",
+        "mode",
+        "path",
+        "persistent_id",
+        "pipe",
+        "position",
+        "session",
+        "share_access",
+        "stream",
+        "tree",
+        "volatile_id",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        session: "Session",
+        tree: "TreeConnect",
+        connection: "Connection",
+        open_id: int,
+        granted_access: int,
+        *,
+        node: Node | None = None,
+        stream: Stream | None = None,
+        pipe: Any = None,
+        key: bytes = b"",
+        path: str = "",
+    ) -> None:
+        """Keep what CREATE decided."""
+        self.session = session
+        self.tree = tree
+        self.connection = connection
+        self.persistent_id = self.volatile_id = open_id
+        self.granted_access = granted_access
+        self.share_access = 7
+        self.create_options = 0
+        self._node = node
+        self.stream = stream
+        self.data: Any = stream if stream is not None else node  # what READ and WRITE act on
+        self.pipe = pipe
+        self.key = key
+        self.path = path  # as the client opened it; the file's present name is asked from the node
+        self.delete_on_close = False
+        self.position = 0  # FilePositionInformation; kept, never used by READ or WRITE
+        self.mode = 0
+        self.lock_count = 0
+        self.lock_sequence: dict[int, int] = {}
+        self.enumeration: Any = None  # of QUERY_DIRECTORY
+        self.waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
+        self.closed = False
+        session.open_table[self.volatile_id] = self
+        tree.open_count += 1
+
+    @property
+    def node(self) -> Node:
+        """The file; SmbError(INVALID_DEVICE_REQUEST) on a pipe."""
+        if self._node is None:
+            raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+        return self._node
+
+    def require(self, access: int) -> None:
+        """Refuse what the open was not granted; SmbError(ACCESS_DENIED) unless one bit is there."""
+        if not self.granted_access & access:
+            raise SmbError(NtStatus.ACCESS_DENIED)
+
+    def close(self, server: "Server") -> None:
+        """End the open: what waits on it, its locks, its share mode; delete the file if due."""
+        if self.closed:
+            return
+        self.closed = True
+        self.session.open_table.pop(self.volatile_id, None)
+        self.tree.open_count -= 1
+        for end in list(self.waiting):
+            end(SmbError(NtStatus.RANGE_NOT_LOCKED))
+        if self.pipe is not None:
+            self.pipe.close()
+            return
+        try:
+            self._leave(server)
+        finally:
+            self.data = self.enumeration = None
+            if self.stream is not None:
+                self.stream.close()
+            self.node.close()
+
+    def _leave(self, server: "Server") -> None:
+        """Take the open out of the store and delete what only waited for it."""
+        result = server.store.remove_open(self.key, self.persistent_id)
+        if result.delete_now or result.delete_base:
+            become(self.tree.identity)
+            try:
+                if self.stream is not None and not result.delete_base:
+                    self.stream.delete()
+                else:
+                    self.node.unlink()
+            except (OSError, SmbError) as error:
+                log.info("%s could not be deleted on close: %s", self.path, error)
+            finally:
+                server.store.deleted(base_key(self.key) if result.delete_base else self.key)
+        if result.waiters:
+            server.wake_workers(self.key, result.waiters)

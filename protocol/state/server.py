@@ -1,0 +1,227 @@
+"""Server: what one worker knows, and how it reaches the rest ([MS-SMB2] 3.3.1.5).
+
+The composition root (the worker) puts in what does I/O: the store, the bus to the other
+workers, the client of mountd, the threads. Everything else hangs below: connections, sessions,
+tree connects, opens.
+"""
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from usmbd.mountd.ipc.messages import Logout, Message, TreeDisconnect
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
+from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.session import Session
+from usmbd.protocol.state.store.base import Store
+from usmbd.protocol.state.store.records import SessionRecord
+from usmbd.protocol.state.tree import TreeConnect, VolumeSpeed
+from usmbd.protocol.vfs.identity import Identity, become
+from usmbd.protocol.vfs.volume import Volume, VolumeOptions
+from usmbd.protocol.vfs.wildcard import Pattern
+from usmbd.protocol.wire.filetime import from_ns
+
+log = logging.getLogger("usmbd.conn")
+
+Resume = Callable[..., None]
+
+
+class Mountd(Protocol):
+    """The client of mountd or of its RPC process: asks, and calls back with the answer."""
+
+    def ask(self, message: Message, resume: Resume) -> None:
+        """Send `message`; call `resume(answer)` or `resume(None, SmbError)` later, on the loop."""
+
+    def tell(self, message: Message) -> None:
+        """Send a message that has no answer."""
+
+
+class Threads(Protocol):
+    """The pool of threads for calls that block."""
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        identity: Identity | None,
+        resume: Resume,
+    ) -> None:
+        """Call `function(*args)` as `identity`; then `resume(value)` or `resume(None, error)`."""
+
+
+class Peers(Protocol):
+    """The messages to other workers."""
+
+    def wake(self, worker: int, key: bytes) -> None:
+        """Tell `worker` that an open or a lock of the file `key` went away."""
+
+    def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
+        """Have `worker` close a session; call `resume()` when it is gone."""
+
+
+class Server:
+    """One worker's view of the server."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        worker: int,
+        guid: bytes,
+        store: Store,
+        mountd: Mountd,
+        rpc: Mountd,
+        threads: Threads,
+        peers: Peers,
+    ) -> None:
+        """Begin without a connection."""
+        self.config = config
+        self.worker = worker
+        self.guid = guid
+        self.store = store
+        self.mountd = mountd
+        self.rpc = rpc
+        self.threads = threads
+        self.peers = peers
+        self.start_time = from_ns(time.time_ns())
+        self.connections: set[Connection] = set()
+        self.session_table: dict[int, Session] = {}
+        self.waiters: dict[bytes, set[Callable[[], None]]] = {}
+        self.connection_ended: Callable[[Connection], None] = lambda connection: None
+        self._volumes: dict[bytes, tuple[Volume, VolumeSpeed]] = {}
+
+    # -- sessions ------------------------------------------------------------------------
+
+    def new_session(self, dialect: int) -> Session:
+        """Return a session with an id that no other worker gives, not yet in the table.
+
+        The number is hard to guess: 47 random bits besides the worker's number and a one.
+        """
+        while True:
+            session_id = (self.worker + 1) << 48 | secrets.randbits(47) << 1 | 1
+            if session_id not in self.session_table:
+                return Session(session_id, dialect)
+
+    def register_session(self, session: Session, connection: Connection) -> None:
+        """Make a valid session known to all workers (GlobalSessionTable)."""
+        self.session_table[session.session_id] = session
+        self.store.put_session(
+            SessionRecord(
+                session_id=session.session_id,
+                worker=self.worker,
+                user=f"{session.user}\0{session.domain}" if session.user else "",
+                client_guid=connection.client_guid,
+                client_address=connection.transport.peer,
+                dialect=session.dialect,
+                creation_time=from_ns(int(session.created * 1e9)),
+            )
+        )
+
+    def close_session(self, session: Session) -> None:
+        """End a session with all that hangs below it ([MS-SMB2] 3.3.4.12)."""
+        for tree in list(session.tree_connect_table.values()):
+            self.close_tree(tree)
+        self.session_table.pop(session.session_id, None)
+        for connection in list(session.channel_list) + list(session.acceptors):
+            connection.session_table.pop(session.session_id, None)
+            connection.preauth_sessions.pop(session.session_id, None)
+        session.channel_list.clear()
+        session.acceptors.clear()
+        if session.valid:
+            self.store.remove_session(session.session_id)
+            self.mountd.tell(Logout(session_id=session.session_id))
+
+    def close_tree(self, tree: TreeConnect) -> None:
+        """End a tree connect and its opens ([MS-SMB2] 3.3.5.8)."""
+        session = tree.session
+        session.tree_connect_table.pop(tree.tree_id, None)
+        for open_ in [o for o in session.open_table.values() if o.tree is tree]:
+            self.close_open(open_)
+        self.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree.tree_id))
+
+    def close_open(self, open_: Open) -> None:
+        """End an open; what goes wrong is logged, for its client cannot do anything about it."""
+        try:
+            open_.close(self)
+        except Exception:
+            log.exception("closing %s failed", open_.path)
+
+    def connection_lost(self, connection: Connection) -> None:
+        """Take a connection out of its sessions; close those without any ([MS-SMB2] 3.3.7.1)."""
+        self.connections.discard(connection)
+        for session in list(connection.session_table.values()):
+            session.acceptors.pop(connection, None)
+            session.channel_list.pop(connection, None)
+            if not session.channel_list and not session.acceptors:
+                self.close_session(session)
+        connection.session_table.clear()
+        connection.preauth_sessions.clear()
+        self.connection_ended(connection)
+
+    # -- volumes -------------------------------------------------------------------------
+
+    def volume(self, share: ShareConfig) -> tuple[Volume, VolumeSpeed]:
+        """Return the volume of a share's present configuration; OSError when its path is gone."""
+        key = msgspec.msgpack.encode(share)
+        known = self._volumes.get(key)
+        if known is None:
+            become(None)
+            known = Volume(share.path, _options(share)), VolumeSpeed()
+            self._volumes[key] = known
+        return known
+
+    # -- waking --------------------------------------------------------------------------
+
+    def wait_for(self, key: bytes, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` at the next wake-up for `key`; return how to give that up."""
+        waiting = self.waiters.setdefault(key, set())
+        waiting.add(callback)
+
+        def give_up() -> None:
+            waiting.discard(callback)
+            if not waiting and self.waiters.get(key) is waiting:
+                del self.waiters[key]
+
+        return give_up
+
+    def wake(self, key: bytes) -> None:
+        """Let all who wait for the file `key` in this worker try again."""
+        for callback in self.waiters.pop(key, ()):
+            callback()
+
+    def wake_workers(self, key: bytes, workers: Iterable[int]) -> None:
+        """Wake who waits for `key`, here and in other workers."""
+        for worker in workers:
+            if worker == self.worker:
+                self.wake(key)
+            else:
+                become(None)
+                self.peers.wake(worker, key)
+
+
+def _options(share: ShareConfig) -> VolumeOptions:
+    """Return a share's options as the file system layer knows them."""
+    patterns = [Pattern(text) for text in share.veto_files]
+    return VolumeOptions(
+        follow_symlinks=share.follow_symlinks,
+        store_dos_attributes=share.store_dos_attributes,
+        hide_dot_files=share.hide_dot_files,
+        create_mask=share.create_mask,
+        directory_mask=share.directory_mask,
+        force_create_mode=share.force_create_mode,
+        force_directory_mode=share.force_directory_mode,
+        case_sensitive=share.case_sensitive,
+        veto=(lambda name: any(p.matches(name) for p in patterns)) if patterns else None,
+        ea_support=share.ea_support,
+        mangled_names=share.mangled_names,
+    )
+
+
+def host_name() -> str:
+    """Return this machine's name for the target information of NTLM."""
+    return os.uname().nodename.split(".")[0]

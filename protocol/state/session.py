@@ -1,0 +1,89 @@
+"""Session and Channel: a user on one or more connections ([MS-SMB2] 3.3.1.8, 3.3.1.14)."""
+
+import time
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from usmbd.protocol.crypto.encryption import Sealer
+from usmbd.protocol.crypto.signing import Signer
+from usmbd.protocol.vfs.identity import Identity
+
+if TYPE_CHECKING:
+    from usmbd.protocol.state.connection import Connection
+    from usmbd.protocol.state.open import Open
+    from usmbd.protocol.state.tree import TreeConnect
+
+
+class SessionState(Enum):
+    """Session.State."""
+
+    IN_PROGRESS = auto()
+    VALID = auto()
+    EXPIRED = auto()
+
+
+class Channel:
+    """One connection of a session, with its own signing key."""
+
+    __slots__ = ("connection", "signer", "signing_key")
+
+    def __init__(self, connection: "Connection", signing_key: bytes, signer: Signer | None) -> None:
+        """Bind `connection`; no signer for guests and anonymous users."""
+        self.connection = connection
+        self.signing_key = signing_key
+        self.signer = signer
+
+
+class Session:
+    """One user's session; names as in [MS-SMB2] 3.3.1.8."""
+
+    __slots__ = (
+        "acceptors",
+        "anonymous",
+        "application_key",
+        "channel_list",
+        "created",
+        "dialect",
+        "domain",
+        "encrypt_data",
+        "full_session_key",
+        "guest",
+        "identity",
+        "next_tree_id",
+        "open_table",
+        "sealer",
+        "session_id",
+        "session_key",
+        "signing_required",
+        "state",
+        "tree_connect_table",
+        "user",
+    )
+
+    def __init__(self, session_id: int, dialect: int) -> None:
+        """Begin a session whose authentication is under way."""
+        self.session_id = session_id
+        self.dialect = dialect
+        self.state = SessionState.IN_PROGRESS
+        self.user = ""
+        self.domain = ""
+        self.identity = Identity(65534, 65534, ())
+        self.guest = False
+        self.anonymous = False
+        self.session_key = b""
+        self.full_session_key = b""
+        self.application_key = b""
+        self.signing_required = False
+        self.encrypt_data = False
+        self.sealer: Sealer | None = None
+        self.channel_list: dict[Connection, Channel] = {}
+        self.acceptors: dict[Connection, Any] = {}  # authentications under way, one a channel
+        self.open_table: dict[int, Open] = {}
+        self.tree_connect_table: dict[int, TreeConnect] = {}
+        self.next_tree_id = 1
+        self.created = time.time()
+
+    @property
+    def valid(self) -> bool:
+        """Whether requests other than SESSION_SETUP may use the session."""
+        return self.state is not SessionState.IN_PROGRESS

@@ -1,0 +1,89 @@
+"""TreeConnect: a session's use of one share ([MS-SMB2] 3.3.1.9)."""
+
+import time
+from typing import TYPE_CHECKING
+
+from usmbd.mountd.ipc.settings import ShareConfig, ShareType
+from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.vfs.volume import Volume
+
+if TYPE_CHECKING:
+    from usmbd.protocol.state.session import Session
+
+SLOW_CALL = 0.02
+"""Seconds. A file system call that took longer makes the volume a slow one: its calls leave
+the event loop for threads. A call from the page cache takes 5 to 50 us; a disk's seek, a hung
+server or a writer throttled by the kernel take 10 ms and more."""
+
+SLOW_FOR = 5.0
+"""Seconds for which a volume stays slow after its last slow call."""
+
+
+class VolumeSpeed:
+    """Whether a volume answers fast enough to be called on the event loop."""
+
+    __slots__ = ("slow_until",)
+
+    def __init__(self) -> None:
+        """Begin fast."""
+        self.slow_until = 0.0
+
+    def fast(self) -> bool:
+        """Tell whether calls may run on the event loop now."""
+        return not self.slow_until or time.monotonic() > self.slow_until
+
+    def took(self, seconds: float) -> None:
+        """Learn how long one call took."""
+        if seconds > SLOW_CALL:
+            self.slow_until = time.monotonic() + SLOW_FOR
+
+
+class TreeConnect:
+    """One tree connect; names as in [MS-SMB2] 3.3.1.9.
+
+    `volume` is None for IPC$. File operations run as `identity` (after `force user`).
+    """
+
+    __slots__ = (
+        "created",
+        "identity",
+        "maximal_access",
+        "open_count",
+        "server_name",
+        "session",
+        "share",
+        "speed",
+        "tree_id",
+        "volume",
+        "writable",
+    )
+
+    def __init__(
+        self,
+        session: "Session",
+        tree_id: int,
+        share: ShareConfig,
+        volume: Volume | None,
+        speed: VolumeSpeed,
+        identity: Identity,
+        writable: bool,
+        maximal_access: int,
+        server_name: str,
+    ) -> None:
+        """Keep what the connect decided."""
+        self.session = session
+        self.tree_id = tree_id
+        self.share = share
+        self.volume = volume
+        self.speed = speed
+        self.identity = identity
+        self.writable = writable
+        self.maximal_access = maximal_access
+        self.server_name = server_name
+        self.open_count = 0
+        self.created = time.time()
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether this is IPC$."""
+        return self.share.type is ShareType.PIPE

@@ -1,0 +1,99 @@
+"""The socket of `usmbd.control`: shutdown, reload, debug areas, and the tables of all workers."""
+
+import importlib.metadata
+import itertools
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usmbd.mountd.ipc.codec import control_server
+from usmbd.mountd.ipc.messages import (
+    CONTROL_SOCKET,
+    ControlDebug,
+    ControlDone,
+    ControlList,
+    ControlReload,
+    ControlRequest,
+    ControlRows,
+    ControlShutdown,
+    ControlVersionInfo,
+)
+from usmbd.mountd.ipc.server import Client, Server, listen
+from usmbd.protocol import log as logs
+from usmbd.protocol.worker import messages
+
+if TYPE_CHECKING:
+    from usmbd.protocol.supervisor.children import WorkerChild
+    from usmbd.protocol.supervisor.supervisor import Supervisor
+
+
+class ControlService:
+    """Serves the administrator's tool."""
+
+    def __init__(self, supervisor: "Supervisor", state: Path) -> None:
+        """Listen in the state directory, which only its owner may enter."""
+        self._supervisor = supervisor
+        self._cookies = itertools.count(1)
+        self._lists: dict[int, tuple[Client[ControlRequest], int, set[int]]] = {}
+        self._server: Server[ControlRequest] = Server(
+            listen(state / CONTROL_SOCKET), control_server(), self._on_message, self._on_close
+        )
+
+    def _on_message(
+        self, client: Client[ControlRequest], handle: int, message: ControlRequest
+    ) -> None:
+        """Do what the tool asks for."""
+        supervisor = self._supervisor
+        if isinstance(message, ControlShutdown):
+            client.send(handle, ControlDone())
+            supervisor.stop()
+        elif isinstance(message, ControlReload):
+            supervisor.reload()
+            client.send(handle, ControlDone())
+        elif isinstance(message, ControlList):
+            self._list(client, handle, message)
+        elif isinstance(message, ControlDebug):
+            logs.debug(message.areas, message.enable)
+            for worker in supervisor.workers.values():
+                worker.send(messages.Debug(areas=message.areas, enable=message.enable))
+            client.send(handle, ControlDone())
+        else:
+            client.send(
+                handle,
+                ControlVersionInfo(
+                    version=importlib.metadata.version("usmbd"),
+                    pid=os.getpid(),
+                    workers=len(supervisor.workers),
+                    uptime=int(time.monotonic() - supervisor.started),
+                ),
+            )
+
+    def _on_close(self, client: Client[ControlRequest], reason: str) -> None:
+        """Forget a tool that went away."""
+        for cookie, (waiting, _, _) in list(self._lists.items()):
+            if waiting is client:
+                del self._lists[cookie]
+
+    def _list(self, client: Client[ControlRequest], handle: int, message: ControlList) -> None:
+        """Ask all workers for their tables."""
+        cookie = next(self._cookies)
+        workers = [w for w in self._supervisor.workers.values() if w.ready.is_set()]
+        if not workers:
+            client.send(handle, ControlRows(rows=[]))
+            return
+        self._lists[cookie] = client, handle, {worker.number for worker in workers}
+        for worker in workers:
+            worker.send(messages.List(cookie=cookie, kinds=message.kinds))
+
+    def rows(self, worker: "WorkerChild", message: messages.Rows) -> None:
+        """Pass rows on; the last worker's last ones end the answer."""
+        waiting = self._lists.get(message.cookie)
+        if waiting is None:
+            return
+        client, handle, missing = waiting
+        if not message.more:
+            missing.discard(worker.number)
+        client.send(handle, ControlRows(rows=message.rows, more=bool(missing)))
+        if not missing:
+            del self._lists[message.cookie]

@@ -1,0 +1,122 @@
+"""New clients: their first message is read here, for its ClientGuid tells which worker they get.
+
+All channels of one client meet in one worker ([MS-SMB2] 3.3.5.5.2), as in Samba: the socket is
+passed on with the bytes that were read. Nothing is parsed but the frame and the one field.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+
+from usmbd.protocol.worker.messages import FIRST_MESSAGE_LIMIT
+
+log = logging.getLogger("usmbd.conn")
+
+FIRST_MESSAGE_SECONDS = 15.0
+"""A client that has not sent its NEGOTIATE by then is closed."""
+
+MAXIMUM_WAITING = 512
+"""Clients that may be here at a time; further ones are closed at once, so a flood of silent
+connections costs at most these descriptors."""
+
+_FRAME = 4
+_GUID = slice(64 + 12, 64 + 28)
+_MINIMUM = 64 + 36
+NO_GUID = bytes(16)
+
+PassOn = Callable[[socket.socket, str, bytes, bytes], None]
+
+
+class Doorkeeper:
+    """Reads the first message of every client and passes the client on."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        admit: Callable[[str], bool],
+        pass_on: PassOn,
+    ) -> None:
+        """`admit(address)` may refuse; `pass_on(socket, address, guid, bytes)` takes a client."""
+        self._loop = loop
+        self._admit = admit
+        self._pass_on = pass_on
+        self._guests: dict[socket.socket, _Guest] = {}
+
+    def serve(self, listener: socket.socket) -> None:
+        """Accept from a listening socket."""
+        self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take new connections."""
+        while True:
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("accept: %s", error.strerror)
+                self._loop.remove_reader(listener.fileno())
+                self._loop.call_later(0.5, self.serve, listener)
+                return
+            host = str(address[0])
+            if len(self._guests) >= MAXIMUM_WAITING or not self._admit(host):
+                log.info("%s: refused: too many connections", host)
+                sock.close()
+                continue
+            sock.setblocking(False)
+            guest = _Guest(host, self._loop.call_later(FIRST_MESSAGE_SECONDS, self._dismiss, sock))
+            self._guests[sock] = guest
+            self._loop.add_reader(sock.fileno(), self._readable, sock, guest)
+
+    def _readable(self, sock: socket.socket, guest: "_Guest") -> None:
+        """Read up to the end of the first message."""
+        try:
+            data = sock.recv(FIRST_MESSAGE_LIMIT + _FRAME - len(guest.data))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        guest.data += data
+        if not data:
+            self._dismiss(sock)
+            return
+        if len(guest.data) < _FRAME:
+            return
+        length = int.from_bytes(guest.data[:_FRAME], "big")
+        if not length or length > FIRST_MESSAGE_LIMIT:
+            self._dismiss(sock)
+        elif len(guest.data) >= _FRAME + length:
+            self._leave(sock)
+            self._pass_on(sock, guest.address, client_guid(guest.data[_FRAME:]), guest.data)
+
+    def _leave(self, sock: socket.socket) -> None:
+        """Stop to look after a client."""
+        guest = self._guests.pop(sock)
+        guest.timer.cancel()
+        self._loop.remove_reader(sock.fileno())
+
+    def _dismiss(self, sock: socket.socket) -> None:
+        """Close a client that did not say what it wants."""
+        if sock in self._guests:
+            self._leave(sock)
+            sock.close()
+
+
+class _Guest:
+    """A client whose first message is not complete."""
+
+    __slots__ = ("address", "data", "timer")
+
+    def __init__(self, address: str, timer: asyncio.TimerHandle) -> None:
+        """Begin without data."""
+        self.address = address
+        self.timer = timer
+        self.data = b""
+
+
+def client_guid(message: bytes) -> bytes:
+    """Return ClientGuid of an SMB2 NEGOTIATE ([MS-SMB2] 2.2.3); zeros when there is none."""
+    if len(message) < _MINIMUM or message[:4] != b"\xfeSMB" or message[12:14] != b"\0\0":
+        return NO_GUID
+    return message[_GUID]

@@ -1,0 +1,66 @@
+"""The command `usmbd`: options, the check of the configuration, the life of the supervisor."""
+
+import argparse
+import asyncio
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol import log as logs
+from usmbd.protocol.supervisor.supervisor import StartError, Supervisor
+
+EXIT_FAILURE = 1
+EXIT_CONFIGURATION = 2
+
+CHECK_SECONDS = 60
+"""Until a check of the configuration that does not end is given up."""
+
+
+def main() -> None:
+    """Serve in the foreground until SIGTERM or ^C."""
+    parser = argparse.ArgumentParser(
+        prog="usmbd", description="Serve files over SMB 2.0.2 to 3.1.1, in the foreground."
+    )
+    parser.add_argument("-C", "--config", metavar="CONF", help="ksmbd.conf, smb.conf or YAML")
+    parser.add_argument("-P", "--pwddb", metavar="PWDDB", help="ksmbdpwd.db")
+    parser.add_argument("-p", "--port", type=int, help="the TCP port, instead of the configured")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log debug messages")
+    parser.add_argument(
+        "-V", "--version", action="version", version=importlib.metadata.version("usmbd")
+    )
+    options = parser.parse_args()
+    files = []
+    for option, path in (("-C", options.config), ("-P", options.pwddb)):
+        if path is not None:
+            files += [option, str(Path(path).absolute())]
+    if options.port is not None:
+        files += ["-p", str(options.port)]
+    config = check(files)
+    level = 3 if options.verbose else config.log_level
+    if options.verbose:
+        config = msgspec.structs.replace(config, log_level=level)
+    logs.set_up(f"usmbd[{os.getpid()}]", level, config.log_json)
+    os.umask(0o077)
+    try:
+        asyncio.run(Supervisor(config, files).run())
+    except StartError as error:
+        print(f"usmbd: {error}", file=sys.stderr)
+        sys.exit(EXIT_FAILURE)
+
+
+def check(files: list[str]) -> ServerConfig:
+    """Have mountd check the files; ends the program with its message when they are wrong."""
+    command = [sys.executable, "-m", "usmbd.mountd.cli.mountd", "--check", *files]
+    try:
+        result = subprocess.run(command, stdout=subprocess.PIPE, timeout=CHECK_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        print("usmbd: the check of the configuration does not end", file=sys.stderr)
+        sys.exit(EXIT_FAILURE)
+    if result.returncode:
+        sys.exit(result.returncode)
+    return msgspec.json.decode(result.stdout, type=ServerConfig)

@@ -1,0 +1,337 @@
+"""The supervisor: ksmbd's forker. It owns the port and the children, and serves no file."""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state.store.base import SUPERVISOR
+from usmbd.protocol.state.store.bus import Bus, WakeFile
+from usmbd.protocol.state.store.lmdb_store import LmdbStore
+from usmbd.protocol.supervisor import listeners
+from usmbd.protocol.supervisor.children import (
+    Child,
+    WorkerChild,
+    start_mountd,
+    start_worker,
+)
+from usmbd.protocol.supervisor.control import ControlService
+from usmbd.protocol.supervisor.doorkeeper import NO_GUID, Doorkeeper
+from usmbd.protocol.worker import messages
+from usmbd.protocol.worker.worker import STORE_DIRECTORY
+
+log = logging.getLogger("usmbd.conn")
+
+START_SECONDS = 60.0
+"""Until children that do not get ready make the start fail."""
+
+RESTART_SECONDS = 1.0
+"""A child that died sooner than this after its start is started again only after a pause."""
+
+
+class StartError(Exception):
+    """The server could not start; the text says what to do."""
+
+
+class Supervisor:
+    """The parent of all processes."""
+
+    def __init__(self, config: ServerConfig, files: list[str]) -> None:
+        """Serve `config`; `files` are the options by which mountd finds its files."""
+        self.config = config
+        self.started = time.monotonic()
+        self.workers: dict[int, WorkerChild] = {}
+        self._files = files
+        self._state = Path(config.state_directory)
+        self._mountd: Child | None = None
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = itertools.count(1)
+        self._guids: dict[bytes, tuple[int, int]] = {}  # ClientGuid -> (worker, connections)
+        self._addresses: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Serve until told to end."""
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stopping.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._prepare()
+        sockets: list[socket.socket] = []
+        try:
+            sockets = listeners.listen(self.config)
+            await self._start_children()
+            doorkeeper = Doorkeeper(self._loop, self._admit, self._pass_on)
+            for listener in sockets:
+                doorkeeper.serve(listener)
+            self._control = ControlService(self, self._state)
+            where = ", ".join(_shown(listener) for listener in sockets)
+            print(f"usmbd: ready on {where}, {len(self.workers)} workers", file=sys.stderr)
+            _notify("READY=1")
+            await self._stopping.wait()
+            _notify("STOPPING=1")
+        except OSError as error:
+            raise StartError(_explain(error, self.config)) from error
+        finally:
+            self._stopping.set()
+            for listener in sockets:
+                self._loop.remove_reader(listener.fileno())
+                listener.close()
+            await self._end()
+
+    def _prepare(self) -> None:
+        """Make the state directory and the empty store; StartError when another server is there."""
+        try:
+            self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            store = self._state / STORE_DIRECTORY
+            self._lock = os.open(self._state / "usmbd.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                os.lockf(self._lock, os.F_TLOCK, 0)
+            except OSError as error:
+                raise StartError(
+                    f"{self._state} is in use by another usmbd: stop it, or give this one"
+                    " another `state directory`"
+                ) from error
+            os.truncate(self._lock, 0)
+            os.write(self._lock, f"{os.getpid()}\n".encode())
+            if store.exists():
+                shutil.rmtree(store)
+            LmdbStore.create(store)
+            self._store = LmdbStore.attach(store, SUPERVISOR)
+            self._bus = Bus(self._state, SUPERVISOR)
+        except OSError as error:
+            raise StartError(f"state directory {self._state}: {error.strerror}") from error
+
+    async def _start_children(self) -> None:
+        """Start mountd, then the workers, and wait until all serve."""
+        try:
+            self._mountd = await asyncio.wait_for(start_mountd(self._files), START_SECONDS)
+        except (ChildProcessError, TimeoutError) as error:
+            raise StartError(f"mountd did not start: {error}") from error
+        self._watch(self._keep_mountd())
+        for number in range(self.config.workers):
+            await self._start_worker(number)
+        try:
+            await asyncio.wait_for(
+                asyncio.gather(*(worker.ready.wait() for worker in self.workers.values())),
+                START_SECONDS,
+            )
+        except TimeoutError as error:
+            raise StartError("a worker did not get ready; its messages are above") from error
+
+    async def _start_worker(self, number: int) -> None:
+        """Start one worker and watch it."""
+        start = messages.Start(worker=number, guid=server_guid(), config=self.config)
+        self.workers[number] = await start_worker(start, self._worker_says)
+        self._watch(self._keep_worker(self.workers[number]))
+
+    def _watch(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine until the end."""
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep_mountd(self) -> None:
+        """Start mountd again whenever it dies."""
+        while not self._stopping.is_set():
+            assert self._mountd is not None
+            since = self._loop.time()
+            status = await self._mountd.process.wait()
+            if self._stopping.is_set():
+                return
+            log.error("mountd ended (%d) and is started again", status)
+            if self._loop.time() - since < RESTART_SECONDS:
+                await asyncio.sleep(RESTART_SECONDS)
+            try:
+                self._mountd = await start_mountd(self._files)
+            except ChildProcessError as error:
+                log.error("%s", error)
+
+    async def _keep_worker(self, worker: WorkerChild) -> None:
+        """Clean up after a worker that died, and start another in its place."""
+        since = self._loop.time()
+        status = await worker.process.wait()
+        if self._stopping.is_set():
+            return
+        log.error("worker %d ended (%d): its clients have to reconnect", worker.number, status)
+        for connection in list(worker.clients):
+            self._client_gone(worker, connection)
+        worker.forget()
+        self._drop_records(worker.number)
+        if self._loop.time() - since < RESTART_SECONDS:
+            await asyncio.sleep(RESTART_SECONDS)
+        await self._start_worker(worker.number)
+
+    def _drop_records(self, number: int) -> None:
+        """Remove what a dead worker left in the store; delete what only waited for it."""
+        result = self._store.drop_worker(number)
+        for doomed in result.doomed:
+            if doomed.path:
+                with contextlib.suppress(FileNotFoundError):
+                    _remove(doomed.path)
+            self._store.deleted(doomed.key)
+        for waiter, key in result.waiters:
+            if waiter != number:
+                self._bus.send(waiter, WakeFile(key))
+        self._bus.flush()
+
+    # -- clients -------------------------------------------------------------------------
+
+    def _admit(self, address: str) -> bool:
+        """Tell whether one more connection of this address is allowed."""
+        config = self.config
+        total = sum(len(worker.clients) for worker in self.workers.values())
+        if config.max_connections and total >= config.max_connections:
+            return False
+        per_address = self._addresses.get(address, 0)
+        return not config.max_ip_connections or per_address < config.max_ip_connections
+
+    def _pass_on(self, sock: socket.socket, address: str, guid: bytes, first: bytes) -> None:
+        """Hand a client to the worker that has its ClientGuid, or to the least loaded."""
+        known = self._guids.get(guid) if guid != NO_GUID else None
+        worker = self.workers.get(known[0]) if known else None
+        if worker is None:
+            ready = [w for w in self.workers.values() if w.ready.is_set()]
+            if not ready:
+                sock.close()
+                return
+            worker = min(ready, key=lambda w: len(w.clients))
+        number = next(self._connections)
+        worker.clients[number] = (address, guid)
+        self._addresses[address] = self._addresses.get(address, 0) + 1
+        if guid != NO_GUID:
+            self._guids[guid] = (worker.number, known[1] + 1 if known else 1)
+        worker.send(messages.Adopt(connection=number, first=first), sock)
+
+    def _client_gone(self, worker: WorkerChild, connection: int) -> None:
+        """Forget a connection that ended."""
+        client = worker.clients.pop(connection, None)
+        if client is None:
+            return
+        address, guid = client
+        left = self._addresses.get(address, 0) - 1
+        if left > 0:
+            self._addresses[address] = left
+        else:
+            self._addresses.pop(address, None)
+        known = self._guids.get(guid)
+        if known is not None:
+            if known[1] > 1:
+                self._guids[guid] = (known[0], known[1] - 1)
+            else:
+                del self._guids[guid]
+
+    def _worker_says(self, worker: WorkerChild, message: messages.FromWorker) -> None:
+        """Take a message of a worker."""
+        if isinstance(message, messages.Ended):
+            self._client_gone(worker, message.connection)
+        elif isinstance(message, messages.Rows):
+            self._control.rows(worker, message)
+
+    # -- control -------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read the configuration again: mountd at once, the workers when it is right."""
+        if self._mountd is not None and self._mountd.process.returncode is None:
+            self._mountd.process.send_signal(signal.SIGHUP)
+        self._watch(self._reload())
+
+    async def _reload(self) -> None:
+        """Check the files and tell the workers; what cannot change while serving stays."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "usmbd.mountd.cli.mountd", "--check", *self._files,
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, _ = await process.communicate()
+        if process.returncode:
+            log.error("the new configuration is not used")
+            return
+        fresh = msgspec.json.decode(output, type=ServerConfig)
+        self.config = msgspec.structs.replace(
+            fresh,
+            workers=self.config.workers,
+            state_directory=self.config.state_directory,
+            tcp_port=self.config.tcp_port,
+        )
+        for worker in self.workers.values():
+            worker.send(messages.Configure(config=self.config))
+        log.info("configuration read")
+
+    def stop(self) -> None:
+        """End the server."""
+        self._stopping.set()
+
+    async def _end(self) -> None:
+        """End all children; clients first, then mountd."""
+        for worker in self.workers.values():
+            worker.send(messages.Drain())
+        await asyncio.gather(*(worker.end() for worker in self.workers.values()))
+        if self._mountd is not None:
+            await self._mountd.end()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._bus.close()
+        self._store.close()
+        shutil.rmtree(self._state / STORE_DIRECTORY, ignore_errors=True)
+        os.close(self._lock)
+
+
+def server_guid() -> bytes:
+    """Return ServerGuid: the same for this machine at every start ([MS-SMB2] 3.3.1.5)."""
+    try:
+        machine = Path("/etc/machine-id").read_bytes().strip()
+    except OSError:
+        machine = os.uname().nodename.encode()
+    return hashlib.sha256(b"usmbd\0" + machine).digest()[:16]
+
+
+def _shown(listener: socket.socket) -> str:
+    """Return a listener's address for people."""
+    host, port = listener.getsockname()[:2]
+    return f"port {port}" if host in ("::", "0.0.0.0") else f"{host} port {port}"
+
+
+def _explain(error: OSError, config: ServerConfig) -> str:
+    """Say what to do about a port that cannot be had."""
+    if error.errno == 98:  # EADDRINUSE
+        return (
+            f"port {config.tcp_port} is taken: stop the server that has it (`ss -ltnp`),"
+            " or set `tcp port`"
+        )
+    if error.errno == 13:  # EACCES
+        return f"port {config.tcp_port} needs root: start as root, or set `tcp port` above 1023"
+    return str(error)
+
+
+def _remove(path: str) -> None:
+    """Delete a file or an empty directory."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+    else:
+        os.unlink(path)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)), when it started us with Type=notify."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(state.encode(), address)

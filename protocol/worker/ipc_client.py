@@ -1,0 +1,192 @@
+"""The worker's end of mountd's sockets: requests out, answers back in any order.
+
+mountd may be restarted at any time. The client then connects again by itself, asks again what
+is unanswered, and only after a time-out lets a request fail.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
+from usmbd.mountd.ipc.messages import Failed, Message
+from usmbd.protocol.vfs.identity import become
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+log = logging.getLogger("usmbd.ipc")
+
+RETRY_SECONDS = 0.05
+"""Between two tries to connect: a restarted mountd serves again within 0.3 s."""
+
+TIMEOUT_SECONDS = 15.0
+"""Until a request fails; longer than mountd's delay of a repeatedly wrong password (`ipc timeout`
+sets another)."""
+
+MAXIMUM_PENDING = 4096
+"""Requests without an answer; further ones fail at once, so a dead mountd costs no memory."""
+
+Resume = Callable[..., None]
+
+
+class IpcClient:
+    """A connection to one of mountd's sockets."""
+
+    def __init__(
+        self,
+        path: Path,
+        codec: Codec[Any],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        timeout: float = 0,
+        on_message: Callable[[Message], None] = lambda message: None,
+        on_connect: Callable[["IpcClient"], None] = lambda client: None,
+    ) -> None:
+        """Connect as soon as the socket is there."""
+        self._path = path
+        self._codec = codec
+        self._loop = loop
+        self._timeout = timeout or TIMEOUT_SECONDS
+        self._on_message = on_message
+        self._on_connect = on_connect
+        self._socket: socket.socket | None = None
+        self._next = 1
+        self._pending: dict[int, tuple[bytes, Resume, float]] = {}
+        self._unsent: list[bytes] = []
+        self._closed = False
+        self._said = False
+        self._connect()
+        self._sweep()
+
+    def ask(self, message: Message, resume: Resume) -> None:
+        """Send a request; `resume(answer)` or `resume(None, SmbError)` follows."""
+        if len(self._pending) >= MAXIMUM_PENDING:
+            resume(None, SmbError(NtStatus.INSUFF_SERVER_RESOURCES))
+            return
+        handle, self._next = self._next, self._next + 1
+        try:
+            data = self._codec.encode(handle, message)
+        except CodecError:
+            resume(None, SmbError(NtStatus.INVALID_PARAMETER))
+            return
+        self._pending[handle] = data, resume, self._loop.time() + self._timeout
+        self._send(data)
+
+    def tell(self, message: Message) -> None:
+        """Send a message without an answer; lost when mountd is away, which then forgot it."""
+        if self._socket is not None:
+            self._send(self._codec.encode(self._next, message))
+            self._next += 1
+
+    def close(self) -> None:
+        """End the connection."""
+        self._closed = True
+        self._drop()
+
+    def _send(self, data: bytes) -> None:
+        """Send now, or when the socket takes more."""
+        if self._socket is None:
+            return
+        self._unsent.append(data)
+        if len(self._unsent) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what waits, as far as the socket takes it."""
+        sock = self._socket
+        try:
+            while self._unsent and sock is not None:
+                sock.send(self._unsent[0])
+                self._unsent.pop(0)
+        except BlockingIOError:
+            self._loop.add_writer(sock.fileno(), self._flush)  # type: ignore[union-attr]
+            return
+        except OSError:
+            self._lost()
+            return
+        if sock is not None:
+            self._loop.remove_writer(sock.fileno())
+
+    def _connect(self) -> None:
+        """Connect, or try again a little later."""
+        if self._closed or self._socket is not None:
+            return
+        become(None)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(str(self._path))
+        except OSError as error:
+            sock.close()
+            if not self._said:
+                log.info("%s: %s; trying again", self._path.name, error.strerror)
+                self._said = True
+            self._loop.call_later(RETRY_SECONDS, self._connect)
+            return
+        if self._said:
+            log.info("%s: connected", self._path.name)
+            self._said = False
+        self._socket = sock
+        self._loop.add_reader(sock.fileno(), self._readable)
+        self._on_connect(self)
+        for data, _, _ in list(self._pending.values()):
+            self._send(data)
+
+    def _readable(self) -> None:
+        """Take one answer."""
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+            return
+        try:
+            handle, message = self._codec.decode(data)
+        except CodecError as error:
+            log.error("%s: %s", self._path.name, error)
+            self._lost()
+            return
+        if not handle:
+            self._on_message(message)
+            return
+        known = self._pending.pop(handle, None)
+        if known is None:
+            return
+        if isinstance(message, Failed):
+            log.error("%s: a request failed: %s", self._path.name, message.reason)
+            known[1](None, SmbError(NtStatus.UNSUCCESSFUL))
+        else:
+            known[1](message)
+
+    def _lost(self) -> None:
+        """Mountd went away: connect again."""
+        self._drop()
+        if not self._closed:
+            log.info("%s: the connection is lost", self._path.name)
+            self._said = True
+            self._loop.call_later(RETRY_SECONDS, self._connect)
+
+    def _drop(self) -> None:
+        """Close the socket."""
+        sock, self._socket = self._socket, None
+        self._unsent.clear()
+        if sock is not None:
+            self._loop.remove_reader(sock.fileno())
+            self._loop.remove_writer(sock.fileno())
+            sock.close()
+
+    def _sweep(self) -> None:
+        """Let requests fail whose time is over."""
+        if self._closed:
+            return
+        now = self._loop.time()
+        late = [handle for handle, pending in self._pending.items() if pending[2] < now]
+        for handle in late:
+            _, resume, _ = self._pending.pop(handle)
+            resume(None, SmbError(NtStatus.IO_TIMEOUT))
+        self._loop.call_later(1.0, self._sweep)

@@ -1,0 +1,93 @@
+"""The other workers, reached by the bus of the state store."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.store.bus import Bus, CloseSession, SessionClosed, WakeAll, WakeFile
+from usmbd.protocol.vfs.identity import become
+
+FLUSH_SECONDS = 0.002
+"""Until queued messages are tried again."""
+
+ANSWER_SECONDS = 5.0
+"""A worker that has not closed a session by then is not waited for any longer."""
+
+Resume = Callable[..., None]
+
+
+class WorkerPeers:
+    """Sends and takes the messages between workers."""
+
+    def __init__(self, directory: Path, worker: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Open this worker's socket."""
+        self._bus = Bus(directory, worker)
+        self._loop = loop
+        self._cookies = itertools.count(1)
+        self._waiting: dict[int, Resume] = {}
+        self._server: Server | None = None
+
+    def serve(self, server: Server) -> None:
+        """Begin to take messages."""
+        self._server = server
+        self._loop.add_reader(self._bus.fileno(), self._readable)
+
+    def close(self) -> None:
+        """End."""
+        self._loop.remove_reader(self._bus.fileno())
+        self._bus.close()
+
+    def wake(self, worker: int, key: bytes) -> None:
+        """Tell `worker` that an open or a lock of the file `key` went away."""
+        self._send(worker, WakeFile(key))
+
+    def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
+        """Have `worker` close a session; `resume()` follows, also when it does not answer."""
+        cookie = next(self._cookies)
+        self._waiting[cookie] = resume
+        assert self._server is not None
+        if not self._send(worker, CloseSession(session_id, self._server.worker, cookie)):
+            self._closed(cookie)
+        else:
+            self._loop.call_later(ANSWER_SECONDS, self._closed, cookie)
+
+    def _send(self, worker: int, message: WakeFile | CloseSession | SessionClosed) -> bool:
+        """Send a message; False when the worker is gone."""
+        become(None)
+        sent = self._bus.send(worker, message)
+        if self._bus.pending:
+            self._loop.call_later(FLUSH_SECONDS, self._flush)
+        return sent
+
+    def _flush(self) -> None:
+        """Send what had to wait."""
+        become(None)
+        self._bus.flush()
+        if self._bus.pending:
+            self._loop.call_later(FLUSH_SECONDS, self._flush)
+
+    def _closed(self, cookie: int) -> None:
+        """Go on: the session that was to be closed is."""
+        resume = self._waiting.pop(cookie, None)
+        if resume is not None:
+            resume()
+
+    def _readable(self) -> None:
+        """Act on what the other workers say."""
+        server = self._server
+        assert server is not None
+        for message in self._bus.receive():
+            if isinstance(message, WakeFile):
+                server.wake(message.key)
+            elif isinstance(message, WakeAll):
+                for key in list(server.waiters):
+                    server.wake(key)
+            elif isinstance(message, CloseSession):
+                session = server.session_table.get(message.session_id)
+                if session is not None:
+                    server.close_session(session)
+                self._send(message.reply_to, SessionClosed(message.cookie))
+            else:
+                self._closed(message.cookie)

@@ -1,0 +1,81 @@
+"""The tables that `usmbd.control --list` shows, of one worker."""
+
+import time
+from uuid import UUID
+
+from usmbd.mountd.ipc.messages import ConnectionRow, ListKind, OpenRow, SessionRow
+from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.session import Session
+
+_CIPHERS = {1: "AES-128-CCM", 2: "AES-128-GCM", 3: "AES-256-CCM", 4: "AES-256-GCM"}
+_SIGNING = {0: "HMAC-SHA256", 1: "AES-CMAC", 2: "AES-GMAC"}
+_DIALECTS = {0x202: "2.0.2", 0x210: "2.1", 0x300: "3.0", 0x302: "3.0.2", 0x311: "3.1.1"}
+
+
+def tables(server: Server, kinds: list[ListKind]) -> list[SessionRow | ConnectionRow | OpenRow]:
+    """Return the rows of the kinds asked for."""
+    rows: list[SessionRow | ConnectionRow | OpenRow] = []
+    sessions = [s for s in server.session_table.values() if s.channel_list]
+    if ListKind.SESSIONS in kinds:
+        rows += [_session(server, session) for session in sessions]
+    if ListKind.CONNECTIONS in kinds:
+        rows += [_connection(server, connection) for connection in server.connections]
+    if ListKind.OPENS in kinds:
+        rows += [_open(server, o) for session in sessions for o in session.open_table.values()]
+    return rows
+
+
+def _session(server: Server, session: Session) -> SessionRow:
+    """Describe a session."""
+    connection = next(iter(session.channel_list))
+    now = time.time()
+    return SessionRow(
+        session_id=session.session_id,
+        user=session.user,
+        client_address=connection.transport.peer,
+        worker=server.worker,
+        dialect=_DIALECTS.get(session.dialect, ""),
+        signing=_SIGNING[connection.signing_algorithm_id] if session.signing_required else "",
+        encryption=_CIPHERS.get(connection.cipher_id, "") if session.encrypt_data else "",
+        channels=len(session.channel_list),
+        opens=len(session.open_table),
+        age=int(now - session.created),
+        idle=int(now - max(c.last_request for c in session.channel_list)),
+        shares=[tree.share.name for tree in session.tree_connect_table.values()],
+    )
+
+
+def _connection(server: Server, connection: Connection) -> ConnectionRow:
+    """Describe a connection."""
+    return ConnectionRow(
+        client_address=connection.transport.peer,
+        server_address=connection.transport.local,
+        transport="rdma" if connection.transport.rdma else "tcp",
+        worker=server.worker,
+        dialect=_DIALECTS.get(connection.dialect, ""),
+        client_guid=str(UUID(bytes_le=connection.client_guid)),
+        sessions=len(connection.session_table),
+        credits=connection.credit_window.available,
+        requests=connection.requests,
+        bytes_received=0,
+        bytes_sent=0,
+        age=int(time.time() - connection.created),
+    )
+
+
+def _open(server: Server, open_: Open) -> OpenRow:
+    """Describe an open."""
+    return OpenRow(
+        open_id=open_.persistent_id,
+        session_id=open_.session.session_id,
+        user=open_.session.user,
+        worker=server.worker,
+        share=open_.tree.share.name,
+        path=open_.path.encode("utf-8", "replace").decode(),
+        access=open_.granted_access,
+        share_access=open_.share_access,
+        oplock="none",
+        locks=open_.lock_count,
+    )

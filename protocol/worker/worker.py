@@ -1,0 +1,236 @@
+"""The worker's composition: the supervisor's socket, the server's state, the transports."""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import uvloop
+
+from usmbd.mountd.ipc.codec import mountd_client, rpc_client
+from usmbd.mountd.ipc.messages import (
+    MAX_ROWS,
+    MOUNTD_SOCKET,
+    RPC_SOCKET,
+    ConfigReloaded,
+    HeldTree,
+    Message,
+    TreesHeld,
+)
+from usmbd.protocol import log as logs
+from usmbd.protocol.dispatch.dispatcher import Dispatcher
+from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.store.lmdb_store import LmdbStore
+from usmbd.protocol.state.store.records import WorkerStats
+from usmbd.protocol.worker import messages
+from usmbd.protocol.worker.ipc_client import IpcClient
+from usmbd.protocol.worker.peers import WorkerPeers
+from usmbd.protocol.worker.tables import tables
+from usmbd.protocol.worker.threads import ThreadPool
+from usmbd.transport.tcp import TcpTransport
+
+log = logging.getLogger("usmbd.conn")
+
+STORE_DIRECTORY = "store"
+"""Below the state directory."""
+
+STATS_SECONDS = 1.0
+"""Between two publications of this worker's numbers."""
+
+MAXIMUM_DESCRIPTORS = 2
+"""A message of the supervisor brings one socket at most."""
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, control: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve the supervisor behind `control`; the first message must be `Start`."""
+        self._control = control
+        self._loop = loop
+        self._numbers: dict[Connection, int] = {}
+        data = control.recv(messages.MESSAGE_LIMIT)
+        start = messages.decode_to_worker(data)
+        if not isinstance(start, messages.Start):
+            raise ValueError("the supervisor did not begin with Start")
+        config = start.config
+        logs.set_up(f"worker{start.worker}[{os.getpid()}]", config.log_level, config.log_json)
+        state = Path(config.state_directory)
+        self._store = LmdbStore.attach(state / STORE_DIRECTORY, start.worker)
+        self._mountd = IpcClient(
+            state / MOUNTD_SOCKET,
+            mountd_client(),
+            loop,
+            timeout=config.ipc_timeout,
+            on_message=self._mountd_says,
+            on_connect=self._mountd_connected,
+        )
+        self._rpc = IpcClient(state / RPC_SOCKET, rpc_client(), loop, timeout=config.ipc_timeout)
+        self._peers = WorkerPeers(state, start.worker, loop)
+        self.server = Server(
+            config,
+            start.worker,
+            start.guid,
+            self._store,
+            self._mountd,
+            self._rpc,
+            ThreadPool(loop),
+            self._peers,
+        )
+        self.server.connection_ended = self._connection_ended
+        self._peers.serve(self.server)
+        control.setblocking(False)
+        loop.add_reader(control.fileno(), self._supervisor_says)
+        self._publish()
+        control.send(messages.encode(messages.Ready()))
+
+    # -- the supervisor ------------------------------------------------------------------
+
+    def _supervisor_says(self) -> None:
+        """Take messages from the supervisor; its end is ours."""
+        while True:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(
+                    self._control, messages.MESSAGE_LIMIT, MAXIMUM_DESCRIPTORS
+                )
+            except BlockingIOError:
+                return
+            except OSError:
+                data, descriptors = b"", []
+            if not data:
+                self.stop("the supervisor is gone")
+                return
+            self._do(messages.decode_to_worker(data), descriptors)
+
+    def _do(self, message: messages.ToWorker, descriptors: list[int]) -> None:
+        """Do what the supervisor says."""
+        if isinstance(message, messages.Adopt):
+            self._adopt(message, descriptors)
+        elif isinstance(message, messages.Configure):
+            self.server.config = message.config
+            logs.set_up(
+                f"worker{self.server.worker}[{os.getpid()}]",
+                message.config.log_level,
+                message.config.log_json,
+            )
+        elif isinstance(message, messages.Debug):
+            logs.debug(message.areas, message.enable)
+        elif isinstance(message, messages.List):
+            self._list(message)
+        elif isinstance(message, messages.Drain):
+            self.stop("the server is shut down")
+
+    def _adopt(self, message: messages.Adopt, descriptors: list[int]) -> None:
+        """Take over a client."""
+        sock = socket.socket(fileno=descriptors[0])
+        transport = TcpTransport(sock, self._loop, message.first)
+        dispatcher = Dispatcher(self.server, transport)
+        self._numbers[dispatcher.connection] = message.connection
+        log.debug("%s: connected", transport.peer)
+        transport.start(dispatcher)
+
+    def _connection_ended(self, connection: Connection) -> None:
+        """Tell the supervisor that a client is gone."""
+        number = self._numbers.pop(connection, None)
+        if number is not None:
+            self._send(messages.Ended(connection=number))
+
+    def _list(self, message: messages.List) -> None:
+        """Send the tables in parts."""
+        rows = tables(self.server, message.kinds)
+        for start in range(0, max(len(rows), 1), messages.ROWS):
+            part = rows[start : start + messages.ROWS]
+            more = start + messages.ROWS < len(rows)
+            self._send(messages.Rows(cookie=message.cookie, rows=part, more=more))
+
+    def _send(self, message: messages.FromWorker) -> None:
+        """Send a message to the supervisor, who reads all the time."""
+        try:
+            self._control.send(messages.encode(message))
+        except BlockingIOError:
+            self._loop.call_later(0.01, self._send, message)
+        except OSError:
+            self.stop("the supervisor is gone")
+
+    # -- mountd --------------------------------------------------------------------------
+
+    def _mountd_says(self, message: Message) -> None:
+        """Mountd has a new configuration: removed shares lose their tree connects."""
+        if not isinstance(message, ConfigReloaded):
+            return
+        for session in list(self.server.session_table.values()):
+            for tree in list(session.tree_connect_table.values()):
+                if tree.share.name.casefold() in message.removed_shares:
+                    self.server.close_tree(tree)
+
+    def _mountd_connected(self, client: IpcClient) -> None:
+        """Tell a restarted mountd which tree connects there are."""
+        if not hasattr(self, "server"):
+            return
+        held = [
+            HeldTree(session.session_id, tree.tree_id, tree.share.name)
+            for session in self.server.session_table.values()
+            for tree in session.tree_connect_table.values()
+        ]
+        for start in range(0, len(held), MAX_ROWS):
+            client.tell(TreesHeld(trees=held[start : start + MAX_ROWS]))
+
+    # -- life ----------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        """Publish this worker's numbers."""
+        server = self.server
+        self._store.put_stats(
+            WorkerStats(
+                worker=server.worker,
+                pid=os.getpid(),
+                connections=len(server.connections),
+                sessions=len(server.session_table),
+                opens=sum(len(s.open_table) for s in server.session_table.values()),
+            )
+        )
+        self._close_idle()
+        self._loop.call_later(STATS_SECONDS, self._publish)
+
+    def _close_idle(self) -> None:
+        """Close connections without opens that are idle for `deadtime`."""
+        deadtime = self.server.config.deadtime
+        if not deadtime:
+            return
+        before = time.time() - deadtime
+        for connection in list(self.server.connections):
+            if connection.last_request < before and not any(
+                session.open_table for session in connection.session_table.values()
+            ):
+                connection.transport.close("idle")
+
+    def stop(self, reason: str) -> None:
+        """Close everything and end."""
+        for connection in list(self.server.connections):
+            connection.transport.close(reason)
+        self._mountd.close()
+        self._rpc.close()
+        self._peers.close()
+        self._loop.stop()
+
+
+def run(control: socket.socket) -> None:
+    """Run one worker until it is stopped."""
+    os.umask(0)  # the share's masks decide
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the supervisor
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(control, loop)
+    loop.add_signal_handler(signal.SIGTERM, worker.stop, "told to end")
+    # What was made until now stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    loop.run_forever()
+    loop.close()
