@@ -1,0 +1,191 @@
+"""`make serve`: a folder served at once, with files that an administrator can go on from.
+
+What is there already is used as it is. What is missing is made: a configuration, a share folder,
+a user of the password file with a password nobody could guess, which is kept beside it in the
+form that `smbclient -A` and `mount.cifs -o credentials=` read. A share or a port named on the
+command line goes into a hidden copy beside the configuration (where its relative includes keep
+their meaning); the administrator's own file is never changed.
+"""
+
+import argparse
+import getpass
+import os
+import secrets
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from usmbd.mountd import paths
+from usmbd.mountd.cli import common
+from usmbd.mountd.config import edit
+from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.config.source import GLOBAL
+from usmbd.mountd.users import edit_users, hash_password, load_users
+
+SMB_PORT = 445
+UNPRIVILEGED_PORT = 4445
+SHARE = "share"
+CREDENTIALS = "credentials"
+# 16 characters of an alphabet of 64: 96 bits
+PASSWORD_BYTES = 12
+# An address of TEST-NET-1 (RFC 5737): asking for the way to it sends nothing.
+NOWHERE = ("192.0.2.1", 9)
+
+TEMPLATE = """\
+# usmbd's configuration: the syntax of ksmbd.conf and smb.conf. Made by `make serve`.
+
+[global]
+\ttcp port = {port}
+\tserver string = usmbd on {host}
+\tworkgroup = WORKGROUP
+
+[{share}]
+\tpath = {path}
+\tread only = no
+\tvfs objects = streams_xattr
+"""
+
+
+class Login(NamedTuple):
+    """Whom to connect as."""
+
+    user: str
+    password: str
+    """Empty when the user was there before and his password is not known."""
+    file: Path
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(prog="make serve", description="Serve a folder at once.")
+    parser.add_argument("--share", type=Path, metavar="DIR", help="the folder to serve")
+    parser.add_argument("--port", type=int, metavar="N", help="the TCP port")
+    return parser.parse_args(arguments)
+
+
+def account() -> str:
+    """Return the system account that files are made as: the person's, even behind sudo."""
+    if os.geteuid() == 0:
+        return os.environ.get("SUDO_USER") or "root"
+    return getpass.getuser()
+
+
+def prepare_configuration(user: str) -> Path:
+    """Return the configuration file; with it and its share folder made when there is none."""
+    file = paths.config_file()
+    if file.exists():
+        return file
+    folder = paths.data_directory() / SHARE
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        folder.parent.chmod(0o755)
+        shutil.chown(folder, user)
+    port = SMB_PORT if os.geteuid() == 0 else UNPRIVILEGED_PORT
+    file.parent.mkdir(parents=True, exist_ok=True)
+    host = socket.gethostname()
+    file.write_text(TEMPLATE.format(host=host, port=port, share=SHARE, path=folder))
+    return file
+
+
+def prepare_user(user: str, database: Path) -> Login:
+    """Make the user with a password of his own, unless the password file has him."""
+    known = database.parent / CREDENTIALS
+    login = Login(user, "", known)
+    if database.exists() and user in load_users(database).hashes:
+        return login
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    edit_users(database, lambda hashes: hashes.update({user: hash_password(password)}))
+    known.touch(mode=0o600)
+    known.chmod(0o600)
+    known.write_text(f"username={user}\npassword={password}\n")
+    return login._replace(password=password)
+
+
+def with_options(file: Path, share: Path | None, port: int | None) -> Path:
+    """Return a configuration with the share's folder and the port; `file` itself without them."""
+    if share is None and port is None:
+        return file
+    state = Path(load(file).server.state_directory)
+    if port is not None:
+        state = state.with_name(f"{state.name}-{port}")  # two servers may run side by side
+    text = file.read_text()
+    copy = file.with_name(f".{file.stem}-{port or 'share'}{file.suffix}")
+    options = [("state directory", str(state))]
+    if port is not None:
+        options.append(("tcp port", str(port)))
+    text = edit.set_options(text, file, GLOBAL, options)
+    if share is not None:
+        served = [("path", str(share.absolute())), ("read only", "no")]
+        text = edit.set_options(text, file, SHARE, served)
+    copy.write_text(text)
+    return copy
+
+
+def own_address() -> str:
+    """Return the address that others reach this machine by, or its name when there is no way."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(NOWHERE)
+        except OSError:
+            return socket.gethostname()
+        address: str = probe.getsockname()[0]
+        return address
+
+
+def instructions(file: Path, configuration: Configuration, login: Login) -> str:
+    """Return what to type to connect."""
+    host, port = own_address(), configuration.server.tcp_port
+    shares = [share.config for share in configuration.shares.values() if share.config.path]
+    name = shares[0].name if shares else SHARE
+    credentials = login.file if login.file.exists() else None
+    who = f"-A {credentials}" if credentials else f"-U {login.user}"
+    secret = f"credentials={credentials}" if credentials else f"username={login.user}"
+    smbclient_port = "" if port == SMB_PORT else f" -p {port}"
+    cifs_port = "" if port == SMB_PORT else f",port={port}"
+    windows_port = "" if port == SMB_PORT else f" /tcpport:{port}"
+    finder_port = "" if port == SMB_PORT else f":{port}"
+    lines = [
+        f"usmbd serves {', '.join(f'{share.path} as {share.name!r}' for share in shares)}",
+        f"  configuration   {file}",
+        f"  user            {login.user}",
+        f"  password        {login.password}"
+        if login.password
+        else f"  password        {'in ' + str(credentials) if credentials else 'as it was set'}",
+        "",
+        "Connect from",
+        f"  this machine    smbclient{smbclient_port} {who} //127.0.0.1/{name}",
+        f"  Linux           sudo mount -t cifs //{host}/{name} /mnt -o {secret}{cifs_port}",
+        rf"  Windows         net use Z: \\{host}\{name} /user:{login.user}{windows_port}",
+        f"  macOS           open smb://{login.user}@{host}{finder_port}/{name}",
+    ]
+    if windows_port:
+        lines.append(
+            "                  (Windows: 11 24H2 or newer; older ones know port 445 alone)"
+        )
+    return "\n".join([*lines, "", "^C ends the server.", ""])
+
+
+def run(arguments: list[str]) -> int:
+    """Prepare what is missing, say how to connect, become the server."""
+    options = parse_arguments(arguments)
+    if options.share is not None and not options.share.is_dir():
+        raise ValueError(f"{options.share} is no directory")
+    user = account()
+    original = prepare_configuration(user)
+    database = paths.password_file(original.parent)
+    login = prepare_user(user, database)
+    file = with_options(original, options.share, options.port)
+    print(instructions(file, load(file), login), flush=True)
+    server = Path(sys.executable).with_name("usmbd")
+    os.execv(server, [str(server), "-C", str(file), "-P", str(database)])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the tool and exit with its code."""
+    sys.exit(common.run(run, arguments))
+
+
+if __name__ == "__main__":
+    main()
