@@ -27,6 +27,7 @@ from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import WorkerStats
+from usmbd.protocol.vfs.identity import become
 from usmbd.protocol.worker import messages
 from usmbd.protocol.worker.ipc_client import IpcClient
 from usmbd.protocol.worker.peers import WorkerPeers
@@ -210,13 +211,16 @@ class Worker:
                 connection.transport.close("idle")
 
     def stop(self, reason: str) -> None:
-        """Close everything and end."""
-        for connection in list(self.server.connections):
-            connection.transport.close(reason)
-        self._mountd.close()
-        self._rpc.close()
-        self._peers.close()
-        self._loop.stop()
+        """Close everything and end, whatever goes wrong on the way."""
+        try:
+            for connection in list(self.server.connections):
+                connection.transport.close(reason)
+            self._mountd.close()
+            self._rpc.close()
+            become(None)  # the last request's user may not remove our socket
+            self._peers.close()
+        finally:
+            self._loop.stop()
 
 
 def run(control: socket.socket) -> None:
