@@ -15,7 +15,7 @@ from smbtest.samba_tools import rpcclient, smbclient
 from smbtest.server import Options, Server
 from smbtest.usmbd import WORKERS, Usmbd
 
-TRIES = 32
+TRIES = 16
 
 
 @pytest.fixture
@@ -83,14 +83,19 @@ def test_a_worker_that_dies(usmbd: Usmbd, pair: tuple[Client, Client]) -> None:
     # the worker has a successor, and the survivors' files are still theirs alone
     wait_for(lambda: len(usmbd.workers()) == WORKERS, 3, "a new worker")
     assert not alive(dead)
+    wait_for(lambda: served_by_all(usmbd), 5, "clients of the new worker")
+    kept.close()
+
+
+def served_by_all(usmbd: Usmbd) -> bool:
+    """Say whether new clients go to all workers; none of them may open what is held."""
     clients = [Client(usmbd) for _ in range(TRIES)]
     served = {usmbd.process_of(client.port) for client in clients}
     for client in clients:
         with smb.refused(0xC0000043):  # SHARING_VIOLATION
             client.open(r"crash\kept", smb.READ)
         client.close()
-    assert len(served) == WORKERS
-    kept.close()
+    return len(served) == WORKERS
 
 
 def try_lock(client: Client, opened: smb.Open) -> bool:

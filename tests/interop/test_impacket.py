@@ -162,7 +162,10 @@ def test_wkssvc(server: Server) -> None:
         connected(server) as connection,
         bound(server, connection, "wkssvc", wkst.MSRPC_UUID_WKST) as rpc,
     ):
-        info = wkst.hNetrWkstaGetInfo(rpc, 100)["WkstaInfo"]["WkstaInfo100"]
+        request = wkst.NetrWkstaGetInfo()
+        request["ServerName"] = f"\\\\{server.host}\0"
+        request["Level"] = 100
+        info = rpc.request(request)["WkstaInfo"]["WkstaInfo100"]
         assert info["wki100_computername"] == f"{NETBIOS_NAME}\0"
         assert info["wki100_langroup"] == f"{WORKGROUP}\0"
         assert info["wki100_platform_id"] == 500

@@ -47,6 +47,8 @@ SHARE_NONE, SHARE_READ, SHARE_WRITE, SHARE_DELETE, SHARE_ALL = 0, 1, 2, 4, 7
 SUPERSEDE, OPEN, CREATE, OPEN_IF, OVERWRITE, OVERWRITE_IF = range(6)
 # CreateOptions
 DIRECTORY_FILE, NON_DIRECTORY_FILE, DELETE_ON_CLOSE = 0x1, 0x40, 0x1000
+# 2.2.3
+MULTI_CHANNEL = 8
 # 2.2.26.1
 LOCK_SHARED, LOCK_EXCLUSIVE, LOCK_UNLOCK, LOCK_FAIL_IMMEDIATELY = 1, 2, 4, 16
 # 2.2.37 InfoType
@@ -69,6 +71,7 @@ class Client:
     ) -> None:
         self.server = server
         self.connection = Connection(guid or uuid.uuid4(), server.host, server.port, signed)
+        self.connection.client_capabilities |= MULTI_CHANNEL
         self.connection.connect(DIALECTS[dialect] if dialect else None, timeout=20)
         try:
             self.session = Session(
