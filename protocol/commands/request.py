@@ -122,12 +122,12 @@ class Request:
         "cancel",
         "chain",
         "connection",
-        "encrypted",
         "generator",
         "header",
         "message",
         "on_reply",
         "resume",
+        "sealed",
         "signed",
     )
 
@@ -139,7 +139,7 @@ class Request:
         self._session: Session | None = None
         self._tree: TreeConnect | None = None
         self._open: Open | None = None
-        self.encrypted = False
+        self.sealed: Session | None = None  # whose key encrypted it, and encrypts the reply
         self.signed = False
         self.async_id = 0
         self.generator: Handling | None = None
@@ -173,4 +173,4 @@ class Request:
     @property
     def plain(self) -> bool:
         """Whether the reply leaves as it is: neither signed nor encrypted, nor in a compound."""
-        return not (self.signed or self.encrypted or self.chain is not None)
+        return not (self.signed or self.sealed is not None or self.chain is not None)

@@ -92,6 +92,7 @@ def session_setup(request: Request) -> Handling:
     else:
         _reauthenticate(session, answer, step)
     connection.preauth_sessions.pop(session.session_id, None)
+    connection.authenticated = True
     channel = session.channel_list.get(connection)
     request._session = session
     request.signed = channel is not None and channel.signer is not None
@@ -167,7 +168,7 @@ def _verify(request: Request, session: Session) -> None:
             raise SmbError(NtStatus.ACCESS_DENIED)
         request._session = session
         request.signed = True
-    elif session.signing_required and not request.encrypted:
+    elif session.signing_required and request.sealed is not session:
         raise SmbError(NtStatus.ACCESS_DENIED)
 
 

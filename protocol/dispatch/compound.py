@@ -112,7 +112,7 @@ class Chain:
         self._offset += size
         self.last = self._offset >= len(self._message)
         request = Request(self._dispatcher.connection, header, rest[:size])
-        request.encrypted = self._sealed is not None
+        request.sealed = self._sealed
         request.chain = self
         return request
 
@@ -156,7 +156,7 @@ class Chain:
                     parts.append(bytes(following - size))
             struct.pack_into("<I", header, NEXT_COMMAND_OFFSET, following)
             parts[0] = bytes(header)
-            if request.signed and not request.encrypted and not request.async_id:
+            if request.signed and request.sealed is None and not request.async_id:
                 parts = self._dispatcher.sign(request, parts)
             message += parts
         if not message:

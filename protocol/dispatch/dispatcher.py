@@ -107,6 +107,10 @@ class Dispatcher:
             connection.transport.close(str(error))
         except (IndexError, struct.error):
             connection.transport.close("a message too short for its header")
+        except Exception:
+            # Never expected. The state of this client is unknown, the others' is not touched.
+            log.exception("%s: a message could not be handled", connection.transport.peer)
+            connection.transport.close("an internal error")
 
     def _smb1(self, message: memoryview) -> bytes:
         """Answer the multi-protocol NEGOTIATE with an SMB2 one ([MS-SMB2] 3.3.5.3)."""
@@ -127,7 +131,7 @@ class Dispatcher:
         """Decrypt a message with its session's keys ([MS-SMB2] 3.3.5.2.1.1)."""
         transform = TransformHeader.parse(message)
         session = self.connection.session_table.get(transform.session_id)
-        if session is None or session.sealer is None:
+        if session is None or session.sealer is None or not session.on(self.connection):
             raise Disconnect("an encrypted message of an unknown session")
         try:
             plain = session.sealer.open(message)
@@ -146,7 +150,7 @@ class Dispatcher:
             Chain(self, message, sealed).run()
             return
         request = Request(self.connection, header, message)
-        request.encrypted = sealed is not None
+        request.sealed = sealed
         answer = self.begin(request, sealed)
         if answer is not SUSPENDED:
             self._finish(request, answer)
@@ -159,18 +163,16 @@ class Dispatcher:
         command = header.command
         if header.flags & SMB2_FLAGS_SERVER_TO_REDIR:
             raise Disconnect("a response, not a request")
+        if not connection.dialect and command != Command.NEGOTIATE:
+            raise Disconnect("a request before NEGOTIATE")
         if command != Command.CANCEL:
             charge = header.credit_charge if connection.supports_multi_credit else 1
             if not connection.credit_window.use(header.message_id, charge or 1):
                 raise Disconnect(f"message id {header.message_id} is not in the window")
-        elif not connection.negotiated:
-            raise Disconnect("CANCEL before NEGOTIATE")
         try:
             if command >= len(TABLE):
                 raise SmbError(NtStatus.INVALID_PARAMETER)
             row = TABLE[command]
-            if not connection.negotiated and command != Command.NEGOTIATE:
-                raise Disconnect("a request before NEGOTIATE")
             if row.session:
                 self._find_session(request, row, sealed)
             else:
@@ -198,13 +200,16 @@ class Dispatcher:
         session = self.connection.session_table.get(header.session_id)
         if session is None or not session.valid:
             raise SmbError(NtStatus.USER_SESSION_DELETED)
+        channel = session.channel_list.get(self.connection)
+        if channel is None:
+            # Its binding to this connection is not finished: nobody has proved anything here.
+            raise SmbError(NtStatus.USER_SESSION_DELETED)
         if sealed is not None:
             if sealed is not session:
                 # An element of a compound names another session than the one whose key sealed it.
                 raise SmbError(NtStatus.USER_SESSION_DELETED)
         elif header.flags & SMB2_FLAGS_SIGNED:
-            channel = session.channel_list.get(self.connection)
-            signer = channel.signer if channel else None
+            signer = channel.signer
             if signer is None:
                 if not (session.guest or session.anonymous):
                     raise SmbError(NtStatus.USER_SESSION_DELETED)
@@ -343,8 +348,11 @@ class Dispatcher:
                 request.chain.go_on(request, answer)
             else:
                 self._finish(request, answer)
-        except Disconnect as reason:
+        except (Disconnect, IndexError, struct.error) as reason:
             self.connection.transport.close(str(reason))
+        except Exception:
+            log.exception("%s: going on failed", _name(request))
+            self.connection.transport.close("an internal error")
 
     def cancel(self, request: Request, error: SmbError) -> None:
         """End a waiting request by raising `error` in its handler."""
@@ -379,8 +387,8 @@ class Dispatcher:
             return
         if request.on_reply is not None:
             request.on_reply(*buffers(parts))
-        if request.encrypted:
-            self.seal(request.session, parts)
+        if request.sealed is not None:
+            self.seal(request.sealed, parts)
         else:
             self.send(parts)
 
@@ -406,7 +414,7 @@ class Dispatcher:
             credits = self.connection.credit_window.grant(header.credits, header.credit_charge)
         if request.chain is not None:
             flags |= header.flags & SMB2_FLAGS_RELATED_OPERATIONS
-        if request.signed and not request.encrypted:
+        if request.signed and request.sealed is None:
             flags |= SMB2_FLAGS_SIGNED
         packed = _pack_header(
             SMB2_PROTOCOL_ID,
@@ -463,8 +471,8 @@ class Dispatcher:
         if chain is not None:
             chain.replies.append((request, parts))
             chain.send()
-        elif request.encrypted:
-            self.seal(request.session, parts)
+        elif request.sealed is not None:
+            self.seal(request.sealed, parts)
         else:
             self.send(parts)
 

@@ -27,6 +27,7 @@ class Connection:
         "__weakref__",
         "async_command_list",
         "async_ids",
+        "authenticated",
         "cipher_id",
         "client_capabilities",
         "client_guid",
@@ -79,6 +80,7 @@ class Connection:
         self.session_table: dict[int, Session] = {}
         self.async_command_list: dict[int, Any] = {}  # AsyncId -> the waiting request
         self.async_ids = itertools.count(1)
+        self.authenticated = False  # a session was established or bound here
         self.requests = 0
         self.created = self.last_request = time.time()
         self.closed = False
@@ -86,6 +88,6 @@ class Connection:
     @property
     def message_limit(self) -> int:
         """The longest message that the client may send now."""
-        if not self.session_table:
+        if not self.authenticated:
             return UNAUTHENTICATED_LIMIT
         return max(self.max_write_size, self.max_transact_size) + MESSAGE_SLACK

@@ -83,6 +83,10 @@ class Session:
         self.next_tree_id = 1
         self.created = time.time()
 
+    def on(self, connection: "Connection") -> bool:
+        """Whether `connection` is one of its channels, authenticated as such."""
+        return connection in self.channel_list
+
     @property
     def valid(self) -> bool:
         """Whether requests other than SESSION_SETUP may use the session."""
