@@ -17,8 +17,8 @@ FIRST_MESSAGE_SECONDS = 15.0
 """A client that has not sent its NEGOTIATE by then is closed."""
 
 MAXIMUM_WAITING = 512
-"""Clients that may be here at a time; further ones are closed at once, so a flood of silent
-connections costs at most these descriptors."""
+"""Clients that may be here at a time. One more closes the one that is here for the longest: who
+speaks is gone in a moment, so that a flood of silent connections displaces only itself."""
 
 _FRAME = 4
 _GUID = slice(64 + 12, 64 + 28)
@@ -34,14 +34,16 @@ class Doorkeeper:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        admit: Callable[[str], bool],
+        admit: Callable[[str, int], bool],
         pass_on: PassOn,
     ) -> None:
-        """`admit(address)` may refuse; `pass_on(socket, address, guid, bytes)` takes a client."""
+        """Take functions: `admit(address, guests of it)` may refuse a client;
+        `pass_on(socket, address, guid, bytes)` takes one."""
         self._loop = loop
         self._admit = admit
         self._pass_on = pass_on
-        self._guests: dict[socket.socket, _Guest] = {}
+        self._guests: dict[socket.socket, _Guest] = {}  # who came first stands first
+        self._waiting: dict[str, int] = {}  # guests of an address
 
     def serve(self, listener: socket.socket) -> None:
         """Accept from a listening socket."""
@@ -60,13 +62,16 @@ class Doorkeeper:
                 self._loop.call_later(0.5, self.serve, listener)
                 return
             host = str(address[0])
-            if len(self._guests) >= MAXIMUM_WAITING or not self._admit(host):
+            if not self._admit(host, self._waiting.get(host, 0)):
                 log.info("%s: refused: too many connections", host)
                 sock.close()
                 continue
+            if len(self._guests) >= MAXIMUM_WAITING:
+                self._dismiss(next(iter(self._guests)))
             sock.setblocking(False)
             guest = _Guest(host, self._loop.call_later(FIRST_MESSAGE_SECONDS, self._dismiss, sock))
             self._guests[sock] = guest
+            self._waiting[host] = self._waiting.get(host, 0) + 1
             self._loop.add_reader(sock.fileno(), self._readable, sock, guest)
 
     def _readable(self, sock: socket.socket, guest: "_Guest") -> None:
@@ -94,6 +99,9 @@ class Doorkeeper:
         """Stop to look after a client."""
         guest = self._guests.pop(sock)
         guest.timer.cancel()
+        left = self._waiting.pop(guest.address) - 1
+        if left:
+            self._waiting[guest.address] = left
         self._loop.remove_reader(sock.fileno())
 
     def _dismiss(self, sock: socket.socket) -> None:

@@ -190,13 +190,13 @@ class Supervisor:
 
     # -- clients -------------------------------------------------------------------------
 
-    def _admit(self, address: str) -> bool:
-        """Tell whether one more connection of this address is allowed."""
+    def _admit(self, address: str, waiting: int) -> bool:
+        """Tell whether one more is allowed of an address that has `waiting` new ones."""
         config = self.config
         total = sum(len(worker.clients) for worker in self.workers.values())
         if config.max_connections and total >= config.max_connections:
             return False
-        per_address = self._addresses.get(address, 0)
+        per_address = self._addresses.get(address, 0) + waiting
         return not config.max_ip_connections or per_address < config.max_ip_connections
 
     def _pass_on(self, sock: socket.socket, address: str, guid: bytes, first: bytes) -> None:
