@@ -44,7 +44,7 @@ format: dev
 #: make bench [ARGS=...]     usmbd and smbd in turn on this machine, one row a measurement
 bench:
 	@lab/setup.sh peer
-	$(PY) lab/bench.py $(ARGS)
+	$(PY) lab/bench/compare.py $(ARGS)
 
 #: make clean               caches, builds and what the tests left (distclean: .venv as well)
 clean:

@@ -39,6 +39,16 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process, its living descendants and its reaped children."""
+    ticks = 0
+    for each in [pid, *children(pid)]:
+        with suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def alive(pid: int) -> bool:
     """Say whether the process exists and is no zombie."""
     try:
