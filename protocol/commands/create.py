@@ -69,6 +69,7 @@ from usmbd.protocol.wire.create_contexts import (
     parse_u64,
 )
 from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_ARCHIVE,
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_HIDDEN,
     FILE_ATTRIBUTE_READONLY,
@@ -161,6 +162,8 @@ def _create(
     found: Found = yield Blocking(_find_or_create, request, body, path, stream_name, contexts)
     node = found.node
     try:
+        if tree.closed:  # while a thread looked the file up
+            raise SmbError(NtStatus.NETWORK_NAME_DELETED)
         open_ = _admit(request, body, found, path)
     except BaseException:
         if found.action == FILE_CREATED:
@@ -308,6 +311,8 @@ def _new(
     if body.file_attributes & FILE_ATTRIBUTE_READONLY and options & FILE_DELETE_ON_CLOSE:
         raise SmbError(NtStatus.CANNOT_DELETE)
     attributes = body.file_attributes
+    if not options & FILE_DIRECTORY_FILE:
+        attributes |= FILE_ATTRIBUTE_ARCHIVE  # a new file has changed since the last backup
     eas = None
     if SMB2_CREATE_EA_BUFFER in contexts:
         eas = parse_full_ea(contexts[SMB2_CREATE_EA_BUFFER]).attributes
@@ -433,7 +438,7 @@ def _prepare(
         open_.data.truncate(0)
         if found.stream is None:
             attributes = body.file_attributes & ~FILE_ATTRIBUTE_DIRECTORY
-            node.set_attributes(attributes | 0x20)
+            node.set_attributes(attributes | FILE_ATTRIBUTE_ARCHIVE)
             node.clear_eas_and_streams(found.action == FILE_SUPERSEDED)
     if SMB2_CREATE_ALLOCATION_SIZE in contexts and found.action != FILE_OPENED:
         open_.data.allocate(parse_u64(contexts[SMB2_CREATE_ALLOCATION_SIZE]))

@@ -78,8 +78,10 @@ class Pipe:
         self._readers: set[Callable[[], None]] = set()
 
     def close(self) -> None:
-        """Close the pipe; the RPC process answers nothing that anybody waits for."""
+        """Close the pipe; readers that wait learn from the RPC process that it is gone."""
         self._server.rpc.ask(RpcClose(pipe=self._number), lambda *_: None)
+        for retry in list(self._readers):
+            retry()
 
     def facts(self, open_: Open) -> OpenFacts:
         """Return what queries of a pipe are answered with."""
@@ -171,13 +173,17 @@ def open_pipe(request: Request, body: CreateRequest, name: str) -> Handling:
     )
     answer: RpcResponse = yield Wait(lambda resume: server.rpc.ask(message, resume))
     _status(answer)
+    pipe = Pipe(server, number, name)
+    if tree.closed:  # meanwhile
+        pipe.close()
+        raise SmbError(NtStatus.NETWORK_NAME_DELETED)
     open_ = Open(
         session,
         tree,
         connection,
         server.store.new_open_id(),
         body.desired_access & FILE_ALL_ACCESS or FILE_ALL_ACCESS,
-        pipe=Pipe(server, number, name),
+        pipe=pipe,
         path=name,
     )
     request._open = open_

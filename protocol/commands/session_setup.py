@@ -46,6 +46,7 @@ mounts of Linux one a user as well; a client without a login cannot fill memory 
 MAXIMUM_TOKEN = 64 * 1024
 """Bytes of one security token; the field cannot hold more."""
 
+_NO_ACCEPTOR = object()
 _STATUS = {
     LoginStatus.REFUSED: NtStatus.ACCESS_DENIED,
 }
@@ -58,6 +59,8 @@ def session_setup(request: Request) -> Handling:
     session, new, binding = _find(request, body)
     connection = request.connection
     request.header.session_id = session.session_id
+    if session.acceptors.get(connection, _NO_ACCEPTOR) is None:
+        raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
     preauth = _preauth(connection, session) if connection.dialect == SMB2_DIALECT_311 else None
     if preauth is not None:
         preauth.update(request.message)
@@ -74,21 +77,29 @@ def session_setup(request: Request) -> Handling:
             return Reply(
                 build_session_setup_response(0, step.token), NtStatus.MORE_PROCESSING_REQUIRED
             )
+        session.acceptors[connection] = None  # mountd is asked: no further step before its answer
         answer = yield from _login(request, step)
         established = acceptor.finish(answer.session_base_key)
-    except SmbError:
+        if binding:
+            _check_same_user(session, answer)
+    except Exception:
         _failed(request, session, new, binding)
         raise
     session.acceptors.pop(connection, None)
-    if connection.closed:
+    if session.closed or connection.closed:  # meanwhile
         raise SmbError(NtStatus.USER_SESSION_DELETED)
     if binding:
-        _check_same_user(session, answer)
         _bind(request, session, established.session_key)
     elif session.state is SessionState.IN_PROGRESS:
         _establish(request, session, body, answer, step, established.session_key)
-        yield from _drop_previous(request, body.previous_session_id, session)
-        connection.server.register_session(session, connection)
+        try:
+            yield from _drop_previous(request, body.previous_session_id, session)
+            if session.closed:  # meanwhile
+                raise SmbError(NtStatus.USER_SESSION_DELETED)
+            connection.server.register_session(session, connection)
+        except Exception:
+            connection.server.close_session(session)
+            raise
     else:
         _reauthenticate(session, answer, step)
     connection.preauth_sessions.pop(session.session_id, None)

@@ -97,8 +97,9 @@ def tree_connect(request: Request) -> Handling:
             connection.transport.peer, session.user or "anonymous", name, answer.status.value,
         )  # fmt: skip
         raise SmbError(_STATUS.get(answer.status, NtStatus.UNSUCCESSFUL))
-    if not session.channel_list:
-        raise SmbError(NtStatus.USER_SESSION_DELETED)  # it ended while mountd was asked
+    if session.closed:  # while mountd was asked, who now counts a tree connect too many
+        server.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree_id))
+        raise SmbError(NtStatus.USER_SESSION_DELETED)
     share = answer.share
     if share.encryption_required and session.sealer is None:
         server.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree_id))

@@ -57,6 +57,9 @@ from usmbd.transport.base import Part, Transport
 
 log = logging.getLogger("usmbd.smb")
 
+MAXIMUM_ASYNC = 512
+"""Requests of one connection that wait after STATUS_PENDING: Samba's `smb2 max async credits`."""
+
 _pack_header = Header.LAYOUT.pack
 _file_id = struct.Struct("<QQ")
 _NO_SIGNATURE = bytes(16)
@@ -300,7 +303,11 @@ class Dispatcher:
                 return stop.value  # type: ignore[no-any-return]
             value = error = None
             if isinstance(effect, Wait):
-                return self._wait(request, effect)
+                try:
+                    return self._wait(request, effect)
+                except Exception as failure:
+                    error = failure
+                    continue
             if type(effect) is Slow or (tree is not None and not tree.speed.fast()):
                 return self._offload(request, effect)
             began = perf_counter()
@@ -323,9 +330,10 @@ class Dispatcher:
         chain = request.chain
         if effect.interim and chain is not None and not chain.last:
             # Only the last of a compound may go on alone ([MS-SMB2] 3.3.5.2.7).
-            assert request.generator is not None
-            request.generator.close()
             raise SmbError(NtStatus.INTERNAL_ERROR)
+        if effect.interim and len(self.connection.async_command_list) >= MAXIMUM_ASYNC:
+            # An interim reply gives the credits back: they do not bound what waits.
+            raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
         resume = request.resume = Resume(partial(self._resumed, request))
         request.cancel = effect.start(resume)
         if effect.interim and request.resume is resume and not request.async_id:

@@ -100,10 +100,11 @@ class Server:
     def new_session(self, dialect: int) -> Session:
         """Return a session with an id that no other worker gives, not yet in the table.
 
-        The number is hard to guess: 47 random bits besides the worker's number and a one.
+        Ids have 32 bits, as Samba's: there are clients that keep no more of them. The worker's
+        number is in the upper eight, the rest is random.
         """
         while True:
-            session_id = (self.worker + 1) << 48 | secrets.randbits(47) << 1 | 1
+            session_id = (self.worker % 0xFF + 1) << 24 | secrets.randbits(24)
             if session_id not in self.session_table:
                 return Session(session_id, dialect)
 
@@ -124,6 +125,9 @@ class Server:
 
     def close_session(self, session: Session) -> None:
         """End a session with all that hangs below it ([MS-SMB2] 3.3.4.12)."""
+        if session.closed:
+            return
+        session.closed = True
         for tree in list(session.tree_connect_table.values()):
             self.close_tree(tree)
         self.session_table.pop(session.session_id, None)
@@ -139,6 +143,7 @@ class Server:
     def close_tree(self, tree: TreeConnect) -> None:
         """End a tree connect and its opens ([MS-SMB2] 3.3.5.8)."""
         session = tree.session
+        tree.closed = True
         session.tree_connect_table.pop(tree.tree_id, None)
         for open_ in [o for o in session.open_table.values() if o.tree is tree]:
             self.close_open(open_)

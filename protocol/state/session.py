@@ -42,6 +42,7 @@ class Session:
         "anonymous",
         "application_key",
         "channel_list",
+        "closed",
         "created",
         "dialect",
         "domain",
@@ -81,6 +82,7 @@ class Session:
         self.open_table: dict[int, Open] = {}
         self.tree_connect_table: dict[int, TreeConnect] = {}
         self.next_tree_id = 1
+        self.closed = False  # ended, perhaps while a request of it waited
         self.created = time.time()
 
     def on(self, connection: "Connection") -> bool:

@@ -45,6 +45,7 @@ class TreeConnect:
     """
 
     __slots__ = (
+        "closed",
         "created",
         "identity",
         "maximal_access",
@@ -81,6 +82,7 @@ class TreeConnect:
         self.maximal_access = maximal_access
         self.server_name = server_name
         self.open_count = 0
+        self.closed = False  # ended, perhaps while a request of it waited
         self.created = time.time()
 
     @property

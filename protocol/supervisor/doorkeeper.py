@@ -37,8 +37,7 @@ class Doorkeeper:
         admit: Callable[[str, int], bool],
         pass_on: PassOn,
     ) -> None:
-        """Take functions: `admit(address, guests of it)` may refuse a client;
-        `pass_on(socket, address, guid, bytes)` takes one."""
+        """Ask `admit(address, its guests)`; give to `pass_on(socket, address, guid, bytes)`."""
         self._loop = loop
         self._admit = admit
         self._pass_on = pass_on

@@ -68,7 +68,7 @@ class IpcClient:
         handle, self._next = self._next, self._next + 1
         try:
             data = self._codec.encode(handle, message)
-        except CodecError:
+        except (CodecError, UnicodeEncodeError):  # a name of a client may hold lone surrogates
             resume(None, SmbError(NtStatus.INVALID_PARAMETER))
             return
         self._pending[handle] = data, resume, self._loop.time() + self._timeout
