@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
@@ -134,7 +135,7 @@ def connect(target: Server, watch: None) -> Iterator[Connect]:
     """Make clients that are cut off before the watch looks at what is left."""
     clients: list[Raw] = []
 
-    def new(*args: bytes, **kwargs: float) -> Raw:
+    def new(*args: bytes, **kwargs: Any) -> Raw:
         client = Raw(target, *args, **kwargs)
         clients.append(client)
         return client

@@ -95,20 +95,20 @@ def contexts(*packed: bytes) -> bytes:
 
 
 def negotiate_body(
-    dialects: tuple[int, ...], guid: bytes, extra: bytes = b"", count: int = 0, **wrong: int
+    offered: tuple[int, ...], guid: bytes, extra: bytes = b"", count: int = 0, **wrong: int
 ) -> bytes:
     """Pack a NEGOTIATE; `extra` are its contexts, `wrong` may set count and offset."""
-    head = 36 + 2 * len(dialects)
+    head = 36 + 2 * len(offered)
     pad = -(64 + head) % 8 if extra else 0
     offset = wrong.get("offset", 64 + head + pad) if extra else 0
     tail = struct.pack("<IHH", offset, count, 0) if extra else bytes(8)
     return (
         struct.pack(
-            "<HHHHI", 36, wrong.get("dialects", len(dialects)), wrong.get("mode", 1), 0, 0x7F
+            "<HHHHI", 36, wrong.get("dialects", len(offered)), wrong.get("mode", 1), 0, 0x7F
         )
         + guid
         + tail
-        + struct.pack(f"<{len(dialects)}H", *dialects)
+        + struct.pack(f"<{len(offered)}H", *offered)
         + bytes(pad)
         + extra
     )
@@ -274,10 +274,16 @@ ECHO_BODY = LOGOFF_BODY = TREE_DISCONNECT_BODY = CANCEL_BODY = b"\4\0\0\0"
 class Raw:
     """One connection, and at most one session and one tree of which it speaks by default."""
 
-    def __init__(self, server: Server, guid: bytes | None = None, timeout: float = 4) -> None:
+    def __init__(
+        self, server: Server, guid: bytes | None = None, timeout: float = 4, source: str = ""
+    ) -> None:
+        """Connect, from an address of its own: wrong passwords make the server slow to it alone."""
         self.server = server
         self.guid = guid or os.urandom(16)
-        self.socket = socket.create_connection((server.host, server.port), timeout=timeout)
+        source = source or "127.{}.{}.{}".format(*os.urandom(3))
+        self.socket = socket.create_connection(
+            (server.host, server.port), timeout=timeout, source_address=(source, 0)
+        )
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.message_id = 0
         self.session_id = 0
