@@ -174,12 +174,19 @@ class TcpTransport(Transport):
         if self._closed:
             return
         length = 0
+        spans = False
         for part in parts:
-            length += part.length if isinstance(part, FileSpan) else len(part)
+            if isinstance(part, FileSpan):
+                length += part.length
+                spans = True
+            else:
+                length += len(part)
         self._out.append(length.to_bytes(FRAME, "big"))
         self._out.extend(parts)
         self._queued += length + FRAME
-        if not self._corked and not self._writing:
+        if spans or (not self._corked and not self._writing):
+            # A file is sent or duplicated before the next request can close it: its number may
+            # then be another file's.
             self._flush()
 
     def _flush(self) -> None:

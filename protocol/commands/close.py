@@ -1,6 +1,6 @@
 """SMB2 CLOSE ([MS-SMB2] 3.3.5.10)."""
 
-from usmbd.protocol.commands.request import Blocking, Handling, Request
+from usmbd.protocol.commands.request import Blocking, Handling, Request, Wait
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.close import (
     SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB,
@@ -16,5 +16,11 @@ def close(request: Request) -> Handling:
     stat = None
     if body.flags & SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB and open_.data is not None:
         stat = yield Blocking(open_.data.stat)
-    yield Blocking(open_.close, request.connection.server)
+    server = request.connection.server
+    if open_.begin_close():
+        if open_.in_use:
+            yield Wait(lambda resume: open_.idle.append(resume))
+        waiters = yield Blocking(open_.finish_close, server)
+        if waiters:
+            server.wake_workers(open_.key, waiters)
     return pack_close_response(stat)

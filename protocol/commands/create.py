@@ -170,6 +170,7 @@ def _create(
             _take_back(found)
         node.close()
         raise
+    request._open = open_
     try:
         yield Blocking(_prepare, open_, body, found, contexts)
         stat: FileStat = yield Blocking(open_.data.stat)
@@ -177,7 +178,6 @@ def _create(
     except BaseException:
         server.close_open(open_)
         raise
-    request._open = open_
     return list(
         build_create_response(
             stat,

@@ -30,6 +30,7 @@ from usmbd.protocol.commands.request import (
 from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, buffers
 from usmbd.protocol.dispatch.table import TABLE, Row
 from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
 from usmbd.protocol.vfs.errors import status_of
@@ -320,7 +321,12 @@ class Dispatcher:
 
     def _offload(self, request: Request, effect: Blocking) -> Answer:
         """Let a thread make a call that may block; the reply follows without an interim one."""
-        request.resume = Resume(partial(self._resumed, request))
+        open_ = request._open
+        target = partial(self._resumed, request)
+        if open_ is not None:
+            open_.in_use += 1
+            target = partial(self._released, request, open_, open_.closed)
+        request.resume = Resume(target)
         identity = request._tree.identity if request._tree is not None else None
         self.server.threads.submit(effect.function, effect.args, identity, request.resume)
         return SUSPENDED
@@ -339,6 +345,20 @@ class Dispatcher:
         if effect.interim and request.resume is resume and not request.async_id:
             self._send_interim(request)
         return SUSPENDED
+
+    def _released(
+        self,
+        request: Request,
+        open_: Open,
+        was_closed: bool,
+        value: Any,
+        error: BaseException | None,
+    ) -> None:
+        """Go on after a thread used an open, which may have been closed meanwhile."""
+        open_.release()
+        if open_.closed and not was_closed:
+            value, error = None, SmbError(NtStatus.FILE_CLOSED)
+        self._resumed(request, value, error)
 
     def _resumed(self, request: Request, value: Any, error: BaseException | None) -> None:
         """Go on with a suspended request, and with the compound that it is part of."""

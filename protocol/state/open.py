@@ -1,7 +1,7 @@
 """Open: a file, directory, stream or pipe that a client holds open ([MS-SMB2] 3.3.1.10)."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from usmbd.protocol.state.store.records import base_key
@@ -36,6 +36,8 @@ class Open:
         "delete_on_close",
         "enumeration",
         "granted_access",
+        "idle",
+        "in_use",
         "key",
         "lock_count",
         "lock_sequence",
@@ -88,6 +90,8 @@ class Open:
         self.enumeration: Any = None  # of QUERY_DIRECTORY
         self.waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
         self.closed = False
+        self.in_use = 0  # calls on threads that use its descriptor
+        self.idle: list[Callable[[], None]] = []  # called when there are none any more
         session.open_table[self.volatile_id] = self
         tree.open_count += 1
 
@@ -104,9 +108,22 @@ class Open:
             raise SmbError(NtStatus.ACCESS_DENIED)
 
     def close(self, server: "Server") -> None:
-        """End the open: what waits on it, its locks, its share mode; delete the file if due."""
-        if self.closed:
+        """End the open at once, or as soon as no thread uses it any more."""
+        if not self.begin_close():
             return
+        if self.in_use:
+            self.idle.append(lambda: server.end_open(self))
+        else:
+            server.end_open(self)
+
+    def begin_close(self) -> bool:
+        """Let no request find the open any more and end those that wait on it.
+
+        True when `finish_close` has to follow, once no thread uses the descriptor: its number
+        would soon be another file's.
+        """
+        if self.closed:
+            return False
         self.closed = True
         self.session.open_table.pop(self.volatile_id, None)
         self.tree.open_count -= 1
@@ -114,16 +131,31 @@ class Open:
             end(SmbError(NtStatus.RANGE_NOT_LOCKED))
         if self.pipe is not None:
             self.pipe.close()
-            return
+            return False
+        return True
+
+    def release(self) -> None:
+        """Count one call on a thread less."""
+        self.in_use -= 1
+        if not self.in_use:
+            idle, self.idle = self.idle, []
+            for call in idle:
+                call()
+
+    def finish_close(self, server: "Server") -> Sequence[int]:
+        """Give up locks and share mode, delete the file if due; any thread may call this.
+
+        Returns the workers that wait for a change of the file's opens or locks.
+        """
         try:
-            self._leave(server)
+            return self._leave(server)
         finally:
             self.data = self.enumeration = None
             if self.stream is not None:
                 self.stream.close()
             self.node.close()
 
-    def _leave(self, server: "Server") -> None:
+    def _leave(self, server: "Server") -> Sequence[int]:
         """Take the open out of the store and delete what only waited for it."""
         result = server.store.remove_open(self.key, self.persistent_id)
         if result.delete_now or result.delete_base:
@@ -137,5 +169,4 @@ class Open:
                 log.info("%s could not be deleted on close: %s", self.path, error)
             finally:
                 server.store.deleted(base_key(self.key) if result.delete_base else self.key)
-        if result.waiters:
-            server.wake_workers(self.key, result.waiters)
+        return result.waiters

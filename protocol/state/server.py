@@ -156,6 +156,16 @@ class Server:
         except Exception:
             log.exception("closing %s failed", open_.path)
 
+    def end_open(self, open_: Open) -> None:
+        """Finish the close of an open that no thread uses any more."""
+        try:
+            waiters = open_.finish_close(self)
+        except Exception:
+            log.exception("closing %s failed", open_.path)
+        else:
+            if waiters:
+                self.wake_workers(open_.key, waiters)
+
     def connection_lost(self, connection: Connection) -> None:
         """Take a connection out of its sessions; close those without any ([MS-SMB2] 3.3.7.1)."""
         self.connections.discard(connection)
