@@ -6,7 +6,9 @@ prints the global settings as JSON, and starts nothing.
 """
 
 import argparse
+import ctypes
 import os
+import signal
 import sys
 
 import msgspec
@@ -16,6 +18,8 @@ from usmbd.mountd.config.load import load
 from usmbd.mountd.daemon import Daemon
 from usmbd.mountd.log import Level, Log
 from usmbd.mountd.users import load_users
+
+PR_SET_PDEATHSIG = 1
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -62,6 +66,14 @@ def detach() -> int:
     return write_end
 
 
+def end_with_parent() -> None:
+    """Be told to end when the supervisor dies, however it dies (prctl(2))."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def run(arguments: list[str]) -> int:
     """Check or serve."""
     options = parse_arguments(arguments)
@@ -81,6 +93,8 @@ def run(arguments: list[str]) -> int:
         log.info("warning", what=warning)
     daemon = Daemon(configuration, passwords, log, verbose=options.verbose)
     ready_fd = options.ready_fd
+    if ready_fd is not None:
+        end_with_parent()
     if (options.nodetach is None and ready_fd is None) or options.nodetach == "0":
         ready_fd = detach()
     daemon.run(ready_fd)

@@ -141,9 +141,10 @@ _G = (
     ("workers", values.workers, lambda: values.workers("auto")),
     ("state directory", values.path, ""),
     ("data directory", values.path, ""),
-    ("smb2 max read", _IO_SIZE, 4 * _MIB),
-    ("smb2 max write", _IO_SIZE, 4 * _MIB),
-    ("smb2 max trans", _IO_SIZE, _MIB),
+    # Samba's; ksmbd's 4, 4 and 1 MiB refuse the 8 MiB that Windows lists directories with.
+    ("smb2 max read", _IO_SIZE, 8 * _MIB),
+    ("smb2 max write", _IO_SIZE, 8 * _MIB),
+    ("smb2 max trans", _IO_SIZE, 8 * _MIB),
     ("smb2 max credits", values.number(1, 65535), 8192),
     ("max connections", _COUNT, 256),
     # ksmbd's manual says 8, which cuts off terminal servers and NAT; its newest code has 32.

@@ -130,9 +130,9 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     leases: bool = True
     durable_handles: bool = True
 
-    smb2_max_read: int = 4 * MIB
-    smb2_max_write: int = 4 * MIB
-    smb2_max_trans: int = MIB
+    smb2_max_read: int = 8 * MIB
+    smb2_max_write: int = 8 * MIB
+    smb2_max_trans: int = 8 * MIB
     smb2_max_credits: int = 8192
     max_io_size: int = 8 * MIB
     """`smbd max io size`: the largest SMB Direct read or write."""

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from usmbd.protocol.commands.interfaces import network_interfaces
 from usmbd.protocol.commands.negotiate import validate_negotiate
 from usmbd.protocol.commands.pipe import Pipe
-from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.fsctl_smb2 import (
     ValidateNegotiateResponse,
     build_network_interfaces,
@@ -41,6 +42,8 @@ def ioctl(request: Request) -> Answer | Handling:
     handler = _HANDLERS.get(body.ctl_code)
     if handler is None:
         _require_open(request)
+        if body.ctl_code in _NOT_SUPPORTED:
+            raise SmbError(NtStatus.NOT_SUPPORTED)
         # What the file system below cannot do, Windows' answers with this status.
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     return handler(request, body, data)
@@ -105,6 +108,31 @@ def _pipe_wait(request: Request, body: IoctlRequest, data: memoryview) -> Answer
     return list(build_ioctl_response(body))
 
 
+def _object_id(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_CREATE_OR_GET_OBJECT_ID ([MS-FSCC] 2.3.1): made of device and inode, so it lasts."""
+    _require_open(request)
+    open_ = request.open
+    if open_.pipe is not None:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    if body.max_output_response < fsctl.FileObjectId.SIZE:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    stat: FileStat = yield Blocking(open_.node.stat)
+    own = stat.ino.to_bytes(8, "little") + stat.dev.to_bytes(8, "little")
+    volume = stat.dev.to_bytes(16, "little")
+    output = fsctl.FileObjectId(object_id=own, birth_volume_id=volume, birth_object_id=own)
+    return list(build_ioctl_response(body, output.pack()))
+
+
+_NOT_SUPPORTED = {
+    fsctl.FSCTL_LMR_REQUEST_RESILIENCY,
+    fsctl.FSCTL_LMR_SET_LINK_TRACKING_INFORMATION,
+    fsctl.FSCTL_SRV_READ_HASH,
+    fsctl.FSCTL_SRV_ENUMERATE_SNAPSHOTS,
+    fsctl.FSCTL_OFFLOAD_READ,
+    fsctl.FSCTL_OFFLOAD_WRITE,
+}
+"""Codes of [MS-SMB2] itself whose feature is not there ([MS-SMB2] 3.3.5.15)."""
+
 _HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Handling]] = {
     fsctl.FSCTL_DFS_GET_REFERRALS: _dfs_referrals,
     fsctl.FSCTL_DFS_GET_REFERRALS_EX: _dfs_referrals,
@@ -112,4 +140,5 @@ _HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Hand
     fsctl.FSCTL_QUERY_NETWORK_INTERFACE_INFO: _interfaces,
     fsctl.FSCTL_PIPE_TRANSCEIVE: _transceive,
     fsctl.FSCTL_PIPE_WAIT: _pipe_wait,
+    fsctl.FSCTL_CREATE_OR_GET_OBJECT_ID: _object_id,
 }

@@ -66,8 +66,8 @@ def _lock(request: Request, elements: list[LockElement]) -> Handling:
     """Take all ranges or none ([MS-SMB2] 3.3.5.14.2)."""
     open_, server = request.open, request.connection.server
     wait = not elements[0].flags & SMB2_LOCKFLAG_FAIL_IMMEDIATELY
-    if wait and len(elements) > 1:
-        # Windows and Samba: several ranges at once cannot wait.
+    if len(elements) > 1 and not all(e.flags & SMB2_LOCKFLAG_FAIL_IMMEDIATELY for e in elements):
+        # Several ranges at once cannot wait ([MS-SMB2] 3.3.5.14.2).
         raise SmbError(NtStatus.INVALID_PARAMETER)
     ranges = [_range(element) for element in elements]
     if open_.lock_count + len(ranges) > MAXIMUM_LOCKS:

@@ -11,7 +11,6 @@ from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.fscc.directory import FIXED_SIZES, DirectoryWriter
 from usmbd.protocol.wire.query_directory import (
-    SMB2_INDEX_SPECIFIED,
     SMB2_REOPEN,
     SMB2_RESTART_SCANS,
     SMB2_RETURN_SINGLE_ENTRY,
@@ -81,8 +80,7 @@ def query_directory(request: Request) -> Answer | Handling:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     open_.require(FILE_LIST_DIRECTORY)
     restart = body.flags & (SMB2_REOPEN | SMB2_RESTART_SCANS)
-    if body.flags & SMB2_INDEX_SPECIFIED and body.file_index == 0:
-        restart = True
+    # SMB2_INDEX_SPECIFIED is passed over: no file system here has stable indexes (3.3.5.18).
     if open_.enumeration is None or body.flags & SMB2_REOPEN:
         open_.enumeration = Enumeration(open_, Pattern(text))
     elif restart:

@@ -8,6 +8,7 @@ from usmbd.protocol.commands.request import Answer, Blocking, Handling, Reply, R
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs import ea
+from usmbd.protocol.vfs.short_names import short_name
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_EA
 from usmbd.protocol.wire.body import parse_body
@@ -23,6 +24,7 @@ from usmbd.protocol.wire.fscc.attributes import (
 )
 from usmbd.protocol.wire.fscc.file_info import OpenFacts, StreamFacts
 from usmbd.protocol.wire.fscc.fs_info import VolumeFacts
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_311
 from usmbd.protocol.wire.query_info import (
     SMB2_0_INFO_FILE,
     SMB2_0_INFO_FILESYSTEM,
@@ -74,6 +76,10 @@ def _file(request: Request, body: QueryInfoRequest) -> Handling:
     """Answer a file information class ([MS-SMB2] 3.3.5.20.1)."""
     open_, level = request.open, body.file_info_class
     row = file_info.file_query(level)
+    if level == file_info.FileNormalizedNameInformation and (
+        request.connection.dialect < SMB2_DIALECT_311
+    ):
+        raise SmbError(NtStatus.NOT_SUPPORTED)  # a name of 3.1.1 ([MS-SMB2] 3.3.5.20.1)
     if open_.pipe is not None:
         facts = open_.pipe.facts(open_)
         return _answer(*file_info.query_file(level, facts, body.output_buffer_length))
@@ -106,7 +112,7 @@ def _collect(request: Request, open_: Open, level: int) -> OpenFacts:
         if open_.stream is not None:
             facts.name += f":{open_.stream.name}"
     if level == file_info.FileAlternateNameInformation:
-        facts.short_name = open_.node.short_name()
+        facts.short_name = short_name(open_.node.name) or open_.node.name
     if level == file_info.FileStreamInformation:
         facts.streams = _streams(open_)
     if level == file_info.FileFullEaInformation:

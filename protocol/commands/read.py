@@ -46,6 +46,7 @@ def read(request: Request) -> Answer | Handling:
         count: int = open_.data.read_nowait_into([buffer], body.offset)
     except BlockingIOError:
         return _read_slowly(open_, body, buffer)
+    open_.position = body.offset + count
     return _answer(body, buffer, count)
 
 
@@ -62,6 +63,7 @@ def _answer(body: ReadRequest, buffer: memoryview, count: int) -> Answer:
 def _read_slowly(open_: Open, body: ReadRequest, buffer: memoryview) -> Handling:
     """Read what is not in the page cache."""
     count = yield Blocking(open_.data.read_into, [buffer], body.offset)
+    open_.position = body.offset + count
     return _answer(body, buffer, count)
 
 

@@ -99,6 +99,7 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
         raise SmbError(NtStatus.SHARING_VIOLATION)
     if open_.node.is_directory:
         yield Blocking(_refuse_open_below, request, open_)
+    yield Blocking(_check_directory, request, path)
     yield Blocking(_check_target, request, path, change.replace)
     yield Blocking(_rename_node, open_, path, change.replace)
     return _RESPONSE
@@ -127,6 +128,19 @@ def _refuse_open_below(request: Request, open_: Open) -> None:
                 and other.node.inode != open_.node.inode
             ):
                 raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def _check_directory(request: Request, path: str) -> None:
+    """Refuse a rename into a directory that is open for deletion ([MS-FSA] 2.1.5.15.11).
+
+    The rename opens the target's directory for adding and does not share its deletion.
+    """
+    volume, server = request.tree.volume, request.connection.server
+    assert volume is not None
+    with volume.lookup(path.rpartition("/")[0]) as directory:
+        stat = directory.last_stat
+    if any(r.granted_access & DELETE for r in server.store.opens(file_key(stat.dev, stat.ino))):
+        raise SmbError(NtStatus.SHARING_VIOLATION)
 
 
 def _check_target(request: Request, path: str, replace: bool) -> None:

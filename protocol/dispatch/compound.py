@@ -25,6 +25,9 @@ SUSPENDED = NoReply()
 
 Buffer = bytes | bytearray | memoryview
 
+_NOT_TO_BE_RELATED_TO = (NtStatus.USER_SESSION_DELETED, NtStatus.NETWORK_NAME_DELETED)
+"""After a request without a session or tree a related one has none either: INVALID_PARAMETER."""
+
 
 class Dispatching(Protocol):
     """What a compound needs of the dispatcher: the way of one request, in steps."""
@@ -119,8 +122,8 @@ class Chain:
     def _related(self, request: Request) -> Answer | None:
         """Give a related request the ids of the one before; an answer when that cannot be."""
         header, previous = request.header, self.previous
-        self.previous = header
         if not header.flags & SMB2_FLAGS_RELATED_OPERATIONS:
+            self.previous = header
             self.file = self.create_failure = None
             return None
         if previous is None:
@@ -128,11 +131,14 @@ class Chain:
             return self._dispatcher.failure(request, SmbError(NtStatus.INVALID_PARAMETER))
         header.session_id = previous.session_id
         header.tree_id = previous.tree_id
+        self.previous = header
         return None
 
     def _add(self, request: Request, answer: Answer) -> None:
         """Keep a reply; remember what a later related request needs of it."""
         header = request.header
+        if isinstance(answer, Reply) and answer.status in _NOT_TO_BE_RELATED_TO:
+            self.previous = None
         if header.command == Command.CREATE:
             if isinstance(answer, Reply):
                 self.file, self.create_failure = None, answer.status
@@ -149,11 +155,11 @@ class Chain:
         for index, (request, parts) in enumerate(replies):
             header = bytearray(buffer(parts[0]))
             size = sum(len(buffer(part)) for part in parts)
-            following = 0
-            if index < len(replies) - 1:
-                following = (size + 7) & ~7
-                if following > size:
-                    parts.append(bytes(following - size))
+            following = (size + 7) & ~7
+            if following > size and len(replies) > 1:
+                parts.append(bytes(following - size))  # the last as well, as Windows and Samba do
+            if index == len(replies) - 1:
+                following = 0
             struct.pack_into("<I", header, NEXT_COMMAND_OFFSET, following)
             parts[0] = bytes(header)
             if request.signed and request.sealed is None and not request.async_id:
