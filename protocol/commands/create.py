@@ -21,6 +21,7 @@ from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
     DELETE,
+    FILE_ALL_ACCESS,
     FILE_APPEND_DATA,
     FILE_EXECUTE,
     FILE_READ_DATA,
@@ -173,7 +174,9 @@ def _create(
     request._open = open_
     try:
         yield Blocking(_prepare, open_, body, found, contexts)
-        stat: FileStat = yield Blocking(open_.data.stat)
+        stat = node.last_stat
+        if found.action != FILE_OPENED or found.stream is not None:
+            stat = yield Blocking(open_.data.stat)
         answers = _answers(server, open_, stat, found, contexts)
     except BaseException:
         server.close_open(open_)
@@ -211,7 +214,7 @@ def _find_or_create(
                 raise
         else:
             try:
-                return _existing(request, body, node, stream_name)
+                return _existing(request, body, node, stream_name, contexts)
             except BaseException:
                 node.close()
                 raise
@@ -227,7 +230,13 @@ def _find_or_create(
     raise SmbError(NtStatus.SHARING_VIOLATION)
 
 
-def _existing(request: Request, body: CreateRequest, node: Node, stream_name: str | None) -> Found:
+def _existing(
+    request: Request,
+    body: CreateRequest,
+    node: Node,
+    stream_name: str | None,
+    contexts: dict[bytes, memoryview],
+) -> Found:
     """Check an existing file against the request ([MS-FSA] 2.1.5.1.2)."""
     options, disposition = body.create_options, body.create_disposition
     stat = node.last_stat
@@ -247,7 +256,7 @@ def _existing(request: Request, body: CreateRequest, node: Node, stream_name: st
     read_only = stat.attributes & FILE_ATTRIBUTE_READONLY and not node.is_directory
     if disposition in _TRUNCATES and stream_name is None:
         _check_overwrite(body, stat)
-    maximal = _maximal_access(request, node)
+    maximal = _maximal_access(request, body, node, contexts)
     granted = _grant(request, body, maximal)
     if read_only:
         if options & FILE_DELETE_ON_CLOSE:
@@ -329,7 +338,7 @@ def _new(
         if eas:
             ea.set_eas(node, eas)
         security.set_new(request, node, descriptor)
-        maximal = _maximal_access(request, node)
+        maximal = _maximal_access(request, body, node, contexts)
         # The creator gets what it asked for, whatever the new descriptor says.
         granted = map_generic(body.desired_access)
         if granted & MAXIMUM_ALLOWED:
@@ -349,9 +358,19 @@ def _take_back(found: Found) -> None:
         found.node.unlink()
 
 
-def _maximal_access(request: Request, node: Node) -> int:
-    """Return what the user may do with the file at most on this share."""
-    return security.maximal_access(request, node) & request.tree.maximal_access
+def _maximal_access(
+    request: Request, body: CreateRequest, node: Node, contexts: dict[bytes, memoryview]
+) -> int:
+    """Return what the user may do with the file at most on this share.
+
+    Of rights that nobody asks for it may say no, which saves most of the cost of an open.
+    """
+    wanted = map_generic(body.desired_access)
+    if wanted & MAXIMUM_ALLOWED or SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST in contexts:
+        wanted = FILE_ALL_ACCESS
+    elif body.create_disposition in _TRUNCATES:
+        wanted |= FILE_WRITE_DATA | DELETE
+    return security.maximal_access(request, node, wanted) & request.tree.maximal_access
 
 
 def _grant(request: Request, body: CreateRequest, maximal: int) -> int:

@@ -57,10 +57,10 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
     return _RESPONSE
 
 
-def maximal_access(request: Request, node: Node) -> int:
-    """Return what the session's user may do with the file at most."""
+def maximal_access(request: Request, node: Node, wanted: int) -> int:
+    """Return what the session's user may do with the file at most, of the rights in `wanted`."""
     if not request.tree.share.acl_xattr:
-        return node.maximal_access()
+        return node.maximal_access(wanted, node.last_stat.uid)
     return acl.maximal_access(node, request.tree.identity)
 
 

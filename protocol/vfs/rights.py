@@ -39,12 +39,24 @@ CHANGES: Final = _WRITE | FILE_DELETE_CHILD | DELETE | WRITE_DAC | WRITE_OWNER
 _STICKY = 0o1000
 
 
-def own_rights(fd: int, owner: int, *, is_directory: bool) -> int:
-    """Return the access that the file's own permissions give this thread's identity, but DELETE."""
+def own_rights(fd: int, owner: int, *, is_directory: bool, wanted: int = FILE_ALL_ACCESS) -> int:
+    """Return the access that the file's own permissions give this thread's identity, but DELETE.
+
+    Rights that are not `wanted` may be left out: each question to the kernel costs 1.6 us, and
+    what clients ask for mostly takes none or one.
+    """
     uid = current_uid()
     if uid == 0:
         # The kernel refuses root one thing, to execute what nobody may; SMB has no such case.
         return FILE_ALL_ACCESS & ~DELETE
+    certain = _ALWAYS | (_OWNER if uid == owner else 0)
+    missing = wanted & ~certain & ~DELETE
+    if not missing:
+        return certain
+    if not missing & ~(_READ | _WRITE):
+        mode = (os.R_OK if missing & _READ else 0) | (os.W_OK if missing & _WRITE else 0)
+        if kernel.access(fd, mode):
+            return certain | missing
     read = kernel.access(fd, os.R_OK)
     write = kernel.access(fd, os.W_OK)
     execute = kernel.access(fd, os.X_OK)
