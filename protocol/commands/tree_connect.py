@@ -25,7 +25,7 @@ from usmbd.protocol.wire.access import (
     WRITE_OWNER,
 )
 from usmbd.protocol.wire.body import parse_body
-from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_DIALECT_311
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.protocol.wire.tree_connect import (
     SMB2_SHARE_TYPE_DISK,
@@ -74,6 +74,12 @@ def tree_connect(request: Request) -> Handling:
     server_name, name = split_share_path(share_path(request.message, body))
     session, connection = request.session, request.connection
     server = connection.server
+    if (
+        connection.dialect == SMB2_DIALECT_311
+        and not (request.signed or request.sealed is not None)
+        and not (session.guest or session.anonymous)
+    ):
+        request.disconnect("an unprotected TREE_CONNECT")
     if len(session.tree_connect_table) >= MAXIMUM_TREES:
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     tree_id = session.next_tree_id

@@ -23,6 +23,13 @@ MAXIMUM_COMPOUND = 512
 SUSPENDED = NoReply()
 """What stands for the answer of a request that waits."""
 
+MAXIMUM_REPLY = 15 << 20
+"""Bytes of the replies of one compound: a frame holds 16 MiB. A longer one (60 READs of 8 MiB would
+be possible) gets INSUFFICIENT_RESOURCES in its place."""
+
+SMALL_REPLY = 1024
+"""Replies up to here always have room: 512 of them fit above the maximum."""
+
 Buffer = bytes | bytearray | memoryview
 
 _NOT_TO_BE_RELATED_TO = (NtStatus.USER_SESSION_DELETED, NtStatus.NETWORK_NAME_DELETED)
@@ -60,10 +67,12 @@ class Chain:
     """
 
     __slots__ = (
+        "_count",
         "_dispatcher",
         "_message",
         "_offset",
         "_sealed",
+        "_size",
         "create_failure",
         "file",
         "last",
@@ -79,6 +88,8 @@ class Chain:
         self._message = message
         self._sealed = sealed
         self._offset = 0
+        self._count = 0
+        self._size = 0
         self.previous: Header | None = None
         self.file: tuple[int, int] | None = None
         self.create_failure: NtStatus | None = None
@@ -107,7 +118,8 @@ class Chain:
         """Cut the next request out of the message."""
         rest = self._message[self._offset :]
         header = Header.parse(rest)
-        if header.protocol_id != SMB2_PROTOCOL_ID or len(self.replies) >= MAXIMUM_COMPOUND:
+        self._count += 1
+        if header.protocol_id != SMB2_PROTOCOL_ID or self._count > MAXIMUM_COMPOUND:
             raise Disconnect("a malformed compound")
         size = header.next_command or len(rest)
         if size < HEADER_SIZE or size > len(rest) or (header.next_command and size % 8):
@@ -144,6 +156,12 @@ class Chain:
                 self.file, self.create_failure = None, answer.status
             elif request._open is not None:
                 self.file = (request.open.persistent_id, request.open.volatile_id)
+        size = sum(map(len, _body(answer)))
+        self._size += size
+        if self._size > MAXIMUM_REPLY and size > SMALL_REPLY:
+            self._size -= size
+            error = SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+            answer = self._dispatcher.failure(request, error)
         parts = self._dispatcher.reply(request, answer, chained=1)
         if parts is not None:
             self.replies.append((request, parts))
@@ -171,6 +189,15 @@ class Chain:
             self._dispatcher.seal(self._sealed, message)
         else:
             self._dispatcher.send(message)
+
+
+def _body(answer: Answer) -> list[Buffer]:
+    """Return the parts of an answer's body."""
+    if isinstance(answer, bytes):
+        return [answer]
+    if isinstance(answer, Reply):
+        return buffers(list(answer.parts))
+    return buffers(answer) if isinstance(answer, list) else []
 
 
 def buffer(part: Part) -> Buffer:

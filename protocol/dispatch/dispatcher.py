@@ -208,6 +208,7 @@ class Dispatcher:
         if channel is None:
             # Its binding to this connection is not finished: nobody has proved anything here.
             raise SmbError(NtStatus.USER_SESSION_DELETED)
+        request._session = session
         if sealed is not None:
             if sealed is not session:
                 # An element of a compound names another session than the one whose key sealed it.
@@ -224,7 +225,6 @@ class Dispatcher:
         elif session.signing_required and header.command != Command.CANCEL:
             request.signed = True
             raise SmbError(NtStatus.ACCESS_DENIED)
-        request._session = session
         if session.encrypt_data and sealed is None:
             raise SmbError(NtStatus.ACCESS_DENIED)
         if session.state is SessionState.EXPIRED and not row.when_expired:
