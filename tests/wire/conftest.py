@@ -11,7 +11,7 @@ import pytest
 from smbtest import raw
 from smbtest.processes import open_descriptors, wait_for
 from smbtest.raw import Raw
-from smbtest.server import BOB, Options, Server
+from smbtest.server import ALICE, Options, Server
 from smbtest.usmbd import WORKERS, Usmbd
 
 SETTLE_SECONDS = 5
@@ -84,7 +84,11 @@ def bystanders(target: Target) -> Iterator[list[tuple[Raw, bytes]]]:
     """Connect one client on each worker, with a file open: they must not notice anything."""
     found: dict[int, tuple[Raw, bytes]] = {}
     while len(found) < WORKERS:
-        client = Raw(target, timeout=ANSWER_SECONDS).ready(account=BOB)
+        client = Raw(target, timeout=ANSWER_SECONDS).ready(account=ALICE)
+        client.seals = True
+        for share in ("acls", "encrypted", "readonly", "private", "data"):
+            client.connect(share)  # a worker keeps a descriptor of each share that was used once
+        client.seals = False
         pid = target.process_of(client.port)
         if pid in found:
             client.close()
