@@ -1,15 +1,20 @@
 """SMB2 CREATE ([MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1): files, directories, streams, pipes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.pipe import open_pipe
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Resume, Wait
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.oplocks import BreakNeededError, grantable, is_stat_open
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.store.base import SharingViolation
 from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
     OPEN_DIRECTORY,
+    OPLOCK_HELD,
     OpenRecord,
     file_key,
 )
@@ -48,6 +53,7 @@ from usmbd.protocol.wire.create import (
     FILE_SUPERSEDE,
     FILE_SUPERSEDED,
     IMPERSONATION_DELEGATE,
+    SMB2_OPLOCK_LEVEL_NONE,
     CreateRequest,
     build_create_response,
     create_contexts_buffer,
@@ -105,6 +111,12 @@ class Found:
     granted: int
     maximal: int
 
+    @property
+    def key(self) -> bytes:
+        """The file's or stream's key in the store."""
+        stat = self.node.last_stat
+        return file_key(stat.dev, stat.ino, self.stream.name if self.stream is not None else "")
+
 
 def create(request: Request) -> Answer | Handling:
     """Open or create what the name says."""
@@ -160,17 +172,27 @@ def _create(
     path, stream_name = parse_path(name)
     if stream_name is not None and not tree.share.streams_xattr:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
-    found: Found = yield Blocking(_find_or_create, request, body, path, stream_name, contexts)
-    node = found.node
-    try:
-        if tree.closed:  # while a thread looked the file up
-            raise SmbError(NtStatus.NETWORK_NAME_DELETED)
-        open_ = _admit(request, body, found, path)
-    except BaseException:
-        if found.action == FILE_CREATED:
-            _take_back(found)
-        node.close()
-        raise
+    while True:
+        found: Found = yield Blocking(_find_or_create, request, body, path, stream_name, contexts)
+        node = found.node
+        try:
+            if tree.closed:  # while a thread looked the file up
+                raise SmbError(NtStatus.NETWORK_NAME_DELETED)
+            open_ = _admit(request, body, found, path)
+            break
+        except BreakNeededError as needed:
+            key = found.key
+            node.close()
+            yield Wait(
+                partial(_wait_for_break, server, key, needed),
+                interim=True,
+                in_compound=True,
+            )
+        except BaseException:
+            if found.action == FILE_CREATED:
+                _take_back(found)
+            node.close()
+            raise
     request._open = open_
     try:
         yield Blocking(_prepare, open_, body, found, contexts)
@@ -187,6 +209,7 @@ def _create(
             open_.persistent_id,
             open_.volatile_id,
             create_action=found.action,
+            oplock_level=open_.oplock_level,
             contexts=build_contexts(answers) if answers else b"",
         )
     )
@@ -397,13 +420,23 @@ def _grant(request: Request, body: CreateRequest, maximal: int) -> int:
 def _admit(request: Request, body: CreateRequest, found: Found, path: str) -> Open:
     """Enter the open into the store, which checks share modes and pending deletion."""
     server, tree, node = request.connection.server, request.tree, found.node
-    stat = node.last_stat
     stream = found.stream
-    key = file_key(stat.dev, stat.ino, stream.name if stream is not None else "")
+    key = found.key
     open_id = server.store.new_open_id()
     access = found.granted
-    if body.create_disposition in _TRUNCATES and found.action != FILE_CREATED:
+    overwrite = body.create_disposition in _TRUNCATES and found.action != FILE_CREATED
+    server.oplocks.check_open(key, access, overwrite)
+    if overwrite:
         access |= FILE_WRITE_DATA  # overwriting needs the others to share writing
+    requested = body.requested_oplock_level
+    if (
+        not tree.share.oplocks
+        or (node.is_directory and stream is None)
+        or (found.action == FILE_OPENED and is_stat_open(access))
+    ):
+        requested = SMB2_OPLOCK_LEVEL_NONE
+    # Alone until the store says otherwise: an open that comes in between sees the level asked for.
+    level = grantable(requested, ())
     delete_on_close = body.create_options & FILE_DELETE_ON_CLOSE
     record = OpenRecord(
         open_id=open_id,
@@ -415,8 +448,19 @@ def _admit(request: Request, body: CreateRequest, found: Found, path: str) -> Op
         tree_id=tree.tree_id,
         create_options=body.create_options,
         client_guid=request.connection.client_guid,
+        oplock_level=level,
     )
-    server.store.add_open(key, record, f"{tree.share.path}/{path}" if delete_on_close else "")
+    try:
+        added = server.store.add_open(
+            key, record, f"{tree.share.path}/{path}" if delete_on_close else ""
+        )
+    except SharingViolation as violation:
+        server.oplocks.check_sharing(violation.others)
+        raise
+    if level and added.packed_others:
+        level = grantable(requested, added.others)
+        if level != record.oplock_level:
+            server.store.set_oplock(key, open_id, level, OPLOCK_HELD)
     open_ = Open(
         request.session,
         tree,
@@ -428,11 +472,25 @@ def _admit(request: Request, body: CreateRequest, found: Found, path: str) -> Op
         key=key,
         path=path,
     )
+    server.oplocks.granted(open_, level)
     open_.share_access = body.share_access
     open_.create_options = body.create_options
     open_.mode = body.create_options & 0x3E
     open_.delete_on_close = bool(delete_on_close)
     return open_
+
+
+def _wait_for_break(
+    server: Server, key: bytes, needed: BreakNeededError, resume: Resume
+) -> Callable[[], None]:
+    """Have the oplocks broken and wait until they are, or their opens are closed."""
+    server.store.add_waiter(key)
+    give_up = server.wait_for(key, resume)
+    server.oplocks.request_break(key, needed.holders, needed.level)
+    if not server.oplocks.still_held(key, needed.holders):
+        give_up()
+        resume()  # it ended before anybody knew that we wait
+    return give_up
 
 
 def _prepare(
@@ -474,7 +532,7 @@ def _open_data(node: Node, body: CreateRequest, read: bool, write: bool) -> None
 
 
 def _answers(
-    server: Any, open_: Open, stat: FileStat, found: Found, contexts: dict[bytes, memoryview]
+    server: Server, open_: Open, stat: FileStat, found: Found, contexts: dict[bytes, memoryview]
 ) -> list[tuple[bytes, bytes]]:
     """Return the create contexts of the response ([MS-SMB2] 3.3.5.9.*)."""
     answers = []

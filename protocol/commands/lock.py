@@ -77,6 +77,7 @@ def _lock(request: Request, elements: list[LockElement]) -> Handling:
             raise SmbError(NtStatus.LOCK_NOT_GRANTED)
         yield Wait(lambda resume: _wait_for_unlock(request, open_, resume), interim=True)
     open_.lock_count += len(ranges)
+    server.oplocks.break_level_two(open_)
     return _RESPONSE
 
 

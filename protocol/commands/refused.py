@@ -7,8 +7,3 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 def change_notify(request: Request) -> Answer:
     """SMB2 CHANGE_NOTIFY: clients then ask again by themselves ([MS-SMB2] 3.3.5.19)."""
     raise SmbError(NtStatus.NOT_SUPPORTED)
-
-
-def oplock_break(request: Request) -> Answer:
-    """SMB2 OPLOCK_BREAK: no oplock is given, so none can be acknowledged ([MS-SMB2] 3.3.5.22)."""
-    raise SmbError(NtStatus.INVALID_OPLOCK_PROTOCOL)

@@ -94,14 +94,18 @@ class Wait:
     With `interim` the client is told STATUS_PENDING and may CANCEL.
     """
 
-    __slots__ = ("interim", "start")
+    __slots__ = ("in_compound", "interim", "start")
 
     def __init__(
-        self, start: Callable[[Resume], Callable[[], None] | None], interim: bool = False
+        self,
+        start: Callable[[Resume], Callable[[], None] | None],
+        interim: bool = False,
+        in_compound: bool = False,
     ) -> None:
-        """Keep how to begin."""
+        """Keep how to begin; `in_compound` allows a wait before a compound's end, untold."""
         self.start = start
         self.interim = interim
+        self.in_compound = in_compound
 
 
 Effect = Blocking | Wait

@@ -214,6 +214,7 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> None:
 def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     """FileEndOfFileInformation ([MS-FSA] 2.1.5.15.4)."""
     open_ = _file(request)
+    request.connection.server.oplocks.break_level_two(open_)
     yield Blocking(open_.data.truncate, change.end_of_file)
     return _RESPONSE
 
@@ -221,6 +222,7 @@ def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
 def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     """FileAllocationInformation ([MS-FSA] 2.1.5.15.1)."""
     open_ = _file(request)
+    request.connection.server.oplocks.break_level_two(open_)
     yield Blocking(open_.data.allocate, change.allocation_size)
     return _RESPONSE
 

@@ -49,9 +49,10 @@ def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handl
         offset = (yield Blocking(open_.data.stat)).size
     if offset + len(data) > MAXIMUM_OFFSET:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    store = request.connection.server.store
-    if not store.check_io(open_.key, open_.persistent_id, offset, len(data), True):
+    server = request.connection.server
+    if not server.store.check_io(open_.key, open_.persistent_id, offset, len(data), True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
+    server.oplocks.break_level_two(open_)
     if data:
         yield Blocking(open_.data.write, data, offset)
     if body.flags & _THROUGH or open_.create_options & (

@@ -334,15 +334,18 @@ class Dispatcher:
     def _wait(self, request: Request, effect: Wait) -> Answer:
         """Suspend a request; tell the client where the wait may be long ([MS-SMB2] 3.3.4.2)."""
         chain = request.chain
-        if effect.interim and chain is not None and not chain.last:
+        interim = effect.interim
+        if effect.in_compound and chain is not None and not chain.last:
+            interim = False
+        elif effect.interim and chain is not None and not chain.last:
             # Only the last of a compound may go on alone ([MS-SMB2] 3.3.5.2.7).
             raise SmbError(NtStatus.INTERNAL_ERROR)
-        if effect.interim and len(self.connection.async_command_list) >= MAXIMUM_ASYNC:
+        if interim and len(self.connection.async_command_list) >= MAXIMUM_ASYNC:
             # An interim reply gives the credits back: they do not bound what waits.
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
         resume = request.resume = Resume(partial(self._resumed, request))
         request.cancel = effect.start(resume)
-        if effect.interim and request.resume is resume and not request.async_id:
+        if interim and request.resume is resume and not request.async_id:
             self._send_interim(request)
         return SUSPENDED
 

@@ -14,10 +14,11 @@ from usmbd.protocol.commands.ioctl import ioctl
 from usmbd.protocol.commands.lock import lock
 from usmbd.protocol.commands.logoff import logoff
 from usmbd.protocol.commands.negotiate import negotiate
+from usmbd.protocol.commands.oplock_break import oplock_break
 from usmbd.protocol.commands.query_directory import query_directory
 from usmbd.protocol.commands.query_info import query_info
 from usmbd.protocol.commands.read import read
-from usmbd.protocol.commands.refused import change_notify, oplock_break
+from usmbd.protocol.commands.refused import change_notify
 from usmbd.protocol.commands.request import Answer, Handling, NoReply, Request
 from usmbd.protocol.commands.session_setup import session_setup
 from usmbd.protocol.commands.set_info import set_info
@@ -68,6 +69,7 @@ TABLE: tuple[Row, ...] = (
     Row(change_notify, file_id=8, as_user=True),
     Row(query_info, file_id=24, as_user=True),
     Row(set_info, file_id=16, as_user=True),
-    Row(oplock_break, file_id=8),
+    # FileId's place depends on the form: the handler finds the open.
+    Row(oplock_break),
 )
 """By command code ([MS-SMB2] 2.2.1.2)."""

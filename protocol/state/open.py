@@ -42,6 +42,8 @@ class Open:
         "lock_count",
         "lock_sequence",
         "mode",
+        "oplock_break_to",
+        "oplock_level",
         "path",
         "persistent_id",
         "pipe",
@@ -89,6 +91,8 @@ class Open:
         self.lock_sequence: dict[int, int] = {}
         self.enumeration: Any = None  # of QUERY_DIRECTORY
         self.waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
+        self.oplock_level = 0
+        self.oplock_break_to: int | None = None  # while the client has not answered a break
         self.closed = False
         self.in_use = 0  # calls on threads that use its descriptor
         self.idle: list[Callable[[], None]] = []  # called when there are none any more
@@ -157,6 +161,7 @@ class Open:
 
     def _leave(self, server: "Server") -> Sequence[int]:
         """Take the open out of the store and delete what only waited for it."""
+        server.oplocks.closed(self)
         result = server.store.remove_open(self.key, self.persistent_id)
         if result.delete_now or result.delete_base:
             become(self.tree.identity)

@@ -18,6 +18,7 @@ from usmbd.mountd.ipc.messages import Logout, Message, TreeDisconnect
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.oplocks import Clock, Oplocks
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.store.records import SessionRecord
@@ -61,6 +62,9 @@ class Peers(Protocol):
     def wake(self, worker: int, key: bytes) -> None:
         """Tell `worker` that an open or a lock of the file `key` went away."""
 
+    def break_oplock(self, worker: int, key: bytes, open_id: int, level: int) -> None:
+        """Have `worker` break the oplock that one of its opens holds."""
+
     def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
         """Have `worker` close a session; call `resume()` when it is gone."""
 
@@ -78,6 +82,7 @@ class Server:
         rpc: Mountd,
         threads: Threads,
         peers: Peers,
+        clock: Clock,
     ) -> None:
         """Begin without a connection."""
         self.config = config
@@ -91,6 +96,7 @@ class Server:
         self.start_time = from_ns(time.time_ns())
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
+        self.oplocks = Oplocks(store, clock, peers, worker, self.wake_workers)
         self.waiters: dict[bytes, set[Callable[[], None]]] = {}
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
         self._volumes: dict[bytes, tuple[Volume, VolumeSpeed]] = {}

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.state.store.bus import Bus, CloseSession, SessionClosed, WakeAll, WakeFile
+from usmbd.protocol.state.store.bus import (
+    BreakOplock,
+    Bus,
+    CloseSession,
+    SessionClosed,
+    WakeAll,
+    WakeFile,
+)
 from usmbd.protocol.vfs.identity import become
 
 FLUSH_SECONDS = 0.002
@@ -43,6 +50,10 @@ class WorkerPeers:
         """Tell `worker` that an open or a lock of the file `key` went away."""
         self._send(worker, WakeFile(key))
 
+    def break_oplock(self, worker: int, key: bytes, open_id: int, level: int) -> None:
+        """Have `worker` break the oplock that one of its opens holds."""
+        self._send(worker, BreakOplock(key, open_id, level))
+
     def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
         """Have `worker` close a session; `resume()` follows, also when it does not answer."""
         cookie = next(self._cookies)
@@ -53,7 +64,9 @@ class WorkerPeers:
         else:
             self._loop.call_later(ANSWER_SECONDS, self._closed, cookie)
 
-    def _send(self, worker: int, message: WakeFile | CloseSession | SessionClosed) -> bool:
+    def _send(
+        self, worker: int, message: WakeFile | CloseSession | SessionClosed | BreakOplock
+    ) -> bool:
         """Send a message; False when the worker is gone."""
         become(None)
         sent = self._bus.send(worker, message)
@@ -84,6 +97,8 @@ class WorkerPeers:
             elif isinstance(message, WakeAll):
                 for key in list(server.waiters):
                     server.wake(key)
+            elif isinstance(message, BreakOplock):
+                server.oplocks.break_own(message.open_id, message.level)
             elif isinstance(message, CloseSession):
                 session = server.session_table.get(message.session_id)
                 if session is not None:

@@ -82,6 +82,7 @@ class Worker:
             self._rpc,
             ThreadPool(loop),
             self._peers,
+            loop,
         )
         self.server.connection_ended = self._connection_ended
         self._peers.serve(self.server)

@@ -135,6 +135,17 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def set_oplock(self, key: bytes, open_id: int, level: int, state: int) -> tuple[int, ...]:
+        """Change OplockLevel and OplockState of an open; return the workers to wake.
+
+        Unknown opens are no error: the open was closed meanwhile, which woke them.
+        """
+
+    @abstractmethod
+    def may_have_oplocks(self, key: bytes) -> bool:
+        """Tell whether an open of the file may have an oplock; cheap enough for every write."""
+
+    @abstractmethod
     def opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of a file or stream."""
 

@@ -4,10 +4,10 @@ The store says what is; the bus only tells another worker to look again or to ac
 sessions. Nothing blocks: what a peer cannot take now waits in a bounded queue, and `flush` sends
 it, many messages to a datagram (the kernel queues few datagrams a socket, often 10).
 
-A message to come is a new tagged struct in `Message`. Breaking an oplock or a lease that another
-worker's client holds will be one: BreakOplock(key, open_id, new_level), sent to the `worker` of the
-OpenRecord that stands in the way; the waiting open has called `Store.add_waiter` before, and is
-woken by WakeFile when the holder's worker has written the new level with `Store.update_open`.
+A message to come is a new tagged struct in `Message`. An oplock that another worker's client
+holds is broken by BreakOplock, sent to the `worker` of the OpenRecord that stands in the way; the
+waiting open has called `Store.add_waiter` before, and is woken by WakeFile when the holder's
+worker has written the new level with `Store.set_oplock`.
 """
 
 import errno
@@ -60,7 +60,15 @@ class SessionClosed(msgspec.Struct, tag=True, frozen=True):
     cookie: int
 
 
-Message = WakeFile | WakeAll | CloseSession | SessionClosed
+class BreakOplock(msgspec.Struct, tag=True, frozen=True):
+    """Break the oplock of an open of the receiver's to `level` ([MS-SMB2] 3.3.4.6)."""
+
+    key: bytes
+    open_id: int
+    level: int
+
+
+Message = WakeFile | WakeAll | CloseSession | SessionClosed | BreakOplock
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode

@@ -7,6 +7,7 @@ killed; what the dead writer had not committed never happened.
 import functools
 import os
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 import lmdb
 
 from usmbd.protocol.state.store.hints import Hints
-from usmbd.protocol.state.store.records import WORKER
+from usmbd.protocol.state.store.records import OPEN_OPLOCK_OFFSET, OPEN_SIZE, WORKER
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 MAP_SIZE: Final = 1 << 30
@@ -37,6 +38,9 @@ LARGEST_VALUE: Final = 64
 # No record is larger than this fraction of the map, so that it can be rewritten from the reserve.
 MAX_READERS: Final = 4096
 # A slot of 64 bytes for each thread that reads: 64 workers of 64 threads.
+
+FILE_HEADER: Final = struct.Struct("<QQII")
+"""The head of an F record: holders, deniers, flags, deleting worker."""
 
 _GENERATION_SHIFT: Final = 40  # open_id: worker 16 bits, generation 8, counter 40: years of opens
 
@@ -98,6 +102,8 @@ class LmdbEnvironment:
         self._pages_max = (map_size - map_size // RESERVE) // self._env.stat()["psize"]
         self._hints = Hints(Path(path, "hints"))
         self._hint_counts = self._hints.counts
+        self._oplock_hints = Hints(Path(path, "oplocks"))
+        self._oplock_counts = self._oplock_hints.counts
         with self._begin(write=True) as txn:
             key = b"A" + WORKER.pack(worker)
             generation = (int.from_bytes(txn.get(key, b""), "little") + 1) & 0xFF
@@ -119,6 +125,7 @@ class LmdbEnvironment:
         if map_size < MAP_SIZE_MIN:
             raise OSError(f"{directory}: no room for the state store ({map_size} bytes)")
         Hints.create(directory / "hints")
+        Hints.create(directory / "oplocks")
         lmdb.open(
             str(directory),
             map_size=map_size,
@@ -143,6 +150,7 @@ class LmdbEnvironment:
         """Detach; the records stay. A second call does nothing."""
         self._env.close()
         self._hints.close()
+        self._oplock_hints.close()
 
     def new_open_id(self) -> int:
         """Return worker, generation and a counter: no other open of any worker has had it."""
@@ -159,6 +167,14 @@ class LmdbEnvironment:
             self._room = ROOM_CHECK
 
     def recount_hints(self) -> None:
-        """Make the hints right from the locks that there are."""
+        """Make the hints right from the locks and oplocks that there are."""
         with self._begin(write=True) as txn:
             self._hints.recount([key[1:] for key, _ in with_prefix(txn, b"L")])
+            self._oplock_hints.recount(
+                [
+                    key[1:]
+                    for key, value in with_prefix(txn, b"F")
+                    for at in range(FILE_HEADER.size, len(value), OPEN_SIZE)
+                    if value[at + OPEN_OPLOCK_OFFSET]
+                ]
+            )

@@ -5,7 +5,6 @@ D + FileKey      path of a delete-pending file
 """
 
 import os
-import struct
 from collections.abc import Iterator
 from typing import Any, Final
 from zlib import crc32
@@ -13,13 +12,14 @@ from zlib import crc32
 from usmbd.protocol.state.store import sharing
 from usmbd.protocol.state.store.base import AddOpenResult, RemoveOpenResult, SharingViolation
 from usmbd.protocol.state.store.hints import HINT_MASK
-from usmbd.protocol.state.store.lmdb_environment import with_prefix, writes
+from usmbd.protocol.state.store.lmdb_environment import FILE_HEADER, with_prefix, writes
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
     OPEN_DELETE_ON_CLOSE,
     OPEN_HEAD,
     OPEN_ID,
+    OPEN_OPLOCK_OFFSET,
     OPEN_SIZE,
     OpenRecord,
     parse_opens,
@@ -29,14 +29,15 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 MAX_OPENS_PER_FILE: Final = 16_384
 # The list of opens is rewritten with every change: that many are 3 MiB, about a millisecond.
 
-FILE_HEADER: Final = struct.Struct("<QQII")
-"""The head of an F record: holders, deniers, flags, deleting worker."""
 FILE_PENDING: Final = 1
 """The file is delete pending."""
 FILE_DELETING: Final = 2
 """The last open is gone; the worker in the header deletes the file now."""
 FILE_HAS_PATH: Final = 4
 """There is a D record."""
+
+NO_OPEN: Final = 0
+"""No open has this id: taking the waiters of a file removes no locks with it."""
 
 _DELETE: Final = 0x0001_0000  # access right DELETE ([MS-SMB2] 2.2.13.1.1)
 
@@ -93,6 +94,8 @@ class LmdbOpens(LmdbLocks):
                 + others
                 + packed,
             )
+            if record.oplock_level:
+                self._oplock_hints.add(key)
         return AddOpenResult(others)
 
     @writes
@@ -115,6 +118,8 @@ class LmdbOpens(LmdbLocks):
         _, access, share, open_flags = OPEN_HEAD.unpack_from(value, at)
         if open_flags & OPEN_DELETE_ON_CLOSE:
             flags |= FILE_PENDING
+        if value[at + OPEN_OPLOCK_OFFSET]:
+            self._oplock_hints.remove(key)
         rest = value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :]
         if rest:
             old = sharing.profile(access, share)
@@ -177,6 +182,26 @@ class LmdbOpens(LmdbLocks):
             header = FILE_HEADER.pack(holders, deniers, flags, 0)
             before, after = value[FILE_HEADER.size : at], value[at + OPEN_SIZE :]
             txn.put(b"F" + key, header + before + record.pack() + after)
+
+    @writes
+    def set_oplock(self, key: bytes, open_id: int, level: int, state: int) -> tuple[int, ...]:
+        """Change the oplock of an open: see `Store.set_oplock`."""
+        with self._begin(write=True) as txn:
+            value = txn.get(b"F" + key)
+            at = -1 if value is None else _find_open(value, open_id)
+            if at < 0:
+                return ()
+            at += OPEN_OPLOCK_OFFSET
+            if value[at] and not level:
+                self._oplock_hints.remove(key)
+            elif level and not value[at]:
+                self._oplock_hints.add(key)
+            txn.put(b"F" + key, value[:at] + bytes((level, state)) + value[at + 2 :])
+            return self._release(txn, key, NO_OPEN)
+
+    def may_have_oplocks(self, key: bytes) -> bool:
+        """Tell whether an open of the file may have an oplock, without a transaction."""
+        return bool(self._oplock_counts[crc32(key) & HINT_MASK])
 
     def opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of a file or stream."""

@@ -18,8 +18,8 @@ from typing import Any, Final
 import msgspec
 
 from usmbd.protocol.state.store.base import Doomed, DropResult, Store
-from usmbd.protocol.state.store.lmdb_environment import with_prefix, writes
-from usmbd.protocol.state.store.lmdb_opens import FILE_DELETING, FILE_HEADER, LmdbOpens
+from usmbd.protocol.state.store.lmdb_environment import FILE_HEADER, with_prefix, writes
+from usmbd.protocol.state.store.lmdb_opens import FILE_DELETING, LmdbOpens
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
     OPEN_ID,

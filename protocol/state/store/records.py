@@ -105,6 +105,13 @@ WORKER: Final = struct.Struct("<H")
 
 OPEN_WORKER_OFFSET: Final = OPEN_HEAD.size
 """Where `worker` stands in a packed OpenRecord."""
+OPEN_OPLOCK_OFFSET: Final = OPEN_WORKER_OFFSET + WORKER.size
+"""Where `oplock_level` stands, and `oplock_state` behind it."""
+
+OPLOCK_HELD: Final = 0
+"""`oplock_state`: nothing is going on."""
+OPLOCK_BREAKING: Final = 1
+"""`oplock_state`: the client has been told and has not answered ([MS-SMB2] 3.3.1.10)."""
 
 
 def parse_opens(packed: bytes) -> list[OpenRecord]:
