@@ -20,6 +20,7 @@ from usmbd.protocol.wire.access import (
     FILE_APPEND_DATA,
     FILE_DELETE_CHILD,
     FILE_EXECUTE,
+    FILE_LIST_DIRECTORY,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
     FILE_READ_EA,
@@ -173,35 +174,36 @@ def change(node: Node, new: SecurityDescriptor, information: int, stored: bool) 
 def maximal_access(node: Node, identity: Identity) -> int:
     """Return what the stored descriptor allows the user; what POSIX allows where none is.
 
-    Deleting is also allowed by FILE_DELETE_CHILD on the directory ([MS-FSA] 2.1.5.1.2.1).
+    Who may list the directory may read the attributes of what is in it, and who may delete
+    its children may delete this one ([MS-FSA] 2.1.5.1.2.1).
     """
-    stored = load(node, True)
-    try:
-        granted = access_check(stored, token(identity), MAXIMUM_ALLOWED)
-    except SmbError:
-        granted = 0
-    if not granted & DELETE and node.path:
+    granted = _allowed(node, identity)
+    if (DELETE | FILE_READ_ATTRIBUTES) & ~granted and node.path:
         with node.parent() as parent:
-            try:
-                access_check(load(parent, True), token(identity), FILE_DELETE_CHILD)
-            except SmbError:
-                pass
-            else:
-                granted |= DELETE
+            above = _allowed(parent, identity)
+        granted |= FILE_READ_ATTRIBUTES if above & FILE_LIST_DIRECTORY else 0
+        granted |= DELETE if above & FILE_DELETE_CHILD else 0
     return granted
 
 
+def _allowed(node: Node, identity: Identity) -> int:
+    """Return what the file's own descriptor allows the user."""
+    try:
+        return access_check(load(node, True), token(identity), MAXIMUM_ALLOWED)
+    except SmbError:
+        return 0
+
+
 def set_new(node: Node, identity: Identity, descriptor: SecurityDescriptor | None) -> None:
-    """Store a new file's descriptor: the client's, or what its directory hands down."""
+    """Store a new file's descriptor: what its directory hands down, but the client's parts."""
     own = from_mode(node)
-    if descriptor is not None:
-        store(node, own.with_parts(descriptor, _ALL_PARTS))
-        return
     with node.parent() as parent:
-        inherited = inherit(
+        new = inherit(
             load(parent, True),
             owner=own.owner or unix_user(identity.uid),
             group=own.group or unix_group(identity.gid),
             is_directory=node.is_directory,
         )
-    store(node, inherited)
+    if descriptor is not None:
+        new = new.with_parts(descriptor, descriptor.parts & _ALL_PARTS)
+    store(node, new)

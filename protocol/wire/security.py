@@ -233,6 +233,16 @@ class SecurityDescriptor:
             position += len(packed)
         return b"".join((_DESCRIPTOR_HEAD.pack(1, 0, control, *offsets), *parts))
 
+    @property
+    def parts(self) -> int:
+        """The parts that are there, as `*_SECURITY_INFORMATION`."""
+        return (
+            (OWNER_SECURITY_INFORMATION if self.owner is not None else 0)
+            | (GROUP_SECURITY_INFORMATION if self.group is not None else 0)
+            | (DACL_SECURITY_INFORMATION if self.control & SE_DACL_PRESENT else 0)
+            | (SACL_SECURITY_INFORMATION if self.control & SE_SACL_PRESENT else 0)
+        )
+
     def select(self, information: int) -> "SecurityDescriptor":
         """Return only the parts that a QUERY_INFO asks for (`*_SECURITY_INFORMATION`)."""
         dacl = information & DACL_SECURITY_INFORMATION
@@ -249,20 +259,22 @@ class SecurityDescriptor:
     def with_parts(self, new: "SecurityDescriptor", information: int) -> "SecurityDescriptor":
         """Return this descriptor with the parts of `new` that a SET_INFO names.
 
-        A part that is not in `new` stays as it was: a client that names the DACL and sends none
-        does not open the file to everyone (a NULL DACL, which is present and empty, does).
-        Generic rights in `new` are mapped. An ACL counts as inherited automatically only when
-        the client both says and requests so ([MS-DTYP] 2.5.3.4.2).
+        An owner and a group that are not in `new` stay. An ACL that is named and not in `new`
+        becomes a NULL ACL, which for the DACL allows everything, as Windows and Samba have it
+        ([MS-FSA] 2.1.5.17 assigns what came). Generic rights in `new` are mapped. An ACL
+        counts as inherited automatically only when the client both says and requests so
+        ([MS-DTYP] 2.5.3.4.2).
         """
         changes = self
         if information & OWNER_SECURITY_INFORMATION and new.owner is not None:
             changes = replace(changes, owner=new.owner)
         if information & GROUP_SECURITY_INFORMATION and new.group is not None:
             changes = replace(changes, group=new.group)
-        if information & DACL_SECURITY_INFORMATION and new.control & SE_DACL_PRESENT:
+        if information & DACL_SECURITY_INFORMATION:
             control = changes.control & ~_DACL_CONTROL | _canonical(new.control) & _DACL_CONTROL
+            control |= SE_DACL_PRESENT
             changes = replace(changes, dacl=_mapped(new.dacl), control=control)
-        if information & SACL_SECURITY_INFORMATION and new.control & SE_SACL_PRESENT:
+        if information & SACL_SECURITY_INFORMATION:
             control = changes.control & ~_SACL_CONTROL | _canonical(new.control) & _SACL_CONTROL
             changes = replace(changes, sacl=_mapped(new.sacl), control=control)
         return changes

@@ -220,6 +220,17 @@ def test_with_parts() -> None:
     assert not changed.control & security.SE_DACL_PROTECTED
 
 
-def test_a_dacl_that_is_named_but_not_sent_stays() -> None:
+def test_a_dacl_that_is_named_but_not_sent_becomes_a_null_dacl() -> None:
     changed = DESCRIPTOR.with_parts(SecurityDescriptor(), DACL_SECURITY_INFORMATION)
-    assert changed == DESCRIPTOR
+    assert changed.dacl is None
+    assert changed.control & security.SE_DACL_PRESENT
+    assert changed.owner == DESCRIPTOR.owner
+    stays = DESCRIPTOR.with_parts(SecurityDescriptor(), OWNER_SECURITY_INFORMATION)
+    assert stays == DESCRIPTOR
+
+
+def test_parts_are_those_that_are_there() -> None:
+    assert SecurityDescriptor().parts == 0
+    assert SecurityDescriptor(owner=unix_user(7)).parts == OWNER_SECURITY_INFORMATION
+    null_dacl = SecurityDescriptor(control=security.SE_DACL_PRESENT)
+    assert null_dacl.parts == DACL_SECURITY_INFORMATION
