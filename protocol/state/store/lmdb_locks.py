@@ -19,6 +19,10 @@ MAX_LOCKS_PER_FILE: Final = 16_384
 # A lock is checked against all others of its file, 0.1 us each, while other writers wait.
 
 
+MAX_COMPARISONS: Final = 1 << 19
+# What one request may cost, 50 ms: all workers' writers wait for it. 700 ranges at once are beyond
+# any client, and one range is always below.
+
 _NONE: Final = bytes(2)  # the head of an L record without waiters
 
 
@@ -28,6 +32,12 @@ def _split_side(side: bytes) -> tuple[tuple[int, ...], bytes]:
     if not waiting:
         return (), side[2:]
     return struct.unpack_from(f"<{waiting}H", side, 2), side[2 + 2 * waiting :]
+
+
+def _bound(ranges: Sequence[LockRange], locks: bytes) -> None:
+    """Refuse what would hold the store for too long: SmbError(INSUFFICIENT_RESOURCES)."""
+    if len(ranges) * (len(ranges) + len(locks) // LOCK.size) > MAX_COMPARISONS:
+        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
 
 
 class LmdbLocks(LmdbEnvironment):
@@ -43,6 +53,7 @@ class LmdbLocks(LmdbEnvironment):
             side = txn.get(b"L" + key)
             waiters, before = ((), b"") if side is None else _split_side(side)
             locks = before
+            _bound(ranges, before)
             for index, wanted in enumerate(ranges):
                 conflict = brl.lock_conflict(locks, open_id, wanted)
                 if conflict is not None:
@@ -64,6 +75,7 @@ class LmdbLocks(LmdbEnvironment):
             if side is None:
                 return UnlockResult(0)
             waiters, locks = _split_side(side)
+            _bound(ranges, locks)
             for wanted in ranges:
                 fewer = brl.unlock(locks, open_id, wanted)
                 if fewer is None:
