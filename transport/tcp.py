@@ -8,6 +8,7 @@ are made while one read's messages are handled leave together, in one system cal
 import asyncio
 import os
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -35,6 +36,8 @@ JOIN_SIZE = 8 * 1024
 
 IOV_MAX = 1024
 """Linux takes this many parts in one `sendmsg`."""
+
+_frame = struct.Struct(">I")
 
 KEEP_ALIVE_FRAME = 0x85000000
 """RFC 1002's session keep alive, which some clients send on port 445 as well; it has no body."""
@@ -115,7 +118,7 @@ class TcpTransport(Transport):
         wanted = READ_SIZE
         self._corked = True
         while end - begin >= FRAME and self._queued < HIGH_WATER:
-            length = int.from_bytes(view[begin : begin + FRAME], "big")
+            (length,) = _frame.unpack_from(buffer, begin)
             if length > receiver.message_limit:
                 if length == KEEP_ALIVE_FRAME:
                     begin += FRAME
@@ -181,7 +184,7 @@ class TcpTransport(Transport):
                 spans = True
             else:
                 length += len(part)
-        self._out.append(length.to_bytes(FRAME, "big"))
+        self._out.append(_frame.pack(length))
         self._out.extend(parts)
         self._queued += length + FRAME
         if spans or (not self._corked and not self._writing):

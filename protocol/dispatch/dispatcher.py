@@ -10,9 +10,9 @@ suspended generator, resumed by `_resumed`.
 
 import logging
 import struct
-from collections.abc import Generator
 from functools import partial
 from time import perf_counter
+from types import GeneratorType
 from typing import Any
 
 from usmbd.protocol.commands.negotiate import negotiate_smb1
@@ -29,10 +29,11 @@ from usmbd.protocol.commands.request import (
 )
 from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, buffers
 from usmbd.protocol.dispatch.table import TABLE, Row
-from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT, Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
+from usmbd.protocol.state.tree import SLOW_CALL
 from usmbd.protocol.vfs.errors import status_of
 from usmbd.protocol.vfs.identity import become
 from usmbd.protocol.wire.error import build_error_response
@@ -64,6 +65,7 @@ MAXIMUM_ASYNC = 512
 _pack_header = Header.LAYOUT.pack
 _file_id = struct.Struct("<QQ")
 _NO_SIGNATURE = bytes(16)
+_NEGOTIATE, _CANCEL = int(Command.NEGOTIATE), int(Command.CANCEL)
 _ECHOED_FLAGS = SMB2_FLAGS_PRIORITY_MASK | SMB2_FLAGS_REPLAY_OPERATION
 
 
@@ -79,7 +81,8 @@ class Dispatcher:
     @property
     def message_limit(self) -> int:
         """The longest message that the client may send now."""
-        return self.connection.message_limit
+        connection = self.connection
+        return connection.message_limit if connection.session_table else UNAUTHENTICATED_LIMIT
 
     def connection_lost(self, reason: str) -> None:
         """Close what the client had open on this connection ([MS-SMB2] 3.3.7.1)."""
@@ -167,9 +170,9 @@ class Dispatcher:
         command = header.command
         if header.flags & SMB2_FLAGS_SERVER_TO_REDIR:
             raise Disconnect("a response, not a request")
-        if not connection.dialect and command != Command.NEGOTIATE:
+        if not connection.dialect and command != _NEGOTIATE:
             raise Disconnect("a request before NEGOTIATE")
-        if command != Command.CANCEL:
+        if command != _CANCEL:
             charge = header.credit_charge if connection.supports_multi_credit else 1
             if not connection.credit_window.use(header.message_id, charge or 1):
                 raise Disconnect(f"message id {header.message_id} is not in the window")
@@ -181,7 +184,7 @@ class Dispatcher:
                 self._find_session(request, row, sealed)
             else:
                 self._find_optional_session(request)
-            if command == Command.CANCEL:
+            if command == _CANCEL:
                 self._cancel_command(request)
                 return NoReply()
             if row.file_id:
@@ -189,7 +192,7 @@ class Dispatcher:
             if row.as_user:
                 become(request.tree.identity)
             answer = row.handler(request)
-            if isinstance(answer, Generator):
+            if type(answer) is GeneratorType:
                 request.generator = answer
                 return self._drive(request, None, None)
             return answer
@@ -316,8 +319,8 @@ class Dispatcher:
                 value = effect.function(*effect.args)
             except Exception as failure:
                 error = failure
-            if tree is not None:
-                tree.speed.took(perf_counter() - began)
+            if tree is not None and (took := perf_counter() - began) > SLOW_CALL:
+                tree.speed.took(took)
 
     def _offload(self, request: Request, effect: Blocking) -> Answer:
         """Let a thread make a call that may block; the reply follows without an interim one."""

@@ -44,7 +44,9 @@ class SequenceWindow:
         stops the window from moving, and then the client, as it should.
         """
         room = self.maximum - (self._high - self._low)
-        granted = min(max(asked, 1), room)
+        granted = asked or 1
+        if granted > room:
+            granted = room
         if granted < 1:
             granted = 1 if self._high == self._low + len(self._used) else 0
         self._high += granted
