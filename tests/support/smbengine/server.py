@@ -1,0 +1,359 @@
+"""An engine whose mountd, pipes, threads and other workers are in memory.
+
+Nothing answers within the call that asks: `Engine.settle` delivers messages and answers until
+nothing moves any more. What is `held` waits until a test releases it.
+"""
+
+import copy
+import os
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from usmbd.mountd import ntlm
+from usmbd.mountd.ipc.messages import (
+    AnonymousRequest,
+    LoginRequest,
+    LoginResponse,
+    LoginStatus,
+    Message,
+    RpcClose,
+    RpcOpen,
+    RpcRead,
+    RpcResponse,
+    RpcStatus,
+    RpcTransceive,
+    RpcWrite,
+    TreeConnectRequest,
+    TreeConnectResponse,
+    TreeStatus,
+)
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
+from usmbd.mountd.md4 import nt_hash
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.store.lmdb_store import LmdbStore
+from usmbd.protocol.vfs.identity import Identity, become
+from usmbd.transport.memory import MemoryTransport
+
+PASSWORDS = {"alice": "secret", "bob": "hidden"}
+GUID = bytes(range(16))
+MAP_SIZE = 8 << 20
+MAXIMUM_ROUNDS = 10_000
+
+Resume = Callable[..., None]
+
+
+class Turns:
+    """Work that waits for `settle`, or for a test while it is held."""
+
+    def __init__(self) -> None:
+        """Begin with nothing, not held."""
+        self.waiting: deque[Callable[[], None]] = deque()
+        self.held = False
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Queue a call."""
+        self.waiting.append(call)
+
+    def run(self) -> int:
+        """Make all calls that wait; return how many."""
+        count = 0
+        while self.waiting:
+            self.waiting.popleft()()
+            count += 1
+        return count
+
+
+class FakeMountd(Turns):
+    """Checks proofs as mountd does, and lets users into the shares it knows."""
+
+    def __init__(self, shares: dict[str, ShareConfig]) -> None:
+        """Serve `shares` by their names."""
+        super().__init__()
+        self.shares = shares
+        self.told: list[Message] = []
+        self.asked: list[Message] = []
+        self.anonymous = LoginStatus.REFUSED
+        self.unknown_user = LoginStatus.BAD_USER
+
+    def ask(self, message: Message, resume: Resume) -> None:
+        """Take a question."""
+        self.asked.append(message)
+        self.later(lambda: resume(self._answer(message)))
+
+    def tell(self, message: Message) -> None:
+        """Take what has no answer."""
+        self.told.append(message)
+
+    def _answer(self, message: Message) -> Message:
+        if isinstance(message, LoginRequest):
+            return self._login(message)
+        if isinstance(message, AnonymousRequest):
+            return LoginResponse(status=self.anonymous)
+        assert isinstance(message, TreeConnectRequest)
+        share = self.shares.get(message.share.casefold())
+        if share is None:
+            return TreeConnectResponse(status=TreeStatus.NO_SHARE)
+        return TreeConnectResponse(
+            status=TreeStatus.OK,
+            share=share,
+            writable=not share.read_only,
+            uid=message.uid,
+            gid=message.gid,
+            groups=message.groups,
+        )
+
+    def _login(self, message: LoginRequest) -> LoginResponse:
+        password = PASSWORDS.get(message.user)
+        if password is None:
+            return LoginResponse(status=self.unknown_user, user="nobody")
+        key = ntlm.verify(
+            nt_hash(password),
+            message.user,
+            message.domain,
+            message.server_challenge,
+            message.nt_response,
+        )
+        if key is None:
+            return LoginResponse(status=LoginStatus.BAD_PASSWORD)
+        own = own_identity()
+        return LoginResponse(
+            status=LoginStatus.OK,
+            user=message.user,
+            uid=own.uid,
+            gid=own.gid,
+            groups=list(own.groups),
+            session_base_key=key,
+        )
+
+
+class FakeRpc(Turns):
+    """Pipes named `echo`: what is written can be read; a transaction is answered in capitals."""
+
+    def __init__(self) -> None:
+        """Begin without a pipe."""
+        super().__init__()
+        self.pipes: dict[int, bytes] = {}
+
+    def ask(self, message: Message, resume: Resume) -> None:
+        """Take a question."""
+        self.later(lambda: resume(self._answer(message)))
+
+    def tell(self, message: Message) -> None:
+        """Take what has no answer; there is no such message for pipes."""
+        raise AssertionError(message)
+
+    def _answer(self, message: Message) -> RpcResponse:
+        assert isinstance(message, RpcOpen | RpcWrite | RpcRead | RpcTransceive | RpcClose)
+        if isinstance(message, RpcOpen):
+            if message.name.casefold() != "echo":
+                return RpcResponse(status=RpcStatus.NO_PIPE)
+            self.pipes[message.pipe] = b""
+            return RpcResponse(status=RpcStatus.OK)
+        if message.pipe not in self.pipes:
+            return RpcResponse(status=RpcStatus.BAD_HANDLE)
+        if isinstance(message, RpcClose):
+            del self.pipes[message.pipe]
+            return RpcResponse(status=RpcStatus.OK)
+        if isinstance(message, RpcWrite):
+            self.pipes[message.pipe] += message.data
+            return RpcResponse(status=RpcStatus.OK)
+        if isinstance(message, RpcTransceive):
+            return self._cut(message.pipe, message.data.upper(), message.max_output)
+        if not self.pipes[message.pipe]:
+            return RpcResponse(status=RpcStatus.EMPTY)
+        return self._cut(message.pipe, self.pipes[message.pipe], message.max_length)
+
+    def _cut(self, pipe: int, data: bytes, limit: int) -> RpcResponse:
+        self.pipes[pipe] = data[limit:]
+        more = len(data) > limit
+        return RpcResponse(status=RpcStatus.MORE_DATA if more else RpcStatus.OK, data=data[:limit])
+
+
+class FakeThreads(Turns):
+    """A pool whose calls run when they are told to, on the test's thread."""
+
+    def __init__(self) -> None:
+        """Begin without work."""
+        super().__init__()
+        self.submitted = 0
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        identity: Identity | None,
+        resume: Resume,
+    ) -> None:
+        """Queue a call."""
+        self.submitted += 1
+
+        def run() -> None:
+            become(identity)
+            try:
+                value = function(*args)
+            except Exception as error:
+                resume(None, error)
+            else:
+                resume(value, None)
+
+        self.later(run)
+
+
+class FakePeers(Turns):
+    """The other workers, which are engines of the same test or not there at all."""
+
+    def __init__(self) -> None:
+        """Begin alone."""
+        super().__init__()
+        self.servers: dict[int, Server] = {}
+        self.woken: list[tuple[int, bytes]] = []
+
+    def wake(self, worker: int, key: bytes) -> None:
+        """Wake who waits for `key` in another worker."""
+        self.woken.append((worker, key))
+        if worker in self.servers:
+            self.later(lambda: self.servers[worker].wake(key))
+
+    def break_oplock(self, worker: int, key: bytes, open_id: int, level: int) -> None:
+        """Break an oplock that an open of another worker holds."""
+        self.later(lambda: self.servers[worker].oplocks.break_own(open_id, level))
+
+    def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
+        """Close a session of another worker."""
+
+        def close() -> None:
+            server = self.servers[worker]
+            session = server.session_table.get(session_id)
+            if session is not None:
+                server.close_session(session)
+            resume()
+
+        self.later(close)
+
+
+class FakeClock:
+    """The event loop's time and timers, which stand still until a test moves them."""
+
+    def __init__(self) -> None:
+        """Begin at an hour that is nobody's default."""
+        self.now = 3600.0
+        self._timers: list[Timer] = []
+
+    def time(self) -> float:
+        """Return the time in seconds."""
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> "Timer":
+        """Call `callback(*args)` when `delay` seconds have passed."""
+        timer = Timer(self.now + delay, lambda: callback(*args))
+        self._timers.append(timer)
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; what falls due is called in its order."""
+        end = self.now + seconds
+        while due := [t for t in self._timers if t.call is not None and t.when <= end]:
+            timer = min(due, key=lambda t: t.when)
+            self.now = max(self.now, timer.when)
+            call, timer.call = timer.call, None
+            assert call is not None
+            call()
+        self.now = end
+
+
+class Timer:
+    """One call that is due at some time."""
+
+    def __init__(self, when: float, call: Callable[[], object]) -> None:
+        """Call at `when`."""
+        self.when = when
+        self.call: Callable[[], object] | None = call
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self.call = None
+
+
+class Engine:
+    """A server with everything around it, and the transports of its clients."""
+
+    def __init__(self, path: Path, **config: Any) -> None:
+        """Serve the folders `data`, `readonly` and `sealed` below `path`."""
+        self.files = path / "data"
+        self.files.mkdir(parents=True, exist_ok=True)
+        options: dict[str, Any] = {
+            "path": str(self.files),
+            "streams_xattr": True,
+            "read_only": False,
+            "create_mask": 0o777,
+            "directory_mask": 0o777,
+        }
+        self.shares = {
+            "data": ShareConfig(name="data", **options),
+            "readonly": ShareConfig(name="readonly", **(options | {"read_only": True})),
+            "sealed": ShareConfig(name="sealed", encryption_required=True, **options),
+            "gone": ShareConfig(name="gone", **(options | {"path": str(path / "gone")})),
+            "ipc$": ShareConfig(name="IPC$", type=ShareType.PIPE),
+        }
+        LmdbStore.create(path / "store", MAP_SIZE)
+        self.store = LmdbStore.attach(path / "store", 1)
+        self.mountd = FakeMountd(self.shares)
+        self.rpc = FakeRpc()
+        self.threads = FakeThreads()
+        self.peers = FakePeers()
+        self.clock = FakeClock()
+        self.transports: list[MemoryTransport] = []
+        self.server = self._server(self.store, ServerConfig(**config))
+
+    def _server(self, store: LmdbStore, config: ServerConfig) -> Server:
+        server = Server(
+            config,
+            store.worker,
+            GUID,
+            store,
+            self.mountd,
+            self.rpc,
+            self.threads,
+            self.peers,
+            self.clock,
+        )
+        self.peers.servers[store.worker] = server
+        return server
+
+    def another_worker(self) -> Server:
+        """Return a second worker of the same store."""
+        store = copy.copy(self.store)
+        store.worker = 2
+        return self._server(store, self.server.config)
+
+    def settle(self) -> None:
+        """Deliver messages and answers until nothing moves."""
+        for _ in range(MAXIMUM_ROUNDS):
+            moved = sum(transport.pump() for transport in self.transports)
+            for turns in (self.mountd, self.rpc, self.threads, self.peers):
+                if not turns.held:
+                    moved += turns.run()
+            if not moved:
+                return
+        raise AssertionError("the engine does not come to rest")
+
+    def release(self, turns: Turns) -> None:
+        """Let go of what was held."""
+        turns.held = False
+        self.settle()
+
+    def close(self) -> None:
+        """End all clients; the test's thread is the process's own again."""
+        for transport in self.transports:
+            transport.close("the test is over")
+        for turns in (self.mountd, self.rpc, self.threads, self.peers):
+            turns.run()
+        become(None)
+        self.store.close()
+
+
+def own_identity() -> Identity:
+    """Return the test's own user: files are really made, as nobody else."""
+    return Identity(os.geteuid(), os.getegid(), tuple(os.getgroups()))
