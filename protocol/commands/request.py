@@ -21,6 +21,7 @@ from usmbd.protocol.wire.status import NtStatus
 from usmbd.transport.base import Part
 
 if TYPE_CHECKING:
+    from usmbd.protocol.crypto.signing import Signer
     from usmbd.protocol.state.connection import Connection
     from usmbd.protocol.state.open import Open
     from usmbd.protocol.state.session import Session
@@ -133,6 +134,7 @@ class Request:
         "resume",
         "sealed",
         "signed",
+        "signer",
     )
 
     def __init__(self, connection: "Connection", header: Header, message: memoryview) -> None:
@@ -145,6 +147,7 @@ class Request:
         self._open: Open | None = None
         self.sealed: Session | None = None  # whose key encrypted it, and encrypts the reply
         self.signed = False
+        self.signer: Signer | None = None  # the key of a reply before there is a channel
         self.async_id = 0
         self.generator: Handling | None = None
         self.resume: Resume | None = None

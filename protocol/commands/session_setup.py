@@ -10,6 +10,7 @@ from usmbd.mountd.ipc.settings import Encryption, Signing
 from usmbd.protocol.auth.ntlm import LoginProof
 from usmbd.protocol.auth.ntlm_messages import ServerNames
 from usmbd.protocol.auth.spnego import Acceptor, Challenge
+from usmbd.protocol.commands.binding import find_binding, sign_refusal
 from usmbd.protocol.commands.request import Effect, Handling, Reply, Request, Wait
 from usmbd.protocol.crypto.encryption import make_sealer
 from usmbd.protocol.crypto.kdf import derive_keys
@@ -22,7 +23,6 @@ from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.header import SMB2_FLAGS_SIGNED
 from usmbd.protocol.wire.negotiate import (
-    SMB2_DIALECT_300,
     SMB2_DIALECT_311,
     SMB2_NEGOTIATE_SIGNING_REQUIRED,
 )
@@ -106,7 +106,8 @@ def session_setup(request: Request) -> Handling:
     connection.authenticated = True
     channel = session.channel_list.get(connection)
     request._session = session
-    request.signed = channel is not None and channel.signer is not None
+    request.signer = channel.signer if channel is not None else None
+    request.signed = request.signer is not None
     return list(build_session_setup_response(_flags(session), established.token))
 
 
@@ -125,50 +126,15 @@ def _find(request: Request, body: SessionSetupRequest) -> tuple[Session, bool, b
         session = server.new_session(connection.dialect)
         connection.session_table[session.session_id] = session
         return session, True, False
-    if body.flags & SMB2_SESSION_FLAG_BINDING and connection.dialect >= SMB2_DIALECT_300:
-        return _find_binding(request), False, True
     if body.flags & SMB2_SESSION_FLAG_BINDING:
-        raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
+        return find_binding(request), False, True
     known = connection.session_table.get(session_id)
     if known is None or (known.valid and connection not in known.channel_list):
+        sign_refusal(request)
         raise SmbError(NtStatus.USER_SESSION_DELETED)
     if known.valid:
         _verify(request, known)
     return known, not known.valid, False
-
-
-def _find_binding(request: Request) -> Session:
-    """Check that a channel may be bound to the session ([MS-SMB2] 3.3.5.5.2)."""
-    connection = request.connection
-    server = connection.server
-    if not server.config.multichannel:
-        raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
-    session = server.session_table.get(request.header.session_id)
-    if session is None or not session.channel_list:
-        raise SmbError(NtStatus.USER_SESSION_DELETED)
-    first = next(iter(session.channel_list))
-    if not request.header.flags & SMB2_FLAGS_SIGNED:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    if session.dialect != connection.dialect:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    if first.client_guid != connection.client_guid:
-        raise SmbError(NtStatus.USER_SESSION_DELETED)
-    if session.state is SessionState.EXPIRED:
-        raise SmbError(NtStatus.NETWORK_SESSION_EXPIRED)
-    if session.guest or session.anonymous:
-        raise SmbError(NtStatus.NOT_SUPPORTED)
-    if connection in session.channel_list:
-        raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
-    if (
-        first.signing_algorithm_id != connection.signing_algorithm_id
-        or first.cipher_id != connection.cipher_id
-    ):
-        raise SmbError(NtStatus.REQUEST_OUT_OF_SEQUENCE)
-    signer = session.channel_list[first].signer
-    if signer is None or not signer.verify(request.message):
-        raise SmbError(NtStatus.ACCESS_DENIED)
-    connection.session_table[session.session_id] = session
-    return session
 
 
 def _verify(request: Request, session: Session) -> None:
@@ -177,7 +143,7 @@ def _verify(request: Request, session: Session) -> None:
     if request.header.flags & SMB2_FLAGS_SIGNED and channel and channel.signer:
         if not channel.signer.verify(request.message):
             raise SmbError(NtStatus.ACCESS_DENIED)
-        request._session = session
+        request.signer = channel.signer
         request.signed = True
     elif session.signing_required and request.sealed is not session:
         raise SmbError(NtStatus.ACCESS_DENIED)
@@ -287,6 +253,10 @@ def _establish(
                 Encryption.DESIRED,
                 Encryption.REQUIRED,
             )
+    session.signer, session.signing_key = signer, keys.signing if signer is not None else b""
+    session.signing_algorithm_id = connection.signing_algorithm_id
+    session.cipher_id = connection.cipher_id
+    session.client_guid = connection.client_guid
     session.channel_list[connection] = Channel(connection, keys.signing, signer)
     session.state = SessionState.VALID
     log.info(

@@ -15,6 +15,7 @@ from time import perf_counter
 from types import GeneratorType
 from typing import Any
 
+from usmbd.protocol.commands.binding import sign_refusal
 from usmbd.protocol.commands.negotiate import negotiate_smb1
 from usmbd.protocol.commands.request import (
     Answer,
@@ -205,11 +206,10 @@ class Dispatcher:
         """Find session and tree and check the protection ([MS-SMB2] 3.3.5.2.4, .9, .11)."""
         header = request.header
         session = self.connection.session_table.get(header.session_id)
-        if session is None or not session.valid:
-            raise SmbError(NtStatus.USER_SESSION_DELETED)
-        channel = session.channel_list.get(self.connection)
-        if channel is None:
-            # Its binding to this connection is not finished: nobody has proved anything here.
+        channel = session.channel_list.get(self.connection) if session is not None else None
+        if session is None or not session.valid or channel is None:
+            # Or its binding to this connection is not finished: nobody has proved anything here.
+            sign_refusal(request)
             raise SmbError(NtStatus.USER_SESSION_DELETED)
         request._session = session
         if sealed is not None:
@@ -471,12 +471,15 @@ class Dispatcher:
 
     def sign(self, request: Request, parts: list[Part]) -> list[Part]:
         """Put the signature into the header of one reply ([MS-SMB2] 3.3.4.1.1)."""
-        session = request._session
-        channel = session.channel_list.get(self.connection) if session is not None else None
-        if channel is None or channel.signer is None:
-            return parts
+        signer = request.signer
+        if signer is None:
+            session = request._session
+            channel = session.channel_list.get(self.connection) if session is not None else None
+            signer = channel.signer if channel is not None else None
+            if signer is None:
+                return parts
         memory = buffers(parts)
-        signature = channel.signer.sign(memory, request.header.message_id, True, False)
+        signature = signer.sign(memory, request.header.message_id, True, False)
         header = memory[0]
         return [bytes(header[:SIGNATURE_OFFSET]) + signature, *parts[1:]]
 

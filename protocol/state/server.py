@@ -125,6 +125,9 @@ class Server:
                 client_guid=connection.client_guid,
                 client_address=connection.transport.peer,
                 dialect=session.dialect,
+                signing_algorithm_id=session.signing_algorithm_id,
+                cipher_id=session.cipher_id,
+                signing_key=session.signing_key,
                 creation_time=from_ns(int(session.created * 1e9)),
             )
         )

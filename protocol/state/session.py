@@ -42,6 +42,8 @@ class Session:
         "anonymous",
         "application_key",
         "channel_list",
+        "cipher_id",
+        "client_guid",
         "closed",
         "created",
         "dialect",
@@ -55,6 +57,9 @@ class Session:
         "sealer",
         "session_id",
         "session_key",
+        "signer",
+        "signing_algorithm_id",
+        "signing_key",
         "signing_required",
         "state",
         "tree_connect_table",
@@ -74,6 +79,12 @@ class Session:
         self.session_key = b""
         self.full_session_key = b""
         self.application_key = b""
+        # Of the connection that the session began on: a binding is checked against them.
+        self.client_guid = bytes(16)
+        self.cipher_id = 0
+        self.signing_algorithm_id = 0
+        self.signing_key = b""
+        self.signer: Signer | None = None
         self.signing_required = False
         self.encrypt_data = False
         self.sealer: Sealer | None = None

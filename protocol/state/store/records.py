@@ -144,7 +144,8 @@ class SessionRecord(msgspec.Struct, array_like=True, frozen=True):
     """What every worker may know of a session ([MS-SMB2] 3.3.1.8), Session.SessionGlobalId first.
 
     `user` is the key by which two sessions are of the same user (PreviousSessionId, 3.3.5.5.3);
-    `creation_time` is a FILETIME.
+    `creation_time` is a FILETIME. With `signing_key` any worker can refuse a
+    binding in a way that the client believes; the store is readable by the server's user alone.
     """
 
     session_id: int
@@ -154,6 +155,9 @@ class SessionRecord(msgspec.Struct, array_like=True, frozen=True):
     client_address: str = ""
     dialect: int = 0
     creation_time: int = 0
+    signing_algorithm_id: int = 0
+    cipher_id: int = 0
+    signing_key: bytes = b""
 
 
 class WorkerStats(msgspec.Struct, array_like=True, frozen=True):
