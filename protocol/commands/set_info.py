@@ -137,8 +137,13 @@ def _check_directory(request: Request, path: str) -> None:
     """
     volume, server = request.tree.volume, request.connection.server
     assert volume is not None
-    with volume.lookup(path.rpartition("/")[0]) as directory:
-        stat = directory.last_stat
+    try:
+        with volume.lookup(path.rpartition("/")[0]) as directory:
+            stat = directory.last_stat
+    except SmbError as error:
+        if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND:
+            raise
+        raise SmbError(NtStatus.OBJECT_PATH_NOT_FOUND) from error
     if any(r.granted_access & DELETE for r in server.store.opens(file_key(stat.dev, stat.ino))):
         raise SmbError(NtStatus.SHARING_VIOLATION)
 

@@ -193,7 +193,7 @@ class Dispatcher:
             if row.as_user:
                 become(request.tree.identity)
             answer = row.handler(request)
-            if type(answer) is GeneratorType:
+            if isinstance(answer, GeneratorType):
                 request.generator = answer
                 return self._drive(request, None, None)
             return answer
