@@ -68,17 +68,19 @@ _numbers = itertools.count(1)
 class Pipe:
     """One open named pipe."""
 
-    __slots__ = ("_number", "_readers", "_server", "connection", "name")
+    __slots__ = ("_closed", "_number", "_readers", "_server", "connection", "name")
 
     def __init__(self, server: "Server", number: int, name: str) -> None:
         """Stand for the pipe that the RPC process knows by `number`."""
         self._server = server
         self._number = number
         self.name = name
+        self._closed = False
         self._readers: set[Callable[[], None]] = set()
 
     def close(self) -> None:
         """Close the pipe; readers that wait learn from the RPC process that it is gone."""
+        self._closed = True
         self._server.rpc.ask(RpcClose(pipe=self._number), lambda *_: None)
         for retry in list(self._readers):
             retry()
@@ -102,6 +104,8 @@ class Pipe:
             answer: RpcResponse = yield Wait(lambda resume: self._server.rpc.ask(message, resume))
             if answer.status is not RpcStatus.EMPTY:
                 break
+            if self._closed:  # while the RPC process was asked: nobody would wake this reader
+                raise SmbError(NtStatus.PIPE_DISCONNECTED)
             if len(self._readers) >= MAXIMUM_WAITING_READS:
                 raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             yield Wait(self._wait_for_data, interim=True)
