@@ -21,6 +21,9 @@ TEST_SECONDS = 15
 ANSWER_SECONDS = 3.0
 """The bystanders' requests are answered in this time, on 2 busy cores."""
 
+KEPT_DESCRIPTORS = 24
+"""The workers keep listings of directories with a watch on each; a leak goes beyond them."""
+
 BAD_WORDS = ("Traceback (most recent call last)", "Logging error", "never retrieved")
 FILES, LOCKS, SESSIONS, DOOMED = b"F", b"L", b"S", b"D"
 
@@ -118,7 +121,8 @@ def watch(target: Target, bystanders: list[tuple[Raw, bytes]]) -> Iterator[None]
     written = target.log[log:]
     assert not any(word in written for word in BAD_WORDS), written
     wait_for(lambda: _records(target) == _own(), SETTLE_SECONDS, "the end of all records")
-    wait_for(lambda: target.descriptors() <= descriptors, SETTLE_SECONDS, "closed descriptors")
+    most = descriptors + KEPT_DESCRIPTORS
+    wait_for(lambda: target.descriptors() <= most, SETTLE_SECONDS, "closed descriptors")
 
 
 def _records(target: Target) -> tuple[int, int, int]:

@@ -23,7 +23,9 @@ def element(client: Raw, command: int, body: bytes, **fields: int) -> bytes:
     return client.header(command, **fields) + body
 
 
-@pytest.mark.parametrize("following", [8, 56, 60, 63, 65, 68, 70, 100, 4096, 0x7FFFFFF8, 0xFFFFFFF8])
+@pytest.mark.parametrize(
+    "following", [8, 56, 60, 63, 65, 68, 70, 100, 4096, 0x7FFFFFF8, 0xFFFFFFF8]
+)
 def test_next_commands(connect: Connect, following: int) -> None:
     client = connect().ready()
     first = element(client, ECHO, ECHO_BODY, next=following)
