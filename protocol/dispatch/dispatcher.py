@@ -142,7 +142,7 @@ class Dispatcher:
         if session is None or session.sealer is None or not session.on(self.connection):
             raise Disconnect("an encrypted message of an unknown session")
         try:
-            plain = session.sealer.open(message)
+            plain = session.sealer.open(message, self.connection.transport.buffer)
         except ValueError as error:
             raise Disconnect(f"an encrypted message that cannot be opened: {error}") from error
         if plain[:4] != SMB2_PROTOCOL_ID:
@@ -520,8 +520,8 @@ class Dispatcher:
     def seal(self, session: Session, parts: list[Part]) -> None:
         """Encrypt one message and hand it to the transport."""
         assert session.sealer is not None
-        sealed = session.sealer.seal(buffers(parts), session.session_id)
-        self.connection.transport.send(sealed)
+        transport = self.connection.transport
+        transport.send(session.sealer.seal(buffers(parts), session.session_id, transport.buffer))
 
 
 def _name(request: Request) -> str:
