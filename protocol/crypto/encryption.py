@@ -51,7 +51,7 @@ _HEAD_SIZE = TransformHeader.SIZE
 
 
 Allocate = Callable[[int], memoryview]
-"""Gives writable memory of so many bytes: fresh memory costs 0.1 ms a MiB, a transport's is warm."""
+"""Gives writable memory: fresh memory costs 0.1 ms a MiB, a transport's is warm."""
 
 
 def _allocate(size: int) -> memoryview:

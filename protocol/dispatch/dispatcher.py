@@ -196,7 +196,8 @@ class Dispatcher:
             if isinstance(answer, GeneratorType):
                 request.generator = answer
                 return self._drive(request, None, None)
-            return answer
+            # mypy would understand the abstract Generator, which takes 0.7 us to ask.
+            return answer  # type: ignore[return-value]
         except Disconnect:
             raise
         except Exception as error:
