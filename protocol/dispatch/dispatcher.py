@@ -10,6 +10,7 @@ suspended generator, resumed by `_resumed`.
 
 import logging
 import struct
+from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 from types import GeneratorType
@@ -330,6 +331,8 @@ class Dispatcher:
         if open_ is not None:
             open_.in_use += 1
             target = partial(self._released, request, open_, open_.closed)
+            if not open_.closed:
+                effect = Blocking(_unless_closed, open_, effect.function, *effect.args)
         request.resume = Resume(target)
         identity = request._tree.identity if request._tree is not None else None
         self.server.threads.submit(effect.function, effect.args, identity, request.resume)
@@ -523,6 +526,13 @@ class Dispatcher:
         assert session.sealer is not None
         transport = self.connection.transport
         transport.send(session.sealer.seal(buffers(parts), session.session_id, transport.buffer))
+
+
+def _unless_closed(open_: Open, function: Callable[..., Any], *args: Any) -> Any:
+    """Call on a thread, unless the open went away while thousands of others were called."""
+    if open_.closed:
+        raise SmbError(NtStatus.FILE_CLOSED)
+    return function(*args)
 
 
 def _name(request: Request) -> str:
