@@ -307,6 +307,9 @@ class Dispatcher:
             except StopIteration as stop:
                 request.generator = None
                 return stop.value  # type: ignore[no-any-return]
+            except BaseException:
+                error = None  # it refers to this frame: files and memory would wait for the GC
+                raise
             value = error = None
             if isinstance(effect, Wait):
                 try:
@@ -378,6 +381,7 @@ class Dispatcher:
                 become(request._tree.identity)
             answer = self._drive(request, value, error)
         except Exception as failure:
+            error = None  # it refers to this frame
             answer = self.failure(request, failure)
         if answer is SUSPENDED:
             return

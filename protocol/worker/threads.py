@@ -70,3 +70,5 @@ class ThreadPool:
                 self._loop.call_soon_threadsafe(resume, value, error)
             except RuntimeError:
                 return  # the worker is ending and its loop closed
+            # An idle thread holds on to nothing; and an error refers to this frame.
+            del function, args, identity, resume, value, error
