@@ -25,6 +25,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_requests_noted",
         "async_command_list",
         "async_ids",
         "authenticated",
@@ -81,7 +82,7 @@ class Connection:
         self.async_command_list: dict[int, Any] = {}  # AsyncId -> the waiting request
         self.async_ids = itertools.count(1)
         self.authenticated = False  # a session was established or bound here
-        self.requests = 0
+        self.requests = self._requests_noted = 0
         self.created = self.last_request = time.time()
         self.closed = False
 
@@ -91,3 +92,9 @@ class Connection:
         if not self.authenticated:
             return UNAUTHENTICATED_LIMIT
         return max(self.max_write_size, self.max_transact_size) + MESSAGE_SLACK
+
+    def note_activity(self) -> None:
+        """Set `last_request` if requests came since the last call; no request pays for a clock."""
+        if self.requests != self._requests_noted:
+            self._requests_noted = self.requests
+            self.last_request = time.time()

@@ -187,6 +187,8 @@ class Worker:
     def _publish(self) -> None:
         """Publish this worker's numbers."""
         server = self.server
+        for connection in server.connections:
+            connection.note_activity()
         self._store.put_stats(
             WorkerStats(
                 worker=server.worker,
