@@ -1,0 +1,373 @@
+"""SESSION_SETUP: who gets in with which protection, and how a session goes on or ends."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spnego
+from smbengine import requests
+from smbengine.client import NTLM_NEGOTIATE, Client, challenge_of
+from smbengine.server import Engine
+
+from usmbd.mountd.ipc.messages import LoginStatus, Logout
+from usmbd.mountd.ipc.settings import Encryption, Signing
+from usmbd.protocol.state.session import SessionState
+from usmbd.protocol.state.store.records import SessionRecord
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.negotiate import SMB2_NEGOTIATE_SIGNING_REQUIRED
+from usmbd.protocol.wire.negotiate_contexts import AES_128_CCM, AES_128_GCM, AES_256_GCM
+from usmbd.protocol.wire.session_setup import (
+    SMB2_SESSION_FLAG_ENCRYPT_DATA,
+    SMB2_SESSION_FLAG_IS_GUEST,
+    SMB2_SESSION_FLAG_IS_NULL,
+    SessionSetupResponse,
+)
+from usmbd.protocol.wire.status import NtStatus
+
+
+@pytest.fixture
+def engines(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
+    """Return a function that makes an engine of another configuration."""
+    made: list[Engine] = []
+
+    def make(**config: Any) -> Engine:
+        made.append(Engine(tmp_path / str(len(made)), **config))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+def negotiated(engine: Engine, *dialects: int) -> Client:
+    client = Client(engine)
+    client.negotiate(*dialects)
+    return client
+
+
+def nothing_left(engine: Engine) -> bool:
+    """Say whether no session is left anywhere."""
+    return not (
+        engine.server.session_table
+        or engine.store.sessions()
+        or any(c.session_table or c.preauth_sessions for c in engine.server.connections)
+    )
+
+
+@pytest.mark.parametrize("dialect", [0x202, 0x210, 0x300, 0x302, 0x311])
+def test_a_login_is_signed_with_the_new_key(engine: Engine, dialect: int) -> None:
+    client = negotiated(engine, dialect)
+    reply = client.login()  # verifies the signature
+    assert reply.status is NtStatus.SUCCESS
+    assert reply.signed
+    assert reply.parse(SessionSetupResponse).session_flags == 0
+    session = client.session
+    assert (session.user, session.state) == ("alice", SessionState.VALID)
+    assert engine.store.get_session(session.session_id).user == "alice\0"
+    assert client.connection.preauth_sessions == {}
+    assert session.acceptors == {}
+
+
+@pytest.mark.parametrize("user", [("alice", "wrong"), ("nobody-here", "secret")])
+def test_a_wrong_password_and_an_unknown_user_look_alike(
+    engine: Engine, user: tuple[str, str]
+) -> None:
+    client = negotiated(engine)
+    reply = client.login(*user)
+    assert reply.status is NtStatus.LOGON_FAILURE
+    assert not reply.signed
+    assert nothing_left(engine)
+    client.session_id = 0
+    assert client.login().status is NtStatus.SUCCESS
+
+
+def test_a_session_exists_for_others_only_when_it_is_proved(engine: Engine) -> None:
+    client = negotiated(engine)
+    _, (reply,) = client.setup(NTLM_NEGOTIATE)
+    assert reply.status is NtStatus.MORE_PROCESSING_REQUIRED
+    client.session_id = reply.header.session_id
+    refused = client.call(Command.TREE_CONNECT, requests.tree_connect("data"))
+    assert refused.status is NtStatus.USER_SESSION_DELETED
+    assert engine.server.session_table == {}
+    assert engine.store.sessions() == []
+    client.disconnect()
+    assert nothing_left(engine)
+
+
+def test_garbage_for_a_token_ends_the_attempt(engine: Engine) -> None:
+    client = negotiated(engine)
+    for token in (b"", b"garbage", NTLM_NEGOTIATE[:10]):
+        _, (reply,) = client.setup(token)
+        assert reply.status in (NtStatus.INVALID_PARAMETER, NtStatus.LOGON_FAILURE)
+    assert nothing_left(engine)
+
+
+def test_an_unknown_session_cannot_go_on(engine: Engine) -> None:
+    client = negotiated(engine)
+    _, (reply,) = client.setup(NTLM_NEGOTIATE, session_id=0x4242)
+    assert reply.status is NtStatus.USER_SESSION_DELETED
+
+
+def test_so_many_sessions_of_a_connection(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usmbd.protocol.commands.session_setup.MAXIMUM_SESSIONS", 2)
+    client = negotiated(engine)
+    statuses = [client.setup(NTLM_NEGOTIATE)[1][0].status for _ in range(3)]
+    assert statuses == [NtStatus.MORE_PROCESSING_REQUIRED] * 2 + [NtStatus.INSUFFICIENT_RESOURCES]
+
+
+def test_two_users_on_one_connection(engine: Engine) -> None:
+    client = negotiated(engine)
+    client.login()
+    first = client.session_id, client.signer
+    client.session_id = 0
+    client.login("bob", "hidden")
+    assert {s.user for s in client.connection.session_table.values()} == {"alice", "bob"}
+    assert client.connect().status is NtStatus.SUCCESS
+    client.session_id, client.signer = first
+    assert client.create("file") is NtStatus.NETWORK_NAME_DELETED  # bob's tree is not alice's
+
+
+# -- guests, nobody, and what the configuration demands -------------------------------------
+
+
+def test_a_guest_signs_nothing(engine: Engine) -> None:
+    engine.mountd.unknown_user = LoginStatus.GUEST
+    client = negotiated(engine)
+    reply = client.login("nobody-here", "secret")
+    assert reply.parse(SessionSetupResponse).session_flags == SMB2_SESSION_FLAG_IS_GUEST
+    assert not reply.signed
+    assert client.session.guest
+    assert client.session.sealer is None
+    client.signs = False
+    assert client.connect().status is NtStatus.SUCCESS
+
+
+def test_no_guest_where_signing_is_mandatory(engines: Callable[..., Engine]) -> None:
+    engine = engines(signing=Signing.MANDATORY)
+    engine.mountd.unknown_user = LoginStatus.GUEST
+    client = negotiated(engine)
+    assert client.login("nobody-here", "x").status is NtStatus.ACCESS_DENIED
+    assert nothing_left(engine)
+
+
+def test_nobody_gets_in_where_mountd_says_so(engine: Engine) -> None:
+    client = negotiated(engine)
+    assert client.anonymous().status is NtStatus.ACCESS_DENIED
+    assert nothing_left(engine)
+    engine.mountd.anonymous = LoginStatus.ANONYMOUS
+    reply = client.anonymous()
+    assert reply.parse(SessionSetupResponse).session_flags == SMB2_SESSION_FLAG_IS_NULL
+    assert client.session.anonymous
+    client.signs = False
+    assert client.connect("IPC$").status is NtStatus.SUCCESS
+
+
+def test_a_client_that_requires_signing_gets_it(engine: Engine) -> None:
+    client = negotiated(engine, 0x302)
+    client.login(mode=SMB2_NEGOTIATE_SIGNING_REQUIRED)
+    assert client.session.signing_required
+    client.signs = False
+    reply = client.connect()
+    assert reply.status is NtStatus.ACCESS_DENIED
+    client.signs = True
+    assert client.connect().status is NtStatus.SUCCESS
+
+
+@pytest.mark.parametrize("cipher", [AES_128_CCM, AES_128_GCM, AES_256_GCM])
+def test_desired_encryption_holds_for_all_requests(
+    engines: Callable[..., Engine], cipher: int
+) -> None:
+    engine = engines(encryption=Encryption.DESIRED)
+    client = Client(engine)
+    client.negotiate(ciphers=(cipher,))
+    reply = client.login()
+    assert reply.parse(SessionSetupResponse).session_flags == SMB2_SESSION_FLAG_ENCRYPT_DATA
+    assert client.connect().status is NtStatus.ACCESS_DENIED  # signed is not enough
+    client.seals = True
+    assert client.connect().status is NtStatus.SUCCESS
+    file = client.open("file")
+    assert client.call(Command.WRITE, requests.write(file, bytes(300_000)), credit_charge=5)
+    assert len(client.call(Command.READ, requests.read(file, 65536)).data) == 65536
+
+
+def test_required_encryption_keeps_out_who_cannot(engines: Callable[..., Engine]) -> None:
+    engine = engines(encryption=Encryption.REQUIRED)
+    for dialect in (0x210, 0x300):
+        client = Client(engine)
+        client.negotiate(dialect, capabilities=0)
+        assert client.login().status is NtStatus.ACCESS_DENIED
+    assert nothing_left(engine)
+
+
+# -- waiting for mountd ----------------------------------------------------------------------
+
+
+def prove(client: Client) -> int:
+    """Send the last message of a login, which then waits for mountd; return its MessageId."""
+    security = spnego.client("alice", "secret", protocol="ntlm")
+    _, (reply,) = client.setup(security.step() or b"")
+    client.session_id = reply.header.session_id
+    _, replies = client.setup(
+        security.step(challenge_of(reply)) or b"", session_id=client.session_id
+    )
+    assert replies == []
+    return client.message_id - 1
+
+
+def test_others_are_served_while_mountd_thinks(engine: Engine) -> None:
+    other = Client(engine).ready()
+    engine.mountd.held = True
+    client = negotiated(engine)
+    message_id = prove(client)
+    assert other.create("file") is NtStatus.SUCCESS
+    engine.release(engine.mountd)
+    (reply,) = client.taken(message_id)
+    assert reply.status is NtStatus.SUCCESS
+
+
+def test_a_second_step_while_mountd_thinks_is_refused(engine: Engine) -> None:
+    engine.mountd.held = True
+    client = negotiated(engine)
+    message_id = prove(client)
+    _, (reply,) = client.setup(NTLM_NEGOTIATE, session_id=client.session_id)
+    assert reply.status is NtStatus.REQUEST_NOT_ACCEPTED
+    engine.release(engine.mountd)
+    (reply,) = client.taken(message_id)
+    assert reply.status is NtStatus.SUCCESS
+
+
+def test_a_client_that_goes_while_mountd_thinks_leaves_nothing(engine: Engine) -> None:
+    engine.mountd.held = True
+    client = negotiated(engine)
+    prove(client)
+    client.disconnect()
+    engine.release(engine.mountd)
+    assert nothing_left(engine)
+
+
+# -- re-authentication ------------------------------------------------------------------------
+
+
+def test_reauthentication_keeps_keys_and_opens(client: Client) -> None:
+    file = client.open("file")
+    client.session.state = SessionState.EXPIRED
+    assert client.create("other") is NtStatus.NETWORK_SESSION_EXPIRED
+    signer = client.session.channel_list[client.connection].signer
+    reply = client.login(sign=True)
+    assert reply.status is NtStatus.SUCCESS
+    assert reply.signed
+    assert client.session.channel_list[client.connection].signer is signer
+    assert client.call(Command.READ, requests.read(file, 1)).status is NtStatus.END_OF_FILE
+    assert client.create("other") is NtStatus.SUCCESS
+
+
+def test_what_an_expired_session_may_still_do(client: Client) -> None:
+    file = client.open("file")
+    client.session.state = SessionState.EXPIRED
+    read = client.call(Command.READ, requests.read(file, 1))
+    assert read.status is NtStatus.NETWORK_SESSION_EXPIRED
+    assert client.call(Command.ECHO, requests.EMPTY).status is NtStatus.SUCCESS
+    assert client.close(file) is NtStatus.SUCCESS
+    assert client.call(Command.TREE_DISCONNECT, requests.EMPTY).status is NtStatus.SUCCESS
+    assert client.call(Command.LOGOFF, requests.EMPTY).status is NtStatus.SUCCESS
+
+
+def test_a_failed_reauthentication_ends_the_session(client: Client, engine: Engine) -> None:
+    client.open("file")
+    assert client.login("alice", "wrong", sign=True).status is NtStatus.LOGON_FAILURE
+    assert nothing_left(engine)
+    assert client.create("file") is NtStatus.USER_SESSION_DELETED
+
+
+def test_a_reauthentication_has_to_be_signed_where_all_is(engine: Engine) -> None:
+    client = negotiated(engine)
+    client.login(mode=SMB2_NEGOTIATE_SIGNING_REQUIRED)
+    assert client.login().status is NtStatus.ACCESS_DENIED
+    assert client.session.state is SessionState.VALID
+
+
+# -- PreviousSessionId, LOGOFF, the end of a connection ----------------------------------------
+
+
+def test_a_lost_session_is_closed_by_its_successor(client: Client, engine: Engine) -> None:
+    file = client.open("file", share=0)
+    again = negotiated(engine)
+    assert again.login(previous=client.session_id).status is NtStatus.SUCCESS
+    assert list(engine.server.session_table) == [again.session_id]
+    assert [s.session_id for s in engine.store.sessions()] == [again.session_id]
+    assert again.connect().status is NtStatus.SUCCESS
+    assert again.create("file", share=0) is NtStatus.SUCCESS
+    assert client.close(file) is NtStatus.USER_SESSION_DELETED
+
+
+def test_nobody_closes_the_session_of_another_user(client: Client, engine: Engine) -> None:
+    again = negotiated(engine)
+    again.login("bob", "hidden", previous=client.session_id)
+    assert client.create("file") is NtStatus.SUCCESS
+
+
+def test_a_lost_session_of_another_worker(engine: Engine) -> None:
+    lost = Client(engine, server=engine.another_worker()).ready()
+    lost.open("file", share=0)
+    engine.peers.held = True
+    again = negotiated(engine)
+    engine.mountd.held = True
+    message_id = prove_with(again, lost.session_id)
+    engine.release(engine.mountd)
+    assert again.taken(message_id) == []  # until the other worker has closed it
+    engine.release(engine.peers)
+    (reply,) = again.taken(message_id)
+    assert reply.status is NtStatus.SUCCESS
+    assert not engine.peers.servers[2].session_table
+    assert [s.session_id for s in engine.store.sessions()] == [again.session_id]
+
+
+def prove_with(client: Client, previous: int) -> int:
+    """Send the last message of a login that names a previous session."""
+    security = spnego.client("alice", "secret", protocol="ntlm")
+    _, (reply,) = client.setup(security.step() or b"", previous=previous)
+    client.session_id = reply.header.session_id
+    client.setup(
+        security.step(challenge_of(reply)) or b"",
+        previous=previous,
+        session_id=client.session_id,
+    )
+    return client.message_id - 1
+
+
+def test_a_client_that_goes_while_its_lost_session_is_closed(engine: Engine) -> None:
+    lost = Client(engine, server=engine.another_worker()).ready()
+    engine.peers.held = True
+    again = negotiated(engine)
+    prove_with(again, lost.session_id)
+    again.disconnect()
+    engine.release(engine.peers)
+    assert nothing_left(engine)
+
+
+def test_a_previous_session_that_nobody_knows(engine: Engine) -> None:
+    engine.store.put_session(SessionRecord(session_id=77, worker=1, user="alice\0"))
+    assert negotiated(engine).login(previous=77).status is NtStatus.SUCCESS
+    assert negotiated(engine).login(previous=78).status is NtStatus.SUCCESS
+
+
+def test_logoff_ends_all_and_is_signed(client: Client, engine: Engine) -> None:
+    client.open("file", share=0)
+    session_id = client.session_id
+    reply = client.call(Command.LOGOFF, requests.EMPTY)
+    assert reply.status is NtStatus.SUCCESS
+    assert reply.signed
+    assert nothing_left(engine)
+    assert Logout(session_id=session_id) in engine.mountd.told
+    assert client.create("file") is NtStatus.USER_SESSION_DELETED
+    other = Client(engine).ready()
+    assert other.create("file", share=0) is NtStatus.SUCCESS
+
+
+def test_a_lost_connection_ends_its_sessions(client: Client, engine: Engine) -> None:
+    client.open("file", share=0)
+    client.disconnect()
+    assert nothing_left(engine)
+    assert not engine.server.connections
+    assert Client(engine).ready().create("file", share=0) is NtStatus.SUCCESS
