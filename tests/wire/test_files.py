@@ -73,7 +73,7 @@ def test_bad_names(client: Raw, target: Target, name: str, options: int) -> None
     "data", [b"a", b"a\0b", b"\0\xd8", b"\0\xdc", b"\0\xd8\0\xd8", b"a\0\0\xd8"]
 )
 def test_odd_utf16(client: Raw, target: Target, data: bytes) -> None:
-    """Odd lengths are refused; lone surrogates may be names, but then lead back to the same file."""
+    """Odd lengths are refused; lone surrogates may be names, which then work as such."""
     answer = client.call(raw.CREATE, create_body(data, options=raw.DELETE_ON_CLOSE))
     if len(data) % 2:
         assert answer.status in (raw.OBJECT_NAME_INVALID, raw.INVALID_PARAMETER)
@@ -441,7 +441,8 @@ def test_renames_and_links(client: Raw, target: Target) -> None:
 # --- directories --------------------------------------------------------------------------
 
 PATTERNS = (
-    "*a" * 120, "?" * 255, "<" * 255, ">" * 255, '"' * 255, '<"' * 127, "*<" * 100 + "x", "*?" * 120,
+    "*a" * 120, "?" * 255, "<" * 255, ">" * 255, '"' * 255, '<"' * 127, "*<" * 100 + "x",
+    "*?" * 120,
     "<a" * 100, ">*" * 120, "a" * 255, "a" * 256, "*" * 30000, "(a+)+$", "[", "..", ".", "",
 )  # fmt: skip
 
@@ -485,12 +486,13 @@ CODES = (
 
 @pytest.mark.parametrize("share", ["data", "IPC$", "readonly"])
 def test_ioctls(connect: Connect, target: Target, share: str) -> None:
-    """Row 32: each code with nothing, with too little, with counts that lie, on each kind of file."""
+    """Row 32: each code with nothing, too little, and counts that lie, on each kind of file."""
     (target.folder / "readonly" / "file").touch()
     names = {"data": ("ioctl", "ioctl:s"), "IPC$": ("srvsvc",), "readonly": ("file",)}[share]
     how = raw.OPEN if share == "readonly" else raw.OPEN_IF
     access = 0x120089 if share == "readonly" else raw.READ_WRITE
-    datas = (b"", b"\1", b"\xff" * 24, b"\xff" * 32, bytes(24) + b"\xff" * 8, bytes(200), b"\xff" * 200,
+    datas = (b"", b"\1", b"\xff" * 24, b"\xff" * 32, bytes(24) + b"\xff" * 8, bytes(200),
+             b"\xff" * 200,
              struct.pack("<QQ", (1 << 64) - 1, (1 << 64) - 1), struct.pack("<QQ", HUGE, HUGE),
              struct.pack("<QQQ", 0, (1 << 63), 1 << 63))  # fmt: skip
     for name in names:
@@ -542,12 +544,10 @@ def test_pipes(connect: Connect) -> None:
             if reply.status != raw.PENDING:
                 open_ends.remove(reply.command)
         survives(client, ECHO, ECHO_BODY)
-    opened = 0
     for _ in range(3000):
         answer = client.call(raw.CREATE, create_body("srvsvc"))
         if answer.status != raw.SUCCESS:
             break
-        opened += 1
     assert answer.status == raw.INSUFFICIENT_RESOURCES
     client.close()
     again = connect().ready(share="IPC$")

@@ -1,4 +1,4 @@
-"""Clients that are slow, greedy or gone, and requests that overtake each other (rows 15, 18, 36)."""
+"""Slow, greedy and lost clients, and requests that overtake each other (rows 15, 18, 36)."""
 
 import struct
 import time
@@ -100,11 +100,11 @@ def test_a_close_beside_a_read(connect: Connect, target: Target) -> None:
 
 @pytest.fixture
 def slow(connect: Connect, target: Target) -> Raw:
-    """Make the share a slow one for its workers, by a call that takes long: then threads serve it."""
+    """Make the share a slow one by a call that takes long: then threads serve it."""
     folder = target.data / "crowd"
     if not folder.exists():
         folder.mkdir()
-        for i in range(6000):
+        for i in range(4000):
             (folder / f"{i:0200}").touch()
     client = connect(timeout=8).ready()
     root = client.open("crowd", disposition=raw.OPEN, options=1, access=0x120089)

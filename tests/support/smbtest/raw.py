@@ -416,12 +416,12 @@ class Raw:
     def parse(self, message: bytes) -> Reply:
         """Take a reply apart."""
         assert message[:4] == b"\xfeSMB", message[:16]
-        _, _, _, status, command, credits, flags, _, message_id, _, tree_id, session_id, signature = (
+        _, _, _, status, command, credits, flags, _, message_id, _, tree_id, session_id, mac = (
             struct.unpack_from("<4sHHIHHIIQIIQ16s", message)
         )  # fmt: skip
         assert flags & RESPONSE
         if flags & SIGNED and self.signing_key:
-            assert signature == self.mac(message), "a reply's signature is wrong"
+            assert mac == self.mac(message), "a reply's signature is wrong"
         return Reply(
             status, command, credits, flags, message_id, tree_id, session_id, message[64:], message
         )
