@@ -1,0 +1,162 @@
+"""Slow volumes: which calls leave the loop, and what may happen while they are away."""
+
+import time
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.server import Engine
+
+from usmbd.protocol.state.tree import SLOW_CALLS, STUCK_CALL, TreeConnect
+from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+
+def tree(client: Client) -> TreeConnect:
+    return client.session.tree_connect_table[client.tree_id]
+
+
+@pytest.fixture
+def slow(client: Client, engine: Engine) -> Client:
+    """Return a client whose volume is slow and whose threads wait for the test."""
+    tree(client).speed.slow_until = float("inf")
+    return client
+
+
+def test_a_fast_volume_is_called_on_the_loop(client: Client, engine: Engine) -> None:
+    file = client.open("file")
+    client.call(Command.WRITE, requests.write(file, b"data"))
+    client.close(file)
+    assert engine.threads.submitted == 0
+
+
+def test_flush_always_goes_to_a_thread(client: Client, engine: Engine) -> None:
+    file = client.open("file")
+    engine.threads.held = True
+    message_id = client.post(Command.FLUSH, requests.flush(file))
+    assert client.replies == []
+    assert client.call(Command.ECHO, requests.EMPTY).status is NtStatus.SUCCESS
+    engine.release(engine.threads)
+    assert client.taken(message_id)[0].status is NtStatus.SUCCESS
+
+
+def test_one_stuck_call_makes_a_volume_slow(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([0.0, STUCK_CALL * 2])
+    monkeypatch.setattr("usmbd.protocol.dispatch.dispatcher.perf_counter", lambda: next(times, 0.0))
+    assert tree(client).speed.fast()
+    client.open("file")
+    assert not tree(client).speed.fast()
+    client.open("other")
+    assert engine.threads.submitted
+    monkeypatch.setattr(time, "monotonic", lambda: tree(client).speed.slow_until + 1)
+    assert tree(client).speed.fast()
+
+
+def test_trees_of_one_share_share_its_speed(client: Client, engine: Engine) -> None:
+    other = Client(engine).ready(user="bob")
+    assert tree(client).speed is tree(other).speed
+    assert tree(client).volume is tree(other).volume
+    assert SLOW_CALLS > 1
+
+
+def test_others_go_on_while_a_call_is_away(slow: Client, engine: Engine) -> None:
+    engine.threads.held = True
+    message_id = slow.post(Command.CREATE, requests.create("file"))
+    assert slow.replies == []  # no interim reply: it is not a wait that a client cancels
+    other = Client(engine).ready(share="sealed")
+    other.seals = True
+    assert slow.call(Command.ECHO, requests.EMPTY).status is NtStatus.SUCCESS
+    assert other.call(Command.ECHO, requests.EMPTY).status is NtStatus.SUCCESS
+    engine.release(engine.threads)
+    file = slow.taken(message_id)[0].file_id
+    assert slow.close(file) is NtStatus.SUCCESS
+    assert slow.session.open_table == {}
+
+
+def test_requests_of_one_open_run_beside_each_other(slow: Client, engine: Engine) -> None:
+    file = slow.open("file")
+    engine.threads.held = True
+    ids = [slow.post(Command.WRITE, requests.write(file, b"x", n)) for n in range(4)]
+    assert len(engine.threads.waiting) == 4
+    assert slow.open_of(file).in_use == 4
+    engine.threads.waiting.reverse()
+    engine.release(engine.threads)
+    assert [slow.taken(n)[0].status for n in ids] == [NtStatus.SUCCESS] * 4
+    assert slow.open_of(file).in_use == 0
+    assert (engine.files / "file").read_bytes() == b"xxxx"
+
+
+def test_close_waits_for_the_calls_that_use_the_descriptor(slow: Client, engine: Engine) -> None:
+    file = slow.open("file")
+    open_ = slow.open_of(file)
+    descriptor = open_.node.fd
+    engine.threads.held = True
+    writing = slow.post(Command.WRITE, requests.write(file, b"data"))
+    closing = slow.post(Command.CLOSE, requests.close(file))
+    assert slow.replies == []
+    assert open_.closed
+    assert open_.node.fd == descriptor
+    late = slow.call(Command.READ, requests.read(file, 1))
+    assert late.status is NtStatus.FILE_CLOSED
+    engine.release(engine.threads)
+    assert slow.taken(writing)[0].status is NtStatus.FILE_CLOSED
+    assert slow.taken(closing)[0].status is NtStatus.SUCCESS
+    assert engine.store.opens(open_.key) == []
+
+
+@pytest.mark.parametrize("command", [Command.LOGOFF, Command.TREE_DISCONNECT])
+def test_the_end_of_session_or_tree_while_a_call_is_away(
+    slow: Client, engine: Engine, command: Command
+) -> None:
+    file = slow.open("file")
+    open_ = slow.open_of(file)
+    engine.threads.held = True
+    creating = slow.post(Command.CREATE, requests.create("other"))
+    writing = slow.post(Command.WRITE, requests.write(file, b"data"))
+    assert slow.call(command, requests.EMPTY).status is NtStatus.SUCCESS
+    engine.release(engine.threads)
+    assert slow.taken(writing)[0].status is NtStatus.FILE_CLOSED
+    assert slow.taken(creating)[0].status is NtStatus.NETWORK_NAME_DELETED
+    assert engine.store.opens(open_.key) == []
+    assert not (engine.files / "other").exists()
+
+
+def test_a_lost_connection_while_calls_are_away(slow: Client, engine: Engine) -> None:
+    file = slow.open("file", options=FILE_DELETE_ON_CLOSE)
+    open_ = slow.open_of(file)
+    engine.threads.held = True
+    slow.post(Command.WRITE, requests.write(file, b"data"))
+    slow.post(Command.CREATE, requests.create("other"))
+    slow.disconnect()
+    assert (engine.files / "file").exists()
+    engine.release(engine.threads)
+    assert list(engine.files.iterdir()) == []
+    assert engine.store.opens(open_.key) == []
+    assert open_.node.fd == -1
+
+
+def test_an_error_of_the_thread_is_the_requests(slow: Client, engine: Engine) -> None:
+    engine.threads.held = True
+    message_id = slow.post(Command.CREATE, requests.create("no\\where"))
+    engine.release(engine.threads)
+    assert slow.taken(message_id)[0].status is NtStatus.OBJECT_PATH_NOT_FOUND
+
+
+def test_a_mountd_that_refuses_at_once(
+    engine: Engine, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client of mountd calls back within `ask` when too much waits already."""
+
+    def ask(message: object, resume: object) -> None:
+        resume(None, SmbError(NtStatus.INSUFF_SERVER_RESOURCES))  # type: ignore[operator]
+
+    monkeypatch.setattr(engine.mountd, "ask", ask)
+    assert client.connect().status is NtStatus.INSUFF_SERVER_RESOURCES
+    replies = client.compound(
+        (Command.TREE_CONNECT, requests.tree_connect("data")), (Command.ECHO, requests.EMPTY),
+        related=False,
+    )  # fmt: skip
+    assert [r.status for r in replies] == [NtStatus.INSUFF_SERVER_RESOURCES, NtStatus.SUCCESS]
