@@ -319,6 +319,10 @@ class Dispatcher:
                     continue
             if type(effect) is Slow or (tree is not None and not tree.speed.fast()):
                 return self._offload(request, effect)
+            if tree is not None:
+                # Not once for the whole request: what the handler did before on the loop (a
+                # message to another worker, say) may have left the thread another identity.
+                become(tree.identity)
             began = perf_counter()
             try:
                 value = effect.function(*effect.args)
@@ -328,7 +332,11 @@ class Dispatcher:
                 tree.speed.took(took)
 
     def _offload(self, request: Request, effect: Blocking) -> Answer:
-        """Let a thread make a call that may block; the reply follows without an interim one."""
+        """Let a thread make a call that may block; the reply follows without an interim one.
+
+        Nothing cancels it: what the call opens has to come back to the handler, and the thread
+        has to let go of the open that it uses.
+        """
         open_ = request._open
         target = partial(self._resumed, request)
         if open_ is not None:
@@ -336,9 +344,8 @@ class Dispatcher:
             target = partial(self._released, request, open_, open_.closed)
             if not open_.closed:
                 effect = Blocking(_unless_closed, open_, effect.function, *effect.args)
-        request.resume = Resume(target)
         identity = request._tree.identity if request._tree is not None else None
-        self.server.threads.submit(effect.function, effect.args, identity, request.resume)
+        self.server.threads.submit(effect.function, effect.args, identity, target)
         return SUSPENDED
 
     def _wait(self, request: Request, effect: Wait) -> Answer:
@@ -354,8 +361,11 @@ class Dispatcher:
             # An interim reply gives the credits back: they do not bound what waits.
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
         resume = request.resume = Resume(partial(self._resumed, request))
-        request.cancel = effect.start(resume)
-        if interim and request.resume is resume and not request.async_id:
+        undo = effect.start(resume)
+        if request.resume is not resume:
+            return SUSPENDED  # it has gone on already, and perhaps waits for something else now
+        request.cancel = undo
+        if interim and not request.async_id:
             self._send_interim(request)
         return SUSPENDED
 

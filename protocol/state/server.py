@@ -215,7 +215,8 @@ class Server:
 
     def wake(self, key: bytes) -> None:
         """Let all who wait for the file `key` in this worker try again."""
-        for callback in self.waiters.pop(key, ()):
+        # A copy: whom a callback ends (its connection is lost, say) gives up its own place.
+        for callback in list(self.waiters.pop(key, ())):
             callback()
 
     def wake_workers(self, key: bytes, workers: Iterable[int]) -> None:
@@ -224,7 +225,6 @@ class Server:
             if worker == self.worker:
                 self.wake(key)
             else:
-                become(None)
                 self.peers.wake(worker, key)
 
 
