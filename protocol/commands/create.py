@@ -296,7 +296,7 @@ def _existing(
             raise SmbError(NtStatus.ACCESS_DENIED)
         if node.is_directory and stream_name is None and not node.is_empty():
             raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY)
-    stream, action = _stream(node, stream_name, body)
+    stream, action = _stream(request, body, node, stream_name)
     if disposition in _TRUNCATES and action == FILE_OPENED:
         action = FILE_SUPERSEDED if disposition == FILE_SUPERSEDE else FILE_OVERWRITTEN
     return Found(node, stream, action, granted, maximal)
@@ -311,7 +311,9 @@ def _check_overwrite(body: CreateRequest, stat: FileStat) -> None:
             raise SmbError(NtStatus.ACCESS_DENIED)
 
 
-def _stream(node: Node, name: str | None, body: CreateRequest) -> tuple[Stream | None, int]:
+def _stream(
+    request: Request, body: CreateRequest, node: Node, name: str | None
+) -> tuple[Stream | None, int]:
     """Open or create a named stream of an existing file."""
     if name is None:
         return None, FILE_OPENED
@@ -322,6 +324,10 @@ def _stream(node: Node, name: str | None, body: CreateRequest) -> tuple[Stream |
             raise
         if body.create_disposition not in _CREATES:
             raise
+        # A new stream changes the file, whatever access to the stream is asked for.
+        writable = security.maximal_access(request, node, FILE_WRITE_DATA)
+        if not writable & request.tree.maximal_access & FILE_WRITE_DATA:
+            raise SmbError(NtStatus.ACCESS_DENIED) from error
         return create_stream(node, name), FILE_CREATED
     if body.create_disposition == FILE_CREATE:
         raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
@@ -425,9 +431,9 @@ def _admit(request: Request, body: CreateRequest, found: Found, path: str) -> Op
     open_id = server.store.new_open_id()
     access = found.granted
     overwrite = body.create_disposition in _TRUNCATES and found.action != FILE_CREATED
-    server.oplocks.check_open(key, access, overwrite)
     if overwrite:
         access |= FILE_WRITE_DATA  # overwriting needs the others to share writing
+    server.oplocks.check_open(key, access, body.share_access, overwrite)
     requested = body.requested_oplock_level
     if (
         not tree.share.oplocks

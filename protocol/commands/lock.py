@@ -6,6 +6,12 @@ from typing import Any
 from usmbd.protocol.commands.request import Answer, Handling, Request, Resume, Wait
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.store.records import LockRange
+from usmbd.protocol.wire.access import (
+    FILE_APPEND_DATA,
+    FILE_EXECUTE,
+    FILE_READ_DATA,
+    FILE_WRITE_DATA,
+)
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.lock import (
     SMB2_LOCKFLAG_EXCLUSIVE_LOCK,
@@ -72,6 +78,8 @@ def _lock(request: Request, elements: list[LockElement]) -> Handling:
     ranges = [_range(element) for element in elements]
     if open_.lock_count + len(ranges) > MAXIMUM_LOCKS:
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+    # Who may only look at a file does not keep others from it.
+    open_.require(FILE_READ_DATA | FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_EXECUTE)
     while server.store.lock(open_.key, open_.persistent_id, ranges, wait) is not None:
         if not wait:
             raise SmbError(NtStatus.LOCK_NOT_GRANTED)

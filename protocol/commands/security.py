@@ -23,6 +23,13 @@ from usmbd.protocol.wire.set_info import SetInfoResponse
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _RESPONSE = SetInfoResponse().pack()
+_PARTS = (
+    OWNER_SECURITY_INFORMATION
+    | GROUP_SECURITY_INFORMATION
+    | DACL_SECURITY_INFORMATION
+    | SACL_SECURITY_INFORMATION
+)
+"""The parts of a descriptor that can be set; each has its right."""
 
 
 def parse(data: memoryview) -> SecurityDescriptor:
@@ -53,6 +60,10 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
         open_.require(WRITE_DAC)
     if information & SACL_SECURITY_INFORMATION:
         open_.require(ACCESS_SYSTEM_SECURITY)
+    information &= _PARTS
+    if not information:
+        # Nothing was asked for, so no right was checked: nothing is stored either.
+        return _RESPONSE
     yield Blocking(acl.change, open_.node, new, information, request.tree.share.acl_xattr)
     return _RESPONSE
 

@@ -227,7 +227,10 @@ def _establish(
     session.session_key = key[:16]
     session.full_session_key = key
     if session.guest or session.anonymous:
-        if config.signing is Signing.MANDATORY and session.guest:
+        # Who has no key can neither sign nor encrypt; Samba lets the anonymous off signing alone.
+        if config.encryption is Encryption.REQUIRED or (
+            config.signing is Signing.MANDATORY and session.guest
+        ):
             _failed(request, session, True, False)
             raise SmbError(NtStatus.ACCESS_DENIED)
     else:

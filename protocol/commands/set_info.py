@@ -185,6 +185,8 @@ def _link(request: Request, change: setters.SetLink) -> Handling:
     path, stream = parse_path(change.name.removeprefix("\\"))
     if stream is not None or not path:
         raise SmbError(NtStatus.INVALID_PARAMETER)
+    if not request.tree.writable:  # no right of the open stands for this one
+        raise SmbError(NtStatus.ACCESS_DENIED)
     node = request.open.node
     yield Blocking(lambda: node.link(path, replace=change.replace))
     return _RESPONSE
