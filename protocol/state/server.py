@@ -104,14 +104,15 @@ class Server:
     # -- sessions ------------------------------------------------------------------------
 
     def new_session(self, dialect: int) -> Session:
-        """Return a session with an id that no other worker gives, not yet in the table.
+        """Return a session with an id that nobody has or begins with, not yet in the table.
 
         Ids have 32 bits, as Samba's: there are clients that keep no more of them. The worker's
         number is in the upper eight, the rest is random.
         """
         while True:
             session_id = (self.worker % 0xFF + 1) << 24 | secrets.randbits(24)
-            if session_id not in self.session_table:
+            begun = any(session_id in c.session_table for c in self.connections)
+            if not begun and session_id not in self.session_table:
                 return Session(session_id, dialect)
 
     def register_session(self, session: Session, connection: Connection) -> None:
@@ -181,7 +182,8 @@ class Server:
         for session in list(connection.session_table.values()):
             session.acceptors.pop(connection, None)
             session.channel_list.pop(connection, None)
-            if not session.channel_list and not session.acceptors:
+            if not session.channel_list:
+                # A binding under way elsewhere does not keep it: that one may yet fail.
                 self.close_session(session)
         connection.session_table.clear()
         connection.preauth_sessions.clear()
