@@ -19,6 +19,7 @@ from typing import Protocol
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.store.records import OPLOCK_BREAKING, OPLOCK_HELD, OpenRecord
+from usmbd.protocol.state.store.sharing import violates
 from usmbd.protocol.wire.access import (
     FILE_READ_ATTRIBUTES,
     FILE_WRITE_ATTRIBUTES,
@@ -108,12 +109,17 @@ class Oplocks:
 
     # -- opens ---------------------------------------------------------------------------
 
-    def check_open(self, key: bytes, access: int, overwrite: bool) -> None:
-        """Raise BreakNeededError if an open with `access` must wait; level II is broken at once."""
+    def check_open(self, key: bytes, access: int, share: int, overwrite: bool) -> None:
+        """Raise BreakNeededError if an open must wait; level II is broken at once.
+
+        An open that breaks a share mode is not waited with: `check_sharing` comes after it.
+        """
         if not self._store.may_have_oplocks(key) or (is_stat_open(access) and not overwrite):
             return
         level = SMB2_OPLOCK_LEVEL_NONE if overwrite else SMB2_OPLOCK_LEVEL_II
         opens = self._store.opens(key)
+        if any(violates(access, share, r.granted_access, r.share_access) for r in opens):
+            return
         holders = [record for record in opens if record.oplock_level in EXCLUSIVE]
         if holders:
             raise BreakNeededError(holders, level)

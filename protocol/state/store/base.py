@@ -138,6 +138,7 @@ class Store(ABC):
     def set_oplock(self, key: bytes, open_id: int, level: int, state: int) -> tuple[int, ...]:
         """Change OplockLevel and OplockState of an open; return the workers to wake.
 
+        None are woken when a break begins (OPLOCK_BREAKING): they wait for its end.
         Unknown opens are no error: the open was closed meanwhile, which woke them.
         """
 

@@ -21,6 +21,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_ID,
     OPEN_OPLOCK_OFFSET,
     OPEN_SIZE,
+    OPLOCK_BREAKING,
     OpenRecord,
     parse_opens,
 )
@@ -197,7 +198,8 @@ class LmdbOpens(LmdbLocks):
             elif level and not value[at]:
                 self._oplock_hints.add(key)
             txn.put(b"F" + key, value[:at] + bytes((level, state)) + value[at + 2 :])
-            return self._release(txn, key, NO_OPEN)
+            # Who waits for a break waits for its end.
+            return () if state == OPLOCK_BREAKING else self._release(txn, key, NO_OPEN)
 
     def may_have_oplocks(self, key: bytes) -> bool:
         """Tell whether an open of the file may have an oplock, without a transaction."""

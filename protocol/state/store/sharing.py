@@ -52,6 +52,12 @@ def conflicts(holders: int, deniers: int, new: Profile) -> bool:
     return bool(holders & new.excludes_holders or deniers & new.excludes_deniers)
 
 
+def violates(access: int, share: int, other_access: int, other_share: int) -> bool:
+    """Tell whether two opens with these access masks and share modes exclude each other."""
+    other = profile(other_access, other_share)
+    return conflicts(other.holds, other.denies, profile(access, share))
+
+
 def denies_delete(deniers: int) -> bool:
     """Tell whether any counted open was made without FILE_SHARE_DELETE."""
     return bool(deniers & _ANY[4])
