@@ -1,6 +1,7 @@
 """SMB2 QUERY_DIRECTORY ([MS-SMB2] 3.3.5.18)."""
 
 from collections.abc import Iterator
+from threading import Lock
 
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
 from usmbd.protocol.state.open import Open
@@ -22,14 +23,19 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
 class Enumeration:
-    """Where an open's listing stands: the entries still to come, and one that did not fit."""
+    """Where an open's listing stands: the entries still to come, and one that did not fit.
 
-    __slots__ = ("_entries", "_held", "pattern", "started")
+    A client may ask for the next entries before it has the last: on a slow volume two threads
+    then come here, one after the other.
+    """
+
+    __slots__ = ("_entries", "_held", "_lock", "pattern", "started")
 
     def __init__(self, open_: Open, pattern: Pattern) -> None:
         """Begin to list the open's directory."""
         self.pattern = pattern
         self._held: Entry | None = None
+        self._lock = Lock()
         self._entries: Iterator[Entry] = _entries(open_, pattern)
         self.started = False
 
@@ -39,6 +45,11 @@ class Enumeration:
         SmbError NO_SUCH_FILE at the start of an empty listing, NO_MORE_FILES at its end,
         INFO_LENGTH_MISMATCH if not even one entry fits.
         """
+        with self._lock:
+            self._fill(writer, single)
+
+    def _fill(self, writer: DirectoryWriter, single: bool) -> None:
+        """Fill `writer`, alone."""
         entry = self._held or next(self._entries, None)
         while entry is not None:
             if not writer.add(entry[0], "", entry[1]):

@@ -39,7 +39,7 @@ def write(request: Request) -> Answer | Handling:
 
 
 def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handling:
-    """Write to a file; an open that may only append writes at the end."""
+    """Write to a file; an open that may only append leaves what is there ([MS-SMB2] 3.3.5.13)."""
     open_ = request.open
     if open_.data is None or open_.node.is_directory:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
@@ -47,6 +47,10 @@ def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handl
     offset = body.offset
     if offset == WRITE_TO_END:
         offset = (yield Blocking(open_.data.stat)).size
+    elif not open_.granted_access & FILE_WRITE_DATA and (
+        offset < (yield Blocking(open_.data.stat)).size
+    ):
+        raise SmbError(NtStatus.ACCESS_DENIED)
     if offset + len(data) > MAXIMUM_OFFSET:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     server = request.connection.server
