@@ -213,7 +213,7 @@ def test_a_fault_of_ours_hurts_one_request(
     assert client.close(file) is NtStatus.SUCCESS
 
 
-# -- signatures and encryption ----------------------------------------------------------------------
+# -- signatures and encryption -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dialect", [0x202, 0x300, 0x311])

@@ -1,0 +1,212 @@
+"""QUERY_DIRECTORY: what is listed, in which portions, and what a client may ask."""
+
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.requests import FileId
+from smbengine.server import Engine
+
+from usmbd.protocol.commands.query_directory import Enumeration
+from usmbd.protocol.vfs.scan import Entry
+from usmbd.protocol.vfs.wildcard import Pattern
+from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_DATA
+from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
+from usmbd.protocol.wire.fscc.directory import (
+    FIXED_SIZES,
+    DirectoryWriter,
+    FileIdBothDirectoryInformation,
+    FileNamesInformation,
+)
+from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.query_directory import (
+    SMB2_REOPEN,
+    SMB2_RESTART_SCANS,
+    SMB2_RETURN_SINGLE_ENTRY,
+)
+from usmbd.protocol.wire.status import NtStatus
+
+NAMES = [".", "..", "a.txt", "b.txt", "sub", "ä日.doc"]
+
+
+@pytest.fixture
+def directory(engine: Engine, client: Client) -> FileId:
+    path = engine.files / "dir"
+    path.mkdir()
+    for name in ("a.txt", "b.txt", "ä日.doc"):
+        (path / name).write_bytes(b"12345")
+    (path / "sub").mkdir()
+    return client.open("dir", FILE_READ_DATA, options=FILE_DIRECTORY_FILE)
+
+
+def entries(data: bytes) -> Iterator[bytes]:
+    """Take a listing apart by NextEntryOffset."""
+    while True:
+        (following,) = struct.unpack_from("<I", data)
+        yield data[: following or len(data)]
+        if not following:
+            return
+        assert following % 8 == 0
+        data = data[following:]
+
+
+def names(data: bytes) -> list[str]:
+    """Return the names of a FileNamesInformation."""
+    found = []
+    for entry in entries(data):
+        (length,) = struct.unpack_from("<I", entry, 8)
+        found.append(entry[12 : 12 + length].decode("utf-16-le"))
+    return found
+
+
+def listing(
+    client: Client, directory: FileId, pattern: str = "*", flags: int = 0, limit: int = 65536
+) -> list[str] | NtStatus:
+    """Ask once for names."""
+    body = requests.query_directory(directory, FileNamesInformation, pattern, flags, limit)
+    reply = client.call(Command.QUERY_DIRECTORY, body)
+    return names(reply.data) if reply.status is NtStatus.SUCCESS else reply.status
+
+
+def test_everything_once(client: Client, directory: FileId) -> None:
+    found = listing(client, directory)
+    assert isinstance(found, list)
+    assert sorted(found) == NAMES
+    assert listing(client, directory) is NtStatus.NO_MORE_FILES
+    assert listing(client, directory) is NtStatus.NO_MORE_FILES
+
+
+@pytest.mark.parametrize("limit", [40, 64, 100])
+def test_portions_leave_nothing_out(client: Client, directory: FileId, limit: int) -> None:
+    found: list[str] = []
+    while isinstance(part := listing(client, directory, limit=limit), list):
+        found += part
+    assert part is NtStatus.NO_MORE_FILES
+    assert sorted(found) == NAMES
+
+
+def test_one_entry_at_a_time(client: Client, directory: FileId) -> None:
+    found: list[str] = []
+    while isinstance(part := listing(client, directory, flags=SMB2_RETURN_SINGLE_ENTRY), list):
+        assert len(part) == 1
+        found += part
+    assert sorted(found) == NAMES
+
+
+@pytest.mark.parametrize("flag", [SMB2_RESTART_SCANS, SMB2_REOPEN])
+def test_a_restart_may_bring_a_new_pattern(client: Client, directory: FileId, flag: int) -> None:
+    assert isinstance(listing(client, directory), list)
+    assert listing(client, directory, "b*") is NtStatus.NO_MORE_FILES  # only the first counts
+    assert listing(client, directory, "b*", flag) == ["b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.txt", ["a.txt", "b.txt"]),
+        ("A.TXT", ["a.txt"]),
+        ("?.txt", ["a.txt", "b.txt"]),
+        ("Ä*", ["ä日.doc"]),
+        ("<.doc", ["ä日.doc"]),
+        ("none", NtStatus.NO_SUCH_FILE),
+    ],
+)
+def test_patterns(
+    client: Client, directory: FileId, pattern: str, expected: list[str] | NtStatus
+) -> None:
+    found = listing(client, directory, pattern)
+    assert (sorted(found) if isinstance(found, list) else found) == expected
+    if isinstance(expected, NtStatus):
+        assert listing(client, directory, pattern) is NtStatus.NO_MORE_FILES
+
+
+def test_entries_tell_the_files_facts(client: Client, directory: FileId, engine: Engine) -> None:
+    body = requests.query_directory(directory, FileIdBothDirectoryInformation, "a.txt")
+    (entry,) = entries(client.call(Command.QUERY_DIRECTORY, body).data)
+    (size,) = struct.unpack_from("<Q", entry, 40)
+    (number,) = struct.unpack_from("<Q", entry, 96)
+    assert size == 5
+    assert number == (engine.files / "dir" / "a.txt").stat().st_ino
+
+
+@pytest.mark.parametrize("level", sorted(FIXED_SIZES))
+def test_every_class(client: Client, directory: FileId, level: int) -> None:
+    body = requests.query_directory(directory, level)
+    reply = client.call(Command.QUERY_DIRECTORY, body)
+    assert reply.status is NtStatus.SUCCESS
+    assert len(list(entries(reply.data))) == len(NAMES)
+
+
+def test_what_a_client_may_not_ask(client: Client, directory: FileId, engine: Engine) -> None:
+    def ask(file: FileId = directory, level: int = 12, pattern: str = "*", limit: int = 999) -> int:
+        body = requests.query_directory(file, level, pattern, limit=limit)
+        return client.call(Command.QUERY_DIRECTORY, body).status
+
+    assert ask(level=99) is NtStatus.INVALID_INFO_CLASS
+    assert ask(limit=5) is NtStatus.INFO_LENGTH_MISMATCH
+    assert ask(limit=65537) is NtStatus.INVALID_PARAMETER  # costs two credits
+    assert ask(limit=2**31) is NtStatus.INVALID_PARAMETER
+    assert ask(pattern="") is NtStatus.OBJECT_NAME_INVALID
+    assert ask(pattern="a\\b") is NtStatus.OBJECT_NAME_INVALID
+    assert ask(client.open("file")) is NtStatus.INVALID_PARAMETER
+    blind = client.open("dir", FILE_READ_ATTRIBUTES, options=FILE_DIRECTORY_FILE)
+    assert ask(blind) is NtStatus.ACCESS_DENIED
+    assert ask() is NtStatus.SUCCESS
+
+
+def test_an_entry_that_fits_no_buffer(client: Client, engine: Engine) -> None:
+    (engine.files / ("x" * 200)).touch()
+    root = client.open("", FILE_READ_DATA)
+    assert listing(client, root, "x*", limit=100) is NtStatus.INFO_LENGTH_MISMATCH
+    assert listing(client, root, "x*", limit=500) == ["x" * 200]
+
+
+def test_a_listing_survives_what_happens_meanwhile(
+    client: Client, directory: FileId, engine: Engine
+) -> None:
+    first = listing(client, directory, flags=SMB2_RETURN_SINGLE_ENTRY)
+    (engine.files / "dir" / "b.txt").unlink()
+    (engine.files / "dir").rename(engine.files / "moved")
+    rest = listing(client, directory)
+    assert isinstance(first, list)
+    assert isinstance(rest, list)
+    assert sorted({*first, *rest, "b.txt"}) == NAMES
+
+
+def test_two_threads_in_one_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pipelined requests of one open meet on a slow volume, in the middle of a slow read."""
+    inside, go_on = threading.Event(), threading.Event()
+    facts = FileStat(0, 0, 0o100644, 1, 0, 0, 5, 4096, 0, 0, 0, 0, 0)
+
+    def slow(*_: object) -> Iterator[Entry]:
+        yield "one", facts
+        inside.set()
+        go_on.wait(5)
+        yield "two", facts
+
+    monkeypatch.setattr("usmbd.protocol.commands.query_directory._entries", slow)
+    enumeration = Enumeration(None, Pattern("*"))  # type: ignore[arg-type]
+    writers = [DirectoryWriter(FileNamesInformation, 1000) for _ in range(2)]
+    failures: list[object] = []
+
+    def fill(writer: DirectoryWriter) -> None:
+        try:
+            enumeration.fill(writer, single=False)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=fill, args=(writer,)) for writer in writers]
+    threads[0].start()
+    inside.wait(5)
+    threads[1].start()
+    threads[1].join(0.05)
+    go_on.set()
+    for thread in threads:
+        thread.join(5)
+    assert names(bytes(writers[0].finish())) == ["one", "two"]
+    assert [getattr(f, "status", f) for f in failures] == [NtStatus.NO_MORE_FILES]
