@@ -69,7 +69,7 @@ def grantable(requested: int, others: Iterable[OpenRecord]) -> int:
     """Return the oplock level that an admitted open gets beside `others`."""
     if requested not in _GRANTABLE:
         return SMB2_OPLOCK_LEVEL_NONE
-    if all(is_stat_open(other.granted_access) for other in others):
+    if all(is_stat_open(o.granted_access) and not o.oplock_level for o in others):
         return requested
     return SMB2_OPLOCK_LEVEL_II
 
@@ -121,7 +121,7 @@ class Oplocks:
         if any(violates(access, share, r.granted_access, r.share_access) for r in opens):
             return
         holders = [record for record in opens if record.oplock_level in EXCLUSIVE]
-        if holders:
+        if holders and not self._store.is_delete_pending(key):
             raise BreakNeededError(holders, level)
         if overwrite:
             self._break_all(key, opens)
