@@ -46,6 +46,9 @@ def read(request: Request) -> Answer | Handling:
         count: int = open_.data.read_nowait_into([buffer], body.offset)
     except BlockingIOError:
         return _read_slowly(open_, body, buffer)
+    if 0 < count < length and body.offset + count < open_.node.size():
+        # The page cache held the beginning alone. A short answer would mean the end of the file.
+        return _read_slowly(open_, body, buffer)
     open_.position = body.offset + count
     return _answer(body, buffer, count)
 
