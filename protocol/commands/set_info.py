@@ -98,7 +98,7 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
         # Another open that does not share deletion also forbids the rename of its file.
         raise SmbError(NtStatus.SHARING_VIOLATION)
     if open_.node.is_directory:
-        yield Blocking(_refuse_open_below, request, open_)
+        yield Blocking(_refuse_open_below, open_, _others(request, open_))
     yield Blocking(_check_directory, request, path)
     yield Blocking(_check_target, request, path, change.replace)
     yield Blocking(_rename_node, open_, path, change.replace)
@@ -111,23 +111,33 @@ def _rename_node(open_: Open, path: str, replace: bool) -> None:
     open_.path = path
 
 
-def _refuse_open_below(request: Request, open_: Open) -> None:
+def _others(request: Request, open_: Open) -> list[Open]:
+    """Return the other opens of this worker on the same share; only the loop may look."""
+    return [
+        other
+        for session in request.connection.server.session_table.values()
+        for other in session.open_table.values()
+        if other is not open_
+        and other.pipe is None
+        and other.tree.share.path == open_.tree.share.path
+        and other.node.inode != open_.node.inode
+    ]
+
+
+def _refuse_open_below(open_: Open, others: list[Open]) -> None:
     """Refuse to rename a directory while something below it is open ([MS-FSA] 2.1.4.2).
 
     The opens of this worker are known by name; those of others are not, and are not asked:
     with POSIX below they go on undisturbed.
     """
     prefix = open_.node.current_path() + "/"
-    for session in request.connection.server.session_table.values():
-        for other in session.open_table.values():
-            if (
-                other.pipe is None
-                and other.tree.share.path == open_.tree.share.path
-                and other is not open_
-                and (other.node.current_path() + "/").startswith(prefix)
-                and other.node.inode != open_.node.inode
-            ):
-                raise SmbError(NtStatus.ACCESS_DENIED)
+    for other in others:
+        try:
+            path = other.node.current_path()
+        except (SmbError, OSError):
+            continue  # deleted, moved out of the share or closed meanwhile: not below
+        if not other.closed and (path + "/").startswith(prefix):
+            raise SmbError(NtStatus.ACCESS_DENIED)
 
 
 def _check_directory(request: Request, path: str) -> None:
