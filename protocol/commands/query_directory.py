@@ -65,7 +65,7 @@ class Enumeration:
 
 
 def _entries(open_: Open, pattern: Pattern) -> Iterator[Entry]:
-    """Return the listing; one name without wildcards is looked up instead of searched for."""
+    """Return the listing of the open's directory."""
     node = open_.node
     matches = None if pattern.matches_all else pattern.matches
     return scan(node.volume, node.fd, node.path, matches)
@@ -92,9 +92,7 @@ def query_directory(request: Request) -> Answer | Handling:
     open_.require(FILE_LIST_DIRECTORY)
     restart = body.flags & (SMB2_REOPEN | SMB2_RESTART_SCANS)
     # SMB2_INDEX_SPECIFIED is passed over: no file system here has stable indexes (3.3.5.18).
-    if open_.enumeration is None or body.flags & SMB2_REOPEN:
-        open_.enumeration = Enumeration(open_, Pattern(text))
-    elif restart:
+    if open_.enumeration is None or restart:
         # A new pattern counts with the restart ([MS-FSA] 2.1.5.6.3).
         open_.enumeration = Enumeration(open_, Pattern(text))
     return _list(request, body)
