@@ -7,6 +7,7 @@ from usmbd.protocol.commands import security
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
+from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import ea
 from usmbd.protocol.vfs.names import parse_path
@@ -124,6 +125,18 @@ def _others(request: Request, open_: Open) -> list[Open]:
     ]
 
 
+def _others_of_share(open_: Open, server: Server) -> list[Open]:
+    """Return the other opens of files of the same share, as of now: a thread looks at them."""
+    return [
+        other
+        for session in server.session_table.values()
+        for other in session.open_table.values()
+        if other.pipe is None
+        and other is not open_
+        and other.tree.share.path == open_.tree.share.path
+    ]
+
+
 def _refuse_open_below(open_: Open, others: list[Open]) -> None:
     """Refuse to rename a directory while something below it is open ([MS-FSA] 2.1.4.2).
 
@@ -134,9 +147,9 @@ def _refuse_open_below(open_: Open, others: list[Open]) -> None:
     for other in others:
         try:
             path = other.node.current_path()
-        except (SmbError, OSError):
-            continue  # deleted, moved out of the share or closed meanwhile: not below
-        if not other.closed and (path + "/").startswith(prefix):
+        except (OSError, SmbError):
+            continue  # closed meanwhile, or deleted on the server: it is nowhere
+        if (path + "/").startswith(prefix) and other.node.inode != open_.node.inode:
             raise SmbError(NtStatus.ACCESS_DENIED)
 
 
