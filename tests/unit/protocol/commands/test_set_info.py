@@ -1,0 +1,293 @@
+"""SET_INFO: renames between sessions, deletion, sizes, times; what is refused stays undone."""
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.requests import FileId
+from smbengine.server import Engine
+
+from usmbd.protocol.wire.access import (
+    DELETE,
+    FILE_READ_ATTRIBUTES,
+    FILE_READ_DATA,
+    FILE_WRITE_ATTRIBUTES,
+)
+from usmbd.protocol.wire.create import FILE_CREATE, FILE_DIRECTORY_FILE, FILE_OPEN
+from usmbd.protocol.wire.filetime import from_ns
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_READONLY
+from usmbd.protocol.wire.fscc.file_info import (
+    FileBasicInformation,
+    FileModeInformation,
+    FilePositionInformation,
+)
+from usmbd.protocol.wire.fscc.set_info import (
+    FileAllocationInformation,
+    FileDispositionInformation,
+    FileDispositionInformationEx,
+    FileEndOfFileInformation,
+    FileLinkInformation,
+    FileRenameInformation,
+    SetBasic,
+)
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.query_info import SMB2_0_INFO_FILESYSTEM
+from usmbd.protocol.wire.status import NtStatus
+
+SUCCESS = NtStatus.SUCCESS
+
+
+@pytest.fixture
+def file(engine: Engine) -> Path:
+    path = engine.files / "file"
+    path.write_bytes(b"content")
+    return path
+
+
+def change(client: Client, file: FileId, level: int, data: bytes) -> NtStatus:
+    return client.call(Command.SET_INFO, requests.set_info(file, level, data)).status
+
+
+def named(name: str, replace: bool = False) -> bytes:
+    """Pack a rename or link."""
+    raw = name.encode("utf-16-le")
+    return struct.pack("<B7xQI", replace, 0, len(raw)) + raw
+
+
+def rename(client: Client, file: FileId, name: str, replace: bool = False) -> NtStatus:
+    return change(client, file, FileRenameInformation, named(name, replace))
+
+
+# -- names --------------------------------------------------------------------------------------
+
+
+def test_a_rename_moves_the_file(client: Client, engine: Engine, file: Path) -> None:
+    (engine.files / "dir").mkdir()
+    opened = client.open("file")
+    assert rename(client, opened, "dir\\moved") is SUCCESS
+    assert (engine.files / "dir" / "moved").read_bytes() == b"content"
+    assert not file.exists()
+    assert rename(client, opened, "dir\\MOVED") is SUCCESS
+    assert os.listdir(engine.files / "dir") == ["MOVED"]
+    assert client.call(Command.READ, requests.read(opened, 3)).data == b"con"
+
+
+def test_a_target_is_replaced_only_where_asked_and_closed(
+    client: Client, engine: Engine, file: Path
+) -> None:
+    target = engine.files / "target"
+    target.write_bytes(b"other")
+    opened = client.open("file")
+    assert rename(client, opened, "target") is NtStatus.OBJECT_NAME_COLLISION
+    other = Client(engine).ready()
+    held = other.open("target", FILE_READ_DATA)
+    assert rename(client, opened, "target", replace=True) is NtStatus.ACCESS_DENIED
+    other.close(held)
+    assert rename(client, opened, "target", replace=True) is SUCCESS
+    assert os.listdir(engine.files) == ["target"]
+    assert target.read_bytes() == b"content"
+
+
+def test_a_rename_needs_the_right_and_the_others_consent(
+    client: Client, engine: Engine, file: Path
+) -> None:
+    assert rename(client, client.open("file", FILE_READ_DATA), "x") is NtStatus.ACCESS_DENIED
+    attributes_only = Client(engine).ready()
+    attributes_only.open("file", FILE_READ_ATTRIBUTES, share=0)
+    opened = client.open("file", DELETE)
+    assert rename(client, opened, "x") is SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("", NtStatus.ACCESS_DENIED),
+        ("no\\where", NtStatus.OBJECT_PATH_NOT_FOUND),
+        ("..\\out", NtStatus.OBJECT_PATH_SYNTAX_BAD),
+        ("a*b", NtStatus.OBJECT_NAME_INVALID),
+        ("x:stream", NtStatus.INVALID_PARAMETER),
+    ],
+)
+def test_names_that_cannot_be(
+    client: Client, engine: Engine, file: Path, name: str, status: NtStatus
+) -> None:
+    result = rename(client, client.open("file"), name)
+    assert result is status or (not name and result is NtStatus.INVALID_PARAMETER)
+    assert os.listdir(engine.files) == ["file"]
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_directory_with_something_open_below_stays(
+    client: Client, engine: Engine, slow: bool
+) -> None:
+    (engine.files / "dir" / "sub").mkdir(parents=True)
+    other = Client(engine).ready()
+    held = other.open("dir\\sub\\file")
+    if slow:
+        client.session.tree_connect_table[client.tree_id].speed.slow_until = float("inf")
+    opened = client.open("dir", options=FILE_DIRECTORY_FILE)
+    assert rename(client, opened, "moved") is NtStatus.ACCESS_DENIED
+    other.close(held)
+    assert rename(client, opened, "moved") is SUCCESS
+    assert (engine.files / "moved" / "sub" / "file").exists()
+
+
+def test_a_file_deleted_on_the_server_hinders_no_rename(
+    client: Client, engine: Engine, file: Path
+) -> None:
+    (engine.files / "dir").mkdir()
+    client.open("file")
+    file.unlink()
+    opened = client.open("dir", options=FILE_DIRECTORY_FILE)
+    assert rename(client, opened, "moved") is SUCCESS
+
+
+def test_a_link_is_another_name(client: Client, engine: Engine, file: Path) -> None:
+    opened = client.open("file")
+    assert change(client, opened, FileLinkInformation, named("second")) is SUCCESS
+    assert (engine.files / "second").samefile(file)
+    again = change(client, opened, FileLinkInformation, named("second"))
+    assert again is NtStatus.OBJECT_NAME_COLLISION
+
+
+# -- deletion -------------------------------------------------------------------------------------
+
+
+def test_a_deletion_may_be_taken_back(client: Client, engine: Engine, file: Path) -> None:
+    opened = client.open("file")
+    assert change(client, opened, FileDispositionInformation, b"\1") is SUCCESS
+    assert client.create("file") is NtStatus.DELETE_PENDING
+    assert change(client, opened, FileDispositionInformation, b"\0") is SUCCESS
+    assert client.create("file", FILE_READ_DATA) is SUCCESS
+    client.close(opened)
+    assert file.exists()
+
+
+def test_what_is_marked_goes_with_its_last_open(client: Client, file: Path) -> None:
+    first, second = client.open("file"), client.open("file")
+    assert change(client, first, FileDispositionInformation, b"\1") is SUCCESS
+    client.close(first)
+    assert file.exists()
+    client.close(second)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("level", "flags", "status"),
+    [
+        (FileDispositionInformation, b"\1", NtStatus.CANNOT_DELETE),
+        (FileDispositionInformationEx, b"\1\0\0\0", NtStatus.CANNOT_DELETE),
+        (FileDispositionInformationEx, b"\x11\0\0\0", SUCCESS),
+    ],
+)
+def test_a_read_only_file_is_deleted_by_force_alone(
+    client: Client, level: int, flags: bytes, status: NtStatus
+) -> None:
+    opened = client.open("locked", attributes=FILE_ATTRIBUTE_READONLY)
+    assert change(client, opened, level, flags) is status
+
+
+def test_what_cannot_be_deleted(client: Client, engine: Engine, file: Path) -> None:
+    (engine.files / "dir").mkdir()
+    (engine.files / "dir" / "below").touch()
+    delete = FileDispositionInformation, b"\1"
+    directory = client.open("dir", options=FILE_DIRECTORY_FILE)
+    assert change(client, directory, *delete) is NtStatus.DIRECTORY_NOT_EMPTY
+    reader = client.open("file", FILE_READ_DATA)
+    assert change(client, reader, *delete) is NtStatus.ACCESS_DENIED
+    assert client.create("file", FILE_READ_DATA, FILE_OPEN) is SUCCESS
+
+
+# -- sizes, times, attributes ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 3, 7, 5000])
+def test_the_end_of_file(client: Client, file: Path, size: int) -> None:
+    opened = client.open("file")
+    assert change(client, opened, FileEndOfFileInformation, size.to_bytes(8, "little")) is SUCCESS
+    assert file.read_bytes() == b"content"[:size].ljust(size, b"\0")
+
+
+def test_a_smaller_allocation_cuts_the_file(client: Client, file: Path) -> None:
+    opened = client.open("file")
+    assert change(client, opened, FileAllocationInformation, bytes(8)) is SUCCESS
+    assert file.stat().st_size == 0
+
+
+def test_sizes_need_the_right(client: Client, file: Path) -> None:
+    reader = client.open("file", FILE_READ_DATA | FILE_WRITE_ATTRIBUTES)
+    for level in (FileEndOfFileInformation, FileAllocationInformation):
+        assert change(client, reader, level, bytes(8)) is NtStatus.ACCESS_DENIED
+    directory = client.open("dir", disposition=FILE_CREATE, options=FILE_DIRECTORY_FILE)
+    refused = change(client, directory, FileEndOfFileInformation, bytes(8))
+    assert refused is NtStatus.INVALID_PARAMETER
+    assert file.read_bytes() == b"content"
+
+
+def basic(**fields: int) -> bytes:
+    values = dict.fromkeys(
+        ("creation_time", "last_access_time", "last_write_time", "change_time", "file_attributes"),
+        0,
+    )
+    return SetBasic(**(values | fields)).pack()
+
+
+def test_times_are_set_one_by_one(client: Client, file: Path) -> None:
+    opened = client.open("file")
+    before = file.stat().st_atime_ns
+    stamp = 1_600_000_000_123_456_700
+    body = basic(last_write_time=from_ns(stamp), last_access_time=-1, change_time=-2)
+    assert change(client, opened, FileBasicInformation, body) is SUCCESS
+    assert file.stat().st_mtime_ns == stamp
+    assert file.stat().st_atime_ns == before
+
+
+def test_attributes_and_creation_time_are_kept_with_the_file(client: Client, file: Path) -> None:
+    opened = client.open("file")
+    body = basic(creation_time=from_ns(10**18), file_attributes=FILE_ATTRIBUTE_HIDDEN)
+    assert change(client, opened, FileBasicInformation, body) is SUCCESS
+    assert "user.DOSATTRIB" in os.listxattr(file)
+    query = requests.query_info(client.open("FILE"), FileBasicInformation)
+    data = client.call(Command.QUERY_INFO, query).data
+    created, _, _, _, attributes = struct.unpack_from("<4QI", data)
+    assert created == from_ns(10**18)
+    assert attributes & FILE_ATTRIBUTE_HIDDEN
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (basic(last_write_time=-3), NtStatus.INVALID_PARAMETER),
+        (basic(file_attributes=0x10), NtStatus.INVALID_PARAMETER),
+        (basic()[:-1], NtStatus.INFO_LENGTH_MISMATCH),
+        (basic(), SUCCESS),
+    ],
+)
+def test_basic_information_that_cannot_be(
+    client: Client, file: Path, body: bytes, status: NtStatus
+) -> None:
+    assert change(client, client.open("file"), FileBasicInformation, body) is status
+
+
+def test_position_and_mode_are_the_opens_own(client: Client, file: Path) -> None:
+    first, second = client.open("file"), client.open("file")
+    for level, data in (
+        (FilePositionInformation, bytes([7] * 8)),
+        (FileModeInformation, b"\2\0\0\0"),
+    ):
+        assert change(client, first, level, data[:8]) is SUCCESS
+        own = client.call(Command.QUERY_INFO, requests.query_info(first, level)).data
+        other = client.call(Command.QUERY_INFO, requests.query_info(second, level)).data
+        assert own != other
+
+
+def test_what_belongs_to_the_administrator(client: Client, file: Path) -> None:
+    body = requests.set_info(client.open("file"), 2, b"label", SMB2_0_INFO_FILESYSTEM)
+    assert client.call(Command.SET_INFO, body).status is NtStatus.ACCESS_DENIED
+    body = requests.set_info(client.open("file"), 2, b"", 9)
+    assert client.call(Command.SET_INFO, body).status is NtStatus.NOT_SUPPORTED
+    unknown = change(client, client.open("file"), 250, bytes(64))
+    assert unknown in (NtStatus.INVALID_INFO_CLASS, NtStatus.NOT_SUPPORTED)

@@ -1,0 +1,220 @@
+"""TREE_CONNECT, and named pipes on IPC$: messages, parts of them, readers that wait."""
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.requests import FileId
+from smbengine.server import Engine
+
+from usmbd.mountd.ipc.messages import TreeDisconnect
+from usmbd.protocol.wire.access import FILE_ALL_ACCESS
+from usmbd.protocol.wire.create import FILE_OPEN
+from usmbd.protocol.wire.fsctl import (
+    FSCTL_CREATE_OR_GET_OBJECT_ID,
+    FSCTL_DFS_GET_REFERRALS,
+    FSCTL_PIPE_TRANSCEIVE,
+    FSCTL_PIPE_WAIT,
+    FSCTL_QUERY_NETWORK_INTERFACE_INFO,
+    FSCTL_SRV_ENUMERATE_SNAPSHOTS,
+)
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.ioctl import IoctlResponse
+from usmbd.protocol.wire.status import NtStatus
+from usmbd.protocol.wire.tree_connect import (
+    SMB2_SHARE_TYPE_DISK,
+    SMB2_SHARE_TYPE_PIPE,
+    SMB2_SHAREFLAG_ENCRYPT_DATA,
+    TreeConnectResponse,
+)
+
+PIPE_ACCESS = 0x0012019F
+
+
+# -- trees ----------------------------------------------------------------------------------------
+
+
+def test_what_a_tree_connect_tells(client: Client) -> None:
+    disk = client.connect("DATA").parse(TreeConnectResponse)
+    assert (disk.share_type, disk.maximal_access) == (SMB2_SHARE_TYPE_DISK, FILE_ALL_ACCESS)
+    assert client.connect("readonly").parse(TreeConnectResponse).maximal_access == 0x001200A9
+    sealed = client.connect("sealed").parse(TreeConnectResponse)
+    assert sealed.share_flags & SMB2_SHAREFLAG_ENCRYPT_DATA
+    assert client.connect("IPC$").parse(TreeConnectResponse).share_type == SMB2_SHARE_TYPE_PIPE
+
+
+def test_trees_have_ids_of_their_own(client: Client, engine: Engine) -> None:
+    first = client.tree_id
+    client.connect("data")
+    assert client.tree_id != first
+    assert client.call(Command.TREE_DISCONNECT, requests.EMPTY).status is NtStatus.SUCCESS
+    told = TreeDisconnect(session_id=client.session_id, tree_id=client.tree_id)
+    assert told in engine.mountd.told
+    assert client.create("file") is NtStatus.NETWORK_NAME_DELETED
+    client.tree_id = first
+    assert client.create("file") is NtStatus.SUCCESS
+
+
+def test_a_disconnect_closes_the_opens_of_its_tree(client: Client) -> None:
+    first = client.tree_id
+    kept = client.open("kept")
+    client.connect("data")
+    client.open("file", share=0)
+    client.call(Command.TREE_DISCONNECT, requests.EMPTY)
+    client.tree_id = first
+    assert list(client.session.open_table) == [kept[1]]
+    assert client.create("file", share=0) is NtStatus.SUCCESS
+
+
+@pytest.mark.parametrize("share", ["nowhere", "gone"])
+def test_shares_that_are_not_there(client: Client, engine: Engine, share: str) -> None:
+    assert client.connect(share).status is NtStatus.BAD_NETWORK_NAME
+    assert len(client.session.tree_connect_table) == 1
+    if share == "gone":  # mountd had counted it
+        assert isinstance(engine.mountd.told[-1], TreeDisconnect)
+
+
+@pytest.mark.parametrize("path", ["", "data", "\\\\server", "\\\\server\\", "\\\\server\\a\\b"])
+def test_paths_that_are_none(client: Client, path: str) -> None:
+    raw = path.encode("utf-16-le")
+    body = requests.tree_connect("")[:4] + b"\x48\0" + len(raw).to_bytes(2, "little") + raw
+    reply = client.call(Command.TREE_CONNECT, body)
+    assert reply.status in (NtStatus.BAD_NETWORK_NAME, NtStatus.INVALID_PARAMETER)
+
+
+def test_a_session_that_ends_while_mountd_is_asked(client: Client, engine: Engine) -> None:
+    engine.mountd.held = True
+    message_id = client.post(Command.TREE_CONNECT, requests.tree_connect("data"))
+    client.call(Command.LOGOFF, requests.EMPTY)
+    engine.release(engine.mountd)
+    (reply,) = client.taken(message_id)
+    assert reply.status is NtStatus.USER_SESSION_DELETED
+    assert isinstance(engine.mountd.told[-1], TreeDisconnect)
+
+
+def test_so_many_trees(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("usmbd.protocol.commands.tree_connect.MAXIMUM_TREES", 2)
+    assert client.connect().status is NtStatus.SUCCESS
+    assert client.connect().status is NtStatus.INSUFFICIENT_RESOURCES
+
+
+# -- pipes ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pipes(engine: Engine) -> Client:
+    """Return a client connected to IPC$."""
+    return Client(engine).ready(share="IPC$")
+
+
+@pytest.fixture
+def pipe(pipes: Client) -> FileId:
+    return pipes.open("echo", PIPE_ACCESS, FILE_OPEN)
+
+
+def test_unknown_pipes(pipes: Client) -> None:
+    assert pipes.create("nothing", PIPE_ACCESS, FILE_OPEN) is NtStatus.OBJECT_NAME_NOT_FOUND
+    assert pipes.create("", PIPE_ACCESS, FILE_OPEN) is NtStatus.ACCESS_DENIED
+    assert pipes.create("\\ECHO", PIPE_ACCESS, FILE_OPEN) is NtStatus.SUCCESS
+
+
+def test_what_is_written_can_be_read_in_parts(pipes: Client, pipe: FileId) -> None:
+    assert pipes.call(Command.WRITE, requests.write(pipe, b"hello")).status is NtStatus.SUCCESS
+    part = pipes.call(Command.READ, requests.read(pipe, 3))
+    assert (part.status, part.data) == (NtStatus.BUFFER_OVERFLOW, b"hel")
+    rest = pipes.call(Command.READ, requests.read(pipe, 3))
+    assert (rest.status, rest.data) == (NtStatus.SUCCESS, b"lo")
+
+
+def test_a_transaction(pipes: Client, pipe: FileId) -> None:
+    body = requests.ioctl(pipe, FSCTL_PIPE_TRANSCEIVE, b"hello")
+    reply = pipes.call(Command.IOCTL, body)
+    fixed = reply.parse(IoctlResponse)
+    assert reply.message[fixed.output_offset :][: fixed.output_count] == b"HELLO"
+    short = pipes.call(
+        Command.IOCTL, requests.ioctl(pipe, FSCTL_PIPE_TRANSCEIVE, b"hello", limit=2)
+    )
+    assert short.status is NtStatus.BUFFER_OVERFLOW
+    assert pipes.call(Command.READ, requests.read(pipe, 10)).data == b"LLO"
+
+
+def test_a_reader_of_an_empty_pipe_waits(pipes: Client, pipe: FileId) -> None:
+    message_id, _ = pipes.pending(Command.READ, requests.read(pipe, 10))
+    pipes.call(Command.WRITE, requests.write(pipe, b"late"))
+    (reply,) = pipes.taken(message_id)
+    assert reply.data == b"late"
+
+
+def test_a_waiting_reader_is_cancelled(pipes: Client, pipe: FileId) -> None:
+    message_id, async_id = pipes.pending(Command.READ, requests.read(pipe, 10))
+    pipes.cancel(message_id, async_id)
+    assert pipes.taken(message_id)[0].status is NtStatus.CANCELLED
+    pipes.call(Command.WRITE, requests.write(pipe, b"kept"))
+    assert pipes.call(Command.READ, requests.read(pipe, 10)).data == b"kept"
+
+
+def test_a_waiting_reader_learns_of_the_close(pipes: Client, pipe: FileId, engine: Engine) -> None:
+    message_id, _ = pipes.pending(Command.READ, requests.read(pipe, 10))
+    assert pipes.close(pipe) is NtStatus.SUCCESS
+    assert pipes.taken(message_id)[0].status is NtStatus.PIPE_DISCONNECTED
+    assert engine.rpc.pipes == {}
+
+
+def test_a_lost_connection_closes_its_pipes(pipes: Client, pipe: FileId, engine: Engine) -> None:
+    pipes.pending(Command.READ, requests.read(pipe, 10))
+    pipes.disconnect()
+    assert engine.rpc.pipes == {}
+
+
+def test_a_pipe_that_is_opened_for_a_client_that_went(engine: Engine, pipes: Client) -> None:
+    engine.rpc.held = True
+    pipes.post(Command.CREATE, requests.create("echo", PIPE_ACCESS, FILE_OPEN))
+    pipes.disconnect()
+    engine.release(engine.rpc)
+    assert engine.rpc.pipes == {}
+
+
+def test_a_restarted_rpc_process_breaks_its_pipes(
+    pipes: Client, pipe: FileId, engine: Engine
+) -> None:
+    engine.rpc.pipes.clear()
+    reply = pipes.call(Command.WRITE, requests.write(pipe, b"x"))
+    assert reply.status is NtStatus.PIPE_DISCONNECTED
+
+
+def test_what_pipes_cannot(pipes: Client, pipe: FileId) -> None:
+    for command, body in (
+        (Command.LOCK, requests.lock(pipe, (0, 1, 0x12))),
+        (Command.QUERY_DIRECTORY, requests.query_directory(pipe, 12)),
+        (Command.SET_INFO, requests.set_info(pipe, 20, bytes(8))),
+        (Command.IOCTL, requests.ioctl(pipe, FSCTL_CREATE_OR_GET_OBJECT_ID)),
+    ):
+        status = pipes.call(command, body).status
+        assert status in (
+            NtStatus.INVALID_DEVICE_REQUEST,
+            NtStatus.INVALID_PARAMETER,
+            NtStatus.NOT_SUPPORTED,
+        )
+    assert pipes.call(Command.QUERY_INFO, requests.query_info(pipe, 5)).status is NtStatus.SUCCESS
+    assert pipes.call(Command.FLUSH, requests.flush(pipe)).status is NtStatus.SUCCESS
+
+
+# -- other control codes -----------------------------------------------------------------------
+
+
+def test_control_codes(client: Client, pipes: Client) -> None:
+    file = client.open("file")
+
+    def code(code: int, file_id: FileId = file, **options: int) -> NtStatus:
+        return client.call(Command.IOCTL, requests.ioctl(file_id, code, **options)).status
+
+    assert code(FSCTL_DFS_GET_REFERRALS, requests.RELATED) is NtStatus.NOT_FOUND
+    assert code(FSCTL_SRV_ENUMERATE_SNAPSHOTS) is NtStatus.NOT_SUPPORTED
+    assert code(0x00090000) is NtStatus.INVALID_DEVICE_REQUEST
+    assert code(0x00090000, requests.RELATED) is NtStatus.FILE_CLOSED
+    assert code(FSCTL_PIPE_TRANSCEIVE) is NtStatus.INVALID_DEVICE_REQUEST
+    assert code(FSCTL_CREATE_OR_GET_OBJECT_ID) is NtStatus.SUCCESS
+    assert code(FSCTL_CREATE_OR_GET_OBJECT_ID, limit=63) is NtStatus.INVALID_PARAMETER
+    assert code(FSCTL_CREATE_OR_GET_OBJECT_ID, limit=65537) is NtStatus.INVALID_PARAMETER
+    assert code(FSCTL_PIPE_WAIT) is NtStatus.INVALID_PARAMETER
+    body = requests.ioctl(requests.RELATED, FSCTL_QUERY_NETWORK_INTERFACE_INFO)
+    assert client.call(Command.IOCTL, body).status is NtStatus.SUCCESS
