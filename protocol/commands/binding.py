@@ -44,7 +44,7 @@ def find_binding(request: Request) -> Session:
             raise SmbError(NtStatus.NOT_SUPPORTED)
     if connection.dialect < SMB2_DIALECT_300 or not connection.server.config.multichannel:
         raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
-    if not request.signed:
+    if request.signer is None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     if bound.dialect != connection.dialect or bound.cipher_id != connection.cipher_id:
         raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -75,7 +75,6 @@ def _check_signature(request: Request, bound: _Bound) -> None:
     if request.header.flags & SMB2_FLAGS_SIGNED and bound.signer is not None:
         if not bound.signer.verify(request.message):
             raise SmbError(NtStatus.ACCESS_DENIED)
-        request.signed = True
         request.signer = bound.signer
 
 

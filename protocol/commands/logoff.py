@@ -8,12 +8,7 @@ _RESPONSE = LogoffResponse().pack()
 
 
 def logoff(request: Request) -> Answer:
-    """End the session with its tree connects and opens; the reply is still signed by it."""
+    """End the session with its tree connects and opens."""
     parse_body(LogoffRequest, request.message)
-    session = request.session
-    channel = session.channel_list.get(request.connection)
-    request.connection.server.close_session(session)
-    if channel is not None:
-        # The reply's signature needs the key for this one moment.
-        session.channel_list[request.connection] = channel
+    request.connection.server.close_session(request.session)
     return _RESPONSE

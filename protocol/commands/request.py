@@ -133,7 +133,6 @@ class Request:
         "on_reply",
         "resume",
         "sealed",
-        "signed",
         "signer",
     )
 
@@ -146,8 +145,7 @@ class Request:
         self._tree: TreeConnect | None = None
         self._open: Open | None = None
         self.sealed: Session | None = None  # whose key encrypted it, and encrypts the reply
-        self.signed = False
-        self.signer: Signer | None = None  # the key of a reply before there is a channel
+        self.signer: Signer | None = None  # signs the reply, as the request was signed
         self.async_id = 0
         self.generator: Handling | None = None
         self.resume: Resume | None = None
@@ -180,4 +178,4 @@ class Request:
     @property
     def plain(self) -> bool:
         """Whether the reply leaves as it is: neither signed nor encrypted, nor in a compound."""
-        return not (self.signed or self.sealed is not None or self.chain is not None)
+        return self.signer is None and self.sealed is None and self.chain is None

@@ -107,7 +107,6 @@ def session_setup(request: Request) -> Handling:
     channel = session.channel_list.get(connection)
     request._session = session
     request.signer = channel.signer if channel is not None else None
-    request.signed = request.signer is not None
     return list(build_session_setup_response(_flags(session), established.token))
 
 
@@ -144,7 +143,6 @@ def _verify(request: Request, session: Session) -> None:
         if not channel.signer.verify(request.message):
             raise SmbError(NtStatus.ACCESS_DENIED)
         request.signer = channel.signer
-        request.signed = True
     elif session.signing_required and request.sealed is not session:
         raise SmbError(NtStatus.ACCESS_DENIED)
 

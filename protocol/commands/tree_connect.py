@@ -76,7 +76,8 @@ def tree_connect(request: Request) -> Handling:
     server = connection.server
     if (
         connection.dialect == SMB2_DIALECT_311
-        and not (request.signed or request.sealed is not None)
+        and request.signer is None
+        and request.sealed is None
         and not (session.guest or session.anonymous)
     ):
         request.disconnect("an unprotected TREE_CONNECT")

@@ -180,7 +180,7 @@ class Chain:
                 following = 0
             struct.pack_into("<I", header, NEXT_COMMAND_OFFSET, following)
             parts[0] = bytes(header)
-            if request.signed and request.sealed is None and not request.async_id:
+            if request.signer is not None and request.sealed is None and not request.async_id:
                 parts = self._dispatcher.sign(request, parts)
             message += parts
         if not message:

@@ -224,11 +224,11 @@ class Dispatcher:
                 if not (session.guest or session.anonymous):
                     raise SmbError(NtStatus.USER_SESSION_DELETED)
             elif signer.verify(request.message):
-                request.signed = True
+                request.signer = signer
             else:
                 raise SmbError(NtStatus.ACCESS_DENIED)
         elif session.signing_required and header.command != Command.CANCEL:
-            request.signed = True
+            request.signer = channel.signer
             raise SmbError(NtStatus.ACCESS_DENIED)
         if session.encrypt_data and sealed is None:
             raise SmbError(NtStatus.ACCESS_DENIED)
@@ -256,7 +256,7 @@ class Dispatcher:
             if not channel.signer.verify(request.message):
                 raise SmbError(NtStatus.ACCESS_DENIED)
             request._session = session
-            request.signed = True
+            request.signer = channel.signer
 
     def _find_open(self, request: Request, row: Row) -> None:
         """Find the open that FileId names ([MS-SMB2] 3.3.5.2.7.2 for a compound's)."""
@@ -466,7 +466,7 @@ class Dispatcher:
             credits = self.connection.credit_window.grant(header.credits, header.credit_charge)
         if request.chain is not None:
             flags |= header.flags & SMB2_FLAGS_RELATED_OPERATIONS
-        if request.signed and request.sealed is None:
+        if request.signer is not None and request.sealed is None:
             flags |= SMB2_FLAGS_SIGNED
         packed = _pack_header(
             SMB2_PROTOCOL_ID,
@@ -490,12 +490,7 @@ class Dispatcher:
     def sign(self, request: Request, parts: list[Part]) -> list[Part]:
         """Put the signature into the header of one reply ([MS-SMB2] 3.3.4.1.1)."""
         signer = request.signer
-        if signer is None:
-            session = request._session
-            channel = session.channel_list.get(self.connection) if session is not None else None
-            signer = channel.signer if channel is not None else None
-            if signer is None:
-                return parts
+        assert signer is not None
         memory = buffers(parts)
         signature = signer.sign(memory, request.header.message_id, True, False)
         header = memory[0]
