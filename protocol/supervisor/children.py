@@ -1,6 +1,7 @@
 """The child processes: mountd and the workers, started, watched, started again."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -18,6 +19,9 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_ARENA_MAX": "4",
 }
+
+OWN_PROCESS_GROUP = 0
+"""For `process_group`: a terminal's ^C reaches the supervisor alone, which ends the children."""
 
 END_SECONDS = 3.0
 """A child that has not ended so long after SIGTERM is killed."""
@@ -53,6 +57,7 @@ async def start_mountd(files: list[str]) -> Child:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "usmbd.mountd.cli.mountd", "-n", "--ready-fd", str(writer),
             *files, pass_fds=(writer,), stdin=asyncio.subprocess.DEVNULL,
+            process_group=OWN_PROCESS_GROUP,
         )  # fmt: skip
     finally:
         os.close(writer)
@@ -66,6 +71,10 @@ async def start_mountd(files: list[str]) -> Child:
     loop.add_reader(reader, readable)
     try:
         data = await ready
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()  # nobody else knows it yet
+        raise
     finally:
         loop.remove_reader(reader)
         os.close(reader)
@@ -114,6 +123,8 @@ class WorkerChild(Child):
             except BlockingIOError:
                 self._loop.add_writer(self.control.fileno(), self._flush)
                 return
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it is gone, as whoever watches it will say
             except OSError as error:
                 log.error("%s: %s", self.name, error.strerror)
             self._unsent.pop(0)
@@ -160,7 +171,7 @@ async def start_worker(
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "usmbd.protocol.worker", "--control-fd", str(theirs.fileno()),
             pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL,
-            env={**os.environ, **WORKER_ENVIRONMENT},
+            env={**os.environ, **WORKER_ENVIRONMENT}, process_group=OWN_PROCESS_GROUP,
         )  # fmt: skip
     except BaseException:
         ours.close()

@@ -4,6 +4,7 @@ import importlib.metadata
 import itertools
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
     ControlDebug,
     ControlDone,
+    ControlError,
     ControlList,
     ControlReload,
     ControlRequest,
@@ -49,8 +51,7 @@ class ControlService:
             client.send(handle, ControlDone())
             supervisor.stop()
         elif isinstance(message, ControlReload):
-            supervisor.reload()
-            client.send(handle, ControlDone())
+            supervisor.reload(partial(_answer, client, handle))
         elif isinstance(message, ControlList):
             self._list(client, handle, message)
         elif isinstance(message, ControlDebug):
@@ -97,3 +98,8 @@ class ControlService:
         client.send(handle, ControlRows(rows=message.rows, more=bool(missing)))
         if not missing:
             del self._lists[message.cookie]
+
+
+def _answer(client: Client[ControlRequest], handle: int, done: bool, note: str) -> None:
+    """Tell the tool how a reload ended."""
+    client.send(handle, ControlDone(note) if done else ControlError(note[:4096]))

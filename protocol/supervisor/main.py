@@ -12,10 +12,11 @@ import msgspec
 
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol import log as logs
+from usmbd.protocol.supervisor.children import OWN_PROCESS_GROUP
 from usmbd.protocol.supervisor.supervisor import StartError, Supervisor
 
 EXIT_FAILURE = 1
-EXIT_CONFIGURATION = 2
+EXIT_INTERRUPTED = 130
 
 CHECK_SECONDS = 60
 """Until a check of the configuration that does not end is given up."""
@@ -40,7 +41,10 @@ def main() -> None:
             files += [option, str(Path(path).absolute())]
     if options.port is not None:
         files += ["-p", str(options.port)]
-    config = check(files)
+    try:
+        config = check(files)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
     level = 3 if options.verbose else config.log_level
     if options.verbose:
         config = msgspec.structs.replace(config, log_level=level)
@@ -57,7 +61,13 @@ def check(files: list[str]) -> ServerConfig:
     """Have mountd check the files; ends the program with its message when they are wrong."""
     command = [sys.executable, "-m", "usmbd.mountd.cli.mountd", "--check", *files]
     try:
-        result = subprocess.run(command, stdout=subprocess.PIPE, timeout=CHECK_SECONDS, check=False)
+        result = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            timeout=CHECK_SECONDS,
+            check=False,
+            process_group=OWN_PROCESS_GROUP,
+        )
     except subprocess.TimeoutExpired:
         print("usmbd: the check of the configuration does not end", file=sys.stderr)
         sys.exit(EXIT_FAILURE)

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.supervisor import listeners
 from usmbd.protocol.supervisor.children import (
+    OWN_PROCESS_GROUP,
     Child,
     WorkerChild,
     start_mountd,
@@ -40,6 +41,10 @@ START_SECONDS = 60.0
 
 RESTART_SECONDS = 1.0
 """A child that died sooner than this after its start is started again only after a pause."""
+
+
+LASTING = ("workers", "state_directory", "tcp_port")
+"""Parameters that keep their value until the next start."""
 
 
 class StartError(Exception):
@@ -73,13 +78,15 @@ class Supervisor:
         sockets: list[socket.socket] = []
         try:
             sockets = listeners.listen(self.config)
-            await self._start_children()
+            if not await self._started():
+                return
             doorkeeper = Doorkeeper(self._loop, self._admit, self._pass_on)
             for listener in sockets:
                 doorkeeper.serve(listener)
             self._control = ControlService(self, self._state)
             where = ", ".join(_shown(listener) for listener in sockets)
-            print(f"usmbd: ready on {where}, {len(self.workers)} workers", file=sys.stderr)
+            count = f"{len(self.workers)} worker{'s' if len(self.workers) > 1 else ''}"
+            print(f"usmbd: ready on {where}, {count}", file=sys.stderr, flush=True)
             _notify("READY=1")
             await self._stopping.wait()
             _notify("STOPPING=1")
@@ -114,6 +121,19 @@ class Supervisor:
             self._bus = Bus(self._state, SUPERVISOR)
         except OSError as error:
             raise StartError(f"state directory {self._state}: {error.strerror}") from error
+
+    async def _started(self) -> bool:
+        """Start the children; False when told to end meanwhile."""
+        starting = self._loop.create_task(self._start_children())
+        stopping = self._loop.create_task(self._stopping.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            await starting  # raises what went wrong
+            return not self._stopping.is_set()
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return False
 
     async def _start_children(self) -> None:
         """Start mountd, then the workers, and wait until all serve."""
@@ -243,32 +263,39 @@ class Supervisor:
 
     # -- control -------------------------------------------------------------------------
 
-    def reload(self) -> None:
-        """Read the configuration again: mountd at once, the workers when it is right."""
+    def reload(self, done: Callable[[bool, str], None] | None = None) -> None:
+        """Read the configuration again: mountd at once, the workers when it is right.
+
+        Then comes `done(True, what has to be known)` or `done(False, what is wrong)`.
+        """
         if self._mountd is not None and self._mountd.process.returncode is None:
             self._mountd.process.send_signal(signal.SIGHUP)
-        self._watch(self._reload())
+        self._watch(self._reload(done or _nobody_asked))
 
-    async def _reload(self) -> None:
+    async def _reload(self, done: Callable[[bool, str], None]) -> None:
         """Check the files and tell the workers; what cannot change while serving stays."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "usmbd.mountd.cli.mountd", "--check", *self._files,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            process_group=OWN_PROCESS_GROUP,
         )  # fmt: skip
-        output, _ = await process.communicate()
+        output, complaints = await process.communicate()
         if process.returncode:
-            log.error("the new configuration is not used")
+            reason = complaints.decode(errors="replace").strip()
+            log.error("the new configuration is not used: %s", reason)
+            done(False, reason)
             return
         fresh = msgspec.json.decode(output, type=ServerConfig)
-        self.config = msgspec.structs.replace(
-            fresh,
-            workers=self.config.workers,
-            state_directory=self.config.state_directory,
-            tcp_port=self.config.tcp_port,
-        )
+        lasting = {name: getattr(self.config, name) for name in LASTING}
+        later = [
+            name.replace("_", " ") for name in LASTING if getattr(fresh, name) != lasting[name]
+        ]
+        note = f"only a new start changes: {', '.join(later)}" if later else ""
+        self.config = msgspec.structs.replace(fresh, **lasting)
         for worker in self.workers.values():
             worker.send(messages.Configure(config=self.config))
-        log.info("configuration read")
+        log.info("configuration read%s", f"; {note}" if note else "")
+        done(True, note)
 
     def stop(self) -> None:
         """End the server."""
@@ -288,6 +315,10 @@ class Supervisor:
         self._store.close()
         shutil.rmtree(self._state / STORE_DIRECTORY, ignore_errors=True)
         os.close(self._lock)
+
+
+def _nobody_asked(_done: bool, _note: str) -> None:
+    """Take the end of a reload that a signal asked for: the log says it."""
 
 
 def server_guid() -> bytes:

@@ -55,6 +55,7 @@ class Worker:
         self._control = control
         self._loop = loop
         self._numbers: dict[Connection, int] = {}
+        self._stopped = False
         data = control.recv(messages.MESSAGE_LIMIT)
         start = messages.decode_to_worker(data)
         if not isinstance(start, messages.Start):
@@ -214,7 +215,13 @@ class Worker:
                 connection.transport.close("idle")
 
     def stop(self, reason: str) -> None:
-        """Close everything and end, whatever goes wrong on the way."""
+        """Close everything and end, whatever goes wrong on the way.
+
+        Told twice when the supervisor's message and a SIGTERM to all processes coincide.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
         try:
             for connection in list(self.server.connections):
                 connection.transport.close(reason)
