@@ -34,6 +34,7 @@ class WorkerPeers:
         self._loop = loop
         self._cookies = itertools.count(1)
         self._waiting: dict[int, Resume] = {}
+        self._flushing = False  # a flush is due
         self._server: Server | None = None
 
     def serve(self, server: Server) -> None:
@@ -70,16 +71,21 @@ class WorkerPeers:
         """Send a message; False when the worker is gone."""
         become(None)
         sent = self._bus.send(worker, message)
-        if self._bus.pending:
-            self._loop.call_later(FLUSH_SECONDS, self._flush)
+        self._flush_later()
         return sent
+
+    def _flush_later(self) -> None:
+        """Have `_flush` called, once, if messages had to wait."""
+        if self._bus.pending and not self._flushing:
+            self._flushing = True
+            self._loop.call_later(FLUSH_SECONDS, self._flush)
 
     def _flush(self) -> None:
         """Send what had to wait."""
+        self._flushing = False
         become(None)
         self._bus.flush()
-        if self._bus.pending:
-            self._loop.call_later(FLUSH_SECONDS, self._flush)
+        self._flush_later()
 
     def _closed(self, cookie: int) -> None:
         """Go on: the session that was to be closed is."""

@@ -8,10 +8,22 @@ from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
+from usmbd.protocol.wire.create import (
+    SMB2_OPLOCK_LEVEL_BATCH,
+    SMB2_OPLOCK_LEVEL_EXCLUSIVE,
+    SMB2_OPLOCK_LEVEL_II,
+    SMB2_OPLOCK_LEVEL_NONE,
+)
 
 _CIPHERS = {1: "AES-128-CCM", 2: "AES-128-GCM", 3: "AES-256-CCM", 4: "AES-256-GCM"}
 _SIGNING = {0: "HMAC-SHA256", 1: "AES-CMAC", 2: "AES-GMAC"}
 _DIALECTS = {0x202: "2.0.2", 0x210: "2.1", 0x300: "3.0", 0x302: "3.0.2", 0x311: "3.1.1"}
+_OPLOCKS = {
+    SMB2_OPLOCK_LEVEL_NONE: "none",
+    SMB2_OPLOCK_LEVEL_II: "II",
+    SMB2_OPLOCK_LEVEL_EXCLUSIVE: "exclusive",
+    SMB2_OPLOCK_LEVEL_BATCH: "batch",
+}
 
 
 def tables(server: Server, kinds: list[ListKind]) -> list[SessionRow | ConnectionRow | OpenRow]:
@@ -76,6 +88,6 @@ def _open(server: Server, open_: Open) -> OpenRow:
         path=open_.path.encode("utf-8", "replace").decode(),
         access=open_.granted_access,
         share_access=open_.share_access,
-        oplock="none",
+        oplock=_OPLOCKS[open_.oplock_level],
         locks=open_.lock_count,
     )
