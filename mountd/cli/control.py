@@ -52,7 +52,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="KIND",
         nargs="?",
         const="all",
-        choices=("all", *ListKind),
+        choices=("all", *(kind.value for kind in ListKind)),
         help=f"list all or one of: {', '.join(ListKind)}",
     )
     action.add_argument(
@@ -60,7 +60,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         "--debug",
         metavar="COMPONENT",
         choices=DEBUG_AREAS,
-        help=f"switch debug messages on or off: {', '.join(DEBUG_AREAS)}",
+        help=f"log debug messages of one of: {', '.join(DEBUG_AREAS)}",
     )
     action.add_argument(
         "-c",
@@ -70,7 +70,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="the version of the running server",
     )
-    parser.add_argument("--off", action="store_true", help="with --debug: switch it off")
+    parser.add_argument("--off", action="store_true", help="with --debug: switch them off")
     parser.add_argument("--json", action="store_true", help="with --list: one JSON object a row")
     return parser.parse_args(arguments)
 
@@ -92,7 +92,7 @@ def request_for(options: argparse.Namespace) -> Message:
 def columns(row: Row) -> list[str]:
     """Return a row's fields as text, in order."""
     return [
-        ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        (",".join(map(str, value)) if isinstance(value, list) else str(value)) or "-"
         for value in msgspec.structs.astuple(row)
     ]
 
@@ -104,6 +104,8 @@ def table(rows: list[Row]) -> list[str]:
         cells = [list(kind.__struct_fields__), *(columns(r) for r in rows if type(r) is kind)]
         if len(cells) == 1:
             continue
+        if lines:
+            lines.append("")
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines += [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -149,7 +151,8 @@ def without_supervisor(options: argparse.Namespace, directory: Path) -> int:
     """Reload or end a mountd that runs alone; the other requests need the supervisor."""
     pid = lockfile.running(directory)
     if pid is None:
-        return common.fail(f"no server runs in {directory}", common.EXIT_FAILURE)
+        hint = "" if options.config else "; -C names the configuration of another one"
+        return common.fail(f"no server runs in {directory}{hint}", common.EXIT_FAILURE)
     if options.reload or options.shutdown:
         os.kill(pid, signal.SIGHUP if options.reload else signal.SIGTERM)
         return 0

@@ -164,6 +164,8 @@ def instructions(file: Path, configuration: Configuration, login: Login) -> str:
         lines.append(
             "                  (Windows: 11 24H2 or newer; older ones know port 445 alone)"
         )
+    control = Path(sys.executable).with_name("usmbd.control")
+    lines += ["", f"Who is connected  {control} -C {file} -l"]
     return "\n".join([*lines, "", "^C ends the server.", ""])
 
 
@@ -171,7 +173,7 @@ def run(arguments: list[str]) -> int:
     """Prepare what is missing, say how to connect, become the server."""
     options = parse_arguments(arguments)
     if options.share is not None and not options.share.is_dir():
-        raise ValueError(f"{options.share} is no directory")
+        raise ValueError(f"there is no folder {options.share}: make it first")
     user = account()
     original = prepare_configuration(user)
     database = paths.password_file(original.parent)

@@ -423,8 +423,6 @@ class ConnectionRow(Struct, tag="connection", frozen=True):
     sessions: int
     credits: int
     requests: int
-    bytes_received: int
-    bytes_sent: int
     age: int
 
 

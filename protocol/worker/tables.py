@@ -71,8 +71,6 @@ def _connection(server: Server, connection: Connection) -> ConnectionRow:
         sessions=len(connection.session_table),
         credits=connection.credit_window.available,
         requests=connection.requests,
-        bytes_received=0,
-        bytes_sent=0,
         age=int(time.time() - connection.created),
     )
 
