@@ -153,6 +153,7 @@ class WorkerChild(Child):
 
     def forget(self) -> None:
         """Close the socket of a worker that is gone, and the clients meant for it."""
+        self.ready.clear()  # no client is passed to it any more
         self._loop.remove_reader(self.control.fileno())
         self._loop.remove_writer(self.control.fileno())
         self.control.close()

@@ -87,6 +87,12 @@ class ControlService:
         for worker in workers:
             worker.send(messages.List(cookie=cookie, kinds=message.kinds))
 
+    def worker_gone(self, worker: "WorkerChild") -> None:
+        """Wait no longer for the tables of a worker that died."""
+        for cookie, (_, _, missing) in list(self._lists.items()):
+            if worker.number in missing:
+                self.rows(worker, messages.Rows(cookie=cookie, rows=[], more=False))
+
     def rows(self, worker: "WorkerChild", message: messages.Rows) -> None:
         """Pass rows on; the last worker's last ones end the answer."""
         waiting = self._lists.get(message.cookie)
@@ -98,6 +104,12 @@ class ControlService:
         client.send(handle, ControlRows(rows=message.rows, more=bool(missing)))
         if not missing:
             del self._lists[message.cookie]
+
+    def worker_gone(self, worker: "WorkerChild") -> None:
+        """End the answers that wait for the rows of a worker that died."""
+        for cookie, (_, _, missing) in list(self._lists.items()):
+            if worker.number in missing:
+                self.rows(worker, messages.Rows(cookie=cookie, rows=[], more=False))
 
 
 def _answer(client: Client[ControlRequest], handle: int, done: bool, note: str) -> None:

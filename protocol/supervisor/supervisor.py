@@ -21,7 +21,7 @@ from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.store.base import SUPERVISOR
 from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
-from usmbd.protocol.supervisor import listeners
+from usmbd.protocol.supervisor import leftovers, listeners
 from usmbd.protocol.supervisor.children import (
     OWN_PROCESS_GROUP,
     Child,
@@ -62,6 +62,7 @@ class Supervisor:
         self._files = files
         self._state = Path(config.state_directory)
         self._mountd: Child | None = None
+        self._control: ControlService | None = None
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections = itertools.count(1)
@@ -177,8 +178,8 @@ class Supervisor:
                 await asyncio.sleep(RESTART_SECONDS)
             try:
                 self._mountd = await start_mountd(self._files)
-            except ChildProcessError as error:
-                log.error("%s", error)
+            except OSError as error:  # it ended at once, or there is no memory for it
+                log.error("mountd cannot be started: %s", error)
 
     async def _keep_worker(self, worker: WorkerChild) -> None:
         """Clean up after a worker that died, and start another in its place."""
@@ -187,21 +188,28 @@ class Supervisor:
         if self._stopping.is_set():
             return
         log.error("worker %d ended (%d): its clients have to reconnect", worker.number, status)
+        del self.workers[worker.number]  # or it would get new clients, having so few
+        if self._control is not None:
+            self._control.worker_gone(worker)
         for connection in list(worker.clients):
             self._client_gone(worker, connection)
         worker.forget()
         self._drop_records(worker.number)
         if self._loop.time() - since < RESTART_SECONDS:
             await asyncio.sleep(RESTART_SECONDS)
-        await self._start_worker(worker.number)
+        while not self._stopping.is_set():
+            try:
+                await self._start_worker(worker.number)
+                return
+            except OSError as error:  # no memory or no descriptors, for now
+                log.error("worker %d cannot be started: %s", worker.number, error)
+                await asyncio.sleep(RESTART_SECONDS)
 
     def _drop_records(self, number: int) -> None:
         """Remove what a dead worker left in the store; delete what only waited for it."""
         result = self._store.drop_worker(number)
         for doomed in result.doomed:
-            if doomed.path:
-                with contextlib.suppress(FileNotFoundError):
-                    _remove(doomed.path)
+            leftovers.delete(doomed)
             self._store.deleted(doomed.key)
         for waiter, key in result.waiters:
             if waiter != number:
@@ -259,6 +267,7 @@ class Supervisor:
         if isinstance(message, messages.Ended):
             self._client_gone(worker, message.connection)
         elif isinstance(message, messages.Rows):
+            assert self._control is not None  # who asked for them
             self._control.rows(worker, message)
 
     # -- control -------------------------------------------------------------------------
@@ -346,15 +355,6 @@ def _explain(error: OSError, config: ServerConfig) -> str:
     if error.errno == 13:  # EACCES
         return f"port {config.tcp_port} needs root: start as root, or set `tcp port` above 1023"
     return str(error)
-
-
-def _remove(path: str) -> None:
-    """Delete a file or an empty directory."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        with contextlib.suppress(OSError):
-            os.rmdir(path)
-    else:
-        os.unlink(path)
 
 
 def _notify(state: str) -> None:

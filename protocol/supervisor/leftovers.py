@@ -1,0 +1,61 @@
+"""Deleting what a dead worker had promised to delete on close.
+
+The store knows the file by its inode and by the name under which it was opened. Meanwhile the name
+may be another file's, or lead through a link to elsewhere, and this process is root: so only the
+very file is deleted, and a file whose name has changed stays.
+"""
+
+import logging
+import os
+import stat
+
+from usmbd.protocol.state.store.base import Doomed
+from usmbd.protocol.state.store.records import BASE_KEY_SIZE, base_key, file_key
+from usmbd.protocol.vfs.extended import STREAM_PREFIX, STREAM_SUFFIX
+from usmbd.protocol.vfs.kernel import fd_path
+
+log = logging.getLogger("usmbd.vfs")
+
+
+def delete(doomed: Doomed) -> None:
+    """Delete the file, empty directory or stream; what stands in the way is logged."""
+    if not doomed.path:
+        return
+    directory, name = os.path.split(doomed.path)
+    try:
+        parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _delete_at(parent, name, doomed.key)
+        finally:
+            os.close(parent)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.error("%s could not be deleted: %s", doomed.path, error.strerror)
+
+
+def _delete_at(parent: int, name: str, key: bytes) -> None:
+    """Delete what `key` stands for if the directory's entry `name` is its file."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        facts = os.fstat(fd)
+        if file_key(facts.st_dev, facts.st_ino) != base_key(key):
+            return
+        if len(key) > BASE_KEY_SIZE:
+            _delete_stream(fd, key)
+        elif stat.S_ISDIR(facts.st_mode):
+            os.rmdir(name, dir_fd=parent)
+        else:
+            os.unlink(name, dir_fd=parent)
+    finally:
+        os.close(fd)
+
+
+def _delete_stream(fd: int, key: bytes) -> None:
+    """Delete the named stream of an open file whose key this is."""
+    facts = os.fstat(fd)
+    for attribute in os.listxattr(fd_path(fd)):
+        if attribute.startswith(STREAM_PREFIX) and attribute.endswith(STREAM_SUFFIX):
+            stream = attribute[len(STREAM_PREFIX) : -len(STREAM_SUFFIX)]
+            if file_key(facts.st_dev, facts.st_ino, stream) == key:
+                os.removexattr(fd_path(fd), attribute)

@@ -1,0 +1,64 @@
+"""What a dead worker's promises to delete come to."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from usmbd.protocol.state.store.base import Doomed
+from usmbd.protocol.state.store.records import file_key
+from usmbd.protocol.supervisor import leftovers
+
+STREAM = "user.DosStream.Note:$DATA"
+
+
+def doomed(path: Path, stream: str = "") -> Doomed:
+    facts = path.lstat()
+    return Doomed(file_key(facts.st_dev, facts.st_ino, stream), str(path))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+    return path
+
+
+def test_the_file_goes(file: Path) -> None:
+    leftovers.delete(doomed(file))
+    assert not file.exists()
+    leftovers.delete(Doomed(bytes(16), str(file)))
+
+
+def test_an_empty_directory_goes_and_a_full_one_stays(tmp_path: Path, file: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    leftovers.delete(doomed(empty))
+    leftovers.delete(doomed(tmp_path))
+    assert not empty.exists()
+    assert file.exists()
+
+
+def test_another_file_of_that_name_stays(tmp_path: Path, file: Path) -> None:
+    promised = doomed(file)
+    file.rename(tmp_path / "renamed")
+    file.write_bytes(b"new")
+    leftovers.delete(promised)
+    assert file.read_bytes() == b"new"
+    assert (tmp_path / "renamed").exists()
+
+
+def test_a_link_is_not_followed(tmp_path: Path, file: Path) -> None:
+    promised = doomed(file)
+    file.rename(tmp_path / "renamed")
+    file.symlink_to("renamed")
+    leftovers.delete(promised)
+    assert (tmp_path / "renamed").exists()
+
+
+def test_a_stream_goes_without_its_file(file: Path) -> None:
+    os.setxattr(file, STREAM, b"\0")
+    os.setxattr(file, "user.other", b"x")
+    leftovers.delete(doomed(file, "NOTE"))
+    assert os.listxattr(file) == ["user.other"]
+    assert file.read_bytes() == b"data"
