@@ -130,6 +130,10 @@ class Worker:
 
     def _adopt(self, message: messages.Adopt, descriptors: list[int]) -> None:
         """Take over a client."""
+        if not descriptors:  # the kernel drops what this process has no room for
+            log.error("a client is lost: there are too many open files")
+            self._send(messages.Ended(connection=message.connection))
+            return
         sock = socket.socket(fileno=descriptors[0])
         transport = TcpTransport(sock, self._loop, message.first)
         dispatcher = Dispatcher(self.server, transport)
@@ -186,7 +190,8 @@ class Worker:
     # -- life ----------------------------------------------------------------------------
 
     def _publish(self) -> None:
-        """Publish this worker's numbers."""
+        """Publish this worker's numbers, now and ever again."""
+        self._loop.call_later(STATS_SECONDS, self._publish)
         server = self.server
         for connection in server.connections:
             connection.note_activity()
@@ -200,7 +205,6 @@ class Worker:
             )
         )
         self._close_idle()
-        self._loop.call_later(STATS_SECONDS, self._publish)
 
     def _close_idle(self) -> None:
         """Close connections without opens that are idle for `deadtime`."""
