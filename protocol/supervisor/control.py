@@ -87,12 +87,6 @@ class ControlService:
         for worker in workers:
             worker.send(messages.List(cookie=cookie, kinds=message.kinds))
 
-    def worker_gone(self, worker: "WorkerChild") -> None:
-        """Wait no longer for the tables of a worker that died."""
-        for cookie, (_, _, missing) in list(self._lists.items()):
-            if worker.number in missing:
-                self.rows(worker, messages.Rows(cookie=cookie, rows=[], more=False))
-
     def rows(self, worker: "WorkerChild", message: messages.Rows) -> None:
         """Pass rows on; the last worker's last ones end the answer."""
         waiting = self._lists.get(message.cookie)
