@@ -1,0 +1,90 @@
+"""The pool of threads: grows with work, shrinks without it, brings results to the loop."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from usmbd.protocol.worker import threads
+from usmbd.protocol.worker.threads import ThreadPool
+
+Until = Callable[[Callable[[], object]], None]
+
+
+def running() -> int:
+    return sum(thread.name == "usmbd-io" for thread in threading.enumerate())
+
+
+@pytest.fixture
+def pool(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> ThreadPool:
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 0.05)
+    for thread in threading.enumerate():
+        if thread.name == "usmbd-io":  # of the test before
+            thread.join(5)
+    return ThreadPool(loop)
+
+
+def test_a_result_comes_back_on_the_loop(pool: ThreadPool, until: Until) -> None:
+    got: list[Any] = []
+
+    def resume(value: Any = None, error: BaseException | None = None) -> None:
+        got.append((value, error, threading.current_thread() is threading.main_thread()))
+
+    pool.submit(lambda a, b: (a + b, threading.current_thread().name), (1, 2), None, resume)
+    until(lambda: got)
+    assert got == [((3, "usmbd-io"), None, True)]
+
+
+def test_an_exception_comes_back_too(pool: ThreadPool, until: Until) -> None:
+    got: list[Any] = []
+    pool.submit(int, ("x",), None, lambda value, error: got.append((value, error)))
+    pool.submit(int, ("7",), None, lambda value, error: got.append((value, error)))
+    until(lambda: len(got) == 2)
+    assert {type(error) for _, error in got} == {ValueError, type(None)}
+
+
+def test_calls_that_wait_do_not_hold_up_others(pool: ThreadPool, until: Until) -> None:
+    gate, got = threading.Event(), []
+    for _ in range(5):
+        pool.submit(gate.wait, (5,), None, lambda value, error: got.append(value))
+    pool.submit(str, (), None, lambda value, error: got.append("beside"))
+    until(lambda: got)
+    assert got == ["beside"]
+    assert running() == 6
+    gate.set()
+    until(lambda: len(got) == 6)
+
+
+def test_threads_are_bounded(
+    pool: ThreadPool, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "MAXIMUM_THREADS", 3)
+    gate, got = threading.Event(), []
+    for _ in range(10):
+        pool.submit(gate.wait, (5,), None, lambda value, error: got.append(value))
+    assert running() <= 3
+    gate.set()
+    until(lambda: len(got) == 10)
+    assert got == [True] * 10
+
+
+def test_idle_threads_end_and_come_again(pool: ThreadPool, until: Until) -> None:
+    got: list[Any] = []
+    pool.submit(str, (), None, lambda value, error: got.append(value))
+    until(lambda: not running())
+    pool.submit(str, (), None, lambda value, error: got.append(value))
+    until(lambda: len(got) == 2)
+
+
+def test_a_loop_that_is_closed_ends_the_thread(
+    pool: ThreadPool, loop: asyncio.AbstractEventLoop, until: Until
+) -> None:
+    gate = threading.Event()
+    pool.submit(gate.wait, (5,), None, lambda value, error: None)
+    worker = next(t for t in threading.enumerate() if t.name == "usmbd-io")
+    loop.close()
+    gate.set()
+    worker.join(5)
+    assert not worker.is_alive()

@@ -1,0 +1,239 @@
+"""A worker in this process: clients that are handed over, tables, shutdown, idle clients."""
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from smbengine.client import Client
+from smbengine.server import Engine
+
+from usmbd.mountd.ipc.messages import ConfigReloaded, ConnectionRow, ListKind, OpenRow, SessionRow
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.store.lmdb_store import LmdbStore
+from usmbd.protocol.wire.header import Header
+from usmbd.protocol.wire.negotiate import NegotiateRequest
+from usmbd.protocol.worker import messages
+from usmbd.protocol.worker.peers import WorkerPeers
+from usmbd.protocol.worker.tables import tables
+from usmbd.protocol.worker.worker import STORE_DIRECTORY, Worker
+
+Until = Callable[[Callable[[], object]], None]
+GUID = bytes(range(16))
+
+
+class Supervised:
+    """A worker and the supervisor's end of its socket."""
+
+    def __init__(self, state: Path, loop: asyncio.AbstractEventLoop, **config: Any) -> None:
+        """Start worker 3."""
+        LmdbStore.create(state / STORE_DIRECTORY, 8 << 20)
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.config = ServerConfig(state_directory=str(state), **config)
+        self.say(messages.Start(worker=3, guid=GUID, config=self.config))
+        self.worker = Worker(theirs, loop)
+        self.server = self.worker.server
+        self.said: list[Any] = []
+        self.control.setblocking(False)
+        self._theirs = theirs
+
+    def say(self, message: messages.ToWorker, *sockets: socket.socket) -> None:
+        """Send a message, with sockets."""
+        fds = [sock.fileno() for sock in sockets]
+        socket.send_fds(self.control, [messages.encode(message)], fds)
+
+    def heard(self, kind: type) -> Any:
+        """Return the first message of a kind that the worker has sent, or None."""
+        try:
+            while True:
+                data = self.control.recv(messages.MESSAGE_LIMIT)
+                self.said.append(messages.decode_from_worker(data))
+        except BlockingIOError:
+            return next((m for m in self.said if isinstance(m, kind)), None)
+
+    def client(self, number: int = 1, first: bytes = b"") -> socket.socket:
+        """Hand a client over."""
+        ours, theirs = socket.socketpair()
+        self.say(messages.Adopt(connection=number, first=first), theirs)
+        theirs.close()
+        ours.settimeout(5)
+        return ours
+
+    def end(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stop the worker."""
+        if not self.worker._mountd._closed:
+            self.worker.stop("the test is over")
+        loop.remove_reader(self._theirs.fileno())
+        self._theirs.close()
+        self.control.close()
+        self.worker._store.close()
+
+
+@pytest.fixture
+def supervised(
+    state: Path, loop: asyncio.AbstractEventLoop, request: pytest.FixtureRequest
+) -> Iterator[Supervised]:
+    made = Supervised(state, loop, **getattr(request, "param", {}))
+    yield made
+    made.end(loop)
+
+
+def negotiate() -> bytes:
+    """Return a framed NEGOTIATE of 2.0.2."""
+    body = NegotiateRequest(
+        dialect_count=1, security_mode=1, capabilities=0, client_guid=bytes(range(16))
+    )
+    header = Header(command=0, credits=1, message_id=0, signature=bytes(16))
+    message = header.pack() + body.pack() + struct.pack("<H", 0x202)
+    return struct.pack(">I", len(message)) + message
+
+
+def test_a_worker_says_that_it_serves(supervised: Supervised, until: Until) -> None:
+    until(lambda: supervised.heard(messages.Ready))
+    (stats,) = supervised.worker._store.stats()
+    assert (stats.worker, stats.pid) == (3, os.getpid())
+
+
+@pytest.mark.parametrize("split", [0, 1, 60, len(negotiate())])
+def test_a_client_is_served_from_its_first_byte_on(
+    supervised: Supervised, until: Until, split: int
+) -> None:
+    client = supervised.client(7, negotiate()[:split])
+    client.send(negotiate()[split:])
+    until(lambda: supervised.server.connections)
+    (connection,) = supervised.server.connections
+    until(lambda: connection.negotiated)
+    assert client.recv(8)[4:] == b"\xfeSMB"
+    client.close()
+    until(lambda: supervised.heard(messages.Ended))
+    assert supervised.heard(messages.Ended) == messages.Ended(connection=7)
+    assert not supervised.server.connections
+
+
+def test_tables_come_in_parts(
+    supervised: Supervised, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "ROWS", 2)
+    clients = [supervised.client(n, negotiate()) for n in range(5)]
+    until(lambda: len(supervised.server.connections) == 5)
+    supervised.say(messages.List(cookie=9, kinds=[ListKind.CONNECTIONS, ListKind.SESSIONS]))
+    until(lambda: supervised.heard(messages.Rows) and not supervised.said[-1].more)
+    parts = [m for m in supervised.said if isinstance(m, messages.Rows)]
+    assert [(len(p.rows), p.more, p.cookie) for p in parts] == [
+        (2, True, 9),
+        (2, True, 9),
+        (1, False, 9),
+    ]
+    row = parts[0].rows[0]
+    assert isinstance(row, ConnectionRow)
+    assert (row.dialect, row.transport, row.worker) == ("2.0.2", "tcp", 3)
+    for client in clients:
+        client.close()
+
+
+def test_empty_tables_are_said_too(supervised: Supervised, until: Until) -> None:
+    supervised.say(messages.List(cookie=1, kinds=[ListKind.OPENS]))
+    until(lambda: supervised.heard(messages.Rows))
+    assert supervised.heard(messages.Rows) == messages.Rows(cookie=1, rows=[], more=False)
+
+
+def test_drain_closes_all(
+    supervised: Supervised, until: Until, loop: asyncio.AbstractEventLoop
+) -> None:
+    client = supervised.client(1, negotiate())
+    until(lambda: supervised.server.connections)
+    supervised.say(messages.Drain())
+    loop.run_forever()  # the worker stops it
+    assert not supervised.server.connections
+    assert len(client.recv(4096)) > 64  # the answer
+    assert client.recv(1) == b""
+
+
+def test_a_worker_ends_with_its_supervisor(
+    supervised: Supervised, loop: asyncio.AbstractEventLoop
+) -> None:
+    supervised.control.close()
+    loop.run_forever()
+    assert supervised.worker._mountd._closed
+
+
+def test_a_new_configuration_counts_at_once(supervised: Supervised, until: Until) -> None:
+    config = ServerConfig(state_directory=supervised.config.state_directory, max_open_files=7)
+    supervised.say(messages.Configure(config=config))
+    until(lambda: supervised.server.config.max_open_files == 7)
+
+
+@pytest.mark.parametrize("supervised", [{"deadtime": 10}], indirect=True)
+def test_idle_clients_are_closed_busy_ones_not(
+    supervised: Supervised, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle, busy = supervised.client(1, negotiate()), supervised.client(2, negotiate())
+    until(lambda: all(c.negotiated for c in supervised.server.connections))
+    until(lambda: len(supervised.server.connections) == 2)
+    supervised.worker._publish()
+    for connection in supervised.server.connections:
+        connection.last_request -= 11
+    one, two = supervised.server.connections
+    two.requests += 1
+    supervised.worker._publish()
+    assert supervised.server.connections == {two}
+    assert one.closed
+    idle.close()
+    busy.close()
+
+
+def test_peers_reach_another_worker(
+    supervised: Supervised, until: Until, loop: asyncio.AbstractEventLoop, state: Path
+) -> None:
+    woken: list[str] = []
+    supervised.server.wait_for(b"key", lambda: woken.append("key"))
+    supervised.server.wait_for(b"other", lambda: woken.append("other"))
+    other = WorkerPeers(state, 4, loop)
+    other.serve(cast(Server, SimpleNamespace(worker=4)))
+    other.wake(3, b"key")
+    until(lambda: woken)
+    assert woken == ["key"]
+    closed: list[bool] = []
+    other.close_session(3, 0x1234, lambda: closed.append(True))
+    until(lambda: closed)
+    other.close_session(200, 0x1234, lambda: closed.append(False))  # nobody there: it goes on
+    assert closed == [True, False]
+    other.close()
+
+
+def test_the_rows_of_a_session(tmp_path: Path) -> None:
+    engine = Engine(tmp_path)
+    try:
+        client = Client(engine).ready()
+        file = client.open("file")
+        kinds = [ListKind.SESSIONS, ListKind.CONNECTIONS, ListKind.OPENS]
+        session, connection, opened = tables(engine.server, kinds)
+        assert isinstance(session, SessionRow)
+        assert (session.user, session.opens, session.channels) == ("alice", 1, 1)
+        assert (session.dialect, session.shares) == ("3.1.1", ["data"])
+        assert isinstance(connection, ConnectionRow)
+        assert connection.credits == client.credits
+        assert isinstance(opened, OpenRow)
+        assert (opened.open_id, opened.path, opened.share) == (file[0], "file", "data")
+    finally:
+        engine.close()
+
+
+def test_a_removed_share_loses_its_trees(tmp_path: Path, supervised: Supervised) -> None:
+    engine = Engine(tmp_path)
+    try:
+        client = Client(engine).ready()
+        supervised.worker.server = engine.server
+        supervised.worker._mountd_says(ConfigReloaded(generation=2, removed_shares=["other"]))
+        assert client.session.tree_connect_table
+        supervised.worker._mountd_says(ConfigReloaded(generation=3, removed_shares=["data"]))
+        assert not client.session.tree_connect_table
+    finally:
+        supervised.worker.server = supervised.server
+        engine.close()
