@@ -1,0 +1,176 @@
+"""Which worker a client gets, how many may come, where the server listens."""
+
+import socket
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.supervisor import listeners
+from usmbd.protocol.supervisor.doorkeeper import NO_GUID
+from usmbd.protocol.supervisor.supervisor import Supervisor, server_guid
+from usmbd.protocol.worker import messages
+
+A, B = bytes([1] * 16), bytes([2] * 16)
+
+
+class FakeWorker:
+    """A worker that remembers what it is sent."""
+
+    def __init__(self, number: int, ready: bool = True) -> None:
+        """Be worker `number`."""
+        self.number = number
+        self.clients: dict[int, tuple[str, bytes]] = {}
+        self.sent: list[tuple[Any, socket.socket]] = []
+        self.ready = SimpleNamespace(is_set=lambda: ready)
+
+    def send(self, message: Any, sock: socket.socket) -> None:
+        """Take a client."""
+        self.sent.append((message, sock))
+
+
+class Clients:
+    """A supervisor with fake workers, to which clients come."""
+
+    def __init__(self, state: Path, **config: Any) -> None:
+        """Begin with two workers."""
+        self.supervisor = Supervisor(ServerConfig(state_directory=str(state), **config), [])
+        self.workers = [FakeWorker(0), FakeWorker(1)]
+        self.supervisor.workers = {w.number: w for w in self.workers}  # type: ignore[misc]
+        self._sockets: list[socket.socket] = []
+
+    def come(self, guid: bytes = NO_GUID, address: str = "192.0.2.1") -> int | None:
+        """Let a client come; return the number of its worker, or None when it was closed."""
+        ours, theirs = socket.socketpair()
+        self._sockets += [ours, theirs]
+        before = [len(w.sent) for w in self.workers]
+        self.supervisor._pass_on(theirs, address, guid, b"first")
+        for worker, sent in zip(self.workers, before, strict=True):
+            if len(worker.sent) > sent:
+                message, sock = worker.sent[-1]
+                assert isinstance(message, messages.Adopt)
+                assert (message.first, sock) == (b"first", theirs)
+                return worker.number
+        assert theirs.fileno() == -1
+        return None
+
+    def go(self, worker: int, index: int = 0) -> None:
+        """Let the client go that a worker was given as its `index`th."""
+        message, _ = self.workers[worker].sent[index]
+        ended = messages.Ended(connection=message.connection)
+        self.supervisor._worker_says(self.workers[worker], ended)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Close all sockets."""
+        for sock in self._sockets:
+            sock.close()
+
+
+@pytest.fixture
+def clients(tmp_path: Path) -> Iterator[Callable[..., Clients]]:
+    made: list[Clients] = []
+
+    def make(**config: Any) -> Clients:
+        made.append(Clients(tmp_path, **config))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_the_least_loaded_worker(clients: Callable[..., Clients]) -> None:
+    door = clients()
+    assert [door.come() for _ in range(4)] == [0, 1, 0, 1]
+    door.go(1)
+    assert door.come() == 1
+
+
+def test_all_channels_of_a_client_meet(clients: Callable[..., Clients]) -> None:
+    door = clients()
+    assert [door.come(A), door.come(A), door.come(B), door.come(A)] == [0, 0, 1, 0]
+    for index in range(3):
+        door.go(0, index)
+    assert door.come() == 0  # nothing of A is left there
+    assert door.come(A) in (0, 1)
+    assert door.supervisor._guids[A][1] == 1
+
+
+def test_clients_without_a_guid_are_strangers(clients: Callable[..., Clients]) -> None:
+    door = clients()
+    assert [door.come(NO_GUID), door.come(NO_GUID)] == [0, 1]
+    assert door.supervisor._guids == {}
+
+
+def test_no_worker_is_ready(clients: Callable[..., Clients]) -> None:
+    door = clients()
+    for number in (0, 1):
+        door.workers[number] = FakeWorker(number, ready=False)
+    door.supervisor.workers = {w.number: w for w in door.workers}  # type: ignore[misc]
+    assert door.come() is None
+    assert door.supervisor._addresses == {}
+
+
+def test_limits(clients: Callable[..., Clients]) -> None:
+    door = clients(max_connections=3, max_ip_connections=2)
+    admit = door.supervisor._admit
+    assert admit("192.0.2.1", 1)
+    assert not admit("192.0.2.1", 2)
+    door.come(A)
+    assert admit("192.0.2.1", 0)
+    assert not admit("192.0.2.1", 1)
+    assert admit("192.0.2.2", 1)
+    door.come(A, "192.0.2.2")
+    door.come(B, "192.0.2.3")
+    assert not admit("192.0.2.4", 0)
+    door.go(0)
+    assert admit("192.0.2.4", 0)
+    assert "192.0.2.1" not in door.supervisor._addresses
+    unlimited = clients(max_connections=0, max_ip_connections=0)
+    assert unlimited.supervisor._admit("192.0.2.1", 10_000)
+
+
+def test_an_end_is_counted_once(clients: Callable[..., Clients]) -> None:
+    door = clients()
+    door.come(A)
+    door.come(A)
+    door.go(0)
+    door.go(0)
+    assert door.supervisor._guids == {A: (0, 1)}
+    assert door.supervisor._addresses == {"192.0.2.1": 1}
+
+
+def test_the_servers_guid_lasts() -> None:
+    assert server_guid() == server_guid()
+    assert len(server_guid()) == 16
+
+
+ADDRESSES = [
+    ("lo", ip_address("127.0.0.1")),
+    ("eth0", ip_address("192.0.2.7")),
+    ("eth0", ip_address("fe80::1")),
+    ("eth0", ip_address("2001:db8::7")),
+    ("eth1", ip_address("198.51.100.3")),
+]
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "expected"),
+    [
+        (["eth0"], ["192.0.2.7", "2001:db8::7"]),
+        (["192.0.2.0/24"], ["192.0.2.7"]),
+        (["192.0.2.200/24"], ["192.0.2.7"]),
+        (["203.0.113.9"], ["203.0.113.9"]),
+        (["lo", "eth1", "127.0.0.1"], ["127.0.0.1", "198.51.100.3"]),
+        (["203.0.113.0/24", "none"], []),
+    ],
+)
+def test_interfaces_by_name_address_or_network(
+    interfaces: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "addresses", lambda: ADDRESSES)
+    assert [str(address) for address in listeners._chosen(interfaces)] == expected
