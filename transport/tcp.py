@@ -322,4 +322,7 @@ def _address(name: Callable[[], object]) -> str:
         address = name()
     except OSError:
         return ""
-    return str(address[0]) if isinstance(address, tuple) else "unix"
+    if not isinstance(address, tuple):
+        return "unix"
+    # An IPv4 client of a socket for both families is still an IPv4 client to an admin.
+    return str(address[0]).removeprefix("::ffff:")

@@ -60,7 +60,7 @@ class Doorkeeper:
                 self._loop.remove_reader(listener.fileno())
                 self._loop.call_later(0.5, self.serve, listener)
                 return
-            host = str(address[0])
+            host = str(address[0]).removeprefix("::ffff:")  # an IPv4 client
             if not self._admit(host, self._waiting.get(host, 0)):
                 log.info("%s: refused: too many connections", host)
                 sock.close()

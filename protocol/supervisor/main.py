@@ -55,6 +55,8 @@ def main() -> None:
     except StartError as error:
         print(f"usmbd: {error}", file=sys.stderr)
         sys.exit(EXIT_FAILURE)
+    except KeyboardInterrupt:  # before the loop took over the signal
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def check(files: list[str]) -> ServerConfig:

@@ -40,6 +40,10 @@ log = logging.getLogger("usmbd.conn")
 STORE_DIRECTORY = "store"
 """Below the state directory."""
 
+LOGIN_SECONDS = 90.0
+"""A connection without a session is closed then: mountd may delay a login by 15 s, and people
+type passwords before their clients connect."""
+
 STATS_SECONDS = 1.0
 """Between two publications of this worker's numbers."""
 
@@ -207,14 +211,16 @@ class Worker:
         self._close_idle()
 
     def _close_idle(self) -> None:
-        """Close connections without opens that are idle for `deadtime`."""
+        """Close who does not log in, and connections without opens that are idle for `deadtime`."""
         deadtime = self.server.config.deadtime
-        if not deadtime:
-            return
-        before = time.time() - deadtime
+        now = time.time()
         for connection in list(self.server.connections):
-            if connection.last_request < before and not any(
-                session.open_table for session in connection.session_table.values()
+            if not connection.authenticated and connection.created < now - LOGIN_SECONDS:
+                connection.transport.close("no login")
+            elif (
+                deadtime
+                and connection.last_request < now - deadtime
+                and not any(s.open_table for s in connection.session_table.values())
             ):
                 connection.transport.close("idle")
 
