@@ -1,0 +1,163 @@
+"""Oplocks between two sessions: granted, broken, acknowledged, or lost to silence."""
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.requests import FileId
+from smbengine.server import Engine
+
+from usmbd.protocol.state.oplocks import BREAK_SECONDS
+from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES
+from usmbd.protocol.wire.create import (
+    FILE_OVERWRITE_IF,
+    SMB2_OPLOCK_LEVEL_BATCH,
+    SMB2_OPLOCK_LEVEL_EXCLUSIVE,
+    SMB2_OPLOCK_LEVEL_II,
+    SMB2_OPLOCK_LEVEL_NONE,
+    CreateResponse,
+)
+from usmbd.protocol.wire.header import UNSOLICITED_MESSAGE_ID, Command
+from usmbd.protocol.wire.oplock_break import OplockBreak
+from usmbd.protocol.wire.status import NtStatus
+
+NONE, II = SMB2_OPLOCK_LEVEL_NONE, SMB2_OPLOCK_LEVEL_II
+EXCLUSIVE, BATCH = SMB2_OPLOCK_LEVEL_EXCLUSIVE, SMB2_OPLOCK_LEVEL_BATCH
+
+
+def create(client: Client, level: int, **options: int) -> tuple[FileId, int]:
+    """Open the file; return its FileId and the oplock that came with it."""
+    reply = client.call(Command.CREATE, requests.create("file", oplock=level, **options))
+    return reply.file_id, reply.parse(CreateResponse).oplock_level
+
+
+def breaks(client: Client) -> list[tuple[FileId, int]]:
+    """Return what the server asked the client to give up."""
+    found = []
+    for reply in client.taken(UNSOLICITED_MESSAGE_ID):
+        assert reply.header.command == Command.OPLOCK_BREAK
+        body = reply.parse(OplockBreak)
+        found.append(((body.persistent, body.volatile), body.oplock_level))
+    return found
+
+
+def acknowledge(client: Client, file: FileId, level: int) -> NtStatus:
+    body = OplockBreak(oplock_level=level, persistent=file[0], volatile=file[1])
+    return client.call(Command.OPLOCK_BREAK, body.pack()).status
+
+
+@pytest.fixture(params=["same worker", "two workers"])
+def other(engine: Engine, client: Client, request: pytest.FixtureRequest) -> Client:
+    """Return a second client, of this or of another worker."""
+    server = engine.another_worker() if request.param == "two workers" else None
+    return Client(engine, server=server).ready(user="bob")
+
+
+@pytest.mark.parametrize("level", [NONE, II, EXCLUSIVE, BATCH])
+def test_who_is_alone_gets_what_he_asks(client: Client, level: int) -> None:
+    assert create(client, level)[1] == level
+
+
+@pytest.mark.parametrize("level", [EXCLUSIVE, BATCH])
+def test_a_second_open_waits_for_the_first_ones_answer(
+    client: Client, other: Client, level: int
+) -> None:
+    file, _ = create(client, level)
+    message_id, _ = other.pending(Command.CREATE, requests.create("file", oplock=BATCH))
+    assert breaks(client) == [(file, II)]
+    assert acknowledge(client, file, II) is NtStatus.SUCCESS
+    (reply,) = other.taken(message_id)
+    assert reply.parse(CreateResponse).oplock_level == II
+
+
+def test_a_close_answers_as_well(client: Client, other: Client) -> None:
+    file, _ = create(client, BATCH)
+    message_id, _ = other.pending(Command.CREATE, requests.create("file", oplock=BATCH))
+    client.close(file)
+    (reply,) = other.taken(message_id)
+    assert reply.parse(CreateResponse).oplock_level == BATCH
+
+
+def test_a_silent_client_loses_its_oplock(client: Client, other: Client, engine: Engine) -> None:
+    file, _ = create(client, BATCH)
+    message_id, _ = other.pending(Command.CREATE, requests.create("file", oplock=BATCH))
+    engine.clock.advance(BREAK_SECONDS - 1)
+    engine.settle()
+    assert other.taken(message_id) == []
+    engine.clock.advance(1)
+    engine.settle()
+    assert other.taken(message_id)[0].status is NtStatus.SUCCESS
+    assert acknowledge(client, file, II) is not NtStatus.SUCCESS
+
+
+def test_a_lost_client_does_not_hold_up_others(client: Client, other: Client) -> None:
+    create(client, BATCH)
+    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
+    client.disconnect()
+    assert other.taken(message_id)[0].status is NtStatus.SUCCESS
+
+
+def test_the_wait_can_be_cancelled(client: Client, other: Client) -> None:
+    file, _ = create(client, BATCH)
+    message_id, async_id = other.pending(Command.CREATE, requests.create("file"))
+    other.cancel(message_id, async_id)
+    assert other.taken(message_id)[0].status is NtStatus.CANCELLED
+    assert acknowledge(client, file, II) is NtStatus.SUCCESS
+    assert other.session.open_table == {}
+
+
+def test_overwriting_breaks_to_none(client: Client, other: Client) -> None:
+    file, _ = create(client, BATCH)
+    body = requests.create("file", disposition=FILE_OVERWRITE_IF)
+    message_id, _ = other.pending(Command.CREATE, body)
+    assert breaks(client) == [(file, NONE)]
+    assert acknowledge(client, file, NONE) is NtStatus.SUCCESS
+    assert other.taken(message_id)[0].status is NtStatus.SUCCESS
+
+
+def test_a_look_at_attributes_breaks_nothing(client: Client, other: Client) -> None:
+    create(client, BATCH)
+    assert create(other, BATCH, access=FILE_READ_ATTRIBUTES)[1] == NONE
+    assert breaks(client) == []
+
+
+def test_a_write_breaks_level_two_without_waiting(client: Client, other: Client) -> None:
+    file, level = create(client, II)
+    assert level == II
+    opened, _ = create(other, NONE)
+    assert breaks(client) == []
+    assert other.call(Command.WRITE, requests.write(opened, b"new")).status is NtStatus.SUCCESS
+    assert breaks(client) == [(file, NONE)]
+    assert other.call(Command.WRITE, requests.write(opened, b"new")).status is NtStatus.SUCCESS
+    assert breaks(client) == []
+
+
+def test_a_sharing_violation_lets_a_batch_holder_close_first(client: Client, other: Client) -> None:
+    file, _ = create(client, BATCH, share=0)
+    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
+    assert len(breaks(client)) == 1
+    client.close(file)
+    assert other.taken(message_id)[0].status is NtStatus.SUCCESS
+
+
+def test_a_holder_that_stays_keeps_its_share_mode(client: Client, other: Client) -> None:
+    file, _ = create(client, BATCH, share=0)
+    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
+    acknowledge(client, file, II)
+    assert other.taken(message_id)[0].status is NtStatus.SHARING_VIOLATION
+
+
+def test_answers_that_nobody_asked_for(client: Client) -> None:
+    file, _ = create(client, BATCH)
+    for level in (NONE, II, EXCLUSIVE):
+        assert acknowledge(client, file, level) is not NtStatus.SUCCESS
+    assert acknowledge(client, (1, 2), NONE) is NtStatus.FILE_CLOSED
+
+
+def test_a_compound_waits_for_a_break_in_its_place(client: Client, other: Client) -> None:
+    file, _ = create(client, BATCH)
+    replies = other.compound(
+        (Command.CREATE, requests.create("file")), (Command.CLOSE, requests.close(requests.RELATED))
+    )
+    assert replies == []
+    assert acknowledge(client, file, NONE) is NtStatus.SUCCESS
+    assert [r.status for r in other.replies] == [NtStatus.SUCCESS] * 2
