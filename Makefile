@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup dev serve test test-peer lint format bench clean distclean
+.PHONY: help setup dev serve test test-peer torture torture-list lint format bench clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -28,6 +28,16 @@ test:
 test-peer:
 	@lab/setup.sh peer
 	USMBD_TEST_PEER=smbd $(PY) -m pytest tests/interop tests/packet $(ARGS)
+
+#: make torture [ARGS='smb2.lock ...']  Samba's smbtorture against usmbd: the score of each suite next to smbd's
+torture:
+	@lab/setup.sh test
+	$(PY) tests/support/torture_scores.py $(ARGS)
+
+#: make torture-list [ARGS=...]  the same, and write what came out into the list of tests/interop
+torture-list:
+	@lab/setup.sh test
+	$(PY) tests/support/torture_scores.py --rewrite $(ARGS)
 
 #: make lint                ruff, mypy --strict and the import contracts
 lint: dev

@@ -1,0 +1,223 @@
+"""smbtorture, Samba's own test suite: run it against a server and read what came of each test.
+
+A test has the name that `smbtorture --fullname` gives it, such as `smb2.lock.valid-request`; the
+suite is the part of the name that `smbtorture --list-suites` knows.
+"""
+
+import os
+import pwd
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import takewhile
+from typing import IO, NamedTuple
+
+from smbtest.samba_tools import client_configuration, credentials
+from smbtest.server import ALICE, BOB, Server
+
+SHARE = "torture"
+SILENCE_SECONDS = 75.0  # a test that says nothing for so long has hung: its requests end after 60 s
+
+# Benchmarks, helpers that hold a handle for ever, and what needs a prepared file or snapshot.
+_NOT_TESTS = (
+    "smb2.bench",
+    "smb2.check-sharemode",
+    "smb2.create.bench-path-contention-shared",
+    "smb2.durable-open-disconnect",
+    "smb2.hold-oplock",
+    "smb2.hold-sharemode",
+    "smb2.oplock.levelii501",
+    "smb2.scan",
+    "smb2.set-sparse-ioctl",
+    "smb2.timestamp_resolution",
+    "smb2.twrp",
+    "smb2.zero-data-ioctl",
+)
+# What needs modules or parameters of smbd, or a path on its disk.
+_ONLY_SMBD = (
+    "smb2.acls_non_canonical",
+    "smb2.aio_delay",
+    "smb2.async_dosmode",
+    "smb2.change_notify_disabled",
+    "smb2.create_no_streams",
+    "smb2.dosmode",
+    "smb2.ea",
+    "smb2.kernel-oplocks",
+    "smb2.notify-inotify",
+    "smb2.samba3misc",
+    "smb2.session-require-signing",
+)
+_STATUSES = {
+    "success": "success",
+    "successful": "success",
+    "failure": "failure",
+    "error": "failure",  # the preparation failed, or an exception: of no other consequence
+    "knownfail": "failure",
+    "xfail": "failure",
+    "skip": "skip",
+}
+_BEGIN = re.compile(r"(?:.*\r)?test: (?P<name>.+)")
+# A test's last comment may lack its end of line, so the result may follow it.
+_END = re.compile(rf"(?:.*[^\w.-])?(?P<word>{'|'.join(_STATUSES)}): (?P<name>.+?)(?P<more> \[)?")
+
+
+class Outcome(NamedTuple):
+    """What came of a test: `success`, `failure`, `skip`, `timeout` or `crash` (of the client)."""
+
+    status: str
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def within(name: str, prefix: str) -> bool:
+    """Say whether a test is, or lies in, the suite `prefix`."""
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def _fullname(listed: str) -> str:
+    """Return the name of a test as --fullname prints it: --list repeats the last part."""
+    for match in re.finditer(r"\.", listed):
+        name, last = listed[: match.start()], listed[match.end() :]
+        if name.endswith("." + last):
+            return name
+    return listed
+
+
+def suite_of(name: str) -> str:
+    """Return the suite that a test belongs to: the first two parts of its name."""
+    return ".".join(name.split(".")[:2])
+
+
+def add_shares(server: Server) -> None:
+    """Give a server that has not been started the shares that the tests use."""
+    folder = server.folder / SHARE
+    folder.mkdir()
+    folder.chmod(0o777)
+    if os.geteuid() == 0:
+        os.chown(folder, pwd.getpwnam(ALICE.name).pw_uid, -1)
+    share = server.shares["data"] | {
+        "path": str(folder),
+        "vfs objects": "acl_xattr streams_xattr",
+        "mangled names": "yes",
+    }
+    if server.kind == "smbd":  # it asks the kernel besides the stored ACL only without this
+        share["acl_xattr:ignore system acls"] = "yes"
+    server.shares[SHARE] = share
+    closed = server.folder / "noperm"
+    closed.mkdir(mode=0o700)
+    server.shares["noperm"] = share | {"path": str(closed)}  # for ioctl.bug14788
+    server.shares["hideunread"] = share | {"hide unreadable": "yes"}  # for acls.ACCESSBASED
+
+
+class Smbtorture:
+    """The program, with what it needs to reach the server's share `torture`."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._configuration = ["smbtorture", "-s", client_configuration(server)]
+        self._base = server.state / "torture"
+        self._base.mkdir(exist_ok=True)
+
+    def tests(self, *prefixes: str) -> list[str]:
+        """List the tests in the suites `prefixes` that say something about any server."""
+        listed = subprocess.run(
+            [*self._configuration, "--list"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+        names = dict.fromkeys(
+            _fullname(line) for line in listed.splitlines() if line.startswith("smb2.")
+        )
+        return [
+            name
+            for name in names
+            if any(within(name, prefix) for prefix in prefixes)
+            and not any(within(name, left_out) for left_out in (*_NOT_TESTS, *_ONLY_SMBD))
+        ]
+
+    def run(self, names: Sequence[str], silence: float = SILENCE_SECONDS) -> dict[str, Outcome]:
+        """Run tests in one process, and in a new one those that a hang or a crash left over."""
+        outcomes: dict[str, Outcome] = {}
+        while left := [name for name in names if name not in outcomes]:
+            found = dict(self._run_once(left, silence))
+            if not found.keys() & set(left):
+                found = {left[0]: Outcome("crash", reason="smbtorture ran nothing")}
+            outcomes |= found
+        return {name: outcomes[name] for name in names}
+
+    def clean(self) -> None:
+        """Empty the share: what a test left there must not disturb the next suite."""
+        for entry in (self.server.folder / SHARE).iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def _command(self, names: Iterable[str]) -> list[str]:
+        """Return the command line that runs some tests."""
+        return [
+            *self._configuration,
+            f"//{self.server.host}/{SHARE}",
+            *["-p", str(self.server.port), *credentials(ALICE)],
+            *["--fullname", "--format=subunit", "--seed=1", f"--basedir={self._base}"],
+            "--option=torture:progress=no",
+            f"--option=torture:user2name={BOB.name}",
+            f"--option=torture:user2password={BOB.password}",
+            *names,
+        ]
+
+    def _run_once(self, names: Sequence[str], silence: float) -> Iterator[tuple[str, Outcome]]:
+        """Yield what came of each test until the process ends or a test says nothing."""
+        with subprocess.Popen(
+            self._command(names),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"LC_ALL": "C.UTF-8"},
+            cwd=self._base,
+            start_new_session=True,
+        ) as process:
+            assert process.stdout is not None
+            name, begin, said = "", 0.0, list[str]()
+            try:
+                lines = _lines(process.stdout, silence)
+                for line in lines:
+                    if match := _BEGIN.fullmatch(line):
+                        name, begin, said = match["name"], time.monotonic(), []
+                    elif name and (match := _END.fullmatch(line)) and match["name"] == name:
+                        seconds = time.monotonic() - begin
+                        more = takewhile("]".__ne__, lines) if match["more"] else ()
+                        yield name, Outcome(_STATUSES[match["word"]], seconds, "\n".join(more))
+                        name = ""
+                    elif not line.startswith("time: "):
+                        said.append(line)
+                if name:
+                    yield name, Outcome("crash", time.monotonic() - begin, "\n".join(said[-5:]))
+            except TimeoutError:
+                if name:
+                    yield name, Outcome("timeout", time.monotonic() - begin, "\n".join(said[-5:]))
+            finally:
+                with suppress(ProcessLookupError):  # its children hold the pipe open as well
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _lines(stream: IO[bytes], silence: float) -> Iterator[str]:
+    """Yield the lines of a pipe; TimeoutError when none comes for `silence` seconds."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        rest = b""
+        while True:
+            if not selector.select(silence):
+                raise TimeoutError
+            chunk = os.read(stream.fileno(), 1 << 16)
+            if not chunk:
+                return
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
