@@ -189,9 +189,11 @@ def _create(
                 in_compound=True,
             )
         except BaseException:
-            if found.action == FILE_CREATED:
-                _take_back(found)
-            node.close()
+            try:
+                if found.action == FILE_CREATED:
+                    yield Blocking(_take_back, found)
+            finally:
+                node.close()
             raise
     request._open = open_
     try:
