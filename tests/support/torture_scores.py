@@ -10,7 +10,7 @@ import sys
 import time
 
 from smbtest import torture_list
-from smbtest.torture import Smbtorture, add_shares, suite_of
+from smbtest.torture import Outcome, Smbtorture, add_shares, suite_of
 from smbtest.usmbd import Usmbd
 
 
@@ -25,8 +25,8 @@ def main() -> int:
     rows = torture_list.load()
     server = Usmbd()
     add_shares(server)
-    complaints = []
-    ran = {}
+    complaints: list[str] = []
+    ran: dict[str, Outcome] = {}
     try:
         server.start()
         torture = Smbtorture(server)
