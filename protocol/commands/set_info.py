@@ -99,7 +99,7 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
         # Another open that does not share deletion also forbids the rename of its file.
         raise SmbError(NtStatus.SHARING_VIOLATION)
     if open_.node.is_directory:
-        yield Blocking(_refuse_open_below, open_, _others(request, open_))
+        yield Blocking(_refuse_open_below, open_, _others_of_share(open_, server))
     yield Blocking(_check_directory, request, path)
     yield Blocking(_check_target, request, path, change.replace)
     yield Blocking(_rename_node, open_, path, change.replace)
@@ -110,19 +110,6 @@ def _rename_node(open_: Open, path: str, replace: bool) -> None:
     """Rename and remember the new name."""
     open_.node.rename(path, replace=replace)
     open_.path = path
-
-
-def _others(request: Request, open_: Open) -> list[Open]:
-    """Return the other opens of this worker on the same share; only the loop may look."""
-    return [
-        other
-        for session in request.connection.server.session_table.values()
-        for other in session.open_table.values()
-        if other is not open_
-        and other.pipe is None
-        and other.tree.share.path == open_.tree.share.path
-        and other.node.inode != open_.node.inode
-    ]
 
 
 def _others_of_share(open_: Open, server: Server) -> list[Open]:
