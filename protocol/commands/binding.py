@@ -18,6 +18,9 @@ from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300
 from usmbd.protocol.wire.negotiate_contexts import SIGNING_AES_GMAC
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
+MAXIMUM_CHANNELS = 32
+"""Connections of one session: as many as Windows and Samba take."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
@@ -57,6 +60,8 @@ def find_binding(request: Request) -> Session:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     if connection in session.channel_list:
         raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
+    if len(session.channel_list) >= MAXIMUM_CHANNELS:
+        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     connection.session_table[session.session_id] = session
     return session
 
@@ -72,10 +77,15 @@ def sign_refusal(request: Request) -> None:
 
 def _check_signature(request: Request, bound: _Bound) -> None:
     """Check the session's own signature and sign the reply likewise; SmbError(ACCESS_DENIED)."""
-    if request.header.flags & SMB2_FLAGS_SIGNED and bound.signer is not None:
-        if not bound.signer.verify(request.message):
+    signer = bound.signer
+    if bound.session is not None:
+        channel = bound.session.channel_list.get(request.connection)
+        if channel is not None:
+            signer = channel.signer  # it is a channel already: its own key counts
+    if request.header.flags & SMB2_FLAGS_SIGNED and signer is not None:
+        request.signer = signer
+        if not signer.verify(request.message):
             raise SmbError(NtStatus.ACCESS_DENIED)
-        request.signer = bound.signer
 
 
 class _UnknownError(SmbError):

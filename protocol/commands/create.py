@@ -172,6 +172,11 @@ def _create(
     path, stream_name = parse_path(name)
     if stream_name is not None and not tree.share.streams_xattr:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
+    if stream_name is None and ":" in name:
+        # `name::$DATA` is the data of a file, and no directory has such.
+        if body.create_options & FILE_DIRECTORY_FILE:
+            raise SmbError(NtStatus.NOT_A_DIRECTORY)
+        body.create_options |= FILE_NON_DIRECTORY_FILE
     while True:
         found: Found = yield Blocking(_find_or_create, request, body, path, stream_name, contexts)
         node = found.node
@@ -410,7 +415,7 @@ def _grant(request: Request, body: CreateRequest, maximal: int) -> int:
     if body.create_disposition in _TRUNCATES:
         needed = FILE_WRITE_DATA
         if body.create_disposition == FILE_SUPERSEDE:
-            needed = DELETE
+            needed |= DELETE
         if needed & ~maximal:
             raise SmbError(NtStatus.ACCESS_DENIED)
     if body.create_options & FILE_DELETE_ON_CLOSE and not desired & (DELETE | MAXIMUM_ALLOWED):

@@ -15,6 +15,7 @@ from usmbd.protocol.wire.fsctl_smb2 import (
     build_network_interfaces,
     parse_validate_negotiate,
 )
+from usmbd.protocol.wire.header import RELATED_ID
 from usmbd.protocol.wire.ioctl import (
     SMB2_0_IOCTL_IS_FSCTL,
     IoctlRequest,
@@ -40,6 +41,8 @@ def ioctl(request: Request) -> Answer | Handling:
     if connection.supports_multi_credit:
         check_charge(request.header.credit_charge, largest)
     handler = _HANDLERS.get(body.ctl_code)
+    if body.ctl_code in _WITHOUT_FILE and not body.persistent == body.volatile == RELATED_ID:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
     if handler is None:
         _require_open(request)
         if body.ctl_code in _NOT_SUPPORTED:
@@ -122,6 +125,15 @@ def _object_id(request: Request, body: IoctlRequest, data: memoryview) -> Handli
     output = fsctl.FileObjectId(object_id=own, birth_volume_id=volume, birth_object_id=own)
     return list(build_ioctl_response(body, output.pack()))
 
+
+_WITHOUT_FILE = {
+    fsctl.FSCTL_DFS_GET_REFERRALS,
+    fsctl.FSCTL_DFS_GET_REFERRALS_EX,
+    fsctl.FSCTL_QUERY_NETWORK_INTERFACE_INFO,
+    fsctl.FSCTL_VALIDATE_NEGOTIATE_INFO,
+    fsctl.FSCTL_PIPE_WAIT,
+}
+"""Codes whose FileId has to be all ones ([MS-SMB2] 3.3.5.15)."""
 
 _NOT_SUPPORTED = {
     fsctl.FSCTL_LMR_REQUEST_RESILIENCY,

@@ -29,7 +29,7 @@ def read(request: Request) -> Answer | Handling:
         check_charge(request.header.credit_charge, length)
     if open_.pipe is not None:
         return _read_pipe(request, length)
-    if open_.data is None or open_.node.is_directory:
+    if open_.data is None or (open_.node.is_directory and open_.stream is None):
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     open_.require(FILE_READ_DATA | FILE_EXECUTE)
     if body.offset > MAXIMUM_OFFSET or body.offset + length > MAXIMUM_OFFSET:

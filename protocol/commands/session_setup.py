@@ -140,9 +140,9 @@ def _verify(request: Request, session: Session) -> None:
     """Check the signature of a re-authentication."""
     channel = session.channel_list.get(request.connection)
     if request.header.flags & SMB2_FLAGS_SIGNED and channel and channel.signer:
+        request.signer = channel.signer  # the refusal is signed as well: else no client believes it
         if not channel.signer.verify(request.message):
             raise SmbError(NtStatus.ACCESS_DENIED)
-        request.signer = channel.signer
     elif session.signing_required and request.sealed is not session:
         raise SmbError(NtStatus.ACCESS_DENIED)
 

@@ -41,7 +41,7 @@ def write(request: Request) -> Answer | Handling:
 def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handling:
     """Write to a file; an open that may only append leaves what is there ([MS-SMB2] 3.3.5.13)."""
     open_ = request.open
-    if open_.data is None or open_.node.is_directory:
+    if open_.data is None or (open_.node.is_directory and open_.stream is None):
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     open_.require(FILE_WRITE_DATA | FILE_APPEND_DATA)
     offset = body.offset

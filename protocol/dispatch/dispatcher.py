@@ -270,10 +270,10 @@ class Dispatcher:
             if chain.file is None:
                 raise SmbError(chain.create_failure or NtStatus.FILE_CLOSED)
             persistent, volatile = chain.file
-        elif row.file_optional and volatile == RELATED_ID == persistent:
-            return
         open_ = request.session.open_table.get(volatile)
         if open_ is None or open_.persistent_id != persistent or open_.tree is not request.tree:
+            if row.file_optional:
+                return  # the handler knows whether it needs one
             raise SmbError(NtStatus.FILE_CLOSED)
         request._open = open_
         if chain is not None:

@@ -38,7 +38,7 @@ class Row:
     file_id: int = 0
     """Where FileId lies in the body; 0: the command has none."""
     file_optional: bool = False
-    """A FileId of all ones stands for no open."""
+    """A FileId may stand for no open: the handler refuses it where it needs one."""
     as_user: bool = False
     """The handler touches files: it runs with the identity of the tree connect."""
     when_expired: bool = False

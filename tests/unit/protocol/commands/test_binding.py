@@ -181,8 +181,16 @@ def joining(second: Client, first: Client) -> Any:
 
 
 def test_a_channel_may_not_be_bound_twice(two: tuple[Client, Client]) -> None:
-    _, (reply,) = joining(two[1], two[0])
+    _, (reply,) = two[1].setup(
+        NTLM_NEGOTIATE,
+        session_id=two[0].session_id,
+        flags=SMB2_SESSION_FLAG_BINDING,
+        sign=True,
+    )
     assert reply.status is NtStatus.REQUEST_NOT_ACCEPTED
+    # The session's key does not count on a connection that has a key of its own.
+    _, (reply,) = joining(two[1], two[0])
+    assert reply.status is NtStatus.ACCESS_DENIED
     assert two[0].create("file") is NtStatus.SUCCESS
 
 
