@@ -8,7 +8,7 @@ from typing import Any
 
 import lmdb
 import pytest
-from smbtest import raw
+from smbtest import smb2
 from smbtest.processes import open_descriptors, wait_for
 from smbtest.raw import Raw
 from smbtest.server import ALICE, Options, Server
@@ -97,7 +97,7 @@ def bystanders(target: Target) -> Iterator[list[tuple[Raw, bytes]]]:
             client.close()
             continue
         file_id = client.open(f"bystander-{len(found)}", share=0)
-        client.call(raw.WRITE, raw.write_body(file_id, b"unharmed"))
+        client.call(smb2.WRITE, smb2.write_body(file_id, b"unharmed"))
         found[pid] = client, file_id
     yield list(found.values())
     for client, _ in found.values():
@@ -115,7 +115,7 @@ def watch(target: Target, bystanders: list[tuple[Raw, bytes]]) -> Iterator[None]
     yield
     assert time.monotonic() - began < TEST_SECONDS
     for client, file_id in bystanders:
-        answer = client.call(raw.READ, raw.read_body(file_id, 100))
+        answer = client.call(smb2.READ, smb2.read_body(file_id, 100))
         assert answer.body[16:] == b"unharmed"
     assert target.workers() == workers, "a worker died"
     written = target.log[log:]
@@ -157,3 +157,19 @@ def connect(target: Server, watch: None) -> Iterator[Connect]:
 def client(connect: Connect) -> Raw:
     """Connect a client that is logged in, with a tree and many credits, at 3.1.1."""
     return connect().ready()
+
+
+def refused(client: Raw, command: int, body: bytes, *allowed: int) -> int:
+    """Send what must be answered by an error, and one that was foreseen: its status."""
+    status = client.call(command, body, charge=1).status
+    assert status not in (smb2.SUCCESS, smb2.INTERNAL_ERROR)
+    if allowed:
+        assert status in allowed, hex(status)
+    return status
+
+
+def survives(client: Raw, command: int, body: bytes, **fields: int) -> int:
+    """Send what may fail or not, but never in a way that nobody foresaw."""
+    status = client.call(command, body, **fields).status
+    assert status != smb2.INTERNAL_ERROR
+    return status

@@ -5,8 +5,9 @@ import struct
 import time
 
 import pytest
-from smbtest import raw
-from smbtest.raw import ECHO, ECHO_BODY, Raw
+from smbtest import raw, smb2
+from smbtest.raw import Raw
+from smbtest.smb2 import ECHO, ECHO_BODY
 
 from .conftest import Connect, Target
 
@@ -56,8 +57,8 @@ def test_a_big_message_in_the_midst_of_a_login(connect: Connect) -> None:
     """A session that is not authenticated gives no right to 8 MiB of memory."""
     client = connect()
     client.negotiate()
-    answer = client.call(raw.SESSION_SETUP, raw.setup_body(ntlm_negotiate()))
-    assert answer.status == raw.MORE_PROCESSING_REQUIRED
+    answer = client.call(smb2.SESSION_SETUP, smb2.setup_body(ntlm_negotiate()))
+    assert answer.status == smb2.MORE_PROCESSING_REQUIRED
     client.socket.sendall(struct.pack(">I", 300_000))
     assert client.closed()
 
@@ -71,22 +72,22 @@ def ntlm_negotiate() -> bytes:
 
 def test_a_frame_that_comes_in_bytes(connect: Connect) -> None:
     client = connect()
-    message = client.header(raw.NEGOTIATE) + raw.negotiate_body((0x0210,), client.guid)
+    message = client.header(smb2.NEGOTIATE) + smb2.negotiate_body((0x0210,), client.guid)
     for byte in struct.pack(">I", len(message)) + message:
         client.socket.sendall(bytes([byte]))
-    assert client.reply().status == raw.SUCCESS
+    assert client.reply().status == smb2.SUCCESS
 
 
 def test_keep_alives(client: Raw) -> None:
     client.socket.sendall(b"\x85\0\0\0" * 1000)
-    assert client.call(ECHO, ECHO_BODY).status == raw.SUCCESS
+    assert client.call(ECHO, ECHO_BODY).status == smb2.SUCCESS
 
 
 def test_half_a_message_and_the_end(connect: Connect) -> None:
     for _ in range(20):
         client = connect().ready()
-        client.open("half", options=raw.DELETE_ON_CLOSE)
-        client.socket.sendall(struct.pack(">I", 5000) + client.header(raw.WRITE))
+        client.open("half", options=smb2.DELETE_ON_CLOSE)
+        client.socket.sendall(struct.pack(">I", 5000) + client.header(smb2.WRITE))
         client.close()
 
 
@@ -99,7 +100,7 @@ def test_bodies_that_are_too_short(connect: Connect, command: int, login: bool) 
         client.ready()
     else:
         client.negotiate()
-    if command in (raw.NEGOTIATE, raw.CANCEL):
+    if command in (smb2.NEGOTIATE, smb2.CANCEL):
         return
     for length in range(0, 48, 3):
         for size in (length, 0, 57):
@@ -109,13 +110,13 @@ def test_bodies_that_are_too_short(connect: Connect, command: int, login: bool) 
             except raw.Closed:
                 assert not login
                 return
-            assert answer.status != raw.INTERNAL_ERROR
-            if login and answer.status == raw.SUCCESS and command == raw.LOGOFF:
+            assert answer.status != smb2.INTERNAL_ERROR
+            if login and answer.status == smb2.SUCCESS and command == smb2.LOGOFF:
                 return
 
 
 def test_odd_headers(connect: Connect) -> None:
-    for fields in ({"size": 63}, {"size": 0}, {"flags": raw.RESPONSE}, {"next": 3}, {"next": 64},
+    for fields in ({"size": 63}, {"size": 0}, {"flags": smb2.RESPONSE}, {"next": 3}, {"next": 64},
                    {"next": 0xFFFFFFFF}, {"next": 8}, {"next": 72}):  # fmt: skip
         client = connect()
         client.ready()
@@ -131,7 +132,7 @@ def test_negotiate_again(connect: Connect) -> None:
             client.negotiate()
             if login:
                 client.login()
-            client.post(raw.NEGOTIATE, raw.negotiate_body(dialects, client.guid))
+            client.post(smb2.NEGOTIATE, smb2.negotiate_body(dialects, client.guid))
             assert client.closed()
 
 
@@ -139,7 +140,7 @@ def test_aborted_negotiates(connect: Connect, target: Target) -> None:
     before = target.memory()
     for _ in range(300):
         client = connect()
-        client.post(raw.NEGOTIATE, raw.negotiate_body((0x0210,), client.guid))
+        client.post(smb2.NEGOTIATE, smb2.negotiate_body((0x0210,), client.guid))
         client.close()
     assert target.memory() - before < 8 << 20
 
@@ -169,16 +170,16 @@ def test_smb1_that_leads_nowhere(connect: Connect, message: bytes) -> None:
 @pytest.mark.parametrize(
     ("command", "body"),
     [
-        (raw.SESSION_SETUP, raw.setup_body(b"x")),
-        (raw.ECHO, ECHO_BODY),
-        (raw.TREE_CONNECT, raw.tree_body(b"x\0")),
+        (smb2.SESSION_SETUP, smb2.setup_body(b"x")),
+        (smb2.ECHO, ECHO_BODY),
+        (smb2.TREE_CONNECT, smb2.tree_body(b"x\0")),
     ],
 )
 def test_smb1_then_no_negotiate(connect: Connect, command: int, body: bytes) -> None:
     """A dialect is still to be agreed upon: nothing else may come."""
     client = connect()
     client.send(smb1_negotiate(b"SMB 2.???"))
-    assert client.reply().status == raw.SUCCESS
+    assert client.reply().status == smb2.SUCCESS
     client.message_id = 1
     client.post(command, body)
     assert client.closed()

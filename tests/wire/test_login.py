@@ -6,9 +6,10 @@ import time
 
 import pytest
 import spnego
-from smbtest import raw
-from smbtest.raw import ECHO, ECHO_BODY, PREAUTH, Raw, context, contexts, negotiate_body
+from smbtest import raw, smb2
+from smbtest.raw import Raw
 from smbtest.server import ALICE, BOB, Account
+from smbtest.smb2 import ECHO, ECHO_BODY, PREAUTH, context, contexts, negotiate_body
 
 from .conftest import SESSIONS, Connect, Target
 
@@ -47,21 +48,21 @@ LYING_CONTEXTS = {
 def test_negotiate_contexts(connect: Connect, name: str) -> None:
     extra, count, wrong = LYING_CONTEXTS[name]
     client = connect()
-    client.post(raw.NEGOTIATE, negotiate_body((0x0311,), client.guid, extra, count, **wrong))
+    client.post(smb2.NEGOTIATE, negotiate_body((0x0311,), client.guid, extra, count, **wrong))
     try:
         answer = client.reply()
     except raw.Closed:
         return
-    assert answer.status != raw.INTERNAL_ERROR
+    assert answer.status != smb2.INTERNAL_ERROR
 
 
 def refused(client: Raw, body: bytes) -> int:
     """Send a SESSION_SETUP that must not succeed: its status, 0 when the server hung up."""
     try:
-        answer = client.call(raw.SESSION_SETUP, body)
+        answer = client.call(smb2.SESSION_SETUP, body)
     except raw.Closed:
         return 0
-    assert answer.status not in (raw.SUCCESS, raw.INTERNAL_ERROR)
+    assert answer.status not in (smb2.SUCCESS, smb2.INTERNAL_ERROR)
     return answer.status
 
 
@@ -73,7 +74,7 @@ def refused(client: Raw, body: bytes) -> int:
 def test_security_buffers(connect: Connect, offset: int, length: int) -> None:
     client = connect()
     client.negotiate()
-    refused(client, raw.setup_body(b"x" * 40, offset=offset, length=length))
+    refused(client, smb2.setup_body(b"x" * 40, offset=offset, length=length))
 
 
 def der(tag: int, data: bytes) -> bytes:
@@ -119,10 +120,10 @@ TOKENS = {
 def test_first_tokens(connect: Connect, name: str) -> None:
     client = connect()
     client.negotiate()
-    body = raw.setup_body(TOKENS[name])
-    client.post(raw.SESSION_SETUP, body)
+    body = smb2.setup_body(TOKENS[name])
+    client.post(smb2.SESSION_SETUP, body)
     answer = client.reply()
-    assert answer.status not in (raw.SUCCESS, raw.INTERNAL_ERROR)
+    assert answer.status not in (smb2.SUCCESS, smb2.INTERNAL_ERROR)
     refused(client, body)
 
 
@@ -163,11 +164,13 @@ def test_last_tokens(connect: Connect, name: str) -> None:
         client = connect()
         client.negotiate()
         first = init(TYPES, der(0xA2, der(4, NTLM_NEGOTIATE))) if wrap else NTLM_NEGOTIATE
-        answer = client.call(raw.SESSION_SETUP, raw.setup_body(first))
-        assert answer.status == raw.MORE_PROCESSING_REQUIRED
+        answer = client.call(smb2.SESSION_SETUP, smb2.setup_body(first))
+        assert answer.status == smb2.MORE_PROCESSING_REQUIRED
         last = der(0xA1, der(0x30, der(0xA2, der(4, token)))) if wrap else token
-        answer = client.call(raw.SESSION_SETUP, raw.setup_body(last), session_id=answer.session_id)
-        assert answer.status in (raw.LOGON_FAILURE, raw.INVALID_PARAMETER), hex(answer.status)
+        answer = client.call(
+            smb2.SESSION_SETUP, smb2.setup_body(last), session_id=answer.session_id
+        )
+        assert answer.status in (smb2.LOGON_FAILURE, smb2.INVALID_PARAMETER), hex(answer.status)
 
 
 @pytest.mark.parametrize("user", [b"\0\xd8", b"\0\xdc\0\xd8", b"\0\0", b"g\0\0\0", b"\n\0" * 100])
@@ -175,15 +178,15 @@ def test_user_names(connect: Connect, target: Target, user: bytes) -> None:
     """Lone surrogates, NUL, and what could make lines of its own in the log."""
     client = connect()
     client.negotiate()
-    answer = client.call(raw.SESSION_SETUP, raw.setup_body(NTLM_NEGOTIATE))
+    answer = client.call(smb2.SESSION_SETUP, smb2.setup_body(NTLM_NEGOTIATE))
     token = authenticate(
         nt=(60, 60, 88),
         user=(len(user), len(user), 88 + 400),
         domain=(len(user), len(user), 88 + 400),
     )
-    last = raw.setup_body(token + user)
-    answer = client.call(raw.SESSION_SETUP, last, session_id=answer.session_id)
-    assert answer.status in (raw.LOGON_FAILURE, raw.INVALID_PARAMETER)
+    last = smb2.setup_body(token + user)
+    answer = client.call(smb2.SESSION_SETUP, last, session_id=answer.session_id)
+    assert answer.status in (smb2.LOGON_FAILURE, smb2.INVALID_PARAMETER)
     assert "\n\n\n" not in target.log
 
 
@@ -194,11 +197,11 @@ def test_half_open_logins(connect: Connect, target: Target) -> None:
         client = connect()
         client.negotiate()
         statuses = [
-            client.call(raw.SESSION_SETUP, raw.setup_body(NTLM_NEGOTIATE), session_id=0).status
+            client.call(smb2.SESSION_SETUP, smb2.setup_body(NTLM_NEGOTIATE), session_id=0).status
             for _ in range(100)
         ]
-        assert statuses[0] == raw.MORE_PROCESSING_REQUIRED
-        assert statuses[-1] == raw.INSUFFICIENT_RESOURCES
+        assert statuses[0] == smb2.MORE_PROCESSING_REQUIRED
+        assert statuses[-1] == smb2.INSUFFICIENT_RESOURCES
         client.close()
     assert target.memory() - before < 16 << 20
 
@@ -212,21 +215,21 @@ def test_wrong_passwords_in_parallel(connect: Connect) -> None:
         client = connect(source=source)
         client.negotiate()
         security = spnego.client(WRONG.name, WRONG.password, protocol="ntlm")
-        answer = client.call(raw.SESSION_SETUP, raw.setup_body(security.step() or b""))
+        answer = client.call(smb2.SESSION_SETUP, smb2.setup_body(security.step() or b""))
         offset, length = struct.unpack_from("<HH", answer.body, 4)
         token = security.step(answer.message[offset : offset + length]) or b""
-        client.post(raw.SESSION_SETUP, raw.setup_body(token), session_id=answer.session_id)
+        client.post(smb2.SESSION_SETUP, smb2.setup_body(token), session_id=answer.session_id)
         clients.append(client)
     right = connect()
     right.negotiate()
     late = time.monotonic()
-    assert right.login(BOB) == raw.SUCCESS
+    assert right.login(BOB) == smb2.SUCCESS
     assert time.monotonic() - late < 2
     answered = 0
     for client in clients:
         client.socket.settimeout(max(began + 2 - time.monotonic(), 0.01))
         try:
-            assert client.reply().status == raw.LOGON_FAILURE
+            assert client.reply().status == smb2.LOGON_FAILURE
             answered += 1
         except TimeoutError:
             continue
@@ -240,16 +243,16 @@ def test_two_logins_at_once_for_one_session(connect: Connect, target: Target) ->
             client = connect()
             client.negotiate()
             security = spnego.client(ALICE.name, ALICE.password, protocol="ntlm")
-            answer = client.call(raw.SESSION_SETUP, raw.setup_body(security.step() or b""))
+            answer = client.call(smb2.SESSION_SETUP, smb2.setup_body(security.step() or b""))
             offset, length = struct.unpack_from("<HH", answer.body, 4)
             token = security.step(answer.message[offset : offset + length]) or b""
-            one = client.header(raw.SESSION_SETUP, session_id=answer.session_id)
-            two = client.header(raw.SESSION_SETUP, session_id=answer.session_id)
-            messages = [one + raw.setup_body(token), two + raw.setup_body(extra or token)]
+            one = client.header(smb2.SESSION_SETUP, session_id=answer.session_id)
+            two = client.header(smb2.SESSION_SETUP, session_id=answer.session_id)
+            messages = [one + smb2.setup_body(token), two + smb2.setup_body(extra or token)]
             client.socket.sendall(b"".join(struct.pack(">I", len(m)) + m for m in messages))
             statuses = {client.parse_unchecked(client.receive()).status for _ in range(2)}
-            assert len(statuses & {raw.SUCCESS}) <= 1
-            assert raw.INTERNAL_ERROR not in statuses
+            assert len(statuses & {smb2.SUCCESS}) <= 1
+            assert smb2.INTERNAL_ERROR not in statuses
             client.close()
 
 
@@ -260,12 +263,12 @@ def test_cut_off_in_the_midst_of_a_login(connect: Connect, target: Target) -> No
         client = connect(bytes(old.guid))
         client.negotiate()
         security = spnego.client(ALICE.name, ALICE.password, protocol="ntlm")
-        answer = client.call(raw.SESSION_SETUP, raw.setup_body(security.step() or b""))
+        answer = client.call(smb2.SESSION_SETUP, smb2.setup_body(security.step() or b""))
         offset, length = struct.unpack_from("<HH", answer.body, 4)
         token = security.step(answer.message[offset : offset + length]) or b""
         client.post(
-            raw.SESSION_SETUP,
-            raw.setup_body(token, previous=old.session_id),
+            smb2.SESSION_SETUP,
+            smb2.setup_body(token, previous=old.session_id),
             session_id=answer.session_id,
         )
         time.sleep(number * 0.0003)
@@ -278,22 +281,22 @@ def test_the_previous_session_of_another_user(connect: Connect) -> None:
     for _ in range(4):  # on both workers
         thief = connect()
         thief.negotiate()
-        assert thief.login(BOB, previous=victim.session_id) == raw.SUCCESS
-        assert victim.call(ECHO, ECHO_BODY).status == raw.SUCCESS
-        assert thief.connect("private").status == raw.ACCESS_DENIED
+        assert thief.login(BOB, previous=victim.session_id) == smb2.SUCCESS
+        assert victim.call(ECHO, ECHO_BODY).status == smb2.SUCCESS
+        assert thief.connect("private").status == smb2.ACCESS_DENIED
     assert victim.open("still")
 
 
 def test_the_previous_session_that_never_began(connect: Connect) -> None:
     half = connect()
     half.negotiate()
-    answer = half.call(raw.SESSION_SETUP, raw.setup_body(NTLM_NEGOTIATE))
+    answer = half.call(smb2.SESSION_SETUP, smb2.setup_body(NTLM_NEGOTIATE))
     other = connect()
     other.negotiate()
-    assert other.login(previous=answer.session_id) == raw.SUCCESS
+    assert other.login(previous=answer.session_id) == smb2.SUCCESS
     own = connect()
     own.negotiate()
-    assert own.login(previous=0xFFFFFFFFFFFFFFFF) == raw.SUCCESS
+    assert own.login(previous=0xFFFFFFFFFFFFFFFF) == smb2.SUCCESS
 
 
 def test_the_previous_session_of_the_same_user(connect: Connect, target: Target) -> None:
@@ -302,11 +305,11 @@ def test_the_previous_session_of_the_same_user(connect: Connect, target: Target)
         lost.open("lost", share=0)
         again = connect()
         again.negotiate()
-        assert again.login(previous=lost.session_id) == raw.SUCCESS
+        assert again.login(previous=lost.session_id) == smb2.SUCCESS
         again.connect()
         assert again.open("lost", share=0)
-        assert lost.call(ECHO, ECHO_BODY, session_id=0).status == raw.SUCCESS
-        assert lost.connect().status == raw.USER_SESSION_DELETED
+        assert lost.call(ECHO, ECHO_BODY, session_id=0).status == smb2.SUCCESS
+        assert lost.connect().status == smb2.USER_SESSION_DELETED
         again.close()
 
 
@@ -326,12 +329,12 @@ def test_binding(connect: Connect, dialect: int) -> None:
     victim = connect().ready(dialect)
     file_id = victim.open("bound")
     channel = bound(victim, connect)
-    assert channel.login(flags=1, session_id=victim.session_id) == raw.SUCCESS
+    assert channel.login(flags=1, session_id=victim.session_id) == smb2.SUCCESS
     channel.signs, channel.tree_id = True, victim.tree_id
-    answer = channel.call(raw.WRITE, raw.write_body(file_id, b"x"))
-    assert answer.status == raw.SUCCESS
+    answer = channel.call(smb2.WRITE, smb2.write_body(file_id, b"x"))
+    assert answer.status == smb2.SUCCESS
     victim.close()
-    assert channel.call(raw.READ, raw.read_body(file_id, 1)).status == raw.SUCCESS
+    assert channel.call(smb2.READ, smb2.read_body(file_id, 1)).status == smb2.SUCCESS
 
 
 @pytest.mark.parametrize("account", [WRONG, BOB], ids=["wrong", "bob"])
@@ -341,24 +344,26 @@ def test_binding_as_somebody_else(connect: Connect, account: Account) -> None:
     file_id = victim.open("victim", share=0)
     channel = bound(victim, connect)
     status = channel.login(account, flags=1, session_id=victim.session_id)
-    assert status in (raw.ACCESS_DENIED, raw.LOGON_FAILURE), hex(status)
+    assert status in (smb2.ACCESS_DENIED, smb2.LOGON_FAILURE), hex(status)
     channel.session_id, channel.tree_id = victim.session_id, victim.tree_id
     for signs in (False, True):
         channel.signs = signs
-        assert channel.call(raw.READ, raw.read_body(file_id, 1)).status == raw.USER_SESSION_DELETED
-    assert victim.call(raw.WRITE, raw.write_body(file_id, b"x")).status == raw.SUCCESS
-    assert bound(victim, connect).login(flags=1, session_id=victim.session_id) == raw.SUCCESS
+        assert (
+            channel.call(smb2.READ, smb2.read_body(file_id, 1)).status == smb2.USER_SESSION_DELETED
+        )
+    assert victim.call(smb2.WRITE, smb2.write_body(file_id, b"x")).status == smb2.SUCCESS
+    assert bound(victim, connect).login(flags=1, session_id=victim.session_id) == smb2.SUCCESS
 
 
 def test_binding_as_nobody(connect: Connect) -> None:
     victim = connect().ready()
     channel = bound(victim, connect)
     for token in (NTLM_NEGOTIATE, authenticate()):
-        message = channel.header(raw.SESSION_SETUP, session_id=victim.session_id)
-        channel.send(channel.sign(message + raw.setup_body(token, 1)))
+        message = channel.header(smb2.SESSION_SETUP, session_id=victim.session_id)
+        channel.send(channel.sign(message + smb2.setup_body(token, 1)))
         answer = channel.parse_unchecked(channel.receive())
-    assert answer.status in (raw.ACCESS_DENIED, raw.LOGON_FAILURE, raw.INVALID_PARAMETER)
-    assert victim.call(ECHO, ECHO_BODY).status == raw.SUCCESS
+    assert answer.status in (smb2.ACCESS_DENIED, smb2.LOGON_FAILURE, smb2.INVALID_PARAMETER)
+    assert victim.call(ECHO, ECHO_BODY).status == smb2.SUCCESS
 
 
 def test_a_binding_that_is_replayed(connect: Connect) -> None:
@@ -366,10 +371,10 @@ def test_a_binding_that_is_replayed(connect: Connect) -> None:
     victim = connect().ready()
     file_id = victim.open("replayed")
     honest = bound(victim, connect)
-    assert honest.call(ECHO, ECHO_BODY).status == raw.SUCCESS
+    assert honest.call(ECHO, ECHO_BODY).status == smb2.SUCCESS
     message = honest.sign(
-        honest.header(raw.SESSION_SETUP, session_id=victim.session_id)
-        + raw.setup_body(NTLM_NEGOTIATE, 1)
+        honest.header(smb2.SESSION_SETUP, session_id=victim.session_id)
+        + smb2.setup_body(NTLM_NEGOTIATE, 1)
     )
     thief = connect(victim.guid)
     thief.negotiate()
@@ -377,38 +382,38 @@ def test_a_binding_that_is_replayed(connect: Connect) -> None:
     thief.send(message)
     thief.message_id = honest.message_id
     answer = thief.parse_unchecked(thief.receive())
-    assert answer.status == raw.MORE_PROCESSING_REQUIRED
+    assert answer.status == smb2.MORE_PROCESSING_REQUIRED
     thief.session_id, thief.tree_id = victim.session_id, victim.tree_id
     for command, body in (
-        (raw.READ, raw.read_body(file_id, 1)),
-        (raw.CREATE, raw.create_body("stolen")),
-        (raw.TREE_CONNECT, raw.tree_body("\\\\x\\data".encode("utf-16-le"))),
-        (raw.LOGOFF, raw.LOGOFF_BODY),
+        (smb2.READ, smb2.read_body(file_id, 1)),
+        (smb2.CREATE, smb2.create_body("stolen")),
+        (smb2.TREE_CONNECT, smb2.tree_body("\\\\x\\data".encode("utf-16-le"))),
+        (smb2.LOGOFF, smb2.LOGOFF_BODY),
     ):
-        assert thief.call(command, body).status == raw.USER_SESSION_DELETED
+        assert thief.call(command, body).status == smb2.USER_SESSION_DELETED
     thief.close()
-    assert victim.call(raw.READ, raw.read_body(file_id, 1)).status == raw.END_OF_FILE
+    assert victim.call(smb2.READ, smb2.read_body(file_id, 1)).status == smb2.END_OF_FILE
 
 
 def test_binding_with_what_does_not_fit(connect: Connect) -> None:
     victim = connect().ready()
     unsigned = bound(victim, connect)
     answer = unsigned.call(
-        raw.SESSION_SETUP, raw.setup_body(NTLM_NEGOTIATE, 1), session_id=victim.session_id
+        smb2.SESSION_SETUP, smb2.setup_body(NTLM_NEGOTIATE, 1), session_id=victim.session_id
     )
-    assert answer.status == raw.INVALID_PARAMETER
+    assert answer.status == smb2.INVALID_PARAMETER
     stranger = bound(victim, connect, os.urandom(16))
-    assert stranger.login(flags=1, session_id=victim.session_id) != raw.SUCCESS
+    assert stranger.login(flags=1, session_id=victim.session_id) != smb2.SUCCESS
     older = connect(victim.guid)
     older.negotiate(0x0302)
     older.signing_key = victim.signing_key
-    assert older.login(flags=1, session_id=victim.session_id) != raw.SUCCESS
+    assert older.login(flags=1, session_id=victim.session_id) != smb2.SUCCESS
     forged = bound(victim, connect)
     forged.signing_key = bytes(16)
-    assert forged.login(flags=1, session_id=victim.session_id) == raw.ACCESS_DENIED
+    assert forged.login(flags=1, session_id=victim.session_id) == smb2.ACCESS_DENIED
     nowhere = bound(victim, connect)
-    assert nowhere.login(flags=1, session_id=0x1234) == raw.USER_SESSION_DELETED
-    assert victim.call(ECHO, ECHO_BODY).status == raw.SUCCESS
+    assert nowhere.login(flags=1, session_id=0x1234) == smb2.USER_SESSION_DELETED
+    assert victim.call(ECHO, ECHO_BODY).status == smb2.SUCCESS
 
 
 def test_binding_while_the_session_ends(connect: Connect, target: Target) -> None:
@@ -419,15 +424,15 @@ def test_binding_while_the_session_ends(connect: Connect, target: Target) -> Non
         security = spnego.client(ALICE.name, ALICE.password, protocol="ntlm")
 
         def say(token: bytes, channel: Raw = channel, victim: Raw = victim) -> None:
-            message = channel.header(raw.SESSION_SETUP, session_id=victim.session_id)
-            channel.send(channel.sign(message + raw.setup_body(token, 1)))
+            message = channel.header(smb2.SESSION_SETUP, session_id=victim.session_id)
+            channel.send(channel.sign(message + smb2.setup_body(token, 1)))
 
         say(security.step() or b"")
         answer = channel.parse_unchecked(channel.receive())
         offset, length = struct.unpack_from("<HH", answer.body, 4)
         say(security.step(answer.message[offset : offset + length]) or b"")
         time.sleep(number * 0.0002)
-        victim.post(raw.LOGOFF, raw.LOGOFF_BODY)
+        victim.post(smb2.LOGOFF, smb2.LOGOFF_BODY)
         channel.parse_unchecked(channel.receive())
         victim.reply()
         assert target.records(SESSIONS) == 2
@@ -439,16 +444,16 @@ def test_a_wrong_password_again(connect: Connect) -> None:
     """A failed re-authentication ends the session, with all that was open."""
     client = connect().ready()
     client.open("mine")
-    assert client.login(WRONG, session_id=client.session_id) == raw.LOGON_FAILURE
-    assert client.call(raw.CREATE, raw.create_body("mine")).status == raw.USER_SESSION_DELETED
+    assert client.login(WRONG, session_id=client.session_id) == smb2.LOGON_FAILURE
+    assert client.call(smb2.CREATE, smb2.create_body("mine")).status == smb2.USER_SESSION_DELETED
 
 
 def test_logoff_of_a_login_under_way(connect: Connect) -> None:
     client = connect()
     client.negotiate()
-    answer = client.call(raw.SESSION_SETUP, raw.setup_body(NTLM_NEGOTIATE))
+    answer = client.call(smb2.SESSION_SETUP, smb2.setup_body(NTLM_NEGOTIATE))
     client.session_id = answer.session_id
-    for command in (raw.LOGOFF, raw.TREE_CONNECT, raw.TREE_DISCONNECT, raw.CREATE):
-        assert client.call(command, bytes(64)).status == raw.USER_SESSION_DELETED
+    for command in (smb2.LOGOFF, smb2.TREE_CONNECT, smb2.TREE_DISCONNECT, smb2.CREATE):
+        assert client.call(command, bytes(64)).status == smb2.USER_SESSION_DELETED
     client.send(b"\xfdSMB" + bytes(40) + struct.pack("<Q", answer.session_id) + bytes(80))
     assert client.closed()

@@ -4,9 +4,10 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from smbtest import raw
-from smbtest.raw import ECHO, ECHO_BODY, Raw, compound
+from smbtest import raw, smb2
+from smbtest.raw import Raw
 from smbtest.server import ALICE, BOB
+from smbtest.smb2 import ECHO, ECHO_BODY, compound
 
 from .conftest import Connect, Target
 
@@ -24,9 +25,9 @@ def strict(connect: Connect, dialect: int) -> Raw:
     """Return a client whose session requires signatures."""
     client = connect()
     client.negotiate(dialect, mode=3)
-    assert client.login(mode=3) == raw.SUCCESS
+    assert client.login(mode=3) == smb2.SUCCESS
     client.signs = True
-    assert client.connect().status == raw.SUCCESS
+    assert client.connect().status == smb2.SUCCESS
     return client
 
 
@@ -36,26 +37,26 @@ def test_signing_that_is_stripped_or_forged(connect: Connect, dialect: int) -> N
     file_id = client.open("signed")
     client.signs = False
     for command, body in (
-        (raw.READ, raw.read_body(file_id, 10)),
-        (raw.WRITE, raw.write_body(file_id, b"forged")),
-        (raw.CREATE, raw.create_body("forged")),
-        (raw.TREE_DISCONNECT, raw.TREE_DISCONNECT_BODY),
-        (raw.LOGOFF, raw.LOGOFF_BODY),
+        (smb2.READ, smb2.read_body(file_id, 10)),
+        (smb2.WRITE, smb2.write_body(file_id, b"forged")),
+        (smb2.CREATE, smb2.create_body("forged")),
+        (smb2.TREE_DISCONNECT, smb2.TREE_DISCONNECT_BODY),
+        (smb2.LOGOFF, smb2.LOGOFF_BODY),
     ):
-        assert client.call(command, body).status == raw.ACCESS_DENIED
+        assert client.call(command, body).status == smb2.ACCESS_DENIED
         for spoil in SPOILERS:
             client.send(spoil(client.sign(client.header(command) + body)))
             status = client.parse_unchecked(client.receive()).status
-            assert status in (raw.ACCESS_DENIED, raw.INVALID_PARAMETER)
+            assert status in (smb2.ACCESS_DENIED, smb2.INVALID_PARAMETER)
     client.signs = True
-    assert client.call(raw.READ, raw.read_body(file_id, 10)).status == raw.END_OF_FILE
+    assert client.call(smb2.READ, smb2.read_body(file_id, 10)).status == smb2.END_OF_FILE
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=hex)
 def test_signed_messages_that_come_again(connect: Connect, dialect: int) -> None:
     """Replayed: the message id is used. Reflected: it is a reply. On another connection: no key."""
     client = strict(connect, dialect)
-    message = client.sign(client.header(raw.CREATE) + raw.create_body("replayed"))
+    message = client.sign(client.header(smb2.CREATE) + smb2.create_body("replayed"))
     client.send(message)
     reply = client.receive()
     other = connect()
@@ -64,7 +65,7 @@ def test_signed_messages_that_come_again(connect: Connect, dialect: int) -> None
     other.call(ECHO, ECHO_BODY, session_id=0, credits=500)
     other.send(message)
     answer = other.parse_unchecked(other.receive())
-    assert answer.status == raw.USER_SESSION_DELETED
+    assert answer.status == smb2.USER_SESSION_DELETED
     client.send(message)
     assert client.closed()
     client = strict(connect, dialect)
@@ -77,14 +78,14 @@ def test_an_unsigned_tree_connect_at_311(connect: Connect) -> None:
     client = connect()
     client.negotiate()
     client.login()
-    client.post(raw.TREE_CONNECT, raw.tree_body("\\\\x\\data".encode("utf-16-le")))
+    client.post(smb2.TREE_CONNECT, smb2.tree_body("\\\\x\\data".encode("utf-16-le")))
     assert client.closed()
 
 
 # --- encryption ---------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[(0x0300, raw.CCM), (0x0311, raw.CCM), (0x0311, raw.GCM)], ids=str)
+@pytest.fixture(params=[(0x0300, smb2.CCM), (0x0311, smb2.CCM), (0x0311, smb2.GCM)], ids=str)
 def sealed(connect: Connect, request: pytest.FixtureRequest) -> Raw:
     """Connect to the share that wants encryption."""
     dialect, cipher = request.param
@@ -92,27 +93,27 @@ def sealed(connect: Connect, request: pytest.FixtureRequest) -> Raw:
     client.negotiate(dialect, ciphers=(cipher,))
     client.login()
     client.seals = True
-    assert client.connect("encrypted").status == raw.SUCCESS
+    assert client.connect("encrypted").status == smb2.SUCCESS
     return client
 
 
 def test_unencrypted_on_an_encrypted_share(sealed: Raw) -> None:
     file_id = sealed.open("secret")
-    sealed.call(raw.WRITE, raw.write_body(file_id, b"secret"))
+    sealed.call(smb2.WRITE, smb2.write_body(file_id, b"secret"))
     sealed.seals = False
     for signs in (False, True):
         sealed.signs = signs
         for command, body in (
-            (raw.READ, raw.read_body(file_id, 10)),
-            (raw.CREATE, raw.create_body("other")),
-            (raw.QUERY_INFO, raw.query_body(file_id, 1, 18)),
-            (raw.TREE_DISCONNECT, raw.TREE_DISCONNECT_BODY),
+            (smb2.READ, smb2.read_body(file_id, 10)),
+            (smb2.CREATE, smb2.create_body("other")),
+            (smb2.QUERY_INFO, smb2.query_body(file_id, 1, 18)),
+            (smb2.TREE_DISCONNECT, smb2.TREE_DISCONNECT_BODY),
         ):
             answer = sealed.call(command, body)
-            assert answer.status == raw.ACCESS_DENIED
+            assert answer.status == smb2.ACCESS_DENIED
             assert b"secret" not in answer.message
     sealed.seals = True
-    assert sealed.call(raw.READ, raw.read_body(file_id, 10)).body[16:] == b"secret"
+    assert sealed.call(smb2.READ, smb2.read_body(file_id, 10)).body[16:] == b"secret"
 
 
 def test_everything_inside_encryption_is_answered_inside_it(sealed: Raw, connect: Connect) -> None:
@@ -122,12 +123,12 @@ def test_everything_inside_encryption_is_answered_inside_it(sealed: Raw, connect
         (ECHO, ECHO_BODY, {}),
         (ECHO, ECHO_BODY, {"session_id": 0}),
         (ECHO, b"", {}),
-        (raw.CREATE, raw.create_body("x"), {"session_id": 0}),
-        (raw.CREATE, raw.create_body("x"), {"session_id": other.session_id}),
-        (raw.CREATE, raw.create_body("x"), {"tree_id": 99}),
-        (raw.LOGOFF, raw.LOGOFF_BODY, {"session_id": 0x1234}),
-        (raw.SESSION_SETUP, raw.setup_body(b"x"), {"session_id": 0}),
-        (raw.SESSION_SETUP, raw.setup_body(b"x"), {"session_id": other.session_id}),
+        (smb2.CREATE, smb2.create_body("x"), {"session_id": 0}),
+        (smb2.CREATE, smb2.create_body("x"), {"session_id": other.session_id}),
+        (smb2.CREATE, smb2.create_body("x"), {"tree_id": 99}),
+        (smb2.LOGOFF, smb2.LOGOFF_BODY, {"session_id": 0x1234}),
+        (smb2.SESSION_SETUP, smb2.setup_body(b"x"), {"session_id": 0}),
+        (smb2.SESSION_SETUP, smb2.setup_body(b"x"), {"session_id": other.session_id}),
         (77, bytes(40), {}),
     ]
     for command, body, fields in cases:
@@ -135,14 +136,14 @@ def test_everything_inside_encryption_is_answered_inside_it(sealed: Raw, connect
         sealed.send(sealed.seal(message))
         answer = sealed.receive()
         assert answer[:4] == b"\xfdSMB"
-        assert sealed.parse(sealed.unseal(answer)).status != raw.INTERNAL_ERROR
+        assert sealed.parse(sealed.unseal(answer)).status != smb2.INTERNAL_ERROR
         several = compound(
             sealed.header(ECHO, **fields) + ECHO_BODY, sealed.header(command, **fields) + body
         )
         sealed.send(sealed.seal(several))
         answer = sealed.unseal(sealed.receive())
-        assert len(raw.split(answer)) == 2
-    assert other.call(ECHO, ECHO_BODY).status == raw.SUCCESS
+        assert len(smb2.split(answer)) == 2
+    assert other.call(ECHO, ECHO_BODY).status == smb2.SUCCESS
 
 
 TRANSFORMS: dict[str, Callable[[Raw, bytes], bytes]] = {
@@ -172,7 +173,7 @@ TRANSFORMS: dict[str, Callable[[Raw, bytes], bytes]] = {
 def test_transform_headers(connect: Connect, name: str) -> None:
     client = connect().ready()
     file_id = client.open("sealed")
-    client.send(TRANSFORMS[name](client, client.header(raw.CLOSE) + raw.close_body(file_id)))
+    client.send(TRANSFORMS[name](client, client.header(smb2.CLOSE) + smb2.close_body(file_id)))
     assert client.closed()
 
 
@@ -181,7 +182,7 @@ def test_an_encrypted_message_that_comes_again(connect: Connect) -> None:
     client = connect().ready()
     message = client.seal(client.header(ECHO) + ECHO_BODY, nonce=bytes(12))
     client.send(message)
-    assert client.reply().status == raw.SUCCESS
+    assert client.reply().status == smb2.SUCCESS
     client.send(message)
     assert client.closed()
 
@@ -192,7 +193,7 @@ def test_encrypted_with_a_session_of_another_connection(connect: Connect) -> Non
     thief.negotiate()
     thief.send(victim.seal(victim.header(ECHO) + ECHO_BODY))
     assert thief.closed()
-    assert victim.call(ECHO, ECHO_BODY, message_id=victim.message_id - 1).status == raw.SUCCESS
+    assert victim.call(ECHO, ECHO_BODY, message_id=victim.message_id - 1).status == smb2.SUCCESS
 
 
 # --- credits ------------------------------------------------------------------------------
@@ -231,17 +232,17 @@ def test_credits_have_an_end(connect: Connect, target: Target) -> None:
 def test_charges(connect: Connect) -> None:
     client = connect().ready()
     file_id = client.open("charged")
-    client.call(raw.WRITE, raw.write_body(file_id, bytes(60000)))
-    short = client.call(raw.READ, raw.read_body(file_id, 65537), charge=1)
-    assert short.status == raw.INVALID_PARAMETER
-    none = client.call(raw.READ, raw.read_body(file_id, 65536), charge=0)
+    client.call(smb2.WRITE, smb2.write_body(file_id, bytes(60000)))
+    short = client.call(smb2.READ, smb2.read_body(file_id, 65537), charge=1)
+    assert short.status == smb2.INVALID_PARAMETER
+    none = client.call(smb2.READ, smb2.read_body(file_id, 65536), charge=0)
     assert len(none.body) == 60016
     for body, command in (
-        (raw.query_body(file_id, 1, 18, 65537), raw.QUERY_INFO),
-        (raw.directory_body(file_id, size=65537), raw.QUERY_DIRECTORY),
-        (raw.ioctl_body(file_id, 0x140204, size=65537), raw.IOCTL),
+        (smb2.query_body(file_id, 1, 18, 65537), smb2.QUERY_INFO),
+        (smb2.directory_body(file_id, size=65537), smb2.QUERY_DIRECTORY),
+        (smb2.ioctl_body(file_id, 0x140204, size=65537), smb2.IOCTL),
     ):
-        assert client.call(command, body, charge=1).status == raw.INVALID_PARAMETER
+        assert client.call(command, body, charge=1).status == smb2.INVALID_PARAMETER
 
 
 # --- what belongs to somebody else --------------------------------------------------------
@@ -251,28 +252,28 @@ def test_ids_of_others(connect: Connect) -> None:
     """Session, tree and file ids of another user, on the own connection: never his data."""
     victim = connect().ready(account=ALICE, share="private")
     secret = victim.open("secret")
-    victim.call(raw.WRITE, raw.write_body(secret, b"secret of alice"))
+    victim.call(smb2.WRITE, smb2.write_body(secret, b"secret of alice"))
     thief = connect(victim.guid).ready(account=BOB)
     own = thief.open("own")
-    files = (secret, secret[:8] + own[8:], own[:8] + secret[8:], raw.ALL_ONES, bytes(16))
+    files = (secret, secret[:8] + own[8:], own[:8] + secret[8:], smb2.ALL_ONES, bytes(16))
     for session_id in (thief.session_id, victim.session_id, 0, 0xFFFFFFFFFFFFFFFF):
         for tree_id in {thief.tree_id, victim.tree_id, 0, 2, 3, 0xFFFFFFFF}:
             for file_id in files:
                 for command, body in (
-                    (raw.READ, raw.read_body(file_id, 100)),
-                    (raw.QUERY_INFO, raw.query_body(file_id, 1, 18)),
-                    (raw.WRITE, raw.write_body(file_id, b"stolen")),
-                    (raw.CLOSE, raw.close_body(file_id)),
+                    (smb2.READ, smb2.read_body(file_id, 100)),
+                    (smb2.QUERY_INFO, smb2.query_body(file_id, 1, 18)),
+                    (smb2.WRITE, smb2.write_body(file_id, b"stolen")),
+                    (smb2.CLOSE, smb2.close_body(file_id)),
                 ):
                     answer = thief.call(command, body, session_id=session_id, tree_id=tree_id)
-                    assert answer.status != raw.SUCCESS
+                    assert answer.status != smb2.SUCCESS
                     assert b"secret" not in answer.message
             if (session_id, tree_id) != (thief.session_id, thief.tree_id):
                 answer = thief.call(
-                    raw.CREATE, raw.create_body("secret"), session_id=session_id, tree_id=tree_id
+                    smb2.CREATE, smb2.create_body("secret"), session_id=session_id, tree_id=tree_id
                 )
-                assert answer.status in (raw.USER_SESSION_DELETED, raw.NETWORK_NAME_DELETED)
-    assert victim.call(raw.READ, raw.read_body(secret, 100)).body[16:] == b"secret of alice"
+                assert answer.status in (smb2.USER_SESSION_DELETED, smb2.NETWORK_NAME_DELETED)
+    assert victim.call(smb2.READ, smb2.read_body(secret, 100)).body[16:] == b"secret of alice"
 
 
 def test_another_session_on_the_same_connection(connect: Connect) -> None:
@@ -281,14 +282,14 @@ def test_another_session_on_the_same_connection(connect: Connect) -> None:
     secret = client.open("secret2")
     tree = client.tree_id
     first = client.session_id
-    assert client.login(BOB) == raw.SUCCESS
+    assert client.login(BOB) == smb2.SUCCESS
     assert client.session_id != first
-    assert client.connect("private").status == raw.ACCESS_DENIED
-    answer = client.call(raw.READ, raw.read_body(secret, 10), tree_id=tree)
-    assert answer.status == raw.NETWORK_NAME_DELETED
+    assert client.connect("private").status == smb2.ACCESS_DENIED
+    answer = client.call(smb2.READ, smb2.read_body(secret, 10), tree_id=tree)
+    assert answer.status == smb2.NETWORK_NAME_DELETED
     client.connect()
-    answer = client.call(raw.READ, raw.read_body(secret, 10))
-    assert answer.status == raw.FILE_CLOSED
+    answer = client.call(smb2.READ, smb2.read_body(secret, 10))
+    assert answer.status == smb2.FILE_CLOSED
     ids = struct.unpack("<QQ", secret)
     assert ids[0] == ids[1]
 
@@ -298,8 +299,8 @@ def test_files_of_another_tree(connect: Connect) -> None:
     file_id = client.open("tree")
     first = client.tree_id
     client.connect("readonly")
-    answer = client.call(raw.WRITE, raw.write_body(file_id, b"x"))
-    assert answer.status == raw.FILE_CLOSED
-    assert client.call(raw.TREE_DISCONNECT, raw.TREE_DISCONNECT_BODY, tree_id=first).status == 0
-    answer = client.call(raw.READ, raw.read_body(file_id, 1), tree_id=first)
-    assert answer.status == raw.NETWORK_NAME_DELETED
+    answer = client.call(smb2.WRITE, smb2.write_body(file_id, b"x"))
+    assert answer.status == smb2.FILE_CLOSED
+    assert client.call(smb2.TREE_DISCONNECT, smb2.TREE_DISCONNECT_BODY, tree_id=first).status == 0
+    answer = client.call(smb2.READ, smb2.read_body(file_id, 1), tree_id=first)
+    assert answer.status == smb2.NETWORK_NAME_DELETED

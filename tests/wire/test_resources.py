@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
-from smbtest import raw
-from smbtest.raw import ECHO, ECHO_BODY, Raw, create_body
+from smbtest import smb2
+from smbtest.raw import Raw
+from smbtest.smb2 import ECHO, ECHO_BODY, create_body
 
 from .conftest import Connect, Target
 
@@ -39,7 +40,7 @@ def test_a_client_that_does_not_read(connect: Connect, target: Target, big: Path
         file_id = client.open(big.name)
         client.signs, client.seals = how == "signed", how == "encrypted"
         for _ in range(60):
-            client.post(raw.READ, raw.read_body(file_id, 8 << 20), charge=128)
+            client.post(smb2.READ, smb2.read_body(file_id, 8 << 20), charge=128)
     time.sleep(0.3)
     assert target.memory() - before < 160 << 20
 
@@ -47,10 +48,10 @@ def test_a_client_that_does_not_read(connect: Connect, target: Target, big: Path
 def test_small_requests_of_a_client_that_does_not_read(connect: Connect, target: Target) -> None:
     before = target.memory()
     client = connect(timeout=1).ready()
-    root = client.open("", disposition=raw.OPEN, options=1, access=0x120089)
+    root = client.open("", disposition=smb2.OPEN, options=1, access=0x120089)
     try:
         for _ in range(7000):
-            client.post(raw.QUERY_DIRECTORY, raw.directory_body(root, flags=0x10))
+            client.post(smb2.QUERY_DIRECTORY, smb2.directory_body(root, flags=0x10))
     except TimeoutError:
         pass
     assert target.memory() - before < 40 << 20
@@ -86,15 +87,15 @@ def test_a_close_beside_a_read(connect: Connect, target: Target) -> None:
             file_id = client.open("small")
             batch(
                 client,
-                (raw.READ, raw.read_body(file_id, 65536)),
-                (raw.CLOSE, raw.close_body(file_id)),
-                (raw.CREATE, create_body("other")),
+                (smb2.READ, smb2.read_body(file_id, 65536)),
+                (smb2.CLOSE, smb2.close_body(file_id)),
+                (smb2.CREATE, create_body("other")),
                 (ECHO, ECHO_BODY),
             )
             read = client.reply()
-            assert read.status == raw.SUCCESS
+            assert read.status == smb2.SUCCESS
             assert set(read.body[16:]) == {ord(".")}
-            assert [client.reply().status for _ in range(3)] == [raw.SUCCESS] * 3
+            assert [client.reply().status for _ in range(3)] == [smb2.SUCCESS] * 3
             client.close()
 
 
@@ -107,30 +108,32 @@ def slow(connect: Connect, target: Target) -> Raw:
         for i in range(4000):
             (folder / f"{i:0200}").touch()
     client = connect(timeout=8).ready()
-    root = client.open("crowd", disposition=raw.OPEN, options=1, access=0x120089)
-    client.call(raw.QUERY_DIRECTORY, raw.directory_body(root, "*z*", 1 << 20), charge=16)
-    client.call(raw.QUERY_DIRECTORY, raw.directory_body(root, "*", 1 << 20, flags=0x10), charge=16)
+    root = client.open("crowd", disposition=smb2.OPEN, options=1, access=0x120089)
+    client.call(smb2.QUERY_DIRECTORY, smb2.directory_body(root, "*z*", 1 << 20), charge=16)
+    client.call(
+        smb2.QUERY_DIRECTORY, smb2.directory_body(root, "*", 1 << 20, flags=0x10), charge=16
+    )
     return client
 
 
 def test_requests_that_overtake_each_other(slow: Raw, target: Target) -> None:
     """Served by threads, pipelined: a file that is closed, a listing that is read twice at once."""
     for i in range(20):
-        file_id = slow.open(f"race{i}", options=raw.DELETE_ON_CLOSE)
-        root = slow.open("crowd", disposition=raw.OPEN, options=1, access=0x120089)
-        requests = [(raw.WRITE, raw.write_body(file_id, b"x" * 1000))] * 3
-        requests += [(raw.READ, raw.read_body(file_id, 1000))] * 3
-        requests += [(raw.QUERY_INFO, raw.query_body(file_id, 1, 18))]
-        requests += [(raw.QUERY_DIRECTORY, raw.directory_body(root, size=4096))] * 4
-        requests += [(raw.CLOSE, raw.close_body(file_id)), (raw.CLOSE, raw.close_body(root))]
-        requests += [(raw.CREATE, create_body("resource"))]
+        file_id = slow.open(f"race{i}", options=smb2.DELETE_ON_CLOSE)
+        root = slow.open("crowd", disposition=smb2.OPEN, options=1, access=0x120089)
+        requests = [(smb2.WRITE, smb2.write_body(file_id, b"x" * 1000))] * 3
+        requests += [(smb2.READ, smb2.read_body(file_id, 1000))] * 3
+        requests += [(smb2.QUERY_INFO, smb2.query_body(file_id, 1, 18))]
+        requests += [(smb2.QUERY_DIRECTORY, smb2.directory_body(root, size=4096))] * 4
+        requests += [(smb2.CLOSE, smb2.close_body(file_id)), (smb2.CLOSE, smb2.close_body(root))]
+        requests += [(smb2.CREATE, create_body("resource"))]
         batch(slow, *requests)
         statuses = [slow.reply().status for _ in requests]
-        assert raw.INTERNAL_ERROR not in statuses
+        assert smb2.INTERNAL_ERROR not in statuses
         assert not (target.data / f"race{i}").exists()
 
 
-@pytest.mark.parametrize("command", [raw.LOGOFF, raw.TREE_DISCONNECT, None])
+@pytest.mark.parametrize("command", [smb2.LOGOFF, smb2.TREE_DISCONNECT, None])
 def test_the_end_overtakes(
     connect: Connect, slow: Raw, target: Target, command: int | None
 ) -> None:
@@ -138,16 +141,19 @@ def test_the_end_overtakes(
     for number in range(15):
         client = connect().ready()
         file_id = client.open("ends")
-        requests = [(raw.CREATE, create_body(f"ends{i}")) for i in range(8)]
-        requests += [(raw.WRITE, raw.write_body(file_id, b"y" * 5000))]
-        requests += [(raw.READ, raw.read_body(file_id, 1000)), (raw.FLUSH, raw.close_body(file_id))]
-        requests += [(raw.LOCK, raw.lock_body(file_id, [(0, 10, 2)]))] * 2
+        requests = [(smb2.CREATE, create_body(f"ends{i}")) for i in range(8)]
+        requests += [(smb2.WRITE, smb2.write_body(file_id, b"y" * 5000))]
+        requests += [
+            (smb2.READ, smb2.read_body(file_id, 1000)),
+            (smb2.FLUSH, smb2.close_body(file_id)),
+        ]
+        requests += [(smb2.LOCK, smb2.lock_body(file_id, [(0, 10, 2)]))] * 2
         if command is not None:
             requests += [(command, ECHO_BODY)]
         batch(client, *requests)
         if command is not None:
             while (reply := client.reply()).command != command:
-                assert reply.status != raw.INTERNAL_ERROR
+                assert reply.status != smb2.INTERNAL_ERROR
         else:
             time.sleep(number * 0.0003)
         client.close()
