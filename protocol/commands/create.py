@@ -1,10 +1,15 @@
 """SMB2 CREATE ([MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1): files, directories, streams, pipes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
-from usmbd.protocol.commands import security
+from usmbd.protocol.commands.find_or_create import (
+    TRUNCATES,
+    WRITES,
+    Found,
+    find_or_create,
+    take_back,
+)
 from usmbd.protocol.commands.pipe import open_pipe
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Resume, Wait
 from usmbd.protocol.state.open import Open
@@ -16,41 +21,27 @@ from usmbd.protocol.state.store.records import (
     OPEN_DIRECTORY,
     OPLOCK_HELD,
     OpenRecord,
-    file_key,
 )
-from usmbd.protocol.vfs import ea
 from usmbd.protocol.vfs.names import parse_path
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.streams import Stream, create_stream, open_stream
-from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
-    DELETE,
-    FILE_ALL_ACCESS,
-    FILE_APPEND_DATA,
     FILE_EXECUTE,
     FILE_READ_DATA,
     FILE_WRITE_DATA,
     MAXIMUM_ALLOWED,
-    SYNCHRONIZE,
-    map_generic,
 )
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.create import (
-    FILE_CREATE,
     FILE_CREATED,
     FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
     FILE_NON_DIRECTORY_FILE,
     FILE_OPEN_BY_FILE_ID,
-    FILE_OPEN_IF,
-    FILE_OPEN_REPARSE_POINT,
     FILE_OPENED,
-    FILE_OVERWRITE,
     FILE_OVERWRITE_IF,
     FILE_OVERWRITTEN,
     FILE_SHARE_ALL,
-    FILE_SUPERSEDE,
     FILE_SUPERSEDED,
     IMPERSONATION_DELEGATE,
     SMB2_OPLOCK_LEVEL_NONE,
@@ -63,10 +54,8 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_ALLOCATION_SIZE,
     SMB2_CREATE_DURABLE_HANDLE_RECONNECT,
     SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2,
-    SMB2_CREATE_EA_BUFFER,
     SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
     SMB2_CREATE_QUERY_ON_DISK_ID,
-    SMB2_CREATE_SD_BUFFER,
     SMB2_CREATE_TIMEWARP_TOKEN,
     build_contexts,
     maximal_access_response,
@@ -78,12 +67,8 @@ from usmbd.protocol.wire.create_contexts import (
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_ARCHIVE,
     FILE_ATTRIBUTE_DIRECTORY,
-    FILE_ATTRIBUTE_HIDDEN,
-    FILE_ATTRIBUTE_READONLY,
-    FILE_ATTRIBUTE_SYSTEM,
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
-from usmbd.protocol.wire.fscc.set_info import parse_full_ea
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # What CREATE takes at all ([MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1); other bits are refused.
@@ -92,30 +77,6 @@ _VALID_ACCESS = 0xF31F01FF
 _VALID_ATTRIBUTES = 0x00007FB7 | 0x00000080 | 0x00020000 | 0x00048000
 
 _READS = FILE_READ_DATA | FILE_EXECUTE
-_WRITES = FILE_WRITE_DATA | FILE_APPEND_DATA
-_TRUNCATES = (FILE_OVERWRITE, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
-_CREATES = (FILE_CREATE, FILE_OPEN_IF, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
-_LOOKUP_MISSING = (NtStatus.OBJECT_NAME_NOT_FOUND,)
-
-_TRIES = 8
-"""Times that look-up and creation are tried when others create and delete the name meanwhile."""
-
-
-@dataclass(slots=True)
-class Found:
-    """What a create led to, before the store has admitted it."""
-
-    node: Node
-    stream: Stream | None
-    action: int
-    granted: int
-    maximal: int
-
-    @property
-    def key(self) -> bytes:
-        """The file's or stream's key in the store."""
-        stat = self.node.last_stat
-        return file_key(stat.dev, stat.ino, self.stream.name if self.stream is not None else "")
 
 
 def create(request: Request) -> Answer | Handling:
@@ -154,7 +115,7 @@ def _check(body: CreateRequest) -> None:
     if options & FILE_DIRECTORY_FILE:
         if options & FILE_NON_DIRECTORY_FILE:
             raise SmbError(NtStatus.INVALID_PARAMETER)
-        if body.create_disposition in _TRUNCATES:
+        if body.create_disposition in TRUNCATES:
             raise SmbError(NtStatus.INVALID_PARAMETER)
     if access & ~_VALID_ACCESS or not access:
         raise SmbError(NtStatus.ACCESS_DENIED)
@@ -178,7 +139,7 @@ def _create(
             raise SmbError(NtStatus.NOT_A_DIRECTORY)
         body.create_options |= FILE_NON_DIRECTORY_FILE
     while True:
-        found: Found = yield Blocking(_find_or_create, request, body, path, stream_name, contexts)
+        found: Found = yield Blocking(find_or_create, request, body, path, stream_name, contexts)
         node = found.node
         try:
             if tree.closed:  # while a thread looked the file up
@@ -196,7 +157,7 @@ def _create(
         except BaseException:
             try:
                 if found.action == FILE_CREATED:
-                    yield Blocking(_take_back, found)
+                    yield Blocking(take_back, found)
             finally:
                 node.close()
             raise
@@ -222,214 +183,6 @@ def _create(
     )
 
 
-def _find_or_create(
-    request: Request,
-    body: CreateRequest,
-    path: str,
-    stream_name: str | None,
-    contexts: dict[bytes, memoryview],
-) -> Found:
-    """Look the file up, or create it: both again when somebody comes in between."""
-    tree = request.tree
-    volume = tree.volume
-    assert volume is not None
-    disposition = body.create_disposition
-    for _ in range(_TRIES):
-        try:
-            node = volume.lookup(
-                path, open_reparse_point=bool(body.create_options & FILE_OPEN_REPARSE_POINT)
-            )
-        except SmbError as error:
-            if error.status not in _LOOKUP_MISSING or disposition not in _CREATES:
-                raise
-        else:
-            try:
-                return _existing(request, body, node, stream_name, contexts)
-            except BaseException:
-                node.close()
-                raise
-        if not tree.writable:
-            raise SmbError(NtStatus.ACCESS_DENIED)
-        try:
-            return _new(request, body, volume, path, stream_name, contexts)
-        except SmbError as error:
-            if error.status is not NtStatus.OBJECT_NAME_COLLISION:
-                raise
-            if disposition == FILE_CREATE:
-                raise
-    raise SmbError(NtStatus.SHARING_VIOLATION)
-
-
-def _existing(
-    request: Request,
-    body: CreateRequest,
-    node: Node,
-    stream_name: str | None,
-    contexts: dict[bytes, memoryview],
-) -> Found:
-    """Check an existing file against the request ([MS-FSA] 2.1.5.1.2)."""
-    options, disposition = body.create_options, body.create_disposition
-    stat = node.last_stat
-    if stream_name is None:
-        if disposition == FILE_CREATE:
-            raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
-        if node.is_directory:
-            if options & FILE_NON_DIRECTORY_FILE:
-                raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
-            if disposition in _TRUNCATES:
-                raise SmbError(NtStatus.INVALID_PARAMETER if options & FILE_DIRECTORY_FILE
-                               else NtStatus.OBJECT_NAME_COLLISION)  # fmt: skip
-        elif options & FILE_DIRECTORY_FILE:
-            raise SmbError(NtStatus.NOT_A_DIRECTORY)
-    elif options & FILE_DIRECTORY_FILE:
-        raise SmbError(NtStatus.NOT_A_DIRECTORY)
-    read_only = stat.attributes & FILE_ATTRIBUTE_READONLY and not node.is_directory
-    if disposition in _TRUNCATES and stream_name is None:
-        _check_overwrite(body, stat)
-    maximal = _maximal_access(request, body, node, contexts)
-    granted = _grant(request, body, maximal)
-    if read_only:
-        if options & FILE_DELETE_ON_CLOSE:
-            raise SmbError(NtStatus.CANNOT_DELETE)
-        if granted & _WRITES:
-            if body.desired_access & MAXIMUM_ALLOWED and not (
-                map_generic(body.desired_access) & _WRITES
-            ):
-                granted &= ~_WRITES
-            else:
-                raise SmbError(NtStatus.ACCESS_DENIED)
-    if options & FILE_DELETE_ON_CLOSE:
-        if not granted & DELETE:
-            raise SmbError(NtStatus.ACCESS_DENIED)
-        if node.is_directory and stream_name is None and not node.is_empty():
-            raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY)
-    stream, action = _stream(request, body, node, stream_name)
-    if disposition in _TRUNCATES and action == FILE_OPENED:
-        action = FILE_SUPERSEDED if disposition == FILE_SUPERSEDE else FILE_OVERWRITTEN
-    return Found(node, stream, action, granted, maximal)
-
-
-def _check_overwrite(body: CreateRequest, stat: FileStat) -> None:
-    """Refuse to overwrite a hidden or system file but as such ([MS-FSA] 2.1.5.1.2)."""
-    if stat.attributes & FILE_ATTRIBUTE_READONLY:
-        raise SmbError(NtStatus.ACCESS_DENIED)
-    for attribute in (FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_SYSTEM):
-        if stat.attributes & attribute & ~body.file_attributes:
-            raise SmbError(NtStatus.ACCESS_DENIED)
-
-
-def _stream(
-    request: Request, body: CreateRequest, node: Node, name: str | None
-) -> tuple[Stream | None, int]:
-    """Open or create a named stream of an existing file."""
-    if name is None:
-        return None, FILE_OPENED
-    try:
-        stream = open_stream(node, name)
-    except SmbError as error:
-        if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND:
-            raise
-        if body.create_disposition not in _CREATES:
-            raise
-        # A new stream changes the file, whatever access to the stream is asked for.
-        writable = security.maximal_access(request, node, FILE_WRITE_DATA)
-        if not writable & request.tree.maximal_access & FILE_WRITE_DATA:
-            raise SmbError(NtStatus.ACCESS_DENIED) from error
-        return create_stream(node, name), FILE_CREATED
-    if body.create_disposition == FILE_CREATE:
-        raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
-    return stream, FILE_OPENED
-
-
-def _new(
-    request: Request,
-    body: CreateRequest,
-    volume: Volume,
-    path: str,
-    stream_name: str | None,
-    contexts: dict[bytes, memoryview],
-) -> Found:
-    """Create a file or directory, with its stream, security descriptor and EAs."""
-    options = body.create_options
-    if options & FILE_DIRECTORY_FILE and stream_name is not None:
-        raise SmbError(NtStatus.NOT_A_DIRECTORY)
-    if body.file_attributes & FILE_ATTRIBUTE_READONLY and options & FILE_DELETE_ON_CLOSE:
-        raise SmbError(NtStatus.CANNOT_DELETE)
-    attributes = body.file_attributes
-    if not options & FILE_DIRECTORY_FILE:
-        attributes |= FILE_ATTRIBUTE_ARCHIVE  # a new file has changed since the last backup
-    eas = None
-    if SMB2_CREATE_EA_BUFFER in contexts:
-        eas = parse_full_ea(contexts[SMB2_CREATE_EA_BUFFER]).attributes
-    descriptor = None
-    if SMB2_CREATE_SD_BUFFER in contexts:
-        descriptor = security.parse(contexts[SMB2_CREATE_SD_BUFFER])
-    security.check_creation(request, path, bool(options & FILE_DIRECTORY_FILE))
-    if options & FILE_DIRECTORY_FILE:
-        node = volume.create_directory(path, attributes)
-    else:
-        node = volume.create_file(path, attributes)
-    try:
-        stream = create_stream(node, stream_name) if stream_name is not None else None
-        if eas:
-            ea.set_eas(node, eas)
-        security.set_new(request, node, descriptor)
-        maximal = _maximal_access(request, body, node, contexts)
-        # The creator gets what it asked for, whatever the new descriptor says.
-        granted = map_generic(body.desired_access)
-        if granted & MAXIMUM_ALLOWED:
-            granted = granted & ~MAXIMUM_ALLOWED | maximal
-    except BaseException:
-        node.unlink()
-        node.close()
-        raise
-    return Found(node, stream, FILE_CREATED, granted, maximal)
-
-
-def _take_back(found: Found) -> None:
-    """Remove what was created when the open was not admitted."""
-    if found.stream is not None:
-        found.stream.delete()
-    else:
-        found.node.unlink()
-
-
-def _maximal_access(
-    request: Request, body: CreateRequest, node: Node, contexts: dict[bytes, memoryview]
-) -> int:
-    """Return what the user may do with the file at most on this share.
-
-    Of rights that nobody asks for it may say no, which saves most of the cost of an open.
-    """
-    wanted = map_generic(body.desired_access)
-    if wanted & MAXIMUM_ALLOWED or SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST in contexts:
-        wanted = FILE_ALL_ACCESS
-    elif body.create_disposition in _TRUNCATES:
-        wanted |= FILE_WRITE_DATA | DELETE
-    return security.maximal_access(request, node, wanted) & request.tree.maximal_access
-
-
-def _grant(request: Request, body: CreateRequest, maximal: int) -> int:
-    """Return the granted access; SmbError(ACCESS_DENIED) when something asked for is missing."""
-    desired = map_generic(body.desired_access)
-    if body.create_disposition in _TRUNCATES:
-        needed = FILE_WRITE_DATA
-        if body.create_disposition == FILE_SUPERSEDE:
-            needed |= DELETE
-        if needed & ~maximal:
-            raise SmbError(NtStatus.ACCESS_DENIED)
-    if body.create_options & FILE_DELETE_ON_CLOSE and not desired & (DELETE | MAXIMUM_ALLOWED):
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    if desired & MAXIMUM_ALLOWED:
-        desired = desired & ~MAXIMUM_ALLOWED
-        if desired & ~maximal & ~SYNCHRONIZE:
-            raise SmbError(NtStatus.ACCESS_DENIED)
-        return maximal | desired
-    if desired & ~maximal & ~SYNCHRONIZE:
-        raise SmbError(NtStatus.ACCESS_DENIED)
-    return desired
-
-
 def _admit(request: Request, body: CreateRequest, found: Found, path: str) -> Open:
     """Enter the open into the store, which checks share modes and pending deletion."""
     server, tree, node = request.connection.server, request.tree, found.node
@@ -437,7 +190,7 @@ def _admit(request: Request, body: CreateRequest, found: Found, path: str) -> Op
     key = found.key
     open_id = server.store.new_open_id()
     access = found.granted
-    overwrite = body.create_disposition in _TRUNCATES and found.action != FILE_CREATED
+    overwrite = body.create_disposition in TRUNCATES and found.action != FILE_CREATED
     if overwrite:
         access |= FILE_WRITE_DATA  # overwriting needs the others to share writing
     server.oplocks.check_open(key, access, body.share_access, overwrite)
@@ -512,7 +265,7 @@ def _prepare(
     """Open the data as far as it was granted; truncate what is overwritten."""
     node, granted = found.node, found.granted
     overwritten = found.action in (FILE_OVERWRITTEN, FILE_SUPERSEDED)
-    wants_write = bool(granted & _WRITES) or overwritten
+    wants_write = bool(granted & WRITES) or overwritten
     wants_read = bool(granted & _READS)
     if node.is_directory:
         if wants_read and not node.readable:

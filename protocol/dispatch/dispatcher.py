@@ -30,6 +30,7 @@ from usmbd.protocol.commands.request import (
     Wait,
 )
 from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, buffers
+from usmbd.protocol.dispatch.replies import Replies
 from usmbd.protocol.dispatch.table import TABLE, Row
 from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT, Connection
 from usmbd.protocol.state.open import Open
@@ -41,13 +42,9 @@ from usmbd.protocol.vfs.identity import become
 from usmbd.protocol.wire.error import build_error_response
 from usmbd.protocol.wire.header import (
     HEADER_SIZE,
-    PROCESS_ID,
     RELATED_ID,
-    SIGNATURE_OFFSET,
     SMB2_FLAGS_ASYNC_COMMAND,
-    SMB2_FLAGS_PRIORITY_MASK,
     SMB2_FLAGS_RELATED_OPERATIONS,
-    SMB2_FLAGS_REPLAY_OPERATION,
     SMB2_FLAGS_SERVER_TO_REDIR,
     SMB2_FLAGS_SIGNED,
     SMB2_PROTOCOL_ID,
@@ -57,21 +54,18 @@ from usmbd.protocol.wire.header import (
 )
 from usmbd.protocol.wire.negotiate import is_smb1_negotiate
 from usmbd.protocol.wire.status import NtStatus, SmbError
-from usmbd.transport.base import Part, Transport
+from usmbd.transport.base import Transport
 
 log = logging.getLogger("usmbd.smb")
 
 MAXIMUM_ASYNC = 512
 """Requests of one connection that wait after STATUS_PENDING: Samba's `smb2 max async credits`."""
 
-_pack_header = Header.LAYOUT.pack
 _file_id = struct.Struct("<QQ")
-_NO_SIGNATURE = bytes(16)
 _NEGOTIATE, _CANCEL = int(Command.NEGOTIATE), int(Command.CANCEL)
-_ECHOED_FLAGS = SMB2_FLAGS_PRIORITY_MASK | SMB2_FLAGS_REPLAY_OPERATION
 
 
-class Dispatcher:
+class Dispatcher(Replies):
     """The receiver of one connection's messages."""
 
     def __init__(self, server: Server, transport: Transport) -> None:
@@ -444,79 +438,9 @@ class Dispatcher:
         else:
             self.send(parts)
 
-    def reply(self, request: Request, answer: Answer, chained: int = 0) -> list[Part] | None:
-        """Return a reply's header and body, signed; `chained` is its NextCommand."""
-        status = 0
-        if isinstance(answer, list):
-            body = answer
-        elif isinstance(answer, bytes):
-            body = [answer]
-        elif isinstance(answer, Reply):
-            body, status = list(answer.parts), answer.status
-        else:
-            return None
-        header = request.header
-        flags = SMB2_FLAGS_SERVER_TO_REDIR | (header.flags & _ECHOED_FLAGS)
-        process_id, tree_id = PROCESS_ID, header.tree_id
-        if request.async_id:
-            flags |= SMB2_FLAGS_ASYNC_COMMAND
-            process_id, tree_id = request.async_id & 0xFFFFFFFF, request.async_id >> 32
-            credits = 0
-        else:
-            credits = self.connection.credit_window.grant(header.credits, header.credit_charge)
-        if request.chain is not None:
-            flags |= header.flags & SMB2_FLAGS_RELATED_OPERATIONS
-        if request.signer is not None and request.sealed is None:
-            flags |= SMB2_FLAGS_SIGNED
-        packed = _pack_header(
-            SMB2_PROTOCOL_ID,
-            HEADER_SIZE,
-            header.credit_charge,
-            status,
-            header.command,
-            credits,
-            flags,
-            chained,
-            header.message_id,
-            process_id,
-            tree_id,
-            header.session_id,
-            _NO_SIGNATURE,
-        )
-        if flags & SMB2_FLAGS_SIGNED and not chained:
-            return self.sign(request, [packed, *body])
-        return [packed, *body]
-
-    def sign(self, request: Request, parts: list[Part]) -> list[Part]:
-        """Put the signature into the header of one reply ([MS-SMB2] 3.3.4.1.1)."""
-        signer = request.signer
-        assert signer is not None
-        memory = buffers(parts)
-        signature = signer.sign(memory, request.header.message_id, True, False)
-        header = memory[0]
-        return [bytes(header[:SIGNATURE_OFFSET]) + signature, *parts[1:]]
-
     def _send_interim(self, request: Request) -> None:
-        """Send STATUS_PENDING, unsigned as Windows does, with the credits of the request."""
-        connection, header = self.connection, request.header
-        request.async_id = next(connection.async_ids)
-        connection.async_command_list[request.async_id] = request
-        packed = _pack_header(
-            SMB2_PROTOCOL_ID,
-            HEADER_SIZE,
-            header.credit_charge,
-            NtStatus.PENDING,
-            header.command,
-            connection.credit_window.grant(header.credits, header.credit_charge),
-            SMB2_FLAGS_SERVER_TO_REDIR | SMB2_FLAGS_ASYNC_COMMAND,
-            0,
-            header.message_id,
-            request.async_id & 0xFFFFFFFF,
-            request.async_id >> 32,
-            header.session_id,
-            _NO_SIGNATURE,
-        )
-        parts: list[Part] = [packed, build_error_response(b"")]
+        """Send STATUS_PENDING, with what a compound has answered so far."""
+        parts = self.interim(request)
         chain, request.chain = request.chain, None
         if chain is not None:
             chain.replies.append((request, parts))
@@ -525,16 +449,6 @@ class Dispatcher:
             self.seal(request.sealed, parts)
         else:
             self.send(parts)
-
-    def send(self, parts: list[Part]) -> None:
-        """Hand one message to the transport."""
-        self.connection.transport.send(parts)
-
-    def seal(self, session: Session, parts: list[Part]) -> None:
-        """Encrypt one message and hand it to the transport."""
-        assert session.sealer is not None
-        transport = self.connection.transport
-        transport.send(session.sealer.seal(buffers(parts), session.session_id, transport.buffer))
 
 
 def _unless_closed(open_: Open, function: Callable[..., Any], *args: Any) -> Any:
