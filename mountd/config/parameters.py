@@ -176,7 +176,6 @@ _S = (
     ("directory mask", values.mode, 0o755),
     ("force create mode", values.mode, 0),
     ("force directory mode", values.mode, 0),
-    ("inherit owner", values.boolean, False),
     ("oplocks", values.boolean, True),
     ("browseable", values.boolean, True),
 )
@@ -299,6 +298,7 @@ TABLE: tuple[Parameter, ...] = (
     _fixed(Scope.GLOBAL, "allow insecure wide links", values.boolean, False),
     _fixed(Scope.SHARE, "wide links", values.boolean, False),
     _fixed(Scope.SHARE, "printable", values.boolean, False),
+    _fixed(Scope.SHARE, "inherit owner", values.boolean, False),
     _fixed(Scope.SHARE, "available", values.boolean, True),
     _fixed(Scope.SHARE, "preserve case", values.boolean, True),
     _fixed(Scope.SHARE, "short preserve case", values.boolean, True),

@@ -93,7 +93,6 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     directory_mask: int = 0o755
     force_create_mode: int = 0
     force_directory_mode: int = 0
-    inherit_owner: bool = False
 
     force_uid: int | None = None
     """`force user`, resolved; `TreeConnectResponse` has already applied it."""

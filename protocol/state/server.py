@@ -235,8 +235,10 @@ def _options(share: ShareConfig) -> VolumeOptions:
     patterns = [Pattern(text) for text in share.veto_files]
     return VolumeOptions(
         follow_symlinks=share.follow_symlinks,
+        cross_mounts=share.crossmnt,
         store_dos_attributes=share.store_dos_attributes,
         hide_dot_files=share.hide_dot_files,
+        hide_unreadable=share.hide_unreadable,
         create_mask=share.create_mask,
         directory_mask=share.directory_mask,
         force_create_mode=share.force_create_mode,

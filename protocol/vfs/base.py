@@ -18,6 +18,7 @@ class VolumeBase:
         self.resolver: Final = Resolver(
             root,
             follow_symlinks=self.options.follow_symlinks,
+            cross_mounts=self.options.cross_mounts,
             case_sensitive=self.options.case_sensitive,
             short_names=self.options.mangled_names,
         )

@@ -11,11 +11,15 @@ class VolumeOptions:
     The masks apply to POSIX modes and expect the process's umask to be 0: the worker sets
     that once, as the umask belongs to the whole process. `veto` tells whether a name is not to
     be seen or used, `hidden` whether it shows as hidden besides the names that begin with a dot.
+    `hide_unreadable` leaves out of listings what the user may not read; `cross_mounts` lets paths
+    lead into what is mounted beneath the root.
     """
 
     follow_symlinks: bool = True
+    cross_mounts: bool = True
     store_dos_attributes: bool = True
     hide_dot_files: bool = True
+    hide_unreadable: bool = False
     create_mask: int = 0o744
     directory_mask: int = 0o755
     force_create_mode: int = 0

@@ -34,18 +34,26 @@ class Resolver:
     """Opens paths beneath one directory by the rules of one share."""
 
     def __init__(
-        self, root: str, *, follow_symlinks: bool, case_sensitive: bool, short_names: bool = False
+        self,
+        root: str,
+        *,
+        follow_symlinks: bool,
+        case_sensitive: bool,
+        cross_mounts: bool = True,
+        short_names: bool = False,
     ) -> None:
+        """Open the root, a mount point itself or not; `cross_mounts` is about those beneath."""
         self.root: Final = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.root_path: Final = os.path.realpath(root)
         self.case_sensitive = case_sensitive
         self.follow_symlinks = follow_symlinks
         self.short_names = short_names
-        self.resolve: Final = _BENEATH | (0 if follow_symlinks else kernel.RESOLVE_NO_SYMLINKS)
+        beneath = _BENEATH | (0 if cross_mounts else kernel.RESOLVE_NO_XDEV)
+        self.resolve: Final = beneath | (0 if follow_symlinks else kernel.RESOLVE_NO_SYMLINKS)
         self._node = kernel.How(os.O_PATH, self.resolve)
         self._link = kernel.How(os.O_PATH | os.O_NOFOLLOW, self.resolve)
         self._directory = kernel.How(os.O_PATH | os.O_DIRECTORY, self.resolve)
-        self._real = kernel.How(os.O_PATH, _BENEATH | kernel.RESOLVE_NO_SYMLINKS)
+        self._real = kernel.How(os.O_PATH, beneath | kernel.RESOLVE_NO_SYMLINKS)
 
     def close(self) -> None:
         """Give the root's descriptor back."""

@@ -1,7 +1,8 @@
 """Listing a directory with the facts of every entry: the hot loop of QUERY_DIRECTORY.
 
 An entry costs one statx by the directory's descriptor and, where the share stores DOS
-attributes, one getxattrat; nothing is opened but the target of a symbolic link.
+attributes, one getxattrat; nothing is opened but the target of a symbolic link. Where
+the share hides what the user may not read, a faccessat2 comes on top.
 """
 
 import errno
@@ -22,6 +23,8 @@ Entry = tuple[str, FileStat]
 
 _REFUSED = (-errno.EACCES, -errno.EPERM)
 _WITH_XATTRS = (stat.S_IFDIR, stat.S_IFREG)
+# A directory that may be listed and not entered shows names without anything behind them.
+_READ_DIRECTORY = os.R_OK | os.X_OK
 
 
 def scan(
@@ -32,17 +35,20 @@ def scan(
     "." and ".." come first (the root is its own parent), the rest as the file system gives it.
     `matches` is asked before an entry costs anything. Not seen are vetoed names, symbolic
     links that lead nowhere or outside, what goes meanwhile, and names that SMB cannot say,
-    unless the share makes 8.3 names, by which they then go.
+    unless the share makes 8.3 names, by which they then go. With `hide_unreadable` neither is
+    what the POSIX permissions do not let the identity read (enter, too, for directories); a
+    stored NT ACL hides nothing, for the module that reads those stands above this one.
     The directory is read on, and asked, by the identity of whoever takes the next entry.
     """
     facts = volume.facts
     veto = volume.options.veto
     stored = volume.options.store_dos_attributes
+    hide = volume.options.hide_unreadable
     statx_at = kernel.statx_at
     getxattr_at = kernel.getxattr_at
     attribute = dos_attributes.XATTR_NAME_BYTES
 
-    def facts_of(name: str, encoded: bytes) -> FileStat | None:
+    def facts_of(name: str, encoded: bytes, hide: bool) -> FileStat | None:
         try:
             sx = statx_at(directory, encoded)
         except OSError:
@@ -50,6 +56,8 @@ def scan(
         kind = sx[5] & 0o170000
         if kind == stat.S_IFLNK:
             return _followed(volume, join(path, name), name)
+        if hide and not _is_readable(directory, encoded, kind):
+            return None
         dos: bytes | int = 0
         if stored and kind in _WITH_XATTRS:
             dos = getxattr_at(directory, encoded, attribute)
@@ -63,8 +71,8 @@ def scan(
     try:
         for name in (".", ".."):
             if matches is None or matches(name):
-                entry = facts_of(name, b"." if name == "." or not path else b"..")
-                entry = entry or facts_of(name, b".")
+                entry = facts_of(name, b"." if name == "." or not path else b"..", False)
+                entry = entry or facts_of(name, b".", False)
                 if entry is not None:
                     yield name, entry
         with os.scandir(directory) as entries:
@@ -75,11 +83,16 @@ def scan(
                     continue
                 if veto is not None and veto(name):
                     continue
-                entry = facts_of(name, encode(name))
+                entry = facts_of(name, encode(name), hide)
                 if entry is not None:
                     yield shown, entry
     finally:
         os.close(directory)
+
+
+def _is_readable(directory: int, name: bytes, kind: int) -> bool:
+    """Whether the thread's identity may read the entry, or with an empty name `directory`."""
+    return kernel.access_at(directory, name, _READ_DIRECTORY if kind == stat.S_IFDIR else os.R_OK)
 
 
 def _as_process(directory: int, name: bytes) -> bytes | int:
@@ -91,7 +104,7 @@ def _as_process(directory: int, name: bytes) -> bytes | int:
 
 
 def _followed(volume: VolumeBase, path: str, name: str) -> FileStat | None:
-    """Return the facts of what a symbolic link leads to, None if it leads nowhere."""
+    """Return the facts of what a symbolic link leads to, None if that is not to be seen."""
     if not volume.options.follow_symlinks:
         return None
     try:
@@ -99,11 +112,14 @@ def _followed(volume: VolumeBase, path: str, name: str) -> FileStat | None:
     except (SmbError, OSError):
         return None
     try:
+        sx = kernel.statx_fd(fd)
+        if volume.options.hide_unreadable and not _is_readable(fd, b"", stat.S_IFMT(sx[5])):
+            return None
         dos = None
         if volume.options.store_dos_attributes:
             with suppress(OSError):
                 dos = os.getxattr(kernel.fd_path(fd), dos_attributes.XATTR_NAME)
-        return volume.facts(kernel.statx_fd(fd), dos, name)
+        return volume.facts(sx, dos, name)
     except OSError:
         return None
     finally:

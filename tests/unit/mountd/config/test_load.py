@@ -176,6 +176,7 @@ SHARE_ERRORS = [
     ('[a]\nvalid users = "x', 2, 'valid users = "x: a quote is not closed'),
     ("[a]\nveto files = *.exe", 2, "veto files = *.exe: the names stand between slashes"),
     ("[a]\nprintable = yes", 2, "printable = yes: usmbd does not have this; leave it out"),
+    ("[a]\ninherit owner = yes", 2, "inherit owner = yes: usmbd does not have this; leave it out"),
     ("[a]\npath=/t\nforce user = no one", 3, "force user = no one: there is no such account"),
     ("[a]\npath=/t\nforce group = no one", 3, "force group = no one: there is no such group"),
     ("[homes]\n", 1, "[homes]: usmbd has neither home shares nor printers"),

@@ -1,5 +1,6 @@
 """TREE_CONNECT, and named pipes on IPC$: messages, parts of them, readers that wait."""
 
+import msgspec
 import pytest
 from smbengine import requests
 from smbengine.client import Client
@@ -23,6 +24,7 @@ from usmbd.protocol.wire.status import NtStatus
 from usmbd.protocol.wire.tree_connect import (
     SMB2_SHARE_TYPE_DISK,
     SMB2_SHARE_TYPE_PIPE,
+    SMB2_SHAREFLAG_ACCESS_BASED_DIRECTORY_ENUM,
     SMB2_SHAREFLAG_ENCRYPT_DATA,
     TreeConnectResponse,
 )
@@ -40,6 +42,17 @@ def test_what_a_tree_connect_tells(client: Client) -> None:
     sealed = client.connect("sealed").parse(TreeConnectResponse)
     assert sealed.share_flags & SMB2_SHAREFLAG_ENCRYPT_DATA
     assert client.connect("IPC$").parse(TreeConnectResponse).share_type == SMB2_SHARE_TYPE_PIPE
+
+
+def test_a_share_tells_that_it_hides_what_may_not_be_read(client: Client, engine: Engine) -> None:
+    engine.shares["data"] = msgspec.structs.replace(engine.shares["data"], hide_unreadable=True)
+    for share, expected in (("data", True), ("readonly", False), ("IPC$", False)):
+        flags = client.connect(share).parse(TreeConnectResponse).share_flags
+        assert bool(flags & SMB2_SHAREFLAG_ACCESS_BASED_DIRECTORY_ENUM) is expected, share
+    client.connect("data")
+    volume = client.session.tree_connect_table[client.tree_id].volume
+    assert volume is not None
+    assert volume.options.hide_unreadable
 
 
 def test_trees_have_ids_of_their_own(client: Client, engine: Engine) -> None:
