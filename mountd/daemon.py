@@ -63,11 +63,12 @@ class Daemon:
             self._on_message,
             self._on_close,
         )
-        self._rpc.start()
         if ready_fd is not None:
             # Whoever started mountd may have gone without waiting.
             with contextlib.suppress(OSError), os.fdopen(ready_fd, "wb") as stream:
                 stream.write(b"ready\n")
+        # Logins first: the RPC process imports for a second, and a login does not need it.
+        self._rpc.start()
         self._log.info("mountd serves", directory=self._directory, pid=os.getpid())
         try:
             await self._stop.wait()
