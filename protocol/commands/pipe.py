@@ -68,7 +68,7 @@ _numbers = itertools.count(1)
 class Pipe:
     """One open named pipe."""
 
-    __slots__ = ("_closed", "_number", "_readers", "_server", "connection", "name")
+    __slots__ = ("_closed", "_number", "_readers", "_server", "name")
 
     def __init__(self, server: "Server", number: int, name: str) -> None:
         """Stand for the pipe that the RPC process knows by `number`."""

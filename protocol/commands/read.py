@@ -4,6 +4,7 @@ from usmbd.protocol.commands.pipe import Pipe
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
+from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.wire.access import FILE_EXECUTE, FILE_READ_DATA
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.channel import SMB2_CHANNEL_NONE
@@ -14,8 +15,6 @@ from usmbd.transport.base import FileSpan
 SENDFILE_SIZE = 64 * 1024
 """Bytes from which the transport takes the data from the file itself: below, the file's size
 must be asked and a second system call made, which costs more than one copy."""
-
-MAXIMUM_OFFSET = 0x7FFFFFFFFFFFFFFF
 
 
 def read(request: Request) -> Answer | Handling:
@@ -32,7 +31,7 @@ def read(request: Request) -> Answer | Handling:
     if open_.data is None or (open_.node.is_directory and open_.stream is None):
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     open_.require(FILE_READ_DATA | FILE_EXECUTE)
-    if body.offset > MAXIMUM_OFFSET or body.offset + length > MAXIMUM_OFFSET:
+    if body.offset > OFFSET_MAX or body.offset + length > OFFSET_MAX:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     if body.channel != SMB2_CHANNEL_NONE:
         raise SmbError(NtStatus.INVALID_PARAMETER)

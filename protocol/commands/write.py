@@ -2,6 +2,7 @@
 
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Slow
 from usmbd.protocol.state.sequence import check_charge
+from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.wire.access import FILE_APPEND_DATA, FILE_WRITE_DATA
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.channel import SMB2_CHANNEL_NONE
@@ -15,7 +16,6 @@ from usmbd.protocol.wire.write import (
     write_data,
 )
 
-MAXIMUM_OFFSET = 0x7FFFFFFFFFFFFFFF
 WRITE_TO_END = 0xFFFFFFFFFFFFFFFF
 """The offset that appends ([MS-FSA] 2.1.5.4)."""
 
@@ -51,7 +51,7 @@ def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handl
         offset < (yield Blocking(open_.data.stat)).size
     ):
         raise SmbError(NtStatus.ACCESS_DENIED)
-    if offset + len(data) > MAXIMUM_OFFSET:
+    if offset + len(data) > OFFSET_MAX:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     server = request.connection.server
     if not server.store.check_io(open_.key, open_.persistent_id, offset, len(data), True):

@@ -58,12 +58,6 @@ def current_uid() -> int:
     return (_current.identity or _process).uid
 
 
-def is_in_group(gid: int) -> bool:
-    """Whether the thread's identity has the group `gid`."""
-    identity = _current.identity or _process
-    return gid == identity.gid or gid in identity.groups
-
-
 @contextmanager
 def as_process() -> Iterator[bool]:
     """Act as the process itself for a few calls whose permission is checked by other means.

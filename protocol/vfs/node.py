@@ -30,7 +30,8 @@ from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 Buffer = bytes | bytearray | memoryview
-_OFFSET_MAX = 0x7FFFFFFFFFFFFFFF
+OFFSET_MAX = 0x7FFFFFFFFFFFFFFF
+"""The largest offset that the kernel takes."""
 _REFUSED = (errno.EACCES, errno.EPERM)
 
 
@@ -231,7 +232,7 @@ class Node(Attributed):
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Read into the buffers: the number of bytes, 0 at the end; may wait for the disk."""
-        if offset > _OFFSET_MAX:
+        if offset > OFFSET_MAX:
             return 0
         return os.preadv(self.fd, buffers, offset)
 
@@ -241,7 +242,7 @@ class Node(Attributed):
         May give less than is there, when the rest is not in memory. A file system that does
         not know RWF_NOWAIT raises BlockingIOError too.
         """
-        if offset > _OFFSET_MAX:
+        if offset > OFFSET_MAX:
             return 0
         try:
             return os.preadv(self.fd, buffers, offset, os.RWF_NOWAIT)
@@ -256,7 +257,7 @@ class Node(Attributed):
         OSError when nothing was written; EFBIG beyond what a file can hold.
         """
         size = len(buffer)
-        if offset + size > _OFFSET_MAX:
+        if offset + size > OFFSET_MAX:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         done = os.pwrite(self.fd, buffer, offset)
         while done < size:
@@ -269,7 +270,7 @@ class Node(Attributed):
     def truncate(self, size: int) -> None:
         """Set the end of file to `size`; EFBIG beyond what a file can hold."""
         self.volume.check_writable()
-        if size > _OFFSET_MAX:
+        if size > OFFSET_MAX:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         if self.writable:
             os.ftruncate(self.fd, size)
@@ -287,7 +288,7 @@ class Node(Attributed):
         if allocation < size:
             self.truncate(allocation)
         elif allocation > blocks * 512 and self.writable:
-            if allocation > _OFFSET_MAX:
+            if allocation > OFFSET_MAX:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             try:
                 kernel.fallocate(self.fd, kernel.FALLOC_FL_KEEP_SIZE, 0, allocation)
