@@ -1,0 +1,28 @@
+#!/bin/bash
+# A directory whose listing takes several answers shows each file exactly once, and rm -r empties it.
+set -euo pipefail
+
+count=$(awk -v scale="${SCALE:-1}" 'BEGIN { print int(300 * scale) }')
+fail() { echo "$*" >&2; exit 1; }
+
+mkdir "$MOUNT/directory"
+# Names of 90 characters: 300 of them are about 80 KiB of directory information.
+filler=$(printf 'long-%.0s' {1..17})
+seq -f "$filler%05g" 1 "$count" > "$SCRATCH/names"
+while read -r name; do
+    : > "$MOUNT/directory/$name"
+done < "$SCRATCH/names"
+
+# By the mount that made them, and by one that has never seen them.
+for mount in "$MOUNT" "$MOUNT2"; do
+    ls -U "$mount/directory" | sort > "$SCRATCH/listed"
+    diff "$SCRATCH/names" "$SCRATCH/listed" >&2 || fail "$mount lists other files than were made"
+done
+
+rm -r "$MOUNT/directory"
+[[ -z $(ls -A "$MOUNT") ]] || fail "rm -r left $(ls -A "$MOUNT" | wc -l) entries"
+for _ in {1..100}; do # the other mount may remember the directory for a moment
+    [[ -e $MOUNT2/directory ]] || exit 0
+    sleep 0.1
+done
+fail "the second mount still has the directory"

@@ -1,0 +1,39 @@
+#!/bin/bash
+# A git repository on the mount: clone, commit, merge, then the objects are sound and the tree clean.
+set -euo pipefail
+command -v git > /dev/null || { echo "git is not installed" >&2; exit 77; }
+fail() { echo "$*" >&2; exit 1; }
+
+export HOME=$SCRATCH GIT_CONFIG_NOSYSTEM=1
+cat > "$HOME/.gitconfig" << CONFIG
+[user]
+    name = A Tester
+    email = tester@example.org
+[safe]
+    # The mount may show another owner (uid=); SEED may be a folder of the host.
+    directory = *
+[gc]
+    auto = 0
+[maintenance]
+    auto = false
+[advice]
+    detachedHead = false
+CONFIG
+
+git clone -q "$SEED/repo.git" "$MOUNT/work"
+cd "$MOUNT/work"
+
+git checkout -q -b side v1
+echo "on the side" > side.txt
+git add side.txt
+git commit -q -m "Add a file"
+
+git checkout -q main
+git merge -q -m "Merge side" side
+[[ $(< side.txt) == "on the side" ]] || fail "the merge did not bring side.txt"
+
+git repack -q -a -d
+git fsck --strict --no-progress --no-dangling >&2
+status=$(git status --porcelain)
+[[ -z $status ]] || fail "not clean: $status"
+[[ $(git rev-list --count HEAD) == 42 ]] || fail "$(git rev-list --count HEAD) commits, not 40 + 2"
