@@ -132,6 +132,17 @@ def test_grants_for_a_message_in_one_direction_are_few() -> None:
     assert pump(client, server) <= fragments + fragments // 150 + 1
 
 
+def test_peers_that_ask_for_one_credit_fall_silent() -> None:
+    limits = Limits(receive_credit_max=3, send_credit_target=1)
+    client, server = Checked(Role.CLIENT, limits), Checked(Role.SERVER, limits)
+    assert pump(client, server) < 10
+    client.queue(20_000, 0, 0)
+    server.queue(20_000, 0, 0)
+    assert pump(client, server) < 50
+    assert client.delivered == server.queued
+    assert server.delivered == client.queued
+
+
 HEADERS = st.builds(
     lambda fields, tail: HEADER.pack(*fields) + tail,
     st.tuples(

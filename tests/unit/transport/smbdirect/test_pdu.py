@@ -1,6 +1,7 @@
 """The codecs against the bytes of the examples in [MS-SMBD] 4.1 to 4.3."""
 
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_data_transfer_headers() -> None:
         (pdu.unpack_data_transfer, pdu.DATA_TRANSFER_SIZE),
     ],
 )
-def test_what_is_too_short(unpack, size) -> None:  # noqa: ANN001
+def test_what_is_too_short(unpack: Callable[[bytes], object], size: int) -> None:
     unpack(bytes(size))
     with pytest.raises(struct.error):
         unpack(bytes(size - 1))
