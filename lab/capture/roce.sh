@@ -22,7 +22,8 @@ command -v tcpdump >/dev/null || die 'tcpdump is missing: apt-get install tcpdum
 : >"$out" || die "cannot write $out"
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+capture=
+trap '[ -z "$capture" ] || kill -INT "$capture" 2>/dev/null; rm -f "$log"' EXIT
 # By way of stdout: tcpdump opens a file as a user of its own, who may not be allowed to.
 tcpdump -n -i "$interface" -s 0 -U --immediate-mode -w - "$filter" >"$out" 2>"$log" &
 capture=$!
@@ -36,6 +37,7 @@ status=$?
 sleep 0.5 # what the kernel has not handed over yet
 kill -INT "$capture"
 wait "$capture"
+capture=
 say "$out: $(grep -E 'captured|dropped' "$log" | paste -sd, | sed 's/,/, /g')"
 if grep -qE '^[1-9][0-9]* packets? dropped' "$log"; then say 'packets are missing from the capture'; fi
 exit "$status"

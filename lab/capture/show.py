@@ -74,7 +74,7 @@ def describe(message: Message) -> str:
         if commands:
             text += " SMB2 " + "; ".join(commands)
         elif message.data:
-            text += f" {len(message.data)} bytes"
+            text += f" {layers.upper_class(message.data).__name__} {len(message.data)} bytes"
     elif message.operation == "CM":
         text += message.headers[0].name.removeprefix("CM ")
         if isinstance(message.headers[0], cm.ConnectRequest):

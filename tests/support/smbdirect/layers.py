@@ -26,7 +26,7 @@ from scapy.layers.smb2 import (
     SMB2_Header,
     SMB2_Transform_Header,
 )
-from scapy.packet import Packet, Raw, bind_bottom_up, bind_top_down
+from scapy.packet import Packet, Padding, Raw, bind_bottom_up, bind_top_down
 
 from smbdirect.roce import (
     BTH,
@@ -97,7 +97,8 @@ def _padding_size(packet: Packet) -> int:
 class SMBDirect_Data(KeepsPadding):
     """Data Transfer ([MS-SMBD] 2.2.3): credits, and a message or a fragment of one as payload.
 
-    None in `DataOffset`, `DataLength` and `Padding` stands for what fits the payload.
+    `DataOffset` and `DataLength` that are None are those of the payload, `Padding` is four bytes;
+    what is given is sent as it is, be it wrong.
     """
 
     name = "SMBDirect Data Transfer"
@@ -115,13 +116,10 @@ class SMBDirect_Data(KeepsPadding):
     def post_build(self, p: bytes, pay: bytes) -> bytes:
         """Compute what is None."""
         offset, length = self.DataOffset, self.DataLength
+        if pay and self.Padding is None:
+            p += bytes(DATA_OFFSET - HEADER_SIZE)
         if offset is None:
-            offset = HEADER_SIZE
-            if pay:
-                offset = DATA_OFFSET if self.Padding is None else len(p)
-            offset = offset if pay else 0
-        if self.Padding is None and pay:
-            p += bytes(max(0, offset - HEADER_SIZE))
+            offset = len(p) if pay else 0
         if length is None:
             length = len(pay)
         return p[:12] + offset.to_bytes(4, "little") + length.to_bytes(4, "little") + p[20:] + pay
@@ -150,8 +148,8 @@ class SMBDirect_Buffer_Descriptor_V1(Packet):
     ]
 
     def default_payload_class(self, payload: bytes) -> type[Packet]:
-        """Leave what follows to the next descriptor."""
-        return Raw
+        """Leave what follows to the next descriptor of a scapy list."""
+        return Padding
 
 
 def descriptors(channel_info: bytes) -> list[SMBDirect_Buffer_Descriptor_V1]:
