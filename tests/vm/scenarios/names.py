@@ -52,7 +52,7 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 
 
 def files(at: str) -> None:
-    """Rename files, also across directories and over another one, whose content goes; unlink them."""
+    """Rename files, also to another directory and over another file; unlink them."""
     write(f"{at}/one", "1")
     os.rename(f"{at}/one", f"{at}/two")
     equal((os.listdir(at), read(f"{at}/two")), (["two"], "1"))
