@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -IS
 """After the server was stopped and started again, a mount goes on: old data is there, new is taken.
 
-Its parent restarts the server when this prints `RESTART`, and then answers `RESTARTED`, each a line.
+The parent restarts the server when this prints the line `RESTART`, and then answers `RESTARTED`.
 A descriptor that was open meanwhile may be good again (the client opens the file anew) or give
 errors for ever: stderr tells which. What was synced by it before has to be there either way.
 """
