@@ -8,7 +8,7 @@ Data flows one way: transport -> `Receiver.message_received` -> engine -> `Trans
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -26,6 +26,17 @@ class FileSpan(NamedTuple):
 
 
 Part = Buffer | FileSpan
+
+
+class RemoteBuffer(NamedTuple):
+    """Memory of the peer: a Buffer Descriptor V1, [MS-SMBD] 2.2.3.1.
+
+    `offset` is an address of the peer's (64 bits), `token` its key (32 bits), `length` in bytes.
+    """
+
+    offset: int
+    token: int
+    length: int
 
 
 class Receiver(Protocol):
@@ -80,3 +91,52 @@ class Transport(ABC):
     @abstractmethod
     def close(self, reason: str) -> None:
         """Send what is queued as far as the peer takes it at once, then end the connection."""
+
+
+class RdmaTransport(Transport):
+    """A transport whose peer's memory can be read and written directly.
+
+    What the peer says of its memory is not believed but tried: a wrong descriptor makes the
+    device end the connection.
+    """
+
+    rdma = True
+
+    max_remote_length: int
+    """How many bytes one `read_remote` or `write_remote` may have."""
+
+    @property
+    @abstractmethod
+    def max_message(self) -> int:
+        """Return how many bytes a message to the peer may have; 0 before the negotiation."""
+
+    @abstractmethod
+    def send(self, parts: Sequence[Part], invalidate: int = 0) -> None:
+        """Send one message as `Transport.send`; it arrives after earlier `write_remote`s' data.
+
+        The peer's device gives up `invalidate`, one of its tokens, when the whole message is
+        there (0: none). A message of 0 or more than `max_message` bytes raises ValueError.
+        """
+
+    @abstractmethod
+    def write_remote(self, data: Sequence[memoryview], remote: Sequence[RemoteBuffer]) -> None:
+        """Write `data` to the peer's memory, in order over the buffers; never blocks.
+
+        Memory of `buffer` goes as it is and must not be changed afterwards, other memory is
+        copied. ValueError for more than `remote` holds or than `max_remote_length`. On a lost
+        connection it does nothing: the receiver has been told.
+        """
+
+    @abstractmethod
+    def read_remote(
+        self,
+        data: memoryview,
+        remote: Sequence[RemoteBuffer],
+        done: Callable[[OSError | None], None],
+    ) -> None:
+        """Fill `data`, memory of `buffer`, from the peer's memory, in order over the buffers.
+
+        `done` is called exactly once and never from inside this call: with None when all of
+        it is there, with ConnectionError when the connection was lost before. ValueError for
+        more than `remote` holds or than `max_remote_length`, or for other memory.
+        """
