@@ -15,15 +15,15 @@ def gids(device: str, port: int, root: Path = ROOT) -> tuple[Gid, ...]:
     """
     directory = root / device / "ports" / str(port)
     found = []
-    for entry in _listed(directory / "gids"):
-        address = _read(directory / "gids" / entry)
+    for entry in listed(directory / "gids"):
+        address = read(directory / "gids" / entry)
         if address and entry.isdecimal() and (number := int(address.replace(":", ""), 16)):
-            interface = _read(directory / "gid_attrs" / "ndevs" / entry)
+            interface = read(directory / "gid_attrs" / "ndevs" / entry)
             found.append(Gid(int(entry), str(IPv6Address(number)), interface))
     return tuple(sorted(found, key=lambda gid: gid.index))
 
 
-def _listed(directory: Path) -> list[str]:
+def listed(directory: Path) -> list[str]:
     """Return the names in a directory, none if it is not there."""
     try:
         return [path.name for path in directory.iterdir()]
@@ -31,7 +31,7 @@ def _listed(directory: Path) -> list[str]:
         return []
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
     """Return a file's text; empty when the kernel has nothing to say there (EINVAL)."""
     try:
         return path.read_text().strip()
