@@ -1,6 +1,7 @@
 """SMB2 CLOSE ([MS-SMB2] 3.3.5.10)."""
 
-from usmbd.protocol.commands.request import Blocking, Handling, Request, Wait
+from usmbd.protocol.commands.request import Blocking, Handling, OnDescriptor, Request, Wait
+from usmbd.protocol.state.store.base import RemoveOpenResult
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.close import (
     SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB,
@@ -15,12 +16,14 @@ def close(request: Request) -> Handling:
     open_ = request.open
     stat = None
     if body.flags & SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB and open_.data is not None:
-        stat = yield Blocking(open_.data.stat)
+        stat = yield OnDescriptor(open_.data.stat)
     server = request.connection.server
     if open_.begin_close():
         if open_.in_use:
             yield Wait(lambda resume: open_.idle.append(resume))
-        waiters = yield Blocking(open_.finish_close, server)
-        if waiters:
-            server.wake_workers(open_.key, waiters)
+        result: RemoveOpenResult = yield OnDescriptor(open_.leave, server)
+        if result.deletes:
+            yield Blocking(open_.delete, server, result)
+        if result.waiters:
+            server.wake_workers(open_.key, result.waiters)
     return pack_close_response(stat)

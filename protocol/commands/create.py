@@ -163,10 +163,9 @@ def _create(
             raise
     request._open = open_
     try:
-        yield Blocking(_prepare, open_, body, found, contexts)
         stat = node.last_stat
-        if found.action != FILE_OPENED or found.stream is not None:
-            stat = yield Blocking(open_.data.stat)
+        if found.granted & (_READS | WRITES) or found.action != FILE_OPENED or found.stream:
+            stat = yield Blocking(_prepare, open_, body, found, contexts)
         answers = _answers(server, open_, stat, found, contexts)
     except BaseException:
         server.close_open(open_)
@@ -261,8 +260,8 @@ def _wait_for_break(
 
 def _prepare(
     open_: Open, body: CreateRequest, found: Found, contexts: dict[bytes, memoryview]
-) -> None:
-    """Open the data as far as it was granted; truncate what is overwritten."""
+) -> FileStat:
+    """Open the data as far as it was granted; truncate what is overwritten; return the facts."""
     node, granted = found.node, found.granted
     overwritten = found.action in (FILE_OVERWRITTEN, FILE_SUPERSEDED)
     wants_write = bool(granted & WRITES) or overwritten
@@ -285,6 +284,10 @@ def _prepare(
             node.clear_eas_and_streams(found.action == FILE_SUPERSEDED)
     if SMB2_CREATE_ALLOCATION_SIZE in contexts and found.action != FILE_OPENED:
         open_.data.allocate(parse_u64(contexts[SMB2_CREATE_ALLOCATION_SIZE]))
+    if found.action != FILE_OPENED or found.stream is not None:
+        stat: FileStat = open_.data.stat()
+        return stat
+    return node.last_stat
 
 
 def _open_data(node: Node, body: CreateRequest, read: bool, write: bool) -> None:

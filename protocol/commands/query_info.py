@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 from usmbd.protocol.commands import security
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Reply, Request
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, OnDescriptor, Reply, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs import ea
@@ -44,6 +44,17 @@ _NEEDS_READ_ATTRIBUTES = {
     file_info.FileNetworkOpenInformation,
     file_info.FileAttributeTagInformation,
 }
+
+_NEEDS_MORE_THAN_FACTS = {
+    file_info.FileAllInformation,
+    file_info.FileNameInformation,
+    file_info.FileNormalizedNameInformation,
+    file_info.FileAlternateNameInformation,
+    file_info.FileStreamInformation,
+    file_info.FileFullEaInformation,
+    file_info.FileEaInformation,
+}
+"""Classes that ask for names and attributes, with the user's rights."""
 
 
 def query_info(request: Request) -> Answer | Handling:
@@ -87,7 +98,8 @@ def _file(request: Request, body: QueryInfoRequest) -> Handling:
         open_.require(FILE_READ_ATTRIBUTES)
     if body.output_buffer_length < row.minimum:
         raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
-    facts = yield Blocking(_collect, request, open_, level)
+    kind = Blocking if level in _NEEDS_MORE_THAN_FACTS else OnDescriptor
+    facts = yield kind(_collect, request, open_, level)
     if level == file_info.FileFullEaInformation:
         facts.eas = _chosen_eas(request, body, facts.eas)
     return _answer(*file_info.query_file(level, facts, body.output_buffer_length))

@@ -1,7 +1,7 @@
 """SMB2 READ ([MS-SMB2] 3.3.5.12)."""
 
 from usmbd.protocol.commands.pipe import Pipe
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
+from usmbd.protocol.commands.request import Answer, Handling, OnDescriptor, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs.node import OFFSET_MAX
@@ -64,7 +64,7 @@ def _answer(body: ReadRequest, buffer: memoryview, count: int) -> Answer:
 
 def _read_slowly(open_: Open, body: ReadRequest, buffer: memoryview) -> Handling:
     """Read what is not in the page cache."""
-    count = yield Blocking(open_.data.read_into, [buffer], body.offset)
+    count = yield OnDescriptor(open_.data.read_into, [buffer], body.offset)
     open_.position = body.offset + count
     return _answer(body, buffer, count)
 

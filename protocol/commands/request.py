@@ -52,7 +52,10 @@ Answer = bytes | list[Part] | Reply | NoReply
 
 
 class Blocking:
-    """A call that may block: run on the event loop while the volume is fast, else on a thread."""
+    """A call that may block: run on the event loop while the volume is fast, else on a thread.
+
+    A server whose loop is pinned runs it on a thread always.
+    """
 
     __slots__ = ("args", "function")
 
@@ -60,6 +63,16 @@ class Blocking:
         """Call `function(*args)` with the request's identity."""
         self.function = function
         self.args = args
+
+
+class OnDescriptor(Blocking):
+    """A call that acts on an open descriptor, where the kernel asks nobody for permission.
+
+    So a pinned thread may make it. If it turns out to need an identity after all, it says so by
+    IdentityNeededError before it has changed anything, and is made again on a thread.
+    """
+
+    __slots__ = ()
 
 
 class Slow(Blocking):

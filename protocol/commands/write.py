@@ -1,6 +1,6 @@
 """SMB2 WRITE ([MS-SMB2] 3.3.5.13)."""
 
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Slow
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, OnDescriptor, Request, Slow
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.wire.access import FILE_APPEND_DATA, FILE_WRITE_DATA
@@ -58,7 +58,7 @@ def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handl
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.oplocks.break_level_two(open_)
     if data:
-        yield Blocking(open_.data.write, data, offset)
+        yield OnDescriptor(open_.data.write, data, offset)
     if body.flags & _THROUGH or open_.create_options & (
         FILE_WRITE_THROUGH | FILE_NO_INTERMEDIATE_BUFFERING
     ):

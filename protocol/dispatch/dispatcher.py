@@ -23,6 +23,7 @@ from usmbd.protocol.commands.request import (
     Blocking,
     Disconnect,
     NoReply,
+    OnDescriptor,
     Reply,
     Request,
     Resume,
@@ -38,7 +39,7 @@ from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
 from usmbd.protocol.state.tree import SLOW_CALL
 from usmbd.protocol.vfs.errors import status_of
-from usmbd.protocol.vfs.identity import become
+from usmbd.protocol.vfs.identity import IdentityNeededError, become
 from usmbd.protocol.wire.error import build_error_response
 from usmbd.protocol.wire.header import (
     HEADER_SIZE,
@@ -185,7 +186,7 @@ class Dispatcher(Replies):
                 return NoReply()
             if row.file_id:
                 self._find_open(request, row)
-            if row.as_user:
+            if row.as_user and not self.server.pinned:
                 become(request.tree.identity)
             answer = row.handler(request)
             if isinstance(answer, GeneratorType):
@@ -311,15 +312,25 @@ class Dispatcher(Replies):
                 except Exception as failure:
                     error = failure
                     continue
-            if type(effect) is Slow or (tree is not None and not tree.speed.fast()):
+            kind = type(effect)
+            pinned = self.server.pinned
+            if (
+                kind is Slow
+                or (pinned and kind is not OnDescriptor)
+                or (tree is not None and not tree.speed.fast())
+            ):
                 return self._offload(request, effect)
-            if tree is not None:
+            if tree is not None and not pinned:
                 # Not once for the whole request: what the handler did before on the loop (a
                 # message to another worker, say) may have left the thread another identity.
                 become(tree.identity)
             began = perf_counter()
             try:
                 value = effect.function(*effect.args)
+            except IdentityNeededError as failure:
+                if kind is OnDescriptor:
+                    return self._offload(request, effect)
+                error = failure
             except Exception as failure:
                 error = failure
             if tree is not None and (took := perf_counter() - began) > SLOW_CALL:
@@ -381,7 +392,7 @@ class Dispatcher(Replies):
         """Go on with a suspended request, and with the compound that it is part of."""
         request.resume = request.cancel = None
         try:
-            if request._tree is not None:
+            if request._tree is not None and not self.server.pinned:
                 become(request._tree.identity)
             answer = self._drive(request, value, error)
         except Exception as failure:

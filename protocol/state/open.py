@@ -1,11 +1,11 @@
 """Open: a file, directory, stream or pipe that a client holds open ([MS-SMB2] 3.3.1.10)."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from usmbd.protocol.state.store.base import RemoveOpenResult
 from usmbd.protocol.state.store.records import base_key
-from usmbd.protocol.vfs.identity import become
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -123,7 +123,7 @@ class Open:
     def begin_close(self) -> bool:
         """Let no request find the open any more and end those that wait on it.
 
-        True when `finish_close` has to follow, once no thread uses the descriptor: its number
+        True when `leave` has to follow, once no thread uses the descriptor: its number
         would soon be another file's.
         """
         if self.closed:
@@ -146,32 +146,40 @@ class Open:
             for call in idle:
                 call()
 
-    def finish_close(self, server: "Server") -> Sequence[int]:
-        """Give up locks and share mode, delete the file if due; any thread may call this.
+    def leave(self, server: "Server") -> RemoveOpenResult:
+        """Give up locks, share mode and descriptor; any thread may call this, as anybody.
 
-        Returns the workers that wait for a change of the file's opens or locks.
+        Where the result `deletes`, the descriptor stays for `delete`, which has to follow. Its
+        `waiters` are the workers that wait for a change of the file's opens or locks.
         """
-        try:
-            return self._leave(server)
-        finally:
-            self.data = self.enumeration = None
-            if self.stream is not None:
-                self.stream.close()
-            self.node.close()
-
-    def _leave(self, server: "Server") -> Sequence[int]:
-        """Take the open out of the store and delete what only waited for it."""
         server.oplocks.closed(self)
-        result = server.store.remove_open(self.key, self.persistent_id)
-        if result.delete_now or result.delete_base:
-            become(self.tree.identity)
+        deletes = False
+        try:
+            result = server.store.remove_open(self.key, self.persistent_id)
+            deletes = result.deletes
+            return result
+        finally:
+            if not deletes:
+                self._let_go()
+
+    def delete(self, server: "Server", result: RemoveOpenResult) -> None:
+        """Delete what only waited for this open's end; the caller acts as the tree's user."""
+        try:
+            if self.stream is not None and not result.delete_base:
+                self.stream.delete()
+            else:
+                self.node.unlink()
+        except (OSError, SmbError) as error:
+            log.info("%s could not be deleted on close: %s", self.path, error)
+        finally:
             try:
-                if self.stream is not None and not result.delete_base:
-                    self.stream.delete()
-                else:
-                    self.node.unlink()
-            except (OSError, SmbError) as error:
-                log.info("%s could not be deleted on close: %s", self.path, error)
-            finally:
                 server.store.deleted(base_key(self.key) if result.delete_base else self.key)
-        return result.waiters
+            finally:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Give the descriptor back."""
+        self.data = self.enumeration = None
+        if self.stream is not None:
+            self.stream.close()
+        self.node.close()

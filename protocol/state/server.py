@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -23,7 +24,7 @@ from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.store.records import SessionRecord
 from usmbd.protocol.state.tree import TreeConnect, VolumeSpeed
-from usmbd.protocol.vfs.identity import Identity, become
+from usmbd.protocol.vfs.identity import Identity, become, call_as_process, pin
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
 from usmbd.protocol.wire.filetime import from_ns
@@ -93,6 +94,8 @@ class Server:
         self.rpc = rpc
         self.threads = threads
         self.peers = peers
+        self.pinned = False
+        self.deletions = 0  # under way on threads
         self.start_time = from_ns(time.time_ns())
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
@@ -100,6 +103,15 @@ class Server:
         self.waiters: dict[bytes, set[Callable[[], None]]] = {}
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
         self._volumes: dict[bytes, tuple[Volume, VolumeSpeed]] = {}
+
+    def pin(self) -> None:
+        """Let the loop's thread, which calls this, never change its identity; see vfs.identity.
+
+        From then on calls that need one go to threads. To be called before the thread opens an
+        RDMA device, and after what it can do only as root: importing from a closed directory,
+        say. OSError when the kernel refuses. Without root nothing changes.
+        """
+        self.pinned = pin()
 
     # -- sessions ------------------------------------------------------------------------
 
@@ -169,12 +181,40 @@ class Server:
     def end_open(self, open_: Open) -> None:
         """Finish the close of an open that no thread uses any more."""
         try:
-            waiters = open_.finish_close(self)
+            result = open_.leave(self)
         except Exception:
             log.exception("closing %s failed", open_.path)
+            return
+
+        def ended(value: None = None, error: BaseException | None = None) -> None:
+            if error is not None:
+                log.error("closing %s failed", open_.path, exc_info=error)
+            if result.waiters:
+                self.wake_workers(open_.key, result.waiters)
+
+        if result.deletes:
+            self._as_user(open_.tree.identity, partial(open_.delete, self, result), ended)
         else:
-            if waiters:
-                self.wake_workers(open_.key, waiters)
+            ended()
+
+    def _as_user(self, identity: Identity, call: Callable[[], None], ended: Resume) -> None:
+        """Make a call with a user's rights: now, or on a thread where the loop's are pinned."""
+        if not self.pinned:
+            try:
+                become(identity)
+                call()
+            except Exception as error:
+                ended(None, error)
+            else:
+                ended()
+            return
+
+        def resume(value: None, error: BaseException | None) -> None:
+            self.deletions -= 1
+            ended(value, error)
+
+        self.deletions += 1
+        self.threads.submit(call, (), identity, resume)
 
     def connection_lost(self, connection: Connection) -> None:
         """Take a connection out of its sessions; close those without any ([MS-SMB2] 3.3.7.1)."""
@@ -196,8 +236,7 @@ class Server:
         key = msgspec.msgpack.encode(share)
         known = self._volumes.get(key)
         if known is None:
-            become(None)
-            known = Volume(share.path, _options(share)), VolumeSpeed()
+            known = call_as_process(Volume, share.path, _options(share)), VolumeSpeed()
             self._volumes[key] = known
         return known
 

@@ -25,6 +25,8 @@ _utimensat = _libc.utimensat
 _renameat2 = _libc.renameat2
 _setfsuid = _libc.setfsuid
 _setfsgid = _libc.setfsgid
+_capget = _libc.capget
+_capset = _libc.capset
 
 # System calls since Linux 5.1 have one number on every architecture but alpha.
 _NR_OPENAT2 = ctypes.c_long(437)
@@ -67,6 +69,11 @@ StatxTuple = tuple[
 ]  # fmt: skip
 """(mask, blksize, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns, btime, btime_ns,
 ctime, ctime_ns, mtime, mtime_ns, dev_major, dev_minor)"""
+
+CAP_SYS_RESOURCE = 24
+_CAPABILITIES = struct.Struct("=6I")
+"""Twice (effective, permitted, inheritable): the lower and the upper 32 capabilities."""
+_CAPABILITY_VERSION_3 = 0x20080522
 
 #: The largest extended attribute that Linux takes (XATTR_SIZE_MAX).
 XATTR_SIZE_MAX = 65536
@@ -261,3 +268,21 @@ def set_thread_identity(uid: int, gid: int, groups: tuple[int, ...]) -> None:
     _setfsuid(wanted_uid)
     if _setfsgid(_NO_CHANGE) & 0xFFFFFFFF != gid or _setfsuid(_NO_CHANGE) & 0xFFFFFFFF != uid:
         raise PermissionError(errno.EPERM, "cannot become the user", f"{uid}:{gid}")
+
+
+def thread_identity() -> tuple[int, int]:
+    """Return the file system uid and gid that this thread has now."""
+    return _setfsuid(_NO_CHANGE) & 0xFFFFFFFF, _setfsgid(_NO_CHANGE) & 0xFFFFFFFF
+
+
+def drop_capability(number: int) -> None:
+    """Give up a capability below 32 for good: this thread, and those that it starts; OSError."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = ctypes.create_string_buffer(_CAPABILITIES.size)
+    if _capget(ctypes.byref(header), data):
+        raise _failed()
+    effective, permitted, inheritable, *upper = _CAPABILITIES.unpack(data.raw)
+    keep = ~(1 << number)
+    data.raw = _CAPABILITIES.pack(effective & keep, permitted & keep, inheritable & keep, *upper)
+    if _capset(ctypes.byref(header), data):
+        raise _failed()

@@ -13,7 +13,7 @@ from typing import Any
 
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
 from usmbd.mountd.ipc.messages import Failed, Message
-from usmbd.protocol.vfs.identity import become
+from usmbd.protocol.vfs.identity import call_as_process
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 log = logging.getLogger("usmbd.ipc")
@@ -113,10 +113,9 @@ class IpcClient:
         """Connect, or try again a little later."""
         if self._closed or self._socket is not None:
             return
-        become(None)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
-            sock.connect(str(self._path))
+            call_as_process(sock.connect, str(self._path))
         except OSError as error:
             sock.close()
             if not self._said:

@@ -14,7 +14,7 @@ from usmbd.protocol.state.store.bus import (
     WakeAll,
     WakeFile,
 )
-from usmbd.protocol.vfs.identity import become
+from usmbd.protocol.vfs.identity import call_as_process
 
 FLUSH_SECONDS = 0.002
 """Until queued messages are tried again."""
@@ -45,7 +45,7 @@ class WorkerPeers:
     def close(self) -> None:
         """End."""
         self._loop.remove_reader(self._bus.fileno())
-        self._bus.close()
+        call_as_process(self._bus.close)
 
     def wake(self, worker: int, key: bytes) -> None:
         """Tell `worker` that an open or a lock of the file `key` went away."""
@@ -69,8 +69,7 @@ class WorkerPeers:
         self, worker: int, message: WakeFile | CloseSession | SessionClosed | BreakOplock
     ) -> bool:
         """Send a message; False when the worker is gone."""
-        become(None)
-        sent = self._bus.send(worker, message)
+        sent = call_as_process(self._bus.send, worker, message)
         self._flush_later()
         return sent
 
@@ -83,8 +82,7 @@ class WorkerPeers:
     def _flush(self) -> None:
         """Send what had to wait."""
         self._flushing = False
-        become(None)
-        self._bus.flush()
+        call_as_process(self._bus.flush)
         self._flush_later()
 
     def _closed(self, cookie: int) -> None:

@@ -45,7 +45,6 @@ class ThreadPool:
                 self._threads += 1
         self._jobs.put((function, args, identity, resume))
         if grow:
-            become(None)  # a thread begins as its maker, and `become` takes it for the process
             threading.Thread(target=self._run, name="usmbd-io", daemon=True).start()
 
     def _run(self) -> None:

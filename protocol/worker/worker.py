@@ -27,7 +27,7 @@ from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import WorkerStats
-from usmbd.protocol.vfs.identity import become
+from usmbd.protocol.vfs.identity import obey_quotas
 from usmbd.protocol.worker import messages
 from usmbd.protocol.worker.ipc_client import IpcClient
 from usmbd.protocol.worker.peers import WorkerPeers
@@ -47,6 +47,10 @@ type passwords before their clients connect."""
 STATS_SECONDS = 1.0
 """Between two publications of this worker's numbers."""
 
+DELETION_SECONDS = 2.0
+"""Until a worker ends without the deletions that threads still make; the supervisor, who waits for
+it, makes up for them."""
+
 MAXIMUM_DESCRIPTORS = 2
 """A message of the supervisor brings one socket at most."""
 
@@ -54,8 +58,14 @@ MAXIMUM_DESCRIPTORS = 2
 class Worker:
     """One worker process."""
 
-    def __init__(self, control: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        """Serve the supervisor behind `control`; the first message must be `Start`."""
+    def __init__(
+        self, control: socket.socket, loop: asyncio.AbstractEventLoop, *, pinned: bool = False
+    ) -> None:
+        """Serve the supervisor behind `control`; the first message must be `Start`.
+
+        A `pinned` worker, one that shall open an RDMA device, never changes the identity of this
+        thread, the loop's (see `Server.pin`).
+        """
         self._control = control
         self._loop = loop
         self._numbers: dict[Connection, int] = {}
@@ -91,6 +101,8 @@ class Worker:
         )
         self.server.connection_ended = self._connection_ended
         self._peers.serve(self.server)
+        if pinned:
+            self.server.pin()
         control.setblocking(False)
         loop.add_reader(control.fileno(), self._supervisor_says)
         self._publish()
@@ -235,9 +247,17 @@ class Worker:
         try:
             for connection in list(self.server.connections):
                 connection.transport.close(reason)
+        finally:
+            self._end(self._loop.time() + DELETION_SECONDS)
+
+    def _end(self, deadline: float) -> None:
+        """End the loop when the files are deleted that the last opens leave to threads."""
+        if self.server.deletions and self._loop.time() < deadline:
+            self._loop.call_later(0.01, self._end, deadline)
+            return
+        try:
             self._mountd.close()
             self._rpc.close()
-            become(None)  # the last request's user may not remove our socket
             self._peers.close()
         finally:
             self._loop.stop()
@@ -246,6 +266,7 @@ class Worker:
 def run(control: socket.socket) -> None:
     """Run one worker until it is stopped."""
     os.umask(0)  # the share's masks decide
+    obey_quotas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the supervisor
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     loop = uvloop.new_event_loop()

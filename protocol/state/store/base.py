@@ -70,6 +70,11 @@ class RemoveOpenResult(NamedTuple):
     delete_base: bool = False
     waiters: tuple[int, ...] = ()
 
+    @property
+    def deletes(self) -> bool:
+        """Whether something has to be deleted."""
+        return self.delete_now or self.delete_base
+
 
 class LockConflict(NamedTuple):
     """A refused lock request: the index of the refused range and the lock in its way."""

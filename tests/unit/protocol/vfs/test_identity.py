@@ -88,10 +88,18 @@ def test_supplementary_groups(volume: Volume) -> None:
 def test_an_identity_is_one_threads_own(volume: Volume) -> None:
     become(ALICE)
     seen = []
-    thread = threading.Thread(target=lambda: seen.append(current_uid()))
+
+    def run() -> None:
+        seen.append(current_uid())  # begun as its maker
+        become(None)
+        seen.append(current_uid())
+        become(BOB)
+        seen.append(current_uid())
+
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert seen == [0]
+    assert seen == [ALICE.uid, 0, BOB.uid]
     status = Path(f"/proc/self/task/{threading.get_native_id()}/status").read_text()
     assert [line for line in status.splitlines() if line.startswith("Uid")] == [
         f"Uid:\t0\t0\t0\t{ALICE.uid}"
