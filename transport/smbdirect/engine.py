@@ -167,16 +167,20 @@ class Engine:
         The parts are kept, not copied. ValueError if there is nothing in them, if it is more
         than the peer puts together again, or before the negotiation.
         """
+        views = [memoryview(part).cast("B") for part in parts]
+        size = sum(map(len, views))
+        self.check_size(size)
+        self._queue.append(views, size, invalidate)
+
+    def check_size(self, size: int) -> None:
+        """Raise the ValueError of `queue` for a message of `size` bytes."""
         agreed = self.negotiated
         if agreed is None:
             raise ValueError("nothing is negotiated yet")
-        views = [memoryview(part).cast("B") for part in parts]
-        size = sum(map(len, views))
         if not 0 < size <= agreed.max_fragmented_send_size:
             raise ValueError(
                 f"a message of {size} bytes: the peer takes 1 to {agreed.max_fragmented_send_size}"
             )
-        self._queue.append(views, size, invalidate)
 
     def received(self, data: memoryview, now: float) -> memoryview | None:
         """Take one completed receive; return the upper message that it completes, if it does.

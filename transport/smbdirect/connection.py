@@ -1,0 +1,455 @@
+"""SMB over SMB Direct: one connection's queue pair, memory and timers, on the event loop.
+
+    completions -> engine.received -> Receiver.message_received -> send -> engine -> posted sends
+                                                write_remote, read_remote -> posted pieces
+
+Everything runs on the loop's thread; there is no task and no future. The life of a connection:
+`prepare` posts receives, `start` begins to look at them, the peer is accepted after that. It is
+OPEN until someone ends it, CLOSING while what was sent may still arrive, FAILED until the device
+has given everything back, and FINISHED then.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from usmbd.transport.base import Part, RdmaTransport, Receiver, RemoteBuffer
+from usmbd.transport.buffers import POOL, SMALLEST_BITS
+from usmbd.transport.smbdirect.buffers import Pool, Slots
+from usmbd.transport.smbdirect.depths import Depths, fitted
+from usmbd.transport.smbdirect.direct import Direct
+from usmbd.transport.smbdirect.engine import Engine
+from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
+from usmbd.transport.smbdirect.loop import Loop, Timer
+from usmbd.transport.smbdirect.outgoing import Outgoing
+from usmbd.transport.smbdirect.pdu import DATA_OFFSET
+from usmbd.transport.smbdirect.provider import (
+    Access,
+    Completion,
+    Device,
+    DeviceError,
+    QueuePair,
+    RegistrationError,
+    Status,
+)
+from usmbd.transport.smbdirect.sendwork import SendWork
+from usmbd.transport.smbdirect.transfers import Done, Read, Write
+
+log = logging.getLogger("usmbd.rdma")
+
+HIGH_WATER = 1 << 20
+"""Queued bytes from which on no further request of this client is taken up: a client that gives
+no credits for its replies stops being served."""
+
+LOW_WATER = 1 << 18
+"""Queued bytes below which a stopped client is served again."""
+
+TRANSFERS_HIGH = 32 << 20
+"""Bytes of direct transfers from which on no further request is taken up: four of the largest,
+so that no client has more than an eighth of the pool."""
+
+TRANSFERS_LOW = 16 << 20
+"""Bytes of direct transfers below which a stopped client is served again."""
+
+FLUSH_SIZE = 1 << 16
+"""Replies wait for the end of the batch of requests that they answer, up to this many bytes."""
+
+SMALL = 1 << SMALLEST_BITS
+"""Up to here a message has memory of its own: many may wait, and the pool's are 64 KiB each."""
+
+LEAST_POSTED = 4
+"""Receives that a stopped client keeps: it needs some to grant us what gets it going again."""
+
+BATCH = 64
+"""Completions that are taken at once."""
+
+ROUNDS = 4
+"""Batches after which other connections have their turn."""
+
+LINGER_SECONDS = 0.25
+"""How long what was sent last may take to arrive before the connection is cut."""
+
+DRAIN_SECONDS = 5.0
+"""A device that has not given everything back by then gets its queue pair taken away."""
+
+
+class State(Enum):
+    """How far the connection is."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    FAILED = "failed"
+    FINISHED = "finished"
+
+
+# Looking these up in their class costs more than the comparison.
+_OPEN, _CLOSING, _FAILED, _FINISHED = State
+
+
+class SmbDirectTransport(RdmaTransport):
+    """One accepted SMB Direct connection on the running event loop."""
+
+    def __init__(
+        self,
+        device: Device,
+        pool: Pool,
+        queue_pair: QueuePair,
+        limits: Limits,
+        loop: Loop,
+        *,
+        peer: str,
+        local: str,
+        disconnect: Callable[[], None],
+        reads: int,
+    ) -> None:
+        """Take over a queue pair of `open_queue_pair(device, limits)`.
+
+        `reads` is how many RDMA READs the peer answers at once (the connection request's
+        initiator depth). `disconnect` is called once, when the connection manager's side may
+        end; this side may still wait for the device then. RegistrationError leaves the queue
+        pair to the caller.
+        """
+        depths = Depths.fit(limits, device.limits)
+        limits = fitted(limits, depths)
+        self.peer = peer
+        self.local = local
+        self.queue_pair = queue_pair
+        self.max_remote_length = limits.max_read_write_size
+        self._pool = pool
+        self._loop = loop
+        self._disconnect = disconnect
+        self._receives = Slots(device, depths.receives, limits.max_receive_size)
+        try:
+            self._sends = Slots(device, depths.sends, limits.max_send_size, Access.NONE)
+        except BaseException:
+            self._receives.close()
+            raise
+        self._now = loop.time()
+        self.engine = Engine(Role.SERVER, limits, _memory, self._now)
+        """For its numbers alone: status and tests look at them."""
+        self._work = SendWork(queue_pair, self._sends, pool, depths)
+        self._outgoing = Outgoing(self.engine)
+        self._direct = Direct(
+            self._work, self._outgoing, loop, min(reads, depths.reads), self._lose, self._retry
+        )
+        self._posted_receives = 0
+        self._held: deque[memoryview] = deque()
+        self._withheld: list[int] = []
+        self._stopped = False
+        self._corked = False
+        self._receiver: Receiver | None = None
+        self._fd = -1
+        self._timer: Timer | None = None
+        self.state = State.OPEN
+
+    # -- life ----------------------------------------------------------------------------
+
+    def prepare(self, *states: tuple[bytes, int]) -> None:
+        """Post all receives: in the first of the queue pair's `states`, then go to the others.
+
+        They are what `rdma_init_qp_attr` gives for INIT, RTR and RTS; none if the caller
+        brought the queue pair to INIT already. DeviceError when one is refused.
+        """
+        for index, (attributes, mask) in enumerate(states):
+            self.queue_pair.modify(attributes, mask)
+            if index == 0:
+                self._post_all()
+        if not states:
+            self._post_all()
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin to deliver messages to `receiver`; they may come from now on."""
+        self._receiver = receiver
+        self._fd = self.queue_pair.fileno()
+        self._loop.add_reader(self._fd, self._ready)
+        self._timer = self._loop.call_later(self.engine.deadline() - self._loop.time(), self._tick)
+        self._ready()
+
+    def disconnected(self, reason: str) -> None:
+        """Learn from the connection manager that the connection has ended."""
+        self._lose(reason)
+
+    def close(self, reason: str) -> None:
+        """Send what the peer has given credits for, let it arrive, then end the connection."""
+        if self.state is _OPEN:
+            self._flush(last=True)
+            self._shut(reason)
+
+    # -- out -----------------------------------------------------------------------------
+
+    @property
+    def max_message(self) -> int:
+        """Return how many bytes a message to the peer may have; 0 before the negotiation."""
+        agreed = self.engine.negotiated
+        return agreed.max_fragmented_send_size if agreed is not None else 0
+
+    def buffer(self, size: int) -> memoryview:
+        """Return writable memory, registered unless the pool has none: then it costs a copy."""
+        try:
+            return self._pool.take(size)
+        except (RegistrationError, ValueError):
+            return POOL.view(size)
+
+    def send(self, parts: Sequence[Part], invalidate: int = 0) -> None:
+        """Queue one message and send as much as there are credits for."""
+        if self.state is not _OPEN:
+            return
+        self._outgoing.message(parts, invalidate)
+        if not self._corked:
+            self._flush()
+
+    def write_remote(self, data: Sequence[memoryview], remote: Sequence[RemoteBuffer]) -> None:
+        """Write the peer's memory, before what is sent later."""
+        transfer = Write(data, remote)
+        self._check_length(transfer.left)
+        if self.state is _OPEN and transfer.left:
+            self._direct.write(transfer)
+
+    def read_remote(self, data: memoryview, remote: Sequence[RemoteBuffer], done: Done) -> None:
+        """Read the peer's memory; `done` is called from the loop."""
+        transfer = Read(data, remote, done)
+        self._check_length(transfer.left)
+        if self.state is not _OPEN:
+            self._loop.call_soon(done, ConnectionError("the connection has ended"))
+        elif not transfer.left:
+            self._loop.call_soon(done, None)
+        else:
+            self._direct.read(transfer)
+
+    def _check_length(self, length: int) -> None:
+        """Refuse more than was negotiated."""
+        if length > self.max_remote_length:
+            raise ValueError(f"{length} bytes, where {self.max_remote_length} were negotiated")
+
+    def _retry(self) -> None:
+        """Let transfers ask the pool again."""
+        if self.state is _OPEN:
+            self._direct.advance()
+            self._flush()
+
+    def _flush(self, last: bool = False) -> None:
+        """Send what there are credits and slots for; `last`: to be waited for."""
+        engine, slots, work, now = self.engine, self._sends, self._work, self._now
+        views = slots.views
+        negotiating = not engine.established
+        last = last or negotiating
+        try:
+            while (index := slots.take()) is not None:
+                sent = engine.next_send(views[index], now)
+                if sent is None:
+                    slots.give(index)
+                    break
+                work.send(index, sent.length, sent.invalidate, last)
+        except DeviceError as error:
+            self._lose(str(error))
+            return
+        if negotiating and engine.refused:
+            self._shut("the negotiation failed")
+
+    # -- in ------------------------------------------------------------------------------
+
+    def _post_all(self) -> None:
+        """Post every receive."""
+        for index, segment in enumerate(self._receives.segments):
+            self.queue_pair.post_receive(index << 1, segment)
+        self._posted_receives = len(self._receives)
+        self.engine.posted(self._posted_receives)
+
+    def _post_receive(self, index: int) -> None:
+        """Post a receive again."""
+        self.queue_pair.post_receive(index << 1, self._receives.segments[index])
+        self._posted_receives += 1
+        self.engine.posted(1)
+
+    def _ready(self) -> None:
+        """Take the completions that there are, and do what has become possible by them."""
+        if self.state is _FINISHED:
+            return
+        self._now = self._loop.time()
+        queue_pair = self.queue_pair
+        try:
+            queue_pair.arm()
+            for _ in range(ROUNDS):
+                completions = queue_pair.poll(BATCH)
+                if completions:
+                    self._handle(completions)
+                if len(completions) < BATCH:
+                    break
+            else:
+                self._loop.call_soon(self._ready)
+        except DeviceError as error:
+            self._lose(str(error))
+        if self.state is _OPEN:
+            if self._direct.waiting:
+                self._direct.advance()
+            self._flush()
+            if self._stopped:
+                self._serve_held()
+        if self.state is _CLOSING and not self._work.posted:
+            self._fail()
+        if self.state is _FAILED and not self._work.posted and not self._posted_receives:
+            self._finish()
+
+    def _handle(self, completions: list[Completion]) -> None:
+        """Take completions in their order; messages are delivered, and answered at the end."""
+        engine, receiver, views = self.engine, self._receiver, self._receives.views
+        work = self._work
+        self._corked = True
+        if receiver is not None:
+            engine.message_limit = receiver.message_limit
+        for id, ok, _, length, status in completions:
+            if id & 1:
+                if not ok:
+                    self._failed(status)
+                ended = work.reap(id, ok)
+                if ended is not None:
+                    self._direct.ended(ended)
+                continue
+            self._posted_receives -= 1
+            if not ok:
+                self._failed(status)
+                continue
+            if self.state is not _OPEN:
+                continue
+            index = id >> 1
+            try:
+                message = engine.received(views[index][:length], self._now)
+            except ProtocolError as error:
+                self._lose(str(error))
+                continue
+            if self._stopped and length > DATA_OFFSET and engine.posted_receives >= LEAST_POSTED:
+                self._withheld.append(index)
+            else:
+                self._post_receive(index)
+            if message is not None:
+                if self._stopped:
+                    self._held.append(message)
+                else:
+                    self._deliver(message)
+        self._corked = False
+
+    def _deliver(self, message: memoryview) -> None:
+        """Hand a message over; stop when its replies, or those before it, do not go out."""
+        receiver = self._receiver
+        assert receiver is not None
+        receiver.message_received(message)
+        if self.state is not _OPEN:
+            return
+        self.engine.message_limit = receiver.message_limit
+        queued = self._outgoing.queued_bytes
+        if queued >= FLUSH_SIZE:
+            self._flush()
+            queued = self._outgoing.queued_bytes
+        self._stopped = queued >= HIGH_WATER or self._direct.under_way >= TRANSFERS_HIGH
+
+    def _serve_held(self) -> None:
+        """Take up a stopped client's requests again when what it was sent has gone."""
+        self._corked = True
+        while (
+            self.state is _OPEN
+            and self._outgoing.queued_bytes <= LOW_WATER
+            and self._direct.under_way <= TRANSFERS_LOW
+        ):
+            if not self._held:
+                self._stopped = False
+                break
+            self._deliver(self._held.popleft())
+            self._flush()
+            # What is held comes before what arrives meanwhile.
+            self._stopped = True
+        self._corked = False
+        if self.state is _OPEN and not self._stopped and self._withheld:
+            withheld, self._withheld = self._withheld, []
+            try:
+                for index in withheld:
+                    self._post_receive(index)
+            except DeviceError as error:
+                self._lose(str(error))
+            else:
+                self._flush()
+
+    def _tick(self) -> None:
+        """Run the engine's timers."""
+        self._now = self._loop.time()
+        try:
+            self.engine.tick(self._now)
+        except ProtocolError as error:
+            self._lose(str(error))
+            return
+        self._flush()
+        if self.state is _OPEN:
+            self._timer = self._loop.call_later(self.engine.deadline() - self._now, self._tick)
+
+    # -- end -----------------------------------------------------------------------------
+
+    def _failed(self, status: Status) -> None:
+        """Take a work request that failed: the queue pair is in its error state."""
+        self._lose(f"RDMA: {status}")
+
+    def _lose(self, reason: str) -> None:
+        """End the connection at once: nothing more arrives."""
+        if self.state is _OPEN or self.state is _CLOSING:
+            was_open = self.state is _OPEN
+            self._fail()
+            if was_open:
+                self._tell(reason)
+
+    def _shut(self, reason: str) -> None:
+        """End the connection when what was sent has arrived, or soon."""
+        if self.state is not _OPEN:
+            return
+        self.state = State.CLOSING
+        self._set_timer(LINGER_SECONDS, self._fail)
+        if not self._work.posted:
+            self._fail()
+        self._tell(reason)
+
+    def _tell(self, reason: str) -> None:
+        """Forget what waits, and tell everyone who does, once."""
+        self._direct.cancel(reason)
+        self._held.clear()
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.connection_lost(reason)
+
+    def _fail(self) -> None:
+        """Have the device give everything back."""
+        self.state = State.FAILED
+        self._set_timer(DRAIN_SECONDS, self._finish)
+        try:
+            self.queue_pair.fail()
+            if not self._work.tail_completes:
+                self._work.mark_end()
+            self._loop.call_soon(self._ready)
+        except DeviceError as error:
+            log.warning("%s: %s", self.peer, error)
+            self._loop.call_soon(self._finish)
+        self._disconnect()
+
+    def _finish(self) -> None:
+        """Free everything; the device uses none of it any more."""
+        if self.state is _FINISHED:
+            return
+        self.state = State.FINISHED
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+        if self._timer is not None:
+            self._timer.cancel()
+        for part in (self.queue_pair, self._receives, self._sends):
+            try:
+                part.close()
+            except DeviceError as error:
+                log.warning("%s: %s", self.peer, error)
+        self._work.posted.clear()
+
+    def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have the one timer call something else."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, call)
+
+
+def _memory(size: int) -> memoryview:
+    """Return memory for a message of the peer: no more than it needs while it is small."""
+    return memoryview(bytearray(size)) if size < SMALL else POOL.view(size)

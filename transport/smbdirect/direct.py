@@ -1,0 +1,123 @@
+"""The reads and writes of the peer's memory that one connection has under way.
+
+READs wait until the peer may answer one more and WRITEs until the send queue has room; both wait
+for registered memory when they need some. What is told at a loss is told from the loop, never
+from inside of whatever found out.
+"""
+
+import errno
+from collections import deque
+from collections.abc import Callable
+
+from usmbd.transport.smbdirect.loop import Loop
+from usmbd.transport.smbdirect.outgoing import Outgoing
+from usmbd.transport.smbdirect.provider import DeviceError, RegistrationError
+from usmbd.transport.smbdirect.sendwork import SendWork
+from usmbd.transport.smbdirect.transfers import Read, Write
+
+RETRY_SECONDS = 0.005
+"""After which a transfer asks the pool again that had no memory for it."""
+
+
+class Direct:
+    """Transfers that wait, and reads that have not ended."""
+
+    __slots__ = ("_loop", "_lose", "_most", "_outgoing", "_reading", "_reads", "_retry", "_work")
+
+    def __init__(
+        self,
+        work: SendWork,
+        outgoing: Outgoing,
+        loop: Loop,
+        most: int,
+        lose: Callable[[str], None],
+        retry: Callable[[], None],
+    ) -> None:
+        """Begin with none; the peer answers `most` READs at once.
+
+        `lose(reason)` ends the connection, `retry` calls `advance` and sends what it let go.
+        """
+        self._work = work
+        self._outgoing = outgoing
+        self._loop = loop
+        self._most = most
+        self._lose = lose
+        self._retry: Callable[[], None] | None = retry
+        self._reading: deque[Read] = deque()
+        self._reads: set[Read] = set()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether `advance` may have something to do."""
+        return bool(self._reading or self._outgoing.waiting)
+
+    @property
+    def under_way(self) -> int:
+        """Return how many bytes have not arrived."""
+        if not self.waiting:
+            return self._work.transferring
+        reading = sum(read.left for read in self._reading)
+        return self._work.transferring + self._outgoing.writing_bytes + reading
+
+    def write(self, transfer: Write) -> None:
+        """Begin a write."""
+        self._outgoing.write(transfer)
+        self.advance()
+
+    def read(self, transfer: Read) -> None:
+        """Begin a read."""
+        if not self._most:
+            error = OSError(errno.EOPNOTSUPP, "the peer answers no RDMA READ")
+            self._loop.call_soon(transfer.done, error)
+            return
+        self._reads.add(transfer)
+        self._reading.append(transfer)
+        self.advance()
+
+    def ended(self, transfer: Read) -> None:
+        """Tell whom it concerns that a read is complete."""
+        if transfer in self._reads:
+            self._reads.remove(transfer)
+            transfer.done(None)
+
+    def advance(self) -> None:
+        """Post reads and writes as far as there is room, and let messages after them go."""
+        for post in (self._post_reads, self._post_writes):
+            try:
+                post()
+            except RegistrationError:
+                self._retry_later()
+            except DeviceError as error:
+                self._lose(str(error))
+                return
+
+    def cancel(self, reason: str) -> None:
+        """Forget what waits; every read that has not ended fails."""
+        reads, self._reads = self._reads, set()
+        for read in reads:
+            self._loop.call_soon(read.done, ConnectionError(reason))
+        self._reading.clear()
+        self._outgoing.clear()
+
+    def _post_reads(self) -> None:
+        """Post reads: the peer breaks the connection for one more than it answers at once."""
+        work, reading = self._work, self._reading
+        while reading and work.reads < self._most:
+            work.read(reading[0])
+            if not reading[0].left:
+                reading.popleft()
+
+    def _post_writes(self) -> None:
+        """Post writes, and hand what waited behind them to the engine."""
+        self._outgoing.advance(self._work)
+
+    def _retry_later(self) -> None:
+        """Ask the pool again after a while: others use all of it, and nobody tells of their end."""
+        retry, self._retry = self._retry, None
+        if retry is not None:
+
+            def again() -> None:
+                self._retry = retry
+                retry()
+
+            self._loop.call_later(RETRY_SECONDS, again)

@@ -1,0 +1,92 @@
+"""What goes to the peer, in order: messages of the engine, and WRITEs that must not be overtaken.
+
+A message is the engine's at once unless a WRITE before it waits for room at the device or for
+registered memory: then it waits behind it.
+"""
+
+import os
+from collections import deque
+from collections.abc import Sequence
+
+from usmbd.transport.base import Buffer, FileSpan, Part
+from usmbd.transport.buffers import POOL
+from usmbd.transport.smbdirect.engine import Engine
+from usmbd.transport.smbdirect.sendwork import SendWork
+from usmbd.transport.smbdirect.transfers import Write
+
+
+class Outgoing:
+    """The order of messages and WRITEs of one connection."""
+
+    __slots__ = ("_behind", "_engine", "waiting")
+
+    def __init__(self, engine: Engine) -> None:
+        """Begin empty."""
+        self._engine = engine
+        self._behind = 0
+        self.waiting: deque[Write | tuple[list[Buffer], int, int]] = deque()
+        """WRITEs that are not all posted, the first one first, and messages behind them."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """Return how many bytes of messages are in no slot yet."""
+        return self._engine.queued_bytes + self._behind
+
+    @property
+    def writing_bytes(self) -> int:
+        """Return how many bytes of WRITEs are not posted yet."""
+        return sum(entry.left for entry in self.waiting if isinstance(entry, Write))
+
+    def message(self, parts: Sequence[Part], invalidate: int) -> None:
+        """Take a message; ValueError when the peer does not take it."""
+        buffers = [_read(part) if isinstance(part, FileSpan) else part for part in parts]
+        if not self.waiting:
+            self._engine.queue(buffers, invalidate)
+            return
+        size = sum(memoryview(part).nbytes for part in buffers)
+        self._engine.check_size(size)
+        self._behind += size
+        self.waiting.append((buffers, size, invalidate))
+
+    def write(self, transfer: Write) -> None:
+        """Take a WRITE; `advance` posts it."""
+        self.waiting.append(transfer)
+
+    def advance(self, work: SendWork) -> None:
+        """Post WRITEs while there is room; the messages behind them become the engine's.
+
+        RegistrationError when the pool has no memory; it is in order to try again.
+        """
+        waiting = self.waiting
+        while waiting:
+            entry = waiting[0]
+            if isinstance(entry, Write):
+                while entry.left:
+                    if not work.write(entry):
+                        return
+            else:
+                buffers, size, invalidate = entry
+                self._engine.queue(buffers, invalidate)
+                self._behind -= size
+            waiting.popleft()
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self.waiting.clear()
+        self._behind = 0
+
+
+def _read(span: FileSpan) -> memoryview:
+    """Read a file's part now, as its descriptor may be another file's later.
+
+    What was cut off meanwhile reads as zeros: the length is promised already.
+    """
+    view = POOL.view(span.length)
+    done = 0
+    while done < span.length:
+        count = os.preadv(span.fd, [view[done:]], span.offset + done)
+        if not count:
+            view[done:] = bytes(span.length - done)
+            break
+        done += count
+    return view

@@ -1,0 +1,162 @@
+"""The send queue of one connection: what is posted, and what its end gives back.
+
+Completions come in the order of posting, and one stands for all before it that asked for none.
+So only some are asked for: every so many messages, where a WRITE has pinned much memory, and for
+each READ. What is not yet known to have ended stays in `posted`.
+"""
+
+from collections import deque
+
+from usmbd.transport.smbdirect.buffers import Pool, Slots
+from usmbd.transport.smbdirect.depths import Depths
+from usmbd.transport.smbdirect.provider import QueuePair
+from usmbd.transport.smbdirect.transfers import Piece, Read, Write
+
+PINNED = 1 << 16
+"""Bytes that ended WRITEs may keep pinned until something else completes: sixteen small replies
+cost one completion, and an idle connection keeps little of the pool."""
+
+_SHARE = 4
+"""A quarter of the slots may wait for a completion that somebody else asks for."""
+
+
+class SendWork:
+    """The send side of a queue pair; DeviceError of its posts means the connection is over."""
+
+    __slots__ = (
+        "_depths",
+        "_following",
+        "_interval",
+        "_next",
+        "_pinned",
+        "_pool",
+        "_reaped",
+        "_slots",
+        "_write_interval",
+        "_writes_following",
+        "posted",
+        "queue_pair",
+        "reads",
+        "transferring",
+        "writes",
+    )
+
+    def __init__(self, queue_pair: QueuePair, slots: Slots, pool: Pool, depths: Depths) -> None:
+        """Begin with nothing posted."""
+        self.queue_pair = queue_pair
+        self._slots = slots
+        self._pool = pool
+        self._depths = depths
+        self._interval = max(1, depths.sends // _SHARE)
+        self._write_interval = max(1, depths.writes // _SHARE)
+        self._next = 0
+        self._reaped = 0
+        self._following = 0  # posted since the last that completes
+        self._writes_following = 0
+        self._pinned = 0  # bytes of WRITEs since then
+        self.posted: deque[int | Piece | None] = deque()
+        """Slots and pieces, oldest first, that are not known to have ended; None: a marker."""
+        self.writes = 0
+        """WRITEs among them."""
+        self.reads = 0
+        """READs among them."""
+        self.transferring = 0
+        """Bytes of READs and WRITEs among them."""
+
+    @property
+    def tail_completes(self) -> bool:
+        """Whether a completion will tell when everything posted has ended."""
+        return not self.posted or not self._following
+
+    def send(self, slot: int, length: int, invalidate: int, signaled: bool) -> None:
+        """Post a message that is in a slot."""
+        signaled = signaled or self._following >= self._interval
+        number = self._next
+        self.queue_pair.post_send(
+            number << 1 | 1,
+            (self._slots.part(slot, length),),
+            invalidate=invalidate,
+            signaled=signaled,
+        )
+        self._next = number + 1
+        self.posted.append(slot)
+        if signaled:
+            self._completes()
+        else:
+            self._following += 1
+
+    def write(self, transfer: Write) -> bool:
+        """Post the next piece of a write; False when there is no room for it now."""
+        if self.writes >= self._depths.writes:
+            return False
+        piece = transfer.piece(self._pool, self._depths.segments)
+        self._pinned += piece.length
+        self._writes_following += 1
+        signaled = self._pinned >= PINNED or self._writes_following >= self._write_interval
+        number = self._next
+        self.queue_pair.post_write(
+            number << 1 | 1, piece.segments, piece.address, piece.key, signaled=signaled
+        )
+        self._post(piece)
+        self.writes += 1
+        if signaled:
+            self._completes()
+        else:
+            self._following += 1
+        return True
+
+    def read(self, transfer: Read) -> None:
+        """Post the next piece of a read; the caller counts how many there may be."""
+        piece = transfer.piece(self._pool)
+        number = self._next
+        self.queue_pair.post_read(number << 1 | 1, piece.segments, piece.address, piece.key)
+        self._post(piece)
+        self.reads += 1
+        self._completes()
+
+    def mark_end(self) -> None:
+        """Post, in the error state, what is flushed after everything else."""
+        self.queue_pair.post_send(self._next << 1 | 1, ())
+        self._next += 1
+        self.posted.append(None)
+        self._completes()
+
+    def reap(self, id: int, ok: bool) -> Read | None:
+        """Take the completion of a work request; return the read that it ends, if it does."""
+        posted, slots = self.posted, self._slots
+        number = id >> 1
+        ended: Read | None = None
+        for _ in range(number + 1 - self._reaped):
+            entry = posted.popleft()
+            if isinstance(entry, int):
+                slots.give(entry)
+            elif entry is not None:
+                ended = self._end(entry, ok)
+        self._reaped = number + 1
+        return ended
+
+    def _post(self, piece: Piece) -> None:
+        """Keep a posted piece."""
+        self._next += 1
+        piece.transfer.under_way += 1
+        self.transferring += piece.length
+        self.posted.append(piece)
+
+    def _end(self, piece: Piece, ok: bool) -> Read | None:
+        """Let go of a piece's memory; return its read when that is complete."""
+        transfer = piece.transfer
+        transfer.under_way -= 1
+        self.transferring -= piece.length
+        if not isinstance(transfer, Read):
+            self.writes -= 1
+            return None
+        self.reads -= 1
+        if not ok:
+            return None
+        if piece.target is not None:
+            piece.target[:] = piece.views[0]
+        return None if transfer.left or transfer.under_way else transfer
+
+    def _completes(self) -> None:
+        """Note that what was posted just now completes."""
+        self._following = self._writes_following = self._pinned = 0

@@ -1,0 +1,157 @@
+"""Reads and writes of the peer's memory, cut into the pieces that a device takes.
+
+A piece is what one work request carries: one stretch of the peer's memory and the registered
+memory of ours that belongs to it. It holds the views of that memory, which pins it. Memory that
+is not registered goes through the pool's, as much at a time as is worth it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from usmbd.transport.base import RemoteBuffer
+from usmbd.transport.smbdirect.buffers import Pool
+from usmbd.transport.smbdirect.provider import Segment
+
+BOUNCE = 1 << 20
+"""Bytes of registered memory that are borrowed at once for data in other memory."""
+
+_ADDRESSES = 1 << 64
+_KEYS = 1 << 32
+
+Done = Callable[[OSError | None], None]
+
+
+class Piece:
+    """The work of one work request; `views` are the registered memory that it uses."""
+
+    __slots__ = ("address", "key", "length", "segments", "target", "transfer", "views")
+
+    def __init__(
+        self,
+        transfer: "Read | Write",
+        address: int,
+        key: int,
+        segments: list[Segment],
+        views: list[memoryview],
+        target: memoryview | None = None,
+    ) -> None:
+        """Describe it; `target` is where data belongs that is read into borrowed memory."""
+        self.transfer = transfer
+        self.address = address
+        self.key = key
+        self.segments = segments
+        self.views = views
+        self.target = target
+        self.length = sum(segment.length for segment in segments)
+
+
+class _Remote:
+    """Where in the peer's memory a transfer is."""
+
+    __slots__ = ("_buffers", "_offset")
+
+    def __init__(self, buffers: Sequence[RemoteBuffer], size: int) -> None:
+        """Begin at the first byte; ValueError for what cannot be, or is less than `size`."""
+        total = 0
+        for offset, token, length in buffers:
+            if not 0 <= offset <= offset + length <= _ADDRESSES or not 0 <= token < _KEYS:
+                raise ValueError(f"{length} bytes at {offset:#x} with key {token:#x}")
+            total += length
+        if size > total:
+            raise ValueError(f"{size} bytes for buffers of {total}")
+        self._buffers = deque(buffer for buffer in buffers if buffer.length)
+        self._offset = 0
+
+    def take(self, most: int) -> tuple[int, int, int]:
+        """Return address, key and length, up to `most`, of what comes next, and go on there."""
+        address, key, length = self._buffers[0]
+        start = self._offset
+        count = min(most, length - start)
+        if start + count == length:
+            self._buffers.popleft()
+            self._offset = 0
+        else:
+            self._offset = start + count
+        return address + start, key, count
+
+    @property
+    def stretch(self) -> int:
+        """Return how many bytes follow each other from here."""
+        return self._buffers[0].length - self._offset
+
+
+class Write:
+    """Data on its way into the peer's memory."""
+
+    __slots__ = ("_data", "_remote", "left", "under_way")
+
+    def __init__(self, data: Sequence[memoryview], remote: Sequence[RemoteBuffer]) -> None:
+        """Begin; ValueError when the buffers are wrong or too small."""
+        self.left = sum(view.nbytes for view in data)
+        """Bytes that are in no piece yet."""
+        self.under_way = 0
+        """Pieces that have not ended."""
+        self._remote = _Remote(remote, self.left)
+        self._data = deque(view.cast("B") for view in data if view.nbytes)
+
+    def piece(self, pool: Pool, most: int) -> Piece:
+        """Return the next piece, of up to `most` segments; `left` is not 0.
+
+        RegistrationError when the pool has no memory for data that is elsewhere.
+        """
+        data, remote = self._data, self._remote
+        room = remote.stretch
+        segments: list[Segment] = []
+        views: list[memoryview] = []
+        total = 0
+        while data and room and len(segments) < most:
+            view = data[0]
+            part = view[:room]
+            if not pool.owns(view) or view.readonly:
+                if segments:
+                    break  # what may fail comes first in a piece
+                part = part[:BOUNCE]
+                borrowed = pool.take(len(part))
+                borrowed[:] = part
+                part = borrowed
+            segments.append(pool.segment(part))
+            views.append(part)
+            count = len(part)
+            total += count
+            room -= count
+            if count == len(view):
+                data.popleft()
+            else:
+                data[0] = view[count:]
+        address, key, _ = remote.take(total)
+        self.left -= total
+        return Piece(self, address, key, segments, views)
+
+
+class Read:
+    """Data on its way from the peer's memory; `done` is told when all of it is there."""
+
+    __slots__ = ("_data", "_remote", "done", "left", "under_way")
+
+    def __init__(self, data: memoryview, remote: Sequence[RemoteBuffer], done: Done) -> None:
+        """Begin; ValueError when the buffers are wrong or too small, or `data` is read-only."""
+        if data.readonly:
+            raise ValueError("read-only memory")
+        self.left = data.nbytes
+        self.under_way = 0
+        self.done = done
+        self._remote = _Remote(remote, self.left)
+        self._data = data.cast("B")
+
+    def piece(self, pool: Pool) -> Piece:
+        """Return the next piece; `left` is not 0. RegistrationError as `Write.piece`."""
+        data = self._data
+        part = data[: self._remote.stretch]
+        target = None
+        if not pool.owns(data):
+            target = part = part[:BOUNCE]
+            part = pool.take(len(target))
+        address, key, count = self._remote.take(len(part))
+        self._data = data[count:]
+        self.left -= count
+        return Piece(self, address, key, [pool.segment(part)], [part], target)
