@@ -416,7 +416,7 @@ class Client:
 
     def disconnect(self) -> None:
         """Cut the connection."""
-        self.transport.close("the client is gone")
+        self.engine.run(lambda: self.transport.close("the client is gone"))
         self.engine.settle()
 
 

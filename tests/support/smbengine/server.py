@@ -2,14 +2,20 @@
 
 Nothing answers within the call that asks: `Engine.settle` delivers messages and answers until
 nothing moves any more. What is `held` waits until a test releases it.
+
+With `apart=True` the engine runs on a thread of its own, which may become another user while the
+test's thread stays root; with `pinned=True` that thread is pinned as an RDMA worker's is, and calls
+for users really go to other threads.
 """
 
 import copy
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from usmbd.mountd import ntlm
 from usmbd.mountd.ipc.messages import (
@@ -42,6 +48,23 @@ MAP_SIZE = 8 << 20
 MAXIMUM_ROUNDS = 10_000
 
 Resume = Callable[..., None]
+Result = TypeVar("Result")
+
+
+def on_a_thread(call: Callable[[], Result]) -> Result:
+    """Call on a new thread and wait for the result."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return future.result()
 
 
 class Turns:
@@ -74,6 +97,7 @@ class FakeMountd(Turns):
         self.shares = shares
         self.told: list[Message] = []
         self.asked: list[Message] = []
+        self.identities: dict[str, Identity] = {}
         self.anonymous = LoginStatus.REFUSED
         self.unknown_user = LoginStatus.BAD_USER
 
@@ -117,7 +141,7 @@ class FakeMountd(Turns):
         )
         if key is None:
             return LoginResponse(status=LoginStatus.BAD_PASSWORD)
-        own = own_identity()
+        own = self.identities.get(message.user, own_identity())
         return LoginResponse(
             status=LoginStatus.OK,
             user=message.user,
@@ -172,12 +196,13 @@ class FakeRpc(Turns):
 
 
 class FakeThreads(Turns):
-    """A pool whose calls run when they are told to, on the test's thread."""
+    """A pool whose calls run when they are told to, on the test's thread unless that is pinned."""
 
     def __init__(self) -> None:
         """Begin without work."""
         super().__init__()
         self.submitted = 0
+        self.pinned = False
 
     def submit(
         self,
@@ -189,10 +214,13 @@ class FakeThreads(Turns):
         """Queue a call."""
         self.submitted += 1
 
-        def run() -> None:
+        def call() -> Any:
             become(identity)
+            return function(*args)
+
+        def run() -> None:
             try:
-                value = function(*args)
+                value = on_a_thread(call) if self.pinned else call()
             except Exception as error:
                 resume(None, error)
             else:
@@ -279,7 +307,9 @@ class Timer:
 class Engine:
     """A server with everything around it, and the transports of its clients."""
 
-    def __init__(self, path: Path, **config: Any) -> None:
+    def __init__(
+        self, path: Path, *, apart: bool = False, pinned: bool = False, **config: Any
+    ) -> None:
         """Serve the folders `data`, `readonly` and `sealed` below `path`."""
         self.files = path / "data"
         self.files.mkdir(parents=True, exist_ok=True)
@@ -305,6 +335,8 @@ class Engine:
         self.peers = FakePeers()
         self.clock = FakeClock()
         self.transports: list[MemoryTransport] = []
+        self._thread = ThreadPoolExecutor(1) if apart or pinned else None
+        self.threads.pinned = pinned
         self.server = self._server(self.store, ServerConfig(**config))
 
     def _server(self, store: LmdbStore, config: ServerConfig) -> Server:
@@ -319,6 +351,9 @@ class Engine:
             self.peers,
             self.clock,
         )
+        if self.threads.pinned:
+            self.run(server.pin)
+            assert server.pinned
         self.peers.servers[store.worker] = server
         return server
 
@@ -328,8 +363,16 @@ class Engine:
         store.worker = 2
         return self._server(store, self.server.config)
 
+    def run(self, call: Callable[[], Result]) -> Result:
+        """Call on the thread of the engine's loop."""
+        return self._thread.submit(call).result() if self._thread is not None else call()
+
     def settle(self) -> None:
         """Deliver messages and answers until nothing moves."""
+        self.run(self._settle)
+
+    def _settle(self) -> None:
+        """Do so, on the loop's thread."""
         for _ in range(MAXIMUM_ROUNDS):
             moved = sum(transport.pump() for transport in self.transports)
             for turns in (self.mountd, self.rpc, self.threads, self.peers):
@@ -346,12 +389,18 @@ class Engine:
 
     def close(self) -> None:
         """End all clients; the test's thread is the process's own again."""
+        self.run(self._close)
+        if self._thread is not None:
+            self._thread.shutdown()
+        become(None)
+        self.store.close()
+
+    def _close(self) -> None:
+        """Do so, on the loop's thread."""
         for transport in self.transports:
             transport.close("the test is over")
         for turns in (self.mountd, self.rpc, self.threads, self.peers):
             turns.run()
-        become(None)
-        self.store.close()
 
 
 def own_identity() -> Identity:

@@ -1,6 +1,7 @@
 """An engine with its clients; an event loop that a test runs until something is so."""
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,29 @@ from smbengine.server import Engine
 
 Until = Callable[[Callable[[], object]], None]
 SECONDS = 5.0
+PINNED_TOO = {
+    "test_compound",
+    "test_create",
+    "test_files",
+    "test_oplocks",
+    "test_query_directory",
+    "test_query_info",
+    "test_set_info",
+}
+"""Modules whose tests run on a pinned engine as well; only root's can be pinned."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what touches files in both modes."""
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if "engine" in metafunc.fixturenames and module in PINNED_TOO and os.geteuid() == 0:
+        metafunc.parametrize("engine", [False, True], ids=["unpinned", "pinned"], indirect=True)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
+def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Run one worker's engine in memory."""
-    engine = Engine(tmp_path)
+    engine = Engine(tmp_path, pinned=getattr(request, "param", False))
     yield engine
     engine.close()
 
