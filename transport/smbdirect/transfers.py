@@ -31,6 +31,7 @@ class Piece:
         transfer: "Read | Write",
         address: int,
         key: int,
+        length: int,
         segments: list[Segment],
         views: list[memoryview],
         target: memoryview | None = None,
@@ -42,13 +43,13 @@ class Piece:
         self.segments = segments
         self.views = views
         self.target = target
-        self.length = sum(segment.length for segment in segments)
+        self.length = length
 
 
 class _Remote:
     """Where in the peer's memory a transfer is."""
 
-    __slots__ = ("_buffers", "_offset")
+    __slots__ = ("_buffers", "_index", "_offset")
 
     def __init__(self, buffers: Sequence[RemoteBuffer], size: int) -> None:
         """Begin at the first byte; ValueError for what cannot be, or is less than `size`."""
@@ -59,25 +60,22 @@ class _Remote:
             total += length
         if size > total:
             raise ValueError(f"{size} bytes for buffers of {total}")
-        self._buffers = deque(buffer for buffer in buffers if buffer.length)
-        self._offset = 0
+        self._buffers = buffers
+        self._index = self._offset = 0
 
-    def take(self, most: int) -> tuple[int, int, int]:
-        """Return address, key and length, up to `most`, of what comes next, and go on there."""
-        address, key, length = self._buffers[0]
-        start = self._offset
-        count = min(most, length - start)
-        if start + count == length:
-            self._buffers.popleft()
-            self._offset = 0
-        else:
-            self._offset = start + count
-        return address + start, key, count
-
-    @property
     def stretch(self) -> int:
-        """Return how many bytes follow each other from here."""
-        return self._buffers[0].length - self._offset
+        """Return how many bytes follow each other from here; there must be some."""
+        while not (left := self._buffers[self._index].length - self._offset):
+            self._index += 1
+            self._offset = 0
+        return left
+
+    def take(self, count: int) -> tuple[int, int]:
+        """Return address and key of the next `count` bytes of a stretch, and go on behind them."""
+        address, key, _ = self._buffers[self._index]
+        start = self._offset
+        self._offset = start + count
+        return address + start, key
 
 
 class Write:
@@ -87,8 +85,10 @@ class Write:
 
     def __init__(self, data: Sequence[memoryview], remote: Sequence[RemoteBuffer]) -> None:
         """Begin; ValueError when the buffers are wrong or too small."""
-        self.left = sum(view.nbytes for view in data)
+        self.left = 0
         """Bytes that are in no piece yet."""
+        for view in data:
+            self.left += view.nbytes
         self.under_way = 0
         """Pieces that have not ended."""
         self._remote = _Remote(remote, self.left)
@@ -100,13 +100,13 @@ class Write:
         RegistrationError when the pool has no memory for data that is elsewhere.
         """
         data, remote = self._data, self._remote
-        room = remote.stretch
+        room = remote.stretch()
         segments: list[Segment] = []
         views: list[memoryview] = []
         total = 0
         while data and room and len(segments) < most:
             view = data[0]
-            part = view[:room]
+            part = view if len(view) <= room else view[:room]
             if not pool.owns(view) or view.readonly:
                 if segments:
                     break  # what may fail comes first in a piece
@@ -123,9 +123,9 @@ class Write:
                 data.popleft()
             else:
                 data[0] = view[count:]
-        address, key, _ = remote.take(total)
+        address, key = remote.take(total)
         self.left -= total
-        return Piece(self, address, key, segments, views)
+        return Piece(self, address, key, total, segments, views)
 
 
 class Read:
@@ -146,12 +146,13 @@ class Read:
     def piece(self, pool: Pool) -> Piece:
         """Return the next piece; `left` is not 0. RegistrationError as `Write.piece`."""
         data = self._data
-        part = data[: self._remote.stretch]
+        part = data[: self._remote.stretch()]
         target = None
         if not pool.owns(data):
             target = part = part[:BOUNCE]
             part = pool.take(len(target))
-        address, key, count = self._remote.take(len(part))
+        count = len(part)
+        address, key = self._remote.take(count)
         self._data = data[count:]
         self.left -= count
-        return Piece(self, address, key, [pool.segment(part)], [part], target)
+        return Piece(self, address, key, count, [pool.segment(part)], [part], target)
