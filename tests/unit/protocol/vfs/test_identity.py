@@ -3,11 +3,23 @@
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from usmbd.protocol.vfs.identity import Identity, as_process, become, current_uid
+from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.identity import (
+    NOBODY,
+    Identity,
+    IdentityNeededError,
+    as_process,
+    become,
+    call_as_process,
+    current_uid,
+    obey_quotas,
+    pin,
+)
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire import access as rights
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_HIDDEN
@@ -108,3 +120,65 @@ def test_an_identity_is_one_threads_own(volume: Volume) -> None:
         assert privileged
         assert current_uid() == 0
     assert current_uid() == ALICE.uid
+
+
+def test_a_pinned_thread_stays_nobody(volume: Volume) -> None:
+    root = Path(volume.resolver.root_path)
+
+    def run() -> None:
+        assert pin()
+        assert current_uid() == NOBODY.uid
+        for identity in (None, ALICE):
+            with pytest.raises(IdentityNeededError):
+                become(identity)
+        become(NOBODY)
+        with pytest.raises(IdentityNeededError), as_process():
+            pass
+        with pytest.raises(PermissionError):
+            (root / "private").read_bytes()
+        assert call_as_process((root / "private").read_bytes) == b"secret"
+        with pytest.raises(FileNotFoundError):
+            call_as_process((root / "none").read_bytes)
+        seen.append(call_as_process(current_uid))
+        thread = threading.Thread(target=begun)
+        thread.start()
+        thread.join()
+        assert current_uid() == NOBODY.uid
+        assert pin()
+
+    def begun() -> None:
+        """Run on a thread that a pinned one started: it is not pinned."""
+        seen.append(current_uid())
+        become(ALICE)
+        seen.append(current_uid())
+        with as_process():
+            seen.append((root / "private").read_bytes())
+
+    seen: list[object] = []
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(run).result()
+    assert seen == [0, NOBODY.uid, ALICE.uid, b"secret"]
+    assert current_uid() == 0
+
+
+def test_no_user_is_above_his_quota() -> None:
+    """CAP_SYS_RESOURCE is gone for the thread, those that it starts and whomever they become."""
+
+    def effective() -> int:
+        status = Path(f"/proc/self/task/{threading.get_native_id()}/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("CapEff"))
+        return int(line.split()[1], 16)
+
+    def run() -> None:
+        obey_quotas()
+        with ThreadPoolExecutor(1) as started:
+            seen.append(started.submit(effective).result())
+        for identity in (ALICE, None):
+            become(identity)
+            seen.append(effective())
+
+    seen: list[int] = []
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(run).result()
+    assert not any(capabilities & 1 << kernel.CAP_SYS_RESOURCE for capabilities in seen)
+    assert all(capabilities & 1 << 7 for capabilities in seen)  # SETUID: `become` goes on
