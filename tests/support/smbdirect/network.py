@@ -6,7 +6,7 @@ from smbdirect.client import RawClient
 from smbdirect.step_loop import StepLoop
 from usmbd.transport.smbdirect.attributes import State
 from usmbd.transport.smbdirect.buffers import LARGEST, Pool
-from usmbd.transport.smbdirect.connection import SmbDirectTransport
+from usmbd.transport.smbdirect.connection import LINGER_SECONDS, SmbDirectTransport
 from usmbd.transport.smbdirect.connection import State as Connection
 from usmbd.transport.smbdirect.depths import open_queue_pair
 from usmbd.transport.smbdirect.fabric import LIMITS, Fabric
@@ -83,6 +83,14 @@ class Network:
             total += moved
             assert total < ROUNDS * 100, "they never come to rest"
         return total
+
+    def settle(self) -> int:
+        """Do so, and let connections end whose last messages are waited for."""
+        moved = self.pump()
+        if not moved and any(t.state is Connection.CLOSING for t in self.transports):
+            self.advance(LINGER_SECONDS)
+            return 1
+        return moved
 
     def until(self, condition: Callable[[], object]) -> None:
         """Work until a condition holds."""

@@ -48,7 +48,7 @@ from usmbd.protocol.wire.negotiate_contexts import (
 from usmbd.protocol.wire.read import ReadResponse
 from usmbd.protocol.wire.session_setup import SMB2_SESSION_FLAG_BINDING, SessionSetupRequest
 from usmbd.protocol.wire.status import NtStatus
-from usmbd.transport.memory import pair
+from usmbd.transport.base import Transport
 
 W = TypeVar("W", bound=Wire)
 
@@ -104,11 +104,7 @@ class Client:
         """Connect to the engine, or to another worker of it."""
         self.engine = engine
         self.guid = guid or os.urandom(16)
-        self.transport, theirs = pair()
-        self.dispatcher = Dispatcher(server or engine.server, theirs)
-        theirs.start(self.dispatcher)
-        self.transport.start(self)
-        engine.transports += [theirs, self.transport]
+        self.transport = engine.join(self, lambda t: self._accept(server or engine.server, t))
         self.message_id = 0
         self.credits = 1
         self.asks = 64
@@ -123,6 +119,11 @@ class Client:
         self.seals = False
         self.replies: list[Reply] = []
         self.lost = ""
+
+    def _accept(self, server: Server, transport: Transport) -> Dispatcher:
+        """Be accepted by a worker."""
+        self.dispatcher = Dispatcher(server, transport)
+        return self.dispatcher
 
     # -- what it looks at in the engine ----------------------------------------------------
 

@@ -17,6 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from smbdirect.client import Client as SmbDirectClient
+from smbdirect.network import Network
+
 from usmbd.mountd import ntlm
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
@@ -40,12 +43,19 @@ from usmbd.mountd.md4 import nt_hash
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.vfs.identity import Identity, become
-from usmbd.transport.memory import MemoryTransport
+from usmbd.transport.base import Receiver, Transport
+from usmbd.transport.memory import MemoryTransport, pair
 
 PASSWORDS = {"alice": "secret", "bob": "hidden"}
 GUID = bytes(range(16))
 MAP_SIZE = 8 << 20
 MAXIMUM_ROUNDS = 10_000
+
+TRANSPORT = os.environ.get("USMBD_TEST_TRANSPORT", "memory")
+"""What clients come by unless a test says it: "memory" or "smbdirect"."""
+
+ClientTransport = MemoryTransport | SmbDirectClient
+"""A client's end of a connection."""
 
 Resume = Callable[..., None]
 Result = TypeVar("Result")
@@ -308,7 +318,13 @@ class Engine:
     """A server with everything around it, and the transports of its clients."""
 
     def __init__(
-        self, path: Path, *, apart: bool = False, pinned: bool = False, **config: Any
+        self,
+        path: Path,
+        *,
+        apart: bool = False,
+        pinned: bool = False,
+        transport: str = TRANSPORT,
+        **config: Any,
     ) -> None:
         """Serve the folders `data`, `readonly` and `sealed` below `path`."""
         self.files = path / "data"
@@ -335,6 +351,8 @@ class Engine:
         self.peers = FakePeers()
         self.clock = FakeClock()
         self.transports: list[MemoryTransport] = []
+        self.network = Network() if transport == "smbdirect" else None
+        """The RDMA that clients come by, if they do."""
         self._thread = ThreadPoolExecutor(1) if apart or pinned else None
         self.threads.pinned = pinned
         self.server = self._server(self.store, ServerConfig(**config))
@@ -363,6 +381,20 @@ class Engine:
         store.worker = 2
         return self._server(store, self.server.config)
 
+    def join(self, receiver: Receiver, accept: Callable[[Transport], Receiver]) -> ClientTransport:
+        """Connect a client that `receiver` stands for; `accept` gives the server's receiver."""
+        if self.network is not None:
+            client = SmbDirectClient(self.network.client_device)
+            theirs = self.network.connect(client)
+            theirs.start(accept(theirs))
+            client.start(receiver)
+            return client
+        ours, other = pair()
+        other.start(accept(other))
+        ours.start(receiver)
+        self.transports += [other, ours]
+        return ours
+
     def run(self, call: Callable[[], Result]) -> Result:
         """Call on the thread of the engine's loop."""
         return self._thread.submit(call).result() if self._thread is not None else call()
@@ -375,6 +407,8 @@ class Engine:
         """Do so, on the loop's thread."""
         for _ in range(MAXIMUM_ROUNDS):
             moved = sum(transport.pump() for transport in self.transports)
+            if self.network is not None:
+                moved += self.network.settle()
             for turns in (self.mountd, self.rpc, self.threads, self.peers):
                 if not turns.held:
                     moved += turns.run()
@@ -399,6 +433,8 @@ class Engine:
         """Do so, on the loop's thread."""
         for transport in self.transports:
             transport.close("the test is over")
+        if self.network is not None:
+            self.network.close()
         for turns in (self.mountd, self.rpc, self.threads, self.peers):
             turns.run()
 
