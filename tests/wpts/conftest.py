@@ -1,8 +1,8 @@
 """A server's side of SMB Direct that tests talk to in raw bytes, and a client made of them.
 
 `connect()` opens a connection and gives a `Client` over a `Wire`. What the tests know of the layer
-above is `Upper`: messages that the server answers. Here the wire is the engine alone and the layer
-above answers with digests; a full connection can stand behind the same two interfaces.
+above is `Upper`: messages that the server answers. The wire is the engine alone, and then a whole
+connection over an in-memory fabric; the layer above answers with digests.
 """
 
 import hashlib
@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import pytest
+from smbdirect.network import Network
 
 from usmbd.transport.smbdirect.engine import Engine
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
+
+from .connection_wire import ConnectionWire
 
 VERSION = 0x0100
 RESPONSE_REQUESTED = 1
@@ -339,10 +342,15 @@ class EngineWire:
             self.closed = True
 
 
-@pytest.fixture
-def connect() -> Connect:
-    """Open connections to one server."""
-    return lambda: Client(EngineWire())
+@pytest.fixture(params=["engine", "connection"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Open connections to one server: its engine alone, or all of it; nothing is left of it."""
+    if request.param == "engine":
+        yield lambda: Client(EngineWire())
+        return
+    network = Network()
+    yield lambda: Client(ConnectionWire(network, DigestUpper.answer))
+    network.close()
 
 
 @pytest.fixture

@@ -204,6 +204,7 @@ class SmbDirectTransport(RdmaTransport):
         transfer = Write(data, remote)
         self._check_length(transfer.left)
         if self.state is _OPEN and transfer.left:
+            self.bytes_written += transfer.left
             self._direct.write(transfer)
 
     def read_remote(self, data: memoryview, remote: Sequence[RemoteBuffer], done: Done) -> None:
@@ -215,6 +216,7 @@ class SmbDirectTransport(RdmaTransport):
         elif not transfer.left:
             self._loop.call_soon(done, None)
         else:
+            self.bytes_read += transfer.left
             self._direct.read(transfer)
 
     def _check_length(self, length: int) -> None:
@@ -297,7 +299,7 @@ class SmbDirectTransport(RdmaTransport):
         work = self._work
         self._corked = True
         if receiver is not None:
-            engine.message_limit = receiver.message_limit
+            engine.message_limit = min(receiver.message_limit, engine.limits.max_fragmented_size)
         for id, ok, _, length, status in completions:
             if id & 1:
                 if not ok:
@@ -336,7 +338,8 @@ class SmbDirectTransport(RdmaTransport):
         receiver.message_received(message)
         if self.state is not _OPEN:
             return
-        self.engine.message_limit = receiver.message_limit
+        engine = self.engine
+        engine.message_limit = min(receiver.message_limit, engine.limits.max_fragmented_size)
         queued = self._outgoing.queued_bytes
         if queued >= FLUSH_SIZE:
             self._flush()
