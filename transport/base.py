@@ -105,6 +105,12 @@ class RdmaTransport(Transport):
     max_remote_length: int
     """How many bytes one `read_remote` or `write_remote` may have."""
 
+    bytes_written = 0
+    """Bytes given to `write_remote` so far, for status."""
+
+    bytes_read = 0
+    """Bytes asked for by `read_remote` so far, for status."""
+
     @property
     @abstractmethod
     def max_message(self) -> int:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -19,7 +20,6 @@ from usmbd.mountd.ipc.client import BlockingClient
 from usmbd.mountd.ipc.codec import control_client
 from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
-    ConnectionRow,
     ControlDebug,
     ControlDone,
     ControlError,
@@ -32,12 +32,12 @@ from usmbd.mountd.ipc.messages import (
     ControlVersionInfo,
     ListKind,
     Message,
-    OpenRow,
-    SessionRow,
+    Row,
 )
 
 DEBUG_AREAS = ("all", "smb", "auth", "vfs", "oplock", "ipc", "conn", "rdma")
-Row = SessionRow | ConnectionRow | OpenRow
+TABLES: list[ListKind] = [kind for kind in ListKind if kind is not ListKind.RDMA]
+"""What `--list` shows when it is not told what."""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -53,7 +53,14 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         nargs="?",
         const="all",
         choices=("all", *(kind.value for kind in ListKind)),
-        help=f"list all or one of: {', '.join(ListKind)}",
+        help=f"list one of {', '.join(ListKind)}; without it all but rdma",
+    )
+    action.add_argument(
+        "--rdma",
+        dest="list",
+        action="store_const",
+        const=ListKind.RDMA.value,
+        help="whether RDMA is used, by interface and by connection, and if not why (--list rdma)",
     )
     action.add_argument(
         "-d",
@@ -82,7 +89,7 @@ def request_for(options: argparse.Namespace) -> Message:
     if options.reload:
         return ControlReload()
     if options.list:
-        kinds = list(ListKind) if options.list == "all" else [ListKind(options.list)]
+        kinds = TABLES if options.list == "all" else [ListKind(options.list)]
         return ControlList(kinds)
     if options.debug:
         return ControlDebug([options.debug], not options.off)
@@ -91,16 +98,20 @@ def request_for(options: argparse.Namespace) -> Message:
 
 def columns(row: Row) -> list[str]:
     """Return a row's fields as text, in order."""
-    return [
-        (",".join(map(str, value)) if isinstance(value, list) else str(value)) or "-"
-        for value in msgspec.structs.astuple(row)
-    ]
+    return [_text(value) or "-" for value in msgspec.structs.astuple(row)]
+
+
+def _text(value: object) -> str:
+    """Return one field as text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def table(rows: list[Row]) -> list[str]:
     """Return the rows as lines, one table for each kind with its heading."""
     lines: list[str] = []
-    for kind in (SessionRow, ConnectionRow, OpenRow):
+    for kind in get_args(Row):
         cells = [list(kind.__struct_fields__), *(columns(r) for r in rows if type(r) is kind)]
         if len(cells) == 1:
             continue

@@ -16,7 +16,7 @@ from usmbd.mountd.config import values
 from usmbd.mountd.config.samba_names import SAMBA_PARAMETERS
 from usmbd.mountd.config.source import Entry, Raw, parameter_key
 from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.ipc.settings import Encryption, MapToGuest, Signing
+from usmbd.mountd.ipc.settings import Encryption, MapToGuest, Rdma, Signing
 
 
 class Scope(StrEnum):
@@ -125,6 +125,18 @@ _ENCRYPTION = values.choice(
     forced="required",
     enforced="required",
 )
+_RDMA = values.choice(
+    Rdma,
+    off="no",
+    false="no",
+    disabled="no",
+    default="auto",
+    on="yes",
+    true="yes",
+    enabled="yes",
+    required="yes",
+    mandatory="yes",
+)
 _MIB = 1024 * 1024
 # [MS-SMB2] 3.3.5.4: the maxima are at least 65536; 8 MiB is what Windows and Samba offer, and
 # with it a message stays below the 16 MiB of the transport's length field.
@@ -138,6 +150,8 @@ _G = (
     ("tcp port", values.number(1, 65535), 445),
     ("interfaces", values.interfaces, list),
     ("bind interfaces only", values.boolean, False),
+    # ksmbd takes RDMA where there is any; Samba has no such parameter.
+    ("rdma", _RDMA, Rdma.AUTO),
     ("workers", values.workers, lambda: values.workers("auto")),
     ("state directory", values.path, ""),
     ("data directory", values.path, ""),

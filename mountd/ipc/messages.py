@@ -17,6 +17,12 @@ from typing import Annotated, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
+from usmbd.mountd.ipc.rows import ConnectionRow as ConnectionRow
+from usmbd.mountd.ipc.rows import OpenRow as OpenRow
+from usmbd.mountd.ipc.rows import RdmaConnectionRow as RdmaConnectionRow
+from usmbd.mountd.ipc.rows import RdmaInterfaceRow as RdmaInterfaceRow
+from usmbd.mountd.ipc.rows import Row as Row
+from usmbd.mountd.ipc.rows import SessionRow as SessionRow
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 
 MOUNTD_SOCKET = "mountd.sock"
@@ -370,6 +376,8 @@ class ListKind(StrEnum):
     SESSIONS = "sessions"
     CONNECTIONS = "connections"
     OPENS = "opens"
+    RDMA = "rdma"
+    """Whether and how RDMA is used, by interface and by connection."""
 
 
 class ControlList(Message):
@@ -389,64 +397,10 @@ class ControlVersion(Message):
     """Ask for the running server's version. Answer: `ControlVersionInfo`."""
 
 
-class SessionRow(Struct, tag="session", frozen=True):
-    """One session."""
-
-    session_id: int
-    user: str
-    client_address: str
-    worker: int
-    dialect: str
-    signing: str
-    """The algorithm, or empty."""
-    encryption: str
-    """The cipher, or empty."""
-    channels: int
-    opens: int
-    age: int
-    """Seconds since the session was made."""
-    idle: int
-    """Seconds since its last request."""
-    shares: list[str] = []
-
-
-class ConnectionRow(Struct, tag="connection", frozen=True):
-    """One transport connection."""
-
-    client_address: str
-    server_address: str
-    transport: str
-    """`tcp` or `rdma`."""
-    worker: int
-    dialect: str
-    client_guid: str
-    sessions: int
-    credits: int
-    requests: int
-    age: int
-
-
-class OpenRow(Struct, tag="open", frozen=True):
-    """One open file."""
-
-    open_id: int
-    session_id: int
-    user: str
-    worker: int
-    share: str
-    path: str
-    access: int
-    share_access: int
-    oplock: str
-    """`none`, `II`, `exclusive`, `batch`, or a lease such as `RWH`."""
-    locks: int
-    durable: bool = False
-
-
 class ControlRows(Message):
     """A part of the tables."""
 
-    rows: Annotated[list[SessionRow | ConnectionRow | OpenRow], Meta(max_length=MAX_ROWS)]
+    rows: Annotated[list[Row], Meta(max_length=MAX_ROWS)]
     more: bool = False
 
 

@@ -46,6 +46,16 @@ class MapToGuest(StrEnum):
     BAD_PASSWORD = "bad password"
 
 
+class Rdma(StrEnum):
+    """`rdma`: whether SMB Direct is served."""
+
+    NO = "no"
+    AUTO = "auto"
+    """When there is a device that can be used; else the log says what is missing."""
+    YES = "yes"
+    """The server does not start without."""
+
+
 class ShareType(StrEnum):
     """The kind of a share ([MS-SMB2] 2.2.10 ShareType)."""
 
@@ -115,6 +125,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     interfaces: list[str] = []
     """Interface names, addresses or networks; empty: all."""
     bind_interfaces_only: bool = False
+    rdma: Rdma = Rdma.AUTO
+    """On `tcp_port`, and where there is an iWARP device on port 5445 too."""
     workers: int = 2
     state_directory: str = ""
     """Absolute; the sockets and the store lie here. Need not outlive a boot."""

@@ -4,24 +4,33 @@ import array
 import fcntl
 import socket
 import struct
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-from usmbd.protocol.wire.fsctl_smb2 import NetworkInterface
+from usmbd.protocol.wire.fsctl_smb2 import RDMA_CAPABLE, RSS_CAPABLE, NetworkInterface
 
 DEFAULT_SPEED = 1_000_000_000
 """Bits per second told of an interface that does not know its own, as Samba does."""
+
+NET = Path("/sys/class/net")
 
 _SIOCGIFCONF = 0x8912
 _IFREQ = 40
 _MAXIMUM_INTERFACES = 64
 """IPv4 addresses that are asked for; the answer to the client stays below 16 KiB."""
 
+_MAXIMUM_DEPTH = 8
+"""Interfaces upon interfaces that are followed: a VLAN of a bridge of a bond needs three."""
 
-def network_interfaces(local: str) -> list[NetworkInterface]:
+
+def network_interfaces(
+    local: str, rdma: Mapping[str, int] | None = None, root: Path = NET
+) -> list[NetworkInterface]:
     """Return the addresses that a client may open further channels to.
 
-    Loopback and link-local ones are left out, unless the client came by loopback itself.
+    `rdma` has the speed of each interface on whose hardware SMB Direct is served. Loopback and
+    link-local addresses are left out, unless the client came by loopback itself.
     """
     own = ip_address(local.partition("%")[0]) if local not in ("", "unix", "memory") else None
     found = []
@@ -30,9 +39,17 @@ def network_interfaces(local: str) -> list[NetworkInterface]:
             continue
         if address.is_link_local:
             continue
+        below = carriers(name, root)
+        speeds = [rdma[carrier] for carrier in below if rdma and carrier in rdma]
+        capability = RDMA_CAPABLE if speeds else 0
+        if any(queues(carrier, root) > 1 for carrier in below):
+            capability |= RSS_CAPABLE
         found.append(
             NetworkInterface(
-                index=socket.if_nametoindex(name), address=address, link_speed=_speed(name)
+                index=socket.if_nametoindex(name),
+                address=address,
+                link_speed=_speed(below, root) or max(speeds, default=0) or DEFAULT_SPEED,
+                capability=capability,
             )
         )
     return found
@@ -59,10 +76,35 @@ def addresses() -> list[tuple[str, IPv4Address | IPv6Address]]:
     return found
 
 
-def _speed(name: str) -> int:
-    """Return an interface's speed in bits per second."""
-    try:
-        speed = int(Path(f"/sys/class/net/{name}/speed").read_text())
-    except (OSError, ValueError):
-        return DEFAULT_SPEED
-    return speed * 1_000_000 if speed > 0 else DEFAULT_SPEED
+def carriers(name: str, root: Path = NET) -> list[str]:
+    """Return the interface and those that carry it, upper ones first.
+
+    A VLAN, bond or bridge lies on others, to which it has links named `lower_`.
+    """
+    found, layer = [name], [name]
+    for _ in range(_MAXIMUM_DEPTH):
+        layer = [
+            link.name.removeprefix("lower_")
+            for upper in layer
+            for link in sorted((root / upper).glob("lower_*"))
+        ]
+        layer = [lower for lower in dict.fromkeys(layer) if lower not in found]
+        found += layer
+    return found
+
+
+def queues(name: str, root: Path = NET) -> int:
+    """Return how many receive queues an interface has: several cores then share its work."""
+    return sum(1 for _ in (root / name / "queues").glob("rx-*"))
+
+
+def _speed(names: list[str], root: Path) -> int:
+    """Return the first speed that one of the interfaces knows, in bits per second; 0: none."""
+    for name in names:
+        try:
+            speed = int((root / name / "speed").read_text())
+        except (OSError, ValueError):
+            continue
+        if speed > 0:
+            return speed * 1_000_000
+    return 0

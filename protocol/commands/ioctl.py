@@ -89,7 +89,8 @@ def _interfaces(request: Request, body: IoctlRequest, data: memoryview) -> Answe
         or not connection.server_capabilities & SMB2_GLOBAL_CAP_MULTI_CHANNEL
     ):
         raise SmbError(NtStatus.NOT_SUPPORTED)
-    output = build_network_interfaces(network_interfaces(connection.transport.local))
+    rdma = connection.server.rdma_interfaces()
+    output = build_network_interfaces(network_interfaces(connection.transport.local, rdma))
     if len(output) > body.max_output_response:
         raise SmbError(NtStatus.BUFFER_TOO_SMALL)
     return list(build_ioctl_response(body, output))

@@ -102,6 +102,8 @@ class Server:
         self.oplocks = Oplocks(store, clock, peers, worker, self.wake_workers)
         self.waiters: dict[bytes, set[Callable[[], None]]] = {}
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
+        self.rdma_interfaces: Callable[[], dict[str, int]] = dict
+        """Tells the speed of each network interface on which RDMA is served."""
         self._volumes: dict[bytes, tuple[Volume, VolumeSpeed]] = {}
 
     def pin(self) -> None:

@@ -99,6 +99,8 @@ class WorkerChild(Child):
         self.control = control
         self.ready = asyncio.Event()
         self.clients: dict[int, tuple[str, bytes]] = {}  # connection -> (address, ClientGuid)
+        self.rdma: dict[str, str] = {}
+        """Of each RDMA device why this worker cannot use it; empty when it can."""
         self._on_message = on_message
         self._loop = asyncio.get_running_loop()
         self._unsent: list[tuple[bytes, socket.socket | None]] = []
@@ -147,6 +149,7 @@ class WorkerChild(Child):
                 return
             message = messages.decode_from_worker(data)
             if isinstance(message, messages.Ready):
+                self.rdma = message.rdma
                 self.ready.set()
             else:
                 self._on_message(self, message)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from usmbd.mountd.ipc.codec import control_server
 from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
+    MAX_ROWS,
     ControlDebug,
     ControlDone,
     ControlError,
@@ -20,6 +21,8 @@ from usmbd.mountd.ipc.messages import (
     ControlRows,
     ControlShutdown,
     ControlVersionInfo,
+    ListKind,
+    Row,
 )
 from usmbd.mountd.ipc.server import Client, Server, listen
 from usmbd.protocol import log as logs
@@ -77,9 +80,13 @@ class ControlService:
                 del self._lists[cookie]
 
     def _list(self, client: Client[ControlRequest], handle: int, message: ControlList) -> None:
-        """Ask all workers for their tables."""
+        """Ask all workers for their tables; the interfaces of RDMA are known here."""
         cookie = next(self._cookies)
         workers = [w for w in self._supervisor.workers.values() if w.ready.is_set()]
+        if ListKind.RDMA in message.kinds:
+            interfaces: list[Row] = [*self._supervisor.rdma.rows()]
+            for start in range(0, len(interfaces), MAX_ROWS):
+                client.send(handle, ControlRows(interfaces[start : start + MAX_ROWS], more=True))
         if not workers:
             client.send(handle, ControlRows(rows=[]))
             return

@@ -9,6 +9,7 @@ import logging
 import socket
 from collections.abc import Callable
 
+from usmbd.protocol.wire.negotiate import client_guid
 from usmbd.protocol.worker.messages import FIRST_MESSAGE_LIMIT
 
 log = logging.getLogger("usmbd.conn")
@@ -21,9 +22,6 @@ MAXIMUM_WAITING = 512
 speaks is gone in a moment, so that a flood of silent connections displaces only itself."""
 
 _FRAME = 4
-_GUID = slice(64 + 12, 64 + 28)
-_MINIMUM = 64 + 36
-NO_GUID = bytes(16)
 
 PassOn = Callable[[socket.socket, str, bytes, bytes], None]
 
@@ -120,10 +118,3 @@ class _Guest:
         self.address = address
         self.timer = timer
         self.data = b""
-
-
-def client_guid(message: bytes) -> bytes:
-    """Return ClientGuid of an SMB2 NEGOTIATE ([MS-SMB2] 2.2.3); zeros when there is none."""
-    if len(message) < _MINIMUM or message[:4] != b"\xfeSMB" or message[12:14] != b"\0\0":
-        return NO_GUID
-    return message[_GUID]

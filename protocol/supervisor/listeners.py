@@ -16,7 +16,7 @@ def listen(config: ServerConfig) -> list[socket.socket]:
         return [_any(config.tcp_port)]
     sockets = []
     try:
-        for address in _chosen(config.interfaces):
+        for address in chosen(config.interfaces):
             family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
             sockets.append(_bind(family, str(address), config.tcp_port))
     except BaseException:
@@ -52,7 +52,7 @@ def _bind(family: int, address: str, port: int) -> socket.socket:
     return sock
 
 
-def _chosen(interfaces: list[str]) -> list[IPv4Address | IPv6Address]:
+def chosen(interfaces: list[str]) -> list[IPv4Address | IPv6Address]:
     """Return the addresses that names, addresses and networks stand for."""
     chosen: dict[IPv4Address | IPv6Address, None] = {}
     known = addresses()

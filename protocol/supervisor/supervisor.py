@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import itertools
 import logging
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.store.base import SUPERVISOR
 from usmbd.protocol.state.store.bus import Bus, WakeFile
@@ -29,8 +29,10 @@ from usmbd.protocol.supervisor.children import (
     start_mountd,
     start_worker,
 )
+from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.supervisor.control import ControlService
-from usmbd.protocol.supervisor.doorkeeper import NO_GUID, Doorkeeper
+from usmbd.protocol.supervisor.doorkeeper import Doorkeeper
+from usmbd.protocol.supervisor.rdma import Rdma
 from usmbd.protocol.worker import messages
 from usmbd.protocol.worker.worker import STORE_DIRECTORY
 
@@ -43,7 +45,7 @@ RESTART_SECONDS = 1.0
 """A child that died sooner than this after its start is started again only after a pause."""
 
 
-LASTING = ("workers", "state_directory", "tcp_port")
+LASTING = ("workers", "state_directory", "tcp_port", "rdma")
 """Parameters that keep their value until the next start."""
 
 
@@ -59,15 +61,14 @@ class Supervisor:
         self.config = config
         self.started = time.monotonic()
         self.workers: dict[int, WorkerChild] = {}
+        self.clients = Clients(self.workers)
+        self.rdma = Rdma(lambda: self.config, self.clients, self.workers)
         self._files = files
         self._state = Path(config.state_directory)
         self._mountd: Child | None = None
         self._control: ControlService | None = None
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._connections = itertools.count(1)
-        self._guids: dict[bytes, tuple[int, int]] = {}  # ClientGuid -> (worker, connections)
-        self._addresses: dict[str, int] = {}
 
     async def run(self) -> None:
         """Serve until told to end."""
@@ -79,8 +80,12 @@ class Supervisor:
         sockets: list[socket.socket] = []
         try:
             sockets = listeners.listen(self.config)
+            self.rdma.prepare()
+            self._insist_on_rdma(self.rdma.devices)
             if not await self._started():
                 return
+            self.rdma.serve()
+            self._insist_on_rdma(not self.rdma.reason)
             doorkeeper = Doorkeeper(self._loop, self._admit, self._pass_on)
             for listener in sockets:
                 doorkeeper.serve(listener)
@@ -123,6 +128,11 @@ class Supervisor:
         except OSError as error:
             raise StartError(f"state directory {self._state}: {error.strerror}") from error
 
+    def _insist_on_rdma(self, there: object) -> None:
+        """End the start when RDMA is demanded and not `there`."""
+        if self.config.rdma is Wanted.YES and not there:
+            raise StartError(f"rdma = yes, but RDMA cannot be used: {self.rdma.reason}")
+
     async def _started(self) -> bool:
         """Start the children; False when told to end meanwhile."""
         starting = self._loop.create_task(self._start_children())
@@ -155,8 +165,11 @@ class Supervisor:
 
     async def _start_worker(self, number: int) -> None:
         """Start one worker and watch it."""
-        start = messages.Start(worker=number, guid=server_guid(), config=self.config)
+        start = messages.Start(
+            worker=number, guid=server_guid(), config=self.config, rdma=self.rdma.devices
+        )
         self.workers[number] = await start_worker(start, self._worker_says)
+        self.rdma.tell(self.workers[number])
         self._watch(self._keep_worker(self.workers[number]))
 
     def _watch(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -220,47 +233,21 @@ class Supervisor:
 
     def _admit(self, address: str, waiting: int) -> bool:
         """Tell whether one more is allowed of an address that has `waiting` new ones."""
-        config = self.config
-        total = sum(len(worker.clients) for worker in self.workers.values())
-        if config.max_connections and total >= config.max_connections:
-            return False
-        per_address = self._addresses.get(address, 0) + waiting
-        return not config.max_ip_connections or per_address < config.max_ip_connections
+        return self.clients.admit(self.config, address, waiting)
 
     def _pass_on(self, sock: socket.socket, address: str, guid: bytes, first: bytes) -> None:
         """Hand a client to the worker that has its ClientGuid, or to the least loaded."""
-        known = self._guids.get(guid) if guid != NO_GUID else None
-        worker = self.workers.get(known[0]) if known else None
+        worker = self.clients.by_guid(guid)
         if worker is None:
-            ready = [w for w in self.workers.values() if w.ready.is_set()]
-            if not ready:
-                sock.close()
-                return
-            worker = min(ready, key=lambda w: len(w.clients))
-        number = next(self._connections)
-        worker.clients[number] = (address, guid)
-        self._addresses[address] = self._addresses.get(address, 0) + 1
-        if guid != NO_GUID:
-            self._guids[guid] = (worker.number, known[1] + 1 if known else 1)
+            sock.close()
+            return
+        number = self.clients.came(worker, address, guid)
         worker.send(messages.Adopt(connection=number, first=first), sock)
 
     def _client_gone(self, worker: WorkerChild, connection: int) -> None:
         """Forget a connection that ended."""
-        client = worker.clients.pop(connection, None)
-        if client is None:
-            return
-        address, guid = client
-        left = self._addresses.get(address, 0) - 1
-        if left > 0:
-            self._addresses[address] = left
-        else:
-            self._addresses.pop(address, None)
-        known = self._guids.get(guid)
-        if known is not None:
-            if known[1] > 1:
-                self._guids[guid] = (known[0], known[1] - 1)
-            else:
-                del self._guids[guid]
+        self.rdma.ended(connection)
+        self.clients.gone(worker, connection)
 
     def _worker_says(self, worker: WorkerChild, message: messages.FromWorker) -> None:
         """Take a message of a worker."""
@@ -269,6 +256,8 @@ class Supervisor:
         elif isinstance(message, messages.Rows):
             assert self._control is not None  # who asked for them
             self._control.rows(worker, message)
+        elif isinstance(message, messages.RdmaAccept | messages.RdmaClaim):
+            self.rdma.says(worker, message)
 
     # -- control -------------------------------------------------------------------------
 
@@ -312,9 +301,11 @@ class Supervisor:
 
     async def _end(self) -> None:
         """End all children; clients first, then mountd."""
+        self.rdma.stop()
         for worker in self.workers.values():
             worker.send(messages.Drain())
         await asyncio.gather(*(worker.end() for worker in self.workers.values()))
+        self.rdma.close()
         if self._mountd is not None:
             await self._mountd.end()
         for task in list(self._tasks):

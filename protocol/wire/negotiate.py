@@ -7,13 +7,19 @@ import struct
 
 from usmbd.protocol.wire.base import Buffer, bytes16, u16, u32, u64
 from usmbd.protocol.wire.body import Body, Parts, buffer_at
-from usmbd.protocol.wire.header import HEADER_SIZE, SMB1_PROTOCOL_ID
+from usmbd.protocol.wire.header import HEADER_SIZE, SMB1_PROTOCOL_ID, SMB2_PROTOCOL_ID
 from usmbd.protocol.wire.negotiate_contexts import (
     NegotiateContexts,
     build_contexts,
     parse_contexts,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
+
+NO_GUID = bytes(16)
+"""ClientGuid of a client that does not tell any."""
+
+_COMMAND = slice(12, 14)
+_CLIENT_GUID = slice(HEADER_SIZE + 12, HEADER_SIZE + 28)
 
 # SecurityMode
 SMB2_NEGOTIATE_SIGNING_ENABLED = 0x0001
@@ -129,6 +135,18 @@ def is_smb1_negotiate(message: Buffer) -> bool:
         and bytes(message[:4]) == SMB1_PROTOCOL_ID
         and message[4] == SMB1_COMMAND_NEGOTIATE
     )
+
+
+def client_guid(message: Buffer) -> bytes:
+    """Return ClientGuid of an SMB2 NEGOTIATE ([MS-SMB2] 2.2.3); `NO_GUID` when there is none.
+
+    Nothing else of it is looked at: who gets the message checks it.
+    """
+    start = bytes(message[: HEADER_SIZE + NegotiateRequest.SIZE])
+    whole = len(start) == HEADER_SIZE + NegotiateRequest.SIZE
+    if not whole or start[:4] != SMB2_PROTOCOL_ID or start[_COMMAND] != b"\0\0":
+        return NO_GUID
+    return start[_CLIENT_GUID]
 
 
 def parse_smb1_dialects(message: memoryview) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from usmbd.mountd.ipc.messages import ConnectionRow, ListKind, OpenRow, SessionRow
+from usmbd.mountd.ipc.messages import ListKind, Row
 from usmbd.mountd.ipc.settings import ServerConfig
 
 FIRST_MESSAGE_LIMIT = 32 * 1024
@@ -21,6 +21,9 @@ MESSAGE_LIMIT = 128 * 1024
 ROWS = 128
 """Rows of one `Rows`: a row has at most a few hundred bytes."""
 
+ATTRIBUTES = 144
+"""Bytes of `ibv_qp_attr`."""
+
 
 class Start(msgspec.Struct, tag=True):
     """To a worker, once: who it is and what it serves."""
@@ -28,6 +31,8 @@ class Start(msgspec.Struct, tag=True):
     worker: int
     guid: bytes
     config: ServerConfig
+    rdma: list[str] = []
+    """Names of the RDMA devices to open."""
 
 
 class Configure(msgspec.Struct, tag=True):
@@ -61,12 +66,56 @@ class List(msgspec.Struct, tag=True):
     kinds: list[ListKind]
 
 
+class QueuePairState(msgspec.Struct, array_like=True):
+    """What brings a queue pair to its next state: `ibv_qp_attr` and its mask."""
+
+    attributes: Annotated[bytes, Meta(min_length=ATTRIBUTES, max_length=ATTRIBUTES)]
+    mask: int
+
+
+class RdmaServed(msgspec.Struct, tag=True):
+    """To a worker: on which RDMA devices clients are served; `reason` if on none."""
+
+    devices: list[str]
+    reason: str
+
+
+class RdmaOffer(msgspec.Struct, tag=True):
+    """To a worker: make a queue pair for this client; answered by `RdmaAccept` or `Ended`.
+
+    `read_depth` is how many RDMA READs the client answers at a time.
+    """
+
+    connection: int
+    device: str
+    peer: str
+    local: str
+    read_depth: int
+    states: list[QueuePairState]
+
+
+class RdmaDisconnected(msgspec.Struct, tag=True):
+    """To a worker: the client is gone."""
+
+    connection: int
+    reason: str
+
+
+class RdmaClaimed(msgspec.Struct, tag=True):
+    """To a worker: whether the client of an `RdmaClaim` is its own; if not, it comes again."""
+
+    connection: int
+    granted: bool
+
+
 class Ready(msgspec.Struct, tag=True):
-    """From a worker: it serves."""
+    """From a worker: it serves; `rdma` says of each device why it cannot be used, if it cannot."""
+
+    rdma: dict[str, str] = {}
 
 
 class Ended(msgspec.Struct, tag=True):
-    """From a worker: a connection that it had adopted is over."""
+    """From a worker: a connection that it had adopted or was offered is over."""
 
     connection: int
 
@@ -75,12 +124,28 @@ class Rows(msgspec.Struct, tag=True):
     """From a worker: a part of its tables."""
 
     cookie: int
-    rows: list[SessionRow | ConnectionRow | OpenRow]
+    rows: list[Row]
     more: bool
 
 
-ToWorker = Start | Configure | Adopt | Debug | Drain | List
-FromWorker = Ready | Ended | Rows
+class RdmaAccept(msgspec.Struct, tag=True):
+    """From a worker: the queue pair is ready, with this number of RDMA READs at a time."""
+
+    connection: int
+    qp_number: int
+    read_depth: int
+
+
+class RdmaClaim(msgspec.Struct, tag=True):
+    """From a worker: an RDMA client's ClientGuid; answered by `RdmaClaimed`."""
+
+    connection: int
+    guid: Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+
+RdmaToWorker = RdmaServed | RdmaOffer | RdmaDisconnected | RdmaClaimed
+ToWorker = Start | Configure | Adopt | Debug | Drain | List | RdmaToWorker
+FromWorker = Ready | Ended | Rows | RdmaAccept | RdmaClaim
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

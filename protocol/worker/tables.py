@@ -3,7 +3,14 @@
 import time
 from uuid import UUID
 
-from usmbd.mountd.ipc.messages import ConnectionRow, ListKind, OpenRow, SessionRow
+from usmbd.mountd.ipc.messages import (
+    ConnectionRow,
+    ListKind,
+    OpenRow,
+    RdmaConnectionRow,
+    Row,
+    SessionRow,
+)
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
@@ -14,6 +21,7 @@ from usmbd.protocol.wire.create import (
     SMB2_OPLOCK_LEVEL_II,
     SMB2_OPLOCK_LEVEL_NONE,
 )
+from usmbd.transport.base import RdmaTransport
 
 _CIPHERS = {1: "AES-128-CCM", 2: "AES-128-GCM", 3: "AES-256-CCM", 4: "AES-256-GCM"}
 _SIGNING = {0: "HMAC-SHA256", 1: "AES-CMAC", 2: "AES-GMAC"}
@@ -26,9 +34,9 @@ _OPLOCKS = {
 }
 
 
-def tables(server: Server, kinds: list[ListKind]) -> list[SessionRow | ConnectionRow | OpenRow]:
-    """Return the rows of the kinds asked for."""
-    rows: list[SessionRow | ConnectionRow | OpenRow] = []
+def tables(server: Server, kinds: list[ListKind], no_rdma: str = "") -> list[Row]:
+    """Return the rows of the kinds asked for; `no_rdma` says why RDMA is not in use, if so."""
+    rows: list[Row] = []
     sessions = [s for s in server.session_table.values() if s.channel_list]
     if ListKind.SESSIONS in kinds:
         rows += [_session(server, session) for session in sessions]
@@ -36,6 +44,8 @@ def tables(server: Server, kinds: list[ListKind]) -> list[SessionRow | Connectio
         rows += [_connection(server, connection) for connection in server.connections]
     if ListKind.OPENS in kinds:
         rows += [_open(server, o) for session in sessions for o in session.open_table.values()]
+    if ListKind.RDMA in kinds:
+        rows += [_rdma(server, connection, no_rdma) for connection in server.connections]
     return rows
 
 
@@ -73,6 +83,36 @@ def _connection(server: Server, connection: Connection) -> ConnectionRow:
         requests=connection.requests,
         age=int(time.time() - connection.created),
     )
+
+
+def _rdma(server: Server, connection: Connection, no_rdma: str) -> RdmaConnectionRow:
+    """Describe by which way a connection's data goes."""
+    transport = connection.transport
+    sent = received = 0
+    if not isinstance(transport, RdmaTransport):
+        path, reason = "tcp", no_rdma or "the client did not ask for RDMA"
+    else:
+        sent, received = transport.bytes_written, transport.bytes_read
+        path, reason = ("direct", "") if sent or received else ("messages", _indirect(connection))
+    return RdmaConnectionRow(
+        client_address=transport.peer,
+        server_address=transport.local,
+        worker=server.worker,
+        data_path=path,
+        reason=reason,
+        sent=sent,
+        received=received,
+    )
+
+
+def _indirect(connection: Connection) -> str:
+    """Return why a client of SMB Direct may not let its memory be read and written."""
+    sessions = connection.session_table.values()
+    if any(session.encrypt_data for session in sessions):
+        return "a session is encrypted, and few clients then let their memory be accessed"
+    if any(session.signing_required for session in sessions):
+        return "a session is signed, and few clients then let their memory be accessed"
+    return "the client has not asked for a direct transfer yet"
 
 
 def _open(server: Server, open_: Open) -> OpenRow:

@@ -28,9 +28,10 @@ from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import WorkerStats
 from usmbd.protocol.vfs.identity import obey_quotas
-from usmbd.protocol.worker import messages
+from usmbd.protocol.worker import messages, rdma
 from usmbd.protocol.worker.ipc_client import IpcClient
 from usmbd.protocol.worker.peers import WorkerPeers
+from usmbd.protocol.worker.rdma import WorkerRdma
 from usmbd.protocol.worker.tables import tables
 from usmbd.protocol.worker.threads import ThreadPool
 from usmbd.transport.tcp import TcpTransport
@@ -47,9 +48,9 @@ type passwords before their clients connect."""
 STATS_SECONDS = 1.0
 """Between two publications of this worker's numbers."""
 
-DELETION_SECONDS = 2.0
-"""Until a worker ends without the deletions that threads still make; the supervisor, who waits for
-it, makes up for them."""
+END_SECONDS = 2.0
+"""Until a worker ends without the deletions that threads still make, for which the supervisor makes
+up, who waits for it; and with RDMA clients that have not gone."""
 
 MAXIMUM_DESCRIPTORS = 2
 """A message of the supervisor brings one socket at most."""
@@ -63,7 +64,7 @@ class Worker:
     ) -> None:
         """Serve the supervisor behind `control`; the first message must be `Start`.
 
-        A `pinned` worker, one that shall open an RDMA device, never changes the identity of this
+        A `pinned` worker, or one that shall open RDMA devices, never changes the identity of this
         thread, the loop's (see `Server.pin`).
         """
         self._control = control
@@ -101,12 +102,26 @@ class Worker:
         )
         self.server.connection_ended = self._connection_ended
         self._peers.serve(self.server)
+        self.rdma = WorkerRdma(self.server, loop, self._send)
+        self.server.rdma_interfaces = self.rdma.interfaces
+        refusals = self._open_devices(start.rdma)
         if pinned:
             self.server.pin()
         control.setblocking(False)
         loop.add_reader(control.fileno(), self._supervisor_says)
         self._publish()
-        control.send(messages.encode(messages.Ready()))
+        control.send(messages.encode(messages.Ready(rdma=refusals)))
+
+    def _open_devices(self, names: list[str]) -> dict[str, str]:
+        """Open RDMA devices; return of each why it cannot be used, or nothing."""
+        if not names:
+            return {}
+        rdma.load()  # what lies in a directory that only root may read is root's to import
+        try:
+            self.server.pin()
+        except OSError as error:
+            return dict.fromkeys(names, f"the worker cannot be pinned: {error.strerror}")
+        return self.rdma.open(names)
 
     # -- the supervisor ------------------------------------------------------------------
 
@@ -143,6 +158,19 @@ class Worker:
             self._list(message)
         elif isinstance(message, messages.Drain):
             self.stop("the server is shut down")
+        else:
+            self._do_rdma(message)
+
+    def _do_rdma(self, message: messages.RdmaToWorker | messages.Start) -> None:
+        """Do what the supervisor says of RDMA."""
+        if isinstance(message, messages.RdmaOffer):
+            self.rdma.offered(message)
+        elif isinstance(message, messages.RdmaClaimed):
+            self.rdma.claimed(message)
+        elif isinstance(message, messages.RdmaDisconnected):
+            self.rdma.disconnected(message)
+        elif isinstance(message, messages.RdmaServed):
+            self.rdma.serve(message)
 
     def _adopt(self, message: messages.Adopt, descriptors: list[int]) -> None:
         """Take over a client."""
@@ -165,7 +193,7 @@ class Worker:
 
     def _list(self, message: messages.List) -> None:
         """Send the tables in parts."""
-        rows = tables(self.server, message.kinds)
+        rows = tables(self.server, message.kinds, self.rdma.reason)
         for start in range(0, max(len(rows), 1), messages.ROWS):
             part = rows[start : start + messages.ROWS]
             more = start + messages.ROWS < len(rows)
@@ -247,18 +275,20 @@ class Worker:
         try:
             for connection in list(self.server.connections):
                 connection.transport.close(reason)
+            self.rdma.end(reason)
         finally:
-            self._end(self._loop.time() + DELETION_SECONDS)
+            self._end(self._loop.time() + END_SECONDS)
 
     def _end(self, deadline: float) -> None:
-        """End the loop when the files are deleted that the last opens leave to threads."""
-        if self.server.deletions and self._loop.time() < deadline:
+        """End the loop when threads have deleted what the last opens leave, and RDMA is over."""
+        if (self.server.deletions or self.rdma.busy) and self._loop.time() < deadline:
             self._loop.call_later(0.01, self._end, deadline)
             return
         try:
             self._mountd.close()
             self._rpc.close()
             self._peers.close()
+            self.rdma.close()
         finally:
             self._loop.stop()
 

@@ -99,10 +99,11 @@ class Request:
         """
         if not iwarp:
             return self.initiator_depth
+        depth = self.responder_resources
         if len(self.private_data) >= _READ_DEPTH:
             word = self.private_data[:4]
-            return min(int.from_bytes(word, "big"), int.from_bytes(word, "little"), 255)
-        return self.responder_resources
+            depth = min(int.from_bytes(word, "big"), int.from_bytes(word, "little"), 255)
+        return max(depth, 1)
 
 
 class ConnectionManager:
@@ -216,6 +217,12 @@ class ConnectionManager:
             del self._known[pointer]
             self._library.destroy_id(c_void_p(pointer))
 
+    def stop_listening(self) -> None:
+        """Take no requests any more; the connections stay."""
+        for pointer in self._listeners:
+            self._library.destroy_id(c_void_p(pointer))
+        self._listeners.clear()
+
     def close(self) -> None:
         """End all connections, stop to listen. Twice does nothing."""
         if self._channel is None:
@@ -223,9 +230,7 @@ class ConnectionManager:
         for id in list(self._pointers):
             self.disconnect(id)
             self.destroy(id)
-        for pointer in self._listeners:
-            self._library.destroy_id(c_void_p(pointer))
-        self._listeners.clear()
+        self.stop_listening()
         self._loop.remove_reader(self._fd)
         self._library.destroy_event_channel(self._channel)
         self._channel = None

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from usmbd.protocol.supervisor import doorkeeper
-from usmbd.protocol.supervisor.doorkeeper import NO_GUID, Doorkeeper, client_guid
+from usmbd.protocol.supervisor.doorkeeper import Doorkeeper
 from usmbd.protocol.wire.header import Header
-from usmbd.protocol.wire.negotiate import NegotiateRequest
+from usmbd.protocol.wire.negotiate import NO_GUID, NegotiateRequest, client_guid
 from usmbd.protocol.worker.messages import FIRST_MESSAGE_LIMIT
 
 Until = Callable[[Callable[[], object]], None]

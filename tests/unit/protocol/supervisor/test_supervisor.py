@@ -11,8 +11,8 @@ import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor import listeners
-from usmbd.protocol.supervisor.doorkeeper import NO_GUID
 from usmbd.protocol.supervisor.supervisor import Supervisor, server_guid
+from usmbd.protocol.wire.negotiate import NO_GUID
 from usmbd.protocol.worker import messages
 
 A, B = bytes([1] * 16), bytes([2] * 16)
@@ -28,7 +28,9 @@ class FakeWorker:
         self.sent: list[tuple[Any, socket.socket]] = []
         self.ready = SimpleNamespace(is_set=lambda: ready)
 
-    def send(self, message: Any, sock: socket.socket) -> None:
+        self.rdma: dict[str, str] = {}
+
+    def send(self, message: Any, sock: socket.socket | None = None) -> None:
         """Take a client."""
         self.sent.append((message, sock))
 
@@ -40,7 +42,7 @@ class Clients:
         """Begin with two workers."""
         self.supervisor = Supervisor(ServerConfig(state_directory=str(state), **config), [])
         self.workers = [FakeWorker(0), FakeWorker(1)]
-        self.supervisor.workers = {w.number: w for w in self.workers}  # type: ignore[misc]
+        self.supervisor.workers.update({w.number: w for w in self.workers})  # type: ignore[misc]
         self._sockets: list[socket.socket] = []
 
     def come(self, guid: bytes = NO_GUID, address: str = "192.0.2.1") -> int | None:
@@ -97,22 +99,22 @@ def test_all_channels_of_a_client_meet(clients: Callable[..., Clients]) -> None:
         door.go(0, index)
     assert door.come() == 0  # nothing of A is left there
     assert door.come(A) in (0, 1)
-    assert door.supervisor._guids[A][1] == 1
+    assert door.supervisor.clients.guids[A][1] == 1
 
 
 def test_clients_without_a_guid_are_strangers(clients: Callable[..., Clients]) -> None:
     door = clients()
     assert [door.come(NO_GUID), door.come(NO_GUID)] == [0, 1]
-    assert door.supervisor._guids == {}
+    assert door.supervisor.clients.guids == {}
 
 
 def test_no_worker_is_ready(clients: Callable[..., Clients]) -> None:
     door = clients()
     for number in (0, 1):
         door.workers[number] = FakeWorker(number, ready=False)
-    door.supervisor.workers = {w.number: w for w in door.workers}  # type: ignore[misc]
+    door.supervisor.workers.update({w.number: w for w in door.workers})  # type: ignore[misc]
     assert door.come() is None
-    assert door.supervisor._addresses == {}
+    assert door.supervisor.clients.addresses == {}
 
 
 def test_limits(clients: Callable[..., Clients]) -> None:
@@ -129,7 +131,7 @@ def test_limits(clients: Callable[..., Clients]) -> None:
     assert not admit("192.0.2.4", 0)
     door.go(0)
     assert admit("192.0.2.4", 0)
-    assert "192.0.2.1" not in door.supervisor._addresses
+    assert "192.0.2.1" not in door.supervisor.clients.addresses
     unlimited = clients(max_connections=0, max_ip_connections=0)
     assert unlimited.supervisor._admit("192.0.2.1", 10_000)
 
@@ -140,8 +142,8 @@ def test_an_end_is_counted_once(clients: Callable[..., Clients]) -> None:
     door.come(A)
     door.go(0)
     door.go(0)
-    assert door.supervisor._guids == {A: (0, 1)}
-    assert door.supervisor._addresses == {"192.0.2.1": 1}
+    assert door.supervisor.clients.guids == {A: (0, 1)}
+    assert door.supervisor.clients.addresses == {"192.0.2.1": {0: 1}}
 
 
 def test_the_servers_guid_lasts() -> None:
@@ -173,4 +175,4 @@ def test_interfaces_by_name_address_or_network(
     interfaces: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listeners, "addresses", lambda: ADDRESSES)
-    assert [str(address) for address in listeners._chosen(interfaces)] == expected
+    assert [str(address) for address in listeners.chosen(interfaces)] == expected

@@ -1,0 +1,226 @@
+"""RDMA clients: the ids of the connection manager are here, the queue pairs in the workers.
+
+    request -> admitted? -> worker by address -> RdmaOffer (address, attributes of three states)
+    RdmaAccept (number of the queue pair) -> accept -> ESTABLISHED
+    DISCONNECTED -> RdmaDisconnected;  Ended by the worker -> disconnect
+    RdmaClaim (ClientGuid) -> RdmaClaimed: its own, or expected elsewhere
+
+An id cannot be given to another process, and the ids of a worker that dies have to be ended.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.supervisor.clients import Clients
+from usmbd.protocol.wire.negotiate import NO_GUID
+from usmbd.protocol.worker import messages
+from usmbd.transport.smbdirect.cm import STATES, ConnectionManager, Request
+from usmbd.transport.smbdirect.cm_library import Library
+from usmbd.transport.smbdirect.provider import DeviceError
+
+if TYPE_CHECKING:
+    from usmbd.protocol.supervisor.children import WorkerChild
+
+log = logging.getLogger("usmbd.rdma")
+
+OFFER_SECONDS = 15.0
+"""A client that is not connected by then is refused; as long as TCP's first message may take."""
+
+MAXIMUM_OFFERS = 128
+"""Clients that are neither connected nor refused: each holds a queue pair with its receives, some
+400 KiB, and a flood of requests needs no more than one packet for each."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    """One client."""
+
+    id: int
+    worker: "WorkerChild"
+    request: Request
+    iwarp: bool
+    accepted: bool = False
+    timer: asyncio.TimerHandle | None = None
+    """Runs until the connection is established."""
+
+
+class Broker:
+    """Hands RDMA clients to the workers."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clients: Clients,
+        config: Callable[[], ServerConfig],
+        iwarp: frozenset[str],
+        library: Library | None = None,
+    ) -> None:
+        """Open the connection manager; Unavailable with the reason. `iwarp` names such devices."""
+        self._loop = loop
+        self._clients = clients
+        self._config = config
+        self._iwarp = iwarp
+        self._connections: dict[int, _Connection] = {}
+        """By the number that supervisor and worker know it by."""
+        self._numbers: dict[int, int] = {}
+        """That number by the connection manager's id."""
+        self._offers = 0
+        self.devices: frozenset[str] = frozenset()
+        """Those on which clients are served."""
+        self.manager = ConnectionManager(
+            loop,
+            on_request=self._requested,
+            on_established=self._established,
+            on_disconnected=self._disconnected,
+            on_trouble=log.error,
+            library=library,
+        )
+
+    def __len__(self) -> int:
+        """Return how many clients there are."""
+        return len(self._connections)
+
+    # -- the connection manager ----------------------------------------------------------
+
+    def _requested(self, request: Request) -> None:
+        """Offer a client to a worker, or refuse it."""
+        peer = request.peer
+        if not self._clients.admit(self._config(), peer, 0) or self._offers >= MAXIMUM_OFFERS:
+            log.info("%s: refused: too many connections", peer)
+            self.manager.reject(request.id)
+            return
+        worker = None
+        if request.device in self.devices:
+            worker = self._clients.by_address(
+                peer, self._loop.time(), lambda worker: worker.rdma.get(request.device) == ""
+            )
+        if worker is None:
+            log.info("%s: refused: no worker serves %s", peer, request.device)
+            self.manager.reject(request.id)
+            return
+        try:
+            states = [self.manager.qp_attributes(request.id, state) for state in STATES]
+        except DeviceError as error:
+            log.info("%s: refused: %s", peer, error)
+            self.manager.reject(request.id)
+            return
+        number = self._clients.came(worker, peer, NO_GUID)
+        iwarp = request.device in self._iwarp
+        connection = _Connection(request.id, worker, request, iwarp)
+        connection.timer = self._loop.call_later(OFFER_SECONDS, self._late, number)
+        self._connections[number] = connection
+        self._numbers[request.id] = number
+        self._offers += 1
+        log.debug("%s: connects to %s, worker %d", peer, request.device, worker.number)
+        worker.send(
+            messages.RdmaOffer(
+                connection=number,
+                device=request.device,
+                peer=peer,
+                local=request.local,
+                read_depth=request.read_depth(iwarp),
+                states=[messages.QueuePairState(*state) for state in states],
+            )
+        )
+
+    def _established(self, id: int) -> None:
+        """Note that a client is there; its worker knows by its first message."""
+        number = self._numbers.get(id)
+        if number is not None:
+            self._settle(self._connections[number])
+
+    def _disconnected(self, id: int, reason: str) -> None:
+        """Tell the worker that its client is gone; the worker then says that it ended."""
+        number = self._numbers.get(id)
+        if number is not None:
+            self._lose(number, reason)
+
+    def _late(self, number: int) -> None:
+        """End a connection that does not come about."""
+        self._connections[number].timer = None
+        self._offers -= 1
+        self._lose(number, "the connection takes too long")
+
+    # -- the workers ---------------------------------------------------------------------
+
+    def says(
+        self, worker: "WorkerChild", message: messages.RdmaAccept | messages.RdmaClaim
+    ) -> None:
+        """Take what a worker says of a client."""
+        number = message.connection
+        connection = self._connections.get(number)
+        if connection is None or connection.worker is not worker:
+            return  # the client is gone, as the worker has been told
+        if isinstance(message, messages.RdmaClaim):
+            granted = self._clients.claim(worker, number, message.guid, self._loop.time())
+            if not granted:
+                log.info("%s: belongs to another worker and has to come again",
+                         connection.request.peer)  # fmt: skip
+            worker.send(messages.RdmaClaimed(connection=number, granted=granted))
+            return
+        if connection.id not in self._numbers:
+            return  # lost meanwhile, as the worker will hear
+        connection.accepted = True
+        resources = 0  # no memory of ours is ever read by a client
+        data = b""
+        if connection.iwarp and connection.request.private_data:
+            # Clients without MPA's own negotiation of depths read ours here, as they said theirs.
+            data = resources.to_bytes(4, "big") + message.read_depth.to_bytes(4, "big")
+        try:
+            self.manager.accept(
+                connection.id,
+                message.qp_number,
+                initiator_depth=message.read_depth,
+                responder_resources=resources,
+                private_data=data,
+            )
+        except DeviceError as error:
+            log.info("%s: %s", connection.request.peer, error)
+            self._lose(number, str(error))
+
+    def ended(self, number: int) -> None:
+        """End a client that its worker has ended; the supervisor counts it no longer."""
+        connection = self._connections.pop(number, None)
+        if connection is not None:
+            self._settle(connection)
+            self._drop(connection)
+
+    def stop(self) -> None:
+        """Take no more clients; a worker that ends its clients now says so of each."""
+        self.manager.stop_listening()
+
+    def close(self) -> None:
+        """End all clients, and stop to listen."""
+        for number in list(self._connections):
+            self.ended(number)
+        self.manager.close()
+
+    # -- one connection ------------------------------------------------------------------
+
+    def _lose(self, number: int, reason: str) -> None:
+        """End a connection and have its worker end its part."""
+        connection = self._connections[number]
+        self._settle(connection)
+        self._drop(connection)
+        connection.worker.send(messages.RdmaDisconnected(connection=number, reason=reason))
+
+    def _settle(self, connection: _Connection) -> None:
+        """Count a client no longer as one that is yet to come."""
+        if connection.timer is not None:
+            connection.timer.cancel()
+            connection.timer = None
+            self._offers -= 1
+
+    def _drop(self, connection: _Connection) -> None:
+        """Let go of a connection's id, politely."""
+        if self._numbers.pop(connection.id, None) is None:
+            return
+        if connection.accepted:
+            self.manager.disconnect(connection.id)
+            self.manager.destroy(connection.id)
+        else:
+            self.manager.reject(connection.id)

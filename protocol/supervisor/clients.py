@@ -1,0 +1,124 @@
+"""Which worker has which client: all channels of one client meet in one ([MS-SMB2] 3.3.5.5.2).
+
+A TCP client's ClientGuid is known before it is given to a worker. An RDMA client's first message
+comes to the worker: it is given by its address, and where its ClientGuid then turns out to be at
+home in another worker, it has to come again, and is expected there.
+"""
+
+import itertools
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.wire.negotiate import NO_GUID
+
+if TYPE_CHECKING:
+    from usmbd.protocol.supervisor.children import WorkerChild
+
+EXPECTED_SECONDS = 60.0
+"""How long an address is expected in the worker that has its ClientGuid: clients try again within
+a few seconds."""
+
+MAXIMUM_EXPECTED = 1024
+"""Addresses that are expected at a time; one more lets the oldest go."""
+
+
+class Clients:
+    """The clients of all workers, by ClientGuid and by address."""
+
+    def __init__(self, workers: Mapping[int, "WorkerChild"]) -> None:
+        """Begin without clients; `workers` is the supervisor's own."""
+        self._workers = workers
+        self._numbers = itertools.count(1)
+        self.guids: dict[bytes, tuple[int, int]] = {}
+        """ClientGuid -> (worker, connections)."""
+        self.addresses: dict[str, Counter[int]] = {}
+        """Address -> worker -> connections."""
+        self._expected: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def admit(self, config: ServerConfig, address: str, waiting: int) -> bool:
+        """Tell whether one more is allowed of an address that has `waiting` new ones."""
+        total = sum(len(worker.clients) for worker in self._workers.values())
+        if config.max_connections and total >= config.max_connections:
+            return False
+        per_address = self.addresses.get(address, Counter()).total() + waiting
+        return not config.max_ip_connections or per_address < config.max_ip_connections
+
+    def by_guid(self, guid: bytes) -> "WorkerChild | None":
+        """Return the worker that has the ClientGuid, else the least loaded; None: none is ready."""
+        known = self.guids.get(guid)
+        worker = self._workers.get(known[0]) if known else None
+        return worker or self._least_loaded(lambda worker: True)
+
+    def by_address(
+        self, address: str, now: float, able: Callable[["WorkerChild"], bool]
+    ) -> "WorkerChild | None":
+        """Return the able worker that serves the address, else the least loaded; None: none is."""
+        number, until = self._expected.get(address, (-1, 0.0))
+        candidates = [number] if now < until else []
+        candidates += [at for at, _ in self.addresses.get(address, Counter()).most_common()]
+        for number in candidates:
+            worker = self._workers.get(number)
+            if worker is not None and worker.ready.is_set() and able(worker):
+                return worker
+        return self._least_loaded(able)
+
+    def _least_loaded(self, able: Callable[["WorkerChild"], bool]) -> "WorkerChild | None":
+        found = [w for w in self._workers.values() if w.ready.is_set() and able(w)]
+        return min(found, key=lambda worker: len(worker.clients), default=None)
+
+    def came(self, worker: "WorkerChild", address: str, guid: bytes) -> int:
+        """Note a client that is given to `worker`; return the connection's number."""
+        number = next(self._numbers)
+        worker.clients[number] = (address, guid)
+        self.addresses.setdefault(address, Counter())[worker.number] += 1
+        self._count(worker, guid)
+        return number
+
+    def claim(self, worker: "WorkerChild", number: int, guid: bytes, now: float) -> bool:
+        """Note the ClientGuid of a client that has none yet; False when another worker has it.
+
+        The client is then expected there.
+        """
+        client = worker.clients.get(number)
+        if client is None:
+            return False
+        address, before = client
+        if before != NO_GUID or guid == NO_GUID:
+            return before == guid
+        known = self.guids.get(guid)
+        if known is not None and known[0] != worker.number and known[0] in self._workers:
+            self._expected[address] = known[0], now + EXPECTED_SECONDS
+            self._expected.move_to_end(address)
+            if len(self._expected) > MAXIMUM_EXPECTED:
+                self._expected.popitem(last=False)
+            return False
+        worker.clients[number] = (address, guid)
+        self._count(worker, guid)
+        return True
+
+    def _count(self, worker: "WorkerChild", guid: bytes) -> None:
+        """Count one more connection of a ClientGuid."""
+        if guid != NO_GUID:
+            known = self.guids.get(guid)
+            self.guids[guid] = worker.number, known[1] + 1 if known else 1
+
+    def gone(self, worker: "WorkerChild", number: int) -> None:
+        """Forget a connection that ended; twice does nothing."""
+        client = worker.clients.pop(number, None)
+        if client is None:
+            return
+        address, guid = client
+        counts = self.addresses[address]
+        counts[worker.number] -= 1
+        if not counts[worker.number]:
+            del counts[worker.number]
+        if not counts:
+            del self.addresses[address]
+        known = self.guids.get(guid)
+        if known is not None:
+            if known[1] > 1:
+                self.guids[guid] = (known[0], known[1] - 1)
+            else:
+                del self.guids[guid]

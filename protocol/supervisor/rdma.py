@@ -1,0 +1,252 @@
+"""Whether RDMA is in use, on which devices and addresses, and if not, why."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from usmbd.mountd.ipc.messages import RdmaInterfaceRow
+from usmbd.mountd.ipc.settings import Rdma as Wanted
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.commands import interfaces
+from usmbd.protocol.supervisor import listeners
+from usmbd.protocol.supervisor.broker import Broker
+from usmbd.protocol.supervisor.clients import Clients
+from usmbd.protocol.worker import messages
+from usmbd.transport.smbdirect import discovery
+from usmbd.transport.smbdirect.cm_library import Library
+from usmbd.transport.smbdirect.discovery import Found, FoundPort
+from usmbd.transport.smbdirect.provider import DeviceError, LinkType, Unavailable
+
+if TYPE_CHECKING:
+    from usmbd.protocol.supervisor.children import WorkerChild
+
+log = logging.getLogger("usmbd.rdma")
+
+IWARP_PORT = 5445
+"""Where SMB Direct is on iWARP ([MS-SMBD] 1.9), whose ports are TCP's: 445 is taken there."""
+
+
+class Rdma:
+    """The supervisor's side of RDMA."""
+
+    def __init__(
+        self,
+        config: Callable[[], ServerConfig],
+        clients: Clients,
+        workers: Mapping[int, "WorkerChild"],
+        library: Library | None = None,
+    ) -> None:
+        """Look at no device yet."""
+        self.reason = "the server is starting"
+        """Why RDMA is not in use; empty when it is."""
+        self._config = config
+        self._clients = clients
+        self._workers = workers
+        self._library = library
+        self._found: list[Found] = []
+        self._broker: Broker | None = None
+
+    @property
+    def devices(self) -> list[str]:
+        """Return the devices that workers shall open."""
+        return [found.name for found in self._found] if self._broker else []
+
+    def prepare(self) -> None:
+        """Look for devices and open the connection manager, before workers are started."""
+        if self._config().rdma is Wanted.NO:
+            self.reason = "rdma = no"
+            return
+        self._found = discovery.devices()
+        if not self._found:
+            self.reason = "there is no RDMA device (/sys/class/infiniband)"
+            return
+        iwarp = frozenset(found.name for found in self._found if found.iwarp)
+        try:
+            self._broker = Broker(
+                asyncio.get_running_loop(), self._clients, self._config, iwarp, self._library
+            )
+        except Unavailable as error:
+            self.reason = str(error)
+
+    def serve(self) -> None:
+        """Listen, as the workers have opened the devices; the log says on what, or why not."""
+        broker = self._broker
+        if broker is not None:
+            self.reason = self._listen(broker)
+        if self.reason:
+            log.info("RDMA is not in use: %s", self.reason)
+            self.close()
+        elif broker is not None:
+            served = [found for found in self._found if found.name in broker.devices]
+            names = ", ".join(f"{found.name} ({_links(found)})" for found in served)
+            log.info("RDMA on %s, listening on %s", names, ", ".join(broker.manager.listening))
+            for device, why in self._refusals().items():
+                log.error("RDMA device %s is not used: %s", device, why)
+        for worker in self._workers.values():
+            self.tell(worker)
+
+    def tell(self, worker: "WorkerChild") -> None:
+        """Tell a worker what is in use."""
+        devices = sorted(self._broker.devices) if self._broker else []
+        worker.send(messages.RdmaServed(devices=devices, reason=self.reason))
+
+    def says(
+        self, worker: "WorkerChild", message: messages.RdmaAccept | messages.RdmaClaim
+    ) -> None:
+        """Take what a worker says of a client."""
+        if self._broker is not None:
+            self._broker.says(worker, message)
+
+    def ended(self, number: int) -> None:
+        """Let go of a connection, if it is one of RDMA."""
+        if self._broker is not None:
+            self._broker.ended(number)
+
+    def stop(self) -> None:
+        """Take no more clients."""
+        if self._broker is not None:
+            self._broker.stop()
+
+    def close(self) -> None:
+        """Disconnect all clients and listen no more."""
+        if self._broker is not None:
+            self._broker.close()
+            self._broker = None
+
+    # -- listening -----------------------------------------------------------------------
+
+    def _refusals(self) -> dict[str, str]:
+        """Return by device why no worker can use it."""
+        refusals = {}
+        for found in self._found:
+            said = [worker.rdma.get(found.name, "") for worker in self._workers.values()]
+            if said and all(said):
+                refusals[found.name] = said[0]
+        return refusals
+
+    def _listen(self, broker: Broker) -> str:
+        """Listen where the configuration says; return why not, or nothing."""
+        refusals = self._refusals()
+        usable = [found for found in self._found if found.name not in refusals]
+        if not usable:
+            return "; ".join(f"{name}: {why}" for name, why in refusals.items())
+        broker.devices = frozenset(found.name for found in usable)
+        config = self._config()
+        iwarp = any(found.iwarp for found in usable)
+        ports = [config.tcp_port]
+        if iwarp and IWARP_PORT not in ports:
+            ports.append(IWARP_PORT)
+        if config.bind_interfaces_only and config.interfaces:
+            addresses = [str(address) for address in listeners.chosen(config.interfaces)]
+        else:
+            addresses = []
+        refused: list[str] = []
+        for port in ports:
+            if addresses:
+                refused += self._listen_on(broker, addresses, port)
+                continue
+            why = self._listen_on(broker, ["::"], port)
+            if why and not broker.manager.listening:
+                # No IPv6 here; or iWARP, whose ports are TCP's, has no room for this one.
+                own = [*_addresses_of(usable), "0.0.0.0"] if iwarp else ["0.0.0.0"]
+                refused += why if self._listen_on(broker, own, port) else []
+        if broker.manager.listening:
+            for text in refused:
+                log.debug("%s", text)
+            return ""
+        return refused[0] if refused else "`interfaces` leaves no address to listen on"
+
+    def _listen_on(self, broker: Broker, addresses: list[str], port: int) -> list[str]:
+        """Listen on each of the addresses; return what was refused."""
+        refused = []
+        for address in addresses:
+            try:
+                broker.manager.listen(address, port)
+            except DeviceError as error:
+                refused.append(str(error))
+        return refused
+
+    # -- for the administrator -----------------------------------------------------------
+
+    def rows(self) -> list[RdmaInterfaceRow]:
+        """Return whether and why not RDMA is in use, for each network interface with addresses."""
+        self._found = discovery.devices() or self._found
+        by_name: dict[str, list[str]] = {}
+        for name, address in interfaces.addresses():
+            if not address.is_loopback:
+                by_name.setdefault(name, []).append(str(address))
+        carried = {
+            name: (found, port)
+            for found in self._found
+            for port in found.ports
+            for name in port.interfaces
+        }
+        rows = []
+        unseen = {found.name: found for found in self._found}
+        for name, addresses in by_name.items():
+            below = interfaces.carriers(name)
+            below_with = [carried[carrier] for carrier in below if carrier in carried]
+            found, port = below_with[0] if below_with else (None, None)
+            if found is not None:
+                unseen.pop(found.name, None)
+            rows.append(self._row(name, addresses, found, port))
+        for found in unseen.values():
+            rows += [self._row("", [], found, port) for port in found.ports]
+        return rows
+
+    def _row(
+        self, name: str, addresses: list[str], found: Found | None, port: FoundPort | None
+    ) -> RdmaInterfaceRow:
+        """Describe one interface."""
+        reason = self._why_not(name, found, port)
+        tcp_port = self._config().tcp_port
+        iwarp = port is not None and port.link_type is LinkType.IWARP
+        return RdmaInterfaceRow(
+            interface=name,
+            addresses=addresses,
+            device=found.name if found else "",
+            link=port.link_type.value if port else "",
+            speed=port.speed // 1_000_000 if port else 0,
+            port=0 if reason else IWARP_PORT if iwarp else tcp_port,
+            rdma=not reason,
+            reason=reason,
+        )
+
+    def _why_not(self, name: str, found: Found | None, port: FoundPort | None) -> str:
+        """Return why RDMA is not in use on an interface, or nothing."""
+        if self._broker is None:
+            return self.reason
+        if found is None or port is None:
+            return "it is on no RDMA device (is the driver loaded?)"
+        refusals = self._refusals()
+        if found.name in refusals:
+            return refusals[found.name]
+        if found.name not in self._broker.devices:
+            return "the device came after the server's start"
+        if not port.active:
+            return "the device's port is down"
+        if not name:
+            return "no network interface with an address is on it"
+        return ""
+
+
+def _links(found: Found) -> str:
+    """Return what carries RDMA on a device's ports."""
+    return ", ".join(dict.fromkeys(port.link_type.value for port in found.ports))
+
+
+def _addresses_of(devices: list[Found]) -> list[str]:
+    """Return the addresses of the interfaces on devices that are not iWARP's."""
+    names = {
+        name
+        for found in devices
+        for port in found.ports
+        if port.link_type is not LinkType.IWARP
+        for name in port.interfaces
+    }
+    return [
+        str(address)
+        for name, address in interfaces.addresses()
+        if name in names and not address.is_link_local
+    ]
