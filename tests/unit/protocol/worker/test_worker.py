@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,10 +14,18 @@ import pytest
 from smbengine.client import Client
 from smbengine.server import Engine
 
-from usmbd.mountd.ipc.messages import ConfigReloaded, ConnectionRow, ListKind, OpenRow, SessionRow
-from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.mountd.ipc.messages import (
+    MOUNTD_SOCKET,
+    ConfigReloaded,
+    ConnectionRow,
+    ListKind,
+    OpenRow,
+    SessionRow,
+)
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
+from usmbd.protocol.vfs.identity import NOBODY, Identity, call_as_process, current_uid
 from usmbd.protocol.wire.header import Header
 from usmbd.protocol.wire.negotiate import NegotiateRequest
 from usmbd.protocol.worker import messages
@@ -237,3 +246,59 @@ def test_a_removed_share_loses_its_trees(tmp_path: Path, supervised: Supervised)
     finally:
         supervised.worker.server = supervised.server
         engine.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is pinned")
+def test_a_pinned_worker_reaches_what_only_root_may(state: Path) -> None:
+    """Its thread is nobody, and the state directory is closed to all but root."""
+
+    def listen() -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(str(state / MOUNTD_SOCKET))
+        listener.listen()
+        return listener
+
+    def run() -> None:
+        loop = asyncio.new_event_loop()
+
+        def until(condition: Callable[[], object]) -> None:
+            end = loop.time() + 5
+            while not condition():
+                assert loop.time() < end
+                loop.run_until_complete(asyncio.sleep(0.001))
+
+        made = Supervised(state, loop)
+        server = made.server
+        server.pin()
+        assert server.pinned
+        assert made.worker._mountd._socket is None
+        listener = call_as_process(listen)
+        until(lambda: made.worker._mountd._socket)
+        other = call_as_process(WorkerPeers, state, 4, loop)
+        woken: list[str] = []
+        other.serve(cast(Server, SimpleNamespace(worker=4, wake=lambda key: woken.append("4"))))
+        server.wait_for(b"key", lambda: woken.append("3"))
+        other.wake(3, b"key")
+        server.peers.wake(4, b"key")
+        until(lambda: len(woken) == 2)
+        assert server.volume(ShareConfig(name="root", path=str(state)))
+        ran: list[int] = []
+        for identity in (Identity(31001, 31001), None):
+            server.threads.submit(current_uid, (), identity, lambda uid, error: ran.append(uid))
+        until(lambda: len(ran) == 2)
+        assert sorted(ran) == [0, 31001]
+        # It does not end before the last files are deleted.
+        server.deletions = 1
+        loop.call_later(0.05, lambda: setattr(server, "deletions", 0))
+        made.worker.stop("the test is over")
+        loop.run_forever()
+        assert server.deletions == 0
+        assert current_uid() == NOBODY.uid
+        other.close()
+        made.end(loop)
+        listener.close()
+        loop.close()
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(run).result()
+    assert not list(state.glob("worker-*.sock"))
