@@ -1,1 +1,1 @@
-"""SMB Direct ([MS-SMBD]): whole messages over RDMA, and the peer's memory read and written directly."""
+"""SMB Direct ([MS-SMBD]): whole messages over RDMA, the peer's memory read and written directly."""

@@ -29,11 +29,11 @@ class Network:
         pool_limit: int = 2 * LARGEST,
         loop: StepLoop | None = None,
     ) -> None:
-        """Begin without connections; `device` is what both devices can do."""
+        """Begin without connections; `device` is what the server's device can do."""
         self.limits = limits or Limits()
         self.fabric = Fabric()
         self.server_device = self.fabric.device("server", device)
-        self.client_device = self.fabric.device("client", device)
+        self.client_device = self.fabric.device("client")
         self.pool = Pool(self.server_device, initial=LARGEST, limit=pool_limit)
         self.loop = loop or StepLoop()
         self.transports: list[SmbDirectTransport] = []
