@@ -7,7 +7,7 @@ import time
 from usmbd.mountd.ipc.settings import Encryption, Signing
 from usmbd.protocol.auth.spnego import negotiate_hint
 from usmbd.protocol.commands.request import Answer, Request
-from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.connection import CREDIT_SIZE, Connection
 from usmbd.protocol.wire.body import Parts, parse_body
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.negotiate import (
@@ -40,10 +40,13 @@ from usmbd.protocol.wire.negotiate_contexts import (
     SIGNING_AES_CMAC,
     SIGNING_AES_GMAC,
     SIGNING_HMAC_SHA256,
+    SMB2_RDMA_TRANSFORM_ENCRYPTION,
+    SMB2_RDMA_TRANSFORM_SIGNING,
     NegotiateContexts,
     compression_context,
     encryption_context,
     preauth_integrity_context,
+    rdma_transform_context,
     signing_context,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -123,9 +126,9 @@ def _settle(connection: Connection, dialect: int) -> None:
     if dialect > SMB2_DIALECT_202:
         capabilities |= SMB2_GLOBAL_CAP_LARGE_MTU
         connection.supports_multi_credit = True
-        connection.max_read_size = config.smb2_max_read
-        connection.max_write_size = config.smb2_max_write
-        connection.max_transact_size = config.smb2_max_trans
+        connection.set_sizes(config.smb2_max_read, config.smb2_max_write, config.smb2_max_trans)
+    else:
+        connection.set_sizes(CREDIT_SIZE, CREDIT_SIZE, CREDIT_SIZE)
     if dialect >= SMB2_DIALECT_300:
         asked = connection.client_capabilities
         if config.multichannel:
@@ -144,7 +147,7 @@ def _settle(connection: Connection, dialect: int) -> None:
 def _choose_algorithms(
     connection: Connection, contexts: NegotiateContexts
 ) -> list[tuple[int, bytes]]:
-    """Choose cipher and signing algorithm of 3.1.1; return the answering contexts."""
+    """Choose cipher, signing and RDMA transforms of 3.1.1; return the answering contexts."""
     answers = [preauth_integrity_context(secrets.token_bytes(SALT_SIZE))]
     if contexts.ciphers is not None:
         if connection.server.config.encryption is not Encryption.OFF:
@@ -157,6 +160,16 @@ def _choose_algorithms(
         if chosen is not None:
             connection.signing_algorithm_id = chosen
             answers.append(signing_context(chosen))
+    if contexts.rdma_transforms is not None:
+        # By TCP too: a client offers its further channels by RDMA no more than what the first
+        # channel's answer had in common ([MS-SMB2] 3.2.4.2.2.2).
+        connection.rdma_transform_ids = tuple(
+            transform
+            for transform in (SMB2_RDMA_TRANSFORM_ENCRYPTION, SMB2_RDMA_TRANSFORM_SIGNING)
+            if transform in contexts.rdma_transforms
+            and (connection.cipher_id or transform != SMB2_RDMA_TRANSFORM_ENCRYPTION)
+        )
+        answers.append(rdma_transform_context(connection.rdma_transform_ids))
     return answers
 
 

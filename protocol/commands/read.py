@@ -1,6 +1,7 @@
 """SMB2 READ ([MS-SMB2] 3.3.5.12)."""
 
 from usmbd.protocol.commands.pipe import Pipe
+from usmbd.protocol.commands.remote import deliver, find_read_buffers
 from usmbd.protocol.commands.request import Answer, Handling, OnDescriptor, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
@@ -8,9 +9,10 @@ from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.wire.access import FILE_EXECUTE, FILE_READ_DATA
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.channel import SMB2_CHANNEL_NONE
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300
 from usmbd.protocol.wire.read import ReadRequest, pack_read_response
 from usmbd.protocol.wire.status import NtStatus, SmbError
-from usmbd.transport.base import FileSpan
+from usmbd.transport.base import FileSpan, RemoteBuffer
 
 SENDFILE_SIZE = 64 * 1024
 """Bytes from which the transport takes the data from the file itself: below, the file's size
@@ -22,51 +24,66 @@ def read(request: Request) -> Answer | Handling:
     body = parse_body(ReadRequest, request.message)
     open_, connection = request.open, request.connection
     length = body.length
-    if length > connection.max_read_size:
+    buffers = None
+    if body.channel != SMB2_CHANNEL_NONE and connection.dialect >= SMB2_DIALECT_300:
+        buffers = find_read_buffers(request, body)
+    elif length > connection.max_inline_read:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     if connection.supports_multi_credit:
         check_charge(request.header.credit_charge, length)
     if open_.pipe is not None:
-        return _read_pipe(request, length)
+        return _read_pipe(request, length, buffers)
     if open_.data is None or (open_.node.is_directory and open_.stream is None):
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     open_.require(FILE_READ_DATA | FILE_EXECUTE)
     if body.offset > OFFSET_MAX or body.offset + length > OFFSET_MAX:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    if body.channel != SMB2_CHANNEL_NONE:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
     store = connection.server.store
     if not store.check_io(open_.key, open_.persistent_id, body.offset, length, False):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
-    if length >= SENDFILE_SIZE and request.plain and open_.stream is None:
+    if buffers is None and length >= SENDFILE_SIZE and request.plain and open_.stream is None:
         return _send_file(open_, body, length)
     buffer = connection.transport.buffer(length)
     try:
         count: int = open_.data.read_nowait_into([buffer], body.offset)
     except BlockingIOError:
-        return _read_slowly(open_, body, buffer)
+        return _read_slowly(request, body, buffer, buffers)
     if 0 < count < length and body.offset + count < open_.node.size():
         # The page cache held the beginning alone. A short answer would mean the end of the file.
-        return _read_slowly(open_, body, buffer)
+        return _read_slowly(request, body, buffer, buffers)
     open_.position = body.offset + count
-    return _answer(body, buffer, count)
+    return _answer(request, body, buffer, count, buffers)
 
 
-def _answer(body: ReadRequest, buffer: memoryview, count: int) -> Answer:
+def _answer(
+    request: Request,
+    body: ReadRequest,
+    buffer: memoryview,
+    count: int,
+    buffers: list[RemoteBuffer] | None,
+) -> Answer:
     """Answer with what was read; less than MinimumCount or nothing is the end of the file."""
     if count < body.minimum_count or (not count and body.length):
         raise SmbError(NtStatus.END_OF_FILE)
+    if buffers is not None:
+        return deliver(request, buffers, buffer[:count])
     if not count:
         # An empty buffer still has one byte on the wire ([MS-SMB2] 2.2.20).
         return [pack_read_response(0), b"\0"]
     return [pack_read_response(count), buffer[:count]]
 
 
-def _read_slowly(open_: Open, body: ReadRequest, buffer: memoryview) -> Handling:
+def _read_slowly(
+    request: Request,
+    body: ReadRequest,
+    buffer: memoryview,
+    buffers: list[RemoteBuffer] | None,
+) -> Handling:
     """Read what is not in the page cache."""
+    open_ = request.open
     count = yield OnDescriptor(open_.data.read_into, [buffer], body.offset)
     open_.position = body.offset + count
-    return _answer(body, buffer, count)
+    return _answer(request, body, buffer, count, buffers)
 
 
 def _send_file(open_: Open, body: ReadRequest, length: int) -> Answer:
@@ -78,8 +95,10 @@ def _send_file(open_: Open, body: ReadRequest, length: int) -> Answer:
     return [pack_read_response(count), FileSpan(node.fd, body.offset, count)]
 
 
-def _read_pipe(request: Request, length: int) -> Handling:
+def _read_pipe(request: Request, length: int, buffers: list[RemoteBuffer] | None) -> Handling:
     """Read from a named pipe; waits while it is empty."""
     pipe: Pipe = request.open.pipe
     data, status = yield from pipe.read(length)
+    if buffers is not None:
+        return pipe.answer(deliver(request, buffers, memoryview(bytearray(data))), status)
     return pipe.answer([pack_read_response(len(data)), data], status)

@@ -142,6 +142,7 @@ class Request:
         "connection",
         "generator",
         "header",
+        "invalidate",
         "message",
         "on_reply",
         "resume",
@@ -164,6 +165,7 @@ class Request:
         self.resume: Resume | None = None
         self.cancel: Callable[[], None] | None = None
         self.chain: Any = None
+        self.invalidate = 0  # token of the client's memory that the final reply gives back
         self.on_reply: Callable[..., None] | None = None  # sees the parts of the final reply
 
     def disconnect(self, reason: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """SMB2 WRITE ([MS-SMB2] 3.3.5.13)."""
 
+from usmbd.protocol.commands.remote import fetch, find_write_buffers
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, OnDescriptor, Request, Slow
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs.node import OFFSET_MAX
@@ -7,6 +8,7 @@ from usmbd.protocol.wire.access import FILE_APPEND_DATA, FILE_WRITE_DATA
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.channel import SMB2_CHANNEL_NONE
 from usmbd.protocol.wire.create import FILE_NO_INTERMEDIATE_BUFFERING, FILE_WRITE_THROUGH
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.protocol.wire.write import (
     SMB2_WRITEFLAG_WRITE_THROUGH,
@@ -26,8 +28,8 @@ def write(request: Request) -> Answer | Handling:
     """Write to a file, a stream or a pipe."""
     body = parse_body(WriteRequest, request.message)
     open_, connection = request.open, request.connection
-    if body.channel != SMB2_CHANNEL_NONE:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if body.channel != SMB2_CHANNEL_NONE and connection.dialect >= SMB2_DIALECT_300:
+        return _write_remote(request, body)
     data = write_data(request.message, body)
     if body.length > connection.max_write_size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -36,6 +38,17 @@ def write(request: Request) -> Answer | Handling:
     if open_.pipe is not None:
         return _write_pipe(request, data)
     return _write_file(request, body, data)
+
+
+def _write_remote(request: Request, body: WriteRequest) -> Handling:
+    """Fetch the data by RDMA, then write it as any other."""
+    open_ = request.open
+    data = yield from fetch(request, find_write_buffers(request, body), body.remaining_bytes)
+    if open_.closed:  # meanwhile
+        raise SmbError(NtStatus.FILE_CLOSED)
+    if open_.pipe is not None:
+        return (yield from _write_pipe(request, data))
+    return (yield from _write_file(request, body, data))
 
 
 def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handling:

@@ -116,6 +116,11 @@ class Sealer:
             self._stream_keys = None
         self._nonces = Nonces(self._nonce_size)
 
+    @property
+    def nonce_size(self) -> int:
+        """Bytes of a nonce of the cipher."""
+        return self._nonce_size
+
     def seal(
         self, parts: Sequence[Buffer], session_id: int, allocate: Allocate = _allocate
     ) -> list[Buffer]:
@@ -172,6 +177,40 @@ class Sealer:
             return memoryview(self._decryption.decrypt(nonce, joined, associated))
         except InvalidTag:
             raise ValueError("the message was changed or has another key") from None
+
+    def seal_data(self, data: memoryview) -> tuple[memoryview, bytes, bytes]:
+        """Encrypt what travels outside of messages ([MS-SMB2] 3.3.5.12): ciphertext, tag, nonce.
+
+        `data` is writable and used up: by GCM the ciphertext is in its place. The nonces are of
+        the same row as the messages', so that none comes twice.
+        """
+        nonce = self._nonces.take()
+        if self._stream_keys is None:
+            sealed = memoryview(self._encryption.encrypt(nonce, data, b""))
+            return sealed[:-TAG_SIZE], bytes(sealed[-TAG_SIZE:]), nonce
+        stream = Cipher(self._stream_keys[0], modes.GCM(nonce)).encryptor()
+        stream.update_into(data, data)
+        stream.finalize()
+        return data, stream.tag, nonce
+
+    def open_data(self, data: memoryview, tag: bytes, nonce: bytes) -> memoryview:
+        """Decrypt what travelled outside of messages ([MS-SMB2] 3.3.5.13); return the plaintext.
+
+        `data` is writable and used up. ValueError if the tag is wrong, or it or the nonce has
+        another length than the cipher's: a tag that is cut short is no proof.
+        """
+        if len(tag) != TAG_SIZE or len(nonce) != self._nonce_size:
+            raise ValueError("a tag or nonce of another cipher")
+        try:
+            if self._stream_keys is None:
+                joined = b"".join((data, tag))
+                return memoryview(self._decryption.decrypt(nonce, joined, b""))
+            stream = Cipher(self._stream_keys[1], modes.GCM(nonce, tag)).decryptor()
+            stream.update_into(data, data)
+            stream.finalize()
+        except InvalidTag:
+            raise ValueError("the data was changed or has another key") from None
+        return data
 
 
 def make_sealer(cipher: int, encryption_key: bytes, decryption_key: bytes) -> Sealer:

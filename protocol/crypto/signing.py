@@ -36,6 +36,8 @@ _COMMAND_AND_MESSAGE_ID = Struct("<H10xQ")
 _GMAC_NONCE = Struct("<QI")
 _GMAC_FROM_SERVER = 0x1
 _GMAC_IS_CANCEL = 0x2
+_GMAC_IS_DATA = 0x80000000
+"""Set in no message's nonce ([MS-SMB2] 3.1.4.1 leaves the bit zero), so data never shares one."""
 
 Message = Buffer | Sequence[Buffer]
 """A message whose Signature is zero, whole or in parts (a list or a tuple)."""
@@ -68,6 +70,25 @@ class Signer(ABC):
         two different messages must never be signed under the same three values (an interim
         response is not signed for that reason, [MS-SMB2] 3.3.4.1.1).
         """
+
+    @abstractmethod
+    def sign_data(self, data: Buffer, nonce: bytes) -> bytes:
+        """Return the 16 bytes of signature of data that travels outside of messages.
+
+        `nonce` is one that `data_nonce` gave, here or at the other side.
+        """
+
+    def data_nonce(self, message_id: int) -> bytes:
+        """Return the nonce of the data that a server sends by RDMA beside one of its replies.
+
+        Empty where the algorithm needs none ([MS-SMB2] 3.3.5.12). A key belongs to one
+        connection, which uses each MessageId once, so that no nonce comes twice.
+        """
+        return b""
+
+    def verify_data(self, data: Buffer, signature: bytes, nonce: bytes) -> bool:
+        """Tell whether the signature of received data is right ([MS-SMB2] 3.3.5.13)."""
+        return hmac.compare_digest(signature, self.sign_data(data, nonce))
 
     def verify(self, message: memoryview, is_server: bool = False) -> bool:
         """Tell whether the signature of a received message is right ([MS-SMB2] 3.1.5.1).
@@ -107,6 +128,10 @@ class _MacSigner(Signer):
             context.update(cast(Buffer, message))
         return context.finalize()[:SIGNATURE_SIZE]
 
+    def sign_data(self, data: Buffer, nonce: bytes) -> bytes:
+        """Return the signature; there is no nonce, and what is given for one is not looked at."""
+        return self.sign(data, 0, False, False)
+
 
 class _GmacSigner(Signer):
     """AES-128-GMAC: AES-GCM of nothing, with the message as associated data ([RFC4543])."""
@@ -135,6 +160,18 @@ class _GmacSigner(Signer):
             stream.authenticate_additional_data(part)
         stream.finalize()
         return stream.tag
+
+    def sign_data(self, data: Buffer, nonce: bytes) -> bytes:
+        """Return the signature under the nonce."""
+        return self._gcm.encrypt(nonce, b"", data)
+
+    def data_nonce(self, message_id: int) -> bytes:
+        """Return what no message has for a nonce."""
+        return _GMAC_NONCE.pack(message_id, _GMAC_IS_DATA | _GMAC_FROM_SERVER)
+
+    def verify_data(self, data: Buffer, signature: bytes, nonce: bytes) -> bool:
+        """Tell whether the signature is right; never with a nonce of another length."""
+        return len(nonce) == _GMAC_NONCE.size and super().verify_data(data, signature, nonce)
 
 
 def make_signer(algorithm_id: int, key: bytes) -> Signer:

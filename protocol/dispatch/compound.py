@@ -4,7 +4,7 @@ import struct
 from typing import Protocol
 
 from usmbd.protocol.commands.request import Answer, Disconnect, NoReply, Reply, Request
-from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.connection import REPLY_SLACK, Connection
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.wire.header import (
     HEADER_SIZE,
@@ -15,7 +15,7 @@ from usmbd.protocol.wire.header import (
     Header,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
-from usmbd.transport.base import FileSpan, Part
+from usmbd.transport.base import FileSpan, Part, RdmaTransport
 
 MAXIMUM_COMPOUND = 512
 """Elements of one compound. Clients send 3 to 6, Samba's tests 500; each costs a reply."""
@@ -23,12 +23,9 @@ MAXIMUM_COMPOUND = 512
 SUSPENDED = NoReply()
 """What stands for the answer of a request that waits."""
 
-MAXIMUM_REPLY = 15 << 20
-"""Bytes of the replies of one compound: a frame holds 16 MiB. A longer one (60 READs of 8 MiB would
-be possible) gets INSUFFICIENT_RESOURCES in its place."""
-
 SMALL_REPLY = 1024
-"""Replies up to here always have room: 512 of them fit above the maximum."""
+"""Replies up to here always have room: 512 of them fit above the maximum. (By RDMA 512 errors do;
+a client that asks for more at once has to be disconnected.)"""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -53,10 +50,10 @@ class Dispatching(Protocol):
     def sign(self, request: Request, parts: list[Part]) -> list[Part]:
         """Sign a reply."""
 
-    def send(self, parts: list[Part]) -> None:
+    def send(self, parts: list[Part], invalidate: int = 0) -> None:
         """Send a message."""
 
-    def seal(self, session: Session, parts: list[Part]) -> None:
+    def seal(self, session: Session, parts: list[Part], invalidate: int = 0) -> None:
         """Encrypt and send a message."""
 
 
@@ -158,7 +155,7 @@ class Chain:
                 self.file = (request.open.persistent_id, request.open.volatile_id)
         size = sum(map(len, _body(answer)))
         self._size += size
-        if self._size > MAXIMUM_REPLY and size > SMALL_REPLY:
+        if self._size > self._dispatcher.connection.max_compound_reply and size > SMALL_REPLY:
             self._size -= size
             error = SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             answer = self._dispatcher.failure(request, error)
@@ -185,10 +182,19 @@ class Chain:
             message += parts
         if not message:
             return
+        transport = self._dispatcher.connection.transport
+        if isinstance(transport, RdmaTransport) and (
+            sum(len(buffer(part)) for part in message) > transport.max_message - REPLY_SLACK
+        ):
+            raise Disconnect("a compound whose replies are too long")
+        # One token can go with a message: later ones are the client's to invalidate
+        # ([MS-SMBD] 3.1.5.8). What only became pending has its memory in use.
+        tokens = (request.invalidate for request, _ in replies if not request.async_id)
+        invalidate = next(filter(None, tokens), 0)
         if self._sealed is not None:
-            self._dispatcher.seal(self._sealed, message)
+            self._dispatcher.seal(self._sealed, message, invalidate)
         else:
-            self._dispatcher.send(message)
+            self._dispatcher.send(message, invalidate)
 
 
 def _body(answer: Answer) -> list[Buffer]:

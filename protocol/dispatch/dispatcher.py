@@ -18,6 +18,7 @@ from typing import Any
 
 from usmbd.protocol.commands.binding import sign_refusal
 from usmbd.protocol.commands.negotiate import negotiate_smb1
+from usmbd.protocol.commands.remote import invalidated_token
 from usmbd.protocol.commands.request import (
     Answer,
     Blocking,
@@ -285,6 +286,10 @@ class Dispatcher(Replies):
         else:
             log.error("%s failed", _name(request), exc_info=error)
             status, data = NtStatus.INTERNAL_ERROR, b""
+        if self.connection.transport.rdma and not request.invalidate:
+            # Whatever the error, and however early: a client whose memory stays registered
+            # cannot register it again.
+            request.invalidate = invalidated_token(request)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s: %s", _name(request), status.name)
         return Reply([build_error_response(data)], status)
@@ -445,9 +450,9 @@ class Dispatcher(Replies):
         if request.on_reply is not None:
             request.on_reply(*buffers(parts))
         if request.sealed is not None:
-            self.seal(request.sealed, parts)
+            self.seal(request.sealed, parts, request.invalidate)
         else:
-            self.send(parts)
+            self.send(parts, request.invalidate)
 
     def _send_interim(self, request: Request) -> None:
         """Send STATUS_PENDING, with what a compound has answered so far."""

@@ -1,5 +1,7 @@
 """From an answer to a message: header, credits, signature, encryption ([MS-SMB2] 3.3.4.1)."""
 
+from typing import cast
+
 from usmbd.protocol.commands.request import Answer, Reply, Request
 from usmbd.protocol.dispatch.compound import buffers
 from usmbd.protocol.state.connection import Connection
@@ -19,7 +21,7 @@ from usmbd.protocol.wire.header import (
     Header,
 )
 from usmbd.protocol.wire.status import NtStatus
-from usmbd.transport.base import Part
+from usmbd.transport.base import Part, RdmaTransport
 
 _pack_header = Header.LAYOUT.pack
 _NO_SIGNATURE = bytes(16)
@@ -105,12 +107,17 @@ class Replies:
         )
         return [packed, build_error_response(b"")]
 
-    def send(self, parts: list[Part]) -> None:
-        """Hand one message to the transport."""
-        self.connection.transport.send(parts)
+    def send(self, parts: list[Part], invalidate: int = 0) -> None:
+        """Hand one message to the transport; by RDMA the peer gives up the token `invalidate`."""
+        if invalidate:
+            cast(RdmaTransport, self.connection.transport).send(parts, invalidate)
+        else:
+            self.connection.transport.send(parts)
 
-    def seal(self, session: Session, parts: list[Part]) -> None:
+    def seal(self, session: Session, parts: list[Part], invalidate: int = 0) -> None:
         """Encrypt one message and hand it to the transport."""
         assert session.sealer is not None
-        transport = self.connection.transport
-        transport.send(session.sealer.seal(buffers(parts), session.session_id, transport.buffer))
+        sealed = session.sealer.seal(
+            buffers(parts), session.session_id, self.connection.transport.buffer
+        )
+        self.send(sealed, invalidate)  # type: ignore[arg-type]

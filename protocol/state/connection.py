@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from usmbd.protocol.crypto.preauth import PreauthHash
 from usmbd.protocol.state.sequence import SequenceWindow
-from usmbd.transport.base import Transport
+from usmbd.transport.base import RdmaTransport, Transport
 
 if TYPE_CHECKING:
     from usmbd.protocol.state.server import Server
@@ -18,6 +18,20 @@ contexts is below 1 KiB, a Kerberos ticket with a large PAC below 64 KiB."""
 
 MESSAGE_SLACK = 128 * 1024
 """Bytes of a message beside its payload: headers, compounded requests, create contexts."""
+
+MAXIMUM_COMPOUND_REPLY = 15 << 20
+"""Bytes of the replies of one compound: a frame holds 16 MiB. A longer one (60 READs of 8 MiB would
+be possible) gets INSUFFICIENT_RESOURCES in its place."""
+
+COMPOUND_SLACK = 64 * 1024
+"""Bytes of a message by RDMA that are left for the headers and small replies of a compound: 512
+errors take 40 KiB of at least 128 KiB."""
+
+REPLY_SLACK = 256
+"""Bytes of one reply beside its payload, and more: a transform header, a header, a fixed part."""
+
+CREDIT_SIZE = 65536
+"""Bytes that one credit stands for: sizes that are announced are multiples of it."""
 
 
 class Connection:
@@ -39,6 +53,8 @@ class Connection:
         "dialect",
         "dialects",
         "last_request",
+        "max_compound_reply",
+        "max_inline_read",
         "max_read_size",
         "max_transact_size",
         "max_write_size",
@@ -47,6 +63,7 @@ class Connection:
         "posix_extensions",
         "preauth",
         "preauth_sessions",
+        "rdma_transform_ids",
         "requests",
         "server",
         "server_capabilities",
@@ -74,7 +91,10 @@ class Connection:
         self.signing_algorithm_id = 0
         self.posix_extensions = False
         self.supports_multi_credit = False
-        self.max_transact_size = self.max_read_size = self.max_write_size = 65536
+        self.max_transact_size = self.max_read_size = self.max_write_size = CREDIT_SIZE
+        self.max_inline_read = CREDIT_SIZE  # a READ's, if its data comes in the reply
+        self.max_compound_reply = MAXIMUM_COMPOUND_REPLY
+        self.rdma_transform_ids: tuple[int, ...] = ()
         self.preauth = PreauthHash()
         self.preauth_sessions: dict[int, PreauthHash] = {}
         self.credit_window = SequenceWindow(server.config.smb2_max_credits)
@@ -85,6 +105,26 @@ class Connection:
         self.requests = self._requests_noted = 0
         self.created = self.last_request = time.time()
         self.closed = False
+
+    def set_sizes(self, read: int, write: int, transact: int) -> None:
+        """Set the sizes that are announced, as far as the transport admits them.
+
+        By RDMA a READ or WRITE moves as much as one direct transfer does. What comes in a reply
+        must fit the message that the peer puts together ([MS-SMBD] 3.1.4.2): else it could not
+        be sent. A READ for more than that without a channel is refused like one above
+        MaxReadSize, never cut short: clients take less than they asked for as the file's end.
+        """
+        transport = self.transport
+        if isinstance(transport, RdmaTransport):
+            read = min(read, transport.max_remote_length)
+            write = min(write, transport.max_remote_length)
+            room = transport.max_message - REPLY_SLACK
+            transact = min(transact, room - room % CREDIT_SIZE)
+            self.max_inline_read = min(read, room)
+            self.max_compound_reply = transport.max_message - COMPOUND_SLACK
+        else:
+            self.max_inline_read = read
+        self.max_read_size, self.max_write_size, self.max_transact_size = read, write, transact
 
     @property
     def message_limit(self) -> int:

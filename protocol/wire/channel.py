@@ -1,7 +1,9 @@
 """Where READ and WRITE data travel: in the message or by RDMA ([MS-SMB2] 2.2.19, 2.2.21)."""
 
-from usmbd.protocol.wire.base import Wire, u32, u64
+from struct import Struct
+
 from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.transport.base import RemoteBuffer
 
 # Channel
 SMB2_CHANNEL_NONE = 0x00000000
@@ -9,31 +11,33 @@ SMB2_CHANNEL_RDMA_V1 = 0x00000001
 SMB2_CHANNEL_RDMA_V1_INVALIDATE = 0x00000002
 SMB2_CHANNEL_RDMA_TRANSFORM = 0x00000003
 
-# A client registers one piece of memory per request, some a few; the kernel client's ceiling of
-# pages per registration keeps the number far below this.
-MAXIMUM_DESCRIPTORS = 64
+_DESCRIPTOR = Struct("<QII")
+"""SMB_DIRECT_BUFFER_DESCRIPTOR_V1 ([MS-SMBD] 2.2.3.1): Offset, Token, Length."""
+
+_ADDRESSES = 1 << 64
 
 
-class BufferDescriptor(Wire, size=16):
-    """SMB_DIRECT_BUFFER_DESCRIPTOR_V1 ([MS-SMBD] 2.2.3.1): memory that the client registered."""
+def parse_descriptors(data: memoryview, length: int) -> list[RemoteBuffer]:
+    """Return what the channel information `data` describes: memory that the client registered.
 
-    offset: u64
-    token: u32
-    length: u32
-
-
-def parse_descriptors(data: memoryview, length: int) -> list[BufferDescriptor]:
-    """Return the descriptors in the channel information `data`.
-
-    SmbError(INVALID_PARAMETER) when there is none, one is cut off, there are too many, or
-    together they hold less than the `length` bytes that the request moves.
+    SmbError(INVALID_PARAMETER) when there is none, one is cut off or reaches beyond 64 bits, the
+    first is empty, or together they hold less than the `length` bytes that the request moves.
+    There are at most 4095, as the length of the channel information has 16 bits; clients use
+    one, Microsoft's tests all of them.
     """
-    count, rest = divmod(len(data), BufferDescriptor.SIZE)
-    if not count or rest or count > MAXIMUM_DESCRIPTORS:
+    if not data or len(data) % _DESCRIPTOR.size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    descriptors = [
-        BufferDescriptor.parse(data, index * BufferDescriptor.SIZE) for index in range(count)
-    ]
-    if sum(descriptor.length for descriptor in descriptors) < length:
+    buffers = [RemoteBuffer._make(fields) for fields in _DESCRIPTOR.iter_unpack(data)]
+    if (
+        not buffers[0].length
+        or sum(buffer.length for buffer in buffers) < length
+        or any(offset + size > _ADDRESSES for offset, _, size in buffers)
+    ):
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    return descriptors
+    return buffers
+
+
+def first_token(data: memoryview) -> int:
+    """Return the token of the first descriptor, whatever else is wrong; `struct.error` if none."""
+    token: int = _DESCRIPTOR.unpack_from(data)[1]
+    return token

@@ -50,13 +50,21 @@ def test_read_request_with_rdma_descriptors() -> None:
         (bytes(15), 0),
         (bytes(17), 0),
         (struct.pack("<QII", 0, 1, 10), 11),
-        (bytes(16 * (channel.MAXIMUM_DESCRIPTORS + 1)), 0),
+        (bytes(16), 0),
+        (struct.pack("<QIIQII", 0, 1, 0, 0, 2, 10), 10),
+        (struct.pack("<QII", 2**64 - 10, 1, 11), 11),
+        (struct.pack("<QIIQII", 0, 1, 10, 2**64 - 1, 2, 2), 10),
     ],
 )
 def test_bad_descriptors_are_refused(data: bytes, length: int) -> None:
     with pytest.raises(SmbError) as error:
         channel.parse_descriptors(memoryview(data), length)
     assert error.value.status is NtStatus.INVALID_PARAMETER
+
+
+def test_as_many_descriptors_as_the_length_can_tell() -> None:
+    data = struct.pack("<QII", 2**64 - 10, 1, 10) * 4095
+    assert channel.parse_descriptors(memoryview(data), 40950)[-1] == (2**64 - 10, 1, 10)
 
 
 def test_read_response_is_read_by_smbprotocol() -> None:
