@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup dev serve test test-peer torture torture-list lint format bench clean distclean
+.PHONY: help setup dev serve test test-peer torture torture-list lab lab-shell lab-report lab-full lint format bench \
+	clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -22,6 +23,7 @@ serve: setup
 #: make test [ARGS=...]      every test, against a real server (as root it installs what the tests need)
 test:
 	@lab/setup.sh test
+	@$(if $(ARGS),,lab/vm/prepare.sh >/dev/null)
 	$(PY) -m pytest $(ARGS)
 
 #: make test-peer [ARGS=...] the interoperability tests against Samba's smbd: are the tests right?
@@ -38,6 +40,23 @@ torture:
 torture-list:
 	@lab/setup.sh test
 	$(PY) tests/support/torture_scores.py --rewrite $(ARGS)
+
+#: make lab                 prepare the virtual machine: kernel, cifs and ksmbd with SMB Direct (once, about 3 minutes)
+lab:
+	@lab/setup.sh dev
+	@lab/vm/prepare.sh
+
+#: make lab-shell           a guest with soft-RoCE and usmbd serving, and a shell in it
+lab-shell: lab
+	@$(PY) lab/vm/boot.py
+
+#: make lab-report [ARGS='--only seal --scenario tree --capture']   the scenarios on the kernel client's mounts, as a table
+lab-report: lab
+	$(PY) tests/vm/guest_run.py $(ARGS)
+
+#: make lab-full [ARGS=...]  the same, every scenario on every mount and against ksmbd too (two hours)
+lab-full: lab
+	$(PY) tests/vm/guest_run.py --full $(ARGS)
 
 #: make lint                ruff, mypy --strict and the import contracts
 lint: dev

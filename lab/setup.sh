@@ -8,30 +8,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-say() { printf 'usmbd setup: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
-
-# Install Debian packages; not root: say which command does it.
-apt_install() {
-  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    die "needs packages: sudo apt-get install $*"
-  fi
-  say "apt-get install $*"
-  export DEBIAN_FRONTEND=noninteractive
-  # No service may start while its package is configured: Debian's own smbd would take port 445.
-  local policy=/usr/sbin/policy-rc.d saved=
-  if [ -e $policy ]; then saved=$policy.usmbd-saved; mv $policy $saved; fi
-  # shellcheck disable=SC2064  # the values of now
-  trap "rm -f $policy; [ -z '$saved' ] || mv '$saved' $policy" EXIT
-  printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
-  local options=(-y -q --no-install-recommends -o Dpkg::Use-Pty=0)
-  # A bare machine has no package lists, or lists of versions that are gone: then fetch them.
-  apt-get install "${options[@]}" "$@" >/dev/null 2>&1 ||
-    { apt-get update -q >/dev/null && apt-get install "${options[@]}" "$@" >/dev/null; } ||
-    die "apt-get install $* failed"
-  rm -f $policy; [ -z "$saved" ] || mv "$saved" $policy
-  trap - EXIT
-}
+# shellcheck source=lab/packages.sh
+. lab/packages.sh
 
 fits() { command -v "$1" >/dev/null && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
@@ -147,20 +125,11 @@ make_dev() {
 }
 
 test_packages() {
-  local missing=() pair
-  for pair in smbclient:smbclient rpcclient:smbclient smbd:samba smbtorture:samba-testsuite \
-              tshark:tshark setfattr:attr; do
-    PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
-  done
-  /usr/bin/python3 -c 'import samba' 2>/dev/null || missing+=(python3-samba)
-  [ -d /usr/lib/python3/dist-packages/pyverbs ] || missing+=(python3-pyverbs)
-  if [ "${1:-}" = peer ] && ! compgen -G '/usr/lib/*/samba/vfs/streams_xattr.so' >/dev/null; then
-    missing+=(samba-vfs-modules)
-  fi
-  if [ ${#missing[@]} -gt 0 ]; then
-    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
-    apt_install "${missing[@]}"
-  fi
+  need smbclient:smbclient rpcclient:smbclient smbd:samba smbtorture:samba-testsuite tshark:tshark setfattr:attr
+  /usr/bin/python3 -c 'import samba' 2>/dev/null || NEEDED+=(python3-samba)
+  need_file /usr/lib/python3/dist-packages/pyverbs python3-pyverbs
+  if [ "${1:-}" = peer ]; then need_file '/usr/lib/*/samba/vfs/streams_xattr.so' samba-vfs-modules; fi
+  install_needed
 }
 
 case "${1:-}" in

@@ -2,11 +2,11 @@
 # A directory whose listing takes several answers shows each file exactly once, and rm -r empties it.
 set -euo pipefail
 
-count=$(awk -v scale="${SCALE:-1}" 'BEGIN { print int(300 * scale) }')
+count=$(awk -v scale="${SCALE:-1}" 'BEGIN { print int(120 * scale) }')
 fail() { echo "$*" >&2; exit 1; }
 
 mkdir "$MOUNT/directory"
-# Names of 90 characters: 300 of them are about 80 KiB of directory information.
+# Names of 90 characters: 120 of them are about 32 KiB of directory information.
 filler=$(printf 'long-%.0s' {1..17})
 seq -f "$filler%05g" 1 "$count" > "$SCRATCH/names"
 while read -r name; do

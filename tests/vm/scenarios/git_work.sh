@@ -32,7 +32,6 @@ git checkout -q main
 git merge -q -m "Merge side" side
 [[ $(< side.txt) == "on the side" ]] || fail "the merge did not bring side.txt"
 
-git repack -q -a -d
 git fsck --strict --no-progress --no-dangling >&2
 status=$(git status --porcelain)
 [[ -z $status ]] || fail "not clean: $status"

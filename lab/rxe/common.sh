@@ -1,0 +1,21 @@
+# What the scripts of this folder share.
+# shellcheck shell=bash
+
+name=$(basename "$0")
+say() { printf '%s: %s\n' "$name" "$*" >&2; }
+die() { say "$*"; exit 1; }
+usage() { sed -n '2,/^set/{/^# /s/^# //p}' "$0" >&2; exit 2; }
+
+as_root() { [ "$(id -u)" = 0 ] || die "needs root: sudo $0 $*"; }
+
+# have COMMAND PACKAGE
+have() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || die "$1 is missing: apt-get install $2"; }
+
+# module NAME WHY: load it, or say why it is not there.
+module() {
+  [ -d "/sys/module/$1" ] || modprobe "$1" 2>/dev/null ||
+    die "the kernel $(uname -r) has no module $1 ($2)"
+}
+
+# The RDMA device of a network interface: empty when it has none.
+device_of() { rdma link show 2>/dev/null | awk -v net="$1" '{for (i = 1; i < NF; i++) if ($i == "netdev" && $(i + 1) == net) {sub("/.*", "", $2); print $2}}'; }

@@ -1,0 +1,29 @@
+#!/bin/bash
+# Take soft-RoCE away: down.sh INTERFACE, or down.sh --pair for what up.sh --pair made
+set -euo pipefail
+cd "$(dirname "$0")"
+. ./common.sh
+
+[ $# = 1 ] || usage
+as_root "$@"
+have rdma iproute2
+if mount -t cifs 2>/dev/null | grep -q rdma; then die "unmount first: $(mount -t cifs | awk '/rdma/ {print $3}' | xargs)"; fi
+
+remove_device() {
+  local device
+  device=$(device_of "$1")
+  [ -n "$device" ] || { say "$1 has no RDMA device"; return; }
+  rdma link delete "$device" || die "$device cannot be removed: it is hardware, or in use"
+  say "removed $device"
+}
+
+if [ "$1" = --pair ]; then
+  remove_device rdma0
+  remove_device rdma1
+  # Before our own rule goes, the kernel's is back: without either this machine reaches nothing.
+  ip rule add pref 0 lookup local 2>/dev/null || true
+  for priority in 10 10 20; do ip rule del pref $priority 2>/dev/null || true; done
+  if [ -e /sys/class/net/rdma0 ]; then ip link del rdma0; fi
+else
+  remove_device "$1"
+fi

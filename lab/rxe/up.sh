@@ -1,0 +1,63 @@
+#!/bin/bash
+# Set up soft-RoCE (rxe) on a network interface: up.sh INTERFACE
+#        or on both ends of a new veth pair, for one machine that is server and client: up.sh --pair
+# The pair is rdma0 (10.99.0.1, the server's) and rdma1 (10.99.0.2); what is sent to one of the two
+# addresses crosses the pair and can be captured on either end. down.sh takes it away again.
+set -euo pipefail
+cd "$(dirname "$0")"
+. ./common.sh
+
+[ $# = 1 ] || usage
+as_root "$@"
+have rdma iproute2
+have ip iproute2
+module rdma_rxe "Debian's kernels have it; a cloud kernel has not: apt-get install linux-image-amd64"
+module ib_uverbs 'user space asks RDMA devices through it'
+module rdma_ucm "user space's connection manager"
+
+add_device() {
+  local device
+  device=$(device_of "$1")
+  if [ -n "$device" ]; then say "$1 has the RDMA device $device already"; return; fi
+  rdma link add "rxe_$1" type rxe netdev "$1" || die "no soft-RoCE on $1; see: dmesg | tail"
+  say "rxe_$1 is $1's RDMA device"
+}
+
+# Both addresses are of this machine: without rules of routing all would stay in memory.
+pair() {
+  module veth 'it makes the pair'
+  if [ -e /sys/class/net/rdma0 ]; then die 'there is an interface rdma0 already: down.sh --pair'; fi
+  ip link add rdma0 type veth peer name rdma1
+  # RDMA's largest MTU, 4096 bytes, and headers
+  ip link set rdma0 mtu 4500 up
+  ip link set rdma1 mtu 4500 up
+  local interface number other
+  for number in 0 1; do
+    interface=rdma$number
+    sysctl -q -w net.ipv4.conf.$interface.accept_local=1 net.ipv4.conf.$interface.rp_filter=0
+    ip addr add 10.99.0.$((number + 1))/24 dev $interface
+  done
+  for number in 0 1; do
+    other=rdma$((1 - number))
+    ip route add 10.99.0.$((number + 1)) dev $other src 10.99.0.$((2 - number)) table $((990 + number))
+    ip rule add pref 10 iif lo to 10.99.0.$((number + 1)) lookup $((990 + number))
+  done
+  sysctl -q -w net.ipv4.conf.all.rp_filter=0
+  # The kernel's own rule for local addresses goes behind ours.
+  ip rule add pref 20 lookup local
+  ip rule del pref 0 lookup local
+  # A first packet that waits for ARP costs the connection manager seconds.
+  ip neigh replace 10.99.0.1 lladdr "$(cat /sys/class/net/rdma0/address)" dev rdma1
+  ip neigh replace 10.99.0.2 lladdr "$(cat /sys/class/net/rdma1/address)" dev rdma0
+}
+
+if [ "$1" = --pair ]; then
+  pair
+  add_device rdma0
+  add_device rdma1
+else
+  [ -e "/sys/class/net/$1" ] || die "no interface $1; there are: $(cd /sys/class/net && echo *)"
+  [ "$(cat "/sys/class/net/$1/operstate")" != down ] || die "$1 is down: ip link set $1 up"
+  [ "$(cat "/sys/class/net/$1/mtu")" -ge 1280 ] || die "the MTU of $1 is too small for RoCE"
+  add_device "$1"
+fi

@@ -1,0 +1,46 @@
+#!/bin/bash
+# usmbd in the guest: usmbd.sh start | stop | kill | log.  Port 445, share "data", user lab with password pw.
+set -u
+state=$DATA/usmbd
+mkdir -p "$state"
+configuration() {
+  cat <<F
+[global]
+ workgroup = LAB
+ workers = 2
+ state directory = $state/state
+ max ip connections = 0
+ server multi channel support = yes
+[data]
+ path = $DATA/share/usmbd
+ read only = no
+ create mask = 0777
+ directory mask = 0777
+ vfs objects = acl_xattr streams_xattr
+F
+}
+files=(-C "$state/usmbd.conf" -P "$state/usmbdpwd.db")
+program() { "$LAB_PYTHON" -c "import sys; from usmbd.$1 import main; sys.exit(main())" "${@:2}"; }
+pid() { cat "$state/state/usmbd.lock" 2>/dev/null; }
+
+case "${1:-}" in
+  start)
+    if ! [ -e "$state/usmbd.conf" ]; then
+      configuration >"$state/usmbd.conf"
+      program mountd.cli.adduser -a -p pw "${files[@]}" lab || exit
+    fi
+    : >"$state/log.new"
+    program protocol.supervisor "${files[@]}" >>"$state/log.new" 2>&1 </dev/null &
+    server=$!
+    for _ in $(seq 600); do
+      grep -q '^usmbd: ready' "$state/log.new" && { tail -f -n +1 --pid=$server "$state/log.new" >>"$DATA/log/usmbd.log" & exit 0; }
+      kill -0 $server 2>/dev/null || break
+      sleep 0.2
+    done
+    cat "$state/log.new" >&2
+    exit 1
+    ;;
+  stop) kill "$(pid)" && while [ -d "/proc/$(pid)" ]; do sleep 0.1; done ;;
+  kill) pkill -9 -f 'usmbd\.(protocol|mountd)' ;;
+  *) sed -n '2s/^# //p' "$0"; exit 2 ;;
+esac

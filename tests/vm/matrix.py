@@ -1,0 +1,72 @@
+"""What runs in the guest: mount variants, the scenarios of each, and which the peer runs as well.
+
+The guest is emulated and has minutes. So `make test` gives each variant what differs between mounts
+(data, names, coherence), and the rest where mounts do not differ to a few; ksmbd runs what it is
+measured on, and whatever fails against usmbd. `make lab-full` runs everything on every variant,
+2,000 files as well, against both: that takes two hours.
+"""
+
+from dataclasses import asdict, dataclass, replace
+
+CORE = ("fio_verify.sh", "tree.sh", "names.py", "contents.py", "two_mounts.py")
+PROGRAMS = ("git_work.sh", "sqlite_kill.py")
+ONCE = ("posix.py", "big_dir.sh", "recover.py")
+ALL = (*CORE, *PROGRAMS, *ONCE, "tree_full.sh")
+SERVERS = ("usmbd", "ksmbd")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to mount: its name in reports, and mount.cifs's options."""
+
+    name: str
+    options: str
+    scenarios: tuple[str, ...] = CORE
+    peer: tuple[str, ...] = ()
+    """Scenarios that ksmbd runs in any case, for the ratio."""
+
+    expect_refusal: bool = False
+    """The mount has to fail cleanly: the server does not offer what the options insist on."""
+
+
+VARIANTS = (
+    Variant("tcp-3.1.1", "vers=3.1.1", (*CORE, *PROGRAMS, *ONCE), (*CORE, *PROGRAMS)),
+    Variant("tcp-2.1", "vers=2.1"),
+    Variant("tcp-3.0-nounix", "vers=3.0,nounix"),
+    Variant("tcp-sign", "vers=3.1.1,sign"),
+    Variant("tcp-seal", "vers=3.1.1,seal"),
+    Variant("tcp-cache-none", "vers=3.1.1,cache=none", (*CORE, *PROGRAMS)),
+    Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2"),
+    Variant("tcp-posix", "vers=3.1.1,posix", (), expect_refusal=True),
+)
+
+
+def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
+    """Return the variants and, of each, the scenarios that have these words in their names.
+
+    A scenario that is asked for by name runs on every variant that is selected.
+    """
+    chosen = [variant for variant in VARIANTS if variants in variant.name]
+    if not scenarios:
+        return tuple(chosen)
+    wanted = tuple(name for name in ALL if scenarios in name)
+    return tuple(
+        replace(v, scenarios=wanted, peer=tuple(name for name in v.peer if name in wanted))
+        for v in chosen
+        if not v.expect_refusal
+    )
+
+
+def full(variants: tuple[Variant, ...], peer: bool = True) -> tuple[Variant, ...]:
+    """Return the variants with every scenario, against both servers."""
+    return tuple(
+        variant
+        if variant.expect_refusal
+        else replace(variant, scenarios=ALL, peer=ALL if peer else ())
+        for variant in variants
+    )
+
+
+def plan(variants: tuple[Variant, ...]) -> list[dict[str, object]]:
+    """Return the variants as the guest reads them (JSON)."""
+    return [asdict(variant) for variant in variants]

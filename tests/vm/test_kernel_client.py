@@ -1,0 +1,57 @@
+"""The Linux kernel's client on a mount of usmbd: what every scenario came to in the guest.
+
+One boot runs them all (conftest.py). A scenario that fails is run against ksmbd in the same boot:
+where that fails too, the client or the scenario is at fault, and the test is skipped with the words
+of both.
+"""
+
+import guest_run
+import matrix
+import pytest
+
+pytestmark = pytest.mark.timeout(guest_run.SECONDS + 300)
+
+CASES = [
+    (variant.name, scenario.partition(".")[0])
+    for variant in matrix.VARIANTS
+    for scenario in ("mount", *variant.scenarios, "unmount")
+    if not (variant.expect_refusal and scenario == "unmount")
+]
+
+
+@pytest.mark.parametrize(("variant", "scenario"), CASES)
+def test_scenario(outcome: guest_run.Outcome, variant: str, scenario: str) -> None:
+    result = outcome.results.get(("usmbd", variant, scenario))
+    if result is None:
+        pytest.fail(f"the guest did not come to it; its log ends:\n{outcome.tail('guest.log')}")
+    if result.outcome == "skipped":
+        pytest.skip(result.detail)
+    if result.outcome == "failed":
+        control = outcome.results.get(("ksmbd", variant, scenario))
+        if control is not None and control.outcome == "failed":
+            pytest.skip(f"ksmbd fails as well: {control.detail}\nusmbd: {result.detail}")
+        pytest.fail(f"{result.detail}\n{outcome.tail('logs/usmbd.log')}")
+
+
+@pytest.mark.parametrize("server", matrix.SERVERS)
+@pytest.mark.parametrize("step", ["start", "stop"])
+def test_server(outcome: guest_run.Outcome, server: str, step: str) -> None:
+    result = outcome.results.get((server, "-", step))
+    assert result is not None, outcome.tail("guest.log")
+    assert result.outcome == "passed", result.detail
+
+
+def test_the_guest_finished(outcome: guest_run.Outcome) -> None:
+    assert outcome.finished, outcome.tail("guest.log")
+
+
+def test_the_kernel_complained_of_nothing(outcome: guest_run.Outcome) -> None:
+    lines = outcome.tail("dmesg.log", 10_000).splitlines()
+    bad = ("BUG:", "WARNING:", "Oops", "general protection", "blocked for more than", "refcount_t")
+    assert not [line for line in lines if any(word in line for word in bad)]
+
+
+def test_the_server_logged_no_fault(outcome: guest_run.Outcome) -> None:
+    log = outcome.tail("logs/usmbd.log", 100_000)
+    assert "Traceback" not in log
+    assert " error " not in log
