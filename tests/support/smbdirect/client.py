@@ -225,7 +225,8 @@ class Client(RawClient):
             self._receiver.message_received(whole)
 
     def server_disconnected(self) -> None:
-        """Go away as well."""
+        """Take what came before, and go away as well."""
+        RawClient.pump(self)
         self.close("the server disconnected", tell=False)
 
     def close(self, reason: str = "the client disconnects", *, tell: bool = True) -> None:

@@ -1,0 +1,158 @@
+"""A client that does not take its replies: it stops being served, and goes on when it does."""
+
+from typing import Any
+
+import pytest
+from engine_pair import HEADER, data, request
+from smbdirect.client import RawClient
+from smbdirect.network import Network
+
+from usmbd.transport.smbdirect import connection
+from usmbd.transport.smbdirect.connection import HIGH_WATER, LEAST_POSTED, State
+from usmbd.transport.smbdirect.limits import MIN_FRAGMENTED_SIZE
+
+from .conftest import Link, Upper, pattern
+
+REPLY = 1 << 16
+SERVED = HIGH_WATER // REPLY
+
+
+class Greedy:
+    """A raw client that asks for 64 KiB with each message and grants credits when told to."""
+
+    def __init__(self, network: Network) -> None:
+        """Negotiate."""
+        self.network = network
+        self.client = RawClient(network.client_device)
+        self.transport = network.connect(self.client)
+        self.queue_pair: Any = self.transport.queue_pair
+        self.upper = Upper()
+        self.upper.on_message = lambda message: self.transport.send([bytes(message[:1]) * REPLY])
+        self.transport.start(self.upper)
+        self.client.post(request(fragmented=MIN_FRAGMENTED_SIZE))
+        network.pump()
+        self.credits = 254
+        self.replies: list[int] = []
+        self._part = 0
+        self.take()
+
+    def take(self) -> int:
+        """Look at what has arrived: the first byte of each reply is kept; return how much."""
+        count = len(self.client.messages)
+        while self.client.messages:
+            message = self.client.messages.popleft()
+            if len(message) == 32:
+                continue
+            _, granted, _, _, remaining, _, length = HEADER.unpack_from(message)
+            self.credits += granted
+            self._part += length
+            if length and not remaining:
+                assert self._part == REPLY
+                self.replies.append(message[24])
+                self._part = 0
+        return count
+
+    def ask(self, number: int, granted: int = 0, padding: int = 0) -> None:
+        """Send one request."""
+        assert self.credits > 0
+        self.credits -= 1
+        self.client.post(data(bytes([number]) + bytes(padding), granted=granted))
+        self.network.pump()
+        self.take()
+
+    def grant(self, credits: int) -> int:
+        """Let the server send; return how many messages came."""
+        assert self.credits > 0
+        self.credits -= 1
+        self.client.post(data(granted=credits))
+        self.network.pump()
+        return self.take()
+
+
+def test_requests_wait_while_replies_do_not_go(network: Network) -> None:
+    greedy = Greedy(network)
+    for number in range(100):
+        greedy.ask(number)
+    assert len(greedy.upper.messages) == SERVED
+    assert greedy.transport.engine.queued_bytes == HIGH_WATER
+    assert greedy.queue_pair.posted_receives == 255 - (100 - SERVED)
+    while len(greedy.replies) < 100:
+        assert greedy.grant(250)
+        assert greedy.transport.engine.queued_bytes <= HIGH_WATER
+    assert greedy.replies == list(range(100))
+    assert [message[0] for message in greedy.upper.messages] == list(range(100))
+    assert greedy.queue_pair.posted_receives == 255
+
+
+def test_who_uses_all_credits_while_stopped_gets_going_again(network: Network) -> None:
+    greedy = Greedy(network)
+    asked = 0
+    while greedy.credits > 1:
+        greedy.ask(asked % 251)
+        asked += 1
+    assert len(greedy.upper.messages) == SERVED
+    # Its last credit grants, and with each fragment it gets one to grant and ask with.
+    for _ in range(100):
+        greedy.ask(asked % 251, granted=1, padding=1300)
+        asked += 1
+        assert greedy.credits
+    assert greedy.queue_pair.posted_receives <= LEAST_POSTED
+    assert len(greedy.upper.messages) == SERVED
+    while len(greedy.replies) < asked:
+        assert greedy.grant(250)
+    assert greedy.replies == [number % 251 for number in range(asked)]
+
+
+def test_a_stopped_client_that_goes_leaves_nothing(network: Network) -> None:
+    greedy = Greedy(network)
+    for number in range(50):
+        greedy.ask(number)
+    greedy.client.close()
+    network.pump()
+    assert len(greedy.upper.lost) == 1
+    assert len(greedy.upper.messages) == SERVED
+    assert greedy.transport.state is State.FINISHED
+
+
+def test_a_held_request_may_end_the_connection(network: Network) -> None:
+    greedy = Greedy(network)
+    for number in range(50):
+        greedy.ask(number)
+    greedy.upper.on_message = lambda message: greedy.transport.close("that one")
+    while greedy.transport.state is State.OPEN:
+        greedy.grant(250)
+    network.advance(1.0)
+    assert len(greedy.upper.messages) == SERVED + 1
+    assert greedy.upper.lost == ["that one"]
+
+
+def test_requests_wait_while_transfers_go_on(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "TRANSFERS_HIGH", 40_000)
+    monkeypatch.setattr(connection, "TRANSFERS_LOW", 20_000)
+    region = link.client.register(pattern(10_000))
+    done = []
+
+    def fetch(message: memoryview) -> None:
+        number, view = bytes(message), link.transport.buffer(10_000)
+
+        def answer(error: OSError | None) -> None:
+            done.append(error)
+            link.transport.send([number, view])
+
+        link.transport.read_remote(view, [region.remote()], answer)
+
+    link.upper.on_message = fetch
+    queue_pair: Any = link.transport.queue_pair
+    queue_pair.withhold()
+    for number in range(20):
+        link.client.send([b"%d" % number])
+    # Receives are withheld as well: let them through, not the reads.
+    while not link.upper.messages:
+        link.network.pump()
+        queue_pair.release(1)
+    link.network.until(lambda: queue_pair.release(20) or len(link.upper.messages) >= 4)
+    assert len(link.upper.messages) < 20
+    queue_pair.release()
+    link.network.pump()
+    assert done == [None] * 20
+    assert link.client.delivered == [b"%d" % n + pattern(10_000) for n in range(20)]
