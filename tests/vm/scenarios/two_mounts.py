@@ -63,6 +63,7 @@ def contents() -> None:
         file.write(b"still open")  # may be in this mount's memory, under a lease to write
         eventually(lambda: read(there) == b"still open", "data of a file that is open for writing")
         file.write(b", more")
+        os.fsync(file)  # after a break Linux 6.12 keeps what it writes to an open file for a while
         eventually(lambda: read(there) == b"still open, more", "data written after the break")
     for number in range(3):
         for to, by in ((here, there), (there, here)):
@@ -110,9 +111,11 @@ def locks() -> None:
     if "nobrl" in os.environ.get("VARIANT", ""):
         print("locks: not with nobrl, which keeps them in the client", file=sys.stderr)
         return
+    # Both are open before the first lock: Linux 6.12 forgets to send the locks that it had kept to
+    # itself when the other's open breaks its oplock (seen with ksmbd and usmbd alike).
     here = os.open(f"{MOUNT}/locks", os.O_RDWR | os.O_CREAT)
-    assert try_lock(here, 0)  # may be in this mount's memory until the other one opens the file
     there = os.open(f"{MOUNT2}/locks", os.O_RDWR)
+    assert try_lock(here, 0)
     assert not try_lock(there, 5), "both have bytes 5..9"
     assert try_lock(there, 10), "bytes 10..19 are free"
     assert not try_lock(here, 10), "both have bytes 10..19"
