@@ -80,10 +80,6 @@ class Broker:
             library=library,
         )
 
-    def __len__(self) -> int:
-        """Return how many clients there are."""
-        return len(self._connections)
-
     # -- the connection manager ----------------------------------------------------------
 
     def _requested(self, request: Request) -> None:

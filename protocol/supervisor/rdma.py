@@ -120,7 +120,10 @@ class Rdma:
         """Return by device why no worker can use it."""
         refusals = {}
         for found in self._found:
-            said = [worker.rdma.get(found.name, "") for worker in self._workers.values()]
+            said = [
+                worker.rdma.get(found.name, "no worker has opened it")
+                for worker in self._workers.values()
+            ]
             if said and all(said):
                 refusals[found.name] = said[0]
         return refusals
