@@ -174,19 +174,19 @@ class Rdma:
 
     def rows(self) -> list[RdmaInterfaceRow]:
         """Return whether and why not RDMA is in use, for each network interface with addresses."""
-        self._found = discovery.devices() or self._found
+        devices = discovery.devices()
         by_name: dict[str, list[str]] = {}
         for name, address in interfaces.addresses():
             if not address.is_loopback:
                 by_name.setdefault(name, []).append(str(address))
         carried = {
             name: (found, port)
-            for found in self._found
+            for found in devices
             for port in found.ports
             for name in port.interfaces
         }
         rows = []
-        unseen = {found.name: found for found in self._found}
+        unseen = {found.name: found for found in devices}
         for name, addresses in by_name.items():
             below = interfaces.carriers(name)
             below_with = [carried[carrier] for carrier in below if carrier in carried]
