@@ -401,8 +401,11 @@ class Dispatcher(Replies):
                 become(request._tree.identity)
             answer = self._drive(request, value, error)
         except Exception as failure:
-            error = None  # it refers to this frame
             answer = self.failure(request, failure)
+        if error is not None:
+            # It refers to the handler's frames, and its thrower's to it: the request's memory
+            # would wait for the GC.
+            error.__traceback__ = None
         if answer is SUSPENDED:
             return
         try:

@@ -9,10 +9,12 @@ import hashlib
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pytest
 from smbdirect.network import Network
+from smbengine.server import Engine as SmbEngine
 
 from usmbd.transport.smbdirect.engine import Engine
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
@@ -363,3 +365,11 @@ def wire(connect: Connect) -> Wire:
 def upper() -> Upper:
     """Give the messages that the server answers."""
     return DigestUpper()
+
+
+@pytest.fixture
+def smb2_engine(tmp_path: Path) -> Iterator[SmbEngine]:
+    """Run a whole SMB server that clients reach by SMB Direct; nothing is left of it."""
+    engine = SmbEngine(tmp_path, transport="smbdirect")
+    yield engine
+    engine.close()

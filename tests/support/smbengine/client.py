@@ -15,7 +15,7 @@ from smbengine import requests
 from smbengine.requests import FileId
 from smbengine.server import Engine
 from usmbd.protocol.crypto.encryption import Sealer, make_sealer
-from usmbd.protocol.crypto.kdf import derive_keys
+from usmbd.protocol.crypto.kdf import SessionKeys, derive_keys
 from usmbd.protocol.crypto.signing import Signer, make_signer
 from usmbd.protocol.dispatch.dispatcher import Dispatcher
 from usmbd.protocol.state.connection import Connection
@@ -49,6 +49,7 @@ from usmbd.protocol.wire.read import ReadResponse
 from usmbd.protocol.wire.session_setup import SMB2_SESSION_FLAG_BINDING, SessionSetupRequest
 from usmbd.protocol.wire.status import NtStatus
 from usmbd.transport.base import Transport
+from usmbd.transport.smbdirect.limits import Limits
 
 W = TypeVar("W", bound=Wire)
 
@@ -100,11 +101,21 @@ class Reply(NamedTuple):
 class Client:
     """One connection, at most one session and one tree of which it speaks by default."""
 
-    def __init__(self, engine: Engine, guid: bytes = b"", server: Server | None = None) -> None:
-        """Connect to the engine, or to another worker of it."""
+    def __init__(
+        self,
+        engine: Engine,
+        guid: bytes = b"",
+        server: Server | None = None,
+        *,
+        limits: Limits | None = None,
+        by_memory: bool = False,
+    ) -> None:
+        """Connect to the engine, or to another worker of it; the others as `Engine.join`."""
         self.engine = engine
         self.guid = guid or os.urandom(16)
-        self.transport = engine.join(self, lambda t: self._accept(server or engine.server, t))
+        self.transport = engine.join(
+            self, lambda t: self._accept(server or engine.server, t), limits, by_memory
+        )
         self.message_id = 0
         self.credits = 1
         self.asks = 64
@@ -113,6 +124,8 @@ class Client:
         self.contexts = NegotiateContexts()
         self.cipher = 0
         self.algorithm = SIGNING_HMAC_SHA256
+        self.keys = SessionKeys(b"", b"", b"", b"")
+        """As the server names them: the client encrypts with `decryption`."""
         self.signer: Signer | None = None
         self.sealer: Sealer | None = None
         self.signs = True
@@ -272,6 +285,7 @@ class Client:
         *dialects: int,
         ciphers: tuple[int, ...] = (AES_128_GCM,),
         algorithms: tuple[int, ...] = (SIGNING_AES_GMAC, SIGNING_AES_CMAC),
+        transforms: tuple[int, ...] | None = None,
         mode: int = 1,
         capabilities: int = 0x7F,
     ) -> Reply:
@@ -290,6 +304,9 @@ class Client:
                 (2, struct.pack(f"<H{len(ciphers)}H", len(ciphers), *ciphers)),
                 (8, struct.pack(f"<H{len(algorithms)}H", len(algorithms), *algorithms)),
             ]
+            if transforms is not None:
+                count = len(transforms)
+                chosen.append((7, struct.pack(f"<H6x{count}H", count, *transforms)))
             tail += bytes(-(HEADER_SIZE + NegotiateRequest.SIZE + len(tail)) % 8)
             body.negotiate_context_offset = HEADER_SIZE + NegotiateRequest.SIZE + len(tail)
             body.negotiate_context_count = len(chosen)
@@ -367,6 +384,7 @@ class Client:
     def _derive(self, key: bytes, digest: bytes, binding: bool = False) -> None:
         """Derive this side's keys ([MS-SMB2] 3.2.5.3)."""
         keys = derive_keys(self.dialect, key[:16], key, digest, self.cipher)
+        self.keys = keys
         self.signer = make_signer(self.algorithm, keys.signing)
         if self.cipher and not binding:
             self.sealer = make_sealer(self.cipher, keys.decryption, keys.encryption)

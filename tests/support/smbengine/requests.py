@@ -1,7 +1,10 @@
 """Bodies of requests, built from the codecs of `protocol.wire`."""
 
+import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
+from usmbd.protocol.wire.channel import SMB2_CHANNEL_RDMA_V1
 from usmbd.protocol.wire.close import CloseRequest
 from usmbd.protocol.wire.create import (
     FILE_OPEN_IF,
@@ -20,6 +23,7 @@ from usmbd.protocol.wire.read import ReadRequest
 from usmbd.protocol.wire.set_info import SetInfoRequest
 from usmbd.protocol.wire.tree_connect import TreeConnectRequest
 from usmbd.protocol.wire.write import WriteRequest
+from usmbd.transport.base import RemoteBuffer
 
 FileId = tuple[int, int]
 
@@ -102,6 +106,55 @@ def write(file_id: FileId, data: bytes, offset: int = 0, flags: int = 0) -> byte
         flags=flags,
     )
     return fixed.pack() + (data or b"\0")
+
+
+def read_remote(
+    file_id: FileId,
+    length: int,
+    info: bytes,
+    channel: int = SMB2_CHANNEL_RDMA_V1,
+    offset: int = 0,
+    **fields: int,
+) -> bytes:
+    """READ into memory that `info` describes."""
+    fixed = ReadRequest(
+        length=length,
+        offset=offset,
+        persistent=file_id[0],
+        volatile=file_id[1],
+        channel=channel,
+        remaining_bytes=length,
+        read_channel_info_offset=HEADER_SIZE + ReadRequest.SIZE,
+        read_channel_info_length=len(info),
+    )
+    return replace(fixed, **fields).pack() + (info or b"\0")
+
+
+def write_remote(
+    file_id: FileId,
+    length: int,
+    info: bytes,
+    channel: int = SMB2_CHANNEL_RDMA_V1,
+    offset: int = 0,
+    **fields: int,
+) -> bytes:
+    """WRITE from memory that `info` describes."""
+    fixed = WriteRequest(
+        length=0,
+        offset=offset,
+        persistent=file_id[0],
+        volatile=file_id[1],
+        channel=channel,
+        remaining_bytes=length,
+        write_channel_info_offset=HEADER_SIZE + WriteRequest.SIZE,
+        write_channel_info_length=len(info),
+    )
+    return replace(fixed, **fields).pack() + (info or b"\0")
+
+
+def descriptors(*buffers: RemoteBuffer) -> bytes:
+    """Channel information that describes memory ([MS-SMBD] 2.2.3.1)."""
+    return b"".join(struct.pack("<QII", *buffer) for buffer in buffers)
 
 
 def lock(file_id: FileId, *ranges: tuple[int, int, int]) -> bytes:

@@ -45,6 +45,7 @@ from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.transport.base import Receiver, Transport
 from usmbd.transport.memory import MemoryTransport, pair
+from usmbd.transport.smbdirect.limits import Limits
 
 PASSWORDS = {"alice": "secret", "bob": "hidden"}
 GUID = bytes(range(16))
@@ -381,10 +382,19 @@ class Engine:
         store.worker = 2
         return self._server(store, self.server.config)
 
-    def join(self, receiver: Receiver, accept: Callable[[Transport], Receiver]) -> ClientTransport:
-        """Connect a client that `receiver` stands for; `accept` gives the server's receiver."""
-        if self.network is not None:
-            client = SmbDirectClient(self.network.client_device)
+    def join(
+        self,
+        receiver: Receiver,
+        accept: Callable[[Transport], Receiver],
+        limits: Limits | None = None,
+        by_memory: bool = False,
+    ) -> ClientTransport:
+        """Connect a client that `receiver` stands for; `accept` gives the server's receiver.
+
+        By RDMA, if there is any: with the client's `limits`, and not if `by_memory`.
+        """
+        if self.network is not None and not by_memory:
+            client = SmbDirectClient(self.network.client_device, limits)
             theirs = self.network.connect(client)
             theirs.start(accept(theirs))
             client.start(receiver)
