@@ -280,9 +280,13 @@ class WorkerRdma:
 
 
 def _with_depth(state: messages.QueuePairState, depth: int) -> tuple[bytes, int]:
-    """Return a queue pair's next state with so many RDMA READs as are then told to the client."""
-    if not state.mask & Mask.MAX_QP_RD_ATOMIC:
-        return state.attributes, state.mask
+    """Return a queue pair's next state with the depths that the client is then told.
+
+    `depth` READs of ours, and none of the client's: no memory of ours is ever read.
+    """
     attributes = decode(state.attributes)
-    attributes.max_rd_atomic = depth
+    if state.mask & Mask.MAX_QP_RD_ATOMIC:
+        attributes.max_rd_atomic = depth
+    if state.mask & Mask.MAX_DEST_RD_ATOMIC:
+        attributes.max_dest_rd_atomic = 0
     return bytes(attributes), state.mask
