@@ -32,7 +32,7 @@ case "${1:-}" in
     : >"$state/log.new"
     program protocol.supervisor "${files[@]}" >>"$state/log.new" 2>&1 </dev/null &
     server=$!
-    for _ in $(seq 600); do
+    for _ in $(seq 1000); do
       grep -q '^usmbd: ready' "$state/log.new" && { tail -f -n +1 --pid=$server "$state/log.new" >>"$DATA/log/usmbd.log" & exit 0; }
       kill -0 $server 2>/dev/null || break
       sleep 0.2
