@@ -1,17 +1,20 @@
 """Whole messages through a connection: order, parts, batches, limits, timers."""
 
+import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from engine_pair import data, request
 from smbdirect.client import RawClient
 from smbdirect.network import Network
 
 from usmbd.transport.base import FileSpan
 from usmbd.transport.buffers import POOL
-from usmbd.transport.smbdirect.connection import LINGER_SECONDS, State
+from usmbd.transport.smbdirect.connection import FLUSH_SIZE, LINGER_SECONDS, State
 from usmbd.transport.smbdirect.depths import SENDS, Depths, open_queue_pair
 from usmbd.transport.smbdirect.limits import Limits
 from usmbd.transport.smbdirect.provider import Completion, DeviceError, DeviceLimits, Opcode
@@ -112,6 +115,33 @@ def test_replies_to_what_came_at_once_leave_at_once(link: Link) -> None:
     assert link.transport.engine.queued_bytes == 0  # nothing more is awaited: it goes at once
 
 
+def test_large_replies_do_not_wait_for_all_that_came_at_once(link: Link) -> None:
+    queued = []
+
+    def answer(message: memoryview) -> None:
+        link.transport.send([bytes(FLUSH_SIZE - 1)])
+        queued.append(link.transport.engine.queued_bytes)
+
+    link.upper.on_message = answer
+    for _ in range(3):
+        link.client.send([b"x"])
+    link.client.pump()
+    link.network.loop.turn()
+    assert queued == [FLUSH_SIZE - 1, 2 * FLUSH_SIZE - 2, FLUSH_SIZE - 1]
+
+
+def test_a_refusal_arrives_before_the_end(network: Network) -> None:
+    client = RawClient(network.client_device)
+    transport = network.connect(client)
+    upper = Upper()
+    transport.start(upper)
+    client.post(request(versions=(0x101, 0x101)))
+    network.pump()
+    assert len(client.messages) == 1
+    assert upper.lost == ["the negotiation failed"]
+    assert transport.state is State.FINISHED  # without lingering
+
+
 def test_few_sends_ask_for_a_completion(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     link.echo()
     queue_pair: Any = link.transport.queue_pair
@@ -175,6 +205,34 @@ def test_a_peer_that_is_gone_is_noticed(link: Link) -> None:
     assert link.upper.lost == ["the peer does not answer"]
     link.network.advance(LINGER_SECONDS)
     assert queue_pair.closed
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_on_real_loops(network: Network, new_loop: Callable[[], Any]) -> None:
+    steps, network.loop = network.loop, new_loop()
+    loop: asyncio.AbstractEventLoop = network.loop  # type: ignore[assignment]
+    link = Link(network).echo()
+    link.transport.start(link.upper)
+
+    def until(condition: Callable[[], object]) -> None:
+        end = loop.time() + 5.0
+        while not condition():
+            assert loop.time() < end
+            link.client.pump()
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+
+    for size in (10, 100_000):
+        link.client.send([pattern(size)])
+        until(lambda size=size: pattern(size) in link.client.delivered)
+    region = link.client.register(pattern(100))
+    link.transport.read_remote(link.memory(bytes(100)), [region.remote()], link.done.append)
+    until(lambda: link.done == [None])
+    link.transport.close("enough")
+    until(lambda: link.transport.state is State.FINISHED)
+    assert link.upper.lost == ["enough"]
+    loop.close()
+    network.loop = steps
 
 
 @pytest.mark.parametrize("most", [1024, 200, 60, 18])

@@ -1,5 +1,6 @@
 """Reads and writes of the peer's memory: pieces, order, depths, memory that is pinned or short."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from usmbd.transport.smbdirect.connection import State
 from usmbd.transport.smbdirect.depths import WRITES
 from usmbd.transport.smbdirect.direct import RETRY_SECONDS
 from usmbd.transport.smbdirect.limits import Limits
+from usmbd.transport.smbdirect.provider import RegistrationError
 from usmbd.transport.smbdirect.sendwork import PINNED
+from usmbd.transport.smbdirect.transfers import BOUNCE
 
 from .conftest import Link, pattern
 
@@ -111,6 +114,7 @@ def test_more_pieces_than_the_device_has_room_for_keep_their_place(link: Link) -
     assert region.data[0] in (1, 2)
     link.network.pump()
     assert link.client.delivered == [b"\0", b"\1", b"last"]
+    assert link.transport._outgoing.queued_bytes == 0
     assert region.data == bytes([2]) * count
 
 
@@ -199,6 +203,13 @@ def test_memory_is_pinned_until_the_completion(link: Link) -> None:
     assert link.done == [None]
 
 
+def test_a_large_write_asks_for_its_completion(link: Link) -> None:
+    region = link.client.register(bytes(PINNED))
+    link.transport.write_remote([link.memory(bytes(PINNED))], [region.remote()])
+    link.network.pump()
+    assert link.network.pool.in_use() == 0
+
+
 def test_small_writes_share_a_completion_and_keep_little_pinned(link: Link) -> None:
     region = link.client.register(bytes(4096))
     used = []
@@ -233,6 +244,42 @@ def test_a_pool_without_memory_delays_what_needs_it(network: Network) -> None:
     assert link.client.delivered == [b"after it"]
     assert other.data == content
     hoard.clear()
+
+
+def test_a_little_registered_memory_is_enough(network: Network) -> None:
+    link = Link(network).start()
+    pool = network.pool
+    hoard = [pool.take(LARGEST) for _ in range(pool.limit // LARGEST - 1)]
+    hoard += [pool.take(BOUNCE) for _ in range(LARGEST // BOUNCE - 1)]
+    content = pattern(3 * BOUNCE)
+    region = link.client.register(len(content))
+    link.transport.write_remote([memoryview(content)], [region.remote()])
+    view = memoryview(bytearray(len(content)))
+    network.advance(10 * RETRY_SECONDS)
+    assert region.data == content
+    link.transport.read_remote(view, [region.remote()], link.done.append)
+    network.advance(10 * RETRY_SECONDS)
+    assert link.done == [None]
+    assert view == content
+    hoard.clear()
+
+
+def test_a_delay_loses_nothing_of_what_goes_together(network: Network) -> None:
+    link = Link(network).start()
+    first, second = link.memory(pattern(5000)), memoryview(pattern(5000, 7))
+    region = link.client.register(10_000)
+    hoard = []
+    for size in (LARGEST, BOUNCE, 5000):
+        with suppress(RegistrationError):
+            while True:
+                hoard.append(network.pool.take(size))
+    link.transport.write_remote([first, second], [region.remote()])
+    network.pump()
+    assert region.data == pattern(5000) + bytes(5000)
+    hoard.clear()
+    network.advance(RETRY_SECONDS)
+    assert region.data == pattern(5000) + pattern(5000, 7)
+    del first
 
 
 def test_a_delay_ends_with_the_connection(network: Network) -> None:
