@@ -7,6 +7,7 @@ import pytest
 from smbdirect.client import Client as SmbDirectClient
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.rdma import CREDIT, check_read
 from smbengine.server import Engine
 
 from usmbd.protocol.commands.interfaces import addresses
@@ -16,8 +17,6 @@ from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.ioctl import IoctlResponse
 from usmbd.protocol.wire.negotiate import NegotiateResponse
 from usmbd.protocol.wire.status import NtStatus
-
-from .smb2_session import CREDIT, check_read
 
 SIZE = 1 << 20
 

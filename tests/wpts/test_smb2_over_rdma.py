@@ -6,12 +6,11 @@ from collections.abc import Callable
 import pytest
 from smbdirect.client import Region
 from smbengine import requests
+from smbengine.rdma import V1, V1_INVALIDATE, Session, check_read, check_written
 from smbengine.server import Engine
 
 from usmbd.protocol.wire.status import NtStatus
 from usmbd.transport.base import RemoteBuffer
-
-from .smb2_session import V1, V1_INVALIDATE, Session, check_read, check_written
 
 OPERATIONS = 64
 
@@ -25,7 +24,7 @@ READS_INVALIDATE = (0x302, 0x311)
 def read_over_rdma(engine: Engine, operations: int = 1) -> None:
     """Read a large file, each piece into memory of its own."""
     session = Session(engine)
-    length = session.limits.max_read_size // operations
+    length = session.sizes.max_read_size // operations
     content = os.urandom(length * operations)
     session.path.write_bytes(content)
     for start in range(0, len(content), length):
@@ -38,7 +37,7 @@ def read_over_rdma(engine: Engine, operations: int = 1) -> None:
 def write_over_rdma(engine: Engine, operations: int = 1) -> None:
     """Write a large file piece by piece, and read it back."""
     session = Session(engine)
-    length = session.limits.max_write_size // operations
+    length = session.sizes.max_write_size // operations
     content = os.urandom(length)
     for index in range(operations):
         region = session.register(content)
@@ -68,7 +67,7 @@ def test_Smb2OverRdmaChannel_WriteMultipleOperation(smb2_engine: Engine) -> None
 
 def test_Smb2OverRdmaChannel_ReadWriteMultipleBufferDescriptorList(smb2_engine: Engine) -> None:
     session = Session(smb2_engine)
-    size = min(session.limits.max_read_size, session.limits.max_write_size)
+    size = min(session.sizes.max_read_size, session.sizes.max_write_size)
     each = size // DESCRIPTORS + 1
     content = os.urandom(size)
     padded = content.ljust(each * DESCRIPTORS, b"\0")
@@ -86,7 +85,7 @@ def test_Smb2OverRdmaChannel_ReadWriteMultipleBufferDescriptorList(smb2_engine: 
 def check_refused(engine: Engine, describe: Callable[[Session, int], RemoteBuffer]) -> None:
     """Assert that a READ into wrong memory does not succeed and the server lives on."""
     session = Session(engine)
-    length = session.limits.max_read_size
+    length = session.sizes.max_read_size
     session.path.write_bytes(bytes(length))
     replies = session.post_read(length, describe(session, length))
     assert all(reply.status is not NtStatus.SUCCESS for reply in replies)
@@ -141,7 +140,7 @@ def test_BVT_Smb2OverRdma_Smb302_Write_SMB2_CHANNEL_RDMA_V1_INVALIDATE(
     smb2_engine: Engine,
 ) -> None:
     session = Session(smb2_engine, *READS_INVALIDATE)
-    size = session.limits.max_write_size
+    size = session.sizes.max_write_size
     content = os.urandom(size)
     region = session.register(content)
     check_written(session.write(size, region.remote(), channel=V1_INVALIDATE), size)
@@ -154,7 +153,7 @@ def test_BVT_Smb2OverRdma_Smb302_Read_SMB2_CHANNEL_RDMA_V1_INVALIDATE(
     smb2_engine: Engine,
 ) -> None:
     session = Session(smb2_engine, *READS_INVALIDATE)
-    size = session.limits.max_read_size
+    size = session.sizes.max_read_size
     content = os.urandom(size)
     source = session.register(content)
     check_written(session.write(size, source.remote(), channel=V1_INVALIDATE), size)
@@ -167,7 +166,7 @@ def test_BVT_Smb2OverRdma_Smb302_Read_SMB2_CHANNEL_RDMA_V1_INVALIDATE(
 
 def test_Smb2OverRdma_Write_SMB2_CHANNEL_RDMA_V1(smb2_engine: Engine) -> None:
     session = Session(smb2_engine)
-    size = session.limits.max_write_size
+    size = session.sizes.max_write_size
     region = session.register(size)
     for _ in range(2):
         content = os.urandom(size)
@@ -179,7 +178,7 @@ def test_Smb2OverRdma_Write_SMB2_CHANNEL_RDMA_V1(smb2_engine: Engine) -> None:
 
 def test_Smb2OverRdma_Read_SMB2_CHANNEL_RDMA_V1(smb2_engine: Engine) -> None:
     session = Session(smb2_engine)
-    size = session.limits.max_read_size
+    size = session.sizes.max_read_size
     content = os.urandom(size)
     check_written(session.write(size, session.register(content).remote()), size)
     region = session.register(size)
@@ -197,7 +196,7 @@ def smb300(smb2_engine: Engine) -> Session:
 
 
 def test_Smb2OverRdma_Smb300_Write_SMB2_CHANNEL_RDMA_V1_INVALIDATE(smb300: Session) -> None:
-    size = smb300.limits.max_write_size
+    size = smb300.sizes.max_write_size
     region = smb300.register(size)
     reply = smb300.write(size, region.remote(), channel=V1_INVALIDATE)
     assert reply.status is NtStatus.INVALID_PARAMETER
@@ -205,7 +204,7 @@ def test_Smb2OverRdma_Smb300_Write_SMB2_CHANNEL_RDMA_V1_INVALIDATE(smb300: Sessi
 
 
 def test_Smb2OverRdma_Smb300_Read_SMB2_CHANNEL_RDMA_V1_INVALIDATE(smb300: Session) -> None:
-    size = smb300.limits.max_read_size
+    size = smb300.sizes.max_read_size
     region = smb300.register(os.urandom(size))
     check_written(smb300.write(size, region.remote(), channel=V1), size)
     reply = smb300.read(size, region.remote(), channel=V1_INVALIDATE)

@@ -1,19 +1,10 @@
-"""Smb2OverRdmaChannelTransform: what travels by RDMA encrypted or signed ([MS-SMB2] 2.2.43).
-
-The client's side is built by hand and with other implementations of the ciphers: what the server
-makes of its own structures proves nothing.
-"""
+"""Smb2OverRdmaChannelTransform: what travels by RDMA encrypted or signed ([MS-SMB2] 2.2.43)."""
 
 import os
 
 import pytest
 from smbengine import requests
-from smbengine.server import Engine
-
-from usmbd.protocol.wire.read import ReadResponse
-from usmbd.protocol.wire.status import NtStatus
-
-from .smb2_session import (
+from smbengine.rdma import (
     CCM_128,
     CCM_256,
     CMAC,
@@ -32,6 +23,10 @@ from .smb2_session import (
     check_written,
     parse_transform,
 )
+from smbengine.server import Engine
+
+from usmbd.protocol.wire.read import ReadResponse
+from usmbd.protocol.wire.status import NtStatus
 
 LARGE = 1 << 20
 """Bytes of what is written where it is refused."""
@@ -39,7 +34,7 @@ LARGE = 1 << 20
 
 def read_transformed(session: Session) -> tuple[bytes, bytes, Transform]:
     """READ a large file; return its content, what came by RDMA, and the transform."""
-    size = session.limits.max_read_size
+    size = session.sizes.max_read_size
     content = os.urandom(size)
     session.path.write_bytes(content)
     region = session.register(size)
@@ -73,7 +68,7 @@ def check_content(session: Session, content: bytes) -> None:
 def write_encrypted(engine: Engine, cipher: int) -> None:
     """WRITE by RDMA, encrypted by `cipher`."""
     session = Session(engine, 0x311, transforms=(ENCRYPTION,), cipher=cipher, encrypted=True)
-    size = session.limits.max_write_size
+    size = session.sizes.max_write_size
     content = os.urandom(size)
     encrypted, transform = session.encrypt(content)
     region = session.register(encrypted)
@@ -97,7 +92,7 @@ def read_signed(engine: Engine, algorithm: int, nonce: int) -> None:
 def write_signed(engine: Engine, algorithm: int) -> None:
     """WRITE by RDMA, signed by `algorithm`; the memory is invalidated by the answer."""
     session = Session(engine, 0x311, transforms=(SIGNING,), algorithm=algorithm)
-    size = session.limits.max_write_size
+    size = session.sizes.max_write_size
     content = os.urandom(size)
     region = session.register(content)
     info = build_transform(
