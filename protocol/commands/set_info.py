@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from usmbd.protocol.commands import security
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, OnDescriptor, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
@@ -232,7 +232,7 @@ def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     """FileEndOfFileInformation ([MS-FSA] 2.1.5.15.4)."""
     open_ = _file(request)
     request.connection.server.oplocks.break_level_two(open_)
-    yield Blocking(open_.data.truncate, change.end_of_file)
+    yield _on_descriptor(open_)(open_.data.truncate, change.end_of_file)
     return _RESPONSE
 
 
@@ -240,7 +240,7 @@ def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     """FileAllocationInformation ([MS-FSA] 2.1.5.15.1)."""
     open_ = _file(request)
     request.connection.server.oplocks.break_level_two(open_)
-    yield Blocking(open_.data.allocate, change.allocation_size)
+    yield _on_descriptor(open_)(open_.data.allocate, change.allocation_size)
     return _RESPONSE
 
 
@@ -257,6 +257,11 @@ def _file(request: Request) -> Open:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     open_.require(FILE_WRITE_DATA | FILE_APPEND_DATA)
     return open_
+
+
+def _on_descriptor(open_: Open) -> type[Blocking]:
+    """Return how a size is changed: by the descriptor, if that was opened for it."""
+    return OnDescriptor if open_.stream is None and open_.node.writable else Blocking
 
 
 def _position(request: Request, change: setters.SetPosition) -> Answer:

@@ -351,9 +351,10 @@ class Dispatcher(Replies):
         target = partial(self._resumed, request)
         if open_ is not None:
             open_.in_use += 1
-            target = partial(self._released, request, open_, open_.closed)
-            if not open_.closed:
-                effect = Blocking(_unless_closed, open_, effect.function, *effect.args)
+            closed = open_.closed  # then this is its CLOSE, which goes on whatever ends meanwhile
+            target = partial(self._released, request, open_, closed)
+            if not closed:
+                effect = Blocking(_unless_over, open_, effect.function, *effect.args)
         identity = request._tree.identity if request._tree is not None else None
         self.server.threads.submit(effect.function, effect.args, identity, target)
         return SUSPENDED
@@ -387,11 +388,16 @@ class Dispatcher(Replies):
         value: Any,
         error: BaseException | None,
     ) -> None:
-        """Go on after a thread used an open, which may have been closed meanwhile."""
-        open_.release()
-        if open_.closed and not was_closed:
+        """Go on after a thread used an open, unless its tree connect is over meanwhile.
+
+        A CLOSE that came meanwhile does not matter: it waits until this is done.
+        """
+        if open_.tree.closed and not was_closed:
             value, error = None, SmbError(NtStatus.FILE_CLOSED)
-        self._resumed(request, value, error)
+        try:
+            self._resumed(request, value, error)
+        finally:
+            open_.release()
 
     def _resumed(self, request: Request, value: Any, error: BaseException | None) -> None:
         """Go on with a suspended request, and with the compound that it is part of."""
@@ -470,9 +476,9 @@ class Dispatcher(Replies):
             self.send(parts)
 
 
-def _unless_closed(open_: Open, function: Callable[..., Any], *args: Any) -> Any:
-    """Call on a thread, unless the open went away while thousands of others were called."""
-    if open_.closed:
+def _unless_over(open_: Open, function: Callable[..., Any], *args: Any) -> Any:
+    """Call on a thread, unless the client went away while thousands of others were called."""
+    if open_.tree.closed:
         raise SmbError(NtStatus.FILE_CLOSED)
     return function(*args)
 

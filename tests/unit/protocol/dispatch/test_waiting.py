@@ -8,7 +8,8 @@ from smbengine.client import Client
 from smbengine.server import Engine
 
 from usmbd.protocol.state.tree import SLOW_CALLS, STUCK_CALL, TreeConnect
-from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
+from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
+from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_OPEN
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -102,9 +103,11 @@ def test_close_waits_for_the_calls_that_use_the_descriptor(slow: Client, engine:
     late = slow.call(Command.READ, requests.read(file, 1))
     assert late.status is NtStatus.FILE_CLOSED
     engine.release(engine.threads)
-    assert slow.taken(writing)[0].status is NtStatus.FILE_CLOSED
+    assert slow.taken(writing)[0].status is NtStatus.SUCCESS
     assert slow.taken(closing)[0].status is NtStatus.SUCCESS
     assert engine.store.opens(open_.key) == []
+    assert open_.node.fd == -1
+    assert (engine.files / "file").read_bytes() == b"data"
 
 
 @pytest.mark.parametrize("command", [Command.LOGOFF, Command.TREE_DISCONNECT])
@@ -160,3 +163,34 @@ def test_a_mountd_that_refuses_at_once(
         related=False,
     )  # fmt: skip
     assert [r.status for r in replies] == [NtStatus.INSUFF_SERVER_RESOURCES, NtStatus.SUCCESS]
+
+
+@pytest.mark.parametrize("end", ["logoff", "lost"])
+def test_a_close_that_is_away_goes_on_to_its_end(slow: Client, engine: Engine, end: str) -> None:
+    file = slow.open("file", options=FILE_DELETE_ON_CLOSE)
+    open_ = slow.open_of(file)
+    engine.threads.held = True
+    slow.post(Command.CLOSE, requests.close(file))
+    if end == "logoff":
+        assert slow.call(Command.LOGOFF, requests.EMPTY).status is NtStatus.SUCCESS
+    else:
+        slow.disconnect()
+    assert (engine.files / "file").exists()
+    engine.release(engine.threads)
+    assert list(engine.files.iterdir()) == []
+    assert engine.store.opens(open_.key) == []
+    assert open_.node.fd == -1
+
+
+def test_what_a_close_overtakes_is_answered_first(slow: Client, engine: Engine) -> None:
+    """As smbtorture's compound_find_close asks: the listing that was under way is complete."""
+    (engine.files / "entry").touch()
+    folder = slow.open("", FILE_LIST_DIRECTORY, FILE_OPEN)
+    engine.threads.held = True
+    body = requests.query_directory(folder, 12)
+    listing = slow.post(Command.QUERY_DIRECTORY, body)
+    closing = slow.post(Command.CLOSE, requests.close(folder))
+    engine.release(engine.threads)
+    assert [reply.header.message_id for reply in slow.replies] == [listing, closing]
+    assert "entry".encode("utf-16-le") in slow.taken(listing)[0].data
+    assert slow.taken(closing)[0].status is NtStatus.SUCCESS
