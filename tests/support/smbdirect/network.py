@@ -58,8 +58,8 @@ class Network:
             ours,
             self.limits,
             self.loop,
-            peer="client",
-            local="server",
+            peer="192.0.2.2",
+            local="192.0.2.1",
             disconnect=disconnect,
             reads=reads,
         )
