@@ -39,6 +39,10 @@ CMAC, GMAC = 1, 2
 CREDIT = 65536
 """Bytes that one credit pays for."""
 
+SIZE = 100_000
+CONTENT = os.urandom(SIZE)
+"""What a file has for tests of the least that matters."""
+
 
 class Transform(NamedTuple):
     """A SMB2_RDMA_CRYPTO_TRANSFORM ([MS-SMB2] 2.2.43.1)."""
@@ -115,31 +119,31 @@ class Session:
 
     def read(
         self,
-        length: int,
+        size: int,
         *buffers: RemoteBuffer,
         offset: int = 0,
         channel: int = V1,
         **fields: int,
     ) -> Reply:
         """READ into registered memory."""
-        (reply,) = self.post_read(length, *buffers, offset=offset, channel=channel, **fields)
+        (reply,) = self.post_read(size, *buffers, offset=offset, channel=channel, **fields)
         return reply
 
     def write(
         self,
-        length: int,
+        size: int,
         info: bytes | RemoteBuffer,
         offset: int = 0,
         channel: int = V1,
         **fields: int,
     ) -> Reply:
         """WRITE from registered memory."""
-        (reply,) = self.post_write(length, info, offset, channel, **fields)
+        (reply,) = self.post_write(size, info, offset, channel, **fields)
         return reply
 
     def post_read(
         self,
-        length: int,
+        size: int,
         *buffers: RemoteBuffer,
         offset: int = 0,
         channel: int = V1,
@@ -147,12 +151,12 @@ class Session:
     ) -> list[Reply]:
         """READ that may have no answer (yet)."""
         info = requests.descriptors(*buffers)
-        body = requests.read_remote(self.file, length, info, channel, offset, **fields)
-        return self._post(Command.READ, body, length)
+        body = requests.read_remote(self.file, size, info, channel, offset, **fields)
+        return self._post(Command.READ, body, size)
 
     def post_write(
         self,
-        length: int,
+        size: int,
         info: bytes | RemoteBuffer,
         offset: int = 0,
         channel: int = V1,
@@ -161,11 +165,22 @@ class Session:
         """WRITE that may have no answer (yet)."""
         if isinstance(info, RemoteBuffer):
             info = requests.descriptors(info)
-        body = requests.write_remote(self.file, length, info, channel, offset, **fields)
-        return self._post(Command.WRITE, body, length)
+        body = requests.write_remote(self.file, size, info, channel, offset, **fields)
+        return self._post(Command.WRITE, body, size)
 
-    def _post(self, command: Command, body: bytes, length: int) -> list[Reply]:
-        charge = min(max(1, -(-length // CREDIT)), self.client.credits)
+    def settled(self) -> list[Reply]:
+        """Let the engine work; return and forget all replies that have come."""
+        self.engine.settle()
+        replies, self.client.replies = self.client.replies, []
+        return replies
+
+    def be_slow(self) -> None:
+        """Have the share's volume send all calls to threads."""
+        tree = self.client.session.tree_connect_table[self.client.tree_id]
+        tree.speed.slow_until = float("inf")
+
+    def _post(self, command: Command, body: bytes, size: int) -> list[Reply]:
+        charge = min(max(1, -(-size // CREDIT)), self.client.credits)
         return self.client.taken(self.client.post(command, body, credit_charge=charge))
 
     # -- protection ----------------------------------------------------------------------

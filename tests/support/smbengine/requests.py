@@ -110,7 +110,7 @@ def write(file_id: FileId, data: bytes, offset: int = 0, flags: int = 0) -> byte
 
 def read_remote(
     file_id: FileId,
-    length: int,
+    size: int,
     info: bytes,
     channel: int = SMB2_CHANNEL_RDMA_V1,
     offset: int = 0,
@@ -118,12 +118,12 @@ def read_remote(
 ) -> bytes:
     """READ into memory that `info` describes."""
     fixed = ReadRequest(
-        length=length,
+        length=size,
         offset=offset,
         persistent=file_id[0],
         volatile=file_id[1],
         channel=channel,
-        remaining_bytes=length,
+        remaining_bytes=size,
         read_channel_info_offset=HEADER_SIZE + ReadRequest.SIZE,
         read_channel_info_length=len(info),
     )
@@ -132,7 +132,7 @@ def read_remote(
 
 def write_remote(
     file_id: FileId,
-    length: int,
+    size: int,
     info: bytes,
     channel: int = SMB2_CHANNEL_RDMA_V1,
     offset: int = 0,
@@ -145,7 +145,7 @@ def write_remote(
         persistent=file_id[0],
         volatile=file_id[1],
         channel=channel,
-        remaining_bytes=length,
+        remaining_bytes=size,
         write_channel_info_offset=HEADER_SIZE + WriteRequest.SIZE,
         write_channel_info_length=len(info),
     )

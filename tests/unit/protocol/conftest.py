@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from smbengine.client import Client
+from smbengine.rdma import CONTENT, Session
 from smbengine.server import Engine
 
 Until = Callable[[Callable[[], object]], None]
@@ -43,6 +44,22 @@ def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
 def client(engine: Engine) -> Client:
     """Return a client of 3.1.1 that is logged in as alice and connected to `data`."""
     return Client(engine).ready()
+
+
+@pytest.fixture
+def rdma_engine(tmp_path: Path) -> Iterator[Engine]:
+    """Run an engine that clients reach by SMB Direct; nothing of them is left."""
+    engine = Engine(tmp_path, transport="smbdirect")
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def session(rdma_engine: Engine) -> Session:
+    """Return a session of 3.1.1 by SMB Direct whose file has CONTENT."""
+    session = Session(rdma_engine, 0x311)
+    session.path.write_bytes(CONTENT)
+    return session
 
 
 @pytest.fixture

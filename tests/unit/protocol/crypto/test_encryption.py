@@ -91,3 +91,43 @@ def test_no_nonce_comes_twice_and_the_last_one_is_the_last() -> None:
 def test_unknown_ciphers_and_wrong_keys_are_refused(cipher: int, size: int) -> None:
     with pytest.raises(ValueError, match="cipher"):
         make_sealer(cipher, bytes(size), bytes(size))
+
+
+@pytest.mark.parametrize("cipher", KEY_SIZES)
+@pytest.mark.parametrize("size", [0, 1, 100, STREAM_THRESHOLD + 1])
+def test_data_beside_messages_against_pycryptodome(cipher: int, size: int) -> None:
+    one, other, key = pair(cipher)
+    plain = os.urandom(size)
+    sealed, tag, nonce = one.seal_data(memoryview(bytearray(plain)))
+    assert len(nonce) == one.nonce_size
+    mode = AES.MODE_CCM if cipher in (AES_128_CCM, AES_256_CCM) else AES.MODE_GCM
+    assert AES.new(key, mode, nonce).decrypt_and_verify(bytes(sealed), tag) == plain
+    assert other.open_data(memoryview(bytearray(sealed)), tag, nonce) == plain
+
+
+@pytest.mark.parametrize("cipher", KEY_SIZES)
+def test_data_that_was_changed_is_refused(cipher: int) -> None:
+    one, other, _ = pair(cipher)
+    sealed, tag, nonce = one.seal_data(memoryview(bytearray(100)))
+    sealed = memoryview(bytearray(sealed))
+    for wrong in (
+        (sealed[:-1], tag, nonce),
+        (sealed, tag[:-1], nonce),
+        (sealed, b"", nonce),
+        (sealed, tag + b"\0", nonce),
+        (sealed, bytes(16), nonce),
+        (sealed, tag, nonce[:-1]),
+        (sealed, tag, nonce + b"\0"),
+        (sealed, tag, bytes(len(nonce))),
+    ):
+        with pytest.raises(ValueError, match="another"):
+            other.open_data(memoryview(bytearray(wrong[0])), wrong[1], wrong[2])
+
+
+def test_data_and_messages_share_the_nonces() -> None:
+    one, _, _ = pair(AES_128_GCM)
+    message, _ = one.seal([bytes(64)], SESSION_ID)
+    first = bytes(message)[20:32]
+    _, _, second = one.seal_data(memoryview(bytearray(1)))
+    assert int.from_bytes(second[:8], "little") == int.from_bytes(first[:8], "little") + 1
+    assert second[8:] == first[8:]

@@ -93,3 +93,33 @@ def test_a_message_shorter_than_a_header_is_not_signed(algorithm: int) -> None:
 def test_an_unknown_algorithm_is_refused() -> None:
     with pytest.raises(ValueError, match="3"):
         make_signer(3, KEY)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_data_beside_messages(algorithm: int) -> None:
+    signer = make_signer(algorithm, KEY)
+    data = os.urandom(1000)
+    nonce = signer.data_nonce(MESSAGE_ID)
+    expected = {
+        SIGNING_HMAC_SHA256: lambda: hmac.digest(KEY, data, "sha256")[:16],
+        SIGNING_AES_CMAC: lambda: CMAC.new(KEY, data, AES).digest(),
+        SIGNING_AES_GMAC: lambda: AES.new(KEY, AES.MODE_GCM, nonce).update(data).digest(),
+    }
+    signature = signer.sign_data(memoryview(bytearray(data)), nonce)
+    assert signature == expected[algorithm]()
+    assert signer.verify_data(data, signature, nonce)
+    assert not signer.verify_data(data + b"\0", signature, nonce)
+    assert not signer.verify_data(data, signature[:-1], nonce)
+    assert not signer.verify_data(data, b"", nonce)
+
+
+def test_only_gmac_has_a_nonce_and_never_a_messages() -> None:
+    assert make_signer(SIGNING_AES_CMAC, KEY).data_nonce(1) == b""
+    signer = make_signer(SIGNING_AES_GMAC, KEY)
+    data = os.urandom(100)
+    for is_server in (False, True):
+        for is_cancel in (False, True):
+            message = signer.sign(data, MESSAGE_ID, is_server, is_cancel)
+            assert message != signer.sign_data(data, signer.data_nonce(MESSAGE_ID))
+    for size in (0, 11, 13):
+        assert not signer.verify_data(data, signer.sign_data(data, bytes(12)), bytes(size))
