@@ -46,6 +46,7 @@ class Rdma:
         self._library = library
         self._found: list[Found] = []
         self._broker: Broker | None = None
+        self._decided = False
 
     @property
     def devices(self) -> list[str]:
@@ -83,11 +84,14 @@ class Rdma:
             log.info("RDMA on %s, listening on %s", names, ", ".join(broker.manager.listening))
             for device, why in self._refusals().items():
                 log.error("RDMA device %s is not used: %s", device, why)
+        self._decided = True
         for worker in self._workers.values():
             self.tell(worker)
 
     def tell(self, worker: "WorkerChild") -> None:
-        """Tell a worker what is in use."""
+        """Tell a worker what is in use, as soon as that is known: it gives back the rest."""
+        if not self._decided:
+            return
         devices = sorted(self._broker.devices) if self._broker else []
         worker.send(messages.RdmaServed(devices=devices, reason=self.reason))
 

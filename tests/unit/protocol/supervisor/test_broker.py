@@ -276,6 +276,9 @@ class Serving:
             self.rdma.prepare()
 
         self.loop.run_until_complete(prepare())
+        for worker in self.workers.values():
+            self.rdma.tell(worker)  # type: ignore[arg-type]
+            assert worker.told == []  # or it would give its devices back
         self.rdma.serve()
 
     @property
