@@ -186,7 +186,8 @@ class Chain:
         if isinstance(transport, RdmaTransport) and (
             sum(len(buffer(part)) for part in message) > transport.max_message - REPLY_SLACK
         ):
-            raise Disconnect("a compound whose replies are too long")
+            transport.close("a compound whose replies are too long")
+            return
         # One token can go with a message: later ones are the client's to invalidate
         # ([MS-SMBD] 3.1.5.8). What only became pending has its memory in use.
         tokens = (request.invalidate for request, _ in replies if not request.async_id)
