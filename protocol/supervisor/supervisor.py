@@ -39,8 +39,8 @@ from usmbd.protocol.worker.worker import STORE_DIRECTORY
 log = logging.getLogger("usmbd.conn")
 
 START_SECONDS = 180.0
-"""Until children that do not get ready make the start fail: in the lab's emulated guest they need up
-to 40 s, and twice as long on a busy machine."""
+"""Until children that do not get ready make the start fail: in the lab's emulated guest they need
+up to 40 s, and twice as long on a busy machine."""
 
 RESTART_SECONDS = 1.0
 """A child that died sooner than this after its start is started again only after a pause."""
