@@ -1,6 +1,7 @@
 """SMB2 CREATE ([MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1): files, directories, streams, pipes."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from usmbd.protocol.commands.find_or_create import (
@@ -77,6 +78,8 @@ _VALID_ACCESS = 0xF31F01FF
 _VALID_ATTRIBUTES = 0x00007FB7 | 0x00000080 | 0x00020000 | 0x00048000
 
 _READS = FILE_READ_DATA | FILE_EXECUTE
+_DATA = _READS | WRITES
+_OVERWRITES = (FILE_OVERWRITTEN, FILE_SUPERSEDED)
 
 
 def create(request: Request) -> Answer | Handling:
@@ -139,7 +142,7 @@ def _create(
             raise SmbError(NtStatus.NOT_A_DIRECTORY)
         body.create_options |= FILE_NON_DIRECTORY_FILE
     while True:
-        found: Found = yield Blocking(find_or_create, request, body, path, stream_name, contexts)
+        found: Found = yield Blocking(_find, request, body, path, stream_name, contexts)
         node = found.node
         try:
             if tree.closed:  # while a thread looked the file up
@@ -163,9 +166,7 @@ def _create(
             raise
     request._open = open_
     try:
-        stat = node.last_stat
-        if found.granted & (_READS | WRITES) or found.action != FILE_OPENED or found.stream:
-            stat = yield Blocking(_prepare, open_, body, found, contexts)
+        stat = found.prepared or (yield Blocking(_prepare, body, found, contexts))
         answers = _answers(server, open_, stat, found, contexts)
     except BaseException:
         server.close_open(open_)
@@ -258,12 +259,32 @@ def _wait_for_break(
     return give_up
 
 
-def _prepare(
-    open_: Open, body: CreateRequest, found: Found, contexts: dict[bytes, memoryview]
-) -> FileStat:
+def _find(
+    request: Request,
+    body: CreateRequest,
+    path: str,
+    stream_name: str | None,
+    contexts: dict[bytes, memoryview],
+) -> Found:
+    """Find or create the file; prepare it where that would be a second way to a thread.
+
+    Only what leaves the file as it is: the store may still refuse the open, whose error comes
+    before those of the preparation.
+    """
+    found = find_or_create(request, body, path, stream_name, contexts)
+    if found.action == FILE_OPENED and found.stream is None and not found.granted & _DATA:
+        found.prepared = found.node.last_stat
+    elif request.connection.server.pinned and found.action not in _OVERWRITES:
+        with suppress(OSError, SmbError):
+            found.prepared = _prepare(body, found, contexts)
+    return found
+
+
+def _prepare(body: CreateRequest, found: Found, contexts: dict[bytes, memoryview]) -> FileStat:
     """Open the data as far as it was granted; truncate what is overwritten; return the facts."""
     node, granted = found.node, found.granted
-    overwritten = found.action in (FILE_OVERWRITTEN, FILE_SUPERSEDED)
+    data = node if found.stream is None else found.stream
+    overwritten = found.action in _OVERWRITES
     wants_write = bool(granted & WRITES) or overwritten
     wants_read = bool(granted & _READS)
     if node.is_directory:
@@ -277,16 +298,15 @@ def _prepare(
     ):
         _open_data(node, body, wants_read, wants_write)
     if overwritten:
-        open_.data.truncate(0)
+        data.truncate(0)
         if found.stream is None:
             attributes = body.file_attributes & ~FILE_ATTRIBUTE_DIRECTORY
             node.set_attributes(attributes | FILE_ATTRIBUTE_ARCHIVE)
             node.clear_eas_and_streams(found.action == FILE_SUPERSEDED)
     if SMB2_CREATE_ALLOCATION_SIZE in contexts and found.action != FILE_OPENED:
-        open_.data.allocate(parse_u64(contexts[SMB2_CREATE_ALLOCATION_SIZE]))
+        data.allocate(parse_u64(contexts[SMB2_CREATE_ALLOCATION_SIZE]))
     if found.action != FILE_OPENED or found.stream is not None:
-        stat: FileStat = open_.data.stat()
-        return stat
+        return data.stat()
     return node.last_stat
 
 

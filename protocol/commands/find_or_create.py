@@ -74,6 +74,8 @@ class Found:
     action: int
     granted: int
     maximal: int
+    prepared: FileStat | None = None
+    """The facts, when its data are open as they were granted and nothing is left to do."""
 
     @property
     def key(self) -> bytes:
