@@ -37,6 +37,14 @@ def mode(path: str) -> int:
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
+def wait_for(path: str, writable: int, what: str) -> None:
+    """Wait until the file's bit to write is so; a mount may remember attributes for a moment."""
+    deadline = time.monotonic() + 20
+    while mode(path) & 0o200 != writable:
+        assert time.monotonic() < deadline, f"{path} never {what}: {mode(path):#o}"
+        time.sleep(0.1)
+
+
 def allowed(what: str, call: Callable[[], object]) -> bool:
     """Return whether the call is done; a clean refusal is told, every other error raised."""
     try:
@@ -80,12 +88,11 @@ def change_mode_and_owner() -> None:
     path, seen = f"{MOUNT}/restored", f"{MOUNT2}/restored"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
     if allowed("chmod 0444", lambda: os.chmod(path, 0o444)):
+        # Linux 6.12 clears the attribute only when it has seen it set.
+        wait_for(path, 0, "became read-only")
         os.chmod(path, 0o644)
-        deadline = time.monotonic() + 20  # a mount may remember attributes for a moment
         for name in (path, seen):
-            while not mode(name) & 0o200:
-                assert time.monotonic() < deadline, f"{name} stayed read-only: {mode(name):#o}"
-                time.sleep(0.1)
+            wait_for(name, 0o200, "became writable again")
         with open(path, "w", encoding="utf-8") as file:
             file.write("written")
 

@@ -111,10 +111,11 @@ def locks() -> None:
     if "nobrl" in os.environ.get("VARIANT", ""):
         print("locks: not with nobrl, which keeps them in the client", file=sys.stderr)
         return
-    # Both are open before the first lock: Linux 6.12 forgets to send the locks that it had kept to
-    # itself when the other's open breaks its oplock (seen with ksmbd and usmbd alike).
-    here = os.open(f"{MOUNT}/locks", os.O_RDWR | os.O_CREAT)
+    # An open that had an oplock to write keeps its locks to itself, and Linux 6.12 forgets to send
+    # them when the oplock is broken (seen with ksmbd and usmbd alike): so lock by an open without.
+    first = os.open(f"{MOUNT}/locks", os.O_RDWR | os.O_CREAT)
     there = os.open(f"{MOUNT2}/locks", os.O_RDWR)
+    here = os.open(f"{MOUNT}/locks", os.O_RDWR)
     assert try_lock(here, 0)
     assert not try_lock(there, 5), "both have bytes 5..9"
     assert try_lock(there, 10), "bytes 10..19 are free"
@@ -133,8 +134,8 @@ def locks() -> None:
     assert os.read(heard, 1) == b"!", "the child did not get the lock"
     assert os.waitpid(child, 0)[1] == 0
     eventually(lambda: try_lock(here, 0), "the lock of a process that has ended")
-    os.close(here)
-    os.close(there)
+    for file in (first, here, there):
+        os.close(file)
 
 
 def race() -> None:
