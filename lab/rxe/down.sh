@@ -22,7 +22,7 @@ if [ "$1" = --pair ]; then
   remove_device rdma1
   # Before our own rule goes, the kernel's is back: without either this machine reaches nothing.
   ip rule add pref 0 lookup local 2>/dev/null || true
-  for priority in 10 10 20; do ip rule del pref $priority 2>/dev/null || true; done
+  for priority in 10 11 12 20; do ip rule del pref $priority 2>/dev/null || true; done
   if [ -e /sys/class/net/rdma0 ]; then ip link del rdma0; fi
 else
   remove_device "$1"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Set up soft-RoCE (rxe) on a network interface: up.sh INTERFACE
 #        or on both ends of a new veth pair, for one machine that is server and client: up.sh --pair
-# The pair is rdma0 (10.99.0.1, the server's) and rdma1 (10.99.0.2); what is sent to one of the two
-# addresses crosses the pair and can be captured on either end. down.sh takes it away again.
+# The pair is rdma0 (10.99.0.1 and 10.99.0.3, for two servers) and rdma1 (10.99.0.2); what is sent to
+# these addresses crosses the pair and can be captured on either end. down.sh takes it away again.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./common.sh
@@ -31,23 +31,25 @@ pair() {
   # RDMA's largest MTU, 4096 bytes, and headers
   ip link set rdma0 mtu 4500 up
   ip link set rdma1 mtu 4500 up
-  local interface number other
-  for number in 0 1; do
-    interface=rdma$number
+  local interface
+  for interface in rdma0 rdma1; do
     sysctl -q -w net.ipv4.conf.$interface.accept_local=1 net.ipv4.conf.$interface.rp_filter=0
-    ip addr add 10.99.0.$((number + 1))/24 dev $interface
   done
-  for number in 0 1; do
-    other=rdma$((1 - number))
-    ip route add 10.99.0.$((number + 1)) dev $other src 10.99.0.$((2 - number)) table $((990 + number))
-    ip rule add pref 10 iif lo to 10.99.0.$((number + 1)) lookup $((990 + number))
-  done
+  ip addr add 10.99.0.1/24 dev rdma0
+  ip addr add 10.99.0.2/24 dev rdma1
+  ip addr add 10.99.0.3/24 dev rdma0
+  ip route add 10.99.0.0/24 dev rdma1 src 10.99.0.2 table 991
+  ip route add 10.99.0.2 dev rdma0 src 10.99.0.1 table 990
+  ip rule add pref 10 iif lo to 10.99.0.2 lookup 990
+  ip rule add pref 11 iif lo to 10.99.0.1 lookup 991
+  ip rule add pref 12 iif lo to 10.99.0.3 lookup 991
   sysctl -q -w net.ipv4.conf.all.rp_filter=0
   # The kernel's own rule for local addresses goes behind ours.
   ip rule add pref 20 lookup local
   ip rule del pref 0 lookup local
   # A first packet that waits for ARP costs the connection manager seconds.
   ip neigh replace 10.99.0.1 lladdr "$(cat /sys/class/net/rdma0/address)" dev rdma1
+  ip neigh replace 10.99.0.3 lladdr "$(cat /sys/class/net/rdma0/address)" dev rdma1
   ip neigh replace 10.99.0.2 lladdr "$(cat /sys/class/net/rdma1/address)" dev rdma0
 }
 

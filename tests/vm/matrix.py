@@ -37,6 +37,11 @@ VARIANTS = (
     Variant("tcp-seal", "vers=3.1.1,seal"),
     Variant("tcp-cache-none", "vers=3.1.1,cache=none", (*CORE, *PROGRAMS)),
     Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2"),
+    Variant("rdma-3.1.1", "vers=3.1.1,rdma", (*CORE, "recover.py"), CORE),
+    Variant("rdma-3.0", "vers=3.0,rdma", ("fio_verify.sh", "names.py")),
+    Variant("rdma-3.0.2", "vers=3.02,rdma", ("fio_verify.sh", "names.py")),
+    Variant("rdma-sign", "vers=3.1.1,rdma,sign", ("fio_verify.sh", "names.py")),
+    Variant("rdma-seal", "vers=3.1.1,rdma,seal", ("fio_verify.sh", "names.py")),
     Variant("tcp-posix", "vers=3.1.1,posix", (), expect_refusal=True),
 )
 

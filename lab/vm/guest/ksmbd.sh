@@ -1,5 +1,6 @@
 #!/bin/bash
-# The kernel's ksmbd in the guest, the peer: ksmbd.sh start | stop.  Port 1445, share "data", user lab with password pw.
+# The kernel's ksmbd in the guest, the peer: ksmbd.sh start | stop.  10.99.0.3, port 1445 (RDMA: 445),
+# share "data", user lab, password pw.
 set -u
 state=$DATA/ksmbd tools=$LAB_KERNEL/usr/sbin
 mkdir -p "$state"
@@ -31,5 +32,5 @@ F
     exit 1
     ;;
   stop) "$tools/ksmbd.control" -s ;;
-  *) sed -n '2s/^# //p' "$0"; exit 2 ;;
+  *) sed -n '2,3s/^# //p' "$0"; exit 2 ;;
 esac

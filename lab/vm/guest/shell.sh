@@ -3,9 +3,9 @@
 set -u
 usmbd.sh start && echo "usmbd serves //10.99.0.1/data, user lab, password pw:"
 cat <<'F'
-  mount -t cifs //10.99.0.1/data mnt -o username=lab,password=pw,vers=3.1.1        over TCP
-  mount -t cifs //10.99.0.1/data mnt -o username=lab,password=pw,vers=3.1.1,rdma   over SMB Direct
-  ksmbd.sh start          the peer, on port 1445 (port=1445)
+  mount -t cifs //10.99.0.1/data mnt -o username=lab,password=pw,port=5445   over TCP
+  mount -t cifs //10.99.0.1/data mnt -o username=lab,password=pw,rdma        over SMB Direct
+  ksmbd.sh start          the peer, at 10.99.0.3, port=1445 or rdma
   tail log/usmbd.log      usmbd.sh stop | kill | start
   dmesg | tail            exit: powers the guest off
 F

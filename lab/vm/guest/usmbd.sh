@@ -1,5 +1,6 @@
 #!/bin/bash
-# usmbd in the guest: usmbd.sh start | stop | kill | log.  Port 445, share "data", user lab with password pw.
+# usmbd in the guest: usmbd.sh start | stop | kill.  10.99.0.1, port 5445, share "data", user lab, password pw.
+# The kernel's client looks for SMB Direct at port 5445 and then at 445, whatever its options say; ksmbd has 445.
 set -u
 state=$DATA/usmbd
 mkdir -p "$state"
@@ -8,6 +9,9 @@ configuration() {
 [global]
  workgroup = LAB
  workers = 2
+ tcp port = 5445
+ interfaces = 10.99.0.1
+ bind interfaces only = yes
  state directory = $state/state
  max ip connections = 0
  server multi channel support = yes
@@ -42,5 +46,5 @@ case "${1:-}" in
     ;;
   stop) kill "$(pid)" && while [ -d "/proc/$(pid)" ]; do sleep 0.1; done ;;
   kill) pkill -9 -f 'usmbd\.(protocol|mountd)' ;;
-  *) sed -n '2s/^# //p' "$0"; exit 2 ;;
+  *) sed -n '2,3s/^# //p' "$0"; exit 2 ;;
 esac

@@ -23,8 +23,9 @@ OUT, DATA = Path(os.environ["LAB_OUT"]), Path(os.environ["DATA"])
 PROJECT = Path(os.environ["PROJECT"])
 SCENARIOS = PROJECT / "tests/vm/scenarios"
 SEED = DATA / "seed"
-PORTS = {"usmbd": 445, "ksmbd": 1445}
-ADDRESS = "10.99.0.1"
+SERVERS = {"usmbd": ("10.99.0.1", 5445), "ksmbd": ("10.99.0.3", 1445)}
+"""Addresses and TCP ports; for SMB Direct the client tries 5445, where usmbd is, and then 445."""
+
 OPTIONS = "username=lab,password=pw,iocharset=utf8,file_mode=0755,dir_mode=0755"
 SKIPPED = 77
 LIMIT = 120.0
@@ -102,11 +103,12 @@ class Run:
 
     def mount(self) -> str:
         """Mount the share twice, on connections of their own; return what went wrong."""
-        share = f"//{ADDRESS}/data"
+        address, port = SERVERS[self.server]
+        transport = "" if "rdma" in self.options.split(",") else f"port={port},"
         for mount in self.mounts:
             mount.mkdir(parents=True, exist_ok=True)
-            options = f"{OPTIONS},port={PORTS[self.server]},nosharesock,{self.options}"
-            failure = command("mount", "-t", "cifs", share, mount, "-o", options)
+            options = f"{OPTIONS},{transport}nosharesock,{self.options}"
+            failure = command("mount", "-t", "cifs", f"//{address}/data", mount, "-o", options)
             if failure:
                 return failure
         return ""
@@ -225,7 +227,7 @@ def capture(path: Path) -> Iterator[None]:
         yield
         return
     with open(path.with_suffix(".tcpdump.log"), "wb") as errors:
-        expression = "udp port 4791 or tcp port 445 or tcp port 1445"
+        expression = "udp port 4791 or tcp port 5445 or tcp port 1445"
         tcpdump = subprocess.Popen(
             ["tcpdump", "-i", "rdma0", "-s", "0", "-w", path, "-Z", "root", *expression.split()],
             stderr=errors,
