@@ -92,9 +92,13 @@ class Mountd:
             time.sleep(0.02)
 
     def rpc_pid(self) -> int:
-        """Return the RPC process' id."""
+        """Return the RPC process' id; mountd serves logins before it has started that process."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(children.read_text().split()[0])
+        end = time.monotonic() + START
+        while not (pids := children.read_text().split()):
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+        return int(pids[0])
 
     def stop(self) -> int:
         """End it; return its exit code."""
