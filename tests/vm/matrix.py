@@ -9,6 +9,7 @@ measured on, and whatever fails against usmbd. `make lab-full` runs everything o
 from dataclasses import asdict, dataclass, replace
 
 CORE = ("fio_verify.sh", "tree.sh", "names.py", "contents.py", "two_mounts.py")
+SMALL = ("fio_verify.sh", "names.py", "two_mounts.py")
 PROGRAMS = ("git_work.sh", "sqlite_kill.py")
 ONCE = ("posix.py", "big_dir.sh", "recover.py")
 ALL = (*CORE, *PROGRAMS, *ONCE, "tree_full.sh")
@@ -31,17 +32,17 @@ class Variant:
 
 VARIANTS = (
     Variant("tcp-3.1.1", "vers=3.1.1", (*CORE, *PROGRAMS, *ONCE), (*CORE, *PROGRAMS)),
+    Variant("rdma-3.1.1", "vers=3.1.1,rdma", (*CORE, "recover.py"), ("fio_verify.sh",)),
     Variant("tcp-2.1", "vers=2.1"),
-    Variant("tcp-3.0-nounix", "vers=3.0,nounix"),
-    Variant("tcp-sign", "vers=3.1.1,sign"),
-    Variant("tcp-seal", "vers=3.1.1,seal"),
-    Variant("tcp-cache-none", "vers=3.1.1,cache=none", (*CORE, *PROGRAMS)),
-    Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2"),
-    Variant("rdma-3.1.1", "vers=3.1.1,rdma", (*CORE, "recover.py"), CORE),
-    Variant("rdma-3.0", "vers=3.0,rdma", ("fio_verify.sh", "names.py")),
-    Variant("rdma-3.0.2", "vers=3.02,rdma", ("fio_verify.sh", "names.py")),
-    Variant("rdma-sign", "vers=3.1.1,rdma,sign", ("fio_verify.sh", "names.py")),
-    Variant("rdma-seal", "vers=3.1.1,rdma,seal", ("fio_verify.sh", "names.py")),
+    Variant("tcp-seal", "vers=3.1.1,seal", (*SMALL, "contents.py")),
+    Variant("tcp-cache-none", "vers=3.1.1,cache=none", (*SMALL, "contents.py", "sqlite_kill.py")),
+    Variant("tcp-3.0-nounix", "vers=3.0,nounix", SMALL),
+    Variant("tcp-sign", "vers=3.1.1,sign", SMALL),
+    Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2", SMALL),
+    Variant("rdma-3.0", "vers=3.0,rdma", ("fio_verify.sh",)),
+    Variant("rdma-3.0.2", "vers=3.02,rdma", ("fio_verify.sh",)),
+    Variant("rdma-sign", "vers=3.1.1,rdma,sign", ("fio_verify.sh",)),
+    Variant("rdma-seal", "vers=3.1.1,rdma,seal", ("fio_verify.sh",)),
     Variant("tcp-posix", "vers=3.1.1,posix", (), expect_refusal=True),
 )
 
