@@ -10,20 +10,22 @@ apt_install() {
     die "needs packages: sudo apt-get install $*"
   fi
   say "apt-get install $*"
-  export DEBIAN_FRONTEND=noninteractive
-  # No service may start while its package is configured: Debian's own smbd would take port 445.
-  local policy=/usr/sbin/policy-rc.d saved=
-  if [ -e $policy ]; then saved=$policy.usmbd-saved; mv $policy $saved; fi
-  # shellcheck disable=SC2064  # the values of now
-  trap "rm -f $policy; [ -z '$saved' ] || mv '$saved' $policy" EXIT
-  printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
-  local options=(-y -q --no-install-recommends -o Dpkg::Use-Pty=0)
-  # A bare machine has no package lists, or lists of versions that are gone: then fetch them.
-  apt-get install "${options[@]}" "$@" >/dev/null 2>&1 ||
-    { apt-get update -q >/dev/null && apt-get install "${options[@]}" "$@" >/dev/null; } ||
-    die "apt-get install $* failed"
-  rm -f $policy; [ -z "$saved" ] || mv "$saved" $policy
-  trap - EXIT
+  # A shell of its own, for its trap and its lock: the policy below must not outlive it, and two at once would
+  # take each other's for the machine's.
+  (
+    exec 9>/run/usmbd-setup.lock
+    flock 9
+    export DEBIAN_FRONTEND=noninteractive
+    # No service may start while its package is configured: Debian's own smbd would take port 445.
+    policy=/usr/sbin/policy-rc.d
+    if ! [ -e $policy.usmbd-saved ] && [ -e $policy ]; then mv $policy $policy.usmbd-saved; fi
+    trap 'rm -f $policy; if [ -e $policy.usmbd-saved ]; then mv $policy.usmbd-saved $policy; fi' EXIT
+    printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy
+    options=(-y -q --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
+    # A bare machine has no package lists, or lists of versions that are gone: then fetch them.
+    apt-get install "${options[@]}" "$@" >/dev/null 2>&1 ||
+      { apt-get update -q >/dev/null && apt-get install "${options[@]}" "$@" >/dev/null; }
+  ) || die "apt-get install $* failed"
 }
 
 NEEDED=()
