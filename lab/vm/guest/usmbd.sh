@@ -37,7 +37,7 @@ case "${1:-}" in
     program protocol.supervisor "${files[@]}" >>"$state/log.new" 2>&1 </dev/null &
     server=$!
     for _ in $(seq 1000); do
-      grep -q '^usmbd: ready' "$state/log.new" && { tail -f -n +1 --pid=$server "$state/log.new" >>"$DATA/log/usmbd.log" & exit 0; }
+      grep -q '^usmbd: ready' "$state/log.new" && { tail -f -n +1 --pid=$server "$state/log.new" >>"$DATA/log/usmbd.log" 2>&1 </dev/null & exit 0; }
       kill -0 $server 2>/dev/null || break
       sleep 0.2
     done
