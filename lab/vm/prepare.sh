@@ -3,26 +3,29 @@
 # tools and virtme-ng, all below one cache directory (printed when done; USMBD_LAB_CACHE names another).
 # Nothing of the kernel is installed on this machine: its packages are unpacked beside it.
 # Done before: it returns within a moment.  The last line on stdout is the directory for this kernel.
+# Exit status 77: this machine is none that has such a kernel (Debian 12 or 13 on amd64), nothing is wrong.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=lab/packages.sh
 . lab/packages.sh
 
-CACHE=${USMBD_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/usmbd-lab}
+CACHE=${USMBD_LAB_CACHE:-${XDG_CACHE_HOME:-$(echo ~)/.cache}/usmbd-lab}
+CACHE=$(realpath -m "$CACHE")
 SERIES=6.12             # Debian's long-term series that has rxe, ksmbd and SMB Direct's latest fixes
 RECIPE=1                # raise it when this script builds something else from the same packages
 VIRTME='>=1.42,<2'      # the first that was tried here
 
 # In a guest /tmp is the host's only by an overlay and /var/tmp is empty.
-case "$(readlink -m "$CACHE")/" in
-  /tmp/* | /var/tmp/* | /run/*) die "the lab's cache cannot be below $CACHE: a guest does not see it (set USMBD_LAB_CACHE)" ;;
+case "$CACHE/" in
+  /tmp/* | /var/tmp/* | /run/*) die "the lab's cache cannot be $CACHE: a guest does not see it (set USMBD_LAB_CACHE)" ;;
+  *[!A-Za-z0-9._/+-]*) die "the lab's cache cannot be $CACHE: make builds in no such path (set USMBD_LAB_CACHE)" ;;
 esac
 
 # command:package of what boots a guest, builds modules and works inside the guest.
 tools() {
   need qemu-system-x86_64:qemu-system-x86 busybox:busybox-static depmod:kmod mkfs.ext4:e2fsprogs bc:bc make:make \
     xz:xz-utils mount.cifs:cifs-utils rdma:iproute2 ibv_devinfo:ibverbs-utils rping:rdmacm-utils \
-    ib_write_bw:perftest tcpdump:tcpdump fio:fio git:git tar:tar getfattr:attr
+    tcpdump:tcpdump fio:fio git:git tar:tar
   need_file '/usr/lib/*/libibverbs/librxe-rdmav*.so' ibverbs-providers
   need_file '/usr/lib/*/librdmacm.so.1' librdmacm1
   need_file '/usr/lib/*/libelf.so.1' libelf1 # objtool, of the kernel's build tools
@@ -48,12 +51,18 @@ find_kernel() {
   return 1
 }
 
-fetch() {
+# A bare machine has no package lists, or lists of versions that are gone.
+refresh() { if [ "$(id -u)" = 0 ]; then apt-get update -q >/dev/null 2>&1 || true; fi; }
+
+download() {
   say "fetching Linux $KERNEL ($SOURCE_VERSION), about 280 MB"
   local packages=("linux-image-$KERNEL-unsigned" "linux-headers-$KERNEL" "linux-headers-${KERNEL%-amd64}-common"
-    "linux-kbuild-${KERNEL%-amd64}")
-  (cd "$WORK/packages" && apt-get download -q "${packages[@]/%/=$SOURCE_VERSION}" "linux-source-$SERIES=$SOURCE_VERSION" \
-    ksmbd-tools >"$WORK/log" 2>&1) || { tail -n 5 "$WORK/log" >&2; die "apt-get download failed"; }
+    "linux-kbuild-${KERNEL%-amd64}" "linux-source-$SERIES")
+  rm -rf "$WORK/packages" && mkdir "$WORK/packages"
+  (cd "$WORK/packages" && apt-get download -q "${packages[@]/%/=$SOURCE_VERSION}" ksmbd-tools) >"$WORK/log" 2>&1
+}
+
+unpack() {
   say "unpacking"
   local package
   for package in "$WORK"/packages/*.deb; do dpkg-deb -x "$package" "$ROOT"; done
@@ -63,7 +72,8 @@ fetch() {
 # cifs.ko and ksmbd.ko as Debian builds them, but with SMB Direct (Debian's configuration has it off).
 build_modules() {
   local headers=$ROOT/usr/src/linux-headers-$KERNEL source=$ROOT/usr/src/linux-source-$SERIES compiler grammar module
-  compiler=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' "$headers/.kernelvariables")
+  compiler=$(sed -n 's/^CC = .*\(gcc-[0-9]*\)$/\1/p' "$headers/.kernelvariables") # the kernel's own
+  [ -n "$compiler" ] || die "no compiler is named in $headers/.kernelvariables"
   command -v "$compiler" >/dev/null || { need "$compiler:$compiler"; install_needed; }
   say "building cifs.ko and ksmbd.ko with SMB Direct (a minute or two)"
   sed -i "s,include /usr/src/,include $ROOT/usr/src/," "$headers/Makefile"
@@ -71,10 +81,10 @@ build_modules() {
   tar -C "$ROOT/usr/src" -xf "$source.tar.xz" "$top/fs/smb" "$top/scripts/asn1_compiler.c" "$top/include/linux" \
     "$top/fs/nls"
   (
-    cd "$source"
+    cd "$source" || exit # `set -e` is off before ||
     # Modules outside the tree have no rule for ASN.1.
-    "$compiler" -O2 -Iinclude -o asn1_compiler scripts/asn1_compiler.c
-    for grammar in fs/smb/*/*.asn1; do ./asn1_compiler "$grammar" "$grammar.c" "$grammar.h"; done
+    "$compiler" -O2 -Iinclude -o asn1_compiler scripts/asn1_compiler.c || exit
+    for grammar in fs/smb/*/*.asn1; do ./asn1_compiler "$grammar" "$grammar.c" "$grammar.h" || exit; done
     make -C "$headers" M="$PWD/fs/smb" -j"$(nproc)" CONFIG_DEBUG_INFO_BTF_MODULES= CONFIG_SMBFS=m CONFIG_CIFS=m \
       CONFIG_CIFS_SMB_DIRECT=y CONFIG_SMB_SERVER=m CONFIG_SMB_SERVER_SMBDIRECT=y \
       KCFLAGS='-DCONFIG_CIFS_SMB_DIRECT=1 -DCONFIG_SMB_SERVER_SMBDIRECT=1' modules
@@ -90,7 +100,8 @@ build_modules() {
 
 # virtme-ng boots this machine's own root file system, read-only, as the guest's.
 install_virtme() {
-  [ -e "$CACHE/virtme/ready" ] && return
+  # It is this Python's: one that Debian has replaced since finds no packages in it.
+  [ -e "$CACHE/virtme/ready" ] && "$CACHE/virtme/bin/python" -c 'import virtme_ng' 2>/dev/null && return
   say "installing virtme-ng"
   local python=/usr/bin/python3
   [ -x $python ] || python=python3
@@ -104,25 +115,33 @@ install_virtme() {
 
 mkdir -p "$CACHE"
 exec 8>"$CACHE/lock"
-flock 8 # two preparations at once: the second finds all done
+# Two preparations at once: the second finds all done.
+flock -n 8 || { say "waiting for another preparation of the lab"; flock 8; }
 # What was built stays in use: remove its folder to have Debian's newest kernel.
 ready=$(ls -1d "$CACHE"/linux-*-r$RECIPE/ready 2>/dev/null | sort -V | tail -n 1 || true)
 if [ -n "$ready" ]; then
   KERNEL=$(cat "$ready")
-elif ! find_kernel; then
-  # A bare machine has no package lists, or lists of versions that are gone.
-  if [ "$(id -u)" = 0 ]; then apt-get update -q >/dev/null 2>&1 || true; fi
-  find_kernel || die "linux-source-$SERIES is not to be had: the lab needs Debian 12 or 13 (try: sudo apt-get update)"
+elif ! find_kernel && ! { refresh && find_kernel; }; then
+  if ! grep -qx 'ID=debian' /etc/os-release || [ "$(uname -m)" != x86_64 ]; then
+    say "no linux-source-$SERIES for amd64 here: the lab needs Debian 12 or 13"
+    exit 77
+  fi
+  die "linux-source-$SERIES is not to be had: the lab needs Debian 12 or 13 (try: sudo apt-get update)"
 fi
-ROOT=$CACHE/linux-$KERNEL-r$RECIPE
 tools
 install_virtme
-if ! [ -e "$ROOT/ready" ]; then
-  rm -rf "$ROOT"
+if [ -z "$ready" ]; then
+  rm -rf "$CACHE"/work.*
   WORK=$(mktemp -d "$CACHE/work.XXXXXX")
   trap 'rm -rf "$WORK"' EXIT
-  mkdir -p "$ROOT" "$WORK/packages"
-  fetch
+  download || { refresh && find_kernel && download; } ||
+    { tail -n 5 "$WORK/log" >&2; die "apt-get download failed (try: sudo apt-get update)"; }
+fi
+ROOT=$CACHE/linux-$KERNEL-r$RECIPE
+if [ -z "$ready" ]; then
+  rm -rf "$ROOT"
+  mkdir "$ROOT"
+  unpack
   build_modules
   echo "$KERNEL" >"$ROOT/ready"
   say "ready: $ROOT"
