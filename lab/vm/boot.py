@@ -16,14 +16,30 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).parent))
 import image
 
 PROJECT = Path(__file__).resolve().parents[2]
 GRACE = 10.0
-"""Seconds for QEMU to end after SIGTERM."""
+"""Seconds for a guest's processes to end after SIGTERM, and after SIGKILL."""
+
+WAIT = 1000.0
+"""Seconds to wait for another guest to end: the one of `make test` has 900."""
+
+WATCH = 'read -r _ || { kill -TERM -- "-$0"; sleep 2; kill -KILL -- "-$0"; } 2>/dev/null'
+"""The watchdog, in the shell: stdin ends without a line when this process was killed."""
+
+HIDDEN = ("/tmp", "/var/tmp", "/run")
+"""What a guest does not see of this machine: it has directories of its own there."""
+
+UNSUPPORTED = 77
+"""The exit status by which prepare.sh says that this machine is none for the lab."""
 
 QUICK = (
     # Without hardware help every change of the page tables costs an emulated TLB flush: PTI makes
@@ -36,14 +52,28 @@ class LabError(Exception):
     """What keeps a guest from booting, and what to do about it."""
 
 
+class UnsupportedError(LabError):
+    """No lab on this machine: it is not Debian, or not amd64."""
+
+
 def prepare() -> Path:
-    """Run prepare.sh; return the directory of the kernel."""
-    done = subprocess.run(
-        [PROJECT / "lab/vm/prepare.sh"], stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode:
-        raise LabError("lab/vm/prepare.sh failed; its message is above")
-    return Path(done.stdout.strip().splitlines()[-1])
+    """Run prepare.sh, which says on stderr what it does; return the directory of the kernel.
+
+    Raises LabError with its last words.
+    """
+    said = ""
+    with subprocess.Popen(
+        [PROJECT / "lab/vm/prepare.sh"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for said in process.stderr:
+            sys.stderr.write(said)
+        answer = process.stdout.read()
+    if process.returncode:
+        error = UnsupportedError if process.returncode == UNSUPPORTED else LabError
+        raise error(f"lab/vm/prepare.sh: {said.strip() or f'exit status {process.returncode}'}")
+    return Path(answer.splitlines()[-1])
 
 
 class Guest:
@@ -83,15 +113,13 @@ class Guest:
     def run(self, script: list[str], seconds: float | None) -> bool:
         """Boot, run `script`, power off; say whether the guest ended by itself in time.
 
-        Raises LabError when another guest runs. Whatever happens, no QEMU is left.
+        Raises LabError when another guest runs for too long. Whatever happens, no QEMU is left.
         """
+        if any(self.out.is_relative_to(path) for path in HIDDEN):
+            raise LabError(f"{self.out}: a guest does not see it; name one outside of {HIDDEN}")
         self.out.mkdir(parents=True, exist_ok=True)
         with open(self.cache / "guest.lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print("lab: waiting for another guest to end", file=sys.stderr)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            take(lock)
             image.build(self.disk, self.out / "content")
             self.environment(script)
             try:
@@ -100,41 +128,79 @@ class Guest:
                 self.disk.unlink(missing_ok=True)
 
     def _boot(self, *, interactive: bool, seconds: float | None) -> bool:
-        """Run virtme-ng in a process group of its own, and end all of the group."""
-        environment = os.environ | {
-            "PATH": f"{self.cache / 'virtme/bin'}:{os.environ['PATH']}:/usr/sbin"
-        }
+        """Run virtme-ng in a process group of its own, and end all of the group.
+
+        A shell's guest keeps the terminal, and so this process's group: it ends with the terminal.
+        """
+        path = f"{self.cache / 'virtme/bin'}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+        environment = os.environ | {"PATH": path}
+        if interactive:
+            subprocess.call(self.command(), env=environment, cwd="/")
+            return True
         with open(self.out / "console.log", "wb") as console:
-            streams = {} if interactive else {"stdin": subprocess.DEVNULL, "stdout": console}
             process = subprocess.Popen(
                 self.command(),
                 env=environment,
                 cwd="/",
-                stderr=None if interactive else subprocess.STDOUT,
-                start_new_session=not interactive,
-                **streams,  # type: ignore[call-overload]
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
             try:
-                process.wait(seconds)
+                with watchdog(process):
+                    process.wait(seconds)
                 return True
             except subprocess.TimeoutExpired:
                 return False
             finally:
-                if not interactive:
-                    end_group(process)
+                end_group(process)
+
+
+def take(lock: TextIO) -> None:
+    """Lock the file that the one guest of a machine has; raises LabError after WAIT seconds."""
+    deadline = time.monotonic() + WAIT
+    told = False
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise LabError(f"another guest still runs after {WAIT:g} s: end it") from None
+        if not told:
+            print("lab: waiting for another guest to end", file=sys.stderr)
+            told = True
+        time.sleep(1.0)
+
+
+@contextmanager
+def watchdog(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End the process's group if this process is killed meanwhile, and has no chance to do it."""
+    watch = subprocess.Popen(
+        ["/bin/bash", "-c", WATCH, str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        watch.communicate(b"\n")
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """End a process and all that it started: QEMU is its grandchild."""
     for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + GRACE
         try:
             os.killpg(process.pid, number)
+            while time.monotonic() < deadline:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.05)
         except ProcessLookupError:
             return
-        try:
-            process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def main() -> int:
@@ -147,12 +213,14 @@ def main() -> int:
     parser.add_argument("--kvm", action="store_true", help="use hardware virtualization")
     parser.add_argument("script", nargs="*", help="nothing: a shell")
     options = parser.parse_args()
+    if options.seconds and not options.script:
+        parser.error("--seconds is for a script: a shell ends when you leave it")
     try:
         kernel = prepare()
         out = (options.out or kernel.parent / "shell").resolve()
         guest = Guest(kernel, out, cpus=options.cpus, memory=options.memory, kvm=options.kvm)
         if not guest.run(options.script, options.seconds):
-            print(f"lab: ended after {options.seconds:g} s; see {out}", file=sys.stderr)
+            print(f"lab: the guest did not end by itself; see {out}", file=sys.stderr)
             return 1
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)

@@ -11,6 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import guest_run
 import matrix
 
+OUTCOME = pytest.StashKey[guest_run.Outcome]()
+"""What the guest brought back, for the table at the end."""
+
 
 @pytest.fixture(scope="session")
 def outcome(request: pytest.FixtureRequest) -> guest_run.Outcome:
@@ -19,20 +22,19 @@ def outcome(request: pytest.FixtureRequest) -> guest_run.Outcome:
         return guest_run.read(Path(earlier))
     try:
         done = guest_run.run(matrix.VARIANTS, guest_run.results_directory())
+    except guest_run.boot.UnsupportedError as error:
+        pytest.skip(str(error))
     except guest_run.boot.LabError as error:
         pytest.fail(f"the lab is not there: {error}")
-    request.config.stash[guest_run_key] = done
+    request.config.stash[OUTCOME] = done
     return done
-
-
-guest_run_key = pytest.StashKey[guest_run.Outcome]()
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print the table of the guest's scenarios, with the ratio to ksmbd."""
-    done = config.stash.get(guest_run_key, None)
+    done = config.stash.get(OUTCOME, None)
     if done is not None:
         terminalreporter.section("scenarios on the kernel client's mounts")
         terminalreporter.write_line(guest_run.table(done))

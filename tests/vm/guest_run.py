@@ -22,7 +22,8 @@ import matrix  # noqa: E402
 SECONDS = 900.0
 """A guest is ended after so long: the plan of `make test` takes under 480 on two quiet cores."""
 
-FULL_SECONDS = 7200.0
+FULL_SECONDS = 3 * 3600.0
+"""The same for `make lab-full`, which takes about two hours."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def table(outcome: Outcome) -> str:
 
 
 def results_directory() -> Path:
-    """Return a new directory that the guest sees too: neither /tmp nor /var/tmp is one."""
+    """Make a new directory that the guest sees too (below /tmp it would not); keep few old ones."""
     runs = boot.prepare().parent / "runs"
     runs.mkdir(exist_ok=True)
     for old in sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime)[:-4]:
@@ -131,7 +132,7 @@ def main() -> int:
     try:
         outcome = run(
             variants,
-            options.out or results_directory(),
+            options.out.resolve() if options.out else results_directory(),
             seconds=FULL_SECONDS if options.full else SECONDS,
             capture=options.capture,
         )

@@ -9,7 +9,8 @@ import guest_run
 import matrix
 import pytest
 
-pytestmark = pytest.mark.timeout(guest_run.SECONDS + 300)
+# The first test's seconds include the fixture's: preparing, another run's guest, then this one's.
+pytestmark = pytest.mark.timeout(600 + guest_run.boot.WAIT + guest_run.SECONDS)
 
 CASES = [
     (variant.name, scenario.partition(".")[0])
