@@ -25,7 +25,6 @@ F
 }
 files=(-C "$state/usmbd.conf" -P "$state/usmbdpwd.db")
 program() { "$LAB_PYTHON" -c "import sys; from usmbd.$1 import main; sys.exit(main())" "${@:2}"; }
-pid() { cat "$state/state/usmbd.lock" 2>/dev/null; }
 
 case "${1:-}" in
   start)
@@ -37,14 +36,20 @@ case "${1:-}" in
     program protocol.supervisor "${files[@]}" >>"$state/log.new" 2>&1 </dev/null &
     server=$!
     for _ in $(seq 1000); do
-      grep -q '^usmbd: ready' "$state/log.new" && { tail -f -n +1 --pid=$server "$state/log.new" >>"$DATA/log/usmbd.log" 2>&1 </dev/null & exit 0; }
+      if grep -q '^usmbd: ready' "$state/log.new"; then
+        tail -f -n +1 --pid=$server "$state/log.new" >>"$DATA/log/usmbd.log" 2>&1 </dev/null &
+        exit 0
+      fi
       kill -0 $server 2>/dev/null || break
       sleep 0.2
     done
     cat "$state/log.new" >&2
     exit 1
     ;;
-  stop) kill "$(pid)" && while [ -d "/proc/$(pid)" ]; do sleep 0.1; done ;;
+  stop)
+    pid=$(cat "$state/state/usmbd.lock") && kill "$pid" || exit
+    while [ -d "/proc/$pid" ]; do sleep 0.1; done
+    ;;
   kill) pkill -9 -f 'usmbd\.(protocol|mountd)' ;;
   *) sed -n '2,3s/^# //p' "$0"; exit 2 ;;
 esac

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -197,15 +197,16 @@ class Run:
             left = deadline - time.monotonic()
             ready = left > 0 and select.select([stdout], [], [], left)[0]
             chunk = os.read(stdout.fileno(), 65536) if ready else None
-            if chunk is None:
+            if chunk == b"":
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(max(1.0, left))
+            if not chunk:
                 os.killpg(process.pid, signal.SIGKILL)
                 try:
                     process.wait(20.0)
                 except subprocess.TimeoutExpired:
                     log("a process hangs in the kernel")  # the harness goes on without it
                 return None
-            if not chunk:
-                return process.wait(max(1.0, left))
             file.write(chunk)
             file.flush()
             pending += chunk
@@ -216,8 +217,9 @@ class Run:
                         failure = command(f"{self.server}.sh", verb, limit=150.0)
                         if failure:
                             file.write(f"{verb}: {failure}\n".encode())
-                    stdin.write(b"RESTARTED\n")
-                    stdin.flush()
+                    with suppress(BrokenPipeError):  # it did not wait for the answer
+                        stdin.write(b"RESTARTED\n")
+                        stdin.flush()
 
 
 @contextmanager
