@@ -48,12 +48,12 @@ print(int(min(once() for _ in range(25)) * 1e6))'
 
 # The first that is not clearly slower than another. Debian built its own with profile-guided optimization, pyenv
 # builds without, and then every request takes the server 1.3 times the CPU. They race twice, for the machine may
-# be busy with something else.
+# be busy with something else. Debian's comes first: its pyverbs, which SMB Direct needs, fits no other.
 find_python() {
   local candidate time best=''
   local -A paces=()
   if fits "${PYTHON:-}"; then command -v "$PYTHON"; return; fi
-  local candidates=(python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11)
+  local candidates=(/usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11)
   for candidate in "${candidates[@]}" "${candidates[@]}"; do
     fits "$candidate" && complete "$candidate" && time=$(pace "$candidate") || continue
     if [ "$time" -lt "${paces[$candidate]:-999999}" ]; then paces[$candidate]=$time; fi

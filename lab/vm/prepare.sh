@@ -25,7 +25,7 @@ esac
 tools() {
   need qemu-system-x86_64:qemu-system-x86 busybox:busybox-static depmod:kmod mkfs.ext4:e2fsprogs bc:bc make:make \
     xz:xz-utils mount.cifs:cifs-utils rdma:iproute2 ibv_devinfo:ibverbs-utils rping:rdmacm-utils \
-    tcpdump:tcpdump fio:fio git:git tar:tar
+    tcpdump:tcpdump fio:fio git:git tar:tar sysctl:procps
   need_file '/usr/lib/*/libibverbs/librxe-rdmav*.so' ibverbs-providers
   need_file '/usr/lib/*/librdmacm.so.1' librdmacm1
   need_file '/usr/lib/*/libelf.so.1' libelf1 # objtool, of the kernel's build tools
