@@ -4,8 +4,7 @@
 #                        check.sh ADDRESS     connect to it: verbs, the connection manager and data both ways
 # On one machine with up.sh --pair: check.sh --server & check.sh 10.99.0.1
 set -euo pipefail
-cd "$(dirname "$0")"
-. ./common.sh
+. "$(dirname "$0")/common.sh"
 
 [ $# -le 1 ] || usage
 have rdma iproute2
@@ -17,7 +16,8 @@ case "${1:-}" in
   -*) usage ;;
   '') ;;
   *)
-    timeout 30 rping -c -a "$1" -C 10 -p 7174 || die "no RDMA connection to $1: is check.sh --server running there, is UDP 4791 open?"
+    timeout 30 rping -c -a "$1" -C 10 -p 7174 ||
+      die "no RDMA connection to $1: is check.sh --server running there, is UDP 4791 open?"
     say "ten messages to $1 and back"
     exit 0
     ;;
@@ -32,6 +32,7 @@ ls /dev/infiniband/uverbs* >/dev/null 2>&1 || die '/dev/infiniband/uverbs0 is mi
 ibv_devinfo | grep -q PORT_ACTIVE || die 'no port is active: is the network interface up?'
 limit=$(ulimit -l)
 if [ "$(id -u)" != 0 ] && [ "$limit" != unlimited ] && [ "$limit" -lt 262144 ]; then
-  say "only $limit KiB may be locked in memory: raise memlock in /etc/security/limits.conf (usmbd takes 256 MiB at most)"
+  say "only $limit KiB may be locked in memory, and usmbd takes 256 MiB at most:"
+  say 'raise memlock in /etc/security/limits.conf'
 fi
 say 'user space can use RDMA here'

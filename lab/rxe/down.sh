@@ -1,13 +1,13 @@
 #!/bin/bash
 # Take soft-RoCE away: down.sh INTERFACE, or down.sh --pair for what up.sh --pair made
 set -euo pipefail
-cd "$(dirname "$0")"
-. ./common.sh
+. "$(dirname "$0")/common.sh"
 
 [ $# = 1 ] || usage
 as_root "$@"
 have rdma iproute2
-if mount -t cifs 2>/dev/null | grep -q rdma; then die "unmount first: $(mount -t cifs | awk '/rdma/ {print $3}' | xargs)"; fi
+mounts=$(mount -t cifs 2>/dev/null | awk '/rdma/ {print $3}' | xargs)
+[ -z "$mounts" ] || die "unmount first: $mounts"
 
 remove_device() {
   local device

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Mount a share with SMB Direct and say whether RDMA is really used: mount.sh //SERVER/SHARE DIRECTORY USER[%PASSWORD] [OPTIONS]
+# Mount a share with SMB Direct and say whether RDMA is really used:
+#        mount.sh //SERVER/SHARE DIRECTORY USER[%PASSWORD] [OPTIONS]
 # OPTIONS are further ones of mount.cifs, for example vers=3.0,port=1445.
 set -euo pipefail
-cd "$(dirname "$0")"
-. ./common.sh
+. "$(dirname "$0")/common.sh"
 
 [ $# = 3 ] || [ $# = 4 ] || usage
 as_root "$@"

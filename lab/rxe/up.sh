@@ -4,8 +4,7 @@
 # The pair is rdma0 (10.99.0.1 and 10.99.0.3, for two servers) and rdma1 (10.99.0.2); what is sent to
 # these addresses crosses the pair and can be captured on either end. down.sh takes it away again.
 set -euo pipefail
-cd "$(dirname "$0")"
-. ./common.sh
+. "$(dirname "$0")/common.sh"
 
 [ $# = 1 ] || usage
 as_root "$@"
