@@ -11,6 +11,10 @@ cd "$(dirname "$0")/.."
 # shellcheck source=lab/packages.sh
 . lab/packages.sh
 
+# Two at once in one clone would remove each other's .venv: the second finds all done.
+exec 8<pyproject.toml
+flock 8
+
 fits() { command -v "$1" >/dev/null && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
 # Can make a virtual environment, or gets there: Debian keeps ensurepip in a package of its own.

@@ -40,7 +40,8 @@ find_kernel() {
   SOURCE_VERSION=$(apt-cache policy "linux-source-$SERIES" 2>/dev/null | awk '/Candidate:/ {print $2}')
   [ -n "$SOURCE_VERSION" ] && [ "$SOURCE_VERSION" != "(none)" ] || return 1
   local kernels kernel
-  mapfile -t kernels < <(apt-cache search --names-only "^linux-image-${SERIES//./\\.}\\.[0-9]+\\+deb[0-9+]+-amd64-unsigned\$" |
+  local pattern="^linux-image-${SERIES//./\\.}\\.[0-9]+\\+deb[0-9+]+-amd64-unsigned\$"
+  mapfile -t kernels < <(apt-cache search --names-only "$pattern" |
     awk '{print $1}' | sed 's/^linux-image-//; s/-unsigned$//' | sort -rV)
   for kernel in "${kernels[@]}"; do
     if apt-cache policy "linux-image-$kernel-unsigned" | grep -F "$SOURCE_VERSION" >/dev/null; then
@@ -108,7 +109,8 @@ install_virtme() {
   $python -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
   rm -rf "$CACHE/virtme"
   $python -m venv "$CACHE/virtme"
-  "$CACHE/virtme/bin/pip" --disable-pip-version-check install -q --retries 10 "virtme-ng$VIRTME" 2>"$CACHE/virtme.log" ||
+  "$CACHE/virtme/bin/pip" --disable-pip-version-check install -q --retries 10 "virtme-ng$VIRTME" \
+    2>"$CACHE/virtme.log" ||
     { tail -n 5 "$CACHE/virtme.log" >&2; die "pip install virtme-ng failed"; }
   touch "$CACHE/virtme/ready"
 }
