@@ -63,12 +63,10 @@ def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
     )
 
 
-def full(variants: tuple[Variant, ...], peer: bool = True) -> tuple[Variant, ...]:
+def full(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
     """Return the variants with every scenario, against both servers."""
     return tuple(
-        variant
-        if variant.expect_refusal
-        else replace(variant, scenarios=ALL, peer=ALL if peer else ())
+        variant if variant.expect_refusal else replace(variant, scenarios=ALL, peer=ALL)
         for variant in variants
     )
 
