@@ -13,6 +13,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple, cast
 
 from usmbd.protocol.commands.request import Effect, Request, Wait
+from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.wire.channel import (
     SMB2_CHANNEL_RDMA_TRANSFORM,
     SMB2_CHANNEL_RDMA_V1,
@@ -73,6 +74,10 @@ def find_write_buffers(request: Request, body: WriteRequest) -> Remote:
     connection = request.connection
     _check_channel(request, body.channel, transforms=True)
     size = body.remaining_bytes
+    if connection.supports_multi_credit:
+        # [MS-SMB2] 3.3.5.13 has Length checked alone, which is 0 here; clients pay for all of it,
+        # and what they pay is all that bounds the memory of WRITEs that wait for a slow disk.
+        check_charge(request.header.credit_charge, size)
     if body.length or body.data_offset or not size or size > connection.max_write_size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     info = write_channel_info(request.message, body)

@@ -198,3 +198,19 @@ def test_other_commands_invalidate_nothing(session: Session) -> None:
     body = requests.read_remote(session.file, 100, info, V1_INVALIDATE)
     assert session.client.call(Command.QUERY_INFO, body).status is not NtStatus.SUCCESS
     assert not region.invalidated
+
+
+@pytest.mark.parametrize("command", [Command.READ, Command.WRITE])
+def test_whoever_pays_for_less_than_is_moved_is_refused(
+    rdma_engine: Engine, command: Command
+) -> None:
+    session = Session(rdma_engine, 0x311)
+    client = session.client
+    region = session.register(3 * CREDIT)
+    info = requests.descriptors(region.remote())
+    build = requests.read_remote if command is Command.READ else requests.write_remote
+    body = build(session.file, 3 * CREDIT, info, V1_INVALIDATE)
+    (reply,) = client.taken(client.post(command, body, credit_charge=2))
+    assert reply.status is INVALID
+    assert region.invalidated
+    assert session.path.stat().st_size == 0
