@@ -97,12 +97,12 @@ class Pool:
         initial: int = INITIAL,
         limit: int = LIMIT,
         step: int = STEP,
-        access: Access = Access.LOCAL_WRITE | Access.READ_SINK,
+        access: Access = Access.LOCAL_WRITE,
     ) -> None:
         """Register `initial` bytes; RegistrationError when they cannot be had.
 
-        Sizes are rounded up to whole slices of the largest size. The peer never gets a key of
-        the pool: its memory is reached by our own READs and WRITEs alone.
+        Sizes are rounded up to whole slices of the largest size. No peer ever gets a key of a
+        pool of several connections: its memory is reached by our own READs and WRITEs alone.
         """
         self._device = device
         self._access = access
@@ -225,6 +225,34 @@ class Pool:
         shift = region.address - addressof(c_char.from_buffer(region.view))
         self._cut(region.view, LARGEST_BITS, (shift, region.local_key))
         return True
+
+
+class Sinks:
+    """Where the data of one connection's READs is put.
+
+    In the pool of all, but where that would give the peer a key to write it with: there each
+    connection has a region of its own, from its first READ on, and what has come is copied.
+    """
+
+    def __init__(self, device: Device, shared: Pool) -> None:
+        """Register nothing yet."""
+        self._device = device
+        self._shared = shared
+        self._own: Pool | None = None
+
+    def pool(self) -> Pool:
+        """Return the pool to read into; RegistrationError when there is no memory for it."""
+        if not self._device.limits.exposes_read_sinks:
+            return self._shared
+        if self._own is None:
+            access = Access.LOCAL_WRITE | Access.READ_SINK
+            self._own = Pool(self._device, initial=LARGEST, limit=LARGEST, access=access)
+        return self._own
+
+    def close(self) -> None:
+        """Take the connection's own memory back; no posted work may refer to it."""
+        if self._own is not None:
+            self._own.close()
 
 
 class Slots:

@@ -16,7 +16,7 @@ from enum import Enum
 
 from usmbd.transport.base import Part, RdmaTransport, Receiver, RemoteBuffer
 from usmbd.transport.buffers import POOL, SMALLEST_BITS
-from usmbd.transport.smbdirect.buffers import Pool, Slots
+from usmbd.transport.smbdirect.buffers import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.depths import Depths, fitted
 from usmbd.transport.smbdirect.direct import Direct
 from usmbd.transport.smbdirect.engine import Engine
@@ -57,6 +57,13 @@ FLUSH_SIZE = 1 << 16
 
 SMALL = 1 << SMALLEST_BITS
 """Up to here a message has memory of its own: many may wait, and the pool's are 64 KiB each."""
+
+HELD_HIGH = 32 << 20
+"""Bytes of a stopped client's messages from which on it is lost. One that wants to go on gives
+credits, or answers our READs, long before; who goes on asking alone would fill our memory."""
+
+HELD_OVERHEAD = 512
+"""Bytes that a held message takes beside its own."""
 
 LEAST_POSTED = 4
 """Receives that a stopped client keeps: it needs some to grant us what gets it going again."""
@@ -128,13 +135,15 @@ class SmbDirectTransport(RdmaTransport):
         self._now = loop.time()
         self.engine = Engine(Role.SERVER, limits, _memory, self._now)
         """For its numbers alone: status and tests look at them."""
-        self._work = SendWork(queue_pair, self._sends, pool, depths)
+        self._sinks = Sinks(device, pool)
+        self._work = SendWork(queue_pair, self._sends, pool, self._sinks, depths)
         self._outgoing = Outgoing(self.engine)
         self._direct = Direct(
             self._work, self._outgoing, loop, min(reads, depths.reads), self._lose, self._retry
         )
         self._posted_receives = 0
         self._held: deque[memoryview] = deque()
+        self._held_bytes = 0
         self._withheld: list[int] = []
         self._stopped = False
         self._corked = False
@@ -306,7 +315,10 @@ class SmbDirectTransport(RdmaTransport):
                     self._failed(status)
                 ended = work.reap(id, ok)
                 if ended is not None:
-                    self._direct.ended(ended)
+                    try:
+                        self._direct.ended(ended)
+                    except Exception:
+                        self._fault()
                 continue
             self._posted_receives -= 1
             if not ok:
@@ -326,16 +338,26 @@ class SmbDirectTransport(RdmaTransport):
                 self._post_receive(index)
             if message is not None:
                 if self._stopped:
-                    self._held.append(message)
+                    self._hold(message)
                 else:
                     self._deliver(message)
         self._corked = False
+
+    def _hold(self, message: memoryview) -> None:
+        """Keep a stopped client's message: its memory counts, which may be more than is used."""
+        self._held.append(message)
+        self._held_bytes += memoryview(message.obj).nbytes + HELD_OVERHEAD
+        if self._held_bytes > HELD_HIGH:
+            self._lose("it goes on asking and does not take its answers")
 
     def _deliver(self, message: memoryview) -> None:
         """Hand a message over; stop when its replies, or those before it, do not go out."""
         receiver = self._receiver
         assert receiver is not None
-        receiver.message_received(message)
+        try:
+            receiver.message_received(message)
+        except Exception:
+            self._fault()
         if self.state is not _OPEN:
             return
         engine = self.engine
@@ -357,7 +379,9 @@ class SmbDirectTransport(RdmaTransport):
             if not self._held:
                 self._stopped = False
                 break
-            self._deliver(self._held.popleft())
+            message = self._held.popleft()
+            self._held_bytes -= memoryview(message.obj).nbytes + HELD_OVERHEAD
+            self._deliver(message)
             self._flush()
             # What is held comes before what arrives meanwhile.
             self._stopped = True
@@ -390,6 +414,11 @@ class SmbDirectTransport(RdmaTransport):
         """Take a work request that failed: the queue pair is in its error state."""
         self._lose(f"RDMA: {status}")
 
+    def _fault(self) -> None:
+        """End the connection after an exception of the upper layer; other completions count."""
+        log.exception("%s: a fault of the server", self.peer)
+        self._lose("a fault of the server")
+
     def _lose(self, reason: str) -> None:
         """End the connection at once: nothing more arrives."""
         if self.state is _OPEN or self.state is _CLOSING:
@@ -412,9 +441,13 @@ class SmbDirectTransport(RdmaTransport):
         """Forget what waits, and tell everyone who does, once."""
         self._direct.cancel(reason)
         self._held.clear()
+        self._held_bytes = 0
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
-            receiver.connection_lost(reason)
+            try:
+                receiver.connection_lost(reason)
+            except Exception:
+                log.exception("%s: a fault of the server", self.peer)
 
     def _fail(self) -> None:
         """Have the device give everything back."""
@@ -439,7 +472,7 @@ class SmbDirectTransport(RdmaTransport):
             self._loop.remove_reader(self._fd)
         if self._timer is not None:
             self._timer.cancel()
-        for part in (self.queue_pair, self._receives, self._sends):
+        for part in (self.queue_pair, self._receives, self._sends, self._sinks):
             try:
                 part.close()
             except DeviceError as error:

@@ -115,6 +115,8 @@ class FabricDevice:
                 f"{self.name}: {length} bytes more than the {self.registered_bytes} registered"
                 f" pass the limit of {limit}"
             )
+        if self.limits.exposes_read_sinks and access & Access.READ_SINK:
+            access |= Access.LOCAL_WRITE | Access.REMOTE_WRITE
         address, key = self.fabric.reserve(length)
         memory = FabricMemory(self, address, key, length, access)
         self.local[memory.local_key] = memory

@@ -306,7 +306,7 @@ class FabricQueuePair:
         data = peer._remote(work, Access.REMOTE_READ)
         if data is None:
             self._break(Status.REMOTE_ACCESS, work)
-        elif not self._scatter(work.segments, data):
+        elif not self._scatter(work.segments, data, self._sink):
             self._break(Status.LOCAL_PROTECTION, work)
         else:
             work.done = True
@@ -360,14 +360,25 @@ class FabricQueuePair:
             parts.append(part)
         return b"".join(parts)
 
-    def _scatter(self, segments: tuple[Segment, ...], data: bytes | memoryview) -> bool:
-        """Put `data` into the segments; False when one may not be written."""
+    @property
+    def _sink(self) -> Access:
+        """Return what memory has to allow for the data of a READ."""
+        exposed = self.device.limits.exposes_read_sinks
+        return Access.READ_SINK if exposed else Access.LOCAL_WRITE
+
+    def _scatter(
+        self,
+        segments: tuple[Segment, ...],
+        data: bytes | memoryview,
+        access: Access = Access.LOCAL_WRITE,
+    ) -> bool:
+        """Put `data` into the segments; False when one does not allow `access`."""
         taken = 0
         for address, length, key in segments:
             length = min(length, len(data) - taken)
             memory = self.device.local.get(key)
             view = None if memory is None else memory.slice(address, length)
-            if memory is None or view is None or not memory.access & Access.LOCAL_WRITE:
+            if memory is None or view is None or not memory.access & access:
                 return False
             view[:] = data[taken : taken + length]
             taken += length

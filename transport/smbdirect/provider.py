@@ -36,7 +36,8 @@ class Access(IntFlag):
     REMOTE_READ = 4
     READ_SINK = 8
     """Data of our RDMA READs may be placed in it. Only iWARP tells this from LOCAL_WRITE: there
-    the answer to a READ is a write by the peer, and the key of the memory travels to it."""
+    the answer to a READ is a write by the peer, and the key of the memory travels to it. The peer
+    may then write all of the region whenever it wants: see `DeviceLimits.exposes_read_sinks`."""
 
 
 class Opcode(Enum):
@@ -147,6 +148,8 @@ class DeviceLimits:
     max_memory_region: int
     max_initiator_depth: int
     max_responder_resources: int
+    exposes_read_sinks: bool = False
+    """Whether a peer whose memory is read can write the region that its data goes to (iWARP)."""
 
 
 class Memory(Protocol):

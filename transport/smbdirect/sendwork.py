@@ -7,7 +7,7 @@ each READ. What is not yet known to have ended stays in `posted`.
 
 from collections import deque
 
-from usmbd.transport.smbdirect.buffers import Pool, Slots
+from usmbd.transport.smbdirect.buffers import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.depths import Depths
 from usmbd.transport.smbdirect.provider import QueuePair
 from usmbd.transport.smbdirect.transfers import Piece, Read, Write
@@ -31,6 +31,7 @@ class SendWork:
         "_pinned",
         "_pool",
         "_reaped",
+        "_sinks",
         "_slots",
         "_write_interval",
         "_writes_following",
@@ -41,11 +42,14 @@ class SendWork:
         "writes",
     )
 
-    def __init__(self, queue_pair: QueuePair, slots: Slots, pool: Pool, depths: Depths) -> None:
+    def __init__(
+        self, queue_pair: QueuePair, slots: Slots, pool: Pool, sinks: Sinks, depths: Depths
+    ) -> None:
         """Begin with nothing posted."""
         self.queue_pair = queue_pair
         self._slots = slots
         self._pool = pool
+        self._sinks = sinks
         self._depths = depths
         self._interval = max(1, depths.sends // _SHARE)
         self._write_interval = max(1, depths.writes // _SHARE)
@@ -107,7 +111,7 @@ class SendWork:
 
     def read(self, transfer: Read) -> None:
         """Post the next piece of a read; the caller counts how many there may be."""
-        piece = transfer.piece(self._pool)
+        piece = transfer.piece(self._sinks.pool())
         number = self._next
         self.queue_pair.post_read(number << 1 | 1, piece.segments, piece.address, piece.key)
         self._post(piece)

@@ -203,6 +203,7 @@ class VerbsDevice:
             max_memory_region=attributes.max_mr_size,
             max_initiator_depth=attributes.max_qp_init_rd_atom,
             max_responder_resources=attributes.max_qp_rd_atom,
+            exposes_read_sinks=self._iwarp,
         )
 
     def ports(self) -> tuple[Port, ...]:

@@ -156,3 +156,17 @@ def test_requests_wait_while_transfers_go_on(link: Link, monkeypatch: pytest.Mon
     link.network.pump()
     assert done == [None] * 20
     assert link.client.delivered == [b"%d" % n + pattern(10_000) for n in range(20)]
+
+
+def test_who_only_asks_while_stopped_is_lost(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HELD_HIGH", 1 << 19)
+    greedy = Greedy(network)
+    # One credit for each message keeps both sides sending, and the replies never get fewer.
+    for number in range(10_000):
+        if greedy.transport.state is not State.OPEN:
+            break
+        greedy.ask(number % 251, granted=1, padding=1300)
+    assert greedy.upper.lost == ["it goes on asking and does not take its answers"]
+    assert greedy.transport.state is State.FINISHED
