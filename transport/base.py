@@ -112,6 +112,11 @@ class RdmaTransport(Transport):
     """Bytes asked for by `read_remote` so far, for status."""
 
     @property
+    def saturated(self) -> bool:
+        """Whether so much is on its way that no further request is taken up."""
+        return False
+
+    @property
     @abstractmethod
     def max_message(self) -> int:
         """Return how many bytes a message to the peer may have; 0 before the negotiation."""

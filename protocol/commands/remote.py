@@ -60,6 +60,9 @@ def find_read_buffers(request: Request, body: ReadRequest) -> list[RemoteBuffer]
     buffers = parse_descriptors(read_channel_info(request.message, body), body.length)
     if not body.length or body.length > connection.max_read_size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
+    if request.chain is not None and cast(RdmaTransport, connection.transport).saturated:
+        # Between messages the transport stops the client; nothing does between the READs of one.
+        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     _check_protection(
         request,
         request.sealed is not None

@@ -59,8 +59,7 @@ SMALL = 1 << SMALLEST_BITS
 """Up to here a message has memory of its own: many may wait, and the pool's are 64 KiB each."""
 
 HELD_HIGH = 32 << 20
-"""Bytes of a stopped client's messages from which on it is lost. One that wants to go on gives
-credits, or answers our READs, long before; who goes on asking alone would fill our memory."""
+"""Bytes of a stopped client's messages from which on it is lost: it would fill our memory."""
 
 HELD_OVERHEAD = 512
 """Bytes that a held message takes beside its own."""
@@ -186,6 +185,11 @@ class SmbDirectTransport(RdmaTransport):
             self._shut(reason)
 
     # -- out -----------------------------------------------------------------------------
+
+    @property
+    def saturated(self) -> bool:
+        """Return whether transfers alone stop the client."""
+        return self._direct.under_way >= TRANSFERS_HIGH
 
     @property
     def max_message(self) -> int:
@@ -366,7 +370,7 @@ class SmbDirectTransport(RdmaTransport):
         if queued >= FLUSH_SIZE:
             self._flush()
             queued = self._outgoing.queued_bytes
-        self._stopped = queued >= HIGH_WATER or self._direct.under_way >= TRANSFERS_HIGH
+        self._stopped = queued >= HIGH_WATER or self.saturated
 
     def _serve_held(self) -> None:
         """Take up a stopped client's requests again when what it was sent has gone."""
@@ -472,7 +476,12 @@ class SmbDirectTransport(RdmaTransport):
             self._loop.remove_reader(self._fd)
         if self._timer is not None:
             self._timer.cancel()
-        for part in (self.queue_pair, self._receives, self._sends, self._sinks):
+        try:
+            self.queue_pair.close()
+        except DeviceError as error:
+            log.warning("%s: %s", self.peer, error)
+            self._work.keep()
+        for part in (self._receives, self._sends, self._sinks):
             try:
                 part.close()
             except DeviceError as error:

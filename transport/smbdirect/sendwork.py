@@ -19,6 +19,9 @@ cost one completion, and an idle connection keeps little of the pool."""
 _SHARE = 4
 """A quarter of the slots may wait for a completion that somebody else asks for."""
 
+_lost: list[object] = []
+"""Work whose queue pair the device did not give up, with its memory."""
+
 
 class SendWork:
     """The send side of a queue pair; DeviceError of its posts means the connection is over."""
@@ -138,6 +141,10 @@ class SendWork:
                 ended = self._end(entry, ok)
         self._reaped = number + 1
         return ended
+
+    def keep(self) -> None:
+        """Let nobody ever have the memory of what is posted: the device may still write there."""
+        _lost.extend(self.posted)
 
     def _post(self, piece: Piece) -> None:
         """Keep a posted piece."""

@@ -23,6 +23,7 @@ from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.lock import SMB2_LOCKFLAG_EXCLUSIVE_LOCK, SMB2_LOCKFLAG_FAIL_IMMEDIATELY
 from usmbd.protocol.wire.status import NtStatus
 from usmbd.transport.base import RemoteBuffer
+from usmbd.transport.smbdirect import connection
 
 INVALID = NtStatus.INVALID_PARAMETER
 
@@ -214,3 +215,18 @@ def test_whoever_pays_for_less_than_is_moved_is_refused(
     assert reply.status is INVALID
     assert region.invalidated
     assert session.path.stat().st_size == 0
+
+
+def test_reads_of_one_message_take_no_more_memory_than_those_of_many(
+    rdma_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "TRANSFERS_HIGH", 3 * CREDIT)
+    session = Session(rdma_engine, 0x311)
+    session.client.call(Command.WRITE, requests.write(session.file, CONTENT[:CREDIT]))
+    region = session.register(CREDIT)
+    info = requests.descriptors(region.remote())
+    read = (Command.READ, requests.read_remote(session.file, CREDIT, info, V1))
+    replies = session.client.compound(*[read] * 5, related=False)
+    refused = NtStatus.INSUFFICIENT_RESOURCES
+    assert [reply.status for reply in replies] == [NtStatus.SUCCESS] * 3 + [refused] * 2
+    assert session.read(CREDIT, region.remote()).status is NtStatus.SUCCESS

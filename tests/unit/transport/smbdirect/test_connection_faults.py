@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from smbdirect.network import Network
 
+from usmbd.transport.smbdirect import sendwork
 from usmbd.transport.smbdirect.connection import State
+from usmbd.transport.smbdirect.provider import DeviceError
 
 from .conftest import Link, pattern
 
@@ -58,3 +60,26 @@ def test_a_fault_at_the_end_does_not_keep_the_device_waiting(
     state: Any = link.transport.state
     assert state is State.FINISHED
     assert "nobody expects this" in caplog.text
+
+
+def test_memory_of_work_that_the_device_keeps_is_never_lent_again(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Link(network).start()
+    queue_pair: Any = link.transport.queue_pair
+    region = link.client.register(5000)
+    queue_pair.withhold()
+    link.transport.write_remote([link.memory(pattern(5000))], [region.remote()])
+    close = queue_pair.close
+
+    def refuse() -> None:
+        close()
+        raise DeviceError("busy")
+
+    monkeypatch.setattr(queue_pair, "close", refuse)
+    link.transport.disconnected("gone")
+    network.advance(10.0)
+    assert link.transport.state is State.FINISHED
+    assert network.pool.in_use() >= 5000
+    sendwork._lost.clear()
+    assert network.pool.in_use() == 0

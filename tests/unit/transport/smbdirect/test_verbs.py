@@ -146,6 +146,7 @@ def test_sink_of_reads_is_writable_by_the_peer_on_iwarp_alone(pyverbs: None) -> 
     assert region.arguments[2] == Access.LOCAL_WRITE | Access.REMOTE_WRITE
     region = device.register(1, Access.LOCAL_WRITE)._region
     assert region.arguments[2] == Access.LOCAL_WRITE
+    assert device.limits.exposes_read_sinks
     device.close()
 
 
