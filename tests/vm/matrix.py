@@ -29,6 +29,10 @@ class Variant:
     expect_refusal: bool = False
     """The mount has to fail cleanly: the server does not offer what the options insist on."""
 
+    def __str__(self) -> str:
+        """Return the name, for the tests' names."""
+        return self.name
+
 
 VARIANTS = (
     Variant("tcp-3.1.1", "vers=3.1.1", (*CORE, *PROGRAMS, *ONCE), (*CORE, *PROGRAMS)),

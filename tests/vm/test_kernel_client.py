@@ -34,6 +34,17 @@ def test_scenario(outcome: guest_run.Outcome, variant: str, scenario: str) -> No
         pytest.fail(f"{result.detail}\n{outcome.tail('logs/usmbd.log')}")
 
 
+@pytest.mark.parametrize("variant", [v for v in matrix.VARIANTS if "rdma" in v.options], ids=str)
+def test_the_client_used_rdma(outcome: guest_run.Outcome, variant: matrix.Variant) -> None:
+    facts = outcome.tail(f"logs/usmbd/{variant.name}/DebugData.txt", 1000)
+    assert "SMBDirect (in hex) protocol version: 100 transport status: 2" in facts  # connected
+
+
+def test_the_client_used_two_channels(outcome: guest_run.Outcome) -> None:
+    facts = outcome.tail("logs/usmbd/tcp-multichannel/DebugData.txt", 1000)
+    assert "Extra Channels: 1" in facts
+
+
 @pytest.mark.parametrize("server", matrix.SERVERS)
 @pytest.mark.parametrize("step", ["start", "stop"])
 def test_server(outcome: guest_run.Outcome, server: str, step: str) -> None:
