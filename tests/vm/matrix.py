@@ -13,6 +13,7 @@ SMALL = ("fio_verify.sh", "names.py", "two_mounts.py")
 PROGRAMS = ("git_work.sh", "sqlite_kill.py")
 ONCE = ("posix.py", "big_dir.sh", "recover.py")
 ALL = (*CORE, *PROGRAMS, *ONCE, "tree_full.sh")
+MEASUREMENTS = ("fio_speed.sh",)
 SERVERS = ("usmbd", "ksmbd")
 
 
@@ -54,17 +55,13 @@ VARIANTS = (
 def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
     """Return the variants and, of each, the scenarios that have these words in their names.
 
-    A scenario that is asked for by name runs on every variant that is selected.
+    A scenario that is asked for by name runs on every variant that is selected, and on ksmbd.
     """
     chosen = [variant for variant in VARIANTS if variants in variant.name]
     if not scenarios:
         return tuple(chosen)
-    wanted = tuple(name for name in ALL if scenarios in name)
-    return tuple(
-        replace(v, scenarios=wanted, peer=tuple(name for name in v.peer if name in wanted))
-        for v in chosen
-        if not v.expect_refusal
-    )
+    wanted = tuple(name for name in (*ALL, *MEASUREMENTS) if scenarios in name)
+    return tuple(replace(v, scenarios=wanted, peer=wanted) for v in chosen if not v.expect_refusal)
 
 
 def full(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
