@@ -30,6 +30,10 @@ errors take 40 KiB of at least 128 KiB."""
 REPLY_SLACK = 256
 """Bytes of one reply beside its payload, and more: a transform header, a header, a fixed part."""
 
+READ_SLACK = 52 + 64 + 16
+"""Bytes of the reply to a READ beside its data. No more: a Linux client that signs or seals asks for
+all that it can put together but the 164 bytes of a WRITE."""
+
 CREDIT_SIZE = 65536
 """Bytes that one credit stands for: sizes that are announced are multiples of it."""
 
@@ -120,7 +124,7 @@ class Connection:
             write = min(write, transport.max_remote_length)
             room = transport.max_message - REPLY_SLACK
             transact = min(transact, room - room % CREDIT_SIZE)
-            self.max_inline_read = min(read, room)
+            self.max_inline_read = min(read, transport.max_message - READ_SLACK)
             self.max_compound_reply = transport.max_message - COMPOUND_SLACK
         else:
             self.max_inline_read = read
