@@ -31,8 +31,8 @@ REPLY_SLACK = 256
 """Bytes of one reply beside its payload, and more: a transform header, a header, a fixed part."""
 
 READ_SLACK = 52 + 64 + 16
-"""Bytes of the reply to a READ beside its data. No more: a Linux client that signs or seals asks for
-all that it can put together but the 164 bytes of a WRITE."""
+"""Bytes of the reply to a READ beside its data. No more: a Linux client that signs or seals asks
+for all that it can put together but the 164 bytes of a WRITE."""
 
 CREDIT_SIZE = 65536
 """Bytes that one credit stands for: sizes that are announced are multiples of it."""
