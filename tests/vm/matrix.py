@@ -37,10 +37,10 @@ class Variant:
 
 VARIANTS = (
     Variant("tcp-3.1.1", "vers=3.1.1", (*CORE, *PROGRAMS, *ONCE), (*CORE, *PROGRAMS)),
-    Variant("rdma-3.1.1", "vers=3.1.1,rdma", CORE, ("fio_verify.sh",)),
+    Variant("rdma-3.1.1", "vers=3.1.1,rdma", (*SMALL, "contents.py"), ("fio_verify.sh",)),
     Variant("tcp-2.1", "vers=2.1", (*SMALL, "contents.py")),
     Variant("tcp-seal", "vers=3.1.1,seal", (*SMALL, "contents.py")),
-    Variant("tcp-cache-none", "vers=3.1.1,cache=none", (*SMALL, "contents.py", "sqlite_kill.py")),
+    Variant("tcp-cache-none", "vers=3.1.1,cache=none", (*SMALL, "contents.py")),
     Variant("tcp-3.0-nounix", "vers=3.0,nounix", SMALL),
     Variant("tcp-sign", "vers=3.1.1,sign", SMALL),
     Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2", SMALL),
