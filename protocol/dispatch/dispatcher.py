@@ -138,6 +138,7 @@ class Dispatcher(Replies):
         session = self.connection.session_table.get(transform.session_id)
         if session is None or session.sealer is None or not session.on(self.connection):
             raise Disconnect("an encrypted message of an unknown session")
+        self.connection.seals = True
         try:
             plain = session.sealer.open(message, self.connection.transport.buffer)
         except ValueError as error:

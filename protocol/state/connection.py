@@ -69,6 +69,7 @@ class Connection:
         "preauth_sessions",
         "rdma_transform_ids",
         "requests",
+        "seals",
         "server",
         "server_capabilities",
         "server_security_mode",
@@ -106,6 +107,7 @@ class Connection:
         self.async_command_list: dict[int, Any] = {}  # AsyncId -> the waiting request
         self.async_ids = itertools.count(1)
         self.authenticated = False  # a session was established or bound here
+        self.seals = False  # an encrypted message has come
         self.requests = self._requests_noted = 0
         self.created = self.last_request = time.time()
         self.closed = False

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from usmbd.protocol.dispatch.dispatcher import Dispatcher
+from usmbd.protocol.state.connection import MESSAGE_SLACK
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.wire.negotiate import client_guid
 from usmbd.protocol.worker import messages
@@ -205,7 +206,13 @@ class WorkerRdma:
         self, offer: messages.RdmaOffer, opened: _Opened, depth: int
     ) -> SmbDirectTransport:
         """Return a transport on a new queue pair; DeviceError when there is no room for it."""
-        limits = Limits(max_read_write_size=self._server.config.max_io_size)
+        config = self._server.config
+        # As long as by TCP: a Linux client that seals sends all that it might write by RDMA, 2 MiB,
+        # in fragments, and breaks the connection itself where that is too much.
+        limits = Limits(
+            max_read_write_size=config.max_io_size,
+            max_fragmented_size=config.smb2_max_write + MESSAGE_SLACK,
+        )
         pair = open_queue_pair(opened.device, limits)
         try:
             return SmbDirectTransport(

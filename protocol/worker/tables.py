@@ -108,10 +108,10 @@ def _rdma(server: Server, connection: Connection, no_rdma: str) -> RdmaConnectio
 def _indirect(connection: Connection) -> str:
     """Return why a client of SMB Direct may not let its memory be read and written."""
     sessions = connection.session_table.values()
-    if any(session.encrypt_data for session in sessions):
-        return "a session is encrypted, and few clients then let their memory be accessed"
+    if connection.seals:
+        return "the client encrypts, and few clients then let their memory be accessed"
     if any(session.signing_required for session in sessions):
-        return "a session is signed, and few clients then let their memory be accessed"
+        return "the client signs, and few clients then let their memory be accessed"
     return "the client has not asked for a direct transfer yet"
 
 

@@ -20,6 +20,7 @@ from usmbd.mountd.ipc.messages import (
     ConnectionRow,
     ListKind,
     OpenRow,
+    RdmaConnectionRow,
     SessionRow,
 )
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
@@ -32,6 +33,7 @@ from usmbd.protocol.worker import messages
 from usmbd.protocol.worker.peers import WorkerPeers
 from usmbd.protocol.worker.tables import tables
 from usmbd.protocol.worker.worker import STORE_DIRECTORY, Worker
+from usmbd.transport.base import RdmaTransport
 
 Until = Callable[[Callable[[], object]], None]
 GUID = bytes(range(16))
@@ -302,3 +304,35 @@ def test_a_pinned_worker_reaches_what_only_root_may(state: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         executor.submit(run).result()
     assert not list(state.glob("worker-*.sock"))
+
+
+def test_the_way_of_a_connection_s_data(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, transport="smbdirect")
+    client = Client(engine).ready()
+
+    def row(no_rdma: str = "") -> RdmaConnectionRow:
+        (found,) = tables(engine.server, [ListKind.RDMA], no_rdma)
+        assert isinstance(found, RdmaConnectionRow)
+        return found
+
+    assert (row().data_path, row().reason) == (
+        "messages",
+        "the client has not asked for a direct transfer yet",
+    )
+    connection = client.connection
+    for session in connection.session_table.values():
+        session.signing_required = True
+    assert row().reason.startswith("the client signs")
+    connection.seals = True
+    assert row().reason.startswith("the client encrypts")
+    transport = connection.transport
+    assert isinstance(transport, RdmaTransport)
+    transport.bytes_written = 4096
+    assert (row().data_path, row().reason, row().sent) == ("direct", "", 4096)
+    engine.close()
+    (tmp_path / "tcp").mkdir()
+    engine = Engine(tmp_path / "tcp", transport="memory")
+    Client(engine).ready()
+    assert (row().data_path, row().reason) == ("tcp", "the client did not ask for RDMA")
+    assert row("no device").reason == "no device"
+    engine.close()
