@@ -31,6 +31,9 @@ from usmbd.protocol.wire.filetime import from_ns
 
 log = logging.getLogger("usmbd.conn")
 
+MAXIMUM_VOLUMES = 256
+"""Kept ready: a share has one for each configuration that it had, and with `%U` for each user."""
+
 Resume = Callable[..., None]
 
 
@@ -236,10 +239,12 @@ class Server:
     def volume(self, share: ShareConfig) -> tuple[Volume, VolumeSpeed]:
         """Return the volume of a share's present configuration; OSError when its path is gone."""
         key = msgspec.msgpack.encode(share)
-        known = self._volumes.get(key)
+        known = self._volumes.pop(key, None)
         if known is None:
             known = call_as_process(Volume, share.path, _options(share)), VolumeSpeed()
-            self._volumes[key] = known
+            if len(self._volumes) >= MAXIMUM_VOLUMES:
+                del self._volumes[next(iter(self._volumes))]
+        self._volumes[key] = known  # in the order of use
         return known
 
     # -- waking --------------------------------------------------------------------------

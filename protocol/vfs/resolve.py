@@ -7,6 +7,7 @@ strings can be raced; only what it does not find is looked for component by comp
 import errno
 import os
 import sys
+import weakref
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
@@ -44,6 +45,8 @@ class Resolver:
     ) -> None:
         """Open the root, a mount point itself or not; `cross_mounts` is about those beneath."""
         self.root: Final = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Trees and nodes keep a volume that the server has forgotten: the last one closes it.
+        self._closed: Final = weakref.finalize(self, os.close, self.root)
         self.root_path: Final = os.path.realpath(root)
         self.case_sensitive = case_sensitive
         self.follow_symlinks = follow_symlinks
@@ -56,8 +59,8 @@ class Resolver:
         self._real = kernel.How(os.O_PATH, beneath | kernel.RESOLVE_NO_SYMLINKS)
 
     def close(self) -> None:
-        """Give the root's descriptor back."""
-        os.close(self.root)
+        """Give the root's descriptor back; otherwise that happens with the last reference."""
+        self._closed()
 
     def open(self, path: str, *, link: bool = False) -> tuple[int, str]:
         """Open `path` as O_PATH: (descriptor, the path as it is on disk); SmbError.

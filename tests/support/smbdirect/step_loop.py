@@ -63,8 +63,10 @@ class StepLoop:
         calls = list(self._soon)
         self._soon.clear()
         if self.readers:
-            readable = select.select(list(self.readers), [], [], 0)[0]
-            calls += [self.readers[fd] for fd in readable]
+            poll = select.poll()
+            for fd in self.readers:
+                poll.register(fd, select.POLLIN)
+            calls += [self.readers[fd] for fd, _ in poll.poll(0)]
         for call in calls:
             call()
         return len(calls)

@@ -1,5 +1,9 @@
 """TREE_CONNECT, and named pipes on IPC$: messages, parts of them, readers that wait."""
 
+import gc
+import os
+import weakref
+
 import msgspec
 import pytest
 from smbengine import requests
@@ -8,6 +12,7 @@ from smbengine.requests import FileId
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import TreeDisconnect
+from usmbd.protocol.state import server
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS
 from usmbd.protocol.wire.create import FILE_OPEN
 from usmbd.protocol.wire.fsctl import (
@@ -65,6 +70,26 @@ def test_trees_have_ids_of_their_own(client: Client, engine: Engine) -> None:
     assert client.create("file") is NtStatus.NETWORK_NAME_DELETED
     client.tree_id = first
     assert client.create("file") is NtStatus.SUCCESS
+
+
+def test_forgotten_configurations_keep_no_descriptor(
+    engine: Engine, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAXIMUM_VOLUMES", 3)
+    volume = client.session.tree_connect_table[client.tree_id].volume
+    assert volume is not None
+    resolver = weakref.ref(volume.resolver)
+    root = volume.resolver.root
+    volume = None
+    for days in range(4):
+        share = msgspec.structs.replace(engine.shares["data"], comment=f"day {days}")
+        engine.server.volume(share)
+    os.fstat(root)  # the client's tree is still served by it
+    client.call(Command.TREE_DISCONNECT, requests.EMPTY)
+    gc.collect()
+    assert resolver() is None
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(root)
 
 
 def test_a_disconnect_closes_the_opens_of_its_tree(client: Client) -> None:
