@@ -10,6 +10,7 @@ An id cannot be given to another process, and the ids of a worker that dies have
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,6 +34,10 @@ OFFER_SECONDS = 15.0
 MAXIMUM_OFFERS = 128
 """Clients that are neither connected nor refused: each holds a queue pair with its receives, some
 400 KiB, and a flood of requests needs no more than one packet for each."""
+
+MAXIMUM_OFFERS_OF_ADDRESS = 32
+"""Of those, the most of one address: a flood of one leaves room for others. Linux opens a
+connection at a time, and a host with several mounts is served within a second."""
 
 
 @dataclass(slots=True)
@@ -68,7 +73,8 @@ class Broker:
         """By the number that supervisor and worker know it by."""
         self._numbers: dict[int, int] = {}
         """That number by the connection manager's id."""
-        self._offers = 0
+        self._offers: Counter[str] = Counter()
+        """How many clients of each address are neither connected nor refused."""
         self.devices: frozenset[str] = frozenset()
         """Those on which clients are served."""
         self.manager = ConnectionManager(
@@ -85,7 +91,11 @@ class Broker:
     def _requested(self, request: Request) -> None:
         """Offer a client to a worker, or refuse it."""
         peer = request.peer
-        if not self._clients.admit(self._config(), peer, 0) or self._offers >= MAXIMUM_OFFERS:
+        if (
+            not self._clients.admit(self._config(), peer, 0)
+            or self._offers.total() >= MAXIMUM_OFFERS
+            or self._offers[peer] >= MAXIMUM_OFFERS_OF_ADDRESS
+        ):
             log.info("%s: refused: too many connections", peer)
             self.manager.reject(request.id)
             return
@@ -110,7 +120,7 @@ class Broker:
         connection.timer = self._loop.call_later(OFFER_SECONDS, self._late, number)
         self._connections[number] = connection
         self._numbers[request.id] = number
-        self._offers += 1
+        self._offers[peer] += 1
         log.debug("%s: connects to %s, worker %d", peer, request.device, worker.number)
         worker.send(
             messages.RdmaOffer(
@@ -137,8 +147,6 @@ class Broker:
 
     def _late(self, number: int) -> None:
         """End a connection that does not come about."""
-        self._connections[number].timer = None
-        self._offers -= 1
         self._lose(number, "the connection takes too long")
 
     # -- the workers ---------------------------------------------------------------------
@@ -209,7 +217,10 @@ class Broker:
         if connection.timer is not None:
             connection.timer.cancel()
             connection.timer = None
-            self._offers -= 1
+            peer = connection.request.peer
+            self._offers[peer] -= 1
+            if not self._offers[peer]:
+                del self._offers[peer]
 
     def _drop(self, connection: _Connection) -> None:
         """Let go of a connection's id, politely."""

@@ -103,7 +103,7 @@ def test_a_client_from_its_request_to_its_end(brokered: Brokered) -> None:
     assert brokered.library.calls[-1] == ("accept", pointer, 17, 8, 0, b"")
     brokered.library.event(pointer, Kind.ESTABLISHED)
     brokered.run()
-    assert brokered.broker._offers == 0
+    assert not brokered.broker._offers
     brokered.library.event(pointer, Kind.DISCONNECTED)
     brokered.run()
     lost = messages.RdmaDisconnected(
@@ -132,7 +132,7 @@ def test_the_worker_cannot_take_a_client(brokered: Brokered) -> None:
     assert worker is not None
     brokered.end(worker, offer.connection)
     assert brokered.library.names()[-2:] == ["reject", "destroy_id"]
-    assert brokered.broker._offers == 0
+    assert not brokered.broker._offers
 
 
 def test_the_address_leads_to_the_worker_that_has_the_client(brokered: Brokered) -> None:
@@ -202,18 +202,32 @@ def test_limits_are_those_of_tcp(loop: asyncio.AbstractEventLoop) -> None:
     brokered.library.close()
 
 
-def test_clients_that_do_not_connect_are_bounded_and_given_up(
+def test_clients_that_do_not_connect_are_bounded(
     brokered: Brokered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_module, "MAXIMUM_OFFERS", 2)
+    monkeypatch.setattr(broker_module, "MAXIMUM_OFFERS", 3)
+    monkeypatch.setattr(broker_module, "MAXIMUM_OFFERS_OF_ADDRESS", 2)
+    worker, offer, pointer = brokered.come()
+    assert worker is not None
+    assert [brokered.come()[0] is None for _ in range(2)] == [False, True]
+    other = "192.0.2.8"
+    assert [brokered.come(other)[0] is None for _ in range(2)] == [False, True]
+    brokered.accept(worker, offer)
+    brokered.library.event(pointer, Kind.ESTABLISHED)
+    brokered.run()
+    assert brokered.come(other)[0] is not None
+
+
+def test_clients_that_do_not_connect_are_given_up(
+    brokered: Brokered, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(broker_module, "OFFER_SECONDS", 0.02)
     worker, _, _ = brokered.come()
-    brokered.come()
-    assert brokered.come()[0] is None
-    brokered.loop.run_until_complete(asyncio.sleep(0.03))
     assert worker is not None
+    while brokered.library.ids:
+        brokered.run()
     assert worker.told[-1].reason == "the connection takes too long"
-    assert brokered.library.ids == {}
+    assert not brokered.broker._offers
     assert brokered.come()[0] is not None
 
 
