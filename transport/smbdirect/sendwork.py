@@ -13,8 +13,9 @@ from usmbd.transport.smbdirect.provider import QueuePair
 from usmbd.transport.smbdirect.transfers import Piece, Read, Write
 
 PINNED = 1 << 16
-"""Bytes that ended WRITEs may keep pinned until something else completes: sixteen small replies
-cost one completion, and an idle connection keeps little of the pool."""
+"""Bytes of the pool that ended WRITEs keep pinned less than, until something else completes:
+sixteen small replies cost one completion, and an idle connection keeps little of the pool. What
+counts is the memory that was taken for the data, however few bytes of it a short READ has sent."""
 
 _SHARE = 4
 """A quarter of the slots may wait for a completion that somebody else asks for."""
@@ -60,7 +61,7 @@ class SendWork:
         self._reaped = 0
         self._following = 0  # posted since the last that completes
         self._writes_following = 0
-        self._pinned = 0  # bytes of WRITEs since then
+        self._pinned = 0  # bytes of the pool in WRITEs since then
         self.posted: deque[int | Piece | None] = deque()
         """Slots and pieces, oldest first, that are not known to have ended; None: a marker."""
         self.writes = 0
@@ -97,7 +98,7 @@ class SendWork:
         if self.writes >= self._depths.writes:
             return False
         piece = transfer.piece(self._pool, self._depths.segments)
-        self._pinned += piece.length
+        self._pinned += piece.pinned
         self._writes_following += 1
         signaled = self._pinned >= PINNED or self._writes_following >= self._write_interval
         number = self._next

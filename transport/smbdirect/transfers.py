@@ -24,7 +24,7 @@ Done = Callable[[OSError | None], None]
 class Piece:
     """The work of one work request; `views` are the registered memory that it uses."""
 
-    __slots__ = ("address", "key", "length", "segments", "target", "transfer", "views")
+    __slots__ = ("address", "key", "length", "pinned", "segments", "target", "transfer", "views")
 
     def __init__(
         self,
@@ -35,8 +35,13 @@ class Piece:
         segments: list[Segment],
         views: list[memoryview],
         target: memoryview | None = None,
+        pinned: int = 0,
     ) -> None:
-        """Describe it; `target` is where data belongs that is read into borrowed memory."""
+        """Describe it; `target` is where data belongs that is read into borrowed memory.
+
+        `pinned` is how many bytes of the pool a piece of a write keeps from others once the
+        transfer needs them no more: views keep all of the memory that they are cut from.
+        """
         self.transfer = transfer
         self.address = address
         self.key = key
@@ -44,6 +49,7 @@ class Piece:
         self.views = views
         self.target = target
         self.length = length
+        self.pinned = pinned
 
 
 class _Remote:
@@ -103,10 +109,11 @@ class Write:
         room = remote.stretch()
         segments: list[Segment] = []
         views: list[memoryview] = []
-        total = 0
+        total = pinned = 0
         while data and room and len(segments) < most:
             view = data[0]
-            part = view if len(view) <= room else view[:room]
+            last = len(view) <= room
+            part = view if last else view[:room]
             if not pool.owns(view) or view.readonly:
                 if segments:
                     break  # what may fail comes first in a piece
@@ -114,9 +121,12 @@ class Write:
                 borrowed = pool.take(len(part))
                 borrowed[:] = part
                 part = borrowed
+                last = True
             segments.append(pool.segment(part))
             views.append(part)
             count = len(part)
+            # Memory is pinned as a whole, but until its last piece by the transfer itself.
+            pinned += memoryview(part.obj).nbytes if last else count
             total += count
             room -= count
             if count == len(view):
@@ -125,7 +135,7 @@ class Write:
                 data[0] = view[count:]
         address, key = remote.take(total)
         self.left -= total
-        return Piece(self, address, key, total, segments, views)
+        return Piece(self, address, key, total, segments, views, pinned=pinned)
 
 
 class Read:

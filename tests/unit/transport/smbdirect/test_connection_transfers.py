@@ -221,6 +221,28 @@ def test_small_writes_share_a_completion_and_keep_little_pinned(link: Link) -> N
     assert used.count(0) >= 100 * 4096 // PINNED
 
 
+@pytest.mark.parametrize("size", [PINNED, 1 << 20, LARGEST])
+def test_few_bytes_of_much_memory_pin_little(link: Link, size: int) -> None:
+    region = link.client.register(bytes(300))
+    for _ in range(20):
+        link.transport.write_remote([link.transport.buffer(size)[:300]], [region.remote()])
+        link.network.pump()
+        assert link.network.pool.in_use() == 0
+
+
+def test_a_write_of_many_pieces_asks_for_the_completion_of_the_last(link: Link) -> None:
+    queue_pair: Any = link.transport.queue_pair
+    region = link.client.register(bytes(PINNED))
+    many = [region.remote(start, 100) for start in range(0, 1500, 100)]
+    queue_pair.withhold()
+    link.transport.write_remote([link.transport.buffer(PINNED)[:1500]], many)
+    link.network.pump()
+    queue_pair.release(1)
+    link.network.pump()
+    assert link.network.pool.in_use() == 0
+    queue_pair.release()
+
+
 def test_a_pool_without_memory_delays_what_needs_it(network: Network) -> None:
     link = Link(network).start()
     pool = network.pool
