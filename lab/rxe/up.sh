@@ -26,7 +26,8 @@ add_device() {
 pair() {
   module veth 'it makes the pair'
   if [ -e /sys/class/net/rdma0 ]; then die 'there is an interface rdma0 already: down.sh --pair'; fi
-  ip link add rdma0 type veth peer name rdma1
+  # With two receive queues the server tells of RSS, and the client opens further channels to one address.
+  ip link add rdma0 numrxqueues 2 type veth peer name rdma1
   # RDMA's largest MTU, 4096 bytes, and headers
   ip link set rdma0 mtu 4500 up
   ip link set rdma1 mtu 4500 up

@@ -1,19 +1,25 @@
-"""What FSCTL_QUERY_NETWORK_INTERFACE_INFO tells: this machine's addresses ([MS-SMB2] 2.2.32.5)."""
+"""Addresses of this machine: those to listen on, and what clients are told of them.
+
+The latter is FSCTL_QUERY_NETWORK_INTERFACE_INFO ([MS-SMB2] 2.2.32.5).
+"""
 
 import array
 import fcntl
 import socket
 import struct
-from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Container, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
+from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.wire.fsctl_smb2 import RDMA_CAPABLE, RSS_CAPABLE, NetworkInterface
 
 DEFAULT_SPEED = 1_000_000_000
 """Bits per second told of an interface that does not know its own, as Samba does."""
 
 NET = Path("/sys/class/net")
+
+Address = IPv4Address | IPv6Address
 
 _SIOCGIFCONF = 0x8912
 _IFREQ = 40
@@ -25,39 +31,66 @@ _MAXIMUM_DEPTH = 8
 
 
 def network_interfaces(
-    local: str, rdma: Mapping[str, int] | None = None, root: Path = NET
+    local: str,
+    rdma: Mapping[str, int] | None = None,
+    served: Container[Address] | None = None,
+    root: Path = NET,
 ) -> list[NetworkInterface]:
     """Return the addresses that a client may open further channels to.
 
-    `rdma` has the speed of each interface on whose hardware SMB Direct is served. Loopback and
-    link-local addresses are left out, unless the client came by loopback itself.
+    `rdma` has the speed of each interface on whose hardware SMB Direct is served, `served` the
+    addresses that are listened on; None: all. Loopback and link-local addresses are left out,
+    unless the client came by loopback itself.
+
+    An address with RDMA comes twice: as Windows tells of it, and without RDMA, because Linux
+    opens channels by TCP only to what is not RDMA-capable.
     """
     own = ip_address(local.partition("%")[0]) if local not in ("", "unix", "memory") else None
     found = []
     for name, address in addresses():
+        if served is not None and address not in served:
+            continue
         if address.is_loopback and not (own is not None and own.is_loopback):
             continue
         if address.is_link_local:
             continue
         below = carriers(name, root)
         speeds = [rdma[carrier] for carrier in below if rdma and carrier in rdma]
-        capability = RDMA_CAPABLE if speeds else 0
-        if any(queues(carrier, root) > 1 for carrier in below):
-            capability |= RSS_CAPABLE
-        found.append(
+        rss = RSS_CAPABLE if any(queues(carrier, root) > 1 for carrier in below) else 0
+        found += [
             NetworkInterface(
                 index=socket.if_nametoindex(name),
                 address=address,
                 link_speed=_speed(below, root) or max(speeds, default=0) or DEFAULT_SPEED,
                 capability=capability,
             )
-        )
+            for capability in ((RDMA_CAPABLE | rss, rss) if speeds else (rss,))
+        ]
     return found
 
 
-def addresses() -> list[tuple[str, IPv4Address | IPv6Address]]:
+def served_addresses(config: ServerConfig) -> list[Address] | None:
+    """Return the addresses to listen on (`bind interfaces only`); None: all there are."""
+    if not (config.bind_interfaces_only and config.interfaces):
+        return None
+    chosen: dict[Address, None] = {}
+    known = addresses()
+    for text in config.interfaces:
+        try:
+            network = ip_network(text, strict=False)
+        except ValueError:
+            found = [a for name, a in known if name == text and not a.is_link_local]
+        else:
+            found = [a for _, a in known if a in network]
+            if not found and network.num_addresses == 1:
+                found = [ip_address(text)]
+        chosen.update(dict.fromkeys(found))
+    return list(chosen)
+
+
+def addresses() -> list[tuple[str, Address]]:
     """Return (interface, address) of all addresses; the kernel's own tables are the source."""
-    found: list[tuple[str, IPv4Address | IPv6Address]] = []
+    found: list[tuple[str, Address]] = []
     buffer = array.array("B", bytes(_IFREQ * _MAXIMUM_INTERFACES))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("iL", len(buffer), buffer.buffer_info()[0])

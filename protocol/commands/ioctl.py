@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from usmbd.protocol.commands.interfaces import network_interfaces
+from usmbd.protocol.commands.interfaces import network_interfaces, served_addresses
 from usmbd.protocol.commands.negotiate import validate_negotiate
 from usmbd.protocol.commands.pipe import Pipe
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
@@ -89,8 +89,11 @@ def _interfaces(request: Request, body: IoctlRequest, data: memoryview) -> Answe
         or not connection.server_capabilities & SMB2_GLOBAL_CAP_MULTI_CHANNEL
     ):
         raise SmbError(NtStatus.NOT_SUPPORTED)
-    rdma = connection.server.rdma_interfaces()
-    output = build_network_interfaces(network_interfaces(connection.transport.local, rdma))
+    server = connection.server
+    served = served_addresses(server.config)
+    output = build_network_interfaces(
+        network_interfaces(connection.transport.local, server.rdma_interfaces(), served)
+    )
     if len(output) > body.max_output_response:
         raise SmbError(NtStatus.BUFFER_TOO_SMALL)
     return list(build_ioctl_response(body, output))

@@ -1,10 +1,9 @@
 """Listening sockets: on every address, or on those of the configured interfaces."""
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.commands.interfaces import addresses
+from usmbd.protocol.commands.interfaces import served_addresses
 
 BACKLOG = 256
 """Connections that wait to be accepted."""
@@ -12,11 +11,12 @@ BACKLOG = 256
 
 def listen(config: ServerConfig) -> list[socket.socket]:
     """Return listening sockets for the configuration; OSError when a port cannot be had."""
-    if not (config.bind_interfaces_only and config.interfaces):
+    addresses = served_addresses(config)
+    if addresses is None:
         return [_any(config.tcp_port)]
     sockets = []
     try:
-        for address in chosen(config.interfaces):
+        for address in addresses:
             family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
             sockets.append(_bind(family, str(address), config.tcp_port))
     except BaseException:
@@ -50,23 +50,6 @@ def _bind(family: int, address: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def chosen(interfaces: list[str]) -> list[IPv4Address | IPv6Address]:
-    """Return the addresses that names, addresses and networks stand for."""
-    chosen: dict[IPv4Address | IPv6Address, None] = {}
-    known = addresses()
-    for text in interfaces:
-        try:
-            network = ip_network(text, strict=False)
-        except ValueError:
-            found = [a for name, a in known if name == text and not a.is_link_local]
-        else:
-            found = [a for _, a in known if a in network]
-            if not found and network.num_addresses == 1:
-                found = [ip_address(text)]
-        chosen.update(dict.fromkeys(found))
-    return list(chosen)
 
 
 _NO_IPV6 = (97, 99)  # EAFNOSUPPORT, EADDRNOTAVAIL

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from usmbd.mountd.ipc.messages import RdmaInterfaceRow
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.commands import interfaces
-from usmbd.protocol.supervisor import listeners
 from usmbd.protocol.supervisor.broker import Broker
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.worker import messages
@@ -144,14 +143,11 @@ class Rdma:
         ports = [config.tcp_port]
         if iwarp and IWARP_PORT not in ports:
             ports.append(IWARP_PORT)
-        if config.bind_interfaces_only and config.interfaces:
-            addresses = [str(address) for address in listeners.chosen(config.interfaces)]
-        else:
-            addresses = []
+        addresses = interfaces.served_addresses(config)
         refused: list[str] = []
         for port in ports:
-            if addresses:
-                refused += self._listen_on(broker, addresses, port)
+            if addresses is not None:
+                refused += self._listen_on(broker, map(str, addresses), port)
                 continue
             why = self._listen_on(broker, ["::"], port)
             if why and not broker.manager.listening:
@@ -164,7 +160,7 @@ class Rdma:
             return ""
         return refused[0] if refused else "`interfaces` leaves no address to listen on"
 
-    def _listen_on(self, broker: Broker, addresses: list[str], port: int) -> list[str]:
+    def _listen_on(self, broker: Broker, addresses: Iterable[str], port: int) -> list[str]:
         """Listen on each of the addresses; return what was refused."""
         refused = []
         for address in addresses:

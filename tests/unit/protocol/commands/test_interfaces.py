@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.commands import interfaces
-from usmbd.protocol.commands.interfaces import DEFAULT_SPEED, carriers, network_interfaces
+from usmbd.protocol.commands.interfaces import (
+    DEFAULT_SPEED,
+    carriers,
+    network_interfaces,
+    served_addresses,
+)
 from usmbd.protocol.wire.fsctl_smb2 import RDMA_CAPABLE, RSS_CAPABLE
 
 GIGABIT = 1_000_000_000
@@ -52,7 +58,7 @@ def test_what_lies_below(net: Path) -> None:
 
 
 def test_speed_and_queues_are_those_of_the_hardware(net: Path) -> None:
-    found = network_interfaces("192.0.2.1", {}, net)
+    found = network_interfaces("192.0.2.1", {}, None, net)
     assert [(str(f.address), f.link_speed, f.capability) for f in found] == [
         ("192.0.2.1", 25 * GIGABIT, RSS_CAPABLE),
         ("192.0.2.2", DEFAULT_SPEED, 0),
@@ -63,7 +69,9 @@ def test_speed_and_queues_are_those_of_the_hardware(net: Path) -> None:
 
 
 def test_rdma_of_the_device_below_reaches_up(net: Path) -> None:
-    found = network_interfaces("192.0.2.1", {"eth1": 100 * GIGABIT, "eth2": 10 * GIGABIT}, net)
+    found = network_interfaces(
+        "192.0.2.1", {"eth1": 100 * GIGABIT, "eth2": 10 * GIGABIT}, None, net
+    )
     rdma = {str(f.address): f.link_speed for f in found if f.capability & RDMA_CAPABLE}
     assert rdma == {
         "192.0.2.2": 10 * GIGABIT,  # the port knows what the interface does not
@@ -71,8 +79,51 @@ def test_rdma_of_the_device_below_reaches_up(net: Path) -> None:
         "192.0.2.4": 50 * GIGABIT,
         "192.0.2.5": 50 * GIGABIT,
     }
+    # Each of them without RDMA too, for channels by TCP to the same address.
+    plain = [str(f.address) for f in found if not f.capability & RDMA_CAPABLE]
+    assert sorted(plain) == sorted({str(f.address) for f in found})
 
 
 def test_loopback_only_for_clients_that_came_by_it(net: Path) -> None:
-    found = network_interfaces("127.0.0.1", None, net)
+    found = network_interfaces("127.0.0.1", None, None, net)
     assert "127.0.0.1" in [str(f.address) for f in found]
+
+
+ADDRESSES = [
+    ("lo", ip_address("127.0.0.1")),
+    ("eth0", ip_address("192.0.2.7")),
+    ("eth0", ip_address("fe80::1")),
+    ("eth0", ip_address("2001:db8::7")),
+    ("eth1", ip_address("198.51.100.3")),
+]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["eth0"], ["192.0.2.7", "2001:db8::7"]),
+        (["192.0.2.0/24"], ["192.0.2.7"]),
+        (["192.0.2.200/24"], ["192.0.2.7"]),
+        (["203.0.113.9"], ["203.0.113.9"]),
+        (["lo", "eth1", "127.0.0.1"], ["127.0.0.1", "198.51.100.3"]),
+        (["203.0.113.0/24", "none"], []),
+    ],
+)
+def test_interfaces_by_name_address_or_network(
+    names: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interfaces, "addresses", lambda: ADDRESSES)
+    config = ServerConfig(interfaces=names, bind_interfaces_only=True)
+    assert [str(address) for address in served_addresses(config) or ()] == expected
+
+
+@pytest.mark.parametrize(
+    "config", [ServerConfig(interfaces=["eth0"]), ServerConfig(bind_interfaces_only=True)]
+)
+def test_all_addresses_are_served(config: ServerConfig) -> None:
+    assert served_addresses(config) is None
+
+
+def test_only_what_is_served_is_told(net: Path) -> None:
+    found = network_interfaces("192.0.2.1", None, [ip_address("192.0.2.3")], net)
+    assert [str(f.address) for f in found] == ["192.0.2.3"]

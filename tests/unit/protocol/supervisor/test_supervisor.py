@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.supervisor import listeners
 from usmbd.protocol.supervisor.supervisor import Supervisor, server_guid
 from usmbd.protocol.wire.negotiate import NO_GUID
 from usmbd.protocol.worker import messages
@@ -149,30 +147,3 @@ def test_an_end_is_counted_once(clients: Callable[..., Clients]) -> None:
 def test_the_servers_guid_lasts() -> None:
     assert server_guid() == server_guid()
     assert len(server_guid()) == 16
-
-
-ADDRESSES = [
-    ("lo", ip_address("127.0.0.1")),
-    ("eth0", ip_address("192.0.2.7")),
-    ("eth0", ip_address("fe80::1")),
-    ("eth0", ip_address("2001:db8::7")),
-    ("eth1", ip_address("198.51.100.3")),
-]
-
-
-@pytest.mark.parametrize(
-    ("interfaces", "expected"),
-    [
-        (["eth0"], ["192.0.2.7", "2001:db8::7"]),
-        (["192.0.2.0/24"], ["192.0.2.7"]),
-        (["192.0.2.200/24"], ["192.0.2.7"]),
-        (["203.0.113.9"], ["203.0.113.9"]),
-        (["lo", "eth1", "127.0.0.1"], ["127.0.0.1", "198.51.100.3"]),
-        (["203.0.113.0/24", "none"], []),
-    ],
-)
-def test_interfaces_by_name_address_or_network(
-    interfaces: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listeners, "addresses", lambda: ADDRESSES)
-    assert [str(address) for address in listeners.chosen(interfaces)] == expected
