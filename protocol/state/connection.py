@@ -117,8 +117,7 @@ class Connection:
 
         By RDMA a READ or WRITE moves as much as one direct transfer does. What comes in a reply
         must fit the message that the peer puts together ([MS-SMBD] 3.1.4.2): else it could not
-        be sent. A READ for more than that without a channel is refused like one above
-        MaxReadSize, never cut short: clients take less than they asked for as the file's end.
+        be sent. A READ for more than that without a channel is cut short.
         """
         transport = self.transport
         if isinstance(transport, RdmaTransport):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from smbengine import requests
+from smbengine.client import Reply
 from smbengine.rdma import (
     CONTENT,
     CREDIT,
@@ -67,6 +68,15 @@ def test_the_end_of_the_file_makes_a_read_short(session: Session) -> None:
     region = session.register(SIZE)
     check_read(session.read(SIZE, region.remote(), offset=SIZE - 10), 10)
     assert region.data == CONTENT[-10:].ljust(SIZE, b"\0")
+
+
+def test_short_reads_leave_no_large_memory_pinned(session: Session, rdma_engine: Engine) -> None:
+    assert rdma_engine.network is not None
+    size = 8 << 20
+    region = session.register(size)
+    for _ in range(20):
+        check_read(session.read(size, region.remote(), offset=SIZE - 10), 10)
+        assert rdma_engine.network.pool.in_use() == 0
 
 
 def test_a_write_to_the_end_and_an_open_that_may_only_append(session: Session) -> None:
@@ -152,13 +162,22 @@ def test_a_read_without_a_channel_must_fit_a_message(rdma_engine: Engine, encryp
     most = session.client.connection.max_inline_read
     # Linux asks for that much when it signs or seals.
     assert most >= session.client.connection.transport.max_message - 164
-    for length, status in ((most, NtStatus.SUCCESS), (most + 1, INVALID), (1 << 20, INVALID)):
-        body = requests.read(session.file, length)
-        reply = session.client.call(Command.READ, body, credit_charge=-(-length // CREDIT))
-        assert reply.status is status
-        if status is NtStatus.SUCCESS:
-            assert reply.data == content[:length]
+    # It asks for MaxReadSize when it seals: the answer is cut, at the end of a page.
+    cut = most - most % 4096
+    for length, count in ((most, most), (most + 1, cut), (1 << 20, cut), (8 << 20, cut)):
+        reply = read_inline(session, length)
+        assert reply.status is NtStatus.SUCCESS
+        assert reply.data == content[:count]
+    assert read_inline(session, 1 << 20, minimum=cut).data == content[:cut]
+    assert read_inline(session, 1 << 20, minimum=cut + 1).status is INVALID
+    assert read_inline(session, (8 << 20) + 1).status is INVALID
     assert not session.rdma.lost
+
+
+def read_inline(session: Session, length: int, minimum: int = 0) -> Reply:
+    """READ without a channel, from the beginning of the session's file."""
+    body = requests.read(session.file, length, minimum=minimum)
+    return session.client.call(Command.READ, body, credit_charge=-(-length // CREDIT))
 
 
 def test_a_write_without_a_channel(rdma_engine: Engine) -> None:
