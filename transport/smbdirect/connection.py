@@ -47,7 +47,7 @@ LOW_WATER = 1 << 18
 
 TRANSFERS_HIGH = 32 << 20
 """Bytes of direct transfers from which on no further request is taken up: four of the largest,
-so that no client has more than an eighth of the pool."""
+so that no client has more than an eighth of the pool. A short READ counts as what it asked for."""
 
 TRANSFERS_LOW = 16 << 20
 """Bytes of direct transfers below which a stopped client is served again."""

@@ -53,7 +53,7 @@ class Direct:
 
     @property
     def under_way(self) -> int:
-        """Return how many bytes have not arrived."""
+        """Return how many bytes have not arrived, with those that they keep from others."""
         if not self.waiting:
             return self._work.transferring
         reading = sum(read.left for read in self._reading)

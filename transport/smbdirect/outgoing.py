@@ -34,8 +34,8 @@ class Outgoing:
 
     @property
     def writing_bytes(self) -> int:
-        """Return how many bytes of WRITEs are not posted yet."""
-        return sum(entry.left for entry in self.waiting if isinstance(entry, Write))
+        """Return how many bytes WRITEs keep for what is not posted yet."""
+        return sum(entry.left + entry.spare for entry in self.waiting if isinstance(entry, Write))
 
     def message(self, parts: Sequence[Part], invalidate: int) -> None:
         """Take a message; ValueError when the peer does not take it."""

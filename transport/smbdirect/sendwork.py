@@ -69,7 +69,7 @@ class SendWork:
         self.reads = 0
         """READs among them."""
         self.transferring = 0
-        """Bytes of READs and WRITEs among them."""
+        """Bytes of READs and WRITEs among them, and those that the WRITEs keep beside."""
 
     @property
     def tail_completes(self) -> bool:
@@ -151,14 +151,14 @@ class SendWork:
         """Keep a posted piece."""
         self._next += 1
         piece.transfer.under_way += 1
-        self.transferring += piece.length
+        self.transferring += piece.length + piece.spare
         self.posted.append(piece)
 
     def _end(self, piece: Piece, ok: bool) -> Read | None:
         """Let go of a piece's memory; return its read when that is complete."""
         transfer = piece.transfer
         transfer.under_way -= 1
-        self.transferring -= piece.length
+        self.transferring -= piece.length + piece.spare
         if not isinstance(transfer, Read):
             self.writes -= 1
             return None

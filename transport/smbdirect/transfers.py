@@ -24,7 +24,17 @@ Done = Callable[[OSError | None], None]
 class Piece:
     """The work of one work request; `views` are the registered memory that it uses."""
 
-    __slots__ = ("address", "key", "length", "pinned", "segments", "target", "transfer", "views")
+    __slots__ = (
+        "address",
+        "key",
+        "length",
+        "pinned",
+        "segments",
+        "spare",
+        "target",
+        "transfer",
+        "views",
+    )
 
     def __init__(
         self,
@@ -36,11 +46,13 @@ class Piece:
         views: list[memoryview],
         target: memoryview | None = None,
         pinned: int = 0,
+        spare: int = 0,
     ) -> None:
         """Describe it; `target` is where data belongs that is read into borrowed memory.
 
-        `pinned` is how many bytes of the pool a piece of a write keeps from others once the
-        transfer needs them no more: views keep all of the memory that they are cut from.
+        Views keep all of the memory that they are cut from. `pinned` is how many bytes of the
+        pool a piece of a write keeps when its transfer needs them no more, and `spare` how many
+        of these hold no data of the transfer.
         """
         self.transfer = transfer
         self.address = address
@@ -50,6 +62,7 @@ class Piece:
         self.target = target
         self.length = length
         self.pinned = pinned
+        self.spare = spare
 
 
 class _Remote:
@@ -87,14 +100,19 @@ class _Remote:
 class Write:
     """Data on its way into the peer's memory."""
 
-    __slots__ = ("_data", "_remote", "left", "under_way")
+    __slots__ = ("_data", "_remote", "_taken", "left", "spare", "under_way")
 
     def __init__(self, data: Sequence[memoryview], remote: Sequence[RemoteBuffer]) -> None:
         """Begin; ValueError when the buffers are wrong or too small."""
         self.left = 0
         """Bytes that are in no piece yet."""
+        self.spare = 0
+        """Bytes that it keeps from others beside those: memory that a short READ did not fill."""
+        self._taken = 0  # bytes of the first view that are in pieces
         for view in data:
-            self.left += view.nbytes
+            if view.nbytes:
+                self.left += view.nbytes
+                self.spare += memoryview(view.obj).nbytes - view.nbytes
         self.under_way = 0
         """Pieces that have not ended."""
         self._remote = _Remote(remote, self.left)
@@ -109,33 +127,39 @@ class Write:
         room = remote.stretch()
         segments: list[Segment] = []
         views: list[memoryview] = []
-        total = pinned = 0
+        total = pinned = spare = 0
         while data and room and len(segments) < most:
             view = data[0]
-            last = len(view) <= room
-            part = view if last else view[:room]
-            if not pool.owns(view) or view.readonly:
+            part = view if len(view) <= room else view[:room]
+            borrows = not pool.owns(view) or view.readonly
+            if borrows:
                 if segments:
                     break  # what may fail comes first in a piece
                 part = part[:BOUNCE]
                 borrowed = pool.take(len(part))
                 borrowed[:] = part
                 part = borrowed
-                last = True
             segments.append(pool.segment(part))
             views.append(part)
             count = len(part)
+            last = count == len(view)
             # Memory is pinned as a whole, but until its last piece by the transfer itself.
-            pinned += memoryview(part.obj).nbytes if last else count
+            pinned += memoryview(part.obj).nbytes if last or borrows else count
             total += count
             room -= count
-            if count == len(view):
+            self._taken += count
+            if last:
+                unfilled = memoryview(view.obj).nbytes - self._taken
+                self.spare -= unfilled
+                if not borrows:
+                    spare += unfilled
+                self._taken = 0
                 data.popleft()
             else:
                 data[0] = view[count:]
         address, key = remote.take(total)
         self.left -= total
-        return Piece(self, address, key, total, segments, views, pinned=pinned)
+        return Piece(self, address, key, total, segments, views, pinned=pinned, spare=spare)
 
 
 class Read:

@@ -10,7 +10,7 @@ from smbdirect.network import READS, Network
 
 from usmbd.transport.base import RemoteBuffer
 from usmbd.transport.smbdirect.buffers import LARGEST
-from usmbd.transport.smbdirect.connection import State
+from usmbd.transport.smbdirect.connection import TRANSFERS_HIGH, State
 from usmbd.transport.smbdirect.depths import WRITES
 from usmbd.transport.smbdirect.direct import RETRY_SECONDS
 from usmbd.transport.smbdirect.limits import Limits
@@ -241,6 +241,43 @@ def test_a_write_of_many_pieces_asks_for_the_completion_of_the_last(link: Link) 
     link.network.pump()
     assert link.network.pool.in_use() == 0
     queue_pair.release()
+
+
+def test_the_last_bytes_of_much_memory_are_not_left_pinned(link: Link) -> None:
+    region = link.client.register(bytes(LARGEST))
+    ends = [region.remote(0, LARGEST - 100), region.remote(LARGEST - 100, 100)]
+    link.transport.write_remote([link.transport.buffer(LARGEST)], ends)
+    link.network.pump()
+    assert link.network.pool.in_use() == 0
+
+
+@pytest.mark.parametrize("pieces", [1, 2, WRITES + 1])
+def test_few_bytes_of_much_memory_count_as_much(pieces: int) -> None:
+    network = Network(pool_limit=TRANSFERS_HIGH + LARGEST)
+    link = Link(network).start()
+    region = link.client.register(bytes(pieces))
+    remote = [region.remote(start, 1) for start in range(pieces)]
+    for _ in range(2):  # nothing stays counted
+        network.fabric.pause()
+        for _ in range(TRANSFERS_HIGH // LARGEST):
+            assert not link.transport.saturated
+            link.transport.write_remote([link.transport.buffer(LARGEST)[:pieces]], remote)
+        assert link.transport.saturated
+        network.fabric.resume()
+        network.pump()
+        assert not link.transport.saturated
+        assert network.pool.in_use() == 0
+    network.close()
+
+
+def test_memory_that_is_borrowed_from_is_not_counted(link: Link) -> None:
+    region = link.client.register(bytes(300))
+    for _ in range(2 * TRANSFERS_HIGH // LARGEST):
+        much = memoryview(bytearray(LARGEST))
+        link.transport.write_remote([much[:300]], [region.remote()])
+        link.network.pump()
+        assert not link.transport.saturated
+    assert link.network.pool.in_use() < PINNED
 
 
 def test_a_pool_without_memory_delays_what_needs_it(network: Network) -> None:
