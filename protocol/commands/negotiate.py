@@ -88,6 +88,12 @@ def negotiate(request: Request) -> Answer:
     connection.client_security_mode = body.security_mode
     _settle(connection, dialect)
     answers = _choose_algorithms(connection, contexts) if contexts is not None else None
+    if (
+        connection.server.config.encryption in (Encryption.DESIRED, Encryption.REQUIRED)
+        and connection.cipher_id
+        and SMB2_RDMA_TRANSFORM_ENCRYPTION not in connection.rdma_transform_ids
+    ):
+        connection.keep_reads_inline()
     if dialect == SMB2_DIALECT_311:
         connection.preauth.update(request.message)
         request.on_reply = connection.preauth.update

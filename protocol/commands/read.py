@@ -18,9 +18,6 @@ SENDFILE_SIZE = 64 * 1024
 """Bytes from which the transport takes the data from the file itself: below, the file's size
 must be asked and a second system call made, which costs more than one copy."""
 
-_PAGE = 4096
-"""What clients read in: a short answer ends where one does."""
-
 
 def read(request: Request) -> Answer | Handling:
     """Read from a file, a stream or a pipe."""
@@ -30,12 +27,10 @@ def read(request: Request) -> Answer | Handling:
     rdma, buffers = connection.transport.rdma, None
     if body.channel != SMB2_CHANNEL_NONE and connection.dialect >= SMB2_DIALECT_300:
         buffers = find_read_buffers(request, body)
-    elif length > connection.max_read_size:
+    elif length > connection.max_inline_read:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     if connection.supports_multi_credit:
         check_charge(request.header.credit_charge, length)
-    if buffers is None and length > connection.max_inline_read:
-        length = _shorten(body, connection.max_inline_read)
     if open_.pipe is not None:
         return _read_pipe(request, length, buffers)
     if open_.data is None or (open_.node.is_directory and open_.stream is None):
@@ -58,18 +53,6 @@ def read(request: Request) -> Answer | Handling:
         return _read_slowly(request, body, buffer, buffers)
     open_.position = body.offset + count
     return _answer(request, body, buffer, count, buffers)
-
-
-def _shorten(body: ReadRequest, most: int) -> int:
-    """Return how much of a READ fits the message that the client puts together ([MS-SMBD] 3.1.4.2).
-
-    Linux asks for MaxReadSize inline when it encrypts, and reads on after a short answer (6.12).
-    SmbError(INVALID_PARAMETER) when so little is not what the client wants.
-    """
-    length = most - most % _PAGE
-    if length < body.minimum_count:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    return length
 
 
 def _answer(

@@ -117,7 +117,8 @@ class Connection:
 
         By RDMA a READ or WRITE moves as much as one direct transfer does. What comes in a reply
         must fit the message that the peer puts together ([MS-SMBD] 3.1.4.2): else it could not
-        be sent. A READ for more than that without a channel is cut short.
+        be sent. A READ for more than that without a channel is refused like one above
+        MaxReadSize, never cut short: clients take less than they asked for as the file's end.
         """
         transport = self.transport
         if isinstance(transport, RdmaTransport):
@@ -130,6 +131,15 @@ class Connection:
         else:
             self.max_inline_read = read
         self.max_read_size, self.max_write_size, self.max_transact_size = read, write, transact
+
+    def keep_reads_inline(self) -> None:
+        """Announce what a READ can bring in a reply, where data may not go by RDMA.
+
+        That is where the server insists on encryption and the client has no transform for data
+        by RDMA. Linux then asks for MaxReadSize inline, and does not ask for less when refused.
+        """
+        if self.max_inline_read < self.max_read_size:
+            self.max_read_size = self.max_inline_read - self.max_inline_read % CREDIT_SIZE
 
     @property
     def message_limit(self) -> int:

@@ -47,9 +47,10 @@ VARIANTS = (
     Variant("rdma-3.0", "vers=3.0,rdma", ("fio_verify.sh",)),
     Variant("rdma-3.0.2", "vers=3.02,rdma", ("fio_verify.sh",)),
     Variant("rdma-sign", "vers=3.1.1,rdma,sign", ("fio_verify.sh",)),
-    # Mounted alone: Linux 6.12 asks a sealed session for up to 2 MiB inline, which does not fit the
-    # messages that it takes itself, and is refused; ksmbd cannot be mounted so at all.
-    Variant("rdma-seal", "vers=3.1.1,rdma,seal", ()),
+    # Linux 6.12 asks a sealed session for up to 2 MiB inline, which does not fit the messages that
+    # it takes itself, and is refused; ksmbd cannot be mounted so at all.
+    Variant("rdma-seal", "vers=3.1.1,rdma,seal,rsize=131072", ("fio_verify.sh",)),
+    Variant("rdma-multichannel", "vers=3.1.1,rdma,multichannel,max_channels=2", ("fio_verify.sh",)),
     Variant("tcp-posix", "vers=3.1.1,posix", (), expect_refusal=True),
 )
 

@@ -40,6 +40,16 @@ def test_the_client_used_rdma(outcome: guest_run.Outcome, variant: matrix.Varian
     assert "SMBDirect (in hex) protocol version: 100 transport status: 2" in facts  # connected
 
 
+@pytest.mark.parametrize(
+    "variant", [v for v in matrix.VARIANTS if "multichannel" in v.options], ids=str
+)
+def test_the_client_opened_a_second_channel(
+    outcome: guest_run.Outcome, variant: matrix.Variant
+) -> None:
+    facts = outcome.tail(f"logs/usmbd/{variant.name}/DebugData.txt", 1000)
+    assert "Extra Channels: 1" in facts
+
+
 @pytest.mark.parametrize("server", matrix.SERVERS)
 @pytest.mark.parametrize("step", ["start", "stop"])
 def test_server(outcome: guest_run.Outcome, server: str, step: str) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from smbengine import requests
-from smbengine.client import Reply
 from smbengine.rdma import (
     CONTENT,
     CREDIT,
@@ -17,6 +16,7 @@ from smbengine.rdma import (
 )
 from smbengine.server import Engine
 
+from usmbd.mountd.ipc.settings import Encryption
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.header import SMB2_FLAGS_ASYNC_COMMAND, Command
 from usmbd.protocol.wire.status import NtStatus
@@ -162,22 +162,27 @@ def test_a_read_without_a_channel_must_fit_a_message(rdma_engine: Engine, encryp
     most = session.client.connection.max_inline_read
     # Linux asks for that much when it signs or seals.
     assert most >= session.client.connection.transport.max_message - 164
-    # It asks for MaxReadSize when it seals: the answer is cut, at the end of a page.
-    cut = most - most % 4096
-    for length, count in ((most, most), (most + 1, cut), (1 << 20, cut), (8 << 20, cut)):
-        reply = read_inline(session, length)
-        assert reply.status is NtStatus.SUCCESS
-        assert reply.data == content[:count]
-    assert read_inline(session, 1 << 20, minimum=cut).data == content[:cut]
-    assert read_inline(session, 1 << 20, minimum=cut + 1).status is INVALID
-    assert read_inline(session, (8 << 20) + 1).status is INVALID
+    # A short answer would be taken for the end of the file.
+    for length, status in ((most, NtStatus.SUCCESS), (most + 1, INVALID), (1 << 20, INVALID)):
+        body = requests.read(session.file, length)
+        reply = session.client.call(Command.READ, body, credit_charge=-(-length // CREDIT))
+        assert reply.status is status
+        if status is NtStatus.SUCCESS:
+            assert reply.data == content[:length]
     assert not session.rdma.lost
 
 
-def read_inline(session: Session, length: int, minimum: int = 0) -> Reply:
-    """READ without a channel, from the beginning of the session's file."""
-    body = requests.read(session.file, length, minimum=minimum)
-    return session.client.call(Command.READ, body, credit_charge=-(-length // CREDIT))
+@pytest.mark.parametrize("encryption", Encryption)
+@pytest.mark.parametrize("dialect", [0x300, 0x311])
+def test_where_data_has_to_be_encrypted_reads_are_announced_that_fit_a_message(
+    tmp_path: Path, encryption: Encryption, dialect: int
+) -> None:
+    engine = Engine(tmp_path, transport="smbdirect", encryption=encryption)
+    insists = encryption in (Encryption.DESIRED, Encryption.REQUIRED)
+    session = Session(engine, dialect, limits=LEAST, encrypted=insists)
+    assert session.sizes.max_read_size == (CREDIT if insists else 8 << 20)
+    assert session.sizes.max_write_size == 8 << 20
+    engine.close()
 
 
 def test_a_write_without_a_channel(rdma_engine: Engine) -> None:
