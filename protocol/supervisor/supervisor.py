@@ -34,7 +34,6 @@ from usmbd.protocol.supervisor.control import ControlService
 from usmbd.protocol.supervisor.doorkeeper import Doorkeeper
 from usmbd.protocol.supervisor.rdma import Rdma
 from usmbd.protocol.worker import messages
-from usmbd.protocol.worker.worker import STORE_DIRECTORY
 
 log = logging.getLogger("usmbd.conn")
 
@@ -110,7 +109,7 @@ class Supervisor:
         """Make the state directory and the empty store; StartError when another server is there."""
         try:
             self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
-            store = self._state / STORE_DIRECTORY
+            store = self._state / messages.STORE_DIRECTORY
             self._lock = os.open(self._state / "usmbd.lock", os.O_CREAT | os.O_RDWR, 0o600)
             try:
                 os.lockf(self._lock, os.F_TLOCK, 0)
@@ -314,7 +313,7 @@ class Supervisor:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._bus.close()
         self._store.close()
-        shutil.rmtree(self._state / STORE_DIRECTORY, ignore_errors=True)
+        shutil.rmtree(self._state / messages.STORE_DIRECTORY, ignore_errors=True)
         os.close(self._lock)
 
 

@@ -18,6 +18,9 @@ NEGOTIATE with all contexts that exist stays below 2 KiB."""
 MESSAGE_LIMIT = 128 * 1024
 """Bytes of one message here; the kernel's default socket buffer takes 208 KiB."""
 
+STORE_DIRECTORY = "store"
+"""Below the state directory."""
+
 ROWS = 128
 """Rows of one `Rows`: a row has at most a few hundred bytes."""
 

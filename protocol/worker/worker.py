@@ -38,9 +38,6 @@ from usmbd.transport.tcp import TcpTransport
 
 log = logging.getLogger("usmbd.conn")
 
-STORE_DIRECTORY = "store"
-"""Below the state directory."""
-
 LOGIN_SECONDS = 90.0
 """A connection without a session is closed then: mountd may delay a login by 15 s, and people
 type passwords before their clients connect."""
@@ -78,7 +75,7 @@ class Worker:
         config = start.config
         logs.set_up(f"worker{start.worker}[{os.getpid()}]", config.log_level, config.log_json)
         state = Path(config.state_directory)
-        self._store = LmdbStore.attach(state / STORE_DIRECTORY, start.worker)
+        self._store = LmdbStore.attach(state / messages.STORE_DIRECTORY, start.worker)
         self._mountd = IpcClient(
             state / MOUNTD_SOCKET,
             mountd_client(),

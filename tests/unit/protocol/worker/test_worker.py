@@ -32,7 +32,7 @@ from usmbd.protocol.wire.negotiate import NegotiateRequest
 from usmbd.protocol.worker import messages
 from usmbd.protocol.worker.peers import WorkerPeers
 from usmbd.protocol.worker.tables import tables
-from usmbd.protocol.worker.worker import STORE_DIRECTORY, Worker
+from usmbd.protocol.worker.worker import Worker
 from usmbd.transport.base import RdmaTransport
 
 Until = Callable[[Callable[[], object]], None]
@@ -44,7 +44,7 @@ class Supervised:
 
     def __init__(self, state: Path, loop: asyncio.AbstractEventLoop, **config: Any) -> None:
         """Start worker 3."""
-        LmdbStore.create(state / STORE_DIRECTORY, 8 << 20)
+        LmdbStore.create(state / messages.STORE_DIRECTORY, 8 << 20)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.config = ServerConfig(state_directory=str(state), **config)
         self.say(messages.Start(worker=3, guid=GUID, config=self.config))
