@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.marks import BY_MEMORY
 from smbengine.server import Engine
 
 from usmbd.protocol.commands.read import SENDFILE_SIZE
@@ -78,6 +79,7 @@ def test_large_reads_by_every_way(client: Client, file: Path, protection: str, o
     assert reply.data == DATA[offset : offset + 2 * SENDFILE_SIZE]
 
 
+@BY_MEMORY
 def test_a_plain_large_read_is_left_to_the_transport(
     client: Client, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

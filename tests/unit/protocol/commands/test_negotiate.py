@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.marks import BY_MEMORY
 from smbengine.server import GUID, Engine
 
 from usmbd.mountd.ipc.settings import Encryption, Signing
@@ -237,6 +238,7 @@ def test_a_true_negotiate_is_confirmed(engine: Engine, dialect: int) -> None:
         {"dialects": (0x202, 0x302, 0x300)},
     ],
 )
+@BY_MEMORY
 def test_a_changed_negotiate_ends_the_connection(engine: Engine, wrong: dict[str, Any]) -> None:
     client = Client(engine).ready(0x300)
     assert validate(client, **wrong) == []

@@ -5,6 +5,7 @@ import struct
 import pytest
 from smbengine import requests
 from smbengine.client import Client, Reply
+from smbengine.marks import BY_MEMORY
 from smbengine.requests import RELATED
 from smbengine.server import Engine
 
@@ -28,6 +29,7 @@ def statuses(replies: list[Reply]) -> list[NtStatus]:
 
 @pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize("dialect", [0x202, 0x300, 0x311])
+@BY_MEMORY
 def test_open_look_close(engine: Engine, dialect: int, sealed: bool) -> None:
     if sealed and dialect < 0x300:
         return

@@ -7,6 +7,7 @@ from dataclasses import fields
 import pytest
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.marks import BY_MEMORY
 from smbengine.server import GUID, Engine
 
 from usmbd.protocol.dispatch.table import TABLE
@@ -66,6 +67,7 @@ def test_credits_are_granted_as_asked_up_to_the_maximum(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("message_id", ["again", "too far"])
+@BY_MEMORY
 def test_an_id_outside_the_window_ends_the_connection(client: Client, message_id: str) -> None:
     used = client.post(*ECHO)
     beyond = client.message_id + client.credits
@@ -176,7 +178,7 @@ def test_bodies_that_are_too_short_or_lie(client: Client) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        b"",
+        pytest.param(b"", marks=BY_MEMORY),
         b"\xfe",
         b"\xfeSMB" + bytes(40),
         b"\xfeSMC" + bytes(60),
