@@ -9,6 +9,9 @@ from usmbd.transport.smbdirect.limits import Limits, Role
 
 HEADER = struct.Struct("<4H3I")
 
+WINDOWS = Limits(send_credit_target=255)
+"""Each side asks for as many credits as Windows does, unless something else is said."""
+
 
 def allocate(size: int) -> memoryview:
     """Give memory that is not zero yet."""
@@ -96,7 +99,7 @@ class Side:
 
 def established(role: Role = Role.SERVER, limits: Limits | None = None, granted: int = 255) -> Side:
     """Return a side that has negotiated with a raw peer and has `granted` send credits."""
-    side = Side(role, limits or Limits())
+    side = Side(role, limits or WINDOWS)
     if role is Role.CLIENT:
         side.send()
         side.take(response(granted=granted))

@@ -35,15 +35,20 @@ class Role(Enum):
 class Limits:
     """What is asked for and allowed on a connection: sizes in bytes, times in seconds.
 
-    The defaults are Windows' ([MS-SMBD] 7, <3> and <8>) but for `max_receive_size`. Values that
-    the protocol cannot carry raise ValueError.
+    The defaults are Windows' ([MS-SMBD] 7, <3> and <8>) but for `send_credit_target` and
+    `max_receive_size`. Values that the protocol cannot carry raise ValueError.
     """
 
     receive_credit_max: int = 255
     """`Connection.ReceiveCreditMax`: receives the peer may be granted; post no more than these."""
 
-    send_credit_target: int = 255
-    """`Connection.SendCreditTarget`: send credits that the peer is asked for in every message."""
+    send_credit_target: int = 253
+    """`Connection.SendCreditTarget`: send credits that the peer is asked for in every message.
+
+    Windows asks for 255. Linux 6.12 posts as many receives, to a completion queue of 255 entries:
+    when it disconnects, all of them and one more to wait for come back, and if none is taken off
+    meanwhile the queue overflows and the umount hangs (seen on soft-RoCE: "rxe_cq_post: queue
+    full", then cifsd in ib_drain_rq for ever)."""
 
     max_send_size: int = 1364
     """`Connection.MaxSendSize`: what fits into one InfiniBand or RoCE packet beside its headers."""

@@ -3,18 +3,18 @@
 import struct
 
 import pytest
-from engine_pair import Side, data, established, request, response
+from engine_pair import WINDOWS, Side, data, established, request, response
 
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
 from usmbd.transport.smbdirect.pdu import NegotiateRequest, NegotiateResponse
 
 
 def server(limits: Limits | None = None) -> Side:
-    return Side(Role.SERVER, limits or Limits())
+    return Side(Role.SERVER, limits or WINDOWS)
 
 
 def client(limits: Limits | None = None) -> Side:
-    side = Side(Role.CLIENT, limits or Limits())
+    side = Side(Role.CLIENT, limits or WINDOWS)
     side.send()
     return side
 
