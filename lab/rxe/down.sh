@@ -21,8 +21,12 @@ if [ "$1" = --pair ]; then
   remove_device rdma0
   remove_device rdma1
   # Before our own rule goes, the kernel's is back: without either this machine reaches nothing.
-  ip rule add pref 0 lookup local 2>/dev/null || true
-  for priority in 10 11 12 20; do ip rule del pref $priority 2>/dev/null || true; done
+  for family in -4 -6; do
+    ip $family rule add pref 0 lookup local 2>/dev/null || true
+    for priority in 10 11 20; do
+      while ip $family rule del pref $priority 2>/dev/null; do :; done
+    done
+  done
   if [ -e /sys/class/net/rdma0 ]; then ip link del rdma0; fi
 else
   remove_device "$1"

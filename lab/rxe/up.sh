@@ -22,7 +22,7 @@ add_device() {
   say "rxe_$1 is $1's RDMA device"
 }
 
-# Both addresses are of this machine: without rules of routing all would stay in memory.
+# All addresses are of this machine: without rules of routing everything would stay in memory.
 pair() {
   module veth 'it makes the pair'
   if [ -e /sys/class/net/rdma0 ]; then die 'there is an interface rdma0 already: down.sh --pair'; fi
@@ -31,26 +31,42 @@ pair() {
   # RDMA's largest MTU, 4096 bytes, and headers
   ip link set rdma0 mtu 4500 up
   ip link set rdma1 mtu 4500 up
-  local interface
+  local interface subnet
   for interface in rdma0 rdma1; do
     sysctl -q -w net.ipv4.conf.$interface.accept_local=1 net.ipv4.conf.$interface.rp_filter=0
   done
-  ip addr add 10.99.0.1/24 dev rdma0
-  ip addr add 10.99.0.2/24 dev rdma1
-  ip addr add 10.99.0.3/24 dev rdma0
-  ip route add 10.99.0.0/24 dev rdma1 src 10.99.0.2 table 991
-  ip route add 10.99.0.2 dev rdma0 src 10.99.0.1 table 990
-  ip rule add pref 10 iif lo to 10.99.0.2 lookup 990
-  ip rule add pref 11 iif lo to 10.99.0.1 lookup 991
-  ip rule add pref 12 iif lo to 10.99.0.3 lookup 991
   sysctl -q -w net.ipv4.conf.all.rp_filter=0
+  # Two networks: to a server a client of the second one is somebody else.
+  for subnet in 10.99.0 10.99.1; do
+    ip addr add $subnet.1/24 dev rdma0
+    ip addr add $subnet.2/24 dev rdma1
+    ip route add $subnet.0/24 dev rdma1 src $subnet.2 table 991
+    ip route add $subnet.2 dev rdma0 src $subnet.1 table 990
+    ip rule add pref 10 iif lo to $subnet.2 lookup 990
+    ip rule add pref 11 iif lo to $subnet.1 lookup 991
+    neighbours $subnet.1 $subnet.2
+  done
+  ip addr add 10.99.0.3/24 dev rdma0
+  ip rule add pref 11 iif lo to 10.99.0.3 lookup 991
+  neighbours 10.99.0.3 10.99.0.2
   # The kernel's own rule for local addresses goes behind ours.
   ip rule add pref 20 lookup local
   ip rule del pref 0 lookup local
-  # A first packet that waits for ARP costs the connection manager seconds.
-  ip neigh replace 10.99.0.1 lladdr "$(cat /sys/class/net/rdma0/address)" dev rdma1
-  ip neigh replace 10.99.0.3 lladdr "$(cat /sys/class/net/rdma0/address)" dev rdma1
-  ip neigh replace 10.99.0.2 lladdr "$(cat /sys/class/net/rdma1/address)" dev rdma0
+  if ! ip -6 addr add fd99::1/64 dev rdma0 nodad 2>/dev/null; then say 'no IPv6 here'; return; fi
+  ip addr add fd99::2/64 dev rdma1 nodad
+  ip -6 route add fd99::/64 dev rdma1 src fd99::2 table 991
+  ip -6 route add fd99::2 dev rdma0 src fd99::1 table 990
+  ip -6 rule add pref 10 iif lo to fd99::2 lookup 990
+  ip -6 rule add pref 11 iif lo to fd99::1 lookup 991
+  ip -6 rule add pref 20 lookup local
+  ip -6 rule del pref 0 lookup local
+  neighbours fd99::1 fd99::2
+}
+
+# A first packet that waits for ARP costs the connection manager seconds.
+neighbours() {
+  ip neigh replace "$1" lladdr "$(cat /sys/class/net/rdma0/address)" dev rdma1
+  ip neigh replace "$2" lladdr "$(cat /sys/class/net/rdma1/address)" dev rdma0
 }
 
 if [ "$1" = --pair ]; then

@@ -12,7 +12,8 @@ CORE = ("fio_verify.sh", "tree.sh", "names.py", "contents.py", "two_mounts.py")
 SMALL = ("fio_verify.sh", "names.py", "two_mounts.py")
 PROGRAMS = ("git_work.sh", "sqlite_kill.py")
 ONCE = ("posix.py", "big_dir.sh", "recover.py")
-ALL = (*CORE, *PROGRAMS, *ONCE, "tree_full.sh")
+CRASHES = ("crash.sh", "worker_crash.py")
+ALL = (*CORE, *PROGRAMS, *ONCE, *CRASHES, "tree_full.sh")
 MEASUREMENTS = ("fio_speed.sh",)
 SERVERS = ("usmbd", "ksmbd")
 
@@ -37,7 +38,7 @@ class Variant:
 
 VARIANTS = (
     Variant("tcp-3.1.1", "vers=3.1.1", (*CORE, *PROGRAMS, *ONCE), (*CORE, *PROGRAMS)),
-    Variant("rdma-3.1.1", "vers=3.1.1,rdma", (*SMALL, "contents.py"), ("fio_verify.sh",)),
+    Variant("rdma-3.1.1", "vers=3.1.1,rdma", (*SMALL, "contents.py", *CRASHES), ("fio_verify.sh",)),
     Variant("tcp-2.1", "vers=2.1", (*SMALL, "contents.py")),
     Variant("tcp-seal", "vers=3.1.1,seal", (*SMALL, "contents.py")),
     Variant("tcp-cache-none", "vers=3.1.1,cache=none", (*SMALL, "contents.py")),
@@ -51,6 +52,7 @@ VARIANTS = (
     # it takes itself, and is refused; ksmbd cannot be mounted so at all.
     Variant("rdma-seal", "vers=3.1.1,rdma,seal,rsize=131072", ("fio_verify.sh",)),
     Variant("rdma-multichannel", "vers=3.1.1,rdma,multichannel,max_channels=2", ("fio_verify.sh",)),
+    Variant("rdma-ipv6", "vers=3.1.1,rdma,ip=fd99::1", ("fio_verify.sh",)),
     Variant("tcp-posix", "vers=3.1.1,posix", (), expect_refusal=True),
 )
 

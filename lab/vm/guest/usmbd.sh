@@ -1,5 +1,6 @@
 #!/bin/bash
-# usmbd in the guest: usmbd.sh start | stop | kill.  10.99.0.1, port 5445, share "data", user lab, password pw.
+# usmbd in the guest: usmbd.sh start | stop | kill | kill-workers | list
+# 10.99.0.1, 10.99.1.1 and fd99::1, port 5445, share "data", user lab, password pw.
 # The kernel's client looks for SMB Direct at port 5445 and then at 445, whatever its options say; ksmbd has 445.
 set -u
 state=$DATA/usmbd
@@ -10,7 +11,7 @@ configuration() {
  workgroup = LAB
  workers = 2
  tcp port = 5445
- interfaces = 10.99.0.1
+ interfaces = 10.99.0.1 10.99.1.1 fd99::1
  bind interfaces only = yes
  state directory = $state/state
  max ip connections = 0
@@ -51,5 +52,7 @@ case "${1:-}" in
     while [ -d "/proc/$pid" ]; do sleep 0.1; done
     ;;
   kill) pkill -9 -f 'usmbd\.(protocol|mountd)' ;;
-  *) sed -n '2,3s/^# //p' "$0"; exit 2 ;;
+  kill-workers) pkill -9 -f 'usmbd\.protocol\.worker' ;;
+  list) program mountd.cli.control -l "${files[@]}" ;;
+  *) sed -n '2,4s/^# //p' "$0"; exit 2 ;;
 esac

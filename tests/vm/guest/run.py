@@ -23,8 +23,13 @@ OUT, DATA = Path(os.environ["LAB_OUT"]), Path(os.environ["DATA"])
 PROJECT = Path(os.environ["PROJECT"])
 SCENARIOS = PROJECT / "tests/vm/scenarios"
 SEED = DATA / "seed"
-SERVERS = {"usmbd": ("10.99.0.1", 5445), "ksmbd": ("10.99.0.3", 1445)}
-"""Addresses and TCP ports; for SMB Direct the client tries 5445, where usmbd is, and then 445."""
+SERVERS = {
+    "usmbd": (("10.99.0.1", "10.99.1.1"), 5445),
+    "ksmbd": (("10.99.0.3", "10.99.0.3"), 1445),
+}
+"""Addresses of the two mounts and TCP port; for SMB Direct the client tries 5445, where usmbd is,
+and then 445. From another network the second mount is another client, whom usmbd gives to another
+worker; ksmbd has no workers."""
 
 OPTIONS = "username=lab,password=pw,iocharset=utf8,file_mode=0755,dir_mode=0755"
 SKIPPED = 77
@@ -34,7 +39,14 @@ LIMIT = 120.0
 START_LIMIT = 200.0
 """Seconds for the servers to start: Python imports thirty times slower here."""
 
-LIMITS = {"tree_full.sh": 400.0, "recover.py": 200.0}
+LIMITS = {"tree_full.sh": 400.0, "recover.py": 200.0, "crash.sh": 200.0, "worker_crash.py": 200.0}
+
+EVENTS = {
+    b"RESTART": ("stop", "start"),
+    b"CRASH": ("kill", "start"),
+    b"CRASH WORKERS": ("kill-workers",),
+}
+"""What a scenario may ask for by a line of its output, and the steps of the server's script."""
 
 
 def log(text: str) -> None:
@@ -103,9 +115,9 @@ class Run:
 
     def mount(self) -> str:
         """Mount the share twice, on connections of their own; return what went wrong."""
-        address, port = SERVERS[self.server]
+        addresses, port = SERVERS[self.server]
         transport = "" if "rdma" in self.options.split(",") else f"port={port},"
-        for mount in self.mounts:
+        for mount, address in zip(self.mounts, addresses, strict=True):
             mount.mkdir(parents=True, exist_ok=True)
             options = f"{OPTIONS},{transport}nosharesock,{self.options}"
             failure = command("mount", "-t", "cifs", f"//{address}/data", mount, "-o", options)
@@ -143,6 +155,8 @@ class Run:
             if not failure:
                 facts = Path("/proc/fs/cifs/DebugData").read_text(errors="replace")
                 (self.logs / "DebugData.txt").write_text(facts)
+                with open(self.logs / "queue-pairs.txt", "wb") as file:
+                    subprocess.run(["rdma", "resource", "show", "qp"], stdout=file, check=False)
                 for name in self.scenarios:
                     self.scenario(name)
         began = time.monotonic()
@@ -214,20 +228,20 @@ class Run:
             pending += chunk
             while b"\n" in pending:
                 line, _, pending = pending.partition(b"\n")
-                if line.strip() == b"RESTART":
-                    for complaint in self.restart():
+                if line.strip() in EVENTS:
+                    for complaint in self.happen(EVENTS[line.strip()]):
                         file.write(f"{complaint}\n".encode())
                     with suppress(BrokenPipeError):  # it did not wait for the answer
-                        stdin.write(b"RESTARTED\n")
+                        stdin.write(b"DONE\n")
                         stdin.flush()
 
-    def restart(self) -> list[str]:
-        """Stop and start the server; return what went wrong.
+    def happen(self, event: tuple[str, ...]) -> list[str]:
+        """Stop and start the server, or the like; return what went wrong.
 
         ksmbd has SMB Direct's second port at every address: a client whose server is away would
-        go on with ksmbd, so that is away as well while usmbd restarts.
+        go on with ksmbd, so that is away as well meanwhile.
         """
-        steps = [(self.server, "stop"), (self.server, "start")]
+        steps = [(self.server, step) for step in event]
         if self.server == "usmbd" and "rdma" in self.options.split(","):
             steps = [("ksmbd", "stop"), *steps, ("ksmbd", "start")]
         said = [(step, command(f"{step[0]}.sh", step[1], limit=150.0)) for step in steps]
@@ -283,6 +297,20 @@ def start(servers: list[str], results: TextIO) -> dict[str, str]:
     return failures
 
 
+def leftovers(results: TextIO) -> None:
+    """After all unmounts usmbd has no connection, session or open any more, and no queue pair."""
+    began = time.monotonic()
+    done = subprocess.run(
+        ["usmbd.sh", "list"], capture_output=True, text=True, timeout=100.0, check=False
+    )
+    pairs = subprocess.run(
+        ["rdma", "resource", "show", "qp"], capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+    said = done.stdout + done.stderr + "\n".join(line for line in pairs if "comm python" in line)
+    outcome = "failed" if said.strip() or done.returncode else "passed"
+    record(results, "usmbd", "-", "leftovers", outcome, time.monotonic() - began, said)
+
+
 def main() -> None:
     """Run the plan."""
     plan = json.loads((OUT / "plan.json").read_text())
@@ -304,6 +332,7 @@ def main() -> None:
                 elif server == "usmbd" or one.scenarios or "mount" in failed:
                     one.run()
                 failed = one.failed
+        leftovers(results)
         for server in servers:
             began = time.monotonic()
             failure = command(f"{server}.sh", "stop", limit=60.0)

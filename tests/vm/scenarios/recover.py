@@ -1,7 +1,8 @@
 #!/usr/bin/python3 -IS
 """After the server was stopped and started again, a mount goes on: old data is there, new is taken.
 
-The parent restarts the server when this prints the line `RESTART`, and then answers `RESTARTED`.
+The parent restarts the server when this prints the line `RESTART`, and then answers `DONE`; EVENT
+may name another event.
 A descriptor that was open meanwhile may be good again (the client opens the file anew) or give
 errors for ever: stderr tells which. What was synced by it before has to be there either way.
 """
@@ -59,9 +60,9 @@ def main() -> None:
     os.write(held, b"synced")
     os.fsync(held)
 
-    print("RESTART", flush=True)
+    print(os.environ.get("EVENT", "RESTART"), flush=True)
     answer = sys.stdin.readline().strip()
-    assert answer == "RESTARTED", f"the parent said {answer!r}"
+    assert answer == "DONE", f"the parent said {answer!r}"
 
     for mount in MOUNTS:
         for number in range(len(MOUNTS)):
