@@ -147,14 +147,14 @@ class Supervisor:
         return False
 
     async def _start_children(self) -> None:
-        """Start mountd, then the workers, and wait until all serve."""
+        """Start the workers and mountd side by side, and wait until all serve."""
+        for number in range(self.config.workers):
+            await self._start_worker(number)
         try:
             self._mountd = await asyncio.wait_for(start_mountd(self._files), START_SECONDS)
         except (ChildProcessError, TimeoutError) as error:
             raise StartError(f"mountd did not start: {error}") from error
         self._watch(self._keep_mountd())
-        for number in range(self.config.workers):
-            await self._start_worker(number)
         try:
             await asyncio.wait_for(
                 asyncio.gather(*(worker.ready.wait() for worker in self.workers.values())),
