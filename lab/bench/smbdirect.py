@@ -34,6 +34,7 @@ from usmbd.protocol.wire.header import Command
 from usmbd.transport.smbdirect.connection import SmbDirectTransport
 from usmbd.transport.smbdirect.fabric_queue_pair import FabricQueuePair
 from usmbd.transport.smbdirect.provider import Completion, Segment
+from usmbd.transport.smbdirect.verbs_requests import CHAIN
 
 RUNS = 5
 LATENCY = 2
@@ -136,6 +137,7 @@ class Device:
         self.meter: Meter = Clock()
         self.moment = 0
         self.armed = True
+        self._chained = 0
         self.counts: Counter[str] = Counter()
 
     def move(self) -> None:
@@ -163,25 +165,31 @@ class Device:
         self.counts["post_receive"] += 1
         self._post(self._real.post_receive, (id, segment))
 
+    def _send(self, post: Callable[..., None], *arguments: Any, **named: Any) -> None:
+        self.counts["post_send"] += 1
+        self._chained += 1
+        if not named.pop("more", False) or self._chained == CHAIN:
+            self.submit()
+        self._post(post, arguments, **named)
+
     def post_send(self, id: int, segments: Sequence[Segment], **named: Any) -> None:
         """Post later."""
-        self.counts["post_send"] += 1
-        self.counts["doorbells"] += 1
-        self._post(self._real.post_send, (id, segments), **named)
+        self._send(self._real.post_send, id, segments, **named)
 
     def post_write(
         self, id: int, segments: Sequence[Segment], address: int, key: int, **named: Any
     ) -> None:
         """Post later."""
-        self.counts["post_send"] += 1
-        self.counts["doorbells"] += 1
-        self._post(self._real.post_write, (id, segments, address, key), **named)
+        self._send(self._real.post_write, id, segments, address, key, **named)
 
     def post_read(self, id: int, segments: Sequence[Segment], address: int, key: int) -> None:
         """Post later."""
-        self.counts["post_send"] += 1
-        self.counts["doorbells"] += 1
-        self._post(self._real.post_read, (id, segments, address, key))
+        self._send(self._real.post_read, id, segments, address, key)
+
+    def submit(self) -> None:
+        """Count the call of the device that posts all since the last."""
+        self.counts["doorbells"] += self._chained > 0
+        self._chained = 0
 
     def arm(self) -> None:
         """Be told of the next completion, also of one that is there already: nobody polls it."""

@@ -125,14 +125,21 @@ class QP(Record):
         """Begin with nothing posted."""
         super().__init__(*arguments)
         self.posted: list[dict[str, Any]] = []
+        self.lists: list[int] = []
+        """How many requests each call has posted."""
         self.changes: list[tuple[dict[str, Any], int]] = []
         self.refuse = 0
 
     def post_send(self, request: "SendWR") -> None:
-        """Note a request, or refuse with the errno that a test set."""
+        """Note a list of requests, or refuse it with the errno that a test set."""
         if self.refuse:
             raise PyverbsError("Failed to post", self.refuse)
-        self.posted.append(dict(request.__dict__))
+        self.lists.append(0)
+        following: SendWR | None = request
+        while following is not None:
+            self.posted.append(dict(following.__dict__))
+            self.lists[-1] += 1
+            following = following.next_wr
 
     post_recv = post_send
 
@@ -153,6 +160,7 @@ class SendWR(Record):
     def __init__(self, wr_id: int = 0, num_sge: int = 0, sg: list[SGE] | None = None) -> None:
         """Copy the segments."""
         super().__init__(wr_id=wr_id, num_sge=num_sge)
+        self.next_wr: SendWR | None = None
         self.segments = [part.arguments for part in sg or []]
 
     def set_wr_rdma(self, rkey: int, addr: int) -> None:

@@ -10,7 +10,6 @@ has given everything back, and FINISHED then.
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 
@@ -20,6 +19,7 @@ from usmbd.transport.smbdirect.buffers import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.depths import Depths, fitted
 from usmbd.transport.smbdirect.direct import Direct
 from usmbd.transport.smbdirect.engine import Engine
+from usmbd.transport.smbdirect.held import Held
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
 from usmbd.transport.smbdirect.loop import Loop, Timer
 from usmbd.transport.smbdirect.outgoing import Outgoing
@@ -57,12 +57,6 @@ FLUSH_SIZE = 1 << 16
 
 SMALL = 1 << SMALLEST_BITS
 """Up to here a message has memory of its own: many may wait, and the pool's are 64 KiB each."""
-
-HELD_HIGH = 32 << 20
-"""Bytes of a stopped client's messages from which on it is lost: it would fill our memory."""
-
-HELD_OVERHEAD = 512
-"""Bytes that a held message takes beside its own."""
 
 LEAST_POSTED = 4
 """Receives that a stopped client keeps: it needs some to grant us what gets it going again."""
@@ -141,8 +135,7 @@ class SmbDirectTransport(RdmaTransport):
             self._work, self._outgoing, loop, min(reads, depths.reads), self._lose, self._retry
         )
         self._posted_receives = 0
-        self._held: deque[memoryview] = deque()
-        self._held_bytes = 0
+        self._held = Held()
         self._withheld: list[int] = []
         self._stopped = False
         self._corked = False
@@ -219,6 +212,8 @@ class SmbDirectTransport(RdmaTransport):
         if self.state is _OPEN and transfer.left:
             self.bytes_written += transfer.left
             self._direct.write(transfer)
+            if not self._corked and self.state is _OPEN:
+                self._flush()
 
     def read_remote(self, data: memoryview, remote: Sequence[RemoteBuffer], done: Done) -> None:
         """Read the peer's memory; `done` is called from the loop."""
@@ -256,6 +251,7 @@ class SmbDirectTransport(RdmaTransport):
                     slots.give(index)
                     break
                 work.send(index, sent.length, sent.invalidate, last)
+            work.submit()
         except DeviceError as error:
             self._lose(str(error))
             return
@@ -348,10 +344,8 @@ class SmbDirectTransport(RdmaTransport):
         self._corked = False
 
     def _hold(self, message: memoryview) -> None:
-        """Keep a stopped client's message: its memory counts, which may be more than is used."""
-        self._held.append(message)
-        self._held_bytes += memoryview(message.obj).nbytes + HELD_OVERHEAD
-        if self._held_bytes > HELD_HIGH:
+        """Keep a stopped client's message."""
+        if not self._held.add(message):
             self._lose("it goes on asking and does not take its answers")
 
     def _deliver(self, message: memoryview) -> None:
@@ -380,11 +374,10 @@ class SmbDirectTransport(RdmaTransport):
             and self._outgoing.queued_bytes <= LOW_WATER
             and self._direct.under_way <= TRANSFERS_LOW
         ):
-            if not self._held:
+            message = self._held.take()
+            if message is None:
                 self._stopped = False
                 break
-            message = self._held.popleft()
-            self._held_bytes -= memoryview(message.obj).nbytes + HELD_OVERHEAD
             self._deliver(message)
             self._flush()
             # What is held comes before what arrives meanwhile.
@@ -445,7 +438,6 @@ class SmbDirectTransport(RdmaTransport):
         """Forget what waits, and tell everyone who does, once."""
         self._direct.cancel(reason)
         self._held.clear()
-        self._held_bytes = 0
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             try:

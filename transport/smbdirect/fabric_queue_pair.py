@@ -68,6 +68,8 @@ class FabricQueuePair:
         self._reads_allowed = 0
         self._reads_answered = 0
         self._rnr_retry = 0
+        self._chain: list[_Work] = []
+        """What was posted with `more` and waits for the next."""
         self._waiting: deque[_Work] = deque()
         self._issued: deque[_Work] = deque()
         self._receives: deque[tuple[int, Segment]] = deque()
@@ -80,7 +82,8 @@ class FabricQueuePair:
     @property
     def posted_sends(self) -> int:
         """Return how many sends, writes and reads have not ended."""
-        return len(self._waiting) + sum(not work.done for work in self._issued)
+        waiting = len(self._chain) + len(self._waiting)
+        return waiting + sum(not work.done for work in self._issued)
 
     @property
     def posted_receives(self) -> int:
@@ -96,7 +99,7 @@ class FabricQueuePair:
         """Return whether posted work uses the region of `local_key`."""
         if any(segment.local_key == local_key for _, segment in self._receives):
             return True
-        works = [*self._waiting, *(work for work in self._issued if not work.done)]
+        works = [*self._chain, *self._waiting, *(work for work in self._issued if not work.done)]
         return any(part.local_key == local_key for work in works for part in work.segments)
 
     # Faults on demand.
@@ -170,12 +173,13 @@ class FabricQueuePair:
         invalidate: int = 0,
         signaled: bool = True,
         fenced: bool = False,
+        more: bool = False,
     ) -> None:
         """Post a message; QueueFull beyond the depth, ValueError beyond the segments."""
         parts = self._check_segments(segments, self._send_segments)
         length = sum(part.length for part in parts)
         work = _Work(id, Opcode.SEND, parts, length, 0, 0, invalidate, signaled, fenced)
-        self._post(work)
+        self._post(work, more)
 
     def post_write(
         self,
@@ -186,12 +190,14 @@ class FabricQueuePair:
         *,
         signaled: bool = True,
         fenced: bool = False,
+        more: bool = False,
     ) -> None:
         """Post a write of the peer's memory; errors as `post_send`."""
         parts = self._check_segments(segments, self._send_segments)
         length = sum(part.length for part in parts)
         self._post(
-            _Work(id, Opcode.WRITE, parts, length, remote_address, remote_key, 0, signaled, fenced)
+            _Work(id, Opcode.WRITE, parts, length, remote_address, remote_key, 0, signaled, fenced),
+            more,
         )
 
     def post_read(
@@ -202,6 +208,11 @@ class FabricQueuePair:
         parts = self._check_segments(segments, most)
         length = sum(part.length for part in parts)
         self._post(_Work(id, Opcode.READ, parts, length, remote_address, remote_key))
+
+    def submit(self) -> None:
+        """Post what waits because of `more`."""
+        self._check_open()
+        self._submit()
 
     def fileno(self) -> int:
         """Return the eventfd that stands for the completion channel."""
@@ -219,11 +230,12 @@ class FabricQueuePair:
 
     def fail(self) -> None:
         """Go to the error state and flush; the peer is not told."""
-        if self.closed or self.state is State.ERR:
+        if self.closed:
             return
-        self.state = State.ERR
-        self._flush()
-        self.fabric.kick()
+        failed, self.state = self.state is State.ERR, State.ERR
+        self._submit()
+        if not failed:
+            self.fabric.kick()
 
     def close(self) -> None:
         """Free the queues and the channel."""
@@ -231,6 +243,7 @@ class FabricQueuePair:
             return
         self.closed = True
         self.state = State.ERR
+        self._chain.clear()
         self._waiting.clear()
         self._issued.clear()
         self._receives.clear()
@@ -439,14 +452,21 @@ class FabricQueuePair:
 
     # What is checked.
 
-    def _post(self, work: _Work) -> None:
+    def _post(self, work: _Work, more: bool = False) -> None:
         self._check_open()
         if self.state not in (State.RTS, State.ERR):
             raise DeviceError(f"queue pair {self.number} takes no sends in {self.state.name}")
         if self._completions.sends_used >= self._send_depth:
             raise QueueFull(f"queue pair {self.number}: {self._send_depth} sends are posted")
         self._completions.sends_used += 1
-        self._waiting.append(work)
+        self._chain.append(work)
+        if not more:
+            self._submit()
+
+    def _submit(self) -> None:
+        """Let go of what waits for more."""
+        self._waiting += self._chain
+        self._chain.clear()
         if self.state is State.ERR:
             self._flush()
         else:

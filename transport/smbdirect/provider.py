@@ -170,6 +170,8 @@ class QueuePair(Protocol):
 
     Ids of work requests are chosen by the caller (0 to 2^64 - 1). A slot of a queue is free
     again when its completion, or for an unsignaled send that of a later one, has been polled.
+    Sends and writes with `more` may wait for the next post of the send queue, or for `submit`:
+    what is posted together costs one call of the device, and is refused by that one.
     """
 
     number: int
@@ -188,6 +190,7 @@ class QueuePair(Protocol):
         invalidate: int = 0,
         signaled: bool = True,
         fenced: bool = False,
+        more: bool = False,
     ) -> None:
         """Send one message; `invalidate` is the peer's key that ends with it (0 is none).
 
@@ -203,6 +206,7 @@ class QueuePair(Protocol):
         *,
         signaled: bool = True,
         fenced: bool = False,
+        more: bool = False,
     ) -> None:
         """Write the peer's memory; what is sent afterwards arrives after the data."""
 
@@ -210,6 +214,9 @@ class QueuePair(Protocol):
         self, id: int, segments: Sequence[Segment], remote_address: int, remote_key: int
     ) -> None:
         """Read the peer's memory; its data is there when it completes, not earlier."""
+
+    def submit(self) -> None:
+        """Post what waits because of `more`."""
 
     def fileno(self) -> int:
         """Return the completion channel: readable once after `arm` when a completion came."""
@@ -224,7 +231,7 @@ class QueuePair(Protocol):
         """Return up to `limit` completions, oldest first; empty when there are none."""
 
     def fail(self) -> None:
-        """Go to the error state: everything posted completes, flushed. Twice does nothing."""
+        """Go to the error state: everything posted completes, flushed, also what waits for more."""
 
     def close(self) -> None:
         """Free all of it, without completions for what is still posted. Twice does nothing."""

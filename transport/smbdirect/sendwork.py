@@ -17,6 +17,10 @@ PINNED = 1 << 16
 sixteen small replies cost one completion, and an idle connection keeps little of the pool. What
 counts is the memory that was taken for the data, however few bytes of it a short READ has sent."""
 
+CHAINED = 1 << 16
+"""Bytes of a WRITE up to which it waits for the end of the batch of requests, to be posted with the
+replies. More take so long to travel that they had better begin."""
+
 _SHARE = 4
 """A quarter of the slots may wait for a completion that somebody else asks for."""
 
@@ -77,7 +81,7 @@ class SendWork:
         return not self.posted or not self._following
 
     def send(self, slot: int, length: int, invalidate: int, signaled: bool) -> None:
-        """Post a message that is in a slot."""
+        """Post a message that is in a slot, at the latest with `submit`."""
         signaled = signaled or self._following >= self._interval
         number = self._next
         self.queue_pair.post_send(
@@ -85,6 +89,7 @@ class SendWork:
             (self._slots.part(slot, length),),
             invalidate=invalidate,
             signaled=signaled,
+            more=True,
         )
         self._next = number + 1
         self.posted.append(slot)
@@ -94,7 +99,10 @@ class SendWork:
             self._following += 1
 
     def write(self, transfer: Write) -> bool:
-        """Post the next piece of a write; False when there is no room for it now."""
+        """Post the next piece of a write; False when there is no room for it now.
+
+        A small one may wait for the message that follows it, or for `submit`.
+        """
         if self.writes >= self._depths.writes:
             return False
         piece = transfer.piece(self._pool, self._depths.segments)
@@ -103,7 +111,12 @@ class SendWork:
         signaled = self._pinned >= PINNED or self._writes_following >= self._write_interval
         number = self._next
         self.queue_pair.post_write(
-            number << 1 | 1, piece.segments, piece.address, piece.key, signaled=signaled
+            number << 1 | 1,
+            piece.segments,
+            piece.address,
+            piece.key,
+            signaled=signaled,
+            more=piece.length <= CHAINED,
         )
         self._post(piece)
         self.writes += 1
@@ -121,6 +134,10 @@ class SendWork:
         self._post(piece)
         self.reads += 1
         self._completes()
+
+    def submit(self) -> None:
+        """Post what waits for more."""
+        self.queue_pair.submit()
 
     def mark_end(self) -> None:
         """Post, in the error state, what is flushed after everything else."""

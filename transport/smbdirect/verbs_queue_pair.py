@@ -14,7 +14,7 @@ from usmbd.transport.smbdirect.provider import (
     Status,
 )
 from usmbd.transport.smbdirect.verbs_library import Library, error_code, post_refused, refused
-from usmbd.transport.smbdirect.verbs_requests import Request
+from usmbd.transport.smbdirect.verbs_requests import ReceiveRequest, SendList
 
 _RELIABLE = 2
 """`ibv_qp_type`: IBV_QPT_RC."""
@@ -124,9 +124,9 @@ class VerbsQueuePair:
         self._pair = library.queue_pair(domain, init)
         self._parts.insert(0, self._pair)
         self.number: int = self._pair.qp_num
-        self._send = Request(library, library.send_request, send_segments)
-        self._parts.append(self._send)
-        self._receive = Request(library, library.receive_request, 1)
+        self._sends = SendList(library, send_segments)
+        self._parts.append(self._sends)
+        self._receive = ReceiveRequest(library)
         self._parts.append(self._receive)
         # Bound once, as they are called for each message.
         self._submit_send = self._pair.post_send
@@ -152,10 +152,10 @@ class VerbsQueuePair:
     def post_receive(self, id: int, segment: Segment) -> None:
         """Post memory for a message."""
         self._check_open()
+        request = self._receive
         try:
-            request = self._receive.with_segments((segment,))
-            request.wr_id = id
-            self._submit_receive(request)
+            request.fill(id, segment)
+            self._submit_receive(request.object)
         except self._error as error:
             raise post_refused("posting a receive", error) from error
 
@@ -167,22 +167,14 @@ class VerbsQueuePair:
         invalidate: int = 0,
         signaled: bool = True,
         fenced: bool = False,
+        more: bool = False,
     ) -> None:
         """Post a message."""
         self._check_open()
-        try:
-            request = self._send.with_segments(segments)
-            request.wr_id = id
-            if invalidate:
-                request.opcode = _SEND_INVALIDATE
-                # A union with the key to invalidate, in host order.
-                request.imm_data = invalidate
-            else:
-                request.opcode = _SEND
-            request.send_flags = _SIGNALED * signaled | _FENCED * fenced
-            self._submit_send(request)
-        except self._error as error:
-            raise post_refused("posting a send", error) from error
+        opcode = _SEND_INVALIDATE if invalidate else _SEND
+        flags = _SIGNALED * signaled | _FENCED * fenced
+        if not (self._sends.add(id, segments, opcode, flags, invalidate) and more):
+            self.submit()
 
     def post_write(
         self,
@@ -193,18 +185,34 @@ class VerbsQueuePair:
         *,
         signaled: bool = True,
         fenced: bool = False,
+        more: bool = False,
     ) -> None:
         """Post a write of the peer's memory."""
+        self._check_open()
         flags = _SIGNALED * signaled | _FENCED * fenced
-        self._post_rdma(_WRITE, id, segments, remote_address, remote_key, flags)
+        room = self._sends.add(id, segments, _WRITE, flags, 0, remote_address, remote_key)
+        if not (room and more):
+            self.submit()
 
     def post_read(
         self, id: int, segments: Sequence[Segment], remote_address: int, remote_key: int
     ) -> None:
         """Post a read of the peer's memory."""
+        self._check_open()
         if len(segments) > self._read_segments:
             raise ValueError(f"{len(segments)} segments, at most {self._read_segments}")
-        self._post_rdma(_READ, id, segments, remote_address, remote_key, _SIGNALED)
+        self._sends.add(id, segments, _READ, _SIGNALED, 0, remote_address, remote_key)
+        self.submit()
+
+    def submit(self) -> None:
+        """Post what waits for more."""
+        self._check_open()
+        request = self._sends.take()
+        if request is not None:
+            try:
+                self._submit_send(request)
+            except self._error as error:
+                raise post_refused("posting sends", error) from error
 
     def fileno(self) -> int:
         """Return the descriptor of the completion channel."""
@@ -250,15 +258,18 @@ class VerbsQueuePair:
 
     def fail(self) -> None:
         """Go to the error state; DeviceError when even that is refused (the device is gone)."""
-        if self._closed or self._failed:
+        if self._closed:
             return
-        self._failed = True
-        change = self._library.queue_pair_attributes()
-        change.qp_state = int(State.ERR)
-        try:
-            self._pair.modify(change, int(Mask.STATE))
-        except self._error as error:
-            raise refused("queue pair to the error state", error) from error
+        if not self._failed:
+            self._failed = True
+            change = self._library.queue_pair_attributes()
+            change.qp_state = int(State.ERR)
+            try:
+                self._pair.modify(change, int(Mask.STATE))
+            except self._error as error:
+                raise refused("queue pair to the error state", error) from error
+        # The device flushes only what it has been given.
+        self.submit()
 
     def close(self) -> None:
         """Free queue pair, completion queue, channel and requests, as far as they were made."""
@@ -274,26 +285,6 @@ class VerbsQueuePair:
         self._parts.clear()
         if failure is not None:
             raise refused("closing a queue pair", failure) from failure
-
-    def _post_rdma(
-        self,
-        opcode: int,
-        id: int,
-        segments: Sequence[Segment],
-        remote_address: int,
-        remote_key: int,
-        flags: int,
-    ) -> None:
-        self._check_open()
-        try:
-            request = self._send.with_segments(segments)
-            request.wr_id = id
-            request.opcode = opcode
-            request.send_flags = flags
-            request.set_wr_rdma(remote_key, remote_address)
-            self._submit_send(request)
-        except self._error as error:
-            raise post_refused("posting an RDMA transfer", error) from error
 
     def _address(self, wanted: AddressHandle) -> Any:
         """Return pyverbs' form of the way to the peer."""

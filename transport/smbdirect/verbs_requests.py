@@ -1,10 +1,10 @@
 """Work requests of pyverbs that are made once and posted again and again.
 
 pyverbs 44.0 copies the segments into memory of its own when a request is made, and frees them
-only in `close` (its `__dealloc` is never called). So a request is made once with room for the
-most segments, and they are changed in place: later versions tell where they are (`sg_list`),
-44.0 does not, but they are found in the C structure inside the object. Both is proved with
-values that were put there; when that fails, a request is made for each post.
+only in `close` (its `__dealloc__` is never called). So a request is made once with room for the
+most segments, and is changed in place: the C structure is inside the object and tells where the
+segments are. Both is proved with values that were put there; when that fails, a request is made
+for each post.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,19 @@ from typing import Any
 from usmbd.transport.smbdirect.provider import Segment
 from usmbd.transport.smbdirect.verbs_library import Library
 
+CHAIN = 8
+"""Work that is posted as one list at most: one call and one doorbell, which for software devices is
+a system call. A READ of 4 KiB without RDMA is answered by four messages."""
+
 _HEAD = Struct("=QQQi")
-"""The beginning of `ibv_send_wr` and of `ibv_recv_wr`: id, next, segments, their number."""
+"""`ibv_recv_wr`, and the beginning of `ibv_send_wr`: id, next, segments, their number."""
+
+_SEND = Struct("=QQQiIIIQI")
+"""`ibv_send_wr`, so far as it is used: id, next, segments, their number, opcode, flags, the key to
+invalidate (in host order), the peer's address and key."""
+
+_NEXT = Struct("=Q")
+_NEXT_OFFSET = 8
 
 _SEGMENT = Struct("=QII")
 """`ibv_sge`: address, length, local key."""
@@ -27,44 +38,30 @@ _PROBE = 0x5EC0_11D5_1A75_F00D
 class Request:
     """One request for up to `most` segments; `make` is pyverbs' SendWR or RecvWR."""
 
-    def __init__(self, library: Library, make: Callable[..., Any], most: int) -> None:
-        """Make it, and find its segments."""
+    def __init__(
+        self, library: Library, make: Callable[..., Any], most: int, layout: Struct
+    ) -> None:
+        """Make it, and find its fields and segments."""
         self._make = make
         self._make_segment = library.segment
-        self._most = most
         probe = [Segment(_PROBE + index, index + 1, ~index & 0xFFFFFFFF) for index in range(most)]
-        self._request = self._build(probe)
-        self._array = self._find(probe, library.header_size)
+        self.object = self._build(probe)
+        """What pyverbs posts."""
+        self.address = id(self.object) + library.header_size
+        """Where the C structure is, if `in_place`."""
+        self._head: memoryview | None = None
+        self._segments = 0
+        self._find(probe, library.header_size + layout.size)
 
     @property
     def in_place(self) -> bool:
-        """Return whether the segments are changed in place."""
-        return self._array is not None
-
-    def with_segments(self, segments: Sequence[Segment]) -> Any:
-        """Return the request with these segments, its other fields as they were or fresh.
-
-        ValueError when there are more than it has room for.
-        """
-        count = len(segments)
-        if count > self._most:
-            raise ValueError(f"{count} segments, at most {self._most}")
-        array = self._array
-        if array is None:
-            self._request.close()
-            self._request = self._build(segments)
-        else:
-            offset = 0
-            for segment in segments:
-                _SEGMENT.pack_into(array, offset, *segment)
-                offset += 16
-            self._request.num_sge = count
-        return self._request
+        """Return whether the request is changed in place."""
+        return self._head is not None
 
     def close(self) -> None:
         """Free the request's memory."""
-        self._array = None
-        self._request.close()
+        self._head = None
+        self.object.close()
 
     def _build(self, segments: Sequence[Segment]) -> Any:
         parts = [self._make_segment(*segment) for segment in segments]
@@ -74,21 +71,134 @@ class Request:
             for part in parts:
                 part.close()
 
-    def _find(self, probe: list[Segment], header_size: int) -> memoryview | None:
-        """Return the memory of the segments, None when it is not where it is expected."""
-        address = getattr(self._request, "sg_list", None)
-        if not isinstance(address, int):
-            address = self._embedded(header_size)
-        expected = b"".join(_SEGMENT.pack(*segment) for segment in probe)
-        if not address or string_at(address, len(expected)) != expected:
-            return None
-        return memoryview((c_char * len(expected)).from_address(address)).cast("B")
+    def _rebuild(self, id: int, segments: Sequence[Segment]) -> Any:
+        """Make another request, and return it."""
+        self.object.close()
+        self.object = self._build(segments)
+        self.object.wr_id = id
+        return self.object
 
-    def _embedded(self, header_size: int) -> int:
-        """Return the address of the segments from the structure inside the object, or 0."""
-        if type(self._request).__basicsize__ < header_size + _HEAD.size:
-            return 0
-        head = string_at(id(self._request) + header_size, _HEAD.size)
+    def _find(self, probe: list[Segment], size: int) -> None:
+        """Find the fields in an object of at least `size` bytes, and the segments they tell of."""
+        if type(self.object).__basicsize__ < size:
+            return
+        head = string_at(self.address, _HEAD.size)
         identity, following, address, count = _HEAD.unpack(head)
-        known = (identity, following, count) == (_PROBE, 0, self._most)
-        return int(address) if known else 0
+        if (identity, following, count) != (_PROBE, 0, len(probe)) or not address:
+            return
+        expected = b"".join(_SEGMENT.pack(*segment) for segment in probe)
+        if string_at(address, len(expected)) != expected:
+            return
+        self._head = _memory(self.address, size - (self.address - id(self.object)))
+        self._array = _memory(address, len(expected))
+        self._segments = address
+
+
+class ReceiveRequest(Request):
+    """A request of the receive queue."""
+
+    def __init__(self, library: Library) -> None:
+        """Make it, with room for one segment."""
+        super().__init__(library, library.receive_request, 1, _HEAD)
+
+    def fill(self, id: int, segment: Segment) -> None:
+        """Let it be about other memory."""
+        if self._head is None:
+            self._rebuild(id, (segment,))
+        else:
+            _SEGMENT.pack_into(self._array, 0, *segment)
+            _HEAD.pack_into(self._head, 0, id, 0, self._segments, 1)
+
+
+class SendRequest(Request):
+    """A request of the send queue."""
+
+    def __init__(self, library: Library, most: int) -> None:
+        """Make it, with room for `most` segments."""
+        super().__init__(library, library.send_request, most, _SEND)
+
+    def fill(
+        self,
+        id: int,
+        segments: Sequence[Segment],
+        opcode: int,
+        flags: int,
+        invalidate: int,
+        address: int,
+        key: int,
+    ) -> None:
+        """Let it be about something else, and the last of its list."""
+        head = self._head
+        if head is None:
+            request = self._rebuild(id, segments)
+            request.opcode = opcode
+            request.send_flags = flags
+            # A union with the key to invalidate, in host order.
+            request.imm_data = invalidate
+            request.set_wr_rdma(key, address)
+            return
+        offset = 0
+        for segment in segments:
+            _SEGMENT.pack_into(self._array, offset, *segment)
+            offset += _SEGMENT.size
+        _SEND.pack_into(
+            head, 0, id, 0, self._segments, len(segments), opcode, flags, invalidate, address, key
+        )
+
+    def link(self, following: "SendRequest") -> None:
+        """Let another request follow this one in its list."""
+        if self._head is None:
+            self.object.next_wr = following.object
+        else:
+            _NEXT.pack_into(self._head, _NEXT_OFFSET, following.address)
+
+
+class SendList:
+    """Work for the send queue that is posted together."""
+
+    def __init__(self, library: Library, most: int) -> None:
+        """Make the requests, each for up to `most` segments."""
+        self._most = most
+        self._requests: list[SendRequest] = []
+        for _ in range(CHAIN):
+            self._requests.append(SendRequest(library, most))
+        self._count = 0
+
+    def add(
+        self,
+        id: int,
+        segments: Sequence[Segment],
+        opcode: int,
+        flags: int,
+        invalidate: int = 0,
+        address: int = 0,
+        key: int = 0,
+    ) -> bool:
+        """Add work; return whether there is room for more. ValueError for too many segments."""
+        if len(segments) > self._most:
+            raise ValueError(f"{len(segments)} segments, at most {self._most}")
+        count = self._count
+        request = self._requests[count]
+        request.fill(id, segments, opcode, flags, invalidate, address, key)
+        if count:
+            self._requests[count - 1].link(request)
+        self._count = count + 1
+        return count + 1 < CHAIN
+
+    def take(self) -> Any:
+        """Return the first request of the list for pyverbs, None for an empty one; begin anew."""
+        if not self._count:
+            return None
+        self._count = 0
+        return self._requests[0].object
+
+    def close(self) -> None:
+        """Free the requests' memory."""
+        for request in self._requests:
+            request.close()
+        self._requests.clear()
+
+
+def _memory(address: int, length: int) -> memoryview:
+    """Return the memory at an address."""
+    return memoryview((c_char * length).from_address(address)).cast("B")

@@ -41,6 +41,26 @@ def test_message_of_several_segments_arrives_in_the_oldest_receive() -> None:
     pair.close()
 
 
+def test_what_waits_for_more_goes_with_the_next_or_with_submit() -> None:
+    pair = Pair()
+    for number in range(3):
+        pair.client.queue_pair.post_receive(number, pair.client.segment(0, 10))
+    pair.server.queue_pair.post_send(1, [pair.server.put(0, b"1")], more=True)
+    assert pair.client.poll() == []
+    pair.server.queue_pair.post_send(2, [pair.server.put(1, b"2")])
+    assert pair.client.poll() == [received(0, 1), received(1, 1)]
+    pair.server.queue_pair.post_send(3, [pair.server.put(2, b"3")], more=True)
+    assert pair.client.poll() == []
+    pair.server.queue_pair.submit()
+    assert pair.client.poll() == [received(2, 1)]
+    assert pair.server.poll() == [sent(1), sent(2), sent(3)]
+    pair.server.queue_pair.post_send(4, [pair.server.put(0, b"4")], more=True)
+    assert pair.server.queue_pair.posted_sends == 1
+    pair.server.queue_pair.fail()
+    assert pair.server.poll() == [failed(4, Status.FLUSHED)]
+    pair.close()
+
+
 def test_without_a_receive_and_without_retries_the_sender_fails_at_once() -> None:
     pair = Pair()
     pair.server.queue_pair.post_receive(5, pair.server.segment(0, 10))

@@ -25,7 +25,7 @@ from usmbd.transport.smbdirect.provider import (
     Status,
     Unavailable,
 )
-from usmbd.transport.smbdirect.verbs_requests import Request
+from usmbd.transport.smbdirect.verbs_requests import CHAIN, ReceiveRequest, SendList, SendRequest
 
 ONE = Segment(0x1000, 5, 0x10)
 TWO = Segment(0x2000, 7, 0x10)
@@ -174,7 +174,7 @@ def test_queue_pair_is_made_and_closed_in_order(device: verbs.VerbsDevice) -> No
     fake_pyverbs.Record.closed.clear()
     device.close()
     assert fake_pyverbs.Record.closed == [
-        "QP", "CQ", "CompChannel", "SendWR", "RecvWR", "PD", "Context"
+        "QP", "CQ", "CompChannel", *["SendWR"] * CHAIN, "RecvWR", "PD", "Context"
     ]  # fmt: skip
     for use in (queue_pair.arm, queue_pair.fileno, lambda: queue_pair.post_send(1, [ONE])):
         with pytest.raises(DeviceError, match="closed"):
@@ -312,20 +312,98 @@ def test_error_state_is_asked_for_once(device: verbs.VerbsDevice) -> None:
     assert (change["qp_state"], mask) == (6, 1)
 
 
+def test_what_waits_for_more_is_posted_as_one_list(device: verbs.VerbsDevice) -> None:
+    queue_pair = device.queue_pair(100, 8)
+    pair = inside(queue_pair, "_pair")
+    queue_pair.post_write(1, [ONE], 0xF000, 0x55, more=True)
+    queue_pair.post_send(2, [ONE], more=True)
+    assert pair.lists == []
+    queue_pair.post_send(3, [ONE], invalidate=7)
+    queue_pair.submit()
+    assert pair.lists == [3]
+    queue_pair.post_send(4, [ONE], more=True)
+    queue_pair.post_read(5, [ONE], 0xF000, 0x55)
+    assert pair.lists == [3, 2]
+    for number in range(CHAIN + 1):
+        queue_pair.post_send(6 + number, [ONE], more=True)
+    queue_pair.submit()
+    assert pair.lists == [3, 2, CHAIN, 1]
+    assert [work["wr_id"] for work in pair.posted] == list(range(1, 7 + CHAIN))
+
+
+def test_error_state_flushes_what_waits_for_more(device: verbs.VerbsDevice) -> None:
+    queue_pair = device.queue_pair(8, 8)
+    queue_pair.post_send(1, [ONE], more=True)
+    queue_pair.fail()
+    assert inside(queue_pair, "_pair").lists == [1]
+    queue_pair.post_send(2, [ONE], more=True)
+    queue_pair.fail()
+    assert inside(queue_pair, "_pair").lists == [1, 1]
+    assert len(inside(queue_pair, "_pair").changes) == 1
+
+
+def test_refused_list_is_forgotten(device: verbs.VerbsDevice) -> None:
+    queue_pair = device.queue_pair(8, 8)
+    queue_pair.post_send(1, [ONE], more=True)
+    inside(queue_pair, "_pair").refuse = errno.ENOMEM
+    with pytest.raises(QueueFull):
+        queue_pair.submit()
+    inside(queue_pair, "_pair").refuse = 0
+    queue_pair.post_send(2, [ONE])
+    assert inside(queue_pair, "_pair").lists == [1]
+
+
 def test_requests_of_the_real_pyverbs_are_changed_in_place() -> None:
-    library = real_library()
-    for make in (library.send_request, library.receive_request):
-        request = Request(library, make, 3)
-        assert request.in_place
-        first = request.with_segments([ONE, TWO, ONE])
-        assert first.num_sge == 3
-        assert request.with_segments([TWO]) is first
-        assert first.num_sge == 1
-        array: Any = request._array
-        assert bytes(array[:16]) == bytes.fromhex("0020000000000000 07000000 10000000")
-        with pytest.raises(ValueError, match="at most 3"):
-            request.with_segments([ONE] * 4)
-        request.close()
+    request = SendRequest(real_library(), 3)
+    assert request.in_place
+    first = request.object
+    request.fill(1, [ONE, TWO, ONE], 9, 3, 0xABCD, 0, 0)
+    assert (first.wr_id, first.num_sge, first.opcode, first.send_flags) == (1, 3, 9, 3)
+    assert first.imm_data == 0xABCD
+    request.fill(2, [TWO], 0, 2, 0, 0xF000, 0x55)
+    assert request.object is first
+    assert (first.wr_id, first.num_sge, first.opcode, first.send_flags) == (2, 1, 0, 2)
+    assert bytes(request._array[:16]) == bytes.fromhex("0020000000000000 07000000 10000000")
+    head = request._head
+    assert head is not None
+    filled = bytes(head)
+    first.set_wr_rdma(0x55, 0xF000)
+    assert bytes(head) == filled
+    request.close()
+
+
+def test_receives_of_the_real_pyverbs_are_changed_in_place() -> None:
+    request = ReceiveRequest(real_library())
+    assert request.in_place
+    first = request.object
+    request.fill(5, TWO)
+    assert (request.object, first.wr_id, first.num_sge) == (first, 5, 1)
+    assert bytes(request._array) == bytes.fromhex("0020000000000000 07000000 10000000")
+    request.close()
+
+
+def test_lists_of_the_real_pyverbs_end_where_they_should() -> None:
+    requests = SendList(real_library(), 2)
+    heads: list[Any] = [request._head for request in requests._requests]
+    addresses = [request.address for request in requests._requests]
+
+    def following() -> list[int]:
+        return [int.from_bytes(head[8:16], "little") for head in heads[:3]]
+
+    for number in range(3):
+        assert requests.add(number, [ONE], 2, 2)
+    assert following() == [addresses[1], addresses[2], 0]
+    assert requests.take() is requests._requests[0].object
+    assert requests.take() is None
+    assert requests.add(3, [ONE], 2, 2)
+    assert requests.add(4, [ONE], 2, 2)
+    assert following()[:2] == [addresses[1], 0]
+    # pyverbs itself would link them so.
+    requests._requests[1].object.next_wr = requests._requests[2].object
+    assert following()[1] == addresses[2]
+    with pytest.raises(ValueError, match="at most 2"):
+        requests.add(5, [ONE] * 3, 2, 2)
+    requests.close()
 
 
 def test_numbers_are_those_of_the_real_pyverbs() -> None:

@@ -1,0 +1,39 @@
+"""Messages of a client that takes no replies, kept until it does."""
+
+from collections import deque
+
+HELD_HIGH = 32 << 20
+"""Bytes of a stopped client's messages from which on it is lost: it would fill our memory."""
+
+HELD_OVERHEAD = 512
+"""Bytes that a held message takes beside its own."""
+
+
+class Held:
+    """Messages in their order; their memory counts, which may be more than is used."""
+
+    __slots__ = ("_bytes", "_messages")
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._messages: deque[memoryview] = deque()
+        self._bytes = 0
+
+    def add(self, message: memoryview) -> bool:
+        """Keep one more; False when that is too much."""
+        self._messages.append(message)
+        self._bytes += memoryview(message.obj).nbytes + HELD_OVERHEAD
+        return self._bytes <= HELD_HIGH
+
+    def take(self) -> memoryview | None:
+        """Return the oldest, None when there is none."""
+        if not self._messages:
+            return None
+        message = self._messages.popleft()
+        self._bytes -= memoryview(message.obj).nbytes + HELD_OVERHEAD
+        return message
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._messages.clear()
+        self._bytes = 0
