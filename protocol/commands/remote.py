@@ -68,7 +68,8 @@ def find_read_buffers(request: Request, body: ReadRequest) -> list[RemoteBuffer]
         request.sealed is not None
         and SMB2_RDMA_TRANSFORM_ENCRYPTION in connection.rdma_transform_ids,
     )
-    request.invalidate = invalidated_token(request)
+    if body.channel == SMB2_CHANNEL_RDMA_V1_INVALIDATE:
+        request.invalidate = buffers[0].token
     return buffers
 
 
@@ -84,8 +85,8 @@ def find_write_buffers(request: Request, body: WriteRequest) -> Remote:
     if body.length or body.data_offset or not size or size > connection.max_write_size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     info = write_channel_info(request.message, body)
-    transform = None
-    if body.channel == SMB2_CHANNEL_RDMA_TRANSFORM:
+    channel, transform = body.channel, None
+    if channel == SMB2_CHANNEL_RDMA_TRANSFORM:
         channel, info, transform = parse_rdma_transform(info)
         if channel not in (SMB2_CHANNEL_RDMA_V1, SMB2_CHANNEL_RDMA_V1_INVALIDATE):
             raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -95,7 +96,8 @@ def find_write_buffers(request: Request, body: WriteRequest) -> Remote:
         request,
         transform is not None and transform.transform_type == SMB2_RDMA_TRANSFORM_TYPE_ENCRYPTION,
     )
-    request.invalidate = invalidated_token(request)
+    if channel == SMB2_CHANNEL_RDMA_V1_INVALIDATE:
+        request.invalidate = buffers[0].token
     return Remote(buffers, transform)
 
 

@@ -27,12 +27,14 @@ def parse_descriptors(data: memoryview, length: int) -> list[RemoteBuffer]:
     """
     if not data or len(data) % _DESCRIPTOR.size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    buffers = [RemoteBuffer._make(fields) for fields in _DESCRIPTOR.iter_unpack(data)]
-    if (
-        not buffers[0].length
-        or sum(buffer.length for buffer in buffers) < length
-        or any(offset + size > _ADDRESSES for offset, _, size in buffers)
-    ):
+    buffers = []
+    for fields in _DESCRIPTOR.iter_unpack(data):
+        offset, _, size = fields
+        if offset + size > _ADDRESSES:
+            raise SmbError(NtStatus.INVALID_PARAMETER)
+        length -= size
+        buffers.append(RemoteBuffer._make(fields))
+    if length > 0 or not buffers[0].length:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     return buffers
 

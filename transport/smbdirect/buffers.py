@@ -15,7 +15,14 @@ from ctypes import addressof, c_char
 from itertools import chain
 from typing import Any
 
-from usmbd.transport.smbdirect.provider import Access, Device, Memory, RegistrationError, Segment
+from usmbd.transport.smbdirect.provider import (
+    Access,
+    Device,
+    Memory,
+    RegistrationError,
+    Segment,
+    make_segment,
+)
 
 SMALLEST_BITS = 12
 """Size classes begin at 4 KiB, below which a client sends its data inside the message."""
@@ -146,7 +153,7 @@ class Pool:
         if owner is None or view.readonly or not view.nbytes or not view.c_contiguous:
             raise ValueError("not a view of the pool's memory")
         shift, key = owner
-        return Segment(addressof(c_char.from_buffer(view)) + shift, view.nbytes, key)
+        return make_segment((addressof(c_char.from_buffer(view)) + shift, view.nbytes, key))
 
     def in_use(self) -> int:
         """Return how many bytes are in slices of which there are views; for status and tests."""
@@ -293,7 +300,7 @@ class Slots:
     def part(self, index: int, length: int) -> Segment:
         """Return the first `length` bytes of a slot as the device knows them."""
         address, _, key = self.segments[index]
-        return Segment(address, length, key)
+        return make_segment((address, length, key))
 
     def close(self) -> None:
         """Take the memory back from the device; no posted work may refer to it."""

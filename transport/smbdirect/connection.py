@@ -11,6 +11,7 @@ has given everything back, and FINISHED then.
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 
 from usmbd.transport.base import Part, RdmaTransport, Receiver, RemoteBuffer
@@ -31,7 +32,6 @@ from usmbd.transport.smbdirect.provider import (
     DeviceError,
     QueuePair,
     RegistrationError,
-    Status,
 )
 from usmbd.transport.smbdirect.sendwork import SendWork
 from usmbd.transport.smbdirect.transfers import Done, Read, Write
@@ -64,8 +64,8 @@ LEAST_POSTED = 4
 BATCH = 64
 """Completions that are taken at once."""
 
-ROUNDS = 4
-"""Batches after which other connections have their turn."""
+ROUNDS = 8
+"""Polls after which other connections have their turn."""
 
 LINGER_SECONDS = 0.25
 """How long what was sent last may take to arrive before the connection is cut."""
@@ -279,40 +279,48 @@ class SmbDirectTransport(RdmaTransport):
             return
         self._now = self._loop.time()
         queue_pair = self.queue_pair
+        armed = False
         try:
-            queue_pair.arm()
             for _ in range(ROUNDS):
                 completions = queue_pair.poll(BATCH)
                 if completions:
                     self._handle(completions)
-                if len(completions) < BATCH:
+                    if self.state is _OPEN:
+                        self._go_on()
+                elif armed:
                     break
+                else:
+                    queue_pair.arm()
+                    armed = True
             else:
                 self._loop.call_soon(self._ready)
         except DeviceError as error:
             self._lose(str(error))
-        if self.state is _OPEN:
-            if self._direct.waiting:
-                self._direct.advance()
-            self._flush()
-            if self._stopped:
-                self._serve_held()
+            # Or the channel would stay readable.
+            with suppress(DeviceError):
+                queue_pair.arm()
         if self.state is _CLOSING and not self._work.posted:
             self._fail()
         if self.state is _FAILED and not self._work.posted and not self._posted_receives:
             self._finish()
 
+    def _go_on(self) -> None:
+        """Do what completions have made possible."""
+        if self._direct.waiting:
+            self._direct.advance()
+        self._flush()
+        if self._stopped:
+            self._serve_held()
+
     def _handle(self, completions: list[Completion]) -> None:
         """Take completions in their order; messages are delivered, and answered at the end."""
         engine, receiver, views = self.engine, self._receiver, self._receives.views
         work = self._work
-        self._corked = True
-        if receiver is not None:
-            engine.message_limit = min(receiver.message_limit, engine.limits.max_fragmented_size)
+        self._corked = limit_may_change = True
         for id, ok, _, length, status in completions:
             if id & 1:
                 if not ok:
-                    self._failed(status)
+                    self._lose(f"RDMA: {status}")
                 ended = work.reap(id, ok)
                 if ended is not None:
                     try:
@@ -322,11 +330,16 @@ class SmbDirectTransport(RdmaTransport):
                 continue
             self._posted_receives -= 1
             if not ok:
-                self._failed(status)
+                self._lose(f"RDMA: {status}")
                 continue
             if self.state is not _OPEN:
                 continue
             index = id >> 1
+            if limit_may_change and receiver is not None:
+                limit_may_change = False
+                engine.message_limit = min(
+                    receiver.message_limit, engine.limits.max_fragmented_size
+                )
             try:
                 message = engine.received(views[index][:length], self._now)
             except ProtocolError as error:
@@ -338,15 +351,12 @@ class SmbDirectTransport(RdmaTransport):
                 self._post_receive(index)
             if message is not None:
                 if self._stopped:
-                    self._hold(message)
+                    if not self._held.add(message):
+                        self._lose("it goes on asking and does not take its answers")
                 else:
                     self._deliver(message)
+                    limit_may_change = True
         self._corked = False
-
-    def _hold(self, message: memoryview) -> None:
-        """Keep a stopped client's message."""
-        if not self._held.add(message):
-            self._lose("it goes on asking and does not take its answers")
 
     def _deliver(self, message: memoryview) -> None:
         """Hand a message over; stop when its replies, or those before it, do not go out."""
@@ -358,13 +368,11 @@ class SmbDirectTransport(RdmaTransport):
             self._fault()
         if self.state is not _OPEN:
             return
-        engine = self.engine
-        engine.message_limit = min(receiver.message_limit, engine.limits.max_fragmented_size)
         queued = self._outgoing.queued_bytes
         if queued >= FLUSH_SIZE:
             self._flush()
             queued = self._outgoing.queued_bytes
-        self._stopped = queued >= HIGH_WATER or self.saturated
+        self._stopped = queued >= HIGH_WATER or self._direct.under_way >= TRANSFERS_HIGH
 
     def _serve_held(self) -> None:
         """Take up a stopped client's requests again when what it was sent has gone."""
@@ -406,10 +414,6 @@ class SmbDirectTransport(RdmaTransport):
             self._timer = self._loop.call_later(self.engine.deadline() - self._now, self._tick)
 
     # -- end -----------------------------------------------------------------------------
-
-    def _failed(self, status: Status) -> None:
-        """Take a work request that failed: the queue pair is in its error state."""
-        self._lose(f"RDMA: {status}")
 
     def _fault(self) -> None:
         """End the connection after an exception of the upper layer; other completions count."""

@@ -54,7 +54,7 @@ class Direct:
     @property
     def under_way(self) -> int:
         """Return how many bytes have not arrived, with those that they keep from others."""
-        if not self.waiting:
+        if not (self._reading or self._outgoing.waiting):
             return self._work.transferring
         reading = sum(read.left for read in self._reading)
         return self._work.transferring + self._outgoing.writing_bytes + reading

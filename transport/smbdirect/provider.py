@@ -5,9 +5,10 @@ one thread and nothing blocks. The model is that of InfiniBand's verbs ("work re
 posted to a "queue pair", "completions" are polled), reduced to what SMB Direct needs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntFlag, StrEnum
+from functools import partial
 from typing import NamedTuple, Protocol
 
 
@@ -97,6 +98,16 @@ class Completion(NamedTuple):
     opcode: Opcode | None
     length: int
     status: Status
+
+
+# A named tuple's constructor is a function of Python; these take half of its time.
+make_segment: Callable[[tuple[int, int, int]], Segment] = partial(tuple.__new__, Segment)
+"""(address, length, local key) -> Segment."""
+
+make_completion: Callable[[tuple[int, bool, Opcode | None, int, Status]], Completion] = partial(
+    tuple.__new__, Completion
+)
+"""The fields as above -> Completion."""
 
 
 class LinkType(StrEnum):

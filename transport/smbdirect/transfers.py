@@ -109,14 +109,15 @@ class Write:
         self.spare = 0
         """Bytes that it keeps from others beside those: memory that a short READ did not fill."""
         self._taken = 0  # bytes of the first view that are in pieces
+        self._data: deque[memoryview] = deque()
         for view in data:
-            if view.nbytes:
-                self.left += view.nbytes
-                self.spare += memoryview(view.obj).nbytes - view.nbytes
+            if size := view.nbytes:
+                self.left += size
+                self.spare += memoryview(view.obj).nbytes - size
+                self._data.append(view.cast("B"))
         self.under_way = 0
         """Pieces that have not ended."""
         self._remote = _Remote(remote, self.left)
-        self._data = deque(view.cast("B") for view in data if view.nbytes)
 
     def piece(self, pool: Pool, most: int) -> Piece:
         """Return the next piece, of up to `most` segments; `left` is not 0.

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ctypes import addressof, c_char
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
@@ -85,8 +86,8 @@ def load() -> Library:
     """Import pyverbs; Unavailable when it is missing or does not fit the libraries."""
     with _root_logger_kept():
         try:
+            from pyverbs import base
             from pyverbs.addr import GID, AHAttr, GlobalRoute
-            from pyverbs.base import PyverbsCM
             from pyverbs.cq import CQ, CompChannel
             from pyverbs.device import Context, get_device_list
             from pyverbs.mr import MR
@@ -100,6 +101,8 @@ def load() -> Library:
             ) from error
         except ImportError as error:
             raise Unavailable(f"pyverbs does not fit this machine's libraries: {error}") from error
+    # It asks for a logger for each of its objects, and so for each completion: a third of its time.
+    base.logging = SimpleNamespace(getLogger=cache(logging.getLogger))
     return Library(
         error=PyverbsError,
         device_list=get_device_list,
@@ -118,7 +121,7 @@ def load() -> Library:
         segment=SGE,
         send_request=SendWR,
         receive_request=RecvWR,
-        header_size=PyverbsCM.__basicsize__,
+        header_size=base.PyverbsCM.__basicsize__,
     )
 
 

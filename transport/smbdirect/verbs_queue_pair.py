@@ -12,6 +12,7 @@ from usmbd.transport.smbdirect.provider import (
     Opcode,
     Segment,
     Status,
+    make_completion,
 )
 from usmbd.transport.smbdirect.verbs_library import Library, error_code, post_refused, refused
 from usmbd.transport.smbdirect.verbs_requests import ReceiveRequest, SendList
@@ -38,6 +39,8 @@ _OPCODES = {
 """`ibv_wc_opcode`."""
 
 _STATUSES = tuple(Status)
+
+_SUCCESS = Status.SUCCESS
 
 _CHANNEL_LINK = "anon_inode:[infinibandevent]"
 
@@ -252,7 +255,7 @@ class VerbsQueuePair:
             opcode = work.opcode
             length = work.byte_len if opcode in (2, 128) else 0
             completions.append(
-                Completion(work.wr_id, True, _OPCODES.get(opcode), length, Status.SUCCESS)
+                make_completion((work.wr_id, True, _OPCODES.get(opcode), length, _SUCCESS))
             )
         return completions
 

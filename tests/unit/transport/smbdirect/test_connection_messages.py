@@ -36,6 +36,28 @@ def test_messages_keep_their_order(link: Link) -> None:
     assert link.upper.messages == link.client.delivered == messages
 
 
+def test_what_comes_meanwhile_needs_no_wake_up(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    arm, arms = link.transport.queue_pair.arm, []
+    monkeypatch.setattr(link.transport.queue_pair, "arm", lambda: arms.append(arm()))
+    later = [b"second", b"third"]
+
+    def answer(message: memoryview) -> None:
+        link.transport.send([message])
+        if later:
+            link.client.send([later.pop(0)])
+            link.client.pump()
+
+    link.upper.on_message = answer
+    link.client.send([b"first"])
+    link.client.pump()
+    arms.clear()
+    assert link.network.loop.turn() == 1
+    assert link.upper.messages == [b"first", b"second", b"third"]
+    assert len(arms) == 1
+    link.network.pump()
+    assert link.client.delivered == [b"first", b"second", b"third"]
+
+
 def test_what_comes_before_the_connection_is_looked_at_is_kept(network: Network) -> None:
     link = Link(network).echo()
     link.client.send([b"early"])
