@@ -250,7 +250,10 @@ class SmbDirectTransport(RdmaTransport):
                 if sent is None:
                     slots.give(index)
                     break
-                work.send(index, sent.length, sent.invalidate, last)
+                length, invalidate, more = sent
+                work.send(index, length, invalidate, last)
+                if not more:
+                    break
             work.submit()
         except DeviceError as error:
             self._lose(str(error))

@@ -138,7 +138,8 @@ class VerbsQueuePair:
 
     def modify(self, attributes: bytes, mask: int) -> None:
         """Change the state as the connection manager says."""
-        self._check_open()
+        if self._closed:
+            raise _closed()
         wanted = decode(attributes)
         mask &= ~_LEFT_OUT
         change = self._library.queue_pair_attributes()
@@ -154,7 +155,8 @@ class VerbsQueuePair:
 
     def post_receive(self, id: int, segment: Segment) -> None:
         """Post memory for a message."""
-        self._check_open()
+        if self._closed:
+            raise _closed()
         request = self._receive
         try:
             request.fill(id, segment)
@@ -173,7 +175,8 @@ class VerbsQueuePair:
         more: bool = False,
     ) -> None:
         """Post a message."""
-        self._check_open()
+        if self._closed:
+            raise _closed()
         opcode = _SEND_INVALIDATE if invalidate else _SEND
         flags = _SIGNALED * signaled | _FENCED * fenced
         if not (self._sends.add(id, segments, opcode, flags, invalidate) and more):
@@ -191,7 +194,8 @@ class VerbsQueuePair:
         more: bool = False,
     ) -> None:
         """Post a write of the peer's memory."""
-        self._check_open()
+        if self._closed:
+            raise _closed()
         flags = _SIGNALED * signaled | _FENCED * fenced
         room = self._sends.add(id, segments, _WRITE, flags, 0, remote_address, remote_key)
         if not (room and more):
@@ -201,7 +205,8 @@ class VerbsQueuePair:
         self, id: int, segments: Sequence[Segment], remote_address: int, remote_key: int
     ) -> None:
         """Post a read of the peer's memory."""
-        self._check_open()
+        if self._closed:
+            raise _closed()
         if len(segments) > self._read_segments:
             raise ValueError(f"{len(segments)} segments, at most {self._read_segments}")
         self._sends.add(id, segments, _READ, _SIGNALED, 0, remote_address, remote_key)
@@ -209,7 +214,8 @@ class VerbsQueuePair:
 
     def submit(self) -> None:
         """Post what waits for more."""
-        self._check_open()
+        if self._closed:
+            raise _closed()
         request = self._sends.take()
         if request is not None:
             try:
@@ -219,12 +225,14 @@ class VerbsQueuePair:
 
     def fileno(self) -> int:
         """Return the descriptor of the completion channel."""
-        self._check_open()
+        if self._closed:
+            raise _closed()
         return self._fd
 
     def arm(self) -> None:
         """Take the event that may be there, and ask for the next: never more than one waits."""
-        self._check_open()
+        if self._closed:
+            raise _closed()
         try:
             self._channel.get_cq_event(self._queue)
             self._queue.ack_events(1)
@@ -238,7 +246,8 @@ class VerbsQueuePair:
 
     def poll(self, limit: int) -> list[Completion]:
         """Return up to `limit` completions."""
-        self._check_open()
+        if self._closed:
+            raise _closed()
         try:
             _, works = self._take(limit)
         except self._error as error:
@@ -313,10 +322,10 @@ class VerbsQueuePair:
             gr=route,
         )
 
-    def _check_open(self) -> None:
-        """Refuse after `close`: pyverbs would hand a null pointer to the library."""
-        if self._closed:
-            raise DeviceError("the queue pair is closed")
+
+def _closed() -> DeviceError:
+    """Return the error after `close`: pyverbs would hand a null pointer to the library."""
+    return DeviceError("the queue pair is closed")
 
 
 def _open_channel(library: Library, context: Any) -> tuple[Any, int]:
