@@ -23,7 +23,7 @@ if [ "$1" = --pair ]; then
   # Before our own rule goes, the kernel's is back: without either this machine reaches nothing.
   for family in -4 -6; do
     ip $family rule add pref 0 lookup local 2>/dev/null || true
-    for priority in 10 11 20; do
+    for priority in 10 11 12 20; do
       while ip $family rule del pref $priority 2>/dev/null; do :; done
     done
   done

@@ -58,6 +58,9 @@ pair() {
   ip -6 route add fd99::2 dev rdma0 src fd99::1 table 990
   ip -6 rule add pref 10 iif lo to fd99::2 lookup 990
   ip -6 rule add pref 11 iif lo to fd99::1 lookup 991
+  # By these the connection manager finds that a request came by the right interface.
+  ip -6 rule add pref 12 oif rdma0 lookup 990
+  ip -6 rule add pref 12 oif rdma1 lookup 991
   ip -6 rule add pref 20 lookup local
   ip -6 rule del pref 0 lookup local
   neighbours fd99::1 fd99::2

@@ -103,6 +103,7 @@ class Run:
         self.options, self.expect_refusal = variant["options"], variant["expect_refusal"]
         self.results = results
         self.failed: list[str] = []
+        self.peer_serves = True
         self.mounts = [DATA / "mnt/one", DATA / "mnt/two"]
         self.logs = OUT / "logs" / self.server / self.variant
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -202,6 +203,9 @@ class Run:
             outcome = {0: "passed", SKIPPED: "skipped"}.get(status, "failed")
             self.record(label, outcome, seconds, said or f"exit status {status}")
         command("rm", "-rf", folders["SCRATCH"])
+        if not self.peer_serves:
+            command("ksmbd.sh", "start")
+            self.peer_serves = True
 
     def watch(self, process: subprocess.Popen, deadline: float, file: BinaryIO) -> int | None:
         """Wait for a scenario, restarting the server when it asks; None: it was ended."""
@@ -239,11 +243,12 @@ class Run:
         """Stop and start the server, or the like; return what went wrong.
 
         ksmbd has SMB Direct's second port at every address: a client whose server is away would
-        go on with ksmbd, so that is away as well meanwhile.
+        go on with ksmbd, so that is away as well until the scenario has ended.
         """
         steps = [(self.server, step) for step in event]
-        if self.server == "usmbd" and "rdma" in self.options.split(","):
-            steps = [("ksmbd", "stop"), *steps, ("ksmbd", "start")]
+        if self.server == "usmbd" and "rdma" in self.options.split(",") and self.peer_serves:
+            steps = [("ksmbd", "stop"), *steps]
+            self.peer_serves = False
         said = [(step, command(f"{step[0]}.sh", step[1], limit=150.0)) for step in steps]
         return [f"{' '.join(step)}: {failure}" for step, failure in said if failure]
 
