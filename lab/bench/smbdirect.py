@@ -8,7 +8,7 @@ posts has its effect two moments later, where a moment is one of its polls or an
 four requests under way the next one arrives while it serves another. Best of five runs.
 
     us      CPU of the worker for one request
-    ops     bytecodes of Python for one request: no other load changes this number
+    ops     bytecodes of Python for one request: other load does not change this number
     calls   function calls for one request, of Python and of C
     wakes   wake-ups of the loop by the completion channel, each epoll_wait, read and req_notify
     then    calls of the provider; what is posted in one list is one doorbell

@@ -62,7 +62,7 @@ class Direct:
     def write(self, transfer: Write) -> None:
         """Begin a write."""
         self._outgoing.write(transfer)
-        self.advance()
+        self._try(self._post_writes)
 
     def read(self, transfer: Read) -> None:
         """Begin a read."""
@@ -72,7 +72,7 @@ class Direct:
             return
         self._reads.add(transfer)
         self._reading.append(transfer)
-        self.advance()
+        self._try(self._post_reads)
 
     def ended(self, transfer: Read) -> None:
         """Tell whom it concerns that a read is complete."""
@@ -82,14 +82,8 @@ class Direct:
 
     def advance(self) -> None:
         """Post reads and writes as far as there is room, and let messages after them go."""
-        for post in (self._post_reads, self._post_writes):
-            try:
-                post()
-            except RegistrationError:
-                self._retry_later()
-            except DeviceError as error:
-                self._lose(str(error))
-                return
+        if self._try(self._post_reads):
+            self._try(self._post_writes)
 
     def cancel(self, reason: str) -> None:
         """Forget what waits; every read that has not ended fails."""
@@ -98,6 +92,17 @@ class Direct:
             self._loop.call_soon(read.done, ConnectionError(reason))
         self._reading.clear()
         self._outgoing.clear()
+
+    def _try(self, post: Callable[[], None]) -> bool:
+        """Post, again after a while where memory is missing; False at the connection's end."""
+        try:
+            post()
+        except RegistrationError:
+            self._retry_later()
+        except DeviceError as error:
+            self._lose(str(error))
+            return False
+        return True
 
     def _post_reads(self) -> None:
         """Post reads: the peer breaks the connection for one more than it answers at once."""

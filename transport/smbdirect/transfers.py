@@ -132,31 +132,37 @@ class Write:
         while data and room and len(segments) < most:
             view = data[0]
             part = view if len(view) <= room else view[:room]
-            borrows = not pool.owns(view) or view.readonly
-            if borrows:
+            borrows = False
+            try:
+                segment = pool.segment(part)
+            except ValueError:
                 if segments:
                     break  # what may fail comes first in a piece
                 part = part[:BOUNCE]
                 borrowed = pool.take(len(part))
                 borrowed[:] = part
-                part = borrowed
-            segments.append(pool.segment(part))
+                part, borrows = borrowed, True
+                segment = pool.segment(part)
+            segments.append(segment)
             views.append(part)
             count = len(part)
-            last = count == len(view)
-            # Memory is pinned as a whole, but until its last piece by the transfer itself.
-            pinned += memoryview(part.obj).nbytes if last or borrows else count
             total += count
             room -= count
             self._taken += count
-            if last:
-                unfilled = memoryview(view.obj).nbytes - self._taken
+            if count == len(view):
+                size = memoryview(view.obj).nbytes
+                unfilled = size - self._taken
                 self.spare -= unfilled
-                if not borrows:
+                if borrows:
+                    size = memoryview(part.obj).nbytes
+                else:
                     spare += unfilled
+                pinned += size
                 self._taken = 0
                 data.popleft()
             else:
+                # Memory is pinned as a whole, but until its last piece by the transfer itself.
+                pinned += memoryview(part.obj).nbytes if borrows else count
                 data[0] = view[count:]
         address, key = remote.take(total)
         self.left -= total
