@@ -178,7 +178,7 @@ class VerbsQueuePair:
         if self._closed:
             raise _closed()
         opcode = _SEND_INVALIDATE if invalidate else _SEND
-        flags = _SIGNALED * signaled | _FENCED * fenced
+        flags = (_SIGNALED if signaled else 0) | (_FENCED if fenced else 0)
         if not (self._sends.add(id, segments, opcode, flags, invalidate) and more):
             self.submit()
 
@@ -196,7 +196,7 @@ class VerbsQueuePair:
         """Post a write of the peer's memory."""
         if self._closed:
             raise _closed()
-        flags = _SIGNALED * signaled | _FENCED * fenced
+        flags = (_SIGNALED if signaled else 0) | (_FENCED if fenced else 0)
         room = self._sends.add(id, segments, _WRITE, flags, 0, remote_address, remote_key)
         if not (room and more):
             self.submit()
@@ -216,10 +216,9 @@ class VerbsQueuePair:
         """Post what waits for more."""
         if self._closed:
             raise _closed()
-        request = self._sends.take()
-        if request is not None:
+        if self._sends.count:
             try:
-                self._submit_send(request)
+                self._submit_send(self._sends.take())
             except self._error as error:
                 raise post_refused("posting sends", error) from error
 

@@ -32,6 +32,8 @@ _NEXT_OFFSET = 8
 _SEGMENT = Struct("=QII")
 """`ibv_sge`: address, length, local key."""
 
+_pack_head, _pack_send, _pack_segment = _HEAD.pack_into, _SEND.pack_into, _SEGMENT.pack_into
+
 _PROBE = 0x5EC0_11D5_1A75_F00D
 
 
@@ -106,8 +108,8 @@ class ReceiveRequest(Request):
         if self._head is None:
             self._rebuild(id, (segment,))
         else:
-            _SEGMENT.pack_into(self._array, 0, *segment)
-            _HEAD.pack_into(self._head, 0, id, 0, self._segments, 1)
+            _pack_segment(self._array, 0, *segment)
+            _pack_head(self._head, 0, id, 0, self._segments, 1)
 
 
 class SendRequest(Request):
@@ -128,7 +130,7 @@ class SendRequest(Request):
         key: int,
     ) -> None:
         """Let it be about something else, and the last of its list."""
-        head = self._head
+        head, count = self._head, len(segments)
         if head is None:
             request = self._rebuild(id, segments)
             request.opcode = opcode
@@ -137,13 +139,12 @@ class SendRequest(Request):
             request.imm_data = invalidate
             request.set_wr_rdma(key, address)
             return
-        offset = 0
-        for segment in segments:
-            _SEGMENT.pack_into(self._array, offset, *segment)
-            offset += _SEGMENT.size
-        _SEND.pack_into(
-            head, 0, id, 0, self._segments, len(segments), opcode, flags, invalidate, address, key
-        )
+        if count == 1:
+            _pack_segment(self._array, 0, *segments[0])
+        else:
+            for index, segment in enumerate(segments):
+                _pack_segment(self._array, index * _SEGMENT.size, *segment)
+        _pack_send(head, 0, id, 0, self._segments, count, opcode, flags, invalidate, address, key)
 
     def link(self, following: "SendRequest") -> None:
         """Let another request follow this one in its list."""
@@ -162,7 +163,8 @@ class SendList:
         self._requests: list[SendRequest] = []
         for _ in range(CHAIN):
             self._requests.append(SendRequest(library, most))
-        self._count = 0
+        self.count = 0
+        """How many requests are in the list."""
 
     def add(
         self,
@@ -177,19 +179,17 @@ class SendList:
         """Add work; return whether there is room for more. ValueError for too many segments."""
         if len(segments) > self._most:
             raise ValueError(f"{len(segments)} segments, at most {self._most}")
-        count = self._count
+        count = self.count
         request = self._requests[count]
         request.fill(id, segments, opcode, flags, invalidate, address, key)
         if count:
             self._requests[count - 1].link(request)
-        self._count = count + 1
-        return count + 1 < CHAIN
+        self.count = count = count + 1
+        return count < CHAIN
 
     def take(self) -> Any:
-        """Return the first request of the list for pyverbs, None for an empty one; begin anew."""
-        if not self._count:
-            return None
-        self._count = 0
+        """Return the first request of the list, for pyverbs; begin anew."""
+        self.count = 0
         return self._requests[0].object
 
     def close(self) -> None:

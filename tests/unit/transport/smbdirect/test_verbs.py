@@ -393,8 +393,9 @@ def test_lists_of_the_real_pyverbs_end_where_they_should() -> None:
     for number in range(3):
         assert requests.add(number, [ONE], 2, 2)
     assert following() == [addresses[1], addresses[2], 0]
+    assert requests.count == 3
     assert requests.take() is requests._requests[0].object
-    assert requests.take() is None
+    assert requests.count == 0
     assert requests.add(3, [ONE], 2, 2)
     assert requests.add(4, [ONE], 2, 2)
     assert following()[:2] == [addresses[1], 0]
