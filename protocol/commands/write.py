@@ -7,12 +7,11 @@ from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.wire.access import FILE_APPEND_DATA, FILE_WRITE_DATA
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.channel import SMB2_CHANNEL_NONE
-from usmbd.protocol.wire.create import FILE_NO_INTERMEDIATE_BUFFERING, FILE_WRITE_THROUGH
+from usmbd.protocol.wire.create import FILE_WRITE_THROUGH
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.protocol.wire.write import (
     SMB2_WRITEFLAG_WRITE_THROUGH,
-    SMB2_WRITEFLAG_WRITE_UNBUFFERED,
     WriteRequest,
     pack_write_response,
     write_data,
@@ -20,8 +19,6 @@ from usmbd.protocol.wire.write import (
 
 WRITE_TO_END = 0xFFFFFFFFFFFFFFFF
 """The offset that appends ([MS-FSA] 2.1.5.4)."""
-
-_THROUGH = SMB2_WRITEFLAG_WRITE_THROUGH | SMB2_WRITEFLAG_WRITE_UNBUFFERED
 
 
 def write(request: Request) -> Answer | Handling:
@@ -72,9 +69,9 @@ def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handl
     server.oplocks.break_level_two(open_)
     if data:
         yield OnDescriptor(open_.data.write, data, offset)
-    if body.flags & _THROUGH or open_.create_options & (
-        FILE_WRITE_THROUGH | FILE_NO_INTERMEDIATE_BUFFERING
-    ):
+    # Not what is unbuffered: like Samba and ksmbd we take that for a hint about caches, as Linux
+    # means it by O_DIRECT, and who wants the data on the disk says so.
+    if body.flags & SMB2_WRITEFLAG_WRITE_THROUGH or open_.create_options & FILE_WRITE_THROUGH:
         yield Slow(open_.data.flush)
     return pack_write_response(len(data))
 

@@ -14,7 +14,7 @@ PROGRAMS = ("git_work.sh", "sqlite_kill.py")
 ONCE = ("posix.py", "big_dir.sh", "recover.py")
 CRASHES = ("crash.sh", "worker_crash.py")
 ALL = (*CORE, *PROGRAMS, *ONCE, *CRASHES, "tree_full.sh")
-MEASUREMENTS = ("fio_speed.sh",)
+MEASUREMENTS = ("fio_speed.sh", "verbs_speed.sh")
 SERVERS = ("usmbd", "ksmbd")
 
 

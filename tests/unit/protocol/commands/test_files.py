@@ -15,6 +15,7 @@ from usmbd.protocol.wire.close import SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB, CloseRes
 from usmbd.protocol.wire.create import (
     FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
+    FILE_NO_INTERMEDIATE_BUFFERING,
     FILE_OPEN,
     FILE_OVERWRITE_IF,
     FILE_WRITE_THROUGH,
@@ -22,7 +23,11 @@ from usmbd.protocol.wire.create import (
 from usmbd.protocol.wire.fscc.file_info import FileStreamInformation
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
-from usmbd.protocol.wire.write import SMB2_WRITEFLAG_WRITE_THROUGH, WriteResponse
+from usmbd.protocol.wire.write import (
+    SMB2_WRITEFLAG_WRITE_THROUGH,
+    SMB2_WRITEFLAG_WRITE_UNBUFFERED,
+    WriteResponse,
+)
 from usmbd.transport.base import FileSpan
 
 DATA = bytes(range(256)) * 1024
@@ -142,6 +147,18 @@ def test_write_through_is_flushed_by_a_thread(
     client.call(Command.WRITE, requests.write(opened, b"x", flags=flags))
     assert engine.threads.submitted == before + 1
     assert len(flushed) == 1
+
+
+@pytest.mark.parametrize("flags", [0, SMB2_WRITEFLAG_WRITE_UNBUFFERED])
+def test_what_is_unbuffered_is_not_flushed(
+    client: Client, engine: Engine, flags: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = client.open("new", options=0 if flags else FILE_NO_INTERMEDIATE_BUFFERING)
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", flushed.append)
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    client.call(Command.WRITE, requests.write(opened, b"x", flags=flags))
+    assert flushed == []
 
 
 def test_directories_have_no_data(client: Client) -> None:
