@@ -1,8 +1,8 @@
 """What runs in the guest: mount variants, the scenarios of each, and which the peer runs as well.
 
 The guest is emulated and has minutes. So `make test` gives each variant what differs between mounts
-(data, names, coherence), and the rest where mounts do not differ to a few; ksmbd runs what it is
-measured on, and whatever fails against usmbd. `make lab-full` runs everything on every variant,
+(data, names, coherence), and the rest where mounts do not differ to a few (protection and further
+channels change no name); ksmbd runs what it is measured on, and whatever fails against usmbd. `make lab-full` runs everything on every variant,
 2,000 files as well, against both: that takes two hours.
 """
 
@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 CORE = ("fio_verify.sh", "tree.sh", "names.py", "contents.py", "two_mounts.py")
 SMALL = ("fio_verify.sh", "names.py", "two_mounts.py")
+DATA = ("fio_verify.sh", "two_mounts.py")
 PROGRAMS = ("git_work.sh", "sqlite_kill.py")
 ONCE = ("posix.py", "big_dir.sh", "recover.py")
 CRASHES = ("crash.sh", "worker_crash.py")
@@ -37,14 +38,24 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("tcp-3.1.1", "vers=3.1.1", (*CORE, *PROGRAMS, *ONCE), (*CORE, *PROGRAMS)),
-    Variant("rdma-3.1.1", "vers=3.1.1,rdma", (*SMALL, "contents.py", *CRASHES), ("fio_verify.sh",)),
+    Variant(
+        "tcp-3.1.1",
+        "vers=3.1.1",
+        (*CORE, *PROGRAMS, "posix.py", "big_dir.sh", "crash.sh"),
+        (*CORE, "sqlite_kill.py"),
+    ),
+    Variant(
+        "rdma-3.1.1",
+        "vers=3.1.1,rdma",
+        (*SMALL, "contents.py", "worker_crash.py"),
+        ("fio_verify.sh",),
+    ),
     Variant("tcp-2.1", "vers=2.1", (*SMALL, "contents.py")),
-    Variant("tcp-seal", "vers=3.1.1,seal", (*SMALL, "contents.py")),
+    Variant("tcp-seal", "vers=3.1.1,seal", (*DATA, "contents.py")),
     Variant("tcp-cache-none", "vers=3.1.1,cache=none", (*SMALL, "contents.py")),
     Variant("tcp-3.0-nounix", "vers=3.0,nounix", SMALL),
-    Variant("tcp-sign", "vers=3.1.1,sign", SMALL),
-    Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2", SMALL),
+    Variant("tcp-sign", "vers=3.1.1,sign", DATA),
+    Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2", DATA),
     Variant("rdma-3.0", "vers=3.0,rdma", ("fio_verify.sh",)),
     Variant("rdma-3.0.2", "vers=3.02,rdma", ("fio_verify.sh",)),
     Variant("rdma-sign", "vers=3.1.1,rdma,sign", ("fio_verify.sh",)),
