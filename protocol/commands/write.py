@@ -2,6 +2,7 @@
 
 from usmbd.protocol.commands.remote import fetch, find_write_buffers
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, OnDescriptor, Request, Slow
+from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.wire.access import FILE_APPEND_DATA, FILE_WRITE_DATA
@@ -40,7 +41,10 @@ def write(request: Request) -> Answer | Handling:
 def _write_remote(request: Request, body: WriteRequest) -> Handling:
     """Fetch the data by RDMA, then write it as any other."""
     open_ = request.open
-    data = yield from fetch(request, find_write_buffers(request, body), body.remaining_bytes)
+    buffers = find_write_buffers(request, body)
+    if open_.pipe is None:
+        _check(open_)  # before the client's memory is read for nothing
+    data = yield from fetch(request, buffers, body.remaining_bytes)
     if open_.closed:  # meanwhile
         raise SmbError(NtStatus.FILE_CLOSED)
     if open_.pipe is not None:
@@ -51,9 +55,7 @@ def _write_remote(request: Request, body: WriteRequest) -> Handling:
 def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handling:
     """Write to a file; an open that may only append leaves what is there ([MS-SMB2] 3.3.5.13)."""
     open_ = request.open
-    if open_.data is None or (open_.node.is_directory and open_.stream is None):
-        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
-    open_.require(FILE_WRITE_DATA | FILE_APPEND_DATA)
+    _check(open_)
     offset = body.offset
     if offset == WRITE_TO_END:
         offset = (yield Blocking(open_.data.stat)).size
@@ -74,6 +76,13 @@ def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handl
     if body.flags & SMB2_WRITEFLAG_WRITE_THROUGH or open_.create_options & FILE_WRITE_THROUGH:
         yield Slow(open_.data.flush)
     return pack_write_response(len(data))
+
+
+def _check(open_: Open) -> None:
+    """Refuse what has no data, or may not be written by this open."""
+    if open_.data is None or (open_.node.is_directory and open_.stream is None):
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    open_.require(FILE_WRITE_DATA | FILE_APPEND_DATA)
 
 
 def _write_pipe(request: Request, data: memoryview) -> Handling:

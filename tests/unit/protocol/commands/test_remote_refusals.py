@@ -230,3 +230,12 @@ def test_reads_of_one_message_take_no_more_memory_than_those_of_many(
     refused = NtStatus.INSUFFICIENT_RESOURCES
     assert [reply.status for reply in replies] == [NtStatus.SUCCESS] * 3 + [refused] * 2
     assert session.read(CREDIT, region.remote()).status is NtStatus.SUCCESS
+
+
+def test_memory_is_not_read_for_a_write_that_is_refused(session: Session) -> None:
+    session.file = session.client.open("file", FILE_READ_DATA, FILE_OPEN)
+    nobodys = RemoteBuffer(0, 1, 100)  # reading that would end the connection
+    assert session.write(100, nobodys).status is NtStatus.ACCESS_DENIED
+    session.file = session.client.open("folder", options=1)
+    assert session.write(100, nobodys).status is NtStatus.INVALID_DEVICE_REQUEST
+    assert not session.rdma.lost
