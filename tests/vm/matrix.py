@@ -2,8 +2,8 @@
 
 The guest is emulated and has minutes. So `make test` gives each variant what differs between mounts
 (data, names, coherence), and the rest where mounts do not differ to a few (protection and further
-channels change no name); ksmbd runs what it is measured on, and whatever fails against usmbd. `make lab-full` runs everything on every variant,
-2,000 files as well, against both: that takes two hours.
+channels change no name); ksmbd runs what it is measured on, and whatever fails against usmbd.
+`make lab-full` runs everything on every variant, 2,000 files as well, against both: two hours.
 """
 
 from dataclasses import asdict, dataclass, replace
