@@ -22,7 +22,7 @@ from usmbd.transport.smbdirect.direct import Direct
 from usmbd.transport.smbdirect.engine import Engine
 from usmbd.transport.smbdirect.held import Held
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
-from usmbd.transport.smbdirect.loop import Loop, Timer
+from usmbd.transport.smbdirect.loop import Loop, Timer, Turn
 from usmbd.transport.smbdirect.outgoing import Outgoing
 from usmbd.transport.smbdirect.pdu import DATA_OFFSET
 from usmbd.transport.smbdirect.provider import (
@@ -142,6 +142,7 @@ class SmbDirectTransport(RdmaTransport):
         self._receiver: Receiver | None = None
         self._fd = -1
         self._timer: Timer | None = None
+        self._turn = Turn(loop, self._ready)
         self.state = State.OPEN
 
     # -- life ----------------------------------------------------------------------------
@@ -278,7 +279,7 @@ class SmbDirectTransport(RdmaTransport):
 
     def _ready(self) -> None:
         """Take the completions that there are, and do what has become possible by them."""
-        if self.state is _FINISHED:
+        if self._turn.due or self.state is _FINISHED:
             return
         self._now = self._loop.time()
         queue_pair = self.queue_pair
@@ -296,7 +297,7 @@ class SmbDirectTransport(RdmaTransport):
                     queue_pair.arm()
                     armed = True
             else:
-                self._loop.call_soon(self._ready)
+                self._turn.ask()
         except DeviceError as error:
             self._lose(str(error))
             # Or the channel would stay readable.
@@ -460,7 +461,7 @@ class SmbDirectTransport(RdmaTransport):
             self.queue_pair.fail()
             if not self._work.tail_completes:
                 self._work.mark_end()
-            self._loop.call_soon(self._ready)
+            self._turn.ask()
         except DeviceError as error:
             log.warning("%s: %s", self.peer, error)
             self._loop.call_soon(self._finish)

@@ -1,4 +1,4 @@
-"""What a connection needs of an event loop: asyncio's and uvloop's have it."""
+"""What a connection needs of an event loop, and its turns there: asyncio's and uvloop's will do."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -28,3 +28,26 @@ class Loop(Protocol):
 
     def remove_reader(self, fd: int) -> object:
         """Do not look at `fd` any more."""
+
+
+class Turn:
+    """A call in the loop's next turn: once, however often it is asked for."""
+
+    __slots__ = ("_call", "_loop", "due")
+
+    def __init__(self, loop: Loop, call: Callable[[], None]) -> None:
+        """Begin with none asked for."""
+        self._loop = loop
+        self._call = call
+        self.due = False
+        """Whether the call is going to be made."""
+
+    def ask(self) -> None:
+        """Have the call made."""
+        if not self.due:
+            self.due = True
+            self._loop.call_soon(self._take)
+
+    def _take(self) -> None:
+        self.due = False
+        self._call()

@@ -14,7 +14,7 @@ from smbdirect.network import Network
 
 from usmbd.transport.base import FileSpan
 from usmbd.transport.buffers import POOL
-from usmbd.transport.smbdirect.connection import FLUSH_SIZE, LINGER_SECONDS, State
+from usmbd.transport.smbdirect.connection import FLUSH_SIZE, LINGER_SECONDS, ROUNDS, State
 from usmbd.transport.smbdirect.depths import SENDS, Depths, open_queue_pair
 from usmbd.transport.smbdirect.limits import Limits
 from usmbd.transport.smbdirect.provider import Completion, DeviceError, DeviceLimits, Opcode
@@ -56,6 +56,27 @@ def test_what_comes_meanwhile_needs_no_wake_up(link: Link, monkeypatch: pytest.M
     assert len(arms) == 1
     link.network.pump()
     assert link.client.delivered == [b"first", b"second", b"third"]
+
+
+def test_a_client_that_always_asks_has_one_turn_at_a_time(link: Link) -> None:
+    asking = True
+
+    def answer(message: memoryview) -> None:
+        link.transport.send([message])
+        if asking:
+            link.client.send([message])
+            link.client.pump()
+
+    link.upper.on_message = answer
+    link.client.send([b"again"])
+    link.client.pump()
+    for _ in range(10):
+        before = len(link.upper.messages)
+        link.network.loop.turn()
+        assert 0 < len(link.upper.messages) - before <= ROUNDS
+    asking = False
+    link.network.pump()
+    assert link.client.delivered == link.upper.messages
 
 
 def test_what_comes_before_the_connection_is_looked_at_is_kept(network: Network) -> None:
