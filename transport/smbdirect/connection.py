@@ -459,7 +459,7 @@ class SmbDirectTransport(RdmaTransport):
         self._set_timer(DRAIN_SECONDS, self._finish)
         try:
             self.queue_pair.fail()
-            if not self._work.tail_completes:
+            if self._work.posted:
                 self._work.mark_end()
             self._turn.ask()
         except DeviceError as error:

@@ -75,11 +75,6 @@ class SendWork:
         self.transferring = 0
         """Bytes of READs and WRITEs among them, and those that the WRITEs keep beside."""
 
-    @property
-    def tail_completes(self) -> bool:
-        """Whether a completion will tell when everything posted has ended."""
-        return not self.posted or not self._following
-
     def send(self, slot: int, length: int, invalidate: int, signaled: bool) -> None:
         """Post a message that is in a slot, at the latest with `submit`."""
         signaled = signaled or self._following >= self._interval
@@ -140,7 +135,10 @@ class SendWork:
         self.queue_pair.submit()
 
     def mark_end(self) -> None:
-        """Post, in the error state, what is flushed after everything else."""
+        """Post, in the error state, what is flushed after everything else.
+
+        The last before it may not complete: it did not ask for that, or its list was refused.
+        """
         self.queue_pair.post_send(self._next << 1 | 1, ())
         self._next += 1
         self.posted.append(None)

@@ -23,6 +23,7 @@ from usmbd.transport.smbdirect.provider import (
     Segment,
     Status,
 )
+from usmbd.transport.smbdirect.sendwork import PINNED
 
 from .conftest import Link, Upper, pattern
 
@@ -328,6 +329,23 @@ def test_a_device_that_refuses_ends_the_connection(
     assert link.upper.lost == ["the device is gone"]
     assert len(link.done) == (method == "post_read")
     link.network.advance(DRAIN_SECONDS)
+    assert link.transport.state is State.FINISHED
+
+
+def test_a_refused_list_is_not_waited_for(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue_pair: Any = link.transport.queue_pair
+    region = link.client.register(PINNED)
+
+    def refuse() -> None:
+        monkeypatch.undo()
+        queue_pair._chain.clear()
+        raise DeviceError("the device is gone")
+
+    monkeypatch.setattr(queue_pair, "submit", refuse)
+    # The last of the list asks for its completion, which never comes.
+    link.transport.write_remote([link.transport.buffer(PINNED)], [region.remote()])
+    link.network.pump()
+    assert link.upper.lost == ["the device is gone"]
     assert link.transport.state is State.FINISHED
 
 
