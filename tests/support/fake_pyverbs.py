@@ -158,7 +158,9 @@ class SendWR(Record):
     """A request that keeps its segments as tuples."""
 
     def __init__(self, wr_id: int = 0, num_sge: int = 0, sg: list[SGE] | None = None) -> None:
-        """Copy the segments."""
+        """Copy the segments, of which there must be one."""
+        if num_sge < 1:
+            raise PyverbsError("A WR needs at least one SGE")
         super().__init__(wr_id=wr_id, num_sge=num_sge)
         self.next_wr: SendWR | None = None
         self.segments = [part.arguments for part in sg or []]

@@ -75,10 +75,13 @@ class Request:
 
     def _rebuild(self, id: int, segments: Sequence[Segment]) -> Any:
         """Make another request, and return it."""
+        # pyverbs makes none without a segment, and frees twice what is closed twice.
+        request = self._build(segments or (Segment(0, 0, 0),))
         self.object.close()
-        self.object = self._build(segments)
-        self.object.wr_id = id
-        return self.object
+        self.object = request
+        request.wr_id = id
+        request.num_sge = len(segments)
+        return request
 
     def _find(self, probe: list[Segment], size: int) -> None:
         """Find the fields in an object of at least `size` bytes, and the segments they tell of."""

@@ -331,6 +331,13 @@ def test_what_waits_for_more_is_posted_as_one_list(device: verbs.VerbsDevice) ->
     assert [work["wr_id"] for work in pair.posted] == list(range(1, 7 + CHAIN))
 
 
+def test_work_without_memory_can_be_posted(device: verbs.VerbsDevice) -> None:
+    queue_pair = device.queue_pair(8, 8)
+    queue_pair.post_send(1, [])
+    (work,) = inside(queue_pair, "_pair").posted
+    assert (work["wr_id"], work["num_sge"]) == (1, 0)
+
+
 def test_error_state_flushes_what_waits_for_more(device: verbs.VerbsDevice) -> None:
     queue_pair = device.queue_pair(8, 8)
     queue_pair.post_send(1, [ONE], more=True)
