@@ -169,6 +169,10 @@ def test_limits_that_make_no_sense(values: dict[str, int]) -> None:
         Limits(**values)  # type: ignore[arg-type]
 
 
+def test_a_linux_client_has_room_for_the_receive_it_ends_with() -> None:
+    assert Limits().send_credit_target < 255
+
+
 def test_established_sides_are_ready() -> None:
     assert established(Role.SERVER).engine.send_credits == 255
     assert established(Role.CLIENT).engine.send_credits == 255
