@@ -43,8 +43,8 @@ torture-list:
 
 #: make lab                 prepare the virtual machine: kernel, cifs and ksmbd with SMB Direct (once, about 3 minutes)
 lab:
-	@lab/setup.sh dev
-	@lab/vm/prepare.sh
+	@lab/setup.sh lab
+	@lab/vm/prepare.sh >/dev/null && echo 'the lab is ready: make lab-shell, make lab-report (lab/README.md)'
 
 #: make lab-shell           a guest with soft-RoCE and usmbd serving, and a shell in it
 lab-shell: lab

@@ -128,10 +128,12 @@ make_dev() {
   fi
 }
 
+pyverbs_package() { need_file /usr/lib/python3/dist-packages/pyverbs python3-pyverbs; }
+
 test_packages() {
   need smbclient:smbclient rpcclient:smbclient smbd:samba smbtorture:samba-testsuite tshark:tshark setfattr:attr
   /usr/bin/python3 -c 'import samba' 2>/dev/null || NEEDED+=(python3-samba)
-  need_file /usr/lib/python3/dist-packages/pyverbs python3-pyverbs
+  pyverbs_package
   if [ "${1:-}" = peer ]; then need_file '/usr/lib/*/samba/vfs/streams_xattr.so' samba-vfs-modules; fi
   install_needed
 }
@@ -139,6 +141,7 @@ test_packages() {
 case "${1:-}" in
   venv) make_venv ;;
   dev) make_dev ;;
+  lab) pyverbs_package; install_needed; make_dev ;;
   test) test_packages; make_dev ;;
   peer) test_packages peer; make_dev ;;
   *) sed -n '2,7s/^# //p' "$0"; exit 2 ;;

@@ -11,9 +11,12 @@ have rdma iproute2
 have rping rdmacm-utils
 have ibv_devinfo ibverbs-utils
 
+case "${1:-}" in --server | '') ;; -*) usage ;; esac
+links=$(rdma link show 2>/dev/null) || true
+[ -n "$links" ] || die 'no RDMA device: up.sh INTERFACE makes one of soft-RoCE'
+
 case "${1:-}" in
   --server) exec timeout 60 rping -s -C 10 -v -p 7174 ;;
-  -*) usage ;;
   '') ;;
   *)
     timeout 30 rping -c -a "$1" -C 10 -p 7174 ||
@@ -23,8 +26,6 @@ case "${1:-}" in
     ;;
 esac
 
-links=$(rdma link show)
-[ -n "$links" ] || die 'no RDMA device: up.sh INTERFACE makes one of soft-RoCE'
 printf '%s\n' "$links"
 [ -c /dev/infiniband/rdma_cm ] || die '/dev/infiniband/rdma_cm is missing: modprobe rdma_ucm'
 ls /dev/infiniband/uverbs* >/dev/null 2>&1 || die '/dev/infiniband/uverbs0 is missing: modprobe ib_uverbs'

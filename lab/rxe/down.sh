@@ -29,5 +29,6 @@ if [ "$1" = --pair ]; then
   done
   if [ -e /sys/class/net/rdma0 ]; then ip link del rdma0; fi
 else
+  [ -e "/sys/class/net/$1" ] || die "no interface $1; there are: $(cd /sys/class/net && echo *)"
   remove_device "$1"
 fi

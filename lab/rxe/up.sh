@@ -1,8 +1,8 @@
 #!/bin/bash
 # Set up soft-RoCE (rxe) on a network interface: up.sh INTERFACE
 #        or on both ends of a new veth pair, for one machine that is server and client: up.sh --pair
-# The pair is rdma0 (10.99.0.1 and 10.99.0.3, for two servers) and rdma1 (10.99.0.2); what is sent to
-# these addresses crosses the pair and can be captured on either end. down.sh takes it away again.
+# The pair is rdma0 (10.99.0.1, 10.99.1.1, fd99::1, and 10.99.0.3 for a second server) and rdma1 (10.99.0.2,
+# 10.99.1.2, fd99::2); what is sent to these addresses crosses the pair and can be captured on either end. down.sh takes it away again.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -10,6 +10,9 @@ set -euo pipefail
 as_root "$@"
 have rdma iproute2
 have ip iproute2
+if [ "$1" != --pair ]; then
+  [ -e "/sys/class/net/$1" ] || die "no interface $1; there are: $(cd /sys/class/net && echo *)"
+fi
 module rdma_rxe "Debian's kernels have it; a cloud kernel has not: apt-get install linux-image-amd64"
 module ib_uverbs 'user space asks RDMA devices through it'
 module rdma_ucm "user space's connection manager"
@@ -77,7 +80,6 @@ if [ "$1" = --pair ]; then
   add_device rdma0
   add_device rdma1
 else
-  [ -e "/sys/class/net/$1" ] || die "no interface $1; there are: $(cd /sys/class/net && echo *)"
   [ "$(cat "/sys/class/net/$1/operstate")" != down ] || die "$1 is down: ip link set $1 up"
   [ "$(cat "/sys/class/net/$1/mtu")" -ge 1280 ] || die "the MTU of $1 is too small for RoCE"
   add_device "$1"

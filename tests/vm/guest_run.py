@@ -22,6 +22,9 @@ import matrix  # noqa: E402
 SECONDS = 900.0
 """A guest is ended after so long: the plan of `make test` takes under 480 on two quiet cores."""
 
+LOST = "frames are missing in the capture"
+"""What a result says when its pcap has gaps."""
+
 FULL_SECONDS = 3 * 3600.0
 """The same for `make lab-full`, which takes about two hours."""
 
@@ -126,7 +129,11 @@ def main() -> int:
     parser.add_argument("--capture", action="store_true", help="a pcap of each scenario")
     parser.add_argument("--out", type=Path, help="where the results go")
     options = parser.parse_args()
-    variants = matrix.select(options.only, options.scenario)
+    try:
+        variants = matrix.select(options.only, options.scenario)
+    except ValueError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 2
     if options.full:
         variants = matrix.full(variants)
     try:
@@ -143,7 +150,11 @@ def main() -> int:
     for result in outcome.results.values():
         if result.outcome == "failed":
             print(f"\n{result.server} {result.variant} {result.scenario}:\n{result.detail}")
+        elif LOST in result.detail:
+            print(f"\n{result.server} {result.variant} {result.scenario}: {result.detail}")
     print(f"\neverything that came back: {outcome.out}")
+    if options.capture:
+        print("captures: logs/SERVER/VARIANT/SCENARIO.pcap there")
     if not outcome.finished:
         print(f"the guest did not finish:\n{outcome.tail('guest.log')}")
     failed = any(r.outcome == "failed" and r.server == "usmbd" for r in outcome.results.values())

@@ -6,7 +6,9 @@ channels change no name); ksmbd runs what it is measured on, and whatever fails 
 `make lab-full` runs everything on every variant, 2,000 files as well, against both: two hours.
 """
 
+import os
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 CORE = ("fio_verify.sh", "tree.sh", "names.py", "contents.py", "two_mounts.py")
 SMALL = ("fio_verify.sh", "names.py", "two_mounts.py")
@@ -17,6 +19,7 @@ CRASHES = ("crash.sh", "worker_crash.py")
 ALL = (*CORE, *PROGRAMS, *ONCE, *CRASHES, "tree_full.sh")
 MEASUREMENTS = ("fio_speed.sh", "verbs_speed.sh")
 SERVERS = ("usmbd", "ksmbd")
+SCENARIOS = Path(__file__).parent / "scenarios"
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,21 @@ VARIANTS = (
 def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
     """Return the variants and, of each, the scenarios that have these words in their names.
 
-    A scenario that is asked for by name runs on every variant that is selected, and on ksmbd.
+    A scenario that is asked for by name runs on every variant that is selected, and on ksmbd, also
+    one that is in no plan. ValueError when there is nothing of such a name.
     """
     chosen = [variant for variant in VARIANTS if variants in variant.name]
+    if not chosen:
+        names = ", ".join(variant.name for variant in VARIANTS)
+        raise ValueError(f"no mount has {variants!r} in its name; there are {names}")
     if not scenarios:
         return tuple(chosen)
-    wanted = tuple(name for name in (*ALL, *MEASUREMENTS) if scenarios in name)
+    there = sorted(path.name for path in SCENARIOS.glob("*.*") if os.access(path, os.X_OK))
+    there.remove("prepare.py")
+    wanted = tuple(name for name in there if scenarios in name)
+    if not wanted:
+        names = ", ".join(there)
+        raise ValueError(f"no scenario has {scenarios!r} in its name; there are {names}")
     return tuple(replace(v, scenarios=wanted, peer=wanted) for v in chosen if not v.expect_refusal)
 
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# usmbd in the guest: usmbd.sh start | stop | kill | kill-workers | list
+# usmbd in the guest: usmbd.sh start | stop | kill | kill-workers | list | control OPTIONS...
 # 10.99.0.1, 10.99.1.1 and fd99::1, port 5445, share "data", user lab, password pw.
 # The kernel's client looks for SMB Direct at port 5445 and then at 445, whatever its options say; ksmbd has 445.
 set -u
@@ -54,5 +54,6 @@ case "${1:-}" in
   kill) pkill -9 -f 'usmbd\.(protocol|mountd)' ;;
   kill-workers) pkill -9 -f 'usmbd\.protocol\.worker' ;;
   list) program mountd.cli.control -l "${files[@]}" ;;
+  control) program mountd.cli.control "${files[@]}" "${@:2}" ;;
   *) sed -n '2,4s/^# //p' "$0"; exit 2 ;;
 esac

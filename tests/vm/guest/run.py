@@ -41,6 +41,9 @@ START_LIMIT = 200.0
 
 LIMITS = {"tree_full.sh": 400.0, "recover.py": 200.0, "crash.sh": 200.0, "worker_crash.py": 200.0}
 
+CAPTURE_KIB = 256 << 10
+"""Memory for frames that tcpdump has not written yet: it is slow here, and a scenario short."""
+
 EVENTS = {
     b"RESTART": ("stop", "start"),
     b"CRASH": ("kill", "start"),
@@ -184,7 +187,7 @@ class Run:
             self.record(label, "failed", time.monotonic() - began, f"no directory: {error}")
             return
         output = self.logs / f"{label}.txt"
-        with open(output, "w+b") as file, capture(self.logs / f"{label}.pcap"):
+        with open(output, "w+b") as file, capture(self.logs / f"{label}.pcap", file):
             process = subprocess.Popen(
                 [SCENARIOS / name],
                 env=environment,
@@ -254,7 +257,7 @@ class Run:
 
 
 @contextmanager
-def capture(path: Path) -> Iterator[None]:
+def capture(path: Path, said: BinaryIO) -> Iterator[None]:
     """Capture the scenario's frames when the plan asks for it (lab/capture/show.py reads them)."""
     if not os.environ.get("LAB_CAPTURE"):
         yield
@@ -262,7 +265,20 @@ def capture(path: Path) -> Iterator[None]:
     with open(path.with_suffix(".tcpdump.log"), "wb") as errors:
         expression = "udp port 4791 or tcp port 5445 or tcp port 1445"
         tcpdump = subprocess.Popen(
-            ["tcpdump", "-i", "rdma0", "-s", "0", "-w", path, "-Z", "root", *expression.split()],
+            [
+                "tcpdump",
+                "-i",
+                "rdma0",
+                "-s",
+                "0",
+                "-B",
+                str(CAPTURE_KIB),
+                "-w",
+                path,
+                "-Z",
+                "root",
+                *expression.split(),
+            ],
             stderr=errors,
         )
         time.sleep(1.0)  # tcpdump listens
@@ -272,6 +288,11 @@ def capture(path: Path) -> Iterator[None]:
             time.sleep(0.5)
             tcpdump.send_signal(signal.SIGINT)
             tcpdump.wait(20.0)
+            for line in path.with_suffix(".tcpdump.log").read_text(errors="replace").splitlines():
+                lost = line.partition(" ")[0]
+                if "dropped by kernel" in line and lost != "0":
+                    said.write(f"{lost} frames are missing in the capture\n".encode())
+                    said.flush()
 
 
 def start(servers: list[str], results: TextIO) -> dict[str, str]:
