@@ -35,6 +35,7 @@ def write(request: Request) -> Answer | Handling:
         check_charge(request.header.credit_charge, body.length)
     if open_.pipe is not None:
         return _write_pipe(request, data)
+    _check(open_)
     return _write_file(request, body, data)
 
 
@@ -53,9 +54,11 @@ def _write_remote(request: Request, body: WriteRequest) -> Handling:
 
 
 def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handling:
-    """Write to a file; an open that may only append leaves what is there ([MS-SMB2] 3.3.5.13)."""
+    """Write to a file that `_check` allows ([MS-SMB2] 3.3.5.13).
+
+    An open that may only append leaves what is there.
+    """
     open_ = request.open
-    _check(open_)
     offset = body.offset
     if offset == WRITE_TO_END:
         offset = (yield Blocking(open_.data.stat)).size
