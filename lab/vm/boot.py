@@ -29,8 +29,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 GRACE = 10.0
 """Seconds for a guest's processes to end after SIGTERM, and after SIGKILL."""
 
-WAIT = 1000.0
-"""Seconds to wait for another guest to end: the one of `make test` has 900."""
+WAIT = 1900.0
+"""Seconds to wait for another guest to end: the one of `make test` has 1800."""
 
 WATCH = 'read -r _ || { kill -TERM -- "-$0"; sleep 2; kill -KILL -- "-$0"; } 2>/dev/null'
 """The watchdog, in the shell: stdin ends without a line when this process was killed."""

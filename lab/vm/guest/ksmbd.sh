@@ -25,7 +25,7 @@ F
     fi
     "$tools/ksmbd.mountd" -c "$state/ksmbd.conf" -u "$state/ksmbdpwd.db" >>"$DATA/log/ksmbd.log" 2>&1
     # The port is open when the kernel has its configuration.
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
       if (: <>/dev/tcp/127.0.0.1/1445) 2>/dev/null; then exit 0; fi
       sleep 0.1
     done

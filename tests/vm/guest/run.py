@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,13 +34,14 @@ worker; ksmbd has no workers."""
 
 OPTIONS = "username=lab,password=pw,iocharset=utf8,file_mode=0755,dir_mode=0755"
 SKIPPED = 77
-LIMIT = 120.0
-"""Seconds for one scenario: a few take 20 here."""
+LIMIT = 300.0
+"""Seconds for one scenario. The longest of `make test`, git_work.sh, took 24 on one machine and 118
+on a busy one: a limit tells what hangs, and not what is slow."""
 
-START_LIMIT = 200.0
+START_LIMIT = 300.0
 """Seconds for the servers to start: Python imports thirty times slower here."""
 
-LIMITS = {"tree_full.sh": 400.0, "recover.py": 200.0, "crash.sh": 200.0, "worker_crash.py": 200.0}
+LIMITS = {"tree_full.sh": 900.0}
 
 CAPTURE_KIB = 256 << 10
 """Memory for frames that tcpdump has not written yet: it is slow here, and a scenario short."""
@@ -58,20 +60,36 @@ def log(text: str) -> None:
 
 
 def command(*words: object, limit: float = 60.0) -> str:
-    """Run a program; return nothing, or what it complained about."""
-    try:
-        done = subprocess.run(
+    """Run a program; return nothing, or what it complained about.
+
+    What hangs in the kernel (a umount, say) cannot be killed: the harness goes on without it.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
             [str(word) for word in words],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            timeout=limit,
-            check=False,
-            errors="replace",
+            start_new_session=True,
         )
+        try:
+            status = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            end(process)
+            return f"{words[0]}: nothing after {limit:g} s"
+        output.seek(0)
+        said = output.read().decode(errors="replace").strip()
+    return "" if status == 0 else said or f"exit status {status}"
+
+
+def end(process: subprocess.Popen) -> None:
+    """Kill a process and what it started; it may hang in the kernel all the same."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.wait(20.0)
     except subprocess.TimeoutExpired:
-        return f"{words[0]}: nothing after {limit:g} s"
-    return "" if done.returncode == 0 else done.stdout.strip() or f"exit status {done.returncode}"
+        log("a process hangs in the kernel")
 
 
 def record(
@@ -136,10 +154,10 @@ class Run:
         mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in self.mounts:
             if str(mount) in mounted:
-                failure = command("umount", mount, limit=30.0)
+                failure = command("umount", mount)
                 if failure:
                     failures.append(failure)
-                    command("umount", "-l", "-f", mount, limit=30.0)
+                    command("umount", "-l", "-f", mount)
         # Memory for the next ones; through the mount it would take half a minute for a tree.
         for folder in (DATA / "share" / self.server).iterdir():
             command("rm", "-rf", folder)
@@ -224,11 +242,7 @@ class Run:
                 with suppress(subprocess.TimeoutExpired):
                     return process.wait(max(1.0, left))
             if not chunk:
-                os.killpg(process.pid, signal.SIGKILL)
-                try:
-                    process.wait(20.0)
-                except subprocess.TimeoutExpired:
-                    log("a process hangs in the kernel")  # the harness goes on without it
+                end(process)
                 return None
             file.write(chunk)
             file.flush()
@@ -252,7 +266,7 @@ class Run:
         if self.server == "usmbd" and "rdma" in self.options.split(",") and self.peer_serves:
             steps = [("ksmbd", "stop"), *steps]
             self.peer_serves = False
-        said = [(step, command(f"{step[0]}.sh", step[1], limit=150.0)) for step in steps]
+        said = [(step, command(f"{step[0]}.sh", step[1], limit=START_LIMIT)) for step in steps]
         return [f"{' '.join(step)}: {failure}" for step, failure in said if failure]
 
 
@@ -307,7 +321,7 @@ def start(servers: list[str], results: TextIO) -> dict[str, str]:
         )
         for server in servers
     }
-    failure = command(sys.executable, SCENARIOS / "prepare.py", SEED, limit=150.0)
+    failure = command(sys.executable, SCENARIOS / "prepare.py", SEED, limit=START_LIMIT)
     log(failure or "the scenarios' material is there")
     failures = {}
     for server, script in scripts.items():

@@ -39,7 +39,7 @@ def mode(path: str) -> int:
 
 def wait_for(path: str, writable: int, what: str) -> None:
     """Wait until the file's bit to write is so; a mount may remember attributes for a moment."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while mode(path) & 0o200 != writable:
         assert time.monotonic() < deadline, f"{path} never {what}: {mode(path):#o}"
         time.sleep(0.1)

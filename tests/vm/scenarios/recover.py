@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 MOUNTS = (os.environ["MOUNT"], os.environ["MOUNT2"])
-SECONDS = 60  # the client tries to connect every few seconds
+SECONDS = 180  # the client tries to connect every few seconds
 
 
 def write(path: str, content: bytes) -> None:
@@ -30,7 +30,7 @@ def read(path: str) -> bytes:
 
 
 def succeeds(what: str, action: Callable[[], object]) -> object:
-    """Return what the action returns; repeat it while it gives errors, at most 60 s."""
+    """Return what the action returns; repeat it while it gives errors, at most SECONDS."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:

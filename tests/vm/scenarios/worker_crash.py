@@ -12,7 +12,7 @@ import threading
 import time
 
 MOUNTS = (os.environ["MOUNT"], os.environ["MOUNT2"])
-SECONDS = 90  # workers start anew, and the client tries to connect every few seconds
+SECONDS = 180  # workers start anew, and the client tries to connect every few seconds
 AFTER = 5  # files of each mount after the crash
 
 
