@@ -42,6 +42,10 @@ class BufferPool:
         """Return writable memory of exactly `size` bytes with arbitrary content."""
         return memoryview(self.take(size))[:size]
 
+    def message(self, size: int) -> memoryview:
+        """Return the same, but no more than `size` while it is small: many may wait."""
+        return memoryview(bytearray(size)) if size < 1 << SMALLEST_BITS else self.view(size)
+
 
 POOL = BufferPool()
 """The process's pool: a worker's connections share it, its loop alone uses it."""

@@ -15,7 +15,7 @@ from contextlib import suppress
 from enum import Enum
 
 from usmbd.transport.base import Part, RdmaTransport, Receiver, RemoteBuffer
-from usmbd.transport.buffers import POOL, SMALLEST_BITS
+from usmbd.transport.buffers import POOL
 from usmbd.transport.smbdirect.buffers import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.depths import Depths, fitted
 from usmbd.transport.smbdirect.direct import Direct
@@ -53,10 +53,8 @@ TRANSFERS_LOW = 16 << 20
 """Bytes of direct transfers below which a stopped client is served again."""
 
 FLUSH_SIZE = 1 << 16
-"""Replies wait for the end of the batch of requests that they answer, up to this many bytes."""
-
-SMALL = 1 << SMALLEST_BITS
-"""Up to here a message has memory of its own: many may wait, and the pool's are 64 KiB each."""
+"""Replies wait for the end of the batch of requests that they answer, up to this many bytes of them
+and of the data before them: a client that is sent more has something to do meanwhile."""
 
 LEAST_POSTED = 4
 """Receives that a stopped client keeps: it needs some to grant us what gets it going again."""
@@ -126,7 +124,7 @@ class SmbDirectTransport(RdmaTransport):
             self._receives.close()
             raise
         self._now = loop.time()
-        self.engine = Engine(Role.SERVER, limits, _memory, self._now)
+        self.engine = Engine(Role.SERVER, limits, POOL.message, self._now)
         """For its numbers alone: status and tests look at them."""
         self._sinks = Sinks(device, pool)
         self._work = SendWork(queue_pair, self._sends, pool, self._sinks, depths)
@@ -331,6 +329,8 @@ class SmbDirectTransport(RdmaTransport):
                         self._direct.ended(ended)
                     except Exception:
                         self._fault()
+                    if self.state is _OPEN:
+                        self._flush()  # the answer leaves before others are told
                 continue
             self._posted_receives -= 1
             if not ok:
@@ -373,7 +373,7 @@ class SmbDirectTransport(RdmaTransport):
         if self.state is not _OPEN:
             return
         queued = self._outgoing.queued_bytes
-        if queued >= FLUSH_SIZE:
+        if queued + self._work.waiting >= FLUSH_SIZE:
             self._flush()
             queued = self._outgoing.queued_bytes
         self._stopped = queued >= HIGH_WATER or self._direct.under_way >= TRANSFERS_HIGH
@@ -493,8 +493,3 @@ class SmbDirectTransport(RdmaTransport):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, call)
-
-
-def _memory(size: int) -> memoryview:
-    """Return memory for a message of the peer: no more than it needs while it is small."""
-    return memoryview(bytearray(size)) if size < SMALL else POOL.view(size)

@@ -18,8 +18,8 @@ sixteen small replies cost one completion, and an idle connection keeps little o
 counts is the memory that was taken for the data, however few bytes of it a short READ has sent."""
 
 CHAINED = 1 << 16
-"""Bytes of a WRITE up to which it waits for the end of the batch of requests, to be posted with the
-replies. More take so long to travel that they had better begin."""
+"""Bytes of a WRITE up to which it waits for its reply, to be posted with it. More take so long to
+travel that they had better begin."""
 
 _SHARE = 4
 """A quarter of the slots may wait for a completion that somebody else asks for."""
@@ -47,6 +47,7 @@ class SendWork:
         "queue_pair",
         "reads",
         "transferring",
+        "waiting",
         "writes",
     )
 
@@ -74,6 +75,8 @@ class SendWork:
         """READs among them."""
         self.transferring = 0
         """Bytes of READs and WRITEs among them, and those that the WRITEs keep beside."""
+        self.waiting = 0
+        """Bytes of WRITEs since `submit`, which may wait for it."""
 
     def send(self, slot: int, length: int, invalidate: int, signaled: bool) -> None:
         """Post a message that is in a slot, at the latest with `submit`."""
@@ -115,6 +118,7 @@ class SendWork:
         )
         self._post(piece)
         self.writes += 1
+        self.waiting += piece.length
         if signaled:
             self._completes()
         else:
@@ -132,6 +136,7 @@ class SendWork:
 
     def submit(self) -> None:
         """Post what waits for more."""
+        self.waiting = 0
         self.queue_pair.submit()
 
     def mark_end(self) -> None:

@@ -10,7 +10,7 @@ from smbdirect.network import READS, Network
 
 from usmbd.transport.base import RemoteBuffer
 from usmbd.transport.smbdirect.buffers import LARGEST
-from usmbd.transport.smbdirect.connection import TRANSFERS_HIGH, State
+from usmbd.transport.smbdirect.connection import FLUSH_SIZE, TRANSFERS_HIGH, State
 from usmbd.transport.smbdirect.depths import WRITES
 from usmbd.transport.smbdirect.direct import RETRY_SECONDS
 from usmbd.transport.smbdirect.limits import Limits
@@ -94,6 +94,48 @@ def test_a_reply_follows_the_data(link: Link) -> None:
     fabric.resume()
     link.network.pump()
     assert link.client.delivered == [b"there it is"]
+
+
+@pytest.mark.parametrize(("size", "waits"), [(FLUSH_SIZE, False), (FLUSH_SIZE // 4, True)])
+def test_much_data_and_its_reply_leave_before_the_next_request(
+    link: Link, size: int, waits: bool
+) -> None:
+    region = link.client.register(size)
+    queued = []
+
+    def answer(message: memoryview) -> None:
+        queued.append(link.transport.engine.queued_bytes)
+        link.transport.write_remote([link.memory(pattern(size))], [region.remote()])
+        link.transport.send([b"1"])
+
+    link.upper.on_message = answer
+    for _ in range(3):
+        link.client.send([b"x"])
+    link.client.pump()
+    link.network.loop.turn()
+    assert queued == ([0, 1, 2] if waits else [0, 0, 0])
+    link.network.pump()
+    assert link.client.delivered == [b"1"] * 3
+
+
+def test_the_answer_to_what_was_read_does_not_wait_for_another_read(link: Link) -> None:
+    region = link.client.register(8192)
+    queued = []
+
+    def done(error: OSError | None) -> None:
+        assert error is None
+        queued.append(link.transport.engine.queued_bytes)
+        link.transport.send([b"1"])
+
+    link.network.fabric.pause()
+    for _ in range(2):
+        link.transport.read_remote(link.memory(bytes(8192)), [region.remote()], done)
+    link.network.fabric.step(4)  # two requests, two answers
+    link.network.loop.turn()
+    assert queued == [0, 0]
+    link.network.fabric.resume()
+    link.network.pump()
+    assert link.client.delivered == [b"1"] * 2
 
 
 def test_more_pieces_than_the_device_has_room_for_keep_their_place(link: Link) -> None:
