@@ -34,7 +34,7 @@ from usmbd.transport.smbdirect.provider import (
     RegistrationError,
 )
 from usmbd.transport.smbdirect.sendwork import SendWork
-from usmbd.transport.smbdirect.transfers import Done, Read, Write
+from usmbd.transport.smbdirect.transfers import Done, Read, Write, whole
 
 log = logging.getLogger("usmbd.rdma")
 
@@ -54,7 +54,7 @@ TRANSFERS_LOW = 16 << 20
 
 FLUSH_SIZE = 1 << 16
 """Replies wait for the end of the batch of requests that they answer, up to this many bytes of them
-and of the data before them: a client that is sent more has something to do meanwhile."""
+or of data before them: a client that is sent more has something to do meanwhile."""
 
 LEAST_POSTED = 4
 """Receives that a stopped client keeps: it needs some to grant us what gets it going again."""
@@ -206,11 +206,11 @@ class SmbDirectTransport(RdmaTransport):
 
     def write_remote(self, data: Sequence[memoryview], remote: Sequence[RemoteBuffer]) -> None:
         """Write the peer's memory, before what is sent later."""
-        transfer = Write(data, remote)
-        self._check_length(transfer.left)
-        if self.state is _OPEN and transfer.left:
-            self.bytes_written += transfer.left
-            self._direct.write(transfer)
+        entry = whole(data, remote, self._pool) or Write(data, remote)
+        self._check_length(entry.length)
+        if self.state is _OPEN and entry.length:
+            self.bytes_written += entry.length
+            self._direct.write(entry)
             if not self._corked and self.state is _OPEN:
                 self._flush()
 
@@ -319,7 +319,11 @@ class SmbDirectTransport(RdmaTransport):
         engine, receiver, views = self.engine, self._receiver, self._receives.views
         work = self._work
         self._corked = limit_may_change = True
+        answered = False
         for id, ok, _, length, status in completions:
+            if answered and self.state is _OPEN:
+                self._flush()  # before the next is served; what answers the last goes out anyway
+                answered = False
             if id & 1:
                 if not ok:
                     self._lose(f"RDMA: {status}")
@@ -329,8 +333,7 @@ class SmbDirectTransport(RdmaTransport):
                         self._direct.ended(ended)
                     except Exception:
                         self._fault()
-                    if self.state is _OPEN:
-                        self._flush()  # the answer leaves before others are told
+                    answered = True
                 continue
             self._posted_receives -= 1
             if not ok:
@@ -359,6 +362,7 @@ class SmbDirectTransport(RdmaTransport):
                         self._lose("it goes on asking and does not take its answers")
                 else:
                     self._deliver(message)
+                    answered = work.waiting >= FLUSH_SIZE
                     limit_may_change = True
         self._corked = False
 
@@ -373,7 +377,7 @@ class SmbDirectTransport(RdmaTransport):
         if self.state is not _OPEN:
             return
         queued = self._outgoing.queued_bytes
-        if queued + self._work.waiting >= FLUSH_SIZE:
+        if queued >= FLUSH_SIZE:
             self._flush()
             queued = self._outgoing.queued_bytes
         self._stopped = queued >= HIGH_WATER or self._direct.under_way >= TRANSFERS_HIGH

@@ -13,7 +13,7 @@ from usmbd.transport.smbdirect.loop import Loop
 from usmbd.transport.smbdirect.outgoing import Outgoing
 from usmbd.transport.smbdirect.provider import DeviceError, RegistrationError
 from usmbd.transport.smbdirect.sendwork import SendWork
-from usmbd.transport.smbdirect.transfers import Read, Write
+from usmbd.transport.smbdirect.transfers import Piece, Read, Write
 
 RETRY_SECONDS = 0.005
 """After which a transfer asks the pool again that had no memory for it."""
@@ -59,9 +59,9 @@ class Direct:
         reading = sum(read.left for read in self._reading)
         return self._work.transferring + self._outgoing.writing_bytes + reading
 
-    def write(self, transfer: Write) -> None:
+    def write(self, entry: Piece | Write) -> None:
         """Begin a write."""
-        self._outgoing.write(transfer)
+        self._outgoing.write(entry)
         self._try(self._post_writes)
 
     def read(self, transfer: Read) -> None:

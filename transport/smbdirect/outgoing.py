@@ -12,7 +12,7 @@ from usmbd.transport.base import Buffer, FileSpan, Part
 from usmbd.transport.buffers import POOL
 from usmbd.transport.smbdirect.engine import Engine
 from usmbd.transport.smbdirect.sendwork import SendWork
-from usmbd.transport.smbdirect.transfers import Write
+from usmbd.transport.smbdirect.transfers import Piece, Write
 
 
 class Outgoing:
@@ -24,7 +24,7 @@ class Outgoing:
         """Begin empty."""
         self._engine = engine
         self._behind = 0
-        self.waiting: deque[Write | tuple[list[Buffer], int, int]] = deque()
+        self.waiting: deque[Piece | Write | tuple[list[Buffer], int, int]] = deque()
         """WRITEs that are not all posted, the first one first, and messages behind them."""
 
     @property
@@ -35,7 +35,13 @@ class Outgoing:
     @property
     def writing_bytes(self) -> int:
         """Return how many bytes WRITEs keep for what is not posted yet."""
-        return sum(entry.left + entry.spare for entry in self.waiting if isinstance(entry, Write))
+        total = 0
+        for entry in self.waiting:
+            if isinstance(entry, Write):
+                total += entry.left + entry.spare
+            elif isinstance(entry, Piece):
+                total += entry.length + entry.spare
+        return total
 
     def message(self, parts: Sequence[Part], invalidate: int) -> None:
         """Take a message; ValueError when the peer does not take it."""
@@ -48,9 +54,9 @@ class Outgoing:
         self._behind += size
         self.waiting.append((buffers, size, invalidate))
 
-    def write(self, transfer: Write) -> None:
+    def write(self, entry: Piece | Write) -> None:
         """Take a WRITE; `advance` posts it."""
-        self.waiting.append(transfer)
+        self.waiting.append(entry)
 
     def advance(self, work: SendWork) -> None:
         """Post WRITEs while there is room; the messages behind them become the engine's.
@@ -64,6 +70,10 @@ class Outgoing:
                 while entry.left:
                     if not work.write(entry):
                         return
+            elif isinstance(entry, Piece):
+                if not work.room:
+                    return
+                work.post_write(entry)
             else:
                 buffers, size, invalidate = entry
                 self._engine.queue(buffers, invalidate)

@@ -101,9 +101,18 @@ class SendWork:
 
         A small one may wait for the message that follows it, or for `submit`.
         """
-        if self.writes >= self._depths.writes:
+        if not self.room:
             return False
-        piece = transfer.piece(self._pool, self._depths.segments)
+        self.post_write(transfer.piece(self._pool, self._depths.segments))
+        return True
+
+    @property
+    def room(self) -> bool:
+        """Whether a WRITE may be posted now."""
+        return self.writes < self._depths.writes
+
+    def post_write(self, piece: Piece) -> None:
+        """Post a piece of a write, for which there must be room."""
         self._pinned += piece.pinned
         self._writes_following += 1
         signaled = self._pinned >= PINNED or self._writes_following >= self._write_interval
@@ -123,7 +132,6 @@ class SendWork:
             self._completes()
         else:
             self._following += 1
-        return True
 
     def read(self, transfer: Read) -> None:
         """Post the next piece of a read; the caller counts how many there may be."""
@@ -132,6 +140,7 @@ class SendWork:
         self.queue_pair.post_read(number << 1 | 1, piece.segments, piece.address, piece.key)
         self._post(piece)
         self.reads += 1
+        transfer.under_way += 1
         self._completes()
 
     def submit(self) -> None:
@@ -170,24 +179,23 @@ class SendWork:
     def _post(self, piece: Piece) -> None:
         """Keep a posted piece."""
         self._next += 1
-        piece.transfer.under_way += 1
         self.transferring += piece.length + piece.spare
         self.posted.append(piece)
 
     def _end(self, piece: Piece, ok: bool) -> Read | None:
         """Let go of a piece's memory; return its read when that is complete."""
-        transfer = piece.transfer
-        transfer.under_way -= 1
         self.transferring -= piece.length + piece.spare
-        if not isinstance(transfer, Read):
+        read = piece.read
+        if read is None:
             self.writes -= 1
             return None
         self.reads -= 1
+        read.under_way -= 1
         if not ok:
             return None
         if piece.target is not None:
             piece.target[:] = piece.views[0]
-        return None if transfer.left or transfer.under_way else transfer
+        return None if read.left or read.under_way else read
 
     def _completes(self) -> None:
         """Note that what was posted just now completes."""

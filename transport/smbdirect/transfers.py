@@ -29,16 +29,16 @@ class Piece:
         "key",
         "length",
         "pinned",
+        "read",
         "segments",
         "spare",
         "target",
-        "transfer",
         "views",
     )
 
     def __init__(
         self,
-        transfer: "Read | Write",
+        read: "Read | None",
         address: int,
         key: int,
         length: int,
@@ -48,13 +48,14 @@ class Piece:
         pinned: int = 0,
         spare: int = 0,
     ) -> None:
-        """Describe it; `target` is where data belongs that is read into borrowed memory.
+        """Describe it; `read` is what it is a part of, and for a write None.
 
-        Views keep all of the memory that they are cut from. `pinned` is how many bytes of the
-        pool a piece of a write keeps when its transfer needs them no more, and `spare` how many
-        of these hold no data of the transfer.
+        `target` is where data belongs that is read into borrowed memory. Views keep all of the
+        memory that they are cut from. `pinned` is how many bytes of the pool a piece of a write
+        keeps when its transfer needs them no more, and `spare` how many of these hold no data of
+        the transfer.
         """
-        self.transfer = transfer
+        self.read = read
         self.address = address
         self.key = key
         self.segments = segments
@@ -97,10 +98,26 @@ class _Remote:
         return address + start, key
 
 
+def whole(data: Sequence[memoryview], remote: Sequence[RemoteBuffer], pool: Pool) -> Piece | None:
+    """Return a write as one piece, as which most can go; None: `Write` cuts or refuses it."""
+    if len(data) != 1 or len(remote) != 1:
+        return None
+    view, (address, key, room) = data[0], remote[0]
+    length = view.nbytes
+    if length > room or not 0 <= address <= _ADDRESSES - room or not 0 <= key < _KEYS:
+        return None
+    try:
+        segment = pool.segment(view)
+    except ValueError:
+        return None
+    pinned = memoryview(view.obj).nbytes
+    return Piece(None, address, key, length, [segment], [view], None, pinned, pinned - length)
+
+
 class Write:
     """Data on its way into the peer's memory."""
 
-    __slots__ = ("_data", "_remote", "_taken", "left", "spare", "under_way")
+    __slots__ = ("_data", "_remote", "_taken", "left", "length", "spare")
 
     def __init__(self, data: Sequence[memoryview], remote: Sequence[RemoteBuffer]) -> None:
         """Begin; ValueError when the buffers are wrong or too small."""
@@ -115,8 +132,8 @@ class Write:
                 self.left += size
                 self.spare += memoryview(view.obj).nbytes - size
                 self._data.append(view.cast("B"))
-        self.under_way = 0
-        """Pieces that have not ended."""
+        self.length = self.left
+        """Bytes of all of it."""
         self._remote = _Remote(remote, self.left)
 
     def piece(self, pool: Pool, most: int) -> Piece:
@@ -166,7 +183,7 @@ class Write:
                 data[0] = view[count:]
         address, key = remote.take(total)
         self.left -= total
-        return Piece(self, address, key, total, segments, views, pinned=pinned, spare=spare)
+        return Piece(None, address, key, total, segments, views, pinned=pinned, spare=spare)
 
 
 class Read:
@@ -180,6 +197,7 @@ class Read:
             raise ValueError("read-only memory")
         self.left = data.nbytes
         self.under_way = 0
+        """Pieces that have not ended."""
         self.done = done
         self._remote = _Remote(remote, self.left)
         self._data = data.cast("B")
