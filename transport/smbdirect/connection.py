@@ -20,7 +20,14 @@ from usmbd.transport.smbdirect.buffers import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.depths import Depths, fitted
 from usmbd.transport.smbdirect.direct import Direct
 from usmbd.transport.smbdirect.engine import Engine
-from usmbd.transport.smbdirect.held import Held
+from usmbd.transport.smbdirect.held import (
+    HIGH_WATER,
+    LEAST_POSTED,
+    LOW_WATER,
+    TRANSFERS_HIGH,
+    TRANSFERS_LOW,
+    Held,
+)
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
 from usmbd.transport.smbdirect.loop import Loop, Timer, Turn
 from usmbd.transport.smbdirect.outgoing import Outgoing
@@ -38,26 +45,9 @@ from usmbd.transport.smbdirect.transfers import Done, Read, Write, whole
 
 log = logging.getLogger("usmbd.rdma")
 
-HIGH_WATER = 1 << 20
-"""Queued bytes from which on no further request of this client is taken up: a client that gives
-no credits for its replies stops being served."""
-
-LOW_WATER = 1 << 18
-"""Queued bytes below which a stopped client is served again."""
-
-TRANSFERS_HIGH = 32 << 20
-"""Bytes of direct transfers from which on no further request is taken up: four of the largest,
-so that no client has more than an eighth of the pool. A short READ counts as what it asked for."""
-
-TRANSFERS_LOW = 16 << 20
-"""Bytes of direct transfers below which a stopped client is served again."""
-
 FLUSH_SIZE = 1 << 16
 """Replies wait for the end of the batch of requests that they answer, up to this many bytes of them
 or of data before them: a client that is sent more has something to do meanwhile."""
-
-LEAST_POSTED = 4
-"""Receives that a stopped client keeps: it needs some to grant us what gets it going again."""
 
 BATCH = 64
 """Completions that are taken at once."""
@@ -161,10 +151,15 @@ class SmbDirectTransport(RdmaTransport):
     def start(self, receiver: Receiver) -> None:
         """Begin to deliver messages to `receiver`; they may come from now on."""
         self._receiver = receiver
-        self._fd = self.queue_pair.fileno()
-        self._loop.add_reader(self._fd, self._ready)
+        self._watch()
         self._timer = self._loop.call_later(self.engine.deadline() - self._loop.time(), self._tick)
         self._ready()
+
+    def _watch(self) -> None:
+        """Be told of completions: also when it ends before its start."""
+        if self._fd < 0:
+            self._fd = self.queue_pair.fileno()
+            self._loop.add_reader(self._fd, self._ready)
 
     def disconnected(self, reason: str) -> None:
         """Learn from the connection manager that the connection has ended."""
@@ -211,7 +206,7 @@ class SmbDirectTransport(RdmaTransport):
         if self.state is _OPEN and entry.length:
             self.bytes_written += entry.length
             self._direct.write(entry)
-            if not self._corked and self.state is _OPEN:
+            if not self._corked:
                 self._flush()
 
     def read_remote(self, data: memoryview, remote: Sequence[RemoteBuffer], done: Done) -> None:
@@ -239,6 +234,8 @@ class SmbDirectTransport(RdmaTransport):
 
     def _flush(self, last: bool = False) -> None:
         """Send what there are credits and slots for; `last`: to be waited for."""
+        if self.state is not _OPEN:
+            return
         engine, slots, work, now = self.engine, self._sends, self._work, self._now
         views = slots.views
         negotiating = not engine.established
@@ -270,8 +267,12 @@ class SmbDirectTransport(RdmaTransport):
         self.engine.posted(self._posted_receives)
 
     def _post_receive(self, index: int) -> None:
-        """Post a receive again."""
-        self.queue_pair.post_receive(index << 1, self._receives.segments[index])
+        """Post a receive again; what comes after it still counts if the device refuses."""
+        try:
+            self.queue_pair.post_receive(index << 1, self._receives.segments[index])
+        except DeviceError as error:
+            self._lose(str(error))
+            return
         self._posted_receives += 1
         self.engine.posted(1)
 
@@ -321,7 +322,7 @@ class SmbDirectTransport(RdmaTransport):
         self._corked = limit_may_change = True
         answered = False
         for id, ok, _, length, status in completions:
-            if answered and self.state is _OPEN:
+            if answered:
                 self._flush()  # before the next is served; what answers the last goes out anyway
                 answered = False
             if id & 1:
@@ -356,14 +357,14 @@ class SmbDirectTransport(RdmaTransport):
                 self._withheld.append(index)
             else:
                 self._post_receive(index)
-            if message is not None:
-                if self._stopped:
-                    if not self._held.add(message):
-                        self._lose("it goes on asking and does not take its answers")
-                else:
-                    self._deliver(message)
-                    answered = work.waiting >= FLUSH_SIZE
-                    limit_may_change = True
+            if message is None or self.state is not _OPEN:
+                continue
+            if not self._stopped:
+                self._deliver(message)
+                answered = work.waiting >= FLUSH_SIZE
+                limit_may_change = True
+            elif not self._held.add(message):
+                self._lose("it goes on asking and does not take its answers")
         self._corked = False
 
     def _deliver(self, message: memoryview) -> None:
@@ -401,13 +402,9 @@ class SmbDirectTransport(RdmaTransport):
         self._corked = False
         if self.state is _OPEN and not self._stopped and self._withheld:
             withheld, self._withheld = self._withheld, []
-            try:
-                for index in withheld:
-                    self._post_receive(index)
-            except DeviceError as error:
-                self._lose(str(error))
-            else:
-                self._flush()
+            for index in withheld:
+                self._post_receive(index)
+            self._flush()
 
     def _tick(self) -> None:
         """Run the engine's timers."""
@@ -461,6 +458,7 @@ class SmbDirectTransport(RdmaTransport):
         """Have the device give everything back."""
         self.state = State.FAILED
         self._set_timer(DRAIN_SECONDS, self._finish)
+        self._watch()
         try:
             self.queue_pair.fail()
             if self._work.posted:

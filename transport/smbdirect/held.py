@@ -1,6 +1,23 @@
-"""Messages of a client that takes no replies, kept until it does."""
+"""When a client is stopped that takes no replies, and what it goes on asking until it does."""
 
 from collections import deque
+
+HIGH_WATER = 1 << 20
+"""Queued bytes from which on no further request of this client is taken up: a client that gives
+no credits for its replies stops being served."""
+
+LOW_WATER = 1 << 18
+"""Queued bytes below which a stopped client is served again."""
+
+TRANSFERS_HIGH = 32 << 20
+"""Bytes of direct transfers from which on no further request is taken up: four of the largest,
+so that no client has more than an eighth of the pool. A short READ counts as what it asked for."""
+
+TRANSFERS_LOW = 16 << 20
+"""Bytes of direct transfers below which a stopped client is served again."""
+
+LEAST_POSTED = 4
+"""Receives that a stopped client keeps: it needs some to grant us what gets it going again."""
 
 HELD_HIGH = 32 << 20
 """Bytes of a stopped client's messages from which on it is lost: it would fill our memory."""

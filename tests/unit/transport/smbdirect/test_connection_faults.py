@@ -83,3 +83,60 @@ def test_memory_of_work_that_the_device_keeps_is_never_lent_again(
     assert network.pool.in_use() >= 5000
     sendwork._lost.clear()
     assert network.pool.in_use() == 0
+
+
+def test_a_refused_receive_loses_no_completion(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Link(network).start()
+    queue_pair: Any = link.transport.queue_pair
+
+    def refuse(*_: object) -> None:
+        raise DeviceError("no room")
+
+    for _ in range(5):
+        link.client.send([b"x"])
+    link.client.pump()
+    monkeypatch.setattr(queue_pair, "post_receive", refuse)
+    network.pump()
+    assert link.upper.messages == []
+    assert link.upper.lost == ["no room"]
+    assert link.transport.state is State.FINISHED  # at once, not when the device seems dead
+
+
+def test_what_is_flushed_late_after_a_refused_start_ends_it(network: Network) -> None:
+    link = Link(network)
+    queue_pair: Any = link.transport.queue_pair
+    queue_pair.withhold()
+    link.transport.disconnected("a state was refused")  # before `start`
+    network.pump()
+    state: Any = link.transport.state
+    assert state is State.FAILED
+    queue_pair.release()
+    network.pump()
+    state = link.transport.state
+    assert state is State.FINISHED
+
+
+def test_nothing_is_sent_after_a_fault(network: Network) -> None:
+    link = Link(network).start()
+    sent: list[int] = []
+    queue_pair: Any = link.transport.queue_pair
+    send = queue_pair.post_send
+
+    def record(id: int, segments: Any, **how: Any) -> None:
+        sent.append(len(segments))
+        send(id, segments, **how)
+
+    def answer_and_fail(message: memoryview) -> None:
+        link.transport.send([b"an answer"])
+        raise ValueError("nobody expects this")
+
+    link.upper.on_message = answer_and_fail
+    link.client.send([b"x"])
+    link.client.pump()
+    link.transport._stopped = True  # it is taken up by `_serve_held`
+    queue_pair.post_send = record
+    network.pump()
+    assert link.upper.messages == [b"x"]
+    assert not any(sent)  # but the marker, which has no memory

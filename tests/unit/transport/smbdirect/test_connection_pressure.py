@@ -8,7 +8,8 @@ from smbdirect.client import RawClient
 from smbdirect.network import Network
 
 from usmbd.transport.smbdirect import connection, held
-from usmbd.transport.smbdirect.connection import HIGH_WATER, LEAST_POSTED, State
+from usmbd.transport.smbdirect.connection import State
+from usmbd.transport.smbdirect.held import HIGH_WATER, LEAST_POSTED
 from usmbd.transport.smbdirect.limits import MIN_FRAGMENTED_SIZE
 
 from .conftest import Link, Upper, pattern

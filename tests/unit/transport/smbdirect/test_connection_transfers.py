@@ -10,9 +10,10 @@ from smbdirect.network import READS, Network
 
 from usmbd.transport.base import RemoteBuffer
 from usmbd.transport.smbdirect.buffers import LARGEST
-from usmbd.transport.smbdirect.connection import FLUSH_SIZE, TRANSFERS_HIGH, State
+from usmbd.transport.smbdirect.connection import FLUSH_SIZE, State
 from usmbd.transport.smbdirect.depths import WRITES
 from usmbd.transport.smbdirect.direct import RETRY_SECONDS
+from usmbd.transport.smbdirect.held import TRANSFERS_HIGH
 from usmbd.transport.smbdirect.limits import Limits
 from usmbd.transport.smbdirect.provider import RegistrationError
 from usmbd.transport.smbdirect.sendwork import PINNED
