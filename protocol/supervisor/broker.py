@@ -91,12 +91,15 @@ class Broker:
     def _requested(self, request: Request) -> None:
         """Offer a client to a worker, or refuse it."""
         peer = request.peer
-        if (
-            not self._clients.admit(self._config(), peer, 0)
-            or self._offers.total() >= MAXIMUM_OFFERS
-            or self._offers[peer] >= MAXIMUM_OFFERS_OF_ADDRESS
-        ):
-            log.info("%s: refused: too many connections", peer)
+        why = ""
+        if not self._clients.admit(self._config(), peer, 0):
+            why = "`max connections` or `max ip connections` is reached"
+        elif self._offers.total() >= MAXIMUM_OFFERS:
+            why = f"{MAXIMUM_OFFERS} RDMA connections are being made"
+        elif self._offers[peer] >= MAXIMUM_OFFERS_OF_ADDRESS:
+            why = f"{MAXIMUM_OFFERS_OF_ADDRESS} RDMA connections of this address are being made"
+        if why:
+            log.info("%s: refused: %s", peer, why)
             self.manager.reject(request.id)
             return
         worker = None

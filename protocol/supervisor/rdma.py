@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("usmbd.rdma")
 
+_UNOPENED = "no worker has opened it"
+
 IWARP_PORT = 5445
 """Where SMB Direct is on iWARP ([MS-SMBD] 1.9), whose ports are TCP's: 445 is taken there."""
 
@@ -92,6 +94,9 @@ class Rdma:
         if not self._decided:
             return
         devices = sorted(self._broker.devices) if self._broker else []
+        for device in devices:
+            if why := worker.rdma.get(device):  # it was started again, and now cannot
+                log.error("RDMA device %s: worker %d has none: %s", device, worker.number, why)
         worker.send(messages.RdmaServed(devices=devices, reason=self.reason))
 
     def says(
@@ -120,15 +125,16 @@ class Rdma:
     # -- listening -----------------------------------------------------------------------
 
     def _refusals(self) -> dict[str, str]:
-        """Return by device why no worker can use it."""
+        """Return by device why a worker cannot use it.
+
+        One is enough: a client whose other channels are in that worker could never connect.
+        """
         refusals = {}
+        ready = [worker for worker in self._workers.values() if worker.ready.is_set()]
         for found in self._found:
-            said = [
-                worker.rdma.get(found.name, "no worker has opened it")
-                for worker in self._workers.values()
-            ]
-            if said and all(said):
-                refusals[found.name] = said[0]
+            said = [worker.rdma.get(found.name, _UNOPENED) for worker in ready] or [_UNOPENED]
+            if why := next(filter(None, said), ""):
+                refusals[found.name] = why
         return refusals
 
     def _listen(self, broker: Broker) -> str:

@@ -45,8 +45,16 @@ RESTART_SECONDS = 1.0
 """A child that died sooner than this after its start is started again only after a pause."""
 
 
-LASTING = ("workers", "state_directory", "tcp_port", "rdma")
-"""Parameters that keep their value until the next start."""
+LASTING = (
+    "workers",
+    "state_directory",
+    "tcp_port",
+    "rdma",
+    "interfaces",
+    "bind_interfaces_only",
+)
+"""Parameters that keep their value until the next start: clients are told of the addresses that the
+last two allow, and these are listened on since then."""
 
 
 class StartError(Exception):

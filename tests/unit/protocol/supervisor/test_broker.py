@@ -381,6 +381,22 @@ def test_no_worker_can_use_the_device(serving: Callable[..., Serving]) -> None:
     assert "no worker has opened it" in server.rdma.reason
 
 
+def test_a_device_that_one_worker_cannot_use_serves_nobody(
+    serving: Callable[..., Serving], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serving(FAKE0, Found("fake1", (port(LinkType.ROCE, True, "eth1"),)))
+    for worker in server.workers.values():
+        worker.rdma = {"fake0": "", "fake1": ""}
+    server.workers[1].rdma = {"fake0": "RLIMIT_MEMLOCK", "fake1": ""}
+    server.start()
+    # A client with a channel by TCP in worker 1 would be sent there for ever.
+    assert server.workers[0].told[-1].devices == ["fake1"]
+    assert "RDMA device fake0 is not used: RLIMIT_MEMLOCK" in caplog.text
+    server.workers[1].rdma = {"fake0": "", "fake1": "no room"}  # started again
+    server.rdma.tell(server.workers[1])  # type: ignore[arg-type]
+    assert "RDMA device fake1: worker 1 has none: no room" in caplog.text
+
+
 def test_iwarp_listens_on_its_own_port_too(serving: Callable[..., Serving]) -> None:
     server = serving(Found("fake0", (port(LinkType.IWARP),)))
     server.start()
