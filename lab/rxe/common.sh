@@ -1,6 +1,9 @@
 # What the scripts of this folder share.
 # shellcheck shell=bash
 
+# What `net.ipv4.conf.all.rp_filter` was before up.sh --pair: that this file is there says that the rules are ours.
+SAVED=/run/usmbd-rxe.rp_filter
+
 name=$(basename "$0")
 say() { printf '%s: %s\n' "$name" "$*" >&2; }
 die() { say "$*"; exit 1; }

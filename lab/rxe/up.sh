@@ -2,7 +2,8 @@
 # Set up soft-RoCE (rxe) on a network interface: up.sh INTERFACE
 #        or on both ends of a new veth pair, for one machine that is server and client: up.sh --pair
 # The pair is rdma0 (10.99.0.1, 10.99.1.1, fd99::1, and 10.99.0.3 for a second server) and rdma1 (10.99.0.2,
-# 10.99.1.2, fd99::2); what is sent to these addresses crosses the pair and can be captured on either end. down.sh takes it away again.
+# 10.99.1.2, fd99::2); what is sent to these addresses crosses the pair and can be captured on either end.
+# down.sh takes all of it away again, and nothing else.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -38,6 +39,7 @@ pair() {
   for interface in rdma0 rdma1; do
     sysctl -q -w net.ipv4.conf.$interface.accept_local=1 net.ipv4.conf.$interface.rp_filter=0
   done
+  sysctl -n net.ipv4.conf.all.rp_filter >"$SAVED"
   sysctl -q -w net.ipv4.conf.all.rp_filter=0
   # Two networks: to a server a client of the second one is somebody else.
   for subnet in 10.99.0 10.99.1; do

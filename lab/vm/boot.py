@@ -118,8 +118,10 @@ class Guest:
         if any(self.out.is_relative_to(path) for path in HIDDEN):
             raise LabError(f"{self.out}: a guest does not see it; name one outside of {HIDDEN}")
         self.out.mkdir(parents=True, exist_ok=True)
-        with open(self.cache / "guest.lock", "w") as lock:
+        with open(self.cache / "guest.lock", "a+") as lock:
             take(lock)
+            lock.truncate(0)
+            print(f"process {os.getpid()}: {shlex.join(sys.argv)}", file=lock, flush=True)
             image.build(self.disk, self.out / "content")
             self.environment(script)
             try:
@@ -158,7 +160,10 @@ class Guest:
 
 
 def take(lock: TextIO) -> None:
-    """Lock the file that the one guest of a machine has; raises LabError after WAIT seconds."""
+    """Lock the file that the one guest of a machine has; raises LabError after WAIT seconds.
+
+    The file says whose guest it is.
+    """
     deadline = time.monotonic() + WAIT
     told = False
     while True:
@@ -166,9 +171,14 @@ def take(lock: TextIO) -> None:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise LabError(f"another guest still runs after {WAIT:g} s: end it") from None
+                lock.seek(0)
+                owner = lock.read().strip()
+                raise LabError(
+                    f"another guest still runs after {WAIT:g} s: end it ({owner})"
+                ) from None
         if not told:
-            print("lab: waiting for another guest to end", file=sys.stderr)
+            lock.seek(0)
+            print(f"lab: waiting for another guest to end ({lock.read().strip()})", file=sys.stderr)
             told = True
         time.sleep(1.0)
 

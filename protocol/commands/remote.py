@@ -54,7 +54,10 @@ class Remote(NamedTuple):
 
 
 def find_read_buffers(request: Request, body: ReadRequest) -> list[RemoteBuffer]:
-    """Return where the client wants a READ's data; SmbError(INVALID_PARAMETER or ACCESS_DENIED)."""
+    """Return where the client wants a READ's data.
+
+    SmbError(INVALID_PARAMETER, ACCESS_DENIED, or INSUFFICIENT_RESOURCES within a compound).
+    """
     connection = request.connection
     _check_channel(request, body.channel, transforms=False)
     buffers = parse_descriptors(read_channel_info(request.message, body), body.length)

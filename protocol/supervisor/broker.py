@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("usmbd.rdma")
 
-OFFER_SECONDS = 15.0
-"""A client that is not connected by then is refused; as long as TCP's first message may take."""
+OFFER_SECONDS = messages.FIRST_MESSAGE_SECONDS
+"""A client that is not connected by then is refused."""
 
 MAXIMUM_OFFERS = 128
 """Clients that are neither connected nor refused: each holds a queue pair with its receives, some

@@ -10,12 +10,9 @@ import socket
 from collections.abc import Callable
 
 from usmbd.protocol.wire.negotiate import client_guid
-from usmbd.protocol.worker.messages import FIRST_MESSAGE_LIMIT
+from usmbd.protocol.worker.messages import FIRST_MESSAGE_LIMIT, FIRST_MESSAGE_SECONDS
 
 log = logging.getLogger("usmbd.conn")
-
-FIRST_MESSAGE_SECONDS = 15.0
-"""A client that has not sent its NEGOTIATE by then is closed."""
 
 MAXIMUM_WAITING = 512
 """Clients that may be here at a time. One more closes the one that is here for the longest: who

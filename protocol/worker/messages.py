@@ -15,6 +15,10 @@ FIRST_MESSAGE_LIMIT = 32 * 1024
 """Bytes of a client's first message, which the supervisor reads to find its ClientGuid: a
 NEGOTIATE with all contexts that exist stays below 2 KiB."""
 
+FIRST_MESSAGE_SECONDS = 15.0
+"""A client that has not sent its NEGOTIATE by then is closed; by RDMA, it has as long again to be
+connected first."""
+
 MESSAGE_LIMIT = 128 * 1024
 """Bytes of one message here; the kernel's default socket buffer takes 208 KiB."""
 

@@ -29,9 +29,6 @@ from usmbd.transport.smbdirect.provider import Device, DeviceError
 
 log = logging.getLogger("usmbd.rdma")
 
-FIRST_MESSAGE_SECONDS = 15.0
-"""A client that has not sent its NEGOTIATE by then is closed, as one of TCP."""
-
 
 def load() -> None:
     """Import what drives devices, while the process may still read any directory."""
@@ -195,7 +192,7 @@ class WorkerRdma:
             log.error("%s: refused: %s", offer.peer, error)
             transport.disconnected(str(error))
             return
-        self._loop.call_later(FIRST_MESSAGE_SECONDS, self._first_due, number)
+        self._loop.call_later(messages.FIRST_MESSAGE_SECONDS, self._first_due, number)
         self._send(
             messages.RdmaAccept(
                 connection=number, qp_number=transport.queue_pair.number, read_depth=depth

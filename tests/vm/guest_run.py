@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +51,16 @@ class Outcome:
     finished: bool
     out: Path
 
+    def lines(self, name: str) -> list[str]:
+        """Return one of the files that came back; OSError when it did not."""
+        return (self.out / name).read_text(errors="replace").splitlines()
+
     def tail(self, name: str, lines: int = 30) -> str:
         """Return the end of one of the files that came back."""
         path = self.out / name
         if not path.exists():
             return f"no {name}"
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.lines(name)[-lines:])
 
 
 def run(
@@ -113,11 +118,16 @@ def table(outcome: Outcome) -> str:
 
 
 def results_directory() -> Path:
-    """Make a new directory that the guest sees too (below /tmp it would not); keep few old ones."""
+    """Make a new directory that the guest sees too (below /tmp it would not); keep few old ones.
+
+    One without `finished` may be in use: another run's guest, or one that waits for it.
+    """
     runs = boot.prepare().parent / "runs"
     runs.mkdir(exist_ok=True)
     for old in sorted(runs.iterdir(), key=lambda path: path.stat().st_mtime)[:-4]:
-        shutil.rmtree(old, ignore_errors=True)
+        age = time.time() - old.stat().st_mtime
+        if (old / "finished").exists() or age > 2 * FULL_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(dir=runs, prefix="run-"))
 
 

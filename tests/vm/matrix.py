@@ -14,9 +14,8 @@ CORE = ("fio_verify.sh", "tree.sh", "names.py", "contents.py", "two_mounts.py")
 SMALL = ("fio_verify.sh", "names.py", "two_mounts.py")
 DATA = ("fio_verify.sh", "two_mounts.py")
 PROGRAMS = ("git_work.sh", "sqlite_kill.py")
-ONCE = ("posix.py", "big_dir.sh", "recover.py")
-CRASHES = ("crash.sh", "worker_crash.py")
-ALL = (*CORE, *PROGRAMS, *ONCE, *CRASHES, "tree_full.sh")
+RESTARTS = ("recover.py", "crash.sh", "worker_crash.py")
+ALL = (*CORE, *PROGRAMS, "posix.py", "big_dir.sh", *RESTARTS, "tree_full.sh")
 MEASUREMENTS = ("fio_speed.sh", "verbs_speed.sh")
 SERVERS = ("usmbd", "ksmbd")
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -32,8 +31,8 @@ class Variant:
     peer: tuple[str, ...] = ()
     """Scenarios that ksmbd runs in any case, for the ratio."""
 
-    expect_refusal: bool = False
-    """The mount has to fail cleanly: the server does not offer what the options insist on."""
+    expect_refusal: str = ""
+    """What mount.cifs has to say, where the server does not offer what the options insist on."""
 
     def __str__(self) -> str:
         """Return the name, for the tests' names."""
@@ -50,7 +49,7 @@ VARIANTS = (
     Variant(
         "rdma-3.1.1",
         "vers=3.1.1,rdma",
-        (*SMALL, "contents.py", "worker_crash.py"),
+        (*SMALL, "contents.py", "recover.py", "worker_crash.py"),
         ("fio_verify.sh",),
     ),
     Variant("tcp-2.1", "vers=2.1", (*SMALL, "contents.py")),
@@ -67,7 +66,7 @@ VARIANTS = (
     Variant("rdma-seal", "vers=3.1.1,rdma,seal,rsize=131072", ("fio_verify.sh",)),
     Variant("rdma-multichannel", "vers=3.1.1,rdma,multichannel,max_channels=2", ("fio_verify.sh",)),
     Variant("rdma-ipv6", "vers=3.1.1,rdma,ip=fd99::1", ("fio_verify.sh",)),
-    Variant("tcp-posix", "vers=3.1.1,posix", (), expect_refusal=True),
+    Variant("tcp-posix", "vers=3.1.1,posix", (), expect_refusal="Operation not supported"),
 )
 
 

@@ -1,8 +1,8 @@
 """A queue pair of the in-memory fabric: the rules of a reliable connection.
 
 Work leaves the send queue in order. A READ is a request and, later, its answer: work after it
-may move in between unless it is fenced, but completions keep the order of posting (InfiniBand
-Architecture Specification, volume 1, 10.8.3.3).
+may move in between, but completions keep the order of posting (InfiniBand Architecture
+Specification, volume 1, 10.8.3.3).
 """
 
 from collections import deque
@@ -44,7 +44,6 @@ class _Work:
     remote_key: int = 0
     invalidate: int = 0
     signaled: bool = True
-    fenced: bool = False
     attempts: int = 0
     done: bool = False
 
@@ -172,13 +171,12 @@ class FabricQueuePair:
         *,
         invalidate: int = 0,
         signaled: bool = True,
-        fenced: bool = False,
         more: bool = False,
     ) -> None:
         """Post a message; QueueFull beyond the depth, ValueError beyond the segments."""
         parts = self._check_segments(segments, self._send_segments)
         length = sum(part.length for part in parts)
-        work = _Work(id, Opcode.SEND, parts, length, 0, 0, invalidate, signaled, fenced)
+        work = _Work(id, Opcode.SEND, parts, length, 0, 0, invalidate, signaled)
         self._post(work, more)
 
     def post_write(
@@ -189,14 +187,13 @@ class FabricQueuePair:
         remote_key: int,
         *,
         signaled: bool = True,
-        fenced: bool = False,
         more: bool = False,
     ) -> None:
         """Post a write of the peer's memory; errors as `post_send`."""
         parts = self._check_segments(segments, self._send_segments)
         length = sum(part.length for part in parts)
         self._post(
-            _Work(id, Opcode.WRITE, parts, length, remote_address, remote_key, 0, signaled, fenced),
+            _Work(id, Opcode.WRITE, parts, length, remote_address, remote_key, 0, signaled),
             more,
         )
 
@@ -266,8 +263,6 @@ class FabricQueuePair:
         return self._answer_read()
 
     def _may_issue(self, work: _Work) -> bool:
-        if work.fenced and self.reads_under_way:
-            return False
         return work.opcode is not Opcode.READ or self.reads_under_way < self._reads_allowed
 
     def _issue(self) -> bool:

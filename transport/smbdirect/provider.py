@@ -200,12 +200,11 @@ class QueuePair(Protocol):
         *,
         invalidate: int = 0,
         signaled: bool = True,
-        fenced: bool = False,
         more: bool = False,
     ) -> None:
         """Send one message; `invalidate` is the peer's key that ends with it (0 is none).
 
-        `fenced` waits for the RDMA READs before it. Failures complete even when unsignaled.
+        Failures complete even when unsignaled.
         """
 
     def post_write(
@@ -216,7 +215,6 @@ class QueuePair(Protocol):
         remote_key: int,
         *,
         signaled: bool = True,
-        fenced: bool = False,
         more: bool = False,
     ) -> None:
         """Write the peer's memory; what is sent afterwards arrives after the data."""

@@ -23,7 +23,7 @@ _RELIABLE = 2
 _WRITE, _SEND, _READ, _SEND_INVALIDATE = 0, 2, 4, 9
 """`ibv_wr_opcode`: IBV_WR_RDMA_WRITE, _SEND, _RDMA_READ, _SEND_WITH_INV."""
 
-_FENCED, _SIGNALED = 1, 2
+_SIGNALED = 2
 """`ibv_send_flags`: IBV_SEND_FENCE, IBV_SEND_SIGNALED."""
 
 _RECEIVED_WITH_IMMEDIATE = 129
@@ -171,14 +171,13 @@ class VerbsQueuePair:
         *,
         invalidate: int = 0,
         signaled: bool = True,
-        fenced: bool = False,
         more: bool = False,
     ) -> None:
         """Post a message."""
         if self._closed:
             raise _closed()
         opcode = _SEND_INVALIDATE if invalidate else _SEND
-        flags = (_SIGNALED if signaled else 0) | (_FENCED if fenced else 0)
+        flags = _SIGNALED if signaled else 0
         if not (self._sends.add(id, segments, opcode, flags, invalidate) and more):
             self.submit()
 
@@ -190,13 +189,12 @@ class VerbsQueuePair:
         remote_key: int,
         *,
         signaled: bool = True,
-        fenced: bool = False,
         more: bool = False,
     ) -> None:
         """Post a write of the peer's memory."""
         if self._closed:
             raise _closed()
-        flags = (_SIGNALED if signaled else 0) | (_FENCED if fenced else 0)
+        flags = _SIGNALED if signaled else 0
         room = self._sends.add(id, segments, _WRITE, flags, 0, remote_address, remote_key)
         if not (room and more):
             self.submit()

@@ -151,7 +151,7 @@ class SendRequest(Request):
 
     def link(self, following: "SendRequest") -> None:
         """Let another request follow this one in its list."""
-        if self._head is None:
+        if self._head is None or not following.in_place:
             self.object.next_wr = following.object
         else:
             _NEXT.pack_into(self._head, _NEXT_OFFSET, following.address)

@@ -33,18 +33,17 @@ case "${1:-}" in
       configuration >"$state/usmbd.conf"
       program mountd.cli.adduser -a -p pw "${files[@]}" lab || exit
     fi
-    : >"$state/log.new"
-    program protocol.supervisor "${files[@]}" >>"$state/log.new" 2>&1 </dev/null &
+    log=$DATA/log/usmbd.log
+    touch "$log"
+    before=$(stat -c %s "$log") # what an earlier server wrote
+    program protocol.supervisor "${files[@]}" >>"$log" 2>&1 </dev/null &
     server=$!
     for _ in $(seq 1000); do
-      if grep -q '^usmbd: ready' "$state/log.new"; then
-        tail -f -n +1 --pid=$server "$state/log.new" >>"$DATA/log/usmbd.log" 2>&1 </dev/null &
-        exit 0
-      fi
+      if tail -c +$((before + 1)) "$log" | grep -q '^usmbd: ready'; then exit 0; fi
       kill -0 $server 2>/dev/null || break
       sleep 0.2
     done
-    cat "$state/log.new" >&2
+    tail -c +$((before + 1)) "$log" >&2
     exit 1
     ;;
   stop)

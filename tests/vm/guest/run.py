@@ -168,7 +168,7 @@ class Run:
         began = time.monotonic()
         failure = self.mount()
         if self.expect_refusal:
-            outcome = "passed" if failure else "failed"
+            outcome = "passed" if self.expect_refusal in failure else "failed"
             self.record("mount", outcome, time.monotonic() - began, failure or "it was accepted")
         else:
             self.record(

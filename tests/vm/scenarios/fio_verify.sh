@@ -17,6 +17,7 @@ fallocate=none
 clocksource=clock_gettime
 verify=crc32c
 verify_fatal=1
+verify_state_save=0
 
 [write-sequential]
 directory=$MOUNT

@@ -44,7 +44,7 @@ def refused(allowed: tuple[int, ...], call: Callable[..., object], *arguments: o
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until the condition holds, at most 20 s."""
+    """Wait until the condition holds, at most 60 s."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"not in 60 s: {what}"

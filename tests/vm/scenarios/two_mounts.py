@@ -33,7 +33,7 @@ def read(path: str) -> bytes:
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until the condition holds, at most 20 s."""
+    """Wait until the condition holds, at most 60 s."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"not in 60 s: {what}"

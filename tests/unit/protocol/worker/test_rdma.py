@@ -14,7 +14,7 @@ from usmbd.protocol.wire.header import Header
 from usmbd.protocol.wire.negotiate import NegotiateRequest
 from usmbd.protocol.worker import messages
 from usmbd.protocol.worker import rdma as module
-from usmbd.protocol.worker.rdma import FIRST_MESSAGE_SECONDS, WorkerRdma
+from usmbd.protocol.worker.rdma import WorkerRdma
 from usmbd.transport.smbdirect.attributes import State, decode
 from usmbd.transport.smbdirect.connection import LINGER_SECONDS
 from usmbd.transport.smbdirect.discovery import Found, FoundPort
@@ -191,7 +191,7 @@ def test_a_long_first_message_ends_it(served: Served) -> None:
 def test_a_silent_client_is_ended(served: Served) -> None:
     served.client()
     served.pump()
-    served.pass_time(FIRST_MESSAGE_SECONDS - 1)
+    served.pass_time(messages.FIRST_MESSAGE_SECONDS - 1)
     assert not isinstance(served.said[-1], messages.Ended)
     served.pass_time(1 + LINGER_SECONDS)
     assert served.said[-1] == messages.Ended(connection=1)

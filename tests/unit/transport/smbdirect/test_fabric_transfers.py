@@ -134,22 +134,6 @@ def test_read_lets_later_messages_pass_but_completions_keep_their_order() -> Non
     pair.close()
 
 
-def test_fenced_message_waits_for_the_read() -> None:
-    pair = Pair()
-    pair.fabric.pause()
-    server, client = pair.server, pair.client
-    client.queue_pair.post_receive(1, client.segment(0, 10))
-    server.queue_pair.post_read(
-        2, [server.segment(200, 3)], client.memory.address, client.memory.remote_key
-    )
-    server.queue_pair.post_send(3, [server.put(0, b"x")], fenced=True)
-    pair.fabric.step(2)
-    assert (statuses(server), client.poll()) == ([(2, Status.SUCCESS)], [])
-    pair.fabric.step()
-    assert [done.id for done in client.poll()] == [1]
-    pair.close()
-
-
 def test_reads_beyond_the_depth_queue_up_and_hold_up_what_follows() -> None:
     pair = Pair(reads=2)
     pair.fabric.pause()
