@@ -44,6 +44,10 @@ STEP = LARGEST
 LIMIT = 32 * LARGEST
 """The most that a pool registers: 256 MiB, with which 32 transfers of the largest size go on."""
 
+RESERVE_BITS = MIDDLE_BITS
+"""A pool keeps 1 MiB for what has to go through its memory when all of it is in use: else what has
+memory waits behind what has none, and none is ever given back."""
+
 # One reference by the list, one by the loop's variable, one by getrefcount's own argument.
 _UNUSED = 3
 
@@ -105,8 +109,9 @@ class Pool:
         limit: int = LIMIT,
         step: int = STEP,
         access: Access = Access.LOCAL_WRITE,
+        reserve: bool = True,
     ) -> None:
-        """Register `initial` bytes; RegistrationError when they cannot be had.
+        """Register `initial` bytes and a reserve; RegistrationError when they cannot be had.
 
         Sizes are rounded up to whole slices of the largest size. No peer ever gets a key of a
         pool of several connections: its memory is reached by our own READs and WRITEs alone.
@@ -116,7 +121,7 @@ class Pool:
         self._step = _rounded(step)
         self.limit = max(_rounded(limit), _rounded(initial))
         self.registered = 0
-        """Bytes that are registered."""
+        """Bytes that are registered beside the reserve."""
         self.refusal = ""
         """Why the pool did not grow to its limit, if it tried and could not."""
         self._regions: list[Memory] = []
@@ -125,7 +130,34 @@ class Pool:
             bits: _SizeClass(1 << ((MIDDLE_BITS if bits < MIDDLE_BITS else LARGEST_BITS) - bits))
             for bits in _ARRAYS
         }
-        self._grow(_rounded(initial))
+        self._reserve: _Slice | None = None
+        try:
+            self._grow(_rounded(initial))
+            if reserve:
+                region = self._register(1 << RESERVE_BITS)
+                self._reserve = _ARRAYS[RESERVE_BITS].from_buffer(region.view)
+                self._owners[id(self._reserve)] = _owner(region)
+        except RegistrationError:
+            self.close()
+            raise
+
+    def borrow(self, size: int) -> memoryview:
+        """Return memory for data on its way to or from elsewhere, by work that is posted at once.
+
+        It is the reserve when all else is in use: that comes back by itself. Errors as `take`,
+        and RegistrationError when the reserve is in use or too small.
+        """
+        try:
+            return self.take(size)
+        except RegistrationError:
+            if size > 1 << RESERVE_BITS or not self._reserve_is_free():
+                raise
+            return memoryview(self._reserve).cast("B")[:size]  # type: ignore[arg-type]
+
+    def _reserve_is_free(self) -> bool:
+        """Return whether there is a reserve, of which there is no view."""
+        # One reference is ours, one getrefcount's argument.
+        return self._reserve is not None and sys.getrefcount(self._reserve) == _UNUSED - 1
 
     def take(self, size: int) -> memoryview:
         """Return `size` bytes of registered memory with arbitrary content, free without views.
@@ -158,6 +190,8 @@ class Pool:
     def in_use(self) -> int:
         """Return how many bytes are in slices of which there are views; for status and tests."""
         used = 0
+        if self._reserve is not None and not self._reserve_is_free():
+            used = 1 << RESERVE_BITS
         for bits, size_class in self._classes.items():
             for found in size_class.slices:
                 used += (sys.getrefcount(found) != _UNUSED) << bits
@@ -173,6 +207,7 @@ class Pool:
             region.deregister()
         self._regions.clear()
         self._owners.clear()
+        self._reserve = None
         for size_class in self._classes.values():
             size_class.slices.clear()
         self.registered = 0
@@ -220,18 +255,22 @@ class Pool:
         if self.registered + length > self.limit:
             return False
         try:
-            region = self._device.register(length, self._access)
+            region = self._register(length)
         except RegistrationError as error:
             if not self._regions:
                 raise
             self.refusal = str(error)
             self.limit = self.registered
             return False
-        self._regions.append(region)
         self.registered += length
-        shift = region.address - addressof(c_char.from_buffer(region.view))
-        self._cut(region.view, LARGEST_BITS, (shift, region.local_key))
+        self._cut(region.view, LARGEST_BITS, _owner(region))
         return True
+
+    def _register(self, length: int) -> Memory:
+        """Register memory that `close` gives back."""
+        region = self._device.register(length, self._access)
+        self._regions.append(region)
+        return region
 
 
 class Sinks:
@@ -253,7 +292,9 @@ class Sinks:
             return self._shared
         if self._own is None:
             access = Access.LOCAL_WRITE | Access.READ_SINK
-            self._own = Pool(self._device, initial=LARGEST, limit=LARGEST, access=access)
+            self._own = Pool(
+                self._device, initial=LARGEST, limit=LARGEST, access=access, reserve=False
+            )
         return self._own
 
     def close(self) -> None:
@@ -305,6 +346,11 @@ class Slots:
     def close(self) -> None:
         """Take the memory back from the device; no posted work may refer to it."""
         self._memory.deregister()
+
+
+def _owner(region: Memory) -> tuple[int, int]:
+    """Return by how much the device's addresses of a region differ from ours, and its key."""
+    return region.address - addressof(c_char.from_buffer(region.view)), region.local_key
 
 
 def _rounded(size: int) -> int:

@@ -353,7 +353,8 @@ class SmbDirectTransport(RdmaTransport):
             except ProtocolError as error:
                 self._lose(str(error))
                 continue
-            if self._stopped and length > DATA_OFFSET and engine.posted_receives >= LEAST_POSTED:
+            spare = engine.posted_receives - max(engine.receive_credits, LEAST_POSTED - 1)
+            if self._stopped and length > DATA_OFFSET and spare > 0:
                 self._withheld.append(index)
             else:
                 self._post_receive(index)

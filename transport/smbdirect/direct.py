@@ -22,7 +22,17 @@ RETRY_SECONDS = 0.005
 class Direct:
     """Transfers that wait, and reads that have not ended."""
 
-    __slots__ = ("_loop", "_lose", "_most", "_outgoing", "_reading", "_reads", "_retry", "_work")
+    __slots__ = (
+        "_loop",
+        "_lose",
+        "_most",
+        "_outgoing",
+        "_reading",
+        "_reading_bytes",
+        "_reads",
+        "_retry",
+        "_work",
+    )
 
     def __init__(
         self,
@@ -44,6 +54,7 @@ class Direct:
         self._lose = lose
         self._retry: Callable[[], None] | None = retry
         self._reading: deque[Read] = deque()
+        self._reading_bytes = 0
         self._reads: set[Read] = set()
 
     @property
@@ -54,10 +65,7 @@ class Direct:
     @property
     def under_way(self) -> int:
         """Return how many bytes have not arrived, with those that they keep from others."""
-        if not (self._reading or self._outgoing.waiting):
-            return self._work.transferring
-        reading = sum(read.left for read in self._reading)
-        return self._work.transferring + self._outgoing.writing_bytes + reading
+        return self._work.transferring + self._outgoing.writing_bytes + self._reading_bytes
 
     def write(self, entry: Piece | Write) -> None:
         """Begin a write."""
@@ -72,6 +80,7 @@ class Direct:
             return
         self._reads.add(transfer)
         self._reading.append(transfer)
+        self._reading_bytes += transfer.left
         self._try(self._post_reads)
 
     def ended(self, transfer: Read) -> None:
@@ -91,6 +100,7 @@ class Direct:
         for read in reads:
             self._loop.call_soon(read.done, ConnectionError(reason))
         self._reading.clear()
+        self._reading_bytes = 0
         self._outgoing.clear()
 
     def _try(self, post: Callable[[], None]) -> bool:
@@ -108,8 +118,11 @@ class Direct:
         """Post reads: the peer breaks the connection for one more than it answers at once."""
         work, reading = self._work, self._reading
         while reading and work.reads < self._most:
-            work.read(reading[0])
-            if not reading[0].left:
+            first = reading[0]
+            left = first.left
+            work.read(first)
+            self._reading_bytes -= left - first.left
+            if not first.left:
                 reading.popleft()
 
     def _post_writes(self) -> None:

@@ -18,7 +18,7 @@ from usmbd.transport.smbdirect.transfers import Piece, Write
 class Outgoing:
     """The order of messages and WRITEs of one connection."""
 
-    __slots__ = ("_behind", "_engine", "waiting")
+    __slots__ = ("_behind", "_engine", "waiting", "writing_bytes")
 
     def __init__(self, engine: Engine) -> None:
         """Begin empty."""
@@ -26,22 +26,13 @@ class Outgoing:
         self._behind = 0
         self.waiting: deque[Piece | Write | tuple[list[Buffer], int, int]] = deque()
         """WRITEs that are not all posted, the first one first, and messages behind them."""
+        self.writing_bytes = 0
+        """Bytes that WRITEs keep for what is not posted yet."""
 
     @property
     def queued_bytes(self) -> int:
         """Return how many bytes of messages are in no slot yet."""
         return self._engine.queued_bytes + self._behind
-
-    @property
-    def writing_bytes(self) -> int:
-        """Return how many bytes WRITEs keep for what is not posted yet."""
-        total = 0
-        for entry in self.waiting:
-            if isinstance(entry, Write):
-                total += entry.left + entry.spare
-            elif isinstance(entry, Piece):
-                total += entry.length + entry.spare
-        return total
 
     def message(self, parts: Sequence[Part], invalidate: int) -> None:
         """Take a message; ValueError when the peer does not take it."""
@@ -56,6 +47,7 @@ class Outgoing:
 
     def write(self, entry: Piece | Write) -> None:
         """Take a WRITE; `advance` posts it."""
+        self.writing_bytes += entry.length + entry.spare
         self.waiting.append(entry)
 
     def advance(self, work: SendWork) -> None:
@@ -68,12 +60,15 @@ class Outgoing:
             entry = waiting[0]
             if isinstance(entry, Write):
                 while entry.left:
+                    kept = entry.left + entry.spare
                     if not work.write(entry):
                         return
+                    self.writing_bytes -= kept - entry.left - entry.spare
             elif isinstance(entry, Piece):
                 if not work.room:
                     return
                 work.post_write(entry)
+                self.writing_bytes -= entry.length + entry.spare
             else:
                 buffers, size, invalidate = entry
                 self._engine.queue(buffers, invalidate)
@@ -83,7 +78,7 @@ class Outgoing:
     def clear(self) -> None:
         """Forget what waits."""
         self.waiting.clear()
-        self._behind = 0
+        self._behind = self.writing_bytes = 0
 
 
 def _read(span: FileSpan) -> memoryview:

@@ -156,7 +156,7 @@ class Write:
                 if segments:
                     break  # what may fail comes first in a piece
                 part = part[:BOUNCE]
-                borrowed = pool.take(len(part))
+                borrowed = pool.borrow(len(part))
                 borrowed[:] = part
                 part, borrows = borrowed, True
                 segment = pool.segment(part)
@@ -209,7 +209,7 @@ class Read:
         target = None
         if not pool.owns(data):
             target = part = part[:BOUNCE]
-            part = pool.take(len(target))
+            part = pool.borrow(len(target))
         count = len(part)
         address, key = self._remote.take(count)
         self._data = data[count:]

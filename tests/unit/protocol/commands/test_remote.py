@@ -106,6 +106,32 @@ def test_a_read_that_has_to_wait_for_the_disk(
     assert region.invalidated
 
 
+def test_reads_that_wait_for_the_disk_do_not_stop_others(
+    rdma_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, other = Session(rdma_engine), Session(rdma_engine, name="other")
+    session.path.write_bytes(CONTENT)
+    network = rdma_engine.network
+    assert network is not None
+    large = 8 << 20
+    many = network.pool.limit // large
+    session.be_slow()
+    rdma_engine.threads.held = True
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "read_nowait_into", refuse)
+        for _ in range(many):  # they have all of the pool
+            assert session.post_read(large, session.register(large).remote()) == []
+    # This one's data goes through the reserve.
+    assert len(session.post_read(4096, session.register(4096).remote())) == 1
+    rdma_engine.release(rdma_engine.threads)
+    network.advance(1.0)
+    rdma_engine.settle()
+    assert len(session.client.replies) == many
+    replies = other.post_write(5000, other.register(b"!" * 5000).remote())
+    network.advance(1.0)
+    assert replies + other.settled()
+
+
 def test_compounds_carry_one_token(session: Session) -> None:
     first, second = session.register(10), session.register(10)
     elements = [

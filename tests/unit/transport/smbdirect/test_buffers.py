@@ -8,6 +8,7 @@ import pytest
 from usmbd.transport.smbdirect.buffers import LARGEST, Pool, Slots
 from usmbd.transport.smbdirect.fabric import Fabric, FabricDevice
 from usmbd.transport.smbdirect.provider import RegistrationError, Segment
+from usmbd.transport.smbdirect.transfers import BOUNCE
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -86,7 +87,7 @@ def test_pool_grows_in_steps_up_to_its_limit(device: FabricDevice) -> None:
     held = []
     for count in (1, 2, 3):
         held.append(pool.take(LARGEST))
-        assert pool.registered == device.registered_bytes == count * LARGEST
+        assert pool.registered == device.registered_bytes - BOUNCE == count * LARGEST
     with pytest.raises(RegistrationError, match="limit of 25165824 bytes"):
         pool.take(1)
     held.pop()
@@ -96,10 +97,10 @@ def test_pool_grows_in_steps_up_to_its_limit(device: FabricDevice) -> None:
 
 def test_refused_growth_is_remembered_and_told() -> None:
     fabric = Fabric()
-    device = fabric.device(registration_limit=LARGEST)
+    device = fabric.device(registration_limit=LARGEST + BOUNCE)
     pool = Pool(device, initial=1)
     held = pool.take(LARGEST)
-    with pytest.raises(RegistrationError, match="pass the limit of 8388608"):
+    with pytest.raises(RegistrationError, match="pass the limit of 9437184"):
         pool.take(1)
     assert (pool.limit, "pass the limit" in pool.refusal) == (LARGEST, True)
     del held
@@ -108,10 +109,36 @@ def test_refused_growth_is_remembered_and_told() -> None:
     assert fabric.leaks() == []
 
 
-def test_first_registration_must_succeed() -> None:
-    device = Fabric().device(registration_limit=LARGEST)
-    with pytest.raises(RegistrationError, match="pass the limit"):
-        Pool(device, initial=2 * LARGEST)
+def test_first_registration_and_the_reserve_must_succeed() -> None:
+    fabric = Fabric()
+    for limit in (LARGEST, 2 * LARGEST):
+        device = fabric.device(registration_limit=limit)
+        with pytest.raises(RegistrationError, match="pass the limit"):
+            Pool(device, initial=2 * LARGEST)
+        assert fabric.leaks() == []
+
+
+def test_the_reserve_is_lent_when_all_else_is_in_use_to_one_at_a_time(
+    device: FabricDevice,
+) -> None:
+    pool = Pool(device, initial=1, limit=LARGEST)
+    free = pool.borrow(5000)
+    assert pool.in_use() == 8192  # of the pool itself, as long as it has some
+    del free
+    held = pool.take(LARGEST)
+    lent = pool.borrow(BOUNCE)
+    assert pool.owns(lent)
+    assert pool.segment(lent).length == BOUNCE
+    assert pool.in_use() == LARGEST + BOUNCE
+    with pytest.raises(RegistrationError):
+        pool.borrow(1)
+    del lent
+    assert pool.borrow(1)
+    with pytest.raises(RegistrationError):
+        pool.borrow(BOUNCE + 1)
+    del held
+    assert pool.in_use() == 0
+    pool.close()
 
 
 def test_segments_are_of_the_pool_alone(device: FabricDevice) -> None:

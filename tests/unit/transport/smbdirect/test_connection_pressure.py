@@ -10,7 +10,7 @@ from smbdirect.network import Network
 from usmbd.transport.smbdirect import connection, held
 from usmbd.transport.smbdirect.connection import State
 from usmbd.transport.smbdirect.held import HIGH_WATER, LEAST_POSTED
-from usmbd.transport.smbdirect.limits import MIN_FRAGMENTED_SIZE
+from usmbd.transport.smbdirect.limits import MIN_FRAGMENTED_SIZE, Limits
 
 from .conftest import Link, Upper, pattern
 
@@ -97,11 +97,29 @@ def test_who_uses_all_credits_while_stopped_gets_going_again(network: Network) -
         greedy.ask(asked % 251, granted=1, padding=1300)
         asked += 1
         assert greedy.credits
-    assert greedy.queue_pair.posted_receives <= LEAST_POSTED
+    # As many as it has credits for, and one to grant with our last.
+    engine = greedy.transport.engine
+    assert greedy.queue_pair.posted_receives <= max(LEAST_POSTED, engine.receive_credits + 1)
+    assert engine.receive_credits < 20
     assert len(greedy.upper.messages) == SERVED
     while len(greedy.replies) < asked:
         assert greedy.grant(250)
     assert greedy.replies == [number % 251 for number in range(asked)]
+
+
+@pytest.mark.parametrize("receives", [3, 4, 5, 20, 255])
+def test_a_client_that_grants_late_gets_all_replies(network: Network, receives: int) -> None:
+    link = Link(network, Limits(receive_credit_max=receives)).start()
+    link.upper.on_message = lambda message: link.transport.send([bytes(message) * (1 << 16)])
+    for number in range(20):
+        link.client.send([bytes([number])])
+    link.client.pump()
+    for number in range(20, 60):  # its grants travel with requests
+        network.loop.pump()
+        link.client.send([bytes([number])])
+        link.client.pump()
+    network.pump()
+    assert [message[0] for message in link.client.delivered] == list(range(60))
 
 
 def test_a_stopped_client_that_goes_leaves_nothing(network: Network) -> None:

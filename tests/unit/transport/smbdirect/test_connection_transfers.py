@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from smbdirect.network import READS, Network
 
 from usmbd.transport.base import RemoteBuffer
-from usmbd.transport.smbdirect.buffers import LARGEST
+from usmbd.transport.smbdirect.buffers import LARGEST, Pool
 from usmbd.transport.smbdirect.connection import FLUSH_SIZE, State
 from usmbd.transport.smbdirect.depths import WRITES
 from usmbd.transport.smbdirect.direct import RETRY_SECONDS
@@ -323,12 +323,17 @@ def test_memory_that_is_borrowed_from_is_not_counted(link: Link) -> None:
     assert link.network.pool.in_use() < PINNED
 
 
+def hoard_all(pool: Pool) -> list[memoryview]:
+    """Take all memory of a pool, the reserve last."""
+    return [*(pool.take(LARGEST) for _ in range(pool.limit // LARGEST)), pool.borrow(BOUNCE)]
+
+
 def test_a_pool_without_memory_delays_what_needs_it(network: Network) -> None:
     link = Link(network).start()
     pool = network.pool
     content = pattern(3 << 20)
     region = link.client.register(content)
-    hoard = [pool.take(LARGEST) for _ in range(pool.limit // LARGEST)]
+    hoard = hoard_all(pool)
     view = link.transport.buffer(3 << 20)
     assert not pool.owns(view)
     link.transport.read_remote(view, [region.remote()], link.done.append)
@@ -346,6 +351,26 @@ def test_a_pool_without_memory_delays_what_needs_it(network: Network) -> None:
     assert link.client.delivered == [b"after it"]
     assert other.data == content
     hoard.clear()
+
+
+def test_what_has_no_memory_is_not_starved_by_what_waits_behind_it(network: Network) -> None:
+    link, other = Link(network).start(), Link(network).start()
+    region = link.client.register(LARGEST)
+    # READs that threads serve have their memory already.
+    slow = [link.transport.buffer(LARGEST) for _ in range(network.pool.limit // LARGEST)]
+    small = link.transport.buffer(4096)
+    assert not network.pool.owns(small)
+    link.transport.write_remote([small], [region.remote(0, 4096)])
+    link.transport.send([b"small"])
+    while slow:
+        link.transport.write_remote([slow.pop()], [region.remote()])
+        link.transport.send([b"slow"])
+    theirs = other.client.register(4096)
+    other.transport.write_remote([other.transport.buffer(4096)], [theirs.remote()])
+    other.transport.send([b"other"])
+    network.advance(1.0)
+    assert link.client.delivered == [b"small", b"slow", b"slow"]
+    assert other.client.delivered == [b"other"]
 
 
 def test_a_little_registered_memory_is_enough(network: Network) -> None:
@@ -374,7 +399,7 @@ def test_a_delay_loses_nothing_of_what_goes_together(network: Network) -> None:
     for size in (LARGEST, BOUNCE, 5000):
         with suppress(RegistrationError):
             while True:
-                hoard.append(network.pool.take(size))
+                hoard.append(network.pool.borrow(size))
     link.transport.write_remote([first, second], [region.remote()])
     network.pump()
     assert region.data == pattern(5000) + bytes(5000)
@@ -387,7 +412,7 @@ def test_a_delay_loses_nothing_of_what_goes_together(network: Network) -> None:
 def test_a_delay_ends_with_the_connection(network: Network) -> None:
     link = Link(network).start()
     region = link.client.register(10)
-    hoard = [network.pool.take(LARGEST) for _ in range(network.pool.limit // LARGEST)]
+    hoard = hoard_all(network.pool)
     view = link.transport.buffer(10)
     link.transport.read_remote(view, [region.remote()], link.done.append)
     link.transport.close("enough")
