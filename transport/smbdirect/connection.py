@@ -151,6 +151,8 @@ class SmbDirectTransport(RdmaTransport):
     def start(self, receiver: Receiver) -> None:
         """Begin to deliver messages to `receiver`; they may come from now on."""
         self._receiver = receiver
+        most = self.engine.limits.max_fragmented_size
+        self.engine.message_limit = lambda: min(receiver.message_limit, most)
         self._watch()
         self._timer = self._loop.call_later(self.engine.deadline() - self._loop.time(), self._tick)
         self._ready()
@@ -317,9 +319,8 @@ class SmbDirectTransport(RdmaTransport):
 
     def _handle(self, completions: list[Completion]) -> None:
         """Take completions in their order; messages are delivered, and answered at the end."""
-        engine, receiver, views = self.engine, self._receiver, self._receives.views
-        work = self._work
-        self._corked = limit_may_change = True
+        engine, views, work = self.engine, self._receives.views, self._work
+        self._corked = True
         answered = False
         for id, ok, _, length, status in completions:
             if answered:
@@ -343,18 +344,12 @@ class SmbDirectTransport(RdmaTransport):
             if self.state is not _OPEN:
                 continue
             index = id >> 1
-            if limit_may_change and receiver is not None:
-                limit_may_change = False
-                engine.message_limit = min(
-                    receiver.message_limit, engine.limits.max_fragmented_size
-                )
             try:
                 message = engine.received(views[index][:length], self._now)
             except ProtocolError as error:
                 self._lose(str(error))
                 continue
-            spare = engine.posted_receives - max(engine.receive_credits, LEAST_POSTED - 1)
-            if self._stopped and length > DATA_OFFSET and spare > 0:
+            if self._stopped and length > DATA_OFFSET and self._needs_no_receive():
                 self._withheld.append(index)
             else:
                 self._post_receive(index)
@@ -363,10 +358,14 @@ class SmbDirectTransport(RdmaTransport):
             if not self._stopped:
                 self._deliver(message)
                 answered = work.waiting >= FLUSH_SIZE
-                limit_may_change = True
             elif not self._held.add(message):
                 self._lose("it goes on asking and does not take its answers")
         self._corked = False
+
+    def _needs_no_receive(self) -> bool:
+        """Whether a stopped client has all it needs: one to grant with our last credit, too."""
+        engine = self.engine
+        return engine.posted_receives > max(engine.receive_credits, LEAST_POSTED - 1)
 
     def _deliver(self, message: memoryview) -> None:
         """Hand a message over; stop when its replies, or those before it, do not go out."""

@@ -95,7 +95,7 @@ _NONE, _PENDING, _SENT = _Keepalive
 class Engine:
     """One SMB Direct connection. Times are seconds of any one monotonic clock.
 
-    Attributes without an underscore are for reading, but `message_limit`.
+    Attributes without an underscore are for reading, but `message_limit`, which the owner sets.
     """
 
     __slots__ = (
@@ -130,8 +130,8 @@ class Engine:
         """None until the peer's Negotiate message has been accepted."""
         self.established = False
         """Whether messages can go both ways."""
-        self.message_limit = limits.max_fragmented_size
-        """How long a message of the peer may be now; the owner may lower it, and raise it again."""
+        self.message_limit: Callable[[], int] = lambda: limits.max_fragmented_size
+        """How long a message of the peer may be now; asked where it has several fragments."""
         self.send_credits = 0
         """`Connection.SendCredits`: messages that may be sent."""
         self.receive_credits = 0
@@ -177,7 +177,8 @@ class Engine:
         parts; one part is kept. ValueError if there is nothing in them, if it is more than the
         peer puts together again, or before the negotiation.
         """
-        message = memoryview(parts[0] if len(parts) == 1 else b"".join(parts)).cast("B")
+        message: bytes | memoryview
+        message = memoryview(parts[0]).cast("B") if len(parts) == 1 else b"".join(parts)
         self.check_size(len(message))
         self._queue.append(message, invalidate)
 
@@ -220,7 +221,10 @@ class Engine:
         self.send_credits += granted
         if flags & RESPONSE_REQUESTED:
             self._answer = True
-        return self._reassembly.add(data, offset, length, remaining, self.message_limit)
+        reassembly = self._reassembly
+        # A message in one fragment is no longer than the receive that was posted for it.
+        limit = self.message_limit() if remaining and not reassembly.remaining else length
+        return reassembly.add(data, offset, length, remaining, limit)
 
     def next_send(self, slot: memoryview, now: float) -> Send | None:
         """Write the next wire message to `slot`, of at least `Limits.max_send_size` bytes.

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-_NOTHING = memoryview(b"")
+_NOTHING = b""
 
 
 class SendQueue:
@@ -15,15 +15,15 @@ class SendQueue:
 
     def __init__(self) -> None:
         """Begin empty."""
-        self._waiting: deque[tuple[memoryview, int]] = deque()
-        self._message = _NOTHING
+        self._waiting: deque[tuple[bytes | memoryview, int]] = deque()
+        self._message: bytes | memoryview = _NOTHING
         self._invalidate = 0
         self.remaining = 0
         """Bytes of the message under way that are not in a slot yet; 0: none is under way."""
         self.queued_bytes = 0
         """Bytes that are not in a slot yet, of all messages."""
 
-    def append(self, message: memoryview, invalidate: int) -> None:
+    def append(self, message: bytes | memoryview, invalidate: int) -> None:
         """Add a message, of bytes and not empty."""
         self._waiting.append((message, invalidate))
         self.queued_bytes += len(message)
@@ -41,7 +41,7 @@ class SendQueue:
         message = self._message
         room = end - start
         if left <= room:
-            slot[start : start + left] = message[-left:]
+            slot[start : start + left] = message if left == len(message) else message[-left:]
             self._message = _NOTHING
             self.remaining = 0
             self.queued_bytes -= left

@@ -202,16 +202,16 @@ def test_few_sends_ask_for_a_completion(link: Link, monkeypatch: pytest.MonkeyPa
     assert len(sends) <= 4 * 4 + 1
 
 
-def test_the_limit_is_asked_for_every_message(link: Link) -> None:
+def test_the_limit_is_asked_for_every_message_of_several_fragments(link: Link) -> None:
     def shrink(message: memoryview) -> None:
-        link.upper.message_limit = 50
+        link.upper.message_limit = 5000
 
     link.upper.on_message = shrink
-    for size in (100, 50, 51, 10):
+    for size in (10_000, 5000, 5001, 10):
         link.client.send([bytes(size)])
     link.network.pump()
-    assert [len(message) for message in link.upper.messages] == [100, 50]
-    assert link.upper.lost == ["a message of 51 bytes, where 50 are allowed"]
+    assert [len(message) for message in link.upper.messages] == [10_000, 5000]
+    assert link.upper.lost == ["a message of 5001 bytes, where 5000 are allowed"]
 
 
 def test_a_receiver_may_allow_more_than_was_negotiated(network: Network) -> None:

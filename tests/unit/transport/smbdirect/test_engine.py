@@ -251,7 +251,7 @@ def test_what_is_accepted() -> None:
 
 def test_the_owner_may_lower_the_limit() -> None:
     side: Side = established()
-    side.engine.message_limit = 100
+    side.engine.message_limit = lambda: 100
     side.take(data(bytes(100)))
     with pytest.raises(ProtocolError):
         side.take(data(bytes(50), remaining=51))
