@@ -13,7 +13,11 @@ have ibv_devinfo ibverbs-utils
 
 case "${1:-}" in --server | '') ;; -*) usage ;; esac
 links=$(rdma link show 2>/dev/null) || true
-[ -n "$links" ] || die 'no RDMA device: up.sh INTERFACE makes one of soft-RoCE'
+if [ -z "$links" ]; then
+  [ -d /sys/module/rdma_rxe ] || modinfo rdma_rxe >/dev/null 2>&1 ||
+    die "no RDMA device, and the kernel $(uname -r) has no soft-RoCE (rdma_rxe) to make one with; lab/rxe/up.sh says more"
+  die 'no RDMA device: up.sh INTERFACE makes one of soft-RoCE'
+fi
 
 case "${1:-}" in
   --server) exec timeout 60 rping -s -C 10 -v -p 7174 ;;

@@ -8,6 +8,7 @@ name=$(basename "$0")
 say() { printf '%s: %s\n' "$name" "$*" >&2; }
 die() { say "$*"; exit 1; }
 usage() { sed -n '2,/^set/{/^# /s/^# //p}' "$0" >&2; exit 2; }
+case "${1:-}" in -h | --help) sed -n '2,/^set/{/^# /s/^# //p}' "$0"; exit 0 ;; esac
 
 as_root() { [ "$(id -u)" = 0 ] || die "needs root: sudo $0 $*"; }
 
@@ -17,7 +18,7 @@ have() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || die "$1 is mis
 # module NAME WHY: load it, or say why it is not there.
 module() {
   [ -d "/sys/module/$1" ] || modprobe "$1" 2>/dev/null ||
-    die "the kernel $(uname -r) has no module $1 ($2)"
+    die "the kernel $(uname -r) has no module $1 ($2); make lab-shell boots one that has, in a virtual machine"
 }
 
 # The RDMA device of a network interface: empty when it has none.

@@ -8,7 +8,7 @@ set -euo pipefail
 [ $# = 3 ] || [ $# = 4 ] || usage
 as_root "$@"
 have mount.cifs cifs-utils
-module cifs "the kernel's client"
+module cifs "the kernel's client: linux-image-amd64 has it"
 module rdma_cm 'the connection manager'
 [ -d "$2" ] || die "no directory $2"
 grep -qs 'SMBDirect\|SMB_DIRECT\|CIFS_SMB_DIRECT' /proc/fs/cifs/DebugData ||

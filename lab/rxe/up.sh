@@ -14,7 +14,7 @@ have ip iproute2
 if [ "$1" != --pair ]; then
   [ -e "/sys/class/net/$1" ] || die "no interface $1; there are: $(cd /sys/class/net && echo *)"
 fi
-module rdma_rxe "Debian's kernels have it; a cloud kernel has not: apt-get install linux-image-amd64"
+module rdma_rxe "Debian's kernels have it, cloud kernels have not: apt-get install linux-image-amd64, and boot it"
 module ib_uverbs 'user space asks RDMA devices through it'
 module rdma_ucm "user space's connection manager"
 

@@ -104,14 +104,17 @@ def prepare_user(user: str, database: Path) -> Login:
 
 
 def with_options(file: Path, share: Path | None, port: int | None) -> Path:
-    """Return a configuration with the share's folder and the port; `file` itself without them."""
+    """Return a configuration with the share's folder and the port; `file` itself without them.
+
+    It is a copy beside `file`, made once: what is changed there later stays.
+    """
     if share is None and port is None:
         return file
     state = Path(load(file).server.state_directory)
     if port is not None:
         state = state.with_name(f"{state.name}-{port}")  # two servers may run side by side
-    text = file.read_text()
     copy = file.with_name(f".{file.stem}-{port or 'share'}{file.suffix}")
+    text = (copy if copy.exists() else file).read_text()
     options = [("state directory", str(state))]
     if port is not None:
         options.append(("tcp port", str(port)))
@@ -173,7 +176,8 @@ def run(arguments: list[str]) -> int:
     """Prepare what is missing, say how to connect, become the server."""
     options = parse_arguments(arguments)
     if options.share is not None and not options.share.is_dir():
-        raise ValueError(f"there is no folder {options.share}: make it first")
+        what = "is not a folder" if options.share.exists() else "is not there: make it first"
+        raise ValueError(f"{options.share} {what}")
     user = account()
     original = prepare_configuration(user)
     database = paths.password_file(original.parent)
