@@ -48,7 +48,7 @@ class Limits:
     Windows asks for 255. Linux 6.12 posts as many receives, to a completion queue of 255 entries:
     when it disconnects, all of them and one more to wait for come back, and if none is taken off
     meanwhile the queue overflows and the umount hangs (seen on soft-RoCE: "rxe_cq_post: queue
-    full", then cifsd in ib_drain_rq for ever)."""
+    full", then cifsd in ib_drain_rq for ever). 254 would just fit, and one is left free."""
 
     max_send_size: int = 1364
     """`Connection.MaxSendSize`: what fits into one InfiniBand or RoCE packet beside its headers."""
