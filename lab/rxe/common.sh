@@ -7,8 +7,9 @@ SAVED=/run/usmbd-rxe.rp_filter
 name=$(basename "$0")
 say() { printf '%s: %s\n' "$name" "$*" >&2; }
 die() { say "$*"; exit 1; }
-usage() { sed -n '2,/^set/{/^# /s/^# //p}' "$0" >&2; exit 2; }
-case "${1:-}" in -h | --help) sed -n '2,/^set/{/^# /s/^# //p}' "$0"; exit 0 ;; esac
+help() { sed -n '2,/^set/{/^# /s/^# //p}' "$0"; }
+usage() { help >&2; exit 2; }
+case "${1:-}" in -h | --help) help; exit 0 ;; esac
 
 as_root() { [ "$(id -u)" = 0 ] || die "needs root: sudo $0 $*"; }
 

@@ -170,15 +170,13 @@ def take(lock: TextIO) -> None:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
-                lock.seek(0)
-                owner = lock.read().strip()
-                raise LabError(
-                    f"another guest still runs after {WAIT:g} s: end it ({owner})"
-                ) from None
-        if not told:
             lock.seek(0)
-            print(f"lab: waiting for another guest to end ({lock.read().strip()})", file=sys.stderr)
+            owner = lock.read().strip()
+            if time.monotonic() > deadline:
+                text = f"another guest still runs after {WAIT:g} s: end it ({owner})"
+                raise LabError(text) from None
+        if not told:
+            print(f"lab: waiting for another guest to end ({owner})", file=sys.stderr)
             told = True
         time.sleep(1.0)
 

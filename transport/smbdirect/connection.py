@@ -318,7 +318,7 @@ class SmbDirectTransport(RdmaTransport):
             self._serve_held()
 
     def _handle(self, completions: list[Completion]) -> None:
-        """Take completions in their order; messages are delivered, and answered at the end."""
+        """Take completions in their order; small answers go together, at the end."""
         engine, views, work = self.engine, self._receives.views, self._work
         self._corked = True
         answered = False

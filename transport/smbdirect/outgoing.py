@@ -58,17 +58,17 @@ class Outgoing:
         waiting = self.waiting
         while waiting:
             entry = waiting[0]
-            if isinstance(entry, Write):
+            if isinstance(entry, Piece):
+                if not work.room:
+                    return
+                work.post_write(entry)
+                self.writing_bytes -= entry.length + entry.spare
+            elif isinstance(entry, Write):
                 while entry.left:
                     kept = entry.left + entry.spare
                     if not work.write(entry):
                         return
                     self.writing_bytes -= kept - entry.left - entry.spare
-            elif isinstance(entry, Piece):
-                if not work.room:
-                    return
-                work.post_write(entry)
-                self.writing_bytes -= entry.length + entry.spare
             else:
                 buffers, size, invalidate = entry
                 self._engine.queue(buffers, invalidate)
