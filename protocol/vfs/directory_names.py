@@ -17,7 +17,7 @@ from collections import OrderedDict
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
-from usmbd.protocol.vfs.names import fold
+from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.short_names import short_name
 
 #: Directories held at most: each costs a watch, of which Linux gives a user 8192 or more.

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from usmbd.protocol.vfs.extended import PREFIX, is_reserved
-from usmbd.protocol.vfs.names import fold
+from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, parse_get_eas
 from usmbd.protocol.wire.status import NtStatus, SmbError

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from usmbd.protocol.vfs import dos_attributes, kernel
+from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.identity import retry_as_process
-from usmbd.protocol.vfs.names import fold
 from usmbd.protocol.vfs.placed import Placed
 
 #: Where all that SMB stores lives, but the NT ACL; Linux has it on files and directories only.

@@ -1,4 +1,4 @@
-"""Names: what a client may write, how it is split, and when two names are the same.
+"""Names: what a client may write, and how it is split.
 
 A path on the wire has backslashes and may end in a stream ([MS-SMB2] 2.2.13, [MS-FSCC] 2.1.5);
 a path in this package is a `str` relative to the share's root with slashes, the root being "".
@@ -91,26 +91,3 @@ def utf16_units(name: str) -> int:
 def is_speakable(name: str) -> bool:
     """Whether a client can name the file that is called `name` on disk."""
     return _UNSPEAKABLE.search(name) is None
-
-
-class _Upcase(dict[int, int]):
-    """The upper case of one character, as the table on an NTFS volume has it: one for one.
-
-    A character keeps its case when the pair does not lead back (dotless i, long s), as
-    Windows leaves it; final sigma is the exception that Windows folds.
-    """
-
-    def __missing__(self, key: int) -> int:
-        character = chr(key)
-        upper = character.upper()
-        single = len(upper) == 1 and (upper.lower() == character or character == "\u03c2")
-        value = self[key] = ord(upper) if single else key
-        return value
-
-
-_upcase = _Upcase()
-
-
-def fold(name: str) -> str:
-    """Return the form in which names that Windows takes for the same are equal."""
-    return name.upper() if name.isascii() else name.translate(_upcase)

@@ -15,7 +15,7 @@ from typing import Final
 from usmbd.protocol.vfs import kernel, rights
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.errors import status_of_errno
-from usmbd.protocol.vfs.names import fold
+from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.resolve import encode, join
 from usmbd.protocol.wire.access import DELETE, FILE_ALL_ACCESS
 from usmbd.protocol.wire.status import NtStatus, SmbError

@@ -10,7 +10,7 @@ import re
 import zlib
 from typing import Final
 
-from usmbd.protocol.vfs.names import fold
+from usmbd.protocol.vfs.folding import fold
 
 _BASE36: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _HASH_DIGITS: Final = 6
@@ -43,4 +43,4 @@ def _make(upper: str) -> str:
 
 def is_made(name: str) -> bool:
     """Whether `name` may be one that `short_name` made."""
-    return "~" in name and _MADE.fullmatch(name.upper()) is not None
+    return "~" in name and _MADE.fullmatch(fold(name)) is not None

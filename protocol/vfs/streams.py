@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from usmbd.protocol.vfs.extended import STREAM_PREFIX, STREAM_SUFFIX
+from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.kernel import XATTR_SIZE_MAX
-from usmbd.protocol.vfs.names import fold
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_NORMAL
 from usmbd.protocol.wire.fscc.file_stat import FileStat

@@ -9,7 +9,8 @@ the product of the two lengths at worst, no pattern makes it backtrack.
 import re
 from typing import Final
 
-from usmbd.protocol.vfs.names import COMPONENT_MAX, fold
+from usmbd.protocol.vfs.folding import fold
+from usmbd.protocol.vfs.names import COMPONENT_MAX
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _WILD = re.compile(r'[*?<>"]')

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.wire.base import Wire, bytes16, bytes24, u8, u16, u32, u64
 
 NO_ID: Final = bytes(16)
@@ -48,7 +49,7 @@ def file_key(dev: int, ino: int, stream: str = "") -> bytes:
     base = _FILE_ID.pack(dev, ino)
     if not stream:
         return base
-    name = stream.casefold().encode("utf-8", "surrogatepass")
+    name = fold(stream).encode("utf-8", "surrogatepass")
     if len(name) > _STREAM_KEY_MAX:
         name = b"\xff" + blake2b(name, digest_size=32).digest()
     return base + name

@@ -2,7 +2,7 @@
 
 import pytest
 
-from usmbd.protocol.vfs.names import fold, is_speakable, parse_path
+from usmbd.protocol.vfs.names import is_speakable, parse_path
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
@@ -60,14 +60,6 @@ def test_bad_paths(path: str, status: NtStatus) -> None:
     with pytest.raises(SmbError) as caught:
         parse_path(path)
     assert caught.value.status == status
-
-
-def test_fold_maps_one_character_to_one() -> None:
-    assert fold("abcÄß") == fold("ABCäß")
-    assert fold("ß") == "ß"
-    assert fold("\u0131") != fold("i")  # Turkish dotless i stands alone, as on NTFS
-    assert fold("ς") == fold("Σ")
-    assert len(fold("ﬁ\U00010428")) == 2
 
 
 def test_names_that_cannot_be_said() -> None:
