@@ -1,41 +1,43 @@
-"""SMB2 CREATE ([MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1): files, directories, streams, pipes."""
+"""SMB2 CREATE ([MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1): files, directories, streams, pipes.
 
-from collections.abc import Callable
+The walk, in the order of this file:
+
+    create       read the request; refuse what no file system would take; pipes go their way
+    _open        the four steps for a file:
+      _find        look it up or make it, and the rights to it   (find_or_create.py)
+      admit        share modes, pending deletion, oplocks        (admission.py)
+      _prepare     open the data, truncate what is overwritten
+      _answers     the create contexts of the response
+"""
+
 from contextlib import suppress
 from functools import partial
 
+from usmbd.protocol.commands.admission import admit, wait_for_break
 from usmbd.protocol.commands.find_or_create import (
     TRUNCATES,
     WRITES,
     Found,
+    Wanted,
     find_or_create,
     take_back,
 )
 from usmbd.protocol.commands.pipe import open_pipe
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Resume, Wait
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Wait
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.oplocks import BreakNeededError, grantable, is_stat_open
+from usmbd.protocol.state.oplocks import BreakNeededError
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.state.store.base import SharingViolation
-from usmbd.protocol.state.store.records import (
-    OPEN_DELETE_ON_CLOSE,
-    OPEN_DIRECTORY,
-    OPLOCK_HELD,
-    OpenRecord,
-)
 from usmbd.protocol.vfs.names import parse_path
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
     FILE_EXECUTE,
     FILE_READ_DATA,
-    FILE_WRITE_DATA,
     MAXIMUM_ALLOWED,
 )
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.create import (
     FILE_CREATED,
-    FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
     FILE_NON_DIRECTORY_FILE,
     FILE_OPEN_BY_FILE_ID,
@@ -45,7 +47,6 @@ from usmbd.protocol.wire.create import (
     FILE_SHARE_ALL,
     FILE_SUPERSEDED,
     IMPERSONATION_DELEGATE,
-    SMB2_OPLOCK_LEVEL_NONE,
     CreateRequest,
     build_create_response,
     create_contexts_buffer,
@@ -103,7 +104,7 @@ def create(request: Request) -> Answer | Handling:
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     if SMB2_CREATE_TIMEWARP_TOKEN in contexts and parse_u64(contexts[SMB2_CREATE_TIMEWARP_TOKEN]):
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
-    return _create(request, body, name, contexts)
+    return _open(_wanted(request, body, name, contexts))
 
 
 def _check(body: CreateRequest) -> None:
@@ -128,11 +129,11 @@ def _check(body: CreateRequest) -> None:
         raise SmbError(NtStatus.PRIVILEGE_NOT_HELD)
 
 
-def _create(
+def _wanted(
     request: Request, body: CreateRequest, name: str, contexts: dict[bytes, memoryview]
-) -> Handling:
-    """Open or create a file, directory or stream."""
-    tree, server = request.tree, request.connection.server
+) -> Wanted:
+    """Split the name into a path and a stream, where the share has streams."""
+    tree = request.tree
     path, stream_name = parse_path(name)
     if stream_name is not None and not tree.share.streams_xattr:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
@@ -141,19 +142,25 @@ def _create(
         if body.create_options & FILE_DIRECTORY_FILE:
             raise SmbError(NtStatus.NOT_A_DIRECTORY)
         body.create_options |= FILE_NON_DIRECTORY_FILE
+    return Wanted(request, body, path, stream_name, contexts)
+
+
+def _open(wanted: Wanted) -> Handling:
+    """Open or create a file, directory or stream."""
+    request = wanted.request
+    server = request.connection.server
     while True:
-        found: Found = yield Blocking(_find, request, body, path, stream_name, contexts)
-        node = found.node
+        found: Found = yield Blocking(_find, wanted)
         try:
-            if tree.closed:  # while a thread looked the file up
+            if request.tree.closed:  # while a thread looked the file up
                 raise SmbError(NtStatus.NETWORK_NAME_DELETED)
-            open_ = _admit(request, body, found, path)
+            open_ = admit(wanted, found)
             break
         except BreakNeededError as needed:
             key = found.key
-            node.close()
+            found.node.close()
             yield Wait(
-                partial(_wait_for_break, server, key, needed),
+                partial(wait_for_break, server, key, needed),
                 interim=True,
                 in_compound=True,
             )
@@ -162,12 +169,12 @@ def _create(
                 if found.action == FILE_CREATED:
                     yield Blocking(take_back, found)
             finally:
-                node.close()
+                found.node.close()
             raise
     request._open = open_
     try:
-        stat = found.prepared or (yield Blocking(_prepare, body, found, contexts))
-        answers = _answers(server, open_, stat, found, contexts)
+        stat = found.prepared or (yield Blocking(_prepare, wanted, found))
+        answers = _answers(server, open_, stat, found, wanted.contexts)
     except BaseException:
         server.close_open(open_)
         raise
@@ -183,105 +190,24 @@ def _create(
     )
 
 
-def _admit(request: Request, body: CreateRequest, found: Found, path: str) -> Open:
-    """Enter the open into the store, which checks share modes and pending deletion."""
-    server, tree, node = request.connection.server, request.tree, found.node
-    stream = found.stream
-    key = found.key
-    open_id = server.store.new_open_id()
-    access = found.granted
-    overwrite = body.create_disposition in TRUNCATES and found.action != FILE_CREATED
-    if overwrite:
-        access |= FILE_WRITE_DATA  # overwriting needs the others to share writing
-    server.oplocks.check_open(key, access, body.share_access, overwrite)
-    requested = body.requested_oplock_level
-    if (
-        not tree.share.oplocks
-        or (node.is_directory and stream is None)
-        or (found.action == FILE_OPENED and is_stat_open(access))
-    ):
-        requested = SMB2_OPLOCK_LEVEL_NONE
-    # Alone until the store says otherwise: an open that comes in between sees the level asked for.
-    level = grantable(requested, ())
-    delete_on_close = body.create_options & FILE_DELETE_ON_CLOSE
-    record = OpenRecord(
-        open_id=open_id,
-        granted_access=access,
-        share_access=body.share_access,
-        flags=(OPEN_DELETE_ON_CLOSE if delete_on_close else 0)
-        | (OPEN_DIRECTORY if node.is_directory else 0),
-        session_id=request.session.session_id,
-        tree_id=tree.tree_id,
-        create_options=body.create_options,
-        client_guid=request.connection.client_guid,
-        oplock_level=level,
-    )
-    try:
-        added = server.store.add_open(
-            key, record, f"{tree.share.path}/{path}" if delete_on_close else ""
-        )
-    except SharingViolation as violation:
-        server.oplocks.check_sharing(violation.others)
-        raise
-    if level and added.packed_others:
-        level = grantable(requested, added.others)
-        if level != record.oplock_level:
-            server.store.set_oplock(key, open_id, level, OPLOCK_HELD)
-    open_ = Open(
-        request.session,
-        tree,
-        request.connection,
-        open_id,
-        found.granted,
-        node=node,
-        stream=stream,
-        key=key,
-        path=path,
-    )
-    server.oplocks.granted(open_, level)
-    open_.share_access = body.share_access
-    open_.create_options = body.create_options
-    open_.mode = body.create_options & 0x3E
-    open_.delete_on_close = bool(delete_on_close)
-    return open_
-
-
-def _wait_for_break(
-    server: Server, key: bytes, needed: BreakNeededError, resume: Resume
-) -> Callable[[], None]:
-    """Have the oplocks broken and wait until they are, or their opens are closed."""
-    server.store.add_waiter(key)
-    give_up = server.wait_for(key, resume)
-    server.oplocks.request_break(key, needed.holders, needed.level)
-    if not server.oplocks.still_held(key, needed.holders):
-        give_up()
-        resume()  # it ended before anybody knew that we wait
-    return give_up
-
-
-def _find(
-    request: Request,
-    body: CreateRequest,
-    path: str,
-    stream_name: str | None,
-    contexts: dict[bytes, memoryview],
-) -> Found:
+def _find(wanted: Wanted) -> Found:
     """Find or create the file; prepare it where that would be a second way to a thread.
 
     Only what leaves the file as it is: the store may still refuse the open, whose error comes
     before those of the preparation.
     """
-    found = find_or_create(request, body, path, stream_name, contexts)
+    found = find_or_create(wanted)
     if found.action == FILE_OPENED and found.stream is None and not found.granted & _DATA:
         found.prepared = found.node.last_stat
-    elif request.connection.server.pinned and found.action not in _OVERWRITES:
+    elif wanted.request.connection.server.pinned and found.action not in _OVERWRITES:
         with suppress(OSError, SmbError):
-            found.prepared = _prepare(body, found, contexts)
+            found.prepared = _prepare(wanted, found)
     return found
 
 
-def _prepare(body: CreateRequest, found: Found, contexts: dict[bytes, memoryview]) -> FileStat:
+def _prepare(wanted: Wanted, found: Found) -> FileStat:
     """Open the data as far as it was granted; truncate what is overwritten; return the facts."""
+    body, contexts = wanted.body, wanted.contexts
     node, granted = found.node, found.granted
     data = node if found.stream is None else found.stream
     overwritten = found.action in _OVERWRITES

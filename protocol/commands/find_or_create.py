@@ -1,19 +1,20 @@
-"""What CREATE finds or makes: look-up, creation, the rights to it ([MS-FSA] 2.1.5.1).
+"""CREATE's second step: find the file or make it, and the rights to it ([MS-FSA] 2.1.5.1).
+
+    find_or_create -> _look_up -> _existing: may it be opened so? its stream
+                               -> _new: made, with stream, EAs and descriptor
 
 All of it may block, and runs as the tree's user, on a thread where the volume is slow.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.request import Request
-from usmbd.protocol.state.store.records import (
-    file_key,
-)
+from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import ea
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream, create_stream, open_stream
-from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_ALL_ACCESS,
@@ -59,10 +60,31 @@ TRUNCATES = (FILE_OVERWRITE, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
 """Dispositions that empty an existing file."""
 
 _CREATES = (FILE_CREATE, FILE_OPEN_IF, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
-_LOOKUP_MISSING = (NtStatus.OBJECT_NAME_NOT_FOUND,)
 
 _TRIES = 8
 """Times that look-up and creation are tried when others create and delete the name meanwhile."""
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What a CREATE asks for: the request, what it names, and its create contexts."""
+
+    request: Request
+    body: CreateRequest
+    path: str
+    """On disk, below the share's root."""
+    stream_name: str | None
+    contexts: dict[bytes, memoryview]
+
+    @property
+    def creates(self) -> bool:
+        """Whether the disposition makes a file where there is none."""
+        return self.body.create_disposition in _CREATES
+
+    @property
+    def truncates(self) -> bool:
+        """Whether the disposition empties the file that is there."""
+        return self.body.create_disposition in TRUNCATES
 
 
 @dataclass(slots=True)
@@ -84,52 +106,46 @@ class Found:
         return file_key(stat.dev, stat.ino, self.stream.name if self.stream is not None else "")
 
 
-def find_or_create(
-    request: Request,
-    body: CreateRequest,
-    path: str,
-    stream_name: str | None,
-    contexts: dict[bytes, memoryview],
-) -> Found:
-    """Look the file up, or create it: both again when somebody comes in between."""
-    tree = request.tree
-    volume = tree.volume
-    assert volume is not None
-    disposition = body.create_disposition
+def find_or_create(wanted: Wanted) -> Found:
+    """Look the file up, or create it: again when somebody comes in between."""
     for _ in range(_TRIES):
+        node = _look_up(wanted)
         try:
-            node = volume.lookup(
-                path, open_reparse_point=bool(body.create_options & FILE_OPEN_REPARSE_POINT)
-            )
-        except SmbError as error:
-            if error.status not in _LOOKUP_MISSING or disposition not in _CREATES:
-                raise
-        else:
-            try:
-                return _existing(request, body, node, stream_name, contexts)
-            except BaseException:
+            return _new(wanted) if node is None else _existing(wanted, node)
+        except BaseException as error:
+            again = isinstance(error, SmbError) and _is_over(wanted, node, error.status)
+            if node is not None:
                 node.close()
-                raise
-        if not tree.writable:
-            raise SmbError(NtStatus.ACCESS_DENIED)
-        try:
-            return _new(request, body, volume, path, stream_name, contexts)
-        except SmbError as error:
-            if error.status is not NtStatus.OBJECT_NAME_COLLISION:
-                raise
-            if disposition == FILE_CREATE:
+            if not again:
                 raise
     raise SmbError(NtStatus.SHARING_VIOLATION)
 
 
-def _existing(
-    request: Request,
-    body: CreateRequest,
-    node: Node,
-    stream_name: str | None,
-    contexts: dict[bytes, memoryview],
-) -> Found:
+def _is_over(wanted: Wanted, node: Node | None, status: NtStatus) -> bool:
+    """Whether somebody has come in between, so that the error says nothing about what is there.
+
+    A file that was to be made is there now.
+    """
+    is_new = node is None and wanted.body.create_disposition != FILE_CREATE
+    return is_new and status is NtStatus.OBJECT_NAME_COLLISION
+
+
+def _look_up(wanted: Wanted) -> Node | None:
+    """Open what the name leads to; None when there is nothing and it is to be created."""
+    volume = wanted.request.tree.volume
+    assert volume is not None
+    link = bool(wanted.body.create_options & FILE_OPEN_REPARSE_POINT)
+    try:
+        return volume.lookup(wanted.path, open_reparse_point=link)
+    except SmbError as error:
+        if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND or not wanted.creates:
+            raise
+        return None
+
+
+def _existing(wanted: Wanted, node: Node) -> Found:
     """Check an existing file against the request ([MS-FSA] 2.1.5.1.2)."""
+    body, stream_name = wanted.body, wanted.stream_name
     options, disposition = body.create_options, body.create_disposition
     stat = node.last_stat
     if stream_name is None:
@@ -138,7 +154,7 @@ def _existing(
         if node.is_directory:
             if options & FILE_NON_DIRECTORY_FILE:
                 raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
-            if disposition in TRUNCATES:
+            if wanted.truncates:
                 raise SmbError(NtStatus.INVALID_PARAMETER if options & FILE_DIRECTORY_FILE
                                else NtStatus.OBJECT_NAME_COLLISION)  # fmt: skip
         elif options & FILE_DIRECTORY_FILE:
@@ -146,10 +162,10 @@ def _existing(
     elif options & FILE_DIRECTORY_FILE:
         raise SmbError(NtStatus.NOT_A_DIRECTORY)
     read_only = stat.attributes & FILE_ATTRIBUTE_READONLY and not node.is_directory
-    if disposition in TRUNCATES and stream_name is None:
+    if wanted.truncates and stream_name is None:
         _check_overwrite(body, stat)
-    maximal = _maximal_access(request, body, node, contexts)
-    granted = _grant(request, body, maximal)
+    maximal = _maximal_access(wanted, node)
+    granted = _grant(body, maximal)
     if read_only:
         if options & FILE_DELETE_ON_CLOSE:
             raise SmbError(NtStatus.CANNOT_DELETE)
@@ -165,8 +181,8 @@ def _existing(
             raise SmbError(NtStatus.ACCESS_DENIED)
         if node.is_directory and stream_name is None and not node.is_empty():
             raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY)
-    stream, action = _stream(request, body, node, stream_name)
-    if disposition in TRUNCATES and action == FILE_OPENED:
+    stream, action = _stream(wanted, node)
+    if wanted.truncates and action == FILE_OPENED:
         action = FILE_SUPERSEDED if disposition == FILE_SUPERSEDE else FILE_OVERWRITTEN
     return Found(node, stream, action, granted, maximal)
 
@@ -180,40 +196,35 @@ def _check_overwrite(body: CreateRequest, stat: FileStat) -> None:
             raise SmbError(NtStatus.ACCESS_DENIED)
 
 
-def _stream(
-    request: Request, body: CreateRequest, node: Node, name: str | None
-) -> tuple[Stream | None, int]:
+def _stream(wanted: Wanted, node: Node) -> tuple[Stream | None, int]:
     """Open or create a named stream of an existing file."""
+    name, request = wanted.stream_name, wanted.request
     if name is None:
         return None, FILE_OPENED
     try:
         stream = open_stream(node, name)
     except SmbError as error:
-        if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND:
-            raise
-        if body.create_disposition not in _CREATES:
+        if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND or not wanted.creates:
             raise
         # A new stream changes the file, whatever access to the stream is asked for.
         writable = security.maximal_access(request, node, FILE_WRITE_DATA)
         if not writable & request.tree.maximal_access & FILE_WRITE_DATA:
             raise SmbError(NtStatus.ACCESS_DENIED) from error
         return create_stream(node, name), FILE_CREATED
-    if body.create_disposition == FILE_CREATE:
+    if wanted.body.create_disposition == FILE_CREATE:
         raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
     return stream, FILE_OPENED
 
 
-def _new(
-    request: Request,
-    body: CreateRequest,
-    volume: Volume,
-    path: str,
-    stream_name: str | None,
-    contexts: dict[bytes, memoryview],
-) -> Found:
+def _new(wanted: Wanted) -> Found:
     """Create a file or directory, with its stream, security descriptor and EAs."""
+    request, body, path, contexts = wanted.request, wanted.body, wanted.path, wanted.contexts
+    volume = request.tree.volume
+    assert volume is not None
+    if not request.tree.writable:
+        raise SmbError(NtStatus.ACCESS_DENIED)
     options = body.create_options
-    if options & FILE_DIRECTORY_FILE and stream_name is not None:
+    if options & FILE_DIRECTORY_FILE and wanted.stream_name is not None:
         raise SmbError(NtStatus.NOT_A_DIRECTORY)
     if body.file_attributes & FILE_ATTRIBUTE_READONLY and options & FILE_DELETE_ON_CLOSE:
         raise SmbError(NtStatus.CANNOT_DELETE)
@@ -232,18 +243,22 @@ def _new(
     else:
         node = volume.create_file(path, attributes)
     try:
-        stream = create_stream(node, stream_name) if stream_name is not None else None
+        name = wanted.stream_name
+        stream = create_stream(node, name) if name is not None else None
         if eas:
             ea.set_eas(node, eas)
         security.set_new(request, node, descriptor)
-        maximal = _maximal_access(request, body, node, contexts)
+        maximal = _maximal_access(wanted, node)
         # The creator gets what it asked for, whatever the new descriptor says.
         granted = map_generic(body.desired_access)
         if granted & MAXIMUM_ALLOWED:
             granted = granted & ~MAXIMUM_ALLOWED | maximal
     except BaseException:
-        node.unlink()
-        node.close()
+        try:
+            with suppress(SmbError):  # somebody else has removed it
+                node.unlink()
+        finally:
+            node.close()
         raise
     return Found(node, stream, FILE_CREATED, granted, maximal)
 
@@ -256,22 +271,22 @@ def take_back(found: Found) -> None:
         found.node.unlink()
 
 
-def _maximal_access(
-    request: Request, body: CreateRequest, node: Node, contexts: dict[bytes, memoryview]
-) -> int:
+def _maximal_access(wanted: Wanted, node: Node) -> int:
     """Return what the user may do with the file at most on this share.
 
     Of rights that nobody asks for it may say no, which saves most of the cost of an open.
     """
-    wanted = map_generic(body.desired_access)
-    if wanted & MAXIMUM_ALLOWED or SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST in contexts:
-        wanted = FILE_ALL_ACCESS
-    elif body.create_disposition in TRUNCATES:
-        wanted |= FILE_WRITE_DATA | DELETE
-    return security.maximal_access(request, node, wanted) & request.tree.maximal_access
+    asked = map_generic(wanted.body.desired_access)
+    if asked & MAXIMUM_ALLOWED or SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST in wanted.contexts:
+        asked = FILE_ALL_ACCESS
+    elif wanted.truncates:
+        asked |= FILE_WRITE_DATA | DELETE
+    request = wanted.request
+    maximal = security.maximal_access(request, node, asked)
+    return maximal & request.tree.maximal_access
 
 
-def _grant(request: Request, body: CreateRequest, maximal: int) -> int:
+def _grant(body: CreateRequest, maximal: int) -> int:
     """Return the granted access; SmbError(ACCESS_DENIED) when something asked for is missing."""
     desired = map_generic(body.desired_access)
     if body.create_disposition in TRUNCATES:
