@@ -16,7 +16,7 @@ from usmbd.mountd.config import values
 from usmbd.mountd.config.samba_names import SAMBA_PARAMETERS
 from usmbd.mountd.config.source import Entry, Raw, parameter_key
 from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.ipc.settings import Encryption, MapToGuest, Rdma, Signing
+from usmbd.mountd.ipc.settings import Encryption, MangledNames, MapToGuest, Rdma, Signing
 
 
 class Scope(StrEnum):
@@ -137,6 +137,11 @@ _RDMA = values.choice(
     required="yes",
     mandatory="yes",
 )
+_MANGLED = values.choice(
+    MangledNames,
+    **dict.fromkeys(("false", "0", "off", "disable", "disabled"), "no"),
+    **dict.fromkeys(("true", "1", "on", "enable", "enabled"), "yes"),
+)
 _MIB = 1024 * 1024
 # [MS-SMB2] 3.3.5.4: the maxima are at least 65536; 8 MiB is what Windows and Samba offer, and
 # with it a message stays below the 16 MiB of the transport's length field.
@@ -178,7 +183,8 @@ _S = (
     ("guest ok", values.boolean, False),
     ("max connections", _COUNT, 128),
     ("case sensitive", values.boolean, False),
-    ("mangled names", values.boolean, False),
+    # Samba's default; ksmbd has none.
+    ("mangled names", _MANGLED, MangledNames.ILLEGAL),
     ("hide dot files", values.boolean, True),
     ("hide unreadable", values.boolean, False),
     ("veto files", values.veto_patterns, list),

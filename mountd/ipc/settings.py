@@ -64,6 +64,17 @@ class ShareType(StrEnum):
     """IPC$."""
 
 
+class MangledNames(StrEnum):
+    """Which names a file has besides its own."""
+
+    NO = "no"
+    """None: what SMB cannot say is not seen."""
+    ILLEGAL = "illegal"
+    """What SMB cannot say has a spelling that it can; every file goes by an 8.3 name."""
+    YES = "yes"
+    """The same, and listings tell the 8.3 names."""
+
+
 class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One share."""
 
@@ -83,8 +94,7 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     encryption_required: bool = False
 
     case_sensitive: bool = False
-    mangled_names: bool = False
-    """8.3 names are made for names that need them."""
+    mangled_names: MangledNames = MangledNames.ILLEGAL
     hide_dot_files: bool = True
     hide_unreadable: bool = False
     veto_files: list[str] = []

@@ -66,7 +66,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
     )
     try:
         added = server.store.add_open(
-            key, record, f"{tree.share.path}/{wanted.path}" if delete_on_close else ""
+            key, record, f"{tree.share.path}/{node.path}" if delete_on_close else ""
         )
     except SharingViolation as violation:
         server.oplocks.check_sharing(violation.others)
@@ -84,7 +84,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         node=node,
         stream=stream,
         key=key,
-        path=wanted.path,
+        path=node.path,
     )
     server.oplocks.granted(open_, level)
     open_.share_access = body.share_access

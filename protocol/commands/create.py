@@ -27,7 +27,6 @@ from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request,
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import BreakNeededError
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.vfs.names import parse_path
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
@@ -134,7 +133,8 @@ def _wanted(
 ) -> Wanted:
     """Split the name into a path and a stream, where the share has streams."""
     tree = request.tree
-    path, stream_name = parse_path(name)
+    assert tree.volume is not None
+    path, stream_name = tree.volume.parse_path(name)
     if stream_name is not None and not tree.share.streams_xattr:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     if stream_name is None and ":" in name:

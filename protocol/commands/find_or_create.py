@@ -6,6 +6,7 @@
 All of it may block, and runs as the tree's user, on a thread where the volume is slow.
 """
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from usmbd.protocol.wire.access import (
     DELETE,
     FILE_ALL_ACCESS,
     FILE_APPEND_DATA,
+    FILE_EXECUTE,
+    FILE_READ_DATA,
     FILE_WRITE_DATA,
     MAXIMUM_ALLOWED,
     SYNCHRONIZE,
@@ -50,6 +53,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_HIDDEN,
     FILE_ATTRIBUTE_READONLY,
     FILE_ATTRIBUTE_SYSTEM,
+    IO_REPARSE_TAG_SYMLINK,
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.fscc.set_info import parse_full_ea
@@ -60,6 +64,7 @@ TRUNCATES = (FILE_OVERWRITE, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
 """Dispositions that empty an existing file."""
 
 _CREATES = (FILE_CREATE, FILE_OPEN_IF, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
+_DATA = FILE_READ_DATA | FILE_EXECUTE | WRITES
 
 _TRIES = 8
 """Times that look-up and creation are tried when others create and delete the name meanwhile."""
@@ -118,29 +123,59 @@ def find_or_create(wanted: Wanted) -> Found:
                 node.close()
             if not again:
                 raise
-    raise SmbError(NtStatus.SHARING_VIOLATION)
+    # It came and went each time: who only wants to open it finds nothing.
+    raise SmbError(NtStatus.SHARING_VIOLATION if wanted.creates else NtStatus.OBJECT_NAME_NOT_FOUND)
 
 
 def _is_over(wanted: Wanted, node: Node | None, status: NtStatus) -> bool:
     """Whether somebody has come in between, so that the error says nothing about what is there.
 
-    A file that was to be made is there now.
+    The file that was found has lost its name meanwhile, or one that was to be made has come.
     """
-    is_new = node is None and wanted.body.create_disposition != FILE_CREATE
-    return is_new and status is NtStatus.OBJECT_NAME_COLLISION
+    if status is NtStatus.FILE_DELETED:
+        return True
+    if node is None:
+        return (
+            status is NtStatus.OBJECT_NAME_COLLISION
+            and wanted.body.create_disposition != FILE_CREATE
+        )
+    return _is_gone(node)
 
 
 def _look_up(wanted: Wanted) -> Node | None:
-    """Open what the name leads to; None when there is nothing and it is to be created."""
+    """Open what the name leads to; None when there is nothing and it is to be created.
+
+    A symbolic link that is not followed, or leads nowhere, outside or to what is vetoed, is opened
+    itself: to see it and to delete it. There are no data to open in it.
+    """
     volume = wanted.request.tree.volume
     assert volume is not None
+    hides = volume.options.veto is not None
     link = bool(wanted.body.create_options & FILE_OPEN_REPARSE_POINT)
     try:
-        return volume.lookup(wanted.path, open_reparse_point=link)
+        try:
+            return volume.lookup(wanted.path, open_reparse_point=link)
+        except SmbError as error:
+            hidden = hides and error.status is NtStatus.OBJECT_NAME_NOT_FOUND
+            if link or not (hidden or error.status is NtStatus.ACCESS_DENIED):
+                raise
+            return volume.lookup(wanted.path, open_reparse_point=True)
     except SmbError as error:
         if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND or not wanted.creates:
             raise
         return None
+
+
+def _is_gone(node: Node) -> bool:
+    """Whether the file has lost the name by which it was found, and has no other in the share."""
+    if not node.path:
+        return False
+    try:
+        directory, _ = node.locate()
+    except SmbError:
+        return True
+    os.close(directory)
+    return False
 
 
 def _existing(wanted: Wanted, node: Node) -> Found:
@@ -279,10 +314,15 @@ def _maximal_access(wanted: Wanted, node: Node) -> int:
     asked = map_generic(wanted.body.desired_access)
     if asked & MAXIMUM_ALLOWED or SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST in wanted.contexts:
         asked = FILE_ALL_ACCESS
-    elif wanted.truncates:
+    elif wanted.truncates or wanted.stream_name is not None:
         asked |= FILE_WRITE_DATA | DELETE
     request = wanted.request
     maximal = security.maximal_access(request, node, asked)
+    if node.last_stat.reparse_tag == IO_REPARSE_TAG_SYMLINK:
+        maximal &= ~_DATA
+    if wanted.stream_name is not None and not node.path and maximal & FILE_WRITE_DATA:
+        # The root cannot be deleted, so nobody has the right to it; its streams are its data.
+        maximal |= DELETE
     return maximal & request.tree.maximal_access
 
 

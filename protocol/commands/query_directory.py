@@ -6,7 +6,7 @@ from threading import Lock
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
-from usmbd.protocol.vfs.scan import Entry, scan
+from usmbd.protocol.vfs.scan import Entry
 from usmbd.protocol.vfs.wildcard import Pattern
 from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
 from usmbd.protocol.wire.body import parse_body
@@ -52,7 +52,7 @@ class Enumeration:
         """Fill `writer`, alone."""
         entry = self._held or next(self._entries, None)
         while entry is not None:
-            if not writer.add(entry[0], "", entry[1]):
+            if not writer.add(*entry):
                 break
             entry = None if single else next(self._entries, None)
         self._held = entry
@@ -66,9 +66,7 @@ class Enumeration:
 
 def _entries(open_: Open, pattern: Pattern) -> Iterator[Entry]:
     """Return the listing of the open's directory."""
-    node = open_.node
-    matches = None if pattern.matches_all else pattern.matches
-    return scan(node.volume, node.fd, node.path, matches)
+    return open_.node.scan(None if pattern.matches_all else pattern.matches)
 
 
 def query_directory(request: Request) -> Answer | Handling:

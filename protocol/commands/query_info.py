@@ -8,7 +8,6 @@ from usmbd.protocol.commands.request import Answer, Blocking, Handling, OnDescri
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs import ea
-from usmbd.protocol.vfs.short_names import short_name
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_EA
 from usmbd.protocol.wire.body import parse_body
@@ -120,11 +119,11 @@ def _collect(request: Request, open_: Open, level: int) -> OpenFacts:
         file_info.FileNormalizedNameInformation,
         file_info.FileAlternateNameInformation,
     ):
-        facts.name = "\\" + open_.node.current_path().replace("/", "\\")
+        facts.name = "\\" + open_.node.volume.wire_path(open_.node.current_path())
         if open_.stream is not None:
             facts.name += f":{open_.stream.name}"
     if level == file_info.FileAlternateNameInformation:
-        facts.short_name = short_name(open_.node.name) or open_.node.name
+        facts.short_name = open_.node.short_name()
     if level == file_info.FileStreamInformation:
         facts.streams = _streams(open_)
     if level == file_info.FileFullEaInformation:

@@ -87,7 +87,7 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
     if open_.stream is not None or change.name.startswith(":"):
         yield from _rename_stream(request, change)
         return _RESPONSE
-    path, stream = parse_path(change.name.removeprefix("\\"))
+    path, stream = open_.node.volume.parse_path(change.name.removeprefix("\\"))
     if stream is not None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     if not path or not open_.node.path:
@@ -192,7 +192,7 @@ def _rename_stream(request: Request, change: setters.SetRename) -> Handling:
 
 def _link(request: Request, change: setters.SetLink) -> Handling:
     """FileLinkInformation ([MS-FSA] 2.1.5.15.6)."""
-    path, stream = parse_path(change.name.removeprefix("\\"))
+    path, stream = request.open.node.volume.parse_path(change.name.removeprefix("\\"))
     if stream is not None or not path:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     if not request.tree.writable:  # no right of the open stands for this one
@@ -219,7 +219,7 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> None:
     open_ = request.open
     if not open_.tree.writable:
         raise SmbError(NtStatus.ACCESS_DENIED)
-    if not open_.node.path:
+    if not open_.node.path and open_.stream is None:
         raise SmbError(NtStatus.ACCESS_DENIED)
     stat = open_.node.stat()
     if stat.attributes & FILE_ATTRIBUTE_READONLY and not ignore_read_only:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from usmbd.mountd.ipc.messages import Logout, Message, TreeDisconnect
-from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
+from usmbd.mountd.ipc.settings import MangledNames, ServerConfig, ShareConfig
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import Clock, Oplocks
@@ -292,7 +292,8 @@ def _options(share: ShareConfig) -> VolumeOptions:
         case_sensitive=share.case_sensitive,
         veto=(lambda name: any(p.matches(name) for p in patterns)) if patterns else None,
         ea_support=share.ea_support,
-        mangled_names=share.mangled_names,
+        made_names=share.mangled_names is not MangledNames.NO,
+        lists_short_names=share.mangled_names is MangledNames.YES,
     )
 
 

@@ -25,7 +25,8 @@ def delete(doomed: Doomed) -> None:
     try:
         parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            _delete_at(parent, name, doomed.key)
+            # Of the root only a stream can be deleted, so "." is never removed.
+            _delete_at(parent, name or ".", doomed.key)
         finally:
             os.close(parent)
     except FileNotFoundError:

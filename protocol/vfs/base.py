@@ -3,9 +3,10 @@
 from typing import Final
 
 from usmbd.protocol.vfs.facts import facts_for
+from usmbd.protocol.vfs.names import parse_path
 from usmbd.protocol.vfs.options import VolumeOptions
-from usmbd.protocol.vfs.resolve import Resolver
-from usmbd.protocol.vfs.short_names import short_name
+from usmbd.protocol.vfs.resolve import Resolver, join
+from usmbd.protocol.vfs.spelling import is_odd, shown
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
@@ -20,7 +21,8 @@ class VolumeBase:
             follow_symlinks=self.options.follow_symlinks,
             cross_mounts=self.options.cross_mounts,
             case_sensitive=self.options.case_sensitive,
-            short_names=self.options.mangled_names,
+            made_names=self.options.made_names,
+            veto=self.options.veto,
         )
         self.facts: Final = facts_for(self.options)
 
@@ -28,17 +30,27 @@ class VolumeBase:
         """Give the root's descriptor back; open nodes stay usable for data."""
         self.resolver.close()
 
+    def parse_path(self, path: str) -> tuple[str, str | None]:
+        """Split what a client wrote into (path on disk, stream name or None); SmbError."""
+        return parse_path(path, stand_ins=self.options.made_names)
+
+    def wire_path(self, path: str) -> str:
+        """Write a path on disk as a client writes it, without a backslash before it."""
+        directory = ""
+        spelled = []
+        for name in path.split("/"):
+            if self.options.made_names and is_odd(name):
+                spelled.append(shown(name, self.resolver.others_in(directory)))
+            else:
+                spelled.append(name)
+            directory = join(directory, name)
+        return "\\".join(spelled)
+
     def check_veto(self, path: str) -> None:
         """Refuse a path with a vetoed component; SmbError(OBJECT_NAME_NOT_FOUND)."""
-        veto = self.options.veto
-        if veto is not None and path and any(map(veto, path.split("/"))):
-            raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+        self.resolver.check_veto(path)
 
     def check_writable(self) -> None:
         """Refuse a change on a read-only share; SmbError(ACCESS_DENIED)."""
         if self.options.read_only:
             raise SmbError(NtStatus.ACCESS_DENIED)
-
-    def short_name(self, name: str) -> str:
-        """Return the 8.3 name of `name` for a listing, "" when it has or needs none."""
-        return short_name(name) if self.options.mangled_names else ""

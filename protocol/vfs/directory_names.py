@@ -70,36 +70,48 @@ class _Directory:
     While the directory is being read, `pending` collects what inotify reports of it.
     """
 
-    __slots__ = ("names", "pending", "stamp", "twins", "watch")
+    __slots__ = ("changes", "names", "pending", "short_names", "stamp", "twins", "watch")
 
     def __init__(self, stamp: tuple[int, int]) -> None:
         self.watch = -1
         self.stamp = stamp
         self.names: dict[str, str] = {}
         self.twins: set[str] = set()
+        self.changes = 0
+        self.short_names: tuple[int, dict[str, str]] | None = None
         self.pending: list[tuple[int, str]] | None = None
 
     def add(self, name: str) -> None:
         """Note that `name` exists."""
         key = fold(name)
+        self.changes += 1
         if self.names.setdefault(key, name) != name:
             self.twins.add(key)
 
     def remove(self, name: str) -> bool:
         """Note that `name` is gone; False when only a new scan can tell what is left."""
         key = fold(name)
+        self.changes += 1
         if key in self.twins:
             return False
         self.names.pop(key, None)
         return True
 
-    def find(self, name: str, short: bool) -> str | None:
-        """Return the name that is `name` in any case or, with `short`, has that 8.3 name."""
-        found = self.names.get(fold(name))
-        if found is None and short:
-            wanted = name.upper()
-            return next((n for n in list(self.names.values()) if short_name(n) == wanted), None)
-        return found
+    def find(self, name: str) -> str | None:
+        """Return the name that is `name` in any case."""
+        return self.names.get(fold(name))
+
+    def find_short(self, name: str) -> str | None:
+        """Return the name that has the 8.3 name `name`: of several the first by order.
+
+        The 8.3 names are worked out when they are asked for, until the directory changes.
+        """
+        known = self.short_names
+        if known is None or known[0] != self.changes:
+            changes = self.changes
+            names = sorted(self.names.values(), reverse=True)
+            known = self.short_names = changes, {short_name(entry): entry for entry in names}
+        return known[1].get(fold(name))
 
 
 _Key = tuple[int, int, int]
@@ -116,12 +128,21 @@ class DirectoryNames:
         self._count = 0
         self._inotify = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def find(self, directory: int, name: str, *, short: bool = False) -> str | None:
+    def find(self, directory: int, name: str) -> str | None:
         """Return the name on disk that equals `name` but for case, in the directory `directory`.
 
-        With `short` also the one for which `name` is the 8.3 form. None when there is none,
-        or when the user may not list the directory; OSError.
+        None when there is none, or when the user may not list the directory; OSError.
         """
+        held = self._names_of(directory)
+        return held.find(name) if held is not None else None
+
+    def find_short(self, directory: int, name: str) -> str | None:
+        """Return the name on disk for which `name` is the 8.3 form; None and OSError as above."""
+        held = self._names_of(directory)
+        return held.find_short(name) if held is not None else None
+
+    def _names_of(self, directory: int) -> _Directory | None:
+        """Return the names of a directory as they are now; None when it may not be listed."""
         facts = kernel.statx_fd(directory)
         key = (facts[17], facts[18], facts[6])
         stamp = (facts[15], facts[16])
@@ -130,10 +151,10 @@ class DirectoryNames:
             held = self._directories.get(key)
             if held is not None and (held.watch >= 0 or held.stamp == stamp):
                 self._directories.move_to_end(key)
-                return held.find(name, short)
+                return held
             self._forget(key)
         try:
-            return self._load(directory, key, stamp).find(name, short)
+            return self._load(directory, key, stamp)
         except PermissionError:
             return None
 

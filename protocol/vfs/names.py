@@ -1,13 +1,15 @@
 """Names: what a client may write, and how it is split.
 
 A path on the wire has backslashes and may end in a stream ([MS-SMB2] 2.2.13, [MS-FSCC] 2.1.5);
-a path in this package is a `str` relative to the share's root with slashes, the root being "".
+a path in this package is a `str` relative to the share's root with slashes, the root being "",
+and its components are names as they are on disk (see spelling.py).
 """
 
 import os
 import re
 from typing import Final
 
+from usmbd.protocol.vfs.spelling import to_disk
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 #: The longest component, in UTF-16 units ([MS-FSCC] 2.1.5.2).
@@ -17,16 +19,17 @@ COMPONENT_MAX: Final = 255
 _INVALID = re.compile(r'[\x00-\x1f"*/<>?|]')
 # A stream's name may hold more ([MS-FSCC] 2.1.5.3).
 _INVALID_IN_STREAM = re.compile(r"[\x00/\\:]")
-# Names that stand on disk but cannot be said in SMB; a trailing space or dot can.
-_UNSPEAKABLE = re.compile(r'[\x00-\x1f"*\\:<>?|]')
+_SEPARATORS = re.compile(r"\\+")
 
 
-def parse_path(path: str) -> tuple[str, str | None]:
-    r"""Split a client's path into (path below the share with slashes, stream name or None).
+def parse_path(path: str, *, stand_ins: bool = True) -> tuple[str, str | None]:
+    r"""Split a client's path into (path on disk below the share, stream name or None).
 
-    The unnamed data stream (`name::$DATA`) is None. SmbError OBJECT_NAME_INVALID,
+    With `stand_ins`, characters that stand for others become those. The unnamed data stream
+    (`name::$DATA`) is None. Several backslashes count as one and those at the end for nothing,
+    as with smbd: clients put paths together from parts. SmbError OBJECT_NAME_INVALID,
     OBJECT_PATH_SYNTAX_BAD for a path that would climb, INVALID_PARAMETER for one that begins
-    with a backslash ([MS-SMB2] 3.3.5.9). One backslash at the end is dropped: `dir\` is `dir`.
+    with a backslash ([MS-SMB2] 3.3.5.9).
     """
     if not path:
         return "", None
@@ -38,8 +41,9 @@ def parse_path(path: str) -> tuple[str, str | None]:
         name, _, rest = last.partition(":")
         path = directory + separator + name
         stream = parse_stream(rest)
-    if path.endswith("\\"):
-        path = path[:-1]
+    if "\\\\" in path:
+        path = _SEPARATORS.sub(r"\\", path)
+    path = path.removesuffix("\\")
     if _INVALID.search(path) or ":" in path:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     if "\\" in path or path.startswith(".") or len(path) > COMPONENT_MAX // 2:
@@ -47,6 +51,8 @@ def parse_path(path: str) -> tuple[str, str | None]:
             _check_component(component)
     if not path.isascii():
         check_encodable(path)
+        if stand_ins:
+            return "/".join(map(to_disk, path.split("\\"))), stream
     return path.replace("\\", "/"), stream
 
 
@@ -76,18 +82,19 @@ def _check_component(component: str) -> None:
 
 
 def check_encodable(name: str) -> None:
-    """Refuse a name that has no form on disk: a lone surrogate that stands for no byte."""
+    """Refuse a name that has no form on disk, or one that would read otherwise.
+
+    A lone surrogate may stand for a byte that is not UTF-8; several must not add up to a
+    character, whose name would then have been checked in disguise (`veto files`).
+    """
     try:
-        os.fsencode(name)
+        if os.fsdecode(os.fsencode(name)) == name:
+            return
     except UnicodeEncodeError:
-        raise SmbError(NtStatus.OBJECT_NAME_INVALID) from None
+        pass
+    raise SmbError(NtStatus.OBJECT_NAME_INVALID)
 
 
 def utf16_units(name: str) -> int:
     """Return the length of `name` in UTF-16 units."""
     return len(name) if name.isascii() else len(name.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def is_speakable(name: str) -> bool:
-    """Whether a client can name the file that is called `name` on disk."""
-    return _UNSPEAKABLE.search(name) is None

@@ -114,8 +114,14 @@ class Node(Attributed):
         return os.fstat(self.fd).st_size
 
     def short_name(self) -> str:
-        """Return the file's 8.3 name, "" when it has none beside its own."""
-        return self.volume.short_name(self.name)
+        """Return the file's 8.3 name, its own if that is 8.3, "" if none; SmbError, OSError."""
+        if not self.path:
+            return ""
+        directory, name = self.locate()
+        try:
+            return self.volume.resolver.short_name(directory, name)
+        finally:
+            os.close(directory)
 
     def parent(self) -> "Node":
         """Open the directory where the file is now; SmbError(FILE_DELETED), OSError."""
@@ -227,7 +233,7 @@ class Node(Attributed):
             self.write_dos_attributes(attributes, creation)
 
     def scan(self, matches: Callable[[str], bool] | None = None) -> Iterator[Entry]:
-        """List the directory: (name, facts), "." and ".." first; see scan.scan."""
+        """List the directory: (name, 8.3 name, facts), "." and ".." first; see scan.scan."""
         return scan(self.volume, self.fd, self.path, matches)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:

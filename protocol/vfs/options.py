@@ -12,7 +12,9 @@ class VolumeOptions:
     that once, as the umask belongs to the whole process. `veto` tells whether a name is not to
     be seen or used, `hidden` whether it shows as hidden besides the names that begin with a dot.
     `hide_unreadable` leaves out of listings what the user may not read; `cross_mounts` lets paths
-    lead into what is mounted beneath the root.
+    lead into what is mounted beneath the root. `made_names`: what SMB cannot say is spelled with
+    stand-ins (see spelling.py), and any file goes by its 8.3 name; `lists_short_names`: listings
+    tell the 8.3 names.
     """
 
     follow_symlinks: bool = True
@@ -30,4 +32,5 @@ class VolumeOptions:
     read_only: bool = False
     ea_support: bool = True
     streams: bool = True
-    mangled_names: bool = False
+    made_names: bool = True
+    lists_short_names: bool = False

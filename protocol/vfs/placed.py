@@ -101,13 +101,13 @@ class Placed:
         return granted | (DELETE if wanted & DELETE and self.may_delete(owner) else 0)
 
     def may_delete(self, owner: int) -> bool:
-        """Whether this thread's identity may remove the file, which belongs to `owner`."""
+        """Whether this thread's identity may remove the file, which belongs to `owner`.
+
+        SmbError(FILE_DELETED) when it has no name any more.
+        """
         if not self.path or self.volume.options.read_only:
             return False
-        try:
-            directory, _ = self.locate()
-        except SmbError:
-            return False
+        directory, _ = self.locate()
         try:
             return rights.may_remove_from(directory, owner)
         finally:
@@ -162,6 +162,8 @@ class Placed:
             found = target if _name_exists(target_dir, target) else None
         else:
             found = self.volume.resolver.variant(target_dir, target)
+            if same_directory and found == source:
+                found = None  # the new name is another spelling of the old, or its 8.3 name
         if found is None:
             _rename_at(source_dir, source, target_dir, target, kernel.RENAME_NOREPLACE)
             return

@@ -1,25 +1,32 @@
 """From a path to a descriptor: always beneath the share's root, the exact name before others.
 
 One openat2(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS) does the whole path, so that no check of
-strings can be raced; only what it does not find is looked for component by component.
+strings can be raced; only what it does not find is looked for component by component. Whatever
+way led to a file, `veto files` is asked about where it is: a link, an 8.3 name or another
+spelling shows no file that its own name hides.
 """
 
 import errno
 import os
+import stat
 import sys
 import weakref
+from collections.abc import Callable
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.directory_names import directory_names
 from usmbd.protocol.vfs.errors import status_of_errno
 from usmbd.protocol.vfs.names import check_encodable
-from usmbd.protocol.vfs.short_names import is_made
+from usmbd.protocol.vfs.short_names import is_made, short_name
+from usmbd.protocol.vfs.spelling import to_disk, to_wire
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _BENEATH: Final = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_MAGICLINKS
 _ENCODING: Final = sys.getfilesystemencoding()
 _MISSING: Final = (errno.ENOENT, errno.ENOTDIR)
+#: Times that a name is looked up that others make and remove meanwhile.
+_TRIES: Final = 8
 
 
 def encode(path: str) -> bytes:
@@ -29,6 +36,15 @@ def encode(path: str) -> bytes:
         return path.encode(_ENCODING, "surrogateescape") or b"."
     except UnicodeEncodeError:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID) from None
+
+
+def exists_at(directory: int, name: str) -> bool:
+    """Whether the directory has an entry of exactly that name, be it a link to nowhere."""
+    try:
+        kernel.statx_at(directory, encode(name))
+    except OSError:
+        return False
+    return True
 
 
 class Resolver:
@@ -41,16 +57,22 @@ class Resolver:
         follow_symlinks: bool,
         case_sensitive: bool,
         cross_mounts: bool = True,
-        short_names: bool = False,
+        made_names: bool = True,
+        veto: Callable[[str], bool] | None = None,
     ) -> None:
-        """Open the root, a mount point itself or not; `cross_mounts` is about those beneath."""
+        """Open the root, a mount point itself or not; `cross_mounts` is about those beneath.
+
+        With `made_names` a file also goes by what stands for its name, the wire's spelling
+        or 8.3.
+        """
         self.root: Final = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         # Trees and nodes keep a volume that the server has forgotten: the last one closes it.
         self._closed: Final = weakref.finalize(self, os.close, self.root)
         self.root_path: Final = os.path.realpath(root)
         self.case_sensitive = case_sensitive
         self.follow_symlinks = follow_symlinks
-        self.short_names = short_names
+        self.made_names = made_names
+        self._veto = veto
         beneath = _BENEATH | (0 if cross_mounts else kernel.RESOLVE_NO_XDEV)
         self.resolve: Final = beneath | (0 if follow_symlinks else kernel.RESOLVE_NO_SYMLINKS)
         self._node = kernel.How(os.O_PATH, self.resolve)
@@ -69,25 +91,39 @@ class Resolver:
         """
         how = self._link if link else self._node
         fd = how.open(self.root, encode(path))
-        if fd >= 0:
-            return fd, path
-        if -fd not in _MISSING:
-            return self._open_linked(path, -fd), path
+        found = path
+        if fd < 0:
+            if -fd in _MISSING or self._may_be_linked(-fd):
+                fd, found = self._open_variant(path, how, link=link)
+            else:
+                raise SmbError(_refusal(-fd))
+        self._check_opened(fd, found, path)
+        return fd, found
+
+    def _open_variant(self, path: str, how: kernel.How, *, link: bool) -> tuple[int, str]:
+        """Open what `path` means when the kernel finds nothing of exactly that path.
+
+        The directory may be spelled otherwise, or the last name, or an absolute link may be on
+        the way. Others may make and remove the name meanwhile; what is there and still is not
+        found is a link to nowhere.
+        """
         parent, directory, name = self.open_parent(path)
         try:
-            found = self._variant(parent, name)
+            for _ in range(_TRIES):
+                found = self.variant(parent, name)
+                if found is None:
+                    break
+                path = join(directory, found)
+                fd = how.open(parent, encode(found)) if link else how.open(self.root, encode(path))
+                if fd >= 0:
+                    return fd, path
+                if -fd not in _MISSING:
+                    return self._open_linked(path, -fd), path
+                if _is_link(parent, found):
+                    raise SmbError(NtStatus.ACCESS_DENIED)
         finally:
             os.close(parent)
-        if found is None:
-            raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
-        if found == name:
-            # It exists, yet it did not open: a symbolic link to nowhere.
-            raise SmbError(NtStatus.ACCESS_DENIED)
-        path = join(directory, found)
-        fd = how.open(self.root, encode(path))
-        if fd >= 0:
-            return fd, path
-        return self._open_linked(path, -fd), path
+        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
 
     def open_parent(self, path: str) -> tuple[int, str, str]:
         """Open the directory that holds `path`: (descriptor, its path on disk, the last name).
@@ -102,10 +138,16 @@ class Resolver:
     def open_directory(self, path: str) -> tuple[int, str]:
         """Open the directory `path` as O_PATH: (descriptor, path on disk); SmbError."""
         fd = self._directory.open(self.root, encode(path))
-        if fd >= 0:
-            return fd, path
-        if -fd != errno.ENOENT or (self.case_sensitive and not self.short_names):
-            return self._open_linked(path, -fd, NtStatus.OBJECT_PATH_NOT_FOUND), path
+        found = path
+        if fd == -errno.ENOENT or (fd < 0 and self._may_be_linked(-fd)):
+            fd, found = self._open_steps(path)
+        elif fd < 0:
+            raise SmbError(_refusal(-fd, NtStatus.OBJECT_PATH_NOT_FOUND))
+        self._check_opened(fd, found, path)
+        return fd, found
+
+    def _open_steps(self, path: str) -> tuple[int, str]:
+        """Open a directory component by component, each as it is spelled on disk."""
         fd, resolved = os.dup(self.root), ""
         for name in path.split("/"):
             try:
@@ -116,11 +158,11 @@ class Resolver:
         return fd, resolved
 
     def _step(self, directory: int, path: str, name: str) -> tuple[int, str]:
-        """Open the directory `name`, in any case, within `directory`, whose path is `path`."""
+        """Open the directory that `name` means within `directory`, whose path is `path`."""
         inner = join(path, name)
         fd = self._directory.open(self.root, encode(inner))
-        if fd == -errno.ENOENT:
-            found = self._variant(directory, name)
+        if fd == -errno.ENOENT or (fd < 0 and self._may_be_linked(-fd)):
+            found = self.variant(directory, name)
             if found is not None and found != name:
                 inner = join(path, found)
                 fd = self._directory.open(self.root, encode(inner))
@@ -131,21 +173,60 @@ class Resolver:
     def variant(self, directory: int, name: str) -> str | None:
         """Return the name in `directory` that a client means by `name`, or None.
 
-        Exact names come first; on a case-sensitive share there are no others.
+        The exact name comes first, then the one that is spelled so on the wire and stored like
+        that, then others by case, then the one that has this 8.3 name. OSError.
         """
-        try:
-            kernel.statx_at(directory, encode(name))
-        except OSError:
-            return self._variant(directory, name)
-        return name
-
-    def _variant(self, directory: int, name: str) -> str | None:
-        """Look for `name` in another case, or for what it is the 8.3 name of."""
-        short = self.short_names and is_made(name)
-        if self.case_sensitive and not short:
-            return None
+        if exists_at(directory, name):
+            return name
+        stored = to_wire(name) if self.made_names else name
+        if stored != name and exists_at(directory, stored):
+            return stored
         check_encodable(name)
-        return directory_names().find(directory, name, short=short)
+        found = None
+        if not self.case_sensitive:
+            found = directory_names().find(directory, name)
+            if found is None and stored != name:
+                found = directory_names().find(directory, stored)
+        if found is None and self.made_names and is_made(name):
+            found = directory_names().find_short(directory, name)
+        return found
+
+    def others_in(self, directory: str) -> Callable[[str], bool]:
+        """Return a function that tells whether the directory, a path on disk, has an entry."""
+        return lambda name: exists_at(self.root, join(directory, name))
+
+    def short_name(self, directory: int, name: str) -> str:
+        """Return the 8.3 name by which the entry `name` is found, its own if that is 8.3; OSError.
+
+        "" when there is none: another entry is found by it, or the share makes none.
+        """
+        short = short_name(name) or name
+        return short if self.variant(directory, short) == name else ""
+
+    def check_veto(self, path: str) -> None:
+        """Refuse a path with a vetoed component; SmbError(OBJECT_NAME_NOT_FOUND)."""
+        if self._veto is not None and path and any(map(self.is_vetoed, path.split("/"))):
+            raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+
+    def is_vetoed(self, name: str) -> bool:
+        """Whether a name on disk is not to be seen, for itself or for what it is taken for."""
+        veto = self._veto
+        return veto is not None and (veto(name) or (not name.isascii() and veto(to_disk(name))))
+
+    def _check_opened(self, fd: int, found: str, asked: str) -> None:
+        """Close and refuse what is vetoed where it is, whatever name led there."""
+        if self._veto is None:
+            return
+        try:
+            if found != asked:
+                self.check_veto(found)
+            if self.follow_symlinks:
+                place = self.below(os.readlink(kernel.fd_path(fd)))
+                if place is not None and place != found:
+                    self.check_veto(place)
+        except BaseException:
+            os.close(fd)
+            raise
 
     def _open_linked(
         self, path: str, number: int, missing: NtStatus = NtStatus.OBJECT_NAME_NOT_FOUND
@@ -156,18 +237,18 @@ class Resolver:
         share. The link is read by name, which may race, but what comes out is opened beneath
         the root without links.
         """
-        if number == errno.EXDEV and self.follow_symlinks:
+        if self._may_be_linked(number):
             target = os.path.realpath(os.path.join(self.root_path, path))
             below = self.below(target)
             if below is not None:
                 fd = self._real.open(self.root, encode(below))
                 if fd >= 0:
                     return fd
-        if number in _MISSING:
-            raise SmbError(missing)
-        if number == errno.EXDEV:
-            raise SmbError(NtStatus.ACCESS_DENIED)
-        raise SmbError(status_of_errno(number))
+        raise SmbError(_refusal(number, missing))
+
+    def _may_be_linked(self, number: int) -> bool:
+        """Whether openat2 may have refused an absolute link that leads back into the share."""
+        return number == errno.EXDEV and self.follow_symlinks
 
     def below(self, target: str) -> str | None:
         """Return the absolute real path `target` relative to the root, None if outside."""
@@ -180,3 +261,18 @@ class Resolver:
 def join(directory: str, name: str) -> str:
     """Put a name behind a directory's path, which is "" for the root."""
     return f"{directory}/{name}" if directory else name
+
+
+def _refusal(number: int, missing: NtStatus = NtStatus.OBJECT_NAME_NOT_FOUND) -> NtStatus:
+    """Map why openat2 refused a path; EXDEV: it leads out of the share or over a mount point."""
+    if number in _MISSING:
+        return missing
+    return NtStatus.ACCESS_DENIED if number == errno.EXDEV else status_of_errno(number)
+
+
+def _is_link(directory: int, name: str) -> bool:
+    """Whether the entry `name` is a symbolic link."""
+    try:
+        return stat.S_ISLNK(kernel.statx_at(directory, encode(name))[5])
+    except OSError:
+        return False

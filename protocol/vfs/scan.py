@@ -14,12 +14,13 @@ from contextlib import suppress
 from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import as_process
-from usmbd.protocol.vfs.names import is_speakable
-from usmbd.protocol.vfs.resolve import encode, join
+from usmbd.protocol.vfs.resolve import encode, exists_at, join
+from usmbd.protocol.vfs.spelling import is_odd, is_speakable, shown
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import SmbError
 
-Entry = tuple[str, FileStat]
+Entry = tuple[str, str, FileStat]
+"""(name as the client says it, 8.3 name or "", facts)"""
 
 _REFUSED = (-errno.EACCES, -errno.EPERM)
 _WITH_XATTRS = (stat.S_IFDIR, stat.S_IFREG)
@@ -30,18 +31,22 @@ _READ_DIRECTORY = os.R_OK | os.X_OK
 def scan(
     volume: VolumeBase, directory: int, path: str, matches: Callable[[str], bool] | None
 ) -> Iterator[Entry]:
-    """Yield (name, facts) of what a client may see in the open directory; OSError.
+    """Yield (name, 8.3 name, facts) of what a client may see in the open directory; OSError.
 
     "." and ".." come first (the root is its own parent), the rest as the file system gives it.
-    `matches` is asked before an entry costs anything. Not seen are vetoed names, symbolic
-    links that lead nowhere or outside, what goes meanwhile, and names that SMB cannot say,
-    unless the share makes 8.3 names, by which they then go. With `hide_unreadable` neither is
-    what the POSIX permissions do not let the identity read (enter, too, for directories); a
-    stored NT ACL hides nothing, for the module that reads those stands above this one.
-    The directory is read on, and asked, by the identity of whoever takes the next entry.
+    `matches` is asked before an entry costs anything. Names that SMB cannot say come as they
+    are spelled on the wire; a symbolic link that is not followed, or leads nowhere or outside,
+    comes as itself, so that it can be deleted. Not seen are vetoed names and what goes
+    meanwhile. With `hide_unreadable` neither is what the POSIX permissions do not let the
+    identity read (enter, too, for directories); a stored NT ACL hides nothing, for the module
+    that reads those stands above this one. The directory is read on, and asked, by the identity
+    of whoever takes the next entry.
     """
     facts = volume.facts
-    veto = volume.options.veto
+    resolver = volume.resolver
+    vetoes = volume.options.veto is not None
+    spells = volume.options.made_names
+    shortens = volume.options.lists_short_names
     stored = volume.options.store_dos_attributes
     hide = volume.options.hide_unreadable
     statx_at = kernel.statx_at
@@ -55,7 +60,7 @@ def scan(
             return None
         kind = sx[5] & 0o170000
         if kind == stat.S_IFLNK:
-            return _followed(volume, join(path, name), name)
+            return _link_facts(volume, sx, join(path, name), name)
         if hide and not _is_readable(directory, encoded, kind):
             return None
         dos: bytes | int = 0
@@ -74,20 +79,30 @@ def scan(
                 entry = facts_of(name, b"." if name == "." or not path else b"..", False)
                 entry = entry or facts_of(name, b".", False)
                 if entry is not None:
-                    yield name, entry
+                    yield name, "", entry
         with os.scandir(directory) as entries:
             for item in entries:
-                name = item.name
-                shown = name if is_speakable(name) else volume.short_name(name)
-                if not shown or (matches is not None and not matches(shown)):
+                name = said = item.name
+                if is_odd(name):
+                    if spells:
+                        said = shown(name, lambda other: exists_at(directory, other))
+                    elif not is_speakable(name):
+                        continue
+                if matches is not None and not matches(said):
                     continue
-                if veto is not None and veto(name):
+                if vetoes and resolver.is_vetoed(name):
                     continue
                 entry = facts_of(name, encode(name), hide)
                 if entry is not None:
-                    yield shown, entry
+                    yield said, _short_name(volume, directory, name) if shortens else "", entry
     finally:
         os.close(directory)
+
+
+def _short_name(volume: VolumeBase, directory: int, name: str) -> str:
+    """Return the 8.3 name for a listing, which tells none that is the name itself."""
+    short = volume.resolver.short_name(directory, name)
+    return short if short != name else ""
 
 
 def _is_readable(directory: int, name: bytes, kind: int) -> bool:
@@ -103,14 +118,19 @@ def _as_process(directory: int, name: bytes) -> bytes | int:
         return kernel.getxattr_at(directory, name, dos_attributes.XATTR_NAME_BYTES)
 
 
-def _followed(volume: VolumeBase, path: str, name: str) -> FileStat | None:
-    """Return the facts of what a symbolic link leads to, None if that is not to be seen."""
+def _link_facts(
+    volume: VolumeBase, link: kernel.StatxTuple, path: str, name: str
+) -> FileStat | None:
+    """Return the facts of what a symbolic link leads to, else its own, None if it is hidden.
+
+    A link that leads to what the user may not read is hidden as that is.
+    """
     if not volume.options.follow_symlinks:
-        return None
+        return volume.facts(link, None, name)
     try:
         fd, _ = volume.resolver.open(path)
     except (SmbError, OSError):
-        return None
+        return volume.facts(link, None, name)
     try:
         sx = kernel.statx_fd(fd)
         if volume.options.hide_unreadable and not _is_readable(fd, b"", stat.S_IFMT(sx[5])):

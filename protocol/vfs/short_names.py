@@ -1,9 +1,8 @@
 """Names of the form 8.3 for files whose own name is longer, for programs of old.
 
 The short name follows from the long one alone, as in Samba's method `hash2`: nothing has to
-be kept, and every server makes the same. `mangled names` is off by default: each entry of a
-listing would pay 2 us for names that nothing since Windows 95 asks for, and each miss of a
-name that looks like one a pass over the directory.
+be kept. Listings tell it only with `mangled names = yes`: each entry would pay 5 us for names
+that nothing since Windows 95 asks for.
 """
 
 import re
@@ -11,6 +10,7 @@ import zlib
 from typing import Final
 
 from usmbd.protocol.vfs.folding import fold
+from usmbd.protocol.vfs.spelling import is_odd
 
 _BASE36: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _HASH_DIGITS: Final = 6
@@ -22,7 +22,7 @@ _NOT_PLAIN = re.compile(r"[^A-Z0-9]")
 def short_name(name: str) -> str:
     """Return the 8.3 name that stands for `name`, "" when `name` is 8.3 itself."""
     upper = fold(name)
-    if _SHORT.fullmatch(upper):
+    if _SHORT.fullmatch(upper) and not is_odd(name):
         return ""
     return _make(upper)
 

@@ -21,6 +21,7 @@ __all__ = ["FileSystemFacts", "Volume", "VolumeOptions"]
 # The rights of a new file or directory before the share's masks, as Samba begins.
 _FILE_MODE = 0o666
 _DIRECTORY_MODE = 0o777
+_NEW_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,17 @@ class Volume(VolumeBase):
             how = kernel.How(flags, self.resolver.resolve, mode & 0o7777)
             self._hows[flags, mode] = how
         self._check_creation(path)
-        fd = how.open(self.resolver.root, encode(path))
-        if fd == -errno.ENOENT:
-            parent, directory, name = self.resolver.open_parent(path)
-            os.close(parent)
-            path = join(directory, name)
+        fd = -errno.ENOENT
+        if self.options.veto is None:
             fd = how.open(self.resolver.root, encode(path))
+        if fd in (-errno.ENOENT, -errno.EXDEV):
+            # Another spelling of the directory, an absolute link to it, or it is to be asked for.
+            parent, directory, name = self.resolver.open_parent(path)
+            try:
+                fd = how.open(parent, encode(name))
+            finally:
+                os.close(parent)
+            path = join(directory, name)
         if fd < 0:
             raise SmbError(_creation_status(-fd))
         return self._finish_creation(Node(self, fd, path, read, write), attributes)
@@ -106,13 +112,17 @@ class Volume(VolumeBase):
         self._check_creation(path)
         parent, directory, name = self.resolver.open_parent(path)
         try:
-            os.mkdir(encode(name), mode & 0o7777, dir_fd=parent)
-        except OSError as error:
-            raise SmbError(_creation_status(error.errno)) from error
+            try:
+                os.mkdir(encode(name), mode & 0o7777, dir_fd=parent)
+            except OSError as error:
+                raise SmbError(_creation_status(error.errno)) from error
+            try:
+                fd = os.open(encode(name), _NEW_DIRECTORY, dir_fd=parent)
+            except OSError as error:  # somebody removed it at once
+                raise SmbError(NtStatus.FILE_DELETED) from error
         finally:
             os.close(parent)
         path = join(directory, name)
-        fd, _ = self.resolver.open_directory(path)
         return self._finish_creation(
             Node(self, fd, path, False, False), attributes | FILE_ATTRIBUTE_DIRECTORY
         )

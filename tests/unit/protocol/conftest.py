@@ -16,6 +16,7 @@ SECONDS = 5.0
 PINNED_TOO = {
     "test_compound",
     "test_create",
+    "test_create_names",
     "test_files",
     "test_oplocks",
     "test_query_directory",

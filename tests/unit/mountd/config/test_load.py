@@ -162,7 +162,21 @@ def test_errors_in_global(line: str, message: str) -> None:
     assert caught.value.message.startswith(message) or "IPv4" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        *(("yes", "yes"), ("True", "yes"), ("1", "yes"), ("illegal", "illegal")),
+        *(("no", "no"), ("off", "no"), ("0", "no")),
+    ],
+)
+def test_mangled_names_in_the_words_of_samba(word: str, meaning: str) -> None:
+    share = configuration(f"[a]\npath = /tmp\nmangled names = {word}\n").find_share("a")
+    assert share is not None
+    assert share.config.mangled_names == meaning
+
+
 SHARE_ERRORS = [
+    ("[a]\nmangled names = some", 2, "mangled names = some: 'some' is none of no, illegal, yes"),
     ("[a]\nworkgroup = x", 2, "'workgroup' is a global parameter: it belongs in [global]"),
     ("[a]\n", 1, "the share [a] has no path"),
     ("[a]\npath = tmp", 2, "path = tmp: 'tmp' is not an absolute path"),

@@ -184,10 +184,10 @@ def test_two_threads_in_one_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     facts = FileStat(0, 0, 0o100644, 1, 0, 0, 5, 4096, 0, 0, 0, 0, 0)
 
     def slow(*_: object) -> Iterator[Entry]:
-        yield "one", facts
+        yield "one", "", facts
         inside.set()
         go_on.wait(5)
-        yield "two", facts
+        yield "two", "", facts
 
     monkeypatch.setattr("usmbd.protocol.commands.query_directory._entries", slow)
     enumeration = Enumeration(None, Pattern("*"))  # type: ignore[arg-type]

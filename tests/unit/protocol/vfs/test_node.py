@@ -2,11 +2,13 @@
 
 import errno
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 
+from usmbd.protocol.vfs import short_names
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.ranges import allocated_ranges, copy, zero
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
@@ -16,6 +18,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_NORMAL,
     FILE_ATTRIBUTE_READONLY,
     FILE_ATTRIBUTE_SPARSE_FILE,
+    IO_REPARSE_TAG_SYMLINK,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -207,30 +210,64 @@ def test_scan(tmp_path: Path) -> None:
     volume = Volume(str(tmp_path), VolumeOptions(veto=lambda name: name == "lost"))
     with volume.lookup("sub") as node:
         node.open_data(read=True, write=False)
-        found = dict(node.scan())
+        found = {name: facts for name, _, facts in node.scan()}
         assert list(found)[:2] == [".", ".."]
-        assert set(found) == {".", "..", "a.txt", "b.doc", "link"}
+        assert set(found) == {".", "..", "a.txt", "b.doc", "link", "broken", "bad\uf022name"}
+        assert found["broken"].reparse_tag == IO_REPARSE_TAG_SYMLINK
         assert found["a.txt"].size == found["link"].size == 2
         assert found["."].ino == node.last_stat.ino
-        assert [name for name, _ in node.scan(lambda name: name.endswith(".doc"))] == ["b.doc"]
+        assert [name for name, _, _ in node.scan(lambda name: name.endswith(".doc"))] == ["b.doc"]
         with volume.lookup("sub/a.txt") as file:
             assert file.stat() == found["a.txt"]
 
 
+def short_name_of(volume: Volume, path: str) -> str:
+    with volume.lookup(path) as node:
+        return node.short_name()
+
+
 def test_short_names(tmp_path: Path) -> None:
-    (tmp_path / "A long name.html").touch()
-    (tmp_path / "odd:name").touch()
-    volume = Volume(str(tmp_path), VolumeOptions(mangled_names=True))
-    short = volume.short_name("A long name.html")
+    for name in ("A long name.html", "odd:name", "CON", "README.TXT"):
+        (tmp_path / name).touch()
+    volume = Volume(str(tmp_path), VolumeOptions(lists_short_names=True))
+    short = short_name_of(volume, "A long name.html")
     assert len(short) == 12
     assert short.endswith(".HTM")
-    assert volume.short_name("README.TXT") == ""
-    with volume.lookup(short.lower()) as node:
-        assert node.path == "A long name.html"
+    assert short_name_of(volume, "README.TXT") == "README.TXT"
+    assert short_name_of(volume, "") == ""
+    for path in ("A long name.html", "odd:name", "CON"):
+        with volume.lookup(short_name_of(volume, path).lower()) as node:
+            assert node.path == path
     with volume.lookup("") as root:
-        shown = {name for name, _ in root.scan()} - {".", "..", "A long name.html"}
-    with volume.lookup(shown.pop()) as node:
-        assert node.path == "odd:name"
+        listed = {name: short for name, short, _ in root.scan()}
+    assert listed["A long name.html"] == short
+    assert listed["odd\uf022name"]
+    assert listed["README.TXT"] == listed["."] == ""
+    with Volume(str(tmp_path)).lookup("") as root:
+        assert not any(short for _, short, _ in root.scan())
+    none = Volume(str(tmp_path), VolumeOptions(made_names=False))
+    assert short_name_of(none, "A long name.html") == ""
+    with pytest.raises(SmbError):
+        none.lookup(short)
+
+
+def test_a_short_name_that_another_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first long name", "second long name"):
+        (tmp_path / name).touch()
+    volume = Volume(str(tmp_path))
+    taken = short_name_of(volume, "second long name")
+    (tmp_path / taken).touch()
+    assert short_name_of(volume, "second long name") == ""
+    with volume.lookup(taken) as node:
+        assert node.path == taken
+    (tmp_path / taken).unlink()
+    # Two names with one hash: the first has it, the other goes without.
+    monkeypatch.setattr(short_names.zlib, "crc32", lambda _: 7)
+    monkeypatch.setattr(short_names, "_NOT_PLAIN", re.compile("."))
+    (tmp_path / "further long name").touch()
+    shorts = [short_name_of(volume, name) for name in ("first long name", "further long name")]
+    assert shorts[0]
+    assert not shorts[1]
 
 
 def test_ranges(volume: Volume, node: Node) -> None:

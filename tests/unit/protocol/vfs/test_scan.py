@@ -45,7 +45,7 @@ def listing(volume: Volume, identity: Identity | None, path: str = "") -> set[st
     become(identity)
     try:
         with volume.lookup(path) as node:
-            return {name for name, _ in node.scan()}
+            return {name for name, _, _ in node.scan()}
     finally:
         become(None)
 
