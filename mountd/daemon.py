@@ -10,7 +10,14 @@ from usmbd.mountd import lockfile, paths
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
-from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, RPC_SOCKET, Failed, Message, MountdRequest
+from usmbd.mountd.ipc.messages import (
+    MOUNTD_SOCKET,
+    RPC_SOCKET,
+    Failed,
+    LoginRequest,
+    Message,
+    MountdRequest,
+)
 from usmbd.mountd.ipc.server import Client, Server, listen
 from usmbd.mountd.log import Level, Log
 from usmbd.mountd.rpc_process import RpcProcess
@@ -92,13 +99,25 @@ class Daemon:
             return
         if delay and self._delayed < MAX_DELAYED:
             self._delayed += 1
-            self._loop.call_later(delay, self._send_delayed, client, handle, answer)
+            generation = self._service.generation
+            self._loop.call_later(
+                delay, self._send_delayed, client, handle, message, answer, generation
+            )
         else:
             self._send(client, handle, answer)
 
-    def _send_delayed(self, client: Client[MountdRequest], handle: int, answer: Message) -> None:
-        """Send an answer that has waited."""
+    def _send_delayed(
+        self,
+        client: Client[MountdRequest],
+        handle: int,
+        message: MountdRequest,
+        answer: Message,
+        generation: int,
+    ) -> None:
+        """Send an answer that has waited; a login is checked anew when the files have changed."""
         self._delayed -= 1
+        if generation != self._service.generation and isinstance(message, LoginRequest):
+            answer = self._service.login_again(message)
         self._send(client, handle, answer)
 
     def _send(self, client: Client[MountdRequest], handle: int, answer: Message) -> None:

@@ -1,12 +1,18 @@
 """Logins: a proof, the password file and the configuration give an identity or a refusal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from usmbd.mountd import ntlm
 from usmbd.mountd.identity import Account, Accounts
-from usmbd.mountd.ipc.messages import LoginRequest, LoginResponse, LoginStatus
+from usmbd.mountd.ipc.messages import (
+    LoginRequest,
+    LoginResponse,
+    LoginStatus,
+    SessionRequest,
+    SessionResponse,
+)
 from usmbd.mountd.ipc.settings import MapToGuest, ServerConfig
-from usmbd.mountd.users import NT_HASH_SIZE, UserTable
+from usmbd.mountd.users import NT_HASH_SIZE, Credentials, UserTable
 
 # A hash that no password has for all that is known: an unknown user costs the same time.
 _NO_HASH = b"\0" * NT_HASH_SIZE
@@ -19,6 +25,7 @@ class Authenticator:
     users: UserTable
     server: ServerConfig
     accounts: Accounts
+    credentials: Credentials = field(default_factory=Credentials)
 
     def login(self, request: LoginRequest) -> LoginResponse:
         """Return what the proof is worth; a login without a name is anonymous."""
@@ -41,7 +48,27 @@ class Authenticator:
         # but use shares with `force user`. The same here, as the guest: a uid of -1 would
         # leave the worker's own identity in place.
         account = self.accounts.find(name) or self._guest()
-        return _response(LoginStatus.OK, name, account, key)
+        return _response(LoginStatus.OK, name, account, key, self._credential(name))
+
+    def still_valid(self, request: SessionRequest) -> SessionResponse:
+        """Return whether who logged in before could do so now, by the same password."""
+        if request.anonymous:
+            return _session(self._guest())
+        if request.guest:
+            if self.server.map_to_guest is MapToGuest.NEVER:
+                return SessionResponse(valid=False)
+            return _session(self._guest())
+        name = self.users.find(request.user)
+        if name != request.user:
+            return SessionResponse(valid=False)
+        credential = self._credential(name)
+        if request.credential not in (0, credential):
+            return SessionResponse(valid=False)
+        return _session(self.accounts.find(name) or self._guest(), credential)
+
+    def _credential(self, name: str) -> int:
+        """Return what stands for a user's password."""
+        return self.credentials.number(name, self.users.hashes[name])
 
     def anonymous(self) -> LoginResponse:
         """Return the null session's identity; what it reaches is decided at the tree connect."""
@@ -58,7 +85,14 @@ class Authenticator:
         return LoginResponse(status)
 
 
-def _response(status: LoginStatus, user: str, account: Account, key: bytes = b"") -> LoginResponse:
+def _response(
+    status: LoginStatus, user: str, account: Account, key: bytes = b"", credential: int = 0
+) -> LoginResponse:
     """Return a login that is let in."""
     groups = list(account.groups)
-    return LoginResponse(status, user, account.uid, account.gid, groups, key)
+    return LoginResponse(status, user, account.uid, account.gid, groups, key, credential)
+
+
+def _session(account: Account, credential: int = 0) -> SessionResponse:
+    """Return a session that may go on."""
+    return SessionResponse(True, account.uid, account.gid, list(account.groups), credential)

@@ -16,6 +16,7 @@ from usmbd.mountd.ipc.messages import (
     MountdRequest,
     ServerConfigRequest,
     ServerConfigResponse,
+    SessionRequest,
     ShareConfigRequest,
     ShareConfigResponse,
     TreeConnectRequest,
@@ -29,7 +30,7 @@ from usmbd.mountd.login import Authenticator
 from usmbd.mountd.shares import decide
 from usmbd.mountd.throttle import Throttle
 from usmbd.mountd.trees import TreeTable
-from usmbd.mountd.users import load_users
+from usmbd.mountd.users import Credentials, load_users
 
 Answer = tuple[Message | None, float]
 """The answer, None where none is sent, and the seconds after which it is sent."""
@@ -53,10 +54,12 @@ class Service:
         self._accounts = accounts or Accounts()
         self._throttle = Throttle()
         self._trees = TreeTable()
+        self._credentials = Credentials()
         self._authenticator = self._read_users(configuration)
         self._handlers: dict[type, Callable[..., Answer]] = {
             LoginRequest: self._login,
             AnonymousRequest: self._anonymous,
+            SessionRequest: self._session,
             Logout: self._logout,
             ServerConfigRequest: self._server_config,
             ShareConfigRequest: self._share_config,
@@ -68,7 +71,7 @@ class Service:
     def _read_users(self, configuration: Configuration) -> Authenticator:
         """Return an authenticator from the password file as it is now."""
         users = load_users(self._passwords)
-        return Authenticator(users, configuration.server, self._accounts)
+        return Authenticator(users, configuration.server, self._accounts, self._credentials)
 
     def reload(self) -> ConfigReloaded:
         """Read both files again; ConfigError leaves everything as it was.
@@ -81,7 +84,7 @@ class Service:
         self._authenticator = self._read_users(configuration)
         self.configuration = configuration
         self.generation += 1
-        return ConfigReloaded(self.generation, sorted(old.shares.keys() - configuration.shares))
+        return ConfigReloaded(self.generation)
 
     def handle(self, worker: Hashable, message: MountdRequest, now: float) -> Answer:
         """Answer a worker's message; `now` is a clock in seconds that does not jump."""
@@ -109,6 +112,17 @@ class Service:
             self._log.info("login", user=user, client=address, to=response.status)
         return response, delay
 
+    def login_again(self, request: LoginRequest) -> LoginResponse:
+        """Answer a login whose answer has waited by what the files say now."""
+        return self._authenticator.login(request)
+
+    def _session(self, _worker: Hashable, request: SessionRequest, _now: float) -> Answer:
+        """Tell whether a session may go on."""
+        response = self._authenticator.still_valid(request)
+        if not response.valid:
+            self._log.refused("session ends", user=request.user)
+        return response, 0.0
+
     def _anonymous(self, _worker: Hashable, request: AnonymousRequest, _now: float) -> Answer:
         """Give the null session its identity."""
         self._log.info("login", client=request.client_address, to=LoginStatus.ANONYMOUS)
@@ -134,11 +148,11 @@ class Service:
         share = configuration.find_share(request.share)
         response = decide(request, share, configuration.server, configuration.hosts, self._accounts)
         if response.status is TreeStatus.OK and share is not None:
-            limit = share.config.max_connections
-            if limit and self._trees.count(share.config.name) >= limit:
+            limit, tree = share.config.max_connections, (request.session_id, request.tree_id)
+            known = self._trees.holds(worker, tree, share.config.name)
+            if limit and not known and self._trees.count(share.config.name) >= limit:
                 response = TreeConnectResponse(TreeStatus.TOO_MANY_CONNECTIONS)
             else:
-                tree = (request.session_id, request.tree_id)
                 self._trees.add(worker, tree, share.config.name)
         if response.status is not TreeStatus.OK:
             self._log.refused(

@@ -21,6 +21,10 @@ class TreeTable:
         """Return how often the share is connected."""
         return self._counts[share_key(share)]
 
+    def holds(self, worker: Hashable, tree: Tree, share: str) -> bool:
+        """Return whether this tree connect of the share is counted already."""
+        return self._by_worker.get(worker, {}).get(tree) == share_key(share)
+
     def add(self, worker: Hashable, tree: Tree, share: str) -> None:
         """Count a tree connect; one of the same ids is replaced."""
         self.remove(worker, tree)

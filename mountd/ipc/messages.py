@@ -124,6 +124,33 @@ class LoginResponse(Message):
     """All supplementary groups, `gid` excluded or included as the system says."""
     session_base_key: Annotated[bytes, Meta(max_length=16)] = b""
     """[MS-NLMP] 3.3.2 SessionBaseKey, 16 bytes when the status is OK, else empty."""
+    credential: int = 0
+    """Stands for the password that was used, for `SessionRequest`; 0 for guests."""
+
+
+class SessionRequest(Message):
+    """Is this login still good? Asked after a `ConfigReloaded`. Answer: `SessionResponse`.
+
+    It is not when the user was removed or has another password, or where guests are not let in
+    any more.
+    """
+
+    user: Name
+    """As `LoginResponse.user`."""
+    credential: int = 0
+    """As `LoginResponse.credential`; 0 when it is not known (mountd was started again)."""
+    guest: bool = False
+    anonymous: bool = False
+
+
+class SessionResponse(Message):
+    """Whether a session may go on, with the ids of its user as they are now."""
+
+    valid: bool
+    uid: int = 0
+    gid: int = 0
+    groups: Groups = []
+    credential: int = 0
 
 
 class Logout(Message):
@@ -161,12 +188,10 @@ class ShareConfigResponse(Message):
 class ConfigReloaded(Message):
     """mountd has read a new configuration; sent to every client with handle 0.
 
-    Shares that are gone (by their casefolded names) should lose their tree connects; the
-    others keep the configuration they were connected with.
+    Sessions and tree connects are then asked for anew (`SessionRequest`, `TreeConnectRequest`).
     """
 
     generation: int
-    removed_shares: list[str] = []
 
 
 # --- tree connects --------------------------------------------------------------------------
@@ -194,7 +219,8 @@ class TreeConnectRequest(Message):
     """May this session use the share? Answer: `TreeConnectResponse`.
 
     The engine chooses `tree_id` first: (session_id, tree_id) counts against `max connections`
-    until `TreeDisconnect`, `Logout`, or the end of the asking worker's connection.
+    until `TreeDisconnect`, `Logout`, or the end of the asking worker's connection. Asked again
+    for the same ids after a `ConfigReloaded`, it is not counted again.
     """
 
     session_id: Handle
@@ -206,6 +232,8 @@ class TreeConnectRequest(Message):
     gid: int
     groups: Groups
     client_address: Address
+    server_address: Address = ""
+    """The address that the client came to."""
     guest: bool = False
     anonymous: bool = False
 
@@ -259,6 +287,7 @@ class Failed(Message):
 MountdRequest = (
     LoginRequest
     | AnonymousRequest
+    | SessionRequest
     | Logout
     | ServerConfigRequest
     | ShareConfigRequest
@@ -268,6 +297,7 @@ MountdRequest = (
 )
 MountdResponse = (
     LoginResponse
+    | SessionResponse
     | ServerConfigResponse
     | ShareConfigResponse
     | TreeConnectResponse

@@ -205,6 +205,7 @@ def _set_user(session: Session, answer: LoginResponse, proof: LoginProof) -> Non
     """Make the session that of the user whom mountd named."""
     session.user = answer.user
     session.domain = proof.domain
+    session.credential = answer.credential
     session.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
     session.guest = answer.status is LoginStatus.GUEST
     session.anonymous = answer.status is LoginStatus.ANONYMOUS

@@ -10,20 +10,12 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.ipc.messages import TreeDisconnect, TreeStatus
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
-from usmbd.protocol.commands.request import Answer, Handling, Request, Wait
+from usmbd.protocol.commands.request import Answer, Handling, Request, Slow, Wait
+from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.tree import TreeConnect, VolumeSpeed
+from usmbd.protocol.state.volumes import open_volume
 from usmbd.protocol.vfs.identity import Identity
-from usmbd.protocol.wire.access import (
-    DELETE,
-    FILE_ALL_ACCESS,
-    FILE_APPEND_DATA,
-    FILE_DELETE_CHILD,
-    FILE_WRITE_ATTRIBUTES,
-    FILE_WRITE_DATA,
-    FILE_WRITE_EA,
-    WRITE_DAC,
-    WRITE_OWNER,
-)
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_DIALECT_311
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -45,18 +37,6 @@ log = logging.getLogger("usmbd.conn")
 
 MAXIMUM_TREES = 1024
 """Tree connects of one session; Windows' clients use one a share."""
-
-READ_ONLY_ACCESS = FILE_ALL_ACCESS & ~(
-    FILE_WRITE_DATA
-    | FILE_APPEND_DATA
-    | FILE_WRITE_EA
-    | FILE_WRITE_ATTRIBUTES
-    | FILE_DELETE_CHILD
-    | DELETE
-    | WRITE_DAC
-    | WRITE_OWNER
-)
-"""MaximalAccess of a share that the user may only read."""
 
 _STATUS = {
     TreeStatus.NO_SHARE: NtStatus.BAD_NETWORK_NAME,
@@ -86,40 +66,35 @@ def tree_connect(request: Request) -> Handling:
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     tree_id = session.next_tree_id
     session.next_tree_id += 1
-    ask = AskTreeConnect(
-        session_id=session.session_id,
-        tree_id=tree_id,
-        share=name[:255],
-        user=session.user,
-        uid=session.identity.uid,
-        gid=session.identity.gid,
-        groups=list(session.identity.groups),
-        client_address=connection.transport.peer,
-        guest=session.guest,
-        anonymous=session.anonymous,
-    )
-    answer: TreeAnswer = yield Wait(lambda resume: server.mountd.ask(ask, resume))
-    if answer.status is not TreeStatus.OK or answer.share is None:
-        log.info(
-            "%s: %s may not use share %s: %s",
-            connection.transport.peer, session.user or "anonymous", name, answer.status.value,
-        )  # fmt: skip
-        raise SmbError(_STATUS.get(answer.status, NtStatus.UNSUCCESSFUL))
-    if session.closed:  # while mountd was asked, who now counts a tree connect too many
-        server.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree_id))
-        raise SmbError(NtStatus.USER_SESSION_DELETED)
-    share = answer.share
-    if share.encryption_required and session.sealer is None:
-        server.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree_id))
-        raise SmbError(NtStatus.ACCESS_DENIED)
-    volume, speed = None, VolumeSpeed()
-    if share.type is ShareType.DISK:
+    ask = question(session, tree_id, name, connection)
+    while True:
+        generation = server.generation
+        answer: TreeAnswer = yield Wait(lambda resume: server.mountd.ask(ask, resume))
+        if answer.status is not TreeStatus.OK or answer.share is None:
+            log.info(
+                "%s: %s may not use share %s: %s",
+                connection.transport.peer, session.user or "anonymous", name, answer.status.value,
+            )  # fmt: skip
+            raise SmbError(_STATUS.get(answer.status, NtStatus.UNSUCCESSFUL))
+        share, found = answer.share, None
         try:
-            volume, speed = server.volume(share)
-        except OSError as error:
-            log.error("share %s: %s: %s", share.name, share.path, error.strerror)
+            if share.encryption_required and session.sealer is None:
+                raise SmbError(NtStatus.ACCESS_DENIED)
+            if share.type is ShareType.DISK:
+                # On a thread: the path may lead to a server that hangs.
+                found = yield Slow(open_volume, share)
+            if session.closed:  # meanwhile
+                raise SmbError(NtStatus.USER_SESSION_DELETED)
+        except (OSError, SmbError) as error:
+            # Mountd counts a tree connect too many.
             server.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree_id))
+            if isinstance(error, SmbError):
+                raise
+            log.error("share %s: %s: %s", share.name, share.path, error.strerror)
             raise SmbError(NtStatus.BAD_NETWORK_NAME) from error
+        if generation == server.generation:
+            break
+    volume, speed = (None, VolumeSpeed()) if found is None else server.volumes.admit(share, found)
     tree = TreeConnect(
         session,
         tree_id,
@@ -128,12 +103,29 @@ def tree_connect(request: Request) -> Handling:
         speed,
         Identity(answer.uid, answer.gid, tuple(answer.groups)),
         writable=answer.writable,
-        maximal_access=FILE_ALL_ACCESS if answer.writable else READ_ONLY_ACCESS,
         server_name=server_name,
+        asked_name=name,
     )
     session.tree_connect_table[tree_id] = tree
     request.header.tree_id = tree_id
     return _response(request, share, tree)
+
+
+def question(session: Session, tree_id: int, share: str, connection: Connection) -> AskTreeConnect:
+    """Return the question to mountd whether the session, come by `connection`, may use a share."""
+    return AskTreeConnect(
+        session_id=session.session_id,
+        tree_id=tree_id,
+        share=share[:255],
+        user=session.user,
+        uid=session.identity.uid,
+        gid=session.identity.gid,
+        groups=list(session.identity.groups),
+        client_address=connection.transport.peer,
+        server_address=connection.transport.local,
+        guest=session.guest,
+        anonymous=session.anonymous,
+    )
 
 
 def _response(request: Request, share: ShareConfig, tree: TreeConnect) -> bytes:

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from usmbd.protocol.state.store.base import RemoveOpenResult
-from usmbd.protocol.state.store.records import base_key
+from usmbd.protocol.state.store.records import OPEN_DELETE_ON_CLOSE, base_key
+from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
+from usmbd.protocol.wire.access import DELETE
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
@@ -75,7 +77,8 @@ class Open:
         self.tree = tree
         self.connection = connection
         self.persistent_id = self.volatile_id = open_id
-        self.granted_access = granted_access
+        # The share may have become read only while CREATE was on a thread.
+        self.granted_access = granted_access if tree.writable else granted_access & ~WRITING
         self.share_access = 7
         self.create_options = 0
         self._node = node
@@ -110,6 +113,23 @@ class Open:
         """Refuse what the open was not granted; SmbError(ACCESS_DENIED) unless one bit is there."""
         if not self.granted_access & access:
             raise SmbError(NtStatus.ACCESS_DENIED)
+
+    def lose_writing(self, server: "Server") -> None:
+        """Take the rights away that change something: the share is read only from now on.
+
+        Nothing is deleted any more because this open asked for it.
+        """
+        deletes = self.granted_access & DELETE
+        self.granted_access &= ~WRITING
+        self.delete_on_close = False
+        if not deletes or self._node is None:
+            return
+        for record in server.store.opens(self.key):
+            if record.open_id == self.persistent_id:
+                record.granted_access = self.granted_access
+                record.flags &= ~OPEN_DELETE_ON_CLOSE
+                server.store.update_open(self.key, record)
+                server.store.set_delete_pending(self.key, self.persistent_id, False)
 
     def close(self, server: "Server") -> None:
         """End the open at once, or as soon as no thread uses it any more."""

@@ -13,26 +13,20 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
-import msgspec
-
 from usmbd.mountd.ipc.messages import Logout, Message, TreeDisconnect
-from usmbd.mountd.ipc.settings import MangledNames, ServerConfig, ShareConfig
+from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import Clock, Oplocks
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.store.records import SessionRecord
-from usmbd.protocol.state.tree import TreeConnect, VolumeSpeed
-from usmbd.protocol.vfs.identity import Identity, become, call_as_process, pin
-from usmbd.protocol.vfs.volume import Volume, VolumeOptions
-from usmbd.protocol.vfs.wildcard import Pattern
+from usmbd.protocol.state.tree import TreeConnect
+from usmbd.protocol.state.volumes import Volumes
+from usmbd.protocol.vfs.identity import Identity, become, pin
 from usmbd.protocol.wire.filetime import from_ns
 
 log = logging.getLogger("usmbd.conn")
-
-MAXIMUM_VOLUMES = 256
-"""Kept ready: a share has one for each configuration that it had, and with `%U` for each user."""
 
 Resume = Callable[..., None]
 
@@ -107,7 +101,9 @@ class Server:
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
         self.rdma_interfaces: Callable[[], dict[str, int]] = dict
         """Tells the speed of each network interface on which RDMA is served."""
-        self._volumes: dict[bytes, tuple[Volume, VolumeSpeed]] = {}
+        self.volumes = Volumes()
+        self.generation = 0
+        """How often mountd has read its files: what it answered before may not hold any more."""
 
     def pin(self) -> None:
         """Let the loop's thread, which calls this, never change its identity; see vfs.identity.
@@ -234,19 +230,6 @@ class Server:
         connection.preauth_sessions.clear()
         self.connection_ended(connection)
 
-    # -- volumes -------------------------------------------------------------------------
-
-    def volume(self, share: ShareConfig) -> tuple[Volume, VolumeSpeed]:
-        """Return the volume of a share's present configuration; OSError when its path is gone."""
-        key = msgspec.msgpack.encode(share)
-        known = self._volumes.pop(key, None)
-        if known is None:
-            known = call_as_process(Volume, share.path, _options(share)), VolumeSpeed()
-            if len(self._volumes) >= MAXIMUM_VOLUMES:
-                del self._volumes[next(iter(self._volumes))]
-        self._volumes[key] = known  # in the order of use
-        return known
-
     # -- waking --------------------------------------------------------------------------
 
     def wait_for(self, key: bytes, callback: Callable[[], None]) -> Callable[[], None]:
@@ -274,27 +257,6 @@ class Server:
                 self.wake(key)
             else:
                 self.peers.wake(worker, key)
-
-
-def _options(share: ShareConfig) -> VolumeOptions:
-    """Return a share's options as the file system layer knows them."""
-    patterns = [Pattern(text) for text in share.veto_files]
-    return VolumeOptions(
-        follow_symlinks=share.follow_symlinks,
-        cross_mounts=share.crossmnt,
-        store_dos_attributes=share.store_dos_attributes,
-        hide_dot_files=share.hide_dot_files,
-        hide_unreadable=share.hide_unreadable,
-        create_mask=share.create_mask,
-        directory_mask=share.directory_mask,
-        force_create_mode=share.force_create_mode,
-        force_directory_mode=share.force_directory_mode,
-        case_sensitive=share.case_sensitive,
-        veto=(lambda name: any(p.matches(name) for p in patterns)) if patterns else None,
-        ea_support=share.ea_support,
-        made_names=share.mangled_names is not MangledNames.NO,
-        lists_short_names=share.mangled_names is MangledNames.YES,
-    )
 
 
 def host_name() -> str:

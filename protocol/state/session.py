@@ -46,6 +46,7 @@ class Session:
         "client_guid",
         "closed",
         "created",
+        "credential",
         "dialect",
         "domain",
         "encrypt_data",
@@ -74,6 +75,7 @@ class Session:
         self.user = ""
         self.domain = ""
         self.identity = Identity(65534, 65534, ())
+        self.credential = 0  # of mountd: by which password the user logged in
         self.guest = False
         self.anonymous = False
         self.session_key = b""

@@ -7,6 +7,17 @@ from typing import TYPE_CHECKING
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.volume import Volume
+from usmbd.protocol.wire.access import (
+    DELETE,
+    FILE_ALL_ACCESS,
+    FILE_APPEND_DATA,
+    FILE_DELETE_CHILD,
+    FILE_WRITE_ATTRIBUTES,
+    FILE_WRITE_DATA,
+    FILE_WRITE_EA,
+    WRITE_DAC,
+    WRITE_OWNER,
+)
 
 if TYPE_CHECKING:
     from usmbd.protocol.state.session import Session
@@ -27,6 +38,19 @@ STUCK_CALL = 0.25
 
 SLOW_FOR = 5.0
 """Seconds for which a volume stays slow after its last slow call."""
+
+
+WRITING = (
+    FILE_WRITE_DATA
+    | FILE_APPEND_DATA
+    | FILE_WRITE_EA
+    | FILE_WRITE_ATTRIBUTES
+    | FILE_DELETE_CHILD
+    | DELETE
+    | WRITE_DAC
+    | WRITE_OWNER
+)
+"""The rights that change something: nobody has them on a share that he may only read."""
 
 
 class VolumeSpeed:
@@ -60,10 +84,10 @@ class TreeConnect:
     """
 
     __slots__ = (
+        "asked_name",
         "closed",
         "created",
         "identity",
-        "maximal_access",
         "open_count",
         "server_name",
         "session",
@@ -83,8 +107,8 @@ class TreeConnect:
         speed: VolumeSpeed,
         identity: Identity,
         writable: bool,
-        maximal_access: int,
         server_name: str,
+        asked_name: str,
     ) -> None:
         """Keep what the connect decided."""
         self.session = session
@@ -94,11 +118,16 @@ class TreeConnect:
         self.speed = speed
         self.identity = identity
         self.writable = writable
-        self.maximal_access = maximal_access
         self.server_name = server_name
+        self.asked_name = asked_name  # of the share, as the client has it: `homes` is many shares
         self.open_count = 0
         self.closed = False  # ended, perhaps while a request of it waited
         self.created = time.time()
+
+    @property
+    def maximal_access(self) -> int:
+        """What may be granted on this share at most ([MS-SMB2] 3.3.1.9 MaximalAccess)."""
+        return FILE_ALL_ACCESS if self.writable else FILE_ALL_ACCESS & ~WRITING
 
     @property
     def is_pipe(self) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.facts import facts_for
 from usmbd.protocol.vfs.names import parse_path
 from usmbd.protocol.vfs.options import VolumeOptions
@@ -25,6 +26,8 @@ class VolumeBase:
             veto=self.options.veto,
         )
         self.facts: Final = facts_for(self.options)
+        self.root_identity: Final = kernel.directory_identity(self.resolver.root)
+        """Device, inode and mount of the root: what the path led to."""
 
     def close(self) -> None:
         """Give the root's descriptor back; open nodes stay usable for data."""

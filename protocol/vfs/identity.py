@@ -106,7 +106,7 @@ def obey_quotas() -> None:
 def call_as_process(function: Callable[..., _Result], *args: object) -> _Result:
     """Call with the rights of the process; from a pinned thread on another one, 0.1 ms more.
 
-    For the seldom calls by a path of the server's own: sockets, the root of a share.
+    For the seldom calls by a path of the server's own: its sockets.
     """
     if not _current.pinned:
         become(None)

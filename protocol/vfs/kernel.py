@@ -58,6 +58,9 @@ _UTIME_OMIT = 0x3FFFFFFE
 _NO_CHANGE = ctypes.c_int(-1)
 
 STATX_BTIME = 0x800
+STATX_MNT_ID = 0x1000
+_IDENTITY_MASK = ctypes.c_uint(0x100 | STATX_MNT_ID)  # STATX_INO
+_MOUNT_OFFSET = 0x90  # stx_mnt_id, behind the device
 _STATX_MASK = ctypes.c_uint(0xFFF)  # STATX_BASIC_STATS | STATX_BTIME
 # struct statx: mask, blksize, attributes, nlink, uid, gid, mode, ino, size, blocks,
 # attributes_mask, then atime, btime, ctime, mtime as (s64 seconds, u32 nanoseconds),
@@ -161,6 +164,20 @@ def statx_fd(fd: int) -> StatxTuple:
     if _statx(fd, b"", _EMPTY_PATH, _STATX_MASK, buffers.statx_ref):
         raise _failed()
     return _STATX.unpack_from(buffers.statx)
+
+
+def directory_identity(fd: int) -> tuple[int, int, int]:
+    """Return device, inode and mount of a directory; the mount is 0 before Linux 5.8. OSError.
+
+    The mount tells a file system from the same one mounted anew or with other flags.
+    """
+    buffers = _buffers
+    if _statx(fd, b"", _EMPTY_PATH, _IDENTITY_MASK, buffers.statx_ref):
+        raise _failed()
+    facts = _STATX.unpack_from(buffers.statx)
+    (mask,) = struct.unpack_from("=I", buffers.statx)
+    (mount,) = struct.unpack_from("=Q", buffers.statx, _MOUNT_OFFSET)
+    return os.makedev(facts[-2], facts[-1]), facts[6], mount if mask & STATX_MNT_ID else 0
 
 
 def statx_at(directory: int, name: bytes) -> StatxTuple:

@@ -32,6 +32,7 @@ from usmbd.protocol.worker import messages, rdma
 from usmbd.protocol.worker.ipc_client import IpcClient
 from usmbd.protocol.worker.peers import WorkerPeers
 from usmbd.protocol.worker.rdma import WorkerRdma
+from usmbd.protocol.worker.recheck import Recheck
 from usmbd.protocol.worker.tables import tables
 from usmbd.protocol.worker.threads import ThreadPool
 from usmbd.transport.tcp import TcpTransport
@@ -97,6 +98,7 @@ class Worker:
             self._peers,
             loop,
         )
+        self._recheck = Recheck(self.server, loop)
         self.server.connection_ended = self._connection_ended
         self._peers.serve(self.server)
         self.rdma = WorkerRdma(self.server, loop, self._send)
@@ -144,6 +146,7 @@ class Worker:
             self._adopt(message, descriptors)
         elif isinstance(message, messages.Configure):
             self.server.config = message.config
+            self._recheck.settings_changed(message.config)
             logs.set_up(
                 f"worker{self.server.worker}[{os.getpid()}]",
                 message.config.log_level,
@@ -208,17 +211,13 @@ class Worker:
     # -- mountd --------------------------------------------------------------------------
 
     def _mountd_says(self, message: Message) -> None:
-        """Mountd has a new configuration: removed shares lose their tree connects."""
-        if not isinstance(message, ConfigReloaded):
-            return
-        for session in list(self.server.session_table.values()):
-            for tree in list(session.tree_connect_table.values()):
-                if tree.share.name.casefold() in message.removed_shares:
-                    self.server.close_tree(tree)
+        """Mountd has a new configuration: what is connected has to stand up to it."""
+        if isinstance(message, ConfigReloaded):
+            self._recheck.begin()
 
     def _mountd_connected(self, client: IpcClient) -> None:
-        """Tell a restarted mountd which tree connects there are."""
-        if not hasattr(self, "server"):
+        """Tell a restarted mountd which tree connects there are; it may have read other files."""
+        if not hasattr(self, "_recheck"):
             return
         held = [
             HeldTree(session.session_id, tree.tree_id, tree.share.name)
@@ -227,6 +226,8 @@ class Worker:
         ]
         for start in range(0, len(held), MAX_ROWS):
             client.tell(TreesHeld(trees=held[start : start + MAX_ROWS]))
+        self._recheck.forget_credentials()
+        self._recheck.begin()
 
     # -- life ----------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ def bystanders(target: Target) -> Iterator[list[tuple[Raw, bytes]]]:
         client = Raw(target, timeout=ANSWER_SECONDS).ready(account=ALICE)
         client.seals = True
         for share in ("acls", "encrypted", "readonly", "private", "data"):
-            client.connect(share)  # a worker keeps a descriptor of each share that was used once
+            client.connect(share)  # a worker has a descriptor of each share that is in use
         client.seals = False
         pid = target.process_of(client.port)
         if pid in found:

@@ -34,6 +34,8 @@ from usmbd.mountd.ipc.messages import (
     RpcStatus,
     RpcTransceive,
     RpcWrite,
+    SessionRequest,
+    SessionResponse,
     TreeConnectRequest,
     TreeConnectResponse,
     TreeStatus,
@@ -111,6 +113,12 @@ class FakeMountd(Turns):
         self.identities: dict[str, Identity] = {}
         self.anonymous = LoginStatus.REFUSED
         self.unknown_user = LoginStatus.BAD_USER
+        self.removed: set[str] = set()
+        """Users whose sessions are not valid any more."""
+        self.refused: dict[str, TreeStatus] = {}
+        """Why a share lets nobody in."""
+        self.owners: dict[str, Identity] = {}
+        """Whom a share's files are used as, if not as the session's user."""
 
     def ask(self, message: Message, resume: Resume) -> None:
         """Take a question."""
@@ -126,17 +134,24 @@ class FakeMountd(Turns):
             return self._login(message)
         if isinstance(message, AnonymousRequest):
             return LoginResponse(status=self.anonymous)
+        if isinstance(message, SessionRequest):
+            own = self.identities.get(message.user, own_identity())
+            return SessionResponse(
+                message.user not in self.removed, own.uid, own.gid, list(own.groups), 7
+            )
         assert isinstance(message, TreeConnectRequest)
-        share = self.shares.get(message.share.casefold())
-        if share is None:
-            return TreeConnectResponse(status=TreeStatus.NO_SHARE)
+        name = message.share.casefold()
+        share = self.shares.get(name)
+        if share is None or name in self.refused:
+            return TreeConnectResponse(status=self.refused.get(name, TreeStatus.NO_SHARE))
+        own = self.owners.get(name, Identity(message.uid, message.gid, tuple(message.groups)))
         return TreeConnectResponse(
             status=TreeStatus.OK,
             share=share,
             writable=not share.read_only,
-            uid=message.uid,
-            gid=message.gid,
-            groups=message.groups,
+            uid=own.uid,
+            gid=own.gid,
+            groups=list(own.groups),
         )
 
     def _login(self, message: LoginRequest) -> LoginResponse:

@@ -342,7 +342,8 @@ class Raw:
         """Negotiate, log in and connect, and ask for many credits."""
         self.negotiate(dialect, ciphers=ciphers)
         assert self.login(account) == SUCCESS
-        assert self.connect(share).status == SUCCESS
+        reply = self.connect(share)
+        assert reply.status == SUCCESS, hex(reply.status)
         assert self.call(ECHO, ECHO_BODY, credits=8000).status == SUCCESS
         return self
 

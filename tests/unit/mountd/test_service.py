@@ -10,6 +10,7 @@ from usmbd.mountd.config.load import load
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
+    ConfigReloaded,
     HeldTree,
     LoginResponse,
     LoginStatus,
@@ -17,6 +18,8 @@ from usmbd.mountd.ipc.messages import (
     MountdRequest,
     ServerConfigRequest,
     ServerConfigResponse,
+    SessionRequest,
+    SessionResponse,
     ShareConfigRequest,
     ShareConfigResponse,
     TreeConnectResponse,
@@ -110,8 +113,75 @@ def test_a_reload_takes_effect_or_nothing_does(service: Service) -> None:
     assert service.configuration.find_share("gone") is not None
     path.write_text("[data]\npath = /srv\n")
     edit_users(path.parent / "pwd.db", lambda hashes: hashes.update(bob=nt_hash("b")))
-    message = service.reload()
-    assert (message.generation, message.removed_shares) == (2, ["gone"])
+    assert service.reload() == ConfigReloaded(2)
     answer, _ = service.handle("w", login("bob", "b"), 0.0)
     assert isinstance(answer, LoginResponse)
     assert answer.status is LoginStatus.OK
+
+
+# -- what is connected while the files change ------------------------------------------------------
+
+
+def log_in(service: Service, user: str, password: str) -> LoginResponse:
+    answer, _ = service.handle("w", login(user, password), 0.0)
+    assert isinstance(answer, LoginResponse)
+    return answer
+
+
+def goes_on(service: Service, request: SessionRequest) -> bool:
+    answer, _ = service.handle("w", request, 0.0)
+    assert isinstance(answer, SessionResponse)
+    return answer.valid
+
+
+def change_users(service: Service, **hashes: bytes) -> None:
+    def change(known: dict[str, bytes]) -> None:
+        known.clear()
+        known.update(hashes)
+
+    edit_users(service.configuration.path.parent / "pwd.db", change)
+    service.reload()
+
+
+def test_a_session_goes_on_as_long_as_its_password_is_good(service: Service) -> None:
+    answer = log_in(service, "alice", "secret")
+    request = SessionRequest("alice", answer.credential)
+    assert answer.credential
+    change_users(service, alice=nt_hash("secret"), bob=nt_hash("b"))
+    assert service.handle("w", request, 0.0)[0] == SessionResponse(
+        True, 1001, 101, [101, 500], answer.credential
+    )
+    change_users(service, alice=nt_hash("another"))
+    assert not goes_on(service, request)
+    assert goes_on(service, SessionRequest("alice", 0))  # another mountd let him in
+    assert goes_on(service, SessionRequest("alice", log_in(service, "alice", "another").credential))
+    change_users(service, bob=nt_hash("b"))
+    assert not goes_on(service, request)
+    assert not goes_on(service, SessionRequest("alice", 0))
+
+
+def test_guests_go_on_as_long_as_there_may_be_any(service: Service) -> None:
+    guest = SessionRequest("nobody", guest=True)
+    assert not goes_on(service, guest)
+    assert goes_on(service, SessionRequest("", anonymous=True))
+    path = service.configuration.path
+    path.write_text("[global]\nmap to guest = bad user\n" + CONFIG)
+    service.reload()
+    assert goes_on(service, guest)
+
+
+def test_a_tree_that_is_asked_for_again_counts_once(service: Service) -> None:
+    assert [connect(service, "w", n) for n in (1, 2, 1, 2, 3)] == [
+        TreeStatus.OK,
+        TreeStatus.OK,
+        TreeStatus.OK,
+        TreeStatus.OK,
+        TreeStatus.TOO_MANY_CONNECTIONS,
+    ]
+
+
+def test_a_login_that_has_waited_is_checked_anew(service: Service) -> None:
+    request = login("alice", "secret")
+    assert log_in(service, "alice", "secret").status is LoginStatus.OK
+    change_users(service, bob=nt_hash("b"))
+    assert service.login_again(request).status is LoginStatus.BAD_USER

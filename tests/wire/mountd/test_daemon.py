@@ -16,7 +16,7 @@ import pytest
 
 from usmbd.mountd import lockfile
 from usmbd.mountd.ipc.client import BlockingClient
-from usmbd.mountd.ipc.codec import mountd_client
+from usmbd.mountd.ipc.codec import RECEIVE_SIZE, mountd_client
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
     LoginRequest,
@@ -162,6 +162,19 @@ def test_a_delayed_answer_holds_up_nobody(mountd: Mountd) -> None:
     answer = client.request(AnonymousRequest(""))
     assert isinstance(answer, LoginResponse)
     assert quick < 0.2
+
+
+def test_a_login_that_waits_is_answered_by_the_files_as_they_are_then(mountd: Mountd) -> None:
+    client = mountd.client()
+    for _ in range(3):
+        client.request(login("alice", "wrong"))
+    edit_users(mountd.passwords, lambda hashes: hashes.update(bob=hashes.pop("alice")))
+    client.send(login("alice", "secret"))  # right, and its answer waits
+    assert lockfile.tell_to_reload(mountd.state)
+    codec = mountd_client()
+    answers = [codec.decode(client._socket.recv(RECEIVE_SIZE))[1] for _ in range(2)]
+    (answer,) = [a for a in answers if isinstance(a, LoginResponse)]
+    assert answer.status is LoginStatus.BAD_USER
 
 
 def test_reload(mountd: Mountd) -> None:

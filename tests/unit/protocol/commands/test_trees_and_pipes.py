@@ -1,8 +1,6 @@
 """TREE_CONNECT, and named pipes on IPC$: messages, parts of them, readers that wait."""
 
-import gc
 import os
-import weakref
 
 import msgspec
 import pytest
@@ -12,9 +10,9 @@ from smbengine.requests import FileId
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import TreeDisconnect
-from usmbd.protocol.state import server
+from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS
-from usmbd.protocol.wire.create import FILE_OPEN
+from usmbd.protocol.wire.create import FILE_CREATE, FILE_OPEN
 from usmbd.protocol.wire.fsctl import (
     FSCTL_CREATE_OR_GET_OBJECT_ID,
     FSCTL_DFS_GET_REFERRALS,
@@ -72,22 +70,75 @@ def test_trees_have_ids_of_their_own(client: Client, engine: Engine) -> None:
     assert client.create("file") is NtStatus.SUCCESS
 
 
-def test_forgotten_configurations_keep_no_descriptor(
-    engine: Engine, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "MAXIMUM_VOLUMES", 3)
+def root_of(client: Client) -> Volume:
+    """Return the volume of the client's present tree."""
     volume = client.session.tree_connect_table[client.tree_id].volume
     assert volume is not None
-    resolver = weakref.ref(volume.resolver)
-    root = volume.resolver.root
-    volume = None
-    for days in range(4):
-        share = msgspec.structs.replace(engine.shares["data"], comment=f"day {days}")
-        engine.server.volume(share)
-    os.fstat(root)  # the client's tree is still served by it
-    client.call(Command.TREE_DISCONNECT, requests.EMPTY)
-    gc.collect()
-    assert resolver() is None
+    return volume
+
+
+def test_trees_of_one_configuration_share_a_volume(client: Client, engine: Engine) -> None:
+    first = root_of(client)
+    client.connect("data")
+    assert root_of(client) is first
+    # Another configuration has a volume of its own, and so has another folder.
+    engine.shares["data"] = msgspec.structs.replace(engine.shares["data"], comment="new")
+    client.connect("data")
+    assert root_of(client) is not first
+
+
+def test_a_tree_connect_sees_what_is_at_the_path_now(client: Client, engine: Engine) -> None:
+    before = client.tree_id
+    client.open("old")
+    engine.files.rename(engine.files.with_name("moved"))
+    engine.files.mkdir()
+    client.connect("data")
+    assert client.create("new", disposition=FILE_CREATE) is NtStatus.SUCCESS
+    assert [p.name for p in engine.files.iterdir()] == ["new"]
+    client.tree_id = before  # goes on in the folder that it was connected to
+    assert client.create("old") is NtStatus.SUCCESS
+
+
+@pytest.mark.parametrize("end", ["disconnect", "logoff", "connection"])
+def test_the_last_tree_lets_go_of_the_folder(client: Client, engine: Engine, end: str) -> None:
+    root = root_of(client).resolver.root
+    client.open("file")
+    client.connect("data")
+    os.fstat(root)
+    if end == "connection":
+        client.transport.close("gone")
+        engine.settle()
+    elif end == "logoff":
+        client.call(Command.LOGOFF, requests.EMPTY)
+    else:
+        for tree_id in list(client.session.tree_connect_table):
+            os.fstat(root)  # the other tree is still served by it
+            client.tree_id = tree_id
+            client.call(Command.TREE_DISCONNECT, requests.EMPTY)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(root)
+
+
+def test_a_folder_that_vanishes_while_it_is_opened(client: Client, engine: Engine) -> None:
+    engine.threads.held = True
+    message_id = client.post(Command.TREE_CONNECT, requests.tree_connect("data"))
+    engine.files.rmdir()
+    engine.release(engine.threads)
+    (reply,) = client.taken(message_id)
+    assert reply.status is NtStatus.BAD_NETWORK_NAME
+    assert isinstance(engine.mountd.told[-1], TreeDisconnect)
+
+
+def test_a_tree_connect_asks_again_when_the_files_were_read_meanwhile(
+    client: Client, engine: Engine
+) -> None:
+    engine.threads.held = True
+    message_id = client.post(Command.TREE_CONNECT, requests.tree_connect("data"))
+    engine.shares["data"] = msgspec.structs.replace(engine.shares["data"], read_only=True)
+    engine.server.generation += 1
+    engine.release(engine.threads)
+    (reply,) = client.taken(message_id)
+    assert reply.parse(TreeConnectResponse).maximal_access == 0x001200A9
 
 
 def test_a_disconnect_closes_the_opens_of_its_tree(client: Client) -> None:

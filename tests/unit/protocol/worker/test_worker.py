@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 from smbengine.client import Client
 from smbengine.server import Engine
@@ -23,7 +24,7 @@ from usmbd.mountd.ipc.messages import (
     RdmaConnectionRow,
     SessionRow,
 )
-from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
+from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.vfs.identity import NOBODY, Identity, call_as_process, current_uid
@@ -236,18 +237,26 @@ def test_the_rows_of_a_session(tmp_path: Path) -> None:
         engine.close()
 
 
-def test_a_removed_share_loses_its_trees(tmp_path: Path, supervised: Supervised) -> None:
-    engine = Engine(tmp_path)
-    try:
-        client = Client(engine).ready()
-        supervised.worker.server = engine.server
-        supervised.worker._mountd_says(ConfigReloaded(generation=2, removed_shares=["other"]))
-        assert client.session.tree_connect_table
-        supervised.worker._mountd_says(ConfigReloaded(generation=3, removed_shares=["data"]))
-        assert not client.session.tree_connect_table
-    finally:
-        supervised.worker.server = supervised.server
-        engine.close()
+def test_mountd_s_new_files_are_held_against_what_is_connected(supervised: Supervised) -> None:
+    begun: list[str] = []
+    worker = supervised.worker
+    worker._recheck.begin = lambda: begun.append("files")  # type: ignore[method-assign]
+    worker._recheck.forget_credentials = lambda: begun.append("another")  # type: ignore[method-assign]
+    worker._mountd_says(ConfigReloaded(generation=2))
+    assert begun == ["files"]
+    worker._mountd_connected(worker._mountd)
+    assert begun == ["files", "another", "files"]
+
+
+def test_new_settings_are_held_against_what_is_connected(
+    supervised: Supervised, until: Until
+) -> None:
+    client = supervised.client(1, negotiate())  # of 2.0.2
+    until(lambda: any(c.negotiated for c in supervised.server.connections))
+    config = msgspec.structs.replace(supervised.config, min_protocol=0x300)
+    supervised.say(messages.Configure(config=config))
+    until(lambda: not supervised.server.connections)
+    client.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root is pinned")
@@ -283,7 +292,6 @@ def test_a_pinned_worker_reaches_what_only_root_may(state: Path) -> None:
         other.wake(3, b"key")
         server.peers.wake(4, b"key")
         until(lambda: len(woken) == 2)
-        assert server.volume(ShareConfig(name="root", path=str(state)))
         ran: list[int] = []
         for identity in (Identity(31001, 31001), None):
             server.threads.submit(current_uid, (), identity, lambda uid, error: ran.append(uid))

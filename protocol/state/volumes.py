@@ -1,0 +1,66 @@
+"""The volumes in use: a share's directory as it is found at each tree connect.
+
+A path may lead elsewhere tomorrow: a disk is mounted over it, or the folder is replaced. So every
+tree connect opens it anew, and what it finds is compared with what is served already by device,
+inode and mount. A root is held by its trees and opens alone: with the last of them its file system
+can be unmounted.
+"""
+
+import weakref
+
+import msgspec
+
+from usmbd.mountd.ipc.settings import MangledNames, ShareConfig
+from usmbd.protocol.state.tree import VolumeSpeed
+from usmbd.protocol.vfs.volume import Volume, VolumeOptions
+from usmbd.protocol.vfs.wildcard import Pattern
+
+
+def open_volume(share: ShareConfig) -> Volume:
+    """Open what is at a share's path now; may block. OSError when it is no directory."""
+    return Volume(share.path, _options(share))
+
+
+class Volumes:
+    """The volumes that trees use, one for a configuration and a root."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._known: weakref.WeakValueDictionary[tuple[bytes, tuple[int, ...]], Volume]
+        self._known = weakref.WeakValueDictionary()
+        self._speeds: weakref.WeakKeyDictionary[Volume, VolumeSpeed] = weakref.WeakKeyDictionary()
+
+    def admit(self, share: ShareConfig, found: Volume) -> tuple[Volume, VolumeSpeed]:
+        """Return the volume to use for what was `found`: one that is in use already, if it can be.
+
+        Then `found` is closed.
+        """
+        key = msgspec.msgpack.encode(share), found.root_identity
+        volume = self._known.get(key)
+        if volume is None:
+            volume = self._known[key] = found
+            self._speeds[volume] = VolumeSpeed()
+        else:
+            found.close()
+        return volume, self._speeds[volume]
+
+
+def _options(share: ShareConfig) -> VolumeOptions:
+    """Return a share's options as the file system layer knows them."""
+    patterns = [Pattern(text) for text in share.veto_files]
+    return VolumeOptions(
+        follow_symlinks=share.follow_symlinks,
+        cross_mounts=share.crossmnt,
+        store_dos_attributes=share.store_dos_attributes,
+        hide_dot_files=share.hide_dot_files,
+        hide_unreadable=share.hide_unreadable,
+        create_mask=share.create_mask,
+        directory_mask=share.directory_mask,
+        force_create_mode=share.force_create_mode,
+        force_directory_mode=share.force_directory_mode,
+        case_sensitive=share.case_sensitive,
+        veto=(lambda name: any(p.matches(name) for p in patterns)) if patterns else None,
+        ea_support=share.ea_support,
+        made_names=share.mangled_names is not MangledNames.NO,
+        lists_short_names=share.mangled_names is MangledNames.YES,
+    )

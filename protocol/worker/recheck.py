@@ -1,0 +1,207 @@
+"""A new configuration reaches what is connected: sessions, tree connects, opens.
+
+mountd is asked anew for each session and each of its tree connects, as if they came now. What is
+not allowed any more is closed; of the rest, rights, identity and options become the new ones.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+from usmbd.mountd.ipc.messages import (
+    SessionRequest,
+    SessionResponse,
+    TreeConnectResponse,
+    TreeStatus,
+)
+from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
+from usmbd.protocol.commands.tree_connect import question
+from usmbd.protocol.state.oplocks import Clock
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.session import Session
+from usmbd.protocol.state.tree import TreeConnect
+from usmbd.protocol.state.volumes import open_volume
+from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.vfs.volume import Volume
+
+log = logging.getLogger("usmbd.conn")
+
+AT_A_TIME = 64
+"""Questions to mountd, and folders being opened, that are under way: logins are not held up."""
+
+RETRY_SECONDS = 1.0
+"""Until a question is asked again that mountd could not answer."""
+
+
+class Recheck:
+    """Asks mountd about all that is connected, whenever it has read its files."""
+
+    def __init__(self, server: Server, clock: Clock) -> None:
+        """Begin with nothing to ask."""
+        self._server = server
+        self._clock = clock
+        self._waiting: deque[Session | TreeConnect] = deque()
+        self._under_way: set[Hashable] = set()
+
+    def begin(self) -> None:
+        """Ask about everything; what an earlier call still waits for does not count any more."""
+        self._server.generation += 1
+        self._under_way.clear()
+        self._waiting.clear()
+        self._waiting.extend(self._server.session_table.values())
+        self._go_on()
+
+    def forget_credentials(self) -> None:
+        """Take the sessions' logins as they are: another mountd counts them anew."""
+        for session in self._server.session_table.values():
+            session.credential = 0
+
+    def _go_on(self) -> None:
+        """Ask as much as may be under way."""
+        while self._waiting and len(self._under_way) < AT_A_TIME:
+            item = self._waiting.popleft()
+            if item.closed:
+                continue
+            self._under_way.add(item)
+            if isinstance(item, Session):
+                self._ask(item, _session_question(item), self._session_answer)
+                continue
+            connection = next(iter(item.session.channel_list), None)
+            if connection is None:  # its last connection ends just now
+                self._under_way.discard(item)
+                continue
+            ask = question(item.session, item.tree_id, item.asked_name, connection)
+            self._ask(item, ask, self._tree_answer)
+
+    def _ask(
+        self, item: Session | TreeConnect, message: Any, take: Callable[[Any, Any], None]
+    ) -> None:
+        """Ask mountd; `take(item, answer)` if that still counts when the answer comes."""
+        generation = self._server.generation
+
+        def resume(answer: Any, error: BaseException | None = None) -> None:
+            if generation != self._server.generation:
+                return
+            if error is not None:
+                self._clock.call_later(RETRY_SECONDS, self._again, item, generation)
+                return
+            if item.closed:
+                self._done(item)
+            else:
+                take(item, answer)
+
+        self._server.mountd.ask(message, resume)
+
+    def _again(self, item: Session | TreeConnect, generation: int) -> None:
+        """Put a question behind the others that found no answer."""
+        if generation == self._server.generation:
+            self._waiting.append(item)
+            self._done(item)
+
+    def _done(self, item: Session | TreeConnect) -> None:
+        """Go on with what waits."""
+        self._under_way.discard(item)
+        self._go_on()
+
+    # -- sessions ------------------------------------------------------------------------
+
+    def _session_answer(self, session: Session, answer: SessionResponse) -> None:
+        """End a session whose login is not good any more, or ask about its trees."""
+        if answer.valid:
+            session.credential = answer.credential
+            session.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
+            self._waiting.extend(session.tree_connect_table.values())
+        else:
+            self._end(session, "the user may not log in like this any more")
+        self._done(session)
+
+    def settings_changed(self, config: ServerConfig) -> None:
+        """End what the server's own settings do not allow any more."""
+        for connection in list(self._server.connections):
+            if connection.dialect and not (
+                config.min_protocol <= connection.dialect <= config.max_protocol
+            ):
+                connection.transport.close("its dialect is not served any more")
+        for session in list(self._server.session_table.values()):
+            if config.encryption is Encryption.REQUIRED and not session.encrypt_data:
+                self._end(session, "encryption is required now")
+            elif config.signing is Signing.MANDATORY and not (
+                session.signing_required or session.encrypt_data or session.anonymous
+            ):
+                self._end(session, "signing is mandatory now")
+
+    def _end(self, session: Session, why: str) -> None:
+        """Close a session; its client may log in anew."""
+        log.info("session of %s ended: %s", session.user or "anonymous", why)
+        self._server.close_session(session)
+
+    # -- trees ---------------------------------------------------------------------------
+
+    def _tree_answer(self, tree: TreeConnect, answer: TreeConnectResponse) -> None:
+        """Close a tree that is not allowed any more, or change it to what is."""
+        share, before = answer.share, tree.share
+        if answer.status is not TreeStatus.OK or share is None:
+            self._close(tree, answer.status.value)
+        elif (share.name, share.type, share.path) != (before.name, before.type, before.path):
+            self._close(tree, "it is another share now")
+        elif share.encryption_required and not before.encryption_required:
+            # Clients learn that they have to encrypt when they connect, and not later.
+            self._close(tree, "it has to be encrypted now")
+        else:
+            tree.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
+            self._set_writable(tree, answer.writable)
+            if share != before and share.type is ShareType.DISK:
+                self._reopen(tree, share)
+                return
+            tree.share = share
+        self._done(tree)
+
+    def _set_writable(self, tree: TreeConnect, writable: bool) -> None:
+        """Give or take the right to write; opens lose it at once, and get it when made anew."""
+        tree.writable = writable
+        if not writable:
+            for open_ in list(tree.session.open_table.values()):
+                if open_.tree is tree:
+                    open_.lose_writing(self._server)
+
+    def _reopen(self, tree: TreeConnect, share: ShareConfig) -> None:
+        """Have the share's options hold for what the tree opens from now on."""
+        resume = partial(self._reopened, tree, share, self._server.generation)
+        self._server.threads.submit(open_volume, (share,), None, resume)
+
+    def _reopened(
+        self,
+        tree: TreeConnect,
+        share: ShareConfig,
+        generation: int,
+        found: Volume | None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Use the volume with the new options."""
+        if generation != self._server.generation:
+            return
+        if found is None:
+            self._close(tree, str(error))
+        elif not tree.closed:
+            tree.share = share
+            tree.volume, tree.speed = self._server.volumes.admit(share, found)
+        self._done(tree)
+
+    def _close(self, tree: TreeConnect, why: str) -> None:
+        """End a tree connect and its opens."""
+        if not tree.closed:
+            user = tree.session.user or "anonymous"
+            log.info("share %s is closed to %s: %s", tree.share.name, user, why)
+            self._server.close_tree(tree)
+
+
+def _session_question(session: Session) -> SessionRequest:
+    """Return what mountd is asked about a session."""
+    return SessionRequest(
+        user=session.user,
+        credential=session.credential,
+        guest=session.guest,
+        anonymous=session.anonymous,
+    )

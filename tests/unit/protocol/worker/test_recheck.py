@@ -1,0 +1,327 @@
+"""A new configuration reaches sessions, tree connects and opens that are there already."""
+
+import os
+import struct
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.requests import FileId
+from smbengine.server import Engine
+
+from usmbd.mountd.ipc.messages import Logout, TreeDisconnect, TreeStatus
+from usmbd.mountd.ipc.settings import Encryption, ServerConfig, Signing
+from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.wire.access import DELETE, FILE_ALL_ACCESS, FILE_READ_DATA, WRITE_DAC
+from usmbd.protocol.wire.create import FILE_CREATE, FILE_DELETE_ON_CLOSE
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.worker import recheck
+from usmbd.protocol.worker.recheck import RETRY_SECONDS, Recheck
+
+DISPOSITION, BASIC, RENAME = 13, 4, 10
+
+
+@pytest.fixture
+def reload(engine: Engine) -> Callable[[], None]:
+    """Return what tells the engine that mountd has read its files."""
+    made = Recheck(engine.server, engine.clock)
+
+    def run() -> None:
+        engine.run(made.begin)
+        engine.settle()
+
+    return run
+
+
+def change(engine: Engine, share: str = "data", **options: object) -> None:
+    """Change a share's configuration as mountd has it."""
+    engine.shares[share] = msgspec.structs.replace(engine.shares[share], **options)
+
+
+def write(client: Client, file: FileId) -> NtStatus:
+    return client.call(Command.WRITE, requests.write(file, b"new")).status
+
+
+# -- trees ----------------------------------------------------------------------------------------
+
+
+def test_what_did_not_change_goes_on(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    file = client.open("file")
+    tree = client.session.tree_connect_table[client.tree_id]
+    volume = tree.volume
+    reload()
+    assert tree.volume is volume
+    assert write(client, file) is NtStatus.SUCCESS
+    assert not [told for told in engine.mountd.told if isinstance(told, TreeDisconnect)]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        TreeStatus.INVALID_USER,
+        TreeStatus.HOST_DENIED,
+        TreeStatus.NO_SHARE,
+        TreeStatus.NO_USER,
+    ],
+)
+def test_a_tree_that_is_not_allowed_any_more_is_closed(
+    client: Client, engine: Engine, reload: Callable[[], None], status: TreeStatus
+) -> None:
+    client.open("file", share=0)
+    refused = client.tree_id
+    client.connect("ipc$")
+    engine.mountd.refused["data"] = status
+    reload()
+    assert list(client.session.tree_connect_table) == [client.tree_id]
+    assert not client.session.open_table
+    told = TreeDisconnect(session_id=client.session_id, tree_id=refused)
+    assert told in engine.mountd.told
+    client.tree_id = refused
+    assert client.create("file") is NtStatus.NETWORK_NAME_DELETED
+
+
+def test_a_share_that_became_read_only(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    file = client.open("file")
+    assert write(client, file) is NtStatus.SUCCESS
+    change(engine, read_only=True)
+    reload()
+    assert write(client, file) is NtStatus.ACCESS_DENIED
+    assert client.call(Command.READ, requests.read(file, 3)).data == b"new"
+    times = requests.set_info(file, BASIC, bytes(40))
+    assert client.call(Command.SET_INFO, times).status is NtStatus.ACCESS_DENIED
+    rename = requests.set_info(file, RENAME, struct.pack("<8xQI", 0, 4) + "to".encode("utf-16-le"))
+    assert client.call(Command.SET_INFO, rename).status is NtStatus.ACCESS_DENIED
+    assert client.create("another", disposition=FILE_CREATE) is NtStatus.ACCESS_DENIED
+    assert client.create("file", access=FILE_ALL_ACCESS) is NtStatus.ACCESS_DENIED
+    assert client.create("file", access=FILE_READ_DATA) is NtStatus.SUCCESS
+    assert os.listdir(engine.files) == ["file"]
+
+
+def test_others_may_open_what_lost_its_writing(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    """The rights that are gone do not stand in the way of a sharing mode either."""
+    client.open("file", access=DELETE | FILE_READ_DATA)
+    change(engine, read_only=True)
+    reload()
+    assert client.create("file", access=FILE_READ_DATA, share=1) is NtStatus.SUCCESS
+
+
+@pytest.mark.parametrize("how", ["on close", "disposition"])
+def test_nothing_is_deleted_any_more(
+    client: Client, engine: Engine, reload: Callable[[], None], how: str
+) -> None:
+    if how == "on close":
+        file = client.open("file", options=FILE_DELETE_ON_CLOSE)
+    else:
+        file = client.open("file")
+        body = requests.set_info(file, DISPOSITION, b"\1")
+        assert client.call(Command.SET_INFO, body).status is NtStatus.SUCCESS
+    change(engine, read_only=True)
+    reload()
+    assert client.close(file) is NtStatus.SUCCESS
+    assert os.listdir(engine.files) == ["file"]
+
+
+def test_a_share_that_became_writable(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    client.connect("readonly")
+    assert client.create("file", disposition=FILE_CREATE) is NtStatus.ACCESS_DENIED
+    change(engine, "readonly", read_only=False)
+    reload()
+    assert client.create("file", disposition=FILE_CREATE) is NtStatus.SUCCESS
+
+
+def test_an_open_under_way_while_the_share_becomes_read_only(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    client.close(client.open("file"))
+    tree = client.session.tree_connect_table[client.tree_id]
+    assert tree.volume is not None
+    tree.speed.took(1.0)  # a slow volume: its calls go to threads
+    engine.threads.held = True
+    message_id = client.post(Command.CREATE, requests.create("file"))
+    change(engine, read_only=True)
+    tree.writable = False
+    engine.release(engine.threads)
+    (reply,) = client.taken(message_id)
+    if reply.status is NtStatus.SUCCESS:
+        assert not client.open_of(reply.file_id).granted_access & (2 | WRITE_DAC)
+    else:
+        assert reply.status is NtStatus.ACCESS_DENIED
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_share_that_has_to_be_encrypted_now(
+    client: Client, engine: Engine, reload: Callable[[], None], sealed: bool
+) -> None:
+    """Its clients connect anew, for the answer to that tells them."""
+    client.seals = sealed
+    change(engine, encryption_required=True)
+    reload()
+    assert client.create("file") is NtStatus.NETWORK_NAME_DELETED
+    client.seals = True
+    assert client.connect("data").status is NtStatus.SUCCESS
+    assert client.create("file") is NtStatus.SUCCESS
+
+
+def test_another_folder_closes_the_tree(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    change(engine, path=str(engine.files.parent))
+    reload()
+    assert client.create("file") is NtStatus.NETWORK_NAME_DELETED
+
+
+def test_options_hold_for_the_next_open(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    kept = client.open("secret.txt")
+    change(engine, veto_files=["secret*"])
+    reload()
+    assert client.create("secret.txt") is NtStatus.OBJECT_NAME_NOT_FOUND
+    assert write(client, kept) is NtStatus.SUCCESS
+
+
+def test_a_folder_that_is_gone_closes_the_tree(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    engine.files.rmdir()
+    change(engine, veto_files=["secret*"])
+    reload()
+    assert not client.session.tree_connect_table
+
+
+def test_whom_a_share_acts_as(client: Client, engine: Engine, reload: Callable[[], None]) -> None:
+    engine.mountd.owners["data"] = Identity(31001, 31002, (31003,))
+    reload()
+    tree = client.session.tree_connect_table[client.tree_id]
+    assert tree.identity == Identity(31001, 31002, (31003,))
+
+
+# -- sessions -------------------------------------------------------------------------------------
+
+
+def test_a_removed_user_loses_his_sessions(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    other = Client(engine).ready(user="bob")
+    client.open("file")
+    engine.mountd.removed.add("alice")
+    session_id = client.session_id
+    reload()
+    assert client.create("file") is NtStatus.USER_SESSION_DELETED
+    assert Logout(session_id=session_id) in engine.mountd.told
+    assert other.create("file", share=0) is NtStatus.SUCCESS
+
+
+def test_the_question_names_the_login(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    client.session.credential = 3
+    reload()
+    (asked,) = [m for m in engine.mountd.asked if type(m).__name__ == "SessionRequest"]
+    assert (asked.user, asked.credential, asked.guest, asked.anonymous) == (
+        "alice", 3, False, False,
+    )  # fmt: skip
+    assert client.session.credential == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "ends"),
+    [
+        ({}, {"encryption": Encryption.REQUIRED}, True),
+        ({"encryption": Encryption.DESIRED}, {"encryption": Encryption.REQUIRED}, False),
+        ({}, {"signing": Signing.MANDATORY}, True),
+        ({"signing": Signing.MANDATORY}, {"signing": Signing.MANDATORY}, False),
+        ({"encryption": Encryption.DESIRED}, {"signing": Signing.MANDATORY}, False),
+    ],
+)
+def test_protection_that_the_server_requires_now(
+    client: Client, engine: Engine, old: dict[str, object], new: dict[str, object], ends: bool
+) -> None:
+    engine.server.config = ServerConfig(**old)  # type: ignore[arg-type]
+    other = Client(engine)
+    other.negotiate(0x311)
+    other.login()
+    Recheck(engine.server, engine.clock).settings_changed(ServerConfig(**new))  # type: ignore[arg-type]
+    assert (other.session_id not in engine.server.session_table) is ends
+
+
+def test_a_dialect_that_is_not_served_any_more(client: Client, engine: Engine) -> None:
+    other = Client(engine).ready(0x202)
+    Recheck(engine.server, engine.clock).settings_changed(ServerConfig(min_protocol=0x300))
+    engine.settle()
+    assert other.lost
+    assert not client.lost
+
+
+# -- the way --------------------------------------------------------------------------------------
+
+
+def test_so_many_at_a_time(client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recheck, "AT_A_TIME", 2)
+    for _ in range(5):
+        client.connect("data")
+    engine.mountd.refused["data"] = TreeStatus.INVALID_USER
+    made = Recheck(engine.server, engine.clock)
+    seen = []
+    ask = engine.mountd.ask
+    monkeypatch.setattr(
+        engine.mountd, "ask", lambda *a: (ask(*a), seen.append(len(engine.mountd.waiting)))
+    )
+    made.begin()
+    engine.settle()
+    assert len(seen) == 7
+    assert max(seen) <= 2
+    assert not client.session.tree_connect_table
+
+
+def test_answers_to_an_older_question_do_not_count(client: Client, engine: Engine) -> None:
+    made = Recheck(engine.server, engine.clock)
+    answers: list[Callable[..., None]] = []
+    engine.mountd.ask = lambda message, resume: answers.append(resume)  # type: ignore[method-assign]
+    made.begin()
+    made.begin()
+    first, second = answers
+    first(None, None)  # would fail if it were looked at
+    assert client.session_id in engine.server.session_table
+    second(None, SmbError(NtStatus.IO_TIMEOUT))
+    assert len(answers) == 2
+    engine.clock.advance(RETRY_SECONDS)
+    assert len(answers) == 3
+
+
+def test_what_ends_meanwhile_is_left_alone(client: Client, engine: Engine) -> None:
+    made = Recheck(engine.server, engine.clock)
+    client.connect("data")
+    engine.mountd.held = True
+    made.begin()
+    client.call(Command.LOGOFF, requests.EMPTY)
+    engine.release(engine.mountd)
+    assert not engine.server.session_table
+
+
+def test_another_mountd_knows_no_credentials(client: Client, engine: Engine) -> None:
+    client.session.credential = 5
+    Recheck(engine.server, engine.clock).forget_credentials()
+    assert client.session.credential == 0
+
+
+def test_mountd_is_asked_by_the_name_that_the_client_gave(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    """`homes` is another share for each user."""
+    engine.shares["alias"] = engine.shares["data"]
+    client.connect("Alias")
+    reload()
+    names = [m.share for m in engine.mountd.asked if hasattr(m, "share")]
+    assert names[-1] == "Alias"
