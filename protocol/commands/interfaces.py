@@ -8,6 +8,7 @@ import fcntl
 import socket
 import struct
 from collections.abc import Container, Mapping
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
@@ -35,12 +36,13 @@ def network_interfaces(
     rdma: Mapping[str, int] | None = None,
     served: Container[Address] | None = None,
     root: Path = NET,
+    rdma_served: Container[Address] | None = None,
 ) -> list[NetworkInterface]:
     """Return the addresses that a client may open further channels to.
 
     `rdma` has the speed of each interface on whose hardware SMB Direct is served, `served` the
-    addresses that are listened on; None: all. Loopback and link-local addresses are left out,
-    unless the client came by loopback itself.
+    addresses that are listened on, `rdma_served` those by RDMA; None: all. Loopback and link-local
+    addresses are left out, unless the client came by loopback itself.
 
     An address with RDMA comes twice: as Windows tells of it, and without RDMA, because Linux
     opens channels by TCP only to what is not RDMA-capable.
@@ -48,6 +50,7 @@ def network_interfaces(
     own = ip_address(local.partition("%")[0]) if local not in ("", "unix", "memory") else None
     found = []
     for name, address in addresses():
+        by_rdma = bool(rdma) and (rdma_served is None or address in rdma_served)
         if served is not None and address not in served:
             continue
         if address.is_loopback and not (own is not None and own.is_loopback):
@@ -55,7 +58,7 @@ def network_interfaces(
         if address.is_link_local:
             continue
         below = carriers(name, root)
-        speeds = [rdma[carrier] for carrier in below if rdma and carrier in rdma]
+        speeds = [rdma[carrier] for carrier in below if by_rdma and rdma and carrier in rdma]
         rss = RSS_CAPABLE if any(queues(carrier, root) > 1 for carrier in below) else 0
         found += [
             NetworkInterface(
@@ -79,13 +82,19 @@ def served_addresses(config: ServerConfig) -> list[Address] | None:
         try:
             network = ip_network(text, strict=False)
         except ValueError:
-            found = [a for name, a in known if name == text and not a.is_link_local]
+            # `eth*` as Samba has it; a name without wildcards matches itself.
+            found = [a for name, a in known if fnmatchcase(name, text) and not a.is_link_local]
         else:
             found = [a for _, a in known if a in network]
             if not found and network.num_addresses == 1:
                 found = [ip_address(text)]
         chosen.update(dict.fromkeys(found))
     return list(chosen)
+
+
+def parse_addresses(texts: list[str] | None) -> frozenset[Address] | None:
+    """Return the addresses; None for None: all."""
+    return None if texts is None else frozenset(map(ip_address, texts))
 
 
 def addresses() -> list[tuple[str, Address]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from usmbd.protocol.commands.interfaces import network_interfaces, served_addresses
+from usmbd.protocol.commands.interfaces import network_interfaces
 from usmbd.protocol.commands.negotiate import validate_negotiate
 from usmbd.protocol.commands.pipe import Pipe
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
@@ -90,9 +90,13 @@ def _interfaces(request: Request, body: IoctlRequest, data: memoryview) -> Answe
     ):
         raise SmbError(NtStatus.NOT_SUPPORTED)
     server = connection.server
-    served = served_addresses(server.config)
     output = build_network_interfaces(
-        network_interfaces(connection.transport.local, server.rdma_interfaces(), served)
+        network_interfaces(
+            connection.transport.local,
+            server.rdma_interfaces(),
+            server.addresses,
+            rdma_served=server.rdma_addresses,
+        )
     )
     if len(output) > body.max_output_response:
         raise SmbError(NtStatus.BUFFER_TOO_SMALL)

@@ -9,8 +9,9 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
 from usmbd.mountd.ipc.messages import Logout, Message, TreeDisconnect
@@ -101,6 +102,10 @@ class Server:
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
         self.rdma_interfaces: Callable[[], dict[str, int]] = dict
         """Tells the speed of each network interface on which RDMA is served."""
+        self.addresses: Container[IPv4Address | IPv6Address] | None = None
+        """Those that are listened on, of which alone clients are told; None: all."""
+        self.rdma_addresses: Container[IPv4Address | IPv6Address] | None = None
+        """The same for RDMA."""
         self.volumes = Volumes()
         self.generation = 0
         """How often mountd has read its files: what it answered before may not hold any more."""

@@ -36,12 +36,24 @@ class Doorkeeper:
         self._loop = loop
         self._admit = admit
         self._pass_on = pass_on
+        self._listeners: set[socket.socket] = set()
         self._guests: dict[socket.socket, _Guest] = {}  # who came first stands first
         self._waiting: dict[str, int] = {}  # guests of an address
 
     def serve(self, listener: socket.socket) -> None:
         """Accept from a listening socket."""
+        self._listeners.add(listener)
         self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def leave(self, listener: socket.socket) -> None:
+        """Accept from it no more; who waits for its first message there goes on."""
+        self._listeners.discard(listener)
+        self._loop.remove_reader(listener.fileno())
+
+    def _again(self, listener: socket.socket) -> None:
+        """Accept again after a pause, unless that has ended meanwhile."""
+        if listener in self._listeners:
+            self.serve(listener)
 
     def _accept(self, listener: socket.socket) -> None:
         """Take new connections."""
@@ -53,7 +65,7 @@ class Doorkeeper:
             except OSError as error:
                 log.error("accept: %s", error.strerror)
                 self._loop.remove_reader(listener.fileno())
-                self._loop.call_later(0.5, self.serve, listener)
+                self._loop.call_later(0.5, self._again, listener)
                 return
             host = str(address[0]).removeprefix("::ffff:")  # an IPv4 client
             if not self._admit(host, self._waiting.get(host, 0)):
@@ -86,10 +98,10 @@ class Doorkeeper:
         if not length or length > FIRST_MESSAGE_LIMIT:
             self._dismiss(sock)
         elif len(guest.data) >= _FRAME + length:
-            self._leave(sock)
+            self._forget(sock)
             self._pass_on(sock, guest.address, client_guid(guest.data[_FRAME:]), guest.data)
 
-    def _leave(self, sock: socket.socket) -> None:
+    def _forget(self, sock: socket.socket) -> None:
         """Stop to look after a client."""
         guest = self._guests.pop(sock)
         guest.timer.cancel()
@@ -101,7 +113,7 @@ class Doorkeeper:
     def _dismiss(self, sock: socket.socket) -> None:
         """Close a client that did not say what it wants."""
         if sock in self._guests:
-            self._leave(sock)
+            self._forget(sock)
             sock.close()
 
 

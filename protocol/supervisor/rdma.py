@@ -48,6 +48,8 @@ class Rdma:
         self._found: list[Found] = []
         self._broker: Broker | None = None
         self._decided = False
+        self._listened: list[str] | None = None
+        """The addresses that are listened on, where the configuration names some; None: all."""
 
     @property
     def devices(self) -> list[str]:
@@ -78,7 +80,8 @@ class Rdma:
             self.reason = self._listen(broker)
         if self.reason:
             log.info("RDMA is not in use: %s", self.reason)
-            self.close()
+            if not self._waits():
+                self.close()
         elif broker is not None:
             served = [found for found in self._found if found.name in broker.devices]
             names = ", ".join(f"{found.name} ({_links(found)})" for found in served)
@@ -97,7 +100,28 @@ class Rdma:
         for device in devices:
             if why := worker.rdma.get(device):  # it was started again, and now cannot
                 log.error("RDMA device %s: worker %d has none: %s", device, worker.number, why)
-        worker.send(messages.RdmaServed(devices=devices, reason=self.reason))
+        worker.send(
+            messages.RdmaServed(devices=devices, reason=self.reason, addresses=self._listened)
+        )
+
+    def follow(self) -> None:
+        """Listen on addresses that came, and no more on those that went, where some are named."""
+        broker = self._broker
+        if broker is None or not self._decided:
+            return
+        addresses = interfaces.served_addresses(self._config())
+        if addresses is None:
+            return
+        before = broker.manager.listening, self.reason
+        wanted = [(str(address), port) for port in self._ports() for address in addresses]
+        broker.manager.listen_only(wanted)
+        self.reason = self._listen_on(broker, wanted)
+        if (broker.manager.listening, self.reason) == before:
+            return
+        where = ", ".join(broker.manager.listening)
+        log.info("RDMA listening on %s", where or f"no address: {self.reason}")
+        for worker in self._workers.values():
+            self.tell(worker)
 
     def says(
         self, worker: "WorkerChild", message: messages.RdmaAccept | messages.RdmaClaim
@@ -144,37 +168,50 @@ class Rdma:
         if not usable:
             return "; ".join(f"{name}: {why}" for name, why in refusals.items())
         broker.devices = frozenset(found.name for found in usable)
-        config = self._config()
-        iwarp = any(found.iwarp for found in usable)
-        ports = [config.tcp_port]
-        if iwarp and IWARP_PORT not in ports:
-            ports.append(IWARP_PORT)
-        addresses = interfaces.served_addresses(config)
-        refused: list[str] = []
-        for port in ports:
-            if addresses is not None:
-                refused += self._listen_on(broker, map(str, addresses), port)
-                continue
-            why = self._listen_on(broker, ["::"], port)
+        addresses = interfaces.served_addresses(self._config())
+        if addresses is not None:
+            self._listened = []
+            each = [(str(address), port) for port in self._ports() for address in addresses]
+            return self._listen_on(broker, each)
+        refused = ""
+        for port in self._ports():
+            why = self._listen_on(broker, [("::", port)])
             if why and not broker.manager.listening:
                 # No IPv6 here; or iWARP, whose ports are TCP's, has no room for this one.
-                own = [*_addresses_of(usable), "0.0.0.0"] if iwarp else ["0.0.0.0"]
-                refused += why if self._listen_on(broker, own, port) else []
-        if broker.manager.listening:
-            for text in refused:
-                log.debug("%s", text)
-            return ""
-        return refused[0] if refused else "`interfaces` leaves no address to listen on"
+                own = _addresses_of(usable) if any(found.iwarp for found in usable) else []
+                if self._listen_on(broker, [(address, port) for address in [*own, "0.0.0.0"]]):
+                    refused = refused or why
+        return "" if broker.manager.listening else refused
 
-    def _listen_on(self, broker: Broker, addresses: Iterable[str], port: int) -> list[str]:
-        """Listen on each of the addresses; return what was refused."""
+    def _ports(self) -> list[int]:
+        """Return where SMB Direct is on the devices that are in use."""
+        assert self._broker is not None
+        used = [found for found in self._found if found.name in self._broker.devices]
+        iwarp = any(found.iwarp for found in used)
+        return list(dict.fromkeys([self._config().tcp_port, *([IWARP_PORT] if iwarp else [])]))
+
+    def _waits(self) -> bool:
+        """Return whether an address may come by which there is RDMA: the devices are kept."""
+        named = interfaces.served_addresses(self._config()) is not None
+        return named and self._broker is not None and bool(self._broker.devices)
+
+    def _listen_on(self, broker: Broker, wanted: Iterable[tuple[str, int]]) -> str:
+        """Listen on each address and port; return why on none of them, or nothing."""
         refused = []
-        for address in addresses:
+        listened = []
+        for address, port in wanted:
             try:
-                broker.manager.listen(address, port)
+                if not broker.manager.listens(address, port):
+                    broker.manager.listen(address, port)
+                listened.append(address)
             except DeviceError as error:
                 refused.append(str(error))
-        return refused
+                log.debug("%s", error)
+        if self._listened is not None:
+            self._listened = list(dict.fromkeys(listened))
+        if listened:
+            return ""
+        return refused[0] if refused else "`interfaces` leaves no address to listen on"
 
     # -- for the administrator -----------------------------------------------------------
 
@@ -225,6 +262,8 @@ class Rdma:
     def _why_not(self, name: str, found: Found | None, port: FoundPort | None) -> str:
         """Return why RDMA is not in use on an interface, or nothing."""
         if self._broker is None:
+            return self.reason
+        if self.reason:  # no address yet
             return self.reason
         if found is None or port is None:
             return "it is on no RDMA device (is the driver loaded?)"

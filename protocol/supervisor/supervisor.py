@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.store.base import SUPERVISOR
 from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
-from usmbd.protocol.supervisor import leftovers, listeners
+from usmbd.protocol.supervisor import leftovers
+from usmbd.protocol.supervisor.addresses import AddressWatch
 from usmbd.protocol.supervisor.children import (
     OWN_PROCESS_GROUP,
     Child,
@@ -32,6 +34,7 @@ from usmbd.protocol.supervisor.children import (
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.supervisor.control import ControlService
 from usmbd.protocol.supervisor.doorkeeper import Doorkeeper
+from usmbd.protocol.supervisor.listeners import Listeners
 from usmbd.protocol.supervisor.rdma import Rdma
 from usmbd.protocol.worker import messages
 
@@ -53,8 +56,8 @@ LASTING = (
     "interfaces",
     "bind_interfaces_only",
 )
-"""Parameters that keep their value until the next start: clients are told of the addresses that the
-last two allow, and these are listened on since then."""
+"""Parameters that keep their value until the next start; the addresses that the last two mean are
+followed all the time."""
 
 
 class StartError(Exception):
@@ -75,6 +78,7 @@ class Supervisor:
         self._state = Path(config.state_directory)
         self._mountd: Child | None = None
         self._control: ControlService | None = None
+        self._listeners: Listeners | None = None
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -85,20 +89,22 @@ class Supervisor:
             self._loop.add_signal_handler(number, self._stopping.set)
         self._loop.add_signal_handler(signal.SIGHUP, self.reload)
         self._prepare()
-        sockets: list[socket.socket] = []
+        doorkeeper = Doorkeeper(self._loop, self._admit, self._pass_on)
+        watch: AddressWatch | None = None
         try:
-            sockets = listeners.listen(self.config)
+            self._listeners = Listeners(self.config)
             self.rdma.prepare()
             self._insist_on_rdma(self.rdma.devices)
             if not await self._started():
                 return
             self.rdma.serve()
             self._insist_on_rdma(not self.rdma.reason)
-            doorkeeper = Doorkeeper(self._loop, self._admit, self._pass_on)
-            for listener in sockets:
+            for listener in self._listeners.sockets:
                 doorkeeper.serve(listener)
+            if not self._listeners.everywhere:
+                watch = AddressWatch(self._loop, partial(self._follow_addresses, doorkeeper))
             self._control = ControlService(self, self._state)
-            where = ", ".join(_shown(listener) for listener in sockets)
+            where = ", ".join(map(_shown, self._listeners.sockets)) or "no address of `interfaces`"
             count = f"{len(self.workers)} worker{'s' if len(self.workers) > 1 else ''}"
             print(f"usmbd: ready on {where}, {count}", file=sys.stderr, flush=True)
             _notify("READY=1")
@@ -108,9 +114,12 @@ class Supervisor:
             raise StartError(_explain(error, self.config)) from error
         finally:
             self._stopping.set()
-            for listener in sockets:
-                self._loop.remove_reader(listener.fileno())
-                listener.close()
+            if watch is not None:
+                watch.close()
+            if self._listeners is not None:
+                for listener in self._listeners.sockets:
+                    doorkeeper.leave(listener)
+                self._listeners.close()
             await self._end()
 
     def _prepare(self) -> None:
@@ -177,6 +186,7 @@ class Supervisor:
             worker=number, guid=server_guid(), config=self.config, rdma=self.rdma.devices
         )
         self.workers[number] = await start_worker(start, self._worker_says)
+        self._tell_addresses(self.workers[number])
         self.rdma.tell(self.workers[number])
         self._watch(self._keep_worker(self.workers[number]))
 
@@ -236,6 +246,24 @@ class Supervisor:
             if waiter != number:
                 self._bus.send(waiter, WakeFile(key))
         self._bus.flush()
+
+    # -- addresses -----------------------------------------------------------------------
+
+    def _follow_addresses(self, doorkeeper: Doorkeeper) -> bool:
+        """Listen on the addresses that `interfaces` means now; False when some cannot be yet."""
+        assert self._listeners is not None
+        before = self._listeners.addresses
+        settled = self._listeners.follow(doorkeeper.serve, doorkeeper.leave)
+        if self._listeners.addresses != before:
+            for worker in self.workers.values():
+                self._tell_addresses(worker)
+        self.rdma.follow()
+        return settled
+
+    def _tell_addresses(self, worker: WorkerChild) -> None:
+        """Tell a worker where its clients can come, which it tells them."""
+        assert self._listeners is not None
+        worker.send(messages.Listening(addresses=self._listeners.addresses))
 
     # -- clients -------------------------------------------------------------------------
 

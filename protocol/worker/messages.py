@@ -48,6 +48,12 @@ class Configure(msgspec.Struct, tag=True):
     config: ServerConfig
 
 
+class Listening(msgspec.Struct, tag=True):
+    """To a worker: the addresses that TCP clients can come to; None: all."""
+
+    addresses: list[str] | None
+
+
 class Adopt(msgspec.Struct, tag=True):
     """To a worker: serve this client, whose socket comes along; `first` was read from it."""
 
@@ -81,10 +87,12 @@ class QueuePairState(msgspec.Struct, array_like=True):
 
 
 class RdmaServed(msgspec.Struct, tag=True):
-    """To a worker: on which RDMA devices clients are served; `reason` if on none."""
+    """To a worker: on which RDMA devices clients are served; `reason` if none can come (now)."""
 
     devices: list[str]
     reason: str
+    addresses: list[str] | None = None
+    """Those that RDMA clients can come to; None: all."""
 
 
 class RdmaOffer(msgspec.Struct, tag=True):
@@ -151,7 +159,7 @@ class RdmaClaim(msgspec.Struct, tag=True):
 
 
 RdmaToWorker = RdmaServed | RdmaOffer | RdmaDisconnected | RdmaClaimed
-ToWorker = Start | Configure | Adopt | Debug | Drain | List | RdmaToWorker
+ToWorker = Start | Configure | Listening | Adopt | Debug | Drain | List | RdmaToWorker
 FromWorker = Ready | Ended | Rows | RdmaAccept | RdmaClaim
 
 encode = msgspec.msgpack.Encoder().encode

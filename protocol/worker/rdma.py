@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from usmbd.protocol.commands.interfaces import parse_addresses
 from usmbd.protocol.dispatch.dispatcher import Dispatcher
 from usmbd.protocol.state.connection import MESSAGE_SLACK
 from usmbd.protocol.state.server import Server
@@ -151,12 +152,13 @@ class WorkerRdma:
     def serve(self, message: messages.RdmaServed) -> None:
         """Learn which devices are in use; the others are given back."""
         self._served, self.reason = message.devices, message.reason
+        self._server.rdma_addresses = parse_addresses(message.addresses)
         for name in self._opened.keys() - set(message.devices):
             self._close_device(self._opened.pop(name))
 
     def interfaces(self) -> dict[str, int]:
         """Return the speed of each interface on which clients are served by RDMA."""
-        if not self._served:
+        if not self._served or self.reason:
             return {}
         return {
             name: port.speed

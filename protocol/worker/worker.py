@@ -22,6 +22,7 @@ from usmbd.mountd.ipc.messages import (
     TreesHeld,
 )
 from usmbd.protocol import log as logs
+from usmbd.protocol.commands.interfaces import parse_addresses
 from usmbd.protocol.dispatch.dispatcher import Dispatcher
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.server import Server
@@ -152,6 +153,8 @@ class Worker:
                 message.config.log_level,
                 message.config.log_json,
             )
+        elif isinstance(message, messages.Listening):
+            self.server.addresses = parse_addresses(message.addresses)
         elif isinstance(message, messages.Debug):
             logs.debug(message.areas, message.enable)
         elif isinstance(message, messages.List):

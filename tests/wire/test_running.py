@@ -1,7 +1,9 @@
 """What changes under a running server: the files, the folder behind a share, the users."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from smbtest.server import ALICE, BOB, Options
 from smbtest.usmbd import BIN, WORKERS, Usmbd
 
 SECONDS = 20
+FSCTL_QUERY_NETWORK_INTERFACE_INFO = 0x001401FC
 NETWORK_NAME_DELETED, USER_SESSION_DELETED = 0xC00000C9, 0xC0000203
 
 
@@ -149,6 +152,37 @@ def test_a_user_who_may_not_log_in_like_this_any_more(server: Usmbd, how: str) -
         finally:
             adduser(server, "-p", ALICE.password, ALICE.name)
             other.close()
+
+
+# -- the addresses --------------------------------------------------------------------------------
+
+
+def test_an_address_that_comes_after_the_start(server: Usmbd) -> None:
+    """The server listens on what `lo` has: 127.0.0.1, until it has another address too."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("only root adds addresses, with ip(8)")
+    address = "127.{}.{}.{}".format(*(1 + byte % 250 for byte in os.urandom(3)))
+
+    def reached() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex((address, server.port)) == 0
+
+    def told() -> bool:
+        with Raw(server).ready() as client:
+            body = smb2.ioctl_body(b"\xff" * 16, FSCTL_QUERY_NETWORK_INTERFACE_INFO)
+            return socket.inet_aton(address) in client.call(smb2.IOCTL, body).body
+
+    assert not reached()
+    add = ["ip", "address", "add", f"{address}/8", "dev", "lo"]
+    if subprocess.run(add, capture_output=True, check=False).returncode:
+        pytest.skip("no address can be added here")
+    try:
+        wait_for(reached, SECONDS, "the listener")
+        wait_for(told, SECONDS, "its announcement")
+    finally:
+        subprocess.run([*add[:2], "del", *add[3:]], check=True)
+    wait_for(lambda: not reached(), SECONDS, "the listener's end")
+    assert not told()
 
 
 # -- the folder behind a share --------------------------------------------------------------------

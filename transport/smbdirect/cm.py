@@ -14,7 +14,7 @@ import ctypes
 import errno
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ctypes import POINTER, byref, c_int, c_uint8, c_void_p, cast, create_string_buffer
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +144,7 @@ class ConnectionManager:
 
     def listen(self, address: str, port: int) -> None:
         """Take requests to an address (`::` is all, also of IPv4); DeviceError with the reason."""
-        where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        where = _where(address, port)
         pointer = c_void_p()
         self._check(
             self._library.create_id(self._channel, byref(pointer), None, RDMA_PS_TCP),
@@ -159,6 +159,18 @@ class ConnectionManager:
             self._library.destroy_id(pointer)
             raise
         self._listeners[pointer.value] = where
+
+    def listens(self, address: str, port: int) -> bool:
+        """Return whether requests to this address are taken."""
+        return _where(address, port) in self._listeners.values()
+
+    def listen_only(self, wanted: Iterable[tuple[str, int]]) -> None:
+        """Take requests no more but to these addresses and ports."""
+        kept = {_where(*each) for each in wanted}
+        for pointer, where in list(self._listeners.items()):
+            if where not in kept:
+                del self._listeners[pointer]
+                self._library.destroy_id(c_void_p(pointer))
 
     @property
     def listening(self) -> list[str]:
@@ -309,6 +321,11 @@ class ConnectionManager:
         """Raise the error of a call that failed."""
         if result:
             raise Refused(doing, ctypes.get_errno())
+
+
+def _where(address: str, port: int) -> str:
+    """Return an address and port as text."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _bytes(pointer: int, field: Any) -> bytes:

@@ -107,6 +107,8 @@ ADDRESSES = [
         (["203.0.113.9"], ["203.0.113.9"]),
         (["lo", "eth1", "127.0.0.1"], ["127.0.0.1", "198.51.100.3"]),
         (["203.0.113.0/24", "none"], []),
+        (["eth*"], ["192.0.2.7", "2001:db8::7", "198.51.100.3"]),
+        (["eth?", "en*"], ["192.0.2.7", "2001:db8::7", "198.51.100.3"]),
     ],
 )
 def test_interfaces_by_name_address_or_network(
@@ -127,3 +129,15 @@ def test_all_addresses_are_served(config: ServerConfig) -> None:
 def test_only_what_is_served_is_told(net: Path) -> None:
     found = network_interfaces("192.0.2.1", None, [ip_address("192.0.2.3")], net)
     assert [str(f.address) for f in found] == ["192.0.2.3"]
+
+
+def test_rdma_is_told_of_only_where_it_is_listened_on(net: Path) -> None:
+    rdma = {"eth2": 10 * GIGABIT, "br0": GIGABIT}
+    for where, expected in (
+        (None, ["192.0.2.2", "192.0.2.5"]),
+        ([ip_address("192.0.2.5")], ["192.0.2.5"]),
+        ([], []),
+    ):
+        found = network_interfaces("192.0.2.1", rdma, None, net, rdma_served=where)
+        told = [str(f.address) for f in found if f.capability & RDMA_CAPABLE]
+        assert told == expected

@@ -413,6 +413,44 @@ def test_only_the_configured_interfaces(serving: Callable[..., Serving]) -> None
     assert server.listening == ["192.0.2.1:4445", "[2001:db8::1]:4445"]
 
 
+def test_addresses_that_come_and_go(
+    serving: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serving(FAKE0)
+    server.config = ServerConfig(interfaces=["eth0"], bind_interfaces_only=True)
+    present: list[str] = []
+    monkeypatch.setattr(
+        rdma_module.interfaces,
+        "addresses",
+        lambda: [("eth0", rdma_module.interfaces.ip_address(text)) for text in present],
+    )
+    server.start()
+    told = server.workers[0].told
+    # The device is kept for the address that may come, and nobody is told of RDMA.
+    assert (told[-1].devices, told[-1].addresses) == (["fake0"], [])
+    assert "no address" in told[-1].reason
+    present += ["192.0.2.1", "192.0.2.2"]
+    server.rdma.follow()
+    assert server.listening == ["192.0.2.1:445", "192.0.2.2:445"]
+    assert (told[-1].reason, told[-1].addresses) == ("", ["192.0.2.1", "192.0.2.2"])
+    assert server.rdma.reason == ""
+    present.remove("192.0.2.1")
+    server.rdma.follow()
+    assert server.listening == ["192.0.2.2:445"]
+    assert told[-1].addresses == ["192.0.2.2"]
+    count = len(told)
+    server.rdma.follow()
+    assert len(told) == count  # nothing changed
+
+
+def test_all_addresses_need_no_following(serving: Callable[..., Serving]) -> None:
+    server = serving(FAKE0)
+    server.start()
+    server.rdma.follow()
+    assert server.listening == ["[::]:445"]
+    assert server.workers[0].told[-1].addresses is None
+
+
 def test_ports_and_devices_that_are_not_served(
     serving: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch
 ) -> None:
