@@ -1,4 +1,4 @@
-"""The one error of configuration and password files: it names the file and the line."""
+"""The error of configuration and password files: it names the file and the line."""
 
 
 class ConfigError(Exception):
@@ -13,3 +13,23 @@ class ConfigError(Exception):
         self.line = line
         self.message = message
         super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
+
+
+class ConfigErrors(ConfigError):
+    """All that is wrong with the files, one line each; its own place is that of the first."""
+
+    def __init__(self, errors: list[ConfigError]) -> None:
+        """Keep the errors, at least one."""
+        self.errors = errors
+        super().__init__(errors[0].file, errors[0].line, errors[0].message)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))
+
+
+def raise_all(errors: list[ConfigError]) -> None:
+    """Raise what was found, if anything was."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ConfigErrors(errors)

@@ -3,7 +3,7 @@
 Written as in smb.conf: addresses, networks (`10.0.0.0/8`, `10.0.0.0/255.0.0.0`), prefixes
 (`127.`), names, `ALL`, and `EXCEPT` between a list and its exceptions. Names are resolved when
 the configuration is read, not looked up backwards: the owner of an address could name it as he
-likes. The loopback address has no privilege (Samba gives it one): what is not allowed is denied.
+likes. This machine itself (127.0.0.1, ::1) is allowed unless `hosts deny` names it, as in Samba.
 """
 
 import ipaddress
@@ -31,6 +31,7 @@ class HostList:
 
 
 EMPTY = HostList()
+_THIS_MACHINE = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 
 
 def _within(address: Address, networks: tuple[Network, ...]) -> bool:
@@ -110,6 +111,8 @@ def is_allowed(client: str, allow: HostList, deny: HostList) -> bool:
         return False
     if allow and allow.matches(address):
         return True
+    if address in _THIS_MACHINE:
+        return not deny.matches(address)
     if deny:
         return not deny.matches(address)
     return False

@@ -41,11 +41,8 @@ class Accounts:
         """Return the account of the name, or None when the system has none."""
         if not self.privileged:
             return self.own(name)
-        if not name or "\0" in name:
-            return None
-        try:
-            entry = pwd.getpwnam(name)
-        except (KeyError, UnicodeError):
+        entry = self._entry(name)
+        if entry is None:
             return None
         groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
         return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, tuple(groups))
@@ -58,6 +55,32 @@ class Accounts:
     def own(self, name: str) -> Account:
         """Return the identity of this process under a user's name."""
         return Account(name, os.geteuid(), os.getegid(), tuple(os.getgroups()))
+
+    def home(self, name: str) -> str:
+        """Return the home directory of the system's user of this name; "" when there is none."""
+        entry = self._entry(name)
+        return entry.pw_dir if entry is not None else ""
+
+    def primary_group(self, name: str) -> str:
+        """Return the name of the user's primary group; "" when the system does not know it."""
+        entry = self._entry(name)
+        return self.group_name(entry.pw_gid) if entry is not None else ""
+
+    def group_name(self, gid: int) -> str:
+        """Return the name of a group; "" when it has none."""
+        try:
+            return grp.getgrgid(gid).gr_name
+        except KeyError:
+            return ""
+
+    def _entry(self, name: str) -> pwd.struct_passwd | None:
+        """Return the system's user of this name, whoever the server is."""
+        if not name or "\0" in name:
+            return None
+        try:
+            return pwd.getpwnam(name)
+        except (KeyError, UnicodeError):
+            return None
 
     def find_group(self, name: str) -> int | None:
         """Return the gid of the group, or None when the system has none."""
@@ -73,10 +96,7 @@ class Accounts:
         account, but `@group` in a share's lists still means the user who logged in.
         """
         gid = self.find_group(group)
-        if gid is None or not user or "\0" in user:
-            return False
-        try:
-            entry = pwd.getpwnam(user)
-        except (KeyError, UnicodeError):
+        entry = self._entry(user)
+        if gid is None or entry is None:
             return False
         return gid in os.getgrouplist(entry.pw_name, entry.pw_gid)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 
 from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.homes import find_share
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
@@ -145,7 +146,13 @@ class Service:
     def _tree_connect(self, worker: Hashable, request: TreeConnectRequest, _now: float) -> Answer:
         """Decide a tree connect and count it."""
         configuration = self.configuration
-        share = configuration.find_share(request.share)
+        share = find_share(
+            configuration,
+            request.share,
+            "" if request.guest or request.anonymous else request.user,
+            self._authenticator.users,
+            self._accounts,
+        )
         response = decide(request, share, configuration.server, configuration.hosts, self._accounts)
         if response.status is TreeStatus.OK and share is not None:
             limit, tree = share.config.max_connections, (request.session_id, request.tree_id)

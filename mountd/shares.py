@@ -1,11 +1,16 @@
 """Shares, and the decision who may connect to them, in which role."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+
+import msgspec
 
 from usmbd.mountd.hosts import EMPTY, HostList, is_allowed
 from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.ipc.messages import TreeConnectRequest, TreeConnectResponse, TreeStatus
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
+from usmbd.mountd.substitute import Template, expand, expand_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,10 @@ class ShareAccess:
     admin_users: tuple[str, ...] = ()
     guest_account: str = ""
     """Empty: the server's."""
+    guest_only: bool = False
+    """Whoever connects is the guest."""
     force_user: str = ""
+    force_group: str = ""
     force_account: Account | None = None
     """`force user` as resolved; `force_user` may be set without it in an unprivileged server."""
 
@@ -58,6 +66,10 @@ class Share:
 
     config: ShareConfig
     access: ShareAccess = field(default_factory=ShareAccess)
+    path: str = ""
+    """`config.path`, a `Template` where it holds substitutions."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What substitutions mean for every client: the share's and the server's names."""
 
 
 def is_listed(user: str, names: tuple[str, ...], accounts: Accounts) -> bool:
@@ -72,6 +84,33 @@ def is_listed(user: str, names: tuple[str, ...], accounts: Accounts) -> bool:
 def _refuse(status: TreeStatus) -> TreeConnectResponse:
     """Return the answer that lets nobody in."""
     return TreeConnectResponse(status)
+
+
+def _facts(
+    request: TreeConnectRequest, share: Share, user: str, accounts: Accounts
+) -> dict[str, str]:
+    """Return what the substitutions mean for a tree connect; %u and %g before `force user`."""
+    group = accounts.primary_group(user)
+    client = request.client_address
+    return {
+        **share.facts,
+        "U": user,
+        "u": user,
+        "G": group,
+        "g": group,
+        "H": accounts.home(user),
+        "I": client,
+        "m": client,
+        "M": client,
+        "i": request.server_address,
+    }
+
+
+def _expanded(names: tuple[str, ...], *, facts: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a list of users with the values of its substitutions; most lists have none."""
+    if not any(isinstance(name, Template) for name in names):
+        return names
+    return tuple(expand(name, facts) if isinstance(name, Template) else name for name in names)
 
 
 def decide(
@@ -94,7 +133,7 @@ def decide(
     if not (server_hosts.admits(client) and access.hosts.admits(client)):
         return _refuse(TreeStatus.HOST_DENIED)
 
-    is_guest = request.guest or request.anonymous
+    is_guest = request.guest or request.anonymous or access.guest_only
     is_pipe = config.type is ShareType.PIPE
     if request.anonymous and is_pipe and server.restrict_anonymous >= 2:
         return _refuse(TreeStatus.INVALID_USER)
@@ -103,9 +142,11 @@ def decide(
 
     guest_name = access.guest_account or server.guest_account
     user = guest_name if is_guest else request.user
-    if is_listed(user, access.invalid_users, accounts):
+    facts = _facts(request, share, user, accounts)
+    names = partial(_expanded, facts=facts)
+    if is_listed(user, names(access.invalid_users), accounts):
         return _refuse(TreeStatus.INVALID_USER)
-    if access.valid_users and not is_listed(user, access.valid_users, accounts):
+    if access.valid_users and not is_listed(user, names(access.valid_users), accounts):
         return _refuse(TreeStatus.INVALID_USER)
 
     account = accounts.guest(guest_name) if is_guest else accounts.find(user)
@@ -113,18 +154,30 @@ def decide(
         account = accounts.guest(guest_name)
     if access.force_account is not None:
         account = access.force_account
+    elif isinstance(access.force_user, Template) and accounts.privileged:
+        account = accounts.find(expand(access.force_user, facts))
+    force_gid = config.force_gid
+    if isinstance(access.force_group, Template) and accounts.privileged:
+        force_gid = accounts.find_group(expand(access.force_group, facts).lstrip("@"))
+        account = account if force_gid is not None else None
     if account is None:
         return _refuse(TreeStatus.NO_USER)
-    if config.force_gid is not None:
-        account = account.with_group(config.force_gid)
-    is_admin = not is_guest and is_listed(user, access.admin_users, accounts)
+    if force_gid is not None:
+        account = account.with_group(force_gid)
+    if isinstance(share.path, Template):
+        facts |= {"u": account.name, "g": accounts.group_name(account.gid)}
+        try:
+            config = msgspec.structs.replace(config, path=expand_path(share.path, facts))
+        except ValueError:
+            return _refuse(TreeStatus.NO_SHARE)
+    is_admin = not is_guest and is_listed(user, names(access.admin_users), accounts)
     if is_admin and accounts.privileged:
         account = Account("root", 0, 0, (0,))
 
     writable = not config.read_only
-    if is_listed(user, access.read_list, accounts):
+    if is_listed(user, names(access.read_list), accounts):
         writable = False
-    elif is_listed(user, access.write_list, accounts):
+    elif is_listed(user, names(access.write_list), accounts):
         writable = True
     return TreeConnectResponse(
         TreeStatus.OK,

@@ -6,6 +6,7 @@ stands, whatever synonym it was written with. YAML is written anew. The result i
 whoever asked for it checks it with `load` before it is written.
 """
 
+import contextlib
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,7 @@ from usmbd.mountd.config import ini
 from usmbd.mountd.config.load import read_source
 from usmbd.mountd.config.parameters import find
 from usmbd.mountd.config.source import GLOBAL, Entry, parameter_key, share_key
+from usmbd.mountd.errors import ConfigError
 
 Options = list[tuple[str, str]]
 """Names and values as given; an empty value removes the parameter's line."""
@@ -68,9 +70,16 @@ def _section_name(line: str) -> str | None:
 
 
 def _row_name(name: str, value: str, share: str) -> str:
-    """Return the table's name for a parameter; ConfigError when it has none."""
+    """Return the table's (or Samba's) name for a parameter; ConfigError when it has none."""
     entry = Entry(name, value, "the option", 0)
     return find(entry, in_global=share_key(share) == GLOBAL).name
+
+
+def _written_name(name: str, share: str) -> str:
+    """Return the name of what stands in the file, which may be wrong elsewhere."""
+    with contextlib.suppress(ConfigError):
+        return _row_name(name, "", share)
+    return name
 
 
 def _set_ini(text: str, path: Path, share: str, options: Options) -> str:
@@ -96,7 +105,7 @@ def _set_ini(text: str, path: Path, share: str, options: Options) -> str:
             inside = share_key(name) == share_key(share)
         elif inside and "=" in line and line.strip()[0] not in ";#":
             written = line.partition("=")[0].strip()
-            row = "" if parameter_key(written) == "include" else _row_name(written, "", share)
+            row = "" if parameter_key(written) == "include" else _written_name(written, share)
             if row in wanted:
                 dropping = True
                 continue
@@ -139,7 +148,7 @@ def _set_yaml(text: str, share: str, options: Options) -> str:
         shares[key] = section
     for name, value in options:
         row = _row_name(name, value, share)
-        for old in [k for k in section if _row_name(str(k), "", share) == row]:
+        for old in [k for k in section if _written_name(str(k), share) == row]:
             del section[old]
         if value:
             section[name] = value

@@ -4,7 +4,8 @@ Sections `[name]`, parameters `name = value`, comments from `;` or `#` to the en
 ksmbd begins a comment anywhere, Samba at a line's start only: here it begins at a line's start,
 at a value's start (`read only = ; yes` is the default) or after a space, so that neither
 `path = /srv/a#b` nor `path = /srv/a ; my files` is misread. A backslash at a line's end joins
-the next line to it (Samba). `include = FILE` reads another file in place.
+the next line to it (Samba). `include = FILE` reads another file in place. What is malformed is
+noted, and reading goes on: all errors are told at once.
 """
 
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from usmbd.mountd.config.source import Entry, Section, Source, parameter_key, read_text
 from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.substitute import expand, letters_of, static_facts
 
 # Deep enough for a tree of snippets; a circle is named long before.
 MAX_INCLUDE_DEPTH = 8
@@ -45,7 +47,7 @@ def logical_lines(text: str) -> list[tuple[int, str]]:
 
 
 def parse(text: str, path: Path, source: Source) -> None:
-    """Add what the text of `path` says to `source`; ConfigError where it is malformed."""
+    """Add what the text of `path` says to `source`, with what is malformed in its `errors`."""
     _parse(text, path, source, None, ())
 
 
@@ -60,31 +62,50 @@ def _parse(
         if line[0] == "[":
             name, bracket, rest = line[1:].partition("]")
             if not bracket or strip_comment(rest):
-                raise ConfigError(file, number, f"{line!r} is not a section such as [share]")
+                what = f"{line!r} is not a section such as [share]"
+                source.errors.append(ConfigError(file, number, what))
+                continue
             section = source.section(name.strip(), file, number)
             continue
         name, equals, value = line.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise ConfigError(file, number, f"{line!r} is neither [section] nor name = value")
+            what = f"{line!r} is neither [section] nor name = value"
+            source.errors.append(ConfigError(file, number, what))
+            continue
         value = strip_comment(value)
         if parameter_key(name) == "include":
             if value:
                 entry = Entry(name, value, file, number)
-                _include(entry, path, source, section, (*parents, path))
+                try:
+                    _include(entry, path, source, section, (*parents, path))
+                except ConfigError as error:
+                    source.errors.append(error)
             continue
         if section is None:
-            raise ConfigError(file, number, f"{name!r} stands before the first [section]")
+            what = f"{name!r} stands before the first [section]"
+            source.errors.append(ConfigError(file, number, what))
+            continue
         section.entries.append(Entry(name, value, file, number))
 
 
 def _include(
     entry: Entry, path: Path, source: Source, section: Section | None, parents: tuple[Path, ...]
 ) -> None:
-    """Read the file that an `include` names, beside the one that names it."""
-    target = path.parent / str(entry.value).strip('"')
-    if "%" in target.name:
-        raise entry.error(f"include = {entry.value}: usmbd has no substitutions such as %m")
+    """Read the file that an `include` names, beside the one that names it.
+
+    One that is not there is left out aloud: Samba passes over it, and distributions name files
+    that come with other packages.
+    """
+    name = expand(str(entry.value).strip('"'), static_facts())
+    if letters := letters_of(name):
+        raise entry.error(
+            f"include = {entry.value}: %{letters[0]} is not the same for all clients, and the files"
+            " are read once: write a share for each case, or `hosts allow`, `valid users`"
+        )
+    if name == "registry":
+        raise entry.error("include = registry: there is none: write the shares into this file")
+    target = path.parent / name
     if len(parents) >= MAX_INCLUDE_DEPTH or target in parents:
         raise entry.error(f"include = {entry.value}: the files include each other or too deeply")
     try:
@@ -92,5 +113,9 @@ def _include(
     except ConfigError as error:
         if error.line:
             raise
+        if isinstance(error.__cause__, FileNotFoundError):
+            what = f"include = {entry.value}: there is no such file: it is left out"
+            source.warnings.append(entry.error(what))
+            return
         raise entry.error(f"include = {entry.value}: {error.message}") from error
     _parse(text, target, source, section, parents)

@@ -1,5 +1,6 @@
 """From a file to the settings, as mountd, the RPC process and the tools use them."""
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,16 @@ from typing import Any
 
 from usmbd.mountd import paths
 from usmbd.mountd.config import ini, yaml_file
-from usmbd.mountd.config.parameters import GLOBALS, SHARES, TABLE, Parameter, Scope, find
+from usmbd.mountd.config.parameters import (
+    GLOBALS,
+    SHARES,
+    TABLE,
+    Parameter,
+    Scope,
+    find,
+    shown,
+)
+from usmbd.mountd.config.samba import Foreign
 from usmbd.mountd.config.source import (
     GLOBAL,
     Entry,
@@ -17,19 +27,24 @@ from usmbd.mountd.config.source import (
     read_text,
     share_key,
 )
-from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.errors import ConfigError, raise_all
 from usmbd.mountd.hosts import HostList, parse_hosts
 from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.shares import HostAccess, Share, ShareAccess
+from usmbd.mountd.substitute import Template, expand, letters_of, static_facts
 
 # ksmbd-tools' limit: 64 bytes with the end; [MS-SMB2] 2.2.9 itself would allow 80 characters.
 MAX_SHARE_NAME_BYTES = 63
 # [MS-FSCC] 2.1.6, and the characters that have a meaning in ksmbd.conf.
 _FORBIDDEN = frozenset('"\\/[]:|<>+=;,*?')
 _IPC = "ipc$"
-# Sections of smb.conf that are no shares but features.
-_SPECIAL = ("homes", "printers", "print$")
+HOMES = "homes"
+# Sections of smb.conf that are about printers.
+_PRINTERS = {
+    "printers": "there are no printers",
+    "print$": "there are no printers, and no drivers of theirs",
+}
 # All that can be said of IPC$.
 _IPC_PARAMETERS = ("comment", "browseable", "hosts allow", "hosts deny", "valid users")
 
@@ -46,8 +61,12 @@ class Configuration:
     hosts: HostAccess
     shares: dict[str, Share]
     """By `share_key`, IPC$ included."""
+    homes: Share | None = None
+    """[homes]: what a share of a user's home directory is made from."""
     warnings: list[str] = field(default_factory=list)
     """What works and is probably not meant, as `file:line: message`."""
+    said: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The values that count, by section and parameter, as far as the files say them."""
 
     def find_share(self, name: str) -> Share | None:
         """Return the share of that name in any case."""
@@ -64,7 +83,10 @@ def load(path: Path, text: str | None = None, *, tcp_port: int | None = None) ->
 
 
 def read_source(path: Path, text: str | None = None) -> Source:
-    """Read the file's syntax by its suffix: .yaml and .yml are YAML, all else ksmbd.conf's."""
+    """Read the file's syntax by its suffix: .yaml and .yml are YAML, all else ksmbd.conf's.
+
+    ConfigError for YAML that is malformed; what is malformed in the other is in `errors`.
+    """
     source = Source()
     parse = yaml_file.parse if path.suffix in (".yaml", ".yml") else ini.parse
     parse(read_text(path) if text is None else text, path, source)
@@ -78,21 +100,26 @@ def check_share_name(name: str) -> str:
         raise ValueError(f"a share name has 1 to {MAX_SHARE_NAME_BYTES} bytes, this one {size}")
     if not name.isprintable() or _FORBIDDEN & set(name):
         raise ValueError(f"{name!r} has characters that a share name cannot have")
-    if share_key(name) in _SPECIAL:
-        raise ValueError(f"[{name}]: usmbd has neither home shares nor printers")
+    if share_key(name) in _PRINTERS:
+        raise ValueError(f"[{name}]: {_PRINTERS[share_key(name)]}")
     return name
 
 
 class _Loader:
-    """One pass over one source."""
+    """One pass over one source: errors and warnings are gathered, and told at its end."""
 
     def __init__(self, path: Path, accounts: Accounts) -> None:
         self.path = path
         self.accounts = accounts
+        self.errors: list[ConfigError] = []
         self.warnings: list[str] = []
+        self.said: dict[str, dict[str, Any]] = {}
+        self._ignored: dict[tuple[str, str], list[Entry]] = {}
 
     def load(self, source: Source, tcp_port: int | None) -> Configuration:
-        """Build the configuration."""
+        """Build the configuration; ConfigError with all that is wrong."""
+        self.errors += source.errors
+        self.warnings += map(str, source.warnings)
         empty = Section(GLOBAL, str(self.path), 0)
         global_section = source.sections.get(GLOBAL, empty)
         chosen = self._choose(global_section, in_global=True)
@@ -108,43 +135,107 @@ class _Loader:
             self._hosts(defaults.pop("hosts allow", None)),
             self._hosts(defaults.pop("hosts deny", None)),
         )
+        facts = static_facts(server.netbios_name, server.workgroup)
         shares = {_IPC: self._ipc(source.sections.get(_IPC))}
+        homes = None
         for key, section in source.sections.items():
-            if key not in (GLOBAL, _IPC):
-                shares[key] = self._share(section, defaults, root)
-        return Configuration(self.path, server, hosts, shares, self.warnings)
+            if key in (GLOBAL, _IPC) or self._left_out(section):
+                continue
+            try:
+                share = self._share(section, defaults, root, facts)
+            except ConfigError as error:
+                self.errors.append(error)
+                continue
+            if key == HOMES:
+                homes = share
+            elif share is not None:
+                shares[key] = share
+        self._tell_ignored()
+        raise_all(self.errors)
+        return Configuration(self.path, server, hosts, shares, homes, self.warnings, self.said)
 
     def _warn(self, entry: Entry, message: str) -> None:
         """Note what is probably not meant."""
         self.warnings.append(str(entry.error(message)))
 
+    def _left_out(self, section: Section) -> bool:
+        """Return whether a section is no share, aloud: a printer, or `available = no`."""
+        reason = _PRINTERS.get(share_key(section.name), "")
+        if not reason and self._says(section, "printable", True):
+            reason = _PRINTERS["printers"]
+        if not reason and self._says(section, "available", False):
+            reason = "it says available = no"
+        if reason:
+            error = ConfigError(
+                section.file, section.line, f"[{section.name}] is left out: {reason}"
+            )
+            self.warnings.append(str(error))
+        return bool(reason)
+
+    def _says(self, section: Section, name: str, wanted: bool) -> bool:
+        """Return whether a section says this of a boolean; what is malformed says nothing."""
+        row = SHARES[parameter_key(name)]
+        for entry in section.entries:
+            if SHARES.get(parameter_key(entry.name)) is row and entry.value:
+                with contextlib.suppress(ConfigError):
+                    return bool(row.value(entry)) is wanted
+        return False
+
     def _choose(self, section: Section, *, in_global: bool) -> Chosen:
         """Return the entries that count: of several for one parameter, the first that is not empty.
 
         A parameter's own name comes before its synonyms, as in ksmbd. Every entry is checked,
-        also one that does not count. Scope-S rows that have a scope-G row of the same name are
-        that one in [global].
+        also one that does not count; one that is wrong is none. Scope-S rows that have a scope-G
+        row of the same name are that one in [global].
         """
         chosen: Chosen = {}
         for entry in section.entries:
-            parameter = find(entry, in_global=in_global)
-            if not entry.value:
-                continue
-            parameter.value(entry)
-            key = parameter.name
-            if key not in chosen:
-                chosen[key] = (parameter, entry)
-                continue
-            first = chosen[key][1]
-            own = parameter_key(key)
-            if parameter_key(entry.name) == own and parameter_key(first.name) != own:
-                chosen[key] = (parameter, entry)
-                entry, first = first, entry
-            if parameter.value(entry) != parameter.value(first):
-                self._warn(
-                    entry, f"{entry.name!r} does not count: line {first.line} has said it already"
-                )
+            try:
+                parameter = find(entry, in_global=in_global)
+                if isinstance(parameter, Foreign):
+                    self._foreign(entry, parameter)
+                elif entry.value:
+                    self._choose_entry(chosen, entry, parameter)
+            except ConfigError as error:
+                self.errors.append(error)
+        said = {name: row.value(entry) for name, (row, entry) in chosen.items()}
+        self.said.setdefault(section.name, {}).update(said)
         return chosen
+
+    def _choose_entry(self, chosen: Chosen, entry: Entry, parameter: Parameter) -> None:
+        """Let an entry count, unless another one for the parameter does."""
+        noted = parameter.read(entry)
+        key = parameter.name
+        if key not in chosen:
+            chosen[key] = (parameter, entry)
+            if noted.note:
+                self._warn(entry, f"{entry.name} = {shown(entry.value)}: {noted.note}")
+            return
+        first = chosen[key][1]
+        own = parameter_key(key)
+        if parameter_key(entry.name) == own and parameter_key(first.name) != own:
+            chosen[key] = (parameter, entry)
+            entry, first = first, entry
+        if parameter.value(entry) != parameter.value(first):
+            self._warn(
+                entry, f"{entry.name!r} does not count: line {first.line} has said it already"
+            )
+
+    def _foreign(self, entry: Entry, foreign: Foreign) -> None:
+        """Pass over a parameter that changes nothing; ConfigError when it would."""
+        value = shown(entry.value)
+        if foreign.accepts(value):
+            return
+        if not foreign.harmless:
+            raise entry.error(f"{entry.name} = {value}: {foreign.reason}")
+        self._ignored.setdefault((entry.file, foreign.reason), []).append(entry)
+
+    def _tell_ignored(self) -> None:
+        """Warn of the parameters that change nothing, in one line for each reason."""
+        for (_, reason), entries in self._ignored.items():
+            first, *others = entries
+            names = [repr(first.name), *(f"{e.name!r} (line {e.line})" for e in others)]
+            self._warn(first, f"without effect: {', '.join(names)}: {reason}")
 
     def _values(self, chosen: Chosen, rows: dict[str, Parameter]) -> dict[str, Any]:
         """Return all values of a scope by the parameters' names: what was said, else defaults."""
@@ -169,7 +260,10 @@ class _Loader:
         fields["data_directory"] = fields["data_directory"] or fields["state_directory"]
         if fields["min_protocol"] > fields["max_protocol"]:
             name = next(n for n in chosen if n.startswith("server m") and n.endswith("protocol"))
-            raise chosen[name][1].error("server min protocol is above server max protocol")
+            why = "server min protocol is above server max protocol"
+            self.errors.append(chosen[name][1].error(why))
+        facts = static_facts(fields["netbios_name"], fields["workgroup"])
+        fields["server_string"] = expand(fields["server_string"], facts)
         return ServerConfig(**fields), values["root directory"]
 
     def _hosts(self, pair: tuple[Parameter, Entry] | None) -> HostList:
@@ -180,7 +274,8 @@ class _Loader:
         try:
             return parse_hosts(parameter.value(entry))
         except ValueError as error:
-            raise entry.error(f"{entry.name}: {error}") from error
+            self.errors.append(entry.error(f"{entry.name}: {error}"))
+            return HostList()
 
     def _ipc(self, section: Section | None) -> Share:
         """Return IPC$, of which little can be said."""
@@ -198,7 +293,7 @@ class _Loader:
         chosen = self._choose(section, in_global=False)
         for name, (_, entry) in chosen.items():
             if name not in _IPC_PARAMETERS:
-                raise entry.error(f"{entry.name!r} has no meaning for IPC$")
+                self.errors.append(entry.error(f"{entry.name!r} has no meaning for IPC$"))
         values = self._values(chosen, SHARES)
         access = ShareAccess(
             hosts=self._host_access(chosen), valid_users=tuple(values["valid users"])
@@ -225,24 +320,38 @@ class _Loader:
             self._hosts(chosen.get("hosts deny")),
         )
 
-    def _share(self, section: Section, defaults: Chosen, root: str) -> Share:
-        """Return one disk share."""
+    def _share(
+        self, section: Section, defaults: Chosen, root: str, facts: dict[str, str]
+    ) -> Share | None:
+        """Return one disk share, or [homes]; None when it is wrong in a way that is noted."""
         try:
             name = check_share_name(section.name)
         except ValueError as error:
             raise ConfigError(section.file, section.line, str(error)) from error
+        is_homes = share_key(name) == HOMES
+        wrong = len(self.errors)
         chosen = {**defaults, **self._choose(section, in_global=False)}
         values = self._values(chosen, SHARES)
+        if not is_homes:
+            facts = {**facts, "S": name}
         fields = self._fields(values, Scope.SHARE)
-        if not values["path"]:
-            raise ConfigError(section.file, section.line, f"the share [{name}] has no path")
-        if root:
-            fields["path"] = os.path.normpath(root + values["path"])
-        if not os.path.isdir(fields["path"]):
-            where = chosen["path"][1]
-            self._warn(where, f"[{name}]: {fields['path']} is not a directory (now)")
+        # Template or not, it is a text for the structures.
+        path = self._path(section, chosen, values, root)
+        fields["path"], fields["comment"] = str(path), expand(values["comment"], facts)
+        if not is_homes:
+            left = letters_of(fields["comment"])
+            if left and isinstance(values["comment"], Template):
+                self.errors.append(
+                    chosen["comment"][1].error(
+                        f"comment = {values['comment']}: %{left[0]} is known in [homes] alone"
+                    )
+                )
+        elif isinstance(values["comment"], Template):
+            fields["comment"] = Template(fields["comment"])
         objects = values["vfs objects"]
         force_account, force_gid = self._forced(chosen, values)
+        if len(self.errors) > wrong:
+            return None
         config = ShareConfig(
             **fields,
             name=name,
@@ -259,12 +368,33 @@ class _Loader:
         access = ShareAccess(
             hosts=self._host_access(chosen),
             guest_account=values["guest account"],
+            guest_only=values["guest only"],
             force_user=values["force user"],
+            force_group=values["force group"],
             force_account=force_account,
             **lists,
         )
         self._check_groups(chosen, values)
-        return Share(config, access)
+        return Share(config, access, path, facts)
+
+    def _path(self, section: Section, chosen: Chosen, values: dict[str, Any], root: str) -> str:
+        """Return a share's path behind the root directory; a warning where there is no folder."""
+        path: str = values["path"]
+        if not path:
+            if share_key(section.name) != HOMES and not any(
+                SHARES.get(parameter_key(e.name)) is SHARES["path"] and e.value
+                for e in section.entries
+            ):
+                why = f"the share [{section.name}] has no path"
+                self.errors.append(ConfigError(section.file, section.line, why))
+            return path
+        if isinstance(path, Template):
+            return Template(root + path)
+        if root:
+            path = os.path.normpath(root + path)
+        if not os.path.isdir(path):
+            self._warn(chosen["path"][1], f"[{section.name}]: {path} is not a directory (now)")
+        return path
 
     def _forced(self, chosen: Chosen, values: dict[str, Any]) -> tuple[Account | None, int | None]:
         """Return the account of `force user` and the gid of `force group`.
@@ -273,17 +403,21 @@ class _Loader:
         and have no effect.
         """
         account, gid = None, None
-        if values["force user"]:
+        if values["force user"] and not isinstance(values["force user"], Template):
             account = self.accounts.find(values["force user"])
             if account is None:
-                raise chosen["force user"][1].error(
-                    f"force user = {values['force user']}: there is no such account"
+                self.errors.append(
+                    chosen["force user"][1].error(
+                        f"force user = {values['force user']}: there is no such account"
+                    )
                 )
-        if values["force group"]:
+        if values["force group"] and not isinstance(values["force group"], Template):
             gid = self.accounts.find_group(values["force group"].lstrip("@"))
             if gid is None:
-                raise chosen["force group"][1].error(
-                    f"force group = {values['force group']}: there is no such group"
+                self.errors.append(
+                    chosen["force group"][1].error(
+                        f"force group = {values['force group']}: there is no such group"
+                    )
                 )
         if not self.accounts.privileged:
             for name in ("force user", "force group"):
@@ -298,5 +432,7 @@ class _Loader:
             if not name.endswith((" users", " list")):
                 continue
             for word in values[name]:
+                if isinstance(word, Template):
+                    continue
                 if word[0] == "@" and self.accounts.find_group(word[1:]) is None:
                     self._warn(entry, f"{entry.name}: there is no group {word[1:]!r} (now)")

@@ -13,10 +13,11 @@ from enum import StrEnum
 from typing import Any
 
 from usmbd.mountd.config import values
-from usmbd.mountd.config.samba_names import SAMBA_PARAMETERS
+from usmbd.mountd.config.samba import Foreign, find_foreign
 from usmbd.mountd.config.source import Entry, Raw, parameter_key
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.settings import Encryption, MangledNames, MapToGuest, Rdma, Signing
+from usmbd.mountd.substitute import STATIC
 
 
 class Scope(StrEnum):
@@ -38,25 +39,24 @@ class Parameter:
     synonyms: tuple[str, ...] = ()
     inverted: tuple[str, ...] = ()
     """Names that say the contrary (`writable` for `read only`); boolean only."""
-    fixed: bool = False
-    """Only the default can be said: usmbd behaves so, and has nothing else."""
 
-    def value(self, entry: Entry) -> Any:
-        """Return the entry's value; ConfigError when it is malformed or not to be had."""
+    def read(self, entry: Entry) -> values.Noted:
+        """Return the entry's value and what has to be known of it; ConfigError when malformed."""
         try:
             result = self.parse(entry.value)
         except ValueError as error:
-            raise entry.error(f"{entry.name} = {_shown(entry.value)}: {error}") from error
+            raise entry.error(f"{entry.name} = {shown(entry.value)}: {error}") from error
+        noted = result if isinstance(result, values.Noted) else values.Noted(result, "")
         if parameter_key(entry.name) in map(parameter_key, self.inverted):
-            result = not result
-        if self.fixed and result != self.default():
-            raise entry.error(
-                f"{entry.name} = {_shown(entry.value)}: usmbd does not have this; leave it out"
-            )
-        return result
+            return values.Noted(not noted.value, noted.note)
+        return noted
+
+    def value(self, entry: Entry) -> Any:
+        """Return the entry's value; ConfigError when it is malformed."""
+        return self.read(entry).value
 
 
-def _shown(value: Raw) -> str:
+def shown(value: Raw) -> str:
     """Return a value as it is shown in a message."""
     return ", ".join(value) if isinstance(value, list) else value
 
@@ -80,11 +80,6 @@ def _row(
         field = name.replace(" ", "_")
     default = default if callable(default) else _constant(default)
     return Parameter(name, scope, parse, default, field, **more)
-
-
-def _fixed(scope: Scope, name: str, parse: Callable[[Raw], Any], value: Any) -> Parameter:
-    """Return a row for what is always so."""
-    return Parameter(name, scope, parse, _constant(value), fixed=True)
 
 
 def netbios_name() -> str:
@@ -150,9 +145,9 @@ _COUNT = values.number(0, 65536)
 
 _G = (
     ("netbios name", values.name_text(15), netbios_name),
-    ("server string", values.text, "SMB SERVER"),
+    ("server string", values.template_of(STATIC), "SMB SERVER"),
     ("workgroup", values.name_text(15), "WORKGROUP"),
-    ("tcp port", values.number(1, 65535), 445),
+    ("tcp port", values.port, 445),
     ("interfaces", values.interfaces, list),
     ("bind interfaces only", values.boolean, False),
     # ksmbd takes RDMA where there is any; Samba has no such parameter.
@@ -174,15 +169,15 @@ _G = (
     ("ipc timeout", values.number(0, 3600), 0),
     ("guest account", values.text, "nobody"),
     ("restrict anonymous", values.number(0, 2), 0),
-    ("log level", values.number(0, 10), 1),
+    ("log level", values.log_level, 1),
     ("log json", values.boolean, False),
 )
 _S = (
-    ("comment", values.text, ""),
-    ("path", values.path, ""),
+    ("comment", values.template_of(STATIC + "SUuH"), ""),
+    ("path", values.template_path, ""),
     ("guest ok", values.boolean, False),
     ("max connections", _COUNT, 128),
-    ("case sensitive", values.boolean, False),
+    ("case sensitive", values.auto_boolean("auto", meaning=False), False),
     # Samba's default; ksmbd has none.
     ("mangled names", _MANGLED, MangledNames.ILLEGAL),
     ("hide dot files", values.boolean, True),
@@ -210,7 +205,7 @@ _SYNONYMS = {
     "hosts allow": ("allow hosts",),
     "hosts deny": ("deny hosts",),
     "force group": ("group",),
-    "tcp port": ("smb ports",),
+    "tcp port": ("smb ports", "smb port"),
     "vfs objects": ("vfs object",),
     "log level": ("debug level",),
 }
@@ -222,7 +217,7 @@ TABLE: tuple[Parameter, ...] = (
     _row(
         Scope.GLOBAL,
         "server min protocol",
-        values.dialect,
+        values.lowest_dialect,
         0x0202,
         field="min_protocol",
         synonyms=("min protocol",),
@@ -230,7 +225,7 @@ TABLE: tuple[Parameter, ...] = (
     _row(
         Scope.GLOBAL,
         "server max protocol",
-        values.dialect,
+        values.highest_dialect,
         0x0311,
         field="max_protocol",
         synonyms=("max protocol", "protocol"),
@@ -244,12 +239,24 @@ TABLE: tuple[Parameter, ...] = (
         field="encryption",
         synonyms=("server smb encrypt", "smb encrypt"),
     ),
-    # ksmbd ships with the next three off because they came late there. usmbd was built with
-    # them; clients ask only for what they can use, Samba has all three on, and Windows
-    # does not even try SMB Direct without multichannel.
+    # ksmbd ships with it off because it came late there. Clients ask only for what they can use,
+    # Samba has it on, and Windows does not even try SMB Direct without it.
     _row(Scope.GLOBAL, "server multi channel support", values.boolean, True, field="multichannel"),
-    _row(Scope.GLOBAL, "smb2 leases", values.boolean, True, field="leases"),
-    _row(Scope.GLOBAL, "durable handles", values.boolean, True),
+    # Many ksmbd.conf and smb.conf have these: they are read, and say that they do nothing yet.
+    _row(
+        Scope.GLOBAL,
+        "smb2 leases",
+        values.without_effect("there are no leases yet: clients get oplocks"),
+        False,
+        field="",
+    ),
+    _row(
+        Scope.GLOBAL,
+        "durable handles",
+        values.without_effect("there are no durable handles yet: a lost connection closes files"),
+        False,
+        field="",
+    ),
     _row(
         Scope.GLOBAL,
         "smbd max io size",
@@ -260,7 +267,7 @@ TABLE: tuple[Parameter, ...] = (
     _row(
         Scope.GLOBAL,
         "map to guest",
-        values.choice(MapToGuest),
+        values.choice(MapToGuest, bad_uid="never"),
         MapToGuest.NEVER,
     ),
     _row(Scope.GLOBAL, "share:fake_fscaps", values.number(0, 0xFFFFFFFF), 64, field="fake_fscaps"),
@@ -290,13 +297,13 @@ TABLE: tuple[Parameter, ...] = (
     _row(
         Scope.SHARE,
         "vfs objects",
-        values.one_of("acl_xattr", "streams_xattr"),
+        values.vfs_objects,
         list,
         field="",
         synonyms=_SYNONYMS["vfs objects"],
     ),
-    _row(Scope.SHARE, "force user", values.text, "", field=""),
-    _row(Scope.SHARE, "force group", values.text, "", field="", synonyms=("group",)),
+    _row(Scope.SHARE, "force user", values.template, "", field=""),
+    _row(Scope.SHARE, "force group", values.template, "", field="", synonyms=("group",)),
     _row(Scope.SHARE, "guest account", values.text, "", field=""),
     *(
         _row(Scope.SHARE, name, values.users, list, field="")
@@ -306,23 +313,10 @@ TABLE: tuple[Parameter, ...] = (
         _row(Scope.SHARE, name, values.words, list, field="", synonyms=_SYNONYMS[name])
         for name in ("hosts allow", "hosts deny")
     ),
-    # What is always so: said in many smb.conf and ksmbd.conf files, and true.
-    _fixed(Scope.GLOBAL, "kerberos support", values.boolean, False),
-    _fixed(Scope.GLOBAL, "kerberos service name", values.text, ""),
-    _fixed(Scope.GLOBAL, "kerberos keytab file", values.text, ""),
-    _fixed(Scope.GLOBAL, "disable netbios", values.boolean, True),
-    _fixed(Scope.GLOBAL, "load printers", values.boolean, False),
-    _fixed(Scope.GLOBAL, "disable spoolss", values.boolean, True),
-    _fixed(Scope.GLOBAL, "encrypt passwords", values.boolean, True),
-    _fixed(Scope.GLOBAL, "lanman auth", values.boolean, False),
-    _fixed(Scope.GLOBAL, "allow insecure wide links", values.boolean, False),
-    _fixed(Scope.SHARE, "wide links", values.boolean, False),
-    _fixed(Scope.SHARE, "printable", values.boolean, False),
-    _fixed(Scope.SHARE, "inherit owner", values.boolean, False),
-    _fixed(Scope.SHARE, "available", values.boolean, True),
-    _fixed(Scope.SHARE, "preserve case", values.boolean, True),
-    _fixed(Scope.SHARE, "short preserve case", values.boolean, True),
-    _fixed(Scope.SHARE, "time machine", values.boolean, False),
+    _row(Scope.SHARE, "guest only", values.boolean, False, field="", synonyms=("only guest",)),
+    # What keeps a section from being a share at all.
+    _row(Scope.SHARE, "available", values.boolean, True, field=""),
+    _row(Scope.SHARE, "printable", values.boolean, False, field="", synonyms=("print ok",)),
 )
 
 
@@ -338,12 +332,10 @@ def _index(scope: Scope) -> dict[str, Parameter]:
 
 GLOBALS = _index(Scope.GLOBAL)
 SHARES = _index(Scope.SHARE)
-# Parameters of ksmbd-tools' newest releases that usmbd lacks.
-_KSMBD_ONLY = frozenset(map(parameter_key, ("aapl model",)))
 
 
-def find(entry: Entry, *, in_global: bool) -> Parameter:
-    """Return the row that an entry means; ConfigError when it means none or stands wrongly."""
+def find(entry: Entry, *, in_global: bool) -> Parameter | Foreign:
+    """Return what an entry means; ConfigError when it means nothing or stands wrongly."""
     key = parameter_key(entry.name)
     if in_global and key in GLOBALS:
         return GLOBALS[key]
@@ -351,16 +343,15 @@ def find(entry: Entry, *, in_global: bool) -> Parameter:
         return SHARES[key]
     if key in GLOBALS:
         raise entry.error(f"{entry.name!r} is a global parameter: it belongs in [global]")
-    raise _unknown(entry, in_global=in_global)
+    foreign = find_foreign(entry.name)
+    if foreign is None:
+        raise _unknown(entry, in_global=in_global)
+    return foreign
 
 
 def _unknown(entry: Entry, *, in_global: bool) -> ConfigError:
     """Return the error for a name that is in no row, with the nearest that is."""
     key = parameter_key(entry.name)
-    if key in _KSMBD_ONLY:
-        return entry.error(f"{entry.name!r} is a parameter of ksmbd that usmbd does not have")
-    if key in SAMBA_PARAMETERS:
-        return entry.error(f"{entry.name!r} is a parameter of Samba that usmbd does not have")
     names = {
         name_key: name
         for table in ((GLOBALS, SHARES) if in_global else (SHARES,))

@@ -53,6 +53,10 @@ class Source:
     """The sections by `share_key`; sections of one name are one section."""
 
     sections: dict[str, Section] = field(default_factory=dict)
+    errors: list[ConfigError] = field(default_factory=list)
+    """Lines that say nothing."""
+    warnings: list[ConfigError] = field(default_factory=list)
+    """What was left out."""
 
     def section(self, name: str, file: str, line: int) -> Section:
         """Return the section of that name, made when it is new."""

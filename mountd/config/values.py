@@ -8,18 +8,20 @@ import os
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from usmbd.mountd.config.samba import MODULES, REFUSED_MODULES
 from usmbd.mountd.config.source import Raw
+from usmbd.mountd.substitute import CONNECT, STATIC, Template, expand, letters_of
+
+OWN_MODULES = ("acl_xattr", "streams_xattr")
 
 _TRUE = frozenset(("yes", "true", "1", "on", "enable", "enabled"))
 _FALSE = frozenset(("no", "false", "0", "off", "disable", "disabled"))
 _SUFFIXES = {letter: 1 << 10 * power for power, letter in enumerate("KMGTPE", start=1)}
 _SIZE = re.compile(r"(\d+)\s*([KMGTPE]?)(?:i?B)?", re.IGNORECASE)
-# Samba's substitutions; `%%` and a lone percent sign mean themselves.
-_SUBSTITUTION = re.compile(r"%(?:[A-Za-z]|\$\()")
-
 # [MS-SMB2] 2.2.3 DialectRevision, under the names that Samba and ksmbd give them.
 DIALECTS = {
     "SMB2_02": 0x0202,
@@ -31,21 +33,61 @@ DIALECTS = {
     "SMB3": 0x0311,
 }
 
+# Dialects of unreleased Windows versions -> what replaced them.
+FORGOTTEN = {"SMB2_22": "SMB3_00", "SMB2_24": "SMB3_00", "SMB3_10": "SMB3_11"}
+OLDER = ("CORE", "COREPLUS", "LANMAN1", "LANMAN2", "NT1")
+
 E = TypeVar("E", bound=StrEnum)
 
 
-def text(value: Raw) -> str:
-    """Return one text, without the quotes around it; no substitutions."""
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A value, and what has to be known of it: it is not quite what was written."""
+
+    value: Any
+    note: str
+
+
+def written(value: Raw) -> str:
+    """Return one text as it is written, without the quotes around it."""
     if isinstance(value, list):
         raise ValueError("one value is wanted, not a list")
     if len(value) >= 2 and value[0] == value[-1] == '"':
         value = value[1:-1]
-    found = _SUBSTITUTION.search(value.replace("%%", ""))
-    if found:
-        raise ValueError(f"usmbd has no substitutions such as {found.group()}")
     if not value.isprintable():
         raise ValueError("the text holds control characters")
-    return value.replace("%%", "%")
+    return value
+
+
+def text(value: Raw) -> str:
+    """Return one text, without the quotes around it; no substitutions."""
+    result = written(value)
+    if letters := letters_of(result):
+        raise ValueError(f"there are no substitutions such as %{letters[0]} here")
+    return expand(result, {})
+
+
+def template(value: Raw, letters: str = STATIC + CONNECT) -> str:
+    """Return one text in which these substitutions may stand: a `Template` if any does."""
+    result = written(value)
+    for letter in letters_of(result):
+        if letter not in letters + "$":
+            known = ", ".join(f"%{each}" for each in letters)
+            raise ValueError(f"%{letter} is not known here, only {known}")
+    return Template(result) if letters_of(result) else expand(result, {})
+
+
+def template_of(letters: str) -> Callable[[Raw], str]:
+    """Return a parser for a text in which these substitutions may stand."""
+    return lambda value: template(value, letters)
+
+
+def template_path(value: Raw) -> str:
+    """Return an absolute path, normalized unless it is a `Template`, or nothing."""
+    name = template(value)
+    if name and not name.startswith(("/", "%H", "%$")):
+        raise ValueError(f"{name!r} is not an absolute path")
+    return name if isinstance(name, Template) or not name else os.path.normpath(name)
 
 
 def name_text(limit: int) -> Callable[[Raw], str]:
@@ -83,6 +125,8 @@ def number(low: int, high: int) -> Callable[[Raw], int]:
 
     def parse(value: Raw) -> int:
         word = text(value)
+        if re.fullmatch(r"-\d+", word):
+            raise ValueError(f"{word} is not between {low} and {high}")
         found = _SIZE.fullmatch(word)
         if not found:
             raise ValueError(f"{word!r} is not a number")
@@ -110,10 +154,10 @@ def mode(value: Raw) -> int:
     return int(word.lower().replace("o", ""), 8)
 
 
-def words(value: Raw) -> list[str]:
+def words(value: Raw, parse: Callable[[Raw], str] = text) -> list[str]:
     """Return the words of a list, parted by commas, spaces or tabs; quotes keep spaces."""
     if isinstance(value, list):
-        return [text(item) for item in value if item]
+        return [parse(item) for item in value if item]
     lexer = shlex.shlex(value, posix=True)
     lexer.whitespace = " \t,"
     lexer.whitespace_split = True
@@ -121,7 +165,7 @@ def words(value: Raw) -> list[str]:
     lexer.escape = ""
     lexer.quotes = '"'
     try:
-        return [text(word) for word in lexer if word]
+        return [parse(word) for word in lexer if word]
     except ValueError as error:
         if "quotation" in str(error):
             raise ValueError("a quote is not closed") from error
@@ -131,7 +175,7 @@ def words(value: Raw) -> list[str]:
 def users(value: Raw) -> list[str]:
     """Return names of users and `@group`s."""
     result = []
-    for word in words(value):
+    for word in words(value, template):
         if word[0] == "&" or word.startswith(("@&", "+&", "&+")):
             raise ValueError(f"{word!r}: usmbd has no NIS netgroups")
         if "\\" in word:
@@ -139,7 +183,7 @@ def users(value: Raw) -> list[str]:
         name = "@" + word.lstrip("@+") if word[0] in "@+" else word
         if name == "@":
             raise ValueError(f"{word!r} names no group")
-        result.append(name)
+        result.append(Template(name) if isinstance(word, Template) else name)
     return result
 
 
@@ -153,12 +197,83 @@ def veto_patterns(value: Raw) -> list[str]:
     return [pattern for pattern in written.split("/") if pattern]
 
 
-def dialect(value: Raw) -> int:
-    """Return the number of an SMB2 or SMB3 dialect."""
+def dialect(value: Raw) -> int | Noted:
+    """Return the number of an SMB2 or SMB3 dialect; one that nobody speaks is the next one."""
     word = text(value).upper()
+    if word in FORGOTTEN:
+        return Noted(DIALECTS[FORGOTTEN[word]], f"{word} is taken for {FORGOTTEN[word]}")
     if word not in DIALECTS:
         raise ValueError(f"{word!r} is none of {', '.join(DIALECTS)}")
     return DIALECTS[word]
+
+
+def lowest_dialect(value: Raw) -> int | Noted:
+    """Return the number of the lowest dialect; SMB 1 and its like mean the oldest there is."""
+    word = text(value).upper()
+    if word in OLDER:
+        return Noted(DIALECTS["SMB2_02"], f"{word} is not served: clients need SMB 2.0.2 or newer")
+    if word == "DEFAULT":
+        return DIALECTS["SMB2_02"]
+    return dialect(value)
+
+
+def highest_dialect(value: Raw) -> int | Noted:
+    """Return the number of the highest dialect."""
+    return DIALECTS["SMB3_11"] if text(value).upper() == "DEFAULT" else dialect(value)
+
+
+def log_level(value: Raw) -> int | Noted:
+    """Return the general level of `1 auth:3`."""
+    first, *areas = text(value).split() or [""]
+    level = number(0, 10)(first)
+    if not areas:
+        return level
+    return Noted(level, f"the level {level} holds for all areas; usmbd.control -d switches one on")
+
+
+def port(value: Raw) -> int | Noted:
+    """Return the TCP port; of several the first but 139, which is that of NetBIOS."""
+    first, *more = words(value) or [""]
+    if first == "139" and more:
+        first, more = more[0], ["139", *more[1:]]
+    result = number(1, 65535)(first)
+    if not more:
+        return result
+    return Noted(result, f"{', '.join(more)}: not listened on, only {result}")
+
+
+def auto_boolean(*others: str, meaning: bool) -> Callable[[Raw], bool]:
+    """Return a parser for yes and no, and for words that mean one of them."""
+
+    def parse(value: Raw) -> bool:
+        return meaning if text(value).lower() in others else boolean(value)
+
+    return parse
+
+
+def without_effect(why: str) -> Callable[[Raw], bool | Noted]:
+    """Return a parser for what cannot be switched on yet: `yes` is no, and says why."""
+
+    def parse(value: Raw) -> bool | Noted:
+        return Noted(False, why) if boolean(value) else False
+
+    return parse
+
+
+def vfs_objects(value: Raw) -> list[str] | Noted:
+    """Return the modules that usmbd does; those that change nothing are noted."""
+    result, noted = [], []
+    for word in words(value):
+        name = word.lower().partition(":")[0]
+        if name in REFUSED_MODULES:
+            raise ValueError(f"{word}: {REFUSED_MODULES[name]}")
+        if name in MODULES:
+            noted.append(f"{word} is left out ({MODULES[name]})")
+        elif name in OWN_MODULES:
+            result.append(name)
+        else:
+            raise ValueError(f"usmbd has no {word!r}, only {', '.join(OWN_MODULES)}")
+    return Noted(result, "; ".join(noted)) if noted else result
 
 
 def choice(kind: type[E], **others: str) -> Callable[[Raw], E]:
@@ -176,31 +291,22 @@ def choice(kind: type[E], **others: str) -> Callable[[Raw], E]:
     return parse
 
 
-def one_of(*known: str) -> Callable[[Raw], list[str]]:
-    """Return a parser for a list of these words."""
-
-    def parse(value: Raw) -> list[str]:
-        result = words(value)
-        for word in result:
-            if word not in known:
-                raise ValueError(f"usmbd has no {word!r}, only {', '.join(known)}")
-        return result
-
-    return parse
-
-
-def interfaces(value: Raw) -> list[str]:
-    """Return names of interfaces, addresses or networks."""
-    result = words(value)
-    for word in result:
+def interfaces(value: Raw) -> list[str] | Noted:
+    """Return names of interfaces (with wildcards), addresses or networks."""
+    result, left_out = [], []
+    for written_word in words(value):
+        word, semicolon, options = written_word.partition(";")
+        if semicolon:
+            left_out.append(options)
         if "/" in word or ":" in word:
             try:
                 ipaddress.ip_interface(word)
             except ValueError as error:
                 raise ValueError(f"{word!r} is no interface, address or network") from error
-        elif ";" in word:
-            raise ValueError(f"{word!r}: usmbd takes no options of interfaces; it asks the system")
-    return result
+        result.append(word)
+    if not left_out:
+        return result
+    return Noted(result, f"{', '.join(left_out)}: left out, for the system knows its interfaces")
 
 
 def workers(value: Raw) -> int:

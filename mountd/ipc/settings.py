@@ -148,8 +148,6 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     signing: Signing = Signing.AUTO
     encryption: Encryption = Encryption.AUTO
     multichannel: bool = True
-    leases: bool = True
-    durable_handles: bool = True
 
     smb2_max_read: int = 8 * MIB
     smb2_max_write: int = 8 * MIB

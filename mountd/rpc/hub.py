@@ -99,7 +99,7 @@ class Hub:
             guest=message.guest,
             anonymous=message.anonymous,
         )
-        view = View(snapshot, caller)
+        view = View(snapshot.seen_by(caller), caller)
         pipe = Pipe(name, [factory(view) for factory in self._interfaces[name]])
         self._pipes[message.pipe] = pipe, message.session_id
         self._sessions[message.session_id] += 1

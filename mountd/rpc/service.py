@@ -20,7 +20,10 @@ from pathlib import Path
 
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.homes import home_of
+from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, rpc_server
+from usmbd.mountd.ipc.settings import ShareConfig
 from usmbd.mountd.rpc.hub import Hub
 from usmbd.mountd.rpc.view import Snapshot
 
@@ -50,9 +53,16 @@ def drop_privileges() -> None:
 
 def snapshot_of(configuration: Configuration) -> Snapshot:
     """Return what the interfaces may know of a configuration."""
-    return Snapshot(
-        configuration.server, tuple(share.config for share in configuration.shares.values())
-    )
+    homes, accounts = configuration.homes, Accounts()
+
+    def home(user: str) -> ShareConfig | None:
+        directory = accounts.home(user)
+        return home_of(homes, user, directory).config if homes and directory else None
+
+    shares = [share.config for share in configuration.shares.values()]
+    if homes is not None:
+        shares.append(homes.config)
+    return Snapshot(configuration.server, tuple(shares), home=home)
 
 
 class WorkerConnection:

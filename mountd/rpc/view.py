@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 
 IPC_SHARE = ShareConfig(name="IPC$", type=ShareType.PIPE, comment="Remote IPC", max_connections=0)
@@ -24,6 +26,19 @@ class Snapshot:
     config: ServerConfig
     shares: tuple[ShareConfig, ...]
     answers: dict[Hashable, bytes] = field(default_factory=dict)
+    home: Callable[[str], ShareConfig | None] = lambda user: None
+    """Returns the share of a user's home ([homes]), if he has one."""
+
+    def seen_by(self, caller: "Caller") -> "Snapshot":
+        """Return what a caller sees: his home, too, as in Samba, whatever [homes] says of browsing.
+
+        Homes of others are not listed. Only users whom mountd let in come here.
+        """
+        home = None if caller.guest or caller.anonymous else self.home(caller.user)
+        if home is None or self.share(home.name) is not None:
+            return self
+        own = msgspec.structs.replace(home, browseable=True)
+        return Snapshot(self.config, (*self.shares, own))
 
     def share(self, name: str) -> ShareConfig | None:
         """Return the share of that name in any case, IPC$ included."""

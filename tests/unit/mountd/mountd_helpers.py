@@ -31,6 +31,18 @@ class FakeAccounts(Accounts):
         """Return one of the accounts."""
         return self.accounts.get(name)
 
+    def home(self, name: str) -> str:
+        """Return a home below /home, and none for bob."""
+        return f"/home/{name}" if name in self.accounts and name != "bob" else ""
+
+    def primary_group(self, name: str) -> str:
+        """Return a group of the user's own name."""
+        return f"{name}s" if name in self.accounts else ""
+
+    def group_name(self, gid: int) -> str:
+        """Return a name made of the number."""
+        return f"group{gid}"
+
     def find_group(self, name: str) -> int | None:
         """Return the one group."""
         return 500 if name in self.members else None

@@ -8,7 +8,7 @@ from mountd_helpers import configuration
 
 from usmbd.mountd.config.load import load
 from usmbd.mountd.config.parameters import GLOBALS, SHARES, TABLE, Scope
-from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.errors import ConfigError, ConfigErrors
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
 
 # Fields that are put together from several parameters, or from none.
@@ -130,23 +130,27 @@ def test_a_state_directory_of_one_s_own_holds_the_data_too() -> None:
 
 GLOBAL_ERRORS = [
     ("workgruop = x", "'workgruop' is not a parameter; did you mean 'workgroup'?"),
-    ("spotlight = yes", "'spotlight' is a parameter of Samba that usmbd does not have"),
-    ("realm = X", "'realm' is a parameter of Samba that usmbd does not have"),
-    ("aapl model = X", "'aapl model' is a parameter of ksmbd that usmbd does not have"),
-    ("kerberos support = yes", "kerberos support = yes: usmbd does not have this; leave it out"),
+    ("kerberos support = yes", "kerberos support = yes: Kerberos is not had: users log in by"),
+    ("security = ads", "security = ads: usmbd has users of its own alone: write `security = user`"),
+    ("server role = member server", "server role = member server: usmbd is a standalone server"),
+    ("ntlm auth = disabled", "ntlm auth = disabled: usmbd has no other login than NTLMv2"),
+    ("wide links = yes", "wide links = yes: links do not lead out of a share: mount the folder"),
+    ("unix charset = ISO8859-15", "unix charset = ISO8859-15: names are UTF-8 on the disk"),
+    ("workers = -1", "workers = -1: -1 is not between 1 and 256"),
     ("tcp port = 0", "tcp port = 0: 0 is not between 1 and 65535"),
-    ("tcp port = 445 139", "tcp port = 445 139: '445 139' is not a number"),
+    ("tcp port = ten 139", "tcp port = ten 139: 'ten' is not a number"),
     ("max connections = 1" + "0" * 4000, "max connections = 1" + "0" * 4000 + ": a number from"),
     ("deadtime = ten", "deadtime = ten: 'ten' is not a number"),
     ("smb2 max read = 4XB", "smb2 max read = 4XB: '4XB' is not a number"),
     ("smb2 max read = 1K", "smb2 max read = 1K: 1K is not between 65536 and 8388608"),
     ("server signing = maybe", "server signing = maybe: 'maybe' is none of disabled, auto, enab"),
     ("server max protocol = NT1", "server max protocol = NT1: 'NT1' is none of SMB2_02"),
-    ("map to guest = bad uid", "map to guest = bad uid: 'bad uid' is none of never, bad user, bad"),
+    ("map to guest = bad luck", "map to guest = bad luck: 'bad luck' is none of never, bad user"),
     ("netbios name = A23456789012345X", "netbios name = A23456789012345X: 1 to 15 characters"),
     ("state directory = run", "state directory = run: 'run' is not an absolute path"),
     ("interfaces = 10.0.0.0/99", "interfaces = 10.0.0.0/99: '10.0.0.0/99' is no interface"),
-    ("server string = x %v", "server string = x %v: usmbd has no substitutions such as %v"),
+    ("server string = x %U", "server string = x %U: %U is not known here, only %h, %v, %L, %D"),
+    ("workgroup = %D", "workgroup = %D: there are no substitutions such as %D here"),
     ("hosts allow = 300.1.1.", "hosts allow: '300.1.1.0' does not appear"),
     ("nonsense", "'nonsense' is neither [section] nor name = value"),
     ("= 1", "'= 1' is neither [section] nor name = value"),
@@ -180,20 +184,20 @@ SHARE_ERRORS = [
     ("[a]\nworkgroup = x", 2, "'workgroup' is a global parameter: it belongs in [global]"),
     ("[a]\n", 1, "the share [a] has no path"),
     ("[a]\npath = tmp", 2, "path = tmp: 'tmp' is not an absolute path"),
-    ("[a]\npath = /home/%U", 2, "path = /home/%U: usmbd has no substitutions such as %U"),
+    ("[a]\npath = /home/%a", 2, "path = /home/%a: %a is not known here, only %h, %v"),
+    ("[a]\npath = /t\ncomment = of %U", 3, "comment = of %U: %U is known in [homes] alone"),
     ("[a]\nread only = maybe", 2, "read only = maybe: 'maybe' is neither yes nor no"),
     ("[a]\ncreate mask = 0888", 2, "create mask = 0888: '0888' is not an octal mode"),
-    ("[a]\nvfs objects = fruit", 2, "vfs objects = fruit: usmbd has no 'fruit', only acl_xattr"),
-    ("[a]\nfruit:aapl = yes", 2, "'fruit:aapl': usmbd has no such module option"),
+    ("[a]\nvfs objects = fruti", 2, "vfs objects = fruti: usmbd has no 'fruti', only acl_xattr"),
+    ("[a]\nvfs objects = fruit worm", 2, "vfs objects = fruit worm: worm: files can be changed"),
+    ("[a]\nfriut:aapl = yes", 2, "'friut:aapl': usmbd has no such module option"),
     ("[a]\nvalid users = &net", 2, "valid users = &net: '&net': usmbd has no NIS netgroups"),
     ("[a]\nvalid users = D\\x", 2, "valid users = D\\x: 'D\\\\x': usmbd has no domains"),
     ('[a]\nvalid users = "x', 2, 'valid users = "x: a quote is not closed'),
     ("[a]\nveto files = *.exe", 2, "veto files = *.exe: the names stand between slashes"),
-    ("[a]\nprintable = yes", 2, "printable = yes: usmbd does not have this; leave it out"),
-    ("[a]\ninherit owner = yes", 2, "inherit owner = yes: usmbd does not have this; leave it out"),
+    ("[a]\ninherit owner = yes", 2, "inherit owner = yes: write `force user`"),
     ("[a]\npath=/t\nforce user = no one", 3, "force user = no one: there is no such account"),
     ("[a]\npath=/t\nforce group = no one", 3, "force group = no one: there is no such group"),
-    ("[homes]\n", 1, "[homes]: usmbd has neither home shares nor printers"),
     ("[" + "x" * 64 + "]\npath = /t", 1, "a share name has 1 to 63 bytes, this one 64"),
     ("[a/b]\npath = /t", 1, "'a/b' has characters that a share name cannot have"),
     ("[]\npath = /t", 1, "a share name has 1 to 63 bytes, this one 0"),
@@ -255,13 +259,37 @@ def test_includes(tmp_path: Path) -> None:
     assert not shares["a"].config.read_only
 
 
-@pytest.mark.parametrize("name", ["main.conf", "missing.conf", "x%m.conf"])
+@pytest.mark.parametrize("name", ["main.conf", "unreadable.conf", "x%m.conf", "registry"])
 def test_includes_that_cannot_be(tmp_path: Path, name: str) -> None:
     main = tmp_path / "main.conf"
+    (tmp_path / "unreadable.conf").mkdir()
     main.write_text(f"[a]\npath = /tmp\ninclude = {name}\n")
     with pytest.raises(ConfigError) as caught:
         load(main)
     assert (caught.value.file, caught.value.line) == (str(main), 3)
+
+
+def test_an_include_that_is_not_there_is_left_out_aloud(tmp_path: Path) -> None:
+    main = tmp_path / "main.conf"
+    main.write_text("[a]\npath = /tmp\ninclude = missing.conf\n")
+    config = load(main)
+    assert config.find_share("a")
+    assert config.warnings == [
+        f"{main}:3: include = missing.conf: there is no such file: it is left out"
+    ]
+
+
+def test_all_errors_are_told_at_once() -> None:
+    text = (
+        "[global]\nworkers = many\nnonsense\nwrokgroup = X\n[a]\npath = tmp\n"
+        "[b]\nread only = maybe\ncreate mask = 9\n[c/d]\npath = /tmp\nhosts allow = 300.1.1.\n"
+    )
+    with pytest.raises(ConfigErrors) as caught:
+        configuration(text)
+    assert sorted(error.line for error in caught.value.errors) == [2, 3, 4, 6, 7, 8, 9, 10]
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 8
+    assert all(line.startswith("/etc/usmbd.conf:") for line in lines)
 
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A worker's pipes: opening by name, handles, limits, and a whole call by messages."""
 
+import dataclasses
+
 import pytest
 import rpc_client as rpc
 from impacket.dcerpc.v5 import srvs
@@ -12,11 +14,11 @@ from usmbd.mountd.ipc.messages import (
     RpcTransceive,
     RpcWrite,
 )
-from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.rpc import hub as hub_module
 from usmbd.mountd.rpc.hub import Hub
 from usmbd.mountd.rpc.interfaces import PIPES
-from usmbd.mountd.rpc.view import Snapshot
+from usmbd.mountd.rpc.view import Caller, Snapshot
 
 
 @pytest.fixture
@@ -88,3 +90,19 @@ def test_null_sessions_may_be_kept_out() -> None:
     hub = Hub(PIPES, lambda: closed)
     assert hub.handle(RpcOpen(1, "srvsvc", "", anonymous=True)).status == RpcStatus.ACCESS_DENIED
     assert hub.handle(RpcOpen(1, "srvsvc", "alice")).status == RpcStatus.OK
+
+
+def test_a_user_sees_his_own_home_and_no_other(snapshot: Snapshot) -> None:
+    def home(user: str) -> ShareConfig | None:
+        if user == "nobody":
+            return None
+        return ShareConfig(name=user, path=f"/home/{user}", browseable=False)
+
+    with_homes = dataclasses.replace(snapshot, home=home)
+    names = [share.name for share in with_homes.seen_by(Caller("alice")).shares]
+    assert names == ["data", "Büro", "secret", "alice"]
+    assert with_homes.seen_by(Caller("alice")).shares[-1].browseable
+    # Neither a guest, nor who has none, nor where a section has the name.
+    for caller in (Caller("bob", guest=True), Caller(anonymous=True), Caller("nobody")):
+        assert with_homes.seen_by(caller) is with_homes
+    assert with_homes.seen_by(Caller("DATA")) is with_homes

@@ -1,0 +1,44 @@
+"""[homes]: a share for each user's home directory, as in smb.conf(5)."""
+
+import dataclasses
+
+import msgspec
+
+from usmbd.mountd.config.load import HOMES, Configuration
+from usmbd.mountd.config.source import share_key
+from usmbd.mountd.identity import Accounts
+from usmbd.mountd.shares import Share
+from usmbd.mountd.substitute import Template, expand
+from usmbd.mountd.users import UserTable
+
+
+def find_share(
+    configuration: Configuration, name: str, user: str, users: UserTable, accounts: Accounts
+) -> Share | None:
+    """Return the share that `user` means by a name: a section, else somebody's home, else None.
+
+    `homes` is his own. Only users of the password file have a home here, of all that the system
+    knows; who may connect to another's is for `valid users` to say.
+    """
+    share = configuration.find_share(name)
+    if share is not None or configuration.homes is None:
+        return share
+    owner = users.find(user if share_key(name) == HOMES else name)
+    directory = accounts.home(owner) if owner else ""
+    if not owner or not directory:
+        return None
+    return home_of(configuration.homes, owner, directory)
+
+
+def home_of(homes: Share, owner: str, directory: str) -> Share:
+    """Return the share of a user's home: at the path of [homes], else at his home directory."""
+    facts = {**homes.facts, "S": owner}
+    comment = expand(homes.config.comment, {**facts, "U": owner, "u": owner, "H": directory})
+    path = homes.path or directory
+    config = msgspec.structs.replace(
+        homes.config,
+        name=owner,
+        path=str(path),
+        comment=comment if isinstance(homes.config.comment, Template) else homes.config.comment,
+    )
+    return dataclasses.replace(homes, config=config, path=path, facts=facts)

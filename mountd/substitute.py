@@ -1,0 +1,74 @@
+"""Samba's substitutions (`%U`, `%S`, ...): smb.conf(5), VARIABLE SUBSTITUTIONS.
+
+Some say what is known when the file is read (`STATIC`), the others what a tree connect tells. What
+clients send never leads out of a folder: a value with a slash, or `..`, is refused in a path.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+# `%%` means a percent sign, and so does one that no letter follows.
+_PATTERN = re.compile(r"%(?:(%)|([A-Za-z])|\$\(([^)]*)\))")
+
+STATIC = "hvLDw"
+"""%h the host's name, %v the version, %L the NetBIOS name, %D the workgroup, %w the backslash that
+stands between domain and user; and %$(VARIABLE)."""
+CONNECT = "SUuGgHIimM"
+"""%S the share; %U, %G, %H the user, his primary group, his home directory; %u, %g who acts (after
+`force user` or as the guest); %I the client's address, %i the server's. %m and %M are the client's
+name in Samba where it can be known: by SMB 2 on port 445 that is its address."""
+
+
+class Template(str):
+    """A text that holds substitutions of `CONNECT`."""
+
+    __slots__ = ()
+
+
+def letters_of(text: str) -> list[str]:
+    """Return the letters of a text's substitutions; `$` for an environment variable."""
+    return [found[2] or "$" for found in _PATTERN.finditer(text) if not found[1]]
+
+
+def static_facts(netbios_name: str = "", workgroup: str = "") -> dict[str, str]:
+    """Return what is known when a file is read, as far as it is given."""
+    host = socket.gethostname().split(".")[0]
+    try:
+        number = version("usmbd")
+    except PackageNotFoundError:
+        number = "unknown"
+    return {
+        "h": host,
+        "v": number,
+        "L": netbios_name or host.upper()[:15],
+        "D": workgroup,
+        "w": "\\",
+    }
+
+
+def expand(text: str, facts: Mapping[str, str]) -> str:
+    """Return the text with the values of all substitutions in `facts`; the others stay."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1]:
+            return "%"
+        if found[2]:
+            return facts.get(found[2], found[0])
+        return os.environ.get(found[3], "")
+
+    return _PATTERN.sub(value, text)
+
+
+def expand_path(text: str, facts: Mapping[str, str]) -> str:
+    """Return the path with its values; ValueError where one is not the name of one folder.
+
+    %H is a path by itself, which the system knows.
+    """
+    for letter in letters_of(text):
+        fact = facts.get(letter, "")
+        if letter not in "H$" and ("/" in fact or "\0" in fact or fact in ("", ".", "..")):
+            raise ValueError(f"%{letter} is {fact!r}, which is no name of a folder")
+    return os.path.normpath(expand(text, facts))
