@@ -12,7 +12,7 @@ from usmbd.mountd.ipc.messages import (
     SessionResponse,
 )
 from usmbd.mountd.ipc.settings import MapToGuest, ServerConfig
-from usmbd.mountd.users import NT_HASH_SIZE, Credentials, UserTable
+from usmbd.mountd.users import NO_PASSWORD, NT_HASH_SIZE, Credentials, UserTable
 
 # A hash that no password has for all that is known: an unknown user costs the same time.
 _NO_HASH = b"\0" * NT_HASH_SIZE
@@ -42,7 +42,7 @@ class Authenticator:
         if name is None:
             guests = (MapToGuest.BAD_USER, MapToGuest.BAD_PASSWORD)
             return self._refuse(LoginStatus.BAD_USER, guests)
-        if key is None:
+        if key is None or self.users.hashes[name] == NO_PASSWORD:
             return self._refuse(LoginStatus.BAD_PASSWORD, (MapToGuest.BAD_PASSWORD,))
         # ksmbd lets a user without an account of the system in as uid -1, who can do nothing
         # but use shares with `force user`. The same here, as the guest: a uid of -1 would

@@ -56,6 +56,7 @@ class Service:
         self._throttle = Throttle()
         self._trees = TreeTable()
         self._credentials = Credentials()
+        self._had_users = False
         self._authenticator = self._read_users(configuration)
         self._handlers: dict[type, Callable[..., Answer]] = {
             LoginRequest: self._login,
@@ -71,7 +72,9 @@ class Service:
 
     def _read_users(self, configuration: Configuration) -> Authenticator:
         """Return an authenticator from the password file as it is now."""
-        users = load_users(self._passwords)
+        # A file that was there and is not is a mistake, not the end of all sessions.
+        users = load_users(self._passwords, required=self._had_users)
+        self._had_users = self._passwords.exists()
         return Authenticator(users, configuration.server, self._accounts, self._credentials)
 
     def reload(self) -> ConfigReloaded:

@@ -22,6 +22,8 @@ MAX_USER_NAME_BYTES = 47
 # As ksmbd.adduser.
 MAX_PASSWORD_BYTES = 128
 NT_HASH_SIZE = 16
+NO_PASSWORD = nt_hash("")
+"""The NT hash of the empty password, which lets nobody in (Samba: `null passwords = no`)."""
 # A line is at most a name, a colon, 24 characters of base64: 1 MiB holds 14000 users and more.
 MAX_FILE_SIZE = 16 * 1024 * 1024
 
@@ -42,11 +44,13 @@ def check_user_name(name: str) -> str:
 
 
 def hash_password(password: str) -> bytes:
-    """Return the NT hash, or raise ValueError when the password is too long or not text."""
+    """Return the NT hash, or raise ValueError when the password is empty, too long, no text."""
     try:
         size = len(password.encode())
     except UnicodeEncodeError as error:
         raise ValueError("the password is not UTF-8") from error
+    if not size:
+        raise ValueError("an empty password lets everybody in: there has to be one")
     if size > MAX_PASSWORD_BYTES:
         raise ValueError(f"a password has at most {MAX_PASSWORD_BYTES} bytes, this one {size}")
     return nt_hash(password)
@@ -121,13 +125,18 @@ def parse_users(text: str, file: str) -> UserTable:
     return UserTable(hashes)
 
 
-def load_users(path: Path) -> UserTable:
-    """Read the password file; no file is no users. ConfigError when it is malformed."""
+def load_users(path: Path, *, required: bool = False) -> UserTable:
+    """Read the password file; no file is no users unless it is `required`.
+
+    ConfigError when it is malformed.
+    """
     try:
         if path.stat().st_size > MAX_FILE_SIZE:
             raise ConfigError(str(path), 0, f"the file is larger than {MAX_FILE_SIZE} bytes")
         return parse_users(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if required:
+            raise ConfigError(str(path), 0, "there is no such file") from error
         return UserTable()
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), 0, "the file is not UTF-8") from error

@@ -7,7 +7,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from usmbd.mountd import lockfile
 from usmbd.mountd.cli import common
 from usmbd.mountd.config.edit import has_share, parse_option, remove_share, set_options
 from usmbd.mountd.config.load import check_share_name, load
@@ -39,7 +38,10 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "share", metavar="SHARE", help="1 to 63 bytes, in any case; or global, to update it"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.action == "delete" and options.option:
+        parser.error("--option does not go with --delete")
+    return options
 
 
 def ask_options() -> list[str]:
@@ -87,9 +89,10 @@ def run(arguments: list[str]) -> int:
         mode = config.stat().st_mode & 0o777 if config.exists() else 0o644
         # A link to the real file stays a link.
         replace_file(config.resolve(), result, mode)
-    told = lockfile.tell_to_reload(Path(configuration.server.state_directory))
     if options.verbose:
-        print(f"{config}: [{options.share}] written; {'server told' if told else 'no server runs'}")
+        print(f"{config}: [{options.share}] written")
+    directory = Path(configuration.server.state_directory)
+    common.say_whether_told(directory, verbose=options.verbose)
     return 0
 
 

@@ -6,7 +6,7 @@ import getpass
 import sys
 from pathlib import Path
 
-from usmbd.mountd import lockfile
+from usmbd.mountd import paths
 from usmbd.mountd.cli import common
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.errors import ConfigError
@@ -28,10 +28,17 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
             help=f"{name} the user (default: add, or update if he is there)",
         )
     parser.add_argument(
-        "-p", "--password", metavar="PWD", help="the password (asked for when it is not given)"
+        "-p",
+        "--password",
+        metavar="PWD",
+        help="the password; everybody on this machine can read it in the list of processes: better"
+        " leave it out and type it, or give it on standard input",
     )
     parser.add_argument("user", metavar="USER", help="1 to 47 bytes, no colon")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.action == "delete" and options.password is not None:
+        parser.error("--password does not go with --delete")
+    return options
 
 
 def ask_password() -> str:
@@ -94,10 +101,10 @@ def run(arguments: list[str]) -> int:
         digest = hash_password(password)
     passwords.parent.mkdir(parents=True, exist_ok=True)
     edit_users(passwords, lambda hashes: change(hashes, user, options.action, digest))
-    directory = state_directory(config)
-    told = directory is not None and lockfile.tell_to_reload(directory)
     if options.verbose:
-        print(f"{passwords}: {user!r} written; {'server told' if told else 'no server runs'}")
+        print(f"{passwords}: {user!r} written")
+    directory = state_directory(config) if config.exists() else paths.state_directory()
+    common.say_whether_told(directory, verbose=options.verbose)
     return 0
 
 

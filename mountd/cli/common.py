@@ -6,7 +6,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from usmbd.mountd import paths
+from usmbd.mountd import lockfile, paths
+from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.codec import CodecError
 from usmbd.mountd.lockfile import AlreadyRunningError
@@ -57,6 +58,29 @@ def files(options: argparse.Namespace) -> tuple[Path, Path]:
     if options.config is None:
         return config.absolute(), paths.password_file().absolute()
     return config.absolute(), paths.password_file(config.absolute().parent)
+
+
+def warn(configuration: Configuration | None, passwords: Path | None) -> None:
+    """Say what has to be known of the files; a password file that is named is not looked for."""
+    for warning in configuration.warnings if configuration is not None else ():
+        print(f"warning: {warning}", file=sys.stderr)
+    if passwords is not None and not passwords.exists():
+        note = "there is no such file: nobody can log in until usmbd.adduser has made it"
+        print(f"warning: {passwords}: {note}", file=sys.stderr)
+
+
+def say_whether_told(directory: Path | None, *, verbose: bool) -> None:
+    """Have the running server read its files, and say so where it did not."""
+    if directory is not None and lockfile.tell_to_reload(directory):
+        if verbose:
+            print("the server was told")
+    elif directory is None:
+        print("the configuration cannot be read: no server was told", file=sys.stderr)
+    elif lockfile.running(directory) is None:
+        print(f"no server runs in {directory}: it counts from the next start on", file=sys.stderr)
+    else:
+        note = "belongs to another user and was not told (usmbd.control -r as him)"
+        print(f"the server in {directory} {note}", file=sys.stderr)
 
 
 def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:

@@ -1,5 +1,7 @@
 """`usmbd.control`: end, reload, look at and debug a running server (ksmbd.control's options).
 
+`--check` is about the files alone, as Samba's testparm.
+
 It speaks to the supervisor over `control.sock`; where mountd runs alone, --reload and
 --shutdown go to mountd itself.
 """
@@ -8,6 +10,7 @@ import argparse
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -15,7 +18,9 @@ import msgspec
 
 from usmbd.mountd import lockfile
 from usmbd.mountd.cli import common
-from usmbd.mountd.config.load import load
+from usmbd.mountd.config import show as show_config
+from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.client import BlockingClient
 from usmbd.mountd.ipc.codec import control_client
 from usmbd.mountd.ipc.messages import (
@@ -34,6 +39,7 @@ from usmbd.mountd.ipc.messages import (
     Message,
     Row,
 )
+from usmbd.mountd.users import load_users
 
 DEBUG_AREAS = ("all", "smb", "auth", "vfs", "oplock", "ipc", "conn", "rdma")
 TABLES: list[ListKind] = [kind for kind in ListKind if kind is not ListKind.RDMA]
@@ -77,9 +83,22 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="the version of the running server",
     )
+    action.add_argument(
+        "--check",
+        action="store_true",
+        help="check the files and print what holds, with -v all parameters; exit status 2 when"
+        " they cannot be used (no server is needed)",
+    )
     parser.add_argument("--off", action="store_true", help="with --debug: switch them off")
     parser.add_argument("--json", action="store_true", help="with --list: one JSON object a row")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    for given, name, wanted, needed in (
+        (options.off, "--off", options.debug, "--debug"),
+        (options.json, "--json", options.list, "--list"),
+    ):
+        if given and not wanted:
+            parser.error(f"{name} goes with {needed} alone")
+    return options
 
 
 def request_for(options: argparse.Namespace) -> Message:
@@ -170,11 +189,45 @@ def without_supervisor(options: argparse.Namespace, directory: Path) -> int:
     return common.fail("only mountd runs here, without a server", common.EXIT_FAILURE)
 
 
+def check(config: Path, passwords: Path, options: argparse.Namespace) -> int:
+    """Print what the files say and what has to be known of them; ConfigError when they are wrong.
+
+    What is wrong with one file does not keep the other's errors back.
+    """
+    errors: list[ConfigError] = []
+    configuration = None
+    for read in (
+        partial(load, config),
+        partial(load_users, passwords, required=options.pwddb is not None),
+    ):
+        try:
+            result = read()
+        except ConfigError as error:
+            errors.append(error)
+            continue
+        if isinstance(result, Configuration):
+            configuration = result
+    common.warn(configuration, None if options.pwddb else passwords)
+    if errors:
+        for each in errors:
+            print(each, file=sys.stderr)
+        return common.EXIT_CONFIG
+    assert configuration is not None
+    print(f"# {config}")
+    for line in show_config.lines(configuration, all_parameters=options.verbose):
+        print(line)
+    return 0
+
+
 def run(arguments: list[str]) -> int:
     """Ask the server."""
     options = parse_arguments(arguments)
-    config, _ = common.files(options)
+    config, passwords = common.files(options)
+    if options.check:
+        return check(config, passwords, options)
     directory = Path(load(config).server.state_directory)
+    if options.verbose:
+        print(f"the server of {config}, in {directory}", file=sys.stderr)
     try:
         client = BlockingClient(directory / CONTROL_SOCKET, control_client())
     except (FileNotFoundError, ConnectionRefusedError):

@@ -41,6 +41,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.port is not None and not 1 <= options.port <= 65535:
         parser.error(f"{options.port} is not a port")
+    if options.check and (options.nodetach is not None or options.ready_fd is not None):
+        parser.error("--check starts nothing: -n and --ready-fd do not go with it")
     return options
 
 
@@ -79,10 +81,10 @@ def run(arguments: list[str]) -> int:
     options = parse_arguments(arguments)
     config, passwords = common.files(options)
     configuration = load(config, tcp_port=options.port)
+    if options.pwddb is not None or options.check:
+        load_users(passwords, required=options.pwddb is not None)
     if options.check:
-        load_users(passwords)
-        for warning in configuration.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        common.warn(configuration, passwords)
         encoded = msgspec.json.format(msgspec.json.encode(configuration.server))
         print(encoded.decode())
         return 0

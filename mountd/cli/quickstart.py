@@ -72,6 +72,20 @@ def account() -> str:
     return getpass.getuser()
 
 
+def prepare_folder(folder: Path, user: str) -> None:
+    """Make the folder to be served, the user's, unless it is there; ValueError when it is none."""
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise ValueError(f"{folder} is not a folder")
+    missing = [step for step in (folder, *folder.parents) if not step.exists()]
+    folder.mkdir(parents=True)
+    if os.geteuid() == 0:
+        for step in missing:
+            step.chmod(0o755)  # whatever root's umask says: others have to pass through
+            shutil.chown(step, user)
+
+
 def prepare_configuration(user: str) -> Path:
     """Return the configuration file; with it and its share folder made when there is none."""
     file = paths.config_file()
@@ -175,10 +189,9 @@ def instructions(file: Path, configuration: Configuration, login: Login) -> str:
 def run(arguments: list[str]) -> int:
     """Prepare what is missing, say how to connect, become the server."""
     options = parse_arguments(arguments)
-    if options.share is not None and not options.share.is_dir():
-        what = "is not a folder" if options.share.exists() else "is not there: make it first"
-        raise ValueError(f"{options.share} {what}")
     user = account()
+    if options.share is not None:
+        prepare_folder(options.share, user)
     original = prepare_configuration(user)
     database = paths.password_file(original.parent)
     login = prepare_user(user, database)

@@ -11,7 +11,7 @@ from usmbd.mountd.users import UserTable
 
 
 def authenticator(**server: object) -> Authenticator:
-    users = UserTable({"alice": nt_hash("secret"), "ghost": nt_hash("boo")})
+    users = UserTable({"alice": nt_hash("secret"), "ghost": nt_hash("boo"), "open": nt_hash("")})
     return Authenticator(users, ServerConfig(**server), FakeAccounts())  # type: ignore[arg-type]
 
 
@@ -27,6 +27,8 @@ def test_the_right_password_gives_the_account_and_a_key() -> None:
     [
         ("alice", "wrong", MapToGuest.NEVER, LoginStatus.BAD_PASSWORD),
         ("nobody", "", MapToGuest.NEVER, LoginStatus.BAD_USER),
+        # Of a file that ksmbd wrote: an empty password lets nobody in.
+        ("open", "", MapToGuest.NEVER, LoginStatus.BAD_PASSWORD),
         ("alice", "wrong", MapToGuest.BAD_USER, LoginStatus.BAD_PASSWORD),
         ("stranger", "x", MapToGuest.BAD_USER, LoginStatus.GUEST),
         ("alice", "wrong", MapToGuest.BAD_PASSWORD, LoginStatus.GUEST),

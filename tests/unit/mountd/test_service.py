@@ -160,6 +160,13 @@ def test_a_session_goes_on_as_long_as_its_password_is_good(service: Service) -> 
     assert not goes_on(service, SessionRequest("alice", 0))
 
 
+def test_a_password_file_that_vanishes_ends_no_session(service: Service) -> None:
+    (service.configuration.path.parent / "pwd.db").unlink()
+    with pytest.raises(ConfigError, match="there is no such file"):
+        service.reload()
+    assert log_in(service, "alice", "secret").status is LoginStatus.OK
+
+
 def test_guests_go_on_as_long_as_there_may_be_any(service: Service) -> None:
     guest = SessionRequest("nobody", guest=True)
     assert not goes_on(service, guest)

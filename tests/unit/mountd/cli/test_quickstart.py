@@ -42,5 +42,18 @@ def test_what_was_changed_in_the_copy_stays(file: Path) -> None:
 def test_a_file_is_no_folder(file: Path) -> None:
     with pytest.raises(ValueError, match=r"usmbd\.conf is not a folder"):
         quickstart.run(["--share", str(file)])
-    with pytest.raises(ValueError, match="is not there: make it first"):
-        quickstart.run(["--share", str(file.with_name("none"))])
+
+
+def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    user = quickstart.account()
+    quickstart.prepare_folder(folder, user)
+    assert folder.is_dir()
+    assert folder.owner() == folder.parent.owner() == user
+    assert (folder / "..").resolve().stat().st_mode & 0o777 == 0o755
+    folder.chmod(0o700)
+    quickstart.prepare_folder(folder, user)  # what is there stays as it is
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is not a folder"):
+        quickstart.prepare_folder(tmp_path / "file", user)

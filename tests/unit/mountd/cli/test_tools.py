@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -21,7 +22,7 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def test_check_prints_the_settings(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert mountd.main(["--check", "-p", "1445", *files]) == 0
+    assert mountd.main(["--check", "-p", "1445", *files[:2]]) == 0
     settings = json.loads(capsys.readouterr().out)
     assert settings["tcp_port"] == 1445
     assert settings["state_directory"].endswith("/state")
@@ -30,6 +31,7 @@ def test_check_prints_the_settings(files: list[str], capsys: pytest.CaptureFixtu
 def test_check_names_the_line(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     config = Path(files[1])
     config.write_text("[data]\npath = /tmp\nread onyl = no\n")
+    Path(files[3]).touch()
     assert mountd.main(["--check", *files]) == 2
     message = "'read onyl' is not a parameter; did you mean 'read only'?"
     assert capsys.readouterr().err == f"{config}:3: {message}\n"
@@ -119,3 +121,126 @@ def test_control_shows_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[3].split()[0] == "open_id"
     assert control.show(rows, as_json=True) == []
     assert json.loads(capsys.readouterr().out.splitlines()[1])["path"] == "x y"
+
+
+# -- what newcomers meet ---------------------------------------------------------------------------
+
+
+def test_control_checks_the_files_as_testparm_does(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Path(files[1])
+    config.write_text(
+        "[global]\nserver signing = required\nlog file = /l\nread only = no\ndeadtime = 3\n"
+        "min protocol = SMB3\n[homes]\nvalid users = %S\n"
+        '[data]\npath = /tmp\ncreate mode = 600\nveto files = /a/b*/\nwrite list = "a b" c\n'
+    )
+    assert control.main(["--check", *files[:2]]) == 0
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [
+        f"# {config}",
+        "[global]",
+        "\tdeadtime = 3",
+        "\tserver min protocol = SMB3_11",
+        "\tserver signing = mandatory",
+        "\tread only = no",
+        "",
+        "[homes]",
+        "\tvalid users = %S",
+        "",
+        "[data]",
+        "\tpath = /tmp",
+        "\tveto files = /a/b*/",
+        "\tcreate mask = 0600",
+        '\twrite list = "a b" c',
+    ]
+    assert f"warning: {config}:3: without effect: 'log file'" in output.err
+    assert "nobody can log in until usmbd.adduser has made it" in output.err
+
+
+def test_what_the_check_prints_is_a_configuration_of_the_same_meaning(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Path(files[1])
+    config.write_text(
+        config.read_text() + "veto files = /x y/z/\nvalid users = @staff, bob\nguest ok = yes\n"
+    )
+    assert control.main(["--check", "-v", *files[:2]]) == 0
+    printed = capsys.readouterr().out
+    assert "\tsmb2 max credits = 8192\n" in printed
+    again = load(config, printed)
+    assert (again.server, again.shares) == (load(config).server, load(config).shares)
+
+
+def test_a_check_names_what_is_wrong_with_both_files(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(files[1]).write_text("[global]\nworkers = -1\n[a]\npath = x\n")
+    Path(files[3]).write_text("alice\n")
+    assert control.main(["--check", *files]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines() == [
+        f"{files[1]}:2: workers = -1: -1 is not between 1 and 256",
+        f"{files[1]}:4: path = x: 'x' is not an absolute path",
+        f"{files[3]}:1: the line is not NAME:HASH",
+    ]
+
+
+@pytest.mark.parametrize("tool", [mountd, control])
+def test_a_password_file_that_is_named_has_to_be_there(
+    tool: ModuleType, files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool.main(["--check", *files]) == 2
+    assert capsys.readouterr().err == f"{files[3]}: there is no such file\n"
+
+
+@pytest.mark.parametrize(
+    ("tool", "options"),
+    [
+        (control, ["-r", "--off"]),
+        (control, ["-d", "smb", "--json"]),
+        (control, ["--check", "-l"]),
+        (control, ["--check", "--json"]),
+        (adduser, ["-d", "-p", "x", "alice"]),
+        (addshare, ["-d", "-o", "path = /tmp", "data"]),
+        (mountd, ["--check", "-n"]),
+    ],
+)
+def test_options_that_do_not_fit_together(
+    tool: ModuleType, options: list[str], files: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        tool.main([*options, *files])
+    assert caught.value.code == 2
+
+
+def test_an_empty_password_is_refused(
+    files: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for options in (["-p", ""], []):
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+        assert adduser.main([*options, "alice", *files]) == 1
+        assert "an empty password" in capsys.readouterr().err
+    assert not Path(files[3]).exists()
+
+
+def test_the_tools_say_when_no_server_was_told(
+    files: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = Path(files[1]).parent / "state"
+    for tool, options in ((adduser, ["-p", "x", "nobody"]), (addshare, ["-o", "path=/tmp", "n"])):
+        assert tool.main([*options, *files]) == 0
+        message = f"no server runs in {state}: it counts from the next start on\n"
+        assert capsys.readouterr().err == message
+    monkeypatch.setattr("usmbd.mountd.lockfile.tell_to_reload", lambda directory: True)
+    assert adduser.main(["-p", "y", "nobody", *files]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_help_recommends_a_password_that_no_process_list_shows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        adduser.main(["-h"])
+    assert "list of processes" in " ".join(capsys.readouterr().out.split())
