@@ -182,7 +182,12 @@ def _login(request: Request, proof: LoginProof) -> Generator[Effect, Any, LoginR
             nt_response=proof.nt_response,
             client_address=peer,
         )
+    log.debug(
+        "%s: logs in as %r of domain %r at workstation %r",
+        peer, "anonymous" if proof.anonymous else proof.user, proof.domain, proof.workstation,
+    )  # fmt: skip
     answer: LoginResponse = yield Wait(lambda resume: server.mountd.ask(ask, resume))
+    log.debug("%s: mountd says %s, uid %d", peer, answer.status.value, answer.uid)
     if answer.status in (LoginStatus.OK, LoginStatus.GUEST, LoginStatus.ANONYMOUS):
         return answer
     log.info("%s: login of %r refused: %s", peer, proof.user, answer.status.value)
@@ -261,10 +266,21 @@ def _establish(
     session.client_guid = connection.client_guid
     session.channel_list[connection] = Channel(connection, keys.signing, signer)
     session.state = SessionState.VALID
+    log.debug(
+        "%s: session %#x: signing %s, encryption %s",
+        connection.transport.peer, session.session_id,
+        _protection(signer, session.signing_required),
+        _protection(session.sealer, session.encrypt_data),
+    )  # fmt: skip
     log.info(
         "%s: %s logged in as uid %d",
         connection.transport.peer, session.user or "anonymous", session.identity.uid,
     )  # fmt: skip
+
+
+def _protection(possible: object, required: bool) -> str:
+    """Return a kind of protection for the log."""
+    return "required" if required else "when asked for" if possible else "impossible"
 
 
 def _bind(request: Request, session: Session, key: bytes) -> None:
@@ -280,6 +296,10 @@ def _bind(request: Request, session: Session, key: bytes) -> None:
     )
     signer = make_signer(connection.signing_algorithm_id, keys.signing)
     session.channel_list[connection] = Channel(connection, keys.signing, signer)
+    log.debug(
+        "%s: channel %d of session %#x",
+        connection.transport.peer, len(session.channel_list), session.session_id,
+    )  # fmt: skip
 
 
 def _check_same_user(session: Session, answer: LoginResponse) -> None:

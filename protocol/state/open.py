@@ -101,6 +101,12 @@ class Open:
         self.idle: list[Callable[[], None]] = []  # called when there are none any more
         session.open_table[self.volatile_id] = self
         tree.open_count += 1
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "open %#x: %s of share %s by %s, access %#x",
+                open_id, path or ".", tree.share.name, session.user or "anonymous",
+                self.granted_access,
+            )  # fmt: skip
 
     @property
     def node(self) -> Node:
@@ -149,6 +155,7 @@ class Open:
         if self.closed:
             return False
         self.closed = True
+        log.debug("open %#x: closed", self.persistent_id)
         self.session.open_table.pop(self.volatile_id, None)
         self.tree.open_count -= 1
         for end in list(self.waiting):
@@ -184,6 +191,7 @@ class Open:
 
     def delete(self, server: "Server", result: RemoveOpenResult) -> None:
         """Delete what only waited for this open's end; the caller acts as the tree's user."""
+        log.debug("open %#x: %s is deleted", self.persistent_id, self.path)
         try:
             if self.stream is not None and not result.delete_base:
                 self.stream.delete()

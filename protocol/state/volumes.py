@@ -6,6 +6,7 @@ inode and mount. A root is held by its trees and opens alone: with the last of t
 can be unmounted.
 """
 
+import logging
 import weakref
 
 import msgspec
@@ -14,6 +15,8 @@ from usmbd.mountd.ipc.settings import MangledNames, ShareConfig
 from usmbd.protocol.state.tree import VolumeSpeed
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
+
+log = logging.getLogger("usmbd.vfs")
 
 
 def open_volume(share: ShareConfig) -> Volume:
@@ -40,6 +43,7 @@ class Volumes:
         if volume is None:
             volume = self._known[key] = found
             self._speeds[volume] = VolumeSpeed()
+            log.debug("share %s: %s, device and inode %s", share.name, share.path, key[1])
         else:
             found.close()
         return volume, self._speeds[volume]

@@ -1,6 +1,7 @@
 """One share's directory tree as a worker uses it: look-up, creation, facts of the file system."""
 
 import errno
+import logging
 import os
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_READONLY,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
+
+log = logging.getLogger("usmbd.vfs")
 
 __all__ = ["FileSystemFacts", "Volume", "VolumeOptions"]
 
@@ -101,7 +104,9 @@ class Volume(VolumeBase):
                 os.close(parent)
             path = join(directory, name)
         if fd < 0:
+            log.debug("file %s, mode %04o: %s", path, mode, os.strerror(-fd))
             raise SmbError(_creation_status(-fd))
+        log.debug("file %s, mode %04o: created", path, mode)
         return self._finish_creation(Node(self, fd, path, read, write), attributes)
 
     def create_directory(self, path: str, attributes: int = 0, *, mode: int | None = None) -> Node:
@@ -115,6 +120,7 @@ class Volume(VolumeBase):
             try:
                 os.mkdir(encode(name), mode & 0o7777, dir_fd=parent)
             except OSError as error:
+                log.debug("directory %s, mode %04o: %s", path, mode, error.strerror)
                 raise SmbError(_creation_status(error.errno)) from error
             try:
                 fd = os.open(encode(name), _NEW_DIRECTORY, dir_fd=parent)
@@ -123,6 +129,7 @@ class Volume(VolumeBase):
         finally:
             os.close(parent)
         path = join(directory, name)
+        log.debug("directory %s, mode %04o: created", path, mode)
         return self._finish_creation(
             Node(self, fd, path, False, False), attributes | FILE_ATTRIBUTE_DIRECTORY
         )

@@ -71,12 +71,14 @@ class IpcClient:
         except (CodecError, UnicodeEncodeError):  # a name of a client may hold lone surrogates
             resume(None, SmbError(NtStatus.INVALID_PARAMETER))
             return
+        log.debug("%s: %d: asks %s", self._path.name, handle, type(message).__name__)
         self._pending[handle] = data, resume, self._loop.time() + self._timeout
         self._send(data)
 
     def tell(self, message: Message) -> None:
         """Send a message without an answer; lost when mountd is away, which then forgot it."""
         if self._socket is not None:
+            log.debug("%s: tells %s", self._path.name, type(message).__name__)
             self._send(self._codec.encode(self._next, message))
             self._next += 1
 
@@ -150,6 +152,7 @@ class IpcClient:
             log.error("%s: %s", self._path.name, error)
             self._lost()
             return
+        log.debug("%s: %d: answers %s", self._path.name, handle, type(message).__name__)
         if not handle:
             self._on_message(message)
             return
