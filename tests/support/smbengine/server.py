@@ -371,7 +371,11 @@ class Engine:
         """The RDMA that clients come by, if they do."""
         self._thread = ThreadPoolExecutor(1) if apart or pinned else None
         self.threads.pinned = pinned
-        self.server = self._server(self.store, ServerConfig(**config))
+        self.server = self._server(self.store, self.config(config))
+
+    def config(self, options: dict[str, Any]) -> ServerConfig:
+        """Return the server's settings."""
+        return ServerConfig(**options)
 
     def _server(self, store: LmdbStore, config: ServerConfig) -> Server:
         server = Server(

@@ -67,12 +67,13 @@ class Mountd:
         files = ["-C", str(self.config), "-P", str(self.passwords)]
         return [sys.executable, "-m", "usmbd.mountd.cli.mountd", *files, *options]
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *, verbose: bool = True) -> subprocess.Popen[bytes]:
         """Start it and wait until it is ready."""
         read_end, write_end = os.pipe()
         try:
             with self.log.open("ab") as log:
-                command = self.command("-n", "-v", "--ready-fd", str(write_end))
+                options = ["-v"] if verbose else []
+                command = self.command("-n", *options, "--ready-fd", str(write_end))
                 process = subprocess.Popen(command, pass_fds=(write_end,), stderr=log)
             os.close(write_end)
             assert os.read(read_end, 16) == b"ready\n", self.log.read_text()
@@ -244,3 +245,23 @@ def test_detached(mountd: Mountd) -> None:
     assert isinstance(mountd.client().request(ServerConfigRequest()), ServerConfigResponse)
     os.kill(pid, signal.SIGTERM)
     mountd.wait_for("mountd ends", 2)
+
+
+def test_the_log_is_as_the_files_say(mountd: Mountd) -> None:
+    def refused() -> str:
+        """Have a login refused that the level tells of or not; return what the log says then."""
+        before = len(mountd.log.read_text())
+        mountd.client().request(login("carol", "x"))
+        return mountd.log.read_text()[before:]
+
+    for lines, tells, as_json in (
+        ("log level = 1", False, False),
+        ("log level = 2", True, False),
+        ("log level = 2\nlog json = yes", True, True),
+    ):
+        mountd.stop()
+        mountd.config.write_text(f"[global]\nstate directory = {mountd.state}\n{lines}\n")
+        mountd.process = mountd.start(verbose=False)
+        said = refused()
+        assert ("login failed" in said) is tells
+        assert said.startswith("{") is as_json

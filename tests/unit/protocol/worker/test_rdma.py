@@ -253,3 +253,18 @@ def test_only_served_devices_are_kept_and_told(
     served.rdma.serve(messages.RdmaServed(devices=[], reason="no port"))
     assert served.device.closed
     assert (served.rdma.interfaces(), served.rdma.reason) == ({}, "no port")
+
+
+def test_the_largest_transfer(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, max_io_size=1 << 20)
+    served = Served(engine)
+    try:
+        served.rdma.open(["fake0"])
+        served.rdma.serve(messages.RdmaServed(devices=["fake0"], reason=""))
+        served.client()
+        served.pump()
+        (one,) = served.rdma._clients.values()
+        assert one.transport.max_remote_length == 1 << 20
+    finally:
+        served.close()
+        engine.close()

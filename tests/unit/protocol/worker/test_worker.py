@@ -200,6 +200,13 @@ def test_idle_clients_are_closed_busy_ones_not(
     busy.close()
 
 
+@pytest.mark.parametrize("supervised", [{"ipc_timeout": 7}], indirect=True)
+def test_mountd_has_so_long_to_answer(supervised: Supervised) -> None:
+    """What it means for a request, test_ipc_client shows."""
+    assert supervised.worker._mountd._timeout == 7
+    assert supervised.worker._rpc._timeout == 7
+
+
 def test_peers_reach_another_worker(
     supervised: Supervised, until: Until, loop: asyncio.AbstractEventLoop, state: Path
 ) -> None:

@@ -1,0 +1,443 @@
+"""Every parameter of the table does something that a test shows.
+
+`EFFECTS` names for each the test that fails when its value is read by nobody: one of this module,
+which serves a configuration file by mountd's own service and the engine, or another one by its
+place. A parameter without one fails `test_every_parameter_has_an_effect`.
+"""
+
+import ast
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from smbengine import requests
+from smbengine.client import NTLM_NEGOTIATE, Client
+from smbengine.configured import Configured
+
+from usmbd.mountd.config.load import load
+from usmbd.mountd.config.parameters import TABLE, Scope
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.supervisor.listeners import Listeners
+from usmbd.protocol.vfs.short_names import short_name
+from usmbd.protocol.vfs.spelling import to_wire
+from usmbd.protocol.wire.access import FILE_READ_DATA
+from usmbd.protocol.wire.create import (
+    FILE_CREATE,
+    FILE_DIRECTORY_FILE,
+    FILE_OPEN,
+    CreateResponse,
+)
+from usmbd.protocol.wire.fscc.directory import FileBothDirectoryInformation
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.negotiate import NegotiateResponse
+from usmbd.protocol.wire.status import NtStatus
+
+ROOT = Path(__file__).resolve().parents[2]
+SUCCESS, DENIED = NtStatus.SUCCESS, NtStatus.ACCESS_DENIED
+NOT_FOUND = NtStatus.OBJECT_NAME_NOT_FOUND
+HIDDEN = 2
+MULTI_CHANNEL, ENCRYPTION = 0x08, 0x40
+
+Serve = Callable[..., Configured]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Return what serves `data` with parameters for [global] and for the share."""
+    made: list[Configured] = []
+
+    def start(share: str = "", server: str = "", name: str = "data") -> Configured:
+        path = tmp_path / str(len(made))
+        (path / "data").mkdir(parents=True)
+        usual = "path = {path}/data\n" if "path =" not in share else ""
+        usual += "read only = no\n" if "read only" not in share else ""
+        text = f"[global]\n{server}\n[{name}]\n{usual}{share}\n"
+        made.append(Configured(path, text))
+        return made[-1]
+
+    yield start
+    for engine in made:
+        engine.close()
+
+
+def client(engine: Configured, share: str = "data", **login: str) -> Client:
+    return Client(engine).ready(share=share, **login)  # type: ignore[arg-type]
+
+
+def connects(engine: Configured, share: str = "data", user: str = "alice") -> NtStatus:
+    one = Client(engine)
+    one.negotiate(0x311)
+    one.login(user, {"alice": "secret", "bob": "hidden"}[user])
+    return one.connect(share).status
+
+
+def negotiated(engine: Configured, *dialects: int) -> NegotiateResponse:
+    reply = Client(engine).negotiate(*dialects)
+    assert reply.status is SUCCESS
+    return reply.parse(NegotiateResponse)
+
+
+def utf16(text: str) -> bytes:
+    return text.encode("utf-16-le")
+
+
+# -- [global] --------------------------------------------------------------------------------------
+
+
+def test_names_in_the_challenge(serve: Serve) -> None:
+    one = Client(serve(server="netbios name = BOX\nworkgroup = TEAM"))
+    one.negotiate(0x311)
+    _, (reply,) = one.setup(NTLM_NEGOTIATE)
+    assert utf16("BOX") in reply.message
+    assert utf16("TEAM") in reply.message
+
+
+def test_tcp_port_and_interfaces(tmp_path: Path) -> None:
+    text = "[global]\ntcp port = {}\ninterfaces = 127.0.0.1\nbind interfaces only = yes\n"
+    probe = Listeners(ServerConfig(interfaces=["127.0.0.1"], bind_interfaces_only=True, tcp_port=0))
+    number = probe.sockets[0].getsockname()[1]
+    probe.close()
+    made = Listeners(load(tmp_path / "c", text.format(number)).server)
+    assert [sock.getsockname() for sock in made.sockets] == [("127.0.0.1", number)]
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("smb2 max read", "max_read_size"),
+        ("smb2 max write", "max_write_size"),
+        ("smb2 max trans", "max_transact_size"),
+    ],
+)
+def test_sizes(serve: Serve, name: str, field: str) -> None:
+    assert getattr(negotiated(serve(server=f"{name} = 128K")), field) == 131072
+
+
+def test_smb2_max_credits(serve: Serve) -> None:
+    one = client(serve(server="smb2 max credits = 32"))
+    for _ in range(4):
+        one.call(Command.ECHO, requests.EMPTY, credits=512)
+    assert one.credits <= 32
+    assert client(serve(server="smb2 max credits = 512")).credits > 32
+
+
+def test_max_active_sessions(serve: Serve) -> None:
+    engine = serve(server="max active sessions = 1")
+    client(engine)
+    other = Client(engine)
+    other.negotiate(0x311)
+    _, replies = other.setup(NTLM_NEGOTIATE)
+    assert replies[-1].status is NtStatus.INSUFFICIENT_RESOURCES
+
+
+def test_max_open_files(serve: Serve) -> None:
+    one = client(serve(server="max open files = 2"))
+    assert [one.create(f"f{n}") is SUCCESS for n in range(3)] == [True, True, False]
+
+
+def test_dialects(serve: Serve) -> None:
+    engine = serve(server="server min protocol = SMB2_10\nserver max protocol = SMB3_00")
+    assert negotiated(engine, 0x202, 0x210, 0x300, 0x302).dialect_revision == 0x300
+    assert Client(engine).negotiate(0x202).status is NtStatus.NOT_SUPPORTED
+
+
+def test_server_signing(serve: Serve) -> None:
+    assert negotiated(serve(server="server signing = mandatory")).security_mode & 2
+    assert not negotiated(serve(server="server signing = auto")).security_mode & 2
+
+
+def test_smb3_encryption(serve: Serve) -> None:
+    def capable(value: str) -> int:
+        engine = serve(server=f"smb3 encryption = {value}")
+        return negotiated(engine, 0x300).capabilities & ENCRYPTION
+
+    assert [bool(capable(value)) for value in ("auto", "off")] == [True, False]
+
+
+def test_multi_channel(serve: Serve) -> None:
+    def capable(value: str) -> int:
+        engine = serve(server=f"server multi channel support = {value}")
+        return negotiated(engine).capabilities & MULTI_CHANNEL
+
+    assert [bool(capable(value)) for value in ("yes", "no")] == [True, False]
+
+
+def test_fake_fscaps(serve: Serve) -> None:
+    one = client(serve(server="share:fake_fscaps = 0x0".replace("0x0", "268435456")))
+    root = one.open("", 0x80, options=FILE_DIRECTORY_FILE)
+    info = one.call(Command.QUERY_INFO, requests.query_info(root, 5, 2)).data
+    assert int.from_bytes(info[:4], "little") & 268435456
+
+
+def test_root_directory(serve: Serve) -> None:
+    one = client(serve("path = /data", "root directory = {path}"))
+    one.open("file")
+    assert (one.engine.files / "file").exists()
+
+
+# -- shares ----------------------------------------------------------------------------------------
+
+
+def test_path_and_read_only(serve: Serve) -> None:
+    engine = serve("read only = yes")
+    (engine.files / "here").touch()
+    one = client(engine)
+    assert one.create("here", access=0x80, disposition=1) is SUCCESS
+    assert one.create("new", disposition=FILE_CREATE) is DENIED
+
+
+def test_max_connections(serve: Serve) -> None:
+    engine = serve("max connections = 1")
+    client(engine)
+    assert connects(engine) is NtStatus.REQUEST_NOT_ACCEPTED
+
+
+def test_case_sensitive(serve: Serve) -> None:
+    for value, expected in (("no", SUCCESS), ("yes", NOT_FOUND)):
+        engine = serve(f"case sensitive = {value}")
+        (engine.files / "File").touch()
+        assert client(engine).create("fILE", disposition=1) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "served", "told"),
+    [("no", False, False), ("illegal", True, False), ("yes", True, True)],
+)
+def test_mangled_names(serve: Serve, value: str, served: bool, told: bool) -> None:
+    """Odd names are spelled and 8.3 names open files, and listings tell those."""
+    engine = serve(f"mangled names = {value}")
+    long, odd = "a name that is too long.text", "what?"
+    for name in (long, odd):
+        (engine.files / name).touch()
+    one = client(engine)
+    for name in (short_name(long), to_wire(odd)):
+        assert (one.create(name, disposition=FILE_OPEN) is SUCCESS) is served
+    root = one.open("", FILE_READ_DATA, FILE_OPEN, options=FILE_DIRECTORY_FILE)
+    level = FileBothDirectoryInformation
+    listing = one.call(Command.QUERY_DIRECTORY, requests.query_directory(root, level)).data
+    assert utf16(long) in listing
+    assert (utf16(to_wire(odd)) in listing) is served
+    assert (utf16(short_name(long)) in listing) is told
+
+
+def test_hide_dot_files(serve: Serve) -> None:
+    for value in ("no", "yes"):
+        engine = serve(f"hide dot files = {value}")
+        (engine.files / ".rc").touch()
+        one = client(engine)
+        created = one.call(Command.CREATE, requests.create(".rc", 0x80, 1)).parse(CreateResponse)
+        assert bool(created.file_attributes & HIDDEN) is (value == "yes")
+
+
+def test_veto_files(serve: Serve) -> None:
+    engine = serve("veto files = /secret*/")
+    (engine.files / "secret.txt").touch()
+    assert client(engine).create("secret.txt", disposition=1) is NOT_FOUND
+
+
+def test_follow_symlinks(serve: Serve) -> None:
+    for value in ("no", "yes"):
+        engine = serve(f"follow symlinks = {value}")
+        (engine.files / "real").touch()
+        (engine.files / "link").symlink_to("real")
+        one = client(engine)
+        status = one.create("link", access=FILE_READ_DATA, disposition=FILE_OPEN)
+        assert (status is SUCCESS) is (value == "yes")
+
+
+def test_crossmnt(serve: Serve) -> None:
+    """/proc is a mount beneath / everywhere."""
+    for value in ("no", "yes"):
+        one = client(serve(f"path = /\nread only = yes\ncrossmnt = {value}"))
+        status = one.create("proc", access=0x80, disposition=1, options=FILE_DIRECTORY_FILE)
+        assert (status is SUCCESS) is (value == "yes")
+
+
+def test_store_dos_attributes(serve: Serve) -> None:
+    for value in ("no", "yes"):
+        engine = serve(f"store dos attributes = {value}")
+        client(engine).open("file", attributes=HIDDEN)
+        kept = "user.DOSATTRIB" in os.listxattr(engine.files / "file")
+        assert kept is (value == "yes")
+
+
+def test_ea_support(serve: Serve) -> None:
+    ea = b"\0\0\0\0\0\x01\x01\0A\0B"
+    for value in ("no", "yes"):
+        engine = serve(f"ea support = {value}")
+        contexts = [(b"ExtA", ea)]
+        status = client(engine).create("file", disposition=FILE_CREATE, contexts=contexts)
+        assert (status is SUCCESS) is (value == "yes"), status
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "options", "mode"),
+    [
+        ("create mask = 0600", "file", 0, 0o600),
+        ("create mask = 0600\nforce create mode = 0044", "file", 0, 0o644),
+        ("directory mask = 0700", "dir", FILE_DIRECTORY_FILE, 0o700),
+        ("directory mask = 0700\nforce directory mode = 0005", "dir", FILE_DIRECTORY_FILE, 0o705),
+    ],
+)
+def test_modes(serve: Serve, line: str, name: str, options: int, mode: int) -> None:
+    engine = serve(line)
+    before = os.umask(0)  # as in a worker
+    try:
+        client(engine).open(name, 0x10080, options=options)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((engine.files / name).stat().st_mode) & 0o777 == mode
+
+
+def test_oplocks(serve: Serve) -> None:
+    for value, level in (("no", 0), ("yes", 9)):
+        one = client(serve(f"oplocks = {value}"))
+        reply = one.call(Command.CREATE, requests.create("file", oplock=9))
+        assert reply.parse(CreateResponse).oplock_level == level
+
+
+def test_encryption_of_a_share(serve: Serve) -> None:
+    one = client(serve("server smb encrypt = required"))
+    assert one.create("file") is DENIED
+    one.seals = True
+    assert one.create("file") is SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("line", "alice", "bob"),
+    [
+        ("valid users = alice", SUCCESS, DENIED),
+        ("invalid users = alice", DENIED, SUCCESS),
+        ("hosts deny = ALL", DENIED, DENIED),
+    ],
+)
+def test_who_may_connect(serve: Serve, line: str, alice: NtStatus, bob: NtStatus) -> None:
+    engine = serve(line)
+    assert (connects(engine, user="alice"), connects(engine, user="bob")) == (alice, bob)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("read only = no\nread list = alice", DENIED),
+        ("read only = yes\nwrite list = alice", SUCCESS),
+    ],
+)
+def test_who_may_write(serve: Serve, line: str, status: NtStatus) -> None:
+    assert client(serve(line)).create("file", disposition=FILE_CREATE) is status
+
+
+def test_sections_that_are_no_shares(serve: Serve) -> None:
+    for line in ("available = no", "printable = yes"):
+        assert connects(serve(line)) is NtStatus.BAD_NETWORK_NAME
+
+
+# -- the register ----------------------------------------------------------------------------------
+
+U, W = "tests/unit", "tests/wire"
+SHARES, LOGIN = f"{U}/mountd/test_shares.py", f"{U}/mountd/test_login.py"
+SRVSVC, SAMBA = f"{U}/mountd/rpc/test_srvsvc.py", f"{U}/mountd/config/test_samba.py"
+WORKER, LOAD = f"{U}/protocol/worker/test_worker.py", f"{U}/mountd/config/test_load.py"
+
+EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
+    **{
+        (Scope.GLOBAL, name): effect
+        for name, effect in {
+            "netbios name": test_names_in_the_challenge,
+            "server string": f"{SRVSVC}::test_server_get_info",
+            "workgroup": test_names_in_the_challenge,
+            "tcp port": test_tcp_port_and_interfaces,
+            "interfaces": test_tcp_port_and_interfaces,
+            "bind interfaces only": test_tcp_port_and_interfaces,
+            "rdma": f"{U}/protocol/supervisor/test_broker.py::test_why_it_is_not_in_use",
+            "workers": f"{W}/test_running.py::test_new_connections_see_the_disk_in_every_worker",
+            "state directory": f"{W}/mountd/test_daemon.py::"
+            "test_it_serves_ends_and_leaves_no_child",
+            "data directory": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
+            "smb2 max read": test_sizes,
+            "smb2 max write": test_sizes,
+            "smb2 max trans": test_sizes,
+            "smb2 max credits": test_smb2_max_credits,
+            "max connections": f"{U}/protocol/supervisor/test_supervisor.py::test_limits",
+            "max ip connections": f"{U}/protocol/supervisor/test_supervisor.py::test_limits",
+            "max active sessions": test_max_active_sessions,
+            "max open files": test_max_open_files,
+            "deadtime": f"{WORKER}::test_idle_clients_are_closed_busy_ones_not",
+            "ipc timeout": f"{WORKER}::test_mountd_has_so_long_to_answer",
+            "guest account": f"{LOGIN}::test_the_others",
+            "restrict anonymous": f"{SHARES}::test_guests_and_null_sessions",
+            "log level": f"{W}/mountd/test_daemon.py::test_the_log_is_as_the_files_say",
+            "log json": f"{W}/mountd/test_daemon.py::test_the_log_is_as_the_files_say",
+            "server min protocol": test_dialects,
+            "server max protocol": test_dialects,
+            "server signing": test_server_signing,
+            "smb3 encryption": test_smb3_encryption,
+            "server multi channel support": test_multi_channel,
+            "smb2 leases": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
+            "durable handles": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
+            "smbd max io size": f"{U}/protocol/worker/test_rdma.py::test_the_largest_transfer",
+            "map to guest": f"{LOGIN}::test_the_others",
+            "share:fake_fscaps": test_fake_fscaps,
+            "root directory": test_root_directory,
+        }.items()
+    },
+    **{
+        (Scope.SHARE, name): effect
+        for name, effect in {
+            "comment": f"{SRVSVC}::test_share_enum",
+            "path": test_path_and_read_only,
+            "guest ok": f"{SHARES}::test_guests_and_null_sessions",
+            "max connections": test_max_connections,
+            "case sensitive": test_case_sensitive,
+            "mangled names": test_mangled_names,
+            "hide dot files": test_hide_dot_files,
+            "hide unreadable": f"{U}/protocol/commands/test_trees_and_pipes.py::"
+            "test_a_share_tells_that_it_hides_what_may_not_be_read",
+            "veto files": test_veto_files,
+            "follow symlinks": test_follow_symlinks,
+            "crossmnt": test_crossmnt,
+            "store dos attributes": test_store_dos_attributes,
+            "ea support": test_ea_support,
+            "create mask": test_modes,
+            "directory mask": test_modes,
+            "force create mode": test_modes,
+            "force directory mode": test_modes,
+            "oplocks": test_oplocks,
+            "browseable": f"{SRVSVC}::test_share_enum",
+            "read only": test_path_and_read_only,
+            "server smb encrypt": test_encryption_of_a_share,
+            "vfs objects": f"{SAMBA}::test_modules",
+            "force user": f"{U}/mountd/test_substitute.py::test_in_force_user_and_force_group",
+            "force group": f"{U}/mountd/test_substitute.py::test_in_force_user_and_force_group",
+            "guest account": f"{SHARES}::test_a_guest_is_never_an_admin",
+            "valid users": test_who_may_connect,
+            "invalid users": test_who_may_connect,
+            "read list": test_who_may_write,
+            "write list": test_who_may_write,
+            "admin users": f"{SHARES}::test_admins_are_root_and_force_user_is_he",
+            "hosts allow": f"{SHARES}::test_hosts_are_asked_first_and_both_lists_count",
+            "hosts deny": test_who_may_connect,
+            "guest only": f"{U}/mountd/test_substitute.py::"
+            "test_everybody_is_the_guest_where_it_says_so",
+            "available": test_sections_that_are_no_shares,
+            "printable": test_sections_that_are_no_shares,
+        }.items()
+    },
+}
+
+
+def test_every_parameter_has_an_effect() -> None:
+    assert EFFECTS.keys() == {(row.scope, row.name) for row in TABLE}
+
+
+@pytest.mark.parametrize(
+    "place", sorted({effect for effect in EFFECTS.values() if isinstance(effect, str)})
+)
+def test_the_tests_that_are_named_are_there(place: str) -> None:
+    file, _, name = place.partition("::")
+    tree = ast.parse((ROOT / file).read_text())
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert name in functions
