@@ -71,6 +71,20 @@ class Share:
     facts: Mapping[str, str] = field(default_factory=dict)
     """What substitutions mean for every client: the share's and the server's names."""
 
+    @property
+    def has_templates(self) -> bool:
+        """Whether any of it depends on who connects."""
+        access = self.access
+        lists = (
+            access.valid_users,
+            access.invalid_users,
+            access.read_list,
+            access.write_list,
+            access.admin_users,
+            (self.path, access.force_user, access.force_group),
+        )
+        return any(isinstance(text, Template) for each in lists for text in each)
+
 
 def is_listed(user: str, names: tuple[str, ...], accounts: Accounts) -> bool:
     """Return whether a list names the user, in any case, or a group that he is in."""
@@ -90,6 +104,8 @@ def _facts(
     request: TreeConnectRequest, share: Share, user: str, accounts: Accounts
 ) -> dict[str, str]:
     """Return what the substitutions mean for a tree connect; %u and %g before `force user`."""
+    if not share.has_templates:  # the system is not asked in vain: it may ask a directory
+        return {}
     group = accounts.primary_group(user)
     client = request.client_address
     return {

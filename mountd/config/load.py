@@ -38,7 +38,7 @@ from usmbd.mountd.substitute import Template, expand, letters_of, static_facts
 MAX_SHARE_NAME_BYTES = 63
 # [MS-FSCC] 2.1.6, and the characters that have a meaning in ksmbd.conf.
 _FORBIDDEN = frozenset('"\\/[]:|<>+=;,*?')
-_IPC = "ipc$"
+IPC = "ipc$"
 HOMES = "homes"
 # Sections of smb.conf that are about printers.
 _PRINTERS = {
@@ -136,10 +136,10 @@ class _Loader:
             self._hosts(defaults.pop("hosts deny", None)),
         )
         facts = static_facts(server.netbios_name, server.workgroup)
-        shares = {_IPC: self._ipc(source.sections.get(_IPC))}
+        shares = {IPC: self._ipc(source.sections.get(IPC))}
         homes = None
         for key, section in source.sections.items():
-            if key in (GLOBAL, _IPC) or self._left_out(section):
+            if key in (GLOBAL, IPC) or self._left_out(section):
                 continue
             try:
                 share = self._share(section, defaults, root, facts)

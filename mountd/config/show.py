@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from usmbd.mountd.config import values
-from usmbd.mountd.config.load import HOMES, Configuration
+from usmbd.mountd.config.load import HOMES, IPC, Configuration
 from usmbd.mountd.config.parameters import TABLE, Parameter, Scope
 from usmbd.mountd.config.source import GLOBAL, share_key
 
@@ -27,14 +27,18 @@ def lines(configuration: Configuration, *, all_parameters: bool = False) -> list
     # A share's parameters in [global] are the shares' defaults, and shown there.
     defaults = {row.name: said[row.name] for row in TABLE if _default(row) and row.name in said}
     result += [_line(row, defaults[row.name]) for row in TABLE if _default(row, defaults)]
-    shares = [share.config.name for share in configuration.shares.values() if share.config.path]
+    shares = [
+        share.config.name
+        for share in configuration.shares.values()
+        if share.config.path or _said(configuration, share.config.name)  # IPC$, if it is there
+    ]
     for name in [*([HOMES] if configuration.homes else []), *shares]:
         result += ["", f"[{name}]"]
         own = _said(configuration, name)
         for row in TABLE:
             if row.scope is not Scope.SHARE:
                 continue
-            if all_parameters:
+            if all_parameters and share_key(name) != IPC:
                 value = own.get(row.name, defaults.get(row.name, row.default()))
                 result.append(_line(row, value))
             elif row.name in own:
