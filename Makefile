@@ -23,7 +23,7 @@ serve: setup
 #: make test [ARGS=...]      every test, against a real server (as root it installs what the tests need)
 test:
 	@lab/setup.sh test
-	@$(if $(ARGS),,lab/vm/prepare.sh >/dev/null || [ $$? = 77 ])
+	@$(if $(ARGS),,lab/kernel/prepare.sh >/dev/null || [ $$? = 77 ])
 	$(PY) -m pytest $(ARGS)
 
 #: make test-peer [ARGS=...] the interoperability tests against Samba's smbd: are the tests right?
@@ -41,22 +41,22 @@ torture-list:
 	@lab/setup.sh test
 	$(PY) tests/support/torture_scores.py --rewrite $(ARGS)
 
-#: make lab                 prepare the virtual machine: kernel, cifs and ksmbd with SMB Direct (once, about 3 minutes)
+#: make lab [KERNEL=6.12]   build the lab's kernel with cifs, ksmbd and SMB Direct, once (6 minutes on two cores)
 lab:
 	@lab/setup.sh lab
-	@lab/vm/prepare.sh >/dev/null && echo 'the lab is ready: make lab-shell, make lab-report (lab/README.md)'
+	@KERNEL=$(KERNEL) lab/kernel/prepare.sh >/dev/null && echo 'the lab is ready: make lab-shell, make lab-report (lab/README.md)'
 
-#: make lab-shell           a guest with soft-RoCE and usmbd serving, and a shell in it
+#: make lab-shell           a machine with soft-RoCE and usmbd serving, and a shell in it
 lab-shell: lab
-	@$(PY) lab/vm/boot.py
+	@$(PY) lab/machines/shell.py
 
 #: make lab-report [ARGS='--only seal --scenario tree --capture']   the scenarios on the kernel client's mounts, as a table
 lab-report: lab
-	$(PY) tests/vm/guest_run.py $(ARGS)
+	$(PY) tests/vm/lab_run.py $(ARGS)
 
-#: make lab-full [ARGS=...]  the same, every scenario on every mount and against ksmbd too (two hours)
+#: make lab-full [ARGS=...]  the same, with random work of a minute on every mount
 lab-full: lab
-	$(PY) tests/vm/guest_run.py --full $(ARGS)
+	$(PY) tests/vm/lab_run.py --full $(ARGS)
 
 #: make lint                ruff, mypy --strict and the import contracts
 lint: dev

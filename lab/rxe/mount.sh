@@ -12,7 +12,7 @@ module cifs "the kernel's client: linux-image-amd64 has it"
 module rdma_cm 'the connection manager'
 [ -d "$2" ] || die "no directory $2"
 grep -qs 'SMBDirect\|SMB_DIRECT\|CIFS_SMB_DIRECT' /proc/fs/cifs/DebugData ||
-  die "this kernel's cifs is built without SMB Direct (CONFIG_CIFS_SMB_DIRECT); lab/vm/prepare.sh shows how to build it"
+  die "this kernel's cifs is built without SMB Direct (CONFIG_CIFS_SMB_DIRECT); lab/kernel/prepare.sh shows how to build it"
 rdma link show | grep -q 'state ACTIVE' || die 'no active RDMA device: up.sh INTERFACE'
 
 user=${3%%%*} password=

@@ -1,24 +1,38 @@
-"""What runs in the guest: mount variants, the scenarios of each, and which the peer runs as well.
-
-The guest is emulated and has minutes. So `make test` gives each variant what differs between mounts
-(data, names, coherence), and the rest where mounts do not differ to a few (protection and further
-channels change no name); ksmbd runs what it is measured on, and whatever fails against usmbd.
-`make lab-full` runs everything on every variant, 2,000 files as well, against both: two hours.
-"""
+"""The ways to mount that are tried, and the scenarios that each of them gets, on both servers."""
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-CORE = ("fio_verify.sh", "tree.sh", "names.py", "contents.py", "two_mounts.py")
-SMALL = ("fio_verify.sh", "names.py", "two_mounts.py")
-DATA = ("fio_verify.sh", "two_mounts.py")
-PROGRAMS = ("git_work.sh", "sqlite_kill.py")
-RESTARTS = ("recover.py", "crash.sh", "worker_crash.py")
-ALL = (*CORE, *PROGRAMS, "posix.py", "big_dir.sh", *RESTARTS, "tree_full.sh")
+SCENARIOS = (
+    "fio_verify.sh",
+    "tree.sh",
+    "names.py",
+    "contents.py",
+    "two_mounts.py",
+    "git_work.sh",
+    "sqlite_kill.py",
+    "posix.py",
+    "big_dir.sh",
+    "random_file.py",
+    "random_tree.py",
+    "recover.py",
+    "crash.sh",
+    "worker_crash.py",
+)
+"""In this order: what ends the server comes last."""
+
 MEASUREMENTS = ("fio_speed.sh", "verbs_speed.sh")
+"""Run only when they are asked for by name."""
+
 SERVERS = ("usmbd", "ksmbd")
-SCENARIOS = Path(__file__).parent / "scenarios"
+FOLDER = Path(__file__).parent / "scenarios"
+
+RANDOM_SECONDS = 3.0
+"""How long each of the random scenarios goes on in `make test`: 18 mounts times two servers have
+few minutes. LONG is for those that stand for all, and for every mount of `make lab-full`."""
+
+LONG = 60.0
 
 
 @dataclass(frozen=True)
@@ -27,10 +41,17 @@ class Variant:
 
     name: str
     options: str
-    scenarios: tuple[str, ...] = CORE
-    peer: tuple[str, ...] = ()
-    """Scenarios that ksmbd runs in any case, for the ratio."""
+    scenarios: tuple[str, ...] = SCENARIOS
+    rdma: str = "rxe"
+    """The kind of both machines' RDMA device."""
 
+    kernel: str = ""
+    """The series of the client's kernel, where it is not the lab's newest."""
+
+    one_address: bool = False
+    """Both mounts go from and to the same address, on connections of their own."""
+
+    random_seconds: float = RANDOM_SECONDS
     expect_refusal: str = ""
     """What mount.cifs has to say, where the server does not offer what the options insist on."""
 
@@ -38,34 +59,33 @@ class Variant:
         """Return the name, for the tests' names."""
         return self.name
 
+    @property
+    def over_rdma(self) -> bool:
+        """Whether it is a mount by SMB Direct."""
+        return "rdma" in self.options.split(",")
+
 
 VARIANTS = (
-    Variant(
-        "tcp-3.1.1",
-        "vers=3.1.1",
-        (*CORE, *PROGRAMS, "posix.py", "big_dir.sh", "crash.sh"),
-        (*CORE, "sqlite_kill.py"),
-    ),
-    Variant(
-        "rdma-3.1.1",
-        "vers=3.1.1,rdma",
-        (*SMALL, "contents.py", "recover.py", "worker_crash.py"),
-        ("fio_verify.sh",),
-    ),
-    Variant("tcp-2.1", "vers=2.1", (*SMALL, "contents.py")),
-    Variant("tcp-seal", "vers=3.1.1,seal", (*DATA, "contents.py")),
-    Variant("tcp-cache-none", "vers=3.1.1,cache=none", (*SMALL, "contents.py")),
-    Variant("tcp-3.0-nounix", "vers=3.0,nounix", SMALL),
-    Variant("tcp-sign", "vers=3.1.1,sign", DATA),
-    Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2", DATA),
-    Variant("rdma-3.0", "vers=3.0,rdma", ("fio_verify.sh",)),
-    Variant("rdma-3.0.2", "vers=3.02,rdma", ("fio_verify.sh",)),
-    Variant("rdma-sign", "vers=3.1.1,rdma,sign", ("fio_verify.sh",)),
-    # Linux 6.12 asks a sealed session for up to 2 MiB inline, which does not fit the messages that
-    # it takes itself, and is refused; ksmbd cannot be mounted so at all.
-    Variant("rdma-seal", "vers=3.1.1,rdma,seal,rsize=131072", ("fio_verify.sh",)),
-    Variant("rdma-multichannel", "vers=3.1.1,rdma,multichannel,max_channels=2", ("fio_verify.sh",)),
-    Variant("rdma-ipv6", "vers=3.1.1,rdma,ip=fd99::1", ("fio_verify.sh",)),
+    Variant("tcp-3.1.1", "vers=3.1.1", random_seconds=LONG),
+    Variant("rdma-3.1.1", "vers=3.1.1,rdma", random_seconds=LONG),
+    Variant("tcp-2.1", "vers=2.1"),
+    Variant("tcp-3.0-nounix", "vers=3.0,nounix"),
+    Variant("tcp-cache-none", "vers=3.1.1,cache=none"),
+    Variant("tcp-nosharesock", "vers=3.1.1", one_address=True),
+    Variant("tcp-sign", "vers=3.1.1,sign"),
+    Variant("tcp-seal", "vers=3.1.1,seal"),
+    Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2"),
+    Variant("rdma-3.0", "vers=3.0,rdma"),
+    Variant("rdma-3.0.2", "vers=3.02,rdma"),
+    Variant("rdma-sign", "vers=3.1.1,rdma,sign"),
+    # Linux asks a sealed session for up to 2 MiB inline, which does not fit the messages that it
+    # takes itself, and is refused; ksmbd cannot be mounted so at all.
+    Variant("rdma-seal", "vers=3.1.1,rdma,seal,rsize=131072"),
+    Variant("rdma-multichannel", "vers=3.1.1,rdma,multichannel,max_channels=2"),
+    Variant("rdma-ipv6", "vers=3.1.1,rdma,ip=fd99::1"),
+    Variant("siw-3.1.1", "vers=3.1.1,rdma", rdma="siw"),
+    Variant("tcp-6.12", "vers=3.1.1", kernel="6.12"),
+    Variant("rdma-6.12", "vers=3.1.1,rdma", kernel="6.12"),
     Variant("tcp-posix", "vers=3.1.1,posix", (), expect_refusal="Operation not supported"),
 )
 
@@ -73,8 +93,7 @@ VARIANTS = (
 def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
     """Return the variants and, of each, the scenarios that have these words in their names.
 
-    A scenario that is asked for by name runs on every variant that is selected, and on ksmbd, also
-    one that is in no plan. ValueError when there is nothing of such a name.
+    ValueError when there is nothing of such a name.
     """
     chosen = [variant for variant in VARIANTS if variants in variant.name]
     if not chosen:
@@ -82,23 +101,15 @@ def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
         raise ValueError(f"no mount has {variants!r} in its name; there are {names}")
     if not scenarios:
         return tuple(chosen)
-    there = sorted(path.name for path in SCENARIOS.glob("*.*") if os.access(path, os.X_OK))
+    there = sorted(path.name for path in FOLDER.glob("*.*") if os.access(path, os.X_OK))
     there.remove("prepare.py")
     wanted = tuple(name for name in there if scenarios in name)
     if not wanted:
         names = ", ".join(there)
         raise ValueError(f"no scenario has {scenarios!r} in its name; there are {names}")
-    return tuple(replace(v, scenarios=wanted, peer=wanted) for v in chosen if not v.expect_refusal)
+    return tuple(replace(v, scenarios=wanted) for v in chosen if not v.expect_refusal)
 
 
 def full(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
-    """Return the variants with every scenario, against both servers."""
-    return tuple(
-        variant if variant.expect_refusal else replace(variant, scenarios=ALL, peer=ALL)
-        for variant in variants
-    )
-
-
-def plan(variants: tuple[Variant, ...]) -> list[dict[str, object]]:
-    """Return the variants as the guest reads them (JSON)."""
-    return [asdict(variant) for variant in variants]
+    """Return the variants with random work of a minute each."""
+    return tuple(replace(variant, random_seconds=LONG) for variant in variants)

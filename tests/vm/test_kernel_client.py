@@ -1,127 +1,74 @@
-"""The Linux kernel's client on a mount of usmbd: what every scenario came to in the guest.
+"""The Linux kernel's client on mounts of usmbd: what every step and scenario came to.
 
-One boot runs them all (conftest.py). A scenario that fails is run against ksmbd in the same boot:
-where that fails too, the client or the scenario is at fault, and the test is skipped with the words
-of both.
+Each way to mount has two guests of its own (mounts.py). ksmbd runs the same beside it: its results
+are in the table at the end, and excuse nothing here.
 """
 
-import re
-
-import guest_run
 import matrix
 import pytest
+from outcome import Outcome
 
-# The first test's seconds include the fixture's: preparing, another run's guest, then this one's.
-pytestmark = pytest.mark.timeout(600 + guest_run.boot.WAIT + guest_run.SECONDS)
+# The first test's seconds include the fixture's: building the kernel, then all mounts.
+pytestmark = pytest.mark.timeout(3600)
 
-CASES = [
-    (variant.name, scenario.partition(".")[0])
-    for variant in matrix.VARIANTS
-    for scenario in ("mount", *variant.scenarios, "unmount")
-    if not (variant.expect_refusal and scenario == "unmount")
-]
+BEFORE, AFTER = ("boot", "start", "mount"), ("unmount", "leftovers", "stop", "log", "kernel")
 
 
-@pytest.mark.parametrize(("variant", "scenario"), CASES)
-def test_scenario(outcome: guest_run.Outcome, variant: str, scenario: str) -> None:
-    result = outcome.results.get(("usmbd", variant, scenario))
+def cases() -> list[tuple[str, str]]:
+    """Return each variant with each of its steps and scenarios."""
+    found = []
+    for variant in matrix.VARIANTS:
+        scenarios = [name.partition(".")[0] for name in variant.scenarios]
+        after = AFTER[1:] if variant.expect_refusal else AFTER
+        found += [(variant.name, step) for step in (*BEFORE, *scenarios, *after)]
+    return found
+
+
+def needs(outcome: Outcome, name: str) -> None:
+    """Skip the test, and say why, where the client's kernel of a variant was not built."""
+    variant = next(v for v in matrix.VARIANTS if v.name == name)
+    if variant.kernel and not any(key[1] == name for key in outcome.results):
+        pytest.skip(f"no client of Linux {variant.kernel}: KERNEL={variant.kernel} make lab")
+
+
+@pytest.mark.parametrize(("variant", "step"), cases())
+def test_step(outcome: Outcome, variant: str, step: str) -> None:
+    needs(outcome, variant)
+    result = outcome.results.get(("usmbd", variant, step))
     if result is None:
-        pytest.fail(f"the guest did not come to it; its log ends:\n{outcome.tail('guest.log')}")
+        failed = [r for r in outcome.failures("usmbd") if r.variant == variant]
+        pytest.fail("not reached; " + "\n".join(f"{r.scenario}: {r.detail}" for r in failed))
     if result.outcome == "skipped":
         pytest.skip(result.detail)
-    if result.outcome == "failed":
-        control = outcome.results.get(("ksmbd", variant, scenario))
-        if control is not None and control.outcome == "failed":
-            pytest.skip(f"ksmbd fails as well: {control.detail}\nusmbd: {result.detail}")
-        pytest.fail(f"{result.detail}\n{outcome.tail('logs/usmbd.log')}")
+    log = outcome.tail(f"usmbd/{variant}/server/usmbd.log")
+    assert result.outcome in ("passed", "known"), f"{result.detail}\n{log}"
 
 
-@pytest.mark.parametrize("variant", [v for v in matrix.VARIANTS if "rdma" in v.options], ids=str)
-def test_the_client_used_rdma(outcome: guest_run.Outcome, variant: matrix.Variant) -> None:
-    facts = outcome.tail(f"logs/usmbd/{variant.name}/DebugData.txt", 1000)
-    assert "SMBDirect (in hex) protocol version: 100 transport status: 2" in facts  # connected
+@pytest.mark.parametrize("variant", [v for v in matrix.VARIANTS if v.over_rdma], ids=str)
+def test_the_client_used_rdma(outcome: Outcome, variant: matrix.Variant) -> None:
+    needs(outcome, variant.name)
+    facts = outcome.tail(f"usmbd/{variant.name}/DebugData.txt", 1000)
+    assert "SMBDirect protocol version: 0x100 transport status: CONNECTED" in facts or (
+        "SMBDirect (in hex) protocol version: 100 transport status: 2" in facts  # Linux 6.12
+    )
 
 
 @pytest.mark.parametrize(
     "variant", [v for v in matrix.VARIANTS if "multichannel" in v.options], ids=str
 )
-def test_the_client_opened_a_second_channel(
-    outcome: guest_run.Outcome, variant: matrix.Variant
-) -> None:
-    facts = outcome.tail(f"logs/usmbd/{variant.name}/DebugData.txt", 1000)
+def test_the_client_opened_a_second_channel(outcome: Outcome, variant: matrix.Variant) -> None:
+    facts = outcome.tail(f"usmbd/{variant.name}/DebugData.txt", 1000)
     assert "Extra Channels: 1" in facts
 
 
-def test_two_clients_had_two_workers(outcome: guest_run.Outcome) -> None:
-    lines = outcome.tail("logs/usmbd/rdma-3.1.1/queue-pairs.txt", 1000).splitlines()
+def test_two_clients_had_two_workers(outcome: Outcome) -> None:
+    lines = outcome.tail("usmbd/rdma-3.1.1/queue-pairs.txt", 1000).splitlines()
     ours = [line.split() for line in lines if "comm python" in line and "state RTS" in line]
     assert len({words[words.index("pid") + 1] for words in ours}) == 2, lines
 
 
-def test_nothing_is_left_of_the_clients(outcome: guest_run.Outcome) -> None:
-    result = outcome.results.get(("usmbd", "-", "leftovers"))
-    assert result is not None, outcome.tail("guest.log")
-    assert result.outcome == "passed", result.detail
-
-
-@pytest.mark.parametrize("server", matrix.SERVERS)
-@pytest.mark.parametrize("step", ["start", "stop"])
-def test_server(outcome: guest_run.Outcome, server: str, step: str) -> None:
-    result = outcome.results.get((server, "-", step))
-    assert result is not None, outcome.tail("guest.log")
-    if (server, step, result.outcome) == ("ksmbd", "stop", "failed"):
-        # The guest's last step, and no business of usmbd's: ksmbd.control has been seen to wait a
-        # minute for the kernel, which waits for a connection.
-        pytest.skip(f"the peer does not stop: {result.detail}")
-    assert result.outcome == "passed", result.detail
-
-
-def test_the_guest_finished(outcome: guest_run.Outcome) -> None:
-    assert outcome.finished, outcome.tail("guest.log")
-
-
-COMPLAINTS = (
-    "BUG:",
-    "WARNING:",
-    "Oops",
-    "general protection",
-    "refcount_t",
-    "blocked for more than",
-)
-
-CLIENT_FAULTS = {
-    # It posts as many receives as it is asked for, and one more by which it waits for their end:
-    # too many for its queue of 255, where a server (ksmbd) asks for 255.
-    "ib_drain_rq": "the client's completion queue has no room for its last receive",
-    # A umount does not wait for the work that the end of its own receives has queued.
-    "smbd_disconnect_rdma_work": "the client ended a connection that it had freed",
-}
-"""What Linux 6.12's client does wrong by itself while it unmounts, by a function of the trace."""
-
-TRACE = 100
-"""Lines of dmesg that belong to a complaint at most."""
-
-
-def test_the_kernel_complained_of_nothing(outcome: guest_run.Outcome) -> None:
-    lines = outcome.lines("dmesg.log")
-    excuses = []
-    for index, line in enumerate(lines):
-        if not any(word in line for word in COMPLAINTS):
-            continue
-        trace = lines[index : index + TRACE]
-        ends = [at for at, text in enumerate(trace) if "end trace" in text]
-        trace = trace[: ends[0] + 1] if ends else trace
-        fault = next((CLIENT_FAULTS[w] for w in CLIENT_FAULTS if any(w in t for t in trace)), "")
-        assert fault, "\n".join(trace)
-        excuses.append(f"{fault}: {line}")
-    if excuses:
-        pytest.skip("\n".join(excuses))
-
-
-def test_the_server_logged_no_fault(outcome: guest_run.Outcome) -> None:
-    lines = outcome.lines("logs/usmbd.log")
-    faults = [line for line in lines if "Traceback" in line or " error " in line]
-    killed = re.compile(r"worker \d ended \(-9\)")
-    crashes = [key for key in outcome.results if key[0] == "usmbd" and "crash" in key[2]]
-    assert not [line for line in faults if not killed.search(line)]
-    assert len(faults) <= 2 * len(crashes)  # each of the two workers, once
+def test_ksmbd_was_there_to_compare_with(outcome: Outcome) -> None:
+    """The scenarios are right where the peer passes them too: most it does."""
+    results = [r for key, r in outcome.results.items() if key[0] == "ksmbd"]
+    passed = [r for r in results if r.outcome == "passed"]
+    assert len(passed) > len(results) * 0.8, outcome.failures("ksmbd")

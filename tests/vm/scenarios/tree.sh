@@ -2,8 +2,8 @@
 # A tree of small files that tar writes onto the mount comes back with every name and byte.
 set -euo pipefail
 
-# FILES (tree_full.sh sets it) says how many of SEED's 2,000 files; the first N cover all directories.
-files=${FILES:-$(awk -v scale="${SCALE:-1}" 'BEGIN { print int(60 * scale) }')}
+# All of SEED's 2,000 files, or the part of them that SCALE asks for: any first N cover all directories.
+files=$(awk -v scale="${SCALE:-1}" 'BEGIN { print int(2000 * scale) }')
 
 head -n "$files" "$SEED/tree.list" > "$SCRATCH/list"
 tar -C "$SEED" --verbatim-files-from -T "$SCRATCH/list" -cf "$SCRATCH/tree.tar"

@@ -1,7 +1,7 @@
 #!/bin/bash
-# usmbd in the guest: usmbd.sh start | stop | kill | kill-workers | list | control OPTIONS...
-# 10.99.0.1, 10.99.1.1 and fd99::1, port 5445, share "data", user lab, password pw.
-# The kernel's client looks for SMB Direct at port 5445 and then at 445, whatever its options say; ksmbd has 445.
+# usmbd in a guest: usmbd.sh start | stop | kill | kill-workers | list | control OPTIONS...
+# At all of the guest's addresses, port 445 (iWARP: 5445), share "data", user lab, password pw.
+# WORKERS says how many workers (2); lines in OPTIONS go into the section [global].
 set -u
 state=$DATA/usmbd
 mkdir -p "$state"
@@ -9,15 +9,14 @@ configuration() {
   cat <<F
 [global]
  workgroup = LAB
- workers = 2
- tcp port = 5445
- interfaces = 10.99.0.1 10.99.1.1 fd99::1
- bind interfaces only = yes
+ workers = ${WORKERS:-2}
+ tcp port = 445
  state directory = $state/state
  max ip connections = 0
  server multi channel support = yes
+${OPTIONS:-}
 [data]
- path = $DATA/share/usmbd
+ path = $DATA/share
  read only = no
  create mask = 0777
  directory mask = 0777
@@ -31,17 +30,16 @@ case "${1:-}" in
   start)
     if ! [ -e "$state/usmbd.conf" ]; then
       configuration >"$state/usmbd.conf"
-      program mountd.cli.adduser -a -p pw "${files[@]}" lab || exit
+      program mountd.cli.adduser -a -p pw "${files[@]}" lab >/dev/null || exit
     fi
-    log=$DATA/log/usmbd.log
+    log=$OUT/usmbd.log
     touch "$log"
     before=$(stat -c %s "$log") # what an earlier server wrote
     program protocol.supervisor "${files[@]}" >>"$log" 2>&1 </dev/null &
     server=$!
-    for _ in $(seq 1000); do
+    while kill -0 $server 2>/dev/null; do
       if tail -c +$((before + 1)) "$log" | grep -q '^usmbd: ready'; then exit 0; fi
-      kill -0 $server 2>/dev/null || break
-      sleep 0.2
+      sleep 0.1
     done
     tail -c +$((before + 1)) "$log" >&2
     exit 1

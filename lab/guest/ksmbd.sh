@@ -1,8 +1,8 @@
 #!/bin/bash
-# The kernel's ksmbd in the guest, the peer: ksmbd.sh start | stop.  10.99.0.3, port 1445 (RDMA: 445),
-# share "data", user lab, password pw.
+# The kernel's ksmbd in a guest, the peer: ksmbd.sh start | stop
+# At all of the guest's addresses, port 445 (iWARP: 5445), share "data", user lab, password pw.
 set -u
-state=$DATA/ksmbd tools=$LAB_KERNEL/usr/sbin
+state=$DATA/ksmbd tools=$LAB_KERNEL/ksmbd-tools/sbin
 mkdir -p "$state"
 
 case "${1:-}" in
@@ -10,10 +10,10 @@ case "${1:-}" in
     cat >"$state/ksmbd.conf" <<F
 [global]
  workgroup = LAB
- tcp port = 1445
+ tcp port = 445
  server multi channel support = yes
 [data]
- path = $DATA/share/ksmbd
+ path = $DATA/share
  read only = no
  create mask = 0777
  directory mask = 0777
@@ -23,10 +23,10 @@ F
       touch "$state/ksmbdpwd.db"
       "$tools/ksmbd.adduser" -a lab -p pw -i "$state/ksmbdpwd.db" -c "$state/ksmbd.conf" || exit
     fi
-    "$tools/ksmbd.mountd" -c "$state/ksmbd.conf" -u "$state/ksmbdpwd.db" >>"$DATA/log/ksmbd.log" 2>&1
+    "$tools/ksmbd.mountd" -c "$state/ksmbd.conf" -u "$state/ksmbdpwd.db" >>"$OUT/ksmbd.log" 2>&1
     # The port is open when the kernel has its configuration.
     for _ in $(seq 600); do
-      if (: <>/dev/tcp/127.0.0.1/1445) 2>/dev/null; then exit 0; fi
+      if (: <>/dev/tcp/127.0.0.1/445) 2>/dev/null; then exit 0; fi
       sleep 0.1
     done
     exit 1

@@ -1,0 +1,168 @@
+#!/bin/bash
+# What `make lab` prepares, once: Linux as an ordinary program (ARCH=um) with the cifs client, ksmbd, SMB Direct,
+# soft-RoCE and siw, from Debian's newest kernel source, and ksmbd's tools; all below one cache directory.
+#   lab/kernel/prepare.sh              builds what is not there yet; the last line on stdout is its directory
+#   KERNEL=6.12 lab/kernel/prepare.sh  the kernel of that series instead
+#   lab/kernel/prepare.sh --find 6.12  prints the directory of what is built of a series; builds nothing
+# Nothing is installed but missing packages; nothing needs root but they.  USMBD_LAB_CACHE names another cache.
+# Exit status 77: this machine is none for the lab (it runs no programs of amd64), nothing is wrong.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# shellcheck source=lab/packages.sh
+. lab/packages.sh
+
+CACHE=$(realpath -m "${USMBD_LAB_CACHE:-${XDG_CACHE_HOME:-$(echo ~)/.cache}/usmbd-lab}")
+KERNEL=${KERNEL:-}
+SUITES=(bookworm trixie trixie-backports) # the newest kernels that Debian tends, and its stable one
+TOOLS=ksmbd-tools/bookworm                # the oldest: it runs with the C library of any newer machine
+RECIPE=1       # raise it when this script builds something else from the same source and options
+NEEDS_MIB=2200 # sources and objects while it builds, two trees of them
+
+case "$CACHE/" in
+  /tmp/* | /run/* | /dev/shm/*) die "the lab's cache cannot be $CACHE: a guest does not see it (set USMBD_LAB_CACHE)" ;;
+  *[!A-Za-z0-9._/+-]*) die "the lab's cache cannot be $CACHE: make builds in no such path (set USMBD_LAB_CACHE)" ;;
+esac
+
+# One build for each series, options and recipe: another line in `options` is another kernel.
+key() { { echo "$RECIPE"; grep -v '^#' lab/kernel/options; } | sha256sum | cut -c1-8; }
+
+# The newest built kernel of the series, of any where none is named.
+built() { { compgen -G "$CACHE/linux-${1:-*}-$(key)/ready" || true; } | sort -V | tail -n 1 | xargs -r dirname; }
+
+if [ "${1:-}" = --find ]; then
+  built "${2:-}"
+  exit
+fi
+
+# What boots a guest and works inside it; what builds the kernel.
+run_tools() {
+  need mount.cifs:cifs-utils ip:iproute2 rdma:iproute2 ibv_devinfo:ibverbs-utils rping:rdmacm-utils tcpdump:tcpdump \
+    fio:fio git:git tar:tar sysctl:procps setsid:util-linux
+  need_file '/usr/lib/*/libibverbs/librxe-rdmav*.so' ibverbs-providers
+  need_file '/usr/lib/*/librdmacm.so.1' librdmacm1
+  need_file '/usr/lib/*/libnl-genl-3.so.200' libnl-genl-3-200 # ksmbd.mountd
+  need_file '/usr/lib/*/libglib-2.0.so.0' libglib2.0-0
+}
+build_tools() {
+  need gcc:gcc make:make bc:bc flex:flex bison:bison xz:xz-utils tar:tar strip:binutils
+  need_file '/usr/include/libelf.h' libelf-dev
+  need_file '/usr/include/openssl/ssl.h' libssl-dev
+  need_file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
+}
+
+# apt with lists of its own, so that a Debian 12 (or Ubuntu) machine reaches newer suites and is not changed.
+private_apt() {
+  local mirror suite
+  mkdir -p "$CACHE"/apt/{lists,archives}/partial
+  # The mirror that this machine uses, whatever form its own list has.
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    grep -E '/debian/?$' | head -n 1 || true)
+  for suite in "${SUITES[@]}"; do
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:-http://deb.debian.org/debian} $suite main"
+  done >"$CACHE/apt/sources.list"
+  APT=(-q -o "Dir::Etc::sourcelist=$CACHE/apt/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root
+    -o "Dir::State::lists=$CACHE/apt/lists" -o "Dir::Cache=$CACHE/apt" -o Acquire::Languages=none -o Acquire::Retries=5)
+  apt-get "${APT[@]}" update >"$CACHE/apt/log" 2>&1 ||
+    { tail -n 5 "$CACHE/apt/log" >&2; die "apt-get update failed for the lab's own list, $CACHE/apt/sources.list"; }
+}
+
+# The newest series that there is a source package of, where none was asked for.
+find_series() {
+  local newest
+  newest=$(apt-cache "${APT[@]}" search --names-only '^linux-source-[0-9]+\.[0-9]+$' | awk '{print $1}' | sort -V | tail -n 1)
+  SERIES=${KERNEL:-${newest#linux-source-}}
+  apt-cache "${APT[@]}" show "linux-source-$SERIES" >/dev/null 2>&1 ||
+    die "there is no linux-source-$SERIES in ${SUITES[*]}"
+}
+
+download() {
+  local version
+  version=$(apt-cache "${APT[@]}" policy "linux-source-$SERIES" | awk '/Candidate:/ {print $2}')
+  say "fetching the source of Linux $version (about 160 MB)"
+  (cd "$WORK" && apt-get "${APT[@]}" download "linux-source-$SERIES" "$TOOLS") >"$WORK/log" 2>&1 ||
+    { tail -n 5 "$WORK/log" >&2; die "apt-get download failed"; }
+  for package in "$WORK"/*.deb; do dpkg-deb -x "$package" "$WORK/root"; done
+  rm -f "$WORK"/*.deb
+  tar -C "$WORK" -xf "$WORK/root/usr/src/linux-source-$SERIES.tar.xz"
+}
+
+# tinyconfig and lab/kernel/options; an option that the kernel does not take is an error, for it would be missed later.
+configure() {
+  local source=$WORK/linux-source-$SERIES line name value optional arguments=() asked=()
+  make -s -C "$source" ARCH=um O="$WORK/out" tinyconfig >"$WORK/log" 2>&1 || failed
+  while IFS= read -r line; do
+    optional=${line##*[!?]} line=${line%\?}
+    name=${line%%=*}
+    case "$line" in
+      '' | '#'*) continue ;;
+      *=n) arguments+=(-d "$name"); continue ;;
+      *=*) arguments+=(--set-val "$name" "${line#*=}") value=${line#*=} ;;
+      *) arguments+=(-e "$name") value=y ;;
+    esac
+    if [ -z "$optional" ]; then asked+=("CONFIG_$name=$value"); fi
+  done <lab/kernel/options
+  (cd "$WORK/out" && "$source/scripts/config" "${arguments[@]}")
+  make -s -C "$WORK/out" ARCH=um olddefconfig >"$WORK/log" 2>&1 </dev/null || failed
+  for line in "${asked[@]}"; do
+    grep -qxF "$line" "$WORK/out/.config" || die "Linux $SERIES does not take ${line#CONFIG_} (lab/kernel/options)"
+  done
+}
+
+failed() { tail -n 20 "$WORK/log" >&2; die "Linux $SERIES does not build"; }
+
+# A few minutes: say how far it is, by the objects that are there.
+build() {
+  local source=$WORK/linux-source-$SERIES compile began=$SECONDS
+  say "building Linux $SERIES as a program on $(nproc) processors (5 minutes on two)"
+  make -C "$WORK/out" ARCH=um KBUILD_BUILD_TIMESTAMP="$(date -u +%F)" -j"$(nproc)" linux >"$WORK/log" 2>&1 &
+  compile=$!
+  while kill -0 $compile 2>/dev/null; do
+    sleep 1
+    if [ $(((SECONDS - began) % 20)) = 0 ]; then
+      say "  $((SECONDS - began)) s: $(grep -c '^  \(CC\|AS\|AR\|LD\) ' "$WORK/log") objects, now $(tail -n 1 "$WORK/log" | awk '{print $2}')"
+    fi
+  done
+  wait $compile || failed
+  mkdir "$WORK/done"
+  strip -o "$WORK/done/linux" "$WORK/out/linux"
+  cp "$WORK/out/.config" "$WORK/done/config"
+  mkdir "$WORK/done/ksmbd-tools"
+  cp -r "$WORK/root/usr/sbin" "$WORK/root/usr/libexec" "$WORK/done/ksmbd-tools/"
+  make -s -C "$WORK/out" ARCH=um kernelrelease 2>/dev/null | tail -n 1 >"$WORK/done/ready"
+}
+
+if [ "$(uname -sm)" != "Linux x86_64" ]; then
+  say "no lab on $(uname -sm): a kernel as a program runs on amd64 alone"
+  exit 77
+fi
+if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+  say "no lab without apt-get: the kernel's source comes from Debian's packages"
+  exit 77
+fi
+run_tools
+mkdir -p "$CACHE"
+exec 8>"$CACHE/lock"
+# Two preparations at once: the second finds all done.
+flock -n 8 || { say "waiting for another preparation of the lab"; flock 8; }
+directory=$(built "$KERNEL")
+if [ -z "$directory" ]; then
+  build_tools
+  install_needed
+  rm -rf "$CACHE"/work.*
+  if [ "$(df -Pm "$CACHE" | awk 'NR == 2 {print $4}')" -lt $NEEDS_MIB ]; then
+    die "the lab's kernel needs $NEEDS_MIB MiB in $CACHE while it is built (set USMBD_LAB_CACHE)"
+  fi
+  WORK=$(mktemp -d "$CACHE/work.XXXXXX")
+  trap 'rm -rf "$WORK"' EXIT
+  private_apt
+  find_series
+  directory=$CACHE/linux-$SERIES-$(key)
+  download
+  configure
+  build
+  rm -rf "$directory"
+  mv "$WORK/done" "$directory"
+  say "ready: Linux $(cat "$directory/ready") in $directory"
+fi
+install_needed
+echo "$directory"

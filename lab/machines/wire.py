@@ -1,0 +1,84 @@
+"""The wire between guests: a socket pair for two, a switch for more or for a wire with faults."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+BUFFER = 4 << 20
+"""Bytes that one end holds: a RDMA READ of 2 MiB is answered in one burst, and a lost frame of it
+costs a retransmission of all."""
+
+
+def direct() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a wire without a switch: each frame is one datagram."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    return ends
+
+
+class Switch:
+    """A switch with `count` cables; what is told of a cable is in force when the call returns."""
+
+    def __init__(self, count: int) -> None:
+        """Start the process; `ends` are for the guests."""
+        pairs = [direct() for _ in range(count)]
+        self.ends = [theirs for theirs, _ in pairs]
+        ours = [end for _, end in pairs]
+        self._control, control = socket.socketpair()
+        program = [sys.executable, "-IS", Path(__file__).with_name("switch.py")]
+        descriptors = [end.fileno() for end in (control, *ours)]
+        self._process = subprocess.Popen(
+            [*program, *map(str, descriptors)], pass_fds=descriptors, start_new_session=True
+        )
+        for end in (control, *ours):
+            end.close()
+        self._answers = self._control.makefile("rb")
+
+    def _tell(self, **order: object) -> None:
+        """Give an order and wait until it is in force."""
+        for line in (order, {"id": 0}):
+            self._control.sendall(json.dumps(line).encode() + b"\n")
+        if not self._answers.readline():
+            raise RuntimeError("the switch has ended")
+
+    def cut(self, cable: int) -> None:
+        """Pull a guest's cable out."""
+        self._tell(port=cable, up=False)
+
+    def mend(self, cable: int) -> None:
+        """Put the cable back, as good as new."""
+        self._tell(port=cable, up=True, loss=0.0, delay=0.0)
+
+    def lose(self, cable: int, part: float) -> None:
+        """Lose a part (0 to 1) of the frames from and to a guest."""
+        self._tell(port=cable, loss=part)
+
+    def delay(self, cable: int, seconds: float) -> None:
+        """Let the frames from and to a guest arrive later, in order."""
+        self._tell(port=cable, delay=seconds)
+
+    def close(self) -> None:
+        """End it; what is under way is lost."""
+        self._answers.close()
+        self._control.close()
+        self._process.wait(10.0)
+        for end in self.ends:
+            end.close()
+
+    def __enter__(self) -> Self:
+        """Return it, started."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it."""
+        self.close()

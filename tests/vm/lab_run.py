@@ -1,0 +1,119 @@
+"""All ways to mount on both servers, some of them at once; what came out as a table.
+
+    .venv/bin/python tests/vm/lab_run.py [--full] [--only TEXT] [--scenario TEXT] [--capture]
+
+(`make lab-report`)
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import matrix
+import mounts
+import outcome
+from guest import LabError, UnsupportedError, find_kernel, prepare_kernel  # in lab/machines
+
+JOBS = (os.cpu_count() or 1) + 1
+"""Runs at once, of two guests each: they wait for each other and for time-outs a good deal."""
+
+KEPT = 4
+"""Directories of earlier runs that are kept."""
+
+
+def plan(variants: Iterable[matrix.Variant], kernels: set[str]) -> list[tuple[matrix.Variant, str]]:
+    """Return each variant with each server, the longest first, as far as its kernel is there."""
+    there = [variant for variant in variants if not variant.kernel or variant.kernel in kernels]
+    there.sort(key=lambda variant: -variant.random_seconds)
+    return [(variant, server) for variant in there for server in matrix.SERVERS]
+
+
+def run(
+    variants: tuple[matrix.Variant, ...],
+    out: Path,
+    *,
+    capture: bool = False,
+    jobs: int = JOBS,
+    progress: Callable[[str], None] = lambda text: None,
+) -> outcome.Outcome:
+    """Run the plan of these variants; raises LabError when there is no lab."""
+    kernel = prepare_kernel()
+    out.mkdir(parents=True, exist_ok=True)
+    wanted = {variant.kernel for variant in variants} - {""}
+    others = {series: path for series in wanted if (path := find_kernel(series)) is not None}
+    seed = out / "seed"
+    subprocess.run([matrix.FOLDER / "prepare.py", seed], check=True)
+    lab = mounts.Lab(kernel, others, seed, out, capture)
+    done = outcome.Outcome({}, out)
+    with ThreadPoolExecutor(jobs) as pool:
+        began = time.monotonic()
+        runs = {
+            pool.submit(mounts.MountRun(lab, variant, server).run): f"{variant.name} on {server}"
+            for variant, server in plan(variants, set(others))
+        }
+        for finished in as_completed(runs):
+            results = finished.result()
+            done.add(results)
+            failed = [r.scenario for r in results if r.outcome == "failed"]
+            came = f"failed: {', '.join(failed)}" if failed else "passed"
+            progress(f"{time.monotonic() - began:6.0f} s  {runs[finished]}: {came}")
+    (out / "finished").touch()
+    return done
+
+
+def results_directory() -> Path:
+    """Make a new directory for a run, and remove old ones; one without `finished` may be in use."""
+    folder = prepare_kernel().parent / "runs"
+    folder.mkdir(exist_ok=True)
+    for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        if (old / "finished").exists() or time.time() - old.stat().st_mtime > 86400:
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(dir=folder, prefix="run-"))
+
+
+def main() -> int:
+    """Run what the command line asks for and print the table."""
+    parser = argparse.ArgumentParser(prog="lab_run.py", description="scenarios on kernel mounts")
+    parser.add_argument("--full", action="store_true", help="random work of a minute on each mount")
+    parser.add_argument("--only", default="", help="variants whose name has this in it")
+    parser.add_argument("--scenario", default="", help="scenarios whose name has this in it")
+    parser.add_argument("--capture", action="store_true", help="a pcap of each scenario")
+    parser.add_argument("--jobs", type=int, default=JOBS, help=f"runs at once ({JOBS})")
+    parser.add_argument("--out", type=Path, help="where the results go")
+    options = parser.parse_args()
+    try:
+        variants = matrix.select(options.only, options.scenario)
+        if options.full:
+            variants = matrix.full(variants)
+        done = run(
+            variants,
+            options.out.resolve() if options.out else results_directory(),
+            capture=options.capture,
+            jobs=options.jobs,
+            progress=lambda text: print(text, file=sys.stderr, flush=True),
+        )
+    except (ValueError, UnsupportedError, LabError) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 2
+    print(outcome.table(done))
+    for result in done.results.values():
+        if result.outcome in ("failed", "known") or outcome.LOST in result.detail:
+            where = f"{result.server} {result.variant} {result.scenario}"
+            print(f"\n{where}: {result.outcome}\n{result.detail}")
+        elif options.scenario and result.detail:
+            print(f"\n{result.server} {result.variant} {result.scenario}:\n{result.detail}")
+    print(f"\neverything that came back: {done.out} (SERVER/VARIANT)")
+    return 1 if done.failures("usmbd") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

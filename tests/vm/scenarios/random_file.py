@@ -1,0 +1,119 @@
+#!/usr/bin/python3 -IS
+"""Random reads, writes, cuts and mappings of one file always show what was written.
+
+What the file has to contain is kept in memory beside it. The first mount works; now and then the
+whole file is synced and read by the second one. It goes on for SECONDS_OF_WORK; the operations are
+always the same, so the number of the first wrong one repeats it.
+
+Holes and copies within the file are left to contents.py: mixed with the rest, Linux 7.3 shows zeros
+for data that is there, on ksmbd and usmbd alike.
+"""
+
+import mmap
+import os
+import random
+import sys
+import time
+
+MOUNT = os.environ["MOUNT"]
+MOUNT2 = os.environ["MOUNT2"]
+SECONDS = float(os.environ.get("SECONDS_OF_WORK", "3"))
+LARGEST = 300_000  # bytes of the file: more than a request of 64 KiB, few enough to compare often
+LONGEST = 70_000  # bytes of one operation
+
+
+class File:
+    """The file on the first mount, and what it has to contain."""
+
+    def __init__(self) -> None:
+        """Make it, empty."""
+        self.random = random.Random(20)
+        self.content = bytearray()
+        self.fd = os.open(f"{MOUNT}/file", os.O_RDWR | os.O_CREAT, 0o644)
+        self.memory = mmap.mmap(-1, 1 << 20)  # O_DIRECT asks for whole pages
+        self.pool = self.random.randbytes(2 * LONGEST)
+
+    def data(self, length: int) -> bytes:
+        """Return bytes that differ from those of other operations."""
+        at = self.random.randrange(LONGEST)
+        return self.pool[at : at + length]
+
+    def part(self) -> tuple[int, int]:
+        """Return a place and a length within the file; the length may be 0."""
+        at = self.random.randint(0, len(self.content))
+        return at, min(self.random.randint(0, LONGEST), len(self.content) - at)
+
+    def equal(self, found: bytes, expected: bytes, what: str) -> None:
+        """Fail, and say where, unless both are the same."""
+        if found != expected:
+            pairs = enumerate(zip(found, expected, strict=False))
+            at = next((n for n, (a, b) in pairs if a != b), min(len(found), len(expected)))
+            sizes = f"{len(found)} bytes of {len(expected)}"
+            raise AssertionError(f"{what}: {sizes}, the first other one at {at}")
+
+    def write(self) -> None:
+        """Write at a place within the largest size, maybe beyond the end."""
+        at = self.random.randrange(LARGEST)
+        data = self.data(self.random.randint(1, min(LONGEST, LARGEST - at)))
+        assert os.pwrite(self.fd, data, at) == len(data)
+        self.content.extend(bytes(max(0, at + len(data) - len(self.content))))
+        self.content[at : at + len(data)] = data
+
+    def read(self) -> None:
+        """Read a part."""
+        at, length = self.part()
+        self.equal(os.pread(self.fd, length, at), self.content[at : at + length], f"read at {at}")
+
+    def truncate(self) -> None:
+        """Give the file another length."""
+        length = self.random.randrange(LARGEST)
+        os.ftruncate(self.fd, length)
+        self.content = self.content[:length] + bytes(max(0, length - len(self.content)))
+
+    def map(self) -> None:
+        """Change a few bytes by a shared mapping."""
+        at, length = self.part()
+        if not length:
+            return
+        data = self.data(min(length, 100))
+        with mmap.mmap(self.fd, len(self.content)) as memory:
+            memory[at : at + len(data)] = data
+            memory.flush()
+        self.content[at : at + len(data)] = data
+
+    def compare(self) -> None:
+        """Sync it, and read all of it by the other mount, past its cache.
+
+        Linux 7.3 has zeros in there for what another client wrote beyond the end that it knew.
+        """
+        os.fsync(self.fd)
+        fd = os.open(f"{MOUNT2}/file", os.O_RDONLY | os.O_DIRECT)
+        at = 0
+        while count := os.preadv(fd, [memoryview(self.memory)[at:]], at):
+            at += count
+        os.close(fd)
+        self.equal(self.memory[:at], bytes(self.content), "the other mount")
+
+
+def main() -> None:
+    """Work until the time is over, then compare once more."""
+    file = File()
+    often = [file.write] * 6 + [file.read] * 6 + [file.truncate] * 2 + [file.map] * 2
+    operations = [*often, file.compare]
+    deadline = time.monotonic() + SECONDS
+    number = 0
+    operation = file.write
+    try:
+        while time.monotonic() < deadline:
+            operation = file.random.choice(operations)
+            operation()
+            number += 1
+        operation = file.compare
+        operation()
+    except (AssertionError, OSError) as error:
+        sys.exit(f"operation {number}, {operation.__name__}: {error}")
+    print(f"{number} operations", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

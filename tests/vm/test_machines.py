@@ -1,0 +1,173 @@
+"""Three machines on one switch: two clients of usmbd, and a wire that is cut, delayed and lossy."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import lab_run
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "lab/machines"))
+
+from guest import Done, Guest, Running
+from wire import Switch
+
+pytestmark = pytest.mark.timeout(1200)
+
+MOUNT = "/run/lab/mnt"
+SERVER, ONE, TWO = range(3)
+"""The cables."""
+
+
+@dataclass
+class Machines:
+    """A server with usmbd and two clients that have its share mounted at MOUNT."""
+
+    switch: Switch
+    options: str
+    server: Guest
+    one: Guest
+    two: Guest
+
+    def mount(self, guest: Guest, options: str) -> str:
+        """Mount the share on a client; return what went wrong."""
+        guest.run("mkdir", "-p", MOUNT)
+        options = f"username=lab,password=pw,vers=3.1.1,{options}"
+        return guest.run(
+            "mount", "-t", "cifs", "//10.99.0.1/data", MOUNT, "-o", options, limit=120
+        ).failure
+
+
+def python(guest: Guest, program: str, limit: float = 120.0) -> Done:
+    """Run a few lines of Python in a guest, in the mounted share."""
+    return guest.run("python3", "-ISc", program, cwd=MOUNT, limit=limit)
+
+
+def talk(guest: Guest, program: str) -> Running:
+    """Start a few lines of Python there that print lines and wait for some."""
+    return guest.start("python3", "-uISc", program, cwd=MOUNT, lines=True, limit=60)
+
+
+@pytest.fixture(scope="module", params=["tcp", "rdma"])
+def machines(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machines]:
+    """Boot three machines, and mount the share on two of them."""
+    try:
+        kernel = lab_run.prepare_kernel()
+    except lab_run.UnsupportedError as error:
+        pytest.skip(str(error))
+    out = lab_run.results_directory()
+    with ExitStack() as stack:
+        switch = stack.enter_context(Switch(3))
+        guests = [
+            Guest(kernel, out / name, name, host=number + 1, wire=switch.ends[number])
+            for number, name in enumerate(("server", "one", "two"))
+        ]
+        for guest in guests:
+            stack.enter_context(guest)
+        options = "rdma" if request.param == "rdma" else "echo_interval=2"
+        made = Machines(switch, options, *guests)
+        assert guests[SERVER].run("usmbd.sh", "start", limit=300).failure == ""
+        for guest in guests[1:]:
+            assert made.mount(guest, options) == ""
+        yield made
+        for guest in guests[1:]:
+            assert guest.run("umount", MOUNT, limit=120).failure == ""
+    (out / "finished").touch()
+
+
+def test_two_machines_see_each_others_work(machines: Machines) -> None:
+    write = "import os; f = open('shared', 'wb'); f.write(b'{}' * 100000); f.flush(); os.fsync(f)"
+    turns = (("one", machines.one, machines.two), ("two", machines.two, machines.one))
+    for text, writer, reader in turns:
+        assert python(writer, write.format(text)).failure == ""
+        read = python(reader, f"print(open('shared', 'rb').read() == b'{text}' * 100000)")
+        assert read.said == "True"
+
+
+def test_a_lock_of_one_machine_holds_up_the_other(machines: Machines) -> None:
+    """A first open has an oplock, and keeps its locks to itself; those that lock come later."""
+    first = "import fcntl, os; first = os.open('locked', os.O_RDWR | os.O_CREAT); print('first')"
+    opened = "import fcntl, os; f = os.open('locked', os.O_RDWR | os.O_SYNC); print('open')"
+    lock = "input(); fcntl.lockf(f, fcntl.LOCK_EX); print('locked'); input()"
+    attempt = """
+input()
+try: print(fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB))
+except OSError as error: print('refused', error.errno in (11, 13))
+"""
+    one = talk(machines.one, f"{first}; input(); {opened}; {lock}")
+    assert one.line() == "first"
+    two = talk(machines.two, f"{opened}\n{attempt}\n{lock}")
+    assert two.line() == "open"
+    for line in ("open", "locked"):
+        one.feed("")
+        assert one.line() == line
+    two.feed("")
+    assert two.line() == "refused True"
+    two.feed("")  # it waits for the lock, which ends with the other's process
+    one.feed("")
+    assert one.wait().failure == ""
+    assert two.line() == "locked"
+    two.feed("")
+    assert two.wait().failure == ""
+
+
+def test_writes_survive_a_lossy_and_slow_wire(machines: Machines) -> None:
+    program = """
+import hashlib, os
+data = os.urandom(65536) * 8
+with open('lossy', 'wb', buffering=0) as file:
+    for _ in range(4): file.write(data)
+    os.fsync(file)
+print(hashlib.sha256(data * 4).hexdigest())
+"""
+    machines.switch.lose(ONE, 0.005)
+    machines.switch.delay(ONE, 0.002)
+    try:
+        written = python(machines.one, program, limit=300)
+    finally:
+        machines.switch.mend(ONE)
+    assert written.status == 0, written.failure
+    read = "import hashlib; print(hashlib.sha256(open('lossy', 'rb').read()).hexdigest())"
+    assert python(machines.two, read).said == written.said
+
+
+def test_a_client_comes_back_after_its_cable_was_out(machines: Machines) -> None:
+    assert python(machines.one, "open('before', 'w').write('kept')").failure == ""
+    machines.switch.cut(ONE)
+    try:
+        # The server goes on for others meanwhile.
+        assert python(machines.two, "print(open('before').read())").said == "kept"
+        cut = machines.one.run("timeout", "-k", "1", "15", "ls", MOUNT, limit=60)
+    finally:
+        machines.switch.mend(ONE)
+    retry = """
+import os, time
+end = time.monotonic() + 150
+while True:
+    try:
+        print(open('before').read(), 'again' if open('after', 'w').write('x') else '')
+        break
+    except OSError as error:
+        if time.monotonic() > end: raise
+        time.sleep(0.5)
+"""
+    back = python(machines.one, retry, limit=200)
+    assert back.said == "kept again", (cut, back)
+
+
+def test_a_machine_that_loses_power_comes_back_to_its_files(machines: Machines) -> None:
+    write = "import os; f = open('synced', 'wb'); f.write(b'kept'); f.flush(); os.fsync(f)"
+    assert python(machines.one, write).failure == ""
+    held = talk(machines.one, "f = open('synced', 'ab'); f.write(b'lost'); print('open'); input()")
+    assert held.line() == "open"
+    machines.one.kill()
+    machines.one.close()
+    machines.one.boot()
+    assert machines.mount(machines.one, machines.options) == ""
+    again = "f = open('synced', 'r+b'); print(f.read()); f.write(b' again'); f.close()"
+    assert python(machines.one, again).said == "b'kept'"
+    assert python(machines.two, "print(open('synced').read())").said == "kept again"
