@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor.clients import Clients
+from usmbd.protocol.supervisor.refusals import Refusals
 from usmbd.protocol.wire.negotiate import NO_GUID
 from usmbd.protocol.worker import messages
-from usmbd.transport.smbdirect.cm import STATES, ConnectionManager, Request
+from usmbd.transport.smbdirect.cm import DEPTHS_SIZE, STATES, ConnectionManager, Request
 from usmbd.transport.smbdirect.cm_library import Library
 from usmbd.transport.smbdirect.provider import DeviceError
 
@@ -49,6 +50,8 @@ class _Connection:
     request: Request
     iwarp: bool
     accepted: bool = False
+    told: bool = False
+    """Whether the log has it why this client is not served."""
     timer: asyncio.TimerHandle | None = None
     """Runs until the connection is established."""
 
@@ -73,6 +76,7 @@ class Broker:
         """By the number that supervisor and worker know it by."""
         self._numbers: dict[int, int] = {}
         """That number by the connection manager's id."""
+        self._refusals = Refusals(loop)
         self._offers: Counter[str] = Counter()
         """How many clients of each address are neither connected nor refused."""
         self.devices: frozenset[str] = frozenset()
@@ -83,6 +87,7 @@ class Broker:
             on_established=self._established,
             on_disconnected=self._disconnected,
             on_trouble=log.error,
+            on_refused=self._refusals.tell,
             library=library,
         )
 
@@ -99,8 +104,7 @@ class Broker:
         elif self._offers[peer] >= MAXIMUM_OFFERS_OF_ADDRESS:
             why = f"{MAXIMUM_OFFERS_OF_ADDRESS} RDMA connections of this address are being made"
         if why:
-            log.info("%s: refused: %s", peer, why)
-            self.manager.reject(request.id)
+            self._refuse(request, why)
             return
         worker = None
         if request.device in self.devices:
@@ -108,14 +112,12 @@ class Broker:
                 peer, self._loop.time(), lambda worker: worker.rdma.get(request.device) == ""
             )
         if worker is None:
-            log.info("%s: refused: no worker serves %s", peer, request.device)
-            self.manager.reject(request.id)
+            self._refuse(request, f"no worker serves {request.device}")
             return
         try:
             states = [self.manager.qp_attributes(request.id, state) for state in STATES]
         except DeviceError as error:
-            log.info("%s: refused: %s", peer, error)
-            self.manager.reject(request.id)
+            self._refuse(request, str(error))
             return
         number = self._clients.came(worker, peer, NO_GUID)
         iwarp = request.device in self._iwarp
@@ -136,6 +138,11 @@ class Broker:
             )
         )
 
+    def _refuse(self, request: Request, why: str) -> None:
+        """Refuse a client that no worker has been told of."""
+        self._refusals.tell(request.peer, why)
+        self.manager.reject(request.id)
+
     def _established(self, id: int) -> None:
         """Note that a client is there; its worker knows by its first message."""
         number = self._numbers.get(id)
@@ -154,17 +161,19 @@ class Broker:
 
     # -- the workers ---------------------------------------------------------------------
 
-    def says(
-        self, worker: "WorkerChild", message: messages.RdmaAccept | messages.RdmaClaim
-    ) -> None:
+    def says(self, worker: "WorkerChild", message: messages.RdmaFromWorker) -> None:
         """Take what a worker says of a client."""
         number = message.connection
         connection = self._connections.get(number)
         if connection is None or connection.worker is not worker:
             return  # the client is gone, as the worker has been told
+        if isinstance(message, messages.RdmaRefused):
+            self._tell(connection, message.reason)
+            return
         if isinstance(message, messages.RdmaClaim):
             granted = self._clients.claim(worker, number, message.guid, self._loop.time())
             if not granted:
+                connection.told = True
                 log.info("%s: belongs to another worker and has to come again",
                          connection.request.peer)  # fmt: skip
             worker.send(messages.RdmaClaimed(connection=number, granted=granted))
@@ -174,7 +183,7 @@ class Broker:
         connection.accepted = True
         resources = 0  # no memory of ours is ever read by a client
         data = b""
-        if connection.iwarp and connection.request.private_data:
+        if connection.iwarp and len(connection.request.private_data) == DEPTHS_SIZE:
             # Clients without MPA's own negotiation of depths read ours here, as they said theirs.
             data = resources.to_bytes(4, "big") + message.read_depth.to_bytes(4, "big")
         try:
@@ -186,13 +195,14 @@ class Broker:
                 private_data=data,
             )
         except DeviceError as error:
-            log.info("%s: %s", connection.request.peer, error)
             self._lose(number, str(error))
 
     def ended(self, number: int) -> None:
         """End a client that its worker has ended; the supervisor counts it no longer."""
         connection = self._connections.pop(number, None)
         if connection is not None:
+            if connection.timer is not None:
+                self._tell(connection, "its worker has ended it")
             self._settle(connection)
             self._drop(connection)
 
@@ -205,15 +215,24 @@ class Broker:
         for number in list(self._connections):
             self.ended(number)
         self.manager.close()
+        self._refusals.close()
 
     # -- one connection ------------------------------------------------------------------
 
     def _lose(self, number: int, reason: str) -> None:
         """End a connection and have its worker end its part."""
         connection = self._connections[number]
+        if connection.timer is not None:
+            self._tell(connection, reason)
         self._settle(connection)
         self._drop(connection)
         connection.worker.send(messages.RdmaDisconnected(connection=number, reason=reason))
+
+    def _tell(self, connection: _Connection, why: str) -> None:
+        """Say once why a client is not served."""
+        if not connection.told:
+            connection.told = True
+            self._refusals.tell(connection.request.peer, why)
 
     def _settle(self, connection: _Connection) -> None:
         """Count a client no longer as one that is yet to come."""

@@ -27,6 +27,9 @@ _UNOPENED = "no worker has opened it"
 IWARP_PORT = 5445
 """Where SMB Direct is on iWARP ([MS-SMBD] 1.9), whose ports are TCP's: 445 is taken there."""
 
+_ANY = ("0.0.0.0", "::")
+"""All addresses: a listener for each family, as one for both is no use on iWARP."""
+
 
 class Rdma:
     """The supervisor's side of RDMA."""
@@ -123,9 +126,7 @@ class Rdma:
         for worker in self._workers.values():
             self.tell(worker)
 
-    def says(
-        self, worker: "WorkerChild", message: messages.RdmaAccept | messages.RdmaClaim
-    ) -> None:
+    def says(self, worker: "WorkerChild", message: messages.RdmaFromWorker) -> None:
         """Take what a worker says of a client."""
         if self._broker is not None:
             self._broker.says(worker, message)
@@ -175,12 +176,11 @@ class Rdma:
             return self._listen_on(broker, each)
         refused = ""
         for port in self._ports():
-            why = self._listen_on(broker, [("::", port)])
-            if why and not broker.manager.listening:
-                # No IPv6 here; or iWARP, whose ports are TCP's, has no room for this one.
-                own = _addresses_of(usable) if any(found.iwarp for found in usable) else []
-                if self._listen_on(broker, [(address, port) for address in [*own, "0.0.0.0"]]):
-                    refused = refused or why
+            why = self._listen_on(broker, [(address, port) for address in _ANY])
+            if why and any(found.iwarp for found in usable):
+                # iWARP's ports are TCP's, which has this one: the other devices have addresses.
+                self._listen_on(broker, [(address, port) for address in _addresses_of(usable)])
+            refused = refused or why
         return "" if broker.manager.listening else refused
 
     def _ports(self) -> list[int]:

@@ -292,7 +292,7 @@ class Supervisor:
         elif isinstance(message, messages.Rows):
             assert self._control is not None  # who asked for them
             self._control.rows(worker, message)
-        elif isinstance(message, messages.RdmaAccept | messages.RdmaClaim):
+        elif isinstance(message, messages.RdmaFromWorker):
             self.rdma.says(worker, message)
 
     # -- control -------------------------------------------------------------------------

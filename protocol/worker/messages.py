@@ -96,8 +96,9 @@ class RdmaServed(msgspec.Struct, tag=True):
 
 
 class RdmaOffer(msgspec.Struct, tag=True):
-    """To a worker: make a queue pair for this client; answered by `RdmaAccept` or `Ended`.
+    """To a worker: make a queue pair for this client.
 
+    The answer is `RdmaAccept`, or `RdmaRefused` and `Ended`.
     `read_depth` is how many RDMA READs the client answers at a time.
     """
 
@@ -158,9 +159,17 @@ class RdmaClaim(msgspec.Struct, tag=True):
     guid: Annotated[bytes, Meta(min_length=16, max_length=16)]
 
 
+class RdmaRefused(msgspec.Struct, tag=True):
+    """From a worker: why an RDMA client was never served; `Ended` comes as for any other."""
+
+    connection: int
+    reason: str
+
+
 RdmaToWorker = RdmaServed | RdmaOffer | RdmaDisconnected | RdmaClaimed
+RdmaFromWorker = RdmaAccept | RdmaClaim | RdmaRefused
 ToWorker = Start | Configure | Listening | Adopt | Debug | Drain | List | RdmaToWorker
-FromWorker = Ready | Ended | Rows | RdmaAccept | RdmaClaim
+FromWorker = Ready | Ended | Rows | RdmaFromWorker
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

@@ -53,10 +53,16 @@ class Gate(Receiver):
     All connections of a client have to be in one worker, and only this message tells whose it is.
     """
 
-    def __init__(self, transport: RdmaTransport, claim: Callable[[bytes], None]) -> None:
-        """Ask by `claim(ClientGuid)`."""
+    def __init__(
+        self,
+        transport: RdmaTransport,
+        claim: Callable[[bytes], None],
+        refused: Callable[[str], None],
+    ) -> None:
+        """Ask by `claim(ClientGuid)`; `refused(why)` tells of a client that ends before that."""
         self._transport = transport
         self._claim = claim
+        self._refused = refused
         self._first: memoryview | None = None
         self._receiver: Receiver | None = None
         self.lost = False
@@ -86,7 +92,7 @@ class Gate(Receiver):
         if self._receiver is not None:
             self._receiver.connection_lost(reason)
         else:
-            log.debug("%s: connection ended: %s", self._transport.peer, reason)
+            self._refused(reason)
 
     @property
     def silent(self) -> bool:
@@ -181,17 +187,19 @@ class WorkerRdma:
             depth = min(offer.read_depth, opened.device.limits.max_initiator_depth, READS)
             transport = self._connection(offer, opened, depth)
         except DeviceError as error:
-            log.error("%s: refused: %s", offer.peer, error)
+            self._refused(number, str(error))
             self._send(messages.Ended(connection=number))
             return
         claim = partial(self._claim, number)
-        client = self._clients[number] = _Client(transport, Gate(transport, claim))
+        client = self._clients[number] = _Client(
+            transport, Gate(transport, claim, partial(self._refused, number))
+        )
         try:
             transport.prepare(*(_with_depth(state, depth) for state in offer.states))
             # A client's first message often comes before it is told to be connected.
             transport.start(client.gate)
         except DeviceError as error:
-            log.error("%s: refused: %s", offer.peer, error)
+            self._refused(number, str(error))
             transport.disconnected(str(error))
             return
         self._loop.call_later(messages.FIRST_MESSAGE_SECONDS, self._first_due, number)
@@ -229,6 +237,10 @@ class WorkerRdma:
             pair.close()
             raise
 
+    def _refused(self, number: int, reason: str) -> None:
+        """Say why a client is not served; the supervisor tells the administrator."""
+        self._send(messages.RdmaRefused(connection=number, reason=reason))
+
     def _claim(self, number: int, guid: bytes) -> None:
         """Ask whether a client is ours."""
         self._send(messages.RdmaClaim(connection=number, guid=guid))
@@ -259,7 +271,8 @@ class WorkerRdma:
     def _ended(self, number: int) -> None:
         """Tell the supervisor, once, that its part of a connection can go."""
         if self._clients.pop(number, None) is not None:
-            self._send(messages.Ended(connection=number))
+            # A connection is let go of first, and then says why: that has to come before.
+            self._loop.call_soon(self._send, messages.Ended(connection=number))
 
     @property
     def busy(self) -> bool:

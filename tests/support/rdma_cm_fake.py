@@ -43,6 +43,9 @@ class FakeLibrary:
             destroy_event_channel=lambda channel: self._note("destroy_event_channel"),
             create_id=self._create_id,
             destroy_id=self._destroy_id,
+            set_option=lambda id, *option: self._result(
+                "set_option", id.value, option[0], option[1], option[2]._obj.value, option[3]
+            ),
             bind_addr=lambda id, name: self._result("bind_addr", id.value),
             listen=lambda id, backlog: self._result("listen", id.value),
             get_cm_event=self._get_cm_event,

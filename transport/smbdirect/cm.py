@@ -21,6 +21,8 @@ from typing import Any
 
 from usmbd.transport.smbdirect.attributes import Attributes, State
 from usmbd.transport.smbdirect.cm_library import (
+    RDMA_OPTION_ID,
+    RDMA_OPTION_ID_AFONLY,
     RDMA_PS_TCP,
     ConnectionParameters,
     Event,
@@ -55,8 +57,9 @@ _ENDS = frozenset(
     )
 )
 
-_READ_DEPTH = 8
-"""Bytes of what iWARP clients of SMB Direct say first: how many READs they answer at a time."""
+DEPTHS_SIZE = 8
+"""Bytes of the depths that iWARP's clients of SMB Direct send, and are sent: how many READs they
+answer, and how many they have under way, at a time."""
 
 
 class Refused(DeviceError):
@@ -94,16 +97,16 @@ class Request:
     def read_depth(self, iwarp: bool) -> int:
         """Return how many RDMA READs the client answers at a time.
 
-        iWARP tells the depths as the peer sees them, and its clients say them in the private
-        data, some in their own byte order.
+        iWARP's clients say it in the private data, some in their own byte order; data of any
+        other length is none of SMB Direct's. iWARP's drivers do not agree whose view of the
+        depths they tell, so that without the data the lesser one counts.
         """
         if not iwarp:
             return self.initiator_depth
-        depth = self.responder_resources
-        if len(self.private_data) >= _READ_DEPTH:
+        if len(self.private_data) == DEPTHS_SIZE:
             word = self.private_data[:4]
-            depth = min(int.from_bytes(word, "big"), int.from_bytes(word, "little"), 255)
-        return max(depth, 1)
+            return max(min(int.from_bytes(word, "big"), int.from_bytes(word, "little"), 255), 1)
+        return min(filter(None, (self.initiator_depth, self.responder_resources)), default=1)
 
 
 class ConnectionManager:
@@ -117,11 +120,13 @@ class ConnectionManager:
         on_established: Callable[[int], None],
         on_disconnected: Callable[[int, str], None],
         on_trouble: Callable[[str], None],
+        on_refused: Callable[[str, str], None],
         library: Library | None = None,
     ) -> None:
         """Open the event channel; Unavailable where there is no RDMA, with the reason.
 
-        `on_trouble` is told what stops it to listen.
+        `on_trouble` is told what stops it to listen, `on_refused` whom it refused by itself and
+        why.
         """
         self._library = library or load()
         self._loop = loop
@@ -129,6 +134,7 @@ class ConnectionManager:
         self._on_established = on_established
         self._on_disconnected = on_disconnected
         self._on_trouble = on_trouble
+        self._on_refused = on_refused
         self._numbers = itertools.count(1)
         self._pointers: dict[int, int] = {}  # our number -> rdma_cm_id
         self._known: dict[int, int] = {}  # rdma_cm_id -> our number
@@ -143,7 +149,12 @@ class ConnectionManager:
     # -- listening -----------------------------------------------------------------------
 
     def listen(self, address: str, port: int) -> None:
-        """Take requests to an address (`::` is all, also of IPv4); DeviceError with the reason."""
+        """Take requests to an address; DeviceError with the reason.
+
+        `::` is all of IPv6 and `0.0.0.0` all of IPv4. One listener for both is no use on iWARP:
+        the kernel gets an IPv4 client's addresses in IPv6's form there, finds no interface with
+        them and refuses the client itself, without a word.
+        """
         where = _where(address, port)
         pointer = c_void_p()
         self._check(
@@ -152,6 +163,17 @@ class ConnectionManager:
         )
         assert pointer.value
         try:
+            only = c_int(1)
+            self._check(
+                self._library.set_option(
+                    pointer,
+                    RDMA_OPTION_ID,
+                    RDMA_OPTION_ID_AFONLY,
+                    byref(only),
+                    ctypes.sizeof(only),
+                ),
+                f"listening on {where}",
+            )
             name = socket_address(address, port)
             self._check(self._library.bind_addr(pointer, byref(name)), f"RDMA cannot have {where}")
             self._check(self._library.listen(pointer, BACKLOG), f"RDMA cannot listen on {where}")
@@ -298,7 +320,9 @@ class ConnectionManager:
         peer, _ = address_text(_bytes(pointer, Id.peer))
         local, port = address_text(_bytes(pointer, Id.local))
         if not connection.verbs or not peer:
+            why = "its address is of no known family" if connection.verbs else "it has no device"
             self.reject(id)
+            self._on_refused(peer or "?", why)
             return
         name = self._library.get_device_name(c_void_p(connection.verbs.contents.device))
         self._on_request(Request(id, name.decode(), peer, local, port, *depths, data))

@@ -30,6 +30,12 @@ from usmbd.transport.smbdirect.provider import Unavailable
 RDMA_PS_TCP = 0x0106
 """The port space of reliable connections."""
 
+RDMA_OPTION_ID = 0
+"""Level of options of one id."""
+
+RDMA_OPTION_ID_AFONLY = 2
+"""A listener takes no clients of another address family; an `int`."""
+
 
 class Kind(IntEnum):
     """`rdma_cm_event_type`, as far as a server sees them."""
@@ -125,6 +131,7 @@ class Library:
     destroy_event_channel: Callable[..., Any]
     create_id: Callable[..., int]
     destroy_id: Callable[..., int]
+    set_option: Callable[..., int]
     bind_addr: Callable[..., int]
     listen: Callable[..., int]
     get_cm_event: Callable[..., int]
@@ -162,6 +169,9 @@ def load() -> Library:
             "rdma_create_id", c_int, POINTER(EventChannel), POINTER(c_void_p), c_void_p, c_int
         ),
         destroy_id=bind("rdma_destroy_id", c_int, c_void_p),
+        set_option=bind(
+            "rdma_set_option", c_int, c_void_p, c_int, c_int, c_void_p, ctypes.c_size_t
+        ),
         bind_addr=bind("rdma_bind_addr", c_int, c_void_p, c_void_p),
         listen=bind("rdma_listen", c_int, c_void_p, c_int),
         get_cm_event=bind(

@@ -178,7 +178,10 @@ class VerbsQueuePair:
             raise _closed()
         opcode = _SEND_INVALIDATE if invalidate else _SEND
         flags = _SIGNALED if signaled else 0
-        if not (self._sends.add(id, segments, opcode, flags, invalidate) and more):
+        # libsiw takes the key to invalidate from where an RDMA WRITE has its key; there is nothing
+        # there for a SEND of any other driver.
+        room = self._sends.add(id, segments, opcode, flags, invalidate, 0, invalidate)
+        if not (room and more):
             self.submit()
 
     def post_write(

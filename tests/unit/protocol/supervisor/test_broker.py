@@ -46,15 +46,18 @@ class Worker:
 class Brokered:
     """A broker with two workers."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, **config: Any) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, iwarp: bool = False, **config: Any
+    ) -> None:
         """Serve the library's device."""
         self.loop = loop
         self.library = FakeLibrary()
         self.workers = [Worker(0), Worker(1)]
         self.clients = Clients({w.number: w for w in self.workers})  # type: ignore[misc]
         self.config = ServerConfig(**config)
+        devices = frozenset(["fake0"] if iwarp else [])
         self.broker = Broker(
-            loop, self.clients, lambda: self.config, frozenset(), self.library.functions
+            loop, self.clients, lambda: self.config, devices, self.library.functions
         )
         self.broker.devices = frozenset(["fake0"])
 
@@ -76,6 +79,11 @@ class Brokered:
         """Have the worker's queue pair ready."""
         accept = messages.RdmaAccept(connection=offer.connection, qp_number=17, read_depth=8)
         self.broker.says(worker, accept)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """End all."""
+        self.broker.close()
+        self.library.close()
 
     def end(self, worker: Worker, number: int) -> None:
         """Have the worker end a client, as the supervisor does it."""
@@ -242,6 +250,89 @@ def test_closing_disconnects_all(brokered: Brokered) -> None:
     assert brokered.library.names().count("reject") == 1
 
 
+@pytest.mark.parametrize("data", [b"", bytes(8), b"\0\0\0\x20\0\0\0\1", bytes(56)])
+def test_iwarp_clients_that_say_their_depths_are_told_ours(
+    loop: asyncio.AbstractEventLoop, data: bytes
+) -> None:
+    brokered = Brokered(loop, iwarp=True)
+    worker, offer, pointer = brokered.come(data=data)
+    assert worker is not None
+    brokered.accept(worker, offer)
+    told = b"\0\0\0\0\0\0\0\x08" if len(data) == 8 else b""
+    assert brokered.library.calls[-1] == ("accept", pointer, 17, 8, 0, told)
+    brokered.close()
+
+
+# -- what the log says of refused clients ----------------------------------------------------
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged at the level that is always on."""
+    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_refusals_before_a_worker_is_told(
+    brokered: Brokered, caplog: pytest.LogCaptureFixture
+) -> None:
+    brokered.library.request(verbs=False)
+    brokered.library.refuse["init_qp_attr"] = errno.EINVAL
+    brokered.come("192.0.2.8")
+    brokered.broker.devices = frozenset()
+    brokered.come("2001:db8::9")
+    brokered.config = ServerConfig(max_connections=1)
+    brokered.clients.came(brokered.workers[0], "192.0.2.1", GUID)  # type: ignore[arg-type]
+    brokered.come("192.0.2.10")
+    assert refusals(caplog) == [
+        "192.0.2.7: refused: it has no device",
+        "192.0.2.8: refused: attributes for state INIT: Invalid argument",
+        "2001:db8::9: refused: no worker serves fake0",
+        "192.0.2.10: refused: `max connections` or `max ip connections` is reached",
+    ]
+
+
+def test_refusals_on_the_way_are_told_once(
+    brokered: Brokered, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, offer, _ = brokered.come("192.0.2.1")  # the queue pair is refused
+    assert worker is not None
+    said = messages.RdmaRefused(connection=offer.connection, reason="no memory")
+    brokered.broker.says(worker, said)  # type: ignore[arg-type]
+    brokered.end(worker, offer.connection)
+    worker, offer, pointer = brokered.come("192.0.2.2")  # the client gives up
+    assert worker is not None
+    brokered.library.event(pointer, Kind.REJECTED, 28)
+    brokered.run()
+    said = messages.RdmaRefused(connection=offer.connection, reason="it echoes that")
+    brokered.broker.says(worker, said)  # type: ignore[arg-type]
+    brokered.end(worker, offer.connection)
+    worker, offer, _ = brokered.come("192.0.2.3")  # the accept is refused
+    assert worker is not None
+    brokered.library.refuse["accept"] = errno.EINVAL
+    brokered.accept(worker, offer)
+    worker, offer, _ = brokered.come("192.0.2.4")  # the worker dies
+    assert worker is not None
+    brokered.end(worker, offer.connection)
+    assert refusals(caplog) == [
+        "192.0.2.1: refused: no memory",
+        "192.0.2.2: refused: RDMA_CM_EVENT_REJECTED (No space left on device)",
+        "192.0.2.3: refused: accepting: Invalid argument",
+        "192.0.2.4: refused: its worker has ended it",
+    ]
+
+
+def test_a_client_that_was_connected_and_goes_is_not_refused(
+    brokered: Brokered, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, offer, pointer = brokered.come()
+    assert worker is not None
+    brokered.accept(worker, offer)
+    brokered.library.event(pointer, Kind.ESTABLISHED)
+    brokered.library.event(pointer, Kind.DISCONNECTED)
+    brokered.run()
+    brokered.end(worker, offer.connection)
+    assert refusals(caplog) == []
+
+
 # -- whether RDMA is in use ------------------------------------------------------------------
 
 
@@ -328,7 +419,7 @@ def test_one_device(serving: Callable[..., Serving]) -> None:
     server = serving(FAKE0)
     server.start()
     assert server.rdma.reason == ""
-    assert server.listening == ["[::]:445"]
+    assert server.listening == ["0.0.0.0:445", "[::]:445"]
     told = server.workers[1].told[-1]
     assert told == messages.RdmaServed(devices=["fake0"], reason="")
     eth0, eth1 = server.rdma.rows()
@@ -400,7 +491,10 @@ def test_a_device_that_one_worker_cannot_use_serves_nobody(
 def test_iwarp_listens_on_its_own_port_too(serving: Callable[..., Serving]) -> None:
     server = serving(Found("fake0", (port(LinkType.IWARP),)))
     server.start()
-    assert server.listening == ["[::]:445", "[::]:5445"]
+    assert server.listening == [
+        *("0.0.0.0:445", "[::]:445"),
+        *("0.0.0.0:5445", "[::]:5445"),
+    ]
     assert server.rdma.rows()[0].port == 5445
 
 
@@ -447,7 +541,7 @@ def test_all_addresses_need_no_following(serving: Callable[..., Serving]) -> Non
     server = serving(FAKE0)
     server.start()
     server.rdma.follow()
-    assert server.listening == ["[::]:445"]
+    assert server.listening == ["0.0.0.0:445", "[::]:445"]
     assert server.workers[0].told[-1].addresses is None
 
 

@@ -194,7 +194,8 @@ def test_a_silent_client_is_ended(served: Served) -> None:
     served.pass_time(messages.FIRST_MESSAGE_SECONDS - 1)
     assert not isinstance(served.said[-1], messages.Ended)
     served.pass_time(1 + LINGER_SECONDS)
-    assert served.said[-1] == messages.Ended(connection=1)
+    told = messages.RdmaRefused(connection=1, reason="no NEGOTIATE")
+    assert served.said[1:] == [told, messages.Ended(connection=1)]
 
 
 def test_reads_are_as_many_as_both_sides_can_and_none_are_ours_to_answer(
@@ -222,7 +223,8 @@ def test_an_offer_that_cannot_be_met(served: Served) -> None:
             connection=3, device="none0", peer="p", local="l", read_depth=1, states=[]
         )
     )
-    assert served.said == [messages.Ended(connection=3)]
+    refused = messages.RdmaRefused(connection=3, reason="none0 is not open")
+    assert served.said == [refused, messages.Ended(connection=3)]
     served.device.registration_limit = served.device.registered_bytes
     assert served.offer(client, 4) == messages.Ended(connection=4)
     served.device.registration_limit = None
@@ -232,6 +234,9 @@ def test_an_offer_that_cannot_be_met(served: Served) -> None:
             connection=5, device="fake0", peer="p", local="l", read_depth=1, states=[bad] * 3
         )
     )
+    served.pump()
+    refused = messages.RdmaRefused(connection=5, reason="queue pair 19: RESET to RESET")
+    assert served.said[-2:] == [refused, messages.Ended(connection=5)]
     assert served.said[-1] == messages.Ended(connection=5)
     served.pass_time(10.0)
     assert served.said.count(messages.Ended(connection=5)) == 1

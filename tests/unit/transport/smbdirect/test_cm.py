@@ -30,6 +30,7 @@ class Managed:
             on_established=lambda id: self.told.append(("established", id)),
             on_disconnected=lambda id, why: self.told.append(("disconnected", id, why)),
             on_trouble=lambda text: self.told.append(("trouble", text)),
+            on_refused=lambda peer, why: self.told.append(("refused", peer, why)),
             library=self.library.functions,
         )
 
@@ -137,8 +138,30 @@ def test_the_reason_of_a_failure(managed: Managed) -> None:
 
 def test_what_cannot_be_served_is_refused(managed: Managed) -> None:
     managed.library.request(verbs=False)
+    pointer = managed.library.request()
+    ctypes.memset(pointer + cm_library.Id.peer.offset, 0x1B, 1)  # AF_IB
     managed.run()
     assert managed.requests == []
+    assert managed.told == [
+        ("refused", "192.0.2.7", "it has no device"),
+        ("refused", "?", "its address is of no known family"),
+    ]
+    assert managed.library.ids == {}
+
+
+@pytest.mark.parametrize("address", ["::", "0.0.0.0", "192.0.2.1"])
+def test_a_listener_is_for_one_family(managed: Managed, address: str) -> None:
+    # iWARP's kernel side refuses an IPv4 client of a listener for both, and tells nobody.
+    managed.manager.listen(address, 5445)
+    (_, id, _), option, bound, _ = managed.library.calls
+    assert option == ("set_option", id, 0, 2, 1, 4)  # RDMA_OPTION_ID_AFONLY, an int that is 1
+    assert bound == ("bind_addr", id)
+
+
+def test_a_library_that_refuses_the_option(managed: Managed) -> None:
+    managed.library.refuse["set_option"] = errno.ENOSYS
+    with pytest.raises(Refused, match=r"listening on \[::\]:445"):
+        managed.manager.listen("::", 445)
     assert managed.library.ids == {}
 
 
@@ -201,6 +224,7 @@ def test_no_device() -> None:
                 on_established=print,
                 on_disconnected=print,
                 on_trouble=print,
+                on_refused=print,
                 library=library.functions,
             )
     library.close()
@@ -229,7 +253,13 @@ def test_how_many_reads_the_client_answers() -> None:
         return Request(1, "d", "p", "l", 445, depth, responder, data)
 
     assert request(bytes(56)).read_depth(iwarp=False) == 3
-    assert request(b"").read_depth(iwarp=True) == 5
+    assert request(b"").read_depth(iwarp=True) == 3  # drivers differ in whose view they tell
+    assert request(b"", 0, 5).read_depth(iwarp=True) == 5
+    assert request(b"", 0, 0).read_depth(iwarp=True) == 1
+    for other in (b"\0\0\0\x20", bytes(7), bytes(9), bytes(56)):  # none of SMB Direct's
+        assert request(other).read_depth(iwarp=True) == 3
+    assert request(bytes(8)).read_depth(iwarp=True) == 1
+    assert request(b"\xff" * 8).read_depth(iwarp=True) == 255
     for order in ("big", "little"):
         data = (32).to_bytes(4, order) + (1).to_bytes(4, order)  # type: ignore[arg-type]
         assert request(data).read_depth(iwarp=True) == 32

@@ -236,6 +236,8 @@ def test_posted_requests(device: verbs.VerbsDevice) -> None:
     codes = [(work["opcode"], work["send_flags"]) for work in posted[1:]]
     assert codes == [(2, 0), (9, 2), (0, 2), (4, 2)]
     assert posted[2]["imm_data"] == 0xABCD
+    # libsiw invalidates what an RDMA WRITE would have as its key.
+    assert posted[2]["remote"] == (0, 0xABCD)
     assert posted[3]["remote"] == posted[4]["remote"] == (0xF000, 0x55)
 
 
