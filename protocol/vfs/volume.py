@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import stat
 from dataclasses import dataclass
 
 from usmbd.protocol.vfs import dos_attributes, kernel
@@ -24,6 +25,7 @@ __all__ = ["FileSystemFacts", "Volume", "VolumeOptions"]
 # The rights of a new file or directory before the share's masks, as Samba begins.
 _FILE_MODE = 0o666
 _DIRECTORY_MODE = 0o777
+_SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 _NEW_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -129,6 +131,10 @@ class Volume(VolumeBase):
         finally:
             os.close(parent)
         path = join(directory, name)
+        try:
+            _add_special_bits(fd, mode)
+        except OSError as error:  # the directory is there all the same, as on Samba
+            log.warning("directory %s, mode %04o: %s", path, mode, error.strerror)
         log.debug("directory %s, mode %04o: created", path, mode)
         return self._finish_creation(
             Node(self, fd, path, False, False), attributes | FILE_ATTRIBUTE_DIRECTORY
@@ -168,6 +174,20 @@ class Volume(VolumeBase):
             node.close()
             raise
         return node
+
+
+def _add_special_bits(directory: int, mode: int) -> None:
+    """Set what mkdir(2) leaves out of `mode`, set-uid and set-gid; OSError.
+
+    What is there stays: set-gid from the parent, permissions from a default ACL. The kernel
+    drops set-gid when the user is not in the directory's group.
+    """
+    wanted = mode & _SPECIAL_BITS
+    if wanted:
+        path = kernel.fd_path(directory)
+        found = stat.S_IMODE(os.stat(path).st_mode)
+        if wanted & ~found:
+            os.chmod(path, found | wanted)
 
 
 def _creation_status(number: int | None) -> NtStatus:

@@ -1,6 +1,7 @@
 """Look-up and creation in a share's tree, on real files."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,38 @@ def test_modes_follow_the_masks(tmp_path: Path) -> None:
         assert node.last_stat.attributes == FILE_ATTRIBUTE_READONLY
         node.set_attributes(0)
         assert node.stat().attributes == FILE_ATTRIBUTE_NORMAL
+
+
+@pytest.mark.parametrize(
+    ("mask", "force", "expected"),
+    [
+        (0o2775, 0o2775, 0o2775),
+        (0o755, 0o2775, 0o2775),
+        (0o3770, 0o3770, 0o3770),
+        (0o755, 0o1000, 0o1755),
+        (0o755, 0o6000, 0o6755),
+        (0o7755, 0, 0o755),  # a mask only takes away
+    ],
+)
+def test_special_bits_of_a_directory(tmp_path: Path, mask: int, force: int, expected: int) -> None:
+    options = VolumeOptions(directory_mask=mask, force_directory_mode=force)
+    before = os.umask(0)
+    try:
+        Volume(str(tmp_path), options).create_directory("d").close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == expected
+
+
+def test_special_bits_keep_what_the_parent_hands_down(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2755)
+    options = VolumeOptions(force_directory_mode=0o1000)
+    before = os.umask(0)
+    try:
+        Volume(str(tmp_path), options).create_directory("d").close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o3755
 
 
 def test_links(tmp_path: Path) -> None:
