@@ -175,6 +175,9 @@ class Placed:
         if _identity(facts) == self.inode:
             # Two names of one inode: rename(2) would succeed and leave both.
             os.unlink(source, dir_fd=source_dir)
+        elif self.is_directory:
+            # [MS-FSA] 2.1.5.15.11 would replace the file; rename(2) cannot.
+            raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
         else:
             _rename_at(source_dir, source, target_dir, found, 0)
         if found != target:

@@ -192,6 +192,15 @@ def test_special_bits_keep_what_the_parent_hands_down(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o3755
 
 
+def test_a_directory_does_not_replace_a_file(volume: Volume, tmp_path: Path) -> None:
+    for directory, target in (("Dir/Sub", "Dir/Straße"), ("Dir/Sub", "dir/STRAßE")):
+        with volume.lookup(directory) as node, pytest.raises(SmbError) as caught:
+            node.rename(target, True)
+        assert caught.value.status == NtStatus.OBJECT_NAME_COLLISION
+    assert (tmp_path / "Dir" / "Sub").is_dir()
+    assert (tmp_path / "Dir" / "Straße").is_file()
+
+
 def test_links(tmp_path: Path) -> None:
     share, outside = tmp_path / "share", tmp_path / "outside"
     (share / "real").mkdir(parents=True)
