@@ -54,7 +54,7 @@ lab-shell: lab
 lab-report: lab
 	$(PY) tests/vm/lab_run.py $(ARGS)
 
-#: make lab-full [ARGS=...]  the same, with random work of a minute on every mount
+#: make lab-full [ARGS=...]  the same with all work on every mount, on ksmbd too
 lab-full: lab
 	$(PY) tests/vm/lab_run.py --full $(ARGS)
 

@@ -29,7 +29,7 @@ hostname "$LAB_NAME"
 ulimit -l unlimited
 # What the kernel complains of between these two lines of its log counts: it may while it boots and powers off.
 echo 'lab: the guest is up' >/dev/kmsg
-sysctl -q -w kernel.panic_on_warn=1 kernel.core_pattern= vm.dirty_writeback_centisecs=50 vm.dirty_expire_centisecs=50
+sysctl -q -w kernel.panic_on_warn=1 vm.dirty_writeback_centisecs=50 vm.dirty_expire_centisecs=50
 
 # The user of the share has an account here, and not on this machine.
 for file in passwd group; do cp "/etc/$file" "/run/$file" && mount --bind "/run/$file" "/etc/$file"; done

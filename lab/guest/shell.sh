@@ -1,7 +1,7 @@
 #!/bin/bash
 # `make lab-shell`: usmbd starts, and a prompt says what to try.
 set -u
-usmbd.sh start &
+{ usmbd.sh start >/dev/null && echo "usmbd is ready"; } &
 cat <<'F'
 usmbd serves //10.99.0.1/data in a moment (the folder share here), user lab, password pw:
   mount -t cifs //10.99.0.1/data mnt -o username=lab,password=pw             over TCP
@@ -11,4 +11,4 @@ usmbd serves //10.99.0.1/data in a moment (the folder share here), user lab, pas
   tail log/usmbd.log      dmesg | tail
   $PROJECT/lab has rxe/ and capture/                 exit: ends the guest
 F
-exec bash -i
+PS1="\\h:\\w\\$ " exec bash --norc -i

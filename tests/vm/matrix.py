@@ -1,4 +1,4 @@
-"""The ways to mount that are tried, and the scenarios that each of them gets, on both servers."""
+"""The ways to mount that are tried, the scenarios, all of which each of them gets, and how much."""
 
 import os
 from dataclasses import dataclass, replace
@@ -28,11 +28,21 @@ MEASUREMENTS = ("fio_speed.sh", "verbs_speed.sh")
 SERVERS = ("usmbd", "ksmbd")
 FOLDER = Path(__file__).parent / "scenarios"
 
-RANDOM_SECONDS = 3.0
-"""How long each of the random scenarios goes on in `make test`: 18 mounts times two servers have
-few minutes. LONG is for those that stand for all, and for every mount of `make lab-full`."""
 
-LONG = 60.0
+@dataclass(frozen=True)
+class Work:
+    """How much the scenarios do whose work has no natural end."""
+
+    random_seconds: float
+    """How long each of the random ones goes on."""
+
+    files: int
+    """How many small files the tree has."""
+
+
+FULL = Work(random_seconds=60.0, files=2_000)
+SHORT = Work(random_seconds=3.0, files=300)
+"""What all but two mounts have in `make test`, where 17 of them share some minutes."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,10 @@ class Variant:
     one_address: bool = False
     """Both mounts go from and to the same address, on connections of their own."""
 
-    random_seconds: float = RANDOM_SECONDS
+    work: Work = SHORT
+    peer: bool = False
+    """Whether ksmbd runs it in `make test` too; it runs everything in `make lab-full`."""
+
     expect_refusal: str = ""
     """What mount.cifs has to say, where the server does not offer what the options insist on."""
 
@@ -66,14 +79,14 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("tcp-3.1.1", "vers=3.1.1", random_seconds=LONG),
-    Variant("rdma-3.1.1", "vers=3.1.1,rdma", random_seconds=LONG),
+    Variant("tcp-3.1.1", "vers=3.1.1", work=FULL, peer=True),
+    Variant("rdma-3.1.1", "vers=3.1.1,rdma", work=FULL, peer=True),
     Variant("tcp-2.1", "vers=2.1"),
     Variant("tcp-3.0-nounix", "vers=3.0,nounix"),
     Variant("tcp-cache-none", "vers=3.1.1,cache=none"),
     Variant("tcp-nosharesock", "vers=3.1.1", one_address=True),
     Variant("tcp-sign", "vers=3.1.1,sign"),
-    Variant("tcp-seal", "vers=3.1.1,seal"),
+    Variant("tcp-seal", "vers=3.1.1,seal", peer=True),
     Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2"),
     Variant("rdma-3.0", "vers=3.0,rdma"),
     Variant("rdma-3.0.2", "vers=3.02,rdma"),
@@ -83,7 +96,7 @@ VARIANTS = (
     Variant("rdma-seal", "vers=3.1.1,rdma,seal,rsize=131072"),
     Variant("rdma-multichannel", "vers=3.1.1,rdma,multichannel,max_channels=2"),
     Variant("rdma-ipv6", "vers=3.1.1,rdma,ip=fd99::1"),
-    Variant("siw-3.1.1", "vers=3.1.1,rdma", rdma="siw"),
+    Variant("siw-3.1.1", "vers=3.1.1,rdma", rdma="siw", peer=True),
     Variant("tcp-6.12", "vers=3.1.1", kernel="6.12"),
     Variant("rdma-6.12", "vers=3.1.1,rdma", kernel="6.12"),
     Variant("tcp-posix", "vers=3.1.1,posix", (), expect_refusal="Operation not supported"),
@@ -107,9 +120,9 @@ def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
     if not wanted:
         names = ", ".join(there)
         raise ValueError(f"no scenario has {scenarios!r} in its name; there are {names}")
-    return tuple(replace(v, scenarios=wanted) for v in chosen if not v.expect_refusal)
+    return tuple(replace(v, scenarios=wanted, peer=True) for v in chosen if not v.expect_refusal)
 
 
 def full(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
-    """Return the variants with random work of a minute each."""
-    return tuple(replace(variant, random_seconds=LONG) for variant in variants)
+    """Return the variants with all work, on both servers."""
+    return tuple(replace(variant, work=FULL, peer=True) for variant in variants)

@@ -2,10 +2,8 @@
 # A tree of small files that tar writes onto the mount comes back with every name and byte.
 set -euo pipefail
 
-# All of SEED's 2,000 files, or the part of them that SCALE asks for: any first N cover all directories.
-files=$(awk -v scale="${SCALE:-1}" 'BEGIN { print int(2000 * scale) }')
-
-head -n "$files" "$SEED/tree.list" > "$SCRATCH/list"
+# FILES of SEED's 2,000 files: any first N cover all directories.
+head -n "${FILES:-2000}" "$SEED/tree.list" > "$SCRATCH/list"
 tar -C "$SEED" --verbatim-files-from -T "$SCRATCH/list" -cf "$SCRATCH/tree.tar"
 tar -C "$SCRATCH" -xf "$SCRATCH/tree.tar"
 
