@@ -5,7 +5,6 @@ event loop's `add_reader` and `add_writer` alone: no stream, no task, no future.
 are made while one read's messages are handled leave together, in one system call.
 """
 
-import asyncio
 import os
 import socket
 import struct
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from usmbd.transport.base import FileSpan, Part, Receiver, Transport
 from usmbd.transport.buffers import POOL
 from usmbd.transport.expected import READ_SIZE, Expected, Retry
+from usmbd.transport.loop import EventLoop
 
 FRAME = 4
 """Bytes of the length that precedes a message."""
@@ -55,9 +55,7 @@ KEEP_ALIVE_FRAME = 0x85000000
 class TcpTransport(Transport):
     """One accepted TCP connection on the running event loop."""
 
-    def __init__(
-        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, first: bytes = b""
-    ) -> None:
+    def __init__(self, sock: socket.socket, loop: EventLoop, first: bytes = b"") -> None:
         """Take over `sock`; `first` are bytes that were read from it already."""
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
