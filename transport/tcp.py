@@ -37,8 +37,9 @@ does not read stops being served, and its memory is bounded by this and one repl
 LOW_WATER = 1 << 18
 """Queued bytes below which a stopped client is served again."""
 
-FLUSH_SIZE = 1 << 16
-"""Replies wait for the end of the batch of requests that they answer, up to this many bytes."""
+FLUSH_SIZE = 1 << 18
+"""Replies wait for the end of the batch of requests that they answer, up to this many bytes: the
+data of four READs of 64 KiB."""
 
 JOIN_SIZE = 8 * 1024
 """Up to here one copy and one `send` are cheaper than a scattered `sendmsg`."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from usmbd.transport.expected import FORGET_AFTER, GATHER_SIZE, READ_SIZE, Retry
-from usmbd.transport.tcp import HELD_SHARE, MOVED_SIZE, READS_AT_ONCE
+from usmbd.transport.tcp import FLUSH_SIZE, HELD_SHARE, MOVED_SIZE, READS_AT_ONCE
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -103,6 +103,32 @@ def test_writes_that_come_together_are_one_receive_and_one_send(
         assert sock.receives == [4 * (size + 4)]
         assert sock.sends == 1
     assert sum(sock.receives) <= GATHER_SIZE
+
+
+def test_the_data_of_reads_that_come_together_is_one_send(
+    wire: Any, sock: StandIn, put: Callable[..., None]
+) -> None:
+    data = bytes(64 * KIB)
+    wire.receiver.on_message = lambda message: wire.transport.send([b"head", memoryview(data)])
+    for _ in range(5):
+        sock.sends = 0
+        put(*[113] * 4)
+        assert sock.sends == 1
+
+
+def test_large_replies_do_not_wait_for_the_batch(
+    wire: Any, sock: StandIn, put: Callable[..., None]
+) -> None:
+    seen: list[int] = []
+
+    def answer(message: memoryview) -> None:
+        seen.append(wire.transport._queued)
+        wire.transport.send([bytes(FLUSH_SIZE)])
+
+    wire.receiver.on_message = answer
+    put(1, 1, 1)
+    assert seen == [0, 0, 0]
+    assert sock.sends == 3
 
 
 def test_a_write_that_is_not_whole_goes_on_in_its_place(
