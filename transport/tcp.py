@@ -5,7 +5,6 @@ event loop's `add_reader` and `add_writer` alone: no stream, no task, no future.
 are made while one read's messages are handled leave together, in one system call.
 """
 
-import asyncio
 import os
 import socket
 import struct
@@ -14,12 +13,22 @@ from collections.abc import Callable, Sequence
 
 from usmbd.transport.base import FileSpan, Part, Receiver, Transport
 from usmbd.transport.buffers import POOL
+from usmbd.transport.expected import READ_SIZE, Expected, Retry
+from usmbd.transport.loop import EventLoop
 
 FRAME = 4
 """Bytes of the length that precedes a message."""
 
-READ_SIZE = 64 * 1024
-"""Bytes asked for in one read while the frames are small."""
+READS_AT_ONCE = 4
+"""Reads of one client before others have their turn."""
+
+MOVED_SIZE = 4 * 1024
+"""The beginning of a frame up to here is moved to fresh memory, so that the next read has room;
+what is longer goes on where it is, if its end has room there."""
+
+HELD_SHARE = 16
+"""A message that is shorter than this part of a large buffer is copied out of it: what waits, for a
+lock or a slow disk, must not hold much more memory than the client has sent."""
 
 HIGH_WATER = 1 << 20
 """Queued bytes from which on no further request of this client is taken up: a client that
@@ -28,8 +37,9 @@ does not read stops being served, and its memory is bounded by this and one repl
 LOW_WATER = 1 << 18
 """Queued bytes below which a stopped client is served again."""
 
-FLUSH_SIZE = 1 << 16
-"""Replies wait for the end of the batch of requests that they answer, up to this many bytes."""
+FLUSH_SIZE = 1 << 18
+"""Replies wait for the end of the batch of requests that they answer, up to this many bytes: the
+data of four READs of 64 KiB."""
 
 JOIN_SIZE = 8 * 1024
 """Up to here one copy and one `send` are cheaper than a scattered `sendmsg`."""
@@ -46,9 +56,7 @@ KEEP_ALIVE_FRAME = 0x85000000
 class TcpTransport(Transport):
     """One accepted TCP connection on the running event loop."""
 
-    def __init__(
-        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, first: bytes = b""
-    ) -> None:
+    def __init__(self, sock: socket.socket, loop: EventLoop, first: bytes = b"") -> None:
         """Take over `sock`; `first` are bytes that were read from it already."""
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
@@ -63,6 +71,8 @@ class TcpTransport(Transport):
         self._begin = 0  # where the first frame that is not yet delivered begins
         self._end = 0  # where the received bytes end
         self._limit = READ_SIZE  # where receiving stops, so that a large frame is never moved
+        self._expected = Expected()
+        self._retry = Retry()
         if first:
             self._buffer = POOL.take(max(READ_SIZE, len(first)))
             self._buffer[: len(first)] = first
@@ -90,24 +100,39 @@ class TcpTransport(Transport):
     # -- in ------------------------------------------------------------------------------
 
     def _readable(self) -> None:
-        """Take what has come and deliver the whole messages in it."""
-        buffer = self._buffer
-        if buffer is None:
-            buffer = POOL.take(READ_SIZE)
-        try:
-            count = self._sock.recv_into(memoryview(buffer)[self._end : self._limit])
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._lose(error.strerror or str(error))
-            return
-        if not count:
-            self._lose("the client closed the connection")
-            return
-        self._end += count
-        self._deliver(buffer)
-        if self._queued >= HIGH_WATER:
-            self._update_reading()
+        """Take what has come and deliver the whole messages in it, a few times if there is more."""
+        again = False
+        for _ in range(READS_AT_ONCE):
+            buffer = self._buffer
+            if buffer is None:
+                self._limit = self._expected.room
+                buffer = POOL.take(self._limit)
+            asked = self._limit - self._end
+            try:
+                count = self._sock.recv_into(memoryview(buffer)[self._end : self._limit])
+            except (BlockingIOError, InterruptedError):
+                if again:
+                    self._retry.failed()
+                return
+            except OSError as error:
+                self._lose(error.strerror or str(error))
+                return
+            if not count:
+                self._lose("the client closed the connection")
+                return
+            if again:
+                self._retry.found()
+            self._end += count
+            self._deliver(buffer)
+            if self._closed:
+                return
+            if self._queued >= HIGH_WATER:
+                self._update_reading()
+                return
+            # A read that is full within a frame left something. Else more may have come meanwhile.
+            again = count < asked or self._buffer is None
+            if again and not self._retry.wanted():
+                return
 
     def _deliver(self, buffer: bytearray) -> None:
         """Deliver the whole frames in `buffer`; keep what begins the next one."""
@@ -115,7 +140,8 @@ class TcpTransport(Transport):
         assert receiver is not None
         view = memoryview(buffer)
         begin, end = self._begin, self._end
-        wanted = READ_SIZE
+        wanted = 0  # the size of the frame that is not whole, if that is known
+        held = len(buffer) // HELD_SHARE if len(buffer) > READ_SIZE else 0
         self._corked = True
         while end - begin >= FRAME and self._queued < HIGH_WATER:
             (length,) = _frame.unpack_from(buffer, begin)
@@ -131,7 +157,9 @@ class TcpTransport(Transport):
                 wanted = FRAME + length
                 break
             begin += FRAME + length
-            receiver.message_received(view[begin - length : begin])
+            self._expected.learn(FRAME + length)
+            message = view[begin - length : begin]
+            receiver.message_received(message if length >= held else memoryview(bytearray(message)))
             if self._closed:
                 return
             if self._queued >= FLUSH_SIZE:
@@ -140,7 +168,7 @@ class TcpTransport(Transport):
         if self._out and not self._writing:
             self._flush()
         if begin == end:
-            self._buffer, self._begin, self._end, self._limit = None, 0, 0, READ_SIZE
+            self._buffer, self._begin, self._end = None, 0, 0
         elif self._queued >= HIGH_WATER:
             # Stopped between two frames: they wait where they are.
             self._buffer, self._begin, self._end = buffer, begin, end
@@ -148,16 +176,16 @@ class TcpTransport(Transport):
             self._keep(view, begin, end, wanted)
 
     def _keep(self, view: memoryview, begin: int, end: int, wanted: int) -> None:
-        """Move an unfinished frame to memory of its own, which no delivered message shares."""
+        """Have an unfinished frame go on where its end has room: here, or in fresh memory."""
         left = end - begin
         buffer = view.obj
-        if begin == 0 and wanted <= len(view) and isinstance(buffer, bytearray):
-            fresh = buffer
-        else:
-            fresh = POOL.take(max(READ_SIZE, wanted))
+        assert isinstance(buffer, bytearray)
+        room = max(self._expected.room, wanted)
+        if begin + (wanted or room) > self._limit or (begin and left <= MOVED_SIZE):
+            fresh = POOL.take(room)
             fresh[:left] = view[begin:end]
-        self._buffer, self._begin, self._end = fresh, 0, left
-        self._limit = max(READ_SIZE, wanted)
+            buffer, begin, end, self._limit = fresh, 0, left, room
+        self._buffer, self._begin, self._end = buffer, begin, end
 
     def _update_reading(self) -> None:
         """Read while the peer takes its replies; stop when it does not."""

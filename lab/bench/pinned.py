@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 
-import uvloop
-
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 from smbengine import requests
@@ -31,6 +29,7 @@ from usmbd.protocol.wire.access import FILE_EXECUTE, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_CREATE, FILE_DELETE_ON_CLOSE, FILE_OPEN, CreateResponse
 from usmbd.protocol.wire.header import HEADER_SIZE, Command
 from usmbd.protocol.worker.threads import ThreadPool
+from usmbd.transport.loop import EpollLoop
 
 RUNS = 3
 CREDITS = 8000
@@ -43,7 +42,7 @@ Made = Callable[[int], tuple[int, bytes]]
 class Load:
     """Requests that are sent when the reply to another one has come."""
 
-    def __init__(self, client: Client, loop: uvloop.Loop) -> None:
+    def __init__(self, client: Client, loop: EpollLoop) -> None:
         """Stand for the client of a connection."""
         self._client = client
         self._loop = loop
@@ -112,7 +111,7 @@ def loads(file: FileId) -> dict[str, tuple[Made, bool]]:
 def measure(folder: str, count: int, pinned: bool) -> dict[str, list[float]]:
     """Measure one mode in `folder`, on a thread that ends with it: it is another user's then."""
     rows: dict[str, list[float]] = {}
-    loop = uvloop.new_event_loop()
+    loop = EpollLoop()
     engine = Engine(Path(folder))
     engine.mountd.identities["alice"] = USER
     engine.files.chmod(0o777)

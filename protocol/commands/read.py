@@ -14,9 +14,10 @@ from usmbd.protocol.wire.read import ReadRequest, pack_read_response
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.transport.base import FileSpan, RemoteBuffer
 
-SENDFILE_SIZE = 64 * 1024
-"""Bytes from which the transport takes the data from the file itself: below, the file's size
-must be asked and a second system call made, which costs more than one copy."""
+COPIED_SIZE = 64 * 1024
+"""Bytes up to which data is read and copied into the socket. Above, the transport takes it from the
+file itself, which is two system calls more: the file's size is asked, and the header goes before.
+Copied / by sendfile: 64 KiB 6.2 / 4.7 us, but 229 / 308 under user-mode Linux; 1 MiB 193 / 49."""
 
 
 def read(request: Request) -> Answer | Handling:
@@ -41,9 +42,15 @@ def read(request: Request) -> Answer | Handling:
     store = connection.server.store
     if not store.check_io(open_.key, open_.persistent_id, body.offset, length, False):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
-    if length >= SENDFILE_SIZE and request.plain and not rdma and open_.stream is None:
-        return _send_file(open_, body, length)
+    if length > COPIED_SIZE and request.plain and not rdma and open_.stream is None:
+        speed = request.tree.speed
+        if not speed.measured and speed.fast():
+            if not speed.noted:
+                connection.server.pulse.note(speed)
+            return _send_file(open_, body, length)
     buffer = connection.transport.buffer(length)
+    if not open_.data.nowait:
+        return _read_slowly(request, body, buffer, buffers)
     try:
         count: int = open_.data.read_nowait_into([buffer], body.offset)
     except BlockingIOError:

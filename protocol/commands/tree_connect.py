@@ -13,7 +13,8 @@ from usmbd.mountd.ipc.settings import ShareConfig, ShareType
 from usmbd.protocol.commands.request import Answer, Handling, Request, Slow, Wait
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.session import Session
-from usmbd.protocol.state.tree import TreeConnect, VolumeSpeed
+from usmbd.protocol.state.speed import VolumeSpeed
+from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.volumes import open_volume
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.body import parse_body

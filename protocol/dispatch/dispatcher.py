@@ -38,7 +38,6 @@ from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT, Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
-from usmbd.protocol.state.tree import SLOW_CALL
 from usmbd.protocol.vfs.errors import status_of
 from usmbd.protocol.vfs.identity import IdentityNeededError, become
 from usmbd.protocol.wire.error import build_error_response
@@ -330,7 +329,13 @@ class Dispatcher(Replies):
                 # Not once for the whole request: what the handler did before on the loop (a
                 # message to another worker, say) may have left the thread another identity.
                 become(tree.identity)
-            began = perf_counter()
+            began = 0.0
+            if tree is not None:
+                speed = tree.speed
+                if not speed.noted:
+                    self.server.pulse.note(speed)
+                if speed.measured:
+                    began = perf_counter()
             try:
                 value = effect.function(*effect.args)
             except IdentityNeededError as failure:
@@ -339,8 +344,8 @@ class Dispatcher(Replies):
                 error = failure
             except Exception as failure:
                 error = failure
-            if tree is not None and (took := perf_counter() - began) > SLOW_CALL:
-                tree.speed.took(took)
+            if began:
+                speed.took(perf_counter() - began)
 
     def _offload(self, request: Request, effect: Blocking) -> Answer:
         """Let a thread make a call that may block; the reply follows without an interim one.

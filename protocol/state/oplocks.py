@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.store.records import OPLOCK_BREAKING, OPLOCK_HELD, OpenRecord
 from usmbd.protocol.state.store.sharing import violates
@@ -72,13 +73,6 @@ def grantable(requested: int, others: Iterable[OpenRecord]) -> int:
     if all(is_stat_open(o.granted_access) and not o.oplock_level for o in others):
         return requested
     return SMB2_OPLOCK_LEVEL_II
-
-
-class Clock(Protocol):
-    """What calls back after a time: the event loop."""
-
-    def call_later(self, delay: float, callback: Callable[..., None], *args: object) -> object:
-        """Call `callback(*args)` in `delay` seconds."""
 
 
 class Peers(Protocol):

@@ -18,8 +18,9 @@ from usmbd.mountd.ipc.messages import Logout, Message, TreeDisconnect
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.oplocks import Clock, Oplocks
+from usmbd.protocol.state.oplocks import Oplocks
 from usmbd.protocol.state.session import Session
+from usmbd.protocol.state.speed import Clock, Pulse
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.store.records import SessionRecord
 from usmbd.protocol.state.tree import TreeConnect
@@ -98,6 +99,7 @@ class Server:
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
         self.oplocks = Oplocks(store, clock, peers, worker, self.wake_workers)
+        self.pulse = Pulse(clock)
         self.waiters: dict[bytes, set[Callable[[], None]]] = {}
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
         self.rdma_interfaces: Callable[[], dict[str, int]] = dict

@@ -1,10 +1,10 @@
 """TreeConnect: a session's use of one share ([MS-SMB2] 3.3.1.9)."""
 
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
+from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import (
@@ -22,24 +22,6 @@ from usmbd.protocol.wire.access import (
 if TYPE_CHECKING:
     from usmbd.protocol.state.session import Session
 
-SLOW_CALL = 0.02
-"""Seconds. File system calls that took longer make the volume a slow one: its calls leave
-the event loop for threads. A call from the page cache takes 5 to 50 us; a disk's seek, a hung
-server or a writer throttled by the kernel take 10 ms and more."""
-
-SLOW_CALLS = 3
-"""That many slow calls within SLOW_SPAN seconds: one alone may be a machine with more to do than
-cores, which threads would only slow down further."""
-
-SLOW_SPAN = 1.0
-
-STUCK_CALL = 0.25
-"""Seconds. One call that took longer is enough."""
-
-SLOW_FOR = 5.0
-"""Seconds for which a volume stays slow after its last slow call."""
-
-
 WRITING = (
     FILE_WRITE_DATA
     | FILE_APPEND_DATA
@@ -51,30 +33,6 @@ WRITING = (
     | WRITE_OWNER
 )
 """The rights that change something: nobody has them on a share that he may only read."""
-
-
-class VolumeSpeed:
-    """Whether a volume answers fast enough to be called on the event loop."""
-
-    __slots__ = ("_slow_calls", "slow_until")
-
-    def __init__(self) -> None:
-        """Begin fast."""
-        self.slow_until = 0.0
-        self._slow_calls: deque[float] = deque(maxlen=SLOW_CALLS)  # when they ended
-
-    def fast(self) -> bool:
-        """Tell whether calls may run on the event loop now."""
-        return not self.slow_until or time.monotonic() > self.slow_until
-
-    def took(self, seconds: float) -> None:
-        """Learn how long one call took."""
-        if seconds > SLOW_CALL:
-            now = time.monotonic()
-            calls = self._slow_calls
-            calls.append(now)
-            if seconds > STUCK_CALL or (len(calls) == SLOW_CALLS and now - calls[0] < SLOW_SPAN):
-                self.slow_until = now + SLOW_FOR
 
 
 class TreeConnect:

@@ -12,7 +12,7 @@ import weakref
 import msgspec
 
 from usmbd.mountd.ipc.settings import MangledNames, ShareConfig
-from usmbd.protocol.state.tree import VolumeSpeed
+from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
 

@@ -39,10 +39,11 @@ class Node(Attributed):
     """A file, directory or special file that is held open.
 
     `fd` is a plain descriptor (O_PATH until `open_data`), `readable` and `writable` say what it
-    is open for, `last_stat` is what `stat` said last, `name` the last component on disk.
+    is open for, `last_stat` is what `stat` said last, `name` the last component on disk,
+    `nowait` whether `read_nowait_into` may do more than refuse (tmpfs, for one, always does).
     """
 
-    __slots__ = ("is_regular", "last_stat")
+    __slots__ = ("is_regular", "last_stat", "nowait")
 
     last_stat: FileStat
 
@@ -55,6 +56,7 @@ class Node(Attributed):
         self.path = path
         self.readable = readable
         self.writable = writable
+        self.nowait = True
         try:
             facts = kernel.statx_fd(fd)
             kind = facts[5] & 0o170000
@@ -254,6 +256,7 @@ class Node(Attributed):
             return os.preadv(self.fd, buffers, offset, os.RWF_NOWAIT)
         except OSError as error:
             if error.errno == errno.ENOTSUP:
+                self.nowait = False
                 raise BlockingIOError(errno.EAGAIN, "RWF_NOWAIT is not supported") from error
             raise
 

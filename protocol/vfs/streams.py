@@ -76,6 +76,8 @@ class Stream:
 
     __slots__ = ("fd", "name", "node")
 
+    nowait = False
+
     def __init__(self, node: Node, name: str) -> None:
         self.node = node
         self.name = name

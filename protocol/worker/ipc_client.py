@@ -4,7 +4,6 @@ mountd may be restarted at any time. The client then connects again by itself, a
 is unanswered, and only after a time-out lets a request fail.
 """
 
-import asyncio
 import logging
 import socket
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
 from usmbd.mountd.ipc.messages import Failed, Message
 from usmbd.protocol.vfs.identity import call_as_process
 from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.transport.loop import EventLoop
 
 log = logging.getLogger("usmbd.ipc")
 
@@ -38,7 +38,7 @@ class IpcClient:
         self,
         path: Path,
         codec: Codec[Any],
-        loop: asyncio.AbstractEventLoop,
+        loop: EventLoop,
         *,
         timeout: float = 0,
         on_message: Callable[[Message], None] = lambda message: None,

@@ -1,6 +1,5 @@
 """The other workers, reached by the bus of the state store."""
 
-import asyncio
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from usmbd.protocol.state.store.bus import (
     WakeFile,
 )
 from usmbd.protocol.vfs.identity import call_as_process
+from usmbd.transport.loop import EventLoop
 
 FLUSH_SECONDS = 0.002
 """Until queued messages are tried again."""
@@ -28,7 +28,7 @@ Resume = Callable[..., None]
 class WorkerPeers:
     """Sends and takes the messages between workers."""
 
-    def __init__(self, directory: Path, worker: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, directory: Path, worker: int, loop: EventLoop) -> None:
         """Open this worker's socket."""
         self._bus = Bus(directory, worker)
         self._loop = loop

@@ -18,9 +18,9 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
 from usmbd.protocol.commands.tree_connect import question
-from usmbd.protocol.state.oplocks import Clock
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
+from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.volumes import open_volume
 from usmbd.protocol.vfs.identity import Identity

@@ -1,12 +1,12 @@
 """Threads for calls that may block: as many as there is work, none when there is none."""
 
-import asyncio
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from usmbd.protocol.vfs.identity import Identity, become
+from usmbd.transport.loop import EventLoop
 
 MAXIMUM_THREADS = 64
 """Threads of one worker: a disk or a remote file system seldom serves more calls at once, and
@@ -22,7 +22,7 @@ Job = tuple[Callable[..., Any], tuple[Any, ...], Identity | None, Resume]
 class ThreadPool:
     """Runs calls on threads and brings their results back to the event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: EventLoop) -> None:
         """Begin without threads."""
         self._loop = loop
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()

@@ -1,6 +1,5 @@
 """The worker's composition: the supervisor's socket, the server's state, the transports."""
 
-import asyncio
 import gc
 import logging
 import os
@@ -8,8 +7,6 @@ import signal
 import socket
 import time
 from pathlib import Path
-
-import uvloop
 
 from usmbd.mountd.ipc.codec import mountd_client, rpc_client
 from usmbd.mountd.ipc.messages import (
@@ -36,6 +33,7 @@ from usmbd.protocol.worker.rdma import WorkerRdma
 from usmbd.protocol.worker.recheck import Recheck
 from usmbd.protocol.worker.tables import tables
 from usmbd.protocol.worker.threads import ThreadPool
+from usmbd.transport.loop import EpollLoop, EventLoop
 from usmbd.transport.tcp import TcpTransport
 
 log = logging.getLogger("usmbd.conn")
@@ -58,9 +56,7 @@ MAXIMUM_DESCRIPTORS = 2
 class Worker:
     """One worker process."""
 
-    def __init__(
-        self, control: socket.socket, loop: asyncio.AbstractEventLoop, *, pinned: bool = False
-    ) -> None:
+    def __init__(self, control: socket.socket, loop: EventLoop, *, pinned: bool = False) -> None:
         """Serve the supervisor behind `control`; the first message must be `Start`.
 
         A `pinned` worker, or one that shall open RDMA devices, never changes the identity of this
@@ -300,8 +296,7 @@ def run(control: socket.socket) -> None:
     obey_quotas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the supervisor
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
+    loop = EpollLoop()
     worker = Worker(control, loop)
     loop.add_signal_handler(signal.SIGTERM, worker.stop, "told to end")
     # What was made until now stays: the collector need not look at it again.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from usmbd.transport.base import FileSpan
-from usmbd.transport.tcp import FLUSH_SIZE, HIGH_WATER, LOW_WATER
+from usmbd.transport.tcp import HIGH_WATER, LOW_WATER
 
 Wires = Callable[..., Any]
 
@@ -68,19 +68,6 @@ def test_replies_to_one_read_leave_together(wire: Any, counted: CountedSocket) -
     wire.put(b"".join(frame(b"%d" % n) for n in range(20)))
     assert wire.take() == b"".join(frame(b"re:%d" % n) for n in range(20))
     assert counted.calls == 1
-
-
-def test_large_replies_do_not_wait_for_the_batch(wire: Any) -> None:
-    seen: list[int] = []
-
-    def answer(message: memoryview) -> None:
-        seen.append(wire.transport._queued)
-        wire.transport.send([bytes(FLUSH_SIZE)])
-
-    wire.receiver.on_message = answer
-    wire.put(frame(b"x") * 3)
-    assert seen == [0, 0, 0]
-    assert len(wire.take(3 * (FLUSH_SIZE + 4))) == 3 * (FLUSH_SIZE + 4)
 
 
 def test_many_parts_in_order(wire: Any) -> None:

@@ -9,7 +9,7 @@ from smbengine.client import Client
 from smbengine.marks import BY_MEMORY
 from smbengine.server import Engine
 
-from usmbd.protocol.commands.read import SENDFILE_SIZE
+from usmbd.protocol.commands.read import COPIED_SIZE
 from usmbd.protocol.wire.access import DELETE, FILE_APPEND_DATA, FILE_READ_DATA, FILE_WRITE_DATA
 from usmbd.protocol.wire.close import SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB, CloseResponse
 from usmbd.protocol.wire.create import (
@@ -75,13 +75,13 @@ def test_less_than_the_minimum_is_the_end(client: Client, file: Path) -> None:
 
 
 @pytest.mark.parametrize("protection", ["plain", "signed", "sealed"])
-@pytest.mark.parametrize("offset", [0, 7, len(DATA) - SENDFILE_SIZE - 1, len(DATA) - 100])
+@pytest.mark.parametrize("offset", [0, 7, len(DATA) - COPIED_SIZE - 1, len(DATA) - 100])
 def test_large_reads_by_every_way(client: Client, file: Path, protection: str, offset: int) -> None:
     client.signs, client.seals = protection == "signed", protection == "sealed"
     opened = client.open("file")
-    body = requests.read(opened, 2 * SENDFILE_SIZE, offset)
+    body = requests.read(opened, 2 * COPIED_SIZE, offset)
     reply = client.call(Command.READ, body, credit_charge=2)
-    assert reply.data == DATA[offset : offset + 2 * SENDFILE_SIZE]
+    assert reply.data == DATA[offset : offset + 2 * COPIED_SIZE]
 
 
 @BY_MEMORY
@@ -97,7 +97,7 @@ def test_a_plain_large_read_is_left_to_the_transport(
     for signs in (False, True):
         sent.clear()
         client.signs = signs
-        client.call(Command.READ, requests.read(opened, SENDFILE_SIZE))
+        client.call(Command.READ, requests.read(opened, COPIED_SIZE + 1), credit_charge=2)
         assert any(isinstance(part, FileSpan) for part in sent) is not signs
 
 

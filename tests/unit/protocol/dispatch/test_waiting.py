@@ -1,13 +1,15 @@
 """Slow volumes: which calls leave the loop, and what may happen while they are away."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
-from usmbd.protocol.state.tree import SLOW_CALLS, STUCK_CALL, TreeConnect
+from usmbd.protocol.state.speed import BEAT, LATE, SLOW_CALL, SLOW_CALLS, SLOW_SPAN, STUCK_CALL
+from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
 from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_OPEN
 from usmbd.protocol.wire.header import Command
@@ -43,17 +45,94 @@ def test_flush_always_goes_to_a_thread(client: Client, engine: Engine) -> None:
     assert client.taken(message_id)[0].status is NtStatus.SUCCESS
 
 
-def test_one_stuck_call_makes_a_volume_slow(
+def late(engine: Engine, seconds: float) -> None:
+    """Let the beat that is due come so late."""
+    engine.clock.now += BEAT + seconds
+    engine.clock.advance(0)
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the times that the dispatcher asks for, each when it asks; then an hour."""
+    times: list[float] = []
+    asked = "usmbd.protocol.dispatch.dispatcher.perf_counter"
+    monkeypatch.setattr(asked, lambda: times.pop(0) if times else 3600.0)
+    return times
+
+
+def test_no_clock_is_read_for_the_calls_of_a_fast_volume(
     client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = iter([0.0, STUCK_CALL * 2])
-    monkeypatch.setattr("usmbd.protocol.dispatch.dispatcher.perf_counter", lambda: next(times, 0.0))
-    assert tree(client).speed.fast()
+    file = client.open("file")
+    read: list[str] = []
+
+    def counted(name: str, value: float) -> Callable[[], float]:
+        return lambda: read.append(name) or value
+
+    for name in ("time", "monotonic", "perf_counter"):
+        monkeypatch.setattr(time, name, counted(name, getattr(time, name)()))
+    asked = "usmbd.protocol.dispatch.dispatcher.perf_counter"
+    monkeypatch.setattr(asked, counted("dispatcher", 1.0))
+    monkeypatch.setattr(engine.clock, "time", counted("loop", engine.clock.now))
+    for n in range(10):
+        client.call(Command.WRITE, requests.write(file, b"data", n))
+        client.call(Command.READ, requests.read(file, 4))
+    assert read == []
+
+
+def test_one_stuck_call_makes_a_volume_slow(
+    client: Client, engine: Engine, clocks: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.open("file")
+    late(engine, STUCK_CALL * 1.1)
+    assert tree(client).speed.fast()  # it may have been the machine
+    clocks[:] = [1.0, 1.0 + STUCK_CALL * 1.1]
     client.open("file")
     assert not tree(client).speed.fast()
     client.open("other")
     assert engine.threads.submitted
     monkeypatch.setattr(time, "monotonic", lambda: tree(client).speed.slow_until + 1)
+    assert tree(client).speed.fast()
+    assert tree(client).speed.slow_until == 0  # and no clock is read from now on
+
+
+def test_calls_are_measured_after_a_late_beat(
+    client: Client, engine: Engine, clocks: list[float]
+) -> None:
+    """A late beat may have other reasons: only what calls take themselves makes a volume slow."""
+    client.open("file")
+    late(engine, LATE * 1.1)
+    for _ in range(SLOW_CALLS):
+        assert tree(client).speed.fast()
+        clocks[:] = [1.0, 1.0 + SLOW_CALL * 1.1]
+        client.open("file")
+        assert not clocks
+    assert not tree(client).speed.fast()
+
+
+def test_a_beat_in_time_ends_the_measuring(
+    client: Client, engine: Engine, clocks: list[float]
+) -> None:
+    client.open("file")
+    late(engine, LATE * 1.1)
+    for _ in range(int(SLOW_SPAN / BEAT) - 1):
+        client.open("file")
+        engine.clock.advance(BEAT)
+        assert tree(client).speed.measured
+    for _ in range(2):
+        client.open("file")
+        engine.clock.advance(BEAT)
+    assert not tree(client).speed.measured
+    assert tree(client).speed.fast()
+
+
+def test_the_pulse_rests_when_nothing_is_called(client: Client, engine: Engine) -> None:
+    client.open("file")
+    engine.clock.advance(BEAT)
+    before = len(engine.clock._timers)
+    engine.clock.advance(100 * BEAT)
+    assert len(engine.clock._timers) == before
+    late(engine, 2 * STUCK_CALL)
     assert tree(client).speed.fast()
 
 

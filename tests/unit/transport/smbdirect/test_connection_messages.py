@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 from engine_pair import data, request
 from smbdirect.client import RawClient
 from smbdirect.network import Network
 
 from usmbd.transport.base import FileSpan
 from usmbd.transport.buffers import POOL
+from usmbd.transport.loop import EpollLoop
 from usmbd.transport.smbdirect.connection import FLUSH_SIZE, LINGER_SECONDS, ROUNDS, State
 from usmbd.transport.smbdirect.depths import SENDS, Depths, open_queue_pair
 from usmbd.transport.smbdirect.limits import Limits
@@ -250,7 +250,7 @@ def test_a_peer_that_is_gone_is_noticed(link: Link) -> None:
     assert queue_pair.closed
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, EpollLoop])
 def test_on_real_loops(network: Network, new_loop: Callable[[], Any]) -> None:
     steps, network.loop = network.loop, new_loop()
     loop: asyncio.AbstractEventLoop = network.loop  # type: ignore[assignment]
