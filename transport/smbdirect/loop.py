@@ -1,4 +1,4 @@
-"""What a connection needs of an event loop, and its turns there: asyncio's and uvloop's will do."""
+"""What a connection needs of an event loop, and its turns there: asyncio's loops will do too."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
