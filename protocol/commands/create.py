@@ -28,6 +28,7 @@ from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import BreakNeededError
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
     FILE_EXECUTE,
@@ -228,7 +229,7 @@ def _prepare(wanted: Wanted, found: Found) -> FileStat:
         if found.stream is None:
             attributes = body.file_attributes & ~FILE_ATTRIBUTE_DIRECTORY
             node.set_attributes(attributes | FILE_ATTRIBUTE_ARCHIVE)
-            node.clear_eas_and_streams(found.action == FILE_SUPERSEDED)
+            clear_eas_and_streams(node, eas=found.action == FILE_SUPERSEDED)
     if SMB2_CREATE_ALLOCATION_SIZE in contexts and found.action != FILE_OPENED:
         data.allocate(parse_u64(contexts[SMB2_CREATE_ALLOCATION_SIZE]))
     if found.action != FILE_OPENED or found.stream is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.store.records import file_key
-from usmbd.protocol.vfs import ea
+from usmbd.protocol.vfs import directory_entry, ea
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream, create_stream, open_stream
 from usmbd.protocol.wire.access import (
@@ -171,7 +171,7 @@ def _is_gone(node: Node) -> bool:
     if not node.path:
         return False
     try:
-        directory, _ = node.locate()
+        directory, _ = directory_entry.locate(node)
     except SmbError:
         return True
     os.close(directory)
@@ -291,7 +291,7 @@ def _new(wanted: Wanted) -> Found:
     except BaseException:
         try:
             with suppress(SmbError):  # somebody else has removed it
-                node.unlink()
+                directory_entry.unlink(node)
         finally:
             node.close()
         raise
@@ -303,7 +303,7 @@ def take_back(found: Found) -> None:
     if found.stream is not None:
         found.stream.delete()
     else:
-        found.node.unlink()
+        directory_entry.unlink(found.node)
 
 
 def _maximal_access(wanted: Wanted, node: Node) -> int:

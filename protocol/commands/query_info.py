@@ -7,7 +7,8 @@ from usmbd.protocol.commands import security
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, OnDescriptor, Reply, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
-from usmbd.protocol.vfs import ea
+from usmbd.protocol.vfs import directory_entry, ea
+from usmbd.protocol.vfs.streams import list_streams
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_EA
 from usmbd.protocol.wire.body import parse_body
@@ -119,11 +120,11 @@ def _collect(request: Request, open_: Open, level: int) -> OpenFacts:
         file_info.FileNormalizedNameInformation,
         file_info.FileAlternateNameInformation,
     ):
-        facts.name = "\\" + open_.node.volume.wire_path(open_.node.current_path())
+        facts.name = "\\" + open_.node.volume.wire_path(directory_entry.current_path(open_.node))
         if open_.stream is not None:
             facts.name += f":{open_.stream.name}"
     if level == file_info.FileAlternateNameInformation:
-        facts.short_name = open_.node.short_name()
+        facts.short_name = directory_entry.short_name(open_.node)
     if level == file_info.FileStreamInformation:
         facts.streams = _streams(open_)
     if level == file_info.FileFullEaInformation:
@@ -139,7 +140,7 @@ def _streams(open_: Open) -> list[StreamFacts]:
     node = open_.node
     own = [] if node.is_directory else [("::$DATA", node.stat())]
     found = [StreamFacts(name, stat.size, stat.allocation) for name, stat in own]
-    for stream in node.streams():
+    for stream in list_streams(node):
         found.append(StreamFacts(f":{stream.name}:$DATA", stream.size, stream.allocation))
     return found
 

@@ -2,7 +2,7 @@
 
 from usmbd.protocol.commands.request import Blocking, Handling, Request
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.vfs import acl
+from usmbd.protocol.vfs import acl, rights
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
@@ -71,7 +71,7 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
 def maximal_access(request: Request, node: Node, wanted: int) -> int:
     """Return what the session's user may do with the file at most, of the rights in `wanted`."""
     if not request.tree.share.acl_xattr:
-        return node.maximal_access(wanted, node.last_stat.uid)
+        return rights.maximal_access(node, wanted, node.last_stat.uid)
     return acl.maximal_access(node, request.tree.identity)
 
 

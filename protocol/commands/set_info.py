@@ -9,7 +9,7 @@ from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import file_key
-from usmbd.protocol.vfs import ea
+from usmbd.protocol.vfs import directory_entry, ea
 from usmbd.protocol.vfs.names import parse_path
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -108,7 +108,7 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
 
 def _rename_node(open_: Open, path: str, replace: bool) -> None:
     """Rename and remember the new name."""
-    open_.node.rename(path, replace=replace)
+    directory_entry.rename(open_.node, path, replace=replace)
     open_.path = path
 
 
@@ -130,10 +130,10 @@ def _refuse_open_below(open_: Open, others: list[Open]) -> None:
     The opens of this worker are known by name; those of others are not, and are not asked:
     with POSIX below they go on undisturbed.
     """
-    prefix = open_.node.current_path() + "/"
+    prefix = directory_entry.current_path(open_.node) + "/"
     for other in others:
         try:
-            path = other.node.current_path()
+            path = directory_entry.current_path(other.node)
         except (OSError, SmbError):
             continue  # closed meanwhile, or deleted on the server: it is nowhere
         if (path + "/").startswith(prefix) and other.node.inode != open_.node.inode:
@@ -198,7 +198,7 @@ def _link(request: Request, change: setters.SetLink) -> Handling:
     if not request.tree.writable:  # no right of the open stands for this one
         raise SmbError(NtStatus.ACCESS_DENIED)
     node = request.open.node
-    yield Blocking(lambda: node.link(path, replace=change.replace))
+    yield Blocking(lambda: directory_entry.link(node, path, replace=change.replace))
     return _RESPONSE
 
 

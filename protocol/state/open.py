@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from usmbd.protocol.state.store.base import RemoveOpenResult
 from usmbd.protocol.state.store.records import OPEN_DELETE_ON_CLOSE, base_key
 from usmbd.protocol.state.tree import WRITING
+from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.wire.access import DELETE
@@ -196,7 +197,7 @@ class Open:
             if self.stream is not None and not result.delete_base:
                 self.stream.delete()
             else:
-                self.node.unlink()
+                directory_entry.unlink(self.node)
         except (OSError, SmbError) as error:
             log.info("%s could not be deleted on close: %s", self.path, error)
         finally:

@@ -11,8 +11,8 @@ import stat
 
 from usmbd.protocol.state.store.base import Doomed
 from usmbd.protocol.state.store.records import BASE_KEY_SIZE, base_key, file_key
-from usmbd.protocol.vfs.extended import STREAM_PREFIX, STREAM_SUFFIX
 from usmbd.protocol.vfs.kernel import fd_path
+from usmbd.protocol.vfs.xattrs import STREAM_PREFIX, STREAM_SUFFIX
 
 log = logging.getLogger("usmbd.vfs")
 

@@ -12,6 +12,7 @@ import stat
 import time
 from typing import Final
 
+from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.identity import Identity, as_process
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import (
@@ -179,7 +180,7 @@ def maximal_access(node: Node, identity: Identity) -> int:
     """
     granted = _allowed(node, identity)
     if (DELETE | FILE_READ_ATTRIBUTES) & ~granted and node.path:
-        with node.parent() as parent:
+        with directory_entry.parent(node) as parent:
             above = _allowed(parent, identity)
         granted |= FILE_READ_ATTRIBUTES if above & FILE_LIST_DIRECTORY else 0
         granted |= DELETE if above & FILE_DELETE_CHILD else 0
@@ -197,7 +198,7 @@ def _allowed(node: Node, identity: Identity) -> int:
 def set_new(node: Node, identity: Identity, descriptor: SecurityDescriptor | None) -> None:
     """Store a new file's descriptor: what its directory hands down, but the client's parts."""
     own = from_mode(node)
-    with node.parent() as parent:
+    with directory_entry.parent(node) as parent:
         new = inherit(
             load(parent, True),
             owner=own.owner or unix_user(identity.uid),

@@ -1,12 +1,12 @@
-"""What a volume and its nodes have in common: the options, the resolver, the view of facts."""
+"""What a volume and its nodes have in common: the options, the resolver, how SMB sees a file."""
 
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
-from usmbd.protocol.vfs.facts import facts_for
 from usmbd.protocol.vfs.names import parse_path
 from usmbd.protocol.vfs.options import VolumeOptions
 from usmbd.protocol.vfs.resolve import Resolver, join
+from usmbd.protocol.vfs.smb_stat import smb_stat_for
 from usmbd.protocol.vfs.spelling import is_odd, shown
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -25,7 +25,7 @@ class VolumeBase:
             made_names=self.options.made_names,
             veto=self.options.veto,
         )
-        self.facts: Final = facts_for(self.options)
+        self.smb_stat: Final = smb_stat_for(self.options)
         self.root_identity: Final = kernel.directory_identity(self.resolver.root)
         """Device, inode and mount of the root: what the path led to."""
 

@@ -4,9 +4,10 @@ import errno
 from collections.abc import Iterable
 from typing import Final
 
-from usmbd.protocol.vfs.extended import PREFIX, is_reserved
+from usmbd.protocol.vfs import xattrs
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.xattrs import PREFIX, is_reserved
 from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, parse_get_eas
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -24,11 +25,11 @@ _ENTRY_OVERHEAD: Final = 5
 def list_eas(node: Node) -> list[ExtendedAttribute]:
     """Read all EAs of a file, names as they are stored; OSError."""
     found = []
-    for attribute in node.xattr_names() if node.volume.options.ea_support else ():
+    for attribute in xattrs.names(node) if node.volume.options.ea_support else ():
         if is_reserved(attribute):
             continue
         try:
-            value = node.get_xattr(attribute)
+            value = xattrs.get(node, attribute)
         except OSError as error:
             if error.errno == errno.ENODATA:  # removed meanwhile
                 continue
@@ -83,17 +84,17 @@ def put(node: Node, name: str, value: bytes) -> None:
     if len(value) > VALUE_MAX:
         raise SmbError(NtStatus.EA_TOO_LARGE)
     folded = fold(PREFIX + name)
-    stored = next((found for found in node.xattr_names() if fold(found) == folded), None)
+    stored = next((found for found in xattrs.names(node) if fold(found) == folded), None)
     if value:
         _write(node, stored or PREFIX + name, value)
     elif stored is not None:
-        node.remove_xattr(stored)
+        xattrs.remove(node, stored)
 
 
 def _write(node: Node, attribute: str, value: bytes) -> None:
     """Write an attribute; too much for the file system is EA_TOO_LARGE."""
     try:
-        node.put_xattr(attribute, value)
+        xattrs.put(node, attribute, value)
     except OSError as error:
         if error.errno in (errno.E2BIG, errno.ENOSPC):
             raise SmbError(NtStatus.EA_TOO_LARGE) from error

@@ -5,6 +5,9 @@ nothing (no FIFO's writer wakes, no lease breaks, no OPEN goes to an NFS server)
 turns it into a descriptor for data without going by the name again. Opening for reading at
 once would save 1.5 us a stat, not worth those effects.
 
+What is done by its name, its permissions or its extended attributes takes a node and stands in
+directory_entry, rights, acl, xattrs, ea and streams.
+
 Calls run with the identity of the calling thread and raise OSError unless they say SmbError;
 errors.status_of maps it.
 """
@@ -17,7 +20,6 @@ from typing import Self
 
 from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.base import VolumeBase
-from usmbd.protocol.vfs.extended import Attributed
 from usmbd.protocol.vfs.identity import retry_as_process
 from usmbd.protocol.vfs.scan import Entry, scan
 from usmbd.protocol.wire.filetime import to_ns
@@ -35,7 +37,7 @@ OFFSET_MAX = 0x7FFFFFFFFFFFFFFF
 _REFUSED = (errno.EACCES, errno.EPERM)
 
 
-class Node(Attributed):
+class Node:
     """A file, directory or special file that is held open.
 
     `fd` is a plain descriptor (O_PATH until `open_data`), `readable` and `writable` say what it
@@ -43,9 +45,19 @@ class Node(Attributed):
     `nowait` whether `read_nowait_into` may do more than refuse (tmpfs, for one, always does).
     """
 
-    __slots__ = ("is_regular", "last_stat", "nowait")
-
-    last_stat: FileStat
+    __slots__ = (
+        "fd",
+        "has_xattrs",
+        "inode",
+        "is_directory",
+        "is_regular",
+        "last_stat",
+        "nowait",
+        "path",
+        "readable",
+        "volume",
+        "writable",
+    )
 
     def __init__(
         self, volume: VolumeBase, fd: int, path: str, readable: bool, writable: bool
@@ -64,7 +76,7 @@ class Node(Attributed):
             self.is_regular = kind == stat.S_IFREG
             self.has_xattrs = self.is_directory or self.is_regular
             self.inode = (facts[17], facts[18], facts[6])
-            self.last_stat = volume.facts(facts, self._read_dos_attributes(), self.name)
+            self.last_stat = volume.smb_stat(facts, self._read_dos_attributes(), self.name)
         except BaseException:
             os.close(fd)
             raise
@@ -108,28 +120,14 @@ class Node(Attributed):
     def stat(self) -> FileStat:
         """Ask for the file's facts as they are now; kept in `last_stat`."""
         facts = kernel.statx_fd(self.fd)
-        self.last_stat = result = self.volume.facts(facts, self._read_dos_attributes(), self.name)
+        self.last_stat = result = self.volume.smb_stat(
+            facts, self._read_dos_attributes(), self.name
+        )
         return result
 
     def size(self) -> int:
         """Ask for the end of file alone, in a quarter of the time of `stat`."""
         return os.fstat(self.fd).st_size
-
-    def short_name(self) -> str:
-        """Return the file's 8.3 name, its own if that is 8.3, "" if none; SmbError, OSError."""
-        if not self.path:
-            return ""
-        directory, name = self.locate()
-        try:
-            return self.volume.resolver.short_name(directory, name)
-        finally:
-            os.close(directory)
-
-    def parent(self) -> "Node":
-        """Open the directory where the file is now; SmbError(FILE_DELETED), OSError."""
-        directory, name = self.locate()
-        path = self.path[: -len(name)].rstrip("/")
-        return Node(self.volume, directory, path, False, False)
 
     def is_empty(self) -> bool:
         """Whether the directory holds nothing, not even what clients do not see; OSError."""
@@ -139,6 +137,10 @@ class Node(Attributed):
                 return next(entries, None) is None
 
         return retry_as_process(look)
+
+    def xattr_target(self) -> int | str:
+        """Return what os.getxattr and its like take: the data descriptor, or a path to O_PATH."""
+        return self.fd if self.readable or self.writable else kernel.fd_path(self.fd)
 
     def _read_dos_attributes(self) -> bytes | None:
         """Read `user.DOSATTRIB`; None when it is not there or not used.

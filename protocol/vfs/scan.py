@@ -42,7 +42,7 @@ def scan(
     that reads those stands above this one. The directory is read on, and asked, by the identity
     of whoever takes the next entry.
     """
-    facts = volume.facts
+    smb_stat = volume.smb_stat
     resolver = volume.resolver
     vetoes = volume.options.veto is not None
     spells = volume.options.made_names
@@ -68,7 +68,7 @@ def scan(
             dos = getxattr_at(directory, encoded, attribute)
             if dos.__class__ is int and dos in _REFUSED:
                 dos = _as_process(directory, encoded)
-        return facts(sx, dos if isinstance(dos, bytes) else None, name)
+        return smb_stat(sx, dos if isinstance(dos, bytes) else None, name)
 
     # A descriptor of its own gives each scan a position of its own, and keeps the scan on its
     # directory whatever becomes of the open that began it.
@@ -126,11 +126,11 @@ def _link_facts(
     A link that leads to what the user may not read is hidden as that is.
     """
     if not volume.options.follow_symlinks:
-        return volume.facts(link, None, name)
+        return volume.smb_stat(link, None, name)
     try:
         fd, _ = volume.resolver.open(path)
     except (SmbError, OSError):
-        return volume.facts(link, None, name)
+        return volume.smb_stat(link, None, name)
     try:
         sx = kernel.statx_fd(fd)
         if volume.options.hide_unreadable and not _is_readable(fd, b"", stat.S_IFMT(sx[5])):
@@ -139,7 +139,7 @@ def _link_facts(
         if volume.options.store_dos_attributes:
             with suppress(OSError):
                 dos = os.getxattr(kernel.fd_path(fd), dos_attributes.XATTR_NAME)
-        return volume.facts(sx, dos, name)
+        return volume.smb_stat(sx, dos, name)
     except OSError:
         return None
     finally:

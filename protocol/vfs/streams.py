@@ -10,12 +10,14 @@ import dataclasses
 import errno
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from usmbd.protocol.vfs.extended import STREAM_PREFIX, STREAM_SUFFIX
+from usmbd.protocol.vfs import xattrs
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.kernel import XATTR_SIZE_MAX
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.xattrs import STREAM_PREFIX, STREAM_SUFFIX
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_NORMAL
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -24,9 +26,44 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 STREAM_MAX: Final = XATTR_SIZE_MAX - 1
 
 
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """A named stream: its name without colons and type, its size and allocation in bytes."""
+
+    name: str
+    size: int
+    allocation: int
+
+
 def _attribute(name: str) -> str:
     """Return the attribute that holds the stream `name`."""
     return f"{STREAM_PREFIX}{name}{STREAM_SUFFIX}"
+
+
+def stream_names(node: Node) -> list[str]:
+    """List the names of the file's named streams; OSError."""
+    if not node.volume.options.streams:
+        return []
+    return [
+        attribute[len(STREAM_PREFIX) : -len(STREAM_SUFFIX)]
+        for attribute in xattrs.names(node)
+        if attribute.startswith(STREAM_PREFIX) and attribute.endswith(STREAM_SUFFIX)
+    ]
+
+
+def list_streams(node: Node) -> list[StreamInfo]:
+    """List the file's named streams with their sizes; OSError."""
+    found = []
+    for name in stream_names(node):
+        try:
+            value = xattrs.get(node, _attribute(name))
+        except OSError as error:
+            if error.errno == errno.ENODATA:  # removed meanwhile
+                continue
+            raise
+        size = max(len(value) - 1, 0)
+        found.append(StreamInfo(name, size, size))
+    return found
 
 
 def open_stream(node: Node, name: str) -> "Stream":
@@ -50,7 +87,7 @@ def create_stream(node: Node, name: str) -> "Stream":
 def _create(node: Node, name: str, value: bytes) -> None:
     """Write a new attribute; what the kernel says of its name becomes SMB's word."""
     try:
-        node.put_xattr(_attribute(name), value, os.XATTR_CREATE)
+        xattrs.put(node, _attribute(name), value, os.XATTR_CREATE)
     except OSError as error:
         if error.errno == errno.ERANGE:  # the attribute's name is over 255 bytes
             raise SmbError(NtStatus.OBJECT_NAME_INVALID) from error
@@ -61,7 +98,7 @@ def _create(node: Node, name: str, value: bytes) -> None:
 
 def _find(node: Node, name: str) -> str | None:
     """Return the stream's name as it is stored; None when there is none."""
-    names = node.stream_names()
+    names = stream_names(node)
     if name in names:
         return name
     folded = fold(name)
@@ -89,7 +126,7 @@ class Stream:
     def _data(self) -> bytes:
         """Read the whole stream; SmbError(FILE_DELETED) when it is gone."""
         try:
-            return self.node.get_xattr(_attribute(self.name))[:-1]
+            return xattrs.get(self.node, _attribute(self.name))[:-1]
         except OSError as error:
             if error.errno == errno.ENODATA:
                 raise SmbError(NtStatus.FILE_DELETED) from error
@@ -98,7 +135,7 @@ class Stream:
     def _store(self, data: bytes | bytearray) -> None:
         """Write the whole stream; SmbError DISK_FULL when it does not fit, FILE_DELETED."""
         try:
-            self.node.put_xattr(_attribute(self.name), bytes(data) + b"\0", os.XATTR_REPLACE)
+            xattrs.put(self.node, _attribute(self.name), bytes(data) + b"\0", os.XATTR_REPLACE)
         except OSError as error:
             if error.errno == errno.ENODATA:
                 raise SmbError(NtStatus.FILE_DELETED) from error
@@ -163,16 +200,16 @@ class Stream:
         if found is not None and found != self.name:
             if not replace:
                 raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
-            self.node.remove_xattr(_attribute(found))
+            xattrs.remove(self.node, _attribute(found))
         if new_name != self.name:
             _create(self.node, new_name, value)
-            self.node.remove_xattr(_attribute(self.name))
+            xattrs.remove(self.node, _attribute(self.name))
             self.name = new_name
 
     def delete(self) -> None:
         """Remove the stream; SmbError(FILE_DELETED) when it is gone."""
         try:
-            self.node.remove_xattr(_attribute(self.name))
+            xattrs.remove(self.node, _attribute(self.name))
         except OSError as error:
             if error.errno == errno.ENODATA:
                 raise SmbError(NtStatus.FILE_DELETED) from error

@@ -12,6 +12,7 @@ from smbengine.requests import FileId
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.settings import MangledNames
+from usmbd.protocol.vfs import rights
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -234,17 +235,17 @@ def test_a_file_that_goes_while_it_is_opened(
 ) -> None:
     file = engine.files / "file"
     file.touch()
-    maximal_access = Node.maximal_access
+    maximal_access = rights.maximal_access
 
-    def deleted(self: Node, *arguments: int) -> int:
-        monkeypatch.setattr(Node, "maximal_access", maximal_access)
+    def deleted(node: Node, *arguments: int) -> int:
+        monkeypatch.setattr(rights, "maximal_access", maximal_access)
         file.rename(file.parent / "away")
         if comes_back:
             file.write_bytes(b"new")
         (file.parent / "away").unlink()
-        return self.maximal_access(*arguments)
+        return maximal_access(node, *arguments)
 
-    monkeypatch.setattr(Node, "maximal_access", deleted)
+    monkeypatch.setattr(rights, "maximal_access", deleted)
     expected = NtStatus.SUCCESS if comes_back else NtStatus.OBJECT_NAME_NOT_FOUND
     assert status(client, "file", DELETE, FILE_OPEN) is expected
 
@@ -263,11 +264,11 @@ def test_a_file_that_always_goes_while_it_is_opened(
     disposition: int,
     expected: NtStatus,
 ) -> None:
-    def deleted(self: Node, *_: int) -> int:
+    def deleted(node: Node, *_: int) -> int:
         raise SmbError(NtStatus.FILE_DELETED)
 
     (engine.files / "file").touch()
-    monkeypatch.setattr(Node, "maximal_access", deleted)
+    monkeypatch.setattr(rights, "maximal_access", deleted)
     assert status(client, "file", DELETE, disposition) is expected
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from usmbd.protocol.vfs import short_names
+from usmbd.protocol.vfs import directory_entry, short_names
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.ranges import allocated_ranges, copy, zero
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
@@ -117,20 +117,26 @@ def test_birth_time_without_attribute(tmp_path: Path) -> None:
 def test_rename(volume: Volume, node: Node, tmp_path: Path) -> None:
     (tmp_path / "Dir").mkdir()
     (tmp_path / "Dir" / "Taken").write_bytes(b"old")
-    node.rename("dir/new", replace=False)
+    directory_entry.rename(node, "dir/new", replace=False)
     assert node.path == "Dir/new"
     assert (tmp_path / "Dir" / "new").exists()
-    assert refused(node.rename, "Dir/TAKEN", replace=False) == NtStatus.OBJECT_NAME_COLLISION
-    node.rename("Dir/TAKEN", replace=True)
+    assert (
+        refused(directory_entry.rename, node, "Dir/TAKEN", replace=False)
+        == NtStatus.OBJECT_NAME_COLLISION
+    )
+    directory_entry.rename(node, "Dir/TAKEN", replace=True)
     assert os.listdir(tmp_path / "Dir") == ["TAKEN"]
-    assert refused(node.rename, "none/x", replace=False) == NtStatus.OBJECT_PATH_NOT_FOUND
-    assert refused(node.rename, "dir", replace=True) == NtStatus.ACCESS_DENIED
+    assert (
+        refused(directory_entry.rename, node, "none/x", replace=False)
+        == NtStatus.OBJECT_PATH_NOT_FOUND
+    )
+    assert refused(directory_entry.rename, node, "dir", replace=True) == NtStatus.ACCESS_DENIED
 
 
 def test_rename_to_another_case(volume: Volume, node: Node, tmp_path: Path) -> None:
-    node.rename("FILE", replace=False)
+    directory_entry.rename(node, "FILE", replace=False)
     assert os.listdir(tmp_path) == ["FILE"]
-    node.rename("FILE", replace=False)
+    directory_entry.rename(node, "FILE", replace=False)
     with volume.lookup("file") as other:
         assert other.path == "FILE"
 
@@ -139,32 +145,35 @@ def test_rename_of_a_directory_keeps_open_files(volume: Volume, tmp_path: Path) 
     (tmp_path / "a").mkdir()
     inner = volume.create_file("a/inner")
     with volume.lookup("A") as directory:
-        directory.rename("b", replace=False)
-    assert inner.current_path() == "b/inner"
-    inner.rename("b/renamed", replace=False)
+        directory_entry.rename(directory, "b", replace=False)
+    assert directory_entry.current_path(inner) == "b/inner"
+    directory_entry.rename(inner, "b/renamed", replace=False)
     assert os.listdir(tmp_path / "b") == ["renamed"]
-    inner.unlink()
+    directory_entry.unlink(inner)
     assert not os.listdir(tmp_path / "b")
     with volume.lookup("b") as directory:
         with pytest.raises(OSError, match="Invalid"):
-            directory.rename("b/c", replace=False)
-        directory.unlink()
+            directory_entry.rename(directory, "b/c", replace=False)
+        directory_entry.unlink(directory)
 
 
 def test_rename_onto_another_name_of_the_same_file(
     volume: Volume, node: Node, tmp_path: Path
 ) -> None:
-    node.link("second", replace=False)
-    node.rename("second", replace=True)
+    directory_entry.link(node, "second", replace=False)
+    directory_entry.rename(node, "second", replace=True)
     assert os.listdir(tmp_path) == ["second"]
 
 
 def test_link(volume: Volume, node: Node, tmp_path: Path) -> None:
     (tmp_path / "Taken").write_bytes(b"old")
-    node.link("second", replace=False)
+    directory_entry.link(node, "second", replace=False)
     assert node.stat().nlink == 2
-    assert refused(node.link, "taken", replace=False) == NtStatus.OBJECT_NAME_COLLISION
-    node.link("taken", replace=True)
+    assert (
+        refused(directory_entry.link, node, "taken", replace=False)
+        == NtStatus.OBJECT_NAME_COLLISION
+    )
+    directory_entry.link(node, "taken", replace=True)
     assert sorted(os.listdir(tmp_path)) == ["file", "second", "taken"]
     assert node.stat().nlink == 3
 
@@ -172,30 +181,30 @@ def test_link(volume: Volume, node: Node, tmp_path: Path) -> None:
 def test_unlink_never_removes_another_file(volume: Volume, node: Node, tmp_path: Path) -> None:
     (tmp_path / "file").rename(tmp_path / "elsewhere")
     (tmp_path / "file").write_bytes(b"another")
-    node.unlink()
+    directory_entry.unlink(node)
     assert os.listdir(tmp_path) == ["file"]
-    assert refused(node.unlink) == NtStatus.FILE_DELETED
-    assert refused(node.current_path) == NtStatus.FILE_DELETED
+    assert refused(directory_entry.unlink, node) == NtStatus.FILE_DELETED
+    assert refused(directory_entry.current_path, node) == NtStatus.FILE_DELETED
 
 
 def test_unlink_of_a_link_leaves_its_target(volume: Volume, tmp_path: Path) -> None:
     (tmp_path / "target").touch()
     (tmp_path / "link").symlink_to("target")
     with volume.lookup("link") as node:
-        node.unlink()
+        directory_entry.unlink(node)
     assert os.listdir(tmp_path) == ["target"]
 
 
 def test_unlink_directory(volume: Volume, tmp_path: Path) -> None:
     (tmp_path / "full" / "x").mkdir(parents=True)
     with volume.lookup("full") as node:
-        assert refused(node.unlink) == NtStatus.DIRECTORY_NOT_EMPTY
+        assert refused(directory_entry.unlink, node) == NtStatus.DIRECTORY_NOT_EMPTY
         assert not node.is_empty()
-        with node.parent() as parent:
+        with directory_entry.parent(node) as parent:
             assert parent.path == ""
         (tmp_path / "full" / "x").rmdir()
         assert node.is_empty()
-        node.unlink()
+        directory_entry.unlink(node)
     assert not os.listdir(tmp_path)
 
 
@@ -223,7 +232,7 @@ def test_scan(tmp_path: Path) -> None:
 
 def short_name_of(volume: Volume, path: str) -> str:
     with volume.lookup(path) as node:
-        return node.short_name()
+        return directory_entry.short_name(node)
 
 
 def test_short_names(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.resolve import Resolver
 from usmbd.protocol.vfs.spelling import to_wire
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
@@ -64,10 +65,10 @@ def test_what_is_done_in_a_directory_in_another_case(projects: Volume, tmp_path:
     projects.create_file("PROJECTS/new.txt").close()
     projects.create_directory("PROJECTS/new").close()
     with projects.lookup("PROJECTS/new.txt") as node:
-        node.rename("projects/file.txt", True)
+        directory_entry.rename(node, "projects/file.txt", True)
     with projects.lookup("PROJECTS/Sub/deep.txt") as node:
-        node.link("PROJECTS/SUB/link", False)
-        node.unlink()
+        directory_entry.link(node, "PROJECTS/SUB/link", False)
+        directory_entry.unlink(node)
     assert sorted(os.listdir(tmp_path / "Projects")) == [
         "Sub",
         "file.txt",
@@ -147,12 +148,12 @@ def test_what_is_listed_can_be_opened_and_deleted(tmp_path: Path, case_sensitive
         assert volume.wire_path(path) == f"d\\{name}"
         with volume.lookup(f"{path}/in") as node:
             assert node.path == f"{path}/in"
-            node.unlink()
+            directory_entry.unlink(node)
         if not case_sensitive:
             other = volume.parse_path(f"D\\{name}".swapcase())[0]
             assert found(volume, f"D\\{name}".swapcase()) == path, other
         with volume.lookup(path) as node:
-            node.unlink()
+            directory_entry.unlink(node)
     assert os.listdir(directory) == []
 
 
@@ -162,7 +163,7 @@ def test_what_a_client_calls_so_is_stored_so(tmp_path: Path) -> None:
     volume.create_directory(volume.parse_path("Jr\uf029")[0]).close()
     assert sorted(os.listdir(tmp_path)) == ["12:30", "Jr."]
     with volume.lookup("12:30") as node:
-        node.rename(volume.parse_path("Jr\uf029\\a\uf02ab\uf025")[0], False)
+        directory_entry.rename(node, volume.parse_path("Jr\uf029\\a\uf02ab\uf025")[0], False)
     assert os.listdir(tmp_path / "Jr.") == ["a\uf02ab?"]
 
 
@@ -172,7 +173,7 @@ def test_a_name_that_looks_like_the_spelling_of_another(tmp_path: Path) -> None:
     assert listed(volume) == {"a\uf022b"}
     assert found(volume, "a\uf022b") == found(volume, "A\uf022B") == "a\uf022b"
     with pytest.raises(SmbError) as caught, volume.lookup("a\uf022b") as node:
-        node.rename("a\uf022b/x", False)
+        directory_entry.rename(node, "a\uf022b/x", False)
     assert caught.value.status is NtStatus.OBJECT_PATH_NOT_FOUND
     (tmp_path / "a:b").write_text("local")
     names = listed(volume)
@@ -183,7 +184,7 @@ def test_a_name_that_looks_like_the_spelling_of_another(tmp_path: Path) -> None:
     assert volume.wire_path("a\uf022b") in names
     for name in names:
         with volume.lookup(volume.parse_path(name)[0]) as node:
-            node.unlink()
+            directory_entry.unlink(node)
     assert os.listdir(tmp_path) == []
 
 
@@ -193,10 +194,10 @@ def test_a_file_renamed_to_another_name_of_its_own_stays(tmp_path: Path, replace
     (tmp_path / "a\uf022b").write_text("stored")
     (tmp_path / "a long name").write_text("long")
     with volume.lookup("a:b") as node:
-        node.rename("a:b", replace)
+        directory_entry.rename(node, "a:b", replace)
     with volume.lookup("a long name") as node:
-        short = node.short_name()
-        node.rename(short, replace)
+        short = directory_entry.short_name(node)
+        directory_entry.rename(node, short, replace)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "a:b": "stored",
         short: "long",
@@ -246,9 +247,9 @@ def test_a_link_that_is_not_followed_is_seen_and_deleted(tmp_path: Path, follow:
         assert found(volume, f"D\\{name}") is NtStatus.ACCESS_DENIED
         with volume.lookup(path, open_reparse_point=True) as node:
             assert node.last_stat.ino == facts.ino
-            node.unlink()
+            directory_entry.unlink(node)
     with volume.lookup("d") as node:
-        node.unlink()
+        directory_entry.unlink(node)
     assert (outside / "kept").exists()
 
 
@@ -278,7 +279,7 @@ def test_no_other_name_leads_to_what_is_vetoed(vetoed: Volume, tmp_path: Path) -
     short = {}
     for name in ("secret folder", "hid:den"):
         with Volume(str(tmp_path)).lookup(name) as node:
-            short[name] = node.short_name()
+            short[name] = directory_entry.short_name(node)
     assert all(short.values())
     paths = [
         *("secret folder", "SECRET folder\\file", short["secret folder"], short["hid:den"]),
@@ -306,9 +307,9 @@ def test_nothing_is_made_or_moved_where_it_is_vetoed(vetoed: Volume, tmp_path: P
             assert caught.value.status is MISSING
         with vetoed.lookup("mine") as node:
             with pytest.raises(SmbError):
-                node.rename(path, False)
+                directory_entry.rename(node, path, False)
             with pytest.raises(SmbError):
-                node.link(path, False)
+                directory_entry.link(node, path, False)
     assert sorted(os.listdir(tmp_path / "secret folder")) == ["file", "sub"]
     assert os.listdir(tmp_path / "secret folder/sub") == ["file"]
     vetoed.create_file("open/new").close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -76,7 +77,7 @@ def test_a_hidden_file_keeps_its_directory_from_being_removed(root: Path) -> Non
     volume = Volume(str(root), VolumeOptions(hide_unreadable=True))
     become(ALICE)
     with volume.lookup("open") as node, pytest.raises(SmbError) as caught:
-        node.unlink()
+        directory_entry.unlink(node)
     assert caught.value.status is NtStatus.DIRECTORY_NOT_EMPTY
 
 
@@ -117,6 +118,6 @@ def test_mounts_are_entered_only_where_the_share_says_so(
             create("entered/new")
         assert caught.value.status is NtStatus.ACCESS_DENIED
     with staying.lookup("public") as node, pytest.raises(SmbError):
-        node.rename("entered/public", False)
+        directory_entry.rename(node, "entered/public", False)
     # The root is the share's own, whatever is mounted there.
     Volume(str(root / "entered"), VolumeOptions(cross_mounts=False)).lookup("file").close()

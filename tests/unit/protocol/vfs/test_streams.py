@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from usmbd.protocol.vfs import ea
+from usmbd.protocol.vfs import ea, xattrs
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.streams import STREAM_MAX, create_stream, open_stream
+from usmbd.protocol.vfs.streams import STREAM_MAX, create_stream, list_streams, open_stream
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.fscc.ea import ExtendedAttribute
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -22,7 +22,7 @@ def test_a_stream_is_kept_as_samba_keeps_it(node: Node, tmp_path: Path) -> None:
     stream = create_stream(node, "Zone.Identifier")
     assert stream.write(b"data", 2) == 4
     assert os.getxattr(tmp_path / "file", "user.DosStream.Zone.Identifier:$DATA") == b"\0\0data\0"
-    assert [(s.name, s.size) for s in node.streams()] == [("Zone.Identifier", 6)]
+    assert [(s.name, s.size) for s in list_streams(node)] == [("Zone.Identifier", 6)]
     other = open_stream(node, "ZONE.identifier")
     buffers = [bytearray(3), bytearray(9)]
     assert other.read_into(buffers, 0) == 6
@@ -44,9 +44,9 @@ def test_names_of_streams(node: Node) -> None:
         stream.rename("TWO", replace=False)
     stream.write(b"1", 0)
     stream.rename("TWO", replace=True)
-    assert [(s.name, s.size) for s in node.streams()] == [("TWO", 1)]
+    assert [(s.name, s.size) for s in list_streams(node)] == [("TWO", 1)]
     stream.rename("two", replace=False)
-    assert node.streams()[0].name == "two"
+    assert list_streams(node)[0].name == "two"
     stream.delete()
     with pytest.raises(SmbError) as caught:
         open_stream(node, "two")
@@ -107,7 +107,7 @@ def test_what_replacing_a_file_removes(node: Node) -> None:
     for eas in (False, True):
         create_stream(node, "stream")
         ea.put(node, "author", b"me")
-        node.clear_eas_and_streams(eas)
-        assert node.streams() == []
+        xattrs.clear_eas_and_streams(node, eas=eas)
+        assert list_streams(node) == []
         assert bool(ea.list_eas(node)) is not eas
-    assert node.xattr_names() == ["user.DOSATTRIB"]
+    assert xattrs.names(node) == ["user.DOSATTRIB"]

@@ -42,17 +42,17 @@ _REPARSE_TAGS: Final = {
     stat.S_IFBLK: IO_REPARSE_TAG_LX_BLK,
 }
 
-Facts = Callable[[StatxTuple, bytes | None, str], FileStat]
+SmbStat = Callable[[StatxTuple, bytes | None, str], FileStat]
 
 
-def facts_for(options: VolumeOptions) -> Facts:
+def smb_stat_for(options: VolumeOptions) -> SmbStat:
     """Make the function (statx, DOSATTRIB or None, name) -> FileStat of a share."""
     hide_dot_files = options.hide_dot_files
     hidden = options.hidden
     map_read_only = not options.store_dos_attributes
     parse = dos_attributes.parse
 
-    def facts(sx: StatxTuple, dos: bytes | None, name: str) -> FileStat:
+    def smb_stat(sx: StatxTuple, dos: bytes | None, name: str) -> FileStat:
         (
             mask, _, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns,
             btime, btime_ns, ctime, ctime_ns, mtime, mtime_ns, major, minor,
@@ -89,4 +89,4 @@ def facts_for(options: VolumeOptions) -> Facts:
             attributes or FILE_ATTRIBUTE_NORMAL, tag,
         )  # fmt: skip
 
-    return facts
+    return smb_stat
