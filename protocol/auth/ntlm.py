@@ -6,8 +6,10 @@
     AUTHENTICATE -> authenticate() -> LoginProof   (mountd, which has the hashes, checks it)
     base key     -> finish()       -> session key  (and the message integrity code is checked)
 
-LM and NTLMv1 are refused: their keys can be found by brute force. So is a client without
-extended session security, whose signatures would be CRC32.
+LM and NTLMv1 are refused, LOGON_FAILURE, when the response shows them: their keys can be found by
+brute force. As with smbd, NTLMv2 is taken from clients that know neither Unicode nor extended
+session security. Those sign SPNEGO's list of mechanisms by CRC32, which is not asked for: NTLM is
+the only mechanism here, and SMB2's own keys come of the proof.
 """
 
 import hmac
@@ -30,6 +32,7 @@ CHALLENGE_SIZE = 8
 
 _GRANTED_FLAGS = (
     messages.NTLMSSP_NEGOTIATE_UNICODE
+    | messages.NTLM_NEGOTIATE_OEM
     | messages.NTLMSSP_REQUEST_TARGET
     | messages.NTLMSSP_NEGOTIATE_SIGN
     | messages.NTLMSSP_NEGOTIATE_SEAL
@@ -42,9 +45,12 @@ _GRANTED_FLAGS = (
 )
 """What the server grants when the client asks."""
 
-_DEMANDED_FLAGS = (
+_CHARACTER_SETS = messages.NTLMSSP_NEGOTIATE_UNICODE | messages.NTLM_NEGOTIATE_OEM
+
+_KEPT_FLAGS = (
     messages.NTLMSSP_NEGOTIATE_UNICODE | messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY
 )
+"""What a client that had it granted may not drop again."""
 
 _SIGNING_FLAGS = (
     messages.NTLMSSP_NEGOTIATE_SIGN | messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY
@@ -115,9 +121,11 @@ class NtlmAcceptor:
         if messages.message_type(message) != messages.NTLM_NEGOTIATE or self.expects_authenticate:
             raise ValueError("a NEGOTIATE_MESSAGE was expected")
         wanted = messages.parse_negotiate_flags(message)
-        if wanted & _DEMANDED_FLAGS != _DEMANDED_FLAGS:
+        if not wanted & _CHARACTER_SETS:
             raise SmbError(NtStatus.INVALID_PARAMETER)
         flags = wanted & _GRANTED_FLAGS
+        if flags & messages.NTLMSSP_NEGOTIATE_UNICODE:
+            flags &= ~messages.NTLM_NEGOTIATE_OEM  # one of both ([MS-NLMP] 2.2.2.5)
         flags |= messages.NTLMSSP_NEGOTIATE_NTLM | messages.NTLMSSP_NEGOTIATE_TARGET_INFO
         if flags & messages.NTLMSSP_REQUEST_TARGET:
             flags |= messages.NTLMSSP_TARGET_TYPE_SERVER
@@ -136,7 +144,8 @@ class NtlmAcceptor:
             or self._authenticate is not None
         ):
             raise ValueError("an AUTHENTICATE_MESSAGE was expected")
-        parsed = messages.parse_authenticate(message)
+        granted = self._flags
+        parsed = messages.parse_authenticate(message, messages.encoding(granted))
         self._authenticate = parsed
         self._authenticate_message = bytes(message)
         # The client has the last word on what it was granted; it cannot add anything.
@@ -146,9 +155,10 @@ class NtlmAcceptor:
         if not parsed.user and not parsed.nt_response and parsed.lm_response in (b"", b"\0"):
             self._anonymous = True
             return LoginProof("", "", "", self._server_challenge, b"", anonymous=True)
-        if self._flags & _DEMANDED_FLAGS != _DEMANDED_FLAGS:
+        proof = self._proof(parsed)
+        if granted & ~self._flags & _KEPT_FLAGS:
             raise SmbError(NtStatus.INVALID_PARAMETER)
-        return self._proof(parsed)
+        return proof
 
     def _proof(self, parsed: Authenticate) -> LoginProof:
         """Return the proof of a client that gave a name; SmbError(LOGON_FAILURE) if unusable."""

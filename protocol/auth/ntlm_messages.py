@@ -16,6 +16,7 @@ NTLM_AUTHENTICATE = 0x00000003
 
 # NegotiateFlags (2.2.2.5)
 NTLMSSP_NEGOTIATE_UNICODE = 0x00000001
+NTLM_NEGOTIATE_OEM = 0x00000002
 NTLMSSP_REQUEST_TARGET = 0x00000004
 NTLMSSP_NEGOTIATE_SIGN = 0x00000010
 NTLMSSP_NEGOTIATE_SEAL = 0x00000020
@@ -45,6 +46,8 @@ AV_FLAG_MIC_PROVIDED = 0x00000002
 
 # Product 6.1, NTLMSSP_REVISION_W2K3 (2.2.2.10): what Samba says, so that no client expects more.
 SERVER_VERSION = bytes((6, 1, 0, 0, 0, 0, 0, 15))
+
+_OEM = "cp850"
 
 MIC_SIZE = 16
 SESSION_KEY_SIZE = 16
@@ -108,7 +111,9 @@ def parse_negotiate_flags(message: memoryview) -> int:
 
 def build_challenge(flags: int, challenge: bytes, names: ServerNames, now: int) -> bytes:
     """Return a CHALLENGE_MESSAGE (2.2.1.2) with the server's names and the FILETIME `now`."""
-    target = names.netbios_computer.encode("utf-16-le") if flags & NTLMSSP_REQUEST_TARGET else b""
+    target = b""
+    if flags & NTLMSSP_REQUEST_TARGET:
+        target = names.netbios_computer.encode(encoding(flags), "replace")
     info = b"".join(
         _AV_PAIR.pack(av_id, len(value)) + value
         for av_id, value in (
@@ -139,8 +144,16 @@ def build_challenge(flags: int, challenge: bytes, names: ServerNames, now: int) 
     return header + target + info
 
 
-def parse_authenticate(message: memoryview) -> Authenticate:
-    """Return the fields of an AUTHENTICATE_MESSAGE (2.2.1.3).
+def encoding(flags: int) -> str:
+    """Return how names are written after these flags were granted (2.2.2.5).
+
+    The OEM character set of a machine is its own affair; Samba's default is taken.
+    """
+    return "utf-16-le" if flags & NTLMSSP_NEGOTIATE_UNICODE else _OEM
+
+
+def parse_authenticate(message: memoryview, names: str = "utf-16-le") -> Authenticate:
+    """Return the fields of an AUTHENTICATE_MESSAGE (2.2.1.3), whose names are in an encoding.
 
     Version and MIC are no part of older clients' messages: where the payload begins shows it.
     """
@@ -164,9 +177,9 @@ def parse_authenticate(message: memoryview) -> Authenticate:
     return Authenticate(
         lm_response=lm_response,
         nt_response=nt_response,
-        domain=domain.decode("utf-16-le"),
-        user=user.decode("utf-16-le"),
-        workstation=workstation.decode("utf-16-le"),
+        domain=domain.decode(names),
+        user=user.decode(names),
+        workstation=workstation.decode(names),
         encrypted_session_key=encrypted_session_key,
         flags=flags,
         mic=bytes(message[_MIC_OFFSET : _MIC_OFFSET + MIC_SIZE]) if has_mic else b"",

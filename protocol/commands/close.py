@@ -21,6 +21,8 @@ def close(request: Request) -> Handling:
     if open_.begin_close():
         if open_.in_use:
             yield Wait(lambda resume: open_.idle.append(resume))
+        if open_.deletes_name:
+            yield Blocking(open_.remove_name, server)
         result: RemoveOpenResult = yield OnDescriptor(open_.leave, server)
         if result.deletes:
             yield Blocking(open_.delete, server, result)

@@ -31,19 +31,24 @@ from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
+    FILE_APPEND_DATA,
     FILE_EXECUTE,
     FILE_READ_DATA,
     MAXIMUM_ALLOWED,
+    SYNCHRONIZE,
 )
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.create import (
+    FILE_CREATE_TREE_CONNECTION,
     FILE_CREATED,
     FILE_DIRECTORY_FILE,
+    FILE_NO_INTERMEDIATE_BUFFERING,
     FILE_NON_DIRECTORY_FILE,
     FILE_OPEN_BY_FILE_ID,
     FILE_OPENED,
     FILE_OVERWRITE_IF,
     FILE_OVERWRITTEN,
+    FILE_RESERVE_OPFILTER,
     FILE_SHARE_ALL,
     FILE_SUPERSEDED,
     IMPERSONATION_DELEGATE,
@@ -75,6 +80,7 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # What CREATE takes at all ([MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1); other bits are refused.
 _VALID_OPTIONS = 0x00FFFFFF
+_REFUSED_OPTIONS = FILE_CREATE_TREE_CONNECTION | FILE_OPEN_BY_FILE_ID | FILE_RESERVE_OPFILTER
 _VALID_ACCESS = 0xF31F01FF
 _VALID_ATTRIBUTES = 0x00007FB7 | 0x00000080 | 0x00020000 | 0x00048000
 
@@ -114,14 +120,16 @@ def _check(body: CreateRequest) -> None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     if options & ~_VALID_OPTIONS:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    if options & FILE_OPEN_BY_FILE_ID:
+    if options & _REFUSED_OPTIONS:
         raise SmbError(NtStatus.NOT_SUPPORTED)
+    if options & FILE_NO_INTERMEDIATE_BUFFERING and access & FILE_APPEND_DATA:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
     if options & FILE_DIRECTORY_FILE:
         if options & FILE_NON_DIRECTORY_FILE:
             raise SmbError(NtStatus.INVALID_PARAMETER)
         if body.create_disposition in TRUNCATES:
             raise SmbError(NtStatus.INVALID_PARAMETER)
-    if access & ~_VALID_ACCESS or not access:
+    if access & ~_VALID_ACCESS or not access & ~SYNCHRONIZE:  # which is no access by itself
         raise SmbError(NtStatus.ACCESS_DENIED)
     if body.file_attributes & ~_VALID_ATTRIBUTES:
         raise SmbError(NtStatus.INVALID_PARAMETER)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.store.records import file_key
-from usmbd.protocol.vfs import directory_entry, ea
+from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream, create_stream, open_stream
 from usmbd.protocol.wire.access import (
@@ -200,7 +200,12 @@ def _existing(wanted: Wanted, node: Node) -> Found:
     if wanted.truncates and stream_name is None:
         _check_overwrite(body, stat)
     maximal = _maximal_access(wanted, node)
-    granted = _grant(body, maximal)
+    try:
+        granted = _grant(body, maximal)
+    except SmbError as error:
+        if error.status is NtStatus.ACCESS_DENIED and _is_write_protected(wanted, node):
+            raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED) from error
+        raise
     if read_only:
         if options & FILE_DELETE_ON_CLOSE:
             raise SmbError(NtStatus.CANNOT_DELETE)
@@ -220,6 +225,16 @@ def _existing(wanted: Wanted, node: Node) -> Found:
     if wanted.truncates and action == FILE_OPENED:
         action = FILE_SUPERSEDED if disposition == FILE_SUPERSEDE else FILE_OVERWRITTEN
     return Found(node, stream, action, granted, maximal)
+
+
+def _is_write_protected(wanted: Wanted, node: Node) -> bool:
+    """Whether a change was asked for that the file system itself refuses to everybody."""
+    asked = map_generic(wanted.body.desired_access)
+    return (
+        wanted.request.tree.writable
+        and bool(wanted.truncates or asked & rights.CHANGES)
+        and node.on_read_only_file_system()
+    )
 
 
 def _check_overwrite(body: CreateRequest, stat: FileStat) -> None:

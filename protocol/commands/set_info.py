@@ -4,13 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 from usmbd.protocol.commands import security
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, OnDescriptor, Request
+from usmbd.protocol.commands.data_change import changing
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import directory_entry, ea
 from usmbd.protocol.vfs.names import parse_path
+from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_APPEND_DATA,
@@ -19,12 +21,14 @@ from usmbd.protocol.wire.access import (
     FILE_WRITE_EA,
 )
 from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
 from usmbd.protocol.wire.fscc import set_info as setters
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_READONLY,
     FILE_ATTRIBUTE_TEMPORARY,
 )
+from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.query_info import (
     SMB2_0_INFO_FILE,
     SMB2_0_INFO_FILESYSTEM,
@@ -69,15 +73,27 @@ def _basic(request: Request, change: setters.SetBasic) -> Handling:
     if wanted & FILE_ATTRIBUTE_TEMPORARY and node.is_directory:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     times = (change.creation_time, change.last_access_time, change.last_write_time)
-    if any(time < setters.TIME_RESUME_UPDATES for time in times):
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    # -1 and -2 stop and start the automatic change by this open; the kernel makes these changes.
-    creation, access, write = (max(time, 0) for time in times)
     if wanted:
         yield Blocking(node.set_attributes, wanted)
-    if creation or access or write:
-        yield Blocking(node.set_times, creation, access, write)
+    if any(times):
+        yield Blocking(_set_times, open_, *times)
     return _RESPONSE
+
+
+def _set_times(open_: Open, creation: int, access: int, write: int) -> None:
+    """Set times, and whether what this open does changes them; 0 leaves one as it is.
+
+    A time and -1 stop the changes, -2 starts them again. The change time is the inode's, which no
+    call sets, as on Samba.
+    """
+    node = open_.node
+    if max(creation, access, write) > 0:
+        node.set_times(max(creation, 0), max(access, 0), max(write, 0))
+    if write:
+        resumes = write == setters.TIME_RESUME_UPDATES
+        open_.kept_write_time = None if resumes else KeptWriteTime(node)
+    if access:
+        node.keep_access_time(access != setters.TIME_RESUME_UPDATES)
 
 
 def _rename(request: Request, change: setters.SetRename) -> Handling:
@@ -101,7 +117,8 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
     if open_.node.is_directory:
         yield Blocking(_refuse_open_below, open_, _others_of_share(open_, server))
     yield Blocking(_check_directory, request, path)
-    yield Blocking(_check_target, request, path, change.replace)
+    if change.replace:
+        yield Blocking(_check_target, request, path, change)
     yield Blocking(_rename_node, open_, path, change.replace)
     return _RESPONSE
 
@@ -158,12 +175,13 @@ def _check_directory(request: Request, path: str) -> None:
         raise SmbError(NtStatus.SHARING_VIOLATION)
 
 
-def _check_target(request: Request, path: str, replace: bool) -> None:
-    """Refuse to replace a file that somebody has open ([MS-FSA] 2.1.5.15.11)."""
+def _check_target(request: Request, path: str, change: setters.SetRename) -> None:
+    """Refuse to replace a file that somebody has open ([MS-FSA] 2.1.5.15.11).
+
+    With POSIX semantics it is replaced all the same, and goes on without a name.
+    """
     tree, server, open_ = request.tree, request.connection.server, request.open
     assert tree.volume is not None
-    if not replace:
-        return
     try:
         target = tree.volume.lookup(path)
     except SmbError:
@@ -171,9 +189,11 @@ def _check_target(request: Request, path: str, replace: bool) -> None:
     with target:
         if target.inode == open_.node.inode:
             return
-        if server.store.opens(file_key(target.last_stat.dev, target.last_stat.ino)):
+        opens = server.store.opens(file_key(target.last_stat.dev, target.last_stat.ino))
+        if opens and not change.posix:
             raise SmbError(NtStatus.ACCESS_DENIED)
-        if target.last_stat.attributes & FILE_ATTRIBUTE_READONLY:
+        read_only = target.last_stat.attributes & FILE_ATTRIBUTE_READONLY
+        if read_only and not change.ignore_read_only:
             raise SmbError(NtStatus.ACCESS_DENIED)
 
 
@@ -203,14 +223,35 @@ def _link(request: Request, change: setters.SetLink) -> Handling:
 
 
 def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
-    """FileDispositionInformation(Ex) ([MS-FSA] 2.1.5.15.3): delete at the last close, or not."""
+    """FileDispositionInformation(Ex) ([MS-FSA] 2.1.5.15.3): delete at the last close, or not.
+
+    With POSIX semantics the name goes at the close of this open, and the file with the last one
+    (FILE_DISPOSITION_INFORMATION_EX in ntddk.h). A stream has no life without its name: refused.
+    There are no image sections to check for, as Linux deletes what runs.
+    """
     open_, server = request.open, request.connection.server
     open_.require(DELETE)
+    if change.posix and open_.stream is not None:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+    if change.on_close:
+        return (yield from _delete_on_close(request, change))
     if change.delete:
         yield Blocking(_check_deletable, request, change.ignore_read_only)
     server.store.set_delete_pending(
         open_.key, open_.persistent_id, change.delete, open_.tree.share.path + "/" + open_.path
     )
+    open_.deletes_name = change.delete and change.posix
+    return _RESPONSE
+
+
+def _delete_on_close(request: Request, change: setters.SetDisposition) -> Handling:
+    """Set or clear FILE_DELETE_ON_CLOSE, which only an open that began with it has."""
+    open_, server = request.open, request.connection.server
+    if not open_.create_options & FILE_DELETE_ON_CLOSE or change.posix:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+    if change.delete:
+        yield Blocking(_check_deletable, request, change.ignore_read_only)
+    open_.set_delete_on_close(server, change.delete)
     return _RESPONSE
 
 
@@ -219,6 +260,8 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> None:
     open_ = request.open
     if not open_.tree.writable:
         raise SmbError(NtStatus.ACCESS_DENIED)
+    if open_.node.on_read_only_file_system():
+        raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED)
     if not open_.node.path and open_.stream is None:
         raise SmbError(NtStatus.ACCESS_DENIED)
     stat = open_.node.stat()
@@ -232,7 +275,7 @@ def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     """FileEndOfFileInformation ([MS-FSA] 2.1.5.15.4)."""
     open_ = _file(request)
     request.connection.server.oplocks.break_level_two(open_)
-    yield _on_descriptor(open_)(open_.data.truncate, change.end_of_file)
+    yield changing(open_, open_.data.truncate, change.end_of_file)
     return _RESPONSE
 
 
@@ -240,13 +283,19 @@ def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     """FileAllocationInformation ([MS-FSA] 2.1.5.15.1)."""
     open_ = _file(request)
     request.connection.server.oplocks.break_level_two(open_)
-    yield _on_descriptor(open_)(open_.data.allocate, change.allocation_size)
+    yield changing(open_, open_.data.allocate, change.allocation_size)
     return _RESPONSE
 
 
-def _valid_data_length(request: Request, change: setters.SetValidDataLength) -> Answer:
-    """FileValidDataLengthInformation: POSIX files have no such length; what fits is accepted."""
-    _file(request)
+def _valid_data_length(request: Request, change: setters.SetValidDataLength) -> Handling:
+    """FileValidDataLengthInformation ([MS-FSA] 2.1.5.15.14): neither less nor past the end.
+
+    All of a POSIX file up to its end is valid, so that its size is the one length to set.
+    """
+    open_ = _file(request)
+    stat: FileStat = yield Blocking(open_.data.stat)
+    if change.valid_data_length != stat.size:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
     return _RESPONSE
 
 
@@ -259,11 +308,6 @@ def _file(request: Request) -> Open:
     return open_
 
 
-def _on_descriptor(open_: Open) -> type[Blocking]:
-    """Return how a size is changed: by the descriptor, if that was opened for it."""
-    return OnDescriptor if open_.stream is None and open_.node.writable else Blocking
-
-
 def _position(request: Request, change: setters.SetPosition) -> Answer:
     """FilePositionInformation ([MS-FSA] 2.1.5.15.10): kept for the next query."""
     request.open.position = change.current_byte_offset
@@ -271,7 +315,7 @@ def _position(request: Request, change: setters.SetPosition) -> Answer:
 
 
 def _mode(request: Request, change: setters.SetMode) -> Answer:
-    """FileModeInformation ([MS-FSA] 2.1.5.15.8)."""
+    """FileModeInformation ([MS-FSA] 2.1.5.15.8); what WRITE obeys of it is FILE_WRITE_THROUGH."""
     request.open.mode = change.mode
     return _RESPONSE
 

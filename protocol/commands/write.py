@@ -1,7 +1,8 @@
 """SMB2 WRITE ([MS-SMB2] 3.3.5.13)."""
 
+from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.remote import fetch, find_write_buffers
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, OnDescriptor, Request, Slow
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Slow
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs.node import OFFSET_MAX
@@ -19,7 +20,7 @@ from usmbd.protocol.wire.write import (
 )
 
 WRITE_TO_END = 0xFFFFFFFFFFFFFFFF
-"""The offset that appends ([MS-FSA] 2.1.5.4)."""
+"""The end of the file, wherever that is ([MS-FSA] 2.1.5.4): for who may do nothing but append."""
 
 
 def write(request: Request) -> Answer | Handling:
@@ -56,16 +57,17 @@ def _write_remote(request: Request, body: WriteRequest) -> Handling:
 def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handling:
     """Write to a file that `_check` allows ([MS-SMB2] 3.3.5.13).
 
-    An open that may only append leaves what is there.
+    An open that may only append leaves what is there, and may say WRITE_TO_END. Of others Windows
+    and Samba refuse that offset as any beyond OFFSET_MAX.
     """
     open_ = request.open
     offset = body.offset
-    if offset == WRITE_TO_END:
-        offset = (yield Blocking(open_.data.stat)).size
-    elif not open_.granted_access & FILE_WRITE_DATA and (
-        offset < (yield Blocking(open_.data.stat)).size
-    ):
-        raise SmbError(NtStatus.ACCESS_DENIED)
+    if not open_.granted_access & FILE_WRITE_DATA:
+        end: int = (yield Blocking(open_.data.stat)).size
+        if offset == WRITE_TO_END:
+            offset = end
+        elif offset < end:
+            raise SmbError(NtStatus.ACCESS_DENIED)
     if offset + len(data) > OFFSET_MAX:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     server = request.connection.server
@@ -73,10 +75,10 @@ def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handl
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.oplocks.break_level_two(open_)
     if data:
-        yield OnDescriptor(open_.data.write, data, offset)
+        yield changing(open_, open_.data.write, data, offset)
     # Not what is unbuffered: like Samba and ksmbd we take that for a hint about caches, as Linux
     # means it by O_DIRECT, and who wants the data on the disk says so.
-    if body.flags & SMB2_WRITEFLAG_WRITE_THROUGH or open_.create_options & FILE_WRITE_THROUGH:
+    if body.flags & SMB2_WRITEFLAG_WRITE_THROUGH or open_.mode & FILE_WRITE_THROUGH:
         yield Slow(open_.data.flush)
     return pack_write_response(len(data))
 

@@ -10,6 +10,7 @@ from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
+from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import DELETE
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -37,10 +38,12 @@ class Open:
         "create_options",
         "data",
         "delete_on_close",
+        "deletes_name",
         "enumeration",
         "granted_access",
         "idle",
         "in_use",
+        "kept_write_time",
         "key",
         "lock_count",
         "lock_sequence",
@@ -89,6 +92,8 @@ class Open:
         self.key = key
         self.path = path  # as the client opened it; the file's present name is asked from the node
         self.delete_on_close = False
+        self.deletes_name = False  # at its close, whoever else has the file open
+        self.kept_write_time: KeptWriteTime | None = None
         self.position = 0  # FilePositionInformation; kept, never used by READ or WRITE
         self.mode = 0
         self.lock_count = 0
@@ -120,6 +125,15 @@ class Open:
         """Refuse what the open was not granted; SmbError(ACCESS_DENIED) unless one bit is there."""
         if not self.granted_access & access:
             raise SmbError(NtStatus.ACCESS_DENIED)
+
+    def set_delete_on_close(self, server: "Server", delete: bool) -> None:
+        """Change whether the file is deleted because this open ends."""
+        self.delete_on_close = delete
+        for record in server.store.opens(self.key):
+            if record.open_id == self.persistent_id:
+                flags = record.flags & ~OPEN_DELETE_ON_CLOSE
+                record.flags = flags | (OPEN_DELETE_ON_CLOSE if delete else 0)
+                server.store.update_open(self.key, record)
 
     def lose_writing(self, server: "Server") -> None:
         """Take the rights away that change something: the share is read only from now on.
@@ -173,6 +187,21 @@ class Open:
             idle, self.idle = self.idle, []
             for call in idle:
                 call()
+
+    def remove_name(self, server: "Server") -> None:
+        """Delete the file's name although others have it open; the caller acts as the tree's user.
+
+        Their opens go on with a file without a name (FILE_DISPOSITION_POSIX_SEMANTICS). Comes
+        before `leave`. A name that cannot be removed stays for the last close to delete.
+        """
+        if not server.store.is_delete_pending(self.key):
+            return  # somebody has taken it back
+        try:
+            directory_entry.unlink(self.node)
+        except (OSError, SmbError) as error:
+            log.info("%s could not be deleted: %s", self.path, error)
+            return
+        server.store.set_delete_pending(self.key, self.persistent_id, False)
 
     def leave(self, server: "Server") -> RemoveOpenResult:
         """Give up locks, share mode and descriptor; any thread may call this, as anybody.

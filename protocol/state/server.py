@@ -188,6 +188,19 @@ class Server:
 
     def end_open(self, open_: Open) -> None:
         """Finish the close of an open that no thread uses any more."""
+        if open_.deletes_name:
+
+            def gone(value: None = None, error: BaseException | None = None) -> None:
+                if error is not None:
+                    log.error("closing %s failed", open_.path, exc_info=error)
+                self._leave(open_)
+
+            self._as_user(open_.tree.identity, partial(open_.remove_name, self), gone)
+        else:
+            self._leave(open_)
+
+    def _leave(self, open_: Open) -> None:
+        """Take an open out of the store and delete what waited for that."""
         try:
             result = open_.leave(self)
         except Exception:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from usmbd.protocol.wire.negotiate import client_guid
 from usmbd.protocol.worker.messages import FIRST_MESSAGE_LIMIT, FIRST_MESSAGE_SECONDS
@@ -19,6 +20,13 @@ MAXIMUM_WAITING = 512
 speaks is gone in a moment, so that a flood of silent connections displaces only itself."""
 
 _FRAME = 4
+
+_SESSION_REQUEST = 0x81
+_POSITIVE_SESSION_RESPONSE = b"\x82\0\0\0"
+"""RFC 1002, 4.3: clients of NetBIOS begin with the one and wait for the other, whatever the port."""
+
+_SESSION_REQUEST_LIMIT = 2 * 255
+"""Bytes of the called and the calling name at the longest (RFC 1002, 4.1)."""
 
 PassOn = Callable[[socket.socket, str, bytes, bytes], None]
 
@@ -92,7 +100,7 @@ class Doorkeeper:
         if not data:
             self._dismiss(sock)
             return
-        if len(guest.data) < _FRAME:
+        if not _takes_session_request(sock, guest) or len(guest.data) < _FRAME:
             return
         length = int.from_bytes(guest.data[:_FRAME], "big")
         if not length or length > FIRST_MESSAGE_LIMIT:
@@ -117,13 +125,34 @@ class Doorkeeper:
             sock.close()
 
 
+def _takes_session_request(sock: socket.socket, guest: "_Guest") -> bool:
+    """Answer a NetBIOS session request before the first message; False while it is not complete.
+
+    Any names are accepted, as Samba accepts them: all lead to the same shares.
+    """
+    data = guest.data
+    if guest.greeted or not data or data[0] != _SESSION_REQUEST:
+        return True
+    length = int.from_bytes(data[1:_FRAME], "big")
+    if len(data) >= _FRAME and length > _SESSION_REQUEST_LIMIT:
+        return True  # a frame like any other, and too long for one
+    if len(data) < _FRAME + length:
+        return False
+    guest.greeted = True
+    guest.data = data[_FRAME + length :]
+    with suppress(OSError):  # the next read tells of a client that is gone
+        sock.send(_POSITIVE_SESSION_RESPONSE)
+    return True
+
+
 class _Guest:
     """A client whose first message is not complete."""
 
-    __slots__ = ("address", "data", "timer")
+    __slots__ = ("address", "data", "greeted", "timer")
 
     def __init__(self, address: str, timer: asyncio.TimerHandle) -> None:
         """Begin without data."""
         self.address = address
         self.timer = timer
         self.data = b""
+        self.greeted = False  # a NetBIOS session request was answered

@@ -100,8 +100,8 @@ def rename(node: Node, new_path: str, replace: bool) -> None:
     """Give the file the name `new_path` ([MS-FSA] 2.1.5.15.11); OSError, SmbError.
 
     The directory of `new_path` is found in any case, the last name is taken as it is
-    written. OBJECT_NAME_COLLISION when it exists and `replace` is not set; ACCESS_DENIED
-    when what would be replaced is a directory.
+    written. OBJECT_NAME_COLLISION when it exists and `replace` is not set, or is a file that a
+    directory would replace; ACCESS_DENIED when what would be replaced is a directory.
     """
     node.volume.check_writable()
     node.volume.check_veto(new_path)

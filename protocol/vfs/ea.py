@@ -63,7 +63,13 @@ def choose(eas: Iterable[ExtendedAttribute], wanted: memoryview) -> list[Extende
 
 
 def set_eas(node: Node, eas: Iterable[ExtendedAttribute]) -> None:
-    """Write several EAs, in order; errors as `put`, those before it are written."""
+    """Write several EAs, in order; errors as `put`, those before it are written.
+
+    INVALID_EA_FLAG for FILE_NEED_EA, which no attribute of Linux can keep: nothing is written.
+    """
+    eas = list(eas)
+    if any(ea.flags for ea in eas):
+        raise SmbError(NtStatus.INVALID_EA_FLAG)
     for ea in eas:
         put(node, ea.name, ea.value)
 

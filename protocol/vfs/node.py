@@ -13,6 +13,7 @@ errors.status_of maps it.
 """
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,7 @@ class Node:
         "nowait",
         "path",
         "readable",
+        "reserved",
         "volume",
         "writable",
     )
@@ -69,6 +71,8 @@ class Node:
         self.readable = readable
         self.writable = writable
         self.nowait = True
+        self.reserved = 0
+        """Bytes of allocation that were asked for by this node."""
         try:
             facts = kernel.statx_fd(fd)
             kind = facts[5] & 0o170000
@@ -120,9 +124,11 @@ class Node:
     def stat(self) -> FileStat:
         """Ask for the file's facts as they are now; kept in `last_stat`."""
         facts = kernel.statx_fd(self.fd)
-        self.last_stat = result = self.volume.smb_stat(
-            facts, self._read_dos_attributes(), self.name
-        )
+        dos = self._read_dos_attributes()
+        self.last_stat = result = self.volume.smb_stat(facts, dos, self.name)
+        if self.reserved > result.size:
+            # The blocks also hold what belongs to the file system: extended attributes, extents.
+            result.allocation = min(result.allocation, -(-self.reserved // facts[1]) * facts[1])
         return result
 
     def size(self) -> int:
@@ -236,6 +242,24 @@ class Node:
             attributes, _ = self._stored()
             self.write_dos_attributes(attributes, creation)
 
+    def keep_access_time(self, keep: bool) -> None:
+        """Let reading by this node leave the access time as it is, or change it again; OSError.
+
+        O_NOATIME is the owner's; here it is whoever's that may write attributes.
+        """
+        if not self.readable:
+            return
+
+        def change() -> None:
+            flags = fcntl.fcntl(self.fd, fcntl.F_GETFL) & ~os.O_NOATIME
+            fcntl.fcntl(self.fd, fcntl.F_SETFL, flags | (os.O_NOATIME if keep else 0))
+
+        retry_as_process(change)
+
+    def on_read_only_file_system(self) -> bool:
+        """Whether the file lies where nothing can be changed, whoever asks; OSError."""
+        return bool(os.statvfs(kernel.fd_path(self.fd)).f_flag & os.ST_RDONLY)
+
     def scan(self, matches: Callable[[str], bool] | None = None) -> Iterator[Entry]:
         """List the directory: (name, 8.3 name, facts), "." and ".." first; see scan.scan."""
         return scan(self.volume, self.fd, self.path, matches)
@@ -283,6 +307,7 @@ class Node:
         self.volume.check_writable()
         if size > OFFSET_MAX:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        self.reserved = 0  # the kernel gives back what lies beyond the end
         if self.writable:
             os.ftruncate(self.fd, size)
         else:
@@ -303,11 +328,23 @@ class Node:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             try:
                 kernel.fallocate(self.fd, kernel.FALLOC_FL_KEEP_SIZE, 0, allocation)
+                self.reserved = allocation
             except OSError as error:
                 if error.errno != errno.ENOTSUP:
                     raise
 
     def flush(self) -> None:
-        """Wait until the data and what is needed to find it are on the disk."""
+        """Wait until the data and what is needed to find it are on the disk.
+
+        What is not open for data is opened for that, by the process if need be: whether the client
+        may flush was decided by its access.
+        """
         if self.readable or self.writable:
             os.fsync(self.fd)
+        elif self.is_directory or self.is_regular:
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = retry_as_process(lambda: os.open(kernel.fd_path(self.fd), flags))
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)

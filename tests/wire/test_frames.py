@@ -22,7 +22,7 @@ GARBAGE = (
     b"\0\0\0\x20\xfdSMB" + bytes(28),
     b"\0\0\0\x40\xffSMB" + bytes(60),
     b"\0\0\0\x23\xffSMBr" + b"\xff" * 30,
-    b"\x81\0\0\x44" + b"\x20" + b"A" * 67,  # RFC 1002's session request
+    b"\x81\0\2\x44" + b"\x20" + b"A" * 67,  # RFC 1002's session request, and too long for one
     b"\xff" * 64,
     b"\0\xff\xff\xff" + bytes(64),
     b"\x01\0\0\x40\xfeSMB\x40" + bytes(59),
@@ -76,6 +76,29 @@ def test_a_frame_that_comes_in_bytes(connect: Connect) -> None:
     for byte in struct.pack(">I", len(message)) + message:
         client.socket.sendall(bytes([byte]))
     assert client.reply().status == smb2.SUCCESS
+
+
+SESSION_REQUEST = b"\x81\0\0\x44" + (b"\x20" + b"CK" * 16 + b"\0") * 2
+
+
+@pytest.mark.parametrize("piece", [1, 72, 4096])
+def test_a_netbios_session_request_is_granted(connect: Connect, piece: int) -> None:
+    """RFC 1002, 4.3.2 and 4.3.3; the first message may come right behind it."""
+    client = connect()
+    message = client.header(smb2.NEGOTIATE) + smb2.negotiate_body((0x0210,), client.guid)
+    data = SESSION_REQUEST + struct.pack(">I", len(message)) + message
+    for start in range(0, len(data), piece):
+        client.socket.sendall(data[start : start + piece])
+    assert client.socket.recv(4, socket.MSG_WAITALL) == b"\x82\0\0\0"
+    assert client.reply().status == smb2.SUCCESS
+
+
+def test_one_session_request_is_enough(connect: Connect) -> None:
+    client = connect()
+    client.socket.sendall(SESSION_REQUEST)
+    assert client.socket.recv(4, socket.MSG_WAITALL) == b"\x82\0\0\0"
+    client.socket.sendall(SESSION_REQUEST)
+    assert client.closed()
 
 
 def test_keep_alives(client: Raw) -> None:

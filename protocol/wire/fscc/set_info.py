@@ -41,7 +41,14 @@ _DISPOSITION_FLAGS = 0x0000001F
 # FILE_RENAME_INFORMATION, the Flags of its Ex class (ntifs.h).
 FILE_RENAME_REPLACE_IF_EXISTS = 0x00000001
 FILE_RENAME_POSIX_SEMANTICS = 0x00000002
+FILE_RENAME_SUPPRESS_PIN_STATE_INHERITANCE = 0x00000004
 FILE_RENAME_IGNORE_READONLY_ATTRIBUTE = 0x00000040
+_RENAME_FLAGS = (
+    FILE_RENAME_REPLACE_IF_EXISTS
+    | FILE_RENAME_POSIX_SEMANTICS
+    | FILE_RENAME_SUPPRESS_PIN_STATE_INHERITANCE  # pin states are not inherited here
+    | FILE_RENAME_IGNORE_READONLY_ATTRIBUTE
+)
 # ReplaceIfExists of the plain forms is a byte, any value but zero is true.
 _REPLACE_IF_EXISTS = 0x000000FF
 
@@ -77,12 +84,14 @@ class _NameChange(Wire, size=20):
 class SetRename:
     """FileRenameInformation or its Ex form ([MS-FSCC] 2.4.41.2).
 
-    `name` as sent, with backslashes; `posix`: a target that is open may be replaced.
+    `name` as sent, with backslashes; `posix`: a target that is open may be replaced,
+    `ignore_read_only`: a read-only one.
     """
 
     name: str
     replace: bool
     posix: bool = False
+    ignore_read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,16 @@ class SetDisposition:
     def delete(self) -> bool:
         """Whether the file is to be deleted."""
         return self.flags & FILE_DISPOSITION_DELETE != 0
+
+    @property
+    def posix(self) -> bool:
+        """Whether the name goes at once, whoever else has the file open."""
+        return self.flags & FILE_DISPOSITION_POSIX_SEMANTICS != 0
+
+    @property
+    def on_close(self) -> bool:
+        """Whether FILE_DELETE_ON_CLOSE of the open is changed instead of the file's state."""
+        return self.flags & FILE_DISPOSITION_ON_CLOSE != 0
 
     @property
     def ignore_read_only(self) -> bool:
@@ -219,12 +238,18 @@ def parse_rename(buffer: memoryview) -> SetRename:
 
 
 def parse_rename_ex(buffer: memoryview) -> SetRename:
-    """Read FileRenameInformationEx: the plain form with Flags."""
+    """Read FileRenameInformationEx: the plain form with Flags.
+
+    SmbError(NOT_SUPPORTED) for flags of storage reserves, which there are not here.
+    """
     flags, name = _name_change(buffer)
+    if flags & ~_RENAME_FLAGS:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
     return SetRename(
         name,
         replace=flags & FILE_RENAME_REPLACE_IF_EXISTS != 0,
         posix=flags & FILE_RENAME_POSIX_SEMANTICS != 0,
+        ignore_read_only=flags & FILE_RENAME_IGNORE_READONLY_ATTRIBUTE != 0,
     )
 
 

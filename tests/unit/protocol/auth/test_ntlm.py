@@ -102,13 +102,44 @@ def test_a_negotiate_of_the_old_size_is_enough() -> None:
     assert new().negotiate(memoryview(WINDOWS_NEGOTIATE)[:16])
 
 
-@pytest.mark.parametrize("missing", [0x00000001, 0x00080000])
-def test_clients_without_unicode_or_session_security_are_refused(missing: int) -> None:
-    flags = int.from_bytes(WINDOWS_NEGOTIATE[12:16], "little") & ~missing
-    message = WINDOWS_NEGOTIATE[:12] + flags.to_bytes(4, "little")
+def negotiate(clear: int, add: int = 0) -> memoryview:
+    """Return a NEGOTIATE_MESSAGE of Windows with other flags."""
+    flags = int.from_bytes(WINDOWS_NEGOTIATE[12:16], "little") & ~clear | add
+    return memoryview(WINDOWS_NEGOTIATE[:12] + flags.to_bytes(4, "little"))
+
+
+def test_clients_without_a_character_set_are_refused() -> None:
     with pytest.raises(SmbError) as error:
-        new().negotiate(memoryview(message))
+        new().negotiate(negotiate(0x00000003))
     assert error.value.status == NtStatus.INVALID_PARAMETER
+
+
+def test_unicode_goes_before_oem() -> None:
+    parsed = impacket_ntlm.NTLMAuthChallenge(new().negotiate(negotiate(0, 0x2)))
+    assert parsed["flags"] & 0x3 == 0x1
+
+
+def test_a_client_of_oem_alone_gives_its_proof_without_session_security() -> None:
+    acceptor = new()
+    parsed = impacket_ntlm.NTLMAuthChallenge(acceptor.negotiate(negotiate(0x00080001, 0x2)))
+    assert parsed["flags"] & 0x00080003 == 0x2
+    assert parsed["domain_name"] == b"SERVER"
+    flags = FLAGS & ~0x00080001 | 0x2
+    message = authenticate(nt=nt_response(), user=b"M\x9aller", domain=b"GROUP", flags=flags)
+    proof = acceptor.authenticate(message)
+    assert (proof.user, proof.domain) == ("MÜller", "GROUP")
+    assert not acceptor.signs
+    assert len(acceptor.finish(b"b" * 16)) == 16
+
+
+@pytest.mark.parametrize("clear", [0, 0x00080000])
+@pytest.mark.parametrize("flags", [FLAGS, 0])
+def test_ntlm_v1_is_refused_when_it_comes(clear: int, flags: int) -> None:
+    acceptor = new()
+    acceptor.negotiate(negotiate(clear))
+    with pytest.raises(SmbError) as error:
+        acceptor.authenticate(authenticate(lm=bytes(24), nt=bytes(24), flags=flags & ~clear))
+    assert error.value.status == NtStatus.LOGON_FAILURE
 
 
 def test_an_authenticate_of_windows_is_parsed() -> None:

@@ -4,6 +4,7 @@ import os
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 from smbengine import requests
 from smbengine.client import Client
@@ -17,6 +18,7 @@ from usmbd.protocol.wire.access import (
     FILE_READ_DATA,
     FILE_WRITE_DATA,
     MAXIMUM_ALLOWED,
+    SYNCHRONIZE,
 )
 from usmbd.protocol.wire.create import (
     FILE_CREATE,
@@ -328,3 +330,67 @@ def test_so_many_opens_of_a_session(tmp_path: Path) -> None:
         assert client.create("three") is SUCCESS
     finally:
         engine.close()
+
+
+# -- what is asked for is done, or refused ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("bit", range(32))
+def test_each_create_option_alone(client: Client, file: Path, bit: int) -> None:
+    """[MS-SMB2] 2.2.13: what smbtorture's create.gentest expects of Windows."""
+    option = 1 << bit
+    reply = client.call(
+        Command.CREATE, requests.create("file", 0x02000000, FILE_OPEN, options=option)
+    )
+    if option == FILE_DIRECTORY_FILE:
+        expected = NtStatus.NOT_A_DIRECTORY
+    elif option & 0x00102080:
+        expected = NtStatus.NOT_SUPPORTED
+    elif option & 0xFF000000:
+        expected = NtStatus.INVALID_PARAMETER
+    elif option == 0x00001000:
+        expected = reply.status  # FILE_DELETE_ON_CLOSE has tests of its own
+    else:
+        expected = NtStatus.SUCCESS
+    assert reply.status is expected
+
+
+def test_waiting_alone_is_no_access(client: Client, file: Path) -> None:
+    assert client.create("file", SYNCHRONIZE) is NtStatus.ACCESS_DENIED
+    assert client.create("file", SYNCHRONIZE | FILE_READ_DATA) is NtStatus.SUCCESS
+
+
+def test_no_buffers_and_appending_exclude_each_other(client: Client, file: Path) -> None:
+    unbuffered = 0x00000008  # FILE_NO_INTERMEDIATE_BUFFERING, [MS-FSA] 2.1.5.1
+    assert client.create("file", 0x4, options=unbuffered) is NtStatus.INVALID_PARAMETER
+    assert client.create("file", 0x2, options=unbuffered) is NtStatus.SUCCESS
+
+
+def test_the_allocation_that_is_asked_for_is_the_one_that_is_told(client: Client) -> None:
+    context = b"AlSi", (0x100000).to_bytes(8, "little")
+    created = client.call(Command.CREATE, requests.create("new", contexts=[context]))
+    assert created.parse(CreateResponse).allocation_size == 0x100000
+    query = requests.query_info(created.file_id, 5)  # FileStandardInformation
+    assert client.call(Command.QUERY_INFO, query).data[:8] == context[1]
+
+
+@pytest.mark.parametrize(
+    ("mask", "force", "mode"),
+    [
+        (0o2755, 0o2755, 0o2755),
+        (0o3750, 0o3750, 0o3750),
+        (0o755, 0o2000, 0o2755),
+        (0o2755, 0, 0o755),
+    ],
+)
+def test_new_directories_have_the_special_bits_of_the_share(
+    tmp_path: Path, mask: int, force: int, mode: int
+) -> None:
+    engine = Engine(tmp_path)
+    engine.shares["data"] = msgspec.structs.replace(
+        engine.shares["data"], directory_mask=mask, force_directory_mode=force
+    )
+    client = Client(engine).ready()
+    client.open("dir", options=FILE_DIRECTORY_FILE)
+    assert (engine.files / "dir").stat().st_mode & 0o7777 == mode
+    engine.close()

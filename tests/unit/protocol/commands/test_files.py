@@ -7,6 +7,7 @@ import pytest
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.marks import BY_MEMORY
+from smbengine.requests import READ_WRITE_DELETE
 from smbengine.server import Engine
 
 from usmbd.protocol.commands.read import COPIED_SIZE
@@ -127,7 +128,7 @@ def test_who_may_only_append_does_not_overwrite(client: Client, file: Path) -> N
     assert file.read_bytes() == DATA
 
 
-@pytest.mark.parametrize("offset", [2**63 - 2, 2**63, 2**64 - 2])
+@pytest.mark.parametrize("offset", [2**63 - 2, 2**63, 2**64 - 2, 2**64 - 1])
 def test_offsets_beyond_all_files(client: Client, offset: int) -> None:
     opened = client.open("new")
     reply = client.call(Command.WRITE, requests.write(opened, b"abc", offset))
@@ -153,7 +154,9 @@ def test_write_through_is_flushed_by_a_thread(
 def test_what_is_unbuffered_is_not_flushed(
     client: Client, engine: Engine, flags: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = client.open("new", options=0 if flags else FILE_NO_INTERMEDIATE_BUFFERING)
+    access = READ_WRITE_DELETE & ~FILE_APPEND_DATA
+    options = 0 if flags else FILE_NO_INTERMEDIATE_BUFFERING
+    opened = client.open("new", access, options=options)
     flushed: list[int] = []
     monkeypatch.setattr(os, "fdatasync", flushed.append)
     monkeypatch.setattr(os, "fsync", flushed.append)

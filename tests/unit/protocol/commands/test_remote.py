@@ -18,6 +18,7 @@ from smbengine.server import Engine
 
 from usmbd.mountd.ipc.settings import Encryption
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.wire.access import FILE_APPEND_DATA
 from usmbd.protocol.wire.header import SMB2_FLAGS_ASYNC_COMMAND, Command
 from usmbd.protocol.wire.status import NtStatus
 from usmbd.transport.smbdirect.limits import Limits
@@ -79,9 +80,12 @@ def test_short_reads_leave_no_large_memory_pinned(session: Session, rdma_engine:
         assert rdma_engine.network.pool.in_use() == 0
 
 
-def test_a_write_to_the_end_and_an_open_that_may_only_append(session: Session) -> None:
+def test_a_write_to_the_end_by_an_open_that_may_only_append(session: Session) -> None:
     at_end = 0xFFFFFFFFFFFFFFFF
     region = session.register(b"more")
+    reply = session.write(4, region.remote(), at_end)
+    assert reply.status is NtStatus.INVALID_PARAMETER
+    session.file = session.client.open("file", FILE_APPEND_DATA)
     check_written(session.write(4, region.remote(), at_end), 4)
     assert session.path.read_bytes() == CONTENT + b"more"
 

@@ -12,15 +12,22 @@ from smbengine.server import Engine
 
 from usmbd.protocol.wire.access import (
     DELETE,
+    FILE_ADD_FILE,
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
     FILE_WRITE_ATTRIBUTES,
 )
-from usmbd.protocol.wire.create import FILE_CREATE, FILE_DIRECTORY_FILE, FILE_OPEN
+from usmbd.protocol.wire.create import (
+    FILE_CREATE,
+    FILE_DELETE_ON_CLOSE,
+    FILE_DIRECTORY_FILE,
+    FILE_OPEN,
+)
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_READONLY
 from usmbd.protocol.wire.fscc.file_info import (
     FileBasicInformation,
+    FileFullEaInformation,
     FileModeInformation,
     FilePositionInformation,
 )
@@ -31,6 +38,8 @@ from usmbd.protocol.wire.fscc.set_info import (
     FileEndOfFileInformation,
     FileLinkInformation,
     FileRenameInformation,
+    FileRenameInformationEx,
+    FileValidDataLengthInformation,
     SetBasic,
 )
 from usmbd.protocol.wire.header import Command
@@ -201,6 +210,103 @@ def test_what_cannot_be_deleted(client: Client, engine: Engine, file: Path) -> N
     assert client.create("file", FILE_READ_DATA, FILE_OPEN) is SUCCESS
 
 
+POSIX_DELETE = b"\3\0\0\0"
+
+
+def test_a_posix_deletion_frees_the_name_at_its_close(client: Client, file: Path) -> None:
+    first, second = client.open("file"), client.open("file")
+    assert change(client, first, FileDispositionInformationEx, POSIX_DELETE) is SUCCESS
+    assert client.create("file") is NtStatus.DELETE_PENDING
+    client.close(first)
+    assert not file.exists()
+    assert client.call(Command.READ, requests.read(second, 7)).data == b"content"
+    assert client.call(Command.WRITE, requests.write(second, b"C")).status is SUCCESS
+    new = client.open("file", disposition=FILE_CREATE)
+    client.close(second)
+    assert file.exists()
+    client.close(new)
+    assert file.read_bytes() == b""
+
+
+def test_a_posix_deletion_happens_when_the_client_is_lost(
+    client: Client, engine: Engine, file: Path
+) -> None:
+    other = Client(engine).ready()
+    kept = other.open("file")
+    opened = client.open("file")
+    assert change(client, opened, FileDispositionInformationEx, POSIX_DELETE) is SUCCESS
+    client.disconnect()
+    assert not file.exists()
+    assert other.call(Command.READ, requests.read(kept, 7)).data == b"content"
+
+
+def test_a_posix_deletion_may_be_taken_back(client: Client, file: Path) -> None:
+    first, second = client.open("file"), client.open("file")
+    assert change(client, first, FileDispositionInformationEx, POSIX_DELETE) is SUCCESS
+    assert change(client, second, FileDispositionInformation, b"\0") is SUCCESS
+    client.close(first)
+    client.close(second)
+    assert file.exists()
+
+
+def test_delete_on_close_is_changed_where_the_open_began_with_it(
+    client: Client, file: Path
+) -> None:
+    plain = client.open("file")
+    on_close = FileDispositionInformationEx, b"\x08\0\0\0"
+    assert change(client, plain, *on_close) is NtStatus.NOT_SUPPORTED
+    client.close(plain)
+    opened = client.open("file", options=FILE_DELETE_ON_CLOSE)
+    assert change(client, opened, *on_close) is SUCCESS
+    client.close(opened)
+    assert file.exists()
+    opened = client.open("file", options=FILE_DELETE_ON_CLOSE)
+    for flags in (b"\x08\0\0\0", b"\x09\0\0\0"):
+        assert change(client, opened, FileDispositionInformationEx, flags) is SUCCESS
+    client.close(opened)
+    assert not file.exists()
+
+
+def test_posix_deletion_of_a_stream_is_refused(client: Client, file: Path) -> None:
+    stream = client.open("file:stream")
+    refused = change(client, stream, FileDispositionInformationEx, POSIX_DELETE)
+    assert refused is NtStatus.NOT_SUPPORTED
+
+
+# -- renames with flags ----------------------------------------------------------------------------
+
+
+def renamed(client: Client, opened: FileId, name: str, flags: int) -> NtStatus:
+    raw = name.encode("utf-16-le")
+    data = struct.pack("<IIQI", flags, 0, 0, len(raw)) + raw
+    return change(client, opened, FileRenameInformationEx, data)
+
+
+def test_a_posix_rename_replaces_what_is_open(client: Client, engine: Engine, file: Path) -> None:
+    (engine.files / "target").write_bytes(b"old")
+    target, opened = client.open("target"), client.open("file")
+    assert renamed(client, opened, "target", 1) is NtStatus.ACCESS_DENIED
+    assert renamed(client, opened, "target", 3) is SUCCESS
+    assert client.call(Command.READ, requests.read(target, 3)).data == b"old"
+    assert (engine.files / "target").read_bytes() == b"content"
+
+
+def test_a_rename_replaces_what_is_read_only_by_force(client: Client, file: Path) -> None:
+    client.close(client.open("target", attributes=FILE_ATTRIBUTE_READONLY))
+    opened = client.open("file")
+    assert renamed(client, opened, "target", 0x1) is NtStatus.ACCESS_DENIED
+    assert renamed(client, opened, "target", 0x41) is SUCCESS
+    assert renamed(client, opened, "other", 0x80) is NtStatus.NOT_SUPPORTED
+
+
+def test_a_directory_does_not_replace_a_file(client: Client, engine: Engine, file: Path) -> None:
+    directory = client.open("dir", options=FILE_DIRECTORY_FILE)
+    assert rename(client, directory, "file", replace=True) is NtStatus.OBJECT_NAME_COLLISION
+    assert rename(client, directory, "file") is NtStatus.OBJECT_NAME_COLLISION
+    assert rename(client, client.open("file"), "dir", replace=True) is NtStatus.ACCESS_DENIED
+    assert file.read_bytes() == b"content"
+
+
 # -- sizes, times, attributes ---------------------------------------------------------------------
 
 
@@ -243,6 +349,97 @@ def test_times_are_set_one_by_one(client: Client, file: Path) -> None:
     assert change(client, opened, FileBasicInformation, body) is SUCCESS
     assert file.stat().st_mtime_ns == stamp
     assert file.stat().st_atime_ns == before
+
+
+STAMP = 1_600_000_000_000_000_000
+
+
+@pytest.mark.parametrize("time", [from_ns(STAMP), -1])
+@pytest.mark.parametrize("how", ["write", "end of file", "allocation"])
+def test_a_write_time_that_was_set_stays(client: Client, file: Path, time: int, how: str) -> None:
+    os.utime(file, ns=(STAMP, STAMP))
+    opened = client.open("file")
+    body = basic(last_write_time=time)
+    assert change(client, opened, FileBasicInformation, body) is SUCCESS
+    size = bytes(7) + b"\0" if how == "allocation" else b"\x64" + bytes(7)
+    level = FileAllocationInformation if how == "allocation" else FileEndOfFileInformation
+    if how == "write":
+        assert client.call(Command.WRITE, requests.write(opened, b"new")).status is SUCCESS
+    else:
+        assert change(client, opened, level, size) is SUCCESS
+    assert file.stat().st_mtime_ns == STAMP
+    client.close(opened)
+    assert file.stat().st_mtime_ns == STAMP
+    # Another open's changes are seen, and so are this one's once they are resumed.
+    opened = client.open("file")
+    client.call(Command.WRITE, requests.write(opened, b"x"))
+    assert file.stat().st_mtime_ns > STAMP
+
+
+def test_write_times_are_resumed(client: Client, file: Path) -> None:
+    opened, other = client.open("file"), client.open("file")
+    set_time = basic(last_write_time=from_ns(STAMP))
+    assert change(client, opened, FileBasicInformation, set_time) is SUCCESS
+    assert change(client, opened, FileBasicInformation, basic()) is SUCCESS
+    client.call(Command.WRITE, requests.write(opened, b"1"))
+    assert file.stat().st_mtime_ns == STAMP
+    client.call(Command.WRITE, requests.write(other, b"2"))
+    others = file.stat().st_mtime_ns
+    assert others > STAMP
+    client.call(Command.WRITE, requests.write(opened, b"3"))
+    assert file.stat().st_mtime_ns == others
+    os.utime(file, ns=(STAMP, STAMP))
+    assert change(client, opened, FileBasicInformation, basic(last_write_time=-2)) is SUCCESS
+    client.call(Command.WRITE, requests.write(opened, b"4"))
+    assert file.stat().st_mtime_ns > STAMP
+
+
+@pytest.mark.parametrize(("time", "stays"), [(from_ns(STAMP), True), (-1, True), (-2, False)])
+def test_an_access_time_that_was_set_stays(
+    client: Client, file: Path, time: int, stays: bool
+) -> None:
+    os.utime(file, ns=(STAMP, file.stat().st_mtime_ns))  # older: reading changes it (relatime)
+    opened = client.open("file")
+    assert change(client, opened, FileBasicInformation, basic(last_access_time=time)) is SUCCESS
+    assert client.call(Command.READ, requests.read(opened, 7)).data == b"content"
+    assert (file.stat().st_atime_ns == STAMP) is stays
+
+
+def test_the_valid_data_length_is_the_size(client: Client, file: Path) -> None:
+    opened = client.open("file")
+    for length, status in ((6, NtStatus.INVALID_PARAMETER), (8, NtStatus.INVALID_PARAMETER)):
+        data = length.to_bytes(8, "little")
+        assert change(client, opened, FileValidDataLengthInformation, data) is status
+    assert change(client, opened, FileValidDataLengthInformation, b"\7" + bytes(7)) is SUCCESS
+
+
+def test_a_mode_that_is_set_is_obeyed(
+    client: Client, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    opened = client.open("file")
+    assert change(client, opened, FileModeInformation, b"\2\0\0\0") is SUCCESS
+    client.call(Command.WRITE, requests.write(opened, b"x"))
+    assert len(flushed) == 1
+
+
+def test_a_directory_that_is_not_open_for_listing_is_flushed(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(os.fstat(fd).st_ino))
+    opened = client.open("dir", FILE_ADD_FILE, options=FILE_DIRECTORY_FILE)
+    assert client.call(Command.FLUSH, requests.flush(opened)).status is SUCCESS
+    assert flushed == [(engine.files / "dir").stat().st_ino]
+
+
+def test_an_ea_that_must_be_understood_is_refused(client: Client, file: Path) -> None:
+    need_ea = 0x80
+    data = struct.pack("<IBBH", 0, need_ea, 1, 1) + b"a\0v"
+    refused = change(client, client.open("file"), FileFullEaInformation, data)
+    assert refused is NtStatus.INVALID_EA_FLAG
+    assert os.listxattr(file) == []
 
 
 def test_attributes_and_creation_time_are_kept_with_the_file(client: Client, file: Path) -> None:

@@ -40,7 +40,8 @@ def test_link() -> None:
 
 def test_rename_ex_reads_flags() -> None:
     data = memoryview(rename(b"x\0", flags=0x42))
-    assert parse_set(65, data) == set_info.SetRename("x", replace=False, posix=True)
+    expected = set_info.SetRename("x", replace=False, posix=True, ignore_read_only=True)
+    assert parse_set(65, data) == expected
     assert parse_set(10, data) == set_info.SetRename("x", replace=True)
 
 
