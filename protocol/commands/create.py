@@ -33,9 +33,9 @@ from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
     FILE_APPEND_DATA,
     FILE_EXECUTE,
+    FILE_LIST_DIRECTORY,
     FILE_READ_DATA,
     MAXIMUM_ALLOWED,
-    SYNCHRONIZE,
 )
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.create import (
@@ -129,7 +129,7 @@ def _check(body: CreateRequest) -> None:
             raise SmbError(NtStatus.INVALID_PARAMETER)
         if body.create_disposition in TRUNCATES:
             raise SmbError(NtStatus.INVALID_PARAMETER)
-    if access & ~_VALID_ACCESS or not access & ~SYNCHRONIZE:  # which is no access by itself
+    if access & ~_VALID_ACCESS or not access:
         raise SmbError(NtStatus.ACCESS_DENIED)
     if body.file_attributes & ~_VALID_ATTRIBUTES:
         raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -223,7 +223,7 @@ def _prepare(wanted: Wanted, found: Found) -> FileStat:
     wants_write = bool(granted & WRITES) or overwritten
     wants_read = bool(granted & _READS)
     if node.is_directory:
-        if wants_read and not node.readable:
+        if granted & FILE_LIST_DIRECTORY and not node.readable:
             node.open_data(read=True, write=False)
     elif (
         found.stream is None

@@ -3,6 +3,7 @@
 from usmbd.protocol.commands.request import Blocking, Handling, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.vfs import acl, rights
+from usmbd.protocol.vfs.identity import retry_as_process
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
@@ -13,10 +14,14 @@ from usmbd.protocol.wire.access import (
     WRITE_OWNER,
 )
 from usmbd.protocol.wire.query_info import (
+    ATTRIBUTE_SECURITY_INFORMATION,
+    BACKUP_SECURITY_INFORMATION,
     DACL_SECURITY_INFORMATION,
     GROUP_SECURITY_INFORMATION,
+    LABEL_SECURITY_INFORMATION,
     OWNER_SECURITY_INFORMATION,
     SACL_SECURITY_INFORMATION,
+    SCOPE_SECURITY_INFORMATION,
 )
 from usmbd.protocol.wire.security import SecurityDescriptor
 from usmbd.protocol.wire.set_info import SetInfoResponse
@@ -30,6 +35,14 @@ _PARTS = (
     | SACL_SECURITY_INFORMATION
 )
 """The parts of a descriptor that can be set; each has its right."""
+
+_OTHER_PARTS = (
+    LABEL_SECURITY_INFORMATION
+    | ATTRIBUTE_SECURITY_INFORMATION
+    | SCOPE_SECURITY_INFORMATION
+    | BACKUP_SECURITY_INFORMATION
+)
+"""Parts that nothing here would enforce."""
 
 
 def parse(data: memoryview) -> SecurityDescriptor:
@@ -60,6 +73,8 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
         open_.require(WRITE_DAC)
     if information & SACL_SECURITY_INFORMATION:
         open_.require(ACCESS_SYSTEM_SECURITY)
+    if information & _OTHER_PARTS and not information & _PARTS:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
     information &= _PARTS
     if not information:
         # Nothing was asked for, so no right was checked: nothing is stored either.
@@ -89,5 +104,9 @@ def check_creation(request: Request, path: str, directory: bool) -> None:
 
 def set_new(request: Request, node: Node, descriptor: SecurityDescriptor | None) -> None:
     """Give a new file its descriptor: the client's, or what its directory hands down."""
-    if request.tree.share.acl_xattr:
-        acl.set_new(node, request.tree.identity, descriptor)
+    stored = request.tree.share.acl_xattr
+    if stored or descriptor is not None:
+        if node.is_directory:
+            # Its creator may list it, whatever it inherits.
+            retry_as_process(lambda: node.open_data(read=True, write=False))
+        acl.set_new(node, request.tree.identity, descriptor, stored)

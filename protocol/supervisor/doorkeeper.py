@@ -23,7 +23,7 @@ _FRAME = 4
 
 _SESSION_REQUEST = 0x81
 _POSITIVE_SESSION_RESPONSE = b"\x82\0\0\0"
-"""RFC 1002, 4.3: clients of NetBIOS begin with the one and wait for the other, whatever the port."""
+"""RFC 1002, 4.3: clients of NetBIOS begin with the one and wait for the other, on any port."""
 
 _SESSION_REQUEST_LIMIT = 2 * 255
 """Bytes of the called and the calling name at the longest (RFC 1002, 4.1)."""

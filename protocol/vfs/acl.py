@@ -1,36 +1,28 @@
-"""NT security descriptors of files: stored as Samba stores them, or made from POSIX modes.
+"""NT security descriptors of files: stored as Samba stores them, or made from POSIX permissions.
 
 The stored descriptor is `security.NTACL`; only root may write there, so a server of another user
-keeps it in `user.NTACL` (what Samba's `acl_xattr:security_acl_name` does). POSIX permissions
-stay in force beneath: the kernel checks every call with the user's identity, whatever the
-descriptor says.
+keeps it in `user.NTACL` (what Samba's `acl_xattr:security_acl_name` does). The kernel checks every
+call with the user's identity, whatever the descriptor says. So what a DACL says is carried to the
+POSIX permissions too, and where none is stored they are all that is kept of it (acl_mapping.py).
+A stored descriptor counts as long as the permissions are those that it was stored with.
 """
 
 import errno
 import os
-import stat
 import time
 from typing import Final
 
-from usmbd.protocol.vfs import directory_entry
+from usmbd.protocol.vfs import directory_entry, posix_acl
+from usmbd.protocol.vfs.acl_mapping import EVERYBODY, describe, to_posix
 from usmbd.protocol.vfs.identity import Identity, as_process
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.posix_acl import PosixAcl
 from usmbd.protocol.wire.access import (
     DELETE,
-    FILE_ALL_ACCESS,
-    FILE_APPEND_DATA,
     FILE_DELETE_CHILD,
-    FILE_EXECUTE,
     FILE_LIST_DIRECTORY,
     FILE_READ_ATTRIBUTES,
-    FILE_READ_DATA,
-    FILE_READ_EA,
-    FILE_WRITE_ATTRIBUTES,
-    FILE_WRITE_DATA,
-    FILE_WRITE_EA,
     MAXIMUM_ALLOWED,
-    READ_CONTROL,
-    SYNCHRONIZE,
 )
 from usmbd.protocol.wire.access_check import access_check, inherit
 from usmbd.protocol.wire.filetime import from_ns
@@ -41,32 +33,17 @@ from usmbd.protocol.wire.query_info import (
     OWNER_SECURITY_INFORMATION,
 )
 from usmbd.protocol.wire.security import (
-    ACCESS_ALLOWED_ACE_TYPE,
-    SE_DACL_PRESENT,
-    Ace,
-    Acl,
+    CONTAINER_INHERIT_ACE,
+    OBJECT_INHERIT_ACE,
     SecurityDescriptor,
 )
-from usmbd.protocol.wire.sid import (
-    AUTHENTICATED_USERS,
-    EVERYONE,
-    LOCAL_SYSTEM,
-    NETWORK,
-    Sid,
-    unix_gid,
-    unix_group,
-    unix_uid,
-    unix_user,
-)
-from usmbd.protocol.wire.status import SmbError
+from usmbd.protocol.wire.sid import Sid, unix_gid, unix_group, unix_uid, unix_user
+from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _is_root = os.geteuid() == 0
 XATTR: Final = "security.NTACL" if _is_root else "user.NTACL"
 
 _ALL_PARTS = OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION
-_READ = FILE_READ_DATA | FILE_READ_EA | FILE_READ_ATTRIBUTES | READ_CONTROL | SYNCHRONIZE
-_WRITE = FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_WRITE_EA | FILE_WRITE_ATTRIBUTES
-_ALWAYS = FILE_READ_ATTRIBUTES | READ_CONTROL | SYNCHRONIZE
 
 
 def token(identity: Identity) -> frozenset[Sid]:
@@ -76,59 +53,38 @@ def token(identity: Identity) -> frozenset[Sid]:
             unix_user(identity.uid),
             unix_group(identity.gid),
             *map(unix_group, identity.groups),
-            EVERYONE,
-            AUTHENTICATED_USERS,
-            NETWORK,
+            *EVERYBODY,
         )
     )
 
 
 def load(node: Node, stored: bool) -> SecurityDescriptor:
-    """Return the file's descriptor; one made from its mode where none is stored."""
+    """Return the file's descriptor; one made from its permissions where none is stored.
+
+    Nor where they were changed since, by somebody who knows nothing of it, as with Samba.
+    """
     if stored and node.has_xattrs:
         with as_process():
             try:
                 found = parse_ntacl(os.getxattr(node.xattr_target(), XATTR))
-                return found.descriptor
+                if found.version < 4 or found.is_current(_posix_hash(node)):
+                    return found.descriptor
             except OSError as error:
                 if error.errno not in (errno.ENODATA, errno.ENOTSUP):
                     raise
-    return from_mode(node)
+    return from_posix(node)
 
 
-def from_mode(node: Node) -> SecurityDescriptor:
-    """Describe owner, group and mode as Samba does: allow entries, and full access for SYSTEM."""
+def from_posix(node: Node) -> SecurityDescriptor:
+    """Describe owner, group and permissions as they are in force."""
     facts = node.last_stat
-    mode = facts.mode
-    directory = stat.S_ISDIR(mode)
-    owner = _rights(mode >> 6, directory) | _READ | _WRITE | DELETE
-    if mode & 0o700 == 0o700 or (not directory and mode & 0o600 == 0o600):
-        owner = FILE_ALL_ACCESS
-    entries = (
-        (unix_user(facts.uid), owner),
-        (unix_group(facts.gid), _rights(mode >> 3, directory)),
-        (EVERYONE, _rights(mode, directory)),
-        (LOCAL_SYSTEM, FILE_ALL_ACCESS),
+    return describe(
+        facts.uid,
+        facts.gid,
+        posix_acl.read_access(node),
+        posix_acl.read_default(node),
+        directory=node.is_directory,
     )
-    aces = tuple(Ace(ACCESS_ALLOWED_ACE_TYPE, 0, mask, sid) for sid, mask in entries)
-    return SecurityDescriptor(
-        owner=unix_user(facts.uid),
-        group=unix_group(facts.gid),
-        dacl=Acl(aces),
-        control=SE_DACL_PRESENT,
-    )
-
-
-def _rights(bits: int, directory: bool) -> int:
-    """Return the access that three mode bits mean."""
-    mask = _ALWAYS
-    if bits & 4:
-        mask |= _READ
-    if bits & 2:
-        mask |= _WRITE | (FILE_DELETE_CHILD if directory else 0)
-    if bits & 1:
-        mask |= FILE_EXECUTE
-    return mask
 
 
 def store(node: Node, descriptor: SecurityDescriptor) -> None:
@@ -145,8 +101,8 @@ def _posix_hash(node: Node) -> bytes:
         facts.uid,
         facts.gid,
         facts.mode,
-        _xattr(node, "system.posix_acl_access"),
-        _xattr(node, "system.posix_acl_default") if node.is_directory else None,
+        _xattr(node, posix_acl.ACCESS),
+        _xattr(node, posix_acl.DEFAULT) if node.is_directory else None,
         is_directory=node.is_directory,
     )
 
@@ -160,16 +116,52 @@ def _xattr(node: Node, name: str) -> bytes | None:
 
 
 def change(node: Node, new: SecurityDescriptor, information: int, stored: bool) -> None:
-    """Set parts of the descriptor: owner and group in POSIX too, the DACL where it is stored."""
+    """Set parts of the descriptor, in POSIX and where it is stored.
+
+    Not stored, what POSIX cannot say is refused: SmbError INVALID_OWNER, INVALID_PRIMARY_GROUP,
+    NOT_SUPPORTED. Nothing is changed then.
+    """
     node.volume.check_writable()
+    node.stat()
     descriptor = load(node, stored).with_parts(new, information)
-    facts = node.stat()
+    facts = node.last_stat
     uid = unix_uid(descriptor.owner) if descriptor.owner else None
     gid = unix_gid(descriptor.group) if descriptor.group else None
-    if (uid is not None and uid != facts.uid) or (gid is not None and gid != facts.gid):
+    if not stored and uid is None:
+        raise SmbError(NtStatus.INVALID_OWNER)
+    if not stored and gid is None:
+        raise SmbError(NtStatus.INVALID_PRIMARY_GROUP)
+    owner, group = facts.uid if uid is None else uid, facts.gid if gid is None else gid
+    permissions = None
+    if information & DACL_SECURITY_INFORMATION:
+        permissions = _permissions(node, descriptor, owner, group, exact=not stored)
+    if (owner, group) != (facts.uid, facts.gid):
         node.set_owner(-1 if uid is None else uid, -1 if gid is None else gid)
+    if permissions is not None:
+        _set_permissions(node, *permissions, stored=stored)
     if stored:
         store(node, descriptor)
+
+
+def _permissions(
+    node: Node, descriptor: SecurityDescriptor, uid: int, gid: int, *, exact: bool
+) -> tuple[PosixAcl, PosixAcl | None]:
+    """Return the permissions that the descriptor means for the file, owned so."""
+    before = posix_acl.read_access(node)
+    return to_posix(descriptor, uid, gid, before, directory=node.is_directory, exact=exact)
+
+
+def _set_permissions(
+    node: Node, access: PosixAcl, default: PosixAcl | None, *, stored: bool
+) -> None:
+    """Set permissions; a file system without ACLs has the mode alone where the rest is stored."""
+    try:
+        posix_acl.write_access(node, access)
+        if node.is_directory:
+            posix_acl.write_default(node, default)
+    except SmbError as error:
+        if not stored or error.status is not NtStatus.NOT_SUPPORTED:
+            raise
 
 
 def maximal_access(node: Node, identity: Identity) -> int:
@@ -195,16 +187,34 @@ def _allowed(node: Node, identity: Identity) -> int:
         return 0
 
 
-def set_new(node: Node, identity: Identity, descriptor: SecurityDescriptor | None) -> None:
-    """Store a new file's descriptor: what its directory hands down, but the client's parts."""
-    own = from_mode(node)
+def set_new(
+    node: Node, identity: Identity, descriptor: SecurityDescriptor | None, stored: bool
+) -> None:
+    """Give a new file its descriptor: what its directory hands down, but the client's parts.
+
+    Not stored, the kernel hands a default ACL down by itself. A directory that hands nothing down
+    leaves the permissions to the share's masks.
+    """
+    if not stored:
+        if descriptor is not None:
+            change(node, descriptor, descriptor.parts & _ALL_PARTS, stored)
+        return
+    own = from_posix(node)
     with directory_entry.parent(node) as parent:
-        new = inherit(
-            load(parent, True),
-            owner=own.owner or unix_user(identity.uid),
-            group=own.group or unix_group(identity.gid),
-            is_directory=node.is_directory,
-        )
+        above = load(parent, True)
+    new = inherit(
+        above,
+        owner=own.owner or unix_user(identity.uid),
+        group=own.group or unix_group(identity.gid),
+        is_directory=node.is_directory,
+    )
+    handed_down = above.dacl is not None and any(
+        ace.flags & (OBJECT_INHERIT_ACE | CONTAINER_INHERIT_ACE) for ace in above.dacl.aces
+    )
     if descriptor is not None:
         new = new.with_parts(descriptor, descriptor.parts & _ALL_PARTS)
+    if handed_down or (descriptor is not None and descriptor.parts & DACL_SECURITY_INFORMATION):
+        facts = node.last_stat
+        permissions = _permissions(node, new, facts.uid, facts.gid, exact=False)
+        _set_permissions(node, *permissions, stored=True)
     store(node, new)

@@ -15,6 +15,7 @@ from usmbd.protocol.vfs.resolve import encode, join
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_READONLY,
+    FILE_ATTRIBUTE_SPARSE_FILE,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -167,6 +168,7 @@ class Volume(VolumeBase):
         try:
             facts = node.last_stat
             attributes &= dos_attributes.STORED | FILE_ATTRIBUTE_DIRECTORY
+            attributes &= ~FILE_ATTRIBUTE_SPARSE_FILE  # FSCTL_SET_SPARSE alone makes it so
             if self.options.store_dos_attributes:
                 node.write_dos_attributes(attributes, facts.creation_time)
                 facts.attributes |= attributes

@@ -18,7 +18,6 @@ from usmbd.protocol.wire.access import (
     FILE_READ_DATA,
     FILE_WRITE_DATA,
     MAXIMUM_ALLOWED,
-    SYNCHRONIZE,
 )
 from usmbd.protocol.wire.create import (
     FILE_CREATE,
@@ -355,9 +354,11 @@ def test_each_create_option_alone(client: Client, file: Path, bit: int) -> None:
     assert reply.status is expected
 
 
-def test_waiting_alone_is_no_access(client: Client, file: Path) -> None:
-    assert client.create("file", SYNCHRONIZE) is NtStatus.ACCESS_DENIED
-    assert client.create("file", SYNCHRONIZE | FILE_READ_DATA) is NtStatus.SUCCESS
+@pytest.mark.parametrize("attribute", [0x200, 0x4000])
+def test_what_a_file_is_not_by_its_creation(client: Client, attribute: int) -> None:
+    """SPARSE_FILE and ENCRYPTED are told of a file that is so, whatever was asked."""
+    created = client.call(Command.CREATE, requests.create("new", attributes=attribute))
+    assert created.parse(CreateResponse).file_attributes == 0x20  # FILE_ATTRIBUTE_ARCHIVE
 
 
 def test_no_buffers_and_appending_exclude_each_other(client: Client, file: Path) -> None:

@@ -14,7 +14,13 @@ from smbengine.requests import FileId
 from smbengine.server import Engine
 
 from usmbd.protocol.vfs.identity import Identity, IdentityNeededError, become
-from usmbd.protocol.wire.access import DELETE, FILE_LIST_DIRECTORY, FILE_READ_ATTRIBUTES
+from usmbd.protocol.wire.access import (
+    DELETE,
+    FILE_APPEND_DATA,
+    FILE_LIST_DIRECTORY,
+    FILE_READ_ATTRIBUTES,
+    FILE_WRITE_DATA,
+)
 from usmbd.protocol.wire.access import FILE_READ_DATA as READ
 from usmbd.protocol.wire.access import FILE_WRITE_DATA as WRITE
 from usmbd.protocol.wire.close import SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB
@@ -44,7 +50,7 @@ from usmbd.protocol.wire.security import (
     Acl,
     SecurityDescriptor,
 )
-from usmbd.protocol.wire.sid import unix_user
+from usmbd.protocol.wire.sid import EVERYONE, unix_user
 from usmbd.protocol.wire.status import NtStatus
 
 ALICE = Identity(31001, 31001, (31001, 31005))
@@ -279,12 +285,16 @@ def test_security_descriptors(engine: Engine) -> None:
     alice, bob = Client(engine).ready(), Client(engine).ready(user="bob")
     file = alice.open("file", requests.READ_WRITE_DELETE | 0x000C0000)
     full = Ace(ACCESS_ALLOWED_ACE_TYPE, 0, 0x001F01FF, unix_user(ALICE.uid))
-    sent = SecurityDescriptor(dacl=Acl((full,)), control=SE_DACL_PRESENT)
+    append = Ace(ACCESS_ALLOWED_ACE_TYPE, 0, FILE_APPEND_DATA, EVERYONE)
+    sent = SecurityDescriptor(dacl=Acl((full, append)), control=SE_DACL_PRESENT)
     kind, part = SMB2_0_INFO_SECURITY, DACL_SECURITY_INFORMATION
     body = requests.set_info(file, 0, sent.pack(), kind, part)
     assert alice.call(Command.SET_INFO, body).status is NtStatus.SUCCESS
-    (engine.files / "file").chmod(0o666)
     assert "security.NTACL" in os.listxattr(engine.files / "file")
+    # The mode alone would let bob write anywhere in it.
+    assert (engine.files / "file").stat().st_mode & 0o777 == 0o622
+    assert bob.create("file", FILE_WRITE_DATA, FILE_OPEN) is NtStatus.ACCESS_DENIED
+    assert bob.create("file", FILE_APPEND_DATA, FILE_OPEN) is NtStatus.SUCCESS
     assert bob.create("file", READ, FILE_OPEN) is NtStatus.ACCESS_DENIED
     assert alice.create("file", READ, FILE_OPEN) is NtStatus.SUCCESS
     reply = alice.call(Command.QUERY_INFO, requests.query_info(file, 0, kind, additional=part))
