@@ -201,10 +201,7 @@ def unlink(node: Node) -> None:
         if node.is_directory:
             if stat.S_ISLNK(kernel.statx_at(directory, encode(name))[5]):
                 os.unlink(name, dir_fd=directory)
-            elif self.is_directory:
-            # [MS-FSA] 2.1.5.15.11 would replace the file; rename(2) cannot.
-            raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
-        else:
+            else:
                 os.rmdir(name, dir_fd=directory)
         else:
             os.unlink(name, dir_fd=directory)

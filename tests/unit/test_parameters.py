@@ -352,7 +352,7 @@ EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
             "tcp port": test_tcp_port_and_interfaces,
             "interfaces": test_tcp_port_and_interfaces,
             "bind interfaces only": test_tcp_port_and_interfaces,
-            "rdma": f"{U}/protocol/supervisor/test_broker.py::test_why_it_is_not_in_use",
+            "rdma": f"{U}/protocol/supervisor/test_rdma.py::test_why_it_is_not_in_use",
             "workers": f"{W}/test_running.py::test_new_connections_see_the_disk_in_every_worker",
             "state directory": f"{W}/mountd/test_daemon.py::"
             "test_it_serves_ends_and_leaves_no_child",

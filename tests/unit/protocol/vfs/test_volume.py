@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_ARCHIVE,
@@ -195,7 +196,7 @@ def test_special_bits_keep_what_the_parent_hands_down(tmp_path: Path) -> None:
 def test_a_directory_does_not_replace_a_file(volume: Volume, tmp_path: Path) -> None:
     for directory, target in (("Dir/Sub", "Dir/Straße"), ("Dir/Sub", "dir/STRAßE")):
         with volume.lookup(directory) as node, pytest.raises(SmbError) as caught:
-            node.rename(target, True)
+            directory_entry.rename(node, target, True)
         assert caught.value.status == NtStatus.OBJECT_NAME_COLLISION
     assert (tmp_path / "Dir" / "Sub").is_dir()
     assert (tmp_path / "Dir" / "Straße").is_file()
