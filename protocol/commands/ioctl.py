@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from usmbd.protocol.commands import sparse
 from usmbd.protocol.commands.interfaces import network_interfaces
 from usmbd.protocol.commands.negotiate import validate_negotiate
 from usmbd.protocol.commands.pipe import Pipe
@@ -134,6 +135,17 @@ def _object_id(request: Request, body: IoctlRequest, data: memoryview) -> Handli
     return list(build_ioctl_response(body, output.pack()))
 
 
+def _reparse_point(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
+    """FSCTL_GET_ and DELETE_REPARSE_POINT ([MS-FSA] 2.1.5.10.14): most files are none.
+
+    The data of those that are, links and special files, belongs to the file system below.
+    """
+    _require_open(request)
+    if not request.open.node.last_stat.reparse_tag:
+        raise SmbError(NtStatus.NOT_A_REPARSE_POINT)
+    raise SmbError(NtStatus.NOT_SUPPORTED)
+
+
 _WITHOUT_FILE = {
     fsctl.FSCTL_DFS_GET_REFERRALS,
     fsctl.FSCTL_DFS_GET_REFERRALS_EX,
@@ -161,4 +173,9 @@ _HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Hand
     fsctl.FSCTL_PIPE_TRANSCEIVE: _transceive,
     fsctl.FSCTL_PIPE_WAIT: _pipe_wait,
     fsctl.FSCTL_CREATE_OR_GET_OBJECT_ID: _object_id,
+    fsctl.FSCTL_SET_SPARSE: sparse.set_sparse,
+    fsctl.FSCTL_SET_ZERO_DATA: sparse.set_zero_data,
+    fsctl.FSCTL_QUERY_ALLOCATED_RANGES: sparse.query_allocated_ranges,
+    fsctl.FSCTL_GET_REPARSE_POINT: _reparse_point,
+    fsctl.FSCTL_DELETE_REPARSE_POINT: _reparse_point,
 }

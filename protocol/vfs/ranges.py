@@ -11,6 +11,7 @@ from typing import Final
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_SPARSE_FILE
 
 _ZEROS: Final = bytes(1 << 20)
 _FICLONERANGE: Final = 0x4020940D
@@ -21,10 +22,13 @@ _COPY_UNSUPPORTED: Final = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.E
 def allocated_ranges(node: Node, offset: int, length: int, limit: int) -> list[tuple[int, int]]:
     """List the parts of a file that hold data within a range, as (offset, length); OSError.
 
-    At most `limit` parts (FSCTL_QUERY_ALLOCATED_RANGES, [MS-FSA] 2.1.5.10.22). A file system that
-    knows no holes has one part.
+    At most `limit` parts (FSCTL_QUERY_ALLOCATED_RANGES, [MS-FSA] 2.1.5.10.22). A file that is not
+    sparse, or lies where no holes are known, has one part.
     """
-    end = min(offset + length, kernel.statx_fd(node.fd)[7])
+    facts = node.stat()
+    end = min(offset + length, facts.size)
+    if not facts.attributes & FILE_ATTRIBUTE_SPARSE_FILE:
+        return [(offset, end - offset)] if offset < end and limit > 0 else []
     found: list[tuple[int, int]] = []
     while offset < end and len(found) < limit:
         try:
@@ -43,7 +47,7 @@ def allocated_ranges(node: Node, offset: int, length: int, limit: int) -> list[t
 
 
 def zero(node: Node, offset: int, length: int) -> None:
-    """Make a range read as zeros, giving its blocks back where they can be; OSError.
+    """Make a range read as zeros, giving the blocks of a sparse file back; OSError.
 
     Never makes the file longer (FSCTL_SET_ZERO_DATA, [MS-FSA] 2.1.5.10.39).
     """
@@ -51,7 +55,9 @@ def zero(node: Node, offset: int, length: int) -> None:
     end = min(offset + length, kernel.statx_fd(node.fd)[7])
     if offset >= end:
         return
-    flags = kernel.FALLOC_FL_PUNCH_HOLE | kernel.FALLOC_FL_KEEP_SIZE
+    sparse = node.stat().attributes & FILE_ATTRIBUTE_SPARSE_FILE
+    how = kernel.FALLOC_FL_PUNCH_HOLE if sparse else kernel.FALLOC_FL_ZERO_RANGE
+    flags = how | kernel.FALLOC_FL_KEEP_SIZE
     try:
         kernel.fallocate(node.fd, flags, offset, end - offset)
         return

@@ -1,0 +1,72 @@
+"""The FSCTLs for holes: SET_SPARSE, SET_ZERO_DATA, QUERY_ALLOCATED_RANGES ([MS-FSCC] 2.3)."""
+
+import struct
+
+from usmbd.protocol.commands.data_change import changing
+from usmbd.protocol.commands.request import Blocking, Handling, OnDescriptor, Reply, Request
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.vfs import ranges
+from usmbd.protocol.wire import fsctl
+from usmbd.protocol.wire.access import (
+    FILE_APPEND_DATA,
+    FILE_READ_DATA,
+    FILE_WRITE_ATTRIBUTES,
+    FILE_WRITE_DATA,
+)
+from usmbd.protocol.wire.ioctl import IoctlRequest, build_ioctl_response
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+
+def set_sparse(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_SET_SPARSE ([MS-FSA] 2.1.5.10.37): without a buffer it means TRUE."""
+    open_ = _file(request, FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_WRITE_ATTRIBUTES)
+    yield Blocking(open_.node.set_sparse, not data or bool(data[0]))
+    return list(build_ioctl_response(body))
+
+
+def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_SET_ZERO_DATA ([MS-FSA] 2.1.5.10.39): a hole where the file system can have one."""
+    open_ = _file(request, FILE_WRITE_DATA)
+    zeros = fsctl.FileZeroData.parse(data)
+    length = zeros.beyond_final_zero - zeros.file_offset
+    if zeros.file_offset < 0 or length < 0:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    server = request.connection.server
+    offset = zeros.file_offset
+    if not server.store.check_io(open_.key, open_.persistent_id, offset, length, True):
+        raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
+    server.oplocks.break_level_two(open_)
+    if length:
+        yield changing(open_, ranges.zero, open_.node, offset, length)
+    return list(build_ioctl_response(body))
+
+
+def query_allocated_ranges(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_QUERY_ALLOCATED_RANGES ([MS-FSA] 2.1.5.10.22); BUFFER_OVERFLOW with those that fit."""
+    open_ = _file(request, FILE_READ_DATA)
+    asked = fsctl.FileAllocatedRange.parse(data)
+    offset, length = asked.file_offset, asked.length
+    if offset < 0 or length < 0 or offset + length > 0x7FFFFFFFFFFFFFFF:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    room = body.max_output_response // fsctl.FileAllocatedRange.SIZE
+    found: list[tuple[int, int]] = []
+    if length:
+        found = yield OnDescriptor(ranges.allocated_ranges, open_.node, offset, length, room + 1)
+    if found and not room:
+        raise SmbError(NtStatus.BUFFER_TOO_SMALL)
+    output = b"".join(struct.pack("<QQ", *part) for part in found[:room])
+    status = NtStatus.BUFFER_OVERFLOW if len(found) > room else NtStatus.SUCCESS
+    return Reply(list(build_ioctl_response(body, output)), status)
+
+
+def _file(request: Request, access: int) -> Open:
+    """Return the open of a file's own data that has one of these rights."""
+    if request._open is None:
+        raise SmbError(NtStatus.FILE_CLOSED)
+    open_ = request.open
+    if open_.pipe is not None or open_.stream is not None:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    if not open_.node.is_regular:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    open_.require(access)
+    return open_
