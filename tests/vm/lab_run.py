@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,12 +36,8 @@ def plan(variants: Iterable[matrix.Variant], kernels: set[str]) -> list[tuple[ma
     """Return what is to run, the longest first, as far as the client's kernel is there."""
     there = [variant for variant in variants if not variant.kernel or variant.kernel in kernels]
     there.sort(key=lambda variant: -variant.work.random_seconds)
-    return [
-        (variant, server)
-        for variant in there
-        for server in matrix.SERVERS
-        if server == "usmbd" or variant.peer
-    ]
+    ours = [(variant, "usmbd") for variant in there]
+    return ours + [(replace(v, work=v.peer), "ksmbd") for v in there if v.peer is not None]
 
 
 def run(

@@ -62,8 +62,8 @@ class Variant:
     """Both mounts go from and to the same address, on connections of their own."""
 
     work: Work = SHORT
-    peer: bool = False
-    """Whether ksmbd runs it in `make test` too; it runs everything in `make lab-full`."""
+    peer: Work | None = None
+    """What ksmbd does of it in `make test`; in `make lab-full` it does everything."""
 
     expect_refusal: str = ""
     """What mount.cifs has to say, where the server does not offer what the options insist on."""
@@ -79,8 +79,8 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("tcp-3.1.1", "vers=3.1.1", work=FULL, peer=True),
-    Variant("rdma-3.1.1", "vers=3.1.1,rdma", work=FULL, peer=True),
+    Variant("tcp-3.1.1", "vers=3.1.1", work=FULL, peer=SHORT),
+    Variant("rdma-3.1.1", "vers=3.1.1,rdma", work=FULL, peer=SHORT),
     Variant("tcp-2.1", "vers=2.1"),
     Variant("tcp-3.0-nounix", "vers=3.0,nounix"),
     Variant("tcp-cache-none", "vers=3.1.1,cache=none"),
@@ -120,9 +120,9 @@ def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
     if not wanted:
         names = ", ".join(there)
         raise ValueError(f"no scenario has {scenarios!r} in its name; there are {names}")
-    return tuple(replace(v, scenarios=wanted, peer=True) for v in chosen if not v.expect_refusal)
+    return tuple(replace(v, scenarios=wanted, peer=v.work) for v in chosen if not v.expect_refusal)
 
 
 def full(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
     """Return the variants with all work, on both servers."""
-    return tuple(replace(variant, work=FULL, peer=True) for variant in variants)
+    return tuple(replace(variant, work=FULL, peer=FULL) for variant in variants)
