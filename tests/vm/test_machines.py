@@ -167,7 +167,13 @@ def test_a_machine_that_loses_power_comes_back_to_its_files(machines: Machines) 
     machines.one.kill()
     machines.one.close()
     machines.one.boot()
-    assert machines.mount(machines.one, machines.options) == ""
+    failure = machines.mount(machines.one, machines.options)
+    if failure and machines.options == "rdma":
+        # The server's kernel still has the connection that nobody ended: it refuses a second one
+        # of the same numbers as stale, ends the first for that, and takes the next.
+        assert "rejected status=10" in machines.one.run("dmesg").said
+        failure = machines.mount(machines.one, machines.options)
+    assert failure == ""
     again = "f = open('synced', 'r+b'); print(f.read()); f.write(b' again'); f.close()"
     assert python(machines.one, again).said == "b'kept'"
     assert python(machines.two, "print(open('synced').read())").said == "kept again"
