@@ -2,7 +2,6 @@
 
     host -> guest  {"id": 1, "argv": [...], "env": {...}, "cwd": "/", "output": PATH, "limit": 60}
                    {"id": 1, "input": "DONE"}         a line for the program's standard input
-                   {"id": 1, "kill": true}            end it
                    {"end": true}                      end the agent, and with it the guest
     guest -> host  {"ready": "7.3.4"}                 once
                    {"id": 1, "line": "RESTART"}       a line of its output, where `lines` is set
@@ -120,10 +119,8 @@ class Agent:
             if program.listening:
                 assert program.process.stdout is not None
                 self.selector.register(program.process.stdout, selectors.EVENT_READ, program)
-        elif program is not None and "input" in order:
-            program.feed(order["input"])
         elif program is not None:
-            program.kill()
+            program.feed(order["input"])
 
     def hear(self, program: Program) -> None:
         """Pass on what a program printed; at the end of it nothing more is listened for."""

@@ -114,10 +114,6 @@ class Running:
         """Give it a line on its standard input."""
         self.guest.order(id=self.number, input=line)
 
-    def kill(self) -> None:
-        """End it."""
-        self.guest.order(id=self.number, kill=True)
-
     def next_message(self) -> dict[str, object]:
         """Return what the agent says next; LabError when the guest has ended."""
         try:

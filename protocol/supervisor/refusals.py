@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 
-from usmbd.transport.smbdirect.loop import Loop, Timer
+from usmbd.transport.loop import Cancellable, EventLoop
 
 log = logging.getLogger("usmbd.rdma")
 
@@ -20,12 +20,12 @@ LINES = 50
 class Refusals:
     """Writes refusals to the log, at the level that is always on."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: EventLoop) -> None:
         """Begin a period with the first refusal."""
         self._loop = loop
         self._lines: Counter[str] = Counter()
         self._left_out = 0
-        self._timer: Timer | None = None
+        self._timer: Cancellable | None = None
 
     def tell(self, peer: str, why: str) -> None:
         """Say why a client was refused, unless much was said already."""

@@ -19,13 +19,13 @@ from usmbd.protocol.state.server import Server
 from usmbd.protocol.wire.negotiate import client_guid
 from usmbd.protocol.worker import messages
 from usmbd.transport.base import RdmaTransport, Receiver
+from usmbd.transport.loop import EventLoop
 from usmbd.transport.smbdirect import discovery, verbs
 from usmbd.transport.smbdirect.attributes import Mask, decode
 from usmbd.transport.smbdirect.buffers import Pool
 from usmbd.transport.smbdirect.connection import SmbDirectTransport
 from usmbd.transport.smbdirect.depths import READS, open_queue_pair
 from usmbd.transport.smbdirect.limits import Limits
-from usmbd.transport.smbdirect.loop import Loop
 from usmbd.transport.smbdirect.provider import Device, DeviceError
 
 log = logging.getLogger("usmbd.rdma")
@@ -121,7 +121,7 @@ class WorkerRdma:
     def __init__(
         self,
         server: Server,
-        loop: Loop,
+        loop: EventLoop,
         send: Callable[[messages.FromWorker], None],
         open_device: Callable[[str], Device] = verbs.open_device,
     ) -> None:

@@ -20,10 +20,8 @@ SCENARIOS = (
     "crash.sh",
     "worker_crash.py",
 )
-"""In this order: what ends the server comes last."""
-
-MEASUREMENTS = ("fio_speed.sh", "verbs_speed.sh")
-"""Run only when they are asked for by name."""
+"""In this order: what ends the server comes last. Measurements (fio_speed.sh, verbs_speed.sh) are
+none of a plan: they run when they are asked for by name."""
 
 SERVERS = ("usmbd", "ksmbd")
 FOLDER = Path(__file__).parent / "scenarios"
@@ -92,7 +90,7 @@ VARIANTS = (
     Variant("rdma-3.0.2", "vers=3.02,rdma"),
     Variant("rdma-sign", "vers=3.1.1,rdma,sign"),
     # Linux asks a sealed session for up to 2 MiB inline, which does not fit the messages that it
-    # takes itself, and is refused; ksmbd cannot be mounted so at all.
+    # takes itself, and is refused.
     Variant("rdma-seal", "vers=3.1.1,rdma,seal,rsize=131072"),
     Variant("rdma-multichannel", "vers=3.1.1,rdma,multichannel,max_channels=2"),
     Variant("rdma-ipv6", "vers=3.1.1,rdma,ip=fd99::1"),
@@ -103,7 +101,7 @@ VARIANTS = (
 
 
 IWARP = Variant("siw-3.1.1", "vers=3.1.1,rdma", rdma="siw")
-"""Asked for by name alone: one of three mounts was refused, as the negotiation took too long."""
+"""Asked for by name alone: on a busy machine one mount was refused for a slow negotiation."""
 
 
 def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
@@ -111,10 +109,10 @@ def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
 
     ValueError when there is nothing of such a name.
     """
-    chosen = [variant for variant in (*VARIANTS, IWARP) if variants and variants in variant.name]
-    chosen = chosen if variants else list(VARIANTS)
+    there_are = (*VARIANTS, IWARP) if variants else VARIANTS
+    chosen = [variant for variant in there_are if variants in variant.name]
     if not chosen:
-        names = ", ".join(variant.name for variant in VARIANTS)
+        names = ", ".join(variant.name for variant in there_are)
         raise ValueError(f"no mount has {variants!r} in its name; there are {names}")
     if not scenarios:
         return tuple(chosen)

@@ -16,6 +16,7 @@ from enum import Enum
 
 from usmbd.transport.base import Part, RdmaTransport, Receiver, RemoteBuffer
 from usmbd.transport.buffers import POOL
+from usmbd.transport.loop import Cancellable, EventLoop
 from usmbd.transport.smbdirect.buffers import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.depths import Depths, fitted
 from usmbd.transport.smbdirect.direct import Direct
@@ -29,7 +30,6 @@ from usmbd.transport.smbdirect.held import (
     Held,
 )
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
-from usmbd.transport.smbdirect.loop import Loop, Timer, Turn
 from usmbd.transport.smbdirect.outgoing import Outgoing
 from usmbd.transport.smbdirect.pdu import DATA_OFFSET
 from usmbd.transport.smbdirect.provider import (
@@ -42,6 +42,7 @@ from usmbd.transport.smbdirect.provider import (
 )
 from usmbd.transport.smbdirect.sendwork import SendWork
 from usmbd.transport.smbdirect.transfers import Done, Read, Write, whole
+from usmbd.transport.smbdirect.turn import Turn
 
 log = logging.getLogger("usmbd.rdma")
 
@@ -84,7 +85,7 @@ class SmbDirectTransport(RdmaTransport):
         pool: Pool,
         queue_pair: QueuePair,
         limits: Limits,
-        loop: Loop,
+        loop: EventLoop,
         *,
         peer: str,
         local: str,
@@ -129,7 +130,7 @@ class SmbDirectTransport(RdmaTransport):
         self._corked = False
         self._receiver: Receiver | None = None
         self._fd = -1
-        self._timer: Timer | None = None
+        self._timer: Cancellable | None = None
         self._turn = Turn(loop, self._ready)
         self.state = State.OPEN
 

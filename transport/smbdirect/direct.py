@@ -9,7 +9,7 @@ import errno
 from collections import deque
 from collections.abc import Callable
 
-from usmbd.transport.smbdirect.loop import Loop
+from usmbd.transport.loop import EventLoop
 from usmbd.transport.smbdirect.outgoing import Outgoing
 from usmbd.transport.smbdirect.provider import DeviceError, RegistrationError
 from usmbd.transport.smbdirect.sendwork import SendWork
@@ -38,7 +38,7 @@ class Direct:
         self,
         work: SendWork,
         outgoing: Outgoing,
-        loop: Loop,
+        loop: EventLoop,
         most: int,
         lose: Callable[[str], None],
         retry: Callable[[], None],

@@ -22,7 +22,7 @@ class StepTimer:
 
 
 class StepLoop:
-    """The part of an event loop that SMB Direct uses (`usmbd.transport.smbdirect.loop`)."""
+    """The part of an event loop that SMB Direct uses (`usmbd.transport.loop.EventLoop`)."""
 
     def __init__(self) -> None:
         """Begin at an hour that is nobody's default, with nothing to do."""
