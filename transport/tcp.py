@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from usmbd.transport.base import FileSpan, Part, Receiver, Transport
-from usmbd.transport.buffers import POOL
+from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.expected import READ_SIZE, Expected, Retry
 from usmbd.transport.loop import EventLoop
 

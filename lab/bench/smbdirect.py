@@ -32,7 +32,7 @@ from smbengine.server import Engine
 
 from usmbd.protocol.wire.header import Command
 from usmbd.transport.smbdirect.connection import SmbDirectTransport
-from usmbd.transport.smbdirect.fabric_queue_pair import FabricQueuePair
+from usmbd.transport.smbdirect.fabric.queue_pair import FabricQueuePair
 from usmbd.transport.smbdirect.provider import Completion, Segment
 from usmbd.transport.smbdirect.verbs_requests import CHAIN
 

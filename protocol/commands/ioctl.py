@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from usmbd.protocol.commands import sparse
-from usmbd.protocol.commands.interfaces import network_interfaces
 from usmbd.protocol.commands.negotiate import validate_negotiate
 from usmbd.protocol.commands.pipe import Pipe
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
+from usmbd.protocol.state.interfaces import network_interfaces
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.body import parse_body

@@ -1,7 +1,7 @@
 """SMB2 READ ([MS-SMB2] 3.3.5.12)."""
 
 from usmbd.protocol.commands.pipe import Pipe
-from usmbd.protocol.commands.remote import deliver, find_read_buffers
+from usmbd.protocol.commands.rdma_data import deliver, find_read_buffers
 from usmbd.protocol.commands.request import Answer, Handling, OnDescriptor, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge

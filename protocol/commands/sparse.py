@@ -5,7 +5,7 @@ import struct
 from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.request import Blocking, Handling, OnDescriptor, Reply, Request
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.vfs import ranges
+from usmbd.protocol.vfs import extents
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import (
     FILE_APPEND_DATA,
@@ -37,7 +37,7 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.oplocks.break_level_two(open_)
     if length:
-        yield changing(open_, ranges.zero, open_.node, offset, length)
+        yield changing(open_, extents.zero, open_.node, offset, length)
     return list(build_ioctl_response(body))
 
 
@@ -51,7 +51,7 @@ def query_allocated_ranges(request: Request, body: IoctlRequest, data: memoryvie
     room = body.max_output_response // fsctl.FileAllocatedRange.SIZE
     found: list[tuple[int, int]] = []
     if length:
-        found = yield OnDescriptor(ranges.allocated_ranges, open_.node, offset, length, room + 1)
+        found = yield OnDescriptor(extents.allocated_ranges, open_.node, offset, length, room + 1)
     if found and not room:
         raise SmbError(NtStatus.BUFFER_TOO_SMALL)
     output = b"".join(struct.pack("<QQ", *part) for part in found[:room])

@@ -1,7 +1,7 @@
 """SMB2 WRITE ([MS-SMB2] 3.3.5.13)."""
 
 from usmbd.protocol.commands.data_change import changing
-from usmbd.protocol.commands.remote import fetch, find_write_buffers
+from usmbd.protocol.commands.rdma_data import fetch, find_write_buffers
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Slow
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge

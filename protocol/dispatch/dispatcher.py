@@ -18,7 +18,7 @@ from typing import Any
 
 from usmbd.protocol.commands.binding import sign_refusal
 from usmbd.protocol.commands.negotiate import negotiate_smb1
-from usmbd.protocol.commands.remote import invalidated_token
+from usmbd.protocol.commands.rdma_data import invalidated_token
 from usmbd.protocol.commands.request import (
     Answer,
     Blocking,

@@ -6,6 +6,7 @@ Handlers never check again what stands here ([MS-SMB2] 3.3.5.2).
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from usmbd.protocol.commands.change_notify import change_notify
 from usmbd.protocol.commands.close import close
 from usmbd.protocol.commands.create import create
 from usmbd.protocol.commands.echo import echo
@@ -18,7 +19,6 @@ from usmbd.protocol.commands.oplock_break import oplock_break
 from usmbd.protocol.commands.query_directory import query_directory
 from usmbd.protocol.commands.query_info import query_info
 from usmbd.protocol.commands.read import read
-from usmbd.protocol.commands.refused import change_notify
 from usmbd.protocol.commands.request import Answer, Handling, NoReply, Request
 from usmbd.protocol.commands.session_setup import session_setup
 from usmbd.protocol.commands.set_info import set_info

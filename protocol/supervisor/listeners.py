@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.commands.interfaces import served_addresses
+from usmbd.protocol.state.interfaces import served_addresses
 
 log = logging.getLogger("usmbd.conn")
 

@@ -35,7 +35,7 @@ from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.supervisor.control import ControlService
 from usmbd.protocol.supervisor.doorkeeper import Doorkeeper
 from usmbd.protocol.supervisor.listeners import Listeners
-from usmbd.protocol.supervisor.rdma import Rdma
+from usmbd.protocol.supervisor.rdma_service import Rdma
 from usmbd.protocol.worker import messages
 
 log = logging.getLogger("usmbd.conn")

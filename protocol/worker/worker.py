@@ -19,17 +19,17 @@ from usmbd.mountd.ipc.messages import (
     TreesHeld,
 )
 from usmbd.protocol import log as logs
-from usmbd.protocol.commands.interfaces import parse_addresses
 from usmbd.protocol.dispatch.dispatcher import Dispatcher
 from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.interfaces import parse_addresses
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import WorkerStats
 from usmbd.protocol.vfs.identity import obey_quotas
-from usmbd.protocol.worker import messages, rdma
+from usmbd.protocol.worker import messages, rdma_connections
 from usmbd.protocol.worker.ipc_client import IpcClient
 from usmbd.protocol.worker.peers import WorkerPeers
-from usmbd.protocol.worker.rdma import WorkerRdma
+from usmbd.protocol.worker.rdma_connections import WorkerRdma
 from usmbd.protocol.worker.recheck import Recheck
 from usmbd.protocol.worker.tables import tables
 from usmbd.protocol.worker.threads import ThreadPool
@@ -112,7 +112,8 @@ class Worker:
         """Open RDMA devices; return of each why it cannot be used, or nothing."""
         if not names:
             return {}
-        rdma.load()  # what lies in a directory that only root may read is root's to import
+        # What lies in a directory that only root may read is root's to import.
+        rdma_connections.load()
         try:
             self.server.pin()
         except OSError as error:

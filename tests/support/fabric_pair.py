@@ -1,7 +1,7 @@
 """Two connected queue pairs of a fabric, each with one region, for the tests."""
 
-from usmbd.transport.smbdirect.fabric import LIMITS, Fabric, FabricDevice, FabricMemory
-from usmbd.transport.smbdirect.fabric_queue_pair import FabricQueuePair
+from usmbd.transport.smbdirect.fabric.device import LIMITS, Fabric, FabricDevice, FabricMemory
+from usmbd.transport.smbdirect.fabric.queue_pair import FabricQueuePair
 from usmbd.transport.smbdirect.provider import Access, Completion, DeviceLimits, Segment
 
 ALL = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ

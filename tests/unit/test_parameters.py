@@ -340,6 +340,7 @@ def test_sections_that_are_no_shares(serve: Serve) -> None:
 U, W = "tests/unit", "tests/wire"
 SHARES, LOGIN = f"{U}/mountd/test_shares.py", f"{U}/mountd/test_login.py"
 SRVSVC, SAMBA = f"{U}/mountd/rpc/test_srvsvc.py", f"{U}/mountd/config/test_samba.py"
+RDMA = f"{U}/protocol/worker/test_rdma_connections.py"
 WORKER, LOAD = f"{U}/protocol/worker/test_worker.py", f"{U}/mountd/config/test_load.py"
 
 EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
@@ -352,7 +353,7 @@ EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
             "tcp port": test_tcp_port_and_interfaces,
             "interfaces": test_tcp_port_and_interfaces,
             "bind interfaces only": test_tcp_port_and_interfaces,
-            "rdma": f"{U}/protocol/supervisor/test_rdma.py::test_why_it_is_not_in_use",
+            "rdma": f"{U}/protocol/supervisor/test_rdma_service.py::test_why_it_is_not_in_use",
             "workers": f"{W}/test_running.py::test_new_connections_see_the_disk_in_every_worker",
             "state directory": f"{W}/mountd/test_daemon.py::"
             "test_it_serves_ends_and_leaves_no_child",
@@ -378,7 +379,7 @@ EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
             "server multi channel support": test_multi_channel,
             "smb2 leases": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
             "durable handles": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
-            "smbd max io size": f"{U}/protocol/worker/test_rdma.py::test_the_largest_transfer",
+            "smbd max io size": f"{RDMA}::test_the_largest_transfer",
             "map to guest": f"{LOGIN}::test_the_others",
             "share:fake_fscaps": test_fake_fscaps,
             "root directory": test_root_directory,

@@ -10,7 +10,7 @@ from smbengine.client import Client
 from smbengine.rdma import CREDIT, check_read
 from smbengine.server import Engine
 
-from usmbd.protocol.commands.interfaces import addresses
+from usmbd.protocol.state.interfaces import addresses
 from usmbd.protocol.wire.fsctl import FSCTL_QUERY_NETWORK_INTERFACE_INFO
 from usmbd.protocol.wire.fsctl_smb2 import RDMA_CAPABLE
 from usmbd.protocol.wire.header import Command

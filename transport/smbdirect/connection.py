@@ -15,13 +15,9 @@ from contextlib import suppress
 from enum import Enum
 
 from usmbd.transport.base import Part, RdmaTransport, Receiver, RemoteBuffer
-from usmbd.transport.buffers import POOL
+from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.loop import Cancellable, EventLoop
-from usmbd.transport.smbdirect.buffers import Pool, Sinks, Slots
-from usmbd.transport.smbdirect.depths import Depths, fitted
-from usmbd.transport.smbdirect.direct import Direct
-from usmbd.transport.smbdirect.engine import Engine
-from usmbd.transport.smbdirect.held import (
+from usmbd.transport.smbdirect.backlog import (
     HIGH_WATER,
     LEAST_POSTED,
     LOW_WATER,
@@ -29,9 +25,11 @@ from usmbd.transport.smbdirect.held import (
     TRANSFERS_LOW,
     Held,
 )
+from usmbd.transport.smbdirect.depths import Depths, fitted
+from usmbd.transport.smbdirect.engine import Engine
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
-from usmbd.transport.smbdirect.outgoing import Outgoing
 from usmbd.transport.smbdirect.pdu import DATA_OFFSET
+from usmbd.transport.smbdirect.posted_work import SendWork
 from usmbd.transport.smbdirect.provider import (
     Access,
     Completion,
@@ -40,7 +38,9 @@ from usmbd.transport.smbdirect.provider import (
     QueuePair,
     RegistrationError,
 )
-from usmbd.transport.smbdirect.sendwork import SendWork
+from usmbd.transport.smbdirect.registered_memory import Pool, Sinks, Slots
+from usmbd.transport.smbdirect.send_order import Outgoing
+from usmbd.transport.smbdirect.transfer_queue import Direct
 from usmbd.transport.smbdirect.transfers import Done, Read, Write, whole
 from usmbd.transport.smbdirect.turn import Turn
 

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from usmbd.transport.base import RemoteBuffer
-from usmbd.transport.smbdirect.buffers import Pool
 from usmbd.transport.smbdirect.provider import Segment
+from usmbd.transport.smbdirect.registered_memory import Pool
 
 BOUNCE = 1 << 20
 """Bytes of registered memory that are borrowed at once for data in other memory."""

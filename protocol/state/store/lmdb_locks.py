@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from zlib import crc32
 
-from usmbd.protocol.state.store import ranges as brl
+from usmbd.protocol.state.store import byte_range_locks as brl
 from usmbd.protocol.state.store.base import LockConflict, UnlockResult
 from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment, writes

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 from usmbd.transport.base import FileSpan, Part, Receiver, RemoteBuffer
 from usmbd.transport.smbdirect.attributes import State
-from usmbd.transport.smbdirect.buffers import Slots
 from usmbd.transport.smbdirect.engine import Engine
-from usmbd.transport.smbdirect.fabric import FabricDevice, FabricMemory
+from usmbd.transport.smbdirect.fabric.device import FabricDevice, FabricMemory
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
 from usmbd.transport.smbdirect.provider import Access, Completion
+from usmbd.transport.smbdirect.registered_memory import Slots
 
 SENDS = 64
 LONGEST = 4096

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from smbdirect.client import RawClient
 from smbdirect.step_loop import StepLoop
 from usmbd.transport.smbdirect.attributes import State
-from usmbd.transport.smbdirect.buffers import LARGEST, Pool
 from usmbd.transport.smbdirect.connection import LINGER_SECONDS, SmbDirectTransport
 from usmbd.transport.smbdirect.connection import State as Connection
 from usmbd.transport.smbdirect.depths import open_queue_pair
-from usmbd.transport.smbdirect.fabric import LIMITS, Fabric
-from usmbd.transport.smbdirect.fabric_queue_pair import FabricQueuePair
+from usmbd.transport.smbdirect.fabric.device import LIMITS, Fabric
+from usmbd.transport.smbdirect.fabric.queue_pair import FabricQueuePair
 from usmbd.transport.smbdirect.limits import Limits
 from usmbd.transport.smbdirect.provider import DeviceLimits
+from usmbd.transport.smbdirect.registered_memory import LARGEST, Pool
 
 READS = 4
 ROUNDS = 10_000

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.commands import interfaces
+from usmbd.protocol.state import interfaces
 from usmbd.protocol.supervisor import addresses as watched
 from usmbd.protocol.supervisor import listeners
 from usmbd.protocol.supervisor.addresses import RECHECK_SECONDS, AddressWatch

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from usmbd.protocol.vfs import directory_entry, short_names
+from usmbd.protocol.vfs.extents import allocated_ranges, copy, zero
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.ranges import allocated_ranges, copy, zero
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.fscc.attributes import (

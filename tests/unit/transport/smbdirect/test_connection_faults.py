@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from smbdirect.network import Network
 
-from usmbd.transport.smbdirect import sendwork
+from usmbd.transport.smbdirect import posted_work
 from usmbd.transport.smbdirect.connection import State
 from usmbd.transport.smbdirect.provider import DeviceError
 
@@ -81,7 +81,7 @@ def test_memory_of_work_that_the_device_keeps_is_never_lent_again(
     network.advance(10.0)
     assert link.transport.state is State.FINISHED
     assert network.pool.in_use() >= 5000
-    sendwork._lost.clear()
+    posted_work._lost.clear()
     assert network.pool.in_use() == 0
 
 

@@ -15,7 +15,8 @@ from usmbd.transport.smbdirect.connection import (
     State,
 )
 from usmbd.transport.smbdirect.depths import open_queue_pair
-from usmbd.transport.smbdirect.fabric_queue_pair import FabricQueuePair
+from usmbd.transport.smbdirect.fabric.queue_pair import FabricQueuePair
+from usmbd.transport.smbdirect.posted_work import PINNED
 from usmbd.transport.smbdirect.provider import (
     Access,
     DeviceError,
@@ -23,7 +24,6 @@ from usmbd.transport.smbdirect.provider import (
     Segment,
     Status,
 )
-from usmbd.transport.smbdirect.sendwork import PINNED
 
 from .conftest import Link, Upper, pattern
 

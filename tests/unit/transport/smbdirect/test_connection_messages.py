@@ -12,7 +12,7 @@ from smbdirect.client import RawClient
 from smbdirect.network import Network
 
 from usmbd.transport.base import FileSpan
-from usmbd.transport.buffers import POOL
+from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.loop import EpollLoop
 from usmbd.transport.smbdirect.connection import FLUSH_SIZE, LINGER_SECONDS, ROUNDS, State
 from usmbd.transport.smbdirect.depths import SENDS, Depths, open_queue_pair

@@ -7,9 +7,9 @@ from engine_pair import HEADER, data, request
 from smbdirect.client import RawClient
 from smbdirect.network import Network
 
-from usmbd.transport.smbdirect import connection, held
+from usmbd.transport.smbdirect import backlog, connection
+from usmbd.transport.smbdirect.backlog import HIGH_WATER, LEAST_POSTED
 from usmbd.transport.smbdirect.connection import State
-from usmbd.transport.smbdirect.held import HIGH_WATER, LEAST_POSTED
 from usmbd.transport.smbdirect.limits import MIN_FRAGMENTED_SIZE, Limits
 
 from .conftest import Link, Upper, pattern
@@ -180,7 +180,7 @@ def test_requests_wait_while_transfers_go_on(link: Link, monkeypatch: pytest.Mon
 def test_who_only_asks_while_stopped_is_lost(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held, "HELD_HIGH", 1 << 19)
+    monkeypatch.setattr(backlog, "HELD_HIGH", 1 << 19)
     greedy = Greedy(network)
     # One credit for each message keeps both sides sending, and the replies never get fewer.
     for number in range(10_000):

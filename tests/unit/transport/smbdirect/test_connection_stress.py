@@ -19,12 +19,12 @@ from smbdirect.network import Network
 
 from usmbd.transport.base import RemoteBuffer
 from usmbd.transport.smbdirect import connection
-from usmbd.transport.smbdirect.buffers import LARGEST
 from usmbd.transport.smbdirect.connection import State
-from usmbd.transport.smbdirect.fabric import LIMITS
+from usmbd.transport.smbdirect.fabric.device import LIMITS
 from usmbd.transport.smbdirect.limits import Limits
+from usmbd.transport.smbdirect.posted_work import PINNED
 from usmbd.transport.smbdirect.provider import DeviceError, RegistrationError, Status
-from usmbd.transport.smbdirect.sendwork import PINNED
+from usmbd.transport.smbdirect.registered_memory import LARGEST
 
 from .conftest import Link, pattern
 

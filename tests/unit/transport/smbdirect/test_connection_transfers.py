@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from smbdirect.network import READS, Network
 
 from usmbd.transport.base import RemoteBuffer
-from usmbd.transport.smbdirect.buffers import LARGEST, Pool
+from usmbd.transport.smbdirect.backlog import TRANSFERS_HIGH
 from usmbd.transport.smbdirect.connection import FLUSH_SIZE, State
 from usmbd.transport.smbdirect.depths import WRITES
-from usmbd.transport.smbdirect.direct import RETRY_SECONDS
-from usmbd.transport.smbdirect.held import TRANSFERS_HIGH
 from usmbd.transport.smbdirect.limits import Limits
+from usmbd.transport.smbdirect.posted_work import PINNED
 from usmbd.transport.smbdirect.provider import RegistrationError
-from usmbd.transport.smbdirect.sendwork import PINNED
+from usmbd.transport.smbdirect.registered_memory import LARGEST, Pool
+from usmbd.transport.smbdirect.transfer_queue import RETRY_SECONDS
 from usmbd.transport.smbdirect.transfers import BOUNCE
 
 from .conftest import Link, pattern

@@ -6,7 +6,7 @@ import pytest
 from fabric_pair import REGION, Pair, Side
 
 from usmbd.transport.smbdirect.attributes import State
-from usmbd.transport.smbdirect.fabric import LIMITS, Fabric
+from usmbd.transport.smbdirect.fabric.device import LIMITS, Fabric
 from usmbd.transport.smbdirect.provider import (
     Access,
     Completion,

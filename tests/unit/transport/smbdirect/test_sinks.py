@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from smbdirect.network import Network
 
-from usmbd.transport.smbdirect.buffers import LARGEST
-from usmbd.transport.smbdirect.fabric import LIMITS
+from usmbd.transport.smbdirect.fabric.device import LIMITS
 from usmbd.transport.smbdirect.provider import Access
+from usmbd.transport.smbdirect.registered_memory import LARGEST
 
 from .conftest import Link, pattern
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.commands import interfaces
-from usmbd.protocol.commands.interfaces import (
+from usmbd.protocol.state import interfaces
+from usmbd.protocol.state.interfaces import (
     DEFAULT_SPEED,
     carriers,
     network_interfaces,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usmbd.protocol.state.store import ranges
+from usmbd.protocol.state.store import byte_range_locks as brl
 from usmbd.protocol.state.store.records import LockRange
 
 ME, OTHER = 0x0001_0100_0000_0001, 0x0002_0100_0000_0001
@@ -12,7 +12,7 @@ TOP = (1 << 64) - 1
 
 
 def granted(*locks: tuple[int, LockRange]) -> bytes:
-    return b"".join(ranges.pack_lock(owner, lock) for owner, lock in locks)
+    return b"".join(brl.pack_lock(owner, lock) for owner, lock in locks)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_overlap_of_exclusive_ranges(
     held: tuple[int, int], wanted: tuple[int, int], conflict: bool
 ) -> None:
     locks = granted((OTHER, LockRange(*held, True)))
-    assert (ranges.lock_conflict(locks, ME, LockRange(*wanted, True)) is not None) == conflict
+    assert (brl.lock_conflict(locks, ME, LockRange(*wanted, True)) is not None) == conflict
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_overlap_of_exclusive_ranges(
 )
 def test_stacking(owner: int, held: bool, wanted: bool, conflict: bool) -> None:
     locks = granted((owner, LockRange(0, 10, held)))
-    assert (ranges.lock_conflict(locks, ME, LockRange(5, 10, wanted)) is not None) == conflict
+    assert (brl.lock_conflict(locks, ME, LockRange(5, 10, wanted)) is not None) == conflict
 
 
 @pytest.mark.parametrize(
@@ -80,23 +80,23 @@ def test_stacking(owner: int, held: bool, wanted: bool, conflict: bool) -> None:
 )
 def test_io(owner: int, exclusive: bool, write: bool, conflict: bool) -> None:
     locks = granted((owner, LockRange(10, 10, exclusive)))
-    assert ranges.io_conflict(locks, ME, 0, 11, write) == conflict
-    assert not ranges.io_conflict(locks, ME, 0, 10, write)
-    assert not ranges.io_conflict(locks, ME, 20, 10, write)
+    assert brl.io_conflict(locks, ME, 0, 11, write) == conflict
+    assert not brl.io_conflict(locks, ME, 0, 10, write)
+    assert not brl.io_conflict(locks, ME, 20, 10, write)
 
 
 def test_unlock_needs_the_exact_range_and_owner() -> None:
     locks = granted((ME, LockRange(110, 4)), (ME, LockRange(112, 4)), (OTHER, LockRange(0, 8)))
-    assert ranges.unlock(locks, ME, LockRange(110, 6)) is None
-    assert ranges.unlock(locks, ME, LockRange(0, 8)) is None
-    assert ranges.unlock(locks, ME, LockRange(112, 4)) == granted(
+    assert brl.unlock(locks, ME, LockRange(110, 6)) is None
+    assert brl.unlock(locks, ME, LockRange(0, 8)) is None
+    assert brl.unlock(locks, ME, LockRange(112, 4)) == granted(
         (ME, LockRange(110, 4)), (OTHER, LockRange(0, 8))
     )
 
 
 def test_unlock_takes_the_exclusive_lock_of_a_stack_first() -> None:
     exclusive, shared = (ME, LockRange(0, 10, True)), (ME, LockRange(0, 10))
-    left = ranges.unlock(granted(shared, exclusive, shared), ME, LockRange(0, 10))
+    left = brl.unlock(granted(shared, exclusive, shared), ME, LockRange(0, 10))
     assert left == granted(shared, shared)
 
 
@@ -115,17 +115,17 @@ def test_unlock_finds_every_lock_and_no_other(
 ) -> None:
     if locks:
         owner, wanted = locks[pick % len(locks)]
-        left = ranges.unlock(granted(*locks), owner, wanted)
+        left = brl.unlock(granted(*locks), owner, wanted)
         assert left is not None
         same = [(o, r) for o, r in locks if (o, r[:2]) == (owner, wanted[:2])]
         gone = (owner, LockRange(*wanted[:2], any(r.exclusive for _, r in same)))
         expected = list(locks)
         expected.remove(gone)
         assert left == granted(*expected)
-    assert ranges.unlock(granted(*locks), 12345, LockRange(0, 1)) is None
+    assert brl.unlock(granted(*locks), 12345, LockRange(0, 1)) is None
 
 
 @given(some_locks)
 def test_without_open_keeps_the_locks_of_others(locks: list[tuple[int, LockRange]]) -> None:
     kept = granted(*[(owner, lock) for owner, lock in locks if owner != ME])
-    assert ranges.without_open(granted(*locks), ME) == kept
+    assert brl.without_open(granted(*locks), ME) == kept

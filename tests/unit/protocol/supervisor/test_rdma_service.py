@@ -10,9 +10,9 @@ from rdma_cm_fake import FakeLibrary
 
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.supervisor import rdma as rdma_module
+from usmbd.protocol.supervisor import rdma_service as rdma_module
 from usmbd.protocol.supervisor.clients import Clients
-from usmbd.protocol.supervisor.rdma import Rdma
+from usmbd.protocol.supervisor.rdma_service import Rdma
 from usmbd.protocol.worker import messages
 from usmbd.transport.smbdirect.discovery import Found, FoundPort
 from usmbd.transport.smbdirect.provider import LinkType

@@ -2,7 +2,7 @@
 
 import pytest
 
-from usmbd.transport.buffers import KEPT_PER_CLASS, BufferPool
+from usmbd.transport.buffer_pool import KEPT_PER_CLASS, BufferPool
 
 
 def test_a_free_buffer_is_used_again() -> None:

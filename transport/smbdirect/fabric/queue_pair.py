@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usmbd.transport.smbdirect.attributes import Mask, State, decode
-from usmbd.transport.smbdirect.fabric_completions import FabricCompletions
+from usmbd.transport.smbdirect.fabric.completions import FabricCompletions
 from usmbd.transport.smbdirect.provider import (
     Access,
     Completion,
@@ -23,7 +23,7 @@ from usmbd.transport.smbdirect.provider import (
 )
 
 if TYPE_CHECKING:
-    from usmbd.transport.smbdirect.fabric import FabricDevice
+    from usmbd.transport.smbdirect.fabric.device import FabricDevice
 
 RETRY_FOR_EVER = 7
 """The `rnr_retry` that never gives up (InfiniBand volume 1, 9.7.5.2.8)."""

@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from usmbd.transport.base import Buffer, FileSpan, Part
-from usmbd.transport.buffers import POOL
+from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.smbdirect.engine import Engine
-from usmbd.transport.smbdirect.sendwork import SendWork
+from usmbd.transport.smbdirect.posted_work import SendWork
 from usmbd.transport.smbdirect.transfers import Piece, Write
 
 

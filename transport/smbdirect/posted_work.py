@@ -7,9 +7,9 @@ each READ. What is not yet known to have ended stays in `posted`.
 
 from collections import deque
 
-from usmbd.transport.smbdirect.buffers import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.depths import Depths
 from usmbd.transport.smbdirect.provider import QueuePair
+from usmbd.transport.smbdirect.registered_memory import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.transfers import Piece, Read, Write
 
 PINNED = 1 << 16

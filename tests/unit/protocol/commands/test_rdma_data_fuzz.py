@@ -20,7 +20,7 @@ from smbengine.server import Engine
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 from usmbd.transport.base import RemoteBuffer
-from usmbd.transport.smbdirect.sendwork import PINNED
+from usmbd.transport.smbdirect.posted_work import PINNED
 
 
 class Fuzzed(NamedTuple):

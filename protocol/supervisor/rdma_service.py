@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from usmbd.mountd.ipc.messages import RdmaInterfaceRow
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.commands import interfaces
+from usmbd.protocol.state import interfaces
 from usmbd.protocol.supervisor.broker import Broker
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.worker import messages

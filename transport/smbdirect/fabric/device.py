@@ -11,7 +11,7 @@ and no thread.
 from itertools import count
 
 from usmbd.transport.smbdirect.attributes import Attributes, Mask, State
-from usmbd.transport.smbdirect.fabric_queue_pair import FabricQueuePair
+from usmbd.transport.smbdirect.fabric.queue_pair import FabricQueuePair
 from usmbd.transport.smbdirect.provider import (
     Access,
     DeviceError,

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from usmbd.protocol.commands.interfaces import parse_addresses
 from usmbd.protocol.dispatch.dispatcher import Dispatcher
 from usmbd.protocol.state.connection import MESSAGE_SLACK
+from usmbd.protocol.state.interfaces import parse_addresses
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.wire.negotiate import client_guid
 from usmbd.protocol.worker import messages
@@ -22,11 +22,11 @@ from usmbd.transport.base import RdmaTransport, Receiver
 from usmbd.transport.loop import EventLoop
 from usmbd.transport.smbdirect import discovery, verbs
 from usmbd.transport.smbdirect.attributes import Mask, decode
-from usmbd.transport.smbdirect.buffers import Pool
 from usmbd.transport.smbdirect.connection import SmbDirectTransport
 from usmbd.transport.smbdirect.depths import READS, open_queue_pair
 from usmbd.transport.smbdirect.limits import Limits
 from usmbd.transport.smbdirect.provider import Device, DeviceError
+from usmbd.transport.smbdirect.registered_memory import Pool
 
 log = logging.getLogger("usmbd.rdma")
 

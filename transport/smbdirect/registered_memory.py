@@ -2,7 +2,7 @@
 
 Registering costs milliseconds, so memory is registered in large regions and lent in slices
 whose sizes are powers of two. Each slice is a ctypes array over its part of the region: every
-view taken of it holds a reference to the array, so, as in `usmbd.transport.buffers`, a slice
+view taken of it holds a reference to the array, so, as in `usmbd.transport.buffer_pool`, a slice
 that only the pool refers to is free. Whoever posts work keeps the view until the completion:
 that alone pins the memory.
 

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from usmbd.transport.smbdirect.buffers import LARGEST, Pool, Slots
-from usmbd.transport.smbdirect.fabric import Fabric, FabricDevice
+from usmbd.transport.smbdirect.fabric.device import Fabric, FabricDevice
 from usmbd.transport.smbdirect.provider import RegistrationError, Segment
+from usmbd.transport.smbdirect.registered_memory import LARGEST, Pool, Slots
 from usmbd.transport.smbdirect.transfers import BOUNCE
 
 KIB = 1 << 10

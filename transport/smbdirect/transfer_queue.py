@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable
 
 from usmbd.transport.loop import EventLoop
-from usmbd.transport.smbdirect.outgoing import Outgoing
+from usmbd.transport.smbdirect.posted_work import SendWork
 from usmbd.transport.smbdirect.provider import DeviceError, RegistrationError
-from usmbd.transport.smbdirect.sendwork import SendWork
+from usmbd.transport.smbdirect.send_order import Outgoing
 from usmbd.transport.smbdirect.transfers import Piece, Read, Write
 
 RETRY_SECONDS = 0.005

@@ -13,13 +13,13 @@ from smbengine.server import Engine
 from usmbd.protocol.wire.header import Header
 from usmbd.protocol.wire.negotiate import NegotiateRequest
 from usmbd.protocol.worker import messages
-from usmbd.protocol.worker import rdma as module
-from usmbd.protocol.worker.rdma import WorkerRdma
+from usmbd.protocol.worker import rdma_connections as module
+from usmbd.protocol.worker.rdma_connections import WorkerRdma
 from usmbd.transport.smbdirect.attributes import State, decode
 from usmbd.transport.smbdirect.connection import LINGER_SECONDS
 from usmbd.transport.smbdirect.discovery import Found, FoundPort
-from usmbd.transport.smbdirect.fabric import Fabric, FabricDevice
-from usmbd.transport.smbdirect.fabric_queue_pair import FabricQueuePair
+from usmbd.transport.smbdirect.fabric.device import Fabric, FabricDevice
+from usmbd.transport.smbdirect.fabric.queue_pair import FabricQueuePair
 from usmbd.transport.smbdirect.provider import LinkType, Unavailable
 
 GUID = bytes(range(16))
