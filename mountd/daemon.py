@@ -6,10 +6,11 @@ import os
 import signal
 from pathlib import Path
 
-from usmbd.mountd import lockfile, paths
+from usmbd.mountd import lockfile
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
+from usmbd.mountd.ipc.directory import prepare_directory
 from usmbd.mountd.ipc.messages import (
     MOUNTD_SOCKET,
     RPC_SOCKET,
@@ -48,7 +49,7 @@ class Daemon:
         OSError when the directory or a socket cannot be had, AlreadyRunningError when another
         mountd has them.
         """
-        paths.prepare_directory(self._directory)
+        prepare_directory(self._directory)
         lock = lockfile.acquire(self._directory)
         try:
             asyncio.run(self._main(ready_fd))

@@ -58,16 +58,3 @@ def config_file() -> Path:
 def password_file(directory: Path | None = None) -> Path:
     """Return the password file to use in a directory: the one that exists, else the first."""
     return _first(directory or config_directory(), PASSWORD_NAMES)
-
-
-def prepare_directory(path: Path) -> None:
-    """Make the directory for this user alone, or check that it is his; OSError when it is not.
-
-    Whoever can write here could put his own socket in mountd's place.
-    """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.stat()
-    if status.st_uid != os.geteuid():
-        raise PermissionError(f"{path} belongs to another user")
-    if status.st_mode & 0o022:
-        raise PermissionError(f"{path} can be written by others")

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
 from usmbd.mountd.ipc.messages import Message
+from usmbd.mountd.ipc.peer import is_ours, peer_uid
 
 T = TypeVar("T", bound=Message)
 
@@ -25,6 +26,8 @@ class BlockingClient(Generic[T]):
         self._socket.settimeout(timeout)
         try:
             self._socket.connect(str(path))
+            if not is_ours(peer_uid(self._socket)):
+                raise PermissionError(f"{path} is another user's")
         except BaseException:
             self._socket.close()
             raise

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
 from usmbd.mountd.ipc.messages import Message
+from usmbd.mountd.ipc.peer import is_ours, peer_uid
 
 T = TypeVar("T", bound=Message)
 
@@ -25,7 +25,6 @@ MAX_CLIENTS = 512
 MAX_QUEUED = 1024
 # Messages taken from one client before the others get their turn.
 BURST = 32
-_CREDENTIALS = struct.Struct("3i")
 
 
 def listen(path: Path) -> socket.socket:
@@ -46,12 +45,6 @@ def listen(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def peer_uid(connection: socket.socket) -> int:
-    """Return the uid of the process at the other end."""
-    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(data)[1])
 
 
 class Client(Generic[T]):
@@ -159,7 +152,7 @@ class Server(Generic[T]):
         except OSError:
             # Gone again, or no descriptor left: the listener is readable until there is one.
             return
-        if peer_uid(connection) not in (0, os.geteuid()) or len(self.clients) >= MAX_CLIENTS:
+        if not is_ours(peer_uid(connection)) or len(self.clients) >= MAX_CLIENTS:
             connection.close()
             return
         connection.setblocking(False)

@@ -23,6 +23,7 @@ from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.homes import home_of
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, rpc_server
+from usmbd.mountd.ipc.peer import peer_uid
 from usmbd.mountd.ipc.settings import ShareConfig
 from usmbd.mountd.rpc.hub import Hub
 from usmbd.mountd.rpc.view import Snapshot
@@ -143,6 +144,7 @@ class Service:
         self.pipes = PIPES
         self._listener = listener
         self._config = config
+        self._trusted = 0, os.getuid()  # before this process becomes somebody else
         self.snapshot = snapshot_of(load(config))
         self.loop = asyncio.get_running_loop()
         self.connections: set[WorkerConnection] = set()
@@ -172,6 +174,10 @@ class Service:
         except OSError as error:
             # The worker went away, or descriptors are short: the next one may succeed.
             logger.warning("a worker could not be accepted: %s", error)
+            return
+        if peer_uid(sock) not in self._trusted:
+            logger.error("a process of uid %d is no worker", peer_uid(sock))
+            sock.close()
             return
         self.connections.add(WorkerConnection(sock, self))
 

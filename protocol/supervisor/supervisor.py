@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from usmbd.mountd.ipc.directory import prepare_directory
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.store.base import SUPERVISOR
@@ -125,7 +126,7 @@ class Supervisor:
     def _prepare(self) -> None:
         """Make the state directory and the empty store; StartError when another server is there."""
         try:
-            self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+            prepare_directory(self._state)
             store = self._state / messages.STORE_DIRECTORY
             self._lock = os.open(self._state / "usmbd.lock", os.O_CREAT | os.O_RDWR, 0o600)
             try:
@@ -143,7 +144,7 @@ class Supervisor:
             self._store = LmdbStore.attach(store, SUPERVISOR)
             self._bus = Bus(self._state, SUPERVISOR)
         except OSError as error:
-            raise StartError(f"state directory {self._state}: {error.strerror}") from error
+            raise StartError(f"state directory {self._state}: {error.strerror or error}") from error
 
     def _insist_on_rdma(self, there: object) -> None:
         """End the start when RDMA is demanded and not `there`."""

@@ -4,6 +4,7 @@ mountd may be restarted at any time. The client then connects again by itself, a
 is unanswered, and only after a time-out lets a request fail.
 """
 
+import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
 from usmbd.mountd.ipc.messages import Failed, Message
+from usmbd.mountd.ipc.peer import is_ours, peer_uid
 from usmbd.protocol.vfs.identity import call_as_process
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.transport.loop import EventLoop
@@ -118,6 +120,8 @@ class IpcClient:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
             call_as_process(sock.connect, str(self._path))
+            if not is_ours(peer_uid(sock)):
+                raise PermissionError(errno.EPERM, "its listener is another user's process")
         except OSError as error:
             sock.close()
             if not self._said:

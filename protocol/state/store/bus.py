@@ -20,6 +20,8 @@ from typing import Final
 
 import msgspec
 
+from usmbd.mountd.ipc.peer import CREDENTIALS_SPACE, is_ours, sender_uid
+
 DATAGRAM_MAX: Final = 32_768
 # Half of what the smallest default socket buffer (net.core.wmem_default) surely takes.
 MESSAGE_MAX: Final = 1_024
@@ -85,7 +87,9 @@ class Bus:
         with suppress(FileNotFoundError):
             self._path.unlink()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind(str(self._path))
+        self._path.chmod(0o600)  # a worker's umask is 0; until now the directory keeps others out
         self._queues: dict[int, dict[Message, None]] = {}  # a dict, as equal messages are one
 
     def fileno(self) -> int:
@@ -155,9 +159,12 @@ class Bus:
         messages: list[Message] = []
         for _ in range(RECEIVE_MAX):
             try:
-                datagram = self._socket.recv(DATAGRAM_MAX)
+                datagram, sender, _, _ = self._socket.recvmsg(DATAGRAM_MAX, CREDENTIALS_SPACE)
             except BlockingIOError:
                 break
+            if not is_ours(sender_uid(sender)):
+                _log.error("a datagram of uid %s is dropped", sender_uid(sender))
+                continue
             try:
                 messages += _decode(datagram)
             except msgspec.MsgspecError as error:

@@ -32,11 +32,3 @@ def test_files_of_ksmbd_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert (paths.config_file().name, paths.password_file().name) == ("ksmbd.conf", "ksmbdpwd.db")
     (tmp_path / "usmbd.yaml").touch()
     assert paths.config_file().name == "usmbd.yaml"
-
-
-def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
-    paths.prepare_directory(tmp_path / "a" / "b")
-    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
-    (tmp_path / "a").chmod(0o770)
-    with pytest.raises(PermissionError):
-        paths.prepare_directory(tmp_path / "a")

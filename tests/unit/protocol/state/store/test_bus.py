@@ -1,10 +1,13 @@
-"""Messages between workers: delivery, bounds, dead peers, garbage."""
+"""Messages between workers: delivery, bounds, dead peers, garbage, strangers."""
 
+import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stranger import as_stranger
 
 from usmbd.protocol.state.store import bus as bus_module
 from usmbd.protocol.state.store.bus import (
@@ -103,3 +106,24 @@ def test_garbage_is_dropped(pair: tuple[Bus, Bus], tmp_path: Path) -> None:
     assert two.receive() == [SessionClosed(1)]
     with pytest.raises(ValueError, match="bytes"):
         one.send(2, WakeFile(bytes(2000)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_another_user_s_messages_are_dropped_whatever_the_modes(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="bus-") as name:  # where others can come
+        directory = Path(name)
+        directory.chmod(0o755)
+        bus = Bus(directory, 1)
+        path = directory / "worker-1.sock"
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.chmod(0o777)
+
+        def send() -> None:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.connect(str(path))
+                sock.send(bus_module._encode([CloseSession(1, 0, 1)]))
+
+        as_stranger(send)
+        assert bus.send(1, SessionClosed(2))
+        assert bus.receive() == [SessionClosed(2)]
+        bus.close()

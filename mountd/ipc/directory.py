@@ -1,0 +1,23 @@
+"""The state directory: whoever may enter it could talk to the processes in each other's name."""
+
+import os
+import stat
+from pathlib import Path
+
+_OWNER_ALONE = 0o700
+
+
+def prepare_directory(path: Path) -> None:
+    """Make the directory for this user alone, or make it so; OSError when that cannot be.
+
+    One that others could only enter (0755 is what systemd makes) is closed to them. Where others
+    could write, one of them may have put his own socket in mountd's place: that is refused.
+    """
+    path.mkdir(mode=_OWNER_ALONE, parents=True, exist_ok=True)
+    status = path.stat()
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"{path} belongs to another user")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{path} can be written by others")
+    if stat.S_IMODE(status.st_mode) != _OWNER_ALONE:
+        path.chmod(_OWNER_ALONE)
