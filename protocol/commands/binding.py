@@ -56,7 +56,7 @@ def find_binding(request: Request) -> Session:
         raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
     if session.state is SessionState.EXPIRED:
         raise SmbError(NtStatus.NETWORK_SESSION_EXPIRED)
-    if session.guest or session.anonymous:
+    if not session.account or session.state is SessionState.SUSPENDED:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     if connection in session.channel_list:
         raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)

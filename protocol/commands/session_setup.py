@@ -10,6 +10,7 @@ from usmbd.mountd.ipc.settings import Encryption, Signing
 from usmbd.protocol.auth.ntlm import LoginProof
 from usmbd.protocol.auth.ntlm_messages import ServerNames
 from usmbd.protocol.auth.spnego import Acceptor, Challenge
+from usmbd.protocol.commands import session_owner
 from usmbd.protocol.commands.binding import find_binding, sign_refusal
 from usmbd.protocol.commands.request import Effect, Handling, Reply, Request, Wait
 from usmbd.protocol.crypto.encryption import make_sealer
@@ -18,7 +19,6 @@ from usmbd.protocol.crypto.signing import make_signer
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.server import host_name
 from usmbd.protocol.state.session import Channel, Session, SessionState
-from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.header import SMB2_FLAGS_SIGNED
@@ -81,7 +81,11 @@ def session_setup(request: Request) -> Handling:
         answer = yield from _login(request, step)
         established = acceptor.finish(answer.session_base_key)
         if binding:
-            _check_same_user(session, answer)
+            session_owner.check_binding(session, answer)
+        else:
+            session_owner.admit(connection.server.config, answer)
+            if session.valid:
+                session_owner.reauthenticate(session, answer, connection.transport.peer)
     except Exception:
         _failed(request, session, new, binding)
         raise
@@ -100,8 +104,6 @@ def session_setup(request: Request) -> Handling:
         except Exception:
             connection.server.close_session(session)
             raise
-    else:
-        _reauthenticate(session, answer, step)
     connection.preauth_sessions.pop(session.session_id, None)
     connection.authenticated = True
     channel = session.channel_list.get(connection)
@@ -206,16 +208,6 @@ def _failed(request: Request, session: Session, new: bool, binding: bool) -> Non
         connection.server.close_session(session)
 
 
-def _set_user(session: Session, answer: LoginResponse, proof: LoginProof) -> None:
-    """Make the session that of the user whom mountd named."""
-    session.user = answer.user
-    session.domain = proof.domain
-    session.credential = answer.credential
-    session.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
-    session.guest = answer.status is LoginStatus.GUEST
-    session.anonymous = answer.status is LoginStatus.ANONYMOUS
-
-
 def _establish(
     request: Request,
     session: Session,
@@ -227,17 +219,10 @@ def _establish(
     """Make a new session valid: user, keys, protection ([MS-SMB2] 3.3.5.5.3)."""
     connection = request.connection
     config = connection.server.config
-    _set_user(session, answer, proof)
+    session_owner.own(session, answer, proof.domain)
     session.session_key = key[:16]
     session.full_session_key = key
-    if session.guest or session.anonymous:
-        # Who has no key can neither sign nor encrypt; Samba lets the anonymous off signing alone.
-        if config.encryption is Encryption.REQUIRED or (
-            config.signing is Signing.MANDATORY and session.guest
-        ):
-            _failed(request, session, True, False)
-            raise SmbError(NtStatus.ACCESS_DENIED)
-    else:
+    if not (session.guest or session.anonymous):
         required = (body.security_mode & SMB2_NEGOTIATE_SIGNING_REQUIRED) or (
             config.signing is Signing.MANDATORY
         )
@@ -254,12 +239,9 @@ def _establish(
     signer = None
     if key and not session.guest:
         signer = make_signer(connection.signing_algorithm_id, keys.signing)
-        if connection.cipher_id:
+        if connection.cipher_id and not session.anonymous:  # whose keys everybody knows
             session.sealer = make_sealer(connection.cipher_id, keys.encryption, keys.decryption)
-            session.encrypt_data = not session.anonymous and config.encryption in (
-                Encryption.DESIRED,
-                Encryption.REQUIRED,
-            )
+            session.encrypt_data = config.encryption in (Encryption.DESIRED, Encryption.REQUIRED)
     session.signer, session.signing_key = signer, keys.signing if signer is not None else b""
     session.signing_algorithm_id = connection.signing_algorithm_id
     session.cipher_id = connection.cipher_id
@@ -302,29 +284,18 @@ def _bind(request: Request, session: Session, key: bytes) -> None:
     )  # fmt: skip
 
 
-def _check_same_user(session: Session, answer: LoginResponse) -> None:
-    """Refuse to bind as another user; the session goes on unharmed."""
-    if answer.status is not LoginStatus.OK or answer.user != session.user:
-        raise SmbError(NtStatus.ACCESS_DENIED)
-
-
-def _reauthenticate(session: Session, answer: LoginResponse, proof: LoginProof) -> None:
-    """Go on with a known session as the user who proved himself now; the keys stay."""
-    if session.user and answer.user != session.user:
-        log.info("session %#x: re-authenticated as %s", session.session_id, answer.user)
-    _set_user(session, answer, proof)
-    session.state = SessionState.VALID
-
-
 def _drop_previous(
     request: Request, previous: int, session: Session
 ) -> Generator[Effect, Any, None]:
-    """End the session that the client lost and names, if it is the same user's (3.3.5.5.3)."""
+    """End the session that the client lost and names, if it is the same account's (3.3.5.5.3).
+
+    Guests and the anonymous are nobody's same: none of them ends the session of another.
+    """
     server = request.connection.server
     if not previous or previous == session.session_id:
         return
     record = server.store.get_session(previous)
-    if record is None or record.user != f"{session.user}\0{session.domain}":
+    if record is None or not record.user or record.user != session.account:
         return
     if record.worker == server.worker:
         old = server.session_table.get(previous)
@@ -338,6 +309,6 @@ def _flags(session: Session) -> int:
     """Return SessionFlags."""
     if session.guest:
         return SMB2_SESSION_FLAG_IS_GUEST
-    if session.anonymous:
+    if session.anonymous or session.state is SessionState.SUSPENDED:
         return SMB2_SESSION_FLAG_IS_NULL
     return SMB2_SESSION_FLAG_ENCRYPT_DATA if session.encrypt_data else 0

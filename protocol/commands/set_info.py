@@ -9,6 +9,7 @@ from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import directory_entry, ea
 from usmbd.protocol.vfs.names import parse_path
@@ -53,6 +54,8 @@ def set_info(request: Request) -> Answer | Handling:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     if body.info_type == SMB2_0_INFO_FILE:
         change = setters.parse_set(body.file_info_class, data)
+        if type(change) in _OF_NAMES and request.session.state is SessionState.SUSPENDED:
+            raise SmbError(NtStatus.ACCESS_DENIED)  # only its account may
         return _CHANGES[type(change)](request, change)
     if body.info_type == SMB2_0_INFO_SECURITY:
         return security.change(request, body.additional_information, data)
@@ -340,3 +343,6 @@ _CHANGES: dict[type, Callable[[Request, Any], Answer | Handling]] = {
     setters.SetMode: _mode,
     setters.SetFullEa: _full_ea,
 }
+
+_OF_NAMES = (setters.SetRename, setters.SetLink, setters.SetDisposition)
+"""Changes of names, for which the user of the session is asked and not the open alone."""

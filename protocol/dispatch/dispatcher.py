@@ -228,8 +228,8 @@ class Dispatcher(Replies):
             raise SmbError(NtStatus.ACCESS_DENIED)
         if session.encrypt_data and sealed is None:
             raise SmbError(NtStatus.ACCESS_DENIED)
-        if session.state is SessionState.EXPIRED and not row.when_expired:
-            raise SmbError(NtStatus.NETWORK_SESSION_EXPIRED)
+        if session.state is not SessionState.VALID:
+            row.check_state(session.state)
         if row.tree:
             tree = session.tree_connect_table.get(header.tree_id)
             if tree is None:

@@ -24,6 +24,8 @@ from usmbd.protocol.commands.session_setup import session_setup
 from usmbd.protocol.commands.set_info import set_info
 from usmbd.protocol.commands.tree_connect import tree_connect, tree_disconnect
 from usmbd.protocol.commands.write import write
+from usmbd.protocol.state.session import SessionState
+from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,15 @@ class Row:
     """The handler touches files: it runs with the identity of the tree connect."""
     when_expired: bool = False
     """Also served for an expired session ([MS-SMB2] 3.3.5.2.9)."""
+    when_suspended: bool = True
+    """Also served for an account's session that re-authenticated as nobody."""
+
+    def check_state(self, state: SessionState) -> None:
+        """Refuse what a session that is not VALID may not do ([MS-SMB2] 3.3.5.2.9); SmbError."""
+        if state is SessionState.EXPIRED and not self.when_expired:
+            raise SmbError(NtStatus.NETWORK_SESSION_EXPIRED)
+        if state is SessionState.SUSPENDED and not self.when_suspended:
+            raise SmbError(NtStatus.ACCESS_DENIED)
 
 
 def _cancel(request: Request) -> Answer:
@@ -54,9 +65,9 @@ TABLE: tuple[Row, ...] = (
     Row(negotiate, session=False, tree=False),
     Row(session_setup, session=False, tree=False),
     Row(logoff, tree=False, when_expired=True),
-    Row(tree_connect, tree=False),
+    Row(tree_connect, tree=False, when_suspended=False),
     Row(tree_disconnect, when_expired=True),
-    Row(create, as_user=True),
+    Row(create, as_user=True, when_suspended=False),
     Row(close, file_id=8, as_user=True, when_expired=True),
     Row(flush, file_id=8, as_user=True),
     Row(read, file_id=16, as_user=True),

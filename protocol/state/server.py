@@ -142,7 +142,7 @@ class Server:
             SessionRecord(
                 session_id=session.session_id,
                 worker=self.worker,
-                user=f"{session.user}\0{session.domain}" if session.user else "",
+                user=session.account,
                 client_guid=connection.client_guid,
                 client_address=connection.transport.peer,
                 dialect=session.dialect,

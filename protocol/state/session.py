@@ -20,6 +20,8 @@ class SessionState(Enum):
     IN_PROGRESS = auto()
     VALID = auto()
     EXPIRED = auto()
+    SUSPENDED = auto()
+    """Of an account, re-authenticated as nobody: what is open goes on, nothing more is opened."""
 
 
 class Channel:
@@ -101,6 +103,11 @@ class Session:
     def on(self, connection: "Connection") -> bool:
         """Whether `connection` is one of its channels, authenticated as such."""
         return connection in self.channel_list
+
+    @property
+    def account(self) -> str:
+        """Whose session it is by the password file; "" for guests and the anonymous."""
+        return "" if self.guest or self.anonymous else self.user
 
     @property
     def valid(self) -> bool:

@@ -19,7 +19,7 @@ from usmbd.mountd.ipc.messages import (
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
 from usmbd.protocol.commands.tree_connect import question
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.state.session import Session
+from usmbd.protocol.state.session import Session, SessionState
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.volumes import open_volume
@@ -124,13 +124,16 @@ class Recheck:
                 config.min_protocol <= connection.dialect <= config.max_protocol
             ):
                 connection.transport.close("its dialect is not served any more")
+        protected = config.signing is Signing.MANDATORY or config.encryption is Encryption.REQUIRED
         for session in list(self._server.session_table.values()):
             if config.encryption is Encryption.REQUIRED and not session.encrypt_data:
                 self._end(session, "encryption is required now")
             elif config.signing is Signing.MANDATORY and not (
-                session.signing_required or session.encrypt_data or session.anonymous
+                session.signing_required or session.encrypt_data
             ):
                 self._end(session, "signing is mandatory now")
+            elif protected and session.state is SessionState.SUSPENDED:
+                self._end(session, "nobody may use it anonymously now")
 
     def _end(self, session: Session, why: str) -> None:
         """Close a session; its client may log in anew."""

@@ -394,12 +394,13 @@ class Client:
         self.session_id, self.signer, self.sealer = first.session_id, first.signer, first.sealer
         return self.login(user, password, flags=SMB2_SESSION_FLAG_BINDING, sign=True)
 
-    def anonymous(self) -> Reply:
-        """Log in as nobody ([MS-NLMP] 3.2.5.1.2)."""
-        _, (reply,) = self.setup(NTLM_NEGOTIATE)
+    def anonymous(self, **options: Any) -> Reply:
+        """Log in as nobody ([MS-NLMP] 3.2.5.1.2); with a `session_id`, again."""
+        options.setdefault("session_id", 0)
+        _, (reply,) = self.setup(NTLM_NEGOTIATE, **options)
         fields = struct.pack("<HHI", 0, 0, 64) * 6
         token = b"NTLMSSP\0" + struct.pack("<I", 3) + fields + struct.pack("<I", 0x00088A15)
-        _, (reply,) = self.setup(token, session_id=reply.header.session_id)
+        _, (reply,) = self.setup(token, **options | {"session_id": reply.header.session_id})
         if reply.status is NtStatus.SUCCESS:
             self.session_id = reply.header.session_id
         return reply

@@ -64,7 +64,7 @@ def test_a_login_is_signed_with_the_new_key(engine: Engine, dialect: int) -> Non
     assert reply.parse(SessionSetupResponse).session_flags == 0
     session = client.session
     assert (session.user, session.state) == ("alice", SessionState.VALID)
-    assert engine.store.get_session(session.session_id).user == "alice\0"
+    assert engine.store.get_session(session.session_id).user == "alice"
     assert client.connection.preauth_sessions == {}
     assert session.acceptors == {}
 
@@ -347,7 +347,7 @@ def test_a_client_that_goes_while_its_lost_session_is_closed(engine: Engine) -> 
 
 
 def test_a_previous_session_that_nobody_knows(engine: Engine) -> None:
-    engine.store.put_session(SessionRecord(session_id=77, worker=1, user="alice\0"))
+    engine.store.put_session(SessionRecord(session_id=77, worker=1, user="alice"))
     assert negotiated(engine).login(previous=77).status is NtStatus.SUCCESS
     assert negotiated(engine).login(previous=78).status is NtStatus.SUCCESS
 

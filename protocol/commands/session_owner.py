@@ -1,0 +1,94 @@
+"""Whose session it is: the one gate of logins, re-authentications, bindings and PreviousSessionId.
+
+A session's keys come from its first authentication and stay ([MS-SMB2] 3.3.5.5.2): whoever knows
+them has proved to be that account, and no other proof that travels through the session shows
+anything about its sender, who may have relayed it. So a session belongs for good to the account
+that began it. Later proofs, by whatever mechanism mountd checked them, may do this:
+
+    session of         proof of the same     of nobody             of another account, or a guest
+    an account         goes on               is suspended          ended, ACCESS_DENIED
+    a guest, nobody    goes on               ended, ACCESS_DENIED  ended, ACCESS_DENIED
+
+The document lets the security context be replaced (3.3.5.5.2), and Samba replaces it; there the
+knower of the old keys becomes the new user. A failed authentication ends the session in both
+(3.3.5.5.3), so this one does as well, with all that was open: nothing of it is served to another.
+A suspended session keeps what is open (smb2.session.reauth2 to 4 want that) and opens nothing more
+until its account proves itself again.
+"""
+
+import logging
+
+from usmbd.mountd.ipc.messages import LoginResponse, LoginStatus
+from usmbd.mountd.ipc.settings import Encryption, ServerConfig, Signing
+from usmbd.protocol.state.session import Session, SessionState
+from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+log = logging.getLogger("usmbd.auth")
+
+
+def admit(config: ServerConfig, answer: LoginResponse) -> None:
+    """Refuse a guest or nobody where all has to be protected; SmbError(ACCESS_DENIED).
+
+    They have no key, so that they can neither sign nor encrypt ([MS-SMB2] 3.3.5.5.3).
+    """
+    protected = config.signing is Signing.MANDATORY or config.encryption is Encryption.REQUIRED
+    if protected and answer.status is not LoginStatus.OK:
+        raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def own(session: Session, answer: LoginResponse, domain: str) -> None:
+    """Give a new session to whoever mountd named, for good."""
+    session.user = answer.user
+    session.domain = domain
+    session.guest = answer.status is LoginStatus.GUEST
+    session.anonymous = answer.status is LoginStatus.ANONYMOUS
+    _refresh(session, answer)
+
+
+def is_owner(session: Session, answer: LoginResponse) -> bool:
+    """Whether the proof is that of the account, the guest or the nobody whose session it is."""
+    same_kind = (session.guest, session.anonymous) == (
+        answer.status is LoginStatus.GUEST,
+        answer.status is LoginStatus.ANONYMOUS,
+    )
+    return same_kind and (session.user, session.identity.uid) == (answer.user, answer.uid)
+
+
+def reauthenticate(session: Session, answer: LoginResponse, peer: str) -> None:
+    """Go on with a session, or suspend it; SmbError(ACCESS_DENIED) for the proof of another."""
+    if is_owner(session, answer):
+        if session.state is SessionState.SUSPENDED:
+            log.info("%s: session %#x is %s's again", peer, session.session_id, session.user)
+        _refresh(session, answer)
+        session.state = SessionState.VALID
+    elif answer.status is LoginStatus.ANONYMOUS and not (session.guest or session.anonymous):
+        log.info(
+            "%s: session %#x of %s re-authenticated as anonymous: it opens nothing more",
+            peer, session.session_id, session.user,
+        )  # fmt: skip
+        session.state = SessionState.SUSPENDED
+    else:
+        log.warning(
+            "%s: session %#x of %s ended: it was re-authenticated as %s",
+            peer, session.session_id, session.user or "anonymous", answer.user or "anonymous",
+        )  # fmt: skip
+        raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def check_binding(session: Session, answer: LoginResponse) -> None:
+    """Refuse to bind a channel as another; the session goes on unharmed; SmbError(ACCESS_DENIED).
+
+    What was refused at the request's begin ([MS-SMB2] 3.3.5.5) is asked again: mountd's answer
+    took its time.
+    """
+    if answer.status is not LoginStatus.OK or not is_owner(session, answer):
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    if session.state is SessionState.SUSPENDED:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+
+
+def _refresh(session: Session, answer: LoginResponse) -> None:
+    """Take over what may change of an account: its groups, and by which password it came."""
+    session.credential = answer.credential
+    session.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
