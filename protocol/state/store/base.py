@@ -5,10 +5,9 @@ behind it one day. Calls are synchronous, atomic and safe from several threads o
 are `SmbError` with the status that the request gets; INSUFFICIENT_RESOURCES when the store is full.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from usmbd.protocol.state.store.records import (
     LockRange,
@@ -104,23 +103,21 @@ class DropResult(NamedTuple):
     waiters: list[tuple[int, bytes]]
 
 
-class Store(ABC):
+class Store(Protocol):
     """The shared state of all workers, seen by one of them."""
 
-    worker: int
-    """The worker that this store was attached for."""
+    @property
+    def worker(self) -> int:
+        """The worker that this store was attached for."""
 
-    @abstractmethod
     def close(self) -> None:
         """Detach; records stay until `drop_worker`."""
 
-    @abstractmethod
     def new_open_id(self) -> int:
         """Return an identifier that no open of any worker has had (Open.DurableFileId)."""
 
     # -- opens -------------------------------------------------------------------------------
 
-    @abstractmethod
     def add_open(self, key: bytes, record: OpenRecord, path: str = "") -> AddOpenResult:
         """Add an open if sharing admits it; SharingViolation or SmbError(DELETE_PENDING) if not.
 
@@ -128,18 +125,15 @@ class Store(ABC):
         OPEN_DELETE_ON_CLOSE only: see `set_delete_pending`.
         """
 
-    @abstractmethod
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
         """Remove an open and its locks ([MS-FSA] 2.1.5.5); unknown opens are no error."""
 
-    @abstractmethod
     def update_open(self, key: bytes, record: OpenRecord) -> None:
         """Replace the record with this open_id (oplock, lease, durable data, delete on close).
 
         SmbError(FILE_CLOSED) when there is none.
         """
 
-    @abstractmethod
     def set_oplock(self, key: bytes, open_id: int, level: int, state: int) -> tuple[int, ...]:
         """Change OplockLevel and OplockState of an open; return the workers to wake.
 
@@ -147,19 +141,15 @@ class Store(ABC):
         Unknown opens are no error: the open was closed meanwhile, which woke them.
         """
 
-    @abstractmethod
     def may_have_oplocks(self, key: bytes) -> bool:
         """Tell whether an open of the file may have an oplock; cheap enough for every write."""
 
-    @abstractmethod
     def opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of a file or stream."""
 
-    @abstractmethod
     def stream_opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of all named streams of a file (needed to rename or delete it)."""
 
-    @abstractmethod
     def set_delete_pending(self, key: bytes, open_id: int, pending: bool, path: str = "") -> None:
         """Set or clear delete pending (FileDispositionInformation, [MS-FSA] 2.1.5.15.3).
 
@@ -167,17 +157,14 @@ class Store(ABC):
         SmbError(FILE_CLOSED) when the open is not there.
         """
 
-    @abstractmethod
     def is_delete_pending(self, key: bytes) -> bool:
         """Tell whether the file, or the file of the stream, is delete pending."""
 
-    @abstractmethod
     def deleted(self, key: bytes) -> None:
         """End the deletion that `remove_open` or `drop_worker` asked for: opens are free again."""
 
     # -- byte-range locks --------------------------------------------------------------------
 
-    @abstractmethod
     def lock(
         self, key: bytes, open_id: int, ranges: Sequence[LockRange], wait: bool = False
     ) -> LockConflict | None:
@@ -187,19 +174,12 @@ class Store(ABC):
         caller has checked offset + length against 2^64.
         """
 
-    @abstractmethod
     def unlock(self, key: bytes, open_id: int, ranges: Sequence[LockRange]) -> UnlockResult:
         """Unlock ranges in order, until one is not locked by this open ([MS-SMB2] 3.3.5.14.1)."""
 
-    @abstractmethod
-    def remove_locks(self, key: bytes, open_id: int) -> tuple[int, ...]:
-        """Remove all locks of an open; return the workers to wake."""
-
-    @abstractmethod
     def check_io(self, key: bytes, open_id: int, offset: int, length: int, write: bool) -> bool:
         """Tell whether locks permit the I/O ([MS-FSA] 2.1.4.10); nothing forbids I/O of 0 bytes."""
 
-    @abstractmethod
     def add_waiter(self, key: bytes) -> None:
         """Have this worker woken by the next unlock or close of the file, once.
 
@@ -208,30 +188,23 @@ class Store(ABC):
 
     # -- sessions, statistics, workers -------------------------------------------------------
 
-    @abstractmethod
     def put_session(self, record: SessionRecord) -> None:
         """Add or replace a session (GlobalSessionTable, [MS-SMB2] 3.3.1.5)."""
 
-    @abstractmethod
     def get_session(self, session_id: int) -> SessionRecord | None:
         """Return a session of any worker."""
 
-    @abstractmethod
     def remove_session(self, session_id: int) -> None:
         """Remove a session; unknown ones are no error."""
 
-    @abstractmethod
     def sessions(self) -> list[SessionRecord]:
         """Return all sessions."""
 
-    @abstractmethod
     def put_stats(self, stats: WorkerStats) -> None:
         """Publish a worker's numbers."""
 
-    @abstractmethod
     def stats(self) -> list[WorkerStats]:
         """Return the numbers of all workers."""
 
-    @abstractmethod
     def drop_worker(self, worker: int) -> DropResult:
         """Remove all that a dead worker left; called by the supervisor, before it starts anew."""

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import lmdb
 
@@ -46,18 +46,24 @@ _GENERATION_SHIFT: Final = 40  # open_id: worker 16 bits, generation 8, counter 
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S", bound="LmdbEnvironment")
+T = TypeVar("T", bound="Table")
 
 
-def writes(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+class Table(Protocol):
+    """A part of the store: records of its own kind in the one environment."""
+
+    environment: "LmdbEnvironment"
+
+
+def writes(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
     """Make a full map the request's error; the transaction is undone, so is its hint."""
 
     @functools.wraps(method)
-    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self: T, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(self, *args, **kwargs)
         except lmdb.MapFullError:
-            self.recount_hints()
+            self.environment.recount_hints()
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES) from None
 
     return call
@@ -77,7 +83,11 @@ class LmdbEnvironment:
     """One process's door to the store. It must not be used across a fork."""
 
     def __init__(self, path: str | os.PathLike[str], worker: int) -> None:
-        """Open the environment at `path`; use `attach`."""
+        """Open the environment that `create` made at `path`, as `worker` (at most 0xFFFF).
+
+        lmdb.Error in a child that was forked while its parent was attached: a supervisor that
+        forks attaches, drops a dead worker, closes, and then forks; one that executes may stay.
+        """
         map_size = Path(path, "data.mdb").stat().st_size
         self.worker = worker
         self.largest_value = map_size // LARGEST_VALUE
@@ -98,21 +108,19 @@ class LmdbEnvironment:
             max_readers=MAX_READERS,
             max_spare_txns=1,
         )
-        self._begin: Callable[..., Any] = self._env.begin
+        self.begin: Callable[..., Any] = self._env.begin
         self._pages_max = (map_size - map_size // RESERVE) // self._env.stat()["psize"]
-        self._hints = Hints(Path(path, "hints"))
-        self._hint_counts = self._hints.counts
-        self._oplock_hints = Hints(Path(path, "oplocks"))
-        self._oplock_counts = self._oplock_hints.counts
-        with self._begin(write=True) as txn:
+        self.lock_hints = Hints(Path(path, "hints"))
+        self.oplock_hints = Hints(Path(path, "oplocks"))
+        with self.begin(write=True) as txn:
             key = b"A" + WORKER.pack(worker)
             generation = (int.from_bytes(txn.get(key, b""), "little") + 1) & 0xFF
             txn.put(key, bytes([generation]))
         first = worker << 48 | generation << _GENERATION_SHIFT
         self._open_ids = count(first + 1)
 
-    @classmethod
-    def create(cls, path: str | os.PathLike[str], map_size: int = MAP_SIZE) -> None:
+    @staticmethod
+    def create(path: str | os.PathLike[str], map_size: int = MAP_SIZE) -> None:
         """Make a fresh, empty store in the directory `path`, in place of any former one.
 
         OSError when the file system has no room for it. No process may be attached.
@@ -137,20 +145,15 @@ class LmdbEnvironment:
         ).close()
         os.truncate(directory / "data.mdb", map_size)
 
-    @classmethod
-    def attach(cls, path: str | os.PathLike[str], worker: int) -> Self:
-        """Open the store that `create` made, as `worker` (at most 0xFFFF).
-
-        lmdb.Error in a child that was forked while its parent was attached: a supervisor that
-        forks attaches, drops a dead worker, closes, and then forks; one that executes may stay.
-        """
-        return cls(path, worker)
-
     def close(self) -> None:
         """Detach; the records stay. A second call does nothing."""
         self._env.close()
-        self._hints.close()
-        self._oplock_hints.close()
+        self.lock_hints.close()
+        self.oplock_hints.close()
+
+    def drop_dead_readers(self) -> None:
+        """Free the slots of readers that died: they keep old pages from being used again."""
+        self._env.reader_check()
 
     def new_open_id(self) -> int:
         """Return worker, generation and a counter: no other open of any worker has had it."""
@@ -168,9 +171,9 @@ class LmdbEnvironment:
 
     def recount_hints(self) -> None:
         """Make the hints right from the locks and oplocks that there are."""
-        with self._begin(write=True) as txn:
-            self._hints.recount([key[1:] for key, _ in with_prefix(txn, b"L")])
-            self._oplock_hints.recount(
+        with self.begin(write=True) as txn:
+            self.lock_hints.recount([key[1:] for key, _ in with_prefix(txn, b"L")])
+            self.oplock_hints.recount(
                 [
                     key[1:]
                     for key, value in with_prefix(txn, b"F")

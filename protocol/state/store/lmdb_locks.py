@@ -40,15 +40,23 @@ def _bound(ranges: Sequence[LockRange], locks: bytes) -> None:
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
 
 
-class LmdbLocks(LmdbEnvironment):
-    """The locking half of the store."""
+class LmdbLocks:
+    """Who has what locked, and which workers wait for an unlock."""
+
+    def __init__(self, environment: LmdbEnvironment) -> None:
+        """Keep the L records of an environment."""
+        self.environment = environment
+        self._begin = environment.begin
+        self._worker = environment.worker
+        self._hints = environment.lock_hints
+        self._counts = environment.lock_hints.counts
 
     @writes
     def lock(
         self, key: bytes, open_id: int, ranges: Sequence[LockRange], wait: bool = False
     ) -> LockConflict | None:
         """Take all ranges or none: see `Store.lock`."""
-        self.require_room()
+        self.environment.require_room()
         with self._begin(write=True) as txn:
             side = txn.get(b"L" + key)
             waiters, before = ((), b"") if side is None else _split_side(side)
@@ -57,11 +65,11 @@ class LmdbLocks(LmdbEnvironment):
             for index, wanted in enumerate(ranges):
                 conflict = brl.lock_conflict(locks, open_id, wanted)
                 if conflict is not None:
-                    if wait and self.worker not in waiters:
-                        self._put_side(txn, key, side, (*waiters, self.worker), before)
+                    if wait and self._worker not in waiters:
+                        self._put_side(txn, key, side, (*waiters, self._worker), before)
                     return LockConflict(index, conflict)
                 locks += brl.pack_lock(open_id, wanted)
-            if len(locks) > min(MAX_LOCKS_PER_FILE * LOCK.size, self.largest_value):
+            if len(locks) > min(MAX_LOCKS_PER_FILE * LOCK.size, self.environment.largest_value):
                 raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             self._put_side(txn, key, side, waiters, locks)
         return None
@@ -87,13 +95,7 @@ class LmdbLocks(LmdbEnvironment):
             self._put_side(txn, key, side, (), locks)
         return UnlockResult(unlocked, waiters)
 
-    @writes
-    def remove_locks(self, key: bytes, open_id: int) -> tuple[int, ...]:
-        """Remove all locks of an open: see `Store.remove_locks`."""
-        with self._begin(write=True) as txn:
-            return self._release(txn, key, open_id)
-
-    def _release(self, txn: Any, key: bytes, open_id: int) -> tuple[int, ...]:
+    def release(self, txn: Any, key: bytes, open_id: int) -> tuple[int, ...]:
         """Remove the locks of an open and take the waiters, in the caller's transaction."""
         side = txn.get(b"L" + key)
         if side is None:
@@ -119,7 +121,7 @@ class LmdbLocks(LmdbEnvironment):
 
     def check_io(self, key: bytes, open_id: int, offset: int, length: int, write: bool) -> bool:
         """Tell whether locks permit the I/O; without a transaction when the file has none."""
-        if not self._hint_counts[crc32(key) & HINT_MASK] or not length:
+        if not self._counts[crc32(key) & HINT_MASK] or not length:
             return True
         with self._begin() as txn:
             side = txn.get(b"L" + key)
@@ -133,5 +135,5 @@ class LmdbLocks(LmdbEnvironment):
         with self._begin(write=True) as txn:
             side = txn.get(b"L" + key)
             waiters, locks = ((), b"") if side is None else _split_side(side)
-            if self.worker not in waiters:
-                self._put_side(txn, key, side, (*waiters, self.worker), locks)
+            if self._worker not in waiters:
+                self._put_side(txn, key, side, (*waiters, self._worker), locks)

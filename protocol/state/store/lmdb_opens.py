@@ -10,9 +10,20 @@ from typing import Any, Final
 from zlib import crc32
 
 from usmbd.protocol.state.store import sharing
-from usmbd.protocol.state.store.base import AddOpenResult, RemoveOpenResult, SharingViolation
+from usmbd.protocol.state.store.base import (
+    AddOpenResult,
+    Doomed,
+    DropResult,
+    RemoveOpenResult,
+    SharingViolation,
+)
 from usmbd.protocol.state.store.hints import HINT_MASK
-from usmbd.protocol.state.store.lmdb_environment import FILE_HEADER, with_prefix, writes
+from usmbd.protocol.state.store.lmdb_environment import (
+    FILE_HEADER,
+    LmdbEnvironment,
+    with_prefix,
+    writes,
+)
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
@@ -21,7 +32,9 @@ from usmbd.protocol.state.store.records import (
     OPEN_ID,
     OPEN_OPLOCK_OFFSET,
     OPEN_SIZE,
+    OPEN_WORKER_OFFSET,
     OPLOCK_BREAKING,
+    WORKER,
     OpenRecord,
     parse_opens,
 )
@@ -36,6 +49,9 @@ FILE_DELETING: Final = 2
 """The last open is gone; the worker in the header deletes the file now."""
 FILE_HAS_PATH: Final = 4
 """There is a D record."""
+
+DROP_BATCH: Final = 64
+# Files per transaction when a dead worker's opens are dropped: the others wait a millisecond.
 
 NO_OPEN: Final = 0
 """No open has this id: taking the waiters of a file removes no locks with it."""
@@ -52,17 +68,38 @@ def _find_open(value: bytes, open_id: int) -> int:
     return at
 
 
-class LmdbOpens(LmdbLocks):
-    """The half of the store that knows who has what open, and what is to be deleted."""
+def _owned(value: bytes, worker: int) -> list[int] | None:
+    """Return the opens of a worker in an F record; None when the record is no concern of it."""
+    ids = [
+        OPEN_ID.unpack_from(value, at)[0]
+        for at in range(FILE_HEADER.size, len(value), OPEN_SIZE)
+        if WORKER.unpack_from(value, at + OPEN_WORKER_OFFSET)[0] == worker
+    ]
+    _, _, flags, deleting = FILE_HEADER.unpack_from(value)
+    return ids if ids or (flags & FILE_DELETING and deleting == worker) else None
+
+
+class LmdbOpens:
+    """Who has what open, and what is to be deleted."""
+
+    def __init__(self, environment: LmdbEnvironment, locks: LmdbLocks) -> None:
+        """Keep the F and D records of an environment; an open that goes takes its locks along."""
+        self.environment = environment
+        self._locks = locks
+        self._begin = environment.begin
+        self._worker = environment.worker
+        self._lock_counts = environment.lock_hints.counts
+        self._oplock_hints = environment.oplock_hints
+        self._oplock_counts = environment.oplock_hints.counts
 
     @writes
     def add_open(self, key: bytes, record: OpenRecord, path: str = "") -> AddOpenResult:
         """Add an open: see `Store.add_open`."""
-        record.worker = self.worker
+        record.worker = self._worker
         packed = record.pack()
         new = sharing.profile(record.granted_access, record.share_access)
         file = b"F" + key
-        self.require_room()
+        self.environment.require_room()
         with self._begin(write=True) as txn:
             value = txn.get(file)
             if value is None:
@@ -75,7 +112,10 @@ class LmdbOpens(LmdbLocks):
                     raise SmbError(NtStatus.DELETE_PENDING)
                 if sharing.conflicts(holders, deniers, new):
                     raise SharingViolation(others)
-                if len(others) >= MAX_OPENS_PER_FILE * OPEN_SIZE or len(value) > self.largest_value:
+                if (
+                    len(others) >= MAX_OPENS_PER_FILE * OPEN_SIZE
+                    or len(value) > self.environment.largest_value
+                ):
                     raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             if len(key) > BASE_KEY_SIZE:
                 base = txn.get(file[: 1 + BASE_KEY_SIZE])
@@ -103,14 +143,14 @@ class LmdbOpens(LmdbLocks):
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
         """Remove an open: see `Store.remove_open`."""
         with self._begin(write=True) as txn:
-            return self._remove(txn, key, open_id)
+            return self.remove_in(txn, key, open_id)
 
-    def _remove(self, txn: Any, key: bytes, open_id: int) -> RemoveOpenResult:
+    def remove_in(self, txn: Any, key: bytes, open_id: int) -> RemoveOpenResult:
         """Remove an open and its locks in the transaction of the caller."""
         file = b"F" + key
-        waiters = (
-            self._release(txn, key, open_id) if self._hint_counts[crc32(key) & HINT_MASK] else ()
-        )
+        waiters: tuple[int, ...] = ()
+        if self._lock_counts[crc32(key) & HINT_MASK]:
+            waiters = self._locks.release(txn, key, open_id)
         value = txn.get(file)
         at = -1 if value is None else _find_open(value, open_id)
         if at < 0:
@@ -136,7 +176,7 @@ class LmdbOpens(LmdbLocks):
             # The file goes with the last open of its streams.
             txn.put(file, FILE_HEADER.pack(0, 0, flags, 0))
         else:
-            txn.put(file, FILE_HEADER.pack(0, 0, flags | FILE_DELETING, self.worker))
+            txn.put(file, FILE_HEADER.pack(0, 0, flags | FILE_DELETING, self._worker))
             delete_now = True
         if len(key) > BASE_KEY_SIZE and self._claim_base(txn, key[:BASE_KEY_SIZE]):
             if delete_now:  # the file takes this stream with it
@@ -163,7 +203,7 @@ class LmdbOpens(LmdbLocks):
         flags = FILE_HEADER.unpack_from(value)[2]
         if flags & FILE_DELETING or self._stream_is_open(txn, base):
             return False
-        txn.put(b"F" + base, FILE_HEADER.pack(0, 0, flags | FILE_DELETING, self.worker))
+        txn.put(b"F" + base, FILE_HEADER.pack(0, 0, flags | FILE_DELETING, self._worker))
         return True
 
     @writes
@@ -199,7 +239,7 @@ class LmdbOpens(LmdbLocks):
                 self._oplock_hints.add(key)
             txn.put(b"F" + key, value[:at] + bytes((level, state)) + value[at + 2 :])
             # Who waits for a break waits for its end.
-            return () if state == OPLOCK_BREAKING else self._release(txn, key, NO_OPEN)
+            return () if state == OPLOCK_BREAKING else self._locks.release(txn, key, NO_OPEN)
 
     def may_have_oplocks(self, key: bytes) -> bool:
         """Tell whether an open of the file may have an oplock, without a transaction."""
@@ -250,3 +290,41 @@ class LmdbOpens(LmdbLocks):
             if value is not None and FILE_HEADER.unpack_from(value)[2] & FILE_DELETING:
                 txn.delete(b"F" + key)
                 txn.delete(b"D" + key)
+
+    @writes
+    def drop_worker(self, worker: int) -> DropResult:
+        """Remove the opens and locks of a dead worker: see `Store.drop_worker`."""
+        with self._begin() as txn:
+            # Found without the writers' lock: the dead worker adds nothing any more.
+            files = [
+                (key[1:], owned)
+                for key, value in with_prefix(txn, b"F")
+                if (owned := _owned(value, worker)) is not None
+            ]
+        result = DropResult([], [])
+        for first in range(0, len(files), DROP_BATCH):
+            with self._begin(write=True) as txn:
+                for key, owned in files[first : first + DROP_BATCH]:
+                    self._drop_opens(txn, key, owned, worker, result)
+        return result
+
+    def _drop_opens(
+        self, txn: Any, key: bytes, owned: list[int], worker: int, result: DropResult
+    ) -> None:
+        """Close a dead worker's opens of one file, or take over its deletion."""
+        doomed = []
+        for open_id in owned:
+            closed = self.remove_in(txn, key, open_id)
+            result.waiters.extend((waiter, key) for waiter in closed.waiters if waiter != worker)
+            if closed.delete_now:
+                doomed.append(key)
+            if closed.delete_base:
+                doomed.append(key[:BASE_KEY_SIZE])
+        value = None if owned else txn.get(b"F" + key)
+        if value is not None:
+            flags = FILE_HEADER.unpack_from(value)[2]
+            txn.put(b"F" + key, FILE_HEADER.pack(0, 0, flags, self._worker))
+            doomed.append(key)
+        result.doomed.extend(
+            Doomed(file, os.fsdecode(txn.get(b"D" + file, b""))) for file in doomed
+        )

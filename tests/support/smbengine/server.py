@@ -397,9 +397,9 @@ class Engine:
 
     def another_worker(self) -> Server:
         """Return a second worker of the same store."""
-        store = copy.copy(self.store)
-        store.worker = 2
-        return self._server(store, self.server.config)
+        environment = copy.copy(self.store._environment)  # LMDB opens one only once in a process
+        environment.worker = 2
+        return self._server(LmdbStore(environment), self.server.config)
 
     def join(
         self,

@@ -40,7 +40,8 @@ def calls(client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> It
     for name in OF_FILES:
         monkeypatch.setattr(os, name, counted(name, getattr(os, name)))
     monkeypatch.setattr(kernel, "statx_fd", counted("statx", kernel.statx_fd))
-    monkeypatch.setattr(engine.store, "_begin", counted("store", engine.store._begin))
+    for table in engine.store._opens, engine.store._locks:
+        monkeypatch.setattr(table, "_begin", counted("store", table._begin))
     yield made
     monkeypatch.undo()
 

@@ -206,7 +206,7 @@ def test_a_fault_of_ours_hurts_one_request(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(type(client.engine.server.store), "check_io", broken)
+    monkeypatch.setattr(client.engine.server.store, "check_io", broken)
     file = client.open("file")
     with caplog.at_level(logging.ERROR):
         reply = client.call(Command.READ, requests.read(file, 1))

@@ -52,7 +52,7 @@ def test_io_is_checked_while_there_are_locks(store: LmdbStore, add: "Opener") ->
     assert store.check_io(file_key(1, 101), other, 0, 10, write=True)
     store.unlock(KEY, mine, [exclusive(0)])
     assert store.check_io(KEY, other, 9, 1, write=False)
-    assert not any(store._hints.counts)
+    assert not any(store._environment.lock_hints.counts)
 
 
 def test_a_close_removes_the_locks_of_that_open_only(store: LmdbStore, add: "Opener") -> None:
@@ -61,9 +61,9 @@ def test_a_close_removes_the_locks_of_that_open_only(store: LmdbStore, add: "Ope
     store.lock(KEY, other, [LockRange(0, 1)])
     store.remove_open(KEY, mine)
     assert store.lock(KEY, other, [exclusive(7, 1)]) is None
-    assert store.remove_locks(KEY, other) == ()
+    store.remove_open(KEY, other)
     assert store.check_io(KEY, 1, 0, 10, write=True)
-    assert not any(store._hints.counts)
+    assert not any(store._environment.lock_hints.counts)
 
 
 def test_waiters_are_told_once(store: LmdbStore, add: "Opener") -> None:
@@ -77,7 +77,7 @@ def test_waiters_are_told_once(store: LmdbStore, add: "Opener") -> None:
     store.add_waiter(KEY)
     assert store.remove_open(KEY, mine).waiters == (1,)
     assert store.remove_open(KEY, other).waiters == ()
-    assert not any(store._hints.counts)
+    assert not any(store._environment.lock_hints.counts)
 
 
 def test_too_many_locks_are_refused(
@@ -94,8 +94,8 @@ def test_too_many_locks_are_refused(
 def test_wrong_hints_are_counted_anew(store: LmdbStore, add: "Opener") -> None:
     mine = add(KEY)
     store.lock(KEY, mine, [exclusive(0)])
-    right = bytes(store._hints.counts)
-    store._hints.add(KEY)
-    store._hints.add(file_key(9, 9))
+    right = bytes(store._environment.lock_hints.counts)
+    store._environment.lock_hints.add(KEY)
+    store._environment.lock_hints.add(file_key(9, 9))
     store.recount_hints()
-    assert bytes(store._hints.counts) == right
+    assert bytes(store._environment.lock_hints.counts) == right

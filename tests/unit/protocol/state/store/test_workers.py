@@ -130,8 +130,8 @@ def test_a_writer_killed_within_a_transaction_leaves_the_store_usable(directory:
         key = file_key(1, 100)
         store.add_open(key, OpenRecord(open_id=5, granted_access=1, share_access=0))
         store.lock(key, 5, [LockRange(0, 10, True)])
-        with store._begin(write=True) as txn:
-            store._remove(txn, key, 5)
+        with store._environment.begin(write=True) as txn:
+            store._opens.remove_in(txn, key, 5)
             for inode in range(1000):
                 txn.put(b"F" + file_key(1, inode), bytes(216))
             os.kill(os.getpid(), signal.SIGKILL)

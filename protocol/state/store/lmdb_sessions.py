@@ -1,0 +1,66 @@
+"""Sessions and the workers' numbers in LMDB.
+
+S + SessionId    SessionRecord
+T + worker       WorkerStats
+"""
+
+import msgspec
+
+from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment, with_prefix, writes
+from usmbd.protocol.state.store.records import OPEN_ID, WORKER, SessionRecord, WorkerStats
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_session = msgspec.msgpack.Decoder(SessionRecord).decode
+_decode_stats = msgspec.msgpack.Decoder(WorkerStats).decode
+
+
+class LmdbSessions:
+    """The sessions of all workers, and what each worker tells of itself."""
+
+    def __init__(self, environment: LmdbEnvironment) -> None:
+        """Keep the S and T records of an environment."""
+        self.environment = environment
+
+    @writes
+    def put_session(self, record: SessionRecord) -> None:
+        """Add or replace a session."""
+        self.environment.require_room()
+        with self.environment.begin(write=True) as txn:
+            txn.put(b"S" + OPEN_ID.pack(record.session_id), _encode(record))
+
+    def get_session(self, session_id: int) -> SessionRecord | None:
+        """Return a session of any worker."""
+        with self.environment.begin() as txn:
+            value = txn.get(b"S" + OPEN_ID.pack(session_id))
+        return None if value is None else _decode_session(value)
+
+    @writes
+    def remove_session(self, session_id: int) -> None:
+        """Remove a session."""
+        with self.environment.begin(write=True) as txn:
+            txn.delete(b"S" + OPEN_ID.pack(session_id))
+
+    def sessions(self) -> list[SessionRecord]:
+        """Return all sessions."""
+        with self.environment.begin() as txn:
+            return [_decode_session(value) for _, value in with_prefix(txn, b"S")]
+
+    @writes
+    def put_stats(self, stats: WorkerStats) -> None:
+        """Publish a worker's numbers."""
+        with self.environment.begin(write=True) as txn:
+            txn.put(b"T" + WORKER.pack(stats.worker), _encode(stats))
+
+    def stats(self) -> list[WorkerStats]:
+        """Return the numbers of all workers."""
+        with self.environment.begin() as txn:
+            return [_decode_stats(value) for _, value in with_prefix(txn, b"T")]
+
+    @writes
+    def drop_worker(self, worker: int) -> None:
+        """Forget a dead worker's sessions and numbers."""
+        with self.environment.begin(write=True) as txn:
+            for key, value in list(with_prefix(txn, b"S")):
+                if _decode_session(value).worker == worker:
+                    txn.delete(key)
+            txn.delete(b"T" + WORKER.pack(worker))
