@@ -15,6 +15,9 @@ from smbtest.server import Options, Server
 from smbtest.smbd import Smbd
 from smbtest.usmbd import Usmbd
 
+RETRIED = "retried"
+"""The property that a test records, with what was wrong, when it tries something a second time."""
+
 StartServer = Callable[..., Server]
 
 
@@ -64,3 +67,17 @@ def folder(server: Server) -> Iterator[Path]:
     path.chmod(0o777)
     yield path
     shutil.rmtree(path)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count what passed at a second try alone: it is green, and not forgotten."""
+    retried = [
+        f"{report.nodeid}: {value}"
+        for report in terminalreporter.getreports("passed")
+        for key, value in report.user_properties
+        if key == RETRIED and report.when == "call"
+    ]
+    if retried:
+        terminalreporter.section(f"{len(retried)} passed when tried again")
+        for line in retried:
+            terminalreporter.line(line)

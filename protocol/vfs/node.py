@@ -128,7 +128,7 @@ class Node:
         self.last_stat = result = self.volume.smb_stat(facts, dos, self.name)
         if self.reserved > result.size:
             # The blocks also hold what belongs to the file system: extended attributes, extents.
-            result.allocation = min(result.allocation, -(-self.reserved // facts[1]) * facts[1])
+            result.allocation = min(facts[8] * 512, -(-self.reserved // facts[1]) * facts[1])
         return result
 
     def size(self) -> int:
@@ -323,7 +323,7 @@ class Node:
         size, blocks = facts[7], facts[8]
         if allocation < size:
             self.truncate(allocation)
-        elif allocation > blocks * 512 and self.writable:
+        elif allocation > (blocks * 512 if size else 0) and self.writable:
             if allocation > OFFSET_MAX:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             try:

@@ -3,7 +3,8 @@
 Creation time: the one in DOSATTRIB, else the birth time of the file system (statx brings it for
 no extra cost, and it is truer than Samba's guess, the oldest of the other three, which serves
 where there is none). Allocation size: `st_blocks` * 512 as Samba reports it; its parameter
-`allocation roundup size`, which once made 1 MiB of every file, is 0 by default since 4.14.
+`allocation roundup size`, which once made 1 MiB of every file, is 0 by default since 4.14. The
+block that an empty file has for its extended attributes is not counted: it is no room for data.
 """
 
 import stat
@@ -31,6 +32,9 @@ from usmbd.protocol.wire.fscc.attributes import (
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 
 _BLOCK = 512  # the unit of st_blocks, whatever the file system's own
+_ATTRIBUTE_BLOCKS = (
+    8  # ext4 and XFS keep what of a file's EAs its inode cannot hold in 4 KiB: no data
+)
 
 # Special files show as reparse points with the tags of the Windows Subsystem for Linux, as
 # ksmbd shows them: clients see what they are and do not try to read them.
@@ -66,7 +70,7 @@ def smb_stat_for(options: VolumeOptions) -> SmbStat:
                 creation = btime * 10_000_000 + btime_ns // 100 + EPOCH
             else:
                 creation = min(access, write, change)
-        allocation = blocks * _BLOCK
+        allocation = blocks * _BLOCK if size or blocks > _ATTRIBUTE_BLOCKS else 0
         tag = 0
         kind = mode & 0o170000
         if kind == 0o040000:

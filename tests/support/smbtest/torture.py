@@ -66,12 +66,38 @@ _BEGIN = re.compile(r"(?:.*\r)?test: (?P<name>.+)")
 _END = re.compile(rf"(?:.*[^\w.-])?(?P<word>{'|'.join(_STATUSES)}): (?P<name>.+?)(?P<more> \[)?")
 
 
+_SOURCE_LINE = re.compile(r"\b\w+\.c:\d+")
+_SOURCE_FOLDER = re.compile(r"(?:\.\./)+source\d/torture/(?:smb2/)?")
+# What differs from run to run, and what stands for it: moments, numbers made of them, addresses.
+_VARYING = (
+    (re.compile(r"\b\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} \w+"), "TIME"),
+    (re.compile(r"\b\d{15,} \(0x[0-9A-F]+\)"), "TIME"),
+    (re.compile(r"\b0x[0-9a-fA-F]{9,}\b"), "NUMBER"),
+    (re.compile(r"\b\d+\.\d+\.\d+\.\d+(?::\d+)?"), "ADDRESS"),
+    (re.compile(r"fnum_test_\d+"), "fnum_test_N"),
+)
+
+
 class Outcome(NamedTuple):
     """What came of a test: `success`, `failure`, `skip`, `timeout` or `crash` (of the client)."""
 
     status: str
     seconds: float = 0.0
     reason: str = ""
+    retried: str = ""
+    """What was wrong with it at the first try, where it was run again."""
+
+    @property
+    def place(self) -> str:
+        """Where and how a test stopped that did not pass, without what differs from run to run."""
+        lines = self.reason.splitlines()
+        if self.status == "success" or not lines:
+            return ""
+        place = next(filter(_SOURCE_LINE.search, lines), lines[0])
+        place = _SOURCE_FOLDER.sub("", place)
+        for pattern, name in _VARYING:
+            place = pattern.sub(name, place)
+        return " ".join(place.split())
 
 
 def within(name: str, prefix: str) -> bool:
@@ -122,6 +148,14 @@ class Smbtorture:
         self._configuration = ["smbtorture", "-s", client_configuration(server)]
         self._base = server.state / "torture"
         self._base.mkdir(exist_ok=True)
+
+    def version(self) -> str:
+        """Return the version of smbtorture, such as 4.17.12."""
+        said = subprocess.run(
+            ["smbtorture", "-V"], check=True, capture_output=True, text=True, timeout=60
+        ).stdout
+        found = re.search(r"\d+\.\d+\.\d+", said)
+        return found[0] if found else ""
 
     def tests(self, *prefixes: str) -> list[str]:
         """List the tests in the suites `prefixes` that say something about any server."""
@@ -193,7 +227,9 @@ class Smbtorture:
                         name, begin, said = match["name"], time.monotonic(), []
                     elif name and (match := _END.fullmatch(line)) and match["name"] == name:
                         seconds = time.monotonic() - begin
-                        more = takewhile("]".__ne__, lines) if match["more"] else ()
+                        more = list(takewhile("]".__ne__, lines)) if match["more"] else []
+                        # some tests say where they failed in a comment alone
+                        more += filter(_SOURCE_LINE.search, reversed(said))
                         yield name, Outcome(_STATUSES[match["word"]], seconds, "\n".join(more))
                         name = ""
                     elif not line.startswith("time: "):

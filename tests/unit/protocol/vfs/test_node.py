@@ -79,6 +79,15 @@ def test_allocation(node: Node) -> None:
     assert node.stat().size == 1000
 
 
+def test_an_empty_file_counts_no_block_of_its_extended_attributes(node: Node) -> None:
+    os.setxattr(f"/proc/self/fd/{node.fd}", "user.large", bytes(3000))  # more than an inode holds
+    assert node.stat().allocation == 0
+    node.allocate(1000)
+    assert node.stat().allocation >= 1000
+    node.write(b"x", 0)
+    assert node.stat().allocation >= 4096
+
+
 def test_attributes_and_times(volume: Volume, node: Node) -> None:
     node.set_attributes(FILE_ATTRIBUTE_READONLY | FILE_ATTRIBUTE_ARCHIVE)
     moment = from_ns(1_600_000_000_123_456_700)
