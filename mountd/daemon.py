@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from pathlib import Path
 
 from usmbd.mountd import lockfile
+from usmbd.mountd import log as logs
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
@@ -20,9 +22,10 @@ from usmbd.mountd.ipc.messages import (
     MountdRequest,
 )
 from usmbd.mountd.ipc.server import Client, Server, listen
-from usmbd.mountd.log import Level, Log
 from usmbd.mountd.rpc_process import RpcProcess
 from usmbd.mountd.service import Service
+
+log = logging.getLogger("usmbd.conn")
 
 # Login answers that wait at a time, of all clients together; a further one is sent at once.
 # Each holds a few hundred bytes.
@@ -33,15 +36,23 @@ class Daemon:
     """Serves one state directory until it is told to end."""
 
     def __init__(
-        self, configuration: Configuration, passwords: Path, log: Log, *, verbose: bool = False
+        self, configuration: Configuration, passwords: Path, *, least_log_level: int = 0
     ) -> None:
         """Read the password file; ConfigError when it is malformed."""
         self._directory = Path(configuration.server.state_directory)
-        self._log = log
         # -v on the command line: a reload must not take it away.
-        self._least_level = log.level if verbose else Level.ERROR
-        self._service = Service(configuration, passwords, log)
+        self._least_log_level = least_log_level
+        self._service = Service(configuration, passwords)
         self._delayed = 0
+
+    def set_up_log(self) -> None:
+        """Have the log as the configuration says, and what has to be known of that in it."""
+        configuration = self._service.configuration
+        server = configuration.server
+        level = max(server.log_level, self._least_log_level)
+        logs.set_up("mountd", level, as_json=server.log_json)
+        for warning in configuration.warnings:
+            log.warning("%s", warning)
 
     def run(self, ready_fd: int | None) -> None:
         """Serve until SIGTERM or SIGINT; say "ready" on `ready_fd` when the sockets are there.
@@ -64,7 +75,7 @@ class Daemon:
             self._loop.add_signal_handler(number, self._stop.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         rpc_listener = listen(self._directory / RPC_SOCKET)
-        self._rpc = RpcProcess(rpc_listener, self._service.configuration.path, self._log)
+        self._rpc = RpcProcess(rpc_listener, self._service.configuration.path)
         self._server: Server[MountdRequest] = Server(
             listen(self._directory / MOUNTD_SOCKET),
             mountd_server(),
@@ -77,14 +88,14 @@ class Daemon:
                 stream.write(b"ready\n")
         # Logins first: the RPC process imports for a second, and a login does not need it.
         self._rpc.start()
-        self._log.info("mountd serves", directory=self._directory, pid=os.getpid())
+        log.info("mountd serves %s", self._directory)
         try:
             await self._stop.wait()
         finally:
             self._server.close()
             rpc_listener.close()
             self._rpc.stop()
-            self._log.info("mountd ends", pid=os.getpid())
+            log.info("mountd ends")
 
     def _on_message(
         self, client: Client[MountdRequest], handle: int, message: MountdRequest
@@ -94,7 +105,7 @@ class Daemon:
             answer, delay = self._service.handle(client, message, self._loop.time())
         except Exception as error:
             # One request's fault must not end the service of all others.
-            self._log.error("a request failed", kind=type(message).__name__, why=repr(error))
+            log.exception("a %s failed", type(message).__name__)
             answer, delay = Failed(type(error).__name__), 0.0
         if answer is None:
             return
@@ -126,28 +137,24 @@ class Daemon:
         try:
             client.send(handle, answer)
         except CodecError as error:
-            self._log.error("an answer is too long", why=error)
+            log.error("an answer is too long: %s", error)
             client.send(handle, Failed("the answer is too long"))
 
     def _on_close(self, client: Client[MountdRequest], reason: str) -> None:
         """Forget a client; say why when it was not its own wish."""
         self._service.worker_gone(client)
         if reason and not self._stop.is_set():
-            self._log.error("a client of mountd was closed", why=reason)
+            log.error("a client of mountd was closed: %s", reason)
 
     def _reload(self) -> None:
         """Read the files again; a malformed one changes nothing."""
         try:
             message = self._service.reload()
         except ConfigError as error:
-            self._log.error("the new configuration is not used", why=error)
+            log.error("the new configuration is not used: %s", error)
             return
-        server = self._service.configuration.server
-        self._log.level = max(server.log_level, self._least_level)
-        self._log.as_json = server.log_json
-        for warning in self._service.configuration.warnings:
-            self._log.info("warning", what=warning)
-        self._log.info("configuration read", generation=message.generation)
+        self.set_up_log()
+        log.info("configuration read, generation %d", message.generation)
         self._rpc.reload()
         for client in list(self._server.clients):
             self._send(client, 0, message)

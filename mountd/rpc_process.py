@@ -11,6 +11,7 @@ interpreter may lie where only root can read.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from usmbd.mountd.log import Log
+log = logging.getLogger("usmbd.conn")
 
 MODULE = "usmbd.mountd.rpc_child"
 # A process that dies at once is started at a growing distance; one that lived resets it.
@@ -43,11 +44,10 @@ def readable_by_all(path: Path) -> bool:
 class RpcProcess:
     """Keeps one RPC process running while the event loop runs."""
 
-    def __init__(self, listener: socket.socket, config: Path, log: Log) -> None:
+    def __init__(self, listener: socket.socket, config: Path) -> None:
         """Take the listening socket; `start` starts the process."""
         self._listener = listener
         self._config = config
-        self._log = log
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
@@ -71,12 +71,12 @@ class RpcProcess:
             )
             self._pidfd = os.pidfd_open(self._process.pid)
         except OSError as error:
-            self._log.error("the RPC process cannot be started", why=error)
+            log.error("the RPC process cannot be started: %s", error)
             self._schedule()
             return
         self._started = self._loop.time()
         self._loop.add_reader(self._pidfd, self._ended)
-        self._log.debug("RPC process started", pid=self._process.pid)
+        log.debug("the RPC process started, pid %d", self._process.pid)
 
     def _ended(self) -> None:
         """Start another process soon, at once when this one was ended to be replaced."""
@@ -87,7 +87,7 @@ class RpcProcess:
             return
         if self._loop.time() - self._started > LIVED:
             self._delay = FIRST_RESTART
-        self._log.error("the RPC process ended", code=code, again_in=self._delay)
+        log.error("the RPC process ended (%d), again in %g s", code, self._delay)
         self._schedule()
 
     def _schedule(self) -> None:

@@ -1,5 +1,6 @@
 """What mountd answers, without sockets: a message and the time give an answer and its delay."""
 
+import logging
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
@@ -26,12 +27,14 @@ from usmbd.mountd.ipc.messages import (
     TreesHeld,
     TreeStatus,
 )
-from usmbd.mountd.log import Log
+from usmbd.mountd.log import REFUSED
 from usmbd.mountd.login import Authenticator
 from usmbd.mountd.shares import decide
 from usmbd.mountd.throttle import Throttle
 from usmbd.mountd.trees import TreeTable
 from usmbd.mountd.users import Credentials, load_users
+
+log = logging.getLogger("usmbd.auth")
 
 Answer = tuple[Message | None, float]
 """The answer, None where none is sent, and the seconds after which it is sent."""
@@ -44,14 +47,12 @@ class Service:
         self,
         configuration: Configuration,
         passwords: Path,
-        log: Log,
         accounts: Accounts | None = None,
     ) -> None:
         """Read the password file; ConfigError when it is malformed."""
         self.configuration = configuration
         self.generation = 1
         self._passwords = passwords
-        self._log = log
         self._accounts = accounts or Accounts()
         self._throttle = Throttle()
         self._trees = TreeTable()
@@ -103,17 +104,20 @@ class Service:
         user, address = request.user, request.client_address
         delay = self._throttle.reserve(user, address, now)
         if delay is None:
-            self._log.refused("login refused: too many wait", user=user, client=address)
+            log.log(REFUSED, "too many logins wait", extra={"client": address, "user": user})
             return LoginResponse(LoginStatus.TOO_MANY), 0.0
         response = self._authenticator.login(request)
         if response.status is LoginStatus.OK:
             self._throttle.succeeded(user, address)
-            self._log.info("login", user=response.user, client=address, uid=response.uid)
+            log.debug("login as uid %d", response.uid, extra={"client": address, "user": user})
         elif response.status in (LoginStatus.BAD_USER, LoginStatus.BAD_PASSWORD):
             self._throttle.failed(user, address, now)
-            self._log.refused("login failed", user=user, client=address, why=response.status)
+            log.log(
+                REFUSED, "login failed: %s", response.status,
+                extra={"client": address, "user": user},
+            )  # fmt: skip
         else:
-            self._log.info("login", user=user, client=address, to=response.status)
+            log.debug("login as %s", response.status, extra={"client": address, "user": user})
         return response, delay
 
     def login_again(self, request: LoginRequest) -> LoginResponse:
@@ -124,12 +128,12 @@ class Service:
         """Tell whether a session may go on."""
         response = self._authenticator.still_valid(request)
         if not response.valid:
-            self._log.refused("session ends", user=request.user)
+            log.log(REFUSED, "a session may not go on", extra={"user": request.user})
         return response, 0.0
 
     def _anonymous(self, _worker: Hashable, request: AnonymousRequest, _now: float) -> Answer:
         """Give the null session its identity."""
-        self._log.info("login", client=request.client_address, to=LoginStatus.ANONYMOUS)
+        log.debug("login as anonymous", extra={"client": request.client_address})
         return self._authenticator.anonymous(), 0.0
 
     def _logout(self, worker: Hashable, message: Logout, _now: float) -> Answer:
@@ -165,13 +169,14 @@ class Service:
             else:
                 self._trees.add(worker, tree, share.config.name)
         if response.status is not TreeStatus.OK:
-            self._log.refused(
-                "tree connect refused",
-                share=request.share,
-                user=request.user,
-                client=request.client_address,
-                why=response.status,
-            )
+            log.log(
+                REFUSED, "tree connect refused: %s", response.status,
+                extra={
+                    "client": request.client_address,
+                    "user": request.user,
+                    "share": request.share,
+                },
+            )  # fmt: skip
         return response, 0.0
 
     def _tree_disconnect(self, worker: Hashable, message: TreeDisconnect, _now: float) -> Answer:

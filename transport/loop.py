@@ -19,7 +19,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any, Final, Protocol
 
-log = logging.getLogger("usmbd.loop")
+log = logging.getLogger("usmbd.conn")
 
 MAXIMUM_EVENTS: Final = 256
 """Descriptors that one turn takes up; more wait for the next."""

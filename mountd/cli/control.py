@@ -39,9 +39,10 @@ from usmbd.mountd.ipc.messages import (
     Message,
     Row,
 )
+from usmbd.mountd.log import AREAS
 from usmbd.mountd.users import load_users
 
-DEBUG_AREAS = ("all", "smb", "auth", "vfs", "oplock", "ipc", "conn", "rdma")
+DEBUG_AREAS = ("all", *AREAS)
 TABLES: list[ListKind] = [kind for kind in ListKind if kind is not ListKind.RDMA]
 """What `--list` shows when it is not told what."""
 

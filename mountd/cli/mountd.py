@@ -13,13 +13,16 @@ import sys
 
 import msgspec
 
+from usmbd.mountd import log as logs
 from usmbd.mountd.cli import common
 from usmbd.mountd.config.load import load
 from usmbd.mountd.daemon import Daemon
-from usmbd.mountd.log import Level, Log
 from usmbd.mountd.users import load_users
 
 PR_SET_PDEATHSIG = 1
+
+DEBUG = 3
+"""The `log level` of `-v`."""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -88,17 +91,14 @@ def run(arguments: list[str]) -> int:
         encoded = msgspec.json.format(msgspec.json.encode(configuration.server))
         print(encoded.decode())
         return 0
-    server = configuration.server
-    level = max(server.log_level, Level.DEBUG) if options.verbose else server.log_level
-    log = Log(level, as_json=server.log_json)
-    for warning in configuration.warnings:
-        log.info("warning", what=warning)
-    daemon = Daemon(configuration, passwords, log, verbose=options.verbose)
+    daemon = Daemon(configuration, passwords, least_log_level=DEBUG if options.verbose else 0)
+    daemon.set_up_log()
     ready_fd = options.ready_fd
     if ready_fd is not None:
         end_with_parent()
     if (options.nodetach is None and ready_fd is None) or options.nodetach == "0":
         ready_fd = detach()
+    logs.start()  # its thread would not survive the fork
     daemon.run(ready_fd)
     return 0
 

@@ -18,7 +18,7 @@ from typing import Literal
 from usmbd.mountd.rpc import pdu
 from usmbd.mountd.rpc.pdu import ContextResult, Fault, NakReason, PduType, ProviderReason, Syntax
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("usmbd.ipc")
 
 MAX_FRAGMENT = 4280
 """Largest fragment sent or taken: the value that Windows and Samba offer on named pipes."""

@@ -18,20 +18,24 @@ import socket
 from collections import deque
 from pathlib import Path
 
+from usmbd.mountd import log as logs
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.homes import home_of
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, rpc_server
 from usmbd.mountd.ipc.peer import peer_uid
-from usmbd.mountd.ipc.settings import ShareConfig
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.rpc.hub import Hub
 from usmbd.mountd.rpc.view import Snapshot
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("usmbd.ipc")
 
 MAX_UNSENT = 64
 """Answers that wait for a worker to read: with more, its requests wait as well."""
+
+PROCESS = "rpc"
+"""What the log calls it."""
 
 UNPRIVILEGED_USER = "nobody"
 UNPRIVILEGED_ID = 65534
@@ -145,16 +149,23 @@ class Service:
         self._listener = listener
         self._config = config
         self._trusted = 0, os.getuid()  # before this process becomes somebody else
-        self.snapshot = snapshot_of(load(config))
+        self.snapshot = self._read()
         self.loop = asyncio.get_running_loop()
         self.connections: set[WorkerConnection] = set()
         listener.setblocking(False)
         self.loop.add_reader(listener, self._accept)
 
+    def _read(self) -> Snapshot:
+        """Return what the configuration says, and have the log as it says; ConfigError."""
+        configuration = load(self._config)
+        server = configuration.server
+        logs.set_up(PROCESS, server.log_level, as_json=server.log_json)
+        return snapshot_of(configuration)
+
     def reload(self) -> None:
         """Read the configuration again; one that cannot be used leaves the old one in place."""
         try:
-            self.snapshot = snapshot_of(load(self._config))
+            self.snapshot = self._read()
         except ConfigError as error:
             logger.error("the configuration is kept as it was: %s", error)
         else:
@@ -186,6 +197,7 @@ async def serve(listener: socket.socket, config: Path) -> None:
     """Serve until SIGTERM or SIGINT; `ConfigError` when the configuration cannot be used."""
     service = Service(listener, config)
     drop_privileges()
+    logs.start()
     stop = asyncio.Event()
     service.loop.add_signal_handler(signal.SIGHUP, service.reload)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -201,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="the configuration file")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s rpc: %(message)s")
+    logs.set_up(PROCESS, ServerConfig().log_level)  # until the configuration says
     try:
         asyncio.run(serve(socket.socket(fileno=options.listen_fd), options.config))
     except ConfigError as error:

@@ -57,21 +57,22 @@ def is_owner(session: Session, answer: LoginResponse) -> bool:
 
 def reauthenticate(session: Session, answer: LoginResponse, peer: str) -> None:
     """Go on with a session, or suspend it; SmbError(ACCESS_DENIED) for the proof of another."""
+    facts = {"client": peer, "session": session.session_id}
     if is_owner(session, answer):
         if session.state is SessionState.SUSPENDED:
-            log.info("%s: session %#x is %s's again", peer, session.session_id, session.user)
+            log.info("the session is %s's again", session.user, extra=facts)
         _refresh(session, answer)
         session.state = SessionState.VALID
     elif answer.status is LoginStatus.ANONYMOUS and not (session.guest or session.anonymous):
         log.info(
-            "%s: session %#x of %s re-authenticated as anonymous: it opens nothing more",
-            peer, session.session_id, session.user,
+            "the session of %s re-authenticated as anonymous: it opens nothing more",
+            session.user, extra=facts,
         )  # fmt: skip
         session.state = SessionState.SUSPENDED
     else:
         log.warning(
-            "%s: session %#x of %s ended: it was re-authenticated as %s",
-            peer, session.session_id, session.user or "anonymous", answer.user or "anonymous",
+            "the session of %s ended: it was re-authenticated as %s",
+            session.user or "anonymous", answer.user or "anonymous", extra=facts,
         )  # fmt: skip
         raise SmbError(NtStatus.ACCESS_DENIED)
 

@@ -184,15 +184,21 @@ def _login(request: Request, proof: LoginProof) -> Generator[Effect, Any, LoginR
             nt_response=proof.nt_response,
             client_address=peer,
         )
+    user = "anonymous" if proof.anonymous else proof.user
     log.debug(
-        "%s: logs in as %r of domain %r at workstation %r",
-        peer, "anonymous" if proof.anonymous else proof.user, proof.domain, proof.workstation,
-    )  # fmt: skip
+        "logs in",
+        extra={
+            "client": peer,
+            "user": user,
+            "domain": proof.domain,
+            "workstation": proof.workstation,
+        },
+    )
     answer: LoginResponse = yield Wait(lambda resume: server.mountd.ask(ask, resume))
-    log.debug("%s: mountd says %s, uid %d", peer, answer.status.value, answer.uid)
+    log.debug("mountd says %s, uid %d", answer.status.value, answer.uid, extra={"client": peer})
     if answer.status in (LoginStatus.OK, LoginStatus.GUEST, LoginStatus.ANONYMOUS):
         return answer
-    log.info("%s: login of %r refused: %s", peer, proof.user, answer.status.value)
+    log.info("login refused: %s", answer.status.value, extra={"client": peer, "user": user})
     raise SmbError(_STATUS.get(answer.status, NtStatus.LOGON_FAILURE))
 
 
@@ -249,15 +255,20 @@ def _establish(
     session.channel_list[connection] = Channel(connection, keys.signing, signer)
     session.state = SessionState.VALID
     log.debug(
-        "%s: session %#x: signing %s, encryption %s",
-        connection.transport.peer, session.session_id,
+        "signing %s, encryption %s",
         _protection(signer, session.signing_required),
         _protection(session.sealer, session.encrypt_data),
-    )  # fmt: skip
-    log.info(
-        "%s: %s logged in as uid %d",
-        connection.transport.peer, session.user or "anonymous", session.identity.uid,
-    )  # fmt: skip
+        extra=_facts(connection, session),
+    )
+    log.info("logged in as uid %d", session.identity.uid, extra=_facts(connection, session))
+
+
+def _facts(connection: Connection, session: Session) -> dict[str, str | int]:
+    """Return whose session it is, for the log; nobody has proved anything for an anonymous one."""
+    client = connection.transport.peer
+    if session.anonymous:
+        return {"client": client, "user": "anonymous"}
+    return {"client": client, "user": session.user, "session": session.session_id}
 
 
 def _protection(possible: object, required: bool) -> str:
@@ -279,9 +290,8 @@ def _bind(request: Request, session: Session, key: bytes) -> None:
     signer = make_signer(connection.signing_algorithm_id, keys.signing)
     session.channel_list[connection] = Channel(connection, keys.signing, signer)
     log.debug(
-        "%s: channel %d of session %#x",
-        connection.transport.peer, len(session.channel_list), session.session_id,
-    )  # fmt: skip
+        "channel %d of the session", len(session.channel_list), extra=_facts(connection, session)
+    )
 
 
 def _drop_previous(

@@ -73,8 +73,12 @@ def tree_connect(request: Request) -> Handling:
         answer: TreeAnswer = yield Wait(lambda resume: server.mountd.ask(ask, resume))
         if answer.status is not TreeStatus.OK or answer.share is None:
             log.info(
-                "%s: %s may not use share %s: %s",
-                connection.transport.peer, session.user or "anonymous", name, answer.status.value,
+                "tree connect refused: %s", answer.status.value,
+                extra={
+                    "client": connection.transport.peer,
+                    "user": session.user or "anonymous",
+                    "share": name,
+                },
             )  # fmt: skip
             raise SmbError(_STATUS.get(answer.status, NtStatus.UNSUCCESSFUL))
         share, found = answer.share, None
@@ -91,7 +95,12 @@ def tree_connect(request: Request) -> Handling:
             server.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree_id))
             if isinstance(error, SmbError):
                 raise
-            log.error("share %s: %s: %s", share.name, share.path, error.strerror)
+            log.error(
+                "its path cannot be opened: %s", error.strerror,
+                extra={
+                    "client": connection.transport.peer, "share": share.name, "path": share.path
+                },
+            )  # fmt: skip
             raise SmbError(NtStatus.BAD_NETWORK_NAME) from error
         if generation == server.generation:
             break

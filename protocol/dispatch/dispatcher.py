@@ -84,7 +84,7 @@ class Dispatcher(Replies):
     def connection_lost(self, reason: str) -> None:
         """Close what the client had open on this connection ([MS-SMB2] 3.3.7.1)."""
         connection = self.connection
-        log.debug("%s: connection ended: %s", connection.transport.peer, reason)
+        log.debug("connection ended: %s", reason, extra=connection.facts)
         connection.closed = True
         for request in list(connection.async_command_list.values()):
             self.cancel(request, SmbError(NtStatus.CANCELLED))
@@ -107,13 +107,13 @@ class Dispatcher(Replies):
             else:
                 raise Disconnect("not an SMB2 message")
         except Disconnect as error:
-            log.info("%s: disconnected: %s", connection.transport.peer, error)
+            log.info("disconnected: %s", error, extra=connection.facts)
             connection.transport.close(str(error))
         except (IndexError, struct.error):
             connection.transport.close("a message too short for its header")
         except Exception:
             # Never expected. The state of this client is unknown, the others' is not touched.
-            log.exception("%s: a message could not be handled", connection.transport.peer)
+            log.exception("a message could not be handled", extra=connection.facts)
             connection.transport.close("an internal error")
 
     def _smb1(self, message: memoryview) -> bytes:
@@ -284,14 +284,14 @@ class Dispatcher(Replies):
         elif isinstance(error, struct.error):
             status, data = NtStatus.INVALID_PARAMETER, b""
         else:
-            log.error("%s failed", _name(request), exc_info=error)
+            log.error("%s failed", _name(request), exc_info=error, extra=self.connection.facts)
             status, data = NtStatus.INTERNAL_ERROR, b""
         if self.connection.transport.rdma and not request.invalidate:
             # Whatever the error, and however early: a client whose memory stays registered
             # cannot register it again.
             request.invalidate = invalidated_token(request)
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s: %s", _name(request), status.name)
+            log.debug("%s: %s", _name(request), status.name, extra=self.connection.facts)
         return Reply([build_error_response(data)], status)
 
     # -- waiting -------------------------------------------------------------------------
@@ -428,7 +428,7 @@ class Dispatcher(Replies):
         except (Disconnect, IndexError, struct.error) as reason:
             self.connection.transport.close(str(reason))
         except Exception:
-            log.exception("%s: going on failed", _name(request))
+            log.exception("going on with %s failed", _name(request), extra=self.connection.facts)
             self.connection.transport.close("an internal error")
 
     def cancel(self, request: Request, error: SmbError) -> None:
@@ -494,4 +494,4 @@ def _name(request: Request) -> str:
     command = request.header.command
     known = command < len(TABLE)
     name = Command(command).name if known else f"command {command}"
-    return f"{request.connection.transport.peer}: {name} {request.header.message_id}"
+    return f"{name} {request.header.message_id}"

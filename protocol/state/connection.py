@@ -148,6 +148,11 @@ class Connection:
             return UNAUTHENTICATED_LIMIT
         return max(self.max_write_size, self.max_transact_size) + MESSAGE_SLACK
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """Whose connection it is, for the log."""
+        return {"client": self.transport.peer}
+
     def note_activity(self) -> None:
         """Set `last_request` if requests came since the last call; no request pays for a clock."""
         if self.requests != self._requests_noted:

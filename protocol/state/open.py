@@ -199,7 +199,7 @@ class Open:
         try:
             directory_entry.unlink(self.node)
         except (OSError, SmbError) as error:
-            log.info("%s could not be deleted: %s", self.path, error)
+            log.info("could not be deleted: %s", error, extra={"path": self.path})
             return
         server.store.set_delete_pending(self.key, self.persistent_id, False)
 
@@ -228,7 +228,7 @@ class Open:
             else:
                 directory_entry.unlink(self.node)
         except (OSError, SmbError) as error:
-            log.info("%s could not be deleted on close: %s", self.path, error)
+            log.info("could not be deleted on close: %s", error, extra={"path": self.path})
         finally:
             try:
                 server.store.deleted(base_key(self.key) if result.delete_base else self.key)

@@ -202,7 +202,10 @@ class Oplocks:
     def _expired(self, open_: Open) -> None:
         """End a break that the client has not answered."""
         if not open_.closed and open_.oplock_break_to is not None:
-            log.info("%s: the oplock break is not answered", open_.path)
+            log.info(
+                "an oplock break is not answered",
+                extra={"client": open_.connection.transport.peer, "path": open_.path},
+            )
             self._set(open_, SMB2_OPLOCK_LEVEL_NONE)
 
     def _set(self, open_: Open, level: int) -> None:

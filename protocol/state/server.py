@@ -184,7 +184,7 @@ class Server:
         try:
             open_.close(self)
         except Exception:
-            log.exception("closing %s failed", open_.path)
+            log.exception("a close failed", extra={"path": open_.path})
 
     def end_open(self, open_: Open) -> None:
         """Finish the close of an open that no thread uses any more."""
@@ -192,7 +192,7 @@ class Server:
 
             def gone(value: None = None, error: BaseException | None = None) -> None:
                 if error is not None:
-                    log.error("closing %s failed", open_.path, exc_info=error)
+                    log.error("a close failed", exc_info=error, extra={"path": open_.path})
                 self._leave(open_)
 
             self._as_user(open_.tree.identity, partial(open_.remove_name, self), gone)
@@ -204,12 +204,12 @@ class Server:
         try:
             result = open_.leave(self)
         except Exception:
-            log.exception("closing %s failed", open_.path)
+            log.exception("a close failed", extra={"path": open_.path})
             return
 
         def ended(value: None = None, error: BaseException | None = None) -> None:
             if error is not None:
-                log.error("closing %s failed", open_.path, exc_info=error)
+                log.error("a close failed", exc_info=error, extra={"path": open_.path})
             if result.waiters:
                 self.wake_workers(open_.key, result.waiters)
 

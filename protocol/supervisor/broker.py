@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor.clients import Clients
-from usmbd.protocol.supervisor.refusals import Refusals
 from usmbd.protocol.wire.negotiate import NO_GUID
 from usmbd.protocol.worker import messages
 from usmbd.transport.smbdirect.cm import DEPTHS_SIZE, STATES, ConnectionManager, Request
@@ -76,7 +75,6 @@ class Broker:
         """By the number that supervisor and worker know it by."""
         self._numbers: dict[int, int] = {}
         """That number by the connection manager's id."""
-        self._refusals = Refusals(loop)
         self._offers: Counter[str] = Counter()
         """How many clients of each address are neither connected nor refused."""
         self.devices: frozenset[str] = frozenset()
@@ -87,7 +85,7 @@ class Broker:
             on_established=self._established,
             on_disconnected=self._disconnected,
             on_trouble=log.error,
-            on_refused=self._refusals.tell,
+            on_refused=_say_refused,
             library=library,
         )
 
@@ -126,7 +124,9 @@ class Broker:
         self._connections[number] = connection
         self._numbers[request.id] = number
         self._offers[peer] += 1
-        log.debug("%s: connects to %s, worker %d", peer, request.device, worker.number)
+        log.debug(
+            "connects to %s, worker %d", request.device, worker.number, extra={"client": peer}
+        )
         worker.send(
             messages.RdmaOffer(
                 connection=number,
@@ -140,7 +140,7 @@ class Broker:
 
     def _refuse(self, request: Request, why: str) -> None:
         """Refuse a client that no worker has been told of."""
-        self._refusals.tell(request.peer, why)
+        _say_refused(request.peer, why)
         self.manager.reject(request.id)
 
     def _established(self, id: int) -> None:
@@ -174,8 +174,10 @@ class Broker:
             granted = self._clients.claim(worker, number, message.guid, self._loop.time())
             if not granted:
                 connection.told = True
-                log.info("%s: belongs to another worker and has to come again",
-                         connection.request.peer)  # fmt: skip
+                log.info(
+                    "it belongs to another worker and has to come again",
+                    extra={"client": connection.request.peer},
+                )
             worker.send(messages.RdmaClaimed(connection=number, granted=granted))
             return
         if connection.id not in self._numbers:
@@ -215,7 +217,6 @@ class Broker:
         for number in list(self._connections):
             self.ended(number)
         self.manager.close()
-        self._refusals.close()
 
     # -- one connection ------------------------------------------------------------------
 
@@ -232,7 +233,7 @@ class Broker:
         """Say once why a client is not served."""
         if not connection.told:
             connection.told = True
-            self._refusals.tell(connection.request.peer, why)
+            _say_refused(connection.request.peer, why)
 
     def _settle(self, connection: _Connection) -> None:
         """Count a client no longer as one that is yet to come."""
@@ -253,3 +254,8 @@ class Broker:
             self.manager.destroy(connection.id)
         else:
             self.manager.reject(connection.id)
+
+
+def _say_refused(peer: str, why: str) -> None:
+    """Say why a client was refused, at the level that is always on."""
+    log.error("refused: %s", why, extra={"client": peer})

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.codec import control_server
 from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
@@ -25,7 +26,6 @@ from usmbd.mountd.ipc.messages import (
     Row,
 )
 from usmbd.mountd.ipc.server import Client, Server, listen
-from usmbd.protocol import log as logs
 from usmbd.protocol.worker import messages
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ class Doorkeeper:
                 return
             host = str(address[0]).removeprefix("::ffff:")  # an IPv4 client
             if not self._admit(host, self._waiting.get(host, 0)):
-                log.info("%s: refused: too many connections", host)
+                log.info("refused: too many connections", extra={"client": host})
                 sock.close()
                 continue
             if len(self._guests) >= MAXIMUM_WAITING:

@@ -32,7 +32,7 @@ def delete(doomed: Doomed) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        log.error("%s could not be deleted: %s", doomed.path, error.strerror)
+        log.error("could not be deleted: %s", error.strerror, extra={"path": doomed.path})
 
 
 def _delete_at(parent: int, name: str, key: bytes) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol import log as logs
 from usmbd.protocol.supervisor.children import OWN_PROCESS_GROUP
 from usmbd.protocol.supervisor.supervisor import StartError, Supervisor
 
@@ -48,7 +48,8 @@ def main() -> None:
     level = 3 if options.verbose else config.log_level
     if options.verbose:
         config = msgspec.structs.replace(config, log_level=level)
-    logs.set_up(f"usmbd[{os.getpid()}]", level, config.log_json)
+    logs.set_up("usmbd", level, as_json=config.log_json)
+    logs.start()
     os.umask(0o077)
     try:
         asyncio.run(Supervisor(config, files).run())

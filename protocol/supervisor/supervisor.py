@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.directory import prepare_directory
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
@@ -107,7 +108,7 @@ class Supervisor:
             self._control = ControlService(self, self._state)
             where = ", ".join(map(_shown, self._listeners.sockets)) or "no address of `interfaces`"
             count = f"{len(self.workers)} worker{'s' if len(self.workers) > 1 else ''}"
-            print(f"usmbd: ready on {where}, {count}", file=sys.stderr, flush=True)
+            logs.say(f"usmbd: ready on {where}, {count}")
             _notify("READY=1")
             await self._stopping.wait()
             _notify("STOPPING=1")

@@ -135,7 +135,9 @@ class Volume(VolumeBase):
         try:
             _add_special_bits(fd, mode)
         except OSError as error:  # the directory is there all the same, as on Samba
-            log.warning("directory %s, mode %04o: %s", path, mode, error.strerror)
+            log.warning(
+                "a directory without mode %04o: %s", mode, error.strerror, extra={"path": path}
+            )
         log.debug("directory %s, mode %04o: created", path, mode)
         return self._finish_creation(
             Node(self, fd, path, False, False), attributes | FILE_ATTRIBUTE_DIRECTORY

@@ -259,7 +259,7 @@ class WorkerRdma:
         if not message.granted:
             client.transport.close("its other connections are in another worker")
             return
-        log.debug("%s: connected by RDMA", client.transport.peer)
+        log.debug("connected by RDMA", extra={"client": client.transport.peer})
         client.gate.open(Dispatcher(self._server, client.transport))
 
     def disconnected(self, message: messages.RdmaDisconnected) -> None:

@@ -137,7 +137,10 @@ class Recheck:
 
     def _end(self, session: Session, why: str) -> None:
         """Close a session; its client may log in anew."""
-        log.info("session of %s ended: %s", session.user or "anonymous", why)
+        log.info(
+            "session ended: %s", why,
+            extra={"user": session.user or "anonymous", "session": session.session_id},
+        )  # fmt: skip
         self._server.close_session(session)
 
     # -- trees ---------------------------------------------------------------------------
@@ -196,7 +199,7 @@ class Recheck:
         """End a tree connect and its opens."""
         if not tree.closed:
             user = tree.session.user or "anonymous"
-            log.info("share %s is closed to %s: %s", tree.share.name, user, why)
+            log.info("share is closed: %s", why, extra={"share": tree.share.name, "user": user})
             self._server.close_tree(tree)
 
 

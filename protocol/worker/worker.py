@@ -8,6 +8,7 @@ import socket
 import time
 from pathlib import Path
 
+from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.codec import mountd_client, rpc_client
 from usmbd.mountd.ipc.messages import (
     MAX_ROWS,
@@ -18,7 +19,7 @@ from usmbd.mountd.ipc.messages import (
     Message,
     TreesHeld,
 )
-from usmbd.protocol import log as logs
+from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.dispatch.dispatcher import Dispatcher
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.interfaces import parse_addresses
@@ -71,7 +72,7 @@ class Worker:
         if not isinstance(start, messages.Start):
             raise ValueError("the supervisor did not begin with Start")
         config = start.config
-        logs.set_up(f"worker{start.worker}[{os.getpid()}]", config.log_level, config.log_json)
+        _set_up_log(start.worker, config)
         state = Path(config.state_directory)
         self._store = LmdbStore.attach(state / messages.STORE_DIRECTORY, start.worker)
         self._mountd = IpcClient(
@@ -145,11 +146,7 @@ class Worker:
         elif isinstance(message, messages.Configure):
             self.server.config = message.config
             self._recheck.settings_changed(message.config)
-            logs.set_up(
-                f"worker{self.server.worker}[{os.getpid()}]",
-                message.config.log_level,
-                message.config.log_json,
-            )
+            _set_up_log(self.server.worker, message.config)
         elif isinstance(message, messages.Listening):
             self.server.addresses = parse_addresses(message.addresses)
         elif isinstance(message, messages.Debug):
@@ -182,7 +179,7 @@ class Worker:
         transport = TcpTransport(sock, self._loop, message.first)
         dispatcher = Dispatcher(self.server, transport)
         self._numbers[dispatcher.connection] = message.connection
-        log.debug("%s: connected", transport.peer)
+        log.debug("connected", extra={"client": transport.peer})
         transport.start(dispatcher)
 
     def _connection_ended(self, connection: Connection) -> None:
@@ -291,6 +288,11 @@ class Worker:
             self._loop.stop()
 
 
+def _set_up_log(worker: int, config: ServerConfig) -> None:
+    """Have this process's log say who says it."""
+    logs.set_up(f"worker{worker}", config.log_level, as_json=config.log_json)
+
+
 def run(control: socket.socket) -> None:
     """Run one worker until it is stopped."""
     os.umask(0)  # the share's masks decide
@@ -299,6 +301,7 @@ def run(control: socket.socket) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     loop = EpollLoop()
     worker = Worker(control, loop)
+    logs.start()
     loop.add_signal_handler(signal.SIGTERM, worker.stop, "told to end")
     # What was made until now stays: the collector need not look at it again.
     gc.collect()

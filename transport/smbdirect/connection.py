@@ -423,7 +423,7 @@ class SmbDirectTransport(RdmaTransport):
 
     def _fault(self) -> None:
         """End the connection after an exception of the upper layer; other completions count."""
-        log.exception("%s: a fault of the server", self.peer)
+        log.exception("a fault of the server", extra={"client": self.peer})
         self._lose("a fault of the server")
 
     def _lose(self, reason: str) -> None:
@@ -453,7 +453,7 @@ class SmbDirectTransport(RdmaTransport):
             try:
                 receiver.connection_lost(reason)
             except Exception:
-                log.exception("%s: a fault of the server", self.peer)
+                log.exception("a fault of the server", extra={"client": self.peer})
 
     def _fail(self) -> None:
         """Have the device give everything back."""
@@ -466,7 +466,7 @@ class SmbDirectTransport(RdmaTransport):
                 self._work.mark_end()
             self._turn.ask()
         except DeviceError as error:
-            log.warning("%s: %s", self.peer, error)
+            log.warning("%s", error, extra={"client": self.peer})
             self._loop.call_soon(self._finish)
         self._disconnect()
 
@@ -482,13 +482,13 @@ class SmbDirectTransport(RdmaTransport):
         try:
             self.queue_pair.close()
         except DeviceError as error:
-            log.warning("%s: %s", self.peer, error)
+            log.warning("%s", error, extra={"client": self.peer})
             self._work.keep()
         for part in (self._receives, self._sends, self._sinks):
             try:
                 part.close()
             except DeviceError as error:
-                log.warning("%s: %s", self.peer, error)
+                log.warning("%s", error, extra={"client": self.peer})
         self._work.posted.clear()
 
     def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:

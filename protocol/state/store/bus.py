@@ -31,7 +31,7 @@ QUEUE_MAX: Final = 1_024
 RECEIVE_MAX: Final = 16
 # Datagrams read in one call, so that other work of the loop gets its turn.
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("usmbd.ipc")
 
 
 class WakeFile(msgspec.Struct, tag=True, frozen=True):

@@ -1,6 +1,5 @@
 """An engine that a configuration file describes: mountd's own answers, without its process."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from usmbd.mountd.config.load import load
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.messages import Message, MountdRequest
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.mountd.log import Log
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.service import Service
 from usmbd.mountd.users import edit_users
@@ -53,7 +51,7 @@ class Configured(Engine):
             passwords, lambda users: users.update({u: nt_hash(p) for u, p in PASSWORDS.items()})
         )
         self._text = load(file)
-        service = Service(self._text, passwords, Log(0, stream=io.StringIO()), OwnAccounts())
+        service = Service(self._text, passwords, OwnAccounts())
         self._service = service
         super().__init__(path, **options)
 

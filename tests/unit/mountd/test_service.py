@@ -1,6 +1,5 @@
 """What mountd answers to its workers."""
 
-import io
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,6 @@ from usmbd.mountd.ipc.messages import (
     TreesHeld,
     TreeStatus,
 )
-from usmbd.mountd.log import Log
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.service import Service
 from usmbd.mountd.users import edit_users
@@ -43,7 +41,7 @@ def service(tmp_path: Path) -> Service:
     config.write_text(CONFIG)
     passwords = tmp_path / "pwd.db"
     edit_users(passwords, lambda hashes: hashes.update(alice=nt_hash("secret")))
-    return Service(load(config), passwords, Log(3, stream=io.StringIO()), FakeAccounts())
+    return Service(load(config), passwords, FakeAccounts())
 
 
 def connect(service: Service, worker: str, tree_id: int) -> TreeStatus:

@@ -9,10 +9,11 @@ import pytest
 from smbengine.client import Client
 from smbengine.server import Engine
 
+from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.codec import mountd_client
 from usmbd.mountd.ipc.messages import AnonymousRequest, Logout
 from usmbd.mountd.ipc.server import listen
-from usmbd.protocol import log as logs
+from usmbd.mountd.log.form import facts_of
 from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
 from usmbd.protocol.worker.ipc_client import IpcClient
 
@@ -27,7 +28,8 @@ class Kept(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one."""
-        self.lines.append(f"{record.name}: {record.getMessage()}")
+        facts = "".join(f" {key}={value}" for key, value in facts_of(record).items())
+        self.lines.append(f"{record.name}: {record.getMessage()}{facts}")
 
     def said(self, area: str) -> str:
         """Return what an area said."""
@@ -57,7 +59,7 @@ def use(engine: Engine) -> None:
 
 
 AREAS = {
-    "auth": ["logs in as 'alice'", "mountd says ok", "signing", "encryption"],
+    "auth": ["logs in client=memory user=alice", "mountd says ok", "signing", "encryption"],
     "vfs": ["share data", "file file, mode", "open 0x", "closed", "is deleted"],
     "smb": ["OBJECT_NAME_NOT_FOUND", "connection ended"],
 }

@@ -247,7 +247,8 @@ def test_iwarp_clients_that_say_their_depths_are_told_ours(
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what was logged at the level that is always on."""
-    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    return [f"{record.__dict__['client']}: {record.getMessage()}" for record in errors]
 
 
 def test_refusals_before_a_worker_is_told(
