@@ -32,8 +32,10 @@ def find_share(
 
 def home_of(homes: Share, owner: str, directory: str) -> Share:
     """Return the share of a user's home: at the path of [homes], else at his home directory."""
-    facts = {**homes.facts, "S": owner}
-    comment = expand(homes.config.comment, {**facts, "U": owner, "u": owner, "H": directory})
+    substitutions = {**homes.substitutions, "S": owner}
+    comment = expand(
+        homes.config.comment, {**substitutions, "U": owner, "u": owner, "H": directory}
+    )
     path = homes.path or directory
     config = msgspec.structs.replace(
         homes.config,
@@ -41,4 +43,4 @@ def home_of(homes: Share, owner: str, directory: str) -> Share:
         path=str(path),
         comment=comment if isinstance(homes.config.comment, Template) else homes.config.comment,
     )
-    return dataclasses.replace(homes, config=config, path=path, facts=facts)
+    return dataclasses.replace(homes, config=config, path=path, substitutions=substitutions)

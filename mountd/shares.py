@@ -68,7 +68,7 @@ class Share:
     access: ShareAccess = field(default_factory=ShareAccess)
     path: str = ""
     """`config.path`, a `Template` where it holds substitutions."""
-    facts: Mapping[str, str] = field(default_factory=dict)
+    substitutions: Mapping[str, str] = field(default_factory=dict)
     """What substitutions mean for every client: the share's and the server's names."""
 
     @property
@@ -100,7 +100,7 @@ def _refuse(status: TreeStatus) -> TreeConnectResponse:
     return TreeConnectResponse(status)
 
 
-def _facts(
+def _substitutions(
     request: TreeConnectRequest, share: Share, user: str, accounts: Accounts
 ) -> dict[str, str]:
     """Return what the substitutions mean for a tree connect; %u and %g before `force user`."""
@@ -109,7 +109,7 @@ def _facts(
     group = accounts.primary_group(user)
     client = request.client_address
     return {
-        **share.facts,
+        **share.substitutions,
         "U": user,
         "u": user,
         "G": group,
@@ -122,11 +122,13 @@ def _facts(
     }
 
 
-def _expanded(names: tuple[str, ...], *, facts: Mapping[str, str]) -> tuple[str, ...]:
+def _expanded(names: tuple[str, ...], *, substitutions: Mapping[str, str]) -> tuple[str, ...]:
     """Return a list of users with the values of its substitutions; most lists have none."""
     if not any(isinstance(name, Template) for name in names):
         return names
-    return tuple(expand(name, facts) if isinstance(name, Template) else name for name in names)
+    return tuple(
+        expand(name, substitutions) if isinstance(name, Template) else name for name in names
+    )
 
 
 def decide(
@@ -158,8 +160,8 @@ def decide(
 
     guest_name = access.guest_account or server.guest_account
     user = guest_name if is_guest else request.user
-    facts = _facts(request, share, user, accounts)
-    names = partial(_expanded, facts=facts)
+    substitutions = _substitutions(request, share, user, accounts)
+    names = partial(_expanded, substitutions=substitutions)
     if is_listed(user, names(access.invalid_users), accounts):
         return _refuse(TreeStatus.INVALID_USER)
     if access.valid_users and not is_listed(user, names(access.valid_users), accounts):
@@ -171,19 +173,19 @@ def decide(
     if access.force_account is not None:
         account = access.force_account
     elif isinstance(access.force_user, Template) and accounts.privileged:
-        account = accounts.find(expand(access.force_user, facts))
+        account = accounts.find(expand(access.force_user, substitutions))
     force_gid = config.force_gid
     if isinstance(access.force_group, Template) and accounts.privileged:
-        force_gid = accounts.find_group(expand(access.force_group, facts).lstrip("@"))
+        force_gid = accounts.find_group(expand(access.force_group, substitutions).lstrip("@"))
         account = account if force_gid is not None else None
     if account is None:
         return _refuse(TreeStatus.NO_USER)
     if force_gid is not None:
         account = account.with_group(force_gid)
     if isinstance(share.path, Template):
-        facts |= {"u": account.name, "g": accounts.group_name(account.gid)}
+        substitutions |= {"u": account.name, "g": accounts.group_name(account.gid)}
         try:
-            config = msgspec.structs.replace(config, path=expand_path(share.path, facts))
+            config = msgspec.structs.replace(config, path=expand_path(share.path, substitutions))
         except ValueError:
             return _refuse(TreeStatus.NO_SHARE)
     is_admin = not is_guest and is_listed(user, names(access.admin_users), accounts)

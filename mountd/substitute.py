@@ -33,7 +33,7 @@ def letters_of(text: str) -> list[str]:
     return [found[2] or "$" for found in _PATTERN.finditer(text) if not found[1]]
 
 
-def static_facts(netbios_name: str = "", workgroup: str = "") -> dict[str, str]:
+def static_substitutions(netbios_name: str = "", workgroup: str = "") -> dict[str, str]:
     """Return what is known when a file is read, as far as it is given."""
     host = socket.gethostname().split(".")[0]
     try:
@@ -49,26 +49,26 @@ def static_facts(netbios_name: str = "", workgroup: str = "") -> dict[str, str]:
     }
 
 
-def expand(text: str, facts: Mapping[str, str]) -> str:
-    """Return the text with the values of all substitutions in `facts`; the others stay."""
+def expand(text: str, substitutions: Mapping[str, str]) -> str:
+    """Return the text with the values of the `substitutions` put in; the others stay."""
 
     def value(found: re.Match[str]) -> str:
         if found[1]:
             return "%"
         if found[2]:
-            return facts.get(found[2], found[0])
+            return substitutions.get(found[2], found[0])
         return os.environ.get(found[3], "")
 
     return _PATTERN.sub(value, text)
 
 
-def expand_path(text: str, facts: Mapping[str, str]) -> str:
+def expand_path(text: str, substitutions: Mapping[str, str]) -> str:
     """Return the path with its values; ValueError where one is not the name of one folder.
 
     %H is a path by itself, which the system knows.
     """
     for letter in letters_of(text):
-        fact = facts.get(letter, "")
-        if letter not in "H$" and ("/" in fact or "\0" in fact or fact in ("", ".", "..")):
-            raise ValueError(f"%{letter} is {fact!r}, which is no name of a folder")
-    return os.path.normpath(expand(text, facts))
+        value = substitutions.get(letter, "")
+        if letter not in "H$" and ("/" in value or "\0" in value or value in ("", ".", "..")):
+            raise ValueError(f"%{letter} is {value!r}, which is no name of a folder")
+    return os.path.normpath(expand(text, substitutions))

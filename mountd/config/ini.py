@@ -13,7 +13,7 @@ from pathlib import Path
 
 from usmbd.mountd.config.source import Entry, Section, Source, parameter_key, read_text
 from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.substitute import expand, letters_of, static_facts
+from usmbd.mountd.substitute import expand, letters_of, static_substitutions
 
 # Deep enough for a tree of snippets; a circle is named long before.
 MAX_INCLUDE_DEPTH = 8
@@ -97,7 +97,7 @@ def _include(
     One that is not there is left out aloud: Samba passes over it, and distributions name files
     that come with other packages.
     """
-    name = expand(str(entry.value).strip('"'), static_facts())
+    name = expand(str(entry.value).strip('"'), static_substitutions())
     if letters := letters_of(name):
         raise entry.error(
             f"include = {entry.value}: %{letters[0]} is not the same for all clients, and the files"

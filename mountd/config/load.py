@@ -32,7 +32,7 @@ from usmbd.mountd.hosts import HostList, parse_hosts
 from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.shares import HostAccess, Share, ShareAccess
-from usmbd.mountd.substitute import Template, expand, letters_of, static_facts
+from usmbd.mountd.substitute import Template, expand, letters_of, static_substitutions
 
 # ksmbd-tools' limit: 64 bytes with the end; [MS-SMB2] 2.2.9 itself would allow 80 characters.
 MAX_SHARE_NAME_BYTES = 63
@@ -135,14 +135,14 @@ class _Loader:
             self._hosts(defaults.pop("hosts allow", None)),
             self._hosts(defaults.pop("hosts deny", None)),
         )
-        facts = static_facts(server.netbios_name, server.workgroup)
+        substitutions = static_substitutions(server.netbios_name, server.workgroup)
         shares = {IPC: self._ipc(source.sections.get(IPC))}
         homes = None
         for key, section in source.sections.items():
             if key in (GLOBAL, IPC) or self._left_out(section):
                 continue
             try:
-                share = self._share(section, defaults, root, facts)
+                share = self._share(section, defaults, root, substitutions)
             except ConfigError as error:
                 self.errors.append(error)
                 continue
@@ -262,8 +262,8 @@ class _Loader:
             name = next(n for n in chosen if n.startswith("server m") and n.endswith("protocol"))
             why = "server min protocol is above server max protocol"
             self.errors.append(chosen[name][1].error(why))
-        facts = static_facts(fields["netbios_name"], fields["workgroup"])
-        fields["server_string"] = expand(fields["server_string"], facts)
+        substitutions = static_substitutions(fields["netbios_name"], fields["workgroup"])
+        fields["server_string"] = expand(fields["server_string"], substitutions)
         return ServerConfig(**fields), values["root directory"]
 
     def _hosts(self, pair: tuple[Parameter, Entry] | None) -> HostList:
@@ -321,7 +321,7 @@ class _Loader:
         )
 
     def _share(
-        self, section: Section, defaults: Chosen, root: str, facts: dict[str, str]
+        self, section: Section, defaults: Chosen, root: str, substitutions: dict[str, str]
     ) -> Share | None:
         """Return one disk share, or [homes]; None when it is wrong in a way that is noted."""
         try:
@@ -333,11 +333,11 @@ class _Loader:
         chosen = {**defaults, **self._choose(section, in_global=False)}
         values = self._values(chosen, SHARES)
         if not is_homes:
-            facts = {**facts, "S": name}
+            substitutions = {**substitutions, "S": name}
         fields = self._fields(values, Scope.SHARE)
         # Template or not, it is a text for the structures.
         path = self._path(section, chosen, values, root)
-        fields["path"], fields["comment"] = str(path), expand(values["comment"], facts)
+        fields["path"], fields["comment"] = str(path), expand(values["comment"], substitutions)
         if not is_homes:
             left = letters_of(fields["comment"])
             if left and isinstance(values["comment"], Template):
@@ -375,7 +375,7 @@ class _Loader:
             **lists,
         )
         self._check_groups(chosen, values)
-        return Share(config, access, path, facts)
+        return Share(config, access, path, substitutions)
 
     def _path(self, section: Section, chosen: Chosen, values: dict[str, Any], root: str) -> str:
         """Return a share's path behind the root directory; a warning where there is no folder."""

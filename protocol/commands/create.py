@@ -215,7 +215,7 @@ def _find(wanted: Wanted) -> Found:
 
 
 def _prepare(wanted: Wanted, found: Found) -> FileStat:
-    """Open the data as far as it was granted; truncate what is overwritten; return the facts."""
+    """Open the data as far as it was granted; truncate what is overwritten; return its stat."""
     body, contexts = wanted.body, wanted.contexts
     node, granted = found.node, found.granted
     data = node if found.stream is None else found.stream

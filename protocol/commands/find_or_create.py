@@ -102,7 +102,7 @@ class Found:
     granted: int
     maximal: int
     prepared: FileStat | None = None
-    """The facts, when its data are open as they were granted and nothing is left to do."""
+    """The stat, when its data are open as they were granted and nothing is left to do."""
 
     @property
     def key(self) -> bytes:

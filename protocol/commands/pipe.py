@@ -23,7 +23,7 @@ from usmbd.protocol.state.open import Open
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS
 from usmbd.protocol.wire.create import FILE_OPENED, CreateRequest, build_create_response
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_NORMAL
-from usmbd.protocol.wire.fscc.file_info import OpenFacts
+from usmbd.protocol.wire.fscc.file_info import QueriedFile
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.transport.base import Part
@@ -47,7 +47,7 @@ _STATUS = {
     RpcStatus.TOO_MANY: NtStatus.INSUFFICIENT_RESOURCES,
     RpcStatus.ERROR: NtStatus.UNSUCCESSFUL,
 }
-_FACTS = FileStat(
+_STAT = FileStat(
     dev=0,
     ino=0,
     mode=0,
@@ -85,9 +85,9 @@ class Pipe:
         for retry in list(self._readers):
             retry()
 
-    def facts(self, open_: Open) -> OpenFacts:
+    def queried(self, open_: Open) -> QueriedFile:
         """Return what queries of a pipe are answered with."""
-        return OpenFacts(stat=_FACTS, name="\\" + self.name, granted_access=open_.granted_access)
+        return QueriedFile(stat=_STAT, name="\\" + self.name, granted_access=open_.granted_access)
 
     def write(self, data: memoryview) -> Generator[Effect, Any, None]:
         """Hand over bytes; readers that wait look again."""
@@ -193,6 +193,6 @@ def open_pipe(request: Request, body: CreateRequest, name: str) -> Handling:
     request._open = open_
     return list(
         build_create_response(
-            _FACTS, open_.persistent_id, open_.volatile_id, create_action=FILE_OPENED
+            _STAT, open_.persistent_id, open_.volatile_id, create_action=FILE_OPENED
         )
     )

@@ -22,8 +22,8 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_SUPPORTS_SPARSE_FILES,
     FILE_UNICODE_ON_DISK,
 )
-from usmbd.protocol.wire.fscc.file_info import OpenFacts, StreamFacts
-from usmbd.protocol.wire.fscc.fs_info import VolumeFacts
+from usmbd.protocol.wire.fscc.file_info import QueriedFile, QueriedStream
+from usmbd.protocol.wire.fscc.fs_info import QueriedVolume
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_311
 from usmbd.protocol.wire.query_info import (
     SMB2_0_INFO_FILE,
@@ -92,22 +92,22 @@ def _file(request: Request, body: QueryInfoRequest) -> Handling:
     ):
         raise SmbError(NtStatus.NOT_SUPPORTED)  # a name of 3.1.1 ([MS-SMB2] 3.3.5.20.1)
     if open_.pipe is not None:
-        facts = open_.pipe.facts(open_)
-        return _answer(*file_info.query_file(level, facts, body.output_buffer_length))
+        file = open_.pipe.queried(open_)
+        return _answer(*file_info.query_file(level, file, body.output_buffer_length))
     if level in _NEEDS_READ_ATTRIBUTES:
         open_.require(FILE_READ_ATTRIBUTES)
     if body.output_buffer_length < row.minimum:
         raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
     kind = Blocking if level in _NEEDS_MORE_THAN_FACTS else OnDescriptor
-    facts = yield kind(_collect, request, open_, level)
+    file = yield kind(_collect, request, open_, level)
     if level == file_info.FileFullEaInformation:
-        facts.eas = _chosen_eas(request, body, facts.eas)
-    return _answer(*file_info.query_file(level, facts, body.output_buffer_length))
+        file.eas = _chosen_eas(request, body, file.eas)
+    return _answer(*file_info.query_file(level, file, body.output_buffer_length))
 
 
-def _collect(request: Request, open_: Open, level: int) -> OpenFacts:
+def _collect(request: Request, open_: Open, level: int) -> QueriedFile:
     """Ask the file system for what the class needs."""
-    facts = OpenFacts(
+    file = QueriedFile(
         stat=open_.data.stat(),
         granted_access=open_.granted_access,
         mode=open_.mode,
@@ -120,28 +120,28 @@ def _collect(request: Request, open_: Open, level: int) -> OpenFacts:
         file_info.FileNormalizedNameInformation,
         file_info.FileAlternateNameInformation,
     ):
-        facts.name = "\\" + open_.node.volume.wire_path(directory_entry.current_path(open_.node))
+        file.name = "\\" + open_.node.volume.wire_path(directory_entry.current_path(open_.node))
         if open_.stream is not None:
-            facts.name += f":{open_.stream.name}"
+            file.name += f":{open_.stream.name}"
     if level == file_info.FileAlternateNameInformation:
-        facts.short_name = directory_entry.short_name(open_.node)
+        file.short_name = directory_entry.short_name(open_.node)
     if level == file_info.FileStreamInformation:
-        facts.streams = _streams(open_)
+        file.streams = _streams(open_)
     if level == file_info.FileFullEaInformation:
         open_.require(FILE_READ_EA)
-        facts.eas = ea.list_eas(open_.node)
+        file.eas = ea.list_eas(open_.node)
     if level in (file_info.FileEaInformation, file_info.FileAllInformation):
-        facts.stat.ea_size = ea.total_size(open_.node)
-    return facts
+        file.stat.ea_size = ea.total_size(open_.node)
+    return file
 
 
-def _streams(open_: Open) -> list[StreamFacts]:
+def _streams(open_: Open) -> list[QueriedStream]:
     """Return the file's data streams: its own, unless it is a directory, then the named ones."""
     node = open_.node
     own = [] if node.is_directory else [("::$DATA", node.stat())]
-    found = [StreamFacts(name, stat.size, stat.allocation) for name, stat in own]
+    found = [QueriedStream(name, stat.size, stat.allocation) for name, stat in own]
     for stream in list_streams(node):
-        found.append(StreamFacts(f":{stream.name}:$DATA", stream.size, stream.allocation))
+        found.append(QueriedStream(f":{stream.name}:$DATA", stream.size, stream.allocation))
     return found
 
 
@@ -158,11 +158,11 @@ def _file_system(request: Request, body: QueryInfoRequest) -> Handling:
     tree = request.tree
     if tree.volume is None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
-    facts = yield Blocking(_volume_facts, request)
-    return _answer(*fs_info.query_fs(body.file_info_class, facts, body.output_buffer_length))
+    volume = yield Blocking(_query_volume, request)
+    return _answer(*fs_info.query_fs(body.file_info_class, volume, body.output_buffer_length))
 
 
-def _volume_facts(request: Request) -> VolumeFacts:
+def _query_volume(request: Request) -> QueriedVolume:
     """Ask the file system for its sizes and say what the share can."""
     tree = request.tree
     volume = tree.volume
@@ -181,7 +181,7 @@ def _volume_facts(request: Request) -> VolumeFacts:
         attributes |= FILE_NAMED_STREAMS
     if not tree.writable or space.read_only:
         attributes |= FILE_READ_ONLY_VOLUME
-    return VolumeFacts(
+    return QueriedVolume(
         label=share.name,
         serial=space.serial & 0xFFFFFFFF ^ space.serial >> 32,
         creation_time=_creation_time(volume),

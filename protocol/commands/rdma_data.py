@@ -46,7 +46,7 @@ from usmbd.protocol.wire.write import WriteRequest, write_channel_info
 from usmbd.transport.base import Part, RdmaTransport, RemoteBuffer
 
 
-class Remote(NamedTuple):
+class WriteBuffers(NamedTuple):
     """Where the data of a request lies at the client, and how it is protected."""
 
     buffers: list[RemoteBuffer]
@@ -76,7 +76,7 @@ def find_read_buffers(request: Request, body: ReadRequest) -> list[RemoteBuffer]
     return buffers
 
 
-def find_write_buffers(request: Request, body: WriteRequest) -> Remote:
+def find_write_buffers(request: Request, body: WriteRequest) -> WriteBuffers:
     """Return where a WRITE's data lies; SmbError(INVALID_PARAMETER or ACCESS_DENIED)."""
     connection = request.connection
     _check_channel(request, body.channel, transforms=True)
@@ -101,7 +101,7 @@ def find_write_buffers(request: Request, body: WriteRequest) -> Remote:
     )
     if channel == SMB2_CHANNEL_RDMA_V1_INVALIDATE:
         request.invalidate = buffers[0].token
-    return Remote(buffers, transform)
+    return WriteBuffers(buffers, transform)
 
 
 def invalidated_token(request: Request) -> int:
@@ -145,7 +145,7 @@ def deliver(request: Request, buffers: list[RemoteBuffer], data: memoryview) -> 
     return [pack_read_response(len(built), size, SMB2_READFLAG_RESPONSE_RDMA_TRANSFORM), built]
 
 
-def fetch(request: Request, remote: Remote, size: int) -> Generator[Effect, Any, memoryview]:
+def fetch(request: Request, source: WriteBuffers, size: int) -> Generator[Effect, Any, memoryview]:
     """Read a WRITE's data from the client's memory and check it; the file is another's business.
 
     ConnectionError when the connection is lost meanwhile, SmbError for data that was changed.
@@ -154,11 +154,11 @@ def fetch(request: Request, remote: Remote, size: int) -> Generator[Effect, Any,
     data = transport.buffer(size)
     yield Wait(
         lambda resume: transport.read_remote(
-            data, remote.buffers, lambda error: resume(None, error)
+            data, source.buffers, lambda error: resume(None, error)
         )
     )
-    if remote.transform is not None:
-        return _unprotect(request, data, remote.transform)
+    if source.transform is not None:
+        return _unprotect(request, data, source.transform)
     return data
 
 

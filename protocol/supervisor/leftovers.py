@@ -39,12 +39,12 @@ def _delete_at(parent: int, name: str, key: bytes) -> None:
     """Delete what `key` stands for if the directory's entry `name` is its file."""
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
-        facts = os.fstat(fd)
-        if file_key(facts.st_dev, facts.st_ino) != base_key(key):
+        found = os.fstat(fd)
+        if file_key(found.st_dev, found.st_ino) != base_key(key):
             return
         if len(key) > BASE_KEY_SIZE:
             _delete_stream(fd, key)
-        elif stat.S_ISDIR(facts.st_mode):
+        elif stat.S_ISDIR(found.st_mode):
             os.rmdir(name, dir_fd=parent)
         else:
             os.unlink(name, dir_fd=parent)
@@ -54,9 +54,9 @@ def _delete_at(parent: int, name: str, key: bytes) -> None:
 
 def _delete_stream(fd: int, key: bytes) -> None:
     """Delete the named stream of an open file whose key this is."""
-    facts = os.fstat(fd)
+    found = os.fstat(fd)
     for attribute in os.listxattr(fd_path(fd)):
         if attribute.startswith(STREAM_PREFIX) and attribute.endswith(STREAM_SUFFIX):
             stream = attribute[len(STREAM_PREFIX) : -len(STREAM_SUFFIX)]
-            if file_key(facts.st_dev, facts.st_ino, stream) == key:
+            if file_key(found.st_dev, found.st_ino, stream) == key:
                 os.removexattr(fd_path(fd), attribute)

@@ -31,7 +31,7 @@ _ANY = ("0.0.0.0", "::")
 """All addresses: a listener for each family, as one for both is no use on iWARP."""
 
 
-class Rdma:
+class RdmaService:
     """The supervisor's side of RDMA."""
 
     def __init__(

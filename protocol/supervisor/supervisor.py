@@ -37,7 +37,7 @@ from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.supervisor.control import ControlService
 from usmbd.protocol.supervisor.doorkeeper import Doorkeeper
 from usmbd.protocol.supervisor.listeners import Listeners
-from usmbd.protocol.supervisor.rdma_service import Rdma
+from usmbd.protocol.supervisor.rdma_service import RdmaService
 from usmbd.protocol.worker import messages
 
 log = logging.getLogger("usmbd.conn")
@@ -75,7 +75,7 @@ class Supervisor:
         self.started = time.monotonic()
         self.workers: dict[int, WorkerChild] = {}
         self.clients = Clients(self.workers)
-        self.rdma = Rdma(lambda: self.config, self.clients, self.workers)
+        self.rdma = RdmaService(lambda: self.config, self.clients, self.workers)
         self._files = files
         self._state = Path(config.state_directory)
         self._mountd: Child | None = None

@@ -77,10 +77,10 @@ def load(node: Node, stored: bool) -> SecurityDescriptor:
 
 def from_posix(node: Node) -> SecurityDescriptor:
     """Describe owner, group and permissions as they are in force."""
-    facts = node.last_stat
+    stat = node.last_stat
     return describe(
-        facts.uid,
-        facts.gid,
+        stat.uid,
+        stat.gid,
         posix_acl.read_access(node),
         posix_acl.read_default(node),
         directory=node.is_directory,
@@ -96,11 +96,11 @@ def store(node: Node, descriptor: SecurityDescriptor) -> None:
 
 def _posix_hash(node: Node) -> bytes:
     """Return the hash by which a later reader knows that the mode was changed behind the ACL."""
-    facts = node.stat()
+    stat = node.stat()
     return posix_acl_hash(
-        facts.uid,
-        facts.gid,
-        facts.mode,
+        stat.uid,
+        stat.gid,
+        stat.mode,
         _xattr(node, posix_acl.ACCESS),
         _xattr(node, posix_acl.DEFAULT) if node.is_directory else None,
         is_directory=node.is_directory,
@@ -124,18 +124,18 @@ def change(node: Node, new: SecurityDescriptor, information: int, stored: bool) 
     node.volume.check_writable()
     node.stat()
     descriptor = load(node, stored).with_parts(new, information)
-    facts = node.last_stat
+    stat = node.last_stat
     uid = unix_uid(descriptor.owner) if descriptor.owner else None
     gid = unix_gid(descriptor.group) if descriptor.group else None
     if not stored and uid is None:
         raise SmbError(NtStatus.INVALID_OWNER)
     if not stored and gid is None:
         raise SmbError(NtStatus.INVALID_PRIMARY_GROUP)
-    owner, group = facts.uid if uid is None else uid, facts.gid if gid is None else gid
+    owner, group = stat.uid if uid is None else uid, stat.gid if gid is None else gid
     permissions = None
     if information & DACL_SECURITY_INFORMATION:
         permissions = _permissions(node, descriptor, owner, group, exact=not stored)
-    if (owner, group) != (facts.uid, facts.gid):
+    if (owner, group) != (stat.uid, stat.gid):
         node.set_owner(-1 if uid is None else uid, -1 if gid is None else gid)
     if permissions is not None:
         _set_permissions(node, *permissions, stored=stored)
@@ -214,7 +214,7 @@ def set_new(
     if descriptor is not None:
         new = new.with_parts(descriptor, descriptor.parts & _ALL_PARTS)
     if handed_down or (descriptor is not None and descriptor.parts & DACL_SECURITY_INFORMATION):
-        facts = node.last_stat
-        permissions = _permissions(node, new, facts.uid, facts.gid, exact=False)
+        stat = node.last_stat
+        permissions = _permissions(node, new, stat.uid, stat.gid, exact=False)
         _set_permissions(node, *permissions, stored=True)
     store(node, new)

@@ -22,9 +22,9 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 _DELETED: Final = " (deleted)"
 
 
-def _identity(facts: kernel.StatxTuple) -> tuple[int, int, int]:
+def _identity(statx: kernel.StatxTuple) -> tuple[int, int, int]:
     """Return (device major, device minor, inode)."""
-    return facts[17], facts[18], facts[6]
+    return statx[17], statx[18], statx[6]
 
 
 def current_path(node: Node) -> str:
@@ -66,10 +66,10 @@ def locate(node: Node) -> tuple[int, str]:
 def _is_at(node: Node, directory: int, name: str) -> bool:
     """Whether the entry `name` is this file, or a symbolic link by which it was reached."""
     try:
-        facts = kernel.statx_at(directory, encode(name))
-        if _identity(facts) == node.inode:
+        statx = kernel.statx_at(directory, encode(name))
+        if _identity(statx) == node.inode:
             return True
-        if stat.S_ISLNK(facts[5]):
+        if stat.S_ISLNK(statx[5]):
             followed = os.stat(name, dir_fd=directory)
             major, minor, inode = node.inode
             return (followed.st_dev, followed.st_ino) == (os.makedev(major, minor), inode)
@@ -138,10 +138,10 @@ def _rename(
         return
     if not replace:
         raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
-    facts = kernel.statx_at(target_dir, encode(found))
-    if stat.S_ISDIR(facts[5]):
+    statx = kernel.statx_at(target_dir, encode(found))
+    if stat.S_ISDIR(statx[5]):
         raise SmbError(NtStatus.ACCESS_DENIED)
-    if _identity(facts) == node.inode:
+    if _identity(statx) == node.inode:
         # Two names of one inode: rename(2) would succeed and leave both.
         os.unlink(source, dir_fd=source_dir)
     elif node.is_directory:
@@ -167,10 +167,10 @@ def link(node: Node, new_path: str, replace: bool) -> None:
             return
         if not replace:
             raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
-        facts = kernel.statx_at(directory, encode(found))
-        if stat.S_ISDIR(facts[5]):
+        statx = kernel.statx_at(directory, encode(found))
+        if stat.S_ISDIR(statx[5]):
             raise SmbError(NtStatus.ACCESS_DENIED)
-        if _identity(facts) != node.inode:
+        if _identity(statx) != node.inode:
             # link(2) never replaces: a link under a name of our own takes the place.
             temporary = f".usmbd-link-{secrets.token_hex(8)}"
             _link_at(node, directory, temporary)

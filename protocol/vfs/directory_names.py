@@ -143,9 +143,9 @@ class DirectoryNames:
 
     def _names_of(self, directory: int) -> _Directory | None:
         """Return the names of a directory as they are now; None when it may not be listed."""
-        facts = kernel.statx_fd(directory)
-        key = (facts[17], facts[18], facts[6])
-        stamp = (facts[15], facts[16])
+        statx = kernel.statx_fd(directory)
+        key = (statx[17], statx[18], statx[6])
+        stamp = (statx[15], statx[16])
         with self._lock:
             self._apply_events()
             held = self._directories.get(key)

@@ -25,9 +25,9 @@ def allocated_ranges(node: Node, offset: int, length: int, limit: int) -> list[t
     At most `limit` parts (FSCTL_QUERY_ALLOCATED_RANGES, [MS-FSA] 2.1.5.10.22). A file that is not
     sparse, or lies where no holes are known, has one part.
     """
-    facts = node.stat()
-    end = min(offset + length, facts.size)
-    if not facts.attributes & FILE_ATTRIBUTE_SPARSE_FILE:
+    stat = node.stat()
+    end = min(offset + length, stat.size)
+    if not stat.attributes & FILE_ATTRIBUTE_SPARSE_FILE:
         return [(offset, end - offset)] if offset < end and limit > 0 else []
     found: list[tuple[int, int]] = []
     while offset < end and len(found) < limit:

@@ -160,7 +160,7 @@ class How:
 
 
 def statx_fd(fd: int) -> StatxTuple:
-    """Ask for the facts about the file that `fd` (O_PATH or not) holds; OSError."""
+    """Return statx(2) of the file that `fd` (O_PATH or not) holds; OSError."""
     buffers = _buffers
     if _statx(fd, b"", _EMPTY_PATH, _STATX_MASK, buffers.statx_ref):
         raise _failed()
@@ -175,14 +175,14 @@ def directory_identity(fd: int) -> tuple[int, int, int]:
     buffers = _buffers
     if _statx(fd, b"", _EMPTY_PATH, _IDENTITY_MASK, buffers.statx_ref):
         raise _failed()
-    facts = _STATX.unpack_from(buffers.statx)
+    statx = _STATX.unpack_from(buffers.statx)
     (mask,) = struct.unpack_from("=I", buffers.statx)
     (mount,) = struct.unpack_from("=Q", buffers.statx, _MOUNT_OFFSET)
-    return os.makedev(facts[-2], facts[-1]), facts[6], mount if mask & STATX_MNT_ID else 0
+    return os.makedev(statx[-2], statx[-1]), statx[6], mount if mask & STATX_MNT_ID else 0
 
 
 def statx_at(directory: int, name: bytes) -> StatxTuple:
-    """Ask for the facts about `name` in `directory`, a symbolic link itself included; OSError."""
+    """Return statx(2) of `name` in `directory`, a symbolic link itself included; OSError."""
     buffers = _buffers
     if _statx(directory, name, _AT_SYMLINK_NOFOLLOW, _STATX_MASK, buffers.statx_ref):
         raise _failed(name)

@@ -64,7 +64,7 @@ class Node:
     def __init__(
         self, volume: VolumeBase, fd: int, path: str, readable: bool, writable: bool
     ) -> None:
-        """Take over `fd` and ask for its facts; on failure the descriptor is closed; OSError."""
+        """Take over `fd` and look at it; on failure the descriptor is closed; OSError."""
         self.volume = volume
         self.fd = fd
         self.path = path
@@ -74,13 +74,13 @@ class Node:
         self.reserved = 0
         """Bytes of allocation that were asked for by this node."""
         try:
-            facts = kernel.statx_fd(fd)
-            kind = facts[5] & 0o170000
+            statx = kernel.statx_fd(fd)
+            kind = statx[5] & 0o170000
             self.is_directory = kind == stat.S_IFDIR
             self.is_regular = kind == stat.S_IFREG
             self.has_xattrs = self.is_directory or self.is_regular
-            self.inode = (facts[17], facts[18], facts[6])
-            self.last_stat = volume.smb_stat(facts, self._read_dos_attributes(), self.name)
+            self.inode = (statx[17], statx[18], statx[6])
+            self.last_stat = volume.smb_stat(statx, self._read_dos_attributes(), self.name)
         except BaseException:
             os.close(fd)
             raise
@@ -122,13 +122,13 @@ class Node:
         self.writable = write
 
     def stat(self) -> FileStat:
-        """Ask for the file's facts as they are now; kept in `last_stat`."""
-        facts = kernel.statx_fd(self.fd)
+        """Return the file's stat as it is now; kept in `last_stat`."""
+        statx = kernel.statx_fd(self.fd)
         dos = self._read_dos_attributes()
-        self.last_stat = result = self.volume.smb_stat(facts, dos, self.name)
+        self.last_stat = result = self.volume.smb_stat(statx, dos, self.name)
         if self.reserved > result.size:
             # The blocks also hold what belongs to the file system: extended attributes, extents.
-            result.allocation = min(facts[8] * 512, -(-self.reserved // facts[1]) * facts[1])
+            result.allocation = min(statx[8] * 512, -(-self.reserved // statx[1]) * statx[1])
         return result
 
     def size(self) -> int:
@@ -261,7 +261,7 @@ class Node:
         return bool(os.statvfs(kernel.fd_path(self.fd)).f_flag & os.ST_RDONLY)
 
     def scan(self, matches: Callable[[str], bool] | None = None) -> Iterator[Entry]:
-        """List the directory: (name, 8.3 name, facts), "." and ".." first; see scan.scan."""
+        """List the directory: (name, 8.3 name, stat), "." and ".." first; see scan.scan."""
         return scan(self.volume, self.fd, self.path, matches)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
@@ -319,8 +319,8 @@ class Node:
         The end of file never grows by this. A file system that cannot reserve is not asked to.
         """
         self.volume.check_writable()
-        facts = kernel.statx_fd(self.fd)
-        size, blocks = facts[7], facts[8]
+        statx = kernel.statx_fd(self.fd)
+        size, blocks = statx[7], statx[8]
         if allocation < size:
             self.truncate(allocation)
         elif allocation > (blocks * 512 if size else 0) and self.writable:

@@ -83,8 +83,8 @@ def may_remove_from(directory: int, owner: int) -> bool:
         return True
     if not kernel.access(directory, os.W_OK | os.X_OK):
         return False
-    facts = kernel.statx_fd(directory)
-    mode, directory_owner = facts[5], facts[3]
+    statx = kernel.statx_fd(directory)
+    mode, directory_owner = statx[5], statx[3]
     return not mode & _STICKY or uid in (owner, directory_owner)
 
 

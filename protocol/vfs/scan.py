@@ -1,4 +1,4 @@
-"""Listing a directory with the facts of every entry: the hot loop of QUERY_DIRECTORY.
+"""Listing a directory with the stat of every entry: the hot loop of QUERY_DIRECTORY.
 
 An entry costs one statx by the directory's descriptor and, where the share stores DOS
 attributes, one getxattrat; nothing is opened but the target of a symbolic link. Where
@@ -20,7 +20,7 @@ from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import SmbError
 
 Entry = tuple[str, str, FileStat]
-"""(name as the client says it, 8.3 name or "", facts)"""
+"""(name as the client says it, 8.3 name or "", stat)"""
 
 _REFUSED = (-errno.EACCES, -errno.EPERM)
 _WITH_XATTRS = (stat.S_IFDIR, stat.S_IFREG)
@@ -31,7 +31,7 @@ _READ_DIRECTORY = os.R_OK | os.X_OK
 def scan(
     volume: VolumeBase, directory: int, path: str, matches: Callable[[str], bool] | None
 ) -> Iterator[Entry]:
-    """Yield (name, 8.3 name, facts) of what a client may see in the open directory; OSError.
+    """Yield (name, 8.3 name, stat) of what a client may see in the open directory; OSError.
 
     "." and ".." come first (the root is its own parent), the rest as the file system gives it.
     `matches` is asked before an entry costs anything. Names that SMB cannot say come as they
@@ -53,14 +53,14 @@ def scan(
     getxattr_at = kernel.getxattr_at
     attribute = dos_attributes.XATTR_NAME_BYTES
 
-    def facts_of(name: str, encoded: bytes, hide: bool) -> FileStat | None:
+    def stat_of(name: str, encoded: bytes, hide: bool) -> FileStat | None:
         try:
             sx = statx_at(directory, encoded)
         except OSError:
             return None
         kind = sx[5] & 0o170000
         if kind == stat.S_IFLNK:
-            return _link_facts(volume, sx, join(path, name), name)
+            return _link_stat(volume, sx, join(path, name), name)
         if hide and not _is_readable(directory, encoded, kind):
             return None
         dos: bytes | int = 0
@@ -76,8 +76,8 @@ def scan(
     try:
         for name in (".", ".."):
             if matches is None or matches(name):
-                entry = facts_of(name, b"." if name == "." or not path else b"..", False)
-                entry = entry or facts_of(name, b".", False)
+                entry = stat_of(name, b"." if name == "." or not path else b"..", False)
+                entry = entry or stat_of(name, b".", False)
                 if entry is not None:
                     yield name, "", entry
         with os.scandir(directory) as entries:
@@ -92,7 +92,7 @@ def scan(
                     continue
                 if vetoes and resolver.is_vetoed(name):
                     continue
-                entry = facts_of(name, encode(name), hide)
+                entry = stat_of(name, encode(name), hide)
                 if entry is not None:
                     yield said, _short_name(volume, directory, name) if shortens else "", entry
     finally:
@@ -118,10 +118,10 @@ def _as_process(directory: int, name: bytes) -> bytes | int:
         return kernel.getxattr_at(directory, name, dos_attributes.XATTR_NAME_BYTES)
 
 
-def _link_facts(
+def _link_stat(
     volume: VolumeBase, link: kernel.StatxTuple, path: str, name: str
 ) -> FileStat | None:
-    """Return the facts of what a symbolic link leads to, else its own, None if it is hidden.
+    """Return the stat of what a symbolic link leads to, else its own, None if it is hidden.
 
     A link that leads to what the user may not read is hidden as that is.
     """

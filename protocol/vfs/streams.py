@@ -144,11 +144,11 @@ class Stream:
             raise
 
     def stat(self) -> FileStat:
-        """Return the file's facts with the size of this stream ([MS-FSA] 2.1.1.5)."""
+        """Return the file's stat with the size of this stream ([MS-FSA] 2.1.1.5)."""
         size = len(self._data())
-        facts = self.node.stat()
-        attributes = facts.attributes & ~FILE_ATTRIBUTE_DIRECTORY or FILE_ATTRIBUTE_NORMAL
-        return dataclasses.replace(facts, size=size, allocation=size, attributes=attributes)
+        stat = self.node.stat()
+        attributes = stat.attributes & ~FILE_ATTRIBUTE_DIRECTORY or FILE_ATTRIBUTE_NORMAL
+        return dataclasses.replace(stat, size=size, allocation=size, attributes=attributes)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Read into the buffers: the number of bytes, 0 at the end."""

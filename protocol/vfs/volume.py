@@ -1,4 +1,4 @@
-"""One share's directory tree as a worker uses it: look-up, creation, facts of the file system."""
+"""One share's directory tree as a worker uses it: look-up, creation, size."""
 
 import errno
 import logging
@@ -60,7 +60,7 @@ class Volume(VolumeBase):
     def lookup(self, path: str, *, open_reparse_point: bool = False) -> Node:
         """Open what `path` names, exactly or else in another case, without touching its data.
 
-        The node has its facts in `last_stat`. With `open_reparse_point` a symbolic link at the
+        The node has its stat in `last_stat`. With `open_reparse_point` a symbolic link at the
         end is the result itself. SmbError OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND,
         OBJECT_NAME_INVALID, ACCESS_DENIED (also for a link that leads nowhere or outside).
         """
@@ -145,17 +145,17 @@ class Volume(VolumeBase):
 
     def fs_info(self) -> FileSystemFacts:
         """Ask for the size and identity of the root's file system; OSError."""
-        facts = os.fstatvfs(self.resolver.root)
+        statvfs = os.fstatvfs(self.resolver.root)
         return FileSystemFacts(
-            block_size=facts.f_frsize,
-            total=facts.f_blocks,
-            free=facts.f_bfree,
-            available=facts.f_bavail,
-            files=facts.f_files,
-            files_free=facts.f_ffree,
-            name_max=facts.f_namemax,
-            serial=facts.f_fsid & 0xFFFFFFFFFFFFFFFF,
-            read_only=bool(facts.f_flag & os.ST_RDONLY),
+            block_size=statvfs.f_frsize,
+            total=statvfs.f_blocks,
+            free=statvfs.f_bfree,
+            available=statvfs.f_bavail,
+            files=statvfs.f_files,
+            files_free=statvfs.f_ffree,
+            name_max=statvfs.f_namemax,
+            serial=statvfs.f_fsid & 0xFFFFFFFFFFFFFFFF,
+            read_only=bool(statvfs.f_flag & os.ST_RDONLY),
         )
 
     def _check_creation(self, path: str) -> None:
@@ -166,14 +166,14 @@ class Volume(VolumeBase):
         self.check_veto(path)
 
     def _finish_creation(self, node: Node, attributes: int) -> Node:
-        """Give a new file its DOS attributes and its node its facts."""
+        """Give a new file its DOS attributes, and its node what it has now."""
         try:
-            facts = node.last_stat
+            known = node.last_stat
             attributes &= dos_attributes.STORED | FILE_ATTRIBUTE_DIRECTORY
             attributes &= ~FILE_ATTRIBUTE_SPARSE_FILE  # FSCTL_SET_SPARSE alone makes it so
             if self.options.store_dos_attributes:
-                node.write_dos_attributes(attributes, facts.creation_time)
-                facts.attributes |= attributes
+                node.write_dos_attributes(attributes, known.creation_time)
+                known.attributes |= attributes
         except BaseException:
             node.close()
             raise

@@ -49,5 +49,5 @@ class KeptWriteTime:
 
 def _write_time(node: Node) -> int:
     """Return a file's write time in nanoseconds since 1970; OSError."""
-    facts = kernel.statx_fd(node.fd)
-    return facts[15] * 1_000_000_000 + facts[16]
+    statx = kernel.statx_fd(node.fd)
+    return statx[15] * 1_000_000_000 + statx[16]

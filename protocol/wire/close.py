@@ -38,7 +38,7 @@ _EMPTY = CloseResponse().pack()
 
 
 def pack_close_response(stat: FileStat | None) -> bytes:
-    """Return the body; with the file's facts where the client asked for them and they are known."""
+    """Return the body, with the file's attributes where asked for and known."""
     if stat is None:
         return _EMPTY
     return _pack_response(

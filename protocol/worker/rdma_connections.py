@@ -115,7 +115,7 @@ class _Client:
     gate: Gate
 
 
-class WorkerRdma:
+class RdmaConnections:
     """Opens devices, makes connections of offers."""
 
     def __init__(

@@ -30,7 +30,7 @@ from usmbd.protocol.vfs.identity import obey_quotas
 from usmbd.protocol.worker import messages, rdma_connections
 from usmbd.protocol.worker.ipc_client import IpcClient
 from usmbd.protocol.worker.peers import WorkerPeers
-from usmbd.protocol.worker.rdma_connections import WorkerRdma
+from usmbd.protocol.worker.rdma_connections import RdmaConnections
 from usmbd.protocol.worker.recheck import Recheck
 from usmbd.protocol.worker.tables import tables
 from usmbd.protocol.worker.threads import ThreadPool
@@ -99,7 +99,7 @@ class Worker:
         self._recheck = Recheck(self.server, loop)
         self.server.connection_ended = self._connection_ended
         self._peers.serve(self.server)
-        self.rdma = WorkerRdma(self.server, loop, self._send)
+        self.rdma = RdmaConnections(self.server, loop, self._send)
         self.server.rdma_interfaces = self.rdma.interfaces
         refusals = self._open_devices(start.rdma)
         if pinned:

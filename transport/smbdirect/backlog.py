@@ -26,7 +26,7 @@ HELD_OVERHEAD = 512
 """Bytes that a held message takes beside its own."""
 
 
-class Held:
+class Backlog:
     """Messages in their order; their memory counts, which may be more than is used."""
 
     __slots__ = ("_bytes", "_messages")

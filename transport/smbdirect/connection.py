@@ -23,13 +23,13 @@ from usmbd.transport.smbdirect.backlog import (
     LOW_WATER,
     TRANSFERS_HIGH,
     TRANSFERS_LOW,
-    Held,
+    Backlog,
 )
 from usmbd.transport.smbdirect.depths import Depths, fitted
 from usmbd.transport.smbdirect.engine import Engine
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
 from usmbd.transport.smbdirect.pdu import DATA_OFFSET
-from usmbd.transport.smbdirect.posted_work import SendWork
+from usmbd.transport.smbdirect.posted_work import PostedWork
 from usmbd.transport.smbdirect.provider import (
     Access,
     Completion,
@@ -39,8 +39,8 @@ from usmbd.transport.smbdirect.provider import (
     RegistrationError,
 )
 from usmbd.transport.smbdirect.registered_memory import Pool, Sinks, Slots
-from usmbd.transport.smbdirect.send_order import Outgoing
-from usmbd.transport.smbdirect.transfer_queue import Direct
+from usmbd.transport.smbdirect.send_order import SendOrder
+from usmbd.transport.smbdirect.transfer_queue import TransferQueue
 from usmbd.transport.smbdirect.transfers import Done, Read, Write, whole
 from usmbd.transport.smbdirect.turn import Turn
 
@@ -118,13 +118,13 @@ class SmbDirectTransport(RdmaTransport):
         self.engine = Engine(Role.SERVER, limits, POOL.message, self._now)
         """For its numbers alone: status and tests look at them."""
         self._sinks = Sinks(device, pool)
-        self._work = SendWork(queue_pair, self._sends, pool, self._sinks, depths)
-        self._outgoing = Outgoing(self.engine)
-        self._direct = Direct(
-            self._work, self._outgoing, loop, min(reads, depths.reads), self._lose, self._retry
+        self._work = PostedWork(queue_pair, self._sends, pool, self._sinks, depths)
+        self._send_order = SendOrder(self.engine)
+        self._transfers = TransferQueue(
+            self._work, self._send_order, loop, min(reads, depths.reads), self._lose, self._retry
         )
         self._posted_receives = 0
-        self._held = Held()
+        self._backlog = Backlog()
         self._withheld: list[int] = []
         self._stopped = False
         self._corked = False
@@ -179,7 +179,7 @@ class SmbDirectTransport(RdmaTransport):
     @property
     def saturated(self) -> bool:
         """Return whether transfers alone stop the client."""
-        return self._direct.under_way >= TRANSFERS_HIGH
+        return self._transfers.under_way >= TRANSFERS_HIGH
 
     @property
     def max_message(self) -> int:
@@ -198,7 +198,7 @@ class SmbDirectTransport(RdmaTransport):
         """Queue one message and send as much as there are credits for."""
         if self.state is not _OPEN:
             return
-        self._outgoing.message(parts, invalidate)
+        self._send_order.message(parts, invalidate)
         if not self._corked:
             self._flush()
 
@@ -208,7 +208,7 @@ class SmbDirectTransport(RdmaTransport):
         self._check_length(entry.length)
         if self.state is _OPEN and entry.length:
             self.bytes_written += entry.length
-            self._direct.write(entry)
+            self._transfers.write(entry)
             if not self._corked:
                 self._flush()
 
@@ -222,7 +222,7 @@ class SmbDirectTransport(RdmaTransport):
             self._loop.call_soon(done, None)
         else:
             self.bytes_read += transfer.left
-            self._direct.read(transfer)
+            self._transfers.read(transfer)
 
     def _check_length(self, length: int) -> None:
         """Refuse more than was negotiated."""
@@ -232,7 +232,7 @@ class SmbDirectTransport(RdmaTransport):
     def _retry(self) -> None:
         """Let transfers ask the pool again."""
         if self.state is _OPEN:
-            self._direct.advance()
+            self._transfers.advance()
             self._flush()
 
     def _flush(self, last: bool = False) -> None:
@@ -257,7 +257,7 @@ class SmbDirectTransport(RdmaTransport):
         except DeviceError as error:
             self._lose(str(error))
             return
-        if negotiating and engine.refused:
+        if negotiating and engine.negotiation_refused:
             self._shut("the negotiation failed")
 
     # -- in ------------------------------------------------------------------------------
@@ -312,11 +312,11 @@ class SmbDirectTransport(RdmaTransport):
 
     def _go_on(self) -> None:
         """Do what completions have made possible."""
-        if self._direct.waiting:
-            self._direct.advance()
+        if self._transfers.waiting:
+            self._transfers.advance()
         self._flush()
         if self._stopped:
-            self._serve_held()
+            self._serve_backlog()
 
     def _handle(self, completions: list[Completion]) -> None:
         """Take completions in their order; small answers go together, at the end."""
@@ -333,7 +333,7 @@ class SmbDirectTransport(RdmaTransport):
                 ended = work.reap(id, ok)
                 if ended is not None:
                     try:
-                        self._direct.ended(ended)
+                        self._transfers.ended(ended)
                     except Exception:
                         self._fault()
                     answered = True
@@ -359,7 +359,7 @@ class SmbDirectTransport(RdmaTransport):
             if not self._stopped:
                 self._deliver(message)
                 answered = work.waiting >= FLUSH_SIZE
-            elif not self._held.add(message):
+            elif not self._backlog.add(message):
                 self._lose("it goes on asking and does not take its answers")
         self._corked = False
 
@@ -378,21 +378,21 @@ class SmbDirectTransport(RdmaTransport):
             self._fault()
         if self.state is not _OPEN:
             return
-        queued = self._outgoing.queued_bytes
+        queued = self._send_order.queued_bytes
         if queued >= FLUSH_SIZE:
             self._flush()
-            queued = self._outgoing.queued_bytes
-        self._stopped = queued >= HIGH_WATER or self._direct.under_way >= TRANSFERS_HIGH
+            queued = self._send_order.queued_bytes
+        self._stopped = queued >= HIGH_WATER or self._transfers.under_way >= TRANSFERS_HIGH
 
-    def _serve_held(self) -> None:
+    def _serve_backlog(self) -> None:
         """Take up a stopped client's requests again when what it was sent has gone."""
         self._corked = True
         while (
             self.state is _OPEN
-            and self._outgoing.queued_bytes <= LOW_WATER
-            and self._direct.under_way <= TRANSFERS_LOW
+            and self._send_order.queued_bytes <= LOW_WATER
+            and self._transfers.under_way <= TRANSFERS_LOW
         ):
-            message = self._held.take()
+            message = self._backlog.take()
             if message is None:
                 self._stopped = False
                 break
@@ -446,8 +446,8 @@ class SmbDirectTransport(RdmaTransport):
 
     def _tell(self, reason: str) -> None:
         """Forget what waits, and tell everyone who does, once."""
-        self._direct.cancel(reason)
-        self._held.clear()
+        self._transfers.cancel(reason)
+        self._backlog.clear()
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             try:

@@ -153,7 +153,7 @@ class Engine:
         self._deadline = now + (NEGOTIATION_TIMEOUT[role] if timeout is None else timeout)
 
     @property
-    def refused(self) -> bool:
+    def negotiation_refused(self) -> bool:
         """Whether a failure was handed out by `next_send`: when it is sent, disconnect."""
         return self._phase is _Phase.REFUSED
 

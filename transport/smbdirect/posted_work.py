@@ -28,7 +28,7 @@ _lost: list[object] = []
 """Work whose queue pair the device did not give up, with its memory."""
 
 
-class SendWork:
+class PostedWork:
     """The send side of a queue pair; DeviceError of its posts means the connection is over."""
 
     __slots__ = (

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from usmbd.transport.base import Buffer, FileSpan, Part
 from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.smbdirect.engine import Engine
-from usmbd.transport.smbdirect.posted_work import SendWork
+from usmbd.transport.smbdirect.posted_work import PostedWork
 from usmbd.transport.smbdirect.transfers import Piece, Write
 
 
-class Outgoing:
+class SendOrder:
     """The order of messages and WRITEs of one connection."""
 
     __slots__ = ("_behind", "_engine", "waiting", "writing_bytes")
@@ -50,7 +50,7 @@ class Outgoing:
         self.writing_bytes += entry.length + entry.spare
         self.waiting.append(entry)
 
-    def advance(self, work: SendWork) -> None:
+    def advance(self, work: PostedWork) -> None:
         """Post WRITEs while there is room; the messages behind them become the engine's.
 
         RegistrationError when the pool has no memory; it is in order to try again.

@@ -10,34 +10,34 @@ from collections import deque
 from collections.abc import Callable
 
 from usmbd.transport.loop import EventLoop
-from usmbd.transport.smbdirect.posted_work import SendWork
+from usmbd.transport.smbdirect.posted_work import PostedWork
 from usmbd.transport.smbdirect.provider import DeviceError, RegistrationError
-from usmbd.transport.smbdirect.send_order import Outgoing
+from usmbd.transport.smbdirect.send_order import SendOrder
 from usmbd.transport.smbdirect.transfers import Piece, Read, Write
 
 RETRY_SECONDS = 0.005
 """After which a transfer asks the pool again that had no memory for it."""
 
 
-class Direct:
+class TransferQueue:
     """Transfers that wait, and reads that have not ended."""
 
     __slots__ = (
         "_loop",
         "_lose",
         "_most",
-        "_outgoing",
         "_reading",
         "_reading_bytes",
         "_reads",
         "_retry",
+        "_send_order",
         "_work",
     )
 
     def __init__(
         self,
-        work: SendWork,
-        outgoing: Outgoing,
+        work: PostedWork,
+        send_order: SendOrder,
         loop: EventLoop,
         most: int,
         lose: Callable[[str], None],
@@ -48,7 +48,7 @@ class Direct:
         `lose(reason)` ends the connection, `retry` calls `advance` and sends what it let go.
         """
         self._work = work
-        self._outgoing = outgoing
+        self._send_order = send_order
         self._loop = loop
         self._most = most
         self._lose = lose
@@ -60,16 +60,16 @@ class Direct:
     @property
     def waiting(self) -> bool:
         """Whether `advance` may have something to do."""
-        return bool(self._reading or self._outgoing.waiting)
+        return bool(self._reading or self._send_order.waiting)
 
     @property
     def under_way(self) -> int:
         """Return how many bytes have not arrived, with those that they keep from others."""
-        return self._work.transferring + self._outgoing.writing_bytes + self._reading_bytes
+        return self._work.transferring + self._send_order.writing_bytes + self._reading_bytes
 
     def write(self, entry: Piece | Write) -> None:
         """Begin a write."""
-        self._outgoing.write(entry)
+        self._send_order.write(entry)
         self._try(self._post_writes)
 
     def read(self, transfer: Read) -> None:
@@ -101,7 +101,7 @@ class Direct:
             self._loop.call_soon(read.done, ConnectionError(reason))
         self._reading.clear()
         self._reading_bytes = 0
-        self._outgoing.clear()
+        self._send_order.clear()
 
     def _try(self, post: Callable[[], None]) -> bool:
         """Post, again after a while where memory is missing; False at the connection's end."""
@@ -127,7 +127,7 @@ class Direct:
 
     def _post_writes(self) -> None:
         """Post writes, and hand what waited behind them to the engine."""
-        self._outgoing.advance(self._work)
+        self._send_order.advance(self._work)
 
     def _retry_later(self) -> None:
         """Ask the pool again after a while: others use all of it, and nobody tells of their end."""

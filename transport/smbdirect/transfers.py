@@ -66,7 +66,7 @@ class Piece:
         self.spare = spare
 
 
-class _Remote:
+class _RemoteBuffers:
     """Where in the peer's memory a transfer is."""
 
     __slots__ = ("_buffers", "_index", "_offset")
@@ -134,7 +134,7 @@ class Write:
                 self._data.append(view.cast("B"))
         self.length = self.left
         """Bytes of all of it."""
-        self._remote = _Remote(remote, self.left)
+        self._remote = _RemoteBuffers(remote, self.left)
 
     def piece(self, pool: Pool, most: int) -> Piece:
         """Return the next piece, of up to `most` segments; `left` is not 0.
@@ -199,7 +199,7 @@ class Read:
         self.under_way = 0
         """Pieces that have not ended."""
         self.done = done
-        self._remote = _Remote(remote, self.left)
+        self._remote = _RemoteBuffers(remote, self.left)
         self._data = data.cast("B")
 
     def piece(self, pool: Pool) -> Piece:

@@ -26,7 +26,7 @@ from usmbd.transport.smbdirect.provider import (
     RegistrationError,
     Unavailable,
 )
-from usmbd.transport.smbdirect.verbs_library import Library, refused, registration_refused
+from usmbd.transport.smbdirect.verbs_library import Library, device_error, registration_error
 from usmbd.transport.smbdirect.verbs_queue_pair import VerbsQueuePair
 
 _TRANSPORT_IWARP = 1
@@ -163,7 +163,7 @@ class VerbsMemory:
         try:
             self._region = library.memory_region(domain, length, access, address=self.address)
         except library.error as error:
-            raise registration_refused(length, error) from error
+            raise registration_error(length, error) from error
         self.local_key: int = self._region.lkey
         self.remote_key: int = self._region.rkey
         self._error = library.error
@@ -175,7 +175,7 @@ class VerbsMemory:
             try:
                 region.close()
             except self._error as error:
-                raise refused("deregistering memory", error) from error
+                raise device_error("deregistering memory", error) from error
 
 
 class VerbsDevice:
@@ -195,7 +195,7 @@ class VerbsDevice:
             attributes = self._context.query_device()
             self._domain = library.protection_domain(self._context)
         except library.error as error:
-            raise refused(f"opening RDMA device {name}", error) from error
+            raise device_error(f"opening RDMA device {name}", error) from error
         self._port_count = attributes.phys_port_cnt
         self.limits = DeviceLimits(
             max_queue_pair_work_requests=attributes.max_qp_wr,
@@ -259,13 +259,13 @@ class VerbsDevice:
             self._domain.close()
             self._context.close()
         except self._library.error as error:
-            raise refused(f"closing RDMA device {self.name}", error) from error
+            raise device_error(f"closing RDMA device {self.name}", error) from error
 
     def _port(self, number: int) -> Port:
         try:
             port = self._context.query_port(number)
         except self._library.error as error:
-            raise refused(f"asking {self.name} for port {number}", error) from error
+            raise device_error(f"asking {self.name} for port {number}", error) from error
         if self._iwarp:
             link_type = LinkType.IWARP
         elif port.link_layer == _LAYER_ETHERNET:

@@ -39,7 +39,7 @@ def error_code(error: Exception) -> int:
     return code if isinstance(code, int) and code > 0 else 0
 
 
-def refused(doing: str, error: Exception) -> DeviceError:
+def device_error(doing: str, error: Exception) -> DeviceError:
     """Return the error to raise when pyverbs raised `error` while `doing` something."""
     code = error_code(error)
     if not code:
@@ -53,16 +53,16 @@ def refused(doing: str, error: Exception) -> DeviceError:
     return DeviceError(text)
 
 
-def post_refused(doing: str, error: Exception) -> DeviceError:
+def post_error(doing: str, error: Exception) -> DeviceError:
     """Return the error for work that was not taken: QueueFull when there is no slot."""
     if error_code(error) == errno.ENOMEM:
         return QueueFull(f"{doing}: the queue is full")
-    return refused(doing, error)
+    return device_error(doing, error)
 
 
-def registration_refused(length: int, error: Exception) -> RegistrationError:
+def registration_error(length: int, error: Exception) -> RegistrationError:
     """Return the error for memory that was not registered, with what raises the limit."""
-    text = str(refused(f"registering {length} bytes", error))
+    text = str(device_error(f"registering {length} bytes", error))
     if error_code(error) in (errno.ENOMEM, errno.EAGAIN, errno.EPERM):
         limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
         if limit == resource.RLIM_INFINITY:

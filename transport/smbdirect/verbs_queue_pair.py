@@ -14,7 +14,7 @@ from usmbd.transport.smbdirect.provider import (
     Status,
     make_completion,
 )
-from usmbd.transport.smbdirect.verbs_library import Library, error_code, post_refused, refused
+from usmbd.transport.smbdirect.verbs_library import Library, device_error, error_code, post_error
 from usmbd.transport.smbdirect.verbs_requests import ReceiveRequest, SendList
 
 _RELIABLE = 2
@@ -96,7 +96,7 @@ class VerbsQueuePair:
             self._make(context, domain, send_depth, receive_depth, send_segments)
         except library.error as error:
             self.close()
-            raise refused(
+            raise device_error(
                 f"making a queue pair for {send_depth} sends of {send_segments} segments and"
                 f" {receive_depth} receives",
                 error,
@@ -151,7 +151,7 @@ class VerbsQueuePair:
         try:
             self._pair.modify(change, mask)
         except self._error as error:
-            raise refused(f"queue pair to state {wanted.qp_state}", error) from error
+            raise device_error(f"queue pair to state {wanted.qp_state}", error) from error
 
     def post_receive(self, id: int, segment: Segment) -> None:
         """Post memory for a message."""
@@ -162,7 +162,7 @@ class VerbsQueuePair:
             request.fill(id, segment)
             self._submit_receive(request.object)
         except self._error as error:
-            raise post_refused("posting a receive", error) from error
+            raise post_error("posting a receive", error) from error
 
     def post_send(
         self,
@@ -221,7 +221,7 @@ class VerbsQueuePair:
             try:
                 self._submit_send(self._sends.take())
             except self._error as error:
-                raise post_refused("posting sends", error) from error
+                raise post_error("posting sends", error) from error
 
     def fileno(self) -> int:
         """Return the descriptor of the completion channel."""
@@ -238,11 +238,11 @@ class VerbsQueuePair:
             self._queue.ack_events(1)
         except self._error as error:
             if error_code(error) not in (errno.EAGAIN, errno.EINTR):
-                raise refused("reading a completion event", error) from error
+                raise device_error("reading a completion event", error) from error
         try:
             self._queue.req_notify()
         except self._error as error:
-            raise refused("asking for a completion event", error) from error
+            raise device_error("asking for a completion event", error) from error
 
     def poll(self, limit: int) -> list[Completion]:
         """Return up to `limit` completions."""
@@ -251,7 +251,7 @@ class VerbsQueuePair:
         try:
             _, works = self._take(limit)
         except self._error as error:
-            raise refused("polling for completions", error) from error
+            raise device_error("polling for completions", error) from error
         completions = []
         for work in works:
             status = work.status
@@ -279,7 +279,7 @@ class VerbsQueuePair:
             try:
                 self._pair.modify(change, int(Mask.STATE))
             except self._error as error:
-                raise refused("queue pair to the error state", error) from error
+                raise device_error("queue pair to the error state", error) from error
         # The device flushes only what it has been given.
         self.submit()
 
@@ -296,7 +296,7 @@ class VerbsQueuePair:
                 failure = error
         self._parts.clear()
         if failure is not None:
-            raise refused("closing a queue pair", failure) from failure
+            raise device_error("closing a queue pair", failure) from failure
 
     def _address(self, wanted: AddressHandle) -> Any:
         """Return pyverbs' form of the way to the peer."""

@@ -53,7 +53,7 @@ COMPRESSION_FORMAT_LZNT1 = 2
 
 
 @dataclass(frozen=True, slots=True)
-class StreamFacts:
+class QueriedStream:
     """One data stream: its name on the wire (`::$DATA`, `:name:$DATA`) and its sizes, bytes."""
 
     name: str
@@ -62,8 +62,8 @@ class StreamFacts:
 
 
 @dataclass(slots=True)
-class OpenFacts:
-    r"""What the answers are built from: the facts of one Open ([MS-FSA] 2.1.1.6).
+class QueriedFile:
+    r"""What the answers are built from: one Open and its file ([MS-FSA] 2.1.1.6).
 
     `name` is the path below the share with backslashes and a leading one (`\` is the root).
     `short_name`, `streams` and `eas` cost the object store a look each: only
@@ -77,7 +77,7 @@ class OpenFacts:
     position: int = 0
     delete_pending: bool = False
     short_name: str = ""
-    streams: Sequence[StreamFacts] = ()
+    streams: Sequence[QueriedStream] = ()
     eas: Sequence[ExtendedAttribute] = field(default=())
 
 
@@ -136,9 +136,9 @@ _STREAM = struct.Struct("<IIQQ")
 _STREAM_ALIGNMENT = 8
 
 
-def build_basic(facts: OpenFacts) -> bytes:
+def build_basic(file: QueriedFile) -> bytes:
     """FileBasicInformation ([MS-FSCC] 2.4.7)."""
-    stat = facts.stat
+    stat = file.stat
     return BasicInformation(
         creation_time=stat.creation_time,
         last_access_time=stat.last_access_time,
@@ -148,53 +148,53 @@ def build_basic(facts: OpenFacts) -> bytes:
     ).pack()
 
 
-def build_standard(facts: OpenFacts) -> bytes:
+def build_standard(file: QueriedFile) -> bytes:
     """FileStandardInformation ([MS-FSCC] 2.4.45).
 
     A directory has one link, as on NTFS: POSIX counts its subdirectories. A link whose delete
     is pending is no longer counted ([MS-FSA] 2.1.5.12.27).
     """
-    stat = facts.stat
+    stat = file.stat
     links = 1 if stat.is_directory else stat.nlink
     return StandardInformation(
         allocation_size=stat.allocation,
         end_of_file=stat.size,
-        number_of_links=max(links - facts.delete_pending, 0),
-        delete_pending=facts.delete_pending,
+        number_of_links=max(links - file.delete_pending, 0),
+        delete_pending=file.delete_pending,
         directory=stat.is_directory,
     ).pack()
 
 
-def build_internal(facts: OpenFacts) -> bytes:
+def build_internal(file: QueriedFile) -> bytes:
     """FileInternalInformation ([MS-FSCC] 2.4.26): the 64-bit file id."""
-    return _U64.pack(facts.stat.ino)
+    return _U64.pack(file.stat.ino)
 
 
-def build_ea(facts: OpenFacts) -> bytes:
+def build_ea(file: QueriedFile) -> bytes:
     """FileEaInformation ([MS-FSCC] 2.4.12)."""
-    return _U32.pack(facts.stat.ea_size)
+    return _U32.pack(file.stat.ea_size)
 
 
-def build_access(facts: OpenFacts) -> bytes:
+def build_access(file: QueriedFile) -> bytes:
     """FileAccessInformation ([MS-FSCC] 2.4.1)."""
-    return _U32.pack(facts.granted_access)
+    return _U32.pack(file.granted_access)
 
 
-def build_name(facts: OpenFacts) -> bytes:
+def build_name(file: QueriedFile) -> bytes:
     """FileNameInformation ([MS-FSCC] 2.1.7)."""
-    return _counted(facts.name)
+    return _counted(file.name)
 
 
-def build_normalized_name(facts: OpenFacts) -> bytes:
+def build_normalized_name(file: QueriedFile) -> bytes:
     """FileNormalizedNameInformation ([MS-FSCC] 2.4.34): relative to the share's root."""
-    return _counted(facts.name.removeprefix("\\"))
+    return _counted(file.name.removeprefix("\\"))
 
 
-def build_alternate_name(facts: OpenFacts) -> bytes:
+def build_alternate_name(file: QueriedFile) -> bytes:
     """FileAlternateNameInformation ([MS-FSCC] 2.4.5); SmbError(OBJECT_NAME_NOT_FOUND) without."""
-    if not facts.short_name:
+    if not file.short_name:
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
-    return _counted(facts.short_name)
+    return _counted(file.short_name)
 
 
 def _counted(name: str) -> bytes:
@@ -203,38 +203,38 @@ def _counted(name: str) -> bytes:
     return _U32.pack(len(encoded)) + encoded
 
 
-def build_position(facts: OpenFacts) -> bytes:
+def build_position(file: QueriedFile) -> bytes:
     """FilePositionInformation ([MS-FSCC] 2.4.39)."""
-    return _U64.pack(facts.position)
+    return _U64.pack(file.position)
 
 
-def build_mode(facts: OpenFacts) -> bytes:
+def build_mode(file: QueriedFile) -> bytes:
     """FileModeInformation ([MS-FSCC] 2.4.30)."""
-    return _U32.pack(facts.mode)
+    return _U32.pack(file.mode)
 
 
-def build_alignment(_facts: OpenFacts) -> bytes:
+def build_alignment(_file: QueriedFile) -> bytes:
     """FileAlignmentInformation ([MS-FSCC] 2.4.3): remote I/O needs none."""
     return _U32.pack(FILE_BYTE_ALIGNMENT)
 
 
-def build_all(facts: OpenFacts) -> bytes:
+def build_all(file: QueriedFile) -> bytes:
     """FileAllInformation ([MS-FSCC] 2.4.2)."""
-    stat = facts.stat
+    stat = file.stat
     middle = _ALL_MIDDLE.pack(
         stat.ino,
         stat.ea_size,
-        facts.granted_access,
-        facts.position,
-        facts.mode,
+        file.granted_access,
+        file.position,
+        file.mode,
         FILE_BYTE_ALIGNMENT,
     )
-    return b"".join((build_basic(facts), build_standard(facts), middle, build_name(facts)))
+    return b"".join((build_basic(file), build_standard(file), middle, build_name(file)))
 
 
-def build_network_open(facts: OpenFacts) -> bytes:
+def build_network_open(file: QueriedFile) -> bytes:
     """FileNetworkOpenInformation ([MS-FSCC] 2.4.33)."""
-    stat = facts.stat
+    stat = file.stat
     return NetworkOpenInformation(
         creation_time=stat.creation_time,
         last_access_time=stat.last_access_time,
@@ -246,44 +246,44 @@ def build_network_open(facts: OpenFacts) -> bytes:
     ).pack()
 
 
-def build_attribute_tag(facts: OpenFacts) -> bytes:
+def build_attribute_tag(file: QueriedFile) -> bytes:
     """FileAttributeTagInformation ([MS-FSCC] 2.4.6)."""
-    stat = facts.stat
+    stat = file.stat
     return _TWO_U32.pack(stat.attributes or FILE_ATTRIBUTE_NORMAL, stat.reparse_tag)
 
 
-def build_compression(facts: OpenFacts) -> bytes:
+def build_compression(file: QueriedFile) -> bytes:
     """FileCompressionInformation ([MS-FSCC] 2.4.9): the object store compresses nothing."""
-    return _COMPRESSION.pack(facts.stat.size, COMPRESSION_FORMAT_NONE, 0, 0, 0)
+    return _COMPRESSION.pack(file.stat.size, COMPRESSION_FORMAT_NONE, 0, 0, 0)
 
 
-def build_id(facts: OpenFacts) -> bytes:
+def build_id(file: QueriedFile) -> bytes:
     """FileIdInformation ([MS-FSCC] 2.4.25): the 64-bit id with zeros above it."""
     return IdInformation(
-        volume_serial_number=facts.stat.dev, file_id=facts.stat.ino.to_bytes(16, "little")
+        volume_serial_number=file.stat.dev, file_id=file.stat.ino.to_bytes(16, "little")
     ).pack()
 
 
-def build_streams(facts: OpenFacts) -> bytes:
+def build_streams(file: QueriedFile) -> bytes:
     """FileStreamInformation ([MS-FSCC] 2.4.47); empty for a directory without streams."""
-    return build_chain(map(_build_stream, facts.streams), _STREAM_ALIGNMENT)
+    return build_chain(map(_build_stream, file.streams), _STREAM_ALIGNMENT)
 
 
-def _build_stream(stream: StreamFacts) -> bytes:
+def _build_stream(stream: QueriedStream) -> bytes:
     """Return one FILE_STREAM_INFORMATION without its link."""
     name = encode(stream.name)
     return _STREAM.pack(0, len(name), stream.size, stream.allocation) + name
 
 
-def build_full_ea(facts: OpenFacts) -> bytes:
+def build_full_ea(file: QueriedFile) -> bytes:
     """FileFullEaInformation ([MS-FSCC] 2.4.15); SmbError(NO_EAS_ON_FILE) without any."""
-    if not facts.eas:
+    if not file.eas:
         raise SmbError(NtStatus.NO_EAS_ON_FILE)
-    return build_full_eas(facts.eas)
+    return build_full_eas(file.eas)
 
 
 #: Every class that a file can be queried for, by level.
-FILE_QUERIES: dict[int, InformationClass[OpenFacts]] = {
+FILE_QUERIES: dict[int, InformationClass[QueriedFile]] = {
     FileBasicInformation: InformationClass(40, build_basic),
     FileStandardInformation: InformationClass(24, build_standard),
     FileInternalInformation: InformationClass(8, build_internal),
@@ -305,7 +305,7 @@ FILE_QUERIES: dict[int, InformationClass[OpenFacts]] = {
 }
 
 
-def file_query(level: int) -> InformationClass[OpenFacts]:
+def file_query(level: int) -> InformationClass[QueriedFile]:
     """Return the row of `level`; SmbError(NOT_SUPPORTED or INVALID_INFO_CLASS) without one."""
     row = FILE_QUERIES.get(level)
     if row is None:
@@ -314,6 +314,6 @@ def file_query(level: int) -> InformationClass[OpenFacts]:
     return row
 
 
-def query_file(level: int, facts: OpenFacts, limit: int) -> tuple[NtStatus, bytes]:
+def query_file(level: int, file: QueriedFile, limit: int) -> tuple[NtStatus, bytes]:
     """Answer a query of `level` within `limit` bytes; see `file_query` and `query.answer`."""
-    return answer(file_query(level), facts, limit)
+    return answer(file_query(level), file, limit)

@@ -7,7 +7,7 @@ from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_DIRECTORY
 
 @dataclass(slots=True)
 class FileStat:
-    """The facts about one file or stream ([MS-FSA] 2.1.1.3, 2.1.1.5).
+    """What is known of one file or stream ([MS-FSA] 2.1.1.3, 2.1.1.5).
 
     Times are FILETIMEs (100 ns since 1601), `size` and `allocation` are bytes; `mode`, `uid`,
     `gid` are POSIX's. A stream has the times of its file, its own `size` and `allocation`.

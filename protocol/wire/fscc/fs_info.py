@@ -108,8 +108,8 @@ class SectorSizeInformation(Wire, size=28):
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeFacts:
-    """What the answers are built from: the facts of one share's volume ([MS-FSA] 2.1.1.1).
+class QueriedVolume:
+    """What the answers are built from: one share's volume ([MS-FSA] 2.1.1.1).
 
     Space is counted in allocation units of `sectors_per_unit` * `bytes_per_sector` bytes;
     `available_units` is what this user may take, `free_units` what is free at all.
@@ -138,64 +138,64 @@ _DEVICE = struct.Struct("<II")
 _ATTRIBUTE = struct.Struct("<III")
 
 
-def build_volume(facts: VolumeFacts) -> bytes:
+def build_volume(volume: QueriedVolume) -> bytes:
     """FileFsVolumeInformation ([MS-FSCC] 2.5.9)."""
-    label = encode(facts.label)
+    label = encode(volume.label)
     fixed = VolumeInformation(
-        volume_creation_time=facts.creation_time,
-        volume_serial_number=facts.serial & 0xFFFFFFFF,
+        volume_creation_time=volume.creation_time,
+        volume_serial_number=volume.serial & 0xFFFFFFFF,
         volume_label_length=len(label),
     )
     return fixed.pack() + label
 
 
-def build_size(facts: VolumeFacts) -> bytes:
+def build_size(volume: QueriedVolume) -> bytes:
     """FileFsSizeInformation ([MS-FSCC] 2.5.8)."""
     return SizeInformation(
-        total_allocation_units=facts.total_units,
-        available_allocation_units=facts.available_units,
-        sectors_per_allocation_unit=facts.sectors_per_unit,
-        bytes_per_sector=facts.bytes_per_sector,
+        total_allocation_units=volume.total_units,
+        available_allocation_units=volume.available_units,
+        sectors_per_allocation_unit=volume.sectors_per_unit,
+        bytes_per_sector=volume.bytes_per_sector,
     ).pack()
 
 
-def build_full_size(facts: VolumeFacts) -> bytes:
+def build_full_size(volume: QueriedVolume) -> bytes:
     """FileFsFullSizeInformation ([MS-FSCC] 2.5.4)."""
     return FullSizeInformation(
-        total_allocation_units=facts.total_units,
-        caller_available_allocation_units=facts.available_units,
-        actual_available_allocation_units=facts.free_units,
-        sectors_per_allocation_unit=facts.sectors_per_unit,
-        bytes_per_sector=facts.bytes_per_sector,
+        total_allocation_units=volume.total_units,
+        caller_available_allocation_units=volume.available_units,
+        actual_available_allocation_units=volume.free_units,
+        sectors_per_allocation_unit=volume.sectors_per_unit,
+        bytes_per_sector=volume.bytes_per_sector,
     ).pack()
 
 
-def build_device(facts: VolumeFacts) -> bytes:
+def build_device(volume: QueriedVolume) -> bytes:
     """FileFsDeviceInformation ([MS-FSCC] 2.5.10)."""
-    return _DEVICE.pack(facts.device_type, facts.device_characteristics)
+    return _DEVICE.pack(volume.device_type, volume.device_characteristics)
 
 
-def build_attribute(facts: VolumeFacts) -> bytes:
+def build_attribute(volume: QueriedVolume) -> bytes:
     """FileFsAttributeInformation ([MS-FSCC] 2.5.1)."""
-    name = encode(facts.file_system_name)
-    return _ATTRIBUTE.pack(facts.attributes, facts.maximum_component_length, len(name)) + name
+    name = encode(volume.file_system_name)
+    return _ATTRIBUTE.pack(volume.attributes, volume.maximum_component_length, len(name)) + name
 
 
-def build_control(facts: VolumeFacts) -> bytes:
+def build_control(volume: QueriedVolume) -> bytes:
     """FileFsControlInformation ([MS-FSCC] 2.5.2); without quotas: no limits, no flags."""
-    return (facts.control or ControlInformation()).pack()
+    return (volume.control or ControlInformation()).pack()
 
 
-def build_object_id(facts: VolumeFacts) -> bytes:
+def build_object_id(volume: QueriedVolume) -> bytes:
     """FileFsObjectIdInformation ([MS-FSCC] 2.5.6)."""
-    return ObjectIdInformation(object_id=facts.object_id).pack()
+    return ObjectIdInformation(object_id=volume.object_id).pack()
 
 
-def build_sector_size(facts: VolumeFacts) -> bytes:
+def build_sector_size(volume: QueriedVolume) -> bytes:
     """FileFsSectorSizeInformation ([MS-FSCC] 2.5.7): the allocation unit is what is atomic."""
-    physical = facts.sectors_per_unit * facts.bytes_per_sector
+    physical = volume.sectors_per_unit * volume.bytes_per_sector
     return SectorSizeInformation(
-        logical_bytes_per_sector=facts.bytes_per_sector,
+        logical_bytes_per_sector=volume.bytes_per_sector,
         physical_bytes_per_sector_for_atomicity=physical,
         physical_bytes_per_sector_for_performance=physical,
         effective_physical_bytes_per_sector_for_atomicity=physical,
@@ -203,7 +203,7 @@ def build_sector_size(facts: VolumeFacts) -> bytes:
 
 
 #: Every class that a volume can be queried for, by level.
-FS_QUERIES: dict[int, InformationClass[VolumeFacts]] = {
+FS_QUERIES: dict[int, InformationClass[QueriedVolume]] = {
     FileFsVolumeInformation: InformationClass(24, build_volume),
     FileFsSizeInformation: InformationClass(24, build_size),
     FileFsDeviceInformation: InformationClass(8, build_device),
@@ -215,7 +215,7 @@ FS_QUERIES: dict[int, InformationClass[VolumeFacts]] = {
 }
 
 
-def query_fs(level: int, facts: VolumeFacts, limit: int) -> tuple[NtStatus, bytes]:
+def query_fs(level: int, volume: QueriedVolume, limit: int) -> tuple[NtStatus, bytes]:
     """Answer a query of `level` within `limit` bytes; errors as `query.answer`.
 
     Raises SmbError(NOT_SUPPORTED) for a local class, SmbError(INVALID_INFO_CLASS) for none
@@ -225,7 +225,7 @@ def query_fs(level: int, facts: VolumeFacts, limit: int) -> tuple[NtStatus, byte
     if row is None:
         documented = level in _DOCUMENTED
         raise SmbError(NtStatus.NOT_SUPPORTED if documented else NtStatus.INVALID_INFO_CLASS)
-    return answer(row, facts, limit)
+    return answer(row, volume, limit)
 
 
 def parse_control(buffer: Buffer) -> ControlInformation:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from usmbd.protocol.wire.fscc.chain import whole_entries
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
-Facts = TypeVar("Facts")
+Queried = TypeVar("Queried")
 
 
 class Overflow(Enum):
@@ -20,7 +20,7 @@ class Overflow(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class InformationClass(Generic[Facts]):
+class InformationClass(Generic[Queried]):
     """One class's row: its smallest buffer, its builder and its rule for overflow.
 
     `minimum` is the size of the C structure with one character of its name, which is what the
@@ -28,12 +28,12 @@ class InformationClass(Generic[Facts]):
     """
 
     minimum: int
-    build: Callable[[Facts], bytes]
+    build: Callable[[Queried], bytes]
     overflow: Overflow = Overflow.CUT_NAME
 
 
 def answer(
-    information_class: InformationClass[Facts], facts: Facts, limit: int
+    information_class: InformationClass[Queried], queried: Queried, limit: int
 ) -> tuple[NtStatus, bytes]:
     """Return (SUCCESS or BUFFER_OVERFLOW, at most `limit` bytes) ([MS-SMB2] 3.3.5.20.1).
 
@@ -42,7 +42,7 @@ def answer(
     """
     if limit < information_class.minimum:
         raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
-    data = information_class.build(facts)
+    data = information_class.build(queried)
     if len(data) <= limit:
         return NtStatus.SUCCESS, data
     if information_class.overflow is Overflow.CUT_NAME:

@@ -90,7 +90,7 @@ class FabricDevice:
         self.queue_pairs: list[FabricQueuePair] = []
         self.local: dict[int, FabricMemory] = {}
         """Registered regions by local key."""
-        self.remote: dict[int, FabricMemory] = {}
+        self.by_remote_key: dict[int, FabricMemory] = {}
         """Registered regions by remote key."""
 
     @property
@@ -120,7 +120,7 @@ class FabricDevice:
         address, key = self.fabric.reserve(length)
         memory = FabricMemory(self, address, key, length, access)
         self.local[memory.local_key] = memory
-        self.remote[memory.remote_key] = memory
+        self.by_remote_key[memory.remote_key] = memory
         return memory
 
     def forget(self, memory: FabricMemory) -> None:
@@ -131,7 +131,7 @@ class FabricDevice:
                     f"{self.name}: queue pair {queue_pair.number} still has work in the region"
                 )
         self.local.pop(memory.local_key, None)
-        self.remote.pop(memory.remote_key, None)
+        self.by_remote_key.pop(memory.remote_key, None)
 
     def queue_pair(
         self, send_depth: int, receive_depth: int, *, send_segments: int = 1

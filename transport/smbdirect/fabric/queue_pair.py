@@ -323,7 +323,7 @@ class FabricQueuePair:
 
     def _remote(self, work: _Work, access: Access) -> memoryview | None:
         """Return our memory that the peer's `work` means, None if it may not use it so."""
-        memory = self.device.remote.get(work.remote_key)
+        memory = self.device.by_remote_key.get(work.remote_key)
         if memory is None or memory.invalidated or not memory.access & access:
             return None
         return memory.slice(work.remote_address, work.length)
@@ -345,7 +345,7 @@ class FabricQueuePair:
         elif not self._scatter((segment,), data):
             ours, theirs = Status.LOCAL_PROTECTION, Status.REMOTE_OPERATION
         elif work.invalidate:
-            memory = self.device.remote.get(work.invalidate)
+            memory = self.device.by_remote_key.get(work.invalidate)
             if memory is None or memory.invalidated:
                 ours, theirs = Status.LOCAL_ACCESS, Status.REMOTE_ACCESS
             else:

@@ -12,7 +12,7 @@ from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor import rdma_service as rdma_module
 from usmbd.protocol.supervisor.clients import Clients
-from usmbd.protocol.supervisor.rdma_service import Rdma
+from usmbd.protocol.supervisor.rdma_service import RdmaService
 from usmbd.protocol.worker import messages
 from usmbd.transport.smbdirect.discovery import Found, FoundPort
 from usmbd.transport.smbdirect.provider import LinkType
@@ -37,7 +37,7 @@ class Serving:
         self.library = FakeLibrary()
         self.workers = {n: Worker(n) for n in (0, 1)}
         self.config = ServerConfig()
-        self.rdma = Rdma(
+        self.rdma = RdmaService(
             lambda: self.config,
             Clients(self.workers),  # type: ignore[arg-type]
             self.workers,  # type: ignore[arg-type]

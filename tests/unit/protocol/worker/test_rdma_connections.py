@@ -14,7 +14,7 @@ from usmbd.protocol.wire.header import Header
 from usmbd.protocol.wire.negotiate import NegotiateRequest
 from usmbd.protocol.worker import messages
 from usmbd.protocol.worker import rdma_connections as module
-from usmbd.protocol.worker.rdma_connections import WorkerRdma
+from usmbd.protocol.worker.rdma_connections import RdmaConnections
 from usmbd.transport.smbdirect.attributes import State, decode
 from usmbd.transport.smbdirect.connection import LINGER_SECONDS
 from usmbd.transport.smbdirect.discovery import Found, FoundPort
@@ -43,7 +43,7 @@ class Served:
         self.device = self.fabric.device("fake0")
         self.loop = StepLoop()
         self.said: list[Any] = []
-        self.rdma = WorkerRdma(self.server, self.loop, self.said.append, self._open)
+        self.rdma = RdmaConnections(self.server, self.loop, self.said.append, self._open)
         self.clients: list[RawClient] = []
 
     def _open(self, name: str) -> FabricDevice:
@@ -118,7 +118,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def test_devices_that_cannot_be_used_say_why(served: Served) -> None:
-    other = WorkerRdma(served.server, served.loop, served.said.append, served._open)
+    other = RdmaConnections(served.server, served.loop, served.said.append, served._open)
     small = served.fabric.device("small", registration_limit=4096)
     other._open_device = lambda name: small if name == "small" else served._open(name)
     reasons = other.open(["none0", "small"])

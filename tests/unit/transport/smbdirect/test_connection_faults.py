@@ -135,7 +135,7 @@ def test_nothing_is_sent_after_a_fault(network: Network) -> None:
     link.upper.on_message = answer_and_fail
     link.client.send([b"x"])
     link.client.pump()
-    link.transport._stopped = True  # it is taken up by `_serve_held`
+    link.transport._stopped = True  # it is taken up by `_serve_backlog`
     queue_pair.post_send = record
     network.pump()
     assert link.upper.messages == [b"x"]

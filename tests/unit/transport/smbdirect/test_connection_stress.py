@@ -159,14 +159,14 @@ class Peer:
         assert transport.state is State.OPEN, self.link.upper.lost
         assert self.complete, (self.served, len(self.requests), self.checked, len(self.answers))
         assert all(told == [None] for told in self.reads.values())
-        outgoing, work = transport._outgoing, transport._work
-        assert (len(outgoing.waiting), outgoing.writing_bytes, outgoing.queued_bytes) == (0, 0, 0)
+        order, work = transport._send_order, transport._work
+        assert (len(order.waiting), order.writing_bytes, order.queued_bytes) == (0, 0, 0)
         assert not transport._stopped
         assert not transport._withheld
         slots = sum(isinstance(entry, int) for entry in work.posted)
         assert transport._sends.free + slots == len(transport._sends)
         assert (work.reads, work.writes) == (0, len(work.posted) - slots)
-        assert transport._direct.under_way == work.transferring < PINNED
+        assert transport._transfers.under_way == work.transferring < PINNED
 
 
 def no_room(*_: object, **__: object) -> None:

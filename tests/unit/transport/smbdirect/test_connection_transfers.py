@@ -157,7 +157,7 @@ def test_more_pieces_than_the_device_has_room_for_keep_their_place(link: Link) -
     assert region.data[0] in (1, 2)
     link.network.pump()
     assert link.client.delivered == [b"\0", b"\1", b"last"]
-    assert link.transport._outgoing.queued_bytes == 0
+    assert link.transport._send_order.queued_bytes == 0
     assert region.data == bytes([2]) * count
 
 

@@ -193,4 +193,4 @@ def test_any_first_message_is_accepted_or_refused(role: Role, message: bytes) ->
         assert not engine.established
         return
     engine.next_send(slot, 0.0)
-    assert engine.established != engine.refused
+    assert engine.established != engine.negotiation_refused

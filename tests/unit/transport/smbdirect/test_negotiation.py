@@ -69,9 +69,9 @@ def test_server_ends_the_connection(message: bytes) -> None:
 def test_no_common_version_is_answered(versions: tuple[int, int]) -> None:
     side = server()
     side.take(request(versions=versions))
-    assert not side.engine.refused
+    assert not side.engine.negotiation_refused
     assert NegotiateResponse.unpack(side.drain()[0]) == NegotiateResponse(status=0xC00000BB)
-    assert side.engine.refused
+    assert side.engine.negotiation_refused
     assert not side.engine.established
     with pytest.raises(ProtocolError):
         side.take(data())
@@ -83,7 +83,7 @@ def test_without_receives_there_is_nothing_to_grant() -> None:
     side = Side(Role.SERVER, Limits(), posted=1)
     side.take(request(), post=False)
     assert NegotiateResponse.unpack(side.drain()[0]).status == 0xC000009A
-    assert side.engine.refused
+    assert side.engine.negotiation_refused
 
 
 def test_a_grant_is_what_is_posted_but_one() -> None:

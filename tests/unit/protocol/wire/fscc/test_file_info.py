@@ -13,7 +13,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_NORMAL,
 )
 from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, parse_full_eas
-from usmbd.protocol.wire.fscc.file_info import OpenFacts, StreamFacts, query_file
+from usmbd.protocol.wire.fscc.file_info import QueriedFile, QueriedStream, query_file
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -34,14 +34,14 @@ STAT = FileStat(
     attributes=FILE_ATTRIBUTE_ARCHIVE,
     ea_size=44,
 )
-FACTS = OpenFacts(
+FACTS = QueriedFile(
     stat=STAT,
     name="\\dir\\ä.txt",
     granted_access=0x120089,
     mode=2,
     position=17,
     short_name="A~1.TXT",
-    streams=(StreamFacts("::$DATA", 5000, 8192), StreamFacts(":s:$DATA", 3, 4096)),
+    streams=(QueriedStream("::$DATA", 5000, 8192), QueriedStream(":s:$DATA", 3, 4096)),
     eas=(ExtendedAttribute("EAONE", b"VALUE1"), ExtendedAttribute("SECONDEA", b"ValueTwo")),
 )
 LARGE = 65535
@@ -53,8 +53,8 @@ def decode(oracle_class: Any, data: bytes) -> dict[str, Any]:
     return {name: field.get_value() for name, field in decoded.fields.items()}
 
 
-def query(level: int, limit: int = LARGE, facts: OpenFacts = FACTS) -> bytes:
-    status, data = query_file(level, facts, limit)
+def query(level: int, limit: int = LARGE, file: QueriedFile = FACTS) -> bytes:
+    status, data = query_file(level, file, limit)
     assert status == NtStatus.SUCCESS
     return data
 
@@ -78,9 +78,9 @@ def test_standard() -> None:
 
 def test_a_directory_has_one_link() -> None:
     stat = FileStat(1, 2, 0o40755, 9, 0, 0, 0, 0, T0, T0, T0, T0, FILE_ATTRIBUTE_DIRECTORY)
-    facts = OpenFacts(stat=stat)
+    file = QueriedFile(stat=stat)
     values = decode(
-        oracle.FileStandardInformation, query(file_info.FileStandardInformation, facts=facts)
+        oracle.FileStandardInformation, query(file_info.FileStandardInformation, file=file)
     )
     assert values["number_of_links"] == 1
     assert values["directory"] is True
@@ -127,7 +127,7 @@ def test_names() -> None:
     assert data == struct.pack("<I", len(name)) + name
     assert query(file_info.FileAlternateNameInformation)[4:].decode("utf-16-le") == "A~1.TXT"
     with pytest.raises(SmbError) as caught:
-        query(file_info.FileAlternateNameInformation, facts=OpenFacts(stat=STAT))
+        query(file_info.FileAlternateNameInformation, file=QueriedFile(stat=STAT))
     assert caught.value.status == NtStatus.OBJECT_NAME_NOT_FOUND
 
 
@@ -141,7 +141,7 @@ def test_streams() -> None:
     second = decode(oracle.FileStreamInformation, data[following:])
     assert second["stream_name"] == ":s:$DATA"
     assert second["next_entry_offset"] == 0
-    assert query(file_info.FileStreamInformation, facts=OpenFacts(stat=STAT)) == b""
+    assert query(file_info.FileStreamInformation, file=QueriedFile(stat=STAT)) == b""
 
 
 def test_eas() -> None:
@@ -152,7 +152,7 @@ def test_eas() -> None:
     assert first["ea_value"] == b"VALUE1"
     assert parse_full_eas(memoryview(data)) == list(FACTS.eas)
     with pytest.raises(SmbError) as caught:
-        query(file_info.FileFullEaInformation, facts=OpenFacts(stat=STAT))
+        query(file_info.FileFullEaInformation, file=QueriedFile(stat=STAT))
     assert caught.value.status == NtStatus.NO_EAS_ON_FILE
 
 
@@ -218,6 +218,6 @@ def test_classes_that_are_not_queried(level: int, status: NtStatus | None) -> No
 
 def test_no_attributes_is_normal() -> None:
     stat = FileStat(1, 2, 0o100644, 1, 0, 0, 0, 0, T0, T0, T0, T0, 0)
-    facts = OpenFacts(stat=stat)
-    data = query(file_info.FileAttributeTagInformation, facts=facts)
+    file = QueriedFile(stat=stat)
+    data = query(file_info.FileAttributeTagInformation, file=file)
     assert struct.unpack("<II", data) == (FILE_ATTRIBUTE_NORMAL, 0)

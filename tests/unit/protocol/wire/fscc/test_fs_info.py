@@ -6,10 +6,10 @@ import pytest
 from smbprotocol import file_info as oracle
 
 from usmbd.protocol.wire.fscc import fs_info
-from usmbd.protocol.wire.fscc.fs_info import ControlInformation, VolumeFacts, query_fs
+from usmbd.protocol.wire.fscc.fs_info import ControlInformation, QueriedVolume, query_fs
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
-FACTS = VolumeFacts(
+FACTS = QueriedVolume(
     label="Größe",
     serial=0x1_2345_6789,
     creation_time=133_000_000_000_000_000,
