@@ -15,6 +15,7 @@ from usmbd.transport.base import FileSpan, Part, Receiver, Transport
 from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.expected import READ_SIZE, Expected, Retry
 from usmbd.transport.loop import EventLoop
+from usmbd.transport.turns import Turns
 
 FRAME = 4
 """Bytes of the length that precedes a message."""
@@ -41,6 +42,9 @@ FLUSH_SIZE = 1 << 18
 """Replies wait for the end of the batch of requests that they answer, up to this many bytes: the
 data of four READs of 64 KiB."""
 
+MESSAGES_AT_ONCE = 8
+"""Messages of one client between two looks at the clock: to make a file takes 0.4 ms."""
+
 JOIN_SIZE = 8 * 1024
 """Up to here one copy and one `send` are cheaper than a scattered `sendmsg`."""
 
@@ -56,8 +60,17 @@ KEEP_ALIVE_FRAME = 0x85000000
 class TcpTransport(Transport):
     """One accepted TCP connection on the running event loop."""
 
-    def __init__(self, sock: socket.socket, loop: EventLoop, first: bytes = b"") -> None:
-        """Take over `sock`; `first` are bytes that were read from it already."""
+    def __init__(
+        self,
+        sock: socket.socket,
+        loop: EventLoop,
+        first: bytes = b"",
+        turns: Turns | None = None,
+    ) -> None:
+        """Take over `sock`; `first` are bytes that were read from it already.
+
+        `turns` is the loop's, by which all its connections share its time.
+        """
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -65,6 +78,8 @@ class TcpTransport(Transport):
         self._sock = sock
         self._fd = sock.fileno()
         self._loop = loop
+        self._turns = turns or Turns(loop)
+        self._waits = False  # between two messages, for others to have their turn
         self._receiver: Receiver | None = None
         # Only an unfinished frame keeps memory: an idle connection holds none.
         self._buffer: bytearray | None = None
@@ -126,7 +141,7 @@ class TcpTransport(Transport):
             self._deliver(buffer)
             if self._closed:
                 return
-            if self._queued >= HIGH_WATER:
+            if self._queued >= HIGH_WATER or self._waits:
                 self._update_reading()
                 return
             # A read that is full within a frame left something. Else more may have come meanwhile.
@@ -143,6 +158,7 @@ class TcpTransport(Transport):
         wanted = 0  # the size of the frame that is not whole, if that is known
         held = len(buffer) // HELD_SHARE if len(buffer) > READ_SIZE else 0
         self._corked = True
+        count = 0
         while end - begin >= FRAME and self._queued < HIGH_WATER:
             (length,) = _frame.unpack_from(buffer, begin)
             if length > receiver.message_limit:
@@ -164,12 +180,17 @@ class TcpTransport(Transport):
                 return
             if self._queued >= FLUSH_SIZE:
                 self._flush()
+            count += 1
+            if not count % MESSAGES_AT_ONCE and end - begin >= FRAME and self._turns.over():
+                self._waits = True
+                self._turns.later(self, self._go_on)
+                break
         self._corked = False
         if self._out and not self._writing:
             self._flush()
         if begin == end:
             self._buffer, self._begin, self._end = None, 0, 0
-        elif self._queued >= HIGH_WATER:
+        elif self._queued >= HIGH_WATER or self._waits:
             # Stopped between two frames: they wait where they are.
             self._buffer, self._begin, self._end = buffer, begin, end
         else:
@@ -187,9 +208,17 @@ class TcpTransport(Transport):
             buffer, begin, end, self._limit = fresh, 0, left, room
         self._buffer, self._begin, self._end = buffer, begin, end
 
+    def _go_on(self) -> None:
+        """Deliver on when others have had their turn."""
+        self._waits = False
+        if not self._closed:
+            if self._buffer is not None:
+                self._deliver(self._buffer)
+            self._update_reading()
+
     def _update_reading(self) -> None:
-        """Read while the peer takes its replies; stop when it does not."""
-        wanted = not self._closed and self._queued < HIGH_WATER
+        """Read while the peer takes its replies and its requests are taken up; stop when not."""
+        wanted = not self._closed and self._queued < HIGH_WATER and not self._waits
         if wanted == self._reading:
             return
         self._reading = wanted
@@ -301,7 +330,7 @@ class TcpTransport(Transport):
     def _writable(self) -> None:
         """Send on; take up requests again when the queue has drained."""
         self._flush()
-        if not self._closed and not self._reading and self._queued <= LOW_WATER:
+        if not (self._closed or self._reading or self._waits) and self._queued <= LOW_WATER:
             if self._buffer is not None:
                 self._deliver(self._buffer)
             self._update_reading()

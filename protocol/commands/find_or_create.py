@@ -15,6 +15,7 @@ from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.vfs.streams import Stream, create_stream, open_stream
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -55,8 +56,8 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_SYSTEM,
     IO_REPARSE_TAG_SYMLINK,
 )
+from usmbd.protocol.wire.fscc.ea import full_eas
 from usmbd.protocol.wire.fscc.file_stat import FileStat
-from usmbd.protocol.wire.fscc.set_info import parse_full_ea
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 WRITES = FILE_WRITE_DATA | FILE_APPEND_DATA
@@ -283,7 +284,7 @@ def _new(wanted: Wanted) -> Found:
         attributes |= FILE_ATTRIBUTE_ARCHIVE  # a new file has changed since the last backup
     eas = None
     if SMB2_CREATE_EA_BUFFER in contexts:
-        eas = parse_full_ea(contexts[SMB2_CREATE_EA_BUFFER]).attributes
+        eas = list(full_eas(contexts[SMB2_CREATE_EA_BUFFER]))
     descriptor = None
     if SMB2_CREATE_SD_BUFFER in contexts:
         descriptor = security.parse(contexts[SMB2_CREATE_SD_BUFFER])
@@ -296,7 +297,7 @@ def _new(wanted: Wanted) -> Found:
         name = wanted.stream_name
         stream = create_stream(node, name) if name is not None else None
         if eas:
-            ea.set_eas(node, eas)
+            finish(ea.set_eas(node, eas))
         security.set_new(request, node, descriptor)
         maximal = _maximal_access(wanted, node)
         # The creator gets what it asked for, whatever the new descriptor says.

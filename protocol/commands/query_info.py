@@ -1,13 +1,21 @@
 """SMB2 QUERY_INFO ([MS-SMB2] 3.3.5.20): of files, file systems, security descriptors, quotas."""
 
 import hashlib
-from typing import Any
 
 from usmbd.protocol.commands import security
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, OnDescriptor, Reply, Request
+from usmbd.protocol.commands.request import (
+    Answer,
+    Blocking,
+    Handling,
+    OnDescriptor,
+    Reply,
+    Request,
+    Sliced,
+)
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs import directory_entry, ea
+from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.vfs.streams import list_streams
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_EA
@@ -45,16 +53,20 @@ _NEEDS_READ_ATTRIBUTES = {
     file_info.FileAttributeTagInformation,
 }
 
-_NEEDS_MORE_THAN_FACTS = {
-    file_info.FileAllInformation,
+_NEEDS_NAMES = {
     file_info.FileNameInformation,
     file_info.FileNormalizedNameInformation,
     file_info.FileAlternateNameInformation,
+}
+"""Classes that ask for names, with the user's rights."""
+
+_IN_STEPS = {
+    file_info.FileAllInformation,
     file_info.FileStreamInformation,
     file_info.FileFullEaInformation,
     file_info.FileEaInformation,
 }
-"""Classes that ask for names and attributes, with the user's rights."""
+"""Classes that ask for attributes, with the user's rights: a file may have thousands of them."""
 
 
 def query_info(request: Request) -> Answer | Handling:
@@ -98,10 +110,11 @@ def _file(request: Request, body: QueryInfoRequest) -> Handling:
         open_.require(FILE_READ_ATTRIBUTES)
     if body.output_buffer_length < row.minimum:
         raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
-    kind = Blocking if level in _NEEDS_MORE_THAN_FACTS else OnDescriptor
-    file = yield kind(_collect, request, open_, level)
-    if level == file_info.FileFullEaInformation:
-        file.eas = _chosen_eas(request, body, file.eas)
+    if level in _IN_STEPS:
+        file = yield Sliced(_collect_all, request, open_, body)
+    else:
+        kind = Blocking if level in _NEEDS_NAMES else OnDescriptor
+        file = yield kind(_collect, request, open_, level)
     return _answer(*file_info.query_file(level, file, body.output_buffer_length))
 
 
@@ -125,32 +138,36 @@ def _collect(request: Request, open_: Open, level: int) -> QueriedFile:
             file.name += f":{open_.stream.name}"
     if level == file_info.FileAlternateNameInformation:
         file.short_name = directory_entry.short_name(open_.node)
-    if level == file_info.FileStreamInformation:
-        file.streams = _streams(open_)
-    if level == file_info.FileFullEaInformation:
-        open_.require(FILE_READ_EA)
-        file.eas = ea.list_eas(open_.node)
-    if level in (file_info.FileEaInformation, file_info.FileAllInformation):
-        file.stat.ea_size = ea.total_size(open_.node)
     return file
 
 
-def _streams(open_: Open) -> list[QueriedStream]:
+def _collect_all(request: Request, open_: Open, body: QueryInfoRequest) -> Steps[QueriedFile]:
+    """Ask for what a file may have thousands of, too."""
+    level = body.file_info_class
+    file = _collect(request, open_, level)
+    if level == file_info.FileStreamInformation:
+        file.streams = yield from _streams(open_)
+    elif level == file_info.FileFullEaInformation:
+        open_.require(FILE_READ_EA)
+        wanted = query_info_input(request.message, body)
+        limit = body.output_buffer_length
+        if wanted:
+            file.eas = yield from ea.choose(open_.node, wanted, limit)
+        else:
+            file.eas = yield from ea.list_eas(open_.node, limit)
+    else:
+        file.stat.ea_size = yield from ea.total_size(open_.node)
+    return file
+
+
+def _streams(open_: Open) -> Steps[list[QueriedStream]]:
     """Return the file's data streams: its own, unless it is a directory, then the named ones."""
     node = open_.node
     own = [] if node.is_directory else [("::$DATA", node.stat())]
     found = [QueriedStream(name, stat.size, stat.allocation) for name, stat in own]
-    for stream in list_streams(node):
+    for stream in (yield from list_streams(node)):
         found.append(QueriedStream(f":{stream.name}:$DATA", stream.size, stream.allocation))
     return found
-
-
-def _chosen_eas(request: Request, body: QueryInfoRequest, eas: Any) -> Any:
-    """Return the EAs that the client names, or all."""
-    wanted = query_info_input(request.message, body)
-    if not wanted:
-        return eas
-    return ea.choose(eas, wanted)
 
 
 def _file_system(request: Request, body: QueryInfoRequest) -> Handling:

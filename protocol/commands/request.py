@@ -13,7 +13,7 @@ it. So a handler reads from top to bottom, makes no task and no future, and a CA
 file or a lost connection ends it by an exception at its `yield`.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from usmbd.protocol.wire.header import Header
@@ -79,6 +79,20 @@ class Slow(Blocking):
     """A call that always goes to a thread: fsync, and what waits for others by nature."""
 
     __slots__ = ()
+
+
+class Sliced(Blocking):
+    """A call that returns steps: an iterator that is run in slices, with others between them.
+
+    For what grows with what the client sends or a directory holds. Each step takes 0.5 ms at most;
+    the value is what the iterator, a generator, returns.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, function: Callable[..., Iterator[None]], *args: Any) -> None:
+        """Run `function(*args)` with the request's identity, to its end."""
+        super().__init__(function, *args)
 
 
 class Resume:

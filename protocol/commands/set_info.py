@@ -5,7 +5,7 @@ from typing import Any
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.data_change import changing
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
+from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Sliced
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
@@ -29,6 +29,8 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_READONLY,
     FILE_ATTRIBUTE_TEMPORARY,
 )
+from usmbd.protocol.wire.fscc.ea import full_eas
+from usmbd.protocol.wire.fscc.file_info import FileFullEaInformation
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.query_info import (
     SMB2_0_INFO_FILE,
@@ -53,6 +55,8 @@ def set_info(request: Request) -> Answer | Handling:
     if open_.pipe is not None:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     if body.info_type == SMB2_0_INFO_FILE:
+        if body.file_info_class == FileFullEaInformation:
+            return _full_ea(request, data)
         change = setters.parse_set(body.file_info_class, data)
         if type(change) in _OF_NAMES and request.session.state is SessionState.SUSPENDED:
             raise SmbError(NtStatus.ACCESS_DENIED)  # only its account may
@@ -323,11 +327,11 @@ def _mode(request: Request, change: setters.SetMode) -> Answer:
     return _RESPONSE
 
 
-def _full_ea(request: Request, change: setters.SetFullEa) -> Handling:
+def _full_ea(request: Request, data: memoryview) -> Handling:
     """FileFullEaInformation ([MS-FSA] 2.1.5.15.5)."""
     open_ = request.open
     open_.require(FILE_WRITE_EA)
-    yield Blocking(ea.set_eas, open_.node, change.attributes)
+    yield Sliced(ea.set_eas, open_.node, full_eas(data))
     return _RESPONSE
 
 
@@ -341,7 +345,6 @@ _CHANGES: dict[type, Callable[[Request, Any], Answer | Handling]] = {
     setters.SetValidDataLength: _valid_data_length,
     setters.SetPosition: _position,
     setters.SetMode: _mode,
-    setters.SetFullEa: _full_ea,
 }
 
 _OF_NAMES = (setters.SetRename, setters.SetLink, setters.SetDisposition)

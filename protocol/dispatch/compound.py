@@ -1,10 +1,12 @@
 """A compound: several requests in one message, several replies in one ([MS-SMB2] 3.3.5.2.7)."""
 
 import struct
+from collections.abc import Callable
 from typing import Protocol
 
 from usmbd.protocol.commands.request import Answer, Disconnect, NoReply, Reply, Request
 from usmbd.protocol.state.connection import REPLY_SLACK, Connection
+from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.wire.header import (
     HEADER_SIZE,
@@ -23,6 +25,9 @@ MAXIMUM_COMPOUND = 512
 SUSPENDED = NoReply()
 """What stands for the answer of a request that waits."""
 
+ELEMENTS_AT_ONCE = 4
+"""Elements between two looks at the clock: a CREATE that makes a file takes 0.4 ms."""
+
 SMALL_REPLY = 1024
 """Replies up to here always have room: 512 of them fit above the maximum. (By RDMA 512 errors do;
 a client that asks for more at once has to be disconnected.)"""
@@ -37,6 +42,10 @@ class Dispatching(Protocol):
     """What a compound needs of the dispatcher: the way of one request, in steps."""
 
     connection: Connection
+    server: Server
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Go on with this client's work when others have had their turn."""
 
     def begin(self, request: Request, sealed: Session | None) -> Answer:
         """Run one request; SUSPENDED when it waits."""
@@ -94,7 +103,7 @@ class Chain:
         self.replies: list[tuple[Request, list[Part]]] = []
 
     def run(self) -> None:
-        """Take up the requests until one waits; send the replies after the last."""
+        """Take up the requests until one waits or others are due; send the replies at the end."""
         dispatcher = self._dispatcher
         while self._offset < len(self._message):
             request = self._next()
@@ -104,6 +113,9 @@ class Chain:
             if answer is SUSPENDED:
                 return
             self._add(request, answer)
+            if not self._count % ELEMENTS_AT_ONCE and dispatcher.server.turns.over():
+                dispatcher.later(self.run)
+                return
         self.send()
 
     def go_on(self, request: Request, answer: Answer) -> None:

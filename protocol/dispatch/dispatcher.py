@@ -5,7 +5,7 @@
 
 Three rules: the table (table.py) says what a command needs, and handlers never check it again;
 `failure` is the one place where exceptions become NTSTATUS; a request that waits is a
-suspended generator, resumed by `_resumed`.
+suspended generator, resumed by `resumed`.
 """
 
 import logging
@@ -28,11 +28,14 @@ from usmbd.protocol.commands.request import (
     Reply,
     Request,
     Resume,
+    Sliced,
     Slow,
     Wait,
 )
 from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, buffers
+from usmbd.protocol.dispatch.preconditions import find_open, find_optional_session
 from usmbd.protocol.dispatch.replies import Replies
+from usmbd.protocol.dispatch.slices import Slices
 from usmbd.protocol.dispatch.table import TABLE, Row
 from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT, Connection
 from usmbd.protocol.state.open import Open
@@ -43,9 +46,7 @@ from usmbd.protocol.vfs.identity import IdentityNeededError, become
 from usmbd.protocol.wire.error import build_error_response
 from usmbd.protocol.wire.header import (
     HEADER_SIZE,
-    RELATED_ID,
     SMB2_FLAGS_ASYNC_COMMAND,
-    SMB2_FLAGS_RELATED_OPERATIONS,
     SMB2_FLAGS_SERVER_TO_REDIR,
     SMB2_FLAGS_SIGNED,
     SMB2_PROTOCOL_ID,
@@ -62,7 +63,6 @@ log = logging.getLogger("usmbd.smb")
 MAXIMUM_ASYNC = 512
 """Requests of one connection that wait after STATUS_PENDING: Samba's `smb2 max async credits`."""
 
-_file_id = struct.Struct("<QQ")
 _NEGOTIATE, _CANCEL = int(Command.NEGOTIATE), int(Command.CANCEL)
 
 
@@ -106,14 +106,20 @@ class Dispatcher(Replies):
                 self.send([self._smb1(message)])
             else:
                 raise Disconnect("not an SMB2 message")
-        except Disconnect as error:
+        except Exception as error:
+            self._fault(error)
+
+    def _fault(self, error: Exception) -> None:
+        """End the connection for what no reply can say."""
+        connection = self.connection
+        if isinstance(error, Disconnect):
             log.info("disconnected: %s", error, extra=connection.facts)
             connection.transport.close(str(error))
-        except (IndexError, struct.error):
+        elif isinstance(error, (IndexError, struct.error)):
             connection.transport.close("a message too short for its header")
-        except Exception:
+        else:
             # Never expected. The state of this client is unknown, the others' is not touched.
-            log.exception("a message could not be handled", extra=connection.facts)
+            log.error("a message could not be handled", exc_info=error, extra=connection.facts)
             connection.transport.close("an internal error")
 
     def _smb1(self, message: memoryview) -> bytes:
@@ -181,12 +187,12 @@ class Dispatcher(Replies):
             if row.session:
                 self._find_session(request, row, sealed)
             else:
-                self._find_optional_session(request)
+                find_optional_session(request)
             if command == _CANCEL:
                 self._cancel_command(request)
                 return NoReply()
             if row.file_id:
-                self._find_open(request, row)
+                find_open(request, row)
             if row.as_user and not self.server.pinned:
                 become(request.tree.identity)
             answer = row.handler(request)
@@ -238,43 +244,6 @@ class Dispatcher(Replies):
                 raise SmbError(NtStatus.ACCESS_DENIED)
             request._tree = tree
 
-    def _find_optional_session(self, request: Request) -> None:
-        """Sign the reply of a command that needs no session with the one it names, if it signed.
-
-        SESSION_SETUP checks its own signature: only it knows which key applies.
-        """
-        header = request.header
-        if header.flags & SMB2_FLAGS_SIGNED and header.command == Command.ECHO:
-            session = self.connection.session_table.get(header.session_id)
-            channel = session.channel_list.get(self.connection) if session else None
-            if channel is None or channel.signer is None:
-                raise SmbError(NtStatus.USER_SESSION_DELETED)
-            if not channel.signer.verify(request.message):
-                raise SmbError(NtStatus.ACCESS_DENIED)
-            request._session = session
-            request.signer = channel.signer
-
-    def _find_open(self, request: Request, row: Row) -> None:
-        """Find the open that FileId names ([MS-SMB2] 3.3.5.2.7.2 for a compound's)."""
-        persistent, volatile = _file_id.unpack_from(request.message, HEADER_SIZE + row.file_id)
-        chain = request.chain
-        if (
-            volatile == RELATED_ID == persistent
-            and chain is not None
-            and request.header.flags & SMB2_FLAGS_RELATED_OPERATIONS
-        ):
-            if chain.file is None:
-                raise SmbError(chain.create_failure or NtStatus.FILE_CLOSED)
-            persistent, volatile = chain.file
-        open_ = request.session.open_table.get(volatile)
-        if open_ is None or open_.persistent_id != persistent or open_.tree is not request.tree:
-            if row.file_optional:
-                return  # the handler knows whether it needs one
-            raise SmbError(NtStatus.FILE_CLOSED)
-        request._open = open_
-        if chain is not None:
-            chain.file = (persistent, volatile)
-
     def failure(self, request: Request, error: BaseException) -> Reply:
         """Turn an exception into the ERROR Response: the one place that does."""
         if isinstance(error, SmbError):
@@ -318,6 +287,12 @@ class Dispatcher(Replies):
                     error = failure
                     continue
             kind = type(effect)
+            if isinstance(effect, Sliced):
+                slices = Slices(self, request, effect)
+                if not slices.go_on():
+                    return SUSPENDED
+                value, error = slices.value, slices.error
+                continue
             pinned = self.server.pinned
             if (
                 kind is Slow
@@ -347,6 +322,18 @@ class Dispatcher(Replies):
             if began:
                 speed.took(perf_counter() - began)
 
+    def later(self, work: Callable[[], None]) -> None:
+        """Go on with this client's work when others have had their turn."""
+
+        def go_on() -> None:
+            if not self.connection.closed:
+                try:
+                    work()
+                except Exception as error:
+                    self._fault(error)
+
+        self.server.turns.later(self.connection.transport, go_on)
+
     def _offload(self, request: Request, effect: Blocking) -> Answer:
         """Let a thread make a call that may block; the reply follows without an interim one.
 
@@ -354,7 +341,7 @@ class Dispatcher(Replies):
         has to let go of the open that it uses.
         """
         open_ = request._open
-        target = partial(self._resumed, request)
+        target = partial(self.resumed, request)
         if open_ is not None:
             open_.in_use += 1
             closed = open_.closed  # then this is its CLOSE, which goes on whatever ends meanwhile
@@ -377,7 +364,7 @@ class Dispatcher(Replies):
         if interim and len(self.connection.async_command_list) >= MAXIMUM_ASYNC:
             # An interim reply gives the credits back: they do not bound what waits.
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
-        resume = request.resume = Resume(partial(self._resumed, request))
+        resume = request.resume = Resume(partial(self.resumed, request))
         undo = effect.start(resume)
         if request.resume is not resume:
             return SUSPENDED  # it has gone on already, and perhaps waits for something else now
@@ -401,11 +388,11 @@ class Dispatcher(Replies):
         if open_.tree.closed and not was_closed:
             value, error = None, SmbError(NtStatus.FILE_CLOSED)
         try:
-            self._resumed(request, value, error)
+            self.resumed(request, value, error)
         finally:
             open_.release()
 
-    def _resumed(self, request: Request, value: Any, error: BaseException | None) -> None:
+    def resumed(self, request: Request, value: Any, error: BaseException | None) -> None:
         """Go on with a suspended request, and with the compound that it is part of."""
         request.resume = request.cancel = None
         try:
@@ -438,7 +425,7 @@ class Dispatcher(Replies):
         request.resume.forget()
         if request.cancel is not None:
             request.cancel()
-        self._resumed(request, None, error)
+        self.resumed(request, None, error)
 
     def _cancel_command(self, request: Request) -> None:
         """CANCEL: find the request that waits and end it ([MS-SMB2] 3.3.5.16)."""

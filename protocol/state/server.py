@@ -24,6 +24,7 @@ from usmbd.protocol.state.speed import Clock, Pulse
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.store.records import SessionRecord
 from usmbd.protocol.state.tree import TreeConnect
+from usmbd.protocol.state.turns import Turns, Unhurried
 from usmbd.protocol.state.volumes import Volumes
 from usmbd.protocol.vfs.identity import Identity, become, pin
 from usmbd.protocol.wire.filetime import from_ns
@@ -100,6 +101,7 @@ class Server:
         self.session_table: dict[int, Session] = {}
         self.oplocks = Oplocks(store, clock, peers, worker, self.wake_workers)
         self.pulse = Pulse(clock)
+        self.turns: Turns = Unhurried()
         self.waiters: dict[bytes, set[Callable[[], None]]] = {}
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
         self.rdma_interfaces: Callable[[], dict[str, int]] = dict

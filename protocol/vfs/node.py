@@ -260,8 +260,8 @@ class Node:
         """Whether the file lies where nothing can be changed, whoever asks; OSError."""
         return bool(os.statvfs(kernel.fd_path(self.fd)).f_flag & os.ST_RDONLY)
 
-    def scan(self, matches: Callable[[str], bool] | None = None) -> Iterator[Entry]:
-        """List the directory: (name, 8.3 name, stat), "." and ".." first; see scan.scan."""
+    def scan(self, matches: Callable[[str], bool] | None = None) -> Iterator[Entry | None]:
+        """List the directory: (name, 8.3 name, stat), with pauses; see scan.scan."""
         return scan(self.volume, self.fd, self.path, matches)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:

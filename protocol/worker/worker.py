@@ -36,6 +36,7 @@ from usmbd.protocol.worker.tables import tables
 from usmbd.protocol.worker.threads import ThreadPool
 from usmbd.transport.loop import EpollLoop, EventLoop
 from usmbd.transport.tcp import TcpTransport
+from usmbd.transport.turns import Turns
 
 log = logging.getLogger("usmbd.conn")
 
@@ -96,6 +97,7 @@ class Worker:
             self._peers,
             loop,
         )
+        self._turns = self.server.turns = Turns(loop)
         self._recheck = Recheck(self.server, loop)
         self.server.connection_ended = self._connection_ended
         self._peers.serve(self.server)
@@ -176,7 +178,7 @@ class Worker:
             self._send(messages.Ended(connection=message.connection))
             return
         sock = socket.socket(fileno=descriptors[0])
-        transport = TcpTransport(sock, self._loop, message.first)
+        transport = TcpTransport(sock, self._loop, message.first, self._turns)
         dispatcher = Dispatcher(self.server, transport)
         self._numbers[dispatcher.connection] = message.connection
         log.debug("connected", extra={"client": transport.peer})

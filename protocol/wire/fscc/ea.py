@@ -19,6 +19,10 @@ _FULL_EA = struct.Struct("<IBBH")
 _GET_EA = struct.Struct("<IB")
 _ALIGNMENT = 4
 
+#: The longest list of a client's. A file has 64 KB - 5 bytes of EAs at most, counted in a form
+#: ([MS-FSA] 2.1.5.15.5) in which an entry takes 7 bytes at least where its list takes 12.
+LIST_MAX = 128 * 1024
+
 #: Characters that an EA's name may not have ([MS-FSCC] 2.4.15), besides the controls.
 _INVALID_CHARACTERS = frozenset(b'"*+,/:;<=>?[\\]|')
 
@@ -47,13 +51,15 @@ def _build_full_ea(attribute: ExtendedAttribute) -> bytes:
     return b"".join((head, name, b"\0", attribute.value))
 
 
-def parse_full_eas(buffer: memoryview) -> list[ExtendedAttribute]:
-    """Return the attributes of a FILE_FULL_EA_INFORMATION chain, which may be empty.
+def full_eas(buffer: memoryview) -> Iterator[ExtendedAttribute]:
+    """Yield the attributes of a FILE_FULL_EA_INFORMATION chain, which may be empty.
 
     Raises SmbError(EA_LIST_INCONSISTENT) for a chain that leaves the buffer or does not go
-    forward, SmbError(INVALID_EA_NAME) for a name that no EA may have.
+    forward, SmbError(INVALID_EA_NAME) for a name that no EA may have, SmbError(EA_TOO_LARGE) for
+    a list that no file could have.
     """
-    attributes = []
+    if len(buffer) > LIST_MAX:
+        raise SmbError(NtStatus.EA_TOO_LARGE)
     for start, end in _entries(buffer, _FULL_EA.size):
         _, flags, name_length, value_length = _FULL_EA.unpack_from(buffer, start)
         name_start = start + _FULL_EA.size
@@ -64,20 +70,19 @@ def parse_full_eas(buffer: memoryview) -> list[ExtendedAttribute]:
             raise SmbError(NtStatus.INVALID_EA_FLAG)
         name = _name(buffer, name_start, name_length)
         value = bytes(buffer[value_start : value_start + value_length])
-        attributes.append(ExtendedAttribute(name, value, flags))
-    return attributes
+        yield ExtendedAttribute(name, value, flags)
 
 
-def parse_get_eas(buffer: memoryview) -> list[str]:
-    """Return the names of a FILE_GET_EA_INFORMATION chain; errors as `parse_full_eas`."""
-    names = []
+def get_eas(buffer: memoryview) -> Iterator[str]:
+    """Yield the names of a FILE_GET_EA_INFORMATION chain; errors as `full_eas`."""
+    if len(buffer) > LIST_MAX:
+        raise SmbError(NtStatus.EA_TOO_LARGE)
     for start, end in _entries(buffer, _GET_EA.size):
         _, name_length = _GET_EA.unpack_from(buffer, start)
         name_start = start + _GET_EA.size
         if name_start + name_length + 1 > end:
             raise SmbError(NtStatus.EA_LIST_INCONSISTENT)
-        names.append(_name(buffer, name_start, name_length))
-    return names
+        yield _name(buffer, name_start, name_length)
 
 
 def _entries(buffer: memoryview, fixed: int) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from usmbd.protocol.wire.base import Wire, i64, u32
 from usmbd.protocol.wire.fscc import file_info
-from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, parse_full_eas
 from usmbd.protocol.wire.names import decode
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -167,13 +166,6 @@ class SetMode:
     mode: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetFullEa:
-    """FileFullEaInformation ([MS-FSCC] 2.4.15)."""
-
-    attributes: list[ExtendedAttribute]
-
-
 SetRequest = (
     SetBasic
     | SetRename
@@ -184,7 +176,6 @@ SetRequest = (
     | SetValidDataLength
     | SetPosition
     | SetMode
-    | SetFullEa
 )
 
 _U32 = struct.Struct("<I")
@@ -303,12 +294,7 @@ def parse_mode(buffer: memoryview) -> SetMode:
     return SetMode(mode)
 
 
-def parse_full_ea(buffer: memoryview) -> SetFullEa:
-    """Read FileFullEaInformation ([MS-FSCC] 2.4.15); errors as `ea.parse_full_eas`."""
-    return SetFullEa(parse_full_eas(buffer))
-
-
-#: Every class that can be set on a file, by level.
+#: Every class that can be set on a file, by level, but EAs: those are read one by one.
 FILE_SETTERS: dict[int, Callable[[memoryview], SetRequest]] = {
     file_info.FileBasicInformation: parse_basic,
     FileRenameInformation: parse_rename,
@@ -317,7 +303,6 @@ FILE_SETTERS: dict[int, Callable[[memoryview], SetRequest]] = {
     FileDispositionInformation: parse_disposition,
     FileDispositionInformationEx: parse_disposition_ex,
     file_info.FilePositionInformation: parse_position,
-    file_info.FileFullEaInformation: parse_full_ea,
     file_info.FileModeInformation: parse_mode,
     FileAllocationInformation: parse_allocation,
     FileEndOfFileInformation: parse_end_of_file,

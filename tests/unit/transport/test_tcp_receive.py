@@ -129,3 +129,49 @@ def test_a_receiver_that_closes_in_start_is_not_served(wires: Wires) -> None:
     wire.start()
     wire.step(3)
     assert wire.receiver.bytes == [b"bad"]
+
+
+class Slices:
+    """Time that is over at each look; `go_on` gives what was put off its next slice."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    def over(self) -> bool:
+        """Say so."""
+        return True
+
+    def later(self, owner: object, work: Callable[[], None]) -> None:
+        """Keep work."""
+        self.waiting.append(work)
+
+    def go_on(self) -> None:
+        """Do what was kept."""
+        work, self.waiting = self.waiting, []
+        for each in work:
+            each()
+
+
+def test_a_flood_of_messages_lets_others_have_their_turn(wire: Any) -> None:
+    """A few are delivered, the rest when it is this connection's turn again, in order."""
+    slices = wire.transport._turns = Slices()
+    messages = [str(number).encode() for number in range(50 * tcp.MESSAGES_AT_ONCE)]
+    wire.put(b"".join(map(frame, messages)))
+    taken = []
+    while slices.waiting:
+        wire.step(3)  # nothing more is read meanwhile
+        assert len(slices.waiting) == 1
+        taken.append(len(wire.receiver.messages))
+        slices.go_on()
+    wire.step(3)
+    assert taken == [tcp.MESSAGES_AT_ONCE * count for count in range(1, len(taken) + 1)]
+    assert len(taken) >= 49
+    assert wire.receiver.bytes == messages
+
+
+def test_a_connection_may_end_while_it_waits_for_its_turn(wire: Any) -> None:
+    slices = wire.transport._turns = Slices()
+    wire.put(frame(b"x") * (3 * tcp.MESSAGES_AT_ONCE))
+    wire.transport.close("the test")
+    slices.go_on()
+    assert len(wire.receiver.messages) == tcp.MESSAGES_AT_ONCE

@@ -1,28 +1,25 @@
 """QUERY_DIRECTORY: what is listed, in which portions, and what a client may ask."""
 
 import struct
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.requests import FileId
+from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
-from usmbd.protocol.commands.query_directory import Enumeration
-from usmbd.protocol.vfs.scan import Entry
-from usmbd.protocol.vfs.wildcard import Pattern
+from usmbd.protocol.commands.query_directory import ENTRIES_AT_ONCE
+from usmbd.protocol.vfs.scan import NAMES_AT_ONCE
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
+from usmbd.protocol.wire.echo import EchoRequest
 from usmbd.protocol.wire.fscc.directory import (
     FIXED_SIZES,
-    DirectoryWriter,
     FileIdBothDirectoryInformation,
     FileNamesInformation,
 )
-from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.query_directory import (
     SMB2_REOPEN,
@@ -178,35 +175,89 @@ def test_a_listing_survives_what_happens_meanwhile(
     assert sorted({*first, *rest, "b.txt"}) == NAMES
 
 
-def test_two_threads_in_one_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pipelined requests of one open meet on a slow volume, in the middle of a slow read."""
-    inside, go_on = threading.Event(), threading.Event()
-    facts = FileStat(0, 0, 0o100644, 1, 0, 0, 5, 4096, 0, 0, 0, 0, 0)
+def many(engine: Engine, client: Client, count: int) -> FileId:
+    """Open a directory with so many files."""
+    (engine.files / "many").mkdir()
+    for number in range(count):
+        (engine.files / "many" / f"{number}.txt").touch()
+    return client.open("many", FILE_READ_DATA, options=FILE_DIRECTORY_FILE)
 
-    def slow(*_: object) -> Iterator[Entry]:
-        yield "one", "", facts
-        inside.set()
-        go_on.wait(5)
-        yield "two", "", facts
 
-    monkeypatch.setattr("usmbd.protocol.commands.query_directory._entries", slow)
-    enumeration = Enumeration(None, Pattern("*"))  # type: ignore[arg-type]
-    writers = [DirectoryWriter(FileNamesInformation, 1000) for _ in range(2)]
-    failures: list[object] = []
+@pytest.mark.parametrize(
+    ("pattern", "status"), [("no*thing", NtStatus.NO_SUCH_FILE), ("*", NtStatus.SUCCESS)]
+)
+def test_a_long_listing_lets_others_have_their_turn(
+    client: Client, engine: Engine, pattern: str, status: NtStatus
+) -> None:
+    """It takes slices of a bounded number of entries; an ECHO is answered between any two."""
+    if engine.server.pinned:
+        pytest.skip("a pinned loop lists on threads")
+    directory = many(engine, client, 1000)
+    rotation = Rotation(engine, 10)
+    body = requests.query_directory(directory, FileNamesInformation, pattern)
+    number = client.post(Command.QUERY_DIRECTORY, body)
+    engine.settle()
+    slices = 1
+    while rotation.waiting:
+        assert client.call(Command.ECHO, EchoRequest().pack()).status is NtStatus.SUCCESS
+        rotation.turn()
+        slices += 1
+    assert slices >= 1000 // (max(NAMES_AT_ONCE, ENTRIES_AT_ONCE) * 11)
+    (reply,) = client.taken(number)
+    assert reply.status is status
+    if status is NtStatus.SUCCESS:
+        assert len(names(reply.data)) == 1002
 
-    def fill(writer: DirectoryWriter) -> None:
-        try:
-            enumeration.fill(writer, single=False)
-        except Exception as error:
-            failures.append(error)
 
-    threads = [threading.Thread(target=fill, args=(writer,)) for writer in writers]
-    threads[0].start()
-    inside.wait(5)
-    threads[1].start()
-    threads[1].join(0.05)
-    go_on.set()
-    for thread in threads:
-        thread.join(5)
-    assert names(bytes(writers[0].finish())) == ["one", "two"]
-    assert [getattr(f, "status", f) for f in failures] == [NtStatus.NO_MORE_FILES]
+def test_requests_for_one_listing_come_one_after_the_other(client: Client, engine: Engine) -> None:
+    """Also on threads, where they would meet: each gets what the one before has left."""
+    directory = many(engine, client, 100)
+    engine.threads.held = True
+    client.open_of(directory).tree.speed.slow_until = float("inf")
+    body = requests.query_directory(directory, FileNamesInformation, "*", limit=700)
+    numbers = [client.post(Command.QUERY_DIRECTORY, body) for _ in range(4)]
+    engine.settle()
+    assert len(engine.threads.waiting) == 1
+    engine.release(engine.threads)
+    replies = [client.taken(number)[0] for number in numbers]
+    assert {reply.status for reply in replies} == {NtStatus.SUCCESS}
+    found = [names(reply.data) for reply in replies]
+    assert all(found)
+    assert len({name for part in found for name in part}) == sum(map(len, found))
+
+
+def test_a_close_does_not_overtake_listings(client: Client, engine: Engine) -> None:
+    """Neither the one that is under way nor those that wait for it."""
+    if engine.server.pinned:
+        pytest.skip("a pinned loop lists on threads")
+    directory = many(engine, client, 100)
+    rotation = Rotation(engine, 0)
+    body = requests.query_directory(directory, FileNamesInformation, "*", limit=700)
+    numbers = [client.post(Command.QUERY_DIRECTORY, body) for _ in range(3)]
+    closing = client.post(Command.CLOSE, requests.close(directory))
+    engine.settle()
+    assert not client.taken(closing)
+    while rotation.waiting:
+        rotation.turn()
+    assert [client.taken(n)[0].status for n in (*numbers, closing)] == [NtStatus.SUCCESS] * 4
+
+
+def test_a_client_that_leaves_ends_its_listings(client: Client, engine: Engine) -> None:
+    if engine.server.pinned:
+        pytest.skip("a pinned loop lists on threads")
+    directory = many(engine, client, 200)
+    other = Client(engine).ready()
+    open_ = client.open_of(directory)
+    rotation = Rotation(engine, 0)
+    body = requests.query_directory(directory, FileNamesInformation, "nothing*here")
+    for _ in range(3):
+        client.post(Command.QUERY_DIRECTORY, body)
+    engine.settle()
+    client.disconnect()
+    turns = 0
+    while rotation.waiting:
+        rotation.turn()
+        turns += 1
+    assert turns <= 5  # the one that ran, and one for each that waited
+    assert not open_.in_use
+    assert other.call(Command.ECHO, EchoRequest().pack()).status is NtStatus.SUCCESS

@@ -7,8 +7,10 @@ from smbengine import requests
 from smbengine.client import Client, Reply
 from smbengine.marks import BY_MEMORY
 from smbengine.requests import RELATED
+from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
+from usmbd.protocol.dispatch.compound import ELEMENTS_AT_ONCE
 from usmbd.protocol.wire.close import SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB
 from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
 from usmbd.protocol.wire.fscc.file_info import FileBasicInformation, FileInternalInformation
@@ -192,3 +194,46 @@ def test_next_command_of_the_replies(client: Client) -> None:
     replies = client.compound(create("file"), QUERY, CLOSE)
     following = [struct.unpack_from("<I", r.message, 20)[0] for r in replies]
     assert following == [len(replies[0].message), len(replies[1].message), 0]
+
+
+def test_a_long_compound_lets_others_have_their_turn(client: Client, engine: Engine) -> None:
+    """A few elements a slice, and others are answered between any two slices."""
+    if engine.server.pinned:
+        pytest.skip("a pinned loop opens on threads")
+    client.call(Command.ECHO, requests.EMPTY, credits=2000)
+    other = Client(engine).ready()
+    rotation = Rotation(engine, 2)
+    elements = [create(f"file{number}") for number in range(100)]
+    assert client.compound(*elements, related=False) == []
+    slices = 1
+    while rotation.waiting:
+        assert other.call(Command.ECHO, requests.EMPTY).status is NtStatus.SUCCESS
+        rotation.turn()
+        slices += 1
+    assert slices >= 100 // (ELEMENTS_AT_ONCE * 3)
+    assert statuses(client.replies) == [NtStatus.SUCCESS] * 100
+    assert len(list(engine.files.iterdir())) == 100
+
+
+def test_a_client_that_goes_between_two_slices(client: Client, engine: Engine) -> None:
+    if engine.server.pinned:
+        pytest.skip("a pinned loop opens on threads")
+    client.call(Command.ECHO, requests.EMPTY, credits=2000)
+    rotation = Rotation(engine, 0)
+    client.compound(*[create(f"file{number}") for number in range(100)], related=False)
+    client.disconnect()
+    while rotation.waiting:
+        rotation.turn()
+    assert not engine.server.session_table
+    assert len(list(engine.files.iterdir())) <= ELEMENTS_AT_ONCE
+
+
+def test_a_malformed_end_after_a_slice_ends_the_connection(client: Client, engine: Engine) -> None:
+    client.call(Command.ECHO, requests.EMPTY, credits=2000)
+    rotation = Rotation(engine, 0)
+    good = client.pack(Command.ECHO, requests.EMPTY + bytes(4), next_command=72)
+    client.send(good * (2 * ELEMENTS_AT_ONCE) + b"\xfeSMB")
+    engine.settle()
+    while rotation.waiting:
+        rotation.turn()
+    assert client.lost

@@ -12,7 +12,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_NORMAL,
 )
-from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, parse_full_eas
+from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, full_eas
 from usmbd.protocol.wire.fscc.file_info import QueriedFile, QueriedStream, query_file
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -150,7 +150,7 @@ def test_eas() -> None:
     first = decode(oracle.FileFullEaInformation, data[:following])
     assert first["ea_name"] == b"EAONE"
     assert first["ea_value"] == b"VALUE1"
-    assert parse_full_eas(memoryview(data)) == list(FACTS.eas)
+    assert list(full_eas(memoryview(data))) == list(FACTS.eas)
     with pytest.raises(SmbError) as caught:
         query(file_info.FileFullEaInformation, file=QueriedFile(stat=STAT))
     assert caught.value.status == NtStatus.NO_EAS_ON_FILE
@@ -190,7 +190,7 @@ def test_an_ea_list_needs_room_for_one() -> None:
     full = query(file_info.FileFullEaInformation)
     status, data = query_file(file_info.FileFullEaInformation, FACTS, len(full) - 1)
     assert status == NtStatus.BUFFER_OVERFLOW
-    assert parse_full_eas(memoryview(data)) == [FACTS.eas[0]]
+    assert list(full_eas(memoryview(data))) == [FACTS.eas[0]]
     with pytest.raises(SmbError) as caught:
         query_file(file_info.FileFullEaInformation, FACTS, 10)
     assert caught.value.status == NtStatus.BUFFER_TOO_SMALL

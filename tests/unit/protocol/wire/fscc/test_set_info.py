@@ -1,12 +1,13 @@
 """SET_INFO requests built by an independent client, and hostile ones."""
 
 import struct
+from collections.abc import Callable
 
 import pytest
 from smbprotocol import file_info as oracle
 
 from usmbd.protocol.wire.fscc import set_info
-from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, parse_full_eas, parse_get_eas
+from usmbd.protocol.wire.fscc.ea import LIST_MAX, ExtendedAttribute, full_eas, get_eas
 from usmbd.protocol.wire.fscc.set_info import parse_set
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -125,11 +126,17 @@ def full_ea(name: bytes, value: bytes, following: int = 0, flags: int = 0) -> by
 def test_an_ea_chain() -> None:
     first = full_ea(b"ONE", b"1234", following=16)
     chain = first.ljust(16, b"\0") + full_ea(b"TWO", b"", flags=0x80)
-    parsed = parse_set(15, memoryview(chain))
-    assert parsed == set_info.SetFullEa(
-        [ExtendedAttribute("ONE", b"1234"), ExtendedAttribute("TWO", b"", 0x80)]
-    )
-    assert parse_set(15, memoryview(b"")) == set_info.SetFullEa([])
+    parsed = list(full_eas(memoryview(chain)))
+    assert parsed == [ExtendedAttribute("ONE", b"1234"), ExtendedAttribute("TWO", b"", 0x80)]
+    assert list(full_eas(memoryview(b""))) == []
+
+
+@pytest.mark.parametrize("parse", [full_eas, get_eas])
+def test_an_ea_list_that_no_file_could_have(parse: Callable[[memoryview], object]) -> None:
+    """It is refused by its length: 8 MB of entries cost nothing."""
+    with pytest.raises(SmbError) as caught:
+        next(parse(memoryview(bytes(LIST_MAX + 1))))  # type: ignore[call-overload]
+    assert caught.value.status == NtStatus.EA_TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -150,12 +157,12 @@ def test_an_ea_chain() -> None:
 )
 def test_bad_ea_chains(data: bytes, status: NtStatus) -> None:
     with pytest.raises(SmbError) as caught:
-        parse_full_eas(memoryview(data))
+        list(full_eas(memoryview(data)))
     assert caught.value.status == status
 
 
 def test_a_list_of_ea_names() -> None:
     chain = struct.pack("<IB", 12, 3) + b"ONE\0".ljust(7, b"\0") + struct.pack("<IB", 0, 1) + b"B\0"
-    assert parse_get_eas(memoryview(chain)) == ["ONE", "B"]
+    assert list(get_eas(memoryview(chain))) == ["ONE", "B"]
     with pytest.raises(SmbError):
-        parse_get_eas(memoryview(chain[:-1]))
+        list(get_eas(memoryview(chain[:-1])))

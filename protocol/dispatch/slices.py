@@ -1,0 +1,120 @@
+"""Work of one request that is done in slices, on the loop or on threads, and where it stands."""
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any, Final, Protocol
+
+from usmbd.protocol.commands.request import Request, Sliced
+from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.vfs.identity import become
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+THREAD_SLICE: Final = 0.005
+"""Seconds after which work on a thread makes room for others of its share. As long as a slice of
+the loop's: the way to the loop and back to a thread costs a hundredth of it."""
+
+
+class Resuming(Protocol):
+    """What goes on with a request when its work is done: the dispatcher."""
+
+    connection: Connection
+    server: Server
+
+    def resumed(self, request: Request, value: Any, error: BaseException | None) -> None:
+        """Go on with a suspended request."""
+
+
+class Slices:
+    """The steps of a `Sliced` call; `value` or `error` when there are none any more.
+
+    Each slice goes where calls of the volume go just then. The open stays in use until the last, as
+    it is while a thread uses it.
+    """
+
+    __slots__ = ("_dispatcher", "_effect", "_holds", "_request", "_steps", "error", "value")
+
+    def __init__(self, dispatcher: Resuming, request: Request, effect: Sliced) -> None:
+        """Begin with the first call of `go_on`."""
+        self._dispatcher = dispatcher
+        self._request = request
+        self._effect = effect
+        self._steps: Iterator[None] | None = None
+        self._holds = False  # counted in the `in_use` of the request's open
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def go_on(self) -> bool:
+        """Take a slice; False when more come later, after which the request is resumed."""
+        dispatcher, request = self._dispatcher, self._request
+        server, tree, open_ = dispatcher.server, request._tree, request._open
+        slow = server.pinned or (tree is not None and not tree.speed.fast())
+        if not slow and self._run_on_loop():
+            return True
+        if open_ is not None and not self._holds:
+            open_.in_use += 1
+            self._holds = True
+        if slow:
+            identity = tree.identity if tree is not None else None
+            server.threads.submit(self._run_on_thread, (), identity, self._after)
+        else:
+            server.turns.later(dispatcher.connection.transport, self._after)
+        return False
+
+    def _run_on_loop(self) -> bool:
+        """Take a slice here; True after the last step."""
+        server, tree = self._dispatcher.server, self._request._tree
+        began = 0.0
+        if tree is not None:
+            become(tree.identity)
+            if not tree.speed.noted:
+                server.pulse.note(tree.speed)
+            if tree.speed.measured:
+                began = perf_counter()
+        ended = self._run(server.turns.over)
+        if began and tree is not None:
+            tree.speed.took(perf_counter() - began)
+        return ended
+
+    def _run_on_thread(self) -> bool:
+        """Take a slice as whoever the thread is; True after the last step."""
+        end = perf_counter() + THREAD_SLICE
+        return self._run(lambda: perf_counter() >= end)
+
+    def _run(self, over: Callable[[], bool]) -> bool:
+        """Take steps, one at least, until `over()`; True after the last."""
+        try:
+            if self._steps is None:
+                self._steps = iter(self._effect.function(*self._effect.args))
+            while True:
+                next(self._steps)
+                if over():
+                    return False
+        except StopIteration as stop:
+            self.value = stop.value
+        except Exception as error:
+            self.error = error
+        self._steps = None
+        return True
+
+    def _after(self, ended: bool | None = False, error: BaseException | None = None) -> None:
+        """Go on after a slice on a thread, or after others had their turn."""
+        open_ = self._request._open
+        if open_ is not None and open_.tree.closed:
+            error = SmbError(NtStatus.FILE_CLOSED)
+        elif not ended and error is None:
+            try:
+                if not self.go_on():
+                    return
+            except Exception as failure:  # the thread cannot become the user
+                error = failure
+        value = self.value
+        if error is None:
+            error = self.error
+        else:
+            value = None
+        try:
+            self._dispatcher.resumed(self._request, value, error)
+        finally:
+            if open_ is not None and self._holds:
+                open_.release()

@@ -1,0 +1,26 @@
+"""What the engine needs of whoever divides the event loop's time (`transport/turns`)."""
+
+from collections.abc import Callable, Hashable
+from typing import Protocol
+
+
+class Turns(Protocol):
+    """Slices of the loop's time, for work that grows with what a client sends."""
+
+    def over(self) -> bool:
+        """Tell whether long work has to stop now and go on `later`."""
+
+    def later(self, owner: Hashable, work: Callable[[], None]) -> None:
+        """Call `work` in a later turn; owners have their work called by rotation."""
+
+
+class Unhurried:
+    """Time without end, where nobody else waits for the loop."""
+
+    def over(self) -> bool:
+        """Never."""
+        return False
+
+    def later(self, owner: Hashable, work: Callable[[], None]) -> None:
+        """Call at once."""
+        work()

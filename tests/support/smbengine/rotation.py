@@ -1,0 +1,32 @@
+"""The loop's time by count: a slice has so many looks, and a test says when the next comes."""
+
+from collections import deque
+from collections.abc import Callable, Hashable
+
+from smbengine.server import Engine
+
+
+class Rotation:
+    """Stands in for `transport.turns.Turns`."""
+
+    def __init__(self, engine: Engine, looks: int) -> None:
+        """Divide the engine's time; each slice is over at the look after `looks`."""
+        self._engine = engine
+        self._left = self._looks = looks
+        self.waiting: deque[tuple[Hashable, Callable[[], None]]] = deque()
+        engine.server.turns = self
+
+    def over(self) -> bool:
+        """Count a look at the clock."""
+        self._left -= 1
+        return self._left < 0
+
+    def later(self, owner: Hashable, work: Callable[[], None]) -> None:
+        """Keep work for `turn`."""
+        self.waiting.append((owner, work))
+
+    def turn(self) -> None:
+        """Give one piece of work a slice."""
+        self._left = self._looks
+        self._engine.run(self.waiting.popleft()[1])
+        self._engine.settle()

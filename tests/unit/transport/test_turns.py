@@ -1,0 +1,111 @@
+"""Long work in slices: how much of a turn it gets, and who comes next."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from usmbd.transport.turns import SLICE, Turns
+
+
+class Loop:
+    """Takes turns when a test says so; `time` is the test's."""
+
+    def __init__(self) -> None:
+        self.ready: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self.time = 1.0
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Keep a call for the next turn."""
+        self.ready.append((callback, args))
+
+    def turn(self) -> None:
+        """Make the calls that were kept."""
+        for _ in range(len(self.ready)):
+            callback, args = self.ready.popleft()
+            callback(*args)
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+@pytest.fixture
+def turns(loop: Loop) -> Turns:
+    return Turns(loop, lambda: loop.time)  # type: ignore[arg-type]
+
+
+def work(loop: Loop, turns: Turns, owner: str, steps: int, done: list[str]) -> Callable[[], None]:
+    """Return work of so many steps, each a quarter of a slice, which notes each slice it gets."""
+    left = [steps]
+
+    def run() -> None:
+        done.append(owner)
+        while left[0]:
+            left[0] -= 1
+            loop.time += SLICE / 4
+            if turns.over():
+                if left[0]:
+                    turns.later(owner, run)
+                return
+
+    return run
+
+
+def test_a_turn_has_one_slice(loop: Loop, turns: Turns) -> None:
+    done: list[str] = []
+    turns.later("a", work(loop, turns, "a", 12, done))
+    for number in range(3):
+        before = loop.time
+        loop.turn()
+        assert loop.time - before == pytest.approx(SLICE)
+        assert len(done) == number + 1
+    loop.turn()
+    assert not loop.ready
+
+
+def test_owners_take_turns(loop: Loop, turns: Turns) -> None:
+    """Whoever has much waits for himself."""
+    done: list[str] = []
+    for _ in range(10):
+        turns.later("much", work(loop, turns, "much", 8, done))
+    turns.later("little", work(loop, turns, "little", 8, done))
+    for _ in range(4):
+        loop.turn()
+    assert done == ["much", "little", "much", "little"]
+
+
+def test_short_work_shares_a_slice(loop: Loop, turns: Turns) -> None:
+    done: list[str] = []
+    for owner in "abcdef":
+        turns.later(owner, work(loop, turns, owner, 1, done))
+    loop.turn()
+    assert done == ["a", "b", "c", "d"]
+    loop.turn()
+    assert done == ["a", "b", "c", "d", "e", "f"]
+
+
+def test_beside_the_descriptors_the_first_gets_the_slice(loop: Loop, turns: Turns) -> None:
+    """What others begin in the same turn, or while work waits, goes to the end of the row."""
+    assert not turns.over()
+    loop.time += SLICE
+    assert turns.over()
+    assert turns.over()
+    loop.turn()
+    assert not turns.over()
+    turns.later("a", lambda: None)
+    loop.turn()
+    turns.later("a", lambda: None)
+    assert turns.over()
+
+
+def test_work_that_fails_does_not_stop_the_others(loop: Loop, turns: Turns) -> None:
+    done: list[str] = []
+    turns.later("a", lambda: 1 // 0)
+    turns.later("b", work(loop, turns, "b", 1, done))
+    with pytest.raises(ZeroDivisionError):
+        loop.turn()
+    loop.turn()
+    assert done == ["b"]

@@ -1,0 +1,82 @@
+"""Long work in slices: the event loop lends it SLICE seconds a turn, to its owners by rotation.
+
+Work that grows with what a client sends or a directory holds asks `over` between its steps. When
+that says yes it gives itself to `later` and returns; the loop then looks after everybody else
+before it calls it again. Each owner (a connection, say) has one piece of its work called before
+any has two, so that who has much of it waits for himself.
+"""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from typing import Final
+
+from usmbd.transport.loop import EventLoop
+
+SLICE: Final = 0.005
+"""Seconds of a turn for all long work together: what a request beside it waits at most, and a
+fiftieth of that is what it costs to take the turn."""
+
+Work = Callable[[], None]
+
+
+class Turns:
+    """The long work of one event loop."""
+
+    def __init__(self, loop: EventLoop, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Begin without work."""
+        self._loop = loop
+        self._clock = clock
+        self._works: OrderedDict[Hashable, deque[Work]] = OrderedDict()
+        self._end = 0.0  # of this turn's slice; 0.0: nobody has asked for one
+        self._called = False  # the loop is going to call `_turn`
+
+    def over(self) -> bool:
+        """Tell whether long work has to stop now and go on `later`.
+
+        The first to ask in a turn gets the whole slice, unless others wait already.
+        """
+        if self._end:
+            return self._clock() >= self._end
+        if self._works:
+            return True
+        self._end = self._clock() + SLICE
+        self._call()
+        return False
+
+    def later(self, owner: Hashable, work: Work) -> None:
+        """Call `work` in a later turn, after what `owner` has given before."""
+        waiting = self._works.get(owner)
+        if waiting is None:
+            waiting = self._works[owner] = deque()
+        waiting.append(work)
+        self._call()
+
+    def _call(self) -> None:
+        """Have the loop call `_turn` once more."""
+        if not self._called:
+            self._called = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """End the slice that was used beside the descriptors; give one to what waits."""
+        self._called = False
+        works = self._works
+        try:
+            if works:
+                self._end = self._clock() + SLICE
+                self._next()()
+                while works and self._clock() < self._end:
+                    self._next()()
+        finally:
+            self._end = 0.0
+            if works:
+                self._call()
+
+    def _next(self) -> Work:
+        """Take the next piece of work; its owner's turn comes again after all others'."""
+        owner, waiting = self._works.popitem(last=False)
+        work = waiting.popleft()
+        if waiting:
+            self._works[owner] = waiting
+        return work
