@@ -272,8 +272,7 @@ def _new(wanted: Wanted) -> Found:
     request, body, path, contexts = wanted.request, wanted.body, wanted.path, wanted.contexts
     volume = request.tree.volume
     assert volume is not None
-    if not request.tree.writable:
-        raise SmbError(NtStatus.ACCESS_DENIED)
+    names = security.name_rights(request)
     options = body.create_options
     if options & FILE_DIRECTORY_FILE and wanted.stream_name is not None:
         raise SmbError(NtStatus.NOT_A_DIRECTORY)
@@ -288,11 +287,10 @@ def _new(wanted: Wanted) -> Found:
     descriptor = None
     if SMB2_CREATE_SD_BUFFER in contexts:
         descriptor = security.parse(contexts[SMB2_CREATE_SD_BUFFER])
-    security.check_creation(request, path, bool(options & FILE_DIRECTORY_FILE))
     if options & FILE_DIRECTORY_FILE:
-        node = volume.create_directory(path, attributes)
+        node = volume.create_directory(path, attributes, rights=names)
     else:
-        node = volume.create_file(path, attributes)
+        node = volume.create_file(path, attributes, rights=names)
     try:
         name = wanted.stream_name
         stream = create_stream(node, name) if name is not None else None

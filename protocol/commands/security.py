@@ -2,13 +2,14 @@
 
 from usmbd.protocol.commands.request import Blocking, Handling, Request
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.vfs import acl, rights
+from usmbd.protocol.vfs.base import NameRights
 from usmbd.protocol.vfs.identity import retry_as_process
+from usmbd.protocol.vfs.name_rights import PosixNameRights, StoredNameRights
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
-    FILE_ADD_FILE,
-    FILE_ADD_SUBDIRECTORY,
     READ_CONTROL,
     WRITE_DAC,
     WRITE_OWNER,
@@ -28,6 +29,7 @@ from usmbd.protocol.wire.set_info import SetInfoResponse
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _RESPONSE = SetInfoResponse().pack()
+_POSIX = PosixNameRights()
 _PARTS = (
     OWNER_SECURITY_INFORMATION
     | GROUP_SECURITY_INFORMATION
@@ -90,16 +92,16 @@ def maximal_access(request: Request, node: Node, wanted: int) -> int:
     return acl.maximal_access(node, request.tree.identity)
 
 
-def check_creation(request: Request, path: str, directory: bool) -> None:
-    """Ask the parent's stored descriptor for the right to add; POSIX asks for itself."""
-    if not request.tree.share.acl_xattr:
-        return
-    volume = request.tree.volume
-    assert volume is not None
-    with volume.lookup(path.rpartition("/")[0]) as parent:
-        needed = FILE_ADD_SUBDIRECTORY if directory else FILE_ADD_FILE
-        if not acl.maximal_access(parent, request.tree.identity) & needed:
-            raise SmbError(NtStatus.ACCESS_DENIED)
+def name_rights(request: Request) -> NameRights:
+    """Return who decides about names that the request adds, replaces or links.
+
+    SmbError(ACCESS_DENIED) where nothing may be changed: on a share that is read only for the user,
+    or while the session is suspended.
+    """
+    tree = request.tree
+    if not tree.writable or request.session.state is SessionState.SUSPENDED:
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    return StoredNameRights(tree.identity) if tree.share.acl_xattr else _POSIX
 
 
 def set_new(request: Request, node: Node, descriptor: SecurityDescriptor | None) -> None:

@@ -9,10 +9,11 @@ from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request,
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import directory_entry, ea
+from usmbd.protocol.vfs.base import NameRights
 from usmbd.protocol.vfs.names import parse_path
+from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -58,8 +59,6 @@ def set_info(request: Request) -> Answer | Handling:
         if body.file_info_class == FileFullEaInformation:
             return _full_ea(request, data)
         change = setters.parse_set(body.file_info_class, data)
-        if type(change) in _OF_NAMES and request.session.state is SessionState.SUSPENDED:
-            raise SmbError(NtStatus.ACCESS_DENIED)  # only its account may
         return _CHANGES[type(change)](request, change)
     if body.info_type == SMB2_0_INFO_SECURITY:
         return security.change(request, body.additional_information, data)
@@ -107,6 +106,7 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
     """FileRenameInformation ([MS-FSA] 2.1.5.15.11)."""
     open_, server = request.open, request.connection.server
     open_.require(DELETE)
+    names = security.name_rights(request)
     if open_.stream is not None or change.name.startswith(":"):
         yield from _rename_stream(request, change)
         return _RESPONSE
@@ -125,14 +125,14 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
         yield Blocking(_refuse_open_below, open_, _others_of_share(open_, server))
     yield Blocking(_check_directory, request, path)
     if change.replace:
-        yield Blocking(_check_target, request, path, change)
-    yield Blocking(_rename_node, open_, path, change.replace)
+        yield Blocking(_check_target, request, path, change.posix, change.ignore_read_only)
+    yield Blocking(_rename_node, open_, path, change.replace, names)
     return _RESPONSE
 
 
-def _rename_node(open_: Open, path: str, replace: bool) -> None:
+def _rename_node(open_: Open, path: str, replace: bool, names: NameRights) -> None:
     """Rename and remember the new name."""
-    directory_entry.rename(open_.node, path, replace=replace)
+    directory_entry.rename(open_.node, path, replace, names)
     open_.path = path
 
 
@@ -182,8 +182,8 @@ def _check_directory(request: Request, path: str) -> None:
         raise SmbError(NtStatus.SHARING_VIOLATION)
 
 
-def _check_target(request: Request, path: str, change: setters.SetRename) -> None:
-    """Refuse to replace a file that somebody has open ([MS-FSA] 2.1.5.15.11).
+def _check_target(request: Request, path: str, posix: bool, ignore_read_only: bool) -> None:
+    """Refuse to replace a file that is open, or read-only ([MS-FSA] 2.1.5.15.6, 2.1.5.15.11).
 
     With POSIX semantics it is replaced all the same, and goes on without a name.
     """
@@ -197,10 +197,10 @@ def _check_target(request: Request, path: str, change: setters.SetRename) -> Non
         if target.inode == open_.node.inode:
             return
         opens = server.store.opens(file_key(target.last_stat.dev, target.last_stat.ino))
-        if opens and not change.posix:
+        if opens and not posix:
             raise SmbError(NtStatus.ACCESS_DENIED)
         read_only = target.last_stat.attributes & FILE_ATTRIBUTE_READONLY
-        if read_only and not change.ignore_read_only:
+        if read_only and not ignore_read_only:
             raise SmbError(NtStatus.ACCESS_DENIED)
 
 
@@ -212,20 +212,33 @@ def _rename_stream(request: Request, change: setters.SetRename) -> Handling:
     _, stream = parse_path("x" + change.name)
     if stream is None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    named = open_.stream
-    yield Blocking(lambda: named.rename(stream, replace=change.replace))
+    yield Blocking(_rename_stream_node, request, open_.stream, stream, change.replace)
     return _RESPONSE
+
+
+def _rename_stream_node(request: Request, named: Stream, name: str, replace: bool) -> None:
+    """Rename a stream by whoever may write the file: the new name changes it, as a new stream."""
+    granted = security.maximal_access(request, named.node, FILE_WRITE_DATA)
+    if not granted & FILE_WRITE_DATA:
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    named.rename(name, replace=replace)
 
 
 def _link(request: Request, change: setters.SetLink) -> Handling:
     """FileLinkInformation ([MS-FSA] 2.1.5.15.6)."""
-    path, stream = request.open.node.volume.parse_path(change.name.removeprefix("\\"))
-    if stream is not None or not path:
+    open_, server = request.open, request.connection.server
+    node = open_.node
+    path, stream = node.volume.parse_path(change.name.removeprefix("\\"))
+    if stream is not None or not path or open_.stream is not None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    if not request.tree.writable:  # no right of the open stands for this one
+    names = security.name_rights(request)
+    if node.is_directory:
+        raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
+    if server.store.is_delete_pending(open_.key):
         raise SmbError(NtStatus.ACCESS_DENIED)
-    node = request.open.node
-    yield Blocking(lambda: directory_entry.link(node, path, replace=change.replace))
+    if change.replace:
+        yield Blocking(_check_target, request, path, False, False)
+    yield Blocking(directory_entry.link, node, path, change.replace, names)
     return _RESPONSE
 
 
@@ -238,6 +251,7 @@ def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
     """
     open_, server = request.open, request.connection.server
     open_.require(DELETE)
+    security.name_rights(request)
     if change.posix and open_.stream is not None:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     if change.on_close:
@@ -265,8 +279,6 @@ def _delete_on_close(request: Request, change: setters.SetDisposition) -> Handli
 def _check_deletable(request: Request, ignore_read_only: bool) -> None:
     """SmbError CANNOT_DELETE for a read-only file, DIRECTORY_NOT_EMPTY ([MS-FSA] 2.1.5.15.3)."""
     open_ = request.open
-    if not open_.tree.writable:
-        raise SmbError(NtStatus.ACCESS_DENIED)
     if open_.node.on_read_only_file_system():
         raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED)
     if not open_.node.path and open_.stream is None:
@@ -346,6 +358,3 @@ _CHANGES: dict[type, Callable[[Request, Any], Answer | Handling]] = {
     setters.SetPosition: _position,
     setters.SetMode: _mode,
 }
-
-_OF_NAMES = (setters.SetRename, setters.SetLink, setters.SetDisposition)
-"""Changes of names, for which the user of the session is asked and not the open alone."""

@@ -170,16 +170,16 @@ def maximal_access(node: Node, identity: Identity) -> int:
     Who may list the directory may read the attributes of what is in it, and who may delete
     its children may delete this one ([MS-FSA] 2.1.5.1.2.1).
     """
-    granted = _allowed(node, identity)
+    granted = allowed(node, identity)
     if (DELETE | FILE_READ_ATTRIBUTES) & ~granted and node.path:
         with directory_entry.parent(node) as parent:
-            above = _allowed(parent, identity)
+            above = allowed(parent, identity)
         granted |= FILE_READ_ATTRIBUTES if above & FILE_LIST_DIRECTORY else 0
         granted |= DELETE if above & FILE_DELETE_CHILD else 0
     return granted
 
 
-def _allowed(node: Node, identity: Identity) -> int:
+def allowed(node: Node, identity: Identity) -> int:
     """Return what the file's own descriptor allows the user."""
     try:
         return access_check(load(node, True), token(identity), MAXIMUM_ALLOWED)

@@ -1,6 +1,6 @@
 """What a volume and its nodes have in common: the options, the resolver, how SMB sees a file."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.names import parse_path
@@ -9,6 +9,28 @@ from usmbd.protocol.vfs.resolve import Resolver, join
 from usmbd.protocol.vfs.smb_stat import smb_stat_for
 from usmbd.protocol.vfs.spelling import is_odd, shown
 from usmbd.protocol.wire.status import NtStatus, SmbError
+
+if TYPE_CHECKING:
+    from usmbd.protocol.vfs.node import Node
+
+
+class NameRights(Protocol):
+    """Decides beside the kernel whether a user may add, replace or link a name (name_rights.py).
+
+    Each raises SmbError(ACCESS_DENIED) if not. Without `asks_names` the kernel knows all of names,
+    and the first two are not asked.
+    """
+
+    asks_names: bool
+
+    def check_add(self, directory: "Node", *, is_directory: bool) -> None:
+        """Whether the open directory may get a new entry."""
+
+    def check_replace(self, target: "Node") -> None:
+        """Whether the file may lose its name to another."""
+
+    def check_link(self, node: "Node") -> None:
+        """Whether the file may get another name."""
 
 
 class VolumeBase:

@@ -10,9 +10,11 @@ import errno
 import os
 import secrets
 import stat
+from dataclasses import dataclass
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.base import NameRights, VolumeBase
 from usmbd.protocol.vfs.errors import status_of_errno
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.node import Node
@@ -96,12 +98,13 @@ def parent(node: Node) -> Node:
     return Node(node.volume, directory, path, False, False)
 
 
-def rename(node: Node, new_path: str, replace: bool) -> None:
+def rename(node: Node, new_path: str, replace: bool, rights: NameRights | None = None) -> None:
     """Give the file the name `new_path` ([MS-FSA] 2.1.5.15.11); OSError, SmbError.
 
     The directory of `new_path` is found in any case, the last name is taken as it is
     written. OBJECT_NAME_COLLISION when it exists and `replace` is not set, or is a file that a
-    directory would replace; ACCESS_DENIED when what would be replaced is a directory.
+    directory would replace; ACCESS_DENIED when what would be replaced is a directory, or when
+    `rights` refuse it, which are asked beside the kernel.
     """
     node.volume.check_writable()
     node.volume.check_veto(new_path)
@@ -109,7 +112,8 @@ def rename(node: Node, new_path: str, replace: bool) -> None:
     try:
         target_dir, directory, target = node.volume.resolver.open_parent(new_path)
         try:
-            _rename(node, source_dir, source, target_dir, target, replace=replace)
+            place = _Place(node.volume, target_dir, directory, rights)
+            _rename(node, source_dir, source, place, target, replace=replace)
         finally:
             os.close(target_dir)
     finally:
@@ -117,10 +121,34 @@ def rename(node: Node, new_path: str, replace: bool) -> None:
     node.path = join(directory, target)
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The directory where a name is added or replaced, and who is asked about that."""
+
+    volume: VolumeBase
+    fd: int
+    path: str
+    rights: NameRights | None
+
+    def check_add(self, *, is_directory: bool) -> None:
+        """Ask for a new entry of the directory; SmbError(ACCESS_DENIED)."""
+        if self.rights is not None and self.rights.asks_names:
+            with Node.at(self.volume, self.fd, b".", self.path) as directory:
+                self.rights.check_add(directory, is_directory=is_directory)
+
+    def check_replace(self, name: str) -> None:
+        """Ask for what stands there already; SmbError(ACCESS_DENIED)."""
+        if self.rights is not None and self.rights.asks_names:
+            path = join(self.path, name)
+            with Node.at(self.volume, self.fd, encode(name), path) as target:
+                self.rights.check_replace(target)
+
+
 def _rename(
-    node: Node, source_dir: int, source: str, target_dir: int, target: str, *, replace: bool
+    node: Node, source_dir: int, source: str, place: _Place, target: str, *, replace: bool
 ) -> None:
     """Rename one directory entry to another, whatever stands there now."""
+    target_dir = place.fd
     same_directory = _identity(kernel.statx_fd(source_dir)) == _identity(
         kernel.statx_fd(target_dir)
     )
@@ -133,6 +161,7 @@ def _rename(
         found = node.volume.resolver.variant(target_dir, target)
         if same_directory and found == source:
             found = None  # the new name is another spelling of the old, or its 8.3 name
+    place.check_add(is_directory=node.is_directory)
     if found is None:
         _rename_at(source_dir, source, target_dir, target, kernel.RENAME_NOREPLACE)
         return
@@ -141,6 +170,7 @@ def _rename(
     statx = kernel.statx_at(target_dir, encode(found))
     if stat.S_ISDIR(statx[5]):
         raise SmbError(NtStatus.ACCESS_DENIED)
+    place.check_replace(found)
     if _identity(statx) == node.inode:
         # Two names of one inode: rename(2) would succeed and leave both.
         os.unlink(source, dir_fd=source_dir)
@@ -153,15 +183,22 @@ def _rename(
         _rename_at(target_dir, found, target_dir, target, kernel.RENAME_NOREPLACE)
 
 
-def link(node: Node, new_path: str, replace: bool) -> None:
-    """Make `new_path` another name of this file ([MS-FSA] 2.1.5.15.6); OSError, SmbError."""
+def link(node: Node, new_path: str, replace: bool, rights: NameRights | None = None) -> None:
+    """Make `new_path` another name of this file ([MS-FSA] 2.1.5.15.6); OSError, SmbError.
+
+    `rights` are asked beside the kernel.
+    """
     node.volume.check_writable()
     node.volume.check_veto(new_path)
     if node.is_directory:
         raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
-    directory, _, name = node.volume.resolver.open_parent(new_path)
+    if rights is not None:
+        rights.check_link(node)
+    directory, path, name = node.volume.resolver.open_parent(new_path)
     try:
+        place = _Place(node.volume, directory, path, rights)
         found = node.volume.resolver.variant(directory, name)
+        place.check_add(is_directory=False)
         if found is None:
             _link_at(node, directory, name)
             return
@@ -170,6 +207,7 @@ def link(node: Node, new_path: str, replace: bool) -> None:
         statx = kernel.statx_at(directory, encode(found))
         if stat.S_ISDIR(statx[5]):
             raise SmbError(NtStatus.ACCESS_DENIED)
+        place.check_replace(found)
         if _identity(statx) != node.inode:
             # link(2) never replaces: a link under a name of our own takes the place.
             temporary = f".usmbd-link-{secrets.token_hex(8)}"

@@ -96,6 +96,15 @@ class Node:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @classmethod
+    def at(cls, volume: VolumeBase, directory: int, name: bytes, path: str) -> Self:
+        """Open an entry of an open directory, its own `.` too, but what a link leads to; OSError.
+
+        `path` is where it is below the share's root.
+        """
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        return cls(volume, os.open(name, flags, dir_fd=directory), path, False, False)
+
     def close(self) -> None:
         """Give the descriptor back; once is enough, twice is harmless."""
         fd, self.fd = self.fd, -1

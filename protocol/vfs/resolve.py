@@ -174,8 +174,14 @@ class Resolver:
         """Return the name in `directory` that a client means by `name`, or None.
 
         The exact name comes first, then the one that is spelled so on the wire and stored like
-        that, then others by case, then the one that has this 8.3 name. OSError.
+        that, then others by case, then the one that has this 8.3 name; what is vetoed is nobody's
+        meaning. OSError.
         """
+        found = self._variant(directory, name)
+        return None if found is not None and self.is_vetoed(found) else found
+
+    def _variant(self, directory: int, name: str) -> str | None:
+        """Return the name that is meant, vetoed or not."""
         if exists_at(directory, name):
             return name
         stored = to_wire(name) if self.made_names else name
@@ -221,7 +227,9 @@ class Resolver:
             if found != asked:
                 self.check_veto(found)
             if self.follow_symlinks:
-                place = self.below(os.readlink(kernel.fd_path(fd)))
+                # From where the root is now: somebody may have renamed it.
+                root = os.readlink(kernel.fd_path(self.root))
+                place = below(root, os.readlink(kernel.fd_path(fd)))
                 if place is not None and place != found:
                     self.check_veto(place)
         except BaseException:
@@ -252,10 +260,15 @@ class Resolver:
 
     def below(self, target: str) -> str | None:
         """Return the absolute real path `target` relative to the root, None if outside."""
-        if target == self.root_path:
-            return ""
-        prefix = self.root_path.rstrip("/") + "/"
-        return target[len(prefix) :] if target.startswith(prefix) else None
+        return below(self.root_path, target)
+
+
+def below(root: str, target: str) -> str | None:
+    """Return the path `target` relative to `root`, both absolute and real; None if outside."""
+    if target == root:
+        return ""
+    prefix = root.rstrip("/") + "/"
+    return target[len(prefix) :] if target.startswith(prefix) else None
 
 
 def join(directory: str, name: str) -> str:

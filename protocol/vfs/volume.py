@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass
 
 from usmbd.protocol.vfs import dos_attributes, kernel
-from usmbd.protocol.vfs.base import VolumeBase
+from usmbd.protocol.vfs.base import NameRights, VolumeBase
 from usmbd.protocol.vfs.errors import status_of_errno
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.options import VolumeOptions
@@ -76,12 +76,13 @@ class Volume(VolumeBase):
         read: bool = True,
         write: bool = True,
         mode: int | None = None,
+        rights: NameRights | None = None,
     ) -> Node:
         """Create a file that must not exist, open for data as asked, with DOS attributes.
 
         `mode` is POSIX's (for the POSIX extensions), else the share's masks decide. The
-        data is open even where the mode would refuse it. SmbError OBJECT_NAME_COLLISION,
-        OBJECT_PATH_NOT_FOUND, ACCESS_DENIED, ...
+        data is open even where the mode would refuse it. `rights` are asked beside the kernel.
+        SmbError OBJECT_NAME_COLLISION, OBJECT_PATH_NOT_FOUND, ACCESS_DENIED, ...
         """
         options = self.options
         if mode is None:
@@ -96,12 +97,13 @@ class Volume(VolumeBase):
             self._hows[flags, mode] = how
         self._check_creation(path)
         fd = -errno.ENOENT
-        if self.options.veto is None:
+        if self.options.veto is None and (rights is None or not rights.asks_names):
             fd = how.open(self.resolver.root, encode(path))
         if fd in (-errno.ENOENT, -errno.EXDEV):
             # Another spelling of the directory, an absolute link to it, or it is to be asked for.
             parent, directory, name = self.resolver.open_parent(path)
             try:
+                self._check_add(parent, directory, rights, is_directory=False)
                 fd = how.open(parent, encode(name))
             finally:
                 os.close(parent)
@@ -112,7 +114,14 @@ class Volume(VolumeBase):
         log.debug("file %s, mode %04o: created", path, mode)
         return self._finish_creation(Node(self, fd, path, read, write), attributes)
 
-    def create_directory(self, path: str, attributes: int = 0, *, mode: int | None = None) -> Node:
+    def create_directory(
+        self,
+        path: str,
+        attributes: int = 0,
+        *,
+        mode: int | None = None,
+        rights: NameRights | None = None,
+    ) -> Node:
         """Create a directory that must not exist, with DOS attributes; SmbError as above."""
         options = self.options
         if mode is None:
@@ -120,6 +129,7 @@ class Volume(VolumeBase):
         self._check_creation(path)
         parent, directory, name = self.resolver.open_parent(path)
         try:
+            self._check_add(parent, directory, rights, is_directory=True)
             try:
                 os.mkdir(encode(name), mode & 0o7777, dir_fd=parent)
             except OSError as error:
@@ -164,6 +174,14 @@ class Volume(VolumeBase):
             raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
         self.check_writable()
         self.check_veto(path)
+
+    def _check_add(
+        self, directory: int, path: str, rights: NameRights | None, *, is_directory: bool
+    ) -> None:
+        """Ask the open directory for the right to add; SmbError(ACCESS_DENIED)."""
+        if rights is not None and rights.asks_names:
+            with Node.at(self, directory, b".", path) as node:
+                rights.check_add(node, is_directory=is_directory)
 
     def _finish_creation(self, node: Node, attributes: int) -> Node:
         """Give a new file its DOS attributes, and its node what it has now."""

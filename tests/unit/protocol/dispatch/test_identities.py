@@ -301,6 +301,18 @@ def test_security_descriptors(engine: Engine) -> None:
     assert SecurityDescriptor.parse(memoryview(reply.data)).dacl == sent.dacl
 
 
+def test_a_file_of_another_is_not_linked(bob: Client, engine: Engine) -> None:
+    """Whatever fs.protected_hardlinks says: it would keep what its owner deletes."""
+    (engine.files / "alices").touch(0o644)
+    os.chown(engine.files / "alices", ALICE.uid, ALICE.gid)
+    file = bob.open("alices", READ, FILE_OPEN)
+    name = "kept".encode("utf-16-le")
+    body = requests.set_info(file, 11, struct.pack("<8xQI", 0, len(name)) + name)
+    assert bob.call(Command.SET_INFO, body).status is NtStatus.ACCESS_DENIED
+    (engine.files / "alices").chmod(0o666)
+    assert bob.call(Command.SET_INFO, body).status is NtStatus.SUCCESS
+
+
 def test_who_waited_for_an_oplock_is_still_himself(
     client: Client, bob: Client, engine: Engine
 ) -> None:

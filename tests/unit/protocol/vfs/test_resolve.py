@@ -314,3 +314,39 @@ def test_nothing_is_made_or_moved_where_it_is_vetoed(vetoed: Volume, tmp_path: P
     assert os.listdir(tmp_path / "secret folder/sub") == ["file"]
     vetoed.create_file("open/new").close()
     assert (tmp_path / "open/new").exists()
+
+
+@pytest.mark.parametrize("name", ["secret folder/file", "hid:den"])
+@pytest.mark.parametrize("replace", [False, True])
+def test_the_short_name_of_what_is_vetoed_is_free(
+    vetoed: Volume, tmp_path: Path, name: str, replace: bool
+) -> None:
+    """What takes it for a new name makes that name, and neither replaces nor tells of the other."""
+    path = tmp_path / ("hid:den" if name == "hid:den" else "secret file")
+    path.write_bytes(b"secret")
+    rules = VolumeOptions(veto=lambda name: name in ("hid:den", "secret file"))
+    volume = Volume(str(tmp_path), rules)
+    with Volume(str(tmp_path)).lookup(path.name) as node:
+        short = directory_entry.short_name(node)
+    for change in (directory_entry.rename, directory_entry.link):
+        (tmp_path / "mine").write_bytes(b"mine")
+        with volume.lookup("mine") as node:
+            change(node, short, replace)
+        assert path.read_bytes() == b"secret"
+        assert (tmp_path / short).read_bytes() == b"mine"
+        (tmp_path / short).unlink()
+        (tmp_path / "mine").unlink(missing_ok=True)
+    volume.create_file(short).close()
+    volume.create_directory(f"{short}.d").close()
+    assert path.read_bytes() == b"secret"
+
+
+def test_what_is_vetoed_stays_so_when_the_root_is_renamed(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "secret").mkdir(parents=True)
+    (root / "secret/file").touch()
+    (root / "link").symlink_to("secret")
+    volume = Volume(str(root), VolumeOptions(veto=lambda name: name == "secret"))
+    root.rename(tmp_path / "elsewhere")
+    for path in ("secret\\file", "link\\file", "LINK\\FILE"):
+        assert found(volume, path) in (MISSING, NtStatus.OBJECT_PATH_NOT_FOUND)
