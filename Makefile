@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup dev serve test test-peer torture torture-list lab lab-shell lab-report lab-full lint format bench \
+.PHONY: help setup dev serve test kills test-peer torture torture-list lab lab-shell lab-report lab-full lint format bench \
 	clean distclean
 
 help:
@@ -25,6 +25,12 @@ test:
 	@lab/setup.sh test
 	@$(if $(ARGS),,lab/kernel/prepare.sh >/dev/null || [ $$? = 77 ])
 	$(PY) -m pytest $(ARGS)
+
+#: make kills [KILLS=1000]  kill the server's processes again and again: nothing of the dead may stay
+kills:
+	@lab/setup.sh test
+	USMBD_KILLS=$(or $(KILLS),1000) USMBD_KILL_STRIDE=1 $(PY) -m pytest -rs tests/wire/test_kills.py \
+		tests/unit/protocol/state/store/test_kills.py $(ARGS)
 
 #: make test-peer [ARGS=...] the interoperability tests against Samba's smbd: are the tests right?
 test-peer:

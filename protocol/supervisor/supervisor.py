@@ -21,7 +21,7 @@ from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.directory import prepare_directory
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.state.store.base import SUPERVISOR
+from usmbd.protocol.state.store.base import SUPERVISOR, DropResult
 from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.supervisor import leftovers
@@ -240,14 +240,21 @@ class Supervisor:
 
     def _drop_records(self, number: int) -> None:
         """Remove what a dead worker left in the store; delete what only waited for it."""
-        result = self._store.drop_worker(number)
+        self._clear_up(number, self._store.drop_worker(number))
+        found, left = self._store.sweep(self.workers)
+        if found:
+            log.error("the store had %d records that belonged to nobody", found)
+            self._clear_up(number, left)
+        self._bus.flush()
+
+    def _clear_up(self, number: int, result: DropResult) -> None:
+        """Do what dropping a dead worker's records leaves to do."""
         for doomed in result.doomed:
             leftovers.delete(doomed)
             self._store.deleted(doomed.key)
         for waiter, key in result.waiters:
             if waiter != number:
                 self._bus.send(waiter, WakeFile(key))
-        self._bus.flush()
 
     # -- addresses -----------------------------------------------------------------------
 

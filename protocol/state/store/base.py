@@ -5,7 +5,7 @@ behind it one day. Calls are synchronous, atomic and safe from several threads o
 are `SmbError` with the status that the request gets; INSUFFICIENT_RESOURCES when the store is full.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
@@ -101,6 +101,13 @@ class DropResult(NamedTuple):
 
     doomed: list[Doomed]
     waiters: list[tuple[int, bytes]]
+
+
+class SweepResult(NamedTuple):
+    """What belonged to nobody: how many such records, and what removing them leaves to do."""
+
+    found: int
+    left: DropResult
 
 
 class Store(Protocol):
@@ -208,3 +215,10 @@ class Store(Protocol):
 
     def drop_worker(self, worker: int) -> DropResult:
         """Remove all that a dead worker left; called by the supervisor, before it starts anew."""
+
+    def sweep(self, living: Collection[int]) -> SweepResult:
+        """Check the store against the `living` workers and remove what belongs to none of them.
+
+        There is nothing to find unless something is wrong: `drop_worker` removes what is a dead
+        worker's. So whatever is found is worth an error in the log.
+        """

@@ -3,11 +3,16 @@
 Reads and writes must respect byte-range locks, but hardly any file has them. A slot counts the
 files with locks (or waiters) whose key falls on it; only when it is not zero does `check_io` ask
 the store. Slots change inside the store's write transaction, which admits one writer at a time.
-A writer killed between slot and commit leaves a wrong count; `drop_worker` counts anew.
+
+A count is never too low, wherever its writer is killed: it is raised before the record is
+committed, and lowered by the first transaction after the commit that removed the record (`Late`).
+Too high it costs a transaction; `recount`, after a death, makes it right again.
 """
 
 import mmap
 import os
+import threading
+from collections import deque
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -18,22 +23,65 @@ HINT_MASK: Final = 0xFFFF
 _SLOTS: Final = HINT_MASK + 1
 # 256 KiB; with a thousand locked files at once, one other file in 65 takes the slow path.
 
+_SIZE: Final = (_SLOTS + 1) * 4
+# Behind the slots stands how often they were counted anew.
+
+
+class _Going(threading.local):
+    """The slots that this thread's transaction lowers if it is committed."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.slots: list[tuple[Hints, int, int]] = []
+
+
+class Late:
+    """Slots of a process that have to be lowered, once what they counted is surely gone."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._going = _Going()
+        self._due: deque[tuple[Hints, int, int]] = deque()
+
+    def lower(self, hints: "Hints", generation: int, slot: int) -> None:
+        """Lower a slot when this thread's transaction is committed."""
+        self._going.slots.append((hints, generation, slot))
+
+    def committed(self) -> None:
+        """Let the next transaction lower what this thread's last one removed."""
+        going = self._going.slots
+        if going:
+            self._due.extend(going)
+            going.clear()
+
+    def undone(self) -> None:
+        """Forget what this thread's transaction would have removed."""
+        self._going.slots.clear()
+
+    def settle(self) -> None:
+        """Lower what is due; within a write transaction alone."""
+        while self._due:
+            hints, generation, slot = self._due.popleft()
+            hints.lower(generation, slot)
+
 
 class Hints:
     """Counters of locked files, by a hash of the file's key; shared by all processes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, late: Late) -> None:
         """Map the table at `path`, which `create` has made."""
         with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), _SLOTS * 4)
-        self.counts = memoryview(self._map).cast("I")
+            self._map = mmap.mmap(file.fileno(), _SIZE)
+        self._late = late
+        self._view = memoryview(self._map).cast("I")
+        self.counts = self._view[:_SLOTS]
 
     @staticmethod
     def create(path: Path) -> None:
         """Make the table, zeroed and with its memory taken: a later write cannot fail."""
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, _SLOTS * 4)
+            os.posix_fallocate(descriptor, 0, _SIZE)
         finally:
             os.close(descriptor)
 
@@ -42,9 +90,12 @@ class Hints:
         self.counts[crc32(key) & HINT_MASK] += 1
 
     def remove(self, key: bytes) -> None:
-        """Count one file less."""
-        slot = crc32(key) & HINT_MASK
-        if self.counts[slot]:
+        """Count one file less, after this transaction's commit."""
+        self._late.lower(self, self._view[_SLOTS], crc32(key) & HINT_MASK)
+
+    def lower(self, generation: int, slot: int) -> None:
+        """Lower a slot, unless it was counted anew since `generation`, without what is gone."""
+        if generation == self._view[_SLOTS] and self.counts[slot]:
             self.counts[slot] -= 1
 
     def recount(self, keys: list[bytes]) -> None:
@@ -52,6 +103,8 @@ class Hints:
         fresh = [0] * _SLOTS
         for key in keys:
             fresh[crc32(key) & HINT_MASK] += 1
+        # First: of those who die or lower in between, nobody lowers what is right already.
+        self._view[_SLOTS] = (self._view[_SLOTS] + 1) & 0xFFFF_FFFF
         for slot, count in enumerate(fresh):
             if self.counts[slot] != count:
                 self.counts[slot] = count
@@ -59,4 +112,5 @@ class Hints:
     def close(self) -> None:
         """Unmap the table."""
         self.counts.release()
+        self._view.release()
         self._map.close()

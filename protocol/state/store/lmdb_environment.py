@@ -4,6 +4,7 @@ Writers are serialized by LMDB's robust mutex, which the kernel hands on when it
 killed; what the dead writer had not committed never happened.
 """
 
+import errno
 import functools
 import os
 import shutil
@@ -15,19 +16,20 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import lmdb
 
-from usmbd.protocol.state.store.hints import Hints
+from usmbd.protocol.state.store.hints import Hints, Late
 from usmbd.protocol.state.store.records import OPEN_OPLOCK_OFFSET, OPEN_SIZE, WORKER
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
-MAP_SIZE: Final = 1 << 30
-# The environment cannot grow while others have it open, so the map is as large as it may ever
-# become: a file with one open takes about 290 bytes, so 1 GiB holds millions. Only touched pages
-# take memory.
+MAP_SIZE: Final = 128 << 20
+# The environment cannot grow while others have it open, and all its pages are taken at the start:
+# one that tmpfs cannot provide later would kill the process (SIGBUS), where a full map is an error
+# that the client sees. A file with one open takes about 290 bytes, so this holds 400,000.
 MAP_SIZE_MIN: Final = 4 << 20
 # Below this (12,000 open files) the file system is no place for the store.
 MAP_SHARE_OF_FREE: Final = 2
-# A page that tmpfs cannot provide kills the process (SIGBUS), where a full map is an error that
-# the client sees: the map takes at most half of what is free at the start.
+# The map takes at most half of what is free at the start.
+MAP_SHARE_OF_MEMORY: Final = 32
+# And at most this part of the machine's memory: what tmpfs holds is memory.
 RESERVE: Final = 16
 # This fraction of the map is only for closing and unlocking, which need pages as well: a copy of
 # each page that they change. In a full map they would fail.
@@ -56,15 +58,21 @@ class Table(Protocol):
 
 
 def writes(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
-    """Make a full map the request's error; the transaction is undone, so is its hint."""
+    """End a call that writes: the hints follow the commit; a full map is the request's error."""
 
     @functools.wraps(method)
     def call(self: T, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        late = self.environment.late
         try:
-            return method(self, *args, **kwargs)
-        except lmdb.MapFullError:
-            self.environment.recount_hints()
-            raise SmbError(NtStatus.INSUFFICIENT_RESOURCES) from None
+            result = method(self, *args, **kwargs)
+        except BaseException as error:
+            late.undone()
+            if isinstance(error, lmdb.MapFullError):
+                self.environment.recount_hints()
+                raise SmbError(NtStatus.INSUFFICIENT_RESOURCES) from None
+            raise
+        late.committed()
+        return result
 
     return call
 
@@ -110,9 +118,10 @@ class LmdbEnvironment:
         )
         self.begin: Callable[..., Any] = self._env.begin
         self._pages_max = (map_size - map_size // RESERVE) // self._env.stat()["psize"]
-        self.lock_hints = Hints(Path(path, "hints"))
-        self.oplock_hints = Hints(Path(path, "oplocks"))
-        with self.begin(write=True) as txn:
+        self.late = Late()
+        self.lock_hints = Hints(Path(path, "hints"), self.late)
+        self.oplock_hints = Hints(Path(path, "oplocks"), self.late)
+        with self.write() as txn:
             key = b"A" + WORKER.pack(worker)
             generation = (int.from_bytes(txn.get(key, b""), "little") + 1) & 0xFF
             txn.put(key, bytes([generation]))
@@ -129,9 +138,16 @@ class LmdbEnvironment:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(mode=0o700, parents=True)
         space = os.statvfs(directory)
-        map_size = min(map_size, space.f_bavail * space.f_frsize // MAP_SHARE_OF_FREE) & ~0xFFFF
+        free = space.f_bavail * space.f_frsize
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        most = min(map_size, max(memory // MAP_SHARE_OF_MEMORY, MAP_SIZE_MIN))
+        map_size = min(most, free // MAP_SHARE_OF_FREE) & ~0xFFFF
         if map_size < MAP_SIZE_MIN:
-            raise OSError(f"{directory}: no room for the state store ({map_size} bytes)")
+            raise OSError(
+                errno.ENOSPC,
+                f"no room for the state store: {free} bytes are free, it needs"
+                f" {MAP_SIZE_MIN * MAP_SHARE_OF_FREE} and takes {most}",
+            )
         Hints.create(directory / "hints")
         Hints.create(directory / "oplocks")
         lmdb.open(
@@ -143,7 +159,9 @@ class LmdbEnvironment:
             mode=0o700,
             max_readers=MAX_READERS,
         ).close()
-        os.truncate(directory / "data.mdb", map_size)
+        for name, size in (("data.mdb", map_size), ("lock.mdb", 0)):
+            with (directory / name).open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, size or os.fstat(file.fileno()).st_size)
 
     def close(self) -> None:
         """Detach; the records stay. A second call does nothing."""
@@ -159,6 +177,12 @@ class LmdbEnvironment:
         """Return worker, generation and a counter: no other open of any worker has had it."""
         return next(self._open_ids)
 
+    def write(self) -> Any:
+        """Begin a write transaction, after whoever writes now."""
+        txn = self.begin(write=True)
+        self.late.settle()
+        return txn
+
     def require_room(self) -> None:
         """Refuse to grow into the reserve: SmbError(INSUFFICIENT_RESOURCES)."""
         self._room -= 1
@@ -171,7 +195,7 @@ class LmdbEnvironment:
 
     def recount_hints(self) -> None:
         """Make the hints right from the locks and oplocks that there are."""
-        with self.begin(write=True) as txn:
+        with self.write() as txn:
             self.lock_hints.recount([key[1:] for key, _ in with_prefix(txn, b"L")])
             self.oplock_hints.recount(
                 [

@@ -4,14 +4,14 @@ L + FileKey      u16 count of waiters, u16 each, then the packed locks of `range
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 from zlib import crc32
 
 from usmbd.protocol.state.store import byte_range_locks as brl
 from usmbd.protocol.state.store.base import LockConflict, UnlockResult
 from usmbd.protocol.state.store.hints import HINT_MASK
-from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment, writes
+from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment, with_prefix, writes
 from usmbd.protocol.state.store.records import LOCK, LockRange
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -34,6 +34,16 @@ def _split_side(side: bytes) -> tuple[tuple[int, ...], bytes]:
     return struct.unpack_from(f"<{waiting}H", side, 2), side[2 + 2 * waiting :]
 
 
+def waiting(side: bytes) -> tuple[int, ...]:
+    """Return the workers that wait, by an L record."""
+    return _split_side(side)[0]
+
+
+def lock_owners(side: bytes) -> set[int]:
+    """Return the ids of the opens that have locks, by an L record."""
+    return {lock[2] for lock in LOCK.iter_unpack(_split_side(side)[1])}
+
+
 def _bound(ranges: Sequence[LockRange], locks: bytes) -> None:
     """Refuse what would hold the store for too long: SmbError(INSUFFICIENT_RESOURCES)."""
     if len(ranges) * (len(ranges) + len(locks) // LOCK.size) > MAX_COMPARISONS:
@@ -47,6 +57,7 @@ class LmdbLocks:
         """Keep the L records of an environment."""
         self.environment = environment
         self._begin = environment.begin
+        self._write = environment.write
         self._worker = environment.worker
         self._hints = environment.lock_hints
         self._counts = environment.lock_hints.counts
@@ -57,7 +68,7 @@ class LmdbLocks:
     ) -> LockConflict | None:
         """Take all ranges or none: see `Store.lock`."""
         self.environment.require_room()
-        with self._begin(write=True) as txn:
+        with self._write() as txn:
             side = txn.get(b"L" + key)
             waiters, before = ((), b"") if side is None else _split_side(side)
             locks = before
@@ -78,7 +89,7 @@ class LmdbLocks:
     def unlock(self, key: bytes, open_id: int, ranges: Sequence[LockRange]) -> UnlockResult:
         """Unlock ranges in order: see `Store.unlock`."""
         unlocked = 0
-        with self._begin(write=True) as txn:
+        with self._write() as txn:
             side = txn.get(b"L" + key)
             if side is None:
                 return UnlockResult(0)
@@ -106,10 +117,32 @@ class LmdbLocks:
             self._put_side(txn, key, side, (), fewer)
         return waiters
 
+    @writes
+    def drop_worker(self, worker: int) -> None:
+        """Wake a worker no more that is gone; its locks go with its opens."""
+        with self._begin() as txn:
+            keys = [key[1:] for key, value in with_prefix(txn, b"L") if worker in waiting(value)]
+        with self._write() as txn:
+            for key in keys:
+                side = txn.get(b"L" + key)
+                waiters, locks = ((), b"") if side is None else _split_side(side)
+                if worker in waiters:
+                    others = tuple(waiter for waiter in waiters if waiter != worker)
+                    self._put_side(txn, key, side, others, locks)
+
+    def drop_stale(self, txn: Any, key: bytes, opens: Collection[int]) -> tuple[int, ...]:
+        """Remove the locks of all opens but these; return the workers to wake."""
+        side = txn.get(b"L" + key)
+        waiters, locks = _split_side(side)
+        for owner in lock_owners(side) - set(opens):
+            locks = brl.without_open(locks, owner)
+        self._put_side(txn, key, side, (), locks)
+        return waiters
+
     def _put_side(
         self, txn: Any, key: bytes, old: bytes | None, waiters: tuple[int, ...], locks: bytes
     ) -> None:
-        """Write the L record and, after it, the hint: see `hints` for why in this order."""
+        """Write the L record and its hint, which is never too low: see `hints`."""
         if waiters or locks:
             head = struct.pack(f"<H{len(waiters)}H", len(waiters), *waiters) if waiters else _NONE
             txn.put(b"L" + key, head + locks)
@@ -132,7 +165,7 @@ class LmdbLocks:
     @writes
     def add_waiter(self, key: bytes) -> None:
         """Have this worker woken by the next unlock or close of the file."""
-        with self._begin(write=True) as txn:
+        with self._write() as txn:
             side = txn.get(b"L" + key)
             waiters, locks = ((), b"") if side is None else _split_side(side)
             if self._worker not in waiters:

@@ -87,6 +87,7 @@ class LmdbOpens:
         self.environment = environment
         self._locks = locks
         self._begin = environment.begin
+        self._write = environment.write
         self._worker = environment.worker
         self._lock_counts = environment.lock_hints.counts
         self._oplock_hints = environment.oplock_hints
@@ -100,7 +101,7 @@ class LmdbOpens:
         new = sharing.profile(record.granted_access, record.share_access)
         file = b"F" + key
         self.environment.require_room()
-        with self._begin(write=True) as txn:
+        with self._write() as txn:
             value = txn.get(file)
             if value is None:
                 holders = deniers = flags = 0
@@ -142,7 +143,7 @@ class LmdbOpens:
     @writes
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
         """Remove an open: see `Store.remove_open`."""
-        with self._begin(write=True) as txn:
+        with self._write() as txn:
             return self.remove_in(txn, key, open_id)
 
     def remove_in(self, txn: Any, key: bytes, open_id: int) -> RemoveOpenResult:
@@ -209,7 +210,7 @@ class LmdbOpens:
     @writes
     def update_open(self, key: bytes, record: OpenRecord) -> None:
         """Replace a record: see `Store.update_open`."""
-        with self._begin(write=True) as txn:
+        with self._write() as txn:
             value = txn.get(b"F" + key)
             at = -1 if value is None else _find_open(value, record.open_id)
             if at < 0:
@@ -227,7 +228,7 @@ class LmdbOpens:
     @writes
     def set_oplock(self, key: bytes, open_id: int, level: int, state: int) -> tuple[int, ...]:
         """Change the oplock of an open: see `Store.set_oplock`."""
-        with self._begin(write=True) as txn:
+        with self._write() as txn:
             value = txn.get(b"F" + key)
             at = -1 if value is None else _find_open(value, open_id)
             if at < 0:
@@ -260,7 +261,7 @@ class LmdbOpens:
     @writes
     def set_delete_pending(self, key: bytes, open_id: int, pending: bool, path: str = "") -> None:
         """Set or clear delete pending: see `Store.set_delete_pending`."""
-        with self._begin(write=True) as txn:
+        with self._write() as txn:
             value = txn.get(b"F" + key)
             if value is None or _find_open(value, open_id) < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
@@ -285,7 +286,7 @@ class LmdbOpens:
     @writes
     def deleted(self, key: bytes) -> None:
         """Forget a deleted file."""
-        with self._begin(write=True) as txn:
+        with self._write() as txn:
             value = txn.get(b"F" + key)
             if value is not None and FILE_HEADER.unpack_from(value)[2] & FILE_DELETING:
                 txn.delete(b"F" + key)
@@ -303,7 +304,7 @@ class LmdbOpens:
             ]
         result = DropResult([], [])
         for first in range(0, len(files), DROP_BATCH):
-            with self._begin(write=True) as txn:
+            with self._write() as txn:
                 for key, owned in files[first : first + DROP_BATCH]:
                     self._drop_opens(txn, key, owned, worker, result)
         return result

@@ -25,7 +25,7 @@ class LmdbSessions:
     def put_session(self, record: SessionRecord) -> None:
         """Add or replace a session."""
         self.environment.require_room()
-        with self.environment.begin(write=True) as txn:
+        with self.environment.write() as txn:
             txn.put(b"S" + OPEN_ID.pack(record.session_id), _encode(record))
 
     def get_session(self, session_id: int) -> SessionRecord | None:
@@ -37,7 +37,7 @@ class LmdbSessions:
     @writes
     def remove_session(self, session_id: int) -> None:
         """Remove a session."""
-        with self.environment.begin(write=True) as txn:
+        with self.environment.write() as txn:
             txn.delete(b"S" + OPEN_ID.pack(session_id))
 
     def sessions(self) -> list[SessionRecord]:
@@ -48,7 +48,7 @@ class LmdbSessions:
     @writes
     def put_stats(self, stats: WorkerStats) -> None:
         """Publish a worker's numbers."""
-        with self.environment.begin(write=True) as txn:
+        with self.environment.write() as txn:
             txn.put(b"T" + WORKER.pack(stats.worker), _encode(stats))
 
     def stats(self) -> list[WorkerStats]:
@@ -59,7 +59,7 @@ class LmdbSessions:
     @writes
     def drop_worker(self, worker: int) -> None:
         """Forget a dead worker's sessions and numbers."""
-        with self.environment.begin(write=True) as txn:
+        with self.environment.write() as txn:
             for key, value in list(with_prefix(txn, b"S")):
                 if _decode_session(value).worker == worker:
                     txn.delete(key)

@@ -13,11 +13,13 @@ hands on when its holder is killed; what the dead writer had not committed never
 """
 
 import os
+from collections.abc import Collection
 
-from usmbd.protocol.state.store.base import DropResult
+from usmbd.protocol.state.store.base import SUPERVISOR, DropResult, SweepResult
 from usmbd.protocol.state.store.lmdb_environment import MAP_SIZE, LmdbEnvironment
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
 from usmbd.protocol.state.store.lmdb_opens import LmdbOpens
+from usmbd.protocol.state.store.lmdb_orphans import LmdbOrphans
 from usmbd.protocol.state.store.lmdb_sessions import LmdbSessions
 
 
@@ -53,6 +55,7 @@ class LmdbStore:
         self.is_delete_pending = opens.is_delete_pending
         self.deleted = opens.deleted
 
+        self._orphans = LmdbOrphans(environment, locks)
         self._sessions = sessions = LmdbSessions(environment)
         self.put_session = sessions.put_session
         self.get_session = sessions.get_session
@@ -75,6 +78,18 @@ class LmdbStore:
         """Remove all that a dead worker left: see `Store.drop_worker`."""
         self._environment.drop_dead_readers()
         result = self._opens.drop_worker(worker)
+        self._locks.drop_worker(worker)
         self._sessions.drop_worker(worker)
         self._environment.recount_hints()
         return result
+
+    def sweep(self, living: Collection[int]) -> SweepResult:
+        """Remove what belongs to nobody: see `Store.sweep`."""
+        left = DropResult([], [])
+        dead = self._orphans.workers() - {*living, SUPERVISOR}
+        for worker in sorted(dead):
+            dropped = self.drop_worker(worker)
+            left.doomed.extend(dropped.doomed)
+            left.waiters.extend(dropped.waiters)
+        found = self._orphans.remove(self._orphans.find(), left)
+        return SweepResult(len(dead) + found, left)

@@ -1,0 +1,129 @@
+"""What belongs to nobody: records that no living worker will ever remove.
+
+`drop_worker` leaves none, wherever its worker was killed; this looks whether that is true.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from usmbd.protocol.state.store.base import Doomed, DropResult
+from usmbd.protocol.state.store.lmdb_environment import (
+    FILE_HEADER,
+    LmdbEnvironment,
+    with_prefix,
+    writes,
+)
+from usmbd.protocol.state.store.lmdb_locks import LmdbLocks, lock_owners, waiting
+from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH, FILE_DELETING, FILE_PENDING
+from usmbd.protocol.state.store.records import (
+    BASE_KEY_SIZE,
+    OPEN_ID,
+    OPEN_SIZE,
+    OPEN_WORKER_OFFSET,
+    WORKER,
+    SessionRecord,
+)
+
+_decode_session = msgspec.msgpack.Decoder(SessionRecord).decode
+
+
+class LmdbOrphans:
+    """Finds such records of all tables, and removes them."""
+
+    def __init__(self, environment: LmdbEnvironment, locks: LmdbLocks) -> None:
+        """Look at an environment; locks are removed by their own table."""
+        self.environment = environment
+        self._locks = locks
+
+    def workers(self) -> set[int]:
+        """Return the workers that anything in the store belongs to."""
+        with self.environment.begin() as txn:
+            return _workers(txn)
+
+    def find(self) -> list[bytes]:
+        """Return the keys of all records of which something belongs to nobody."""
+        with self.environment.begin() as txn:
+            return [
+                key
+                for prefix in (b"L", b"F", b"D")
+                for key, value in with_prefix(txn, prefix)
+                if _is_orphan(txn, key, value)
+            ]
+
+    @writes
+    def remove(self, keys: Sequence[bytes], left: DropResult) -> int:
+        """Remove what is wrong with records, if it still is; return with how many it was."""
+        found = 0
+        for first in range(0, len(keys), DROP_BATCH):
+            with self.environment.write() as txn:
+                for key in keys[first : first + DROP_BATCH]:
+                    found += self._remove(txn, key, left)
+        return found
+
+    def _remove(self, txn: Any, record: bytes, left: DropResult) -> bool:
+        """Remove what is wrong with one record, and note what that leaves to do."""
+        kind, key = record[:1], record[1:]
+        value = txn.get(record)
+        if value is None or not _is_orphan(txn, record, value):
+            return False
+        if kind == b"L":
+            waiters = self._locks.drop_stale(txn, key, _open_ids(txn.get(b"F" + key)))
+            left.waiters.extend((waiter, key) for waiter in waiters)
+        elif kind == b"F" and FILE_HEADER.unpack_from(value)[2] & FILE_PENDING:
+            flags = FILE_HEADER.unpack_from(value)[2] | FILE_DELETING
+            txn.put(record, FILE_HEADER.pack(0, 0, flags, self.environment.worker))
+            left.doomed.append(Doomed(key, os.fsdecode(txn.get(b"D" + key, b""))))
+        else:
+            txn.delete(record)
+        return True
+
+
+def _open_ids(file: bytes | None) -> set[int]:
+    """Return the ids of the opens of an F record."""
+    places = range(FILE_HEADER.size, len(file or b""), OPEN_SIZE)
+    return {OPEN_ID.unpack_from(file, at)[0] for at in places} if file else set()
+
+
+def _workers(txn: Any) -> set[int]:
+    """Return the workers that anything in the store belongs to."""
+    found = {_decode_session(value).worker for _, value in with_prefix(txn, b"S")}
+    found.update(WORKER.unpack(key[1:])[0] for key, _ in with_prefix(txn, b"T"))
+    for _, value in with_prefix(txn, b"L"):
+        found.update(waiting(value))
+    for _, value in with_prefix(txn, b"F"):
+        _, _, flags, deleting = FILE_HEADER.unpack_from(value)
+        if flags & FILE_DELETING:
+            found.add(deleting)
+        found.update(
+            WORKER.unpack_from(value, at + OPEN_WORKER_OFFSET)[0]
+            for at in range(FILE_HEADER.size, len(value), OPEN_SIZE)
+        )
+    return found
+
+
+def _is_orphan(txn: Any, record: bytes, value: bytes) -> bool:
+    """Tell whether something in a record belongs to nobody: see the cases."""
+    kind, key = record[:1], record[1:]
+    file = txn.get(b"F" + key)
+    if kind == b"L":  # locks of opens that are closed
+        return not lock_owners(value) <= _open_ids(file)
+    if kind == b"D":  # the path of a file that nobody has open
+        return file is None
+    if len(value) > FILE_HEADER.size:
+        return False
+    flags = FILE_HEADER.unpack_from(value)[2]
+    if flags & FILE_DELETING:  # by a worker, which is there
+        return False
+    # Without opens a file is kept only because it is deleted with the last of its streams.
+    return not (flags & FILE_PENDING and len(key) == BASE_KEY_SIZE and _stream_is_open(txn, key))
+
+
+def _stream_is_open(txn: Any, base: bytes) -> bool:
+    """Tell whether a named stream of the file is open."""
+    return any(
+        len(key) > 1 + BASE_KEY_SIZE and len(value) > FILE_HEADER.size
+        for key, value in with_prefix(txn, b"F" + base)
+    )

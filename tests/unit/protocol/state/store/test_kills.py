@@ -1,0 +1,277 @@
+"""A worker that is killed between any two instructions of the store's own code leaves nothing.
+
+Each step is a process that does one operation and kills itself after so many of the interpreter's
+instructions in the store; then the supervisor does what it does after a death.
+"""
+
+import mmap
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+from zlib import crc32
+
+import lmdb
+import pytest
+
+from usmbd.protocol.state.store import hints as hints_module
+from usmbd.protocol.state.store.base import SUPERVISOR
+from usmbd.protocol.state.store.hints import HINT_MASK
+from usmbd.protocol.state.store.lmdb_environment import with_prefix
+from usmbd.protocol.state.store.lmdb_store import LmdbStore
+from usmbd.protocol.state.store.records import (
+    OPEN_DELETE_ON_CLOSE,
+    LockRange,
+    OpenRecord,
+    SessionRecord,
+    file_key,
+)
+
+KEY, STREAM, ALONE = file_key(1, 4711), file_key(1, 4711, "stream"), file_key(1, 4712)
+HELD = file_key(1, 4713)
+"""What the bystander, worker 2, has open and locked."""
+OWN, OTHER = LockRange(0, 100, True), LockRange(1000, 10, True)
+STORE = str(Path(hints_module.__file__).parent)
+
+STRIDE = int(os.environ.get("USMBD_KILL_STRIDE", "43"))
+"""Instructions from one kill to the next; `make kills` takes each (1)."""
+
+DENSE = 30
+"""The last instructions, around the commit, are all taken."""
+
+Operation = Callable[[LmdbStore, int], Any]
+
+
+def record(store: LmdbStore, **fields: int) -> OpenRecord:
+    return OpenRecord(
+        open_id=store.new_open_id(), **{"granted_access": 3, "share_access": 7} | fields
+    )
+
+
+def unlock_all(store: LmdbStore, open_id: int) -> None:
+    store.unlock(KEY, open_id, [OWN])
+
+
+def add_with_oplock(store: LmdbStore, _: int) -> None:
+    store.add_open(KEY, record(store, oplock_level=1), "")
+
+
+def wait(store: LmdbStore) -> None:
+    own = record(store)
+    store.add_open(HELD, own, "")
+    assert store.lock(HELD, own.open_id, [OTHER], wait=True) is not None
+
+
+def add_doomed(store: LmdbStore, _: int) -> None:
+    doomed = record(store, flags=OPEN_DELETE_ON_CLOSE)
+    store.add_open(STREAM, doomed, "/nowhere/file")
+    store.remove_open(STREAM, doomed.open_id)
+    store.deleted(STREAM)
+
+
+def set_delete_pending(store: LmdbStore, _: int) -> None:
+    own = record(store)
+    store.add_open(ALONE, own, "")
+    store.set_delete_pending(ALONE, own.open_id, True, "/nowhere/file")
+    store.remove_open(ALONE, own.open_id)
+    store.deleted(ALONE)
+
+
+def close_with_oplock(store: LmdbStore, open_id: int) -> None:
+    store.set_oplock(KEY, open_id, 1, 0)
+    store.set_oplock(KEY, open_id, 0, 0)
+    store.remove_open(KEY, open_id)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "open": add_with_oplock,
+    "close": lambda store, open_id: store.remove_open(KEY, open_id),
+    "close with an oplock": close_with_oplock,
+    "lock": lambda store, open_id: store.lock(KEY, open_id, [LockRange(200, 10)]),
+    "wait": lambda store, open_id: wait(store),
+    "unlock": unlock_all,
+    "delete": add_doomed,
+    "delete pending": set_delete_pending,
+    "session": lambda store, _: store.put_session(SessionRecord(1 << 16, 1, "alice")),
+}
+"""What worker 1 does that has KEY open and a lock on it (`rename` asks the store, and writes
+nothing there)."""
+
+
+def count_instructions(then: Callable[[int], object]) -> None:
+    """Call `then` with the number of each instruction of the store's modules, from 0."""
+    number = -1
+    ours: dict[CodeType, bool] = {}
+
+    def local(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal number
+        if event == "opcode":
+            number += 1
+            then(number)
+        return local
+
+    def trace(frame: FrameType, _event: str, _: object) -> Any:
+        code = frame.f_code
+        if code not in ours:
+            ours[code] = code.co_filename.startswith(STORE)
+        if not ours[code]:
+            return None
+        frame.f_trace_opcodes = True
+        return local
+
+    sys.settrace(trace)
+
+
+def work(directory: Path, operation: Operation, then: Callable[[int], object]) -> int:
+    """Do the operation as worker 1 in a process of its own; return how that ended."""
+    child = os.fork()
+    if not child:
+        try:
+            store = LmdbStore.attach(directory, 1)
+            own = record(store)
+            store.add_open(KEY, own, "")
+            assert store.lock(KEY, own.open_id, [OWN]) is None
+            count_instructions(then)
+            operation(store, own.open_id)
+            sys.settrace(None)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def instructions_of(directory: Path, operation: Operation) -> int:
+    """Return how many instructions of the store the operation takes."""
+    counter = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def note(number: int) -> None:
+        counter[:4] = number.to_bytes(4, "little")
+
+    assert work(directory, operation, note) == 0
+    return int.from_bytes(counter[:4], "little") + 1
+
+
+def die_at(last: int) -> Callable[[int], object]:
+    """Return what kills the process at an instruction."""
+    return lambda number: number == last and os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_kill_at_any_instruction_leaves_nothing(directory: Path, name: str) -> None:
+    sys.settrace(None)  # a coverage tool's
+    two = LmdbStore.attach(directory, 2)
+    bystander = record(two)
+    two.add_open(HELD, bystander, "")
+    assert two.lock(HELD, bystander.open_id, [OTHER]) is None
+    two.close()
+    total = instructions_of(directory, OPERATIONS[name])
+    clean_up(directory, bystander.open_id)
+    for at in sorted({*range(0, total, STRIDE), *range(max(total - DENSE, 0), total)}):
+        assert work(directory, OPERATIONS[name], die_at(at)) == -signal.SIGKILL, f"of {total}: {at}"
+        clean_up(directory, bystander.open_id)
+
+
+def clean_up(directory: Path, bystander: int) -> None:
+    """Do what the supervisor does after a death, and look at what is left."""
+    supervisor = LmdbStore.attach(directory, SUPERVISOR)
+    # No process may take a locked file for one without locks, not even until the clearing up.
+    with supervisor._environment.begin() as txn:
+        locked = [crc32(key[1:]) & HINT_MASK for key, _ in with_prefix(txn, b"L")]
+    assert all(supervisor._environment.lock_hints.counts[slot] for slot in locked)
+    left = supervisor.drop_worker(1)
+    assert all(worker != 1 for worker, _ in left.waiters)
+    for doomed in left.doomed:
+        supervisor.deleted(doomed.key)
+    assert supervisor.sweep({2}).found == 0
+    assert [held.open_id for held in supervisor.opens(HELD)] == [bystander]
+    assert not supervisor.check_io(HELD, 0, 1000, 1, write=True)
+    for key in (KEY, ALONE, STREAM):
+        assert supervisor.opens(key) == []
+        assert not supervisor.is_delete_pending(key)
+    assert supervisor.sessions() == []
+    assert sum(supervisor._environment.lock_hints.counts) == 1
+    assert not any(supervisor._environment.oplock_hints.counts)
+    supervisor.close()
+
+
+def act_as(store: LmdbStore, worker: int) -> None:
+    """Be another worker: a process attaches to a store once."""
+    store._opens._worker = store._locks._worker = worker
+
+
+def test_a_waiter_that_dies_waits_no_more(store: LmdbStore) -> None:
+    for worker in (1, 2):
+        act_as(store, worker)
+        store.add_waiter(KEY)
+    store.drop_worker(1)
+    other = record(store)
+    store.add_open(KEY, other, "")
+    assert store.remove_open(KEY, other.open_id).waiters == (2,)
+    store.add_waiter(KEY)
+    store.drop_worker(2)
+    assert not any(store._environment.lock_hints.counts)
+
+
+def test_what_belongs_to_nobody_is_found_and_removed(store: LmdbStore) -> None:
+    """Records that only a fault could leave: of workers that are gone, and of no open at all."""
+    kept = record(store)
+    store.add_open(KEY, kept, "")
+    assert store.lock(KEY, kept.open_id, [LockRange(5, 5)]) is None
+    store.lock(KEY, 12345, [LockRange(50, 5)])  # of no open
+    store.lock(file_key(1, 2), 12345, [LockRange(50, 5)])
+    store.add_waiter(file_key(1, 2))
+    act_as(store, 9)
+    store.add_open(file_key(1, 1), record(store), "")
+    store.put_session(SessionRecord(9 << 16, 9, "bob"))
+    with store._environment.write() as txn:
+        txn.put(b"D" + file_key(1, 3), b"/nowhere")
+        txn.put(b"F" + file_key(1, 4), bytes(24))
+        txn.put(b"F" + file_key(1, 5), bytes(16) + (5).to_bytes(4, "little") + bytes(4))
+        txn.put(b"D" + file_key(1, 5), b"/pending")
+    act_as(store, SUPERVISOR)
+    found, left = store.sweep({1})
+    assert found == 1 + 5
+    assert left.doomed == [(file_key(1, 5), "/pending")]
+    assert left.waiters == [(1, file_key(1, 2))]
+    store.deleted(file_key(1, 5))
+    assert store.sweep({1}).found == 0
+    assert store._orphans.find() == []
+    with store._environment.begin() as txn:
+        assert [key for key, _ in with_prefix(txn, b"F")] == [b"F" + KEY]
+        assert [key for key, _ in with_prefix(txn, b"D")] == []
+    assert sum(store._environment.lock_hints.counts) == 1
+    assert store.check_io(KEY, 0, 50, 5, write=True)
+    assert not store.check_io(KEY, 0, 5, 5, write=True)
+
+
+def test_the_store_s_pages_are_taken_at_the_start(directory: Path) -> None:
+    for name in ("data.mdb", "lock.mdb", "hints", "oplocks"):
+        facts = (directory / name).stat()
+        assert facts.st_blocks * 512 >= facts.st_size, name
+
+
+def test_a_transaction_that_fails_lowers_no_hint(
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = record(store)
+    store.add_open(KEY, own, "")
+    store.lock(KEY, own.open_id, [OWN])
+    locks = store._locks
+    commit = locks._put_side
+
+    def fails(*args: Any) -> None:
+        commit(*args)
+        raise lmdb.Error("the transaction is undone")
+
+    monkeypatch.setattr(locks, "_put_side", fails)
+    with pytest.raises(lmdb.Error, match="undone"):
+        store.unlock(KEY, own.open_id, [OWN])
+    monkeypatch.undo()
+    store.remove_session(0)
+    assert not store.check_io(KEY, 0, 0, 1, write=True)
