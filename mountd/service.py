@@ -102,21 +102,27 @@ class Service:
     def _login(self, _worker: Hashable, request: LoginRequest, now: float) -> Answer:
         """Check a login; the answer waits when there were failures before."""
         user, address = request.user, request.client_address
-        delay = self._throttle.reserve(user, address, now)
+        users = self._authenticator.users
+        account = users.account(user)
+        delay = self._throttle.reserve(account, address, now)
         if delay is None:
             log.log(REFUSED, "too many logins wait", extra={"client": address, "user": user})
             return LoginResponse(LoginStatus.TOO_MANY), 0.0
         response = self._authenticator.login(request)
         if response.status is LoginStatus.OK:
-            self._throttle.succeeded(user, address)
+            self._throttle.succeeded(account, address)
             log.debug("login as uid %d", response.uid, extra={"client": address, "user": user})
         elif response.status in (LoginStatus.BAD_USER, LoginStatus.BAD_PASSWORD):
-            self._throttle.failed(user, address, now)
+            self._throttle.failed(account, address, now)
             log.log(
                 REFUSED, "login failed: %s", response.status,
                 extra={"client": address, "user": user},
             )  # fmt: skip
         else:
+            if account in users.hashes:
+                # `map to guest = bad password`: a wrong password is a guess all the same. Names of
+                # nobody are not: whole offices come as guests with their own.
+                self._throttle.failed(account, address, now)
             log.debug("login as %s", response.status, extra={"client": address, "user": user})
         return response, delay
 

@@ -1,9 +1,11 @@
 """Brute force made slow: who failed waits, whether the next guess is right or wrong.
 
-The failures of one user at one address, and those of one address with any user, each open a
+The failures of one account at one address, and those of one address with any user, each open a
 queue. Answers leave a queue one after the other at a growing distance, so that asking in
 parallel gains nothing, and a right password is answered no sooner than a wrong one. No login is
 ever locked: another address is not affected, and everything is forgotten after a while.
+
+An account is whatever the caller counts as one: all names that find the same user.
 """
 
 from collections import OrderedDict
@@ -46,11 +48,11 @@ class Throttle:
         """Start with no failures."""
         self._queues: OrderedDict[Key, _Queue] = OrderedDict()
 
-    def reserve(self, user: str, address: str, now: float) -> float | None:
+    def reserve(self, account: str, address: str, now: float) -> float | None:
         """Return the seconds that this login's answer must wait; None when too many wait."""
         wait = 0.0
         slots: list[tuple[_Queue, float, float]] = []
-        for key, free, longest in _keys(user, address):
+        for key, free, longest in _keys(account, address):
             queue = self._queues.get(key)
             if queue is None or now - queue.last > MEMORY or queue.failures < free:
                 continue
@@ -64,9 +66,9 @@ class Throttle:
             queue.next_answer = start + step
         return wait
 
-    def failed(self, user: str, address: str, now: float) -> None:
+    def failed(self, account: str, address: str, now: float) -> None:
         """Count a failure."""
-        for key, _, _ in _keys(user, address):
+        for key, _, _ in _keys(account, address):
             queue = self._queues.get(key)
             if queue is None or now - queue.last > MEMORY:
                 queue = self._queues[key] = _Queue()
@@ -76,14 +78,14 @@ class Throttle:
         while len(self._queues) > MAX_QUEUES:
             self._queues.popitem(last=False)
 
-    def succeeded(self, user: str, address: str) -> None:
-        """Forget the failures of this user at this address; the address keeps its own."""
-        self._queues.pop((user.casefold(), address), None)
+    def succeeded(self, account: str, address: str) -> None:
+        """Forget the failures of this account at this address; the address keeps its own."""
+        self._queues.pop((account, address), None)
 
 
-def _keys(user: str, address: str) -> tuple[tuple[Key, int, float], tuple[Key, int, float]]:
+def _keys(account: str, address: str) -> tuple[tuple[Key, int, float], tuple[Key, int, float]]:
     """Return the two queues of a login, with their free failures and longest delays."""
     return (
-        ((user.casefold(), address), FREE_FAILURES, MAX_DELAY),
+        ((account, address), FREE_FAILURES, MAX_DELAY),
         (("", address), FREE_ADDRESS_FAILURES, MAX_ADDRESS_DELAY),
     )

@@ -94,6 +94,14 @@ class UserTable:
             return name
         return self._folded.get(name.casefold())
 
+    def account(self, name: str) -> str:
+        """Return what failures of this name count for: the user that it finds, else its own kind.
+
+        No user's name begins with a colon.
+        """
+        found = self.find(name)
+        return found if found is not None else ":" + name.casefold()
+
     def __len__(self) -> int:
         return len(self.hashes)
 

@@ -97,10 +97,11 @@ def session_setup(request: Request) -> Handling:
     elif session.state is SessionState.IN_PROGRESS:
         _establish(request, session, body, answer, step, established.session_key)
         try:
+            # Known before it waits: what is configured anew meanwhile has to reach it.
+            connection.server.register_session(session, connection)
             yield from _drop_previous(request, body.previous_session_id, session)
             if session.closed:  # meanwhile
                 raise SmbError(NtStatus.USER_SESSION_DELETED)
-            connection.server.register_session(session, connection)
         except Exception:
             connection.server.close_session(session)
             raise

@@ -73,6 +73,44 @@ def test_failures_delay_the_answers_right_or_wrong(service: Service) -> None:
     assert service.handle("w", login("alice", "secret"), 1.0)[1] == 0.0
 
 
+@pytest.mark.parametrize("name", ["alice", "ALICE", "aLiCe", "al\u0131ce"])
+def test_all_names_of_a_user_count_as_one(service: Service, name: str) -> None:
+    """And what finds nobody, or another, counts for itself."""
+    for number in range(8):
+        service.handle("w", login(("alice", "Alice", "ALICE")[number % 3], "wrong"), 0.0)
+    slowed = service.handle("w", login(name, "wrong"), 0.0)[1] > 0
+    assert slowed == (name.casefold() == "alice")
+
+
+def test_users_that_differ_in_case_alone_do_not_help_each_other(
+    service: Service, tmp_path: Path
+) -> None:
+    """Who has one of them does not forget the failures of the other by his own success."""
+    edit_users(tmp_path / "pwd.db", lambda hashes: hashes.update(Alice=nt_hash("mine")))
+    service.reload()
+    for _ in range(4):
+        service.handle("w", login("alice", "wrong"), 0.0)
+        answer, _ = service.handle("w", login("Alice", "mine"), 0.0)
+        assert isinstance(answer, LoginResponse)
+        assert answer.status is LoginStatus.OK
+    assert service.handle("w", login("alice", "wrong"), 0.0)[1] > 0
+    service.handle("w", login("ALICE", "wrong"), 0.0)  # finds neither
+    assert service.handle("w", login("Alice", "mine"), 0.0)[1] == 0.0
+
+
+def test_guesses_count_where_they_are_let_in_as_guests(tmp_path: Path) -> None:
+    config = tmp_path / "usmbd.conf"
+    config.write_text("[global]\nmap to guest = bad password\n")
+    edit_users(tmp_path / "pwd.db", lambda hashes: hashes.update(alice=nt_hash("secret")))
+    service = Service(load(config), tmp_path / "pwd.db", FakeAccounts())
+    for _ in range(8):
+        answer, _ = service.handle("w", login("alice", "wrong"), 0.0)
+        assert isinstance(answer, LoginResponse)
+        assert answer.status is LoginStatus.GUEST
+        assert service.handle("w", login("somebody", "x"), 0.0)[1] == 0.0
+    assert service.handle("w", login("alice", "secret"), 0.0)[1] > 0
+
+
 def test_a_flood_is_refused_unseen(service: Service) -> None:
     answers = [service.handle("w", login("alice", "wrong"), 0.0) for _ in range(100)]
     refused = [a for a, _ in answers if a == LoginResponse(LoginStatus.TOO_MANY)]

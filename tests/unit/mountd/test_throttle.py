@@ -24,7 +24,7 @@ def test_typing_errors_are_free() -> None:
 def test_delays_grow_and_queue_up_whatever_the_password() -> None:
     throttle = Throttle()
     fail(throttle, FREE_FAILURES)
-    assert throttle.reserve("Alice", "a", 0.0) == 0.25
+    assert throttle.reserve("alice", "a", 0.0) == 0.25
     assert throttle.reserve("alice", "a", 0.0) == 0.5
     throttle.failed("alice", "a", 0.0)
     assert throttle.reserve("alice", "a", 0.0) == 1.0

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+import spnego
 from smbengine import requests
-from smbengine.client import Client
+from smbengine.client import Client, challenge_of
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
-from usmbd.mountd.ipc.messages import Logout, TreeDisconnect, TreeStatus
+from usmbd.mountd.ipc.messages import LoginStatus, Logout, TreeDisconnect, TreeStatus
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, Signing
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.access import DELETE, FILE_ALL_ACCESS, FILE_READ_DATA, WRITE_DAC
@@ -233,6 +234,69 @@ def test_the_question_names_the_login(
         "alice", 3, False, False,
     )  # fmt: skip
     assert client.session.credential == 7
+
+
+def test_a_login_that_waits_for_its_lost_session_is_asked_about(
+    engine: Engine, reload: Callable[[], None]
+) -> None:
+    """It was let in by the files before, and mountd reads them before it is answered."""
+    lost = Client(engine, server=engine.another_worker()).ready()
+    engine.peers.held = True
+    client = Client(engine)
+    client.negotiate()
+    security = spnego.client("alice", "secret", protocol="ntlm")
+    previous = {"previous": lost.session_id}
+    _, (reply,) = client.setup(security.step() or b"", **previous)
+    token = security.step(challenge_of(reply)) or b""
+    session_id = reply.header.session_id
+    _, replies = client.setup(token, session_id=session_id, **previous)
+    assert replies == []  # until the other worker has closed the lost one
+    engine.mountd.removed.add("alice")
+    reload()
+    engine.release(engine.peers)
+    (reply,) = client.taken(client.message_id - 1)
+    assert reply.status is NtStatus.USER_SESSION_DELETED
+    assert not engine.server.session_table
+    assert not engine.store.sessions()
+
+
+def test_a_suspended_session_is_asked_about_as_its_accounts(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    engine.mountd.anonymous = LoginStatus.ANONYMOUS
+    kept = client.open("file")
+    client.anonymous(session_id=client.session_id, sign=True)
+    reload()
+    assert write(client, kept) is NtStatus.SUCCESS
+    assert client.create("file") is NtStatus.ACCESS_DENIED
+    (asked,) = [m for m in engine.mountd.asked if type(m).__name__ == "SessionRequest"]
+    assert (asked.user, asked.anonymous) == ("alice", False)
+    engine.mountd.removed.add("alice")
+    reload()
+    assert write(client, kept) is NtStatus.USER_SESSION_DELETED
+
+
+@pytest.mark.parametrize(
+    "config", [{"signing": Signing.MANDATORY}, {"encryption": Encryption.REQUIRED}]
+)
+@pytest.mark.parametrize("who", ["guest", "nobody", "suspended"])
+def test_who_has_no_key_goes_where_all_is_protected_now(
+    engine: Engine, config: dict[str, object], who: str
+) -> None:
+    engine.mountd.anonymous = LoginStatus.ANONYMOUS
+    engine.mountd.unknown_user = LoginStatus.GUEST
+    engine.server.config = ServerConfig(encryption=Encryption.DESIRED)
+    client = Client(engine)
+    client.negotiate()
+    if who == "nobody":
+        client.anonymous()
+    else:
+        client.login("alice" if who == "suspended" else "nobody-here", "secret")
+    if who == "suspended":
+        client.anonymous(session_id=client.session_id, sign=True)
+    assert client.session_id in engine.server.session_table
+    Recheck(engine.server, engine.clock).settings_changed(ServerConfig(**config))  # type: ignore[arg-type]
+    assert not engine.server.session_table
 
 
 @pytest.mark.parametrize(
