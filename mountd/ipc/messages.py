@@ -309,6 +309,11 @@ MountdResponse = (
 # --- named pipes ----------------------------------------------------------------------------
 
 
+MAX_PIPES_PER_WORKER = 8192
+"""Bounds the memory of the RPC process: an idle pipe takes some kilobytes. The worker divides them
+among its clients."""
+
+
 class RpcStatus(StrEnum):
     """What became of an operation on a named pipe."""
 

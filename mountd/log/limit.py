@@ -6,7 +6,8 @@ A kind is a place in the source. Debug lines are not counted: who switches them 
 import logging
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import IPv6Address
+
+from usmbd.mountd.ipc.network import network
 
 PERIOD_SECONDS = 60.0
 """After this time the counts begin again, and what was left out is told as a number."""
@@ -24,20 +25,6 @@ OWN = (100, 100)
 
 MAXIMUM_ADDRESSES = 1000
 """Of whom lines were left out, as far as they are counted."""
-
-IPV6_NETWORK = 64
-"""Bits of an IPv6 address that tell clients apart: the rest is free to choose (RFC 4291)."""
-
-
-def network(address: str) -> str:
-    """Return what stands for one client: an IPv4 address, or the /64 of an IPv6 address."""
-    if ":" not in address:
-        return address
-    try:
-        bits = int(IPv6Address(address.partition("%")[0]))
-    except ValueError:
-        return address
-    return str(IPv6Address(bits >> (128 - IPV6_NETWORK) << (128 - IPV6_NETWORK)))
 
 
 class _Kind:

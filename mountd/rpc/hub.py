@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from usmbd.mountd.ipc.messages import (
+    MAX_PIPES_PER_WORKER,
     MAX_RPC_DATA,
     RpcClose,
     RpcOpen,
@@ -19,9 +20,6 @@ from usmbd.mountd.rpc.view import Caller, Snapshot, View
 
 MAX_PIPES_PER_SESSION = 64
 """Windows has one or two open at a time; without a limit one client could take them all."""
-
-MAX_PIPES_PER_WORKER = 8192
-"""Bounds the memory of this process: an idle pipe takes some kilobytes."""
 
 InterfaceFactory = Callable[[View], Interface]
 

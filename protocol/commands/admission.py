@@ -85,6 +85,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         stream=stream,
         key=key,
         path=node.path,
+        place=wanted.place,
     )
     server.oplocks.granted(open_, level)
     open_.share_access = body.share_access

@@ -3,15 +3,17 @@
 The walk, in the order of this file:
 
     create       read the request; refuse what no file system would take; pipes go their way
-    _open        the four steps for a file:
+    _open        the four steps for a file, which takes a place among the worker's descriptors:
       _find        look it up or make it, and the rights to it   (find_or_create.py)
       admit        share modes, pending deletion, oplocks        (admission.py)
       _prepare     open the data, truncate what is overwritten
       _answers     the create contexts of the response
 """
 
+from collections.abc import Generator
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from usmbd.protocol.commands.admission import admit, wait_for_break
 from usmbd.protocol.commands.find_or_create import (
@@ -23,7 +25,7 @@ from usmbd.protocol.commands.find_or_create import (
     take_back,
 )
 from usmbd.protocol.commands.pipe import open_pipe
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Wait
+from usmbd.protocol.commands.request import Answer, Blocking, Effect, Handling, Request, Wait
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import BreakNeededError
 from usmbd.protocol.state.server import Server
@@ -97,7 +99,9 @@ def create(request: Request) -> Answer | Handling:
     if body.impersonation_level > IMPERSONATION_DELEGATE:
         raise SmbError(NtStatus.BAD_IMPERSONATION_LEVEL)
     if len(request.session.open_table) >= request.connection.server.config.max_open_files:
-        raise SmbError(NtStatus.TOO_MANY_OPENED_FILES)
+        # As [MS-SMB2] 3.3.5.9 has it; Samba answers TOO_MANY_OPENED_FILES, kept here for the
+        # kernel's own refusal.
+        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     if request.tree.is_pipe:
         return open_pipe(request, body, name)
     _check(body)
@@ -154,8 +158,8 @@ def _wanted(
     return Wanted(request, body, path, stream_name, contexts)
 
 
-def _open(wanted: Wanted) -> Handling:
-    """Open or create a file, directory or stream."""
+def _admitted(wanted: Wanted) -> Generator[Effect, Any, tuple[Found, Open]]:
+    """Find or create what is wanted, and have the store admit it beside the other opens."""
     request = wanted.request
     server = request.connection.server
     while True:
@@ -163,8 +167,7 @@ def _open(wanted: Wanted) -> Handling:
         try:
             if request.tree.closed:  # while a thread looked the file up
                 raise SmbError(NtStatus.NETWORK_NAME_DELETED)
-            open_ = admit(wanted, found)
-            break
+            return found, admit(wanted, found)
         except BreakNeededError as needed:
             key = found.key
             found.node.close()
@@ -180,6 +183,19 @@ def _open(wanted: Wanted) -> Handling:
             finally:
                 found.node.close()
             raise
+
+
+def _open(wanted: Wanted) -> Handling:
+    """Open or create a file, directory or stream."""
+    request = wanted.request
+    connection = request.connection
+    server = connection.server
+    place = wanted.place = server.descriptors.take(request.session.proven_user, connection.network)
+    try:
+        found, open_ = yield from _admitted(wanted)
+    except BaseException:
+        place.give_back()
+        raise
     request._open = open_
     try:
         stat = found.prepared or (yield Blocking(_prepare, wanted, found))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.request import Request
+from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.node import Node
@@ -81,6 +82,8 @@ class Wanted:
     """On disk, below the share's root."""
     stream_name: str | None
     contexts: dict[bytes, memoryview]
+    place: Place | None = None
+    """Among the worker's descriptors, for the open that this leads to."""
 
     @property
     def creates(self) -> bool:

@@ -58,7 +58,8 @@ def _unlock(request: Request, elements: list[LockElement]) -> Answer:
             break
         ranges.append(LockRange(element.offset, element.length))
     result = server.store.unlock(open_.key, open_.persistent_id, ranges)
-    open_.lock_count -= result.unlocked
+    if open_.lock_place is not None:
+        open_.lock_place.give_back(result.unlocked)
     if result.waiters:
         server.wake_workers(open_.key, result.waiters)
     if result.unlocked < len(ranges):
@@ -80,11 +81,19 @@ def _lock(request: Request, elements: list[LockElement]) -> Handling:
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     # Who may only look at a file does not keep others from it.
     open_.require(FILE_READ_DATA | FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_EXECUTE)
-    while server.store.lock(open_.key, open_.persistent_id, ranges, wait) is not None:
-        if not wait:
-            raise SmbError(NtStatus.LOCK_NOT_GRANTED)
-        yield Wait(lambda resume: _wait_for_unlock(request, open_, resume), interim=True)
-    open_.lock_count += len(ranges)
+    place = open_.lock_place
+    if place is None:
+        session, network = request.session, request.connection.network
+        place = open_.lock_place = server.locks.place(session.proven_user, network)
+    place.take(len(ranges))
+    try:
+        while server.store.lock(open_.key, open_.persistent_id, ranges, wait) is not None:
+            if not wait:
+                raise SmbError(NtStatus.LOCK_NOT_GRANTED)
+            yield Wait(lambda resume: _wait_for_unlock(request, open_, resume), interim=True)
+    except BaseException:
+        place.give_back(len(ranges))
+        raise
     server.oplocks.break_level_two(open_)
     return _RESPONSE
 

@@ -175,12 +175,17 @@ def open_pipe(request: Request, body: CreateRequest, name: str) -> Handling:
         guest=session.guest,
         anonymous=session.anonymous,
     )
-    answer: RpcResponse = yield Wait(lambda resume: server.rpc.ask(message, resume))
-    _status(answer)
-    pipe = Pipe(server, number, name)
-    if tree.closed:  # meanwhile
-        pipe.close()
-        raise SmbError(NtStatus.NETWORK_NAME_DELETED)
+    place = server.pipes.take(session.proven_user, connection.network)
+    try:
+        answer: RpcResponse = yield Wait(lambda resume: server.rpc.ask(message, resume))
+        _status(answer)
+        pipe = Pipe(server, number, name)
+        if tree.closed:  # meanwhile
+            pipe.close()
+            raise SmbError(NtStatus.NETWORK_NAME_DELETED)
+    except BaseException:
+        place.give_back()
+        raise
     open_ = Open(
         session,
         tree,
@@ -189,6 +194,7 @@ def open_pipe(request: Request, body: CreateRequest, name: str) -> Handling:
         body.desired_access & FILE_ALL_ACCESS or FILE_ALL_ACCESS,
         pipe=pipe,
         path=name,
+        place=place,
     )
     request._open = open_
     return list(

@@ -4,6 +4,7 @@ import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
+from usmbd.mountd.ipc.network import network
 from usmbd.protocol.crypto.preauth import PreauthHash
 from usmbd.protocol.state.sequence import SequenceWindow
 from usmbd.transport.base import RdmaTransport, Transport
@@ -64,6 +65,7 @@ class Connection:
         "max_write_size",
         "multi_protocol",
         "negotiated",
+        "network",
         "posix_extensions",
         "preauth",
         "preauth_sessions",
@@ -83,6 +85,7 @@ class Connection:
         """Begin a connection that has negotiated nothing."""
         self.server = server
         self.transport = transport
+        self.network = network(transport.peer)  # what limits count it by
         self.dialect = 0
         self.dialects: tuple[int, ...] = ()
         self.negotiated = False

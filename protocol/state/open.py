@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.base import RemoveOpenResult
 from usmbd.protocol.state.store.records import OPEN_DELETE_ON_CLOSE, base_key
 from usmbd.protocol.state.tree import WRITING
@@ -45,7 +46,7 @@ class Open:
         "in_use",
         "kept_write_time",
         "key",
-        "lock_count",
+        "lock_place",
         "lock_sequence",
         "mode",
         "oplock_break_to",
@@ -53,6 +54,7 @@ class Open:
         "path",
         "persistent_id",
         "pipe",
+        "place",
         "position",
         "session",
         "share_access",
@@ -75,6 +77,7 @@ class Open:
         pipe: Any = None,
         key: bytes = b"",
         path: str = "",
+        place: Place | None = None,
     ) -> None:
         """Keep what CREATE decided."""
         self.session = session
@@ -89,6 +92,7 @@ class Open:
         self.stream = stream
         self.data: Any = stream if stream is not None else node  # what READ and WRITE act on
         self.pipe = pipe
+        self.place = place  # among those that the worker has for opens
         self.key = key
         self.path = path  # as the client opened it; the file's present name is asked from the node
         self.delete_on_close = False
@@ -96,7 +100,7 @@ class Open:
         self.kept_write_time: KeptWriteTime | None = None
         self.position = 0  # FilePositionInformation; kept, never used by READ or WRITE
         self.mode = 0
-        self.lock_count = 0
+        self.lock_place: Place | None = None  # with the ranges that it has locked
         self.lock_sequence: dict[int, int] = {}
         self.enumeration: Any = None  # of QUERY_DIRECTORY
         self.waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
@@ -120,6 +124,11 @@ class Open:
         if self._node is None:
             raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
         return self._node
+
+    @property
+    def lock_count(self) -> int:
+        """How many ranges it has locked."""
+        return 0 if self.lock_place is None else self.lock_place.count
 
     def require(self, access: int) -> None:
         """Refuse what the open was not granted; SmbError(ACCESS_DENIED) unless one bit is there."""
@@ -177,6 +186,7 @@ class Open:
             end(SmbError(NtStatus.RANGE_NOT_LOCKED))
         if self.pipe is not None:
             self.pipe.close()
+            self._give_places_back()
             return False
         return True
 
@@ -241,3 +251,10 @@ class Open:
         if self.stream is not None:
             self.stream.close()
         self.node.close()
+        self._give_places_back()
+
+    def _give_places_back(self) -> None:
+        """Let others have what this open had."""
+        for place in (self.place, self.lock_place):
+            if place is not None:
+                place.give_back()

@@ -14,15 +14,17 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
-from usmbd.mountd.ipc.messages import Logout, Message, TreeDisconnect
+from usmbd.mountd.ipc.messages import MAX_PIPES_PER_WORKER, Logout, Message, TreeDisconnect
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state import descriptors
 from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import Oplocks
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import Clock, Pulse
 from usmbd.protocol.state.store.base import Store
-from usmbd.protocol.state.store.records import SessionRecord
+from usmbd.protocol.state.store.records import LOCK, SessionRecord
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.turns import Turns, Unhurried
 from usmbd.protocol.state.volumes import Volumes
@@ -30,6 +32,14 @@ from usmbd.protocol.vfs.identity import Identity, become, pin
 from usmbd.protocol.wire.filetime import from_ns
 
 log = logging.getLogger("usmbd.conn")
+
+OPENS_OF_STORE = 2
+LOCKS_OF_STORE = 4
+"""What opens and locks of all workers may take of the store: one of so many bytes each. The rest is
+for what grows with them (folders of the tree, paths of files to be deleted) and for sessions."""
+
+OPEN_BYTES = 300
+"""Of a file with one open in the store."""
 
 Resume = Callable[..., None]
 
@@ -111,8 +121,23 @@ class Server:
         self.rdma_addresses: Container[IPv4Address | IPv6Address] | None = None
         """The same for RDMA."""
         self.volumes = Volumes()
+        self.descriptor_limit = descriptors.limit()
+        self.descriptors = FairShare(self._room_for_opens)
+        """Of open files and folders: one each."""
+        self.pipes = FairShare(lambda: MAX_PIPES_PER_WORKER)
+        self.locks = FairShare(self._room_for_locks)
+        """Of byte ranges: each takes room in the store."""
         self.generation = 0
         """How often mountd has read its files: what it answered before may not hold any more."""
+
+    def _room_for_opens(self) -> int:
+        """Return how many files may be open: by descriptors, and by the room in the store."""
+        room = self.store.room // OPENS_OF_STORE // OPEN_BYTES // max(self.config.workers, 1)
+        return min(descriptors.for_opens(self.descriptor_limit, len(self.connections)), room)
+
+    def _room_for_locks(self) -> int:
+        """Return how many ranges may be locked."""
+        return self.store.room // LOCKS_OF_STORE // LOCK.size // max(self.config.workers, 1)
 
     def pin(self) -> None:
         """Let the loop's thread, which calls this, never change its identity; see vfs.identity.

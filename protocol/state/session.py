@@ -110,6 +110,11 @@ class Session:
         return "" if self.guest or self.anonymous else self.user
 
     @property
+    def proven_user(self) -> str:
+        """The user, by whom limits count; "" for guests and anonymous users, who proved nothing."""
+        return "" if self.guest or self.anonymous else self.user
+
+    @property
     def valid(self) -> bool:
         """Whether requests other than SESSION_SETUP may use the session."""
         return self.state is not SessionState.IN_PROGRESS

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import importlib.metadata
+import logging
 import os
 import subprocess
 import sys
@@ -12,8 +13,11 @@ import msgspec
 
 from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state import descriptors
 from usmbd.protocol.supervisor.children import OWN_PROCESS_GROUP
 from usmbd.protocol.supervisor.supervisor import StartError, Supervisor
+
+log = logging.getLogger("usmbd.conn")
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
@@ -50,6 +54,9 @@ def main() -> None:
         config = msgspec.structs.replace(config, log_level=level)
     logs.set_up("usmbd", level, as_json=config.log_json)
     logs.start()
+    limit = descriptors.raise_limit()
+    if limit < descriptors.LEAST:
+        log.warning("%d open files are too few: raise the limit (ulimit -n, LimitNOFILE=)", limit)
     os.umask(0o077)
     try:
         asyncio.run(Supervisor(config, files).run())

@@ -25,6 +25,10 @@ STATUS_OF_ERRNO: dict[int, NtStatus] = {
     errno.EFBIG: NtStatus.DISK_FULL,
     errno.EMLINK: NtStatus.TOO_MANY_LINKS,
     errno.ENOMEM: NtStatus.NO_MEMORY,
+    # The system's own tables are full: of buffers, locks, threads or processes.
+    errno.ENOBUFS: NtStatus.INSUFFICIENT_RESOURCES,
+    errno.ENOLCK: NtStatus.INSUFFICIENT_RESOURCES,
+    errno.EUSERS: NtStatus.INSUFFICIENT_RESOURCES,
     errno.EMFILE: NtStatus.TOO_MANY_OPENED_FILES,
     errno.ENFILE: NtStatus.TOO_MANY_OPENED_FILES,
     errno.EBADF: NtStatus.INVALID_HANDLE,

@@ -117,6 +117,10 @@ class Store(Protocol):
     def worker(self) -> int:
         """The worker that this store was attached for."""
 
+    @property
+    def room(self) -> int:
+        """Bytes that the records of all workers may take."""
+
     def close(self) -> None:
         """Detach; records stay until `drop_worker`."""
 

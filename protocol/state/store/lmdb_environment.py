@@ -117,7 +117,8 @@ class LmdbEnvironment:
             max_spare_txns=1,
         )
         self.begin: Callable[..., Any] = self._env.begin
-        self._pages_max = (map_size - map_size // RESERVE) // self._env.stat()["psize"]
+        self.room = map_size - map_size // RESERVE
+        self._pages_max = self.room // self._env.stat()["psize"]
         self.late = Late()
         self.lock_hints = Hints(Path(path, "hints"), self.late)
         self.oplock_hints = Hints(Path(path, "oplocks"), self.late)

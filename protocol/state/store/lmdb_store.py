@@ -43,6 +43,8 @@ class LmdbStore:
         self.check_io = locks.check_io
         self.add_waiter = locks.add_waiter
 
+        self.room = environment.room
+
         self._opens = opens = LmdbOpens(environment, locks)
         self.add_open = opens.add_open
         self.remove_open = opens.remove_open

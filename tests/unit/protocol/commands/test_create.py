@@ -324,7 +324,7 @@ def test_so_many_opens_of_a_session(tmp_path: Path) -> None:
         client = Client(engine).ready()
         held = client.open("one")
         client.open("two")
-        assert client.create("three") is NtStatus.TOO_MANY_OPENED_FILES
+        assert client.create("three") is NtStatus.INSUFFICIENT_RESOURCES
         client.close(held)
         assert client.create("three") is SUCCESS
     finally:
