@@ -182,9 +182,11 @@ class Device:
         """Post later."""
         self._send(self._real.post_write, id, segments, address, key, **named)
 
-    def post_read(self, id: int, segments: Sequence[Segment], address: int, key: int) -> None:
+    def post_read(
+        self, id: int, segments: Sequence[Segment], address: int, key: int, **named: Any
+    ) -> None:
         """Post later."""
-        self._send(self._real.post_read, id, segments, address, key)
+        self._send(self._real.post_read, id, segments, address, key, **named)
 
     def submit(self) -> None:
         """Count the call of the device that posts all since the last."""

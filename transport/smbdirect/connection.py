@@ -3,10 +3,9 @@
     completions -> engine.received -> Receiver.message_received -> send -> engine -> posted sends
                                                 write_remote, read_remote -> posted pieces
 
-Everything runs on the loop's thread; there is no task and no future. The life of a connection:
-`prepare` posts receives, `start` begins to look at them, the peer is accepted after that. It is
-OPEN until someone ends it, CLOSING while what was sent may still arrive, FAILED until the device
-has given everything back, and FINISHED then.
+All of it runs on the loop's thread, without tasks and futures. `prepare` posts receives, `start`
+begins to look at them, the peer is accepted after that. It is OPEN until someone ends it, CLOSING
+while what was sent may still arrive, FAILED until the device has given all back, FINISHED then.
 """
 
 import logging
@@ -25,6 +24,7 @@ from usmbd.transport.smbdirect.backlog import (
     TRANSFERS_LOW,
     Backlog,
 )
+from usmbd.transport.smbdirect.batches import BATCH, FLUSH_SIZE, HELD_POLLS, HELD_SIZE, ROUNDS
 from usmbd.transport.smbdirect.depths import Depths, fitted
 from usmbd.transport.smbdirect.engine import Engine
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
@@ -40,21 +40,12 @@ from usmbd.transport.smbdirect.provider import (
 )
 from usmbd.transport.smbdirect.registered_memory import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.send_order import SendOrder
+from usmbd.transport.smbdirect.tidying import Tidying
 from usmbd.transport.smbdirect.transfer_queue import TransferQueue
 from usmbd.transport.smbdirect.transfers import Done, Read, Write, whole
 from usmbd.transport.smbdirect.turn import Turn
 
 log = logging.getLogger("usmbd.rdma")
-
-FLUSH_SIZE = 1 << 16
-"""Replies wait for the end of the batch of requests that they answer, up to this many bytes of them
-or of data before them: a client that is sent more has something to do meanwhile."""
-
-BATCH = 64
-"""Completions that are taken at once."""
-
-ROUNDS = 8
-"""Polls after which other connections have their turn."""
 
 LINGER_SECONDS = 0.25
 """How long what was sent last may take to arrive before the connection is cut."""
@@ -131,6 +122,7 @@ class SmbDirectTransport(RdmaTransport):
         self._receiver: Receiver | None = None
         self._fd = -1
         self._timer: Cancellable | None = None
+        self._tidying = Tidying(self._work, loop, self._lose)
         self._turn = Turn(loop, self._ready)
         self.state = State.OPEN
 
@@ -223,6 +215,8 @@ class SmbDirectTransport(RdmaTransport):
         else:
             self.bytes_read += transfer.left
             self._transfers.read(transfer)
+            if not self._corked:
+                self._flush()
 
     def _check_length(self, length: int) -> None:
         """Refuse more than was negotiated."""
@@ -284,15 +278,18 @@ class SmbDirectTransport(RdmaTransport):
         if self._turn.due or self.state is _FINISHED:
             return
         self._now = self._loop.time()
-        queue_pair = self.queue_pair
-        armed = False
+        queue_pair, armed, held = self.queue_pair, False, 0
         try:
             for _ in range(ROUNDS):
                 completions = queue_pair.poll(BATCH)
                 if completions:
                     self._handle(completions)
-                    if self.state is _OPEN:
-                        self._go_on()
+                    held += 1
+                    if held < HELD_POLLS:
+                        continue
+                if held:
+                    held = 0
+                    self._go_on()
                 elif armed:
                     break
                 else:
@@ -300,6 +297,8 @@ class SmbDirectTransport(RdmaTransport):
                     armed = True
             else:
                 self._turn.ask()
+            if held:
+                self._go_on()
         except DeviceError as error:
             self._lose(str(error))
             # Or the channel would stay readable.
@@ -311,15 +310,18 @@ class SmbDirectTransport(RdmaTransport):
             self._finish()
 
     def _go_on(self) -> None:
-        """Do what completions have made possible."""
+        """Do what completions have made possible, and post what waits."""
+        if self.state is not _OPEN:
+            return
         if self._transfers.waiting:
             self._transfers.advance()
         self._flush()
         if self._stopped:
             self._serve_backlog()
+        self._tidying.look()
 
     def _handle(self, completions: list[Completion]) -> None:
-        """Take completions in their order; small answers go together, at the end."""
+        """Take completions in their order; what answers them waits for `_go_on`, if it is small."""
         engine, views, work = self.engine, self._receives.views, self._work
         self._corked = True
         answered = False
@@ -336,7 +338,6 @@ class SmbDirectTransport(RdmaTransport):
                         self._transfers.ended(ended)
                     except Exception:
                         self._fault()
-                    answered = True
                 continue
             self._posted_receives -= 1
             if not ok:
@@ -358,7 +359,7 @@ class SmbDirectTransport(RdmaTransport):
                 continue
             if not self._stopped:
                 self._deliver(message)
-                answered = work.waiting >= FLUSH_SIZE
+                answered = work.waiting >= HELD_SIZE
             elif not self._backlog.add(message):
                 self._lose("it goes on asking and does not take its answers")
         self._corked = False
@@ -458,6 +459,7 @@ class SmbDirectTransport(RdmaTransport):
     def _fail(self) -> None:
         """Have the device give everything back."""
         self.state = State.FAILED
+        self._tidying.cancel()
         self._set_timer(DRAIN_SECONDS, self._finish)
         self._watch()
         try:

@@ -1,7 +1,7 @@
 """The send queue of one connection: what is posted, and what its end gives back.
 
 Completions come in the order of posting, and one stands for all before it that asked for none.
-So only some are asked for: every so many messages, where a WRITE has pinned much memory, and for
+So only some are asked for: every so many messages, where WRITEs have pinned much memory, and for
 each READ. What is not yet known to have ended stays in `posted`.
 """
 
@@ -12,14 +12,17 @@ from usmbd.transport.smbdirect.provider import QueuePair
 from usmbd.transport.smbdirect.registered_memory import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.transfers import Piece, Read, Write
 
-PINNED = 1 << 16
-"""Bytes of the pool that ended WRITEs keep pinned less than, until something else completes:
-sixteen small replies cost one completion, and an idle connection keeps little of the pool. What
-counts is the memory that was taken for the data, however few bytes of it a short READ has sent."""
+PINNED = 1 << 20
+"""Bytes of the pool that ended WRITEs keep pinned less than, until something else completes: each
+completion wakes a sleeping worker, which has nothing to do for it. What counts is the memory that
+was taken for the data, however few bytes of it a short READ has sent."""
+
+KEPT = 1 << 16
+"""Bytes that an idle connection keeps less than, after `tidy`."""
 
 CHAINED = 1 << 16
-"""Bytes of a WRITE up to which it waits for its reply, to be posted with it. More take so long to
-travel that they had better begin."""
+"""Bytes of a READ or WRITE up to which it waits for what follows, to be posted with it. More take
+so long to travel that they had better begin."""
 
 _SHARE = 4
 """A quarter of the slots may wait for a completion that somebody else asks for."""
@@ -107,6 +110,21 @@ class PostedWork:
         return True
 
     @property
+    def untidy(self) -> bool:
+        """Whether `tidy` has something to do."""
+        return self._pinned >= KEPT
+
+    def tidy(self) -> None:
+        """Ask for a completion of the WRITEs that keep memory, if that is much.
+
+        A WRITE of no bytes has one, and reaches no memory of the peer (InfiniBand volume 1,
+        C9-88; RFC 5040, 5.1).
+        """
+        if self.untidy and self.room:
+            self._post_write(Piece(None, 0, 0, 0, [], []), True)
+            self.submit()
+
+    @property
     def room(self) -> bool:
         """Whether a WRITE may be posted now."""
         return self.writes < self._depths.writes
@@ -115,7 +133,12 @@ class PostedWork:
         """Post a piece of a write, for which there must be room."""
         self._pinned += piece.pinned
         self._writes_following += 1
-        signaled = self._pinned >= PINNED or self._writes_following >= self._write_interval
+        self._post_write(
+            piece, self._pinned >= PINNED or self._writes_following >= self._write_interval
+        )
+
+    def _post_write(self, piece: Piece, signaled: bool) -> None:
+        """Post a piece of a write, and ask for its completion or not."""
         number = self._next
         self.queue_pair.post_write(
             number << 1 | 1,
@@ -134,10 +157,19 @@ class PostedWork:
             self._following += 1
 
     def read(self, transfer: Read) -> None:
-        """Post the next piece of a read; the caller counts how many there may be."""
+        """Post the next piece of a read; the caller counts how many there may be.
+
+        A small one may wait for `submit`.
+        """
         piece = transfer.piece(self._sinks.pool())
         number = self._next
-        self.queue_pair.post_read(number << 1 | 1, piece.segments, piece.address, piece.key)
+        self.queue_pair.post_read(
+            number << 1 | 1,
+            piece.segments,
+            piece.address,
+            piece.key,
+            more=piece.length <= CHAINED,
+        )
         self._post(piece)
         self.reads += 1
         transfer.under_way += 1

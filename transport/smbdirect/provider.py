@@ -181,7 +181,7 @@ class QueuePair(Protocol):
 
     Ids of work requests are chosen by the caller (0 to 2^64 - 1). A slot of a queue is free
     again when its completion, or for an unsignaled send that of a later one, has been polled.
-    Sends and writes with `more` may wait for the next post of the send queue, or for `submit`:
+    Work with `more` may wait for the next post of the send queue, or for `submit`:
     what is posted together costs one call of the device, and is refused by that one.
     """
 
@@ -220,7 +220,13 @@ class QueuePair(Protocol):
         """Write the peer's memory; what is sent afterwards arrives after the data."""
 
     def post_read(
-        self, id: int, segments: Sequence[Segment], remote_address: int, remote_key: int
+        self,
+        id: int,
+        segments: Sequence[Segment],
+        remote_address: int,
+        remote_key: int,
+        *,
+        more: bool = False,
     ) -> None:
         """Read the peer's memory; its data is there when it completes, not earlier."""
 

@@ -203,15 +203,22 @@ class VerbsQueuePair:
             self.submit()
 
     def post_read(
-        self, id: int, segments: Sequence[Segment], remote_address: int, remote_key: int
+        self,
+        id: int,
+        segments: Sequence[Segment],
+        remote_address: int,
+        remote_key: int,
+        *,
+        more: bool = False,
     ) -> None:
         """Post a read of the peer's memory."""
         if self._closed:
             raise _closed()
         if len(segments) > self._read_segments:
             raise ValueError(f"{len(segments)} segments, at most {self._read_segments}")
-        self._sends.add(id, segments, _READ, _SIGNALED, 0, remote_address, remote_key)
-        self.submit()
+        room = self._sends.add(id, segments, _READ, _SIGNALED, 0, remote_address, remote_key)
+        if not (room and more):
+            self.submit()
 
     def submit(self) -> None:
         """Post what waits for more."""

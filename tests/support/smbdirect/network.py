@@ -71,7 +71,8 @@ class Network:
         states = (State.INIT, State.RTR, State.RTS)
         transport.prepare(*(attributes(s, theirs.number, reads=reads) for s in states))
         for state in states[1:]:
-            theirs.modify(*attributes(state, ours.number, reads=READS))
+            # It answers as many as it has said.
+            theirs.modify(*attributes(state, ours.number, reads=max(reads, READS)))
         self.transports.append(transport)
         self.clients.append(client)
         return transport

@@ -198,13 +198,19 @@ class FabricQueuePair:
         )
 
     def post_read(
-        self, id: int, segments: Sequence[Segment], remote_address: int, remote_key: int
+        self,
+        id: int,
+        segments: Sequence[Segment],
+        remote_address: int,
+        remote_key: int,
+        *,
+        more: bool = False,
     ) -> None:
         """Post a read of the peer's memory; errors as `post_send`."""
         most = min(self._send_segments, self.device.limits.max_read_segments)
         parts = self._check_segments(segments, most)
         length = sum(part.length for part in parts)
-        self._post(_Work(id, Opcode.READ, parts, length, remote_address, remote_key))
+        self._post(_Work(id, Opcode.READ, parts, length, remote_address, remote_key), more)
 
     def submit(self) -> None:
         """Post what waits because of `more`."""
@@ -329,7 +335,12 @@ class FabricQueuePair:
         return memory.slice(work.remote_address, work.length)
 
     def _written(self, work: _Work, data: bytes) -> Status:
-        """Take a WRITE of the peer; return how it ended for the peer."""
+        """Take a WRITE of the peer; return how it ended for the peer.
+
+        One of no bytes reaches no memory, and no key is looked at (InfiniBand volume 1, C9-88).
+        """
+        if not work.length:
+            return Status.SUCCESS
         view = self._remote(work, Access.REMOTE_WRITE)
         if view is None:
             return Status.REMOTE_ACCESS

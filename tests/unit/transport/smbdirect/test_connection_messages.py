@@ -14,7 +14,8 @@ from smbdirect.network import Network
 from usmbd.transport.base import FileSpan
 from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.loop import EpollLoop
-from usmbd.transport.smbdirect.connection import FLUSH_SIZE, LINGER_SECONDS, ROUNDS, State
+from usmbd.transport.smbdirect.batches import FLUSH_SIZE, ROUNDS
+from usmbd.transport.smbdirect.connection import LINGER_SECONDS, State
 from usmbd.transport.smbdirect.depths import SENDS, Depths, open_queue_pair
 from usmbd.transport.smbdirect.limits import Limits
 from usmbd.transport.smbdirect.provider import Completion, DeviceError, DeviceLimits, Opcode

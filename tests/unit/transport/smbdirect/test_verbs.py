@@ -241,6 +241,17 @@ def test_posted_requests(device: verbs.VerbsDevice) -> None:
     assert posted[3]["remote"] == posted[4]["remote"] == (0xF000, 0x55)
 
 
+def test_work_waits_for_more(device: verbs.VerbsDevice) -> None:
+    queue_pair = device.queue_pair(8, 8)
+    posted = inside(queue_pair, "_pair").posted
+    queue_pair.post_read(1, [ONE], 0xF000, 0x55, more=True)
+    queue_pair.post_write(2, [TWO], 0, 0, more=True)
+    queue_pair.post_send(3, [ONE], more=True)
+    assert posted == []
+    queue_pair.submit()
+    assert [work["wr_id"] for work in posted] == [1, 2, 3]
+
+
 def test_too_many_segments_are_the_callers_error(device: verbs.VerbsDevice) -> None:
     queue_pair = device.queue_pair(8, 8, send_segments=2)
     with pytest.raises(ValueError, match="at most 2"):
