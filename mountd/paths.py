@@ -10,11 +10,15 @@ what outlives it   /var/lib/usmbd                       $XDG_STATE_HOME/usmbd (~
 """
 
 import os
+import threading
 from pathlib import Path
 
 # Own names first; a directory with ksmbd's files works as it is.
 CONFIG_NAMES = ("usmbd.conf", "usmbd.yaml", "usmbd.yml", "ksmbd.conf")
 PASSWORD_NAMES = ("usmbdpwd.db", "ksmbdpwd.db")
+
+ANSWER_SECONDS = 0.2
+"""How long a share's file system may think about whether a directory is there."""
 
 
 def _xdg(variable: str, fallback: Path) -> Path:
@@ -58,3 +62,15 @@ def config_file() -> Path:
 def password_file(directory: Path | None = None) -> Path:
     """Return the password file to use in a directory: the one that exists, else the first."""
     return _first(directory or config_directory(), PASSWORD_NAMES)
+
+
+def is_directory(path: str) -> bool | None:
+    """Whether `path` is a directory now; None when its file system does not say in time.
+
+    It may be another machine's, which is gone: nobody waits for that.
+    """
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(os.path.isdir(path)), daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    return found[0] if found else None

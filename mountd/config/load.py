@@ -392,8 +392,10 @@ class _Loader:
             return Template(root + path)
         if root:
             path = os.path.normpath(root + path)
-        if not os.path.isdir(path):
-            self._warn(chosen["path"][1], f"[{section.name}]: {path} is not a directory (now)")
+        there = paths.is_directory(path)
+        if not there:
+            state = "does not answer" if there is None else "is not a directory"
+            self._warn(chosen["path"][1], f"[{section.name}]: {path} {state} (now)")
         return path
 
     def _forced(self, chosen: Chosen, values: dict[str, Any]) -> tuple[Account | None, int | None]:

@@ -16,7 +16,7 @@ from usmbd.mountd.config import values
 from usmbd.mountd.config.samba import Foreign, find_foreign
 from usmbd.mountd.config.source import Entry, Raw, parameter_key
 from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.ipc.settings import Encryption, MangledNames, MapToGuest, Rdma, Signing
+from usmbd.mountd.ipc.settings import Encryption, MangledNames, MapToGuest, Rdma, Signing, Slow
 from usmbd.mountd.substitute import STATIC
 
 
@@ -137,6 +137,11 @@ _MANGLED = values.choice(
     **dict.fromkeys(("false", "0", "off", "disable", "disabled"), "no"),
     **dict.fromkeys(("true", "1", "on", "enable", "enabled"), "yes"),
 )
+_SLOW = values.choice(
+    Slow,
+    **dict.fromkeys(("false", "0", "off", "local"), "no"),
+    **dict.fromkeys(("true", "1", "on", "remote"), "yes"),
+)
 _MIB = 1024 * 1024
 # [MS-SMB2] 3.3.5.4: the maxima are at least 65536; 8 MiB is what Windows and Samba offer, and
 # with it a message stays below the 16 MiB of the transport's length field.
@@ -185,6 +190,8 @@ _S = (
     ("veto files", values.veto_patterns, list),
     ("follow symlinks", values.boolean, False),
     ("crossmnt", values.boolean, True),
+    # Ours: neither ksmbd nor smbd has a loop that others wait for.
+    ("slow", _SLOW, Slow.AUTO),
     ("store dos attributes", values.boolean, True),
     ("ea support", values.boolean, True),
     ("create mask", values.mode, 0o744),

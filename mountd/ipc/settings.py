@@ -75,6 +75,17 @@ class MangledNames(StrEnum):
     """The same, and listings tell the 8.3 names."""
 
 
+class Slow(StrEnum):
+    """`slow`: whether a call of the share's file system may take forever."""
+
+    NO = "no"
+    """It is this machine's own; a call that takes long is noticed all the same."""
+    AUTO = "auto"
+    """Where another machine or a process answers for it: NFS, CephFS, Lustre, FUSE ..."""
+    YES = "yes"
+    """No call holds up anything but its own request."""
+
+
 class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One share."""
 
@@ -100,6 +111,7 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     veto_files: list[str] = []
     """Wildcard patterns, one an element of `veto files = /a/b*/`."""
     follow_symlinks: bool = False
+    slow: Slow = Slow.AUTO
     crossmnt: bool = True
     """Mount points beneath the share may be entered."""
 

@@ -1,6 +1,6 @@
 """SMB2 CLOSE ([MS-SMB2] 3.3.5.10)."""
 
-from usmbd.protocol.commands.request import Blocking, Handling, OnDescriptor, Request, Wait
+from usmbd.protocol.commands.request import Blocking, Handling, OnDescriptor, Request, Slow, Wait
 from usmbd.protocol.state.store.base import RemoveOpenResult
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.close import (
@@ -25,7 +25,8 @@ def close(request: Request) -> Handling:
             yield Blocking(open_.remove_name, server)
         result: RemoveOpenResult = yield OnDescriptor(open_.leave, server)
         if result.deletes:
-            yield Blocking(open_.delete, server, result)
+            kind = Slow if open_.is_large() else Blocking
+            yield kind(open_.delete, server, result)
         if result.waiters:
             server.wake_workers(open_.key, result.waiters)
     return pack_close_response(stat)

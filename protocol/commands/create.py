@@ -25,7 +25,16 @@ from usmbd.protocol.commands.find_or_create import (
     take_back,
 )
 from usmbd.protocol.commands.pipe import open_pipe
-from usmbd.protocol.commands.request import Answer, Blocking, Effect, Handling, Request, Wait
+from usmbd.protocol.commands.request import (
+    Answer,
+    Blocking,
+    Effect,
+    Handling,
+    OnDescriptor,
+    Request,
+    Slow,
+    Wait,
+)
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import BreakNeededError
 from usmbd.protocol.state.server import Server
@@ -170,18 +179,14 @@ def _admitted(wanted: Wanted) -> Generator[Effect, Any, tuple[Found, Open]]:
             return found, admit(wanted, found)
         except BreakNeededError as needed:
             key = found.key
-            found.node.close()
+            yield OnDescriptor(found.node.close)
             yield Wait(
                 partial(wait_for_break, server, key, needed),
                 interim=True,
                 in_compound=True,
             )
         except BaseException:
-            try:
-                if found.action == FILE_CREATED:
-                    yield Blocking(take_back, found)
-            finally:
-                found.node.close()
+            yield Blocking(_give_up, found)
             raise
 
 
@@ -198,7 +203,8 @@ def _open(wanted: Wanted) -> Handling:
         raise
     request._open = open_
     try:
-        stat = found.prepared or (yield Blocking(_prepare, wanted, found))
+        kind = Slow if found.action in _OVERWRITES and open_.is_large() else Blocking
+        stat = found.prepared or (yield kind(_prepare, wanted, found))
         answers = _answers(server, open_, stat, found, wanted.contexts)
     except BaseException:
         server.close_open(open_)
@@ -213,6 +219,15 @@ def _open(wanted: Wanted) -> Handling:
             contexts=build_contexts(answers) if answers else b"",
         )
     )
+
+
+def _give_up(found: Found) -> None:
+    """Let go of a file that was not admitted; one that was made for it is removed."""
+    try:
+        if found.action == FILE_CREATED:
+            take_back(found)
+    finally:
+        found.node.close()
 
 
 def _find(wanted: Wanted) -> Found:

@@ -49,7 +49,7 @@ def read(request: Request) -> Answer | Handling:
                 connection.server.pulse.note(speed)
             return _send_file(open_, body, length)
     buffer = connection.transport.buffer(length)
-    if not open_.data.nowait:
+    if not open_.data.nowait or request.tree.speed.may_hang:
         return _read_slowly(request, body, buffer, buffers)
     try:
         count: int = open_.data.read_nowait_into([buffer], body.offset)

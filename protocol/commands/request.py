@@ -13,7 +13,7 @@ it. So a handler reads from top to bottom, makes no task and no future, and a CA
 file or a lost connection ends it by an exception at its `yield`.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from usmbd.protocol.wire.header import Header
@@ -59,6 +59,9 @@ class Blocking:
 
     __slots__ = ("args", "function")
 
+    lane: Hashable = None
+    """Whose part of the threads it takes, where the request has no tree connect."""
+
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         """Call `function(*args)` with the request's identity."""
         self.function = function
@@ -78,7 +81,12 @@ class OnDescriptor(Blocking):
 class Slow(Blocking):
     """A call that always goes to a thread: fsync, and what waits for others by nature."""
 
-    __slots__ = ()
+    __slots__ = ("lane",)
+
+    def __init__(self, function: Callable[..., Any], *args: Any, lane: Hashable = None) -> None:
+        """Call `function(*args)` in a part of the threads."""
+        super().__init__(function, *args)
+        self.lane = lane
 
 
 class Sliced(Blocking):

@@ -6,7 +6,7 @@ from typing import Any
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Sliced
-from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import file_key
@@ -294,7 +294,7 @@ def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     """FileEndOfFileInformation ([MS-FSA] 2.1.5.15.4)."""
     open_ = _file(request)
     request.connection.server.oplocks.break_level_two(open_)
-    yield changing(open_, open_.data.truncate, change.end_of_file)
+    yield changing(open_, open_.data.truncate, change.end_of_file, long=open_.is_large())
     return _RESPONSE
 
 
@@ -302,7 +302,8 @@ def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     """FileAllocationInformation ([MS-FSA] 2.1.5.15.1)."""
     open_ = _file(request)
     request.connection.server.oplocks.break_level_two(open_)
-    yield changing(open_, open_.data.allocate, change.allocation_size)
+    long = change.allocation_size > LARGE_FILE or open_.is_large()
+    yield changing(open_, open_.data.allocate, change.allocation_size, long=long)
     return _RESPONSE
 
 

@@ -16,6 +16,9 @@ from usmbd.protocol.wire.access import (
 from usmbd.protocol.wire.ioctl import IoctlRequest, build_ioctl_response
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
+LARGEST_ZEROS = 1 << 20
+"""Bytes of zeros that are made on the loop: where no hole can be, they are written."""
+
 
 def set_sparse(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
     """FSCTL_SET_SPARSE ([MS-FSA] 2.1.5.10.37): without a buffer it means TRUE."""
@@ -37,7 +40,8 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.oplocks.break_level_two(open_)
     if length:
-        yield changing(open_, extents.zero, open_.node, offset, length)
+        long = length > LARGEST_ZEROS
+        yield changing(open_, extents.zero, open_.node, offset, length, long=long)
     return list(build_ioctl_response(body))
 
 

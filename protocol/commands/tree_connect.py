@@ -87,7 +87,7 @@ def tree_connect(request: Request) -> Handling:
                 raise SmbError(NtStatus.ACCESS_DENIED)
             if share.type is ShareType.DISK:
                 # On a thread: the path may lead to a server that hangs.
-                found = yield Slow(open_volume, share)
+                found = yield Slow(open_volume, share, lane=share.name)
             if session.closed:  # meanwhile
                 raise SmbError(NtStatus.USER_SESSION_DELETED)
         except (OSError, SmbError) as error:

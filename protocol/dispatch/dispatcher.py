@@ -348,8 +348,10 @@ class Dispatcher(Replies):
             target = partial(self._released, request, open_, closed)
             if not closed:
                 effect = Blocking(_unless_over, open_, effect.function, *effect.args)
-        identity = request._tree.identity if request._tree is not None else None
-        self.server.threads.submit(effect.function, effect.args, identity, target)
+        tree = request._tree
+        identity = tree.identity if tree is not None else None
+        lane = effect.lane if tree is None else tree.speed
+        self.server.threads.submit(effect.function, effect.args, identity, target, lane)
         return SUSPENDED
 
     def _wait(self, request: Request, effect: Wait) -> Answer:

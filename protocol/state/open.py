@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("usmbd.vfs")
 
+LARGE_FILE = 64 << 20
+"""Bytes from which on giving blocks back, or taking them, is for a thread: ext4 needs 1 ms and more
+for so much that lies in pieces."""
+
 
 class Open:
     """One open; names as in [MS-SMB2] 3.3.1.10.
@@ -228,6 +232,12 @@ class Open:
         finally:
             if not deletes:
                 self._let_go()
+
+    def is_large(self) -> bool:
+        """Whether to give the file's blocks back may take long; asks only what answers at once."""
+        if not self.tree.speed.fast():
+            return True
+        return self.stream is None and self.node.is_regular and self.node.size() > LARGE_FILE
 
     def delete(self, server: "Server", result: RemoveOpenResult) -> None:
         """Delete what only waited for this open's end; the caller acts as the tree's user."""

@@ -9,7 +9,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Hashable, Iterable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import Oplocks
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import Clock, Pulse
-from usmbd.protocol.state.store.base import Store
+from usmbd.protocol.state.store.base import RemoveOpenResult, Store
 from usmbd.protocol.state.store.records import LOCK, SessionRecord
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.turns import Turns, Unhurried
@@ -63,8 +63,13 @@ class Threads(Protocol):
         args: tuple[Any, ...],
         identity: Identity | None,
         resume: Resume,
+        lane: Hashable = None,
+        places: int = 0,
     ) -> None:
-        """Call `function(*args)` as `identity`; then `resume(value)` or `resume(None, error)`."""
+        """Call `function(*args)` as `identity`; then `resume(value)` or `resume(None, error)`.
+
+        Calls of one `lane`, a share, have a part of the threads: `places`, if it is given.
+        """
 
 
 class Peers(Protocol):
@@ -105,7 +110,7 @@ class Server:
         self.threads = threads
         self.peers = peers
         self.pinned = False
-        self.deletions = 0  # under way on threads
+        self.closing = 0  # opens that end on threads
         self.start_time = from_ns(time.time_ns())
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
@@ -222,47 +227,70 @@ class Server:
                     log.error("a close failed", exc_info=error, extra={"path": open_.path})
                 self._leave(open_)
 
-            self._as_user(open_.tree.identity, partial(open_.remove_name, self), gone)
+            self._as_user(open_.tree, partial(open_.remove_name, self), gone)
         else:
             self._leave(open_)
 
     def _leave(self, open_: Open) -> None:
         """Take an open out of the store and delete what waited for that."""
+
+        def left(result: RemoveOpenResult | None, error: BaseException | None = None) -> None:
+            if result is None:
+                log.error("a close failed", exc_info=error, extra={"path": open_.path})
+            elif result.deletes:
+                delete = partial(open_.delete, self, result)
+                ended = partial(self._left, open_, result)
+                self._as_user(open_.tree, delete, ended, slow=open_.is_large())
+            else:
+                self._left(open_, result)
+
+        if not open_.tree.speed.fast():
+            self._on_thread(open_.tree, partial(open_.leave, self), left)
+            return
         try:
             result = open_.leave(self)
-        except Exception:
-            log.exception("a close failed", extra={"path": open_.path})
+        except Exception as failure:
+            left(None, failure)
+        else:
+            left(result)
+
+    def _left(
+        self,
+        open_: Open,
+        result: RemoveOpenResult,
+        value: None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Wake who waited for the end of an open."""
+        if error is not None:
+            log.error("a close failed", exc_info=error, extra={"path": open_.path})
+        if result.waiters:
+            self.wake_workers(open_.key, result.waiters)
+
+    def _as_user(
+        self, tree: TreeConnect, call: Callable[[], None], ended: Resume, *, slow: bool = False
+    ) -> None:
+        """Make a call with the rights of a tree's user: now, or on a thread if it may take long."""
+        if self.pinned or slow or not tree.speed.fast():
+            self._on_thread(tree, call, ended)
             return
-
-        def ended(value: None = None, error: BaseException | None = None) -> None:
-            if error is not None:
-                log.error("a close failed", exc_info=error, extra={"path": open_.path})
-            if result.waiters:
-                self.wake_workers(open_.key, result.waiters)
-
-        if result.deletes:
-            self._as_user(open_.tree.identity, partial(open_.delete, self, result), ended)
+        try:
+            become(tree.identity)
+            call()
+        except Exception as error:
+            ended(None, error)
         else:
             ended()
 
-    def _as_user(self, identity: Identity, call: Callable[[], None], ended: Resume) -> None:
-        """Make a call with a user's rights: now, or on a thread where the loop's are pinned."""
-        if not self.pinned:
-            try:
-                become(identity)
-                call()
-            except Exception as error:
-                ended(None, error)
-            else:
-                ended()
-            return
+    def _on_thread(self, tree: TreeConnect, call: Callable[[], Any], ended: Resume) -> None:
+        """Make a call of an open that ends on a thread, as the tree's user."""
 
-        def resume(value: None, error: BaseException | None) -> None:
-            self.deletions -= 1
+        def resume(value: Any, error: BaseException | None = None) -> None:
+            self.closing -= 1
             ended(value, error)
 
-        self.deletions += 1
-        self.threads.submit(call, (), identity, resume)
+        self.closing += 1
+        self.threads.submit(call, (), tree.identity, resume, tree.speed)
 
     def connection_lost(self, connection: Connection) -> None:
         """Take a connection out of its sessions; close those without any ([MS-SMB2] 3.3.7.1)."""

@@ -41,10 +41,11 @@ LATE: Final = 0.01
 class VolumeSpeed:
     """Whether a volume answers fast enough to be called on the event loop."""
 
-    __slots__ = ("_measured_until", "_slow_calls", "measured", "noted", "slow_until")
+    __slots__ = ("_measured_until", "_slow_calls", "may_hang", "measured", "noted", "slow_until")
 
     def __init__(self) -> None:
         """Begin fast."""
+        self.may_hang = False  # one call may take forever: none is made on the loop
         self.slow_until = 0.0
         self.noted = False  # the pulse knows that it was called since the last beat
         self.measured = False  # how long its calls take is to be measured
@@ -54,11 +55,11 @@ class VolumeSpeed:
     def fast(self) -> bool:
         """Tell whether calls may run on the event loop now."""
         if not self.slow_until:
-            return True
+            return not self.may_hang
         if time.monotonic() <= self.slow_until:
             return False
         self.slow_until = 0.0
-        return True
+        return not self.may_hang
 
     def took(self, seconds: float) -> None:
         """Learn how long one call took."""

@@ -11,8 +11,9 @@ import weakref
 
 import msgspec
 
-from usmbd.mountd.ipc.settings import MangledNames, ShareConfig
+from usmbd.mountd.ipc.settings import MangledNames, ShareConfig, Slow
 from usmbd.protocol.state.speed import VolumeSpeed
+from usmbd.protocol.vfs import file_systems
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
 
@@ -21,7 +22,16 @@ log = logging.getLogger("usmbd.vfs")
 
 def open_volume(share: ShareConfig) -> Volume:
     """Open what is at a share's path now; may block. OSError when it is no directory."""
-    return Volume(share.path, _options(share))
+    volume = Volume(share.path, _options(share))
+    volume.may_hang = share.slow is Slow.YES
+    if share.slow is Slow.AUTO:
+        try:
+            root, path = volume.resolver.root, volume.resolver.root_path
+            volume.may_hang = file_systems.may_hang(root, path, cross_mounts=share.crossmnt)
+        except BaseException:
+            volume.close()
+            raise
+    return volume
 
 
 class Volumes:
@@ -36,7 +46,8 @@ class Volumes:
     def admit(self, share: ShareConfig, found: Volume) -> tuple[Volume, VolumeSpeed]:
         """Return the volume to use for what was `found`: one that is in use already, if it can be.
 
-        Then `found` is closed.
+        Then `found` is closed. Whether calls may hang is as it was found last: something else may
+        have been mounted beneath.
         """
         key = msgspec.msgpack.encode(share), found.root_identity
         volume = self._known.get(key)
@@ -46,7 +57,9 @@ class Volumes:
             log.debug("share %s: %s, device and inode %s", share.name, share.path, key[1])
         else:
             found.close()
-        return volume, self._speeds[volume]
+        speed = self._speeds[volume]
+        speed.may_hang = found.may_hang
+        return volume, speed
 
 
 def _options(share: ShareConfig) -> VolumeOptions:

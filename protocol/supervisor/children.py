@@ -46,8 +46,18 @@ class Child:
             return
         except TimeoutError:
             log.error("%s does not end and is killed", self.name)
+            await self.kill()
+
+    async def kill(self) -> bool:
+        """Kill it; False when the kernel does not let it go: it waits for a disk that hangs."""
+        with contextlib.suppress(ProcessLookupError):
             self.process.kill()
-            await self.process.wait()
+        try:
+            await asyncio.wait_for(self.process.wait(), END_SECONDS)
+        except TimeoutError:
+            log.error("%s is killed, but hangs in the kernel", self.name)
+            return False
+        return True
 
 
 async def start_mountd(files: list[str]) -> Child:

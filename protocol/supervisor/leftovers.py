@@ -8,13 +8,35 @@ very file is deleted, and a file whose name has changed stays.
 import logging
 import os
 import stat
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 
 from usmbd.protocol.state.store.base import Doomed
-from usmbd.protocol.state.store.records import BASE_KEY_SIZE, base_key, file_key
+from usmbd.protocol.state.store.records import BASE_KEY_SIZE, DEVICE_SIZE, base_key, file_key
 from usmbd.protocol.vfs.kernel import fd_path
 from usmbd.protocol.vfs.xattrs import STREAM_PREFIX, STREAM_SUFFIX
 
 log = logging.getLogger("usmbd.vfs")
+
+
+def delete_all(doomed: list[Doomed], deleted: Callable[[bytes], object]) -> None:
+    """Delete on threads, one for each file system, and call `deleted(key)` there for each.
+
+    One of them may hang, and this process has all others to look after. The threads end with it.
+    """
+    by_device: dict[bytes, list[Doomed]] = {}
+    for each in doomed:
+        by_device.setdefault(each.key[:DEVICE_SIZE], []).append(each)
+
+    def run(together: list[Doomed]) -> None:
+        for each in together:
+            delete(each)
+            with suppress(RuntimeError):  # the loop is closed
+                deleted(each.key)
+
+    for together in by_device.values():
+        threading.Thread(target=run, args=(together,), name="usmbd-delete", daemon=True).start()
 
 
 def delete(doomed: Doomed) -> None:

@@ -247,11 +247,13 @@ class Supervisor:
             self._clear_up(number, left)
         self._bus.flush()
 
+    def _deleted(self, key: bytes) -> None:
+        """Forget on the loop what a thread has deleted."""
+        self._loop.call_soon_threadsafe(self._store.deleted, key)
+
     def _clear_up(self, number: int, result: DropResult) -> None:
         """Do what dropping a dead worker's records leaves to do."""
-        for doomed in result.doomed:
-            leftovers.delete(doomed)
-            self._store.deleted(doomed.key)
+        leftovers.delete_all(result.doomed, self._deleted)
         for waiter, key in result.waiters:
             if waiter != number:
                 self._bus.send(waiter, WakeFile(key))

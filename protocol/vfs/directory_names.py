@@ -17,6 +17,7 @@ from collections import OrderedDict
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.file_systems import LOCAL, magic
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.short_names import short_name
 
@@ -40,28 +41,7 @@ _EVENT = struct.Struct("=iIII")
 _READ_SIZE = 65536
 _EVENT_MAX = _EVENT.size + 256  # NAME_MAX and its NUL
 
-# File systems that this kernel alone changes, by the magic number of statfs(2).
-_LOCAL = frozenset(
-    {
-        0xEF53,  # ext2, ext3, ext4
-        0x58465342,  # XFS
-        0x9123683E,  # btrfs
-        0x01021994,  # tmpfs
-        0x858458F6,  # ramfs
-        0x2FC12FC1,  # ZFS
-        0xF2F52010,  # F2FS
-        0xCA451A4E,  # bcachefs
-        0x794C7630,  # overlayfs
-    }
-)
-
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _is_local(fd: int) -> bool:
-    """Whether nobody but this kernel changes the file system of `fd`."""
-    buffer = (ctypes.c_long * 64)()
-    return _libc.fstatfs(fd, buffer) == 0 and buffer[0] & 0xFFFFFFFF in _LOCAL
 
 
 class _Directory:
@@ -165,7 +145,7 @@ class DirectoryNames:
         another reads the same directory reads it too, for itself.
         """
         held = _Directory(stamp)
-        local = self._inotify >= 0 and _is_local(directory)
+        local = self._inotify >= 0 and magic(directory) in LOCAL
         path = kernel.fd_path(directory)
         with self._lock:
             mine = key not in self._loading

@@ -55,6 +55,8 @@ class Volume(VolumeBase):
     def __init__(self, root: str, options: VolumeOptions | None = None) -> None:
         """Open the root directory with the rights of the process; OSError."""
         super().__init__(root, options)
+        self.may_hang = False
+        """A call may take forever: who opened the volume has found out, or was told."""
         self._hows: dict[tuple[int, int], kernel.How] = {}
 
     def lookup(self, path: str, *, open_reparse_point: bool = False) -> Node:

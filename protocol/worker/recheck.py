@@ -175,7 +175,7 @@ class Recheck:
     def _reopen(self, tree: TreeConnect, share: ShareConfig) -> None:
         """Have the share's options hold for what the tree opens from now on."""
         resume = partial(self._reopened, tree, share, self._server.generation)
-        self._server.threads.submit(open_volume, (share,), None, resume)
+        self._server.threads.submit(open_volume, (share,), None, resume, share.name)
 
     def _reopened(
         self,

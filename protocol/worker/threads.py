@@ -2,21 +2,36 @@
 
 import queue
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.transport.loop import EventLoop
 
-MAXIMUM_THREADS = 64
-"""Threads of one worker: a disk or a remote file system seldom serves more calls at once, and
-each costs a stack; further calls wait in the queue."""
+MAXIMUM_THREADS = 128
+"""Threads of one worker: each costs a stack; further calls wait in the queue."""
+
+LANE_THREADS = 16
+"""Threads that the calls of one lane, a share, have at a time: a disk or a remote file system
+seldom serves more at once, and seven shares that hang leave the others enough. Further calls wait
+for those of their own share."""
 
 IDLE_SECONDS = 10.0
 """A thread without work for so long ends."""
 
 Resume = Callable[..., None]
-Job = tuple[Callable[..., Any], tuple[Any, ...], Identity | None, Resume]
+Job = tuple[Callable[..., Any], tuple[Any, ...], Identity | None, Resume, Hashable]
+
+
+class _Lane:
+    """The calls of one share: those on threads by number, those that wait by themselves."""
+
+    __slots__ = ("running", "waiting")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.waiting: deque[Job] = deque()
 
 
 class ThreadPool:
@@ -28,7 +43,8 @@ class ThreadPool:
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
-        self._busy = 0  # calls queued or running
+        self._busy = 0  # calls queued or running, but for those that wait in their lane
+        self._lanes: dict[Hashable, _Lane] = {}
 
     def submit(
         self,
@@ -36,14 +52,29 @@ class ThreadPool:
         args: tuple[Any, ...],
         identity: Identity | None,
         resume: Resume,
+        lane: Hashable = None,
+        places: int = 0,
     ) -> None:
-        """Call `function(*args)` as `identity`; `resume(value)` or `(None, error)` follows."""
+        """Call `function(*args)` as `identity`; `resume(value)` or `(None, error)` follows.
+
+        Calls of one `lane` have `places` threads at a time (0: LANE_THREADS); those without have
+        all.
+        """
+        job = function, args, identity, resume, lane
         with self._lock:
+            if lane is not None:
+                there = self._lanes.get(lane)
+                if there is None:
+                    there = self._lanes[lane] = _Lane()
+                if there.running >= (places or LANE_THREADS):
+                    there.waiting.append(job)
+                    return
+                there.running += 1
             self._busy += 1
             grow = self._busy > self._threads < MAXIMUM_THREADS
             if grow:
                 self._threads += 1
-        self._jobs.put((function, args, identity, resume))
+        self._jobs.put(job)
         if grow:
             threading.Thread(target=self._run, name="usmbd-io", daemon=True).start()
 
@@ -51,7 +82,7 @@ class ThreadPool:
         """Take calls until there are none for a while."""
         while True:
             try:
-                function, args, identity, resume = self._jobs.get(timeout=IDLE_SECONDS)
+                function, args, identity, resume, lane = self._jobs.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 with self._lock:
                     if self._jobs.empty():
@@ -64,11 +95,23 @@ class ThreadPool:
                 value = function(*args)
             except BaseException as failure:
                 error = failure
-            with self._lock:
-                self._busy -= 1
+            self._leave(lane)
             try:
                 self._loop.call_soon_threadsafe(resume, value, error)
             except RuntimeError:
                 return  # the worker is ending and its loop closed
             # An idle thread holds on to nothing; and an error refers to this frame.
-            del function, args, identity, resume, value, error
+            del function, args, identity, resume, lane, value, error
+
+    def _leave(self, lane: Hashable) -> None:
+        """Give the place of a call that is over to the next of its lane."""
+        with self._lock:
+            there = None if lane is None else self._lanes[lane]
+            if there is not None:
+                if there.waiting:
+                    self._jobs.put(there.waiting.popleft())
+                    return
+                there.running -= 1
+                if not there.running:
+                    del self._lanes[lane]
+            self._busy -= 1

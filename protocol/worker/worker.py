@@ -278,7 +278,7 @@ class Worker:
 
     def _end(self, deadline: float) -> None:
         """End the loop when threads have deleted what the last opens leave, and RDMA is over."""
-        if (self.server.deletions or self.rdma.busy) and self._loop.time() < deadline:
+        if (self.server.closing or self.rdma.busy) and self._loop.time() < deadline:
             self._loop.call_later(0.01, self._end, deadline)
             return
         try:

@@ -256,6 +256,16 @@ def test_crossmnt(serve: Serve) -> None:
         assert (status is SUCCESS) is (value == "yes")
 
 
+def test_slow(serve: Serve) -> None:
+    """A call of a share that may hang is made on a thread, in the share's part of them."""
+    for value in ("no", "yes"):
+        engine = serve(f"slow = {value}")
+        one = client(engine)
+        del engine.threads.lanes[:]
+        one.open("file")
+        assert bool(engine.threads.lanes) is (value == "yes")
+
+
 def test_store_dos_attributes(serve: Serve) -> None:
     for value in ("no", "yes"):
         engine = serve(f"store dos attributes = {value}")
@@ -400,6 +410,7 @@ EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
             "veto files": test_veto_files,
             "follow symlinks": test_follow_symlinks,
             "crossmnt": test_crossmnt,
+            "slow": test_slow,
             "store dos attributes": test_store_dos_attributes,
             "ea support": test_ea_support,
             "create mask": test_modes,

@@ -34,6 +34,9 @@ OPEN_DISCONNECTED: Final = 0x20
 BASE_KEY_SIZE: Final = 16
 """The bytes of a FileKey that name the file; what follows names the stream."""
 
+DEVICE_SIZE: Final = 8
+"""The bytes of a FileKey that name the file system."""
+
 _STREAM_KEY_MAX: Final = 255
 # LMDB takes keys of 511 bytes. A stream's name has up to 255 characters, which may be more bytes:
 # longer names stand in the key as a digest behind 0xFF, which never begins UTF-8 text.

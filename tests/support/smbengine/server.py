@@ -228,6 +228,7 @@ class FakeThreads(Turns):
         """Begin without work."""
         super().__init__()
         self.submitted = 0
+        self.lanes: list[object] = []
         self.pinned = False
 
     def submit(
@@ -236,9 +237,12 @@ class FakeThreads(Turns):
         args: tuple[Any, ...],
         identity: Identity | None,
         resume: Resume,
+        lane: object = None,
+        places: int = 0,
     ) -> None:
         """Queue a call."""
         self.submitted += 1
+        self.lanes.append(lane)
 
         def call() -> Any:
             become(identity)

@@ -197,7 +197,7 @@ def test_delete_on_close(client: Client, bob: Client, engine: Engine, end: str, 
     assert (kept / "file").exists()
     assert [open_.node.fd for open_ in opens] == [-1, -1]
     assert [engine.store.opens(open_.key) for open_ in opens] == [[], []]
-    assert engine.server.deletions == 0
+    assert engine.server.closing == 0
     # Nothing is left behind that would keep others from the names.
     assert bob.create("file", READ, FILE_CREATE) is NtStatus.SUCCESS
     assert bob.create("kept\\file", FILE_READ_ATTRIBUTES, FILE_OPEN) is NtStatus.SUCCESS

@@ -1,9 +1,11 @@
 """What a dead worker's promises to delete come to."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
+from smbtest.processes import wait_for
 
 from usmbd.protocol.state.store.base import Doomed
 from usmbd.protocol.state.store.records import file_key
@@ -62,3 +64,27 @@ def test_a_stream_goes_without_its_file(file: Path) -> None:
     leftovers.delete(doomed(file, "NOTE"))
     assert os.listxattr(file) == ["user.other"]
     assert file.read_bytes() == b"data"
+
+
+def test_a_file_system_that_hangs_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a thread; the supervisor itself waits for none."""
+    gate, asked, deleted = threading.Event(), threading.Event(), []
+
+    def delete(doomed: Doomed) -> None:
+        if doomed.path == "hangs":
+            asked.set()
+            gate.wait(10)
+
+    monkeypatch.setattr(leftovers, "delete", delete)
+    keys = {name: file_key(number, 1) for number, name in enumerate(("hangs", "other", "third"))}
+    behind = file_key(0, 2)
+    doomed = [Doomed(key, name) for name, key in keys.items()]
+    leftovers.delete_all([*doomed, Doomed(behind, "behind")], deleted.append)
+    wait_for(lambda: len(deleted) == 2, 5, "the others")
+    assert asked.is_set()
+    assert set(deleted) == {keys["other"], keys["third"]}
+    gate.set()
+    wait_for(lambda: len(deleted) == 4, 5, "the rest")
+    assert deleted[2:] == [keys["hangs"], behind]

@@ -44,7 +44,7 @@ def test_a_directory_is_read_once(
     tmp_path: Path, opened: int, monkeypatch: pytest.MonkeyPatch, watched: bool
 ) -> None:
     if not watched:
-        monkeypatch.setattr(directory_names, "_is_local", lambda _: False)
+        monkeypatch.setattr(directory_names, "magic", lambda _: 0)
         os.utime(tmp_path, (1, 1))
     names = DirectoryNames()
     reads = []

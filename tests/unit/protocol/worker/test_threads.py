@@ -88,3 +88,33 @@ def test_a_loop_that_is_closed_ends_the_thread(
     gate.set()
     worker.join(5)
     assert not worker.is_alive()
+
+
+def test_a_share_that_hangs_takes_its_part_alone(
+    pool: ThreadPool, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its further calls wait for its own; those of others run beside them."""
+    monkeypatch.setattr(threads, "LANE_THREADS", 3)
+    gate, got = threading.Event(), []
+    for _ in range(50):
+        pool.submit(gate.wait, (5,), None, lambda value, error: got.append(value), "hangs")
+    for name in ("other", None):
+        pool.submit(str, (), None, lambda value, error: got.append(value), name)
+    until(lambda: len(got) == 2)
+    assert got == ["", ""]
+    assert running() <= 5
+    gate.set()
+    until(lambda: len(got) == 52)
+    assert not pool._lanes
+
+
+def test_calls_of_a_lane_come_in_order(
+    pool: ThreadPool, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "LANE_THREADS", 1)
+    got: list[int] = []
+    for number in range(20):
+        pool.submit(int, (number,), None, lambda value, error: got.append(value), "lane")
+    pool.submit(int, ("x",), None, lambda value, error: got.append(-1), "lane")
+    until(lambda: len(got) == 21)
+    assert got == [*range(20), -1]

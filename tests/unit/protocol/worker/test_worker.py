@@ -305,11 +305,11 @@ def test_a_pinned_worker_reaches_what_only_root_may(state: Path) -> None:
         until(lambda: len(ran) == 2)
         assert sorted(ran) == [0, 31001]
         # It does not end before the last files are deleted.
-        server.deletions = 1
-        loop.call_later(0.05, lambda: setattr(server, "deletions", 0))
+        server.closing = 1
+        loop.call_later(0.05, lambda: setattr(server, "closing", 0))
         made.worker.stop("the test is over")
         loop.run_forever()
-        assert server.deletions == 0
+        assert server.closing == 0
         assert current_uid() == NOBODY.uid
         other.close()
         made.end(loop)

@@ -1,0 +1,64 @@
+"""Which file systems may hang: by what they say themselves, and what is mounted beneath."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from usmbd.protocol.vfs import file_systems
+
+MOUNT = "36 35 98:0 / {point} rw,noatime shared:1 - {kind} {source} rw,errors=continue\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> int:
+    return os.open(tmp_path, os.O_PATH)
+
+
+def mounts(tmp_path: Path, *rows: tuple[str, str]) -> str:
+    """Write a table of mounts: (where, type)."""
+    file = tmp_path / "mountinfo"
+    file.write_text("".join(MOUNT.format(point=p, kind=k, source="x:/y") for p, k in rows))
+    return str(file)
+
+
+def test_this_machines_own_does_not_hang(tmp_path: Path, root: int) -> None:
+    assert file_systems.magic(root) not in file_systems.REMOTE
+    if not file_systems._is_remote_device(os.fstat(root).st_dev):
+        assert not file_systems.may_hang(root, str(tmp_path), cross_mounts=True)
+    assert not file_systems.LOCAL & file_systems.REMOTE
+
+
+@pytest.mark.parametrize("magic", sorted(file_systems.REMOTE))
+def test_what_others_answer_for_may_hang(
+    tmp_path: Path, root: int, monkeypatch: pytest.MonkeyPatch, magic: int
+) -> None:
+    monkeypatch.setattr(file_systems, "magic", lambda _: magic)
+    assert file_systems.may_hang(root, str(tmp_path), cross_mounts=False)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["nfs", "nfs4", "fuse.sshfs", "fuse", "lustre", "ceph", "gpfs", "beegfs", "9p", "cifs", "smb3"],
+)
+def test_a_mount_beneath_may_hang(tmp_path: Path, kind: str) -> None:
+    beneath = file_systems._has_remote_mount
+    table = mounts(tmp_path, ("/", "ext4"), ("/srv/data/far\\040away", kind))
+    assert beneath("/srv/data", table)
+    assert beneath("/srv", table)
+    assert beneath("/", table)
+    assert not beneath("/srv/dat", table)
+    assert not beneath("/srv/data/other", table)
+    assert not beneath("/srv/data", mounts(tmp_path, ("/srv/data/near", "ext4")))
+
+
+def test_an_escaped_name_is_compared_as_it_is(tmp_path: Path) -> None:
+    table = mounts(tmp_path, ("/srv/a\\040b\\134c/far", "nfs"))
+    assert file_systems._has_remote_mount("/srv/a b\\c", table)
+
+
+def test_a_loop_device_may_lie_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    links = {"7:3": "../../devices/virtual/block/loop3", "8:1": "../../devices/pci/block/sda/sda1"}
+    monkeypatch.setattr(os, "readlink", lambda path: links[path.rpartition("/")[2]])
+    assert file_systems._is_remote_device(os.makedev(7, 3))
+    assert not file_systems._is_remote_device(os.makedev(8, 1))
