@@ -1,7 +1,11 @@
-"""All mounts in guests of their own, some at once, for all tests of this folder; their results."""
+"""All mounts in guests of their own, beside the other tests, and what came of them."""
 
+import contextlib
 import os
+import signal
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,25 +13,76 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import lab_run
-import matrix
 import outcome as outcomes
 
 OUTCOME = pytest.StashKey[outcomes.Outcome]()
 """What the guests brought back, for the table at the end."""
 
+LAB = pytest.StashKey["LabProcess"]()
+READS_RESULTS = "test_kernel_client.py"
+"""The tests of this file come last of all: the guests run while the others do."""
+
+
+class LabProcess:
+    """lab_run.py beside pytest: guests wait a good deal, and most tests keep one core busy.
+
+    One process runs them one after the other in 9 minutes on two cores, so in 6.
+    """
+
+    def __init__(self) -> None:
+        """Start it in a process group of its own; what it says goes to a file."""
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (end() closes it)
+        self.process = subprocess.Popen(
+            [sys.executable, Path(lab_run.__file__)],
+            stdout=self.said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait(self) -> outcomes.Outcome:
+        """Return what came out; skips where there is no lab, fails with its last words."""
+        status = self.process.wait()
+        self.said.seek(0)
+        lines = self.said.read().splitlines()
+        where = [line for line in lines if line.startswith(lab_run.RESULTS)]
+        if where and status in (0, 1):
+            return outcomes.read(Path(where[0].removeprefix(lab_run.RESULTS)))
+        if status == lab_run.UNSUPPORTED:
+            pytest.skip(lines[-1])
+        pytest.fail("the lab is not there: " + "\n".join(lines[-20:]))
+
+    def end(self) -> None:
+        """End what is still running: guests notice that their parent is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait()
+        self.said.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that wait for the guests behind all others."""
+    items.sort(key=lambda item: item.path.name == READS_RESULTS)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the guests where their results are asked for."""
+    asked = any(item.path.name == READS_RESULTS for item in session.items)
+    if asked and not session.config.option.collectonly and "USMBD_LAB_RESULTS" not in os.environ:
+        session.config.stash[LAB] = LabProcess()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave no guest behind."""
+    if process := config.stash.get(LAB, None):
+        process.end()
+
 
 @pytest.fixture(scope="session")
 def outcome(request: pytest.FixtureRequest) -> outcomes.Outcome:
-    """Run the plan once; `USMBD_LAB_RESULTS` names a directory with another run's results."""
+    """Wait for all mounts; `USMBD_LAB_RESULTS` names a directory with another run's results."""
     if earlier := os.environ.get("USMBD_LAB_RESULTS"):
         return outcomes.read(Path(earlier))
-    try:
-        done = lab_run.run(matrix.VARIANTS, lab_run.results_directory())
-    except lab_run.UnsupportedError as error:
-        pytest.skip(str(error))
-    except lab_run.LabError as error:
-        pytest.fail(f"the lab is not there: {error}")
-    request.config.stash[OUTCOME] = done
+    done = request.config.stash[OUTCOME] = request.config.stash[LAB].wait()
     return done
 
 

@@ -23,10 +23,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 import matrix
 import mounts
 import outcome
-from guest import LabError, UnsupportedError, find_kernel, prepare_kernel  # in lab/machines
+from guest import (  # in lab/machines
+    UNSUPPORTED,
+    LabError,
+    UnsupportedError,
+    find_kernel,
+    prepare_kernel,
+)
 
 JOBS = (os.cpu_count() or 1) + 1
 """Runs at once, of two guests each: they wait for each other and for time-outs a good deal."""
+
+RESULTS = "results: "
+"""Before the directory's name, in the first line that the program says."""
 
 KEPT = 4
 """Directories of earlier runs that are kept."""
@@ -102,16 +111,18 @@ def main() -> int:
         variants = matrix.select(options.only, options.scenario)
         if options.full:
             variants = matrix.full(variants)
+        out = options.out.resolve() if options.out else results_directory()
+        print(f"{RESULTS}{out}", flush=True)
         done = run(
             variants,
-            options.out.resolve() if options.out else results_directory(),
+            out,
             capture=options.capture,
             jobs=options.jobs,
             progress=lambda text: print(text, file=sys.stderr, flush=True),
         )
     except (ValueError, UnsupportedError, LabError) as error:
         print(f"lab: {error}", file=sys.stderr)
-        return 2
+        return UNSUPPORTED if isinstance(error, UnsupportedError) else 2
     print(outcome.table(done))
     for result in done.results.values():
         if result.outcome in ("failed", "known") or outcome.LOST in result.detail:
@@ -119,7 +130,7 @@ def main() -> int:
             print(f"\n{where}: {result.outcome}\n{result.detail}")
         elif options.scenario and result.detail:
             print(f"\n{result.server} {result.variant} {result.scenario}:\n{result.detail}")
-    print(f"\neverything that came back: {done.out} (SERVER/VARIANT)")
+    print(f"\neverything that came back: {out} (SERVER/VARIANT)")
     return 1 if done.failures("usmbd") else 0
 
 
