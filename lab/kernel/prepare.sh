@@ -86,6 +86,16 @@ download() {
   tar -C "$WORK" -xf "$WORK/root/usr/src/linux-source-$SERIES.tar.xz"
 }
 
+# Before 6.13 a thread's extended registers had room for 2,696 bytes, in a structure on the kernel's stack; a processor
+# with AMX has 11,008, and no program would start in the guest.
+make_room_for_registers() {
+  local offsets=$WORK/linux-source-$SERIES/arch/x86/um/user-offsets.c
+  if grep -q 'HOST_FP_SIZE, 2696' "$offsets"; then
+    sed -i 's/HOST_FP_SIZE, 2696/HOST_FP_SIZE, 12288/' "$offsets"
+    "$WORK/linux-source-$SERIES/scripts/config" --file "$WORK/out/.config" --set-val KERNEL_STACK_ORDER 4
+  fi
+}
+
 # tinyconfig and lab/kernel/options; an option that the kernel does not take is an error, for it would be missed later.
 configure() {
   local source=$WORK/linux-source-$SERIES line name value optional arguments=() asked=()
@@ -102,6 +112,7 @@ configure() {
     if [ -z "$optional" ]; then asked+=("CONFIG_$name=$value"); fi
   done <lab/kernel/options
   (cd "$WORK/out" && "$source/scripts/config" "${arguments[@]}")
+  make_room_for_registers
   make -s -C "$WORK/out" ARCH=um olddefconfig >"$WORK/log" 2>&1 </dev/null || failed
   for line in "${asked[@]}"; do
     grep -qxF "$line" "$WORK/out/.config" || die "Linux $SERIES does not take ${line#CONFIG_} (lab/kernel/options)"
