@@ -97,7 +97,7 @@ def pytest_terminal_summary(
     terminalreporter.write_line(outcomes.table(done))
     for result in done.known():
         where = f"{result.server} {result.variant}"
-        terminalreporter.write_line(f"run twice, {where}: {result.detail.splitlines()[0]}")
+        terminalreporter.write_line(f"tried twice, {where}: {result.detail.splitlines()[0]}")
     for result in done.failures("ksmbd"):
         last = (result.detail.splitlines() or [""])[-1]
         terminalreporter.write_line(f"ksmbd {result.variant} {result.scenario}: {last[:150]}")

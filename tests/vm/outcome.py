@@ -48,7 +48,7 @@ class Outcome:
         return [r for r in self.results.values() if (r.server, r.outcome) == (server, "failed")]
 
     def known(self) -> list[Result]:
-        """Return the known faults of the client that made a mount run twice."""
+        """Return the known faults of others for which something was tried twice."""
         return [r for r in self.results.values() if r.outcome == "known"]
 
 
