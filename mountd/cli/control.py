@@ -43,7 +43,7 @@ from usmbd.mountd.log import AREAS
 from usmbd.mountd.users import load_users
 
 DEBUG_AREAS = ("all", *AREAS)
-TABLES: list[ListKind] = [kind for kind in ListKind if kind is not ListKind.RDMA]
+TABLES: list[ListKind] = [ListKind.SESSIONS, ListKind.CONNECTIONS, ListKind.OPENS]
 """What `--list` shows when it is not told what."""
 
 
@@ -60,7 +60,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         nargs="?",
         const="all",
         choices=("all", *(kind.value for kind in ListKind)),
-        help=f"list one of {', '.join(ListKind)}; without it all but rdma",
+        help=f"list one of {', '.join(ListKind)}; without it all but rdma and limits",
     )
     action.add_argument(
         "--rdma",
@@ -68,6 +68,13 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         action="store_const",
         const=ListKind.RDMA.value,
         help="whether RDMA is used, by interface and by connection, and if not why (--list rdma)",
+    )
+    action.add_argument(
+        "--limits",
+        dest="list",
+        action="store_const",
+        const=ListKind.LIMITS.value,
+        help="each limit, where it comes from, and what is used of it by now (--list limits)",
     )
     action.add_argument(
         "-d",
@@ -118,7 +125,7 @@ def request_for(options: argparse.Namespace) -> Message:
 
 def columns(row: Row) -> list[str]:
     """Return a row's fields as text, in order."""
-    return [_text(value) or "-" for value in msgspec.structs.astuple(row)]
+    return ["-" if value is None else _text(value) or "-" for value in msgspec.structs.astuple(row)]
 
 
 def _text(value: object) -> str:

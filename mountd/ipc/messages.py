@@ -18,6 +18,7 @@ from typing import Annotated, Generic, TypeVar
 from msgspec import Meta, Struct
 
 from usmbd.mountd.ipc.rows import ConnectionRow as ConnectionRow
+from usmbd.mountd.ipc.rows import LimitRow as LimitRow
 from usmbd.mountd.ipc.rows import OpenRow as OpenRow
 from usmbd.mountd.ipc.rows import RdmaConnectionRow as RdmaConnectionRow
 from usmbd.mountd.ipc.rows import RdmaInterfaceRow as RdmaInterfaceRow
@@ -413,6 +414,8 @@ class ListKind(StrEnum):
     OPENS = "opens"
     RDMA = "rdma"
     """Whether and how RDMA is used, by interface and by connection."""
+    LIMITS = "limits"
+    """What is limited, by what, and how much of it is in use."""
 
 
 class ControlList(Message):

@@ -91,4 +91,19 @@ class RdmaConnectionRow(Struct, tag="rdma connection", frozen=True):
     """Bytes that were read from it."""
 
 
-Row = SessionRow | ConnectionRow | OpenRow | RdmaInterfaceRow | RdmaConnectionRow
+class LimitRow(Struct, tag="limit", frozen=True):
+    """One limit, and how much of it is in use."""
+
+    process: str
+    what: str
+    limit: int | None
+    """None: there is none."""
+    used: int
+    """Now; of what everybody has his own of, the most that one has."""
+    origin: str
+    """Where it comes from: a parameter, the machine, or a constant of the program."""
+    refused: int = 0
+    """How often somebody was told that he has enough, as far as that is counted."""
+
+
+Row = SessionRow | ConnectionRow | OpenRow | RdmaInterfaceRow | RdmaConnectionRow | LimitRow

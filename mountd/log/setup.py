@@ -8,7 +8,7 @@ from types import TracebackType
 
 from usmbd.mountd.log import form
 from usmbd.mountd.log.form import REFUSED
-from usmbd.mountd.log.writer import Journal, QueueHandler, Stream, journal_reads
+from usmbd.mountd.log.writer import QUEUE_BYTES, Journal, QueueHandler, Stream, journal_reads
 
 AREAS = ("smb", "auth", "vfs", "oplock", "ipc", "conn", "rdma")
 """The areas of `usmbd.control --debug`; each is the logger `usmbd.AREA`."""
@@ -64,6 +64,13 @@ def say(line: str) -> None:
         _handler.put(form.journal(logging.makeLogRecord(values), _handler.process))
     else:
         _handler.put(f"{line}\n".encode())
+
+
+def queue_state() -> tuple[int, int, int]:
+    """Return how many bytes of lines may wait, how many do, and how many lines were lost."""
+    if _handler is None:
+        return QUEUE_BYTES, 0, 0
+    return QUEUE_BYTES, _handler.waiting, _handler.lost
 
 
 def debug(areas: Iterable[str], enable: bool) -> None:

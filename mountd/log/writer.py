@@ -111,6 +111,8 @@ class QueueHandler(logging.Handler):
         self._lines: deque[tuple[Sink, bytes]] = deque()
         self._bytes = 0
         self._lost = 0
+        self.lost = 0
+        """Lines that found no room since the start."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closing = False
@@ -142,6 +144,11 @@ class QueueHandler(logging.Handler):
             self._put(line)
             self._changed.notify()
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of lines that are not written yet."""
+        return self._bytes
+
     def close(self) -> None:
         """Write the rest, as far as that takes no longer than a moment."""
         super().close()
@@ -161,6 +168,7 @@ class QueueHandler(logging.Handler):
         room = QUEUE_BYTES // 2 if self._lost else QUEUE_BYTES
         if self._bytes + len(line) > room:
             self._lost += 1
+            self.lost += 1
             return
         self._tell_loss()
         self._append(line)

@@ -5,8 +5,8 @@ import resource
 MOST = 1 << 20
 """What is asked for at most: fs.nr_open of Linux, where root's hard limit has none."""
 
-INTERNAL = 256
-"""Kept for what serves everybody: 64 threads with up to three descriptors during a call, the store,
+INTERNAL = 320
+"""Kept for what serves everybody: up to 128 threads with two descriptors during a call, the store,
 the sockets of the other processes, the shares' roots, a few spare."""
 
 CONNECTIONS = 4

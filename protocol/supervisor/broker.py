@@ -89,6 +89,11 @@ class Broker:
             library=library,
         )
 
+    @property
+    def offers(self) -> dict[str, int]:
+        """How many clients of each address are neither connected nor refused."""
+        return dict(self._offers)
+
     # -- the connection manager ----------------------------------------------------------
 
     def _requested(self, request: Request) -> None:

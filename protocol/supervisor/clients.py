@@ -37,10 +37,14 @@ class Clients:
         """Address -> worker -> connections."""
         self._expected: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
+    @property
+    def total(self) -> int:
+        """How many connections there are."""
+        return sum(len(worker.clients) for worker in self._workers.values())
+
     def admit(self, config: ServerConfig, address: str, waiting: int) -> bool:
         """Tell whether one more is allowed of an address that has `waiting` new ones."""
-        total = sum(len(worker.clients) for worker in self._workers.values())
-        if config.max_connections and total >= config.max_connections:
+        if config.max_connections and self.total >= config.max_connections:
             return False
         per_address = self.addresses.get(address, Counter()).total() + waiting
         return not config.max_ip_connections or per_address < config.max_ip_connections

@@ -87,6 +87,8 @@ class ControlService:
             interfaces: list[Row] = [*self._supervisor.rdma.rows()]
             for start in range(0, len(interfaces), MAX_ROWS):
                 client.send(handle, ControlRows(interfaces[start : start + MAX_ROWS], more=True))
+        if ListKind.LIMITS in message.kinds:
+            client.send(handle, ControlRows([*self._supervisor.limits()], more=True))
         if not workers:
             client.send(handle, ControlRows(rows=[]))
             return

@@ -48,6 +48,11 @@ class Doorkeeper:
         self._guests: dict[socket.socket, _Guest] = {}  # who came first stands first
         self._waiting: dict[str, int] = {}  # guests of an address
 
+    @property
+    def guests(self) -> int:
+        """How many clients have not said yet what they want."""
+        return len(self._guests)
+
     def serve(self, listener: socket.socket) -> None:
         """Accept from a listening socket."""
         self._listeners.add(listener)

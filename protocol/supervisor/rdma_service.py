@@ -59,6 +59,11 @@ class RdmaService:
         """Return the devices that workers shall open."""
         return [found.name for found in self._found] if self._broker else []
 
+    @property
+    def offers(self) -> dict[str, int]:
+        """How many RDMA clients of each address are yet to be connected."""
+        return self._broker.offers if self._broker else {}
+
     def prepare(self) -> None:
         """Look for devices and open the connection manager, before workers are started."""
         if self._config().rdma is Wanted.NO:

@@ -19,6 +19,7 @@ import msgspec
 
 from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.directory import prepare_directory
+from usmbd.mountd.ipc.messages import LimitRow
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.store.base import SUPERVISOR, DropResult
@@ -36,6 +37,7 @@ from usmbd.protocol.supervisor.children import (
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.supervisor.control import ControlService
 from usmbd.protocol.supervisor.doorkeeper import Doorkeeper
+from usmbd.protocol.supervisor.limits import limits
 from usmbd.protocol.supervisor.listeners import Listeners
 from usmbd.protocol.supervisor.rdma_service import RdmaService
 from usmbd.protocol.worker import messages
@@ -91,7 +93,7 @@ class Supervisor:
             self._loop.add_signal_handler(number, self._stopping.set)
         self._loop.add_signal_handler(signal.SIGHUP, self.reload)
         self._prepare()
-        doorkeeper = Doorkeeper(self._loop, self._admit, self._pass_on)
+        self._doorkeeper = doorkeeper = Doorkeeper(self._loop, self._admit, self._pass_on)
         watch: AddressWatch | None = None
         try:
             self._listeners = Listeners(self.config)
@@ -341,6 +343,10 @@ class Supervisor:
             worker.send(messages.Configure(config=self.config))
         log.info("configuration read%s", f"; {note}" if note else "")
         done(True, note)
+
+    def limits(self) -> list[LimitRow]:
+        """Return what is limited here, and how much of it is in use."""
+        return limits(self.config, self.clients, self._doorkeeper.guests, self.rdma.offers)
 
     def stop(self) -> None:
         """End the server."""

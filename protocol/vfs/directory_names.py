@@ -108,6 +108,16 @@ class DirectoryNames:
         self._count = 0
         self._inotify = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
 
+    @property
+    def watched(self) -> int:
+        """How many directories are held."""
+        return len(self._directories)
+
+    @property
+    def held(self) -> int:
+        """How many names are held, in all of them."""
+        return self._count
+
     def find(self, directory: int, name: str) -> str | None:
         """Return the name on disk that equals `name` but for case, in the directory `directory`.
 

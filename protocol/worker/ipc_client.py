@@ -62,6 +62,11 @@ class IpcClient:
         self._connect()
         self._sweep()
 
+    @property
+    def pending(self) -> int:
+        """How many requests have no answer yet."""
+        return len(self._pending)
+
     def ask(self, message: Message, resume: Resume) -> None:
         """Send a request; `resume(answer)` or `resume(None, SmbError)` follows."""
         if len(self._pending) >= MAXIMUM_PENDING:

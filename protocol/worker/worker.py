@@ -16,6 +16,7 @@ from usmbd.mountd.ipc.messages import (
     RPC_SOCKET,
     ConfigReloaded,
     HeldTree,
+    ListKind,
     Message,
     TreesHeld,
 )
@@ -29,6 +30,7 @@ from usmbd.protocol.state.store.records import WorkerStats
 from usmbd.protocol.vfs.identity import obey_quotas
 from usmbd.protocol.worker import messages, rdma_connections
 from usmbd.protocol.worker.ipc_client import IpcClient
+from usmbd.protocol.worker.limits import limits
 from usmbd.protocol.worker.peers import WorkerPeers
 from usmbd.protocol.worker.rdma_connections import RdmaConnections
 from usmbd.protocol.worker.recheck import Recheck
@@ -193,6 +195,8 @@ class Worker:
     def _list(self, message: messages.List) -> None:
         """Send the tables in parts."""
         rows = tables(self.server, message.kinds, self.rdma.reason)
+        if ListKind.LIMITS in message.kinds:
+            rows += limits(self.server, self._mountd, self._rpc)
         for start in range(0, max(len(rows), 1), messages.ROWS):
             part = rows[start : start + messages.ROWS]
             more = start + messages.ROWS < len(rows)

@@ -1,5 +1,6 @@
 """A user who opens all he can, on a server with few descriptors: everybody else goes on."""
 
+import json
 import os
 import resource
 import signal
@@ -69,12 +70,25 @@ def test_one_user_opens_all_he_can(tight: Tight) -> None:
     assert all(client.open(f"late{n}") for n, client in enumerate(late))
     os.kill(tight.mountd()[0], signal.SIGKILL)
     wait_for(lambda: tight.log.count("mountd serves") == 2, 15, "another mountd")
-    assert Raw(tight, timeout=20, source="127.4.0.1").ready(account=BOB).open("after")
+    last = Raw(tight, timeout=20, source="127.4.0.1").ready(account=BOB)
+    assert last.open("after")
     listed = subprocess.run(
         [BIN / "usmbd.control", "-l", "sessions", "-C", tight.configuration_path],
         capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
     assert BOB.name in listed.stdout
+    limits = subprocess.run(
+        [BIN / "usmbd.control", "--limits", "--json", "-C", tight.configuration_path],
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    rows = [json.loads(line) for line in limits.stdout.splitlines()]
+    shown = {(row["process"], row["what"]): row for row in rows}
+    assert shown["worker 0", "descriptors"]["limit"] == LIMIT
+    assert shown["usmbd", "connections"]["used"] == len(greedy) + len(late) + 2
+    files = shown["worker 0", "open files"]
+    assert files["used"] == got[0] + len(late) + 4
+    assert files["refused"] >= 3
+    assert shown["worker 0", "open files of a user or an address"]["used"] == got[0]
     for client in greedy:
         client.close()
     wait_for(lambda: open_descriptors(worker) < 200, 10, "the user's descriptors")

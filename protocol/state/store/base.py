@@ -121,6 +121,9 @@ class Store(Protocol):
     def room(self) -> int:
         """Bytes that the records of all workers may take."""
 
+    def used(self) -> int:
+        """Return how many bytes they take."""
+
     def close(self) -> None:
         """Detach; records stay until `drop_worker`."""
 

@@ -184,13 +184,17 @@ class LmdbEnvironment:
         self.late.settle()
         return txn
 
+    def used(self) -> int:
+        """Return the bytes of the pages that hold records."""
+        stat = self._env.stat()
+        pages = stat["leaf_pages"] + stat["branch_pages"] + stat["overflow_pages"]
+        return int(pages * stat["psize"])
+
     def require_room(self) -> None:
         """Refuse to grow into the reserve: SmbError(INSUFFICIENT_RESOURCES)."""
         self._room -= 1
         if self._room < 0:
-            stat = self._env.stat()
-            pages = stat["leaf_pages"] + stat["branch_pages"] + stat["overflow_pages"]
-            if pages > self._pages_max:
+            if self.used() > self.room:
                 raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             self._room = ROOM_CHECK
 

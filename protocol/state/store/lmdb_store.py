@@ -44,6 +44,7 @@ class LmdbStore:
         self.add_waiter = locks.add_waiter
 
         self.room = environment.room
+        self.used = environment.used
 
         self._opens = opens = LmdbOpens(environment, locks)
         self.add_open = opens.add_open

@@ -1,0 +1,140 @@
+"""The rows of `usmbd.control --limits` that one worker fills: each limit, its origin, its use.
+
+A limit that is added has its row here: who meets it has to find out what it is.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Sized
+from typing import Protocol
+
+from usmbd.mountd import log as logs
+from usmbd.mountd.ipc.messages import LimitRow
+from usmbd.protocol.commands.binding import MAXIMUM_CHANNELS
+from usmbd.protocol.commands.lock import MAXIMUM_LOCKS
+from usmbd.protocol.commands.session_setup import MAXIMUM_SESSIONS
+from usmbd.protocol.commands.tree_connect import MAXIMUM_TREES
+from usmbd.protocol.dispatch.dispatcher import MAXIMUM_ASYNC
+from usmbd.protocol.state.fair_share import STRANGERS, FairShare
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.vfs.directory_names import DIRECTORIES_MAX, NAMES_MAX, directory_names
+from usmbd.protocol.worker.ipc_client import MAXIMUM_PENDING
+from usmbd.protocol.worker.threads import MAXIMUM_THREADS
+
+CONSTANT = "constant"
+
+THREAD_NAME = "usmbd-io"
+"""Of the pool's threads."""
+
+
+class Asks(Protocol):
+    """A client of mountd or of its RPC process."""
+
+    @property
+    def pending(self) -> int:
+        """How many requests have no answer yet."""
+
+
+def limits(server: Server, mountd: Asks, rpc: Asks) -> list[LimitRow]:
+    """Return all rows of a worker."""
+    process = f"worker {server.worker}"
+
+    def row(
+        what: str, limit: int | None, used: int, origin: str = CONSTANT, refused: int = 0
+    ) -> LimitRow:
+        return LimitRow(process, what, limit, used, origin, refused)
+
+    config, sessions = server.config, list(server.session_table.values())
+    opens = [open_ for session in sessions for open_ in session.open_table.values()]
+    limit, waiting, lost = logs.queue_state()
+    names = directory_names()
+    return [
+        descriptors_row(process, server.descriptor_limit),
+        *_shared(process, "open files", server.descriptors, "machine: descriptors, room in /run"),
+        row(
+            "opens of a session",
+            config.max_open_files,
+            _most(session.open_table for session in sessions),
+            "parameter: max open files",
+        ),
+        *_shared(process, "locks", server.locks, "machine: room in /run"),
+        row("locks of an open", MAXIMUM_LOCKS, max((o.lock_count for o in opens), default=0)),
+        *_shared(process, "pipes", server.pipes, CONSTANT),
+        row("bytes of the store", server.store.room, server.store.used(), "machine: room in /run"),
+        row(
+            "sessions",
+            config.max_active_sessions or None,
+            len(sessions),
+            "parameter: max active sessions",
+        ),
+        row(
+            "sessions of a connection",
+            MAXIMUM_SESSIONS,
+            _most(connection.session_table for connection in server.connections),
+        ),
+        row(
+            "connections of a session",
+            MAXIMUM_CHANNELS,
+            _most(session.channel_list for session in sessions),
+        ),
+        row(
+            "trees of a session",
+            MAXIMUM_TREES,
+            _most(session.tree_connect_table for session in sessions),
+        ),
+        row(
+            "waiting requests of a connection",
+            MAXIMUM_ASYNC,
+            _most(connection.async_command_list for connection in server.connections),
+        ),
+        row(
+            "credits of a connection",
+            config.smb2_max_credits,
+            max((c.credit_window.available for c in server.connections), default=0),
+            "parameter: smb2 max credits",
+        ),
+        row("threads", MAXIMUM_THREADS, _threads()),
+        row("requests to mountd", MAXIMUM_PENDING, mountd.pending),
+        row("requests to the RPC process", MAXIMUM_PENDING, rpc.pending),
+        row("folders whose names are held", DIRECTORIES_MAX, names.watched),
+        row("names held", NAMES_MAX, names.held),
+        row("bytes of log lines that wait", limit, waiting, CONSTANT, lost),
+    ]
+
+
+def descriptors_row(process: str, limit: int) -> LimitRow:
+    """Return the row of a process' descriptors."""
+    used = len(os.listdir("/proc/self/fd")) - 1  # without the one that lists
+    return LimitRow(process, "descriptors", limit, used, "machine: RLIMIT_NOFILE")
+
+
+def _shared(process: str, what: str, share: FairShare, origin: str) -> list[LimitRow]:
+    """Return the rows of places that are divided."""
+    capacity = share.capacity
+    return [
+        LimitRow(process, what, capacity, share.used, origin, share.refused),
+        LimitRow(
+            process,
+            f"{what} of a user or an address",
+            max(capacity - share.used, 0),
+            share.most,
+            "what is left to the others",
+        ),
+        LimitRow(
+            process,
+            f"{what} of all guests and anonymous users",
+            capacity // STRANGERS,
+            share.strangers,
+            origin,
+        ),
+    ]
+
+
+def _most(tables: Iterable[Sized]) -> int:
+    """Return the size of the largest table."""
+    return max(map(len, tables), default=0)
+
+
+def _threads() -> int:
+    """Return how many threads of the pool there are."""
+    return sum(thread.name == THREAD_NAME for thread in threading.enumerate())

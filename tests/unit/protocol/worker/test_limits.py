@@ -1,0 +1,75 @@
+"""What `usmbd.control --limits` says of a worker."""
+
+from pathlib import Path
+
+from smbengine.client import Client
+from smbengine.server import Engine
+
+from usmbd.mountd.ipc.messages import LimitRow
+from usmbd.protocol.worker.limits import limits
+
+
+class Asks:
+    """A client of mountd that waits for answers."""
+
+    def __init__(self, pending: int) -> None:
+        """Wait for so many."""
+        self.pending = pending
+
+
+def shown(engine: Engine) -> dict[str, LimitRow]:
+    rows = limits(engine.server, Asks(3), Asks(5))
+    assert len({row.what for row in rows}) == len(rows)
+    assert {row.process for row in rows} == {"worker 1"}
+    assert all(row.origin for row in rows)
+    return {row.what: row for row in rows}
+
+
+def test_each_limit_says_what_is_used(engine: Engine) -> None:
+    first, second = Client(engine).ready(), Client(engine).ready(user="bob")
+    for name in ("one", "two", "three"):
+        first.open(name)
+    second.open("four")
+    second.connect("readonly")
+    rows = shown(engine)
+    used = {what: row.used for what, row in rows.items()}
+    assert used["open files"] == 4
+    assert used["open files of a user or an address"] == 4  # all come from one address here
+    assert used["opens of a session"] == 3
+    assert used["sessions"] == 2
+    assert used["trees of a session"] == 2
+    assert used["sessions of a connection"] == used["connections of a session"] == 1
+    assert (used["requests to mountd"], used["requests to the RPC process"]) == (3, 5)
+    assert used["descriptors"] > 4
+    assert used["bytes of the store"] > 0
+    assert used["credits of a connection"] > 0
+
+
+def test_each_limit_says_where_it_comes_from(engine: Engine) -> None:
+    rows = shown(engine)
+    config = engine.server.config
+    for what, name, value in (
+        ("opens of a session", "max open files", config.max_open_files),
+        ("sessions", "max active sessions", config.max_active_sessions),
+        ("credits of a connection", "smb2 max credits", config.smb2_max_credits),
+    ):
+        assert (rows[what].limit, rows[what].origin) == (value, f"parameter: {name}")
+    assert rows["descriptors"].limit == engine.server.descriptor_limit
+    assert rows["descriptors"].origin == "machine: RLIMIT_NOFILE"
+    assert rows["open files"].limit == engine.server.descriptors.capacity
+    assert rows["threads"].origin == "constant"
+
+
+def test_what_is_refused_is_counted(engine: Engine) -> None:
+    engine.server.descriptor_limit = 0
+    client = Client(engine).ready()
+    assert client.create("file").name == "INSUFFICIENT_RESOURCES"
+    assert shown(engine)["open files"].refused == 1
+
+
+def test_no_limit_is_none(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, max_active_sessions=0)
+    try:
+        assert shown(engine)["sessions"].limit is None
+    finally:
+        engine.close()
