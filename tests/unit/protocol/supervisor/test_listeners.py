@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import logging
+import random
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 
 import pytest
@@ -39,10 +41,17 @@ class Followed:
 
 
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+    """Return a port that is free at all addresses.
+
+    It is below those that outgoing connections of other programs have: such a one, at any address,
+    would be in the way of a listener at all.
+    """
+    while True:
+        number = random.randrange(10_000, 32_000)
+        with socket.socket(socket.AF_INET6) as probe, suppress(OSError):
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            probe.bind(("::", number))
+            return number
 
 
 @pytest.fixture
