@@ -57,8 +57,59 @@ class Receiver(Protocol):
         """Learn, once, that no message will come or go any more."""
 
 
+class Meter(Protocol):
+    """Counts the memory that a connection keeps from one turn of the loop to the next."""
+
+    @property
+    def full(self) -> bool:
+        """Whether no further message is to be delivered, until it says otherwise."""
+
+    def room(self, size: int) -> bool:
+        """Whether a frame that has begun may take memory of `size` bytes."""
+
+    def keep(self, change: int) -> None:
+        """Count bytes that are kept, or, below 0, that are given back."""
+
+    def starve(self, go_on: Callable[[], None]) -> None:
+        """Call `go_on`, once and later, when it is not full any more or may have room."""
+
+
+class Unmetered:
+    """Memory without end, for connections that nobody limits."""
+
+    full = False
+
+    def room(self, size: int) -> bool:
+        """Say yes."""
+        return True
+
+    def keep(self, change: int) -> None:
+        """Count nothing."""
+
+    def starve(self, go_on: Callable[[], None]) -> None:
+        """Nobody starves."""
+
+
+UNMETERED = Unmetered()
+
+
 class Transport(ABC):
     """One connection that carries whole messages both ways."""
+
+    meter: Meter = UNMETERED
+    """What counts this connection's memory."""
+
+    def starves(self, go_on: Callable[[], None]) -> bool:
+        """Tell whether nothing is to be delivered now; `go_on` is called when it is, then."""
+        if not self.meter.full:
+            return False
+        self.meter.starve(go_on)
+        return True
+
+    @property
+    def progress(self) -> object:
+        """Return what changes with every 64 KiB that arrive or leave; None: no memory is kept."""
+        return None
 
     peer: str
     """The peer's address, as text, for the log and for `hosts allow`."""

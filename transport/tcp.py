@@ -88,6 +88,8 @@ class TcpTransport(Transport):
         self._limit = READ_SIZE  # where receiving stops, so that a large frame is never moved
         self._expected = Expected()
         self._retry = Retry()
+        self._kept = 0  # bytes that the meter counts: of a large frame that has begun, of replies
+        self._starves = False  # until the meter says that there is room
         if first:
             self._buffer = POOL.take(max(READ_SIZE, len(first)))
             self._buffer[: len(first)] = first
@@ -141,7 +143,7 @@ class TcpTransport(Transport):
             self._deliver(buffer)
             if self._closed:
                 return
-            if self._queued >= HIGH_WATER or self._waits:
+            if self._queued >= HIGH_WATER or self._waits or self._starves:
                 self._update_reading()
                 return
             # A read that is full within a frame left something. Else more may have come meanwhile.
@@ -159,7 +161,11 @@ class TcpTransport(Transport):
         held = len(buffer) // HELD_SHARE if len(buffer) > READ_SIZE else 0
         self._corked = True
         count = 0
+        meter = self.meter
         while end - begin >= FRAME and self._queued < HIGH_WATER:
+            if meter.full:
+                self._starve()
+                break
             (length,) = _frame.unpack_from(buffer, begin)
             if length > receiver.message_limit:
                 if length == KEEP_ALIVE_FRAME:
@@ -190,11 +196,12 @@ class TcpTransport(Transport):
             self._flush()
         if begin == end:
             self._buffer, self._begin, self._end = None, 0, 0
-        elif self._queued >= HIGH_WATER or self._waits:
+        elif self._queued >= HIGH_WATER or self._waits or self._starves:
             # Stopped between two frames: they wait where they are.
             self._buffer, self._begin, self._end = buffer, begin, end
         else:
             self._keep(view, begin, end, wanted)
+        self._account()
 
     def _keep(self, view: memoryview, begin: int, end: int, wanted: int) -> None:
         """Have an unfinished frame go on where its end has room: here, or in fresh memory."""
@@ -202,15 +209,47 @@ class TcpTransport(Transport):
         buffer = view.obj
         assert isinstance(buffer, bytearray)
         room = max(self._expected.room, wanted)
-        if begin + (wanted or room) > self._limit or (begin and left <= MOVED_SIZE):
+        moves = begin + (wanted or room) > self._limit or (begin and left <= MOVED_SIZE)
+        size = room if moves else len(buffer)
+        if size > max(READ_SIZE, self._kept) and not self.meter.room(size - self._kept):
+            moves, room = True, READ_SIZE
+            if wanted > READ_SIZE:  # its beginning waits here, its rest with the client
+                self._starve()
+                room = left
+        if moves:
             fresh = POOL.take(room)
             fresh[:left] = view[begin:end]
             buffer, begin, end, self._limit = fresh, 0, left, room
         self._buffer, self._begin, self._end = buffer, begin, end
 
+    def _account(self) -> None:
+        """Tell the meter what is kept now: large buffers, and replies that wait in memory."""
+        buffer = self._buffer
+        kept = len(buffer) if buffer is not None and len(buffer) > READ_SIZE else 0
+        if self._closed:
+            kept = 0
+        elif self._writing:
+            kept += sum(len(part) for part in self._out if not isinstance(part, FileSpan))
+        if kept != self._kept:
+            change, self._kept = kept - self._kept, kept
+            self.meter.keep(change)
+
+    def _starve(self) -> None:
+        """Deliver nothing until the meter says that there is room."""
+        if not self._starves:
+            self._starves = True
+            self.meter.starve(self._go_on)
+
+    @property
+    def progress(self) -> tuple[int, int, int] | None:
+        """What changes with every 64 KiB that arrive or leave; None when no memory is kept."""
+        if not self._kept:
+            return None
+        return id(self._buffer), self._end >> 16, self._queued >> 16
+
     def _go_on(self) -> None:
-        """Deliver on when others have had their turn."""
-        self._waits = False
+        """Deliver on when others have had their turn, or there is memory again."""
+        self._waits = self._starves = False
         if not self._closed:
             if self._buffer is not None:
                 self._deliver(self._buffer)
@@ -218,7 +257,7 @@ class TcpTransport(Transport):
 
     def _update_reading(self) -> None:
         """Read while the peer takes its replies and its requests are taken up; stop when not."""
-        wanted = not self._closed and self._queued < HIGH_WATER and not self._waits
+        wanted = not (self._closed or self._queued >= HIGH_WATER or self._waits or self._starves)
         if wanted == self._reading:
             return
         self._reading = wanted
@@ -267,6 +306,7 @@ class TcpTransport(Transport):
             if self._writing:
                 self._writing = False
                 self._loop.remove_writer(self._fd)
+                self._account()
 
     def _send_parts(self) -> None:
         """Send the parts before the next file span, and drop what has gone."""
@@ -326,11 +366,13 @@ class TcpTransport(Transport):
         if not self._writing:
             self._writing = True
             self._loop.add_writer(self._fd, self._writable)
+        self._account()
 
     def _writable(self) -> None:
         """Send on; take up requests again when the queue has drained."""
         self._flush()
-        if not (self._closed or self._reading or self._waits) and self._queued <= LOW_WATER:
+        stopped = self._closed or self._reading or self._waits or self._starves
+        if not stopped and self._queued <= LOW_WATER:
             if self._buffer is not None:
                 self._deliver(self._buffer)
             self._update_reading()
@@ -365,6 +407,8 @@ class TcpTransport(Transport):
             if isinstance(part, FileSpan):
                 self._release(part)
         self._out.clear()
+        self._writing = False
+        self._account()
         if self._receiver is not None:
             self._receiver.connection_lost(reason)
 

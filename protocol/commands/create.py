@@ -184,6 +184,7 @@ def _admitted(wanted: Wanted) -> Generator[Effect, Any, tuple[Found, Open]]:
                 partial(wait_for_break, server, key, needed),
                 interim=True,
                 in_compound=True,
+                keeps=wanted.keep_contexts(),
             )
         except BaseException:
             yield Blocking(_give_up, found)

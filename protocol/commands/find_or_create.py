@@ -95,6 +95,11 @@ class Wanted:
         """Whether the disposition empties the file that is there."""
         return self.body.create_disposition in TRUNCATES
 
+    def keep_contexts(self) -> int:
+        """Take the contexts out of the message, which may be given back; return their bytes."""
+        self.contexts = {name: memoryview(bytes(data)) for name, data in self.contexts.items()}
+        return sum(map(len, self.contexts.values()))
+
 
 @dataclass(slots=True)
 class Found:

@@ -93,7 +93,7 @@ class Pipe:
         """Hand over bytes; readers that wait look again."""
         for start in range(0, len(data), MAX_RPC_DATA):
             chunk = bytes(data[start : start + MAX_RPC_DATA])
-            yield from self._ask(RpcWrite(pipe=self._number, data=chunk))
+            yield from self._ask(RpcWrite(pipe=self._number, data=chunk), keeps=len(data))
         for retry in list(self._readers):
             retry()
 
@@ -118,7 +118,8 @@ class Pipe:
         if len(data) > MAX_RPC_DATA:
             raise SmbError(NtStatus.INVALID_PARAMETER)
         answer = yield from self._ask(
-            RpcTransceive(pipe=self._number, data=bytes(data), max_output=min(limit, MAX_RPC_DATA))
+            RpcTransceive(pipe=self._number, data=bytes(data), max_output=min(limit, MAX_RPC_DATA)),
+            keeps=len(data),
         )
         return answer.data, _status(answer)
 
@@ -127,9 +128,11 @@ class Pipe:
         """Return a response with BUFFER_OVERFLOW where a part of the message still waits."""
         return parts if status is NtStatus.SUCCESS else Reply(parts, status)
 
-    def _ask(self, message: Any) -> Generator[Effect, Any, RpcResponse]:
+    def _ask(self, message: Any, keeps: int) -> Generator[Effect, Any, RpcResponse]:
         """Ask the RPC process; SmbError with the status that its answer means."""
-        answer: RpcResponse = yield Wait(lambda resume: self._server.rpc.ask(message, resume))
+        answer: RpcResponse = yield Wait(
+            lambda resume: self._server.rpc.ask(message, resume), keeps=keeps
+        )
         _status(answer)
         return answer
 

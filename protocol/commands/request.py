@@ -127,19 +127,22 @@ class Wait:
     """Waits until somebody calls the `Resume` that `start` is given.
 
     `start` returns a function that undoes it (or None), called when the wait is cancelled.
-    With `interim` the client is told STATUS_PENDING and may CANCEL.
+    With `interim` the client is told STATUS_PENDING and may CANCEL. `keeps` is how many bytes the
+    handler still has of the message, whose memory is given back if it is none.
     """
 
-    __slots__ = ("in_compound", "interim", "start")
+    __slots__ = ("in_compound", "interim", "keeps", "start")
 
     def __init__(
         self,
         start: Callable[[Resume], Callable[[], None] | None],
         interim: bool = False,
         in_compound: bool = False,
+        keeps: int = 0,
     ) -> None:
         """Keep how to begin; `in_compound` allows a wait before a compound's end, untold."""
         self.start = start
+        self.keeps = keeps
         self.interim = interim
         self.in_compound = in_compound
 
@@ -165,11 +168,13 @@ class Request:
         "generator",
         "header",
         "invalidate",
+        "kept",
         "message",
         "on_reply",
         "resume",
         "sealed",
         "signer",
+        "waits",
     )
 
     def __init__(self, connection: "Connection", header: Header, message: memoryview) -> None:
@@ -189,6 +194,8 @@ class Request:
         self.chain: Any = None
         self.invalidate = 0  # token of the client's memory that the final reply gives back
         self.on_reply: Callable[..., None] | None = None  # sees the parts of the final reply
+        self.kept = 0  # bytes that count as under way while it is suspended
+        self.waits = -1  # bytes beside its own that count as waiting; -1: it does not wait
 
     def disconnect(self, reason: str) -> NoReturn:
         """End the connection instead of an answer."""

@@ -71,6 +71,7 @@ def session_setup(request: Request) -> Handling:
         )
     try:
         step = acceptor.step(token)
+        del token  # the message is given back while mountd is asked
         if isinstance(step, Challenge):
             if preauth is not None:
                 request.on_reply = preauth.update
@@ -106,7 +107,8 @@ def session_setup(request: Request) -> Handling:
             connection.server.close_session(session)
             raise
     connection.preauth_sessions.pop(session.session_id, None)
-    connection.authenticated = True
+    if session.account:
+        connection.memory.admit()
     channel = session.channel_list.get(connection)
     request._session = session
     request.signer = channel.signer if channel is not None else None

@@ -44,8 +44,8 @@ class Dispatching(Protocol):
     connection: Connection
     server: Server
 
-    def later(self, work: Callable[[], None]) -> None:
-        """Go on with this client's work when others have had their turn."""
+    def later(self, work: Callable[[], None], keeps: int) -> None:
+        """Go on with this client's work, which keeps some bytes, when others had their turn."""
 
     def begin(self, request: Request, sealed: Session | None) -> Answer:
         """Run one request; SUSPENDED when it waits."""
@@ -75,13 +75,13 @@ class Chain:
     __slots__ = (
         "_count",
         "_dispatcher",
-        "_message",
         "_offset",
         "_sealed",
         "_size",
         "create_failure",
         "file",
         "last",
+        "message",
         "previous",
         "replies",
     )
@@ -91,7 +91,7 @@ class Chain:
     ) -> None:
         """Take a compound message."""
         self._dispatcher = dispatcher
-        self._message = message
+        self.message = message
         self._sealed = sealed
         self._offset = 0
         self._count = 0
@@ -105,7 +105,7 @@ class Chain:
     def run(self) -> None:
         """Take up the requests until one waits or others are due; send the replies at the end."""
         dispatcher = self._dispatcher
-        while self._offset < len(self._message):
+        while self._offset < len(self.message):
             request = self._next()
             answer = self._related(request)
             if answer is None:
@@ -114,7 +114,7 @@ class Chain:
                 return
             self._add(request, answer)
             if not self._count % ELEMENTS_AT_ONCE and dispatcher.server.turns.over():
-                dispatcher.later(self.run)
+                dispatcher.later(self.run, len(self.message))
                 return
         self.send()
 
@@ -123,9 +123,15 @@ class Chain:
         self._add(request, answer)
         self.run()
 
+    def rest(self) -> int:
+        """Give the memory back of what is done; return the bytes that are to come."""
+        self.message = memoryview(bytearray(self.message[self._offset :]))
+        self._offset = 0
+        return len(self.message)
+
     def _next(self) -> Request:
         """Cut the next request out of the message."""
-        rest = self._message[self._offset :]
+        rest = self.message[self._offset :]
         header = Header.parse(rest)
         self._count += 1
         if header.protocol_id != SMB2_PROTOCOL_ID or self._count > MAXIMUM_COMPOUND:
@@ -134,7 +140,7 @@ class Chain:
         if size < HEADER_SIZE or size > len(rest) or (header.next_command and size % 8):
             raise Disconnect("NextCommand is wrong")
         self._offset += size
-        self.last = self._offset >= len(self._message)
+        self.last = self._offset >= len(self.message)
         request = Request(self._dispatcher.connection, header, rest[:size])
         request.sealed = self._sealed
         request.chain = self

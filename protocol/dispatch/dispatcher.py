@@ -32,6 +32,7 @@ from usmbd.protocol.commands.request import (
     Slow,
     Wait,
 )
+from usmbd.protocol.dispatch import keeping
 from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, buffers
 from usmbd.protocol.dispatch.preconditions import find_open, find_optional_session
 from usmbd.protocol.dispatch.replies import Replies
@@ -290,6 +291,7 @@ class Dispatcher(Replies):
             if isinstance(effect, Sliced):
                 slices = Slices(self, request, effect)
                 if not slices.go_on():
+                    keeping.keep_call(request)
                     return SUSPENDED
                 value, error = slices.value, slices.error
                 continue
@@ -322,10 +324,12 @@ class Dispatcher(Replies):
             if began:
                 speed.took(perf_counter() - began)
 
-    def later(self, work: Callable[[], None]) -> None:
-        """Go on with this client's work when others have had their turn."""
+    def later(self, work: Callable[[], None], keeps: int) -> None:
+        """Go on with this client's work, which keeps some bytes, when others had their turn."""
+        self.connection.memory.keep(keeps)
 
         def go_on() -> None:
+            self.connection.memory.keep(-keeps)
             if not self.connection.closed:
                 try:
                     work()
@@ -351,6 +355,7 @@ class Dispatcher(Replies):
         tree = request._tree
         identity = tree.identity if tree is not None else None
         lane = effect.lane if tree is None else tree.speed
+        keeping.keep_call(request)
         self.server.threads.submit(effect.function, effect.args, identity, target, lane)
         return SUSPENDED
 
@@ -366,6 +371,10 @@ class Dispatcher(Replies):
         if interim and len(self.connection.async_command_list) >= MAXIMUM_ASYNC:
             # An interim reply gives the credits back: they do not bound what waits.
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+        if effect.interim or effect.in_compound:
+            keeping.wait(request, effect)
+        else:
+            keeping.keep_question(request, effect)
         resume = request.resume = Resume(partial(self.resumed, request))
         undo = effect.start(resume)
         if request.resume is not resume:
@@ -397,6 +406,7 @@ class Dispatcher(Replies):
     def resumed(self, request: Request, value: Any, error: BaseException | None) -> None:
         """Go on with a suspended request, and with the compound that it is part of."""
         request.resume = request.cancel = None
+        keeping.give_back(request)
         try:
             if request._tree is not None and not self.server.pinned:
                 become(request._tree.identity)

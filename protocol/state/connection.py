@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from usmbd.mountd.ipc.network import network
 from usmbd.protocol.crypto.preauth import PreauthHash
+from usmbd.protocol.state.memory import ConnectionMemory
 from usmbd.protocol.state.sequence import SequenceWindow
 from usmbd.transport.base import RdmaTransport, Transport
 
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from usmbd.protocol.state.session import Session
 
 UNAUTHENTICATED_LIMIT = 128 * 1024
-"""Bytes a client may send in one message before it has a session: a NEGOTIATE with all its
-contexts is below 1 KiB, a Kerberos ticket with a large PAC below 64 KiB."""
+"""Bytes a client may send in one message before a user has logged in, or a share with files let a
+stranger in: a NEGOTIATE with all its contexts is below 1 KiB, a Kerberos ticket with a large PAC
+below 64 KiB."""
 
 MESSAGE_SLACK = 128 * 1024
 """Bytes of a message beside its payload: headers, compounded requests, create contexts."""
@@ -47,7 +49,6 @@ class Connection:
         "_requests_noted",
         "async_command_list",
         "async_ids",
-        "authenticated",
         "cipher_id",
         "client_capabilities",
         "client_guid",
@@ -63,6 +64,7 @@ class Connection:
         "max_read_size",
         "max_transact_size",
         "max_write_size",
+        "memory",
         "multi_protocol",
         "negotiated",
         "network",
@@ -109,7 +111,7 @@ class Connection:
         self.session_table: dict[int, Session] = {}
         self.async_command_list: dict[int, Any] = {}  # AsyncId -> the waiting request
         self.async_ids = itertools.count(1)
-        self.authenticated = False  # a session was established or bound here
+        self.memory = transport.meter = ConnectionMemory(server.memory, self.network)
         self.seals = False  # an encrypted message has come
         self.requests = self._requests_noted = 0
         self.created = self.last_request = time.time()
@@ -145,9 +147,14 @@ class Connection:
             self.max_read_size = self.max_inline_read - self.max_inline_read % CREDIT_SIZE
 
     @property
+    def admitted(self) -> bool:
+        """Whether a user has logged in here, or a share with files has let a stranger in."""
+        return not self.memory.stranger
+
+    @property
     def message_limit(self) -> int:
         """The longest message that the client may send now."""
-        if not self.authenticated:
+        if self.memory.stranger:
             return UNAUTHENTICATED_LIMIT
         return max(self.max_write_size, self.max_transact_size) + MESSAGE_SLACK
 

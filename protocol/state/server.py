@@ -19,6 +19,7 @@ from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import descriptors
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.fair_share import FairShare
+from usmbd.protocol.state.memory import Memory
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import Oplocks
 from usmbd.protocol.state.session import Session
@@ -117,6 +118,7 @@ class Server:
         self.oplocks = Oplocks(store, clock, peers, worker, self.wake_workers)
         self.pulse = Pulse(clock)
         self.turns: Turns = Unhurried()
+        self.memory = Memory(config.workers, lambda work: self.turns.later(self, work))
         self.waiters: dict[bytes, set[Callable[[], None]]] = {}
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
         self.rdma_interfaces: Callable[[], dict[str, int]] = dict
@@ -303,6 +305,7 @@ class Server:
                 self.close_session(session)
         connection.session_table.clear()
         connection.preauth_sessions.clear()
+        connection.memory.close()
         self.connection_ended(connection)
 
     # -- waking --------------------------------------------------------------------------

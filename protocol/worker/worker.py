@@ -34,6 +34,7 @@ from usmbd.protocol.worker.limits import limits
 from usmbd.protocol.worker.peers import WorkerPeers
 from usmbd.protocol.worker.rdma_connections import RdmaConnections
 from usmbd.protocol.worker.recheck import Recheck
+from usmbd.protocol.worker.reclaim import Reclaim
 from usmbd.protocol.worker.tables import tables
 from usmbd.protocol.worker.threads import ThreadPool
 from usmbd.transport.loop import EpollLoop, EventLoop
@@ -101,6 +102,7 @@ class Worker:
         )
         self._turns = self.server.turns = Turns(loop)
         self._recheck = Recheck(self.server, loop)
+        self._reclaim = Reclaim(self.server)
         self.server.connection_ended = self._connection_ended
         self._peers.serve(self.server)
         self.rdma = RdmaConnections(self.server, loop, self._send)
@@ -250,13 +252,14 @@ class Worker:
             )
         )
         self._close_idle()
+        self._reclaim.tick()
 
     def _close_idle(self) -> None:
         """Close who does not log in, and connections without opens that are idle for `deadtime`."""
         deadtime = self.server.config.deadtime
         now = time.time()
         for connection in list(self.server.connections):
-            if not connection.authenticated and connection.created < now - LOGIN_SECONDS:
+            if not connection.admitted and connection.created < now - LOGIN_SECONDS:
                 connection.transport.close("no login")
             elif (
                 deadtime

@@ -42,6 +42,15 @@ from smbtest.smb2 import (
     tree_body,
 )
 
+_VERSION = b"\x0a\0\x61\x4a\0\0\0\x0f"
+_EMPTY_FIELD = struct.pack("<HHI", 0, 0, 89)
+NTLM_NEGOTIATE = b"NTLMSSP\0" + struct.pack("<II", 1, 0xE2088297) + bytes(16) + _VERSION
+NTLM_NOBODY = (
+    b"NTLMSSP\0" + struct.pack("<IHHI", 3, 1, 1, 88) + _EMPTY_FIELD * 5
+    + struct.pack("<I", 0xA2088287) + _VERSION + bytes(16) + b"\0"
+)  # fmt: skip
+"""An AUTHENTICATE_MESSAGE without a user ([MS-NLMP] 3.2.5.1.2)."""
+
 
 class Reply(NamedTuple):
     """One reply; `body` begins behind the header, `message` with it."""
@@ -293,6 +302,23 @@ class Raw:
             assert reply.message[48:64] == self.mac(reply.message)
         return reply.status
 
+    def anonymous(self) -> int:
+        """SESSION_SETUP by NTLM as nobody: the final status. Nothing is signed then."""
+        session = 0
+        for token in (NTLM_NEGOTIATE, NTLM_NOBODY):
+            self.send(self.header(SESSION_SETUP, session_id=session) + setup_body(token))
+            reply = self.parse_unchecked(self.receive())
+            session = reply.session_id
+        if reply.status == SUCCESS:
+            self.session_id = session
+        return reply.status
+
+    def begin_login(self, padding: int = 0) -> int:
+        """Take the first step of a login, and none after it: its status."""
+        token = NTLM_NEGOTIATE + bytes(padding)
+        self.send(self.header(SESSION_SETUP, session_id=0, credits=10) + setup_body(token))
+        return self.parse_unchecked(self.receive()).status
+
     def parse_unchecked(self, message: bytes) -> Reply:
         """Take a reply apart whose key is not known yet."""
         key, self.signing_key = self.signing_key, b""
@@ -325,7 +351,7 @@ class Raw:
     def connect(self, share: str = "data") -> Reply:
         """TREE_CONNECT, signed; the tree is the one that is used from now on."""
         path = rf"\\{self.server.host}\{share}".encode("utf-16-le")
-        signs, self.signs = self.signs, True
+        signs, self.signs = self.signs, bool(self.signing_key)
         reply = self.call(TREE_CONNECT, tree_body(path), tree_id=0)
         self.signs = signs
         if reply.status == SUCCESS:

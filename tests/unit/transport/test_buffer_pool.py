@@ -2,7 +2,7 @@
 
 import pytest
 
-from usmbd.transport.buffer_pool import KEPT_PER_CLASS, BufferPool
+from usmbd.transport.buffer_pool import KEPT_BYTES, KEPT_PER_CLASS, BufferPool
 
 
 def test_a_free_buffer_is_used_again() -> None:
@@ -35,9 +35,17 @@ def test_a_view_has_the_size_asked_for_and_is_writable() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "size"),
-    [(1, 1 << 16), (1 << 16, 1 << 16), ((1 << 16) + 1, 1 << 17), (1 << 20, 1 << 20)],
+    [
+        (1, 1 << 16),
+        (1 << 16, 1 << 16),
+        ((1 << 16) + 1, 1 << 17),
+        (1 << 20, 1 << 20),
+        ((1 << 20) + 116, 5 << 18),
+        ((8 << 20) + 116, 10 << 20),
+        ((15 << 20), 16 << 20),
+    ],
 )
-def test_classes_are_powers_of_two(asked: int, size: int) -> None:
+def test_there_are_four_classes_to_a_power_of_two(asked: int, size: int) -> None:
     assert len(BufferPool().take(asked)) == size
 
 
@@ -49,3 +57,26 @@ def test_only_so_many_are_kept() -> None:
     held.clear()
     again = [pool.view(1) for _ in range(KEPT_PER_CLASS)]
     assert {id(view.obj) for view in again} == kept
+
+
+def test_what_is_not_asked_for_any_more_is_forgotten() -> None:
+    pool = BufferPool()
+    used, free = pool.view(1 << 20), pool.view(1 << 20)
+    small = pool.view(1)
+    del free, small
+    assert pool.tidy() == 0  # they were taken a moment ago
+    address = id(pool.view(1).obj)
+    assert pool.tidy() == 1 << 20
+    assert id(pool.view(1).obj) == address
+    pool.tidy()
+    pool.tidy()
+    assert pool.kept == 1 << 20
+    del used
+    assert pool.tidy() == 1 << 20
+    assert pool.kept == 0
+
+
+def test_all_classes_together_keep_so_much() -> None:
+    pool = BufferPool()
+    held = [pool.view(size << 20) for size in (8, 16, 32) for _ in range(KEPT_PER_CLASS)]
+    assert sum(map(len, held)) > KEPT_BYTES >= pool.kept
