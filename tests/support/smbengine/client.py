@@ -131,6 +131,8 @@ class Client:
         self.signs = True
         self.seals = False
         self.replies: list[Reply] = []
+        self.opened = 0
+        """Messages of the server that were encrypted."""
         self.lost = ""
 
     def _accept(self, server: Server, transport: Transport) -> Dispatcher:
@@ -168,6 +170,7 @@ class Client:
             assert self.sealer is not None
             assert TransformHeader.parse(message).session_id == self.session_id
             message = self.sealer.open(message)
+            self.opened += 1
         while True:
             header = Header.parse(message)
             end = header.next_command or len(message)

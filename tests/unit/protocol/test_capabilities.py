@@ -1,4 +1,4 @@
-"""Every bit that a volume announces has a test of its effect, and no other bit is announced."""
+"""Every bit that a volume or connection announces has its effect; no other is announced."""
 
 import struct
 
@@ -12,6 +12,12 @@ from usmbd.protocol.wire.create import FILE_OPEN
 from usmbd.protocol.wire.fscc import attributes as bits
 from usmbd.protocol.wire.fscc.file_info import FileNameInformation
 from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.negotiate import (
+    SMB2_GLOBAL_CAP_ENCRYPTION,
+    SMB2_GLOBAL_CAP_LARGE_MTU,
+    SMB2_GLOBAL_CAP_MULTI_CHANNEL,
+    NegotiateResponse,
+)
 from usmbd.protocol.wire.query_info import SMB2_0_INFO_FILESYSTEM, SMB2_0_INFO_SECURITY
 from usmbd.protocol.wire.security import Ace, Acl, SecurityDescriptor
 from usmbd.protocol.wire.sid import EVERYONE, unix_user
@@ -19,7 +25,7 @@ from usmbd.protocol.wire.status import NtStatus
 from usmbd.protocol.wire.tree_connect import TreeConnectResponse
 
 FileFsAttributeInformation = 5
-SUCCESS = NtStatus.SUCCESS
+SUCCESS, INVALID = NtStatus.SUCCESS, NtStatus.INVALID_PARAMETER
 
 
 def announced(client: Client) -> int:
@@ -113,3 +119,61 @@ def test_share_flags_and_capabilities(engine: Engine) -> None:
     assert (plain.share_flags, plain.capabilities) == (0, 0)
     sealed = client.connect("sealed").parse(TreeConnectResponse)
     assert (sealed.share_flags, sealed.capabilities) == (0x8000, 0)
+
+
+def large_messages_are_taken(client: Client, engine: Engine) -> None:
+    data = bytes(range(256)) * 1024
+    opened = client.open("file")
+    sent = client.call(Command.WRITE, requests.write(opened, data), credit_charge=4)
+    assert sent.status is SUCCESS
+    read = client.call(Command.READ, requests.read(opened, len(data)), credit_charge=4)
+    assert read.data == data
+
+
+def a_session_has_two_channels(client: Client, engine: Engine) -> None:
+    second = Client(engine, client.guid)
+    second.negotiate(client.dialect)
+    assert second.bind(client).status is SUCCESS
+    second.tree_id = client.tree_id
+    assert client.close(second.open("file")) is SUCCESS
+
+
+def messages_are_encrypted(client: Client, engine: Engine) -> None:
+    client.seals = True
+    opened = client.open("file")
+    reply = client.call(Command.WRITE, requests.write(opened, b"abc"))
+    assert reply.status is SUCCESS
+    assert client.opened == 2
+
+
+CONNECTION_EFFECTS = {
+    SMB2_GLOBAL_CAP_LARGE_MTU: large_messages_are_taken,
+    SMB2_GLOBAL_CAP_MULTI_CHANNEL: a_session_has_two_channels,
+    SMB2_GLOBAL_CAP_ENCRYPTION: messages_are_encrypted,
+}
+
+DIALECT_BITS = {
+    0x202: 0,
+    0x210: SMB2_GLOBAL_CAP_LARGE_MTU,
+    # 3.1.1 says in a context that it encrypts ([MS-SMB2] 3.3.5.4).
+    0x300: sum(CONNECTION_EFFECTS),
+    0x302: sum(CONNECTION_EFFECTS),
+    0x311: SMB2_GLOBAL_CAP_LARGE_MTU | SMB2_GLOBAL_CAP_MULTI_CHANNEL,
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECT_BITS, ids=hex)
+def test_a_connection_does_what_its_dialect_announces(engine: Engine, dialect: int) -> None:
+    """Every bit of NEGOTIATE is announced where it works, and has its effect there."""
+    reply = Client(engine).negotiate(dialect).parse(NegotiateResponse)
+    assert reply.capabilities == DIALECT_BITS[dialect]
+    for bit, effect in CONNECTION_EFFECTS.items():
+        if bit & reply.capabilities:
+            effect(Client(engine).ready(dialect), engine)
+
+
+def test_what_is_not_announced_is_refused(engine: Engine) -> None:
+    """Without LARGE_MTU there is no READ beyond 64 KiB ([MS-SMB2] 3.3.5.12)."""
+    client = Client(engine).ready(0x202)
+    opened = client.open("file")
+    assert client.call(Command.READ, requests.read(opened, 65537)).status is INVALID
