@@ -1,8 +1,6 @@
 """All mounts in guests of their own, beside the other tests, and what came of them."""
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,13 +28,13 @@ class LabProcess:
     """
 
     def __init__(self) -> None:
-        """Start it in a process group of its own; what it says goes to a file."""
+        """Start it, to end when pytest does, whatever ends that; what it says goes to a file."""
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (end() closes it)
         self.process = subprocess.Popen(
-            [sys.executable, Path(lab_run.__file__)],
+            [sys.executable, Path(lab_run.__file__), "--until-stdin-ends"],
+            stdin=subprocess.PIPE,
             stdout=self.said,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
 
     def wait(self) -> outcomes.Outcome:
@@ -52,9 +50,9 @@ class LabProcess:
         pytest.fail("the lab is not there: " + "\n".join(lines[-20:]))
 
     def end(self) -> None:
-        """End what is still running: guests notice that their parent is gone."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGTERM)
+        """End what is still running."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
         self.process.wait()
         self.said.close()
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -64,7 +65,7 @@ def run(
     others = {series: path for series in wanted if (path := find_kernel(series)) is not None}
     # A guest cannot keep what it compiles: without this each Python there starts seconds later.
     for folder in ("transport", "protocol", "mountd"):
-        compileall.compile_dir(mounts.PROJECT / folder, quiet=2, workers=0)
+        compileall.compile_dir(mounts.PROJECT / folder, quiet=2)
     seed = out / "seed"
     subprocess.run([matrix.FOLDER / "prepare.py", seed], check=True)
     lab = mounts.Lab(kernel, others, seed, out, capture)
@@ -95,6 +96,12 @@ def results_directory() -> Path:
     return Path(tempfile.mkdtemp(dir=folder, prefix="run-"))
 
 
+def end_with_stdin() -> None:
+    """End when the program that holds the other end of stdin has; the guests end with this one."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
 def main() -> int:
     """Run what the command line asks for and print the table."""
     parser = argparse.ArgumentParser(prog="lab_run.py", description="scenarios on kernel mounts")
@@ -106,7 +113,10 @@ def main() -> int:
     parser.add_argument("--capture", action="store_true", help="a pcap of each scenario")
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"runs at once ({JOBS})")
     parser.add_argument("--out", type=Path, help="where the results go")
+    parser.add_argument("--until-stdin-ends", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.until_stdin_ends:
+        threading.Thread(target=end_with_stdin, daemon=True).start()
     try:
         variants = matrix.select(options.only, options.scenario)
         if options.full:
