@@ -10,6 +10,7 @@ from pathlib import Path
 from usmbd.mountd import lockfile
 from usmbd.mountd import log as logs
 from usmbd.mountd.config.load import Configuration
+from usmbd.mountd.credentials import load_key
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
 from usmbd.mountd.ipc.directory import prepare_directory
@@ -63,6 +64,7 @@ class Daemon:
         prepare_directory(self._directory)
         lock = lockfile.acquire(self._directory)
         try:
+            self._service.remember_by(load_key(self._directory))
             asyncio.run(self._main(ready_fd))
         finally:
             os.close(lock)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from usmbd.mountd import ntlm
+from usmbd.mountd.credentials import Credentials
 from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.ipc.messages import (
     LoginRequest,
@@ -12,7 +13,7 @@ from usmbd.mountd.ipc.messages import (
     SessionResponse,
 )
 from usmbd.mountd.ipc.settings import MapToGuest, ServerConfig
-from usmbd.mountd.users import NO_PASSWORD, NT_HASH_SIZE, Credentials, UserTable
+from usmbd.mountd.users import NO_PASSWORD, NT_HASH_SIZE, UserTable
 
 # A hash that no password has for all that is known: an unknown user costs the same time.
 _NO_HASH = b"\0" * NT_HASH_SIZE
@@ -62,7 +63,7 @@ class Authenticator:
         if name != request.user:
             return SessionResponse(valid=False)
         credential = self._credential(name)
-        if request.credential not in (0, credential):
+        if request.credential != credential:
             return SessionResponse(valid=False)
         return _session(self.accounts.find(name) or self._guest(), credential)
 

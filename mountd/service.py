@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 
 from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.credentials import Credentials
 from usmbd.mountd.homes import find_share
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.messages import (
@@ -32,7 +33,7 @@ from usmbd.mountd.login import Authenticator
 from usmbd.mountd.shares import decide
 from usmbd.mountd.throttle import Throttle
 from usmbd.mountd.trees import TreeTable
-from usmbd.mountd.users import Credentials, load_users
+from usmbd.mountd.users import load_users
 
 log = logging.getLogger("usmbd.auth")
 
@@ -90,6 +91,10 @@ class Service:
         self.configuration = configuration
         self.generation += 1
         return ConfigReloaded(self.generation)
+
+    def remember_by(self, key: bytes) -> None:
+        """Make the numbers of passwords by this key, as an earlier mountd did."""
+        self._credentials.key = key
 
     def handle(self, worker: Hashable, message: MountdRequest, now: float) -> Answer:
         """Answer a worker's message; `now` is a clock in seconds that does not jump."""

@@ -56,26 +56,6 @@ def hash_password(password: str) -> bytes:
     return nt_hash(password)
 
 
-class Credentials:
-    """Numbers that stand for passwords: another password, another number.
-
-    Who knows a number knows nothing of the password; after a restart they begin anew.
-    """
-
-    def __init__(self) -> None:
-        """Begin without any."""
-        self._next = 1
-        self._known: dict[str, tuple[bytes, int]] = {}
-
-    def number(self, user: str, digest: bytes) -> int:
-        """Return the number of a user's present NT hash."""
-        known = self._known.get(user)
-        if known is None or known[0] != digest:
-            known = self._known[user] = digest, self._next
-            self._next += 1
-        return known[1]
-
-
 class UserTable:
     """The users by name. Names are looked up as they are first, then without regard to case."""
 

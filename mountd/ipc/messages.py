@@ -139,7 +139,7 @@ class SessionRequest(Message):
     user: Name
     """As `LoginResponse.user`."""
     credential: int = 0
-    """As `LoginResponse.credential`; 0 when it is not known (mountd was started again)."""
+    """As `LoginResponse.credential`; another mountd of the same state directory knows it too."""
     guest: bool = False
     anonymous: bool = False
 

@@ -53,11 +53,6 @@ class Recheck:
         self._waiting.extend(self._server.session_table.values())
         self._go_on()
 
-    def forget_credentials(self) -> None:
-        """Take the sessions' logins as they are: another mountd counts them anew."""
-        for session in self._server.session_table.values():
-            session.credential = 0
-
     def _go_on(self) -> None:
         """Ask as much as may be under way."""
         while self._waiting and len(self._under_way) < AT_A_TIME:

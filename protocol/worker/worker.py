@@ -231,7 +231,6 @@ class Worker:
         ]
         for start in range(0, len(held), MAX_ROWS):
             client.tell(TreesHeld(trees=held[start : start + MAX_ROWS]))
-        self._recheck.forget_credentials()
         self._recheck.begin()
 
     # -- life ----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 from mountd_helpers import FakeAccounts, login, tree
 
 from usmbd.mountd.config.load import load
+from usmbd.mountd.credentials import KEY_NAME, Credentials, load_key
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
@@ -189,11 +190,48 @@ def test_a_session_goes_on_as_long_as_its_password_is_good(service: Service) -> 
     )
     change_users(service, alice=nt_hash("another"))
     assert not goes_on(service, request)
-    assert goes_on(service, SessionRequest("alice", 0))  # another mountd let him in
+    assert not goes_on(service, SessionRequest("alice", 0))
     assert goes_on(service, SessionRequest("alice", log_in(service, "alice", "another").credential))
     change_users(service, bob=nt_hash("b"))
     assert not goes_on(service, request)
-    assert not goes_on(service, SessionRequest("alice", 0))
+
+
+def test_a_password_that_was_changed_while_no_mountd_ran(service: Service, tmp_path: Path) -> None:
+    """Another mountd with the same key knows who came by which password."""
+    key = load_key(tmp_path)
+    service.remember_by(key)
+    request = SessionRequest("alice", log_in(service, "alice", "secret").credential)
+    passwords = tmp_path / "pwd.db"
+    for changed in (False, True):
+        if changed:
+            edit_users(passwords, lambda hashes: hashes.update(alice=nt_hash("another")))
+        next_one = Service(service.configuration, passwords, FakeAccounts())
+        assert not goes_on(next_one, request)  # by a key of its own
+        next_one.remember_by(load_key(tmp_path))
+        assert goes_on(next_one, request) is not changed
+
+
+def test_the_key_is_kept_to_oneself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    key, path = load_key(tmp_path), tmp_path / KEY_NAME
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert load_key(tmp_path) == key
+    path.write_bytes(b"short")
+    assert load_key(tmp_path) not in (key, b"short")
+    assert "it is made anew" in caplog.text
+    assert [p.name for p in tmp_path.iterdir()] == [KEY_NAME]
+
+
+def test_numbers_of_passwords() -> None:
+    """A user's, and no other's."""
+    credentials, digest = Credentials(), nt_hash("secret")
+    number = credentials.number("alice", digest)
+    assert 0 < number < 1 << 63
+    assert credentials.number("alice", digest) == number
+    assert number not in (
+        credentials.number("bob", digest),
+        credentials.number("alice", nt_hash("x")),
+        Credentials().number("alice", digest),
+    )
 
 
 def test_a_password_file_that_vanishes_ends_no_session(service: Service) -> None:

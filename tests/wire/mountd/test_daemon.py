@@ -188,7 +188,7 @@ def test_reload(mountd: Mountd) -> None:
     assert answer.config.workgroup == "ONE"
     mountd.config.write_text(f"[global]\nstate directory = {mountd.state}\nworkgroup = TWO\n")
     assert lockfile.tell_to_reload(mountd.state)
-    mountd.wait_for("configuration read generation=2")
+    mountd.wait_for("configuration read, generation 2")
     answer = client.request(ServerConfigRequest())
     assert isinstance(answer, ServerConfigResponse)
     assert (answer.config.workgroup, answer.generation) == ("TWO", 2)

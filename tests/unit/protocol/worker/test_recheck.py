@@ -374,12 +374,6 @@ def test_what_ends_meanwhile_is_left_alone(client: Client, engine: Engine) -> No
     assert not engine.server.session_table
 
 
-def test_another_mountd_knows_no_credentials(client: Client, engine: Engine) -> None:
-    client.session.credential = 5
-    Recheck(engine.server, engine.clock).forget_credentials()
-    assert client.session.credential == 0
-
-
 def test_mountd_is_asked_by_the_name_that_the_client_gave(
     client: Client, engine: Engine, reload: Callable[[], None]
 ) -> None:

@@ -248,11 +248,10 @@ def test_mountd_s_new_files_are_held_against_what_is_connected(supervised: Super
     begun: list[str] = []
     worker = supervised.worker
     worker._recheck.begin = lambda: begun.append("files")  # type: ignore[method-assign]
-    worker._recheck.forget_credentials = lambda: begun.append("another")  # type: ignore[method-assign]
     worker._mountd_says(ConfigReloaded(generation=2))
     assert begun == ["files"]
     worker._mountd_connected(worker._mountd)
-    assert begun == ["files", "another", "files"]
+    assert begun == ["files", "files"]
 
 
 def test_new_settings_are_held_against_what_is_connected(
