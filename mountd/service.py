@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
+from usmbd.mountd import log as logs
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.credentials import Credentials
 from usmbd.mountd.homes import find_share
@@ -11,6 +12,7 @@ from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
     ConfigReloaded,
+    DebugAreas,
     LoginRequest,
     LoginResponse,
     LoginStatus,
@@ -70,6 +72,7 @@ class Service:
             TreeConnectRequest: self._tree_connect,
             TreeDisconnect: self._tree_disconnect,
             TreesHeld: self._trees_held,
+            DebugAreas: self._debug,
         }
 
     def _read_users(self, configuration: Configuration) -> Authenticator:
@@ -193,6 +196,11 @@ class Service:
     def _tree_disconnect(self, worker: Hashable, message: TreeDisconnect, _now: float) -> Answer:
         """Forget a tree connect."""
         self._trees.remove(worker, (message.session_id, message.tree_id))
+        return None, 0.0
+
+    def _debug(self, _worker: Hashable, message: DebugAreas, _now: float) -> Answer:
+        """Switch debug messages of this process."""
+        logs.debug(message.areas, message.enable)
         return None, 0.0
 
     def _trees_held(self, worker: Hashable, message: TreesHeld, _now: float) -> Answer:

@@ -21,9 +21,6 @@ from usmbd.mountd.users import load_users
 
 PR_SET_PDEATHSIG = 1
 
-DEBUG = 3
-"""The `log level` of `-v`."""
-
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Return the options."""
@@ -91,7 +88,9 @@ def run(arguments: list[str]) -> int:
         encoded = msgspec.json.format(msgspec.json.encode(configuration.server))
         print(encoded.decode())
         return 0
-    daemon = Daemon(configuration, passwords, least_log_level=DEBUG if options.verbose else 0)
+    daemon = Daemon(
+        configuration, passwords, least_log_level=logs.DEBUG_LEVEL if options.verbose else 0
+    )
     daemon.set_up_log()
     ready_fd = options.ready_fd
     if ready_fd is not None:

@@ -279,6 +279,13 @@ class TreesHeld(Message):
     trees: Annotated[list[HeldTree], Meta(max_length=MAX_ROWS)]
 
 
+class DebugAreas(Message):
+    """Switch debug messages of these areas on (or off). No answer."""
+
+    areas: Annotated[list[Name], Meta(min_length=1, max_length=32)]
+    enable: bool = True
+
+
 class Failed(Message):
     """mountd could not serve the request: a fault of its own, said in its log."""
 
@@ -295,6 +302,7 @@ MountdRequest = (
     | TreeConnectRequest
     | TreeDisconnect
     | TreesHeld
+    | DebugAreas
 )
 MountdResponse = (
     LoginResponse

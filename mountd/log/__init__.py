@@ -11,6 +11,25 @@ the transports need the standard library alone.
 """
 
 from usmbd.mountd.log.form import REFUSED
-from usmbd.mountd.log.setup import AREAS, debug, level_of, queue_state, say, set_up, start
+from usmbd.mountd.log.setup import (
+    AREAS,
+    DEBUG_LEVEL,
+    debug,
+    debugged,
+    queue_state,
+    say,
+    set_up,
+    start,
+)
 
-__all__ = ["AREAS", "REFUSED", "debug", "level_of", "queue_state", "say", "set_up", "start"]
+__all__ = [
+    "AREAS",
+    "DEBUG_LEVEL",
+    "REFUSED",
+    "debug",
+    "debugged",
+    "queue_state",
+    "say",
+    "set_up",
+    "start",
+]

@@ -13,6 +13,9 @@ from usmbd.mountd.log.writer import QUEUE_BYTES, Journal, QueueHandler, Stream, 
 AREAS = ("smb", "auth", "vfs", "oplock", "ipc", "conn", "rdma")
 """The areas of `usmbd.control --debug`; each is the logger `usmbd.AREA`."""
 
+DEBUG_LEVEL = 3
+"""The `log level` of `-v`."""
+
 _LEVELS = (logging.ERROR, logging.INFO, REFUSED)
 """`log level` 0, 1, 2; 3 and more is debugging of all areas."""
 
@@ -20,7 +23,7 @@ _log = logging.getLogger("usmbd.log")
 _handler: QueueHandler | None = None
 
 
-def level_of(log_level: int) -> int:
+def _level(log_level: int) -> int:
     """Return what the standard library calls a `log level`."""
     return _LEVELS[log_level] if log_level < len(_LEVELS) else logging.DEBUG
 
@@ -46,7 +49,7 @@ def set_up(process: str, log_level: int, *, as_json: bool = False) -> None:
     else:
         _handler.sink, _handler.form = Stream(), form.text
     _handler.process = process
-    logging.getLogger("usmbd").setLevel(level_of(log_level))
+    logging.getLogger("usmbd").setLevel(_level(log_level))
 
 
 def start() -> None:
@@ -79,6 +82,11 @@ def debug(areas: Iterable[str], enable: bool) -> None:
         if area in AREAS:
             level = logging.DEBUG if enable else logging.NOTSET
             logging.getLogger(f"usmbd.{area}").setLevel(level)
+
+
+def debugged() -> list[str]:
+    """Return the areas whose debugging was switched on."""
+    return [a for a in AREAS if logging.getLogger(f"usmbd.{a}").level == logging.DEBUG]
 
 
 # What Python would print itself, and wait for a reader who has stopped.

@@ -49,7 +49,7 @@ def main() -> None:
         config = check(files)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
-    level = 3 if options.verbose else config.log_level
+    level = logs.DEBUG_LEVEL if options.verbose else config.log_level
     if options.verbose:
         config = msgspec.structs.replace(config, log_level=level)
     logs.set_up("usmbd", level, as_json=config.log_json)
@@ -59,7 +59,7 @@ def main() -> None:
         log.warning("%d open files are too few: raise the limit (ulimit -n, LimitNOFILE=)", limit)
     os.umask(0o077)
     try:
-        asyncio.run(Supervisor(config, files).run())
+        asyncio.run(Supervisor(config, files, verbose=options.verbose).run())
     except StartError as error:
         print(f"usmbd: {error}", file=sys.stderr)
         sys.exit(EXIT_FAILURE)

@@ -71,8 +71,12 @@ class StartError(Exception):
 class Supervisor:
     """The parent of all processes."""
 
-    def __init__(self, config: ServerConfig, files: list[str]) -> None:
-        """Serve `config`; `files` are the options by which mountd finds its files."""
+    def __init__(self, config: ServerConfig, files: list[str], *, verbose: bool = False) -> None:
+        """Serve `config`; `files` are the options by which mountd finds its files.
+
+        `verbose`: debug messages, whatever the configuration says.
+        """
+        self._verbose = verbose
         self.config = config
         self.started = time.monotonic()
         self.workers: dict[int, WorkerChild] = {}
@@ -338,7 +342,10 @@ class Supervisor:
             name.replace("_", " ") for name in LASTING if getattr(fresh, name) != lasting[name]
         ]
         note = f"only a new start changes: {', '.join(later)}" if later else ""
+        if self._verbose:
+            lasting["log_level"] = logs.DEBUG_LEVEL
         self.config = msgspec.structs.replace(fresh, **lasting)
+        logs.set_up("usmbd", self.config.log_level, as_json=self.config.log_json)
         for worker in self.workers.values():
             worker.send(messages.Configure(config=self.config))
         log.info("configuration read%s", f"; {note}" if note else "")

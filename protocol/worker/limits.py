@@ -4,7 +4,6 @@ A limit that is added has its row here: who meets it has to find out what it is.
 """
 
 import os
-import threading
 from collections.abc import Iterable, Sized
 from typing import Protocol
 
@@ -19,12 +18,9 @@ from usmbd.protocol.state.fair_share import STRANGERS, FairShare
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.vfs.directory_names import DIRECTORIES_MAX, NAMES_MAX, directory_names
 from usmbd.protocol.worker.ipc_client import MAXIMUM_PENDING
-from usmbd.protocol.worker.threads import MAXIMUM_THREADS
+from usmbd.protocol.worker.threads import LANE_THREADS, MAXIMUM_THREADS, ThreadPool
 
 CONSTANT = "constant"
-
-THREAD_NAME = "usmbd-io"
-"""Of the pool's threads."""
 
 
 class Asks(Protocol):
@@ -35,7 +31,7 @@ class Asks(Protocol):
         """How many requests have no answer yet."""
 
 
-def limits(server: Server, mountd: Asks, rpc: Asks) -> list[LimitRow]:
+def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[LimitRow]:
     """Return all rows of a worker."""
     process = f"worker {server.worker}"
 
@@ -93,7 +89,8 @@ def limits(server: Server, mountd: Asks, rpc: Asks) -> list[LimitRow]:
             max((c.credit_window.available for c in server.connections), default=0),
             "parameter: smb2 max credits",
         ),
-        row("threads", MAXIMUM_THREADS, _threads()),
+        row("threads", MAXIMUM_THREADS, pool.threads),
+        row("threads of a share that may hang", LANE_THREADS, pool.busiest),
         row("requests to mountd", MAXIMUM_PENDING, mountd.pending),
         row("requests to the RPC process", MAXIMUM_PENDING, rpc.pending),
         row("folders whose names are held", DIRECTORIES_MAX, names.watched),
@@ -133,8 +130,3 @@ def _shared(process: str, what: str, share: FairShare, origin: str) -> list[Limi
 def _most(tables: Iterable[Sized]) -> int:
     """Return the size of the largest table."""
     return max(map(len, tables), default=0)
-
-
-def _threads() -> int:
-    """Return how many threads of the pool there are."""
-    return sum(thread.name == THREAD_NAME for thread in threading.enumerate())

@@ -1,13 +1,18 @@
 """Threads for calls that may block: as many as there is work, none when there is none."""
 
+import errno
+import logging
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any
 
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.transport.loop import EventLoop
+
+log = logging.getLogger("usmbd.conn")
 
 MAXIMUM_THREADS = 128
 """Threads of one worker: each costs a stack; further calls wait in the queue."""
@@ -76,7 +81,37 @@ class ThreadPool:
                 self._threads += 1
         self._jobs.put(job)
         if grow:
+            self._start_thread()
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are."""
+        return self._threads
+
+    @property
+    def busiest(self) -> int:
+        """How many of them one lane has, the one that has the most."""
+        return max((lane.running for lane in self._lanes.values()), default=0)
+
+    def _start_thread(self) -> None:
+        """Start a thread; where the machine has no more of them, those that there are go on.
+
+        Without any, the calls that wait fail: OSError(ENOBUFS).
+        """
+        try:
             threading.Thread(target=self._run, name="usmbd-io", daemon=True).start()
+            return
+        except RuntimeError as error:
+            log.error("%s: the machine, or the service, has no more (pids.max, ulimit -u)", error)
+        with self._lock:
+            self._threads -= 1
+            if self._threads:
+                return
+        with suppress(queue.Empty):
+            while True:
+                *_, resume, lane = self._jobs.get_nowait()
+                self._leave(lane)
+                self._loop.call_soon_threadsafe(resume, None, OSError(errno.ENOBUFS, "no thread"))
 
     def _run(self) -> None:
         """Take calls until there are none for a while."""

@@ -15,6 +15,7 @@ from usmbd.mountd.ipc.messages import (
     MOUNTD_SOCKET,
     RPC_SOCKET,
     ConfigReloaded,
+    DebugAreas,
     HeldTree,
     ListKind,
     Message,
@@ -89,6 +90,7 @@ class Worker:
         )
         self._rpc = IpcClient(state / RPC_SOCKET, rpc_client(), loop, timeout=config.ipc_timeout)
         self._peers = WorkerPeers(state, start.worker, loop)
+        self._pool = ThreadPool(loop)
         self.server = Server(
             config,
             start.worker,
@@ -96,7 +98,7 @@ class Worker:
             self._store,
             self._mountd,
             self._rpc,
-            ThreadPool(loop),
+            self._pool,
             self._peers,
             loop,
         )
@@ -157,6 +159,7 @@ class Worker:
             self.server.addresses = parse_addresses(message.addresses)
         elif isinstance(message, messages.Debug):
             logs.debug(message.areas, message.enable)
+            self._mountd.tell(DebugAreas(areas=message.areas, enable=message.enable))
         elif isinstance(message, messages.List):
             self._list(message)
         elif isinstance(message, messages.Drain):
@@ -198,7 +201,7 @@ class Worker:
         """Send the tables in parts."""
         rows = tables(self.server, message.kinds, self.rdma.reason)
         if ListKind.LIMITS in message.kinds:
-            rows += limits(self.server, self._mountd, self._rpc)
+            rows += limits(self.server, self._mountd, self._rpc, self._pool)
         for start in range(0, max(len(rows), 1), messages.ROWS):
             part = rows[start : start + messages.ROWS]
             more = start + messages.ROWS < len(rows)
@@ -229,6 +232,8 @@ class Worker:
             for session in self.server.session_table.values()
             for tree in session.tree_connect_table.values()
         ]
+        if areas := logs.debugged():
+            client.tell(DebugAreas(areas=areas))
         for start in range(0, len(held), MAX_ROWS):
             client.tell(TreesHeld(trees=held[start : start + MAX_ROWS]))
         self._recheck.begin()

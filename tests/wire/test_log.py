@@ -13,7 +13,7 @@ from smbtest import smb2
 from smbtest.processes import wait_for
 from smbtest.raw import Closed, Raw
 from smbtest.server import ALICE, Account, Options
-from smbtest.usmbd import READY, Usmbd
+from smbtest.usmbd import BIN, READY, Usmbd
 
 BAD = b"\xfeSMB" + b"x" * 200
 F_SETPIPE_SZ = 1031
@@ -157,6 +157,28 @@ def test_no_name_forges_a_line(own: Usmbd) -> None:
     else:
         assert not [line for line in lines if line.startswith("2026-11-28T00:00:00")]
         assert 'user="evil\\n2026' in text
+
+
+def test_a_debug_area_is_of_all_processes(own: Usmbd) -> None:
+    def control(*arguments: str) -> None:
+        command = [BIN / "usmbd.control", *arguments, "-C", own.configuration_path]
+        subprocess.run(command, check=True, timeout=30)
+
+    said = ("login as uid", "logs in", "signing")  # by mountd, and twice by the worker
+    Raw(own).ready()
+    assert not any(text in own.log for text in said)
+    control("-d", "auth")
+    Raw(own).ready()
+    wait_for(lambda: all(text in own.log for text in said), WAIT, "what is debugged")
+    os.kill(own.mountd()[0], signal.SIGKILL)
+    wait_for(lambda: own.log.count("mountd serves") == 2, WAIT, "another mountd")
+    Raw(own, timeout=20).ready()
+    wait_for(lambda: own.log.count(said[0]) == 2, WAIT, "what the new one debugs")
+    control("-d", "auth", "--off")
+    before = len(own.log)
+    Raw(own).ready()
+    wait_for(lambda: "logged in as uid" in own.log[before:], WAIT, "the login")
+    assert not any(text in own.log[before:] for text in said)
 
 
 def test_all_processes_log_alike(own: Usmbd) -> None:

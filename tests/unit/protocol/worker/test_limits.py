@@ -7,6 +7,8 @@ from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import LimitRow
 from usmbd.protocol.worker.limits import limits
+from usmbd.protocol.worker.threads import ThreadPool
+from usmbd.transport.loop import EpollLoop
 
 
 class Asks:
@@ -18,7 +20,7 @@ class Asks:
 
 
 def shown(engine: Engine) -> dict[str, LimitRow]:
-    rows = limits(engine.server, Asks(3), Asks(5))
+    rows = limits(engine.server, Asks(3), Asks(5), ThreadPool(EpollLoop()))
     assert len({row.what for row in rows}) == len(rows)
     assert {row.process for row in rows} == {"worker 1"}
     assert all(row.origin for row in rows)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from usmbd.protocol.vfs.errors import status_of
+from usmbd.protocol.wire.status import NtStatus
 from usmbd.protocol.worker import threads
 from usmbd.protocol.worker.threads import ThreadPool
 
@@ -43,6 +45,43 @@ def test_an_exception_comes_back_too(pool: ThreadPool, until: Until) -> None:
     pool.submit(int, ("7",), None, lambda value, error: got.append((value, error)))
     until(lambda: len(got) == 2)
     assert {type(error) for _, error in got} == {ValueError, type(None)}
+
+
+def test_without_another_thread_those_that_there_are_go_on(
+    pool: ThreadPool, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, got = threading.Event(), []
+    pool.submit(gate.wait, (), None, lambda *answer: got.append(answer))
+    until(lambda: pool.threads == 1)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(threading.Thread, "start", refuse)
+        pool.submit(int, ("7",), None, lambda *answer: got.append(answer))
+        assert pool.threads == 1
+    gate.set()
+    until(lambda: got == [(True, None), (7, None)])
+
+
+def test_without_any_thread_calls_fail_and_the_next_find_one(
+    pool: ThreadPool, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[Any] = []
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(threading.Thread, "start", refuse)
+        for lane in (None, "share", "share"):
+            pool.submit(int, ("7",), None, lambda *answer: got.append(answer), lane, 1)
+        until(lambda: len(got) == 3)
+    assert {status_of(error) for _, error in got} == {NtStatus.INSUFFICIENT_RESOURCES}
+    assert pool.threads == pool.busiest == 0
+    pool.submit(int, ("8",), None, lambda *answer: got.append(answer), "share", 1)
+    until(lambda: got[-1] == (8, None))
 
 
 def test_calls_that_wait_do_not_hold_up_others(pool: ThreadPool, until: Until) -> None:
