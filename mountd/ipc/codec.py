@@ -31,7 +31,7 @@ MAX_MESSAGE_SIZE = 128 * 1024
 # One byte more than is allowed: a longer message is seen without MSG_TRUNC.
 RECEIVE_SIZE = MAX_MESSAGE_SIZE + 1
 
-T = TypeVar("T", bound=Message)
+T = TypeVar("T", bound=Message, covariant=True)
 
 
 class CodecError(ValueError):

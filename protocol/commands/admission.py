@@ -6,7 +6,7 @@ The store knows the opens of all workers; the oplocks that stand in the way are 
 from collections.abc import Callable
 
 from usmbd.protocol.commands.find_or_create import Found, Wanted
-from usmbd.protocol.commands.request import Resume
+from usmbd.protocol.effects import Resume
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import BreakNeededError, grantable, is_stat_open
 from usmbd.protocol.state.server import Server
@@ -96,7 +96,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
 
 
 def wait_for_break(
-    server: Server, key: bytes, needed: BreakNeededError, resume: Resume
+    server: Server, key: bytes, needed: BreakNeededError, resume: Resume[None]
 ) -> Callable[[], None]:
     """Have the oplocks broken and wait until they are, or their opens are closed."""
     server.store.add_waiter(key)

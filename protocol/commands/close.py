@@ -1,7 +1,7 @@
 """SMB2 CLOSE ([MS-SMB2] 3.3.5.10)."""
 
-from usmbd.protocol.commands.request import Blocking, Handling, OnDescriptor, Request, Slow, Wait
-from usmbd.protocol.state.store.base import RemoveOpenResult
+from usmbd.protocol.commands.request import Handling, Request
+from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Wait
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.close import (
     SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB,
@@ -15,15 +15,16 @@ def close(request: Request) -> Handling:
     body = parse_body(CloseRequest, request.message)
     open_ = request.open
     stat = None
-    if body.flags & SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB and open_.data is not None:
-        stat = yield OnDescriptor(open_.data.stat)
+    data = open_.data
+    if body.flags & SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB and data is not None:
+        stat = yield from OnDescriptor(data.stat)
     server = request.connection.server
     if open_.begin_close():
         if open_.in_use:
             yield Wait(lambda resume: open_.idle.append(resume))
         if open_.deletes_name:
             yield Blocking(open_.remove_name, server)
-        result: RemoveOpenResult = yield OnDescriptor(open_.leave, server)
+        result = yield from OnDescriptor(open_.leave, server)
         if result.deletes:
             kind = Slow if open_.is_large() else Blocking
             yield kind(open_.delete, server, result)

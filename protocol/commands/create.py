@@ -10,12 +10,11 @@ The walk, in the order of this file:
       _answers     the create contexts of the response
 """
 
-from collections.abc import Generator
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from usmbd.protocol.commands.admission import admit, wait_for_break
+from usmbd.protocol.commands.create_pipe import create_pipe
 from usmbd.protocol.commands.find_or_create import (
     TRUNCATES,
     WRITES,
@@ -24,17 +23,8 @@ from usmbd.protocol.commands.find_or_create import (
     find_or_create,
     take_back,
 )
-from usmbd.protocol.commands.pipe import open_pipe
-from usmbd.protocol.commands.request import (
-    Answer,
-    Blocking,
-    Effect,
-    Handling,
-    OnDescriptor,
-    Request,
-    Slow,
-    Wait,
-)
+from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Wait, Waiting
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import BreakNeededError
 from usmbd.protocol.state.server import Server
@@ -112,7 +102,7 @@ def create(request: Request) -> Answer | Handling:
         # kernel's own refusal.
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     if request.tree.is_pipe:
-        return open_pipe(request, body, name)
+        return create_pipe(request, body, name)
     _check(body)
     for unknown in (
         SMB2_CREATE_DURABLE_HANDLE_RECONNECT,
@@ -167,12 +157,12 @@ def _wanted(
     return Wanted(request, body, path, stream_name, contexts)
 
 
-def _admitted(wanted: Wanted) -> Generator[Effect, Any, tuple[Found, Open]]:
+def _admitted(wanted: Wanted) -> Waiting[tuple[Found, Open]]:
     """Find or create what is wanted, and have the store admit it beside the other opens."""
     request = wanted.request
     server = request.connection.server
     while True:
-        found: Found = yield Blocking(_find, wanted)
+        found = yield from Blocking(_find, wanted)
         try:
             if request.tree.closed:  # while a thread looked the file up
                 raise SmbError(NtStatus.NETWORK_NAME_DELETED)
@@ -205,7 +195,7 @@ def _open(wanted: Wanted) -> Handling:
     request._open = open_
     try:
         kind = Slow if found.action in _OVERWRITES and open_.is_large() else Blocking
-        stat = found.prepared or (yield kind(_prepare, wanted, found))
+        stat = found.prepared or (yield from kind(_prepare, wanted, found))
         answers = _answers(server, open_, stat, found, wanted.contexts)
     except BaseException:
         server.close_open(open_)

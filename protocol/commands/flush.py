@@ -1,6 +1,7 @@
 """SMB2 FLUSH ([MS-SMB2] 3.3.5.11)."""
 
-from usmbd.protocol.commands.request import Handling, Request, Slow
+from usmbd.protocol.commands.request import Handling, Request
+from usmbd.protocol.effects import Slow
 from usmbd.protocol.wire.access import (
     FILE_ADD_FILE,
     FILE_ADD_SUBDIRECTORY,

@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 from usmbd.protocol.commands import sparse
 from usmbd.protocol.commands.negotiate import validate_negotiate
-from usmbd.protocol.commands.pipe import Pipe
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request
+from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
+from usmbd.protocol.effects import Blocking
 from usmbd.protocol.state.interfaces import network_interfaces
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.body import parse_body
-from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.fsctl_smb2 import (
     ValidateNegotiateResponse,
     build_network_interfaces,
@@ -107,11 +106,11 @@ def _interfaces(request: Request, body: IoctlRequest, data: memoryview) -> Answe
 def _transceive(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
     """FSCTL_PIPE_TRANSCEIVE ([MS-SMB2] 3.3.5.15.9)."""
     _require_open(request)
-    pipe: Pipe | None = request.open.pipe
+    pipe = request.open.pipe
     if pipe is None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     output, status = yield from pipe.transceive(data, body.max_output_response)
-    return pipe.answer(list(build_ioctl_response(body, output)), status)
+    return Reply(list(build_ioctl_response(body, output)), status)
 
 
 def _pipe_wait(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
@@ -128,7 +127,7 @@ def _object_id(request: Request, body: IoctlRequest, data: memoryview) -> Handli
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     if body.max_output_response < fsctl.FileObjectId.SIZE:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    stat: FileStat = yield Blocking(open_.node.stat)
+    stat = yield from Blocking(open_.node.stat)
     own = stat.ino.to_bytes(8, "little") + stat.dev.to_bytes(8, "little")
     volume = stat.dev.to_bytes(16, "little")
     output = fsctl.FileObjectId(object_id=own, birth_volume_id=volume, birth_object_id=own)

@@ -1,9 +1,9 @@
 """SMB2 LOCK ([MS-SMB2] 3.3.5.14)."""
 
 from collections.abc import Callable
-from typing import Any
 
-from usmbd.protocol.commands.request import Answer, Handling, Request, Resume, Wait
+from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.effects import Resume, Wait
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.store.records import LockRange
 from usmbd.protocol.wire.access import (
@@ -108,7 +108,7 @@ def _range(element: LockElement) -> LockRange:
     return LockRange(element.offset, element.length, kind)
 
 
-def _wait_for_unlock(request: Request, open_: Open, resume: Resume) -> Callable[[], None]:
+def _wait_for_unlock(request: Request, open_: Open, resume: Resume[None]) -> Callable[[], None]:
     """Wait for a change of the file's locks, for CANCEL, or for the end of the open."""
     server = request.connection.server
 
@@ -125,6 +125,6 @@ def _wait_for_unlock(request: Request, open_: Open, resume: Resume) -> Callable[
         give_up()
         open_.waiting.discard(end)
 
-    give_up: Callable[[], Any] = server.wait_for(open_.key, retry)
+    give_up = server.wait_for(open_.key, retry)
     open_.waiting.add(end)
     return undo

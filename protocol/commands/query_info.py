@@ -3,16 +3,10 @@
 import hashlib
 
 from usmbd.protocol.commands import security
-from usmbd.protocol.commands.request import (
-    Answer,
-    Blocking,
-    Handling,
-    OnDescriptor,
-    Reply,
-    Request,
-    Sliced,
-)
+from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
+from usmbd.protocol.effects import Blocking, OnDescriptor, Sliced
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.pipe import PIPE_STAT
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs import directory_entry, ea
 from usmbd.protocol.vfs.steps import Steps
@@ -104,24 +98,26 @@ def _file(request: Request, body: QueryInfoRequest) -> Handling:
     ):
         raise SmbError(NtStatus.NOT_SUPPORTED)  # a name of 3.1.1 ([MS-SMB2] 3.3.5.20.1)
     if open_.pipe is not None:
-        file = open_.pipe.queried(open_)
+        file = QueriedFile(
+            stat=PIPE_STAT, name="\\" + open_.pipe.name, granted_access=open_.granted_access
+        )
         return _answer(*file_info.query_file(level, file, body.output_buffer_length))
     if level in _NEEDS_READ_ATTRIBUTES:
         open_.require(FILE_READ_ATTRIBUTES)
     if body.output_buffer_length < row.minimum:
         raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
     if level in _IN_STEPS:
-        file = yield Sliced(_collect_all, request, open_, body)
+        file = yield from Sliced(_collect_all, request, open_, body)
     else:
         kind = Blocking if level in _NEEDS_NAMES else OnDescriptor
-        file = yield kind(_collect, request, open_, level)
+        file = yield from kind(_collect, request, open_, level)
     return _answer(*file_info.query_file(level, file, body.output_buffer_length))
 
 
 def _collect(request: Request, open_: Open, level: int) -> QueriedFile:
     """Ask the file system for what the class needs."""
     file = QueriedFile(
-        stat=open_.data.stat(),
+        stat=(open_.stream or open_.node).stat(),
         granted_access=open_.granted_access,
         mode=open_.mode,
         position=open_.position,
@@ -175,7 +171,7 @@ def _file_system(request: Request, body: QueryInfoRequest) -> Handling:
     tree = request.tree
     if tree.volume is None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
-    volume = yield Blocking(_query_volume, request)
+    volume = yield from Blocking(_query_volume, request)
     return _answer(*fs_info.query_fs(body.file_info_class, volume, body.output_buffer_length))
 
 
@@ -225,7 +221,7 @@ def _security(request: Request, body: QueryInfoRequest) -> Handling:
     if open_.pipe is not None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     security.require_for_query(open_, body.additional_information)
-    data = yield Blocking(
+    data = yield from Blocking(
         security.query, open_.node, body.additional_information, request.tree.share.acl_xattr
     )
     if len(data) > body.output_buffer_length:

@@ -9,10 +9,11 @@ where the server itself insists on encryption is that refused.
 """
 
 import struct
-from collections.abc import Generator
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
-from usmbd.protocol.commands.request import Effect, Request, Wait
+from usmbd.protocol.commands.request import Request
+from usmbd.protocol.crypto.signing import Signer
+from usmbd.protocol.effects import Resume, Wait, Waiting
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.wire.channel import (
     SMB2_CHANNEL_RDMA_TRANSFORM,
@@ -145,18 +146,18 @@ def deliver(request: Request, buffers: list[RemoteBuffer], data: memoryview) -> 
     return [pack_read_response(len(built), size, SMB2_READFLAG_RESPONSE_RDMA_TRANSFORM), built]
 
 
-def fetch(request: Request, source: WriteBuffers, size: int) -> Generator[Effect, Any, memoryview]:
+def fetch(request: Request, source: WriteBuffers, size: int) -> Waiting[memoryview]:
     """Read a WRITE's data from the client's memory and check it; the file is another's business.
 
     ConnectionError when the connection is lost meanwhile, SmbError for data that was changed.
     """
     transport = cast(RdmaTransport, request.connection.transport)
     data = transport.buffer(size)
-    yield Wait(
-        lambda resume: transport.read_remote(
-            data, source.buffers, lambda error: resume(None, error)
-        )
-    )
+
+    def start(resume: Resume[None]) -> None:
+        transport.read_remote(data, source.buffers, lambda error: resume(None, error))
+
+    yield Wait(start)
     if source.transform is not None:
         return _unprotect(request, data, source.transform)
     return data
@@ -198,7 +199,7 @@ def _check_transform(request: Request, transform: CryptoTransform) -> None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
 
 
-def _channel_signer(request: Request) -> Any:
+def _channel_signer(request: Request) -> Signer | None:
     """Return the signer of the session on this connection; None for guests."""
     channel = request.session.channel_list.get(request.connection)
     return channel.signer if channel is not None else None

@@ -1,9 +1,10 @@
 """SMB2 READ ([MS-SMB2] 3.3.5.12)."""
 
-from usmbd.protocol.commands.pipe import Pipe
 from usmbd.protocol.commands.rdma_data import deliver, find_read_buffers
-from usmbd.protocol.commands.request import Answer, Handling, OnDescriptor, Request
-from usmbd.protocol.state.open import Open
+from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
+from usmbd.protocol.effects import OnDescriptor
+from usmbd.protocol.state.open import Open, OpenData
+from usmbd.protocol.state.pipe import Pipe
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.wire.access import FILE_EXECUTE, FILE_READ_DATA
@@ -33,9 +34,8 @@ def read(request: Request) -> Answer | Handling:
     if connection.supports_multi_credit:
         check_charge(request.header.credit_charge, length)
     if open_.pipe is not None:
-        return _read_pipe(request, length, buffers)
-    if open_.data is None or (open_.node.is_directory and open_.stream is None):
-        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+        return _read_pipe(request, open_.pipe, length, buffers)
+    data = open_.file_data()
     open_.require(FILE_READ_DATA | FILE_EXECUTE)
     if body.offset > OFFSET_MAX or body.offset + length > OFFSET_MAX:
         raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -49,15 +49,15 @@ def read(request: Request) -> Answer | Handling:
                 connection.server.pulse.note(speed)
             return _send_file(open_, body, length)
     buffer = connection.transport.buffer(length)
-    if not open_.data.nowait or request.tree.speed.may_hang:
-        return _read_slowly(request, body, buffer, buffers)
+    if not data.nowait or request.tree.speed.may_hang:
+        return _read_slowly(request, body, data, buffer, buffers)
     try:
-        count: int = open_.data.read_nowait_into([buffer], body.offset)
+        count = data.read_nowait_into([buffer], body.offset)
     except BlockingIOError:
-        return _read_slowly(request, body, buffer, buffers)
+        return _read_slowly(request, body, data, buffer, buffers)
     if 0 < count < length and body.offset + count < open_.node.size():
         # The page cache held the beginning alone. A short answer would mean the end of the file.
-        return _read_slowly(request, body, buffer, buffers)
+        return _read_slowly(request, body, data, buffer, buffers)
     open_.position = body.offset + count
     return _answer(request, body, buffer, count, buffers)
 
@@ -83,12 +83,13 @@ def _answer(
 def _read_slowly(
     request: Request,
     body: ReadRequest,
+    data: OpenData,
     buffer: memoryview,
     buffers: list[RemoteBuffer] | None,
 ) -> Handling:
     """Read what is not in the page cache."""
     open_ = request.open
-    count = yield OnDescriptor(open_.data.read_into, [buffer], body.offset)
+    count = yield from OnDescriptor(data.read_into, [buffer], body.offset)
     open_.position = body.offset + count
     return _answer(request, body, buffer, count, buffers)
 
@@ -102,10 +103,11 @@ def _send_file(open_: Open, body: ReadRequest, length: int) -> Answer:
     return [pack_read_response(count), FileSpan(node.fd, body.offset, count)]
 
 
-def _read_pipe(request: Request, length: int, buffers: list[RemoteBuffer] | None) -> Handling:
+def _read_pipe(
+    request: Request, pipe: Pipe, length: int, buffers: list[RemoteBuffer] | None
+) -> Handling:
     """Read from a named pipe; waits while it is empty."""
-    pipe: Pipe = request.open.pipe
     data, status = yield from pipe.read(length)
     if buffers is not None:
-        return pipe.answer(deliver(request, buffers, memoryview(bytearray(data))), status)
-    return pipe.answer([pack_read_response(len(data)), data], status)
+        return Reply(deliver(request, buffers, memoryview(bytearray(data))), status)
+    return Reply([pack_read_response(len(data)), data], status)

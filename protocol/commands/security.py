@@ -1,6 +1,7 @@
 """Security descriptors and the access that they give ([MS-SMB2] 3.3.5.20.3, 3.3.5.21.3)."""
 
-from usmbd.protocol.commands.request import Blocking, Handling, Request
+from usmbd.protocol.commands.request import Handling, Request
+from usmbd.protocol.effects import Blocking
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.vfs import acl, rights

@@ -2,8 +2,6 @@
 
 import logging
 import time
-from collections.abc import Generator
-from typing import Any
 
 from usmbd.mountd.ipc.messages import AnonymousRequest, LoginRequest, LoginResponse, LoginStatus
 from usmbd.mountd.ipc.settings import Encryption, Signing
@@ -12,11 +10,14 @@ from usmbd.protocol.auth.ntlm_messages import ServerNames
 from usmbd.protocol.auth.spnego import Acceptor, Challenge
 from usmbd.protocol.commands import session_owner
 from usmbd.protocol.commands.binding import find_binding, sign_refusal
-from usmbd.protocol.commands.request import Effect, Handling, Reply, Request, Wait
+from usmbd.protocol.commands.request import Handling, Reply, Request
 from usmbd.protocol.crypto.encryption import make_sealer
 from usmbd.protocol.crypto.kdf import derive_keys
+from usmbd.protocol.crypto.preauth import PreauthHash
 from usmbd.protocol.crypto.signing import make_signer
+from usmbd.protocol.effects import Resume, Wait, Waiting
 from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.mountd import ask
 from usmbd.protocol.state.server import host_name
 from usmbd.protocol.state.session import Channel, Session, SessionState
 from usmbd.protocol.wire.body import parse_body
@@ -46,7 +47,6 @@ mounts of Linux one a user as well; a client without a login cannot fill memory 
 MAXIMUM_TOKEN = 64 * 1024
 """Bytes of one security token; the field cannot hold more."""
 
-_NO_ACCEPTOR = object()
 _STATUS = {
     LoginStatus.REFUSED: NtStatus.ACCESS_DENIED,
 }
@@ -59,7 +59,7 @@ def session_setup(request: Request) -> Handling:
     session, new, binding = _find(request, body)
     connection = request.connection
     request.header.session_id = session.session_id
-    if session.acceptors.get(connection, _NO_ACCEPTOR) is None:
+    if connection in session.acceptors and session.acceptors[connection] is None:
         raise SmbError(NtStatus.REQUEST_NOT_ACCEPTED)
     preauth = _preauth(connection, session) if connection.dialect == SMB2_DIALECT_311 else None
     if preauth is not None:
@@ -162,7 +162,7 @@ def _names(connection: Connection) -> ServerNames:
     )
 
 
-def _preauth(connection: Connection, session: Session) -> Any:
+def _preauth(connection: Connection, session: Session) -> PreauthHash:
     """Return the hash chain of this authentication, begun from the connection's."""
     chain = connection.preauth_sessions.get(session.session_id)
     if chain is None:
@@ -170,16 +170,16 @@ def _preauth(connection: Connection, session: Session) -> Any:
     return chain
 
 
-def _login(request: Request, proof: LoginProof) -> Generator[Effect, Any, LoginResponse]:
+def _login(request: Request, proof: LoginProof) -> Waiting[LoginResponse]:
     """Ask mountd who this is; SmbError(LOGON_FAILURE or ACCESS_DENIED) when nobody."""
     server, peer = request.connection.server, request.connection.transport.peer
-    ask: LoginRequest | AnonymousRequest
+    question: LoginRequest | AnonymousRequest
     if proof.anonymous:
-        ask = AnonymousRequest(client_address=peer)
+        question = AnonymousRequest(client_address=peer)
     elif len(proof.user) > 256 or len(proof.domain) > 256 or len(proof.workstation) > 256:
         raise SmbError(NtStatus.LOGON_FAILURE)
     else:
-        ask = LoginRequest(
+        question = LoginRequest(
             user=proof.user,
             domain=proof.domain,
             workstation=proof.workstation,
@@ -197,7 +197,7 @@ def _login(request: Request, proof: LoginProof) -> Generator[Effect, Any, LoginR
             "workstation": proof.workstation,
         },
     )
-    answer: LoginResponse = yield Wait(lambda resume: server.mountd.ask(ask, resume))
+    answer = yield from ask(server.mountd, question, LoginResponse)
     log.debug("mountd says %s, uid %d", answer.status.value, answer.uid, extra={"client": peer})
     if answer.status in (LoginStatus.OK, LoginStatus.GUEST, LoginStatus.ANONYMOUS):
         return answer
@@ -297,9 +297,7 @@ def _bind(request: Request, session: Session, key: bytes) -> None:
     )
 
 
-def _drop_previous(
-    request: Request, previous: int, session: Session
-) -> Generator[Effect, Any, None]:
+def _drop_previous(request: Request, previous: int, session: Session) -> Waiting[None]:
     """End the session that the client lost and names, if it is the same account's (3.3.5.5.3).
 
     Guests and the anonymous are nobody's same: none of them ends the session of another.
@@ -315,7 +313,11 @@ def _drop_previous(
         if old is not None:
             server.close_session(old)
     else:
-        yield Wait(lambda resume: server.peers.close_session(record.worker, previous, resume))
+
+        def start(resume: Resume[None]) -> None:
+            server.peers.close_session(record.worker, previous, resume)
+
+        yield Wait(start)
 
 
 def _flags(session: Session) -> int:

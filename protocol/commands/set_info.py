@@ -5,7 +5,8 @@ from typing import Any
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.data_change import changing
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Sliced
+from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.effects import Blocking, Sliced
 from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
@@ -32,7 +33,6 @@ from usmbd.protocol.wire.fscc.attributes import (
 )
 from usmbd.protocol.wire.fscc.ea import full_eas
 from usmbd.protocol.wire.fscc.file_info import FileFullEaInformation
-from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.query_info import (
     SMB2_0_INFO_FILE,
     SMB2_0_INFO_FILESYSTEM,
@@ -294,7 +294,8 @@ def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     """FileEndOfFileInformation ([MS-FSA] 2.1.5.15.4)."""
     open_ = _file(request)
     request.connection.server.oplocks.break_level_two(open_)
-    yield changing(open_, open_.data.truncate, change.end_of_file, long=open_.is_large())
+    truncate = open_.file_data().truncate
+    yield changing(open_, truncate, change.end_of_file, long=open_.is_large())
     return _RESPONSE
 
 
@@ -303,7 +304,7 @@ def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     open_ = _file(request)
     request.connection.server.oplocks.break_level_two(open_)
     long = change.allocation_size > LARGE_FILE or open_.is_large()
-    yield changing(open_, open_.data.allocate, change.allocation_size, long=long)
+    yield changing(open_, open_.file_data().allocate, change.allocation_size, long=long)
     return _RESPONSE
 
 
@@ -313,7 +314,7 @@ def _valid_data_length(request: Request, change: setters.SetValidDataLength) -> 
     All of a POSIX file up to its end is valid, so that its size is the one length to set.
     """
     open_ = _file(request)
-    stat: FileStat = yield Blocking(open_.data.stat)
+    stat = yield from Blocking(open_.file_data().stat)
     if change.valid_data_length != stat.size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     return _RESPONSE

@@ -3,7 +3,8 @@
 import struct
 
 from usmbd.protocol.commands.data_change import changing
-from usmbd.protocol.commands.request import Blocking, Handling, OnDescriptor, Reply, Request
+from usmbd.protocol.commands.request import Handling, Reply, Request
+from usmbd.protocol.effects import Blocking, OnDescriptor
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.vfs import extents
 from usmbd.protocol.wire import fsctl
@@ -55,7 +56,9 @@ def query_allocated_ranges(request: Request, body: IoctlRequest, data: memoryvie
     room = body.max_output_response // fsctl.FileAllocatedRange.SIZE
     found: list[tuple[int, int]] = []
     if length:
-        found = yield OnDescriptor(extents.allocated_ranges, open_.node, offset, length, room + 1)
+        found = yield from OnDescriptor(
+            extents.allocated_ranges, open_.node, offset, length, room + 1
+        )
     if found and not room:
         raise SmbError(NtStatus.BUFFER_TOO_SMALL)
     output = b"".join(struct.pack("<QQ", *part) for part in found[:room])

@@ -10,8 +10,10 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.ipc.messages import TreeDisconnect, TreeStatus
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
-from usmbd.protocol.commands.request import Answer, Handling, Request, Slow, Wait
+from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.effects import Slow
 from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.mountd import ask
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.state.tree import TreeConnect
@@ -67,10 +69,10 @@ def tree_connect(request: Request) -> Handling:
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     tree_id = session.next_tree_id
     session.next_tree_id += 1
-    ask = question(session, tree_id, name, connection)
+    asked = question(session, tree_id, name, connection)
     while True:
         generation = server.generation
-        answer: TreeAnswer = yield Wait(lambda resume: server.mountd.ask(ask, resume))
+        answer = yield from ask(server.mountd, asked, TreeAnswer)
         if answer.status is not TreeStatus.OK or answer.share is None:
             log.info(
                 "tree connect refused: %s", answer.status.value,
@@ -87,7 +89,7 @@ def tree_connect(request: Request) -> Handling:
                 raise SmbError(NtStatus.ACCESS_DENIED)
             if share.type is ShareType.DISK:
                 # On a thread: the path may lead to a server that hangs.
-                found = yield Slow(open_volume, share, lane=share.name)
+                found = yield from Slow(open_volume, share, lane=share.name)
             if session.closed:  # meanwhile
                 raise SmbError(NtStatus.USER_SESSION_DELETED)
         except (OSError, SmbError) as error:

@@ -2,8 +2,10 @@
 
 from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.rdma_data import fetch, find_write_buffers
-from usmbd.protocol.commands.request import Answer, Blocking, Handling, Request, Slow
-from usmbd.protocol.state.open import Open
+from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.effects import Blocking, Slow
+from usmbd.protocol.state.open import Open, OpenData
+from usmbd.protocol.state.pipe import Pipe
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.wire.access import FILE_APPEND_DATA, FILE_WRITE_DATA
@@ -35,26 +37,28 @@ def write(request: Request) -> Answer | Handling:
     if connection.supports_multi_credit:
         check_charge(request.header.credit_charge, body.length)
     if open_.pipe is not None:
-        return _write_pipe(request, data)
-    _check(open_)
-    return _write_file(request, body, data)
+        return _write_pipe(open_.pipe, data)
+    return _write_file(request, body, _check(open_), data)
 
 
 def _write_remote(request: Request, body: WriteRequest) -> Handling:
     """Fetch the data by RDMA, then write it as any other."""
     open_ = request.open
     buffers = find_write_buffers(request, body)
-    if open_.pipe is None:
-        _check(open_)  # before the client's memory is read for nothing
+    pipe = open_.pipe
+    target = _check(open_) if pipe is None else None  # before memory is read for nothing
     data = yield from fetch(request, buffers, body.remaining_bytes)
     if open_.closed:  # meanwhile
         raise SmbError(NtStatus.FILE_CLOSED)
-    if open_.pipe is not None:
-        return (yield from _write_pipe(request, data))
-    return (yield from _write_file(request, body, data))
+    if pipe is not None:
+        return (yield from _write_pipe(pipe, data))
+    assert target is not None
+    return (yield from _write_file(request, body, target, data))
 
 
-def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handling:
+def _write_file(
+    request: Request, body: WriteRequest, target: OpenData, data: memoryview
+) -> Handling:
     """Write to a file that `_check` allows ([MS-SMB2] 3.3.5.13).
 
     An open that may only append leaves what is there, and may say WRITE_TO_END. Of others Windows
@@ -63,7 +67,7 @@ def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handl
     open_ = request.open
     offset = body.offset
     if not open_.granted_access & FILE_WRITE_DATA:
-        end: int = (yield Blocking(open_.data.stat)).size
+        end = (yield from Blocking(target.stat)).size
         if offset == WRITE_TO_END:
             offset = end
         elif offset < end:
@@ -75,22 +79,22 @@ def _write_file(request: Request, body: WriteRequest, data: memoryview) -> Handl
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.oplocks.break_level_two(open_)
     if data:
-        yield changing(open_, open_.data.write, data, offset)
+        yield changing(open_, target.write, data, offset)
     # Not what is unbuffered: like Samba and ksmbd we take that for a hint about caches, as Linux
     # means it by O_DIRECT, and who wants the data on the disk says so.
     if body.flags & SMB2_WRITEFLAG_WRITE_THROUGH or open_.mode & FILE_WRITE_THROUGH:
-        yield Slow(open_.data.flush)
+        yield Slow(target.flush)
     return pack_write_response(len(data))
 
 
-def _check(open_: Open) -> None:
-    """Refuse what has no data, or may not be written by this open."""
-    if open_.data is None or (open_.node.is_directory and open_.stream is None):
-        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+def _check(open_: Open) -> OpenData:
+    """Return what is written to; refuse what has no data, or may not be written by this open."""
+    target = open_.file_data()
     open_.require(FILE_WRITE_DATA | FILE_APPEND_DATA)
+    return target
 
 
-def _write_pipe(request: Request, data: memoryview) -> Handling:
+def _write_pipe(pipe: Pipe, data: memoryview) -> Handling:
     """Write to a named pipe."""
-    yield from request.open.pipe.write(data)
+    yield from pipe.write(data)
     return pack_write_response(len(data))

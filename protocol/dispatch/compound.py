@@ -2,9 +2,11 @@
 
 import struct
 from collections.abc import Callable
-from typing import Protocol
+from enum import Enum, auto
+from typing import Final, Protocol
 
-from usmbd.protocol.commands.request import Answer, Disconnect, NoReply, Reply, Request
+from usmbd.protocol.commands.request import Answer, Disconnect, Reply, Request
+from usmbd.protocol.dispatch.replies import Replies, buffer, buffers
 from usmbd.protocol.state.connection import REPLY_SLACK, Connection
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
@@ -17,13 +19,22 @@ from usmbd.protocol.wire.header import (
     Header,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
-from usmbd.transport.base import FileSpan, Part, RdmaTransport
+from usmbd.transport.base import Buffer, Part, RdmaTransport
 
 MAXIMUM_COMPOUND = 512
 """Elements of one compound. Clients send 3 to 6, Samba's tests 500; each costs a reply."""
 
-SUSPENDED = NoReply()
-"""What stands for the answer of a request that waits."""
+
+class Suspended(Enum):
+    """What stands for the answer of a request that waits."""
+
+    SUSPENDED = auto()
+
+
+SUSPENDED: Final = Suspended.SUSPENDED
+
+Outcome = Answer | Suspended
+"""What comes of running a request: its answer, or that it waits."""
 
 ELEMENTS_AT_ONCE = 4
 """Elements between two looks at the clock: a CREATE that makes a file takes 0.4 ms."""
@@ -31,8 +42,6 @@ ELEMENTS_AT_ONCE = 4
 SMALL_REPLY = 1024
 """Replies up to here always have room: 512 of them fit above the maximum. (By RDMA 512 errors do;
 a client that asks for more at once has to be disconnected.)"""
-
-Buffer = bytes | bytearray | memoryview
 
 _NOT_TO_BE_RELATED_TO = (NtStatus.USER_SESSION_DELETED, NtStatus.NETWORK_NAME_DELETED)
 """After a request without a session or tree a related one has none either: INVALID_PARAMETER."""
@@ -43,27 +52,16 @@ class Dispatching(Protocol):
 
     connection: Connection
     server: Server
+    replies: Replies
 
     def later(self, work: Callable[[], None], keeps: int) -> None:
         """Go on with this client's work, which keeps some bytes, when others had their turn."""
 
-    def begin(self, request: Request, sealed: Session | None) -> Answer:
+    def begin(self, request: Request, sealed: Session | None) -> Outcome:
         """Run one request; SUSPENDED when it waits."""
 
     def failure(self, request: Request, error: BaseException) -> Reply:
         """Turn an exception into an answer."""
-
-    def reply(self, request: Request, answer: Answer, chained: int = 0) -> list[Part] | None:
-        """Build the parts of a reply."""
-
-    def sign(self, request: Request, parts: list[Part]) -> list[Part]:
-        """Sign a reply."""
-
-    def send(self, parts: list[Part], invalidate: int = 0) -> None:
-        """Send a message."""
-
-    def seal(self, session: Session, parts: list[Part], invalidate: int = 0) -> None:
-        """Encrypt and send a message."""
 
 
 class Chain:
@@ -76,6 +74,7 @@ class Chain:
         "_count",
         "_dispatcher",
         "_offset",
+        "_replies",
         "_sealed",
         "_size",
         "create_failure",
@@ -91,6 +90,7 @@ class Chain:
     ) -> None:
         """Take a compound message."""
         self._dispatcher = dispatcher
+        self._replies = dispatcher.replies
         self.message = message
         self._sealed = sealed
         self._offset = 0
@@ -107,9 +107,7 @@ class Chain:
         dispatcher = self._dispatcher
         while self._offset < len(self.message):
             request = self._next()
-            answer = self._related(request)
-            if answer is None:
-                answer = dispatcher.begin(request, self._sealed)
+            answer = self._related(request) or dispatcher.begin(request, self._sealed)
             if answer is SUSPENDED:
                 return
             self._add(request, answer)
@@ -146,7 +144,7 @@ class Chain:
         request.chain = self
         return request
 
-    def _related(self, request: Request) -> Answer | None:
+    def _related(self, request: Request) -> Reply | None:
         """Give a related request the ids of the one before; an answer when that cannot be."""
         header, previous = request.header, self.previous
         if not header.flags & SMB2_FLAGS_RELATED_OPERATIONS:
@@ -177,7 +175,7 @@ class Chain:
             self._size -= size
             error = SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             answer = self._dispatcher.failure(request, error)
-        parts = self._dispatcher.reply(request, answer, chained=1)
+        parts = self._replies.reply(request, answer, chained=1)
         if parts is not None:
             self.replies.append((request, parts))
 
@@ -196,7 +194,7 @@ class Chain:
             struct.pack_into("<I", header, NEXT_COMMAND_OFFSET, following)
             parts[0] = bytes(header)
             if request.signer is not None and request.sealed is None and not request.async_id:
-                parts = self._dispatcher.sign(request, parts)
+                parts = self._replies.sign(request, parts)
             message += parts
         if not message:
             return
@@ -211,9 +209,9 @@ class Chain:
         tokens = (request.invalidate for request, _ in replies if not request.async_id)
         invalidate = next(filter(None, tokens), 0)
         if self._sealed is not None:
-            self._dispatcher.seal(self._sealed, message, invalidate)
+            self._replies.seal(self._sealed, message, invalidate)
         else:
-            self._dispatcher.send(message, invalidate)
+            self._replies.send(message, invalidate)
 
 
 def _body(answer: Answer) -> list[Buffer]:
@@ -223,14 +221,3 @@ def _body(answer: Answer) -> list[Buffer]:
     if isinstance(answer, Reply):
         return buffers(list(answer.parts))
     return buffers(answer) if isinstance(answer, list) else []
-
-
-def buffer(part: Part) -> Buffer:
-    """Return a part that is known to be in memory."""
-    assert not isinstance(part, FileSpan)
-    return part
-
-
-def buffers(parts: list[Part]) -> list[Buffer]:
-    """Return the parts of a message that is signed or encrypted: all of them in memory."""
-    return [buffer(part) for part in parts]

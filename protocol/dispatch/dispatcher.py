@@ -12,38 +12,26 @@ import logging
 import struct
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter
 from types import GeneratorType
-from typing import Any
 
 from usmbd.protocol.commands.binding import sign_refusal
 from usmbd.protocol.commands.negotiate import negotiate_smb1
 from usmbd.protocol.commands.rdma_data import invalidated_token
-from usmbd.protocol.commands.request import (
-    Answer,
-    Blocking,
-    Disconnect,
-    NoReply,
-    OnDescriptor,
-    Reply,
-    Request,
-    Resume,
-    Sliced,
-    Slow,
-    Wait,
-)
+from usmbd.protocol.commands.request import Answer, Disconnect, NoReply, Reply, Request
 from usmbd.protocol.dispatch import keeping
-from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, buffers
+from usmbd.protocol.dispatch.calls import on_loop, on_thread
+from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, Outcome, Suspended
 from usmbd.protocol.dispatch.preconditions import find_open, find_optional_session
-from usmbd.protocol.dispatch.replies import Replies
+from usmbd.protocol.dispatch.replies import Replies, buffers
 from usmbd.protocol.dispatch.slices import Slices
 from usmbd.protocol.dispatch.table import TABLE, Row
+from usmbd.protocol.effects import Blocking, OnDescriptor, Resume, Sliced, Slow, Wait
 from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT, Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
 from usmbd.protocol.vfs.errors import status_of
-from usmbd.protocol.vfs.identity import IdentityNeededError, become
+from usmbd.protocol.vfs.identity import IdentityNeededError
 from usmbd.protocol.wire.error import build_error_response
 from usmbd.protocol.wire.header import (
     HEADER_SIZE,
@@ -67,12 +55,13 @@ MAXIMUM_ASYNC = 512
 _NEGOTIATE, _CANCEL = int(Command.NEGOTIATE), int(Command.CANCEL)
 
 
-class Dispatcher(Replies):
+class Dispatcher:
     """The receiver of one connection's messages."""
 
     def __init__(self, server: Server, transport: Transport) -> None:
         """Begin a connection on `transport`."""
         self.connection = Connection(server, transport)
+        self.replies = Replies(self.connection)
         self.server = server
         server.connections.add(self.connection)
 
@@ -104,7 +93,7 @@ class Dispatcher(Replies):
             elif kind == 0xFD:
                 self._take_encrypted(message)
             elif is_smb1_negotiate(message) and not connection.negotiated:
-                self.send([self._smb1(message)])
+                self.replies.send([self._smb1(message)])
             else:
                 raise Disconnect("not an SMB2 message")
         except Exception as error:
@@ -169,7 +158,7 @@ class Dispatcher(Replies):
 
     # -- one request ---------------------------------------------------------------------
 
-    def begin(self, request: Request, sealed: Session | None) -> Answer:
+    def begin(self, request: Request, sealed: Session | None) -> Outcome:
         """Check what the table asks for and run the handler; `SUSPENDED` when it waits."""
         connection, header = self.connection, request.header
         command = header.command
@@ -194,8 +183,6 @@ class Dispatcher(Replies):
                 return NoReply()
             if row.file_id:
                 find_open(request, row)
-            if row.as_user and not self.server.pinned:
-                become(request.tree.identity)
             answer = row.handler(request)
             if isinstance(answer, GeneratorType):
                 request.generator = answer
@@ -266,11 +253,11 @@ class Dispatcher(Replies):
 
     # -- waiting -------------------------------------------------------------------------
 
-    def _drive(self, request: Request, value: Any, error: BaseException | None) -> Answer:
+    def _drive(self, request: Request, value: object, error: BaseException | None) -> Outcome:
         """Run a handler until it answers or waits; exceptions are those of the handler."""
         generator = request.generator
         assert generator is not None
-        tree = request._tree
+        server, tree = self.server, request._tree
         while True:
             try:
                 effect = generator.send(value) if error is None else generator.throw(error)
@@ -295,34 +282,20 @@ class Dispatcher(Replies):
                     return SUSPENDED
                 value, error = slices.value, slices.error
                 continue
-            pinned = self.server.pinned
             if (
                 kind is Slow
-                or (pinned and kind is not OnDescriptor)
+                or (server.pinned and kind is not OnDescriptor)
                 or (tree is not None and not tree.speed.fast())
             ):
                 return self._offload(request, effect)
-            if tree is not None and not pinned:
-                # Not once for the whole request: what the handler did before on the loop (a
-                # message to another worker, say) may have left the thread another identity.
-                become(tree.identity)
-            began = 0.0
-            if tree is not None:
-                speed = tree.speed
-                if not speed.noted:
-                    self.server.pulse.note(speed)
-                if speed.measured:
-                    began = perf_counter()
             try:
-                value = effect.function(*effect.args)
+                value = on_loop(server, tree, effect.function, effect.args)
             except IdentityNeededError as failure:
                 if kind is OnDescriptor:
                     return self._offload(request, effect)
                 error = failure
             except Exception as failure:
                 error = failure
-            if began:
-                speed.took(perf_counter() - began)
 
     def later(self, work: Callable[[], None], keeps: int) -> None:
         """Go on with this client's work, which keeps some bytes, when others had their turn."""
@@ -338,7 +311,7 @@ class Dispatcher(Replies):
 
         self.server.turns.later(self.connection.transport, go_on)
 
-    def _offload(self, request: Request, effect: Blocking) -> Answer:
+    def _offload(self, request: Request, effect: Blocking[object]) -> Suspended:
         """Let a thread make a call that may block; the reply follows without an interim one.
 
         Nothing cancels it: what the call opens has to come back to the handler, and the thread
@@ -353,13 +326,12 @@ class Dispatcher(Replies):
             if not closed:
                 effect = Blocking(_unless_over, open_, effect.function, *effect.args)
         tree = request._tree
-        identity = tree.identity if tree is not None else None
         lane = effect.lane if tree is None else tree.speed
         keeping.keep_call(request)
-        self.server.threads.submit(effect.function, effect.args, identity, target, lane)
+        on_thread(self.server, tree, effect.function, effect.args, target, lane)
         return SUSPENDED
 
-    def _wait(self, request: Request, effect: Wait) -> Answer:
+    def _wait(self, request: Request, effect: Wait[object]) -> Suspended:
         """Suspend a request; tell the client where the wait may be long ([MS-SMB2] 3.3.4.2)."""
         chain = request.chain
         interim = effect.interim
@@ -389,7 +361,7 @@ class Dispatcher(Replies):
         request: Request,
         open_: Open,
         was_closed: bool,
-        value: Any,
+        value: object,
         error: BaseException | None,
     ) -> None:
         """Go on after a thread used an open, unless its tree connect is over meanwhile.
@@ -403,13 +375,11 @@ class Dispatcher(Replies):
         finally:
             open_.release()
 
-    def resumed(self, request: Request, value: Any, error: BaseException | None) -> None:
+    def resumed(self, request: Request, value: object, error: BaseException | None) -> None:
         """Go on with a suspended request, and with the compound that it is part of."""
         request.resume = request.cancel = None
         keeping.give_back(request)
         try:
-            if request._tree is not None and not self.server.pinned:
-                become(request._tree.identity)
             answer = self._drive(request, value, error)
         except Exception as failure:
             answer = self.failure(request, failure)
@@ -458,30 +428,30 @@ class Dispatcher(Replies):
         """Send the reply to a request that is not (or no longer) part of a compound."""
         if request.async_id:
             self.connection.async_command_list.pop(request.async_id, None)
-        parts = self.reply(request, answer)
+        parts = self.replies.reply(request, answer)
         if parts is None:
             return
         if request.on_reply is not None:
             request.on_reply(*buffers(parts))
         if request.sealed is not None:
-            self.seal(request.sealed, parts, request.invalidate)
+            self.replies.seal(request.sealed, parts, request.invalidate)
         else:
-            self.send(parts, request.invalidate)
+            self.replies.send(parts, request.invalidate)
 
     def _send_interim(self, request: Request) -> None:
         """Send STATUS_PENDING, with what a compound has answered so far."""
-        parts = self.interim(request)
+        parts = self.replies.interim(request)
         chain, request.chain = request.chain, None
         if chain is not None:
             chain.replies.append((request, parts))
             chain.send()
         elif request.sealed is not None:
-            self.seal(request.sealed, parts)
+            self.replies.seal(request.sealed, parts)
         else:
-            self.send(parts)
+            self.replies.send(parts)
 
 
-def _unless_over(open_: Open, function: Callable[..., Any], *args: Any) -> Any:
+def _unless_over(open_: Open, function: Callable[..., object], *args: object) -> object:
     """Call on a thread, unless the client went away while thousands of others were called."""
     if open_.tree.closed:
         raise SmbError(NtStatus.FILE_CLOSED)

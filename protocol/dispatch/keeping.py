@@ -6,7 +6,8 @@ took out of the message, gives the message back, and is refused where too much *
 """
 
 from usmbd.protocol.commands.rdma_data import invalidated_token
-from usmbd.protocol.commands.request import Request, Wait
+from usmbd.protocol.commands.request import Request
+from usmbd.protocol.effects import Wait
 from usmbd.protocol.state.connection import CREDIT_SIZE
 from usmbd.protocol.wire.header import HEADER_SIZE
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -27,7 +28,7 @@ def keep_call(request: Request) -> None:
     _count(request, max(_length(request), credits * CREDIT_SIZE))
 
 
-def keep_question(request: Request, wait: Wait) -> None:
+def keep_question(request: Request, wait: Wait[object]) -> None:
     """Count a request that is answered soon, by mountd or another worker."""
     if not wait.keeps:
         _drop(request)
@@ -45,7 +46,7 @@ def give_back(request: Request) -> None:
         memory.waited(waits)
 
 
-def wait(request: Request, wait: Wait) -> None:
+def wait(request: Request, wait: Wait[object]) -> None:
     """Count a request that waits for others; SmbError(INSUFFICIENT_RESOURCES) when refused."""
     size = wait.keeps
     chain = request.chain

@@ -3,7 +3,6 @@
 from typing import cast
 
 from usmbd.protocol.commands.request import Answer, Reply, Request
-from usmbd.protocol.dispatch.compound import buffers
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.wire.error import build_error_response
@@ -21,7 +20,7 @@ from usmbd.protocol.wire.header import (
     Header,
 )
 from usmbd.protocol.wire.status import NtStatus
-from usmbd.transport.base import Part, RdmaTransport
+from usmbd.transport.base import Buffer, FileSpan, Part, RdmaTransport
 
 _pack_header = Header.LAYOUT.pack
 _NO_SIGNATURE = bytes(16)
@@ -31,7 +30,9 @@ _ECHOED_FLAGS = SMB2_FLAGS_PRIORITY_MASK | SMB2_FLAGS_REPLAY_OPERATION
 class Replies:
     """What leaves on one connection."""
 
-    connection: Connection
+    def __init__(self, connection: Connection) -> None:
+        """Begin with nothing sent."""
+        self.connection = connection
 
     def reply(self, request: Request, answer: Answer, chained: int = 0) -> list[Part] | None:
         """Return a reply's header and body, signed; `chained` is its NextCommand."""
@@ -121,3 +122,14 @@ class Replies:
             buffers(parts), session.session_id, self.connection.transport.buffer
         )
         self.send(sealed, invalidate)  # type: ignore[arg-type]
+
+
+def buffer(part: Part) -> Buffer:
+    """Return a part that is known to be in memory."""
+    assert not isinstance(part, FileSpan)
+    return part
+
+
+def buffers(parts: list[Part]) -> list[Buffer]:
+    """Return the parts of a message that is signed or encrypted: all of them in memory."""
+    return [buffer(part) for part in parts]

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from usmbd.protocol.commands.request import Request, Sliced
+from usmbd.protocol.commands.request import Request
+from usmbd.protocol.dispatch.calls import on_loop, on_thread
+from usmbd.protocol.effects import Sliced
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.vfs.identity import become
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 THREAD_SLICE: Final = 0.005
@@ -26,7 +27,7 @@ class Resuming(Protocol):
     connection: Connection
     server: Server
 
-    def resumed(self, request: Request, value: Any, error: BaseException | None) -> None:
+    def resumed(self, request: Request, value: object, error: BaseException | None) -> None:
         """Go on with a suspended request."""
 
 
@@ -39,14 +40,14 @@ class Slices:
 
     __slots__ = ("_dispatcher", "_effect", "_holds", "_request", "_steps", "error", "value")
 
-    def __init__(self, dispatcher: Resuming, request: Request, effect: Sliced) -> None:
+    def __init__(self, dispatcher: Resuming, request: Request, effect: Sliced[object]) -> None:
         """Begin with the first call of `go_on`."""
         self._dispatcher = dispatcher
         self._request = request
         self._effect = effect
         self._steps: Iterator[None] | None = None
         self._holds = False  # counted in the `in_use` of the request's open
-        self.value: Any = None
+        self.value: object = None
         self.error: BaseException | None = None
 
     def go_on(self) -> bool:
@@ -54,35 +55,17 @@ class Slices:
         dispatcher, request = self._dispatcher, self._request
         server, tree, open_ = dispatcher.server, request._tree, request._open
         slow = server.pinned or (tree is not None and not tree.speed.fast())
-        if not slow and self._run_on_loop():
+        if not slow and on_loop(server, tree, self._run, (server.turns.over,)):
             return True
         if open_ is not None and not self._holds:
             open_.in_use += 1
             self._holds = True
         if slow:
-            identity = tree.identity if tree is not None else None
             lane = Slices, tree.speed if tree is not None else None
-            server.threads.submit(
-                self._run_on_thread, (), identity, self._after, lane, SLICE_THREADS
-            )
+            on_thread(server, tree, self._run_on_thread, (), self._after, lane, SLICE_THREADS)
         else:
             server.turns.later(dispatcher.connection.transport, self._after)
         return False
-
-    def _run_on_loop(self) -> bool:
-        """Take a slice here; True after the last step."""
-        server, tree = self._dispatcher.server, self._request._tree
-        began = 0.0
-        if tree is not None:
-            become(tree.identity)
-            if not tree.speed.noted:
-                server.pulse.note(tree.speed)
-            if tree.speed.measured:
-                began = perf_counter()
-        ended = self._run(server.turns.over)
-        if began and tree is not None:
-            tree.speed.took(perf_counter() - began)
-        return ended
 
     def _run_on_thread(self) -> bool:
         """Take a slice as whoever the thread is; True after the last step."""
@@ -105,7 +88,7 @@ class Slices:
         self._steps = None
         return True
 
-    def _after(self, ended: bool | None = False, error: BaseException | None = None) -> None:
+    def _after(self, ended: object = False, error: BaseException | None = None) -> None:
         """Go on after a slice on a thread, or after others had their turn."""
         open_ = self._request._open
         if open_ is not None and open_.tree.closed:

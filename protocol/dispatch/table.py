@@ -41,8 +41,6 @@ class Row:
     """Where FileId lies in the body; 0: the command has none."""
     file_optional: bool = False
     """A FileId may stand for no open: the handler refuses it where it needs one."""
-    as_user: bool = False
-    """The handler touches files: it runs with the identity of the tree connect."""
     when_expired: bool = False
     """Also served for an expired session ([MS-SMB2] 3.3.5.2.9)."""
     when_suspended: bool = True
@@ -67,19 +65,19 @@ TABLE: tuple[Row, ...] = (
     Row(logoff, tree=False, when_expired=True),
     Row(tree_connect, tree=False, when_suspended=False),
     Row(tree_disconnect, when_expired=True),
-    Row(create, as_user=True, when_suspended=False),
-    Row(close, file_id=8, as_user=True, when_expired=True),
-    Row(flush, file_id=8, as_user=True),
-    Row(read, file_id=16, as_user=True),
-    Row(write, file_id=16, as_user=True),
+    Row(create, when_suspended=False),
+    Row(close, file_id=8, when_expired=True),
+    Row(flush, file_id=8),
+    Row(read, file_id=16),
+    Row(write, file_id=16),
     Row(lock, file_id=8, when_expired=True),
-    Row(ioctl, file_id=8, file_optional=True, as_user=True),
+    Row(ioctl, file_id=8, file_optional=True),
     Row(_cancel, tree=False, when_expired=True),
     Row(echo, session=False, tree=False),
-    Row(query_directory, file_id=8, as_user=True),
-    Row(change_notify, file_id=8, as_user=True),
-    Row(query_info, file_id=24, as_user=True),
-    Row(set_info, file_id=16, as_user=True),
+    Row(query_directory, file_id=8),
+    Row(change_notify, file_id=8),
+    Row(query_info, file_id=24),
+    Row(set_info, file_id=16),
     # FileId's place depends on the form: the handler finds the open.
     Row(oplock_break),
 )

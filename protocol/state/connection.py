@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from usmbd.mountd.ipc.network import network
 from usmbd.protocol.crypto.preauth import PreauthHash
@@ -11,6 +11,7 @@ from usmbd.protocol.state.sequence import SequenceWindow
 from usmbd.transport.base import RdmaTransport, Transport
 
 if TYPE_CHECKING:
+    from usmbd.protocol.commands.request import Request
     from usmbd.protocol.state.server import Server
     from usmbd.protocol.state.session import Session
 
@@ -109,7 +110,7 @@ class Connection:
         self.preauth_sessions: dict[int, PreauthHash] = {}
         self.credit_window = SequenceWindow(server.config.smb2_max_credits)
         self.session_table: dict[int, Session] = {}
-        self.async_command_list: dict[int, Any] = {}  # AsyncId -> the waiting request
+        self.async_command_list: dict[int, Request] = {}  # AsyncId -> the waiting request
         self.async_ids = itertools.count(1)
         self.memory = transport.meter = ConnectionMemory(server.memory, self.network)
         self.seals = False  # an encrypted message has come

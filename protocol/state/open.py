@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.base import RemoveOpenResult
@@ -17,6 +17,8 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
     from usmbd.protocol.state.connection import Connection
+    from usmbd.protocol.state.enumeration import Enumeration
+    from usmbd.protocol.state.pipe import Pipe
     from usmbd.protocol.state.server import Server
     from usmbd.protocol.state.session import Session
     from usmbd.protocol.state.tree import TreeConnect
@@ -26,6 +28,10 @@ log = logging.getLogger("usmbd.vfs")
 LARGE_FILE = 64 << 20
 """Bytes from which on giving blocks back, or taking them, is for a thread: ext4 needs 1 ms and more
 for so much that lies in pieces."""
+
+
+OpenData = Node | Stream
+"""What an open of a file stands on: the file itself or one of its streams."""
 
 
 class Open:
@@ -78,7 +84,7 @@ class Open:
         *,
         node: Node | None = None,
         stream: Stream | None = None,
-        pipe: Any = None,
+        pipe: "Pipe | None" = None,
         key: bytes = b"",
         path: str = "",
         place: Place | None = None,
@@ -94,7 +100,7 @@ class Open:
         self.create_options = 0
         self._node = node
         self.stream = stream
-        self.data: Any = stream if stream is not None else node  # what READ and WRITE act on
+        self.data: OpenData | None = stream if stream is not None else node
         self.pipe = pipe
         self.place = place  # among those that the worker has for opens
         self.key = key
@@ -106,7 +112,7 @@ class Open:
         self.mode = 0
         self.lock_place: Place | None = None  # with the ranges that it has locked
         self.lock_sequence: dict[int, int] = {}
-        self.enumeration: Any = None  # of QUERY_DIRECTORY
+        self.enumeration: Enumeration | None = None  # of QUERY_DIRECTORY
         self.waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
         self.oplock_level = 0
         self.oplock_break_to: int | None = None  # while the client has not answered a break
@@ -133,6 +139,13 @@ class Open:
     def lock_count(self) -> int:
         """How many ranges it has locked."""
         return 0 if self.lock_place is None else self.lock_place.count
+
+    def file_data(self) -> OpenData:
+        """Return what READ and WRITE act on; SmbError(INVALID_DEVICE_REQUEST) without such."""
+        data = self.data
+        if data is None or data.is_directory:
+            raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+        return data
 
     def require(self, access: int) -> None:
         """Refuse what the open was not granted; SmbError(ACCESS_DENIED) unless one bit is there."""

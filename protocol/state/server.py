@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable, Container, Hashable, Iterable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
-from usmbd.mountd.ipc.messages import MAX_PIPES_PER_WORKER, Logout, Message, TreeDisconnect
+from usmbd.mountd.ipc.messages import MAX_PIPES_PER_WORKER, Logout, TreeDisconnect
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import descriptors
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.state.memory import Memory
+from usmbd.protocol.state.mountd import Mountd
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import Oplocks
 from usmbd.protocol.state.session import Session
@@ -42,17 +43,14 @@ for what grows with them (folders of the tree, paths of files to be deleted) and
 OPEN_BYTES = 300
 """Of a file with one open in the store."""
 
-Resume = Callable[..., None]
+R = TypeVar("R")
 
 
-class Mountd(Protocol):
-    """The client of mountd or of its RPC process: asks, and calls back with the answer."""
+class Ended(Protocol):
+    """Takes the result of a call on a thread."""
 
-    def ask(self, message: Message, resume: Resume) -> None:
-        """Send `message`; call `resume(answer)` or `resume(None, SmbError)` later, on the loop."""
-
-    def tell(self, message: Message) -> None:
-        """Send a message that has no answer."""
+    def __call__(self, value: object, error: BaseException | None, /) -> None:
+        """Take what the call returned, or None and what it raised."""
 
 
 class Threads(Protocol):
@@ -60,14 +58,14 @@ class Threads(Protocol):
 
     def submit(
         self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
+        function: Callable[..., object],
+        args: tuple[object, ...],
         identity: Identity | None,
-        resume: Resume,
+        ended: Ended,
         lane: Hashable = None,
         places: int = 0,
     ) -> None:
-        """Call `function(*args)` as `identity`; then `resume(value)` or `resume(None, error)`.
+        """Call `function(*args)` as `identity`; then `ended(value, None)` or `(None, error)`.
 
         Calls of one `lane`, a share, have a part of the threads: `places`, if it is given.
         """
@@ -82,8 +80,8 @@ class Peers(Protocol):
     def break_oplock(self, worker: int, key: bytes, open_id: int, level: int) -> None:
         """Have `worker` break the oplock that one of its opens holds."""
 
-    def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
-        """Have `worker` close a session; call `resume()` when it is gone."""
+    def close_session(self, worker: int, session_id: int, gone: Callable[[], None]) -> None:
+        """Have `worker` close a session; call `gone()` when it is gone."""
 
 
 class Server:
@@ -224,7 +222,7 @@ class Server:
         """Finish the close of an open that no thread uses any more."""
         if open_.deletes_name:
 
-            def gone(value: None = None, error: BaseException | None = None) -> None:
+            def gone(_value: None, error: BaseException | None) -> None:
                 if error is not None:
                     log.error("a close failed", exc_info=error, extra={"path": open_.path})
                 self._leave(open_)
@@ -260,7 +258,7 @@ class Server:
         self,
         open_: Open,
         result: RemoveOpenResult,
-        value: None = None,
+        _value: None = None,
         error: BaseException | None = None,
     ) -> None:
         """Wake who waited for the end of an open."""
@@ -270,7 +268,12 @@ class Server:
             self.wake_workers(open_.key, result.waiters)
 
     def _as_user(
-        self, tree: TreeConnect, call: Callable[[], None], ended: Resume, *, slow: bool = False
+        self,
+        tree: TreeConnect,
+        call: Callable[[], None],
+        ended: Callable[[None, BaseException | None], None],
+        *,
+        slow: bool = False,
     ) -> None:
         """Make a call with the rights of a tree's user: now, or on a thread if it may take long."""
         if self.pinned or slow or not tree.speed.fast():
@@ -282,17 +285,22 @@ class Server:
         except Exception as error:
             ended(None, error)
         else:
-            ended()
+            ended(None, None)
 
-    def _on_thread(self, tree: TreeConnect, call: Callable[[], Any], ended: Resume) -> None:
+    def _on_thread(
+        self,
+        tree: TreeConnect,
+        call: Callable[[], R],
+        ended: Callable[[R | None, BaseException | None], None],
+    ) -> None:
         """Make a call of an open that ends on a thread, as the tree's user."""
 
-        def resume(value: Any, error: BaseException | None = None) -> None:
+        def over(value: object, error: BaseException | None) -> None:
             self.closing -= 1
-            ended(value, error)
+            ended(value, error)  # type: ignore[arg-type]
 
         self.closing += 1
-        self.threads.submit(call, (), tree.identity, resume, tree.speed)
+        self.threads.submit(call, (), tree.identity, over, tree.speed)
 
     def connection_lost(self, connection: Connection) -> None:
         """Take a connection out of its sessions; close those without any ([MS-SMB2] 3.3.7.1)."""

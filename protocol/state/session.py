@@ -2,8 +2,9 @@
 
 import time
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from usmbd.protocol.auth.spnego import Acceptor
 from usmbd.protocol.crypto.encryption import Sealer
 from usmbd.protocol.crypto.signing import Signer
 from usmbd.protocol.vfs.identity import Identity
@@ -93,7 +94,8 @@ class Session:
         self.encrypt_data = False
         self.sealer: Sealer | None = None
         self.channel_list: dict[Connection, Channel] = {}
-        self.acceptors: dict[Connection, Any] = {}  # authentications under way, one a channel
+        self.acceptors: dict[Connection, Acceptor | None] = {}
+        """Authentications under way, one a channel; None while mountd is asked."""
         self.open_table: dict[int, Open] = {}
         self.tree_connect_table: dict[int, TreeConnect] = {}
         self.next_tree_id = 1

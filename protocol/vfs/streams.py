@@ -119,6 +119,7 @@ class Stream:
     __slots__ = ("fd", "name", "node")
 
     nowait = False
+    is_directory = False
 
     def __init__(self, node: Node, name: str) -> None:
         self.node = node

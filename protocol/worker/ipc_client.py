@@ -9,11 +9,11 @@ import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
 from usmbd.mountd.ipc.messages import Failed, Message
 from usmbd.mountd.ipc.peer import is_ours, peer_uid
+from usmbd.protocol.state.mountd import Answered
 from usmbd.protocol.vfs.identity import call_as_process
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.transport.loop import EventLoop
@@ -30,8 +30,6 @@ sets another)."""
 MAXIMUM_PENDING = 4096
 """Requests without an answer; further ones fail at once, so a dead mountd costs no memory."""
 
-Resume = Callable[..., None]
-
 
 class IpcClient:
     """A connection to one of mountd's sockets."""
@@ -39,7 +37,7 @@ class IpcClient:
     def __init__(
         self,
         path: Path,
-        codec: Codec[Any],
+        codec: Codec[Message],
         loop: EventLoop,
         *,
         timeout: float = 0,
@@ -55,7 +53,7 @@ class IpcClient:
         self._on_connect = on_connect
         self._socket: socket.socket | None = None
         self._next = 1
-        self._pending: dict[int, tuple[bytes, Resume, float]] = {}
+        self._pending: dict[int, tuple[bytes, Answered, float]] = {}
         self._unsent: list[bytes] = []
         self._closed = False
         self._said = False
@@ -67,19 +65,19 @@ class IpcClient:
         """How many requests have no answer yet."""
         return len(self._pending)
 
-    def ask(self, message: Message, resume: Resume) -> None:
-        """Send a request; `resume(answer)` or `resume(None, SmbError)` follows."""
+    def ask(self, message: Message, answered: Answered) -> None:
+        """Send a request; `answered(answer)` or `answered(None, SmbError)` follows."""
         if len(self._pending) >= MAXIMUM_PENDING:
-            resume(None, SmbError(NtStatus.INSUFF_SERVER_RESOURCES))
+            answered(None, SmbError(NtStatus.INSUFF_SERVER_RESOURCES))
             return
         handle, self._next = self._next, self._next + 1
         try:
             data = self._codec.encode(handle, message)
         except (CodecError, UnicodeEncodeError):  # a name of a client may hold lone surrogates
-            resume(None, SmbError(NtStatus.INVALID_PARAMETER))
+            answered(None, SmbError(NtStatus.INVALID_PARAMETER))
             return
         log.debug("%s: %d: asks %s", self._path.name, handle, type(message).__name__)
-        self._pending[handle] = data, resume, self._loop.time() + self._timeout
+        self._pending[handle] = data, answered, self._loop.time() + self._timeout
         self._send(data)
 
     def tell(self, message: Message) -> None:
@@ -198,6 +196,6 @@ class IpcClient:
         now = self._loop.time()
         late = [handle for handle, pending in self._pending.items() if pending[2] < now]
         for handle in late:
-            _, resume, _ = self._pending.pop(handle)
-            resume(None, SmbError(NtStatus.IO_TIMEOUT))
+            _, answered, _ = self._pending.pop(handle)
+            answered(None, SmbError(NtStatus.IO_TIMEOUT))
         self._loop.call_later(1.0, self._sweep)

@@ -22,7 +22,7 @@ FLUSH_SECONDS = 0.002
 ANSWER_SECONDS = 5.0
 """A worker that has not closed a session by then is not waited for any longer."""
 
-Resume = Callable[..., None]
+Gone = Callable[[], None]
 
 
 class WorkerPeers:
@@ -33,7 +33,7 @@ class WorkerPeers:
         self._bus = Bus(directory, worker)
         self._loop = loop
         self._cookies = itertools.count(1)
-        self._waiting: dict[int, Resume] = {}
+        self._waiting: dict[int, Gone] = {}
         self._flushing = False  # a flush is due
         self._server: Server | None = None
 
@@ -55,10 +55,10 @@ class WorkerPeers:
         """Have `worker` break the oplock that one of its opens holds."""
         self._send(worker, BreakOplock(key, open_id, level))
 
-    def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
-        """Have `worker` close a session; `resume()` follows, also when it does not answer."""
+    def close_session(self, worker: int, session_id: int, gone: Gone) -> None:
+        """Have `worker` close a session; `gone()` follows, also when it does not answer."""
         cookie = next(self._cookies)
-        self._waiting[cookie] = resume
+        self._waiting[cookie] = gone
         assert self._server is not None
         if not self._send(worker, CloseSession(session_id, self._server.worker, cookie)):
             self._closed(cookie)
@@ -87,9 +87,9 @@ class WorkerPeers:
 
     def _closed(self, cookie: int) -> None:
         """Go on: the session that was to be closed is."""
-        resume = self._waiting.pop(cookie, None)
-        if resume is not None:
-            resume()
+        gone = self._waiting.pop(cookie, None)
+        if gone is not None:
+            gone()
 
     def _readable(self) -> None:
         """Act on what the other workers say."""

@@ -8,9 +8,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from usmbd.mountd.ipc.messages import (
+    Message,
     SessionRequest,
     SessionResponse,
     TreeConnectResponse,
@@ -25,6 +26,9 @@ from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.volumes import open_volume
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.volume import Volume
+
+Item = TypeVar("Item", Session, TreeConnect)
+A = TypeVar("A", bound=Message)
 
 log = logging.getLogger("usmbd.conn")
 
@@ -61,25 +65,25 @@ class Recheck:
                 continue
             self._under_way.add(item)
             if isinstance(item, Session):
-                self._ask(item, _session_question(item), self._session_answer)
+                self._ask(item, _session_question(item), SessionResponse, self._session_answer)
                 continue
             connection = next(iter(item.session.channel_list), None)
             if connection is None:  # its last connection ends just now
                 self._under_way.discard(item)
                 continue
             ask = question(item.session, item.tree_id, item.asked_name, connection)
-            self._ask(item, ask, self._tree_answer)
+            self._ask(item, ask, TreeConnectResponse, self._tree_answer)
 
     def _ask(
-        self, item: Session | TreeConnect, message: Any, take: Callable[[Any, Any], None]
+        self, item: Item, message: Message, kind: type[A], take: Callable[[Item, A], None]
     ) -> None:
         """Ask mountd; `take(item, answer)` if that still counts when the answer comes."""
         generation = self._server.generation
 
-        def resume(answer: Any, error: BaseException | None = None) -> None:
+        def answered(answer: Message | None, error: BaseException | None = None, /) -> None:
             if generation != self._server.generation:
                 return
-            if error is not None:
+            if not isinstance(answer, kind):
                 self._clock.call_later(RETRY_SECONDS, self._again, item, generation)
                 return
             if item.closed:
@@ -87,7 +91,7 @@ class Recheck:
             else:
                 take(item, answer)
 
-        self._server.mountd.ask(message, resume)
+        self._server.mountd.ask(message, answered)
 
     def _again(self, item: Session | TreeConnect, generation: int) -> None:
         """Put a question behind the others that found no answer."""

@@ -7,8 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any
 
+from usmbd.protocol.state.server import Ended
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.transport.loop import EventLoop
 
@@ -25,8 +25,7 @@ for those of their own share."""
 IDLE_SECONDS = 10.0
 """A thread without work for so long ends."""
 
-Resume = Callable[..., None]
-Job = tuple[Callable[..., Any], tuple[Any, ...], Identity | None, Resume, Hashable]
+Job = tuple[Callable[..., object], tuple[object, ...], Identity | None, Ended, Hashable]
 
 
 class _Lane:
@@ -53,19 +52,19 @@ class ThreadPool:
 
     def submit(
         self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
+        function: Callable[..., object],
+        args: tuple[object, ...],
         identity: Identity | None,
-        resume: Resume,
+        ended: Ended,
         lane: Hashable = None,
         places: int = 0,
     ) -> None:
-        """Call `function(*args)` as `identity`; `resume(value)` or `(None, error)` follows.
+        """Call `function(*args)` as `identity`; `ended(value, None)` or `(None, error)` follows.
 
         Calls of one `lane` have `places` threads at a time (0: LANE_THREADS); those without have
         all.
         """
-        job = function, args, identity, resume, lane
+        job = function, args, identity, ended, lane
         with self._lock:
             if lane is not None:
                 there = self._lanes.get(lane)
@@ -117,7 +116,7 @@ class ThreadPool:
         """Take calls until there are none for a while."""
         while True:
             try:
-                function, args, identity, resume, lane = self._jobs.get(timeout=IDLE_SECONDS)
+                function, args, identity, ended, lane = self._jobs.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 with self._lock:
                     if self._jobs.empty():
@@ -132,11 +131,11 @@ class ThreadPool:
                 error = failure
             self._leave(lane)
             try:
-                self._loop.call_soon_threadsafe(resume, value, error)
+                self._loop.call_soon_threadsafe(ended, value, error)
             except RuntimeError:
                 return  # the worker is ending and its loop closed
             # An idle thread holds on to nothing; and an error refers to this frame.
-            del function, args, identity, resume, lane, value, error
+            del function, args, identity, ended, lane, value, error
 
     def _leave(self, lane: Hashable) -> None:
         """Give the place of a call that is over to the next of its lane."""

@@ -10,7 +10,7 @@ from smbengine.requests import FileId
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
-from usmbd.protocol.commands.query_directory import ENTRIES_AT_ONCE
+from usmbd.protocol.state.enumeration import ENTRIES_AT_ONCE
 from usmbd.protocol.vfs.scan import NAMES_AT_ONCE
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE

@@ -55,7 +55,7 @@ def late(engine: Engine, seconds: float) -> None:
 def clocks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the times that the dispatcher asks for, each when it asks; then an hour."""
     times: list[float] = []
-    asked = "usmbd.protocol.dispatch.dispatcher.perf_counter"
+    asked = "usmbd.protocol.dispatch.calls.perf_counter"
     monkeypatch.setattr(asked, lambda: times.pop(0) if times else 3600.0)
     return times
 
@@ -71,7 +71,7 @@ def test_no_clock_is_read_for_the_calls_of_a_fast_volume(
 
     for name in ("time", "monotonic", "perf_counter"):
         monkeypatch.setattr(time, name, counted(name, getattr(time, name)()))
-    asked = "usmbd.protocol.dispatch.dispatcher.perf_counter"
+    asked = "usmbd.protocol.dispatch.calls.perf_counter"
     monkeypatch.setattr(asked, counted("dispatcher", 1.0))
     monkeypatch.setattr(engine.clock, "time", counted("loop", engine.clock.now))
     for n in range(10):

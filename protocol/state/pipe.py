@@ -5,11 +5,12 @@ takes the answer. The RPC process prepares whole answers, so that this side only
 """
 
 import itertools
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from usmbd.mountd.ipc.messages import (
     MAX_RPC_DATA,
+    Message,
     RpcClose,
     RpcOpen,
     RpcRead,
@@ -18,18 +19,16 @@ from usmbd.mountd.ipc.messages import (
     RpcTransceive,
     RpcWrite,
 )
-from usmbd.protocol.commands.request import Answer, Effect, Handling, Reply, Request, Resume, Wait
-from usmbd.protocol.state.open import Open
-from usmbd.protocol.wire.access import FILE_ALL_ACCESS
-from usmbd.protocol.wire.create import FILE_OPENED, CreateRequest, build_create_response
+from usmbd.protocol.effects import Resume, Wait, Waiting
+from usmbd.protocol.state.mountd import ask
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_NORMAL
-from usmbd.protocol.wire.fscc.file_info import QueriedFile
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import NtStatus, SmbError
-from usmbd.transport.base import Part
 
 if TYPE_CHECKING:
     from usmbd.protocol.state.server import Server
+    from usmbd.protocol.state.session import Session
+    from usmbd.protocol.state.tree import TreeConnect
 
 MAXIMUM_WAITING_READS = 512
 """READs of empty pipes that one connection may have waiting, as Samba's `smb2 max async
@@ -38,7 +37,7 @@ credits`: each holds a request until somebody writes."""
 PIPE_BUFFER = 4096
 """AllocationSize of a pipe, as Windows and Samba report it."""
 
-_STATUS = {
+_STATUS_OF = {
     RpcStatus.NO_PIPE: NtStatus.OBJECT_NAME_NOT_FOUND,
     RpcStatus.BAD_HANDLE: NtStatus.PIPE_DISCONNECTED,
     RpcStatus.BROKEN: NtStatus.PIPE_DISCONNECTED,
@@ -47,7 +46,7 @@ _STATUS = {
     RpcStatus.TOO_MANY: NtStatus.INSUFFICIENT_RESOURCES,
     RpcStatus.ERROR: NtStatus.UNSUCCESSFUL,
 }
-_STAT = FileStat(
+PIPE_STAT: Final = FileStat(
     dev=0,
     ino=0,
     mode=0,
@@ -62,6 +61,8 @@ _STAT = FileStat(
     change_time=0,
     attributes=FILE_ATTRIBUTE_NORMAL,
 )
+"""What queries of a pipe are answered with."""
+
 _numbers = itertools.count(1)
 
 
@@ -70,13 +71,32 @@ class Pipe:
 
     __slots__ = ("_closed", "_number", "_readers", "_server", "name")
 
-    def __init__(self, server: "Server", number: int, name: str) -> None:
-        """Stand for the pipe that the RPC process knows by `number`."""
+    def __init__(self, server: "Server", name: str) -> None:
+        """Give the pipe a number, by which the RPC process knows it once it is opened."""
         self._server = server
-        self._number = number
+        self._number = next(_numbers)
         self.name = name
         self._closed = False
         self._readers: set[Callable[[], None]] = set()
+
+    def open(self, session: "Session", tree: "TreeConnect", client: str) -> Waiting[None]:
+        """Have the RPC process open it for the session's user; `client` is the peer's address."""
+        identity = session.identity
+        message = RpcOpen(
+            pipe=self._number,
+            name=self.name,
+            user=session.user,
+            domain=session.domain[:256],
+            uid=identity.uid,
+            gid=identity.gid,
+            groups=list(identity.groups),
+            session_id=session.session_id,
+            client_address=client,
+            server_name=tree.server_name,
+            guest=session.guest,
+            anonymous=session.anonymous,
+        )
+        yield from self._ask(message)
 
     def close(self) -> None:
         """Close the pipe; readers that wait learn from the RPC process that it is gone."""
@@ -85,11 +105,7 @@ class Pipe:
         for retry in list(self._readers):
             retry()
 
-    def queried(self, open_: Open) -> QueriedFile:
-        """Return what queries of a pipe are answered with."""
-        return QueriedFile(stat=_STAT, name="\\" + self.name, granted_access=open_.granted_access)
-
-    def write(self, data: memoryview) -> Generator[Effect, Any, None]:
+    def write(self, data: memoryview) -> Waiting[None]:
         """Hand over bytes; readers that wait look again."""
         for start in range(0, len(data), MAX_RPC_DATA):
             chunk = bytes(data[start : start + MAX_RPC_DATA])
@@ -97,11 +113,11 @@ class Pipe:
         for retry in list(self._readers):
             retry()
 
-    def read(self, length: int) -> Generator[Effect, Any, tuple[bytes, NtStatus]]:
+    def read(self, length: int) -> Waiting[tuple[bytes, NtStatus]]:
         """Take at most `length` bytes of an answer; waits while there is none."""
         message = RpcRead(pipe=self._number, max_length=min(length, MAX_RPC_DATA))
         while True:
-            answer: RpcResponse = yield Wait(lambda resume: self._server.rpc.ask(message, resume))
+            answer = yield from ask(self._server.rpc, message, RpcResponse)
             if answer.status is not RpcStatus.EMPTY:
                 break
             if self._closed:  # while the RPC process was asked: nobody would wake this reader
@@ -111,9 +127,7 @@ class Pipe:
             yield Wait(self._wait_for_data, interim=True)
         return answer.data, _status(answer)
 
-    def transceive(
-        self, data: memoryview, limit: int
-    ) -> Generator[Effect, Any, tuple[bytes, NtStatus]]:
+    def transceive(self, data: memoryview, limit: int) -> Waiting[tuple[bytes, NtStatus]]:
         """Write a message and take its answer (FSCTL_PIPE_TRANSCEIVE, [MS-FSCC] 2.3.45)."""
         if len(data) > MAX_RPC_DATA:
             raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -123,20 +137,13 @@ class Pipe:
         )
         return answer.data, _status(answer)
 
-    @staticmethod
-    def answer(parts: list[Part], status: NtStatus) -> Answer:
-        """Return a response with BUFFER_OVERFLOW where a part of the message still waits."""
-        return parts if status is NtStatus.SUCCESS else Reply(parts, status)
-
-    def _ask(self, message: Any, keeps: int) -> Generator[Effect, Any, RpcResponse]:
+    def _ask(self, message: Message, keeps: int = 0) -> Waiting[RpcResponse]:
         """Ask the RPC process; SmbError with the status that its answer means."""
-        answer: RpcResponse = yield Wait(
-            lambda resume: self._server.rpc.ask(message, resume), keeps=keeps
-        )
+        answer = yield from ask(self._server.rpc, message, RpcResponse, keeps)
         _status(answer)
         return answer
 
-    def _wait_for_data(self, resume: Resume) -> Callable[[], None]:
+    def _wait_for_data(self, resume: Resume[None]) -> Callable[[], None]:
         """Wait for the next write to the pipe."""
 
         def retry() -> None:
@@ -153,55 +160,4 @@ def _status(answer: RpcResponse) -> NtStatus:
         return NtStatus.SUCCESS
     if answer.status is RpcStatus.MORE_DATA:
         return NtStatus.BUFFER_OVERFLOW
-    raise SmbError(_STATUS.get(answer.status, NtStatus.UNSUCCESSFUL))
-
-
-def open_pipe(request: Request, body: CreateRequest, name: str) -> Handling:
-    """Open a named pipe of the RPC process."""
-    session, tree, connection = request.session, request.tree, request.connection
-    server = connection.server
-    name = name.removeprefix("\\")
-    if not name or len(name) > 255:
-        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND if name else NtStatus.ACCESS_DENIED)
-    number = next(_numbers)
-    message = RpcOpen(
-        pipe=number,
-        name=name,
-        user=session.user,
-        domain=session.domain[:256],
-        uid=session.identity.uid,
-        gid=session.identity.gid,
-        groups=list(session.identity.groups),
-        session_id=session.session_id,
-        client_address=connection.transport.peer,
-        server_name=tree.server_name,
-        guest=session.guest,
-        anonymous=session.anonymous,
-    )
-    place = server.pipes.take(session.proven_user, connection.network)
-    try:
-        answer: RpcResponse = yield Wait(lambda resume: server.rpc.ask(message, resume))
-        _status(answer)
-        pipe = Pipe(server, number, name)
-        if tree.closed:  # meanwhile
-            pipe.close()
-            raise SmbError(NtStatus.NETWORK_NAME_DELETED)
-    except BaseException:
-        place.give_back()
-        raise
-    open_ = Open(
-        session,
-        tree,
-        connection,
-        server.store.new_open_id(),
-        body.desired_access & FILE_ALL_ACCESS or FILE_ALL_ACCESS,
-        pipe=pipe,
-        path=name,
-        place=place,
-    )
-    request._open = open_
-    return list(
-        build_create_response(
-            _STAT, open_.persistent_id, open_.volatile_id, create_action=FILE_OPENED
-        )
-    )
+    raise SmbError(_STATUS_OF.get(answer.status, NtStatus.UNSUCCESSFUL))
