@@ -19,6 +19,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from usmbd.mountd.ipc.codec import rpc_client
+from usmbd.mountd.ipc.messages import RpcClose
+from usmbd.mountd.ipc.probe import silence
+
 log = logging.getLogger("usmbd.conn")
 
 MODULE = "usmbd.mountd.rpc_child"
@@ -26,6 +30,10 @@ MODULE = "usmbd.mountd.rpc_child"
 FIRST_RESTART = 0.5
 MAX_RESTART = 30.0
 LIVED = 60.0
+# A process that does not answer for so long is replaced: what a client's request costs it is
+# milliseconds. Its first answer comes after its imports: minutes on an emulated machine.
+ANSWER_SECONDS = 10.0
+FIRST_ANSWER_SECONDS = 180.0
 # SIGTERM is followed by SIGKILL after this many seconds.
 GRACE = 3.0
 
@@ -55,6 +63,7 @@ class RpcProcess:
         self._delay = FIRST_RESTART
         self._timer: asyncio.TimerHandle | None = None
         self._replacing = False
+        self._probe: asyncio.Task[None] | None = None
 
     def command(self) -> list[str]:
         """Return the command line of the process."""
@@ -76,7 +85,18 @@ class RpcProcess:
             return
         self._started = self._loop.time()
         self._loop.add_reader(self._pidfd, self._ended)
+        self._probe = self._loop.create_task(self._end_when_silent())
         log.debug("the RPC process started, pid %d", self._process.pid)
+
+    async def _end_when_silent(self) -> None:
+        """Kill a process that does not answer: somebody has stopped it, or it computes for ever."""
+        path, question = Path(self._listener.getsockname()), RpcClose(pipe=0)
+        await silence(path, rpc_client(), question, ANSWER_SECONDS, first=FIRST_ANSWER_SECONDS)
+        if self._process is not None:
+            log.error(
+                "the RPC process does not answer and is ended", extra={"pid": self._process.pid}
+            )
+            self._process.kill()
 
     def _ended(self) -> None:
         """Start another process soon, at once when this one was ended to be replaced."""
@@ -100,6 +120,8 @@ class RpcProcess:
         assert self._process is not None
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
+        if self._probe is not None:
+            self._probe.cancel()
         code = self._process.wait()
         if self._process.stdin:
             self._process.stdin.close()

@@ -171,6 +171,8 @@ _G = (
     ("max active sessions", _COUNT, 1024),
     ("max open files", values.number(1, 1 << 20), 10000),
     ("deadtime", values.minutes, 0),
+    # Ours: smbd has a process for each client, ksmbd the kernel. A disk that wakes up needs 10 s.
+    ("worker timeout", values.number(0, 3600), 15),
     ("ipc timeout", values.number(0, 3600), 0),
     ("guest account", values.text, "nobody"),
     ("restrict anonymous", values.number(0, 2), 0),

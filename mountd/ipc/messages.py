@@ -24,6 +24,7 @@ from usmbd.mountd.ipc.rows import RdmaConnectionRow as RdmaConnectionRow
 from usmbd.mountd.ipc.rows import RdmaInterfaceRow as RdmaInterfaceRow
 from usmbd.mountd.ipc.rows import Row as Row
 from usmbd.mountd.ipc.rows import SessionRow as SessionRow
+from usmbd.mountd.ipc.rows import WorkerRow as WorkerRow
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 
 MOUNTD_SOCKET = "mountd.sock"
@@ -417,6 +418,7 @@ class ControlReload(Message):
 class ListKind(StrEnum):
     """What `usmbd.control --list` may be asked for."""
 
+    WORKERS = "workers"
     SESSIONS = "sessions"
     CONNECTIONS = "connections"
     OPENS = "opens"

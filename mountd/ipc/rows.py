@@ -3,6 +3,18 @@
 from msgspec import Struct
 
 
+class WorkerRow(Struct, tag="worker", frozen=True):
+    """One worker, and whether it answers."""
+
+    worker: int
+    pid: int
+    clients: int
+    silent: float
+    """Seconds for which it has not answered; 0 while it does."""
+    hangs_in: str
+    """What it does meanwhile."""
+
+
 class SessionRow(Struct, tag="session", frozen=True):
     """One session."""
 
@@ -106,4 +118,12 @@ class LimitRow(Struct, tag="limit", frozen=True):
     """How often somebody was told that he has enough, as far as that is counted."""
 
 
-Row = SessionRow | ConnectionRow | OpenRow | RdmaInterfaceRow | RdmaConnectionRow | LimitRow
+Row = (
+    WorkerRow
+    | SessionRow
+    | ConnectionRow
+    | OpenRow
+    | RdmaInterfaceRow
+    | RdmaConnectionRow
+    | LimitRow
+)

@@ -177,6 +177,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Of one session."""
     deadtime: int = 0
     """Seconds after which a connection without opens is closed; 0: never."""
+    worker_timeout: int = 15
+    """Seconds without an answer after which a worker is ended and replaced; 0: never."""
     ipc_timeout: int = 0
     """Seconds without an answer of mountd after which a request fails; 0: the engine's default."""
 

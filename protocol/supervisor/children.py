@@ -34,6 +34,20 @@ class Child:
         """Watch over `process`."""
         self.name = name
         self.process = process
+        self._given_up = asyncio.Event()
+
+    async def gone(self) -> int | None:
+        """Wait for its end and return its status; None when it was killed and still hangs."""
+        waits = [
+            asyncio.ensure_future(self.process.wait()),
+            asyncio.ensure_future(self._given_up.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+        return self.process.returncode
 
     async def end(self) -> None:
         """Tell it to end; kill it when it does not."""
@@ -48,16 +62,15 @@ class Child:
             log.error("%s does not end and is killed", self.name)
             await self.kill()
 
-    async def kill(self) -> bool:
-        """Kill it; False when the kernel does not let it go: it waits for a disk that hangs."""
+    async def kill(self) -> None:
+        """Kill it; give it up when the kernel does not let it go, for a disk that hangs."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         try:
             await asyncio.wait_for(self.process.wait(), END_SECONDS)
         except TimeoutError:
             log.error("%s is killed, but hangs in the kernel", self.name)
-            return False
-        return True
+            self._given_up.set()
 
 
 async def start_mountd(files: list[str]) -> Child:
@@ -109,6 +122,9 @@ class WorkerChild(Child):
         self.control = control
         self.ready = asyncio.Event()
         self.clients: dict[int, tuple[str, bytes]] = {}  # connection -> (address, ClientGuid)
+        self.beats = 0  # of the watchdog since the question that is not answered yet
+        self.hangs_in = ""  # while it does not answer
+        self.ending = False  # for its silence
         self.rdma: dict[str, str] = {}
         """Of each RDMA device why this worker cannot use it; empty when it can."""
         self._on_message = on_message
@@ -116,6 +132,16 @@ class WorkerChild(Child):
         self._unsent: list[tuple[bytes, socket.socket | None]] = []
         control.setblocking(False)
         self._loop.add_reader(control.fileno(), self._readable)
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has not answered the watchdog for a second."""
+        return bool(self.hangs_in)
+
+    @property
+    def serves(self) -> bool:
+        """Whether new clients may go to it."""
+        return self.ready.is_set() and not self.silent
 
     def send(self, message: messages.ToWorker, sock: socket.socket | None = None) -> None:
         """Send a message, with a socket that is then closed here."""

@@ -53,7 +53,9 @@ class Clients:
         """Return the worker that has the ClientGuid, else the least loaded; None: none is ready."""
         known = self.guids.get(guid)
         worker = self._workers.get(known[0]) if known else None
-        return worker or self._least_loaded(lambda worker: True)
+        if worker is not None and not worker.silent:
+            return worker
+        return self._least_loaded(lambda worker: True)
 
     def by_address(
         self, address: str, now: float, able: Callable[["WorkerChild"], bool]
@@ -64,13 +66,14 @@ class Clients:
         candidates += [at for at, _ in self.addresses.get(address, Counter()).most_common()]
         for number in candidates:
             worker = self._workers.get(number)
-            if worker is not None and worker.ready.is_set() and able(worker):
+            if worker is not None and worker.serves and able(worker):
                 return worker
         return self._least_loaded(able)
 
     def _least_loaded(self, able: Callable[["WorkerChild"], bool]) -> "WorkerChild | None":
+        """Return the able worker with the fewest clients, one that answers if there is one."""
         found = [w for w in self._workers.values() if w.ready.is_set() and able(w)]
-        return min(found, key=lambda worker: len(worker.clients), default=None)
+        return min(found, key=lambda worker: (worker.silent, len(worker.clients)), default=None)
 
     def came(self, worker: "WorkerChild", address: str, guid: bytes) -> int:
         """Note a client that is given to `worker`; return the connection's number."""

@@ -24,8 +24,10 @@ from usmbd.mountd.ipc.messages import (
     ControlVersionInfo,
     ListKind,
     Row,
+    WorkerRow,
 )
 from usmbd.mountd.ipc.server import Client, Server, listen
+from usmbd.protocol.supervisor.watchdog import silence
 from usmbd.protocol.worker import messages
 
 if TYPE_CHECKING:
@@ -82,7 +84,11 @@ class ControlService:
     def _list(self, client: Client[ControlRequest], handle: int, message: ControlList) -> None:
         """Ask all workers for their tables; the interfaces of RDMA are known here."""
         cookie = next(self._cookies)
-        workers = [w for w in self._supervisor.workers.values() if w.ready.is_set()]
+        workers = [w for w in self._supervisor.workers.values() if w.serves]
+        if ListKind.WORKERS in message.kinds:
+            rows: list[Row] = [_worker(w) for w in self._supervisor.workers.values()]
+            for start in range(0, len(rows), MAX_ROWS):
+                client.send(handle, ControlRows(rows[start : start + MAX_ROWS], more=True))
         if ListKind.RDMA in message.kinds:
             interfaces: list[Row] = [*self._supervisor.rdma.rows()]
             for start in range(0, len(interfaces), MAX_ROWS):
@@ -109,10 +115,21 @@ class ControlService:
             del self._lists[message.cookie]
 
     def worker_gone(self, worker: "WorkerChild") -> None:
-        """End the answers that wait for the rows of a worker that died."""
+        """End the answers that wait for the rows of a worker that died or does not answer."""
         for cookie, (_, _, missing) in list(self._lists.items()):
             if worker.number in missing:
                 self.rows(worker, messages.Rows(cookie=cookie, rows=[], more=False))
+
+
+def _worker(worker: "WorkerChild") -> WorkerRow:
+    """Describe a worker."""
+    return WorkerRow(
+        worker=worker.number,
+        pid=worker.process.pid,
+        clients=len(worker.clients),
+        silent=silence(worker),
+        hangs_in=worker.hangs_in,
+    )
 
 
 def _answer(client: Client[ControlRequest], handle: int, done: bool, note: str) -> None:

@@ -18,8 +18,10 @@ from typing import Any
 import msgspec
 
 from usmbd.mountd import log as logs
+from usmbd.mountd.ipc.codec import mountd_client
 from usmbd.mountd.ipc.directory import prepare_directory
-from usmbd.mountd.ipc.messages import LimitRow
+from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, LimitRow, ShareConfigRequest
+from usmbd.mountd.ipc.probe import silence
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.store.base import SUPERVISOR, DropResult
@@ -37,9 +39,11 @@ from usmbd.protocol.supervisor.children import (
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.supervisor.control import ControlService
 from usmbd.protocol.supervisor.doorkeeper import Doorkeeper
+from usmbd.protocol.supervisor.hanging import what_hangs
 from usmbd.protocol.supervisor.limits import limits
 from usmbd.protocol.supervisor.listeners import Listeners
 from usmbd.protocol.supervisor.rdma_service import RdmaService
+from usmbd.protocol.supervisor.watchdog import Watchdog
 from usmbd.protocol.worker import messages
 
 log = logging.getLogger("usmbd.conn")
@@ -47,6 +51,10 @@ log = logging.getLogger("usmbd.conn")
 START_SECONDS = 180.0
 """Until children that do not get ready make the start fail: in the lab's emulated guest they need
 up to 40 s, and twice as long on a busy machine."""
+
+MOUNTD_SECONDS = 4
+"""Until a mountd that does not answer is replaced: it decides from memory, in milliseconds, and
+clients give up a login after 15 s and more."""
 
 RESTART_SECONDS = 1.0
 """A child that died sooner than this after its start is started again only after a pause."""
@@ -112,6 +120,13 @@ class Supervisor:
             if not self._listeners.everywhere:
                 watch = AddressWatch(self._loop, partial(self._follow_addresses, doorkeeper))
             self._control = ControlService(self, self._state)
+            watchdog = Watchdog(
+                self.workers,
+                lambda: self.config.worker_timeout,
+                self._control.worker_gone,
+                lambda worker: self._watch(worker.kill()),
+            )
+            self._watch(watchdog.run())
             where = ", ".join(map(_shown, self._listeners.sockets)) or "no address of `interfaces`"
             count = f"{len(self.workers)} worker{'s' if len(self.workers) > 1 else ''}"
             logs.say(f"usmbd: ready on {where}, {count}")
@@ -209,10 +224,12 @@ class Supervisor:
         while not self._stopping.is_set():
             assert self._mountd is not None
             since = self._loop.time()
-            status = await self._mountd.process.wait()
+            probe = self._loop.create_task(self._end_when_silent(self._mountd))
+            status = await self._mountd.gone()
+            probe.cancel()
             if self._stopping.is_set():
                 return
-            log.error("mountd ended (%d) and is started again", status)
+            log.error("mountd ended (%s) and is started again", status)
             if self._loop.time() - since < RESTART_SECONDS:
                 await asyncio.sleep(RESTART_SECONDS)
             try:
@@ -220,13 +237,21 @@ class Supervisor:
             except OSError as error:  # it ended at once, or there is no memory for it
                 log.error("mountd cannot be started: %s", error)
 
+    async def _end_when_silent(self, mountd: Child) -> None:
+        """Kill a mountd that does not answer, without which nobody can log in."""
+        question = ShareConfigRequest(name="IPC$")
+        await silence(self._state / MOUNTD_SOCKET, mountd_client(), question, MOUNTD_SECONDS)
+        what = what_hangs(mountd.process.pid)
+        log.error("mountd has not answered for %d s and is ended: %s", MOUNTD_SECONDS, what)
+        await mountd.kill()
+
     async def _keep_worker(self, worker: WorkerChild) -> None:
         """Clean up after a worker that died, and start another in its place."""
         since = self._loop.time()
-        status = await worker.process.wait()
+        status = await worker.gone()
         if self._stopping.is_set():
             return
-        log.error("worker %d ended (%d): its clients have to reconnect", worker.number, status)
+        log.error("worker %d ended (%s): its clients have to reconnect", worker.number, status)
         del self.workers[worker.number]  # or it would get new clients, having so few
         if self._control is not None:
             self._control.worker_gone(worker)
@@ -304,7 +329,9 @@ class Supervisor:
 
     def _worker_says(self, worker: WorkerChild, message: messages.FromWorker) -> None:
         """Take a message of a worker."""
-        if isinstance(message, messages.Ended):
+        if isinstance(message, messages.Pong):
+            Watchdog.answered(worker)
+        elif isinstance(message, messages.Ended):
             self._client_gone(worker, message.connection)
         elif isinstance(message, messages.Rows):
             assert self._control is not None  # who asked for them

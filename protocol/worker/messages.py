@@ -79,6 +79,10 @@ class List(msgspec.Struct, tag=True):
     kinds: list[ListKind]
 
 
+class Ping(msgspec.Struct, tag=True):
+    """To a worker: is its loop alive? Answered by `Pong`."""
+
+
 class QueuePairState(msgspec.Struct, array_like=True):
     """What brings a queue pair to its next state: `ibv_qp_attr` and its mask."""
 
@@ -130,6 +134,10 @@ class Ready(msgspec.Struct, tag=True):
     rdma: dict[str, str] = {}
 
 
+class Pong(msgspec.Struct, tag=True):
+    """From a worker: it is."""
+
+
 class Ended(msgspec.Struct, tag=True):
     """From a worker: a connection that it had adopted or was offered is over."""
 
@@ -168,8 +176,8 @@ class RdmaRefused(msgspec.Struct, tag=True):
 
 RdmaToWorker = RdmaServed | RdmaOffer | RdmaDisconnected | RdmaClaimed
 RdmaFromWorker = RdmaAccept | RdmaClaim | RdmaRefused
-ToWorker = Start | Configure | Listening | Adopt | Debug | Drain | List | RdmaToWorker
-FromWorker = Ready | Ended | Rows | RdmaFromWorker
+ToWorker = Start | Configure | Listening | Adopt | Debug | Drain | List | Ping | RdmaToWorker
+FromWorker = Ready | Pong | Ended | Rows | RdmaFromWorker
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

@@ -155,6 +155,8 @@ class Worker:
             self.server.config = message.config
             self._recheck.settings_changed(message.config)
             _set_up_log(self.server.worker, message.config)
+        elif isinstance(message, messages.Ping):
+            self._send(messages.Pong())
         elif isinstance(message, messages.Listening):
             self.server.addresses = parse_addresses(message.addresses)
         elif isinstance(message, messages.Debug):

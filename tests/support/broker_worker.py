@@ -16,6 +16,8 @@ class Worker:
         self.rdma = {"fake0": ""}
         self.told: list[Any] = []
         self.ready = SimpleNamespace(is_set=lambda: True)
+        self.silent = False
+        self.serves = True
 
     def send(self, message: Any) -> None:
         """Be told something."""

@@ -377,6 +377,8 @@ EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
             "max active sessions": test_max_active_sessions,
             "max open files": test_max_open_files,
             "deadtime": f"{WORKER}::test_idle_clients_are_closed_busy_ones_not",
+            "worker timeout": f"{W}/test_watchdog.py::"
+            "test_a_stopped_worker_is_noticed_avoided_and_replaced",
             "ipc timeout": f"{WORKER}::test_mountd_has_so_long_to_answer",
             "guest account": f"{LOGIN}::test_the_others",
             "restrict anonymous": f"{SHARES}::test_guests_and_null_sessions",

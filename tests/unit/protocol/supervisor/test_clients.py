@@ -14,11 +14,26 @@ A, B = bytes([1] * 16), bytes([2] * 16)
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 
 
+class Worker:
+    """What `Clients` needs of a worker."""
+
+    def __init__(self, number: int, ready: bool) -> None:
+        """Be worker `number`."""
+        self.number = number
+        self.clients: dict[int, tuple[str, bytes]] = {}
+        self.ready = SimpleNamespace(is_set=lambda: ready)
+        self.able = True
+        self.silent = False
+
+    @property
+    def serves(self) -> bool:
+        """As the real one."""
+        return bool(self.ready.is_set()) and not self.silent
+
+
 def worker(number: int, ready: bool = True) -> Any:
     """Return worker `number`."""
-    return SimpleNamespace(
-        number=number, clients={}, ready=SimpleNamespace(is_set=lambda: ready), able=True
-    )
+    return Worker(number, ready)
 
 
 @pytest.fixture
@@ -113,3 +128,24 @@ def test_limits_count_every_worker(clients: Clients, workers: list[Any]) -> None
     assert clients.admit(config, THERE, 0)
     clients.came(workers[1], THERE, NO_GUID)
     assert not clients.admit(config, "192.0.2.9", 0)
+
+
+def test_nobody_new_comes_to_a_worker_that_does_not_answer(
+    clients: Clients, workers: list[Any]
+) -> None:
+    """Neither by its load nor by address or ClientGuid; only where no other is."""
+    clients.came(workers[1], HERE, A)
+    clients.came(workers[2], HERE, NO_GUID)
+    workers[0].silent = workers[1].silent = True
+    for found in (clients.by_guid(A), clients.by_guid(B)):
+        assert found is not None
+        assert found.number == 2
+    assert by_address(clients, HERE) == 2
+    workers[2].silent = True
+    found = clients.by_guid(B)
+    assert found is not None
+    assert found.number == 0
+    workers[1].silent = False
+    found = clients.by_guid(A)
+    assert found is not None
+    assert found.number == 1

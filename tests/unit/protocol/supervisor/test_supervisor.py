@@ -27,6 +27,7 @@ class FakeWorker:
         self.ready = SimpleNamespace(is_set=lambda: ready)
 
         self.rdma: dict[str, str] = {}
+        self.silent = False
 
     def send(self, message: Any, sock: socket.socket | None = None) -> None:
         """Take a client."""
