@@ -3,8 +3,8 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup dev serve test kills test-peer torture torture-list lab lab-shell lab-report lab-full lint format bench \
-	clean distclean
+.PHONY: help setup dev serve test kills test-peer torture torture-list coverage mutate fuzz soak lab lab-shell lab-report \
+	lab-full lint format bench clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -46,6 +46,23 @@ torture:
 torture-list:
 	@lab/setup.sh test
 	$(PY) tests/support/torture_scores.py --rewrite $(ARGS)
+
+#: make coverage            the unit tests' coverage by module; fails below the floor of pyproject.toml
+coverage: dev
+	$(PY) -m pytest tests/unit --cov --cov-report=term:skip-covered $(ARGS)
+
+#: make mutate [ARGS='--count 100 --seed 1 set_info']  do the unit tests notice single changes? 85 % have to be seen
+mutate: dev
+	$(PY) tests/mutation/mutate.py $(ARGS)
+
+#: make fuzz [MINUTES=10] [TARGET='rpc yaml'] [KEEP=1]  coverage-guided fuzzing of what reads foreign bytes
+fuzz: dev
+	$(PY) tests/fuzz/fuzz.py --minutes $(or $(MINUTES),1) $(if $(KEEP),--keep) $(TARGET)
+
+#: make soak [MINUTES=20]    clients, kills, floods, a disk that hangs and one that is full, all at once (as root)
+soak:
+	@lab/setup.sh test
+	$(PY) tests/soak/soak.py --minutes $(or $(MINUTES),20) $(ARGS)
 
 #: make lab [KERNEL=6.12]   build the lab's kernel with cifs, ksmbd and SMB Direct, once (6 minutes on two cores)
 lab:

@@ -1,0 +1,174 @@
+"""Good inputs for the targets to begin with, built by the builders of the tests and of clients."""
+
+import struct
+import sys
+from functools import cache
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "mountd" / "rpc"))
+
+import rpc_client
+import spnego
+from impacket.dcerpc.v5 import srvs
+from smbengine import requests
+from targets import CHALLENGE, NAMES, NOW
+
+from usmbd.mountd.ipc import codec
+from usmbd.mountd.ipc.messages import LoginRequest, RpcOpen, RpcResponse, RpcStatus
+from usmbd.protocol.auth.spnego import Acceptor, Challenge
+from usmbd.protocol.wire import create_contexts, security
+from usmbd.protocol.wire.create import FILE_OPEN_IF
+from usmbd.protocol.wire.fscc import ea
+from usmbd.protocol.wire.fscc.file_info import FileAllInformation
+from usmbd.protocol.wire.header import Command, Header
+from usmbd.protocol.wire.negotiate import NegotiateRequest
+
+SAME = (0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+"""The FileId of the CREATE before it in a related compound ([MS-SMB2] 3.3.5.2.7.2)."""
+
+INI = """[global]
+    workgroup = HOME
+    server signing = mandatory
+    workers = 2
+    hosts allow = 127. 10.0.0.0/255.0.0.0 EXCEPT 10.1.2.3
+    interfaces = lo eth0;speed=1000000000
+    map to guest = bad user
+[projects]
+    path = /srv/%u
+    valid users = @staff alice
+    create mask = 0640
+    veto files = /*.exe/.*/
+    vfs objects = acl_xattr streams_xattr
+; a comment
+[homes]
+    read only = no \\
+"""
+YAML = """global:
+  workgroup: HOME
+  workers: 2
+  hosts allow: [127., 10.0.0.0/8]
+shares:
+  projects:
+    path: /srv
+    read only: no
+    valid users: [alice, '@staff']
+"""
+
+
+def joined(*messages: bytes) -> bytes:
+    """Return messages as `targets.pieces` cuts them."""
+    return b"".join(struct.pack("<H", len(message)) + message for message in messages)
+
+
+@cache
+def seeds() -> dict[str, list[bytes]]:
+    """Return inputs by target."""
+    contexts = create_contexts.build_contexts(
+        [(b"MxAc", b""), (b"AlSi", bytes(8)), (b"RqLs", bytes(32)), (b"DH2Q", bytes(32))]
+    )
+    attributes = [ea.ExtendedAttribute("USER.ONE", b"1", 0), ea.ExtendedAttribute("TWO", b"", 0)]
+    whole = requests.create("file", disposition=FILE_OPEN_IF)
+    return {
+        "frame": [joined(b"\0\0\0\4abcd\0\0\0", b"\2xy", b"\x85\0\0\0", b"\0\1\0\0" + bytes(256))],
+        "header": [
+            joined(_header(Command.NEGOTIATE) + _negotiate(), _header(Command.ECHO) + b"\4\0\0\0"),
+            joined(_header(Command.SESSION_SETUP, next_command=64) + _header(Command.LOGOFF)),
+        ],
+        "negotiate": [joined(_negotiate(), _negotiate())],
+        "command": [
+            joined(b"\5" + whole, *(bytes([number]) + body for number, body in _commands()))
+        ]
+        + [joined(b"\5" + whole, bytes([number]) + body) for number, body in _commands()],
+        "session_setup": [joined(*_login("ntlm")), joined(*_login("negotiate"))],
+        "ntlm": [_login("ntlm")[1]],
+        "der_encoding": _login("negotiate"),
+        "contexts": [contexts],
+        "extended_attributes": [ea.build_full_eas(attributes), b"\x0f" + bytes(40)],
+        "descriptor": [_descriptor()],
+        "rpc": [b"\1" + joined(*calls) for calls in _calls()],
+        "ipc": _ipc(),
+        "smbdirect": [joined(struct.pack("<HHHHIIIII", 1, 9, 0, 0, 0, 24, 4, 0, 0) + b"data")],
+        "ini": [INI.encode(), *(line.encode() for line in INI.splitlines(keepends=True))],
+        "yaml": [YAML.encode(), b"global: {workgroup: A}\n", b"shares: {a: {path: /}}\n"],
+    }
+
+
+def _header(command: int, **fields: int) -> bytes:
+    return Header(command=command, credits=1, signature=bytes(16), **fields).pack()
+
+
+def _negotiate() -> bytes:
+    request = NegotiateRequest(
+        dialect_count=2,
+        security_mode=1,
+        capabilities=0,
+        client_guid=bytes(16),
+        negotiate_context_offset=104,
+        negotiate_context_count=1,
+    )
+    preauth = struct.pack("<HHI", 1, 6, 0) + struct.pack("<HHH", 1, 0, 1)
+    return request.pack() + struct.pack("<HH", 0x202, 0x311) + preauth
+
+
+def _commands() -> list[tuple[int, bytes]]:
+    return [
+        (Command.WRITE, requests.write(SAME, b"data", 3)),
+        (Command.READ, requests.read(SAME, 9)),
+        (Command.LOCK, requests.lock(SAME, (0, 10, 3), (20, 1, 2))),
+        (Command.QUERY_INFO, requests.query_info(SAME, FileAllInformation)),
+        (Command.SET_INFO, requests.set_info(SAME, 20, struct.pack("<Q", 5))),
+        (Command.SET_INFO, requests.set_info(SAME, 10, bytes(16) + b"\4\0\0\0n\0w\0")),
+        (Command.IOCTL, requests.ioctl(SAME, 0x000900C4)),
+        (Command.QUERY_DIRECTORY, requests.query_directory(SAME, 37)),
+        (Command.FLUSH, requests.flush(SAME)),
+        (Command.CLOSE, requests.close(SAME, 1)),
+    ]
+
+
+def _login(protocol: str) -> list[bytes]:
+    """Return a client's tokens to an acceptor whose challenge is always the same."""
+    kinds = spnego.NegotiateOptions
+    options = kinds.use_ntlm if protocol == "ntlm" else kinds.use_negotiate
+    client = spnego.client("alice", "secret", hostname="nas", protocol=protocol, options=options)
+    acceptor = Acceptor(NAMES, NOW, CHALLENGE)
+    tokens = [client.step() or b""]
+    answer = acceptor.step(tokens[0])
+    assert isinstance(answer, Challenge)
+    tokens.append(client.step(answer.token) or b"")
+    return tokens
+
+
+def _descriptor() -> bytes:
+    everyone = bytes.fromhex("010100000000000100000000")
+    ace = security.Ace.parse(struct.pack("<BBHI", 0, 3, 20, 0x1F01FF) + everyone)
+    acl = security.Acl(aces=(ace,), revision=2).pack()
+    head = struct.pack("<BBHIIII", 1, 0, 0x8004, 20, 32, 0, 44)
+    return head + everyone + everyone + acl
+
+
+def _calls() -> list[list[bytes]]:
+    bind = rpc_client.bind((0, rpc_client.SRVSVC, [rpc_client.NDR]))
+    request = srvs.NetrShareEnum()
+    request["ServerName"] = "\\\\nas\x00"
+    request["PreferedMaximumLength"] = 0xFFFFFFFF
+    request["InfoStruct"]["Level"] = 1
+    request["InfoStruct"]["ShareInfo"]["tag"] = 1
+    request["InfoStruct"]["ShareInfo"]["Level1"]["Buffer"] = b""
+    information = srvs.NetrShareGetInfo()
+    information["ServerName"] = "\\\\nas\x00"
+    information["NetName"] = "data\x00"
+    information["Level"] = 2
+    return [
+        [bind, rpc_client.request(15, request.getData())],
+        [bind, rpc_client.request(16, information.getData())],
+        [bind, rpc_client.request(21, b"\0\0\2\0" + bytes(16))],
+    ]
+
+
+def _ipc() -> list[bytes]:
+    login = LoginRequest("alice", "HOME", "PC", CHALLENGE, bytes(48), "192.0.2.1")
+    return [
+        codec.mountd_client().encode(1, login),
+        codec.rpc_client().encode(2, RpcOpen(1, "srvsvc", "alice")),
+        codec.rpc_server().encode(2, RpcResponse(RpcStatus.OK, b"data")),
+    ]

@@ -1,0 +1,188 @@
+"""Which unit tests run a line: coverage with one context a test, kept until something changes."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Generator
+from pathlib import Path
+
+import coverage
+import pytest
+from coverage import CoverageData
+from points import Mutant
+
+IMPORTERS = 12  # files of tests at most, for a line that runs at import
+FOLDERS = ("protocol", "transport", "mountd")
+
+
+def copy_tree(root: Path, target: Path) -> None:
+    """Copy what git knows or would know, so that a mutant never stands in the tree itself."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
+        cwd=root,
+        check=True,
+        capture_output=True,
+    ).stdout
+    target.mkdir(parents=True)
+    for name in filter(None, names.decode().split("\0")):
+        source, place = root / name, target / name
+        if source.is_symlink() or source.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_symlink():
+                place.symlink_to(os.readlink(source))
+            else:
+                place.write_bytes(source.read_bytes())
+    for folder in FOLDERS:
+        subprocess.run([sys.executable, "-m", "compileall", "-q", str(target / folder)], check=True)
+
+
+class Covering:
+    """The tests of each line, and how many lines each test runs."""
+
+    def __init__(self, root: Path, data: CoverageData, failed: set[str]) -> None:
+        self._root = root
+        self._lines: dict[str, dict[int, set[str]]] = {}
+        self._size: dict[str, int] = defaultdict(int)
+        for path in data.measured_files():
+            name = os.path.relpath(path, root)
+            if not name.startswith(FOLDERS):
+                continue
+            by_line = {
+                line: set(contexts) - {""} - failed
+                for line, contexts in data.contexts_by_lineno(path).items()
+            }
+            self._lines[name] = by_line
+            for tests in by_line.values():
+                for test in tests:
+                    self._size[test] += 1
+
+    def tests(self, mutant: Mutant) -> list[str]:
+        """Return the tests that run a mutant's line, the narrowest first.
+
+        A line that runs at import belongs to no test: then first come the files of tests that
+        import the module, then the tests that run a line which names what this one defines, or
+        else anything of the module.
+        """
+        by_line = self._lines.get(mutant.path, {})
+        found = set().union(*(by_line.get(line, ()) for line in mutant.lines))
+        if found:
+            return sorted(found, key=lambda test: (self._size[test], test))
+        found = self._of_import(mutant) or set().union(*by_line.values())
+        files = self._importers(mutant.path)
+        rest = (test for test in found if test.partition("::")[0] not in files)
+        return files + sorted(rest, key=lambda test: (self._size[test], test))
+
+    def _importers(self, path: str) -> list[str]:
+        """Return the files of unit tests that import a module: its own, then the narrowest."""
+        place = Path(path)
+        module = ".".join(("usmbd", *place.with_suffix("").parts)).removesuffix(".__init__")
+        parent, _, name = module.rpartition(".")
+        imports = re.compile(
+            rf"^(?:from|import) {re.escape(module)}\b"
+            rf"|^from {re.escape(parent)} import (?:\([^)]*|.*)\b{name}\b",
+            re.MULTILINE,
+        )
+        files = []
+        for file in (self._root / "tests/unit").rglob("test_*.py"):
+            text = file.read_text()
+            if imports.search(text):
+                own = file.stem.startswith(f"test_{place.stem}")
+                files.append((not own, text.count("usmbd."), str(file.relative_to(self._root))))
+        return [file for _, _, file in sorted(files)[:IMPORTERS]]
+
+    def _of_import(self, mutant: Mutant) -> set[str]:
+        """Return the tests of the lines that name what a line defines, in any module."""
+        source = (self._root / mutant.path).read_text().splitlines()
+        defined = re.match(r"\s*(\w+)\s*[:=]", source[mutant.lines[0] - 1])
+        if not defined:
+            return set()
+        name = re.compile(rf"\b{defined[1]}\b")
+        found: set[str] = set()
+        for path, by_line in self._lines.items():
+            words = (self._root / path).read_text()
+            if defined[1] in words:
+                for number, line in enumerate(words.splitlines(), 1):
+                    if name.search(line):
+                        found |= by_line.get(number, set())
+        return found
+
+
+def cover(root: Path, cache: Path) -> Covering:
+    """Return the map of a copy of the tree: from `cache`, or by a run of the unit tests."""
+    digest = hashlib.sha256()
+    for folder in (*FOLDERS, "tests/unit", "tests/support"):
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    file = cache / f"{digest.hexdigest()[:16]}.coverage"
+    if not file.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        for old in cache.iterdir():
+            old.unlink()
+        print("running the unit tests once, to see which of them runs which line", flush=True)
+        subprocess.run([sys.executable, __file__, str(file)], cwd=root, check=True)
+    data = CoverageData(basename=str(file))
+    data.read()
+    return Covering(root, _placed(data, root), failed(file))
+
+
+class _Contexts:
+    """A plugin of pytest that gives each test a context.
+
+    pytest-cov does the same in five times the time: its data is on disk, and changes thrice a test.
+    """
+
+    def __init__(self, measured: coverage.Coverage) -> None:
+        self._measured = measured
+        self.failed: set[str] = set()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Switch before the fixtures are set up."""
+        self._measured.switch_context(item.nodeid)
+        return (yield)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember who fails without a mutant: he would notice anything."""
+        if report.failed:
+            self.failed.add(report.nodeid)
+
+
+def _measure(file: Path) -> int:
+    """Run the unit tests of the folder we are in, and keep what ran without the folder's name."""
+    root = Path.cwd()
+    measured = coverage.Coverage(
+        data_file=None, config_file=False, include=[f"{root}/{name}/*" for name in FOLDERS]
+    )
+    measured.start()
+    options = ["-q", "-p", "no:cacheprovider", "tests/unit"]
+    contexts = _Contexts(measured)
+    status = pytest.main(options, plugins=[contexts])
+    measured.stop()
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        return int(status)
+    kept = CoverageData(basename=str(file))
+    kept.update(measured.get_data(), map_path=lambda path: os.path.relpath(path, root))
+    kept.write()
+    file.with_suffix(".failed").write_text("\n".join(sorted(contexts.failed)))
+    return 0
+
+
+def failed(file: Path) -> set[str]:
+    """Return the tests that failed when the map was made: no judges."""
+    names = set(file.with_suffix(".failed").read_text().split("\n")) - {""}
+    if names:
+        print(f"left out, for they fail without a mutant: {sorted(names)}", flush=True)
+    return names
+
+
+def _placed(data: CoverageData, root: Path) -> CoverageData:
+    placed = CoverageData(no_disk=True)
+    placed.update(data, map_path=lambda path: str(root / path))
+    return placed
+
+
+if __name__ == "__main__":
+    sys.exit(_measure(Path(sys.argv[1])))
