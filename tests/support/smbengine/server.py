@@ -9,6 +9,7 @@ for users really go to other threads.
 """
 
 import copy
+import functools
 import os
 import threading
 from collections import deque
@@ -78,6 +79,16 @@ def on_a_thread(call: Callable[[], Result]) -> Result:
     thread.start()
     thread.join()
     return future.result()
+
+
+def in_a_thread_of_its_own(test: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a test that becomes somebody: where it fails, the next ones are still root's."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        on_a_thread(lambda: test(*args, **kwargs))
+
+    return run
 
 
 class Turns:

@@ -1,10 +1,11 @@
 """`hosts allow` and `hosts deny`."""
 
 import ipaddress
+import re
 
 import pytest
 
-from usmbd.mountd.hosts import EMPTY, Address, is_allowed, parse_address, parse_hosts
+from usmbd.mountd.hosts import EMPTY, Address, is_allowed, parse_address, parse_hosts, resolve
 
 
 def resolver(name: str) -> list[Address]:
@@ -37,12 +38,40 @@ def test_what_is_meant(words: str, address: str, meant: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
-    ["nowhere", "300.1.1.1", "1.2.3.4/40", "@netgroup", ".example.org", "EXCEPT 10.", "1.2.3.4.5."],
+    ("words", "why"),
+    [
+        ("nowhere", "'nowhere' unknown"),
+        ("300.1.1.1", "'300.1.1.1' unknown"),
+        ("1.2.3.4/40", "1.2.3.4/40"),
+        ("10.0.0.0/255.0.255.0", "10.0.0.0/255.0.255.0"),
+        ("10.0.0.0/0.255.0.255", "10.0.0.0/0.255.0.255"),
+        ("10.0.0.0/256.0.0.0", "10.0.0.0/256.0.0.0"),
+        ("2001:db8::/129", "2001:db8::/129"),
+        ("10.0.0.0/", "10.0.0.0/"),
+        ("@netgroup", "netgroups"),
+        (".example.org", "domains"),
+        ("EXCEPT 10.", "between two lists"),
+        ("10. EXCEPT", "between two lists"),
+        ("ALL EXCEPT 10. EXCEPT 11.", "twice"),
+        ("1.2.3.4.", "no prefix"),
+        ("1.2.3.4.5.", "no prefix"),
+        ("1.300.", "300"),
+    ],
 )
-def test_what_means_nothing(words: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
+def test_what_means_nothing(words: str, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
         parse_hosts(words.split(), resolver)
+
+
+def test_a_network_may_be_written_by_an_address_in_it() -> None:
+    hosts = parse_hosts(["10.1.2.3/255.255.0.0", "2001:db8::7/64"])
+    assert [str(network) for network in hosts.networks] == ["10.1.0.0/16", "2001:db8::/64"]
+
+
+def test_names_are_looked_up() -> None:
+    assert ipaddress.ip_address("127.0.0.1") in resolve("localhost")
+    with pytest.raises(ValueError, match="no host of this name is known"):
+        resolve("no host of this name")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from usmbd.mountd import users as module
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.users import (
@@ -81,3 +82,14 @@ def test_a_failed_edit_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
         edit_users(path, fail)
     assert path.read_text() == text
     assert sorted(os.listdir(tmp_path)) == ["pwd.db", "pwd.db.lock"]
+
+
+def test_the_file_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module.MAX_FILE_SIZE == 16 << 20
+    path = tmp_path / "pwd.db"
+    edit_users(path, lambda hashes: hashes.update(alice=nt_hash("a")))
+    monkeypatch.setattr(module, "MAX_FILE_SIZE", path.stat().st_size)
+    assert set(load_users(path).hashes) == {"alice"}
+    monkeypatch.setattr(module, "MAX_FILE_SIZE", path.stat().st_size - 1)
+    with pytest.raises(ConfigError, match="larger than"):
+        load_users(path)

@@ -13,6 +13,7 @@ from usmbd.mountd.ipc.messages import TreeDisconnect
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS
 from usmbd.protocol.wire.create import FILE_CREATE, FILE_OPEN
+from usmbd.protocol.wire.fscc.set_info import FileEndOfFileInformation
 from usmbd.protocol.wire.fsctl import (
     FSCTL_CREATE_OR_GET_OBJECT_ID,
     FSCTL_DFS_GET_REFERRALS,
@@ -210,6 +211,11 @@ def test_what_is_written_can_be_read_in_parts(pipes: Client, pipe: FileId) -> No
     assert (part.status, part.data) == (NtStatus.BUFFER_OVERFLOW, b"hel")
     rest = pipes.call(Command.READ, requests.read(pipe, 3))
     assert (rest.status, rest.data) == (NtStatus.SUCCESS, b"lo")
+
+
+def test_a_pipe_has_nothing_to_set(pipes: Client, pipe: FileId) -> None:
+    body = requests.set_info(pipe, FileEndOfFileInformation, bytes(8))
+    assert pipes.call(Command.SET_INFO, body).status is NtStatus.NOT_SUPPORTED
 
 
 def test_a_transaction(pipes: Client, pipe: FileId) -> None:

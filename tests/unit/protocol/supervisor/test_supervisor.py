@@ -1,5 +1,7 @@
 """Which worker a client gets, how many may come, where the server listens."""
 
+import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.supervisor.supervisor import Supervisor, server_guid
+from usmbd.protocol.supervisor.supervisor import Supervisor, _explain, server_guid
 from usmbd.protocol.wire.negotiate import NO_GUID
 from usmbd.protocol.worker import messages
 
@@ -148,3 +150,16 @@ def test_an_end_is_counted_once(clients: Callable[..., Clients]) -> None:
 def test_the_servers_guid_lasts() -> None:
     assert server_guid() == server_guid()
     assert len(server_guid()) == 16
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EADDRINUSE, "port 4455 is taken: stop the server that has it (`ss -ltnp`)"),
+        (errno.EACCES, "port 4455 needs root: start as root"),
+        (errno.EADDRNOTAVAIL, "[Errno 99] Cannot assign requested address"),
+    ],
+)
+def test_a_port_that_cannot_be_had_is_explained(number: int, said: str) -> None:
+    error = OSError(number, os.strerror(number))
+    assert _explain(error, ServerConfig(tcp_port=4455)).startswith(said)

@@ -2,11 +2,11 @@
 
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from smbengine.server import in_a_thread_of_its_own
 
 from usmbd.protocol.vfs import directory_entry, kernel
 from usmbd.protocol.vfs.identity import (
@@ -33,15 +33,15 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 @pytest.fixture
-def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volume]:
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Volume:
     root = tmp_path_factory.mktemp("share")
     root.chmod(0o777)
     (root / "private").write_bytes(b"secret")
     (root / "private").chmod(0o600)
-    yield Volume(str(root))
-    become(None)
+    return Volume(str(root))
 
 
+@in_a_thread_of_its_own
 def test_the_kernel_checks_the_user(volume: Volume) -> None:
     with volume.lookup("private") as node:
         node.set_attributes(FILE_ATTRIBUTE_HIDDEN)
@@ -69,6 +69,7 @@ def test_the_kernel_checks_the_user(volume: Volume) -> None:
         assert maximal_access(node) == rights.FILE_ALL_ACCESS
 
 
+@in_a_thread_of_its_own
 def test_the_sticky_bit(volume: Volume) -> None:
     os.chmod(volume.resolver.root_path, 0o1777)
     become(ALICE)
@@ -82,6 +83,7 @@ def test_the_sticky_bit(volume: Volume) -> None:
         assert caught.value.status == NtStatus.ACCESS_DENIED
 
 
+@in_a_thread_of_its_own
 def test_supplementary_groups(volume: Volume) -> None:
     path = Path(volume.resolver.root_path) / "private"
     os.chown(path, 0, 31005)
@@ -94,6 +96,7 @@ def test_supplementary_groups(volume: Volume) -> None:
         node.open_data(read=True, write=False)
 
 
+@in_a_thread_of_its_own
 def test_an_identity_is_one_threads_own(volume: Volume) -> None:
     become(ALICE)
     seen = []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from smbengine.server import in_a_thread_of_its_own
 
 from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.identity import Identity, become
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 @pytest.fixture
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("share")
     root.chmod(0o755)
     for name, mode in (("public", 0o644), ("group", 0o640), ("private", 0o600), ("blind", 0o222)):
@@ -38,8 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "to-private").symlink_to("private")
     (root / "to-closed").symlink_to("closed")
     (root / "to-fifo").symlink_to("fifo")
-    yield root
-    become(None)
+    return root
 
 
 def listing(volume: Volume, identity: Identity | None, path: str = "") -> set[str]:
@@ -51,6 +51,7 @@ def listing(volume: Volume, identity: Identity | None, path: str = "") -> set[st
         become(None)
 
 
+@in_a_thread_of_its_own
 def test_what_may_not_be_read_is_hidden(root: Path) -> None:
     volume = Volume(str(root), VolumeOptions(hide_unreadable=True))
     everybody = {".", "..", "public", "open", "to-public"}
@@ -59,10 +60,12 @@ def test_what_may_not_be_read_is_hidden(root: Path) -> None:
     assert listing(volume, None) == {".", "..", *os.listdir(root)}
 
 
+@in_a_thread_of_its_own
 def test_nothing_is_hidden_unasked(root: Path) -> None:
     assert listing(Volume(str(root)), ALICE) == {".", "..", *os.listdir(root)}
 
 
+@in_a_thread_of_its_own
 def test_the_dots_stay_where_the_parent_may_not_be_read(root: Path) -> None:
     (root / "entered" / "inner").mkdir()
     (root / "entered" / "inner" / "secret").touch(0o600)
@@ -70,6 +73,7 @@ def test_the_dots_stay_where_the_parent_may_not_be_read(root: Path) -> None:
     assert listing(volume, ALICE, "entered/inner") == {".", ".."}
 
 
+@in_a_thread_of_its_own
 def test_a_hidden_file_keeps_its_directory_from_being_removed(root: Path) -> None:
     (root / "open").chmod(0o777)
     (root / "open" / "secret").touch(0o600)
@@ -99,6 +103,7 @@ def bind(root: Path) -> Iterator[Callable[[str, str], None]]:
 
 
 @pytest.mark.parametrize("follow", [False, True])
+@in_a_thread_of_its_own
 def test_mounts_are_entered_only_where_the_share_says_so(
     root: Path, bind: Callable[[str, str], None], follow: bool
 ) -> None:

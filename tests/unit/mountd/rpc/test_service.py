@@ -1,0 +1,120 @@
+"""The RPC process with its workers: who does not read, and whom it trusts."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from usmbd.mountd import log as logs
+from usmbd.mountd.ipc.codec import rpc_client
+from usmbd.mountd.ipc.messages import RpcOpen, RpcStatus
+from usmbd.mountd.ipc.server import listen
+from usmbd.mountd.rpc import service as module
+from usmbd.mountd.rpc.service import MAX_UNSENT, Service
+
+CODEC = rpc_client()
+
+
+class Ends:
+    """The service on a loop that runs step by step, and its workers' sockets."""
+
+    def __init__(self, path: Path) -> None:
+        """Listen, with a configuration of one share."""
+        self.config = path / "usmbd.conf"
+        self.config.write_text("[data]\npath = /srv\n")
+        self.loop = asyncio.new_event_loop()
+        self.path = path / "rpc.sock"
+        self.service = self.loop.run_until_complete(self._make())
+        self.sockets: list[socket.socket] = []
+
+    async def _make(self) -> Service:
+        return Service(listen(self.path), self.config)
+
+    def connect(self) -> socket.socket:
+        """Return the socket of a new worker."""
+        worker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        worker.connect(str(self.path))
+        worker.setblocking(False)
+        self.sockets.append(worker)
+        self.step()
+        return worker
+
+    def step(self, times: int = 2) -> None:
+        """Let the loop look at its sockets."""
+        for _ in range(times):
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
+
+
+@pytest.fixture
+def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
+    monkeypatch.setattr(logs, "set_up", lambda *_, **__: None)  # the tests' own log stays
+    ends = Ends(tmp_path)
+    yield ends
+    for worker in ends.sockets:
+        worker.close()
+    ends.service.close()
+    ends.loop.close()
+
+
+def ask(number: int) -> bytes:
+    return CODEC.encode(number, RpcOpen(number, "none", "alice"))
+
+
+def test_answers_come_in_the_order_of_the_requests(ends: Ends) -> None:
+    worker = ends.connect()
+    for number in (5, 3, 9):
+        worker.send(ask(number))
+    ends.step(6)
+    answers = [CODEC.decode(worker.recv(1000)) for _ in range(3)]
+    assert [handle for handle, _ in answers] == [5, 3, 9]
+    assert {answer.status for _, answer in answers} == {RpcStatus.NO_PIPE}
+
+
+def test_of_a_worker_that_does_not_read_nothing_more_is_taken(ends: Ends) -> None:
+    assert MAX_UNSENT == 64
+    worker = ends.connect()
+    (connection,) = ends.service.connections
+    sent = 0
+    while len(connection._unsent) < MAX_UNSENT:
+        worker.send(ask(sent))
+        sent += 1
+        ends.step(1)
+        assert sent < 100_000
+    worker.send(ask(sent))
+    ends.step(5)
+    assert len(connection._unsent) == MAX_UNSENT
+    for number in range(sent + 1):  # it reads: all is answered, also what waited
+        handle, _ = CODEC.decode(worker.recv(1000))
+        assert handle == number
+        ends.step(2)
+    assert len(connection._unsent) == 0
+
+
+def test_what_is_no_message_ends_its_connection_alone(ends: Ends) -> None:
+    bad, good = ends.connect(), ends.connect()
+    bad.send(b"\xc1")
+    ends.step()
+    assert bad.recv(10) == b""
+    good.send(ask(1))
+    ends.step()
+    assert CODEC.decode(good.recv(1000))[0] == 1
+
+
+def test_a_stranger_is_no_worker(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "peer_uid", lambda sock: os.getuid() + 12345)
+    assert ends.connect().recv(10) == b""
+    assert ends.service.connections == set()
+
+
+def test_a_configuration_that_cannot_be_used_changes_nothing(ends: Ends) -> None:
+    before = ends.service.snapshot
+    ends.config.write_text("[data]\nno such parameter = 1\nread only = perhaps\n")
+    ends.service.reload()
+    assert ends.service.snapshot is before
+    ends.config.write_text("[other]\npath = /srv\n")
+    ends.service.reload()
+    assert "other" in [share.name for share in ends.service.snapshot.shares]

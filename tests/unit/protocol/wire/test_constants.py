@@ -1,0 +1,126 @@
+"""The documents' numbers, against two clients' that share no code with us, and some typed again."""
+
+import importlib
+import inspect
+import pkgutil
+from collections import defaultdict
+from types import ModuleType
+
+import pytest
+import smbprotocol
+from impacket import ntlm, smb3structs
+
+import usmbd.protocol.wire
+from usmbd.protocol.auth import ntlm_messages
+
+OTHERS_ARE_WRONG = {
+    "SMB2_ERROR_ID_SHARE_REDIRECT": 0x72645253,  # [MS-SMB2] 2.2.2
+    "SMB2_FLAGS_REPLAY_OPERATION": 0x20000000,  # 2.2.1.2
+    "SMB2_TREE_CONNECT_FLAG_CLUSTER_RECONNECT": 0x0001,  # 2.2.9
+    "SMB2_TREE_CONNECT_FLAG_EXTENSION_PRESENT": 0x0004,
+}
+
+TYPED_AGAIN = """
+FILE_CASE_SENSITIVE_SEARCH 1 FILE_CASE_PRESERVED_NAMES 2 FILE_UNICODE_ON_DISK 4
+FILE_PERSISTENT_ACLS 8 FILE_FILE_COMPRESSION 10 FILE_VOLUME_QUOTAS 20 FILE_SUPPORTS_SPARSE_FILES 40
+FILE_SUPPORTS_REPARSE_POINTS 80 FILE_SUPPORTS_REMOTE_STORAGE 100 FILE_VOLUME_IS_COMPRESSED 8000
+FILE_SUPPORTS_OBJECT_IDS 10000 FILE_SUPPORTS_ENCRYPTION 20000 FILE_NAMED_STREAMS 40000
+FILE_READ_ONLY_VOLUME 80000 FILE_SEQUENTIAL_WRITE_ONCE 100000 FILE_SUPPORTS_TRANSACTIONS 200000
+FILE_SUPPORTS_HARD_LINKS 400000 FILE_SUPPORTS_EXTENDED_ATTRIBUTES 800000
+FILE_SUPPORTS_OPEN_BY_FILE_ID 1000000 FILE_SUPPORTS_USN_JOURNAL 2000000
+FILE_SUPPORT_INTEGRITY_STREAMS 4000000 FILE_SUPPORTS_BLOCK_REFCOUNTING 8000000
+FILE_SUPPORTS_SPARSE_VDL 10000000
+FILE_DEVICE_CD_ROM 2 FILE_DEVICE_DISK 7 FILE_REMOVABLE_MEDIA 1 FILE_READ_ONLY_DEVICE 2
+FILE_REMOTE_DEVICE 10 FILE_DEVICE_IS_MOUNTED 20 FILE_DEVICE_SECURE_OPEN 100
+FILE_PIPE_CONNECTED_STATE 3 FILE_PIPE_CLOSING_STATE 4
+FILE_ALL_ACCESS 1F01FF FILE_GENERIC_READ 120089 FILE_GENERIC_WRITE 120116
+FILE_GENERIC_EXECUTE 1200A0
+FILE_DISPOSITION_DELETE 1 FILE_DISPOSITION_POSIX_SEMANTICS 2
+FILE_DISPOSITION_FORCE_IMAGE_SECTION_CHECK 4 FILE_DISPOSITION_ON_CLOSE 8
+FILE_DISPOSITION_IGNORE_READONLY_ATTRIBUTE 10
+FILE_RENAME_REPLACE_IF_EXISTS 1 FILE_RENAME_POSIX_SEMANTICS 2
+FILE_RENAME_SUPPRESS_PIN_STATE_INHERITANCE 4 FILE_RENAME_IGNORE_READONLY_ATTRIBUTE 40
+FSCTL_GET_COMPRESSION 9003C FSCTL_SET_COMPRESSION 9C040 FSCTL_IS_PATHNAME_VALID 9002C
+FSCTL_GET_NTFS_VOLUME_DATA 90064 FSCTL_FIND_FILES_BY_SID 9008F FSCTL_SET_OBJECT_ID 90098
+FSCTL_GET_OBJECT_ID 9009C FSCTL_DELETE_OBJECT_ID 900A0 FSCTL_READ_FILE_USN_DATA 900EB
+FSCTL_LMR_SET_LINK_TRACKING_INFORMATION 1400EC FSCTL_OFFLOAD_READ 94264 FSCTL_OFFLOAD_WRITE 98268
+FSCTL_QUERY_FILE_REGIONS 90284 FSCTL_GET_INTEGRITY_INFORMATION 9027C
+FSCTL_SET_INTEGRITY_INFORMATION 9C280 FSCTL_DUPLICATE_EXTENTS_TO_FILE 98344
+FSCTL_DUPLICATE_EXTENTS_TO_FILE_EX 983E8
+IMPERSONATION_ANONYMOUS 0 IMPERSONATION_IDENTIFICATION 1 IMPERSONATION_IMPERSONATION 2
+IMPERSONATION_DELEGATE 3
+IO_REPARSE_TAG_LX_FIFO 80000024 IO_REPARSE_TAG_LX_CHR 80000025 IO_REPARSE_TAG_LX_BLK 80000026
+MSV_AV_EOL 0 MSV_AV_NB_COMPUTER_NAME 1 MSV_AV_NB_DOMAIN_NAME 2 MSV_AV_DNS_COMPUTER_NAME 3
+MSV_AV_DNS_DOMAIN_NAME 4 MSV_AV_FLAGS 6 MSV_AV_TIMESTAMP 7 MSV_AV_TARGET_NAME 9
+MSV_AV_CHANNEL_BINDINGS A AV_FLAG_MIC_PROVIDED 2
+SE_OWNER_DEFAULTED 1 SE_GROUP_DEFAULTED 2 SE_DACL_PRESENT 4 SE_DACL_DEFAULTED 8 SE_SACL_PRESENT 10
+SE_SACL_DEFAULTED 20 SE_DACL_AUTO_INHERIT_REQ 100 SE_SACL_AUTO_INHERIT_REQ 200
+SE_DACL_AUTO_INHERITED 400 SE_SACL_AUTO_INHERITED 800 SE_DACL_PROTECTED 1000
+SE_SACL_PROTECTED 2000 SE_RM_CONTROL_VALID 4000 SE_SELF_RELATIVE 8000
+SIGNING_HMAC_SHA256 0 SIGNING_AES_CMAC 1 SIGNING_AES_GMAC 2
+COMPRESSION_NONE 0 COMPRESSION_LZNT1 1 COMPRESSION_LZ77 2 COMPRESSION_LZ77_HUFFMAN 3
+COMPRESSION_PATTERN_V1 4 COMPRESSION_LZ4 5
+SMB2_DIALECT_202 202 SMB2_DIALECT_210 210 SMB2_DIALECT_300 300
+SMB2_CHANNEL_RDMA_TRANSFORM 3 SMB2_READFLAG_RESPONSE_NONE 0 SMB2_READFLAG_RESPONSE_RDMA_TRANSFORM 1
+SMB2_RDMA_TRANSFORM_NONE 0 SMB2_RDMA_TRANSFORM_ENCRYPTION 1 SMB2_RDMA_TRANSFORM_SIGNING 2
+SMB2_RDMA_TRANSFORM_TYPE_ENCRYPTION 1 SMB2_RDMA_TRANSFORM_TYPE_SIGNING 2
+SMB2_POSIX_EXTENSIONS_AVAILABLE 100 SOCKADDR_INET 2 SOCKADDR_INET6 17
+SSINFO_FLAGS_ALIGNED_DEVICE 1 SSINFO_FLAGS_PARTITION_ALIGNED_ON_DEVICE 2
+SSINFO_FLAGS_NO_SEEK_PENALTY 4 SSINFO_FLAGS_TRIM_ENABLED 8 SYMLINK_ERROR_TAG 4C4D5953
+HEADER_SIZE 40 SIGNATURE_OFFSET 30 NEXT_COMMAND_OFFSET 14 FLAGS_OFFSET 10
+"""
+
+
+def numbers(module: ModuleType | type) -> dict[str, int]:
+    """Return the constants of a module or a class by their names."""
+    return {
+        name: int(value)
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, int) and not isinstance(value, bool)
+    }
+
+
+def modules_of(package: ModuleType) -> list[ModuleType]:
+    """Return a package's modules."""
+    walked = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    return [importlib.import_module(found.name) for found in walked]
+
+
+@pytest.fixture(scope="module")
+def ours() -> dict[str, dict[str, int]]:
+    """Return our constants by module and name."""
+    modules = [*modules_of(usmbd.protocol.wire), ntlm_messages]
+    return {module.__name__: numbers(module) for module in modules}
+
+
+def test_they_are_those_of_other_implementations(ours: dict[str, dict[str, int]]) -> None:
+    others: dict[str, set[int]] = defaultdict(set)
+    classes = [
+        found
+        for module in modules_of(smbprotocol)
+        for _, found in inspect.getmembers(module, inspect.isclass)
+    ]
+    for place in (smb3structs, ntlm, *classes):
+        for name, value in numbers(place).items():
+            others[name].add(value)
+    compared = 0
+    for module, constants in ours.items():
+        for name, value in constants.items():
+            if name in OTHERS_ARE_WRONG:
+                assert value == OTHERS_ARE_WRONG[name], name
+            elif name in others:
+                assert value in others[name], f"{module}.{name} is {value:#x}"
+                compared += 1
+    assert compared > 300
+
+
+def test_they_are_those_of_the_documents(ours: dict[str, dict[str, int]]) -> None:
+    words = TYPED_AGAIN.split()
+    documents = {name: int(value, 16) for name, value in zip(words[::2], words[1::2], strict=True)}
+    found = {
+        name: value
+        for constants in ours.values()
+        for name, value in constants.items()
+        if name in documents
+    }
+    assert found == documents
