@@ -136,12 +136,15 @@ class _Contexts:
 
     def __init__(self, measured: coverage.Coverage) -> None:
         self._measured = measured
+        self._trace = sys.gettrace()
         self.failed: set[str] = set()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Switch before the fixtures are set up."""
         self._measured.switch_context(item.nodeid)
+        if sys.gettrace() is not self._trace:  # a test that traces did not put it back
+            sys.settrace(self._trace)
         return (yield)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -157,8 +160,8 @@ def _measure(file: Path) -> int:
         data_file=None, config_file=False, include=[f"{root}/{name}/*" for name in FOLDERS]
     )
     measured.start()
-    options = ["-q", "-p", "no:cacheprovider", "tests/unit"]
     contexts = _Contexts(measured)
+    options = ["-q", "-p", "no:cacheprovider", "tests/unit"]
     status = pytest.main(options, plugins=[contexts])
     measured.stop()
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -162,9 +162,18 @@ def die_at(last: int) -> Callable[[int], object]:
     return lambda number: number == last and os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Do without a coverage tool's trace, which the children would go on with."""
+    before = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(before)
+
+
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_kill_at_any_instruction_leaves_nothing(directory: Path, name: str) -> None:
-    sys.settrace(None)  # a coverage tool's
     two = LmdbStore.attach(directory, 2)
     bystander = record(two)
     two.add_open(HELD, bystander, "")
