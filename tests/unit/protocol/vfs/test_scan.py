@@ -17,7 +17,10 @@ ALICE = Identity(31001, 31001, (31001, 31005))
 BOB = Identity(31002, 31002)
 MS_BIND = 4096
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user"),
+    pytest.mark.own_thread,
+]
 
 
 @pytest.fixture
