@@ -117,9 +117,6 @@ class Transport(ABC):
     local: str
     """Our own address on this connection, as text."""
 
-    rdma = False
-    """Whether the peer's memory can be read and written directly."""
-
     @abstractmethod
     def start(self, receiver: Receiver) -> None:
         """Begin to deliver messages to `receiver`."""
@@ -150,8 +147,6 @@ class RdmaTransport(Transport):
     What the peer says of its memory is not believed but tried: a wrong descriptor makes the
     device end the connection.
     """
-
-    rdma = True
 
     max_remote_length: int
     """How many bytes one `read_remote` or `write_remote` may have."""

@@ -9,7 +9,7 @@ where the server itself insists on encryption is that refused.
 """
 
 import struct
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.crypto.signing import Signer
@@ -60,11 +60,11 @@ def find_read_buffers(request: Request, body: ReadRequest) -> list[RemoteBuffer]
     SmbError(INVALID_PARAMETER, ACCESS_DENIED, or INSUFFICIENT_RESOURCES within a compound).
     """
     connection = request.connection
-    _check_channel(request, body.channel, transforms=False)
+    rdma = _check_channel(request, body.channel, transforms=False)
     buffers = parse_descriptors(read_channel_info(request.message, body), body.length)
     if not body.length or body.length > connection.max_read_size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    if request.chain is not None and cast(RdmaTransport, connection.transport).saturated:
+    if request.chain is not None and rdma.saturated:
         # Between messages the transport stops the client; nothing does between the READs of one.
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     _check_protection(
@@ -136,10 +136,11 @@ def deliver(request: Request, buffers: list[RemoteBuffer], data: memoryview) -> 
     Without a transform it is the fixed part alone: the padding byte that an empty buffer has
     elsewhere is taken for data by the Linux client.
     """
-    transport = cast(RdmaTransport, request.connection.transport)
+    rdma = request.connection.rdma
+    assert rdma is not None
     size = len(data)
     data, transform = _protect(request, data)
-    transport.write_remote([data], buffers)
+    rdma.write_remote([data], buffers)
     if transform is None:
         return [pack_read_response(0, size)]
     built = build_rdma_transform(transform)
@@ -151,11 +152,12 @@ def fetch(request: Request, source: WriteBuffers, size: int) -> Waiting[memoryvi
 
     ConnectionError when the connection is lost meanwhile, SmbError for data that was changed.
     """
-    transport = cast(RdmaTransport, request.connection.transport)
-    data = transport.buffer(size)
+    rdma = request.connection.rdma
+    assert rdma is not None
+    data = rdma.buffer(size)
 
     def start(resume: Resume[None]) -> None:
-        transport.read_remote(data, source.buffers, lambda error: resume(None, error))
+        rdma.read_remote(data, source.buffers, lambda error: resume(None, error))
 
     yield Wait(start)
     if source.transform is not None:
@@ -163,10 +165,11 @@ def fetch(request: Request, source: WriteBuffers, size: int) -> Waiting[memoryvi
     return data
 
 
-def _check_channel(request: Request, channel: int, transforms: bool) -> None:
-    """Refuse a channel that the dialect or the transport does not have."""
+def _check_channel(request: Request, channel: int, transforms: bool) -> RdmaTransport:
+    """Return the transport; refuse a channel that it or the dialect does not have."""
     connection = request.connection
-    if not connection.transport.rdma or not (
+    rdma = connection.rdma
+    if rdma is None or not (
         channel == SMB2_CHANNEL_RDMA_V1
         or (channel == SMB2_CHANNEL_RDMA_V1_INVALIDATE and connection.dialect >= SMB2_DIALECT_302)
         or (
@@ -176,6 +179,7 @@ def _check_channel(request: Request, channel: int, transforms: bool) -> None:
         )
     ):
         raise SmbError(NtStatus.INVALID_PARAMETER)
+    return rdma
 
 
 def _check_protection(request: Request, encrypted: bool) -> None:

@@ -26,7 +26,7 @@ def read(request: Request) -> Answer | Handling:
     body = parse_body(ReadRequest, request.message)
     open_, connection = request.open, request.connection
     length = body.length
-    rdma, buffers = connection.transport.rdma, None
+    rdma, buffers = connection.rdma, None
     if body.channel != SMB2_CHANNEL_NONE and connection.dialect >= SMB2_DIALECT_300:
         buffers = find_read_buffers(request, body)
     elif length > connection.max_inline_read:
@@ -42,7 +42,7 @@ def read(request: Request) -> Answer | Handling:
     store = connection.server.store
     if not store.check_io(open_.key, open_.persistent_id, body.offset, length, False):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
-    if length > COPIED_SIZE and request.plain and not rdma and open_.stream is None:
+    if length > COPIED_SIZE and request.plain and rdma is None and open_.stream is None:
         speed = request.tree.speed
         if not speed.measured and speed.fast():
             if not speed.noted:

@@ -19,7 +19,7 @@ from usmbd.protocol.wire.header import (
     Header,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
-from usmbd.transport.base import Buffer, Part, RdmaTransport
+from usmbd.transport.base import Buffer, Part
 
 MAXIMUM_COMPOUND = 512
 """Elements of one compound. Clients send 3 to 6, Samba's tests 500; each costs a reply."""
@@ -198,11 +198,11 @@ class Chain:
             message += parts
         if not message:
             return
-        transport = self._dispatcher.connection.transport
-        if isinstance(transport, RdmaTransport) and (
-            sum(len(buffer(part)) for part in message) > transport.max_message - REPLY_SLACK
+        rdma = self._dispatcher.connection.rdma
+        if rdma is not None and (
+            sum(len(buffer(part)) for part in message) > rdma.max_message - REPLY_SLACK
         ):
-            transport.close("a compound whose replies are too long")
+            rdma.close("a compound whose replies are too long")
             return
         # One token can go with a message: later ones are the client's to invalidate
         # ([MS-SMBD] 3.1.5.8). What only became pending has its memory in use.

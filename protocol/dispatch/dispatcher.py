@@ -243,7 +243,7 @@ class Dispatcher:
         else:
             log.error("%s failed", _name(request), exc_info=error, extra=self.connection.facts)
             status, data = NtStatus.INTERNAL_ERROR, b""
-        if self.connection.transport.rdma and not request.invalidate:
+        if self.connection.rdma is not None and not request.invalidate:
             # Whatever the error, and however early: a client whose memory stays registered
             # cannot register it again.
             request.invalidate = invalidated_token(request)

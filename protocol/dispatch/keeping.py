@@ -72,6 +72,6 @@ def _length(request: Request) -> int:
 
 def _drop(request: Request) -> None:
     """Give the memory of a message back that the handler is done with; its header stays."""
-    if request.connection.transport.rdma and not request.invalidate:
+    if request.connection.rdma is not None and not request.invalidate:
         request.invalidate = invalidated_token(request)
     request.message = memoryview(bytes(request.message[:HEADER_SIZE]))

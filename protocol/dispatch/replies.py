@@ -1,7 +1,5 @@
 """From an answer to a message: header, credits, signature, encryption ([MS-SMB2] 3.3.4.1)."""
 
-from typing import cast
-
 from usmbd.protocol.commands.request import Answer, Reply, Request
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.session import Session
@@ -20,7 +18,7 @@ from usmbd.protocol.wire.header import (
     Header,
 )
 from usmbd.protocol.wire.status import NtStatus
-from usmbd.transport.base import Buffer, FileSpan, Part, RdmaTransport
+from usmbd.transport.base import Buffer, FileSpan, Part
 
 _pack_header = Header.LAYOUT.pack
 _NO_SIGNATURE = bytes(16)
@@ -111,7 +109,9 @@ class Replies:
     def send(self, parts: list[Part], invalidate: int = 0) -> None:
         """Hand one message to the transport; by RDMA the peer gives up the token `invalidate`."""
         if invalidate:
-            cast(RdmaTransport, self.connection.transport).send(parts, invalidate)
+            rdma = self.connection.rdma
+            assert rdma is not None
+            rdma.send(parts, invalidate)
         else:
             self.connection.transport.send(parts)
 

@@ -72,6 +72,7 @@ class Connection:
         "posix_extensions",
         "preauth",
         "preauth_sessions",
+        "rdma",
         "rdma_transform_ids",
         "requests",
         "seals",
@@ -88,6 +89,8 @@ class Connection:
         """Begin a connection that has negotiated nothing."""
         self.server = server
         self.transport = transport
+        self.rdma = transport if isinstance(transport, RdmaTransport) else None
+        """The transport where it is RDMA: the one place that asks which it is."""
         self.network = network(transport.peer)  # what limits count it by
         self.dialect = 0
         self.dialects: tuple[int, ...] = ()
@@ -126,14 +129,14 @@ class Connection:
         be sent. A READ for more than that without a channel is refused like one above
         MaxReadSize, never cut short: clients take less than they asked for as the file's end.
         """
-        transport = self.transport
-        if isinstance(transport, RdmaTransport):
-            read = min(read, transport.max_remote_length)
-            write = min(write, transport.max_remote_length)
-            room = transport.max_message - REPLY_SLACK
+        rdma = self.rdma
+        if rdma is not None:
+            read = min(read, rdma.max_remote_length)
+            write = min(write, rdma.max_remote_length)
+            room = rdma.max_message - REPLY_SLACK
             transact = min(transact, room - room % CREDIT_SIZE)
-            self.max_inline_read = min(read, transport.max_message - READ_SLACK)
-            self.max_compound_reply = transport.max_message - COMPOUND_SLACK
+            self.max_inline_read = min(read, rdma.max_message - READ_SLACK)
+            self.max_compound_reply = rdma.max_message - COMPOUND_SLACK
         else:
             self.max_inline_read = read
         self.max_read_size, self.max_write_size, self.max_transact_size = read, write, transact

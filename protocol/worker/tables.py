@@ -21,7 +21,6 @@ from usmbd.protocol.wire.create import (
     SMB2_OPLOCK_LEVEL_II,
     SMB2_OPLOCK_LEVEL_NONE,
 )
-from usmbd.transport.base import RdmaTransport
 
 _CIPHERS = {1: "AES-128-CCM", 2: "AES-128-GCM", 3: "AES-256-CCM", 4: "AES-256-GCM"}
 _SIGNING = {0: "HMAC-SHA256", 1: "AES-CMAC", 2: "AES-GMAC"}
@@ -74,7 +73,7 @@ def _connection(server: Server, connection: Connection) -> ConnectionRow:
     return ConnectionRow(
         client_address=connection.transport.peer,
         server_address=connection.transport.local,
-        transport="rdma" if connection.transport.rdma else "tcp",
+        transport="tcp" if connection.rdma is None else "rdma",
         worker=server.worker,
         dialect=_DIALECTS.get(connection.dialect, ""),
         client_guid=str(UUID(bytes_le=connection.client_guid)),
@@ -87,12 +86,12 @@ def _connection(server: Server, connection: Connection) -> ConnectionRow:
 
 def _rdma(server: Server, connection: Connection, no_rdma: str) -> RdmaConnectionRow:
     """Describe by which way a connection's data goes."""
-    transport = connection.transport
+    transport, rdma = connection.transport, connection.rdma
     sent = received = 0
-    if not isinstance(transport, RdmaTransport):
+    if rdma is None:
         path, reason = "tcp", no_rdma or "the client did not ask for RDMA"
     else:
-        sent, received = transport.bytes_written, transport.bytes_read
+        sent, received = rdma.bytes_written, rdma.bytes_read
         path, reason = ("direct", "") if sent or received else ("messages", _indirect(connection))
     return RdmaConnectionRow(
         client_address=transport.peer,
