@@ -244,7 +244,6 @@ def _establish(
         chain.value if chain is not None else b"",
         connection.cipher_id,
     )
-    session.application_key = keys.application
     signer = None
     if key and not session.guest:
         signer = make_signer(connection.signing_algorithm_id, keys.signing)

@@ -116,11 +116,6 @@ class Sealer:
             self._stream_keys = None
         self._nonces = Nonces(self._nonce_size)
 
-    @property
-    def nonce_size(self) -> int:
-        """Bytes of a nonce of the cipher."""
-        return self._nonce_size
-
     def seal(
         self, parts: Sequence[Buffer], session_id: int, allocate: Allocate = _allocate
     ) -> list[Buffer]:

@@ -69,7 +69,6 @@ class Connection:
         "multi_protocol",
         "negotiated",
         "network",
-        "posix_extensions",
         "preauth",
         "preauth_sessions",
         "rdma",
@@ -103,7 +102,6 @@ class Connection:
         self.server_security_mode = 0
         self.cipher_id = 0
         self.signing_algorithm_id = 0
-        self.posix_extensions = False
         self.supports_multi_credit = False
         self.max_transact_size = self.max_read_size = self.max_write_size = CREDIT_SIZE
         self.max_inline_read = CREDIT_SIZE  # a READ's, if its data comes in the reply

@@ -120,7 +120,6 @@ class Open:
         self.in_use = 0  # calls on threads that use its descriptor
         self.idle: list[Callable[[], None]] = []  # called when there are none any more
         session.open_table[self.volatile_id] = self
-        tree.open_count += 1
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "open %#x: %s of share %s by %s, access %#x",
@@ -198,7 +197,6 @@ class Open:
         self.closed = True
         log.debug("open %#x: closed", self.persistent_id)
         self.session.open_table.pop(self.volatile_id, None)
-        self.tree.open_count -= 1
         for end in list(self.waiting):
             end(SmbError(NtStatus.RANGE_NOT_LOCKED))
         if self.pipe is not None:

@@ -8,7 +8,6 @@ tree connects, opens.
 import logging
 import os
 import secrets
-import time
 from collections.abc import Callable, Container, Hashable, Iterable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
@@ -110,7 +109,6 @@ class Server:
         self.peers = peers
         self.pinned = False
         self.closing = 0  # opens that end on threads
-        self.start_time = from_ns(time.time_ns())
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
         self.oplocks = Oplocks(store, clock, peers, worker, self.wake_workers)

@@ -43,7 +43,6 @@ class Session:
     __slots__ = (
         "acceptors",
         "anonymous",
-        "application_key",
         "channel_list",
         "cipher_id",
         "client_guid",
@@ -83,7 +82,6 @@ class Session:
         self.anonymous = False
         self.session_key = b""
         self.full_session_key = b""
-        self.application_key = b""
         # Of the connection that the session began on: a binding is checked against them.
         self.client_guid = bytes(16)
         self.cipher_id = 0

@@ -46,7 +46,6 @@ class TreeConnect:
         "closed",
         "created",
         "identity",
-        "open_count",
         "server_name",
         "session",
         "share",
@@ -78,7 +77,6 @@ class TreeConnect:
         self.writable = writable
         self.server_name = server_name
         self.asked_name = asked_name  # of the share, as the client has it: `homes` is many shares
-        self.open_count = 0
         self.closed = False  # ended, perhaps while a request of it waited
         self.created = time.time()
 

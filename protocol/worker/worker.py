@@ -27,7 +27,6 @@ from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.interfaces import parse_addresses
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
-from usmbd.protocol.state.store.records import WorkerStats
 from usmbd.protocol.vfs.identity import obey_quotas
 from usmbd.protocol.worker import messages, rdma_connections
 from usmbd.protocol.worker.ipc_client import IpcClient
@@ -48,7 +47,7 @@ LOGIN_SECONDS = 90.0
 """A connection without a session is closed then: mountd may delay a login by 15 s, and people
 type passwords before their clients connect."""
 
-STATS_SECONDS = 1.0
+TICK_SECONDS = 1.0
 """Between two publications of this worker's numbers."""
 
 END_SECONDS = 2.0
@@ -114,7 +113,7 @@ class Worker:
             self.server.pin()
         control.setblocking(False)
         loop.add_reader(control.fileno(), self._supervisor_says)
-        self._publish()
+        self._tick()
         control.send(messages.encode(messages.Ready(rdma=refusals)))
 
     def _open_devices(self, names: list[str]) -> dict[str, str]:
@@ -242,21 +241,11 @@ class Worker:
 
     # -- life ----------------------------------------------------------------------------
 
-    def _publish(self) -> None:
-        """Publish this worker's numbers, now and ever again."""
-        self._loop.call_later(STATS_SECONDS, self._publish)
-        server = self.server
-        for connection in server.connections:
+    def _tick(self) -> None:
+        """Note who was active, close who is idle, and take room back; now and ever again."""
+        self._loop.call_later(TICK_SECONDS, self._tick)
+        for connection in self.server.connections:
             connection.note_activity()
-        self._store.put_stats(
-            WorkerStats(
-                worker=server.worker,
-                pid=os.getpid(),
-                connections=len(server.connections),
-                sessions=len(server.session_table),
-                opens=sum(len(s.open_table) for s in server.session_table.values()),
-            )
-        )
         self._close_idle()
         self._reclaim.tick()
 

@@ -14,7 +14,6 @@ from usmbd.protocol.state.store.records import (
     LockRecord,
     OpenRecord,
     SessionRecord,
-    WorkerStats,
     parse_opens,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -213,12 +212,6 @@ class Store(Protocol):
 
     def sessions(self) -> list[SessionRecord]:
         """Return all sessions."""
-
-    def put_stats(self, stats: WorkerStats) -> None:
-        """Publish a worker's numbers."""
-
-    def stats(self) -> list[WorkerStats]:
-        """Return the numbers of all workers."""
 
     def drop_worker(self, worker: int) -> DropResult:
         """Remove all that a dead worker left; called by the supervisor, before it starts anew."""

@@ -90,7 +90,6 @@ def _open_ids(file: bytes | None) -> set[int]:
 def _workers(txn: Any) -> set[int]:
     """Return the workers that anything in the store belongs to."""
     found = {_decode_session(value).worker for _, value in with_prefix(txn, b"S")}
-    found.update(WORKER.unpack(key[1:])[0] for key, _ in with_prefix(txn, b"T"))
     for _, value in with_prefix(txn, b"L"):
         found.update(waiting(value))
     for _, value in with_prefix(txn, b"F"):

@@ -1,24 +1,22 @@
-"""Sessions and the workers' numbers in LMDB.
+"""Sessions in LMDB.
 
 S + SessionId    SessionRecord
-T + worker       WorkerStats
 """
 
 import msgspec
 
 from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment, with_prefix, writes
-from usmbd.protocol.state.store.records import OPEN_ID, WORKER, SessionRecord, WorkerStats
+from usmbd.protocol.state.store.records import OPEN_ID, SessionRecord
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_session = msgspec.msgpack.Decoder(SessionRecord).decode
-_decode_stats = msgspec.msgpack.Decoder(WorkerStats).decode
 
 
 class LmdbSessions:
-    """The sessions of all workers, and what each worker tells of itself."""
+    """The sessions of all workers."""
 
     def __init__(self, environment: LmdbEnvironment) -> None:
-        """Keep the S and T records of an environment."""
+        """Keep the S records of an environment."""
         self.environment = environment
 
     @writes
@@ -46,21 +44,9 @@ class LmdbSessions:
             return [_decode_session(value) for _, value in with_prefix(txn, b"S")]
 
     @writes
-    def put_stats(self, stats: WorkerStats) -> None:
-        """Publish a worker's numbers."""
-        with self.environment.write() as txn:
-            txn.put(b"T" + WORKER.pack(stats.worker), _encode(stats))
-
-    def stats(self) -> list[WorkerStats]:
-        """Return the numbers of all workers."""
-        with self.environment.begin() as txn:
-            return [_decode_stats(value) for _, value in with_prefix(txn, b"T")]
-
-    @writes
     def drop_worker(self, worker: int) -> None:
-        """Forget a dead worker's sessions and numbers."""
+        """Forget a dead worker's sessions."""
         with self.environment.write() as txn:
             for key, value in list(with_prefix(txn, b"S")):
                 if _decode_session(value).worker == worker:
                     txn.delete(key)
-            txn.delete(b"T" + WORKER.pack(worker))

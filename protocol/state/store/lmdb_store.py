@@ -8,7 +8,6 @@ hands on when its holder is killed; what the dead writer had not committed never
     L + FileKey      waiting workers and the byte-range locks, while there are any
     D + FileKey      path of a delete-pending file
     S + SessionId    SessionRecord
-    T + worker       WorkerStats
     A + worker       how often this worker number was attached
 """
 
@@ -64,8 +63,6 @@ class LmdbStore:
         self.get_session = sessions.get_session
         self.remove_session = sessions.remove_session
         self.sessions = sessions.sessions
-        self.put_stats = sessions.put_stats
-        self.stats = sessions.stats
 
     @staticmethod
     def create(path: str | os.PathLike[str], map_size: int = MAP_SIZE) -> None:

@@ -1,7 +1,7 @@
-"""The records of the state store: opens, byte-range locks, sessions, numbers of a worker.
+"""The records of the state store: opens, byte-range locks, sessions.
 
 Opens and locks are packed with a fixed size, because every change of a file rewrites the list
-it stands in; sessions and statistics change seldom and are msgspec messages. Fields have the
+it stands in; sessions change seldom and are msgspec messages. Fields have the
 names of [MS-SMB2] 3.3.1; those of oplocks, leases and durable handles are kept for their owner
 and not interpreted here.
 """
@@ -162,13 +162,3 @@ class SessionRecord(msgspec.Struct, array_like=True, frozen=True):
     signing_algorithm_id: int = 0
     cipher_id: int = 0
     signing_key: bytes = b""
-
-
-class WorkerStats(msgspec.Struct, array_like=True, frozen=True):
-    """The numbers that a worker publishes for `usmbd.control --list`."""
-
-    worker: int
-    pid: int
-    connections: int = 0
-    sessions: int = 0
-    opens: int = 0

@@ -99,7 +99,7 @@ def test_data_beside_messages_against_pycryptodome(cipher: int, size: int) -> No
     one, other, key = pair(cipher)
     plain = os.urandom(size)
     sealed, tag, nonce = one.seal_data(memoryview(bytearray(plain)))
-    assert len(nonce) == one.nonce_size
+    assert len(nonce) == (11 if cipher in (AES_128_CCM, AES_256_CCM) else 12)
     mode = AES.MODE_CCM if cipher in (AES_128_CCM, AES_256_CCM) else AES.MODE_GCM
     assert AES.new(key, mode, nonce).decrypt_and_verify(bytes(sealed), tag) == plain
     assert other.open_data(memoryview(bytearray(sealed)), tag, nonce) == plain

@@ -19,7 +19,6 @@ from usmbd.protocol.state.store.records import (
     LockRange,
     OpenRecord,
     SessionRecord,
-    WorkerStats,
     file_key,
 )
 from usmbd.protocol.wire.status import SmbError
@@ -94,8 +93,6 @@ def test_workers_respect_each_other_and_a_dead_one_leaves_nothing(
     kept = two.open(waiting)
     one("put_session", SessionRecord(session_id=11, worker=1, user="alice"))
     two("put_session", SessionRecord(session_id=12, worker=2, user="bob"))
-    one("put_stats", WorkerStats(worker=1, pid=1, opens=3))
-    two("put_stats", WorkerStats(worker=2, pid=2, opens=2))
     assert two("get_session", 11).user == "alice"
 
     one.kill()
@@ -105,7 +102,6 @@ def test_workers_respect_each_other_and_a_dead_one_leaves_nothing(
     assert dropped.waiters == [(2, KEY)]
     assert [record.worker for record in supervisor.opens(KEY)] == [2]
     assert [session.session_id for session in supervisor.sessions()] == [12]
-    assert [stats.worker for stats in supervisor.stats()] == [2]
     assert two("check_io", KEY, theirs, 5, 1, True)
     assert two("lock", KEY, theirs, [LockRange(5, 1, True)]) is None
     assert two.open(deleting) == 0xC0000056  # DELETE_PENDING
