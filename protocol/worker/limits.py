@@ -14,6 +14,7 @@ from usmbd.protocol.commands.lock import MAXIMUM_LOCKS
 from usmbd.protocol.commands.session_setup import MAXIMUM_SESSIONS
 from usmbd.protocol.commands.tree_connect import MAXIMUM_TREES
 from usmbd.protocol.dispatch.dispatcher import MAXIMUM_ASYNC
+from usmbd.protocol.state import memory
 from usmbd.protocol.state.fair_share import STRANGERS, FairShare
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.vfs.directory_names import DIRECTORIES_MAX, NAMES_MAX, directory_names
@@ -89,6 +90,7 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
             max((c.credit_window.available for c in server.connections), default=0),
             "parameter: smb2 max credits",
         ),
+        *_memory(process, server),
         row("threads", MAXIMUM_THREADS, pool.threads),
         row("threads of a share that may hang", LANE_THREADS, pool.busiest),
         row("requests to mountd", MAXIMUM_PENDING, mountd.pending),
@@ -97,6 +99,36 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
         row("names held", NAMES_MAX, names.held),
         row("bytes of log lines that wait", limit, waiting, CONSTANT, lost),
     ]
+
+
+def _memory(process: str, server: Server) -> list[LimitRow]:
+    """Return the rows of what clients keep of a worker's memory: under way, and waiting."""
+    kept, rows = server.memory, []
+    for pool, strangers, whose, origin, of_connection in (
+        (kept.accounts, False, "users", "machine: memory", memory.CONNECTION_LIMIT),
+        (kept.strangers, True, "strangers", CONSTANT, memory.STRANGER_LIMIT),
+    ):
+        pools = [client for (stranger, _), client in kept.clients.items() if stranger is strangers]
+        connections = [c.memory for c in server.connections if c.memory.stranger is strangers]
+        for what, limit, used in (
+            (f"bytes under way of all {whose}", pool.limit, pool.used),
+            (
+                f"bytes under way of an address of {whose}",
+                pool.limit // memory.CLIENT_SHARE,
+                max((client.used for client in pools), default=0),
+            ),
+            (
+                f"bytes under way of a connection of {whose}",
+                of_connection,
+                max((connection.used for connection in connections), default=0),
+            ),
+            (f"bytes of requests of {whose} that wait", pool.waiting_limit, pool.waiting),
+        ):
+            rows.append(LimitRow(process, what, limit, used, origin))
+    waiting = max((c.memory.waiting for c in server.connections), default=0)
+    what = "bytes of requests of a connection that wait"
+    rows.append(LimitRow(process, what, memory.CONNECTION_WAITING, waiting, CONSTANT))
+    return rows
 
 
 def descriptors_row(process: str, limit: int) -> LimitRow:

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from smbengine import requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import LimitRow
+from usmbd.protocol.state.memory import WAITING_SIZE
+from usmbd.protocol.wire.header import Command
 from usmbd.protocol.worker.limits import limits
 from usmbd.protocol.worker.threads import ThreadPool
 from usmbd.transport.loop import EpollLoop
@@ -43,6 +46,7 @@ def test_each_limit_says_what_is_used(engine: Engine) -> None:
     assert used["sessions of a connection"] == used["connections of a session"] == 1
     assert (used["requests to mountd"], used["requests to the RPC process"]) == (3, 5)
     assert used["descriptors"] > 4
+    assert used["bytes under way of all users"] == 0
     assert used["bytes of the store"] > 0
     assert used["credits of a connection"] > 0
 
@@ -60,6 +64,20 @@ def test_each_limit_says_where_it_comes_from(engine: Engine) -> None:
     assert rows["descriptors"].origin == "machine: RLIMIT_NOFILE"
     assert rows["open files"].limit == engine.server.descriptors.capacity
     assert rows["threads"].origin == "constant"
+
+
+def test_what_waits_is_shown(engine: Engine) -> None:
+    first, second = Client(engine).ready(), Client(engine).ready(user="bob")
+    held, wanted = first.open("file"), second.open("file")
+    exclusive = 2
+    assert first.call(Command.LOCK, requests.lock(held, (0, 1, exclusive))).status == 0
+    second.pending(Command.LOCK, requests.lock(wanted, (0, 1, exclusive)))
+    rows = shown(engine)
+    assert rows["waiting requests of a connection"].used == 1
+    assert rows["bytes of requests of users that wait"].used >= WAITING_SIZE
+    assert rows["bytes of requests of a connection that wait"].used >= WAITING_SIZE
+    assert rows["bytes of requests of strangers that wait"].used == 0
+    assert rows["locks"].used == 2  # with the one that waits
 
 
 def test_what_is_refused_is_counted(engine: Engine) -> None:
