@@ -16,6 +16,7 @@ from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
 from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.vfs.streams import Stream, create_stream, open_stream
 from usmbd.protocol.wire.access import (
@@ -291,6 +292,8 @@ def _new(wanted: Wanted) -> Found:
         attributes |= FILE_ATTRIBUTE_ARCHIVE  # a new file has changed since the last backup
     eas = None
     if SMB2_CREATE_EA_BUFFER in contexts:
+        if len(contexts[SMB2_CREATE_EA_BUFFER]) > SHORT_DATA:
+            long_call()
         eas = list(full_eas(contexts[SMB2_CREATE_EA_BUFFER]))
     descriptor = None
     if SMB2_CREATE_SD_BUFFER in contexts:

@@ -9,6 +9,7 @@ from usmbd.protocol.vfs.base import NameRights
 from usmbd.protocol.vfs.identity import retry_as_process
 from usmbd.protocol.vfs.name_rights import PosixNameRights, StoredNameRights
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
     READ_CONTROL,
@@ -50,6 +51,8 @@ _OTHER_PARTS = (
 
 def parse(data: memoryview) -> SecurityDescriptor:
     """Read a descriptor that a client sent; SmbError(INVALID_SECURITY_DESCR, INVALID_ACL)."""
+    if len(data) > SHORT_DATA:
+        long_call()
     return SecurityDescriptor.parse(data)
 
 
@@ -69,7 +72,6 @@ def query(node: Node, information: int, stored: bool) -> bytes:
 def change(request: Request, information: int, data: memoryview) -> Handling:
     """Set the parts of the file's descriptor that the client names ([MS-FSA] 2.1.5.17)."""
     open_ = request.open
-    new = parse(data)
     if information & (OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION):
         open_.require(WRITE_OWNER)
     if information & DACL_SECURITY_INFORMATION:
@@ -82,8 +84,13 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
     if not information:
         # Nothing was asked for, so no right was checked: nothing is stored either.
         return _RESPONSE
-    yield Blocking(acl.change, open_.node, new, information, request.tree.share.acl_xattr)
+    yield Blocking(_change, open_.node, data, information, request.tree.share.acl_xattr)
     return _RESPONSE
+
+
+def _change(node: Node, data: memoryview, information: int, stored: bool) -> None:
+    """Read the client's descriptor, which may be long, and set the parts."""
+    acl.change(node, parse(data), information, stored)
 
 
 def maximal_access(request: Request, node: Node, wanted: int) -> int:

@@ -4,7 +4,7 @@ import struct
 
 from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.request import Handling, Reply, Request
-from usmbd.protocol.effects import Blocking, OnDescriptor
+from usmbd.protocol.effects import Blocking, Sliced
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.vfs import extents
 from usmbd.protocol.wire import fsctl
@@ -56,9 +56,7 @@ def query_allocated_ranges(request: Request, body: IoctlRequest, data: memoryvie
     room = body.max_output_response // fsctl.FileAllocatedRange.SIZE
     found: list[tuple[int, int]] = []
     if length:
-        found = yield from OnDescriptor(
-            extents.allocated_ranges, open_.node, offset, length, room + 1
-        )
+        found = yield from Sliced(extents.allocated_ranges, open_.node, offset, length, room + 1)
     if found and not room:
         raise SmbError(NtStatus.BUFFER_TOO_SMALL)
     output = b"".join(struct.pack("<QQ", *part) for part in found[:room])

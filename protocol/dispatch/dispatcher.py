@@ -23,7 +23,7 @@ from usmbd.protocol.dispatch.calls import on_loop, on_thread
 from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, Outcome, Suspended
 from usmbd.protocol.dispatch.preconditions import find_open, find_optional_session
 from usmbd.protocol.dispatch.replies import Replies, buffers
-from usmbd.protocol.dispatch.slices import Slices
+from usmbd.protocol.dispatch.slices import SLICE_THREADS, Slices
 from usmbd.protocol.dispatch.table import TABLE, Row
 from usmbd.protocol.effects import Blocking, OnDescriptor, Resume, Sliced, Slow, Wait
 from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT, Connection
@@ -32,6 +32,7 @@ from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
 from usmbd.protocol.vfs.errors import status_of
 from usmbd.protocol.vfs.identity import IdentityNeededError
+from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.wire.error import build_error_response
 from usmbd.protocol.wire.header import (
     HEADER_SIZE,
@@ -290,6 +291,8 @@ class Dispatcher:
                 return self._offload(request, effect)
             try:
                 value = on_loop(server, tree, effect.function, effect.args)
+            except LongCallError:
+                return self._offload(request, effect, long=True)
             except IdentityNeededError as failure:
                 if kind is OnDescriptor:
                     return self._offload(request, effect)
@@ -311,8 +314,12 @@ class Dispatcher:
 
         self.server.turns.later(self.connection.transport, go_on)
 
-    def _offload(self, request: Request, effect: Blocking[object]) -> Suspended:
+    def _offload(
+        self, request: Request, effect: Blocking[object], *, long: bool = False
+    ) -> Suspended:
         """Let a thread make a call that may block; the reply follows without an interim one.
+
+        One that is `long` computes, and shares few threads with its like.
 
         Nothing cancels it: what the call opens has to come back to the handler, and the thread
         has to let go of the open that it uses.
@@ -327,8 +334,11 @@ class Dispatcher:
                 effect = Blocking(_unless_over, open_, effect.function, *effect.args)
         tree = request._tree
         lane = effect.lane if tree is None else tree.speed
+        if long:
+            lane = Slices, lane
+        places = SLICE_THREADS if long else 0
         keeping.keep_call(request)
-        on_thread(self.server, tree, effect.function, effect.args, target, lane)
+        on_thread(self.server, tree, effect.function, effect.args, target, lane, places)
         return SUSPENDED
 
     def _wait(self, request: Request, effect: Wait[object]) -> Suspended:

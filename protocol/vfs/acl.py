@@ -16,6 +16,7 @@ from usmbd.protocol.vfs import directory_entry, posix_acl
 from usmbd.protocol.vfs.acl_mapping import EVERYBODY, describe, to_posix
 from usmbd.protocol.vfs.identity import Identity, as_process
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
 from usmbd.protocol.vfs.posix_acl import PosixAcl
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -66,7 +67,10 @@ def load(node: Node, stored: bool) -> SecurityDescriptor:
     if stored and node.has_xattrs:
         with as_process():
             try:
-                found = parse_ntacl(os.getxattr(node.xattr_target(), XATTR))
+                value = os.getxattr(node.xattr_target(), XATTR)
+                if len(value) > SHORT_DATA:
+                    long_call()
+                found = parse_ntacl(value)
                 if found.version < 4 or found.is_current(_posix_hash(node)):
                     return found.descriptor
             except OSError as error:

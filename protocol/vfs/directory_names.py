@@ -14,17 +14,22 @@ import struct
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.file_systems import LOCAL, magic
 from usmbd.protocol.vfs.folding import fold
+from usmbd.protocol.vfs.pace import long_call
 from usmbd.protocol.vfs.short_names import short_name
 
 #: Directories held at most: each costs a watch, of which Linux gives a user 8192 or more.
 DIRECTORIES_MAX: Final = 1024
 #: Names held at most in all directories together (about 150 bytes each).
 NAMES_MAX: Final = 1_000_000
+#: Names that are read on an event loop, 2 us each; a longer directory is for a thread.
+NAMES_AT_ONCE: Final = 1000
 #: A directory changed so short a time before its scan may change again within the same
 #: time stamp (2 s on VFAT, 1 s on old NFS): that scan is not kept.
 SETTLED_SECONDS: Final = 2.5
@@ -42,6 +47,54 @@ _READ_SIZE = 65536
 _EVENT_MAX = _EVENT.size + 256  # NAME_MAX and its NUL
 
 _libc = ctypes.CDLL(None, use_errno=True)
+# Held while a thread computes with thousands of names: one at a time competes with the event loop
+# for the interpreter's lock.
+_long_work = threading.Lock()
+
+
+def read_names(path: str) -> list[str]:
+    """Read a directory: a long one on threads alone; OSError."""
+    names = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) == NAMES_AT_ONCE:
+                long_call()
+    return names
+
+
+class _ShortNames:
+    """The 8.3 names of a directory's entries, 10 us each; of several entries the first by order."""
+
+    __slots__ = ("_names", "_twins")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names: dict[str, str] = {}
+        self._twins: set[str] = set()
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        """Note that `name` exists."""
+        short = short_name(name)
+        if short:
+            other = self._names.setdefault(short, name)
+            if other != name:
+                self._twins.add(short)
+                self._names[short] = min(name, other)
+
+    def remove(self, name: str) -> bool:
+        """Note that `name` is gone; False when only all entries can tell which is the next."""
+        short = short_name(name)
+        if short in self._twins:
+            return False
+        if short:
+            self._names.pop(short, None)
+        return True
+
+    def find(self, short: str) -> str | None:
+        """Return the entry that has this 8.3 name."""
+        return self._names.get(fold(short))
 
 
 class _Directory:
@@ -50,48 +103,66 @@ class _Directory:
     While the directory is being read, `pending` collects what inotify reports of it.
     """
 
-    __slots__ = ("changes", "names", "pending", "short_names", "stamp", "twins", "watch")
+    __slots__ = ("names", "pending", "short_names", "stamp", "twins", "watch")
 
     def __init__(self, stamp: tuple[int, int]) -> None:
         self.watch = -1
         self.stamp = stamp
         self.names: dict[str, str] = {}
         self.twins: set[str] = set()
-        self.changes = 0
-        self.short_names: tuple[int, dict[str, str]] | None = None
+        self.short_names: _ShortNames | None = None
         self.pending: list[tuple[int, str]] | None = None
 
     def add(self, name: str) -> None:
         """Note that `name` exists."""
         key = fold(name)
-        self.changes += 1
         if self.names.setdefault(key, name) != name:
             self.twins.add(key)
+        elif self.short_names is not None:
+            self.short_names.add(name)
 
     def remove(self, name: str) -> bool:
         """Note that `name` is gone; False when only a new scan can tell what is left."""
         key = fold(name)
-        self.changes += 1
         if key in self.twins:
             return False
-        self.names.pop(key, None)
+        if (
+            self.names.pop(key, None) is not None
+            and self.short_names is not None
+            and not self.short_names.remove(name)
+        ):
+            self.short_names = None
         return True
 
     def find(self, name: str) -> str | None:
         """Return the name that is `name` in any case."""
         return self.names.get(fold(name))
 
-    def find_short(self, name: str) -> str | None:
+    def find_short(self, name: str, lock: threading.Lock) -> str | None:
         """Return the name that has the 8.3 name `name`: of several the first by order.
 
-        The 8.3 names are worked out when they are asked for, until the directory changes.
+        The 8.3 names are worked out when they are first asked for; `lock` guards changes.
         """
         known = self.short_names
-        if known is None or known[0] != self.changes:
-            changes = self.changes
-            names = sorted(self.names.values(), reverse=True)
-            known = self.short_names = changes, {short_name(entry): entry for entry in names}
-        return known[1].get(fold(name))
+        if known is None:
+            if len(self.names) > NAMES_AT_ONCE:
+                long_call()
+            with _long_work:
+                known = self.short_names or self._work_out_short_names(lock)
+        return known.find(name)
+
+    def _work_out_short_names(self, lock: threading.Lock) -> _ShortNames:
+        """Find the 8.3 names of all entries, and of those that come and go meanwhile."""
+        while True:
+            before = set(self.names.values())
+            found = _ShortNames(before)
+            with lock:
+                now = set(self.names.values())
+                if all(map(found.remove, before - now)):
+                    for name in now - before:
+                        found.add(name)
+                    self.short_names = found
+                    return found
 
 
 _Key = tuple[int, int, int]
@@ -129,7 +200,7 @@ class DirectoryNames:
     def find_short(self, directory: int, name: str) -> str | None:
         """Return the name on disk for which `name` is the 8.3 form; None and OSError as above."""
         held = self._names_of(directory)
-        return held.find_short(name) if held is not None else None
+        return held.find_short(name, self._lock) if held is not None else None
 
     def _names_of(self, directory: int) -> _Directory | None:
         """Return the names of a directory as they are now; None when it may not be listed."""
@@ -168,8 +239,10 @@ class DirectoryNames:
                         held.watch = watch
                         self._by_watch[watch] = key
         try:
-            for name in os.listdir(path):
-                held.add(name)
+            names = read_names(path)
+            with _long_work if len(names) > NAMES_AT_ONCE else nullcontext():
+                for name in names:
+                    held.add(name)
         except BaseException:
             if mine:
                 with self._lock:

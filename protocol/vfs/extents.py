@@ -11,15 +11,19 @@ from typing import Final
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_SPARSE_FILE
 
 _ZEROS: Final = bytes(1 << 20)
+_PARTS_AT_ONCE: Final = 64  # parts of a step: 5 us each
 _FICLONERANGE: Final = 0x4020940D
 _CLONE_RANGE = struct.Struct("=qQQQ")
 _COPY_UNSUPPORTED: Final = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-def allocated_ranges(node: Node, offset: int, length: int, limit: int) -> list[tuple[int, int]]:
+def allocated_ranges(
+    node: Node, offset: int, length: int, limit: int
+) -> Steps[list[tuple[int, int]]]:
     """List the parts of a file that hold data within a range, as (offset, length); OSError.
 
     At most `limit` parts (FSCTL_QUERY_ALLOCATED_RANGES, [MS-FSA] 2.1.5.10.22). A file that is not
@@ -43,6 +47,8 @@ def allocated_ranges(node: Node, offset: int, length: int, limit: int) -> list[t
         if offset <= start:  # cut short by another meanwhile
             break
         found.append((start, offset - start))
+        if not len(found) % _PARTS_AT_ONCE:
+            yield
     return found
 
 

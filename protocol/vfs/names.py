@@ -15,6 +15,9 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 #: The longest component, in UTF-16 units ([MS-FSCC] 2.1.5.2).
 COMPONENT_MAX: Final = 255
 
+#: The longest path: Linux takes no more bytes (PATH_MAX), which are never fewer than characters.
+PATH_MAX: Final = 4096
+
 # What no component may hold ([MS-FSCC] 2.1.5.2); a slash would be a separator on disk.
 _INVALID = re.compile(r'[\x00-\x1f"*/<>?|]')
 # A stream's name may hold more ([MS-FSCC] 2.1.5.3).
@@ -41,6 +44,8 @@ def parse_path(path: str, *, stand_ins: bool = True) -> tuple[str, str | None]:
         name, _, rest = last.partition(":")
         path = directory + separator + name
         stream = parse_stream(rest)
+    if len(path) > PATH_MAX:
+        raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     if "\\\\" in path:
         path = _SEPARATORS.sub(r"\\", path)
     path = path.removesuffix("\\")

@@ -18,6 +18,7 @@ from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.directory_names import directory_names
 from usmbd.protocol.vfs.errors import status_of_errno
 from usmbd.protocol.vfs.names import check_encodable
+from usmbd.protocol.vfs.pace import long_call
 from usmbd.protocol.vfs.short_names import is_made, short_name
 from usmbd.protocol.vfs.spelling import to_disk, to_wire
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -25,6 +26,8 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 _BENEATH: Final = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_MAGICLINKS
 _ENCODING: Final = sys.getfilesystemencoding()
 _MISSING: Final = (errno.ENOENT, errno.ENOTDIR)
+#: Components of a path that are spelled otherwise, 0.2 ms each; more are for a thread.
+STEPS_AT_ONCE: Final = 24
 #: Times that a name is looked up that others make and remove meanwhile.
 _TRIES: Final = 8
 
@@ -148,8 +151,11 @@ class Resolver:
 
     def _open_steps(self, path: str) -> tuple[int, str]:
         """Open a directory component by component, each as it is spelled on disk."""
+        names = path.split("/")
+        if len(names) > STEPS_AT_ONCE:
+            long_call()
         fd, resolved = os.dup(self.root), ""
-        for name in path.split("/"):
+        for name in names:
             try:
                 step, resolved = self._step(fd, resolved, name)
             finally:
@@ -160,12 +166,18 @@ class Resolver:
     def _step(self, directory: int, path: str, name: str) -> tuple[int, str]:
         """Open the directory that `name` means within `directory`, whose path is `path`."""
         inner = join(path, name)
-        fd = self._directory.open(self.root, encode(inner))
+        # From where the walk is: from the root each step would cost all before it again. Only a
+        # link that leads out of this directory needs that.
+        fd = self._directory.open(directory, encode(name))
+        if fd == -errno.EXDEV:
+            fd = self._directory.open(self.root, encode(inner))
         if fd == -errno.ENOENT or (fd < 0 and self._may_be_linked(-fd)):
             found = self.variant(directory, name)
             if found is not None and found != name:
                 inner = join(path, found)
-                fd = self._directory.open(self.root, encode(inner))
+                fd = self._directory.open(directory, encode(found))
+                if fd == -errno.EXDEV:
+                    fd = self._directory.open(self.root, encode(inner))
         if fd < 0:
             fd = self._open_linked(inner, -fd, NtStatus.OBJECT_PATH_NOT_FOUND)
         return fd, inner

@@ -28,6 +28,7 @@ from usmbd.protocol.state.interfaces import parse_addresses
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.vfs.identity import obey_quotas
+from usmbd.protocol.vfs.pace import this_is_the_loop
 from usmbd.protocol.worker import messages, rdma_connections
 from usmbd.protocol.worker.ipc_client import IpcClient
 from usmbd.protocol.worker.limits import limits
@@ -304,6 +305,7 @@ def run(control: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the supervisor
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     loop = EpollLoop()
+    this_is_the_loop()
     worker = Worker(control, loop)
     logs.start()
     loop.add_signal_handler(signal.SIGTERM, worker.stop, "told to end")

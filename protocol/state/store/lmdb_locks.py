@@ -19,9 +19,9 @@ MAX_LOCKS_PER_FILE: Final = 16_384
 # A lock is checked against all others of its file, 0.1 us each, while other writers wait.
 
 
-MAX_COMPARISONS: Final = 1 << 19
-# What one request may cost, 50 ms: all workers' writers wait for it. 700 ranges at once are beyond
-# any client, and one range is always below.
+MAX_COMPARISONS: Final = 1 << 18
+# What one request may cost, 25 ms: all workers' writers wait for it. 500 ranges at once are beyond
+# any client (Linux sends 170), and one range is always below.
 
 _NONE: Final = bytes(2)  # the head of an L record without waiters
 

@@ -179,6 +179,8 @@ SetRequest = (
 )
 
 _U32 = struct.Struct("<I")
+# Bytes of a path: what a UNICODE_STRING counts in 16 bits, in whole characters.
+_NAME_MAX = 0xFFFE
 _I64 = struct.Struct("<q")
 
 
@@ -219,6 +221,8 @@ def _name_change(buffer: memoryview) -> tuple[int, str]:
     end = _NameChange.SIZE + length
     if fixed.root_directory or not length or length & 1 or end > len(buffer):
         raise SmbError(NtStatus.INVALID_PARAMETER)
+    if length > _NAME_MAX:
+        raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     return fixed.flags, decode(buffer[_NameChange.SIZE : end])
 
 

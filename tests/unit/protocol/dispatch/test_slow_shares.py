@@ -14,6 +14,7 @@ from usmbd.mountd.ipc.settings import Slow
 from usmbd.protocol.dispatch.slices import Slices
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS, FILE_READ_DATA
 from usmbd.protocol.wire.close import SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB
@@ -161,3 +162,31 @@ def test_the_parameter_decides(engine: Engine) -> None:
         client = Client(engine).ready()
         assert tree(client).speed.may_hang is may_hang
         assert tree(client).speed.fast() is not may_hang
+
+
+def test_a_call_that_turns_out_to_be_long_is_made_again_on_a_thread(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shares the threads of long work, and others are answered meanwhile."""
+    client = Client(engine).ready()
+    volume = tree(client).volume
+    assert volume is not None
+    tries: list[str] = []
+    lookup = type(volume).lookup
+
+    def long(self: Any, path: str, **options: Any) -> Any:
+        tries.append(path)
+        if len(tries) == 1:
+            raise LongCallError
+        return lookup(self, path, **options)
+
+    monkeypatch.setattr(type(volume), "lookup", long)
+    engine.threads.held = True
+    number = client.post(Command.CREATE, requests.create("file"))
+    engine.settle()
+    assert tries == ["file"]
+    assert engine.threads.lanes[-1] == (Slices, tree(client).speed)
+    assert client.call(Command.ECHO, requests.EMPTY).status is NtStatus.SUCCESS
+    engine.release(engine.threads)
+    assert client.taken(number)[0].status is NtStatus.SUCCESS
+    assert tries == ["file", "file"]

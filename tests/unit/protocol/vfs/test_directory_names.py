@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from usmbd.protocol.vfs import directory_names
-from usmbd.protocol.vfs.directory_names import DirectoryNames
+from usmbd.protocol.vfs.directory_names import DirectoryNames, read_names
 
 
 @pytest.fixture
@@ -48,8 +48,9 @@ def test_a_directory_is_read_once(
         os.utime(tmp_path, (1, 1))
     names = DirectoryNames()
     reads = []
-    listdir = os.listdir
-    monkeypatch.setattr(os, "listdir", lambda path: reads.append(path) or listdir(path))
+    monkeypatch.setattr(
+        directory_names, "read_names", lambda path: reads.append(path) or read_names(path)
+    )
     for index in range(20):
         assert names.find(opened, f"New{index}") is None
         if watched:
@@ -69,12 +70,11 @@ def test_changes_while_the_directory_is_read(
 ) -> None:
     names = DirectoryNames()
     (tmp_path / "gone").touch()
-    listdir = os.listdir
     answers = []
 
     def slow(path: str) -> list[str]:
-        found = listdir(path)
-        monkeypatch.setattr(os, "listdir", listdir)
+        found = read_names(path)
+        monkeypatch.setattr(directory_names, "read_names", read_names)
         (tmp_path / "Late").touch()
         (tmp_path / "gone").unlink()
         # Another thread asks meanwhile, and is not kept waiting.
@@ -83,7 +83,7 @@ def test_changes_while_the_directory_is_read(
         thread.join(5)
         return found
 
-    monkeypatch.setattr(os, "listdir", slow)
+    monkeypatch.setattr(directory_names, "read_names", slow)
     names.find(opened, "x")
     assert answers == ["Late"]
     assert names.find(opened, "LATE") == "Late"

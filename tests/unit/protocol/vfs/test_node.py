@@ -11,6 +11,7 @@ import pytest
 from usmbd.protocol.vfs import directory_entry, short_names
 from usmbd.protocol.vfs.extents import allocated_ranges, copy, zero
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.fscc.attributes import (
@@ -282,8 +283,13 @@ def test_a_short_name_that_another_has(tmp_path: Path, monkeypatch: pytest.Monke
     # Two names with one hash: the first has it, the other goes without.
     monkeypatch.setattr(short_names.zlib, "crc32", lambda _: 7)
     monkeypatch.setattr(short_names, "_NOT_PLAIN", re.compile("."))
-    (tmp_path / "further long name").touch()
-    shorts = [short_name_of(volume, name) for name in ("first long name", "further long name")]
+    other = tmp_path / "other"
+    other.mkdir()
+    names = ("first long name", "further long name")
+    for name in names:
+        (other / name).touch()
+    volume = Volume(str(other))
+    shorts = [short_name_of(volume, name) for name in names]
     assert shorts[0]
     assert not shorts[1]
 
@@ -291,7 +297,7 @@ def test_a_short_name_that_another_has(tmp_path: Path, monkeypatch: pytest.Monke
 def test_ranges(volume: Volume, node: Node) -> None:
     node.write(b"x" * 65536, 0)
     node.write(b"y" * 65536, 1 << 20)
-    ranges = allocated_ranges(node, 0, 1 << 30, 10)
+    ranges = finish(allocated_ranges(node, 0, 1 << 30, 10))
     assert ranges in ([(0, 65536), (1 << 20, 65536)], [(0, (1 << 20) + 65536)])
     zero(node, 0, 4096)
     buffer = bytearray(4097)
