@@ -43,7 +43,12 @@ from usmbd.mountd.log import AREAS
 from usmbd.mountd.users import load_users
 
 DEBUG_AREAS = ("all", *AREAS)
-TABLES: list[ListKind] = [ListKind.SESSIONS, ListKind.CONNECTIONS, ListKind.OPENS]
+TABLES: list[ListKind] = [
+    ListKind.WORKERS,
+    ListKind.SESSIONS,
+    ListKind.CONNECTIONS,
+    ListKind.OPENS,
+]
 """What `--list` shows when it is not told what."""
 
 
