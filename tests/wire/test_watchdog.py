@@ -61,15 +61,14 @@ def test_a_stopped_worker_is_noticed_avoided_and_replaced(server: Usmbd) -> None
     assert other in server.workers()
     assert old.closed()
     fresh = next(pid for pid in server.workers() if pid != other)
+    clients: list[Raw] = []  # they stay: the next comes to who has fewer
 
     def served() -> bool:
         try:
-            client = Raw(server, timeout=SECONDS).ready()
+            clients.append(Raw(server, timeout=SECONDS).ready())
         except (Closed, ConnectionError):
             return False
-        found = server.process_of(client.port) == fresh
-        client.close()
-        return found
+        return server.process_of(clients[-1].port) == fresh
 
     wait_for(served, SECONDS, "a client of the new one")
 
