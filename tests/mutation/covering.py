@@ -81,7 +81,7 @@ class Covering:
         module = ".".join(("usmbd", *place.with_suffix("").parts)).removesuffix(".__init__")
         parent, _, name = module.rpartition(".")
         imports = re.compile(
-            rf"^(?:from|import) {re.escape(module)}\b"
+            rf"^(?:from|import) {re.escape(module)}\b|^import {re.escape(parent)}$"
             rf"|^from {re.escape(parent)} import (?:\([^)]*|.*)\b{name}\b",
             re.MULTILINE,
         )

@@ -31,3 +31,11 @@ def test_what_is_broken_counts_as_absent() -> None:
     assert dos_attributes.parse(b"") == (0, 0)
     assert dos_attributes.parse(b"\0\0\xff\xff\xff\xff\0\0" + bytes(40)) == (0, 0)
     assert dos_attributes.parse(b"x" * 300) == (0, 0)
+
+
+@pytest.mark.parametrize("blob", [VERSION_3, VERSION_4])
+def test_the_version_is_said_twice(blob: bytes) -> None:
+    """xattr_DOSATTRIB and the union in it name the same level, aligned to 4, behind the text."""
+    at = (blob.find(b"\0") + 2 & ~1) + 2 + 3 & ~3
+    assert blob[at] in (3, 4)
+    assert dos_attributes.parse(blob[:at] + bytes([blob[at] ^ 7]) + blob[at + 1 :]) == (0, 0)
