@@ -100,6 +100,16 @@ def test_a_target_is_replaced_only_where_asked_and_closed(
     assert target.read_bytes() == b"content"
 
 
+def test_a_rename_onto_another_name_of_the_same_file(
+    client: Client, engine: Engine, file: Path
+) -> None:
+    """It is open, and may be replaced all the same: by itself ([MS-FSA] 2.1.5.15.11)."""
+    os.link(file, engine.files / "other")
+    opened = client.open(file.name)
+    assert rename(client, opened, "other", replace=True) is NtStatus.SUCCESS
+    assert (engine.files / "other").exists()
+
+
 def test_a_rename_needs_the_right_and_the_others_consent(
     client: Client, engine: Engine, file: Path
 ) -> None:
