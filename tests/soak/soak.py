@@ -4,7 +4,8 @@ Clients of several kinds work, while processes of the server are killed, strange
 one share's disk hangs again and again and another one's is full. A bystander writes files and
 reads them again; what he was told is written has to be there, by checksum, over SMB and on the
 disk. One worker is never killed: its memory and its descriptors, and the supervisor's, have to be
-flat. Exit status 1, and a line for each thing that was not so.
+flat; what took a killed one's place may hold no more than the first of its kind. Exit status 1, and
+a line for each thing that was not so.
 """
 
 import argparse
@@ -26,10 +27,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import smbtest.usmbd
+from smbprotocol.exceptions import SMBException
+from smbtest import client as smb
 from smbtest import smb2
+from smbtest.client import Client
 from smbtest.processes import open_descriptors, wait_for
 from smbtest.raw import Closed, Raw
-from smbtest.samba_tools import smbclient
+from smbtest.samba_tools import rpcclient, smbclient
 from smbtest.server import ALICE, BOB, Options
 from smbtest.usmbd import Usmbd
 
@@ -155,6 +159,40 @@ def smbclients(scene: Scene, share: str) -> Callable[[random.Random], None]:
     return work
 
 
+def python_client(scene: Scene) -> Callable[[random.Random], None]:
+    """Return the work of smbprotocol: what it writes at offsets is read again and is the same."""
+
+    def work(own: random.Random) -> None:
+        try:
+            with Client(scene.server, BOB, encrypted=own.random() < 0.5) as client:
+                for _ in range(20):
+                    name, data = f"python-{own.randrange(9)}", own.randbytes(50_000)
+                    opened = client.open(name, smb.ALL, smb.SUPERSEDE, options=smb.DELETE_ON_CLOSE)
+                    start = own.randrange(1 << 20)
+                    opened.write(data, start)
+                    if opened.read(start, len(data)) != data:
+                        scene.find(f"{name} is read otherwise by smbprotocol")
+                    opened.close()
+        except SMBException as error:
+            if "timeout" in str(error).lower():
+                raise TimeoutError from error
+            raise Closed from error
+
+    return work
+
+
+def lister(scene: Scene) -> Callable[[random.Random], None]:
+    """Return the work of one who asks the RPC process for the shares."""
+
+    def work(_: random.Random) -> None:
+        said = rpcclient(scene.server, "netshareenumall")
+        if "encrypted" not in said:
+            scene.find(f"a share is not in the list: {said}")
+        scene.stop.wait(1)
+
+    return work
+
+
 def opener(scene: Scene) -> Callable[[random.Random], None]:
     """Return the work of a client who opens, locks, lists, waits and goes without a word."""
 
@@ -193,13 +231,14 @@ def flood(scene: Scene) -> Callable[[random.Random], None]:
 
 
 def killer(scene: Scene) -> Callable[[random.Random], None]:
-    """Return the work of one who kills a worker (not the spared one), mountd or its child."""
+    """Return the work of one who kills a worker (not the spared one), mountd or the RPC process."""
 
     def work(own: random.Random) -> None:
         scene.stop.wait(own.uniform(*KILL_SECONDS))
         workers = [pid for pid in scene.server.workers() if pid != scene.spared]
-        victims = [("workers", workers), ("mountd and rpc", scene.server.mountd())]
-        kind, pids = own.choice(victims)
+        rpc = scene.server.rpc()
+        mountd = [pid for pid in scene.server.mountd() if pid not in rpc]
+        kind, pids = own.choice([("workers", workers), ("mountd", mountd), ("RPC", rpc)])
         if pids and not scene.stop.is_set():
             with suppress(ProcessLookupError):
                 os.kill(own.choice(pids), signal.SIGKILL)
@@ -267,6 +306,18 @@ class Meter:
         self._begin = time.monotonic()
         self.supervisor = scene.server.pid
         self.first = self._descriptors()
+        rpcclient(scene.server, "netshareenumall")  # the RPC process loads what it needs then
+        self.firsts = {
+            kind: (own_memory(pids[0]), open_descriptors(pids[0]))
+            for kind, pids in self._family().items()
+        }
+
+    def _family(self) -> dict[str, list[int]]:
+        """List the pids that may be killed, by kind."""
+        server = self._scene.server
+        rpc = server.rpc()
+        mountd = [pid for pid in server.mountd() if pid not in rpc]
+        return {"worker": server.workers(), "mountd": mountd, "RPC": rpc}
 
     def _descriptors(self) -> tuple[int, int]:
         return open_descriptors(self._scene.spared), open_descriptors(self.supervisor)
@@ -305,6 +356,29 @@ class Meter:
         except AssertionError:
             self._scene.find(f"descriptors: {self.first} before, {self._descriptors()} after")
         print(f"descriptors (worker, supervisor): {self.first} before, {self._descriptors()} after")
+        self._judge_replaced()
+
+    def _judge_replaced(self) -> None:
+        """Compare all that may have been killed and replaced with the first of its kind.
+
+        A worker's memory goes up and down under load: it is compared with the spared one's most.
+        """
+        most = max(sample[1] for sample in self.samples)
+        for kind, pids in self._family().items():
+            memory, descriptors = self.firsts[kind]
+            bound = (most if kind == "worker" else memory) + GROWTH_KIB
+            if not pids:
+                self._scene.find(f"no {kind} at the end")
+            for pid in pids:
+                now = own_memory(pid), open_descriptors(pid)
+                print(
+                    f"{kind} {pid}: {now[0]} KiB of its own ({memory} the first at its start), "
+                    f"{now[1]} descriptors ({descriptors})"
+                )
+                if now[0] > bound:
+                    self._scene.find(f"{kind} {pid} holds {now[0]} KiB, more than {bound}")
+                if now[1] > descriptors + MORE_DESCRIPTORS:
+                    self._scene.find(f"{kind} {pid} holds {now[1]} descriptors")
 
 
 def own_memory(pid: int) -> int:
@@ -362,6 +436,8 @@ def act(scene: Scene, disks: dict[str, Disk], minutes: float) -> None:
         again(scene, "bystander", bystander.work),
         again(scene, "smbclient", smbclients(scene, "data")),
         again(scene, "smbclient, encrypted", smbclients(scene, "encrypted")),
+        again(scene, "smbprotocol", python_client(scene)),
+        again(scene, "rpcclient", lister(scene)),
         *(again(scene, f"opener {number}", opener(scene)) for number in range(3)),
         *(again(scene, f"flood {number}", flood(scene)) for number in range(2)),
         again(scene, "killer", killer(scene)),

@@ -10,6 +10,7 @@ WORKERS = 2
 READY = "usmbd: ready"
 WORKER = "usmbd.protocol.worker"  # how the processes show in `ps`
 MOUNTD = "usmbd.mountd.cli.mountd"
+RPC = "usmbd.mountd.rpc_child"
 BIN = Path(sys.executable).parent
 
 
@@ -58,5 +59,9 @@ class Usmbd(Server):
         return self.processes_named(WORKER)
 
     def mountd(self) -> list[int]:
-        """List the pids of mountd and of what it started."""
-        return self.processes_named(MOUNTD)
+        """List the pids of mountd and, behind it, of the RPC process that it started."""
+        return [*self.processes_named(MOUNTD), *self.rpc()]
+
+    def rpc(self) -> list[int]:
+        """List the pids of the RPC process: one, or none while it is replaced."""
+        return self.processes_named(RPC)
