@@ -177,7 +177,7 @@ class Service:
         response = decide(request, share, configuration.server, configuration.hosts, self._accounts)
         if response.status is TreeStatus.OK and share is not None:
             limit, tree = share.config.max_connections, (request.session_id, request.tree_id)
-            known = self._trees.holds(worker, tree, share.config.name)
+            known = self._trees.connected(worker, request.session_id, share.config.name)
             if limit and not known and self._trees.count(share.config.name) >= limit:
                 response = TreeConnectResponse(TreeStatus.TOO_MANY_CONNECTIONS)
             else:

@@ -10,35 +10,44 @@ Tree = tuple[int, int]
 
 
 class TreeTable:
-    """The tree connects by the worker that holds them, counted by share."""
+    """The tree connects by the worker that holds them; of each share the sessions are counted.
+
+    A session may connect a share as often as it likes: it counts once, so that no user takes all
+    places of a share by himself.
+    """
 
     def __init__(self) -> None:
         """Start with none."""
         self._by_worker: dict[Hashable, dict[Tree, str]] = {}
-        self._counts: Counter[str] = Counter()
+        self._sessions: dict[str, Counter[tuple[Hashable, int]]] = {}
+        """Share -> (worker, session) -> its tree connects."""
 
     def count(self, share: str) -> int:
-        """Return how often the share is connected."""
-        return self._counts[share_key(share)]
+        """Return how many sessions are connected to the share."""
+        return len(self._sessions.get(share_key(share), ()))
 
-    def holds(self, worker: Hashable, tree: Tree, share: str) -> bool:
-        """Return whether this tree connect of the share is counted already."""
-        return self._by_worker.get(worker, {}).get(tree) == share_key(share)
+    def connected(self, worker: Hashable, session_id: int, share: str) -> bool:
+        """Return whether this session is counted for the share already."""
+        return (worker, session_id) in self._sessions.get(share_key(share), ())
 
     def add(self, worker: Hashable, tree: Tree, share: str) -> None:
         """Count a tree connect; one of the same ids is replaced."""
         self.remove(worker, tree)
         key = share_key(share)
         self._by_worker.setdefault(worker, {})[tree] = key
-        self._counts[key] += 1
+        self._sessions.setdefault(key, Counter())[worker, tree[0]] += 1
 
     def remove(self, worker: Hashable, tree: Tree) -> None:
         """Forget a tree connect, known or not."""
         key = self._by_worker.get(worker, {}).pop(tree, None)
-        if key is not None:
-            self._counts[key] -= 1
-            if not self._counts[key]:
-                del self._counts[key]
+        if key is None:
+            return
+        sessions = self._sessions[key]
+        sessions[worker, tree[0]] -= 1
+        if not sessions[worker, tree[0]]:
+            del sessions[worker, tree[0]]
+        if not sessions:
+            del self._sessions[key]
 
     def remove_session(self, worker: Hashable, session_id: int) -> None:
         """Forget all tree connects of a session."""

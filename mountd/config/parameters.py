@@ -173,9 +173,12 @@ _G = (
     ("deadtime", values.minutes, 0),
     # Ours: smbd has a process for each client, ksmbd the kernel. A disk that wakes up needs 10 s.
     ("worker timeout", values.number(0, 3600), 15),
+    # Samba's 300; its kernel then asks 9 times, 75 s apart: 16 minutes. Here it is 3 in all.
+    ("keepalive", values.number(0, 32767), 120),
     ("ipc timeout", values.number(0, 3600), 0),
     ("guest account", values.text, "nobody"),
-    ("restrict anonymous", values.number(0, 2), 0),
+    # ksmbd's and Samba's 0 tells strangers the shares and who is connected; Windows' is 1.
+    ("restrict anonymous", values.number(0, 2), 1),
     ("log level", values.log_level, 1),
     ("log json", values.boolean, False),
 )

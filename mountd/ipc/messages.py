@@ -220,9 +220,9 @@ class TreeStatus(StrEnum):
 class TreeConnectRequest(Message):
     """May this session use the share? Answer: `TreeConnectResponse`.
 
-    The engine chooses `tree_id` first: (session_id, tree_id) counts against `max connections`
-    until `TreeDisconnect`, `Logout`, or the end of the asking worker's connection. Asked again
-    for the same ids after a `ConfigReloaded`, it is not counted again.
+    The engine chooses `tree_id` first: the session counts against `max connections`, once, until
+    `TreeDisconnect` of all its trees of the share, `Logout`, or the end of the asking worker's
+    connection. Asked again for the same ids after a `ConfigReloaded`, it is not counted again.
     """
 
     session_id: Handle

@@ -101,7 +101,7 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     guest_ok: bool = False
     browseable: bool = True
     max_connections: int = 128
-    """Tree connects at a time; 0: no limit. mountd counts them."""
+    """Sessions connected at a time; 0: no limit. mountd counts them."""
     encryption_required: bool = False
 
     case_sensitive: bool = False
@@ -179,13 +179,16 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Seconds after which a connection without opens is closed; 0: never."""
     worker_timeout: int = 15
     """Seconds without an answer after which a worker is ended and replaced; 0: never."""
+    keepalive: int = 120
+    """Seconds of silence after which a TCP client is asked whether it lives; 0: never."""
     ipc_timeout: int = 0
     """Seconds without an answer of mountd after which a request fails; 0: the engine's default."""
 
     map_to_guest: MapToGuest = MapToGuest.NEVER
     guest_account: str = "nobody"
-    restrict_anonymous: int = 0
-    """1: null sessions may not enumerate; 2: they reach `guest ok` shares alone, not IPC$."""
+    restrict_anonymous: int = 1
+    """0: null sessions may list shares; 1: null sessions may not enumerate; 2: they reach
+    `guest ok` shares alone, not IPC$."""
 
     fake_fscaps: int = 64
     """`share:fake_fscaps`: bits added to FileSystemAttributes ([MS-FSCC] 2.5.1)."""

@@ -38,6 +38,7 @@ from usmbd.protocol.worker.recheck import Recheck
 from usmbd.protocol.worker.reclaim import Reclaim
 from usmbd.protocol.worker.tables import tables
 from usmbd.protocol.worker.threads import ThreadPool
+from usmbd.transport import keepalive
 from usmbd.transport.loop import EpollLoop, EventLoop
 from usmbd.transport.tcp import TcpTransport
 from usmbd.transport.turns import Turns
@@ -187,6 +188,7 @@ class Worker:
             self._send(messages.Ended(connection=message.connection))
             return
         sock = socket.socket(fileno=descriptors[0])
+        keepalive.watch(sock, self.server.config.keepalive)
         transport = TcpTransport(sock, self._loop, message.first, self._turns)
         dispatcher = Dispatcher(self.server, transport)
         self._numbers[dispatcher.connection] = message.connection

@@ -45,8 +45,8 @@ def service(tmp_path: Path) -> Service:
     return Service(load(config), passwords, FakeAccounts())
 
 
-def connect(service: Service, worker: str, tree_id: int) -> TreeStatus:
-    answer, _ = service.handle(worker, tree("DATA", tree_id=tree_id), 0.0)
+def connect(service: Service, worker: str, session_id: int, tree_id: int = 1) -> TreeStatus:
+    answer, _ = service.handle(worker, tree("DATA", session_id=session_id, tree_id=tree_id), 0.0)
     assert isinstance(answer, TreeConnectResponse)
     return answer.status
 
@@ -124,14 +124,18 @@ def test_connections_of_a_share_are_limited_and_given_back(service: Service) -> 
         TreeStatus.OK,
         TreeStatus.TOO_MANY_CONNECTIONS,
     ]
+    for number in range(2, 200):
+        assert connect(service, "w1", 1, number) is TreeStatus.OK, "one session counts once"
+    for number in range(2, 200):
+        service.handle("w1", TreeDisconnect(1, number), 0.0)
     messages: list[MountdRequest] = [TreeDisconnect(1, 1), Logout(1)]
     for message in messages:
         assert service.handle("w1", message, 0.0) == (None, 0.0)
         assert connect(service, "w2", 9) is TreeStatus.OK
-        service.handle("w2", TreeDisconnect(1, 9), 0.0)
+        service.handle("w2", TreeDisconnect(9, 1), 0.0)
         assert connect(service, "w1", 1) is TreeStatus.OK
     service.worker_gone("w1")
-    held = TreesHeld([HeldTree(5, 1, "data"), HeldTree(5, 2, "data")])
+    held = TreesHeld([HeldTree(5, 1, "data"), HeldTree(6, 1, "data")])
     assert service.handle("w3", held, 0.0) == (None, 0.0)
     assert connect(service, "w1", 1) is TreeStatus.TOO_MANY_CONNECTIONS
 

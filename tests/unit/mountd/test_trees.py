@@ -1,20 +1,24 @@
-"""The count of tree connects."""
+"""The count of the sessions that are connected to a share."""
 
 from usmbd.mountd.trees import TreeTable
 
 
-def test_trees_are_counted_once_and_forgotten_by_tree_session_and_worker() -> None:
+def test_sessions_are_counted_once_and_forgotten_by_tree_session_and_worker() -> None:
     table = TreeTable()
     table.add("w1", (1, 1), "Data")
     table.add("w1", (1, 1), "data")
     table.add("w1", (1, 2), "data")
     table.add("w1", (2, 1), "data")
-    table.add("w2", (3, 1), "DATA")
-    assert table.count("dAtA") == 4
+    table.add("w2", (2, 1), "DATA")
+    assert table.count("dAtA") == 3
+    assert table.connected("w1", 1, "DATA")
+    assert not table.connected("w1", 3, "data")
     table.remove("w1", (2, 1))
     table.remove("w1", (2, 1))
     table.remove("w9", (2, 1))
-    assert table.count("data") == 3
+    assert table.count("data") == 2
+    table.remove("w1", (1, 1))
+    assert table.connected("w1", 1, "data"), "by its other tree connect"
     table.remove_session("w1", 1)
     assert table.count("data") == 1
     table.remove_worker("w2")

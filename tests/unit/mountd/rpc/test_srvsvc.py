@@ -151,21 +151,29 @@ def test_share_enum_of_a_level_that_is_not_there(view: View, level: int, tag: in
     assert stub[-4:] == struct.pack("<I", 124)
 
 
-def test_guests_see_no_paths_and_null_sessions_nothing(view: View) -> None:
+def test_guests_and_null_sessions_see_no_paths(view: View) -> None:
+    told = Snapshot(ServerConfig(restrict_anonymous=0), view.snapshot.shares)
     for caller in (Caller(guest=True), Caller(anonymous=True)):
         answer = run(
-            replace(view, caller=caller),
+            replace(view, snapshot=told, caller=caller),
             15,
             enum_request(ENCODINGS[0], 2),
             srvs.NetrShareEnumResponse,
             ENCODINGS[0],
         )
         assert [row["path"] for row in rows(answer, 2)] == ["", "", ""]
-    closed = Snapshot(ServerConfig(restrict_anonymous=1), view.snapshot.shares)
-    calls = srvsvc.interface(View(closed, Caller(anonymous=True))).calls
-    stub = calls[15](enum_request(ENCODINGS[0], 1).getData(), ENCODINGS[0])
-    assert stub[-4:] == struct.pack("<I", 5)
-    assert "data".encode("utf-16-le") not in stub
+
+
+@pytest.mark.parametrize(("value", "status"), [(0, 0), (1, 5), (2, 5), (None, 5)])
+def test_restrict_anonymous(view: View, value: int | None, status: int) -> None:
+    """0 tells everybody the shares, 1 and what holds without a word tell nobody else."""
+    config = ServerConfig() if value is None else ServerConfig(restrict_anonymous=value)
+    snapshot = Snapshot(config, view.snapshot.shares)
+    for caller, expected in ((Caller(anonymous=True), status), (Caller(user="alice"), 0)):
+        calls = srvsvc.interface(View(snapshot, caller)).calls
+        stub = calls[15](enum_request(ENCODINGS[0], 1).getData(), ENCODINGS[0])
+        assert stub[-4:] == struct.pack("<I", expected)
+        assert ("data".encode("utf-16-le") in stub) == (not expected)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
