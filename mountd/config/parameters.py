@@ -165,10 +165,11 @@ _G = (
     ("smb2 max write", _IO_SIZE, 8 * _MIB),
     ("smb2 max trans", _IO_SIZE, 8 * _MIB),
     ("smb2 max credits", values.number(1, 65535), 8192),
-    ("max connections", _COUNT, 256),
-    # ksmbd's manual says 8, which cuts off terminal servers and NAT; its newest code has 32.
-    ("max ip connections", _COUNT, 32),
-    ("max active sessions", _COUNT, 1024),
+    # ksmbd's 256 and 32 (8 by its manual) cut off clusters and terminal servers, which come by
+    # hundreds from one address; strangers do not count.
+    ("max connections", _COUNT, values.default_connections),
+    ("max ip connections", _COUNT, values.default_ip_connections),
+    ("max active sessions", _COUNT, values.default_connections),
     ("max open files", values.number(1, 1 << 20), 10000),
     ("deadtime", values.minutes, 0),
     # Ours: smbd has a process for each client, ksmbd the kernel. A disk that wakes up needs 10 s.

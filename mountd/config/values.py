@@ -6,6 +6,7 @@ Each takes the text (or YAML's list of texts) and raises ValueError with what it
 import ipaddress
 import os
 import re
+import resource
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ DIALECTS = {
 # Dialects of unreleased Windows versions -> what replaced them.
 FORGOTTEN = {"SMB2_22": "SMB3_00", "SMB2_24": "SMB3_00", "SMB3_10": "SMB3_11"}
 OLDER = ("CORE", "COREPLUS", "LANMAN1", "LANMAN2", "NT1")
+
+LEAST_CONNECTIONS = 256
+MOST_CONNECTIONS = 16384
+"""Between these the machine decides how many connections there may be by default."""
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -326,3 +331,20 @@ def workers(value: Raw) -> int:
         return max(2, len(os.sched_getaffinity(0)))
     # More than cores is never faster; 256 keeps the worker's number within 8 bits.
     return number(1, 256)(value)
+
+
+def default_connections() -> int:
+    """Return how many connections this machine is good for: by its descriptors and its memory.
+
+    A quarter of the descriptors of one process is kept for connections; one with a session and a
+    few opens takes 50 KiB, and may have much more under way.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    descriptors = MOST_CONNECTIONS * 4 if hard == resource.RLIM_INFINITY else hard
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(LEAST_CONNECTIONS, min(MOST_CONNECTIONS, descriptors // 4, memory >> 20))
+
+
+def default_ip_connections() -> int:
+    """Return how many of them may come from one address: a half, as hundreds of nodes may do."""
+    return default_connections() // 2

@@ -168,11 +168,13 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_io_size: int = 8 * MIB
     """`smbd max io size`: the largest SMB Direct read or write."""
 
-    max_connections: int = 256
-    """Transport connections of the whole server; 0: no limit."""
-    max_ip_connections: int = 32
+    max_connections: int = 16384
+    """Transport connections of the whole server on which users have logged in; 0: no limit. The
+    parameters' defaults for this and the next two come from the machine."""
+    max_ip_connections: int = 8192
     """Of one address; 0: no limit."""
-    max_active_sessions: int = 1024
+    max_active_sessions: int = 16384
+    """Users' sessions of one worker; 0: no limit."""
     max_open_files: int = 10000
     """Of one session."""
     deadtime: int = 0

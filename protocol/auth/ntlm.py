@@ -28,6 +28,12 @@ MAX_NAME = 256
 MAX_NT_RESPONSE = 16 * 1024
 """Bytes of an NTLMv2 response; Windows stays below 1 KiB."""
 
+MAX_NEGOTIATE = 1024
+"""Bytes of a NEGOTIATE_MESSAGE, which is kept until the login ends: 40, and two OEM names."""
+
+MAX_AUTHENTICATE = MAX_NT_RESPONSE + 8 * 1024
+"""Bytes of an AUTHENTICATE_MESSAGE: the response, and three names of MAX_NAME characters."""
+
 CHALLENGE_SIZE = 8
 
 _GRANTED_FLAGS = (
@@ -120,6 +126,8 @@ class NtlmAcceptor:
         """Take a NEGOTIATE_MESSAGE, return the CHALLENGE_MESSAGE ([MS-NLMP] 3.2.5.1.1)."""
         if messages.message_type(message) != messages.NTLM_NEGOTIATE or self.expects_authenticate:
             raise ValueError("a NEGOTIATE_MESSAGE was expected")
+        if len(message) > MAX_NEGOTIATE:
+            raise ValueError(f"a NEGOTIATE_MESSAGE of {len(message)} bytes")
         wanted = messages.parse_negotiate_flags(message)
         if not wanted & _CHARACTER_SETS:
             raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -138,6 +146,8 @@ class NtlmAcceptor:
 
     def authenticate(self, message: memoryview) -> LoginProof:
         """Take an AUTHENTICATE_MESSAGE, return what is to be checked ([MS-NLMP] 3.2.5.1.2)."""
+        if len(message) > MAX_AUTHENTICATE:
+            raise ValueError(f"an AUTHENTICATE_MESSAGE of {len(message)} bytes")
         if (
             messages.message_type(message) != messages.NTLM_AUTHENTICATE
             or not self.expects_authenticate

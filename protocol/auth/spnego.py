@@ -25,6 +25,10 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 __all__ = ["Acceptor", "Challenge", "Established", "LoginProof", "ServerNames", "negotiate_hint"]
 
 
+MAX_MECH_LIST = 1024
+"""Bytes of the client's list of mechanisms, kept until the login ends; Windows sends 50."""
+
+
 @dataclass(frozen=True, slots=True)
 class Challenge:
     """The server's next token; the client is to answer it."""
@@ -97,6 +101,8 @@ class Acceptor:
         init = messages.parse_init(token)
         if NTLMSSP_OID not in init.mech_types:
             raise ValueError("the client does not offer NTLM")
+        if len(init.mech_list) > MAX_MECH_LIST:
+            raise ValueError(f"a list of mechanisms of {len(init.mech_list)} bytes")
         self._mech_types, self._mech_list = init.mech_types, init.mech_list
         # The optimistic token is of the client's first mechanism; it is worth a look even if
         # that is another one, for there are clients that list Kerberos and send NTLM.

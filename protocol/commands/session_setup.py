@@ -44,6 +44,12 @@ MAXIMUM_SESSIONS = 64
 """Sessions of one connection, half-open ones included: Windows uses one a user, multi-user
 mounts of Linux one a user as well; a client without a login cannot fill memory with more."""
 
+MAXIMUM_HALF_OPEN = 16
+"""Of them, those whose login has begun: a user's takes two round trips."""
+
+STRANGER_SESSIONS = 4
+"""Sessions, half-open or of nobody, of a connection on which no user has logged in yet."""
+
 MAXIMUM_TOKEN = 64 * 1024
 """Bytes of one security token; the field cannot hold more."""
 
@@ -107,8 +113,9 @@ def session_setup(request: Request) -> Handling:
             connection.server.close_session(session)
             raise
     connection.preauth_sessions.pop(session.session_id, None)
+    connection.end_login(session.session_id)
     if session.account:
-        connection.memory.admit()
+        connection.admit()
     channel = session.channel_list.get(connection)
     request._session = session
     request.signer = channel.signer if channel is not None else None
@@ -121,14 +128,12 @@ def _find(request: Request, body: SessionSetupRequest) -> tuple[Session, bool, b
     server = connection.server
     session_id = request.header.session_id
     if not session_id:
-        if len(connection.session_table) >= MAXIMUM_SESSIONS or (
-            len(server.session_table) >= server.config.max_active_sessions > 0
-        ):
-            raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+        _make_room(connection)
         if server.config.encryption is Encryption.REQUIRED and not connection.cipher_id:
             raise SmbError(NtStatus.ACCESS_DENIED)
         session = server.new_session(connection.dialect)
-        connection.session_table[session.session_id] = session
+        if not connection.begin_login(session):
+            raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
         return session, True, False
     if body.flags & SMB2_SESSION_FLAG_BINDING:
         return find_binding(request), False, True
@@ -139,6 +144,27 @@ def _find(request: Request, body: SessionSetupRequest) -> tuple[Session, bool, b
     if known.valid:
         _verify(request, known)
     return known, not known.valid, False
+
+
+def _make_room(connection: Connection) -> None:
+    """Have room for one login more; SmbError(INSUFFICIENT_RESOURCES) when there is none.
+
+    Where too many have begun and gone no further, the oldest gives way ([MS-SMB2] 3.3.5.5.1 lets a
+    server limit both).
+    """
+    server = connection.server
+    most = MAXIMUM_SESSIONS if connection.admitted else STRANGER_SESSIONS
+    half_open = MAXIMUM_HALF_OPEN if connection.admitted else STRANGER_SESSIONS
+    if len(connection.half_open) >= half_open or len(connection.session_table) >= most:
+        # Where mountd is asked there is no acceptor any more: that login is about to end.
+        begun = connection.half_open.values()
+        oldest = next((s for s in begun if s.acceptors.get(connection)), None)
+        if oldest is not None:
+            server.close_session(oldest)
+    if len(connection.session_table) >= most or (
+        server.user_sessions >= server.config.max_active_sessions > 0
+    ):
+        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
 
 
 def _verify(request: Request, session: Session) -> None:
@@ -213,6 +239,7 @@ def _failed(request: Request, session: Session, new: bool, binding: bool) -> Non
     if binding or new:
         if connection not in session.channel_list:
             connection.session_table.pop(session.session_id, None)
+            connection.end_login(session.session_id)
     else:
         connection.server.close_session(session)
 

@@ -120,7 +120,7 @@ def tree_connect(request: Request) -> Handling:
     )
     session.tree_connect_table[tree_id] = tree
     if volume is not None:
-        connection.memory.admit()  # a stranger too, whom the share lets in
+        connection.admit()  # a stranger too, whom the share lets in
     request.header.tree_id = tree_id
     return _response(request, share, tree)
 

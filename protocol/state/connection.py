@@ -20,6 +20,10 @@ UNAUTHENTICATED_LIMIT = 128 * 1024
 stranger in: a NEGOTIATE with all its contexts is below 1 KiB, a Kerberos ticket with a large PAC
 below 64 KiB."""
 
+HALF_OPEN_SIZE = 8 * 1024
+"""Bytes that a login under way counts for beside what any waiting request does: its messages, which
+have up to 6 KiB after the first step, and what is known of the session."""
+
 MESSAGE_SLACK = 128 * 1024
 """Bytes of a message beside its payload: headers, compounded requests, create contexts."""
 
@@ -47,6 +51,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_counted",
         "_requests_noted",
         "async_command_list",
         "async_ids",
@@ -59,6 +64,7 @@ class Connection:
         "credit_window",
         "dialect",
         "dialects",
+        "half_open",
         "last_request",
         "max_compound_reply",
         "max_inline_read",
@@ -111,6 +117,8 @@ class Connection:
         self.preauth_sessions: dict[int, PreauthHash] = {}
         self.credit_window = SequenceWindow(server.config.smb2_max_credits)
         self.session_table: dict[int, Session] = {}
+        self.half_open: dict[int, Session] = {}  # whose login has begun, the oldest first
+        self._counted: set[int] = set()  # those that count as memory
         self.async_command_list: dict[int, Request] = {}  # AsyncId -> the waiting request
         self.async_ids = itertools.count(1)
         self.memory = transport.meter = ConnectionMemory(server.memory, self.network)
@@ -147,6 +155,32 @@ class Connection:
         """
         if self.max_inline_read < self.max_read_size:
             self.max_read_size = self.max_inline_read - self.max_inline_read % CREDIT_SIZE
+
+    def begin_login(self, session: "Session") -> bool:
+        """Keep a session whose login begins; False when too much of this client's waits.
+
+        Strangers' are bounded by their number: who has begun many must not keep others out.
+        """
+        if not self.memory.stranger:
+            if not self.memory.wait(HALF_OPEN_SIZE):
+                return False
+            self._counted.add(session.session_id)
+        self.half_open[session.session_id] = session
+        self.session_table[session.session_id] = session
+        return True
+
+    def end_login(self, session_id: int) -> None:
+        """Count a session no more as half-open: its login has ended, in whatever way."""
+        self.half_open.pop(session_id, None)
+        if session_id in self._counted:
+            self._counted.discard(session_id)
+            self.memory.waited(HALF_OPEN_SIZE)
+
+    def admit(self) -> None:
+        """Be a stranger's no more: a user has logged in, or a share has let a stranger in."""
+        if self.memory.stranger:
+            self.memory.admit()
+            self.server.connection_admitted(self)
 
     @property
     def admitted(self) -> bool:

@@ -117,6 +117,9 @@ class Server:
         self.memory = Memory(config.workers, lambda work: self.turns.later(self, work))
         self.waiters: dict[bytes, set[Callable[[], None]]] = {}
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
+        self.connection_admitted: Callable[[Connection], None] = lambda connection: None
+        self.user_sessions = 0
+        """Those of the table that are neither guests' nor anonymous: strangers take no places."""
         self.rdma_interfaces: Callable[[], dict[str, int]] = dict
         """Tells the speed of each network interface on which RDMA is served."""
         self.addresses: Container[IPv4Address | IPv6Address] | None = None
@@ -168,6 +171,7 @@ class Server:
     def register_session(self, session: Session, connection: Connection) -> None:
         """Make a valid session known to all workers (GlobalSessionTable)."""
         self.session_table[session.session_id] = session
+        self.user_sessions += bool(session.proven_user)
         self.store.put_session(
             SessionRecord(
                 session_id=session.session_id,
@@ -190,10 +194,12 @@ class Server:
         session.closed = True
         for tree in list(session.tree_connect_table.values()):
             self.close_tree(tree)
-        self.session_table.pop(session.session_id, None)
+        if self.session_table.pop(session.session_id, None) is not None:
+            self.user_sessions -= bool(session.proven_user)
         for connection in list(session.channel_list) + list(session.acceptors):
             connection.session_table.pop(session.session_id, None)
             connection.preauth_sessions.pop(session.session_id, None)
+            connection.end_login(session.session_id)
         session.channel_list.clear()
         session.acceptors.clear()
         if session.valid:
@@ -311,6 +317,8 @@ class Server:
                 self.close_session(session)
         connection.session_table.clear()
         connection.preauth_sessions.clear()
+        for session_id in list(connection.half_open):
+            connection.end_login(session_id)
         connection.memory.close()
         self.connection_ended(connection)
 

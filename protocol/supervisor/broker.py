@@ -100,7 +100,7 @@ class Broker:
         """Offer a client to a worker, or refuse it."""
         peer = request.peer
         why = ""
-        if not self._clients.admit(self._config(), peer, 0):
+        if not self._clients.admit(self._config(), peer):
             why = "`max connections` or `max ip connections` is reached"
         elif self._offers.total() >= MAXIMUM_OFFERS:
             why = f"{MAXIMUM_OFFERS} RDMA connections are being made"

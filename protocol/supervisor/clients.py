@@ -10,7 +10,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from usmbd.mountd.ipc.network import network
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state import descriptors
+from usmbd.protocol.supervisor.places import Places
 from usmbd.protocol.wire.negotiate import NO_GUID
 
 if TYPE_CHECKING:
@@ -19,6 +22,14 @@ if TYPE_CHECKING:
 EXPECTED_SECONDS = 60.0
 """How long an address is expected in the worker that has its ClientGuid: clients try again within
 a few seconds."""
+
+MAXIMUM_STRANGERS = 1024
+"""Connections of all workers on which nobody has logged in, if there are descriptors for them. One
+more closes another (see `places`). A login takes milliseconds, unless wrong passwords before it
+have it delayed."""
+
+DESCRIPTOR_SHARE = 8
+"""No more than one of so many descriptors is a stranger's."""
 
 MAXIMUM_EXPECTED = 1024
 """Addresses that are expected at a time; one more lets the oldest go."""
@@ -36,18 +47,50 @@ class Clients:
         self.addresses: dict[str, Counter[int]] = {}
         """Address -> worker -> connections."""
         self._expected: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self.strangers: Places[tuple[int, int]] = Places(
+            max(1, min(MAXIMUM_STRANGERS, descriptors.limit() // DESCRIPTOR_SHARE))
+        )
+        """Connections by TCP on which nobody has logged in: (worker, connection)."""
+        self._stranger_counts: Counter[str] = Counter()
 
     @property
     def total(self) -> int:
         """How many connections there are."""
         return sum(len(worker.clients) for worker in self._workers.values())
 
-    def admit(self, config: ServerConfig, address: str, waiting: int) -> bool:
-        """Tell whether one more is allowed of an address that has `waiting` new ones."""
-        if config.max_connections and self.total >= config.max_connections:
+    def admit(self, config: ServerConfig, address: str) -> bool:
+        """Tell whether one more is allowed of an address; strangers do not count."""
+        if config.max_connections and self.total - len(self.strangers) >= config.max_connections:
             return False
-        per_address = self.addresses.get(address, Counter()).total() + waiting
-        return not config.max_ip_connections or per_address < config.max_ip_connections
+        return not config.max_ip_connections or self.known(address) < config.max_ip_connections
+
+    def known(self, address: str) -> int:
+        """Return how many connections of an address are no strangers'."""
+        counts = self.addresses.get(address)
+        return counts.total() - self._stranger_counts[address] if counts else 0
+
+    def admitted(self, config: ServerConfig, worker: "WorkerChild", number: int) -> bool:
+        """Note that somebody has logged in on a connection; False when that is one too many."""
+        if not self._knows(worker, number):
+            return True
+        address = worker.clients[number][0]
+        total = self.total - len(self.strangers)
+        if config.max_connections and total > config.max_connections:
+            return False
+        return not config.max_ip_connections or self.known(address) <= config.max_ip_connections
+
+    def _knows(self, worker: "WorkerChild", number: int) -> bool:
+        """Count a stranger no more as such; False when it was none."""
+        if not self.strangers.leave((worker.number, number)):
+            return False
+        self._uncount(worker.clients[number][0])
+        return True
+
+    def _uncount(self, address: str) -> None:
+        """Count one stranger of an address less."""
+        self._stranger_counts[address] -= 1
+        if not self._stranger_counts[address]:
+            del self._stranger_counts[address]
 
     def by_guid(self, guid: bytes) -> "WorkerChild | None":
         """Return the worker that has the ClientGuid, else the least loaded; None: none is ready."""
@@ -83,6 +126,17 @@ class Clients:
         self._count(worker, guid)
         return number
 
+    def stranger(self, worker: "WorkerChild", number: int) -> "tuple[WorkerChild, int] | None":
+        """Note that nobody has logged in on a connection; return another that has to go for it."""
+        address = worker.clients[number][0]
+        self._stranger_counts[address] += 1
+        gone = self.strangers.take((worker.number, number), network(address))
+        if gone is None:
+            return None
+        other = self._workers[gone[0]]
+        self._uncount(other.clients[gone[1]][0])
+        return other, gone[1]
+
     def claim(self, worker: "WorkerChild", number: int, guid: bytes, now: float) -> bool:
         """Note the ClientGuid of a client that has none yet; False when another worker has it.
 
@@ -113,9 +167,11 @@ class Clients:
 
     def gone(self, worker: "WorkerChild", number: int) -> None:
         """Forget a connection that ended; twice does nothing."""
-        client = worker.clients.pop(number, None)
+        client = worker.clients.get(number)
         if client is None:
             return
+        self._knows(worker, number)
+        del worker.clients[number]
         address, guid = client
         counts = self.addresses[address]
         counts[worker.number] -= 1

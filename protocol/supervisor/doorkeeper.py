@@ -10,14 +10,24 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
+from usmbd.mountd.ipc.network import network
+from usmbd.protocol.state import descriptors
+from usmbd.protocol.supervisor.places import Places
 from usmbd.protocol.wire.negotiate import client_guid
 from usmbd.protocol.worker.messages import FIRST_MESSAGE_LIMIT, FIRST_MESSAGE_SECONDS
 
 log = logging.getLogger("usmbd.conn")
 
-MAXIMUM_WAITING = 512
-"""Clients that may be here at a time. One more closes the one that is here for the longest: who
-speaks is gone in a moment, so that a flood of silent connections displaces only itself."""
+MAXIMUM_WAITING = 4096
+"""Clients that may be here at a time, if there are descriptors for them. One more closes another
+(see `places`): who speaks is gone in a moment, so that a flood of silent connections displaces only
+itself. At 1,400 new ones a second that is three seconds for each."""
+
+DESCRIPTOR_SHARE = 4
+"""No more than one of so many descriptors is a client's who is at the door."""
+
+ACCEPTED_AT_ONCE = 64
+"""Clients that are taken before those who are here have their turn."""
 
 _FRAME = 4
 
@@ -37,21 +47,18 @@ class Doorkeeper:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        admit: Callable[[str, int], bool],
+        admit: Callable[[str], bool],
         pass_on: PassOn,
     ) -> None:
-        """Ask `admit(address, its guests)`; give to `pass_on(socket, address, guid, bytes)`."""
+        """Ask `admit(address)`; give to `pass_on(socket, address, guid, bytes)`."""
         self._loop = loop
         self._admit = admit
         self._pass_on = pass_on
         self._listeners: set[socket.socket] = set()
-        self._guests: dict[socket.socket, _Guest] = {}  # who came first stands first
-        self._waiting: dict[str, int] = {}  # guests of an address
-
-    @property
-    def guests(self) -> int:
-        """How many clients have not said yet what they want."""
-        return len(self._guests)
+        self._guests: dict[socket.socket, _Guest] = {}
+        self.places: Places[socket.socket] = Places(
+            min(MAXIMUM_WAITING, descriptors.limit() // DESCRIPTOR_SHARE)
+        )
 
     def serve(self, listener: socket.socket) -> None:
         """Accept from a listening socket."""
@@ -70,7 +77,7 @@ class Doorkeeper:
 
     def _accept(self, listener: socket.socket) -> None:
         """Take new connections."""
-        while True:
+        for _ in range(ACCEPTED_AT_ONCE):
             try:
                 sock, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -81,16 +88,16 @@ class Doorkeeper:
                 self._loop.call_later(0.5, self._again, listener)
                 return
             host = str(address[0]).removeprefix("::ffff:")  # an IPv4 client
-            if not self._admit(host, self._waiting.get(host, 0)):
+            if not self._admit(host):
                 log.info("refused: too many connections", extra={"client": host})
                 sock.close()
                 continue
-            if len(self._guests) >= MAXIMUM_WAITING:
-                self._dismiss(next(iter(self._guests)))
+            displaced = self.places.take(sock, network(host))
+            if displaced is not None:
+                self._dismiss(displaced)
             sock.setblocking(False)
             guest = _Guest(host, self._loop.call_later(FIRST_MESSAGE_SECONDS, self._dismiss, sock))
             self._guests[sock] = guest
-            self._waiting[host] = self._waiting.get(host, 0) + 1
             self._loop.add_reader(sock.fileno(), self._readable, sock, guest)
 
     def _readable(self, sock: socket.socket, guest: "_Guest") -> None:
@@ -117,10 +124,8 @@ class Doorkeeper:
     def _forget(self, sock: socket.socket) -> None:
         """Stop to look after a client."""
         guest = self._guests.pop(sock)
+        self.places.leave(sock)
         guest.timer.cancel()
-        left = self._waiting.pop(guest.address) - 1
-        if left:
-            self._waiting[guest.address] = left
         self._loop.remove_reader(sock.fileno())
 
     def _dismiss(self, sock: socket.socket) -> None:

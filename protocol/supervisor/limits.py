@@ -1,39 +1,56 @@
 """The rows of `usmbd.control --limits` that the supervisor fills: who may come, and how many."""
 
+from typing import Any
+
 from usmbd.mountd.ipc.messages import LimitRow
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import descriptors
 from usmbd.protocol.supervisor.broker import MAXIMUM_OFFERS, MAXIMUM_OFFERS_OF_ADDRESS
 from usmbd.protocol.supervisor.clients import Clients
-from usmbd.protocol.supervisor.doorkeeper import MAXIMUM_WAITING
+from usmbd.protocol.supervisor.places import Places
 from usmbd.protocol.worker.limits import CONSTANT, descriptors_row
 
 PROCESS = "usmbd"
 
 
 def limits(
-    config: ServerConfig, clients: Clients, guests: int, offers: dict[str, int]
+    config: ServerConfig, clients: Clients, door: Places[Any], offers: dict[str, int]
 ) -> list[LimitRow]:
-    """Return all rows; `guests` are at the door, `offers` are RDMA clients by address."""
+    """Return all rows; `door` are those who say nothing, `offers` are RDMA clients by address."""
 
-    def row(what: str, limit: int | None, used: int, origin: str = CONSTANT) -> LimitRow:
-        return LimitRow(PROCESS, what, limit, used, origin)
+    def row(
+        what: str, limit: int | None, used: int, origin: str = CONSTANT, refused: int = 0
+    ) -> LimitRow:
+        return LimitRow(PROCESS, what, limit, used, origin, refused)
 
     return [
         descriptors_row(PROCESS, descriptors.limit()),
         row(
             "connections",
             config.max_connections or None,
-            clients.total,
+            clients.total - len(clients.strangers),
             "parameter: max connections",
         ),
         row(
             "connections of an address",
             config.max_ip_connections or None,
-            max((counts.total() for counts in clients.addresses.values()), default=0),
+            max(map(clients.known, clients.addresses), default=0),
             "parameter: max ip connections",
         ),
-        row("clients that have not said anything", MAXIMUM_WAITING, guests),
+        row(
+            "clients that have not said anything",
+            door.capacity,
+            len(door),
+            "machine: descriptors",
+            door.displaced,
+        ),
+        row(
+            "connections without a login",
+            clients.strangers.capacity,
+            len(clients.strangers),
+            "machine: descriptors",
+            clients.strangers.displaced,
+        ),
         row("RDMA clients to be connected", MAXIMUM_OFFERS, sum(offers.values())),
         row(
             "RDMA clients to be connected of an address",

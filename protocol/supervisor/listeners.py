@@ -10,8 +10,9 @@ from usmbd.protocol.state.interfaces import served_addresses
 
 log = logging.getLogger("usmbd.conn")
 
-BACKLOG = 256
-"""Connections that wait to be accepted."""
+BACKLOG = 4096
+"""Connections that wait to be accepted (net.core.somaxconn bounds it): while the supervisor does
+something else, those of a flood must not keep out the others."""
 
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 

@@ -309,9 +309,9 @@ class Supervisor:
 
     # -- clients -------------------------------------------------------------------------
 
-    def _admit(self, address: str, waiting: int) -> bool:
-        """Tell whether one more is allowed of an address that has `waiting` new ones."""
-        return self.clients.admit(self.config, address, waiting)
+    def _admit(self, address: str) -> bool:
+        """Tell whether one more is allowed of an address."""
+        return self.clients.admit(self.config, address)
 
     def _pass_on(self, sock: socket.socket, address: str, guid: bytes, first: bytes) -> None:
         """Hand a client to the worker that has its ClientGuid, or to the least loaded."""
@@ -321,11 +321,22 @@ class Supervisor:
             return
         number = self.clients.came(worker, address, guid)
         worker.send(messages.Adopt(connection=number, first=first), sock)
+        displaced = self.clients.stranger(worker, number)
+        if displaced is not None:
+            other, connection = displaced
+            reason = "others want to log in"
+            other.send(messages.Dismiss(connection=connection, reason=reason, stranger=True))
 
     def _client_gone(self, worker: WorkerChild, connection: int) -> None:
         """Forget a connection that ended."""
         self.rdma.ended(connection)
         self.clients.gone(worker, connection)
+
+    def _client_admitted(self, worker: WorkerChild, connection: int) -> None:
+        """Count a connection on which somebody has logged in, if it may be."""
+        if not self.clients.admitted(self.config, worker, connection):
+            reason = "`max connections` or `max ip connections` is reached"
+            worker.send(messages.Dismiss(connection=connection, reason=reason))
 
     def _worker_says(self, worker: WorkerChild, message: messages.FromWorker) -> None:
         """Take a message of a worker."""
@@ -333,6 +344,8 @@ class Supervisor:
             Watchdog.answered(worker)
         elif isinstance(message, messages.Ended):
             self._client_gone(worker, message.connection)
+        elif isinstance(message, messages.Admitted):
+            self._client_admitted(worker, message.connection)
         elif isinstance(message, messages.Rows):
             assert self._control is not None  # who asked for them
             self._control.rows(worker, message)
@@ -380,7 +393,7 @@ class Supervisor:
 
     def limits(self) -> list[LimitRow]:
         """Return what is limited here, and how much of it is in use."""
-        return limits(self.config, self.clients, self._doorkeeper.guests, self.rdma.offers)
+        return limits(self.config, self.clients, self._doorkeeper.places, self.rdma.offers)
 
     def stop(self) -> None:
         """End the server."""

@@ -61,7 +61,7 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
         row(
             "sessions",
             config.max_active_sessions or None,
-            len(sessions),
+            server.user_sessions,
             "parameter: max active sessions",
         ),
         row(

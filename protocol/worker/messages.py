@@ -61,6 +61,14 @@ class Adopt(msgspec.Struct, tag=True):
     first: Annotated[bytes, Meta(max_length=FIRST_MESSAGE_LIMIT + 4)]
 
 
+class Dismiss(msgspec.Struct, tag=True):
+    """To a worker: close a connection that it had adopted; a `stranger` only if it still is one."""
+
+    connection: int
+    reason: str
+    stranger: bool = False
+
+
 class Debug(msgspec.Struct, tag=True):
     """To a worker: switch debug messages."""
 
@@ -144,6 +152,12 @@ class Ended(msgspec.Struct, tag=True):
     connection: int
 
 
+class Admitted(msgspec.Struct, tag=True):
+    """From a worker: somebody has logged in on a connection, or a share has let a stranger in."""
+
+    connection: int
+
+
 class Rows(msgspec.Struct, tag=True):
     """From a worker: a part of its tables."""
 
@@ -176,8 +190,10 @@ class RdmaRefused(msgspec.Struct, tag=True):
 
 RdmaToWorker = RdmaServed | RdmaOffer | RdmaDisconnected | RdmaClaimed
 RdmaFromWorker = RdmaAccept | RdmaClaim | RdmaRefused
-ToWorker = Start | Configure | Listening | Adopt | Debug | Drain | List | Ping | RdmaToWorker
-FromWorker = Ready | Pong | Ended | Rows | RdmaFromWorker
+ToWorker = (
+    Start | Configure | Listening | Adopt | Dismiss | Debug | Drain | List | Ping | RdmaToWorker
+)
+FromWorker = Ready | Pong | Ended | Admitted | Rows | RdmaFromWorker
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode

@@ -72,6 +72,8 @@ class Worker:
         self._control = control
         self._loop = loop
         self._numbers: dict[Connection, int] = {}
+        self._connections: dict[int, Connection] = {}
+        """By the numbers that the supervisor knows them by; those by TCP."""
         self._stopped = False
         data = control.recv(messages.MESSAGE_LIMIT)
         start = messages.decode_to_worker(data)
@@ -107,6 +109,7 @@ class Worker:
         self._recheck = Recheck(self.server, loop)
         self._reclaim = Reclaim(self.server)
         self.server.connection_ended = self._connection_ended
+        self.server.connection_admitted = self._connection_admitted
         self._peers.serve(self.server)
         self.rdma = RdmaConnections(self.server, loop, self._send)
         self.server.rdma_interfaces = self.rdma.interfaces
@@ -152,6 +155,8 @@ class Worker:
         """Do what the supervisor says."""
         if isinstance(message, messages.Adopt):
             self._adopt(message, descriptors)
+        elif isinstance(message, messages.Dismiss):
+            self._dismiss(message)
         elif isinstance(message, messages.Configure):
             self.server.config = message.config
             self._recheck.settings_changed(message.config)
@@ -192,6 +197,7 @@ class Worker:
         transport = TcpTransport(sock, self._loop, message.first, self._turns)
         dispatcher = Dispatcher(self.server, transport)
         self._numbers[dispatcher.connection] = message.connection
+        self._connections[message.connection] = dispatcher.connection
         log.debug("connected", extra={"client": transport.peer})
         transport.start(dispatcher)
 
@@ -199,7 +205,21 @@ class Worker:
         """Tell the supervisor that a client is gone."""
         number = self._numbers.pop(connection, None)
         if number is not None:
+            del self._connections[number]
             self._send(messages.Ended(connection=number))
+
+    def _connection_admitted(self, connection: Connection) -> None:
+        """Tell the supervisor that a client is a stranger no more."""
+        number = self._numbers.get(connection)
+        if number is not None:
+            self._send(messages.Admitted(connection=number))
+
+    def _dismiss(self, message: messages.Dismiss) -> None:
+        """Close a connection for which there is no place."""
+        connection = self._connections.get(message.connection)
+        if connection is not None and not (message.stranger and connection.admitted):
+            log.info("closed: %s", message.reason, extra=connection.facts)
+            connection.transport.close(message.reason)
 
     def _list(self, message: messages.List) -> None:
         """Send the tables in parts."""

@@ -23,7 +23,13 @@ COMPOSED = {
     "continuous_availability",
 }
 # Defaults that depend on the machine.
-LOCAL = {"netbios_name", "workers"}
+LOCAL = {
+    "netbios_name",
+    "workers",
+    "max_connections",
+    "max_ip_connections",
+    "max_active_sessions",
+}
 
 
 @pytest.mark.parametrize(

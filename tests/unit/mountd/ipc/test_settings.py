@@ -35,7 +35,7 @@ SERVER = {
     "smb2_max_trans": 8 * MIB,
     "smb2_max_credits": 8192,
     "max_io_size": 8 * MIB,
-    "max_active_sessions": 1024,
+    "max_active_sessions": 16384,
     "max_open_files": 10000,
     "map_to_guest": MapToGuest.NEVER,
     "guest_account": "nobody",

@@ -12,6 +12,9 @@ from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import LoginStatus, Logout
 from usmbd.mountd.ipc.settings import Encryption, Signing
+from usmbd.protocol.commands.session_setup import MAXIMUM_HALF_OPEN, STRANGER_SESSIONS
+from usmbd.protocol.state.connection import HALF_OPEN_SIZE
+from usmbd.protocol.state.memory import WAITING_SIZE
 from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.state.store.records import SessionRecord
 from usmbd.protocol.wire.header import Command
@@ -112,8 +115,60 @@ def test_an_unknown_session_cannot_go_on(engine: Engine) -> None:
 def test_so_many_sessions_of_a_connection(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usmbd.protocol.commands.session_setup.MAXIMUM_SESSIONS", 2)
     client = negotiated(engine)
-    statuses = [client.setup(NTLM_NEGOTIATE)[1][0].status for _ in range(3)]
-    assert statuses == [NtStatus.MORE_PROCESSING_REQUIRED] * 2 + [NtStatus.INSUFFICIENT_RESOURCES]
+    for user, password in (("alice", "secret"), ("bob", "hidden")):
+        client.session_id = 0
+        client.login(user, password)
+    client.session_id = 0
+    assert client.setup(NTLM_NEGOTIATE)[1][0].status is NtStatus.INSUFFICIENT_RESOURCES
+
+
+def test_logins_that_go_no_further_give_way(engine: Engine) -> None:
+    """A stranger's soon, a user's later; what is known of them is counted and forgotten."""
+    client = negotiated(engine)
+    connection = client.connection
+    for most in (STRANGER_SESSIONS, MAXIMUM_HALF_OPEN):
+        begun = []
+        for _ in range(most + 5):
+            _, (reply,) = client.setup(NTLM_NEGOTIATE, session_id=0)
+            assert reply.status is NtStatus.MORE_PROCESSING_REQUIRED
+            begun.append(reply.header.session_id)
+        assert list(connection.half_open) == begun[-most:]
+        _, (reply,) = client.setup(NTLM_NEGOTIATE, session_id=begun[0])
+        assert reply.status is NtStatus.USER_SESSION_DELETED
+        client.session_id = 0
+        client.login()
+        assert connection.admitted
+    assert connection.memory.waiting == len(connection._counted) * (WAITING_SIZE + HALF_OPEN_SIZE)
+    client.disconnect()
+    assert engine.server.memory.clients == {}
+    assert engine.server.memory.accounts.waiting == 0
+
+
+@pytest.mark.parametrize("size", [2 * 1024, 60 * 1024])
+def test_a_first_message_that_is_too_long_is_not_kept(engine: Engine, size: int) -> None:
+    client = negotiated(engine)
+    _, (reply,) = client.setup(NTLM_NEGOTIATE + bytes(size))
+    assert reply.status is NtStatus.INVALID_PARAMETER
+    assert not client.connection.half_open
+    assert client.login().status is NtStatus.SUCCESS
+
+
+def test_strangers_take_no_user_s_session(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, max_active_sessions=2)
+    try:
+        engine.mountd.anonymous = LoginStatus.ANONYMOUS
+        for _ in range(10):
+            assert negotiated(engine).anonymous().status is NtStatus.SUCCESS
+        for _ in range(2):
+            client = negotiated(engine)
+            assert client.login().status is NtStatus.SUCCESS
+        assert negotiated(engine).setup(NTLM_NEGOTIATE)[1][0].status is (
+            NtStatus.INSUFFICIENT_RESOURCES
+        )
+        client.disconnect()
+        assert negotiated(engine).login().status is NtStatus.SUCCESS
+    finally:
+        engine.close()
 
 
 def test_two_users_on_one_connection(engine: Engine) -> None:

@@ -122,12 +122,12 @@ def test_a_guid_of_a_worker_that_died(clients: Clients, workers: list[Any]) -> N
 def test_limits_count_every_worker(clients: Clients, workers: list[Any]) -> None:
     config = ServerConfig(max_connections=3, max_ip_connections=2)
     clients.came(workers[0], HERE, A)
-    assert clients.admit(config, HERE, 0)
+    assert clients.admit(config, HERE)
     clients.came(workers[1], HERE, NO_GUID)
-    assert not clients.admit(config, HERE, 0)
-    assert clients.admit(config, THERE, 0)
+    assert not clients.admit(config, HERE)
+    assert clients.admit(config, THERE)
     clients.came(workers[1], THERE, NO_GUID)
-    assert not clients.admit(config, "192.0.2.9", 0)
+    assert not clients.admit(config, "192.0.2.9")
 
 
 def test_nobody_new_comes_to_a_worker_that_does_not_answer(

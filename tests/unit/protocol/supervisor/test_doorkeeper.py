@@ -70,14 +70,14 @@ class Door:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let everybody in."""
         self.passed: list[tuple[socket.socket, str, bytes, bytes]] = []
-        self.asked: list[tuple[str, int]] = []
+        self.asked: list[str] = []
         self.open = True
         self.listener = Listener()
         self.keeper = Doorkeeper(loop, self._admit, lambda *client: self.passed.append(client))
         self.keeper.serve(self.listener)  # type: ignore[arg-type]
 
-    def _admit(self, address: str, waiting: int) -> bool:
-        self.asked.append((address, waiting))
+    def _admit(self, address: str) -> bool:
+        self.asked.append(address)
         return self.open
 
     def guests(self) -> int:
@@ -112,7 +112,7 @@ def test_a_client_is_passed_on_with_what_it_said(door: Door, until: Until, size:
     sock.send(b"served")
     assert client.recv(10) == b"served"
     assert door.guests() == 0
-    assert door.keeper._waiting == {}
+    assert len(door.keeper.places) == 0
 
 
 def _read(door: Door) -> int:
@@ -151,7 +151,7 @@ def test_a_client_that_goes_is_forgotten(door: Door, until: Until) -> None:
     until(door.guests)
     client.close()
     until(lambda: not door.guests())
-    assert door.keeper._waiting == {}
+    assert len(door.keeper.places) == 0
 
 
 def test_a_silent_client_is_closed(
@@ -164,10 +164,8 @@ def test_a_silent_client_is_closed(
     assert client.recv(1) == b""
 
 
-def test_silent_clients_displace_each_other_alone(
-    door: Door, until: Until, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(doorkeeper, "MAXIMUM_WAITING", 3)
+def test_silent_clients_displace_each_other_alone(door: Door, until: Until) -> None:
+    door.keeper.places.capacity = 3
     clients = [door.listener.connect(f"192.0.2.{n}") for n in range(5)]
     until(lambda: len(door.asked) == 5)
     assert door.guests() == 3
@@ -184,11 +182,15 @@ def test_who_is_not_admitted_is_closed(door: Door, until: Until) -> None:
     assert door.guests() == 0
 
 
-def test_guests_of_an_address_are_counted(door: Door, until: Until) -> None:
-    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
-        door.listener.connect(address).send(b"\0")
-    until(lambda: len(door.asked) == 3)
-    assert door.asked == [("192.0.2.1", 0), ("192.0.2.2", 0), ("192.0.2.1", 1)]
+def test_a_flood_from_one_network_displaces_itself(door: Door, until: Until) -> None:
+    door.keeper.places.capacity = 8
+    slow = door.listener.connect("192.0.2.1")
+    flood = [door.listener.connect(f"2001:db8::{n:x}") for n in range(100)]
+    until(lambda: len(door.asked) == 101)
+    assert door.guests() == 8
+    assert flood[0].recv(1) == b""
+    slow.send(frame(negotiate()))
+    until(lambda: door.passed)
 
 
 def test_accepting_goes_on_after_a_shortage(

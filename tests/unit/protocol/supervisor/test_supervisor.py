@@ -54,7 +54,7 @@ class Clients:
         self.supervisor._pass_on(theirs, address, guid, b"first")
         for worker, sent in zip(self.workers, before, strict=True):
             if len(worker.sent) > sent:
-                message, sock = worker.sent[-1]
+                message, sock = worker.sent[sent]
                 assert isinstance(message, messages.Adopt)
                 assert (message.first, sock) == (b"first", theirs)
                 return worker.number
@@ -66,6 +66,17 @@ class Clients:
         message, _ = self.workers[worker].sent[index]
         ended = messages.Ended(connection=message.connection)
         self.supervisor._worker_says(self.workers[worker], ended)  # type: ignore[arg-type]
+
+    def log_in(self, worker: int, index: int = 0) -> None:
+        """Let that client log in."""
+        message, _ = self.workers[worker].sent[index]
+        admitted = messages.Admitted(connection=message.connection)
+        self.supervisor._worker_says(self.workers[worker], admitted)  # type: ignore[arg-type]
+
+    def dismissed(self) -> list[Any]:
+        """Return what the workers were told to close."""
+        told = [message for worker in self.workers for message, _ in worker.sent]
+        return [message for message in told if isinstance(message, messages.Dismiss)]
 
     def close(self) -> None:
         """Close all sockets."""
@@ -119,22 +130,47 @@ def test_no_worker_is_ready(clients: Callable[..., Clients]) -> None:
 
 
 def test_limits(clients: Callable[..., Clients]) -> None:
+    """They count those who have logged in, and no strangers."""
     door = clients(max_connections=3, max_ip_connections=2)
     admit = door.supervisor._admit
-    assert admit("192.0.2.1", 1)
-    assert not admit("192.0.2.1", 2)
-    door.come(A)
-    assert admit("192.0.2.1", 0)
-    assert not admit("192.0.2.1", 1)
-    assert admit("192.0.2.2", 1)
+    for _ in range(10):
+        door.come(A)
+        assert admit("192.0.2.1")
+    door.log_in(0, 0)
+    assert admit("192.0.2.1")
+    door.log_in(0, 1)
+    assert not admit("192.0.2.1")
+    assert admit("192.0.2.2")
     door.come(A, "192.0.2.2")
-    door.come(B, "192.0.2.3")
-    assert not admit("192.0.2.4", 0)
-    door.go(0)
-    assert admit("192.0.2.4", 0)
-    assert "192.0.2.1" not in door.supervisor.clients.addresses
+    door.log_in(0, 10)
+    assert not admit("192.0.2.4")
+    assert door.dismissed() == []
+    door.log_in(0, 2)  # who came as a stranger, and is one too many
+    (dismissed,) = door.dismissed()
+    assert not dismissed.stranger
+    for index in range(3):
+        door.go(0, index)
+    assert admit("192.0.2.1")
     unlimited = clients(max_connections=0, max_ip_connections=0)
-    assert unlimited.supervisor._admit("192.0.2.1", 10_000)
+    assert unlimited.supervisor._admit("192.0.2.1")
+
+
+def test_strangers_displace_a_crowd_of_strangers(clients: Callable[..., Clients]) -> None:
+    door = clients()
+    strangers = door.supervisor.clients.strangers
+    strangers.capacity = 8
+    door.come(A, "192.0.2.9")
+    door.log_in(0)
+    door.come(A, "192.0.2.1")
+    for _ in range(100):
+        door.come(A, "192.0.2.2")
+    assert len(strangers) == 8
+    told = door.dismissed()
+    sent = [message for message, _ in door.workers[0].sent]
+    numbers = [message.connection for message in sent if isinstance(message, messages.Adopt)]
+    assert [message.connection for message in told] == numbers[2 : 2 + len(told)], "the eldest"
+    assert all(message.stranger for message in told)
+    assert (0, numbers[1]) in strangers, "the only one of its address"
 
 
 def test_an_end_is_counted_once(clients: Callable[..., Clients]) -> None:
