@@ -1,6 +1,9 @@
 """When a client is stopped that takes no replies, and what it goes on asking until it does."""
 
 from collections import deque
+from collections.abc import Callable
+
+from usmbd.transport.base import Transport
 
 HIGH_WATER = 1 << 20
 """Queued bytes from which on no further request of this client is taken up: a client that gives
@@ -19,8 +22,8 @@ TRANSFERS_LOW = 16 << 20
 LEAST_POSTED = 4
 """Receives that a stopped client keeps: it needs some to grant us what gets it going again."""
 
-HELD_HIGH = 32 << 20
-"""Bytes of a stopped client's messages from which on it is lost: it would fill our memory."""
+HELD_HIGH = 16 << 20
+"""Bytes of a stopped client's messages from which on it is lost: a half of what it may keep."""
 
 HELD_OVERHEAD = 512
 """Bytes that a held message takes beside its own."""
@@ -29,28 +32,59 @@ HELD_OVERHEAD = 512
 class Backlog:
     """Messages in their order; their memory counts, which may be more than is used."""
 
-    __slots__ = ("_bytes", "_messages")
+    __slots__ = ("_bytes", "_messages", "_serve", "_transport")
 
-    def __init__(self) -> None:
-        """Begin empty."""
+    def __init__(self, transport: Transport, serve: Callable[[], None]) -> None:
+        """Begin empty; `serve` takes it up when the transport's meter says that there is room."""
+        self._transport = transport
+        self._serve = serve
         self._messages: deque[memoryview] = deque()
         self._bytes = 0
 
+    def stops(self, queued: int, under_way: int) -> bool:
+        """Whether no further request is taken up, with these bytes of replies and transfers."""
+        return queued >= HIGH_WATER or under_way >= TRANSFERS_HIGH or self._starves()
+
+    def goes_on(self, queued: int, under_way: int) -> bool:
+        """Whether a stopped client is served again."""
+        return queued <= LOW_WATER and under_way <= TRANSFERS_LOW and not self._starves()
+
+    def _starves(self) -> bool:
+        """Whether the meter is full, and not by what is held here: to serve that makes room."""
+        meter = self._transport.meter
+        held = self._bytes
+        if held:
+            meter.keep(-held)
+        full = meter.full
+        if held:
+            meter.keep(held)
+        if full:
+            meter.starve(self._serve)
+        return full
+
     def add(self, message: memoryview) -> bool:
         """Keep one more; False when that is too much."""
+        size = memoryview(message.obj).nbytes + HELD_OVERHEAD
         self._messages.append(message)
-        self._bytes += memoryview(message.obj).nbytes + HELD_OVERHEAD
-        return self._bytes <= HELD_HIGH
+        fits = self._bytes + size <= HELD_HIGH and self._transport.meter.room(size)
+        self._count(size)
+        return fits
 
     def take(self) -> memoryview | None:
         """Return the oldest, None when there is none."""
         if not self._messages:
             return None
         message = self._messages.popleft()
-        self._bytes -= memoryview(message.obj).nbytes + HELD_OVERHEAD
+        self._count(-memoryview(message.obj).nbytes - HELD_OVERHEAD)
         return message
 
     def clear(self) -> None:
         """Forget all."""
         self._messages.clear()
-        self._bytes = 0
+        if self._bytes:
+            self._count(-self._bytes)
+
+    def _count(self, change: int) -> None:
+        """Count bytes, here and by the meter."""
+        self._bytes += change
+        self._transport.meter.keep(change)

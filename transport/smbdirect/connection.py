@@ -16,14 +16,7 @@ from enum import Enum
 from usmbd.transport.base import Part, RdmaTransport, Receiver, RemoteBuffer
 from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.loop import Cancellable, EventLoop
-from usmbd.transport.smbdirect.backlog import (
-    HIGH_WATER,
-    LEAST_POSTED,
-    LOW_WATER,
-    TRANSFERS_HIGH,
-    TRANSFERS_LOW,
-    Backlog,
-)
+from usmbd.transport.smbdirect.backlog import LEAST_POSTED, TRANSFERS_HIGH, Backlog
 from usmbd.transport.smbdirect.batches import BATCH, FLUSH_SIZE, HELD_POLLS, HELD_SIZE, ROUNDS
 from usmbd.transport.smbdirect.depths import Depths, fitted
 from usmbd.transport.smbdirect.engine import Engine
@@ -115,7 +108,7 @@ class SmbDirectTransport(RdmaTransport):
             self._work, self._send_order, loop, min(reads, depths.reads), self._lose, self._retry
         )
         self._posted_receives = 0
-        self._backlog = Backlog()
+        self._backlog = Backlog(self, self._serve_backlog)
         self._withheld: list[int] = []
         self._stopped = False
         self._corked = False
@@ -383,15 +376,13 @@ class SmbDirectTransport(RdmaTransport):
         if queued >= FLUSH_SIZE:
             self._flush()
             queued = self._send_order.queued_bytes
-        self._stopped = queued >= HIGH_WATER or self._transfers.under_way >= TRANSFERS_HIGH
+        self._stopped = self._backlog.stops(queued, self._transfers.under_way)
 
     def _serve_backlog(self) -> None:
         """Take up a stopped client's requests again when what it was sent has gone."""
         self._corked = True
-        while (
-            self.state is _OPEN
-            and self._send_order.queued_bytes <= LOW_WATER
-            and self._transfers.under_way <= TRANSFERS_LOW
+        while self.state is _OPEN and self._backlog.goes_on(
+            self._send_order.queued_bytes, self._transfers.under_way
         ):
             message = self._backlog.take()
             if message is None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from engine_pair import HEADER, data, request
+from meter import Meter
 from smbdirect.client import RawClient
 from smbdirect.network import Network
 
@@ -146,8 +147,9 @@ def test_a_held_request_may_end_the_connection(network: Network) -> None:
 
 
 def test_requests_wait_while_transfers_go_on(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "TRANSFERS_HIGH", 40_000)
-    monkeypatch.setattr(connection, "TRANSFERS_LOW", 20_000)
+    for module in (backlog, connection):
+        monkeypatch.setattr(module, "TRANSFERS_HIGH", 40_000)
+    monkeypatch.setattr(backlog, "TRANSFERS_LOW", 20_000)
     region = link.client.register(pattern(10_000))
     done = []
 
@@ -189,3 +191,29 @@ def test_who_only_asks_while_stopped_is_lost(
         greedy.ask(number % 251, granted=1, padding=1300)
     assert greedy.upper.lost == ["it goes on asking and does not take its answers"]
     assert greedy.transport.state is State.FINISHED
+
+
+def test_requests_wait_while_the_meter_is_full(network: Network) -> None:
+    """They are held meanwhile, which counts, and does not keep itself from being served."""
+    greedy = Greedy(network)
+    meter = greedy.transport.meter = Meter()
+    greedy.upper.on_message = lambda message: setattr(meter, "full", True)
+    for number in range(3):
+        greedy.ask(number)
+    assert [message[0] for message in greedy.upper.messages] == [0]
+    assert meter.kept > 0
+    greedy.upper.on_message = lambda message: None
+    meter.full = False
+    meter.feed()
+    assert [message[0] for message in greedy.upper.messages] == [0, 1, 2]
+    assert meter.kept == 0
+
+
+def test_who_goes_on_asking_without_room_is_lost(network: Network) -> None:
+    greedy = Greedy(network)
+    meter = greedy.transport.meter = Meter()
+    meter.full, meter.limit = True, 0
+    greedy.ask(1)
+    greedy.ask(2)
+    assert greedy.upper.lost == ["it goes on asking and does not take its answers"]
+    assert meter.kept == 0

@@ -18,7 +18,7 @@ import pytest
 from smbdirect.network import Network
 
 from usmbd.transport.base import RemoteBuffer
-from usmbd.transport.smbdirect import connection
+from usmbd.transport.smbdirect import backlog, connection
 from usmbd.transport.smbdirect.connection import State
 from usmbd.transport.smbdirect.fabric.device import LIMITS
 from usmbd.transport.smbdirect.limits import Limits
@@ -235,11 +235,13 @@ def moves(
 def drawn(rng: random.Random, patch: pytest.MonkeyPatch) -> tuple[Network, list[Peer]]:
     """Make a network with random limits, and its clients."""
     if rng.random() < 0.5:
-        patch.setattr(connection, "TRANSFERS_HIGH", rng.choice([100_000, 400_000, 2_000_000]))
-        patch.setattr(connection, "TRANSFERS_LOW", PINNED + 5000)
+        high = rng.choice([100_000, 400_000, 2_000_000])
+        patch.setattr(connection, "TRANSFERS_HIGH", high)
+        patch.setattr(backlog, "TRANSFERS_HIGH", high)
+        patch.setattr(backlog, "TRANSFERS_LOW", PINNED + 5000)
     if rng.random() < 0.5:
-        patch.setattr(connection, "HIGH_WATER", 150_000)
-        patch.setattr(connection, "LOW_WATER", 50_000)
+        patch.setattr(backlog, "HIGH_WATER", 150_000)
+        patch.setattr(backlog, "LOW_WATER", 50_000)
     device = LIMITS
     if rng.random() < 0.4:
         device = replace(
