@@ -5,11 +5,14 @@ queue. Answers leave a queue one after the other at a growing distance, so that 
 parallel gains nothing, and a right password is answered no sooner than a wrong one. No login is
 ever locked: another address is not affected, and everything is forgotten after a while.
 
-An account is whatever the caller counts as one: all names that find the same user.
+An account is whatever the caller counts as one: all names that find the same user. An address is
+one of IPv4, or the /64 of one of IPv6.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
+
+from usmbd.mountd.ipc.network import network
 
 # Typing errors of a person are free.
 FREE_FAILURES = 3
@@ -80,11 +83,12 @@ class Throttle:
 
     def succeeded(self, account: str, address: str) -> None:
         """Forget the failures of this account at this address; the address keeps its own."""
-        self._queues.pop((account, address), None)
+        self._queues.pop(_keys(account, address)[0][0], None)
 
 
 def _keys(account: str, address: str) -> tuple[tuple[Key, int, float], tuple[Key, int, float]]:
     """Return the two queues of a login, with their free failures and longest delays."""
+    address = network(address)  # who has an IPv6 address has 2^64 of them
     return (
         ((account, address), FREE_FAILURES, MAX_DELAY),
         (("", address), FREE_ADDRESS_FAILURES, MAX_ADDRESS_DELAY),

@@ -191,7 +191,13 @@ class Recheck:
             self._close(tree, str(error))
         elif not tree.closed:
             tree.share = share
+            before = tree.volume
             tree.volume, tree.speed = self._server.volumes.admit(share, found)
+            if before is not None and before.root_identity == tree.volume.root_identity:
+                # What is open by the old options lists, renames and replaces by the new ones.
+                for open_ in tree.session.open_table.values():
+                    if open_.tree is tree:
+                        open_.node.volume = tree.volume
         self._done(tree)
 
     def _close(self, tree: TreeConnect, why: str) -> None:

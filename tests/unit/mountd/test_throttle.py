@@ -45,6 +45,19 @@ def test_a_flood_is_refused_and_only_that_user_at_that_address() -> None:
     assert throttle.reserve("alice", "b", 0.0) == 0.0
 
 
+def test_the_addresses_of_an_ipv6_network_count_as_one() -> None:
+    throttle = Throttle()
+    for number in range(FREE_FAILURES):
+        throttle.failed("alice", f"2001:db8::{number + 1}", 0.0)
+    assert throttle.reserve("alice", "2001:db8::ffff:1", 0.0) == 0.25
+    assert throttle.reserve("alice", "2001:db8:0:1::1", 0.0) == 0.0
+    throttle.succeeded("alice", "2001:db8::77")
+    assert throttle.reserve("alice", "2001:db8::1", 0.0) == 0.0
+    for number in range(FREE_FAILURES):
+        throttle.failed("alice", f"192.0.2.{number}", 0.0)
+    assert throttle.reserve("alice", "192.0.2.9", 0.0) == 0.0
+
+
 def test_one_address_with_many_users_is_slowed_a_little() -> None:
     throttle = Throttle()
     for number in range(40):

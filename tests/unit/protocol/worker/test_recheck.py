@@ -14,9 +14,11 @@ from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import LoginStatus, Logout, TreeDisconnect, TreeStatus
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, Signing
+from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import DELETE, FILE_ALL_ACCESS, FILE_READ_DATA, WRITE_DAC
-from usmbd.protocol.wire.create import FILE_CREATE, FILE_DELETE_ON_CLOSE
+from usmbd.protocol.wire.create import FILE_CREATE, FILE_DELETE_ON_CLOSE, FILE_DIRECTORY_FILE
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.protocol.worker import recheck
@@ -190,6 +192,29 @@ def test_options_hold_for_the_next_open(
     reload()
     assert client.create("secret.txt") is NtStatus.OBJECT_NAME_NOT_FOUND
     assert write(client, kept) is NtStatus.SUCCESS
+
+
+def test_options_hold_for_what_an_open_does_by_name(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    """A handle from before shows no vetoed name and replaces no vetoed file."""
+    hidden = engine.files / "secret file"
+    hidden.write_bytes(b"secret")
+    kept = client.open("mine")
+    folder = client.open("", FILE_READ_DATA, options=FILE_DIRECTORY_FILE)
+    with Volume(str(engine.files)).lookup(hidden.name) as node:
+        short = directory_entry.short_name(node)
+    change(engine, veto_files=["secret*"])
+    reload()
+    listing = client.call(Command.QUERY_DIRECTORY, requests.query_directory(folder, 37))
+    assert "mine".encode("utf-16-le") in listing.message
+    assert "secret".encode("utf-16-le") not in listing.message
+    for name in ("secret new", "secret file", short):
+        raw = name.encode("utf-16-le")
+        body = requests.set_info(kept, RENAME, struct.pack("<B7xQI", 1, 0, len(raw)) + raw)
+        status = client.call(Command.SET_INFO, body).status
+        assert status is (NtStatus.SUCCESS if name == short else NtStatus.OBJECT_NAME_NOT_FOUND)
+    assert hidden.read_bytes() == b"secret"
 
 
 def test_a_folder_that_is_gone_closes_the_tree(
