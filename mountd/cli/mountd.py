@@ -6,7 +6,7 @@ prints the global settings as JSON, and starts nothing.
 """
 
 import argparse
-import ctypes
+import logging
 import os
 import signal
 import sys
@@ -16,10 +16,13 @@ import msgspec
 from usmbd.mountd import log as logs
 from usmbd.mountd.cli import common
 from usmbd.mountd.config.load import load
+from usmbd.mountd.confine.kernel import set_death_signal
+from usmbd.mountd.confine.process import confine
+from usmbd.mountd.confine.profiles import MOUNTD
 from usmbd.mountd.daemon import Daemon
 from usmbd.mountd.users import load_users
 
-PR_SET_PDEATHSIG = 1
+log = logging.getLogger("usmbd.conn")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -71,7 +74,7 @@ def detach() -> int:
 def end_with_parent() -> None:
     """Be told to end when the supervisor dies, however it dies (prctl(2))."""
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    set_death_signal(signal.SIGTERM)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -93,11 +96,14 @@ def run(arguments: list[str]) -> int:
     )
     daemon.set_up_log()
     ready_fd = options.ready_fd
-    if ready_fd is not None:
-        end_with_parent()
     if (options.nodetach is None and ready_fd is None) or options.nodetach == "0":
         ready_fd = detach()
+    missing = confine(MOUNTD)
+    if options.ready_fd is not None:
+        end_with_parent()
     logs.start()  # its thread would not survive the fork
+    for each in missing:
+        log.info("this process runs without %s", each)
     daemon.run(ready_fd)
     return 0
 

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from usmbd.protocol.worker import messages
 
@@ -22,6 +22,9 @@ WORKER_ENVIRONMENT = {
 
 OWN_PROCESS_GROUP = 0
 """For `process_group`: a terminal's ^C reaches the supervisor alone, which ends the children."""
+
+RESTART_SECONDS = 1.0
+"""A child that died sooner than this after its start is started again only after a pause."""
 
 END_SECONDS = 3.0
 """A child that has not ended so long after SIGTERM is killed."""
@@ -71,6 +74,54 @@ class Child:
         except TimeoutError:
             log.error("%s is killed, but hangs in the kernel", self.name)
             self._given_up.set()
+
+
+class Kept:
+    """A child that is started again whenever it dies."""
+
+    def __init__(
+        self,
+        start: Callable[[], Awaitable[Child]],
+        probe: Callable[[Child], Coroutine[None, None, None]] | None = None,
+    ) -> None:
+        """Remember how to start it; `probe` runs beside it and ends it when it does not answer."""
+        self._start = start
+        self._probe = probe
+        self.child: Child | None = None
+
+    async def start(self) -> None:
+        """Start it for the first time."""
+        self.child = await self._start()
+
+    async def keep(self, stopping: asyncio.Event) -> None:
+        """Start it again whenever it dies, until the server stops."""
+        loop = asyncio.get_running_loop()
+        while self.child is not None:
+            since = loop.time()
+            name = self.child.name
+            probe = loop.create_task(self._probe(self.child)) if self._probe else None
+            status = await self.child.gone()
+            if probe is not None:
+                probe.cancel()
+            if stopping.is_set():
+                return
+            log.error("%s ended (%s) and is started again", name, status)
+            if loop.time() - since < RESTART_SECONDS:
+                await asyncio.sleep(RESTART_SECONDS)
+            try:
+                self.child = await self._start()
+            except OSError as error:  # it ended at once, or there is no memory for it
+                log.error("%s cannot be started: %s", name, error)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it lives."""
+        if self.child is not None and self.child.process.returncode is None:
+            self.child.process.send_signal(number)
+
+    async def end(self) -> None:
+        """Tell it to end; kill it when it does not."""
+        if self.child is not None:
+            await self.child.end()
 
 
 async def start_mountd(files: list[str]) -> Child:
@@ -202,15 +253,31 @@ class WorkerChild(Child):
         self._unsent.clear()
 
 
+async def start_keeper(sock: socket.socket) -> Child:
+    """Start the process that stores NT ACLs, with its end of the socket."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "usmbd.protocol.keeper", "--socket-fd", str(sock.fileno()),
+        pass_fds=(sock.fileno(),), stdin=asyncio.subprocess.DEVNULL,
+        process_group=OWN_PROCESS_GROUP,
+    )  # fmt: skip
+    return Child("the keeper of NT ACLs", process)
+
+
 async def start_worker(
-    start: messages.Start, on_message: Callable[[WorkerChild, messages.FromWorker], None]
+    start: messages.Start,
+    on_message: Callable[[WorkerChild, messages.FromWorker], None],
+    keeper: socket.socket | None = None,
 ) -> WorkerChild:
     """Start one worker; its `ready` is set when it serves."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    descriptors = {"--control-fd": theirs.fileno()}
+    if keeper is not None:
+        descriptors["--keeper-fd"] = keeper.fileno()
+    options = [word for name, number in descriptors.items() for word in (name, str(number))]
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "usmbd.protocol.worker", "--control-fd", str(theirs.fileno()),
-            pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL,
+            sys.executable, "-m", "usmbd.protocol.worker", *options,
+            pass_fds=tuple(descriptors.values()), stdin=asyncio.subprocess.DEVNULL,
             env={**os.environ, **WORKER_ENVIRONMENT}, process_group=OWN_PROCESS_GROUP,
         )  # fmt: skip
     except BaseException:

@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 
 from usmbd.mountd import log as logs
+from usmbd.mountd.confine.process import confine
+from usmbd.mountd.confine.profiles import SUPERVISOR
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import descriptors
 from usmbd.protocol.supervisor.children import OWN_PROCESS_GROUP
@@ -53,7 +55,10 @@ def main() -> None:
     if options.verbose:
         config = msgspec.structs.replace(config, log_level=level)
     logs.set_up("usmbd", level, as_json=config.log_json)
+    missing = confine(SUPERVISOR)
     logs.start()
+    for each in missing:
+        log.warning("the server runs without %s", each)
     limit = descriptors.raise_limit()
     if limit < descriptors.LEAST:
         log.warning("%d open files are too few: raise the limit (ulimit -n, LimitNOFILE=)", limit)

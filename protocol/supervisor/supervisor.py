@@ -31,8 +31,11 @@ from usmbd.protocol.supervisor import leftovers
 from usmbd.protocol.supervisor.addresses import AddressWatch
 from usmbd.protocol.supervisor.children import (
     OWN_PROCESS_GROUP,
+    RESTART_SECONDS,
     Child,
+    Kept,
     WorkerChild,
+    start_keeper,
     start_mountd,
     start_worker,
 )
@@ -55,10 +58,6 @@ up to 40 s, and twice as long on a busy machine."""
 MOUNTD_SECONDS = 4
 """Until a mountd that does not answer is replaced: it decides from memory, in milliseconds, and
 clients give up a login after 15 s and more."""
-
-RESTART_SECONDS = 1.0
-"""A child that died sooner than this after its start is started again only after a pause."""
-
 
 LASTING = (
     "workers",
@@ -92,7 +91,10 @@ class Supervisor:
         self.rdma = RdmaService(lambda: self.config, self.clients, self.workers)
         self._files = files
         self._state = Path(config.state_directory)
-        self._mountd: Child | None = None
+        self._mountd = Kept(lambda: start_mountd(self._files), self._end_when_silent)
+        # Both ends are held here, so that neither workers nor keeper have to connect again.
+        self._keeper_sockets: tuple[socket.socket, ...] = ()
+        self._keeper: Kept | None = None
         self._control: ControlService | None = None
         self._listeners: Listeners | None = None
         self._stopping = asyncio.Event()
@@ -188,13 +190,18 @@ class Supervisor:
 
     async def _start_children(self) -> None:
         """Start the workers and mountd side by side, and wait until all serve."""
+        if os.geteuid() == 0:
+            self._keeper_sockets = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._keeper = Kept(lambda: start_keeper(self._keeper_sockets[1]))
+            await self._keeper.start()
+            self._watch(self._keeper.keep(self._stopping))
         for number in range(self.config.workers):
             await self._start_worker(number)
         try:
-            self._mountd = await asyncio.wait_for(start_mountd(self._files), START_SECONDS)
+            await asyncio.wait_for(self._mountd.start(), START_SECONDS)
         except (ChildProcessError, TimeoutError) as error:
             raise StartError(f"mountd did not start: {error}") from error
-        self._watch(self._keep_mountd())
+        self._watch(self._mountd.keep(self._stopping))
         try:
             await asyncio.wait_for(
                 asyncio.gather(*(worker.ready.wait() for worker in self.workers.values())),
@@ -208,7 +215,9 @@ class Supervisor:
         start = messages.Start(
             worker=number, guid=server_guid(), config=self.config, rdma=self.rdma.devices
         )
-        self.workers[number] = await start_worker(start, self._worker_says)
+        self.workers[number] = await start_worker(
+            start, self._worker_says, next(iter(self._keeper_sockets), None)
+        )
         self._tell_addresses(self.workers[number])
         self.rdma.tell(self.workers[number])
         self._watch(self._keep_worker(self.workers[number]))
@@ -218,24 +227,6 @@ class Supervisor:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _keep_mountd(self) -> None:
-        """Start mountd again whenever it dies."""
-        while not self._stopping.is_set():
-            assert self._mountd is not None
-            since = self._loop.time()
-            probe = self._loop.create_task(self._end_when_silent(self._mountd))
-            status = await self._mountd.gone()
-            probe.cancel()
-            if self._stopping.is_set():
-                return
-            log.error("mountd ended (%s) and is started again", status)
-            if self._loop.time() - since < RESTART_SECONDS:
-                await asyncio.sleep(RESTART_SECONDS)
-            try:
-                self._mountd = await start_mountd(self._files)
-            except OSError as error:  # it ended at once, or there is no memory for it
-                log.error("mountd cannot be started: %s", error)
 
     async def _end_when_silent(self, mountd: Child) -> None:
         """Kill a mountd that does not answer, without which nobody can log in."""
@@ -359,8 +350,7 @@ class Supervisor:
 
         Then comes `done(True, what has to be known)` or `done(False, what is wrong)`.
         """
-        if self._mountd is not None and self._mountd.process.returncode is None:
-            self._mountd.process.send_signal(signal.SIGHUP)
+        self._mountd.signal(signal.SIGHUP)
         self._watch(self._reload(done or _nobody_asked))
 
     async def _reload(self, done: Callable[[bool, str], None]) -> None:
@@ -406,8 +396,11 @@ class Supervisor:
             worker.send(messages.Drain())
         await asyncio.gather(*(worker.end() for worker in self.workers.values()))
         self.rdma.close()
-        if self._mountd is not None:
-            await self._mountd.end()
+        await self._mountd.end()
+        if self._keeper is not None:
+            await self._keeper.end()
+        for sock in self._keeper_sockets:
+            sock.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -12,7 +12,7 @@ import os
 import time
 from typing import Final
 
-from usmbd.protocol.vfs import directory_entry, posix_acl
+from usmbd.protocol.vfs import directory_entry, ntacl_keeper, posix_acl
 from usmbd.protocol.vfs.acl_mapping import EVERYBODY, describe, to_posix
 from usmbd.protocol.vfs.identity import Identity, as_process
 from usmbd.protocol.vfs.node import Node
@@ -42,7 +42,7 @@ from usmbd.protocol.wire.sid import Sid, unix_gid, unix_group, unix_uid, unix_us
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _is_root = os.geteuid() == 0
-XATTR: Final = "security.NTACL" if _is_root else "user.NTACL"
+XATTR: Final = ntacl_keeper.XATTR if _is_root else "user.NTACL"
 
 _ALL_PARTS = OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION
 
@@ -95,7 +95,10 @@ def store(node: Node, descriptor: SecurityDescriptor) -> None:
     """Store a descriptor; the right to change it was checked when the file was opened."""
     with as_process():
         value = build_ntacl(descriptor, from_ns(time.time_ns()), _posix_hash(node))
-        os.setxattr(node.xattr_target(), XATTR, value)
+        if _is_root:
+            ntacl_keeper.store(node.fd, value)
+        else:
+            os.setxattr(node.xattr_target(), XATTR, value)
 
 
 def _posix_hash(node: Node) -> bytes:

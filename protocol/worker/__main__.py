@@ -3,6 +3,7 @@
 import argparse
 import socket
 
+from usmbd.protocol.vfs import ntacl_keeper
 from usmbd.protocol.worker.worker import run
 
 
@@ -10,7 +11,10 @@ def main() -> None:
     """Serve until the supervisor ends or says so."""
     parser = argparse.ArgumentParser(prog="usmbd worker")
     parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--keeper-fd", type=int, help="where NT ACLs are stored")
     options = parser.parse_args()
+    if options.keeper_fd is not None:
+        ntacl_keeper.use(socket.socket(fileno=options.keeper_fd))
     run(socket.socket(fileno=options.control_fd))
 
 

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 from usmbd.mountd import log as logs
+from usmbd.mountd.confine.process import confine
+from usmbd.mountd.confine.profiles import WORKER
 from usmbd.mountd.ipc.codec import mountd_client, rpc_client
 from usmbd.mountd.ipc.messages import (
     MAX_ROWS,
@@ -27,7 +29,6 @@ from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.interfaces import parse_addresses
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
-from usmbd.protocol.vfs.identity import obey_quotas
 from usmbd.protocol.vfs.pace import this_is_the_loop
 from usmbd.protocol.worker import messages, rdma_connections
 from usmbd.protocol.worker.ipc_client import IpcClient
@@ -323,13 +324,15 @@ def _set_up_log(worker: int, config: ServerConfig) -> None:
 def run(control: socket.socket) -> None:
     """Run one worker until it is stopped."""
     os.umask(0)  # the share's masks decide
-    obey_quotas()
+    missing = confine(WORKER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the supervisor
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     loop = EpollLoop()
     this_is_the_loop()
     worker = Worker(control, loop)
     logs.start()
+    for each in missing:
+        log.info("this process runs without %s", each)
     loop.add_signal_handler(signal.SIGTERM, worker.stop, "told to end")
     # What was made until now stays: the collector need not look at it again.
     gc.collect()

@@ -1,0 +1,156 @@
+"""prctl(2), capset(2) and Landlock's calls, which Python's `os` does not offer.
+
+The libraries for the first two (pyprctl, python-prctl) have had no release since 2021, and of
+Landlock only two calls are needed, without rules: so they are called by ctypes.
+"""
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterable
+from enum import IntEnum
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_prctl, _capget, _capset, _syscall = _libc.prctl, _libc.capget, _libc.capset, _libc.syscall
+_syscall.restype = ctypes.c_long
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_CAPBSET_READ = 23
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+_CAPABILITY_VERSION_3 = 0x20080522
+_SETS = struct.Struct("=6I")
+"""Twice (effective, permitted, inheritable): the lower and the upper 32 capabilities."""
+
+# These have one number on every architecture but alpha.
+_NR_LANDLOCK_CREATE_RULESET = ctypes.c_long(444)
+_NR_LANDLOCK_RESTRICT_SELF = ctypes.c_long(446)
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_RULESET = struct.Struct("=QQQ")
+"""struct landlock_ruleset_attr: what is handled of files, of the network, of scopes."""
+# What each version of the interface can forbid (landlock(7)): files of versions 1, 2, 3 and 5.
+_FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+_NETWORK_VERSION, _NETWORK = 4, 0b11
+"""To bind and to connect a TCP socket."""
+_SCOPES_VERSION, _SCOPES = 6, 0b11
+"""To connect to abstract Unix sockets of, and to signal, processes that are not confined so."""
+
+
+class Capability(IntEnum):
+    """Those of capabilities(7) that a process of the server needs."""
+
+    CHOWN = 0
+    DAC_OVERRIDE = 1
+    DAC_READ_SEARCH = 2
+    FOWNER = 3
+    FSETID = 4
+    KILL = 5
+    SETGID = 6
+    SETUID = 7
+    SETPCAP = 8
+    NET_BIND_SERVICE = 10
+    IPC_LOCK = 14
+    SYS_PTRACE = 19
+    SYS_ADMIN = 21
+    SYS_RESOURCE = 24
+
+
+def _check(result: int) -> int:
+    """Raise the OSError of a call that failed."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def set_death_signal(number: int) -> None:
+    """Have this process sent a signal when the thread that started it ends."""
+    _check(_prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0))
+
+
+def set_undumpable() -> None:
+    """Have no core dump made of this process, and let nobody but root look into it."""
+    _check(_prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def set_no_new_privileges() -> None:
+    """Let no program that is executed from now on gain rights by it."""
+    _check(_prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
+
+def drop_bounds(keep: Iterable[Capability]) -> None:
+    """Let no program that is executed ever have other capabilities than these.
+
+    Without CAP_SETPCAP that is not to be decided here, and no capability comes by exec either.
+    """
+    low, high = _permitted()
+    if not (low | high << 32) >> Capability.SETPCAP & 1:
+        return
+    mask = sum(1 << each for each in keep)
+    number = 0
+    while _prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
+        if not mask >> number & 1:
+            _check(_prctl(_PR_CAPBSET_DROP, number, 0, 0, 0))
+        number += 1
+
+
+def limit_capabilities(keep: Iterable[Capability]) -> None:
+    """Give up all capabilities but these for good; those that are not there are not gained."""
+    mask = sum(1 << each for each in keep)
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)  # unknown before Linux 4.3
+    low, high = _permitted()
+    low, high = low & mask & 0xFFFF_FFFF, high & mask >> 32
+    _check(_capset(ctypes.byref(_header()), _SETS.pack(low, low, 0, high, high, 0)))
+
+
+def _header() -> "ctypes.Array[ctypes.c_uint32]":
+    """Return struct __user_cap_header_struct, for this thread."""
+    return (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+
+
+def _permitted() -> tuple[int, int]:
+    """Return the lower and the upper 32 capabilities that this thread may use."""
+    data = ctypes.create_string_buffer(_SETS.size)
+    _check(_capget(ctypes.byref(_header()), data))
+    _, low, _, _, high, _ = _SETS.unpack(data.raw)
+    return low, high
+
+
+def landlock_version() -> int:
+    """Return the version of Landlock's interface; OSError where the kernel has none."""
+    return _check(
+        _syscall(
+            _NR_LANDLOCK_CREATE_RULESET,
+            None,
+            ctypes.c_size_t(0),
+            ctypes.c_uint32(_LANDLOCK_CREATE_RULESET_VERSION),
+        )
+    )
+
+
+def landlock(*, files: bool) -> None:
+    """Forbid TCP, abstract sockets and signals to others, and with `files` every file by its name.
+
+    What is open stays usable. OSError where the kernel has no Landlock; an old one forbids less.
+    """
+    version = landlock_version()
+    of_files = max(rights for since, rights in _FILES.items() if since <= version)
+    attributes = _RULESET.pack(
+        of_files if files else 0,
+        _NETWORK if version >= _NETWORK_VERSION else 0,
+        _SCOPES if version >= _SCOPES_VERSION else 0,
+    )
+    size = 8 if version < _NETWORK_VERSION else 16 if version < _SCOPES_VERSION else 24
+    if not any(attributes[:size]):
+        return
+    ruleset = _check(
+        _syscall(_NR_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint32(0))
+    )
+    try:
+        _check(_syscall(_NR_LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)))
+    finally:
+        os.close(ruleset)

@@ -1,0 +1,35 @@
+"""`python -m usmbd.protocol.keeper --socket-fd N`: started by the supervisor of a root's server."""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+
+from usmbd.mountd.confine.kernel import set_death_signal
+from usmbd.mountd.confine.process import confine
+from usmbd.mountd.confine.profiles import NTACL_KEEPER
+from usmbd.protocol.vfs.ntacl_keeper import THREADS, serve
+
+
+def main() -> None:
+    """Serve until the supervisor and all workers have gone."""
+    parser = argparse.ArgumentParser(prog="usmbd keeper")
+    parser.add_argument("--socket-fd", type=int, required=True)
+    options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sock = socket.socket(fileno=options.socket_fd)
+    for missing in confine(NTACL_KEEPER):
+        print(f"usmbd keeper: without {missing}", file=sys.stderr)
+    set_death_signal(signal.SIGKILL)
+    threads = [threading.Thread(target=serve, args=(sock,)) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os._exit(0)
+
+
+main()

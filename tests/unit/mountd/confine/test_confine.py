@@ -1,0 +1,153 @@
+"""What is given up is gone: tried in a process of its own for each profile."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from usmbd.mountd.confine import kernel, profiles, system_calls
+from usmbd.mountd.confine.kernel import Capability
+from usmbd.mountd.confine.profiles import Profile
+
+SCRIPT = """
+import ctypes, errno, json, os, socket, sys, threading
+from usmbd.mountd.confine import profiles
+from usmbd.mountd.confine.process import confine
+
+libc = ctypes.CDLL(None, use_errno=True)
+profile = getattr(profiles, sys.argv[1])
+status = open("/proc/self/status")
+os.sched_yield()
+found = {"missing": confine(profile)}
+
+def tried(call):
+    try:
+        result = call()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    if isinstance(result, int) and result == -1:
+        return errno.errorcode[ctypes.get_errno()]
+    return "done"
+
+def fork():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+found["status"] = {line.split(":")[0]: line.split(":")[1].split() for line in status}
+found["ids"] = [os.getresuid(), os.getresgid(), os.getgroups()]
+found["dumpable"] = libc.prctl(3, 0, 0, 0, 0)
+found["core"] = __import__("resource").getrlimit(4)
+found["read"] = tried(lambda: os.close(os.open("/etc/shadow", os.O_RDONLY)))
+found["fork"] = tried(fork)
+found["thread"] = tried(threading.Thread(target=os.getpid).start)
+found["tcp"] = tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM).close())
+found["raw"] = tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1).close())
+found["packet"] = tried(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close())
+found["unix"] = tried(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).close())
+for name, number in json.loads(sys.argv[2]).items():
+    found[name] = tried(lambda: libc.syscall(number, 0, 0, 0, 0, 0, 0))
+print(json.dumps(found))
+"""
+
+NEVER = {
+    "ptrace": 101, "mount": 165, "umount2": 166, "init_module": 175, "finit_module": 313,
+    "delete_module": 176, "reboot": 169, "kexec_load": 246, "bpf": 321, "perf_event_open": 298,
+    "userfaultfd": 323, "io_uring_setup": 425, "keyctl": 250, "add_key": 248,
+    "process_vm_readv": 310, "process_vm_writev": 311, "open_by_handle_at": 304, "unshare": 272,
+    "setns": 308, "pivot_root": 155, "chroot": 161, "personality": 135, "swapon": 167,
+    "clock_settime": 227, "settimeofday": 164, "iopl": 172, "acct": 163, "open_tree": 428,
+    "move_mount": 429, "fsopen": 430, "quotactl": 179, "sethostname": 170, "mbind": 237,
+}  # fmt: skip
+"""What nobody has, by its number on x86-64."""
+
+PROFILES = ("WORKER", "NTACL_KEEPER", "RPC", "DOOR", "MOUNTD", "SUPERVISOR")
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+
+
+def try_as(name: str) -> dict[str, Any]:
+    """Confine a process by a profile and return what it can do still."""
+    calls = NEVER if os.uname().machine == "x86_64" else {}
+    command = [sys.executable, "-c", SCRIPT, name, json.dumps(calls)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def capabilities(mask: str) -> set[int]:
+    return {number for number in range(64) if int(mask, 16) >> number & 1}
+
+
+@needs_root
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_process_has_what_its_profile_names_and_no_more(name: str) -> None:
+    profile: Profile = getattr(profiles, name)
+    found = try_as(name)
+    if found["missing"]:
+        pytest.skip(f"not on this machine: {found['missing']}")
+    status = found["status"]
+    lines = Path("/proc/self/status").read_text().splitlines()
+    own = capabilities(next(line for line in lines if line.startswith("CapPrm")).split()[1])
+    for kind in ("CapPrm", "CapEff", "CapBnd"):
+        assert capabilities(status[kind][0]) == set(profile.capabilities) & own, kind
+    assert capabilities(status["CapInh"][0]) == capabilities(status["CapAmb"][0]) == set()
+    assert (status["NoNewPrivs"], status["Seccomp"]) == (["1"], ["2"])
+    assert (found["dumpable"], found["core"]) == (0, [0, 0])
+    assert found["thread"] == "done"
+    assert found["fork"] == ("done" if profile.processes else "ENOSYS")
+    assert found["tcp"] == ("done" if profile.any_socket else "ENOSYS")
+    assert found["raw"] != "done"
+    assert found["packet"] != "done"
+    assert found["unix"] == ("done" if "socket" in profile.system_calls else "ENOSYS")
+    assert found["read"] == ("done" if profile.files else "ENOSYS")
+    for call in NEVER:
+        assert found.get(call, "ENOSYS") == "ENOSYS", call
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["RPC", "DOOR"])
+def test_who_needs_nothing_is_a_user_of_his_own(name: str) -> None:
+    uids, gids, groups = try_as(name)["ids"]
+    other_uids, _, _ = try_as({"RPC": "DOOR", "DOOR": "RPC"}[name])["ids"]
+    assert len(set(uids)) == len(set(gids)) == 1
+    assert uids[0] in profiles.UNUSED_IDS
+    assert uids != other_uids
+    assert groups == []
+
+
+def test_no_profile_names_what_nobody_needs() -> None:
+    for name in PROFILES:
+        assert not set(NEVER) & getattr(profiles, name).system_calls, name
+    assert not profiles.WORKER.system_calls & {"execve", "fork", "vfork", "listen", "accept"}
+    assert Capability.SYS_ADMIN not in profiles.WORKER.capabilities
+    for name in ("WORKER", "NTACL_KEEPER", "RPC", "DOOR", "MOUNTD"):
+        child: Profile = getattr(profiles, name)
+        # What the parent has given up, a child cannot have.
+        assert child.capabilities <= profiles.SUPERVISOR.capabilities
+        assert child.system_calls <= profiles.SUPERVISOR.system_calls
+
+
+def test_names_of_system_calls_are_right() -> None:
+    seccomp = pytest.importorskip("pyseccomp")
+    names = profiles.SUPERVISOR.system_calls
+    unknown = {each for each in names if seccomp.resolve_syscall(0, each) == -1}
+    assert unknown <= set(system_calls.NUMBERS)
+    for each, number in system_calls.NUMBERS.items():
+        assert seccomp.resolve_syscall(0, each) in (-1, number)
+
+
+def test_an_old_kernel_without_landlock_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: object) -> int:
+        kernel.ctypes.set_errno(errno.ENOSYS)
+        return -1
+
+    monkeypatch.setattr(kernel, "_syscall", absent)
+    with pytest.raises(OSError, match="not implemented"):
+        kernel.landlock(files=True)

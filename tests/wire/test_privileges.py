@@ -1,0 +1,91 @@
+"""What the server's processes run with, as /proc shows it while a client works."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from smbtest import smb2
+from smbtest.processes import wait_for
+from smbtest.raw import Raw
+from smbtest.usmbd import WORKERS, Usmbd
+
+from usmbd.mountd.confine import profiles
+from usmbd.mountd.confine.profiles import Profile
+
+SECONDS = 20
+KEEPER, RPC_CHILD = "usmbd.protocol.keeper", "usmbd.mountd.rpc_child"
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Usmbd]:
+    """Run a server of this module's own."""
+    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
+        pytest.skip("it is about usmbd's processes")
+    made = Usmbd()
+    made.shares["acls"] = made.shares["data"] | {"vfs objects": "acl_xattr streams_xattr"}
+    try:
+        made.start()
+        yield made
+        made.stop()
+    finally:
+        made.kill()
+        made.remove()
+
+
+def status(pid: int) -> dict[str, list[str]]:
+    """Return the fields of /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+
+
+def mask(profile: Profile) -> int:
+    """Return the capabilities of a profile that this machine's root has at all."""
+    own = int(status(os.getpid())["CapBnd"][0], 16)
+    return sum(1 << each for each in profile.capabilities) & own
+
+
+def test_each_process_has_what_it_needs(server: Usmbd) -> None:
+    client = Raw(server).ready()
+    client.open("file")
+    (mountd,) = [pid for pid in server.mountd() if pid not in server.processes_named(RPC_CHILD)]
+    processes = [
+        (server.pid, profiles.SUPERVISOR),
+        (mountd, profiles.MOUNTD),
+        *((pid, profiles.WORKER) for pid in server.workers()),
+        *((pid, profiles.NTACL_KEEPER) for pid in server.processes_named(KEEPER)),
+    ]
+    assert len(processes) == 3 + WORKERS
+    for pid, profile in processes:
+        found = status(pid)
+        assert int(found["CapPrm"][0], 16) == int(found["CapBnd"][0], 16) == mask(profile)
+        assert int(found["CapEff"][0], 16) & ~mask(profile) == 0
+        assert int(found["CapInh"][0], 16) == int(found["CapAmb"][0], 16) == 0
+        assert found["NoNewPrivs"] == ["1"]
+        assert found["Seccomp"] == ["2"]
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        (core,) = [line for line in limits.splitlines() if line.startswith("Max core file size")]
+        assert core.split()[4:6] == ["0", "0"]
+        # Others' threads too: rights belong to threads.
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            text = (task / "status").read_text()
+            assert "NoNewPrivs:\t1\nSeccomp:\t2" in text
+    client.close()
+
+
+def test_nt_acls_are_stored_without_the_right_to_it(server: Usmbd) -> None:
+    client = Raw(server).ready(share="acls")
+    client.open("with-an-acl")
+    stored = os.getxattr(server.data / "with-an-acl", "security.NTACL")
+    assert stored
+    (before,) = server.processes_named(KEEPER)
+    os.kill(before, 9)
+    wait_for(
+        lambda: server.processes_named(KEEPER) not in ([], [before]), SECONDS, "another keeper"
+    )
+    client.open("with-another-acl")
+    assert os.getxattr(server.data / "with-another-acl", "security.NTACL")
+    assert client.call(smb2.ECHO, smb2.ECHO_BODY).status == smb2.SUCCESS
+    client.close()
