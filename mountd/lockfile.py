@@ -7,9 +7,16 @@ the number in it is believed only while the lock is held.
 import fcntl
 import os
 import signal
+import time
 from pathlib import Path
 
 LOCK_NAME = "mountd.lock"
+
+PATIENCE = 5.0
+"""Seconds until a lock that is held means that another server runs."""
+
+PAUSE = 0.02
+"""Seconds between two tries."""
 
 
 class AlreadyRunningError(Exception):
@@ -19,14 +26,20 @@ class AlreadyRunningError(Exception):
 def acquire(directory: Path) -> int:
     """Lock the directory for this process; return the descriptor that holds the lock.
 
-    AlreadyRunningError when another process has it.
+    AlreadyRunningError when another process has it and keeps it: one whose supervisor was killed
+    ends within a moment, and its successor may be there before.
     """
     descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise AlreadyRunningError(f"another mountd serves {directory}") from error
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if time.monotonic() > end:
+                os.close(descriptor)
+                raise AlreadyRunningError(f"another mountd serves {directory}") from error
+        time.sleep(PAUSE)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from usmbd.mountd import paths
 from usmbd.mountd.cli import common
+from usmbd.mountd.cli.arguments import hide
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.identity import Accounts
@@ -31,11 +32,14 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         "-p",
         "--password",
         metavar="PWD",
-        help="the password; everybody on this machine can read it in the list of processes: better"
-        " leave it out and type it, or give it on standard input",
+        help="the password, for ksmbd.adduser's scripts: for a moment everybody on this machine can"
+        " read it in the list of processes. Better leave it out and type it, or pipe it in:"
+        " printf '%%s\\n' \"$PASSWORD\" | usmbd.adduser -a USER",
     )
     parser.add_argument("user", metavar="USER", help="1 to 47 bytes, no colon")
     options = parser.parse_args(arguments)
+    if options.password:
+        hide(options.password)
     if options.action == "delete" and options.password is not None:
         parser.error("--password does not go with --delete")
     return options

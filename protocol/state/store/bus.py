@@ -89,6 +89,7 @@ class Bus:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind(str(self._path))
+        self._inode = self._path.stat().st_ino
         self._path.chmod(0o600)  # a worker's umask is 0; until now the directory keeps others out
         self._queues: dict[int, dict[Message, None]] = {}  # a dict, as equal messages are one
 
@@ -172,8 +173,12 @@ class Bus:
         return messages
 
     def close(self) -> None:
-        """Close the socket and remove its name; what waits to be sent is lost."""
+        """Close the socket and remove its name, unless that is another's by now.
+
+        What waits to be sent is lost. An orphan may end when its successor has started.
+        """
         self._queues.clear()
         self._socket.close()
         with suppress(FileNotFoundError):
-            self._path.unlink()
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()

@@ -1,0 +1,88 @@
+"""The supervisor is killed, and the service manager starts the server again at once."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from smbtest.processes import alive, wait_for
+from smbtest.raw import Raw
+from smbtest.usmbd import READY, WORKERS, Usmbd
+
+SECONDS = 30
+
+
+class Restarted(Usmbd):
+    """A server that can be started again as it is, with the log of all its lives."""
+
+    def prepare(self) -> list[str]:
+        """Write the files at the first start alone."""
+        if not self.password_path.exists():
+            self._command = super().prepare()
+        return self._command
+
+    def again(self) -> None:
+        """Start the server as a service manager does; what an earlier life said is known."""
+        self.log_path.rename(self.folder / f"log-{self.pid}")
+        assert self._process is not None
+        self._process.wait()
+        self._process = None
+        self.start()
+
+
+@pytest.fixture
+def server() -> Iterator[Restarted]:
+    """Run a server of its own to be killed."""
+    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
+        pytest.skip("smbd is another kind of family")
+    made = Restarted()
+    try:
+        made.start()
+        yield made
+        made.stop()
+    finally:
+        made.kill()
+        made.remove()
+
+
+@pytest.mark.parametrize("state", ["as they were", "a worker is stopped"])
+def test_a_killed_supervisor_is_followed_by_another_at_once(server: Restarted, state: str) -> None:
+    client = Raw(server).ready()
+    client.open("before")
+    family = server.children()
+    workers = server.workers()
+    stopped = workers[0] if state == "a worker is stopped" else 0
+    if stopped:
+        os.kill(stopped, signal.SIGSTOP)
+    try:
+        os.kill(server.pid, signal.SIGKILL)
+        server.again()  # AssertionError when a port, a socket or a lock is still taken
+        assert READY in server.log
+        assert not set(server.children()) & set(family)
+        others = [pid for pid in family if pid != stopped]
+        wait_for(lambda: not any(map(alive, others)), SECONDS, "the end of the orphans")
+    finally:
+        with suppress(ProcessLookupError):  # the kernel wakes those whose parents are gone
+            if stopped:
+                os.kill(stopped, signal.SIGCONT)
+    wait_for(lambda: not any(map(alive, family)), SECONDS, "the end of the stopped orphan")
+    # What an orphan removes at its end is its own, not its successor's.
+    names = {path.name for path in server.state.glob("*.sock")}
+    assert names >= {f"worker-{number}.sock" for number in range(WORKERS)}
+    assert names >= {"mountd.sock", "rpc.sock", "control.sock"}
+    for _ in range(2 * WORKERS):
+        Raw(server).ready().open("after")
+
+
+def test_no_child_holds_the_port(server: Restarted) -> None:
+    """A listening socket that a child had inherited would keep the port from the next server."""
+    shown = subprocess.run(
+        ["ss", "-tlnpH", f"sport = :{server.port}"], capture_output=True, text=True, check=True
+    ).stdout
+    for pid in server.children():
+        assert f"pid={pid}," not in shown
+    assert f"pid={server.pid}," in shown
+    assert Path(f"/proc/{server.pid}").exists()
