@@ -150,7 +150,10 @@ class QueueHandler(logging.Handler):
         return self._bytes
 
     def close(self) -> None:
-        """Write the rest, as far as that takes no longer than a moment."""
+        """Write the rest, as far as that takes no longer than a moment.
+
+        Also of a process that ends before it has started to write: what says why it ends.
+        """
         super().close()
         with self._changed:
             if self._closing:
@@ -158,6 +161,8 @@ class QueueHandler(logging.Handler):
             self._closing = True
             self._limit_ended()
             self._changed.notify()
+        with suppress(RuntimeError):  # no thread can be started, or not any more
+            self.start()
         if self._thread is not None:
             self._thread.join(CLOSE_SECONDS)
 

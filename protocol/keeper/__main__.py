@@ -4,7 +4,6 @@ import argparse
 import os
 import signal
 import socket
-import sys
 import threading
 
 from usmbd.mountd.confine.kernel import set_death_signal
@@ -21,8 +20,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=options.socket_fd)
-    for missing in confine(NTACL_KEEPER):
-        print(f"usmbd keeper: without {missing}", file=sys.stderr)
+    confine(NTACL_KEEPER)  # the workers' log says what the machine lacks
     set_death_signal(signal.SIGKILL)
     threads = [threading.Thread(target=serve, args=(sock,)) for _ in range(THREADS)]
     for thread in threads:

@@ -92,6 +92,14 @@ def test_lines_wait_until_it_is_started(handler: QueueHandler, gate: Gate) -> No
     assert "early" in gate.lines[0]
 
 
+def test_a_process_that_ends_before_it_started_says_why(
+    handler: QueueHandler, gate: Gate
+) -> None:
+    handler.handle(record("the configuration cannot be used"))
+    handler.close()
+    assert len(gate.lines) == 1
+
+
 def test_what_was_left_out_is_told_at_the_period_s_end(
     handler: QueueHandler, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
