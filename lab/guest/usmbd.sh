@@ -50,7 +50,7 @@ case "${1:-}" in
     ;;
   kill) pkill -9 -f 'usmbd\.(protocol|mountd)' ;;
   kill-workers) pkill -9 -f 'usmbd\.protocol\.worker' ;;
-  list) program mountd.cli.control -l "${files[@]}" ;;
+  list) for each in sessions connections opens; do program mountd.cli.control -l $each "${files[@]}"; done ;;
   control) program mountd.cli.control "${files[@]}" "${@:2}" ;;
   *) sed -n '2,4s/^# //p' "$0"; exit 2 ;;
 esac

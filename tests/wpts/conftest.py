@@ -340,7 +340,7 @@ class EngineWire:
     def _flush(self) -> None:
         while (sent := self._engine.next_send(self._slot, self._now)) is not None:
             self._sent.append(bytes(self._slot[: sent.length]))
-        if self._engine.refused:
+        if self._engine.negotiation_refused:
             self.closed = True
 
 
