@@ -92,9 +92,7 @@ def test_lines_wait_until_it_is_started(handler: QueueHandler, gate: Gate) -> No
     assert "early" in gate.lines[0]
 
 
-def test_a_process_that_ends_before_it_started_says_why(
-    handler: QueueHandler, gate: Gate
-) -> None:
+def test_a_process_that_ends_before_it_started_says_why(handler: QueueHandler, gate: Gate) -> None:
     handler.handle(record("the configuration cannot be used"))
     handler.close()
     assert len(gate.lines) == 1
