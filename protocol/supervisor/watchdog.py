@@ -58,7 +58,7 @@ class Watchdog:
         silent = worker.beats - 1
         if silent == SILENT_BEATS:
             worker.hangs_in = what_hangs(worker.process.pid)
-            log.error(
+            log.warning(
                 "worker %d does not answer: %s; new clients go to others",
                 worker.number, worker.hangs_in, extra={"pid": worker.process.pid},
             )  # fmt: skip
@@ -78,7 +78,7 @@ class Watchdog:
     def answered(worker: WorkerChild) -> None:
         """Note that a worker has answered."""
         if worker.silent:
-            log.error("worker %d answers again, after %.1f s", worker.number, silence(worker))
+            log.warning("worker %d answers again, after %.1f s", worker.number, silence(worker))
         worker.beats = 0
         worker.hangs_in = ""
 

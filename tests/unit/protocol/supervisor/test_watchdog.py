@@ -77,9 +77,10 @@ def test_one_that_does_not_is_told_of_once(caplog: pytest.LogCaptureFixture) -> 
     assert watched.silenced == [watched.worker]
     assert watched.worker.hangs_in.startswith("it computes")
     assert silence(watched.worker) == (SILENT_BEATS + 4) * BEAT
-    (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("worker 3 does not answer: it computes")
-    with caplog.at_level(logging.ERROR):
+    (record,) = caplog.records
+    assert record.getMessage().startswith("worker 3 does not answer: it computes")
+    assert record.levelno == logging.WARNING
+    with caplog.at_level(logging.WARNING):
         watched.dog.answered(watched.worker)
     assert "answers again" in caplog.records[-1].getMessage()
     assert not watched.worker.silent
