@@ -1,16 +1,17 @@
 """The servers that the tests talk to: one for the whole run, more where a test asks."""
 
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
+from smbtest.peer import peer
 from smbtest.server import Options, Server
 from smbtest.smbd import Smbd
 from smbtest.usmbd import Usmbd
@@ -23,41 +24,21 @@ StartServer = Callable[..., Server]
 
 def _new(options: Options | None = None) -> Server:
     """Make the server under test: usmbd, or Samba's with USMBD_TEST_PEER=smbd."""
-    peer = os.environ.get("USMBD_TEST_PEER", "usmbd")
-    return {"usmbd": Usmbd, "smbd": Smbd}[peer](options)
-
-
-def _run(server: Server) -> Iterator[Server]:
-    """Start, hand over, stop; the log of a server that failed stays in what pytest shows."""
-    try:
-        server.start()
-        yield server
-        server.stop()
-    finally:
-        server.kill()
-        server.remove()
+    return {"usmbd": Usmbd, "smbd": Smbd}[peer()](options)
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """Run the server of the session; it has to end in 5 s and without a traceback."""
-    yield from _run(_new())
+    with _new().running() as running:
+        yield running
 
 
 @pytest.fixture
 def start_server() -> Iterator[Callable[[Options | None], Server]]:
     """Start further servers with other parameters; each is stopped and checked at the end."""
-    running: list[Iterator[Server]] = []
-
-    def start(options: Options | None = None) -> Server:
-        lifetime = _run(_new(options))
-        started = next(lifetime)
-        running.append(lifetime)
-        return started
-
-    yield start
-    for lifetime in running:
-        assert next(lifetime, None) is None
+    with ExitStack() as running:
+        yield lambda options=None: running.enter_context(_new(options).running())
 
 
 @pytest.fixture

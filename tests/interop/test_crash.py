@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from smbtest import client as smb
 from smbtest.client import Client
+from smbtest.peer import only_usmbd
 from smbtest.processes import alive, wait_for
 from smbtest.samba_tools import rpcclient, smbclient
 from smbtest.server import Options, Server
@@ -21,8 +22,7 @@ TRIES = 16
 @pytest.fixture
 def usmbd(start_server: Callable[[Options], Server]) -> Usmbd:
     """Start a server of its own to be hurt."""
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("smbd has no workers and no mountd")
+    only_usmbd("smbd has no workers and no mountd")
     server = start_server(Options())
     assert isinstance(server, Usmbd)
     return server

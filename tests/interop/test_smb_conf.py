@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from smbtest.peer import peer
 from smbtest.samba_tools import smbclient, smbclient_command
 from smbtest.server import ALICE, BOB
 from smbtest.usmbd import BIN, Usmbd
@@ -59,16 +60,11 @@ class Stock(Usmbd):
 
 @pytest.fixture(scope="module")
 def stock() -> Iterator[Stock]:
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd" or os.geteuid() != 0:
+    if peer() != "usmbd" or os.geteuid() != 0:
         pytest.skip("a server of its own for several users")
     made = Stock()
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-    finally:
-        made.kill()
-        made.remove()
 
 
 def test_a_home_by_both_names(stock: Stock) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 from smbtest import torture_list
+from smbtest.peer import peer
 from smbtest.server import Server
 from smbtest.smbd import Smbd
 from smbtest.torture import Outcome, Smbtorture, add_shares, suite_of
@@ -48,35 +49,31 @@ def _run_lane(suites: list[str], promised: Promised, kind: str) -> None:
     server: Server = {"usmbd": Usmbd, "smbd": Smbd}[kind]()
     add_shares(server)
     try:
-        server.start()
-        torture = Smbtorture(server)
-        # The lines are those of one version, and smbd's were seen with other options.
-        places = kind == "usmbd" and torture.version() == torture_list.made_with()
-        for suite in suites:
-            torture.clean()
-            names = torture.tests(suite)
-            outcomes = torture_list.judge(names, torture.run, rows, kind, places)
-            wrong = [
-                said
-                for name, outcome in outcomes.items()
-                if (said := torture_list.complaint(name, outcome, rows.get(name), kind, places))
-            ]
-            promised[suite].set_result(Ran(outcomes, wrong))
-        server.stop()
+        with server.running():
+            torture = Smbtorture(server)
+            # The lines are those of one version, and smbd's were seen with other options.
+            places = kind == "usmbd" and torture.version() == torture_list.made_with()
+            for suite in suites:
+                torture.clean()
+                names = torture.tests(suite)
+                outcomes = torture_list.judge(names, torture.run, rows, kind, places)
+                wrong = [
+                    said
+                    for name, outcome in outcomes.items()
+                    if (said := torture_list.complaint(name, outcome, rows.get(name), kind, places))
+                ]
+                promised[suite].set_result(Ran(outcomes, wrong))
     except BaseException as error:
         for future in promised.values():
             if not future.done():
                 future.set_exception(error)
         raise
-    finally:
-        server.kill()
-        server.remove()
 
 
 @pytest.fixture(scope="module")
 def promised(request: pytest.FixtureRequest) -> Iterator[Promised]:
     """Start the lanes with the suites that this run of pytest asks for."""
-    kind = os.environ.get("USMBD_TEST_PEER", "usmbd")
+    kind = peer()
     wanted = [
         item.callspec.params["suite"]
         for item in request.session.items

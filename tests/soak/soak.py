@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import smbtest.usmbd
 from smbprotocol.exceptions import SMBException
 from smbtest import client as smb
-from smbtest import smb2
+from smbtest import processes, smb2
 from smbtest.client import Client
 from smbtest.processes import open_descriptors, wait_for
 from smbtest.raw import Closed, Raw
@@ -384,9 +384,7 @@ class Meter:
 def own_memory(pid: int) -> int:
     """Return the private memory of a process in KiB."""
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1])
+        return processes.own_memory(pid) // 1024
     return 0
 
 

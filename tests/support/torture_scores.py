@@ -32,8 +32,7 @@ def main() -> int:
     kind, places = arguments.server, True
     complaints: list[str] = []
     ran: dict[str, Outcome] = {}
-    try:
-        server.start()
+    with server.running():
         torture = Smbtorture(server)
         version = torture.version()
         places = version == torture_list.made_with()
@@ -59,10 +58,6 @@ def main() -> int:
             if arguments.rewrite:
                 rows = torture_list.updated(rows, outcomes, kind)
                 torture_list.save(rows)
-        server.stop()
-    finally:
-        server.kill()
-        server.remove()
 
     now = torture_list.updated(rows, ran, kind)
     print("\n" + torture_list.scores(now, {suite_of(name) for name in ran}))

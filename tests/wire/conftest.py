@@ -1,15 +1,14 @@
 """A server to be attacked, and a watch that looks after every test whether anybody was hurt."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import lmdb
 import pytest
 from smbtest import smb2
-from smbtest.processes import open_descriptors, wait_for
+from smbtest.peer import only_usmbd
+from smbtest.processes import open_descriptors, own_memory, wait_for
 from smbtest.raw import Raw
 from smbtest.server import ALICE, Options, Server
 from smbtest.usmbd import WORKERS, Usmbd
@@ -59,27 +58,16 @@ class Target(Usmbd):
 
     def memory(self) -> int:
         """Return the bytes of memory that the workers use, the store left out."""
-        total = 0
-        for pid in self.workers():
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith("RssAnon:"):
-                    total += int(line.split()[1]) * 1024
-        return total
+        return sum(map(own_memory, self.workers()))
 
 
 @pytest.fixture(scope="package")
 def target() -> Iterator[Target]:
     """Run the server that all tests of this folder attack."""
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("the store and the log are usmbd's")
+    only_usmbd("the store and the log are usmbd's")
     server = Target(Options({"log level": "3", "smb2 max read": "8388608"}))
-    try:
-        server.start()
+    with server.running():
         yield server
-        server.stop()
-    finally:
-        server.kill()
-        server.remove()
 
 
 @pytest.fixture(scope="package")

@@ -30,13 +30,8 @@ class Tight(Usmbd):
 @pytest.fixture
 def tight() -> Iterator[Tight]:
     server = Tight(Options({"workers": "1", "max open files": "100000"}))
-    try:
-        server.start()
+    with server.running():
         yield server
-        server.stop()
-    finally:
-        server.kill()
-        server.remove()
 
 
 def opened(client: Raw, name: str = "same", most: int = LIMIT) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from smbtest import smb2
+from smbtest.peer import only_usmbd
 from smbtest.processes import wait_for
 from smbtest.raw import Closed, Raw
 from smbtest.usmbd import WORKERS, Usmbd
@@ -24,8 +25,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a tm
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[Usmbd]:
     """Make a server whose state directory is a tmpfs of so many bytes."""
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("the store is usmbd's")
+    only_usmbd("the store is usmbd's")
     made = Usmbd()
     made.state = Path(tempfile.mkdtemp(prefix="usmbd-full-"))
     mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param},mode=0700", "tmpfs"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import lmdb
 import pytest
 from smbtest import smb2
+from smbtest.peer import only_usmbd
 from smbtest.processes import open_descriptors, wait_for
 from smbtest.raw import Closed, Raw
 from smbtest.server import ALICE, BOB
@@ -76,16 +77,10 @@ class Client(threading.Thread):
 @pytest.fixture
 def server() -> Iterator[Usmbd]:
     """Run a server of its own to be hurt."""
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("smbd has no workers and no mountd")
+    only_usmbd("smbd has no workers and no mountd")
     made = Usmbd()
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-    finally:
-        made.kill()
-        made.remove()
 
 
 def serves(server: Usmbd) -> bool:

@@ -4,12 +4,11 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from smbtest import smb2
 from smbtest.bystander import Bystander
-from smbtest.processes import wait_for
+from smbtest.processes import own_memory, wait_for
 from smbtest.raw import Raw
 from smbtest.server import ALICE, BOB, Options
 from smbtest.usmbd import Usmbd
@@ -25,22 +24,14 @@ class One(Usmbd):
     def memory(self) -> int:
         """Return the worker's anonymous memory in bytes."""
         (pid,) = self.workers()
-        status = Path(f"/proc/{pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("RssAnon:"))
-        return int(line.split()[1]) * 1024
+        return own_memory(pid)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[One]:
     made = One(Options({"workers": "1", "restrict anonymous": "0"}))
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-        assert "Traceback" not in made.log
-    finally:
-        made.kill()
-        made.remove()
 
 
 def test_locks_that_wait_keep_nothing_of_their_messages(server: One) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from smbtest import smb2
+from smbtest.peer import only_usmbd
 from smbtest.processes import wait_for
 from smbtest.raw import Raw
 from smbtest.usmbd import WORKERS, Usmbd
@@ -22,17 +23,11 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Usmbd]:
     """Run a server of this module's own."""
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("it is about usmbd's processes")
+    only_usmbd("it is about usmbd's processes")
     made = Usmbd()
     made.shares["acls"] = made.shares["data"] | {"vfs objects": "acl_xattr streams_xattr"}
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-    finally:
-        made.kill()
-        made.remove()
 
 
 def status(pid: int) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from smbtest.peer import only_usmbd
 from smbtest.processes import alive, wait_for
 from smbtest.raw import Raw
 from smbtest.usmbd import READY, WORKERS, Usmbd
@@ -36,16 +37,10 @@ class Restarted(Usmbd):
 @pytest.fixture
 def server() -> Iterator[Restarted]:
     """Run a server of its own to be killed."""
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("smbd is another kind of family")
+    only_usmbd("smbd is another kind of family")
     made = Restarted()
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-    finally:
-        made.kill()
-        made.remove()
 
 
 @pytest.mark.parametrize("state", ["as they were", "a worker is stopped"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from smbtest import smb2
+from smbtest.peer import only_usmbd
 from smbtest.processes import wait_for
 from smbtest.raw import Raw
 from smbtest.server import ALICE, BOB, Options
@@ -24,16 +25,10 @@ NETWORK_NAME_DELETED, USER_SESSION_DELETED = 0xC00000C9, 0xC0000203
 @pytest.fixture(scope="module")
 def server() -> Iterator[Usmbd]:
     """Run a server of this module's own."""
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("it is usmbd's configuration that changes")
+    only_usmbd("it is usmbd's configuration that changes")
     made = Usmbd(Options({"log level": "2"}))
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-    finally:
-        made.kill()
-        made.remove()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from smbtest.peer import only_usmbd
 from smbtest.raw import Raw
 from smbtest.usmbd import Usmbd
 
@@ -57,13 +58,11 @@ class UnderUnit(Usmbd):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the unit's server is root's")
 def test_a_server_runs_with_what_the_unit_leaves() -> None:
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("it is usmbd's unit")
+    only_usmbd("it is usmbd's unit")
     if shutil.which("setpriv") is None or ctypes.CDLL(None).prctl(PR_SET_MDWE + 1, 0, 0, 0, 0) < 0:
         pytest.skip("NOT TESTED: no setpriv, or a kernel without PR_SET_MDWE (before 6.3)")
     server = UnderUnit()
-    try:
-        server.start()
+    with server.running():
         status = Path(f"/proc/{server.workers()[0]}/status").read_text()
         assert "CapBnd:\t00000000000000db" in status
         client = Raw(server).ready()
@@ -71,7 +70,3 @@ def test_a_server_runs_with_what_the_unit_leaves() -> None:
         assert (server.data / "file").stat().st_uid not in (0, 65534)
         assert file_id
         client.close()
-        server.stop()
-    finally:
-        server.kill()
-        server.remove()

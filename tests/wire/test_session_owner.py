@@ -27,18 +27,13 @@ PROTECTION = {
 def server(request: pytest.FixtureRequest) -> Iterator[Usmbd]:
     """Run a server with a file that only the victim may read."""
     server = Usmbd(Options(PROTECTION[request.param]))
-    try:
-        server.start()
+    with server.running():
         secret = server.data / "secret"
         secret.write_bytes(SECRET)
         if os.geteuid() == 0:
             os.chown(secret, 5, 60)
         secret.chmod(0o600)
         yield server
-        server.stop()
-    finally:
-        server.kill()
-        server.remove()
 
 
 @pytest.fixture

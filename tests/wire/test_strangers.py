@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from smbtest.peer import only_usmbd
 from smbtest.raw import Raw
 from smbtest.usmbd import Usmbd
 from stranger import as_stranger
@@ -29,12 +30,10 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes som
 @pytest.fixture(scope="module")
 def server() -> Iterator[Usmbd]:
     """Run a server whose state directory was 0755, and was opened to all again after the start."""
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("the sockets are usmbd's")
+    only_usmbd("the sockets are usmbd's")
     made = Usmbd()
     made.state.chmod(0o755)
-    try:
-        made.start()
+    with made.running():
         assert made.state.stat().st_mode & 0o7777 == 0o700
         sockets = list(made.state.glob("*.sock"))
         assert {path.stat().st_mode & 0o777 for path in sockets} == {0o600}
@@ -42,10 +41,6 @@ def server() -> Iterator[Usmbd]:
         for path in sockets:
             path.chmod(0o777)
         yield made
-        made.stop()
-    finally:
-        made.kill()
-        made.remove()
 
 
 def test_a_stranger_ends_nobody_s_session(server: Usmbd) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 from smbtest import smb2
 from smbtest.bystander import Bystander
+from smbtest.peer import only_usmbd
+from smbtest.processes import own_memory
 from smbtest.raw import Raw
 from smbtest.server import BOB, Options
 from smbtest.usmbd import Usmbd
@@ -42,17 +44,10 @@ class Defaults(Usmbd):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Defaults]:
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("the places are usmbd's")
+    only_usmbd("the places are usmbd's")
     made = Defaults(Options({"workers": "2"}))
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-        assert "Traceback" not in made.log
-    finally:
-        made.kill()
-        made.remove()
 
 
 def test_connections_that_only_negotiate(server: Defaults) -> None:
@@ -114,11 +109,7 @@ def test_logins_that_go_no_further_keep_little(server: Defaults) -> None:
     """64 of each connection kept 4 MiB: 8 connections, as one stranger may have them by far."""
 
     def memory() -> int:
-        total = 0
-        for pid in server.workers():
-            with open(f"/proc/{pid}/status") as status:
-                total += sum(int(line.split()[1]) for line in status if "RssAnon" in line)
-        return total * 1024
+        return sum(map(own_memory, server.workers()))
 
     before, clients = memory(), []
     for number in range(64):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from smbtest import smb2
+from smbtest.peer import only_usmbd
 from smbtest.processes import alive, wait_for
 from smbtest.raw import Closed, Raw
 from smbtest.server import BOB, Options
@@ -23,16 +24,10 @@ LOGOFF = 2
 @pytest.fixture
 def server() -> Iterator[Usmbd]:
     """Run a server of this test's own, whose processes are to be harmed."""
-    if os.environ.get("USMBD_TEST_PEER", "usmbd") != "usmbd":
-        pytest.skip("they are usmbd's processes")
+    only_usmbd("they are usmbd's processes")
     made = Usmbd(Options({"worker timeout": str(TIMEOUT)}))
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-    finally:
-        made.kill()
-        made.remove()
 
 
 def listed(server: Usmbd) -> str:

@@ -1,5 +1,6 @@
 """Processes and sockets as /proc shows them: who serves which connection, who is whose child."""
 
+import errno
 import os
 import re
 import time
@@ -68,6 +69,14 @@ def command_line(pid: int) -> str:
 def open_descriptors(pid: int) -> int:
     """Count the descriptors that the process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def own_memory(pid: int) -> int:
+    """Return the bytes that a process has for itself (RssAnon); OSError when it is gone."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise ProcessLookupError(errno.ESRCH, f"process {pid} has ended")
 
 
 def _socket_inode(local_port: int, remote_port: int) -> int | None:

@@ -11,10 +11,11 @@ import socket
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from smbtest import processes
 
@@ -224,7 +225,7 @@ class Server(ABC):
 
     def check_log(self) -> None:
         """Check that no exception has come out of the server."""
-        assert "Traceback (most recent call last)" not in self.log, self.log
+        assert "Traceback" not in self.log, self.log
 
     def kill(self) -> None:
         """End everything at once, for the case that `stop` did not."""
@@ -234,6 +235,17 @@ class Server(ABC):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Start it, hand it over, `stop` it; whatever happens, nothing of it is left."""
+        try:
+            self.start()
+            yield self
+            self.stop()
+        finally:
+            self.kill()
+            self.remove()
 
     def remove(self) -> None:
         """Delete the server's folders."""
