@@ -101,14 +101,7 @@ def _has_remote_mount(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
         fields, _, rest = line.partition(" - ")
         kind = rest.partition(" ")[0]
         if kind in _REMOTE_TYPES or kind.startswith(_FUSE):
-            point = fields.split(" ")[4]
-            for escaped, character in (
-                ("\\040", " "),
-                ("\\011", "\t"),
-                ("\\012", "\n"),
-                ("\\134", "\\"),
-            ):
-                point = point.replace(escaped, character)
+            point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields.split(" ")[4])
             if point.startswith(prefix):
                 return True
     return False
