@@ -17,6 +17,7 @@ from typing import Annotated, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
+from usmbd.mountd.ipc.rows import CONSTANT as CONSTANT
 from usmbd.mountd.ipc.rows import ConnectionRow as ConnectionRow
 from usmbd.mountd.ipc.rows import LimitRow as LimitRow
 from usmbd.mountd.ipc.rows import OpenRow as OpenRow

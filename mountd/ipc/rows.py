@@ -103,6 +103,10 @@ class RdmaConnectionRow(Struct, tag="rdma connection", frozen=True):
     """Bytes that were read from it."""
 
 
+CONSTANT = "constant"
+"""The origin of a limit that the program sets itself."""
+
+
 class LimitRow(Struct, tag="limit", frozen=True):
     """One limit, and how much of it is in use."""
 
@@ -112,7 +116,7 @@ class LimitRow(Struct, tag="limit", frozen=True):
     """None: there is none."""
     used: int
     """Now; of what everybody has his own of, the most that one has."""
-    origin: str
+    origin: str = CONSTANT
     """Where it comes from: a parameter, the machine, or a constant of the program."""
     refused: int = 0
     """How often somebody was told that he has enough, as far as that is counted."""

@@ -1,5 +1,6 @@
 """The rows of `usmbd.control --limits` that the supervisor fills: who may come, and how many."""
 
+from functools import partial
 from typing import Any
 
 from usmbd.mountd.ipc.messages import LimitRow
@@ -8,7 +9,7 @@ from usmbd.protocol.state import descriptors
 from usmbd.protocol.supervisor.broker import MAXIMUM_OFFERS, MAXIMUM_OFFERS_OF_ADDRESS
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.supervisor.places import Places
-from usmbd.protocol.worker.limits import CONSTANT, descriptors_row
+from usmbd.protocol.worker.limits import descriptors_row
 
 PROCESS = "usmbd"
 
@@ -17,12 +18,7 @@ def limits(
     config: ServerConfig, clients: Clients, door: Places[Any], offers: dict[str, int]
 ) -> list[LimitRow]:
     """Return all rows; `door` are those who say nothing, `offers` are RDMA clients by address."""
-
-    def row(
-        what: str, limit: int | None, used: int, origin: str = CONSTANT, refused: int = 0
-    ) -> LimitRow:
-        return LimitRow(PROCESS, what, limit, used, origin, refused)
-
+    row = partial(LimitRow, PROCESS)
     return [
         descriptors_row(PROCESS, descriptors.limit()),
         row(

@@ -5,10 +5,11 @@ A limit that is added has its row here: who meets it has to find out what it is.
 
 import os
 from collections.abc import Iterable, Sized
+from functools import partial
 from typing import Protocol
 
 from usmbd.mountd import log as logs
-from usmbd.mountd.ipc.messages import LimitRow
+from usmbd.mountd.ipc.messages import CONSTANT, LimitRow
 from usmbd.protocol.commands.binding import MAXIMUM_CHANNELS
 from usmbd.protocol.commands.lock import MAXIMUM_LOCKS
 from usmbd.protocol.commands.session_setup import MAXIMUM_SESSIONS
@@ -20,8 +21,6 @@ from usmbd.protocol.state.server import Server
 from usmbd.protocol.vfs.directory_names import DIRECTORIES_MAX, NAMES_MAX, directory_names
 from usmbd.protocol.worker.ipc_client import MAXIMUM_PENDING
 from usmbd.protocol.worker.threads import LANE_THREADS, MAXIMUM_THREADS, ThreadPool
-
-CONSTANT = "constant"
 
 
 class Asks(Protocol):
@@ -35,12 +34,7 @@ class Asks(Protocol):
 def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[LimitRow]:
     """Return all rows of a worker."""
     process = f"worker {server.worker}"
-
-    def row(
-        what: str, limit: int | None, used: int, origin: str = CONSTANT, refused: int = 0
-    ) -> LimitRow:
-        return LimitRow(process, what, limit, used, origin, refused)
-
+    row = partial(LimitRow, process)
     config, sessions = server.config, list(server.session_table.values())
     opens = [open_ for session in sessions for open_ in session.open_table.values()]
     limit, waiting, lost = logs.queue_state()
@@ -127,7 +121,7 @@ def _memory(process: str, server: Server) -> list[LimitRow]:
             rows.append(LimitRow(process, what, limit, used, origin))
     waiting = max((c.memory.waiting for c in server.connections), default=0)
     what = "bytes of requests of a connection that wait"
-    rows.append(LimitRow(process, what, memory.CONNECTION_WAITING, waiting, CONSTANT))
+    rows.append(LimitRow(process, what, memory.CONNECTION_WAITING, waiting))
     return rows
 
 
