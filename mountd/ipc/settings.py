@@ -197,3 +197,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     log_level: int = 1
     """0 errors, 1 events, 2 requests refused, 3 and more debug."""
     log_json: bool = False
+
+    @property
+    def protected(self) -> bool:
+        """Whether all sessions are signed or encrypted, and so need a key: nobody's have none."""
+        return self.signing is Signing.MANDATORY or self.encryption is Encryption.REQUIRED

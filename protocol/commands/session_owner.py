@@ -18,8 +18,8 @@ until its account proves itself again.
 
 import logging
 
-from usmbd.mountd.ipc.messages import LoginResponse, LoginStatus
-from usmbd.mountd.ipc.settings import Encryption, ServerConfig, Signing
+from usmbd.mountd.ipc.messages import LoginResponse, LoginStatus, SessionResponse
+from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.session import Session, SessionState
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -32,8 +32,7 @@ def admit(config: ServerConfig, answer: LoginResponse) -> None:
 
     They have no key, so that they can neither sign nor encrypt ([MS-SMB2] 3.3.5.5.3).
     """
-    protected = config.signing is Signing.MANDATORY or config.encryption is Encryption.REQUIRED
-    if protected and answer.status is not LoginStatus.OK:
+    if config.protected and answer.status is not LoginStatus.OK:
         raise SmbError(NtStatus.ACCESS_DENIED)
 
 
@@ -43,7 +42,7 @@ def own(session: Session, answer: LoginResponse, domain: str) -> None:
     session.domain = domain
     session.guest = answer.status is LoginStatus.GUEST
     session.anonymous = answer.status is LoginStatus.ANONYMOUS
-    _refresh(session, answer)
+    refresh(session, answer)
 
 
 def is_owner(session: Session, answer: LoginResponse) -> bool:
@@ -61,7 +60,7 @@ def reauthenticate(session: Session, answer: LoginResponse, peer: str) -> None:
     if is_owner(session, answer):
         if session.state is SessionState.SUSPENDED:
             log.info("the session is %s's again", session.user, extra=facts)
-        _refresh(session, answer)
+        refresh(session, answer)
         session.state = SessionState.VALID
     elif answer.status is LoginStatus.ANONYMOUS and not (session.guest or session.anonymous):
         log.info(
@@ -89,7 +88,7 @@ def check_binding(session: Session, answer: LoginResponse) -> None:
         raise SmbError(NtStatus.NOT_SUPPORTED)
 
 
-def _refresh(session: Session, answer: LoginResponse) -> None:
+def refresh(session: Session, answer: LoginResponse | SessionResponse) -> None:
     """Take over what may change of an account: its groups, and by which password it came."""
     session.credential = answer.credential
     session.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))

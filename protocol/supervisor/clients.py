@@ -60,9 +60,15 @@ class Clients:
 
     def admit(self, config: ServerConfig, address: str) -> bool:
         """Tell whether one more is allowed of an address; strangers do not count."""
-        if config.max_connections and self.total - len(self.strangers) >= config.max_connections:
+        return self._fits(config, address, 1)
+
+    def _fits(self, config: ServerConfig, address: str, more: int) -> bool:
+        """Tell whether the limits allow those who are known and so many `more` of an address."""
+        known = self.total - len(self.strangers) + more
+        if config.max_connections and known > config.max_connections:
             return False
-        return not config.max_ip_connections or self.known(address) < config.max_ip_connections
+        most = config.max_ip_connections
+        return not most or self.known(address) + more <= most
 
     def known(self, address: str) -> int:
         """Return how many connections of an address are no strangers'."""
@@ -73,11 +79,7 @@ class Clients:
         """Note that somebody has logged in on a connection; False when that is one too many."""
         if not self._knows(worker, number):
             return True
-        address = worker.clients[number][0]
-        total = self.total - len(self.strangers)
-        if config.max_connections and total > config.max_connections:
-            return False
-        return not config.max_ip_connections or self.known(address) <= config.max_ip_connections
+        return self._fits(config, worker.clients[number][0], 0)
 
     def _knows(self, worker: "WorkerChild", number: int) -> bool:
         """Count a stranger no more as such; False when it was none."""

@@ -18,6 +18,7 @@ from usmbd.mountd.ipc.messages import (
     TreeStatus,
 )
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
+from usmbd.protocol.commands import session_owner
 from usmbd.protocol.commands.tree_connect import question
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
@@ -109,8 +110,7 @@ class Recheck:
     def _session_answer(self, session: Session, answer: SessionResponse) -> None:
         """End a session whose login is not good any more, or ask about its trees."""
         if answer.valid:
-            session.credential = answer.credential
-            session.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
+            session_owner.refresh(session, answer)
             self._waiting.extend(session.tree_connect_table.values())
         else:
             self._end(session, "the user may not log in like this any more")
@@ -123,7 +123,6 @@ class Recheck:
                 config.min_protocol <= connection.dialect <= config.max_protocol
             ):
                 connection.transport.close("its dialect is not served any more")
-        protected = config.signing is Signing.MANDATORY or config.encryption is Encryption.REQUIRED
         for session in list(self._server.session_table.values()):
             if config.encryption is Encryption.REQUIRED and not session.encrypt_data:
                 self._end(session, "encryption is required now")
@@ -131,7 +130,7 @@ class Recheck:
                 session.signing_required or session.encrypt_data
             ):
                 self._end(session, "signing is mandatory now")
-            elif protected and session.state is SessionState.SUSPENDED:
+            elif config.protected and session.state is SessionState.SUSPENDED:
                 self._end(session, "nobody may use it anonymously now")
 
     def _end(self, session: Session, why: str) -> None:
