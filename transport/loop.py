@@ -128,6 +128,7 @@ class EpollLoop:
         self._alarm_at = 0.0  # 0.0: it is not set
         self.add_reader(self._alarm, self._alarmed)
         self._signals: dict[int, _Call] = {}
+        self._dispositions: dict[int, Any] = {}  # what signal.signal returned
         self._signal_pipe: tuple[int, int] | None = None
 
     # -- life ----------------------------------------------------------------------------
@@ -164,8 +165,8 @@ class EpollLoop:
         self._closed = True
         if self._signal_pipe is not None:
             signal.set_wakeup_fd(-1)
-            for number in self._signals:
-                signal.signal(number, signal.SIG_DFL)
+            for number, before in self._dispositions.items():
+                signal.signal(number, before or signal.SIG_DFL)  # None: not Python's
             for fd in self._signal_pipe:
                 os.close(fd)
         self._epoll.close()
@@ -298,7 +299,7 @@ class EpollLoop:
             signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
             self.add_reader(reading, self._signalled, reading)
         self._signals[number] = callback, args
-        signal.signal(number, _nothing)
+        self._dispositions.setdefault(number, signal.signal(number, _nothing))
         signal.siginterrupt(number, False)
 
     def _signalled(self, pipe: int) -> None:

@@ -327,6 +327,9 @@ def run(control: socket.socket) -> None:
     missing = confine(WORKER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the supervisor
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Where a message has ended the loop, a SIGTERM to all processes comes too late, and must not
+    # cut off what the log still has to write.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     loop = EpollLoop()
     this_is_the_loop()
     worker = Worker(control, loop)

@@ -268,6 +268,18 @@ def test_a_signal_is_handled_on_the_loop(loop: EpollLoop) -> None:
     signal.signal(signal.SIGUSR1, before)
 
 
+def test_a_signal_that_was_ignored_is_ignored_after_the_loop(loop: EpollLoop) -> None:
+    """Told twice to end, a process is not cut off in what it does last."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        loop.add_signal_handler(signal.SIGUSR1, loop.stop)
+        loop.add_signal_handler(signal.SIGUSR1, loop.stop)
+        loop.close()
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_signal_wakes_a_loop_that_sleeps(loop: EpollLoop) -> None:
     before = signal.getsignal(signal.SIGUSR1)
     loop.add_signal_handler(signal.SIGUSR1, loop.stop)
