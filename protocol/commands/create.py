@@ -193,6 +193,7 @@ def _open(wanted: Wanted) -> Handling:
         place.give_back()
         raise
     request._open = open_
+    open_.channel_sequence = request.header.channel_sequence
     try:
         kind = Slow if found.action in _OVERWRITES and open_.is_large() else Blocking
         stat = found.prepared or (yield from kind(_prepare, wanted, found))

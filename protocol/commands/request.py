@@ -69,6 +69,7 @@ class Request:
         "cancel",
         "chain",
         "connection",
+        "counted",
         "generator",
         "header",
         "invalidate",
@@ -99,6 +100,7 @@ class Request:
         self.invalidate = 0  # token of the client's memory that the final reply gives back
         self.on_reply: Callable[..., None] | None = None  # sees the parts of the final reply
         self.kept = 0  # bytes that count as under way while it is suspended
+        self.counted: Open | None = None  # where it counts as outstanding, once it has waited
         self.waits = -1  # bytes beside its own that count as waiting; -1: it does not wait
 
     def disconnect(self, reason: str) -> NoReturn:

@@ -18,7 +18,7 @@ from usmbd.protocol.commands.binding import sign_refusal
 from usmbd.protocol.commands.negotiate import negotiate_smb1
 from usmbd.protocol.commands.rdma_data import invalidated_token
 from usmbd.protocol.commands.request import Answer, Disconnect, NoReply, Reply, Request
-from usmbd.protocol.dispatch import keeping
+from usmbd.protocol.dispatch import channel_sequence, keeping
 from usmbd.protocol.dispatch.calls import on_loop, on_thread
 from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, Outcome, Suspended
 from usmbd.protocol.dispatch.preconditions import find_open, find_optional_session
@@ -279,6 +279,7 @@ class Dispatcher:
             if isinstance(effect, Sliced):
                 slices = Slices(self, request, effect)
                 if not slices.go_on():
+                    channel_sequence.wait(request)
                     keeping.keep_call(request)
                     return SUSPENDED
                 value, error = slices.value, slices.error
@@ -337,6 +338,7 @@ class Dispatcher:
         if long:
             lane = Slices, lane
         places = SLICE_THREADS if long else 0
+        channel_sequence.wait(request)
         keeping.keep_call(request)
         on_thread(self.server, tree, effect.function, effect.args, target, lane, places)
         return SUSPENDED
@@ -357,6 +359,7 @@ class Dispatcher:
             keeping.wait(request, effect)
         else:
             keeping.keep_question(request, effect)
+        channel_sequence.wait(request)
         resume = request.resume = Resume(partial(self.resumed, request))
         undo = effect.start(resume)
         if request.resume is not resume:
@@ -399,6 +402,8 @@ class Dispatcher:
             error.__traceback__ = None
         if answer is SUSPENDED:
             return
+        if request.counted is not None:
+            channel_sequence.over(request, request.counted)
         try:
             if request.chain is not None and not request.async_id:
                 request.chain.go_on(request, answer)

@@ -3,11 +3,13 @@
 import struct
 
 from usmbd.protocol.commands.request import Request
+from usmbd.protocol.dispatch.channel_sequence import verify
 from usmbd.protocol.dispatch.table import Row
 from usmbd.protocol.wire.header import (
     HEADER_SIZE,
     RELATED_ID,
     SMB2_FLAGS_RELATED_OPERATIONS,
+    SMB2_FLAGS_REPLAY_OPERATION,
     SMB2_FLAGS_SIGNED,
     Command,
 )
@@ -50,6 +52,12 @@ def find_open(request: Request, row: Row) -> None:
         if row.file_optional:
             return  # the handler knows whether it needs one
         raise SmbError(NtStatus.FILE_CLOSED)
+    header = request.header
+    if (
+        header.status & 0xFFFF != open_.channel_sequence
+        or header.flags & SMB2_FLAGS_REPLAY_OPERATION
+    ):
+        verify(request, open_, row.modifies)
     request._open = open_
     if chain is not None:
         chain.file = (persistent, volatile)

@@ -41,6 +41,8 @@ class Row:
     """Where FileId lies in the body; 0: the command has none."""
     file_optional: bool = False
     """A FileId may stand for no open: the handler refuses it where it needs one."""
+    modifies: bool = False
+    """Refused when it comes too late, from a channel that was lost ([MS-SMB2] 3.3.5.2.10)."""
     when_expired: bool = False
     """Also served for an expired session ([MS-SMB2] 3.3.5.2.9)."""
     when_suspended: bool = True
@@ -69,15 +71,15 @@ TABLE: tuple[Row, ...] = (
     Row(close, file_id=8, when_expired=True),
     Row(flush, file_id=8),
     Row(read, file_id=16),
-    Row(write, file_id=16),
+    Row(write, file_id=16, modifies=True),
     Row(lock, file_id=8, when_expired=True),
-    Row(ioctl, file_id=8, file_optional=True),
+    Row(ioctl, file_id=8, file_optional=True, modifies=True),
     Row(_cancel, tree=False, when_expired=True),
     Row(echo, session=False, tree=False),
     Row(query_directory, file_id=8),
     Row(change_notify, file_id=8),
     Row(query_info, file_id=24),
-    Row(set_info, file_id=16),
+    Row(set_info, file_id=16, modifies=True),
     # FileId's place depends on the form: the handler finds the open.
     Row(oplock_break),
 )

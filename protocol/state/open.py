@@ -44,6 +44,7 @@ class Open:
     __slots__ = (
         "__weakref__",
         "_node",
+        "channel_sequence",
         "closed",
         "connection",
         "create_options",
@@ -61,6 +62,8 @@ class Open:
         "mode",
         "oplock_break_to",
         "oplock_level",
+        "outstanding",
+        "outstanding_pre",
         "path",
         "persistent_id",
         "pipe",
@@ -117,6 +120,8 @@ class Open:
         self.oplock_level = 0
         self.oplock_break_to: int | None = None  # while the client has not answered a break
         self.closed = False
+        self.channel_sequence = 0  # see `dispatch/channel_sequence`, with the counts below
+        self.outstanding = self.outstanding_pre = 0
         self.in_use = 0  # calls on threads that use its descriptor
         self.idle: list[Callable[[], None]] = []  # called when there are none any more
         session.open_table[self.volatile_id] = self
