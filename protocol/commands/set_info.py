@@ -1,8 +1,5 @@
 """SMB2 SET_INFO ([MS-SMB2] 3.3.5.21): times and attributes, rename, link, deletion, sizes."""
 
-from collections.abc import Callable
-from typing import Any
-
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.request import Answer, Handling, Request
@@ -59,13 +56,36 @@ def set_info(request: Request) -> Answer | Handling:
         if body.file_info_class == FileFullEaInformation:
             return _full_ea(request, data)
         change = setters.parse_set(body.file_info_class, data)
-        return _CHANGES[type(change)](request, change)
+        return _change(request, change)
     if body.info_type == SMB2_0_INFO_SECURITY:
         return security.change(request, body.additional_information, data)
     if body.info_type == SMB2_0_INFO_FILESYSTEM:
         # Volume labels, quotas and object ids belong to the machine's administrator.
         raise SmbError(NtStatus.ACCESS_DENIED)
     raise SmbError(NtStatus.NOT_SUPPORTED)
+
+
+def _change(request: Request, change: setters.SetRequest) -> Answer | Handling:
+    """Change what one information class says."""
+    match change:
+        case setters.SetBasic():
+            return _basic(request, change)
+        case setters.SetRename():
+            return _rename(request, change)
+        case setters.SetLink():
+            return _link(request, change)
+        case setters.SetDisposition():
+            return _disposition(request, change)
+        case setters.SetEndOfFile():
+            return _end_of_file(request, change)
+        case setters.SetAllocation():
+            return _allocation(request, change)
+        case setters.SetValidDataLength():
+            return _valid_data_length(request, change)
+        case setters.SetPosition():
+            return _position(request, change)
+        case setters.SetMode():
+            return _mode(request, change)
 
 
 def _basic(request: Request, change: setters.SetBasic) -> Handling:
@@ -347,16 +367,3 @@ def _full_ea(request: Request, data: memoryview) -> Handling:
     open_.require(FILE_WRITE_EA)
     yield Sliced(ea.set_eas, open_.node, full_eas(data))
     return _RESPONSE
-
-
-_CHANGES: dict[type, Callable[[Request, Any], Answer | Handling]] = {
-    setters.SetBasic: _basic,
-    setters.SetRename: _rename,
-    setters.SetLink: _link,
-    setters.SetDisposition: _disposition,
-    setters.SetEndOfFile: _end_of_file,
-    setters.SetAllocation: _allocation,
-    setters.SetValidDataLength: _valid_data_length,
-    setters.SetPosition: _position,
-    setters.SetMode: _mode,
-}

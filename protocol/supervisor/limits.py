@@ -1,7 +1,7 @@
 """The rows of `usmbd.control --limits` that the supervisor fills: who may come, and how many."""
 
 from functools import partial
-from typing import Any
+from socket import socket
 
 from usmbd.mountd.ipc.messages import LimitRow
 from usmbd.mountd.ipc.settings import ServerConfig
@@ -15,7 +15,7 @@ PROCESS = "usmbd"
 
 
 def limits(
-    config: ServerConfig, clients: Clients, door: Places[Any], offers: dict[str, int]
+    config: ServerConfig, clients: Clients, door: Places[socket], offers: dict[str, int]
 ) -> list[LimitRow]:
     """Return all rows; `door` are those who say nothing, `offers` are RDMA clients by address."""
     row = partial(LimitRow, PROCESS)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Never
 
 import msgspec
 
@@ -222,7 +222,7 @@ class Supervisor:
         self.rdma.tell(self.workers[number])
         self._watch(self._keep_worker(self.workers[number]))
 
-    def _watch(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _watch(self, coroutine: Coroutine[object, Never, None]) -> None:
         """Run a coroutine until the end."""
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)

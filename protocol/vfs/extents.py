@@ -4,9 +4,7 @@ All of this may take long and belongs in a thread of the pool.
 """
 
 import errno
-import fcntl
 import os
-import struct
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
@@ -16,8 +14,6 @@ from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_SPARSE_FILE
 
 _ZEROS: Final = bytes(1 << 20)
 _PARTS_AT_ONCE: Final = 64  # parts of a step: 5 us each
-_FICLONERANGE: Final = 0x4020940D
-_CLONE_RANGE = struct.Struct("=qQQQ")
 _COPY_UNSUPPORTED: Final = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -72,19 +68,6 @@ def zero(node: Node, offset: int, length: int) -> None:
             raise
     while offset < end:
         offset += os.pwrite(node.fd, memoryview(_ZEROS)[: end - offset], offset)
-
-
-def clone(source: Node, source_offset: int, target: Node, target_offset: int, length: int) -> None:
-    """Let `target` share blocks of `source` (FSCTL_DUPLICATE_EXTENTS_TO_FILE); OSError.
-
-    ENOTSUP where the file system cannot share blocks, EINVAL when a range is not aligned.
-    """
-    target.volume.check_writable()
-    fcntl.ioctl(
-        target.fd,
-        _FICLONERANGE,
-        _CLONE_RANGE.pack(source.fd, source_offset, length, target_offset),
-    )
 
 
 def copy(source: Node, source_offset: int, target: Node, target_offset: int, length: int) -> int:

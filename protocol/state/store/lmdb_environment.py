@@ -12,11 +12,12 @@ import struct
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import lmdb
 
 from usmbd.protocol.state.store.hints import Hints, Late
+from usmbd.protocol.state.store.lmdb_transaction import Begin, Transaction
 from usmbd.protocol.state.store.records import OPEN_OPLOCK_OFFSET, OPEN_SIZE, WORKER
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -77,7 +78,7 @@ def writes(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P]
     return call
 
 
-def with_prefix(txn: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+def with_prefix(txn: Transaction, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the records whose keys begin with `prefix`; writing ends the iteration's validity."""
     cursor = txn.cursor()
     if cursor.set_range(prefix):
@@ -116,7 +117,7 @@ class LmdbEnvironment:
             max_readers=MAX_READERS,
             max_spare_txns=1,
         )
-        self.begin: Callable[..., Any] = self._env.begin
+        self.begin: Begin = self._env.begin
         self.room = map_size - map_size // RESERVE
         self._pages_max = self.room // self._env.stat()["psize"]
         self.late = Late()
@@ -178,7 +179,7 @@ class LmdbEnvironment:
         """Return worker, generation and a counter: no other open of any worker has had it."""
         return next(self._open_ids)
 
-    def write(self) -> Any:
+    def write(self) -> Transaction:
         """Begin a write transaction, after whoever writes now."""
         txn = self.begin(write=True)
         self.late.settle()

@@ -5,13 +5,14 @@ L + FileKey      u16 count of waiters, u16 each, then the packed locks of `range
 
 import struct
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 from usmbd.protocol.state.store import byte_range_locks as brl
 from usmbd.protocol.state.store.base import LockConflict, UnlockResult
 from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment, with_prefix, writes
+from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import LOCK, LockRange
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -106,7 +107,7 @@ class LmdbLocks:
             self._put_side(txn, key, side, (), locks)
         return UnlockResult(unlocked, waiters)
 
-    def release(self, txn: Any, key: bytes, open_id: int) -> tuple[int, ...]:
+    def release(self, txn: Transaction, key: bytes, open_id: int) -> tuple[int, ...]:
         """Remove the locks of an open and take the waiters, in the caller's transaction."""
         side = txn.get(b"L" + key)
         if side is None:
@@ -130,9 +131,10 @@ class LmdbLocks:
                     others = tuple(waiter for waiter in waiters if waiter != worker)
                     self._put_side(txn, key, side, others, locks)
 
-    def drop_stale(self, txn: Any, key: bytes, opens: Collection[int]) -> tuple[int, ...]:
-        """Remove the locks of all opens but these; return the workers to wake."""
-        side = txn.get(b"L" + key)
+    def drop_stale(
+        self, txn: Transaction, key: bytes, side: bytes, opens: Collection[int]
+    ) -> tuple[int, ...]:
+        """Remove from an L record the locks of all opens but these; return the workers to wake."""
         waiters, locks = _split_side(side)
         for owner in lock_owners(side) - set(opens):
             locks = brl.without_open(locks, owner)
@@ -140,7 +142,12 @@ class LmdbLocks:
         return waiters
 
     def _put_side(
-        self, txn: Any, key: bytes, old: bytes | None, waiters: tuple[int, ...], locks: bytes
+        self,
+        txn: Transaction,
+        key: bytes,
+        old: bytes | None,
+        waiters: tuple[int, ...],
+        locks: bytes,
     ) -> None:
         """Write the L record and its hint, which is never too low: see `hints`."""
         if waiters or locks:

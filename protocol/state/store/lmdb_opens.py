@@ -6,7 +6,7 @@ D + FileKey      path of a delete-pending file
 
 import os
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 from usmbd.protocol.state.store import sharing
@@ -25,6 +25,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
     writes,
 )
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
+from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
     OPEN_DELETE_ON_CLOSE,
@@ -146,14 +147,14 @@ class LmdbOpens:
         with self._write() as txn:
             return self.remove_in(txn, key, open_id)
 
-    def remove_in(self, txn: Any, key: bytes, open_id: int) -> RemoveOpenResult:
+    def remove_in(self, txn: Transaction, key: bytes, open_id: int) -> RemoveOpenResult:
         """Remove an open and its locks in the transaction of the caller."""
         file = b"F" + key
         waiters: tuple[int, ...] = ()
         if self._lock_counts[crc32(key) & HINT_MASK]:
             waiters = self._locks.release(txn, key, open_id)
-        value = txn.get(file)
-        at = -1 if value is None else _find_open(value, open_id)
+        value = txn.get(file, b"")
+        at = _find_open(value, open_id)
         if at < 0:
             return RemoveOpenResult(last=False, waiters=waiters)
         holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
@@ -186,17 +187,17 @@ class LmdbOpens:
             return RemoveOpenResult(True, False, True, waiters)
         return RemoveOpenResult(True, delete_now, False, waiters)
 
-    def _streams(self, txn: Any, base: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def _streams(self, txn: Transaction, base: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the F records of the named streams of a file."""
         for key, value in with_prefix(txn, b"F" + base):
             if len(key) > 1 + BASE_KEY_SIZE:
                 yield key, value
 
-    def _stream_is_open(self, txn: Any, base: bytes) -> bool:
+    def _stream_is_open(self, txn: Transaction, base: bytes) -> bool:
         """Tell whether any named stream of the file is open."""
         return any(len(value) > FILE_HEADER.size for _, value in self._streams(txn, base))
 
-    def _claim_base(self, txn: Any, base: bytes) -> bool:
+    def _claim_base(self, txn: Transaction, base: bytes) -> bool:
         """Take over the deletion of a file that only waited for its streams to be closed."""
         value = txn.get(b"F" + base)
         if value is None or len(value) > FILE_HEADER.size:
@@ -211,8 +212,8 @@ class LmdbOpens:
     def update_open(self, key: bytes, record: OpenRecord) -> None:
         """Replace a record: see `Store.update_open`."""
         with self._write() as txn:
-            value = txn.get(b"F" + key)
-            at = -1 if value is None else _find_open(value, record.open_id)
+            value = txn.get(b"F" + key, b"")
+            at = _find_open(value, record.open_id)
             if at < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
             holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
@@ -229,8 +230,8 @@ class LmdbOpens:
     def set_oplock(self, key: bytes, open_id: int, level: int, state: int) -> tuple[int, ...]:
         """Change the oplock of an open: see `Store.set_oplock`."""
         with self._write() as txn:
-            value = txn.get(b"F" + key)
-            at = -1 if value is None else _find_open(value, open_id)
+            value = txn.get(b"F" + key, b"")
+            at = _find_open(value, open_id)
             if at < 0:
                 return ()
             at += OPEN_OPLOCK_OFFSET
@@ -310,7 +311,7 @@ class LmdbOpens:
         return result
 
     def _drop_opens(
-        self, txn: Any, key: bytes, owned: list[int], worker: int, result: DropResult
+        self, txn: Transaction, key: bytes, owned: list[int], worker: int, result: DropResult
     ) -> None:
         """Close a dead worker's opens of one file, or take over its deletion."""
         doomed = []

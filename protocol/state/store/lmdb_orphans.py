@@ -5,7 +5,6 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -18,6 +17,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
 )
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks, lock_owners, waiting
 from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH, FILE_DELETING, FILE_PENDING
+from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
     OPEN_ID,
@@ -63,14 +63,14 @@ class LmdbOrphans:
                     found += self._remove(txn, key, left)
         return found
 
-    def _remove(self, txn: Any, record: bytes, left: DropResult) -> bool:
+    def _remove(self, txn: Transaction, record: bytes, left: DropResult) -> bool:
         """Remove what is wrong with one record, and note what that leaves to do."""
         kind, key = record[:1], record[1:]
         value = txn.get(record)
         if value is None or not _is_orphan(txn, record, value):
             return False
         if kind == b"L":
-            waiters = self._locks.drop_stale(txn, key, _open_ids(txn.get(b"F" + key)))
+            waiters = self._locks.drop_stale(txn, key, value, _open_ids(txn.get(b"F" + key)))
             left.waiters.extend((waiter, key) for waiter in waiters)
         elif kind == b"F" and FILE_HEADER.unpack_from(value)[2] & FILE_PENDING:
             flags = FILE_HEADER.unpack_from(value)[2] | FILE_DELETING
@@ -87,7 +87,7 @@ def _open_ids(file: bytes | None) -> set[int]:
     return {OPEN_ID.unpack_from(file, at)[0] for at in places} if file else set()
 
 
-def _workers(txn: Any) -> set[int]:
+def _workers(txn: Transaction) -> set[int]:
     """Return the workers that anything in the store belongs to."""
     found = {_decode_session(value).worker for _, value in with_prefix(txn, b"S")}
     for _, value in with_prefix(txn, b"L"):
@@ -103,7 +103,7 @@ def _workers(txn: Any) -> set[int]:
     return found
 
 
-def _is_orphan(txn: Any, record: bytes, value: bytes) -> bool:
+def _is_orphan(txn: Transaction, record: bytes, value: bytes) -> bool:
     """Tell whether something in a record belongs to nobody: see the cases."""
     kind, key = record[:1], record[1:]
     file = txn.get(b"F" + key)
@@ -120,7 +120,7 @@ def _is_orphan(txn: Any, record: bytes, value: bytes) -> bool:
     return not (flags & FILE_PENDING and len(key) == BASE_KEY_SIZE and _stream_is_open(txn, key))
 
 
-def _stream_is_open(txn: Any, base: bytes) -> bool:
+def _stream_is_open(txn: Transaction, base: bytes) -> bool:
     """Tell whether a named stream of the file is open."""
     return any(
         len(key) > 1 + BASE_KEY_SIZE and len(value) > FILE_HEADER.size
