@@ -30,6 +30,7 @@ TFD_TIMER_ABSTIME: Final = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_Times = ctypes.c_longlong * 4  # struct itimerspec: interval and value, seconds and nanoseconds
 _Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -325,7 +326,7 @@ def _timerfd() -> int:
 
 def _set_timerfd(fd: int, when: int) -> None:
     """Have a timer go off at `when`, nanoseconds of its clock; 0: never."""
-    timer = (ctypes.c_longlong * 4)(0, 0, *divmod(when, 1_000_000_000))
+    timer = _Times(0, 0, *divmod(when, 1_000_000_000))
     if _libc.timerfd_settime(fd, TFD_TIMER_ABSTIME, ctypes.byref(timer), None) < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))

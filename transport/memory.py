@@ -48,8 +48,9 @@ class MemoryTransport(Transport):
         for end in (self, self.other):
             if not end.closed:
                 end.closed = True
-                if end._receiver is not None:
-                    end._receiver.connection_lost(reason)
+                receiver, end._receiver = end._receiver, None
+                if receiver is not None:
+                    receiver.connection_lost(reason)
 
     def pump(self) -> int:
         """Deliver what has arrived; return how many messages that was."""

@@ -408,8 +408,9 @@ class TcpTransport(Transport):
         self._out.clear()
         self._writing = False
         self._account()
-        if self._receiver is not None:
-            self._receiver.connection_lost(reason)
+        receiver, self._receiver = self._receiver, None  # who refers to this transport himself
+        if receiver is not None:
+            receiver.connection_lost(reason)
 
 
 class _OwnedSpan(FileSpan):

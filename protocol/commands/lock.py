@@ -5,6 +5,7 @@ from collections.abc import Callable
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Resume, Wait
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import LockRange
 from usmbd.protocol.wire.access import (
     FILE_APPEND_DATA,
@@ -95,7 +96,7 @@ def _lock(request: Request, elements: list[LockElement]) -> Handling:
         while server.store.lock(open_.key, open_.persistent_id, ranges, wait) is not None:
             if not wait:
                 raise SmbError(NtStatus.LOCK_NOT_GRANTED)
-            yield Wait(lambda resume: _wait_for_unlock(request, open_, resume), interim=True)
+            yield Wait(lambda resume: _Unlocking(server, open_, resume).undo, interim=True)
     except BaseException:
         place.give_back(len(ranges))
         raise
@@ -113,23 +114,29 @@ def _range(element: LockElement) -> LockRange:
     return LockRange(element.offset, element.length, kind)
 
 
-def _wait_for_unlock(request: Request, open_: Open, resume: Resume[None]) -> Callable[[], None]:
-    """Wait for a change of the file's locks, for CANCEL, or for the end of the open."""
-    server = request.connection.server
+class _Unlocking:
+    """The wait for a change of a file's locks, for CANCEL, or for the end of the open."""
 
-    def retry() -> None:
-        open_.waiting.discard(end)
-        resume()
+    __slots__ = ("_give_up", "_open", "_resume")
 
-    def end(error: SmbError) -> None:
-        give_up()
-        open_.waiting.discard(end)
-        resume(None, error)
+    def __init__(self, server: Server, open_: Open, resume: Resume[None]) -> None:
+        """Wait until one of them comes."""
+        self._open = open_
+        self._resume = resume
+        self._give_up: Callable[[], None] | None = server.wait_for(open_.key, self._retry)
+        open_.waiting.add(self._end)
 
-    def undo() -> None:
-        give_up()
-        open_.waiting.discard(end)
+    def undo(self) -> None:
+        """Wait no more; who waits here refers to this and this to him, which ends as well."""
+        give_up, self._give_up = self._give_up, None
+        if give_up is not None:
+            give_up()
+        self._open.waiting.discard(self._end)
 
-    give_up = server.wait_for(open_.key, retry)
-    open_.waiting.add(end)
-    return undo
+    def _retry(self) -> None:
+        self.undo()
+        self._resume()
+
+    def _end(self, error: SmbError) -> None:
+        self.undo()
+        self._resume(None, error)

@@ -263,7 +263,7 @@ class Dispatcher:
             try:
                 effect = generator.send(value) if error is None else generator.throw(error)
             except StopIteration as stop:
-                request.generator = None
+                request.generator = error = None
                 return stop.value  # type: ignore[no-any-return]
             except BaseException:
                 error = None  # it refers to this frame: files and memory would wait for the GC
@@ -282,7 +282,7 @@ class Dispatcher:
                     channel_sequence.wait(request)
                     keeping.keep_call(request)
                     return SUSPENDED
-                value, error = slices.value, slices.error
+                value, error = slices.take()
                 continue
             if (
                 kind is Slow

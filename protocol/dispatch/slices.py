@@ -32,13 +32,13 @@ class Resuming(Protocol):
 
 
 class Slices:
-    """The steps of a `Sliced` call; `value` or `error` when there are none any more.
+    """The steps of a `Sliced` call, whose end is to be taken when there are none any more.
 
     Each slice goes where calls of the volume go just then. The open stays in use until the last, as
     it is while a thread uses it.
     """
 
-    __slots__ = ("_dispatcher", "_effect", "_holds", "_request", "_steps", "error", "value")
+    __slots__ = ("_dispatcher", "_effect", "_error", "_holds", "_request", "_steps", "_value")
 
     def __init__(self, dispatcher: Resuming, request: Request, effect: Sliced[object]) -> None:
         """Begin with the first call of `go_on`."""
@@ -47,8 +47,8 @@ class Slices:
         self._effect = effect
         self._steps: Iterator[None] | None = None
         self._holds = False  # counted in the `in_use` of the request's open
-        self.value: object = None
-        self.error: BaseException | None = None
+        self._value: object = None
+        self._error: BaseException | None = None
 
     def go_on(self) -> bool:
         """Take a slice; False when more come later, after which the request is resumed."""
@@ -67,6 +67,14 @@ class Slices:
             server.turns.later(dispatcher.connection.transport, self._after)
         return False
 
+    def take(self) -> tuple[object, BaseException | None]:
+        """Return what the call returned or raised; it is not kept.
+
+        An error refers to the frames that it came through, and so to the message and to this.
+        """
+        error, self._error = self._error, None
+        return self._value, error
+
     def _run_on_thread(self) -> bool:
         """Take a slice as whoever the thread is; True after the last step."""
         end = perf_counter() + THREAD_SLICE
@@ -82,9 +90,9 @@ class Slices:
                 if over():
                     return False
         except StopIteration as stop:
-            self.value = stop.value
+            self._value = stop.value
         except Exception as error:
-            self.error = error
+            self._error = error
         self._steps = None
         return True
 
@@ -99,11 +107,12 @@ class Slices:
                     return
             except Exception as failure:  # the thread cannot become the user
                 error = failure
-        value = self.value
+        value, own = self.take()
         if error is None:
-            error = self.error
+            error = own
         else:
             value = None
+        del own
         try:
             self._dispatcher.resumed(self._request, value, error)
         finally:

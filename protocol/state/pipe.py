@@ -77,7 +77,7 @@ class Pipe:
         self._number = next(_numbers)
         self.name = name
         self._closed = False
-        self._readers: set[Callable[[], None]] = set()
+        self._readers: set[Resume[None]] = set()
 
     def open(self, session: "Session", tree: "TreeConnect", client: str) -> Waiting[None]:
         """Have the RPC process open it for the session's user; `client` is the peer's address."""
@@ -102,16 +102,20 @@ class Pipe:
         """Close the pipe; readers that wait learn from the RPC process that it is gone."""
         self._closed = True
         self._server.rpc.ask(RpcClose(pipe=self._number), lambda *_: None)
-        for retry in list(self._readers):
-            retry()
+        self._wake()
 
     def write(self, data: memoryview) -> Waiting[None]:
         """Hand over bytes; readers that wait look again."""
         for start in range(0, len(data), MAX_RPC_DATA):
             chunk = bytes(data[start : start + MAX_RPC_DATA])
             yield from self._ask(RpcWrite(pipe=self._number, data=chunk), keeps=len(data))
-        for retry in list(self._readers):
-            retry()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have all readers look again whether there is something."""
+        readers, self._readers = self._readers, set()
+        for resume in readers:
+            resume()
 
     def read(self, length: int) -> Waiting[tuple[bytes, NtStatus]]:
         """Take at most `length` bytes of an answer; waits while there is none."""
@@ -145,13 +149,8 @@ class Pipe:
 
     def _wait_for_data(self, resume: Resume[None]) -> Callable[[], None]:
         """Wait for the next write to the pipe."""
-
-        def retry() -> None:
-            self._readers.discard(retry)
-            resume()
-
-        self._readers.add(retry)
-        return lambda: self._readers.discard(retry)
+        self._readers.add(resume)
+        return lambda: self._readers.discard(resume)
 
 
 def _status(answer: RpcResponse) -> NtStatus:

@@ -67,11 +67,12 @@ _FUSE: Final = "fuse."
 _ESCAPED = re.compile(r"\\([0-7]{3})")  # a blank, a tab, a new line, a backslash
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_Statfs = ctypes.c_long * 64  # struct statfs, and room
 
 
 def magic(fd: int) -> int:
     """Return the type of the file system of `fd`; 0 when it does not say."""
-    buffer = (ctypes.c_long * 64)()
+    buffer = _Statfs()
     return buffer[0] & 0xFFFFFFFF if _libc.fstatfs(fd, buffer) == 0 else 0
 
 

@@ -9,6 +9,8 @@ from usmbd.protocol.state.memory import STALLED_SECONDS
 from usmbd.protocol.state.server import Server
 from usmbd.transport.buffer_pool import POOL
 
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+
 TIDY_TICKS: Final = 5
 """Seconds between two looks at what is free. Buffers that were not used in between are let go: to
 have them made again costs 0.1 ms a MiB."""
@@ -61,6 +63,5 @@ def _trim() -> None:
 
     Workers keep 256 MiB by themselves, which spares busy ones the page faults.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    if _malloc_trim is not None:
+        _malloc_trim(0)

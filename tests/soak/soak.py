@@ -42,7 +42,7 @@ ANSWER_SECONDS = 60.0  # a client without an answer for so long is a finding
 KILL_SECONDS = (3.0, 9.0)  # between two kills
 IMAGE_MIB = 24
 GROWTH_KIB = 24 << 10  # of the least memory of its own that a process needs
-SETTLED_SECONDS = 300  # buffers that are kept make a shorter run say nothing of memory
+SWING_KIB = 48 << 10  # of a process's own memory under load: what is sent here takes 12 MiB
 MORE_DESCRIPTORS = 8  # than before the load, once all clients have gone
 DISK_FULL, SUCCESS = 0xC000007F, 0
 LOST = (Closed, OSError, AssertionError, ValueError, struct.error, subprocess.TimeoutExpired)
@@ -341,8 +341,10 @@ class Meter:
             print(
                 f"{name}: from {early} KiB of its own, {late} KiB at the end, {max(values)} at most"
             )
-            if late > early + GROWTH_KIB and self.samples[-1][0] > SETTLED_SECONDS:
+            if late > early + GROWTH_KIB:
                 self._scene.find(f"{name} grew by {late - early} KiB")
+            if max(values) > values[0] + SWING_KIB:
+                self._scene.find(f"{name} took {max(values) - values[0]} KiB for a while")
 
         def flat() -> bool:
             now = self._descriptors()

@@ -1,5 +1,7 @@
 """What a connection keeps is counted, and bounded by whoever counts."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -101,3 +103,21 @@ def test_the_end_gives_all_back(wires: Wires) -> None:
     wire.transport.close("enough")
     assert meter.most > 0
     assert meter.kept == 0
+
+
+@pytest.mark.parametrize("by_client", [True, False])
+def test_an_ended_connection_refers_to_nobody(wire: Any, by_client: bool) -> None:
+    """Its receiver refers to it: both, and what they keep, would wait for the collector."""
+    receiver = weakref.ref(wire.receiver)
+    if by_client:
+        wire.client.close()
+        wire.step(3)
+    else:
+        wire.transport.close("over")
+    assert wire.receiver.lost
+    gc.disable()
+    try:
+        wire.receiver = None
+        assert receiver() is None
+    finally:
+        gc.enable()
