@@ -57,14 +57,25 @@ class OnDescriptor(Blocking[T_co]):
 
 
 class Slow(Blocking[T_co]):
-    """A call that always goes to a thread: fsync, and what waits for others by nature."""
+    """A call that always goes to a thread: fsync, and what waits for others by nature.
 
-    __slots__ = ("lane",)
+    One of `bulk` moves much data, for some milliseconds; a share has few threads for such calls,
+    and others for all else (`dispatch.slices.SLICE_THREADS`).
+    """
 
-    def __init__(self, function: Callable[[*Ts], T_co], *args: *Ts, lane: Hashable = None) -> None:
+    __slots__ = ("bulk", "lane")
+
+    def __init__(
+        self,
+        function: Callable[[*Ts], T_co],
+        *args: *Ts,
+        lane: Hashable = None,
+        bulk: bool = False,
+    ) -> None:
         """Call `function(*args)` in a part of the threads."""
         super().__init__(function, *args)
         self.lane = lane
+        self.bulk = bulk
 
 
 class Sliced(Effect[T_co]):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from usmbd.protocol.commands import sparse
+from usmbd.protocol.commands import server_side_copy, sparse
 from usmbd.protocol.commands.negotiate import validate_negotiate
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Blocking
@@ -172,6 +172,9 @@ _HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Hand
     fsctl.FSCTL_PIPE_TRANSCEIVE: _transceive,
     fsctl.FSCTL_PIPE_WAIT: _pipe_wait,
     fsctl.FSCTL_CREATE_OR_GET_OBJECT_ID: _object_id,
+    fsctl.FSCTL_SRV_REQUEST_RESUME_KEY: server_side_copy.request_resume_key,
+    fsctl.FSCTL_SRV_COPYCHUNK: server_side_copy.copychunk,
+    fsctl.FSCTL_SRV_COPYCHUNK_WRITE: server_side_copy.copychunk,
     fsctl.FSCTL_SET_SPARSE: sparse.set_sparse,
     fsctl.FSCTL_SET_ZERO_DATA: sparse.set_zero_data,
     fsctl.FSCTL_QUERY_ALLOCATED_RANGES: sparse.query_allocated_ranges,

@@ -320,13 +320,18 @@ class Dispatcher:
     ) -> Suspended:
         """Let a thread make a call that may block; the reply follows without an interim one.
 
-        One that is `long` computes, and shares few threads with its like.
+        One that is `long` computes, and shares few threads with its like; those that move data too.
 
         Nothing cancels it: what the call opens has to come back to the handler, and the thread
         has to let go of the open that it uses.
         """
         open_ = request._open
         target = partial(self.resumed, request)
+        kind: object = None  # of those that share few threads with their like
+        if long:
+            kind = Slices
+        elif isinstance(effect, Slow) and effect.bulk:
+            kind = Slow
         if open_ is not None:
             open_.in_use += 1
             closed = open_.closed  # then this is its CLOSE, which goes on whatever ends meanwhile
@@ -335,9 +340,10 @@ class Dispatcher:
                 effect = Blocking(_unless_over, open_, effect.function, *effect.args)
         tree = request._tree
         lane = effect.lane if tree is None else tree.speed
-        if long:
-            lane = Slices, lane
-        places = SLICE_THREADS if long else 0
+        places = 0
+        if kind is not None:
+            lane = kind, lane
+            places = SLICE_THREADS
         channel_sequence.wait(request)
         keeping.keep_call(request)
         on_thread(self.server, tree, effect.function, effect.args, target, lane, places)

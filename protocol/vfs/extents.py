@@ -12,6 +12,9 @@ from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_SPARSE_FILE
 
+LONGEST_COPY: Final = 1 << 20
+"""Bytes that are copied at once: they are in memory where the file system does not copy."""
+
 _ZEROS: Final = bytes(1 << 20)
 _PARTS_AT_ONCE: Final = 64  # parts of a step: 5 us each
 _COPY_UNSUPPORTED: Final = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -71,24 +74,96 @@ def zero(node: Node, offset: int, length: int) -> None:
 
 
 def copy(source: Node, source_offset: int, target: Node, target_offset: int, length: int) -> int:
-    """Copy a range within the server, by reference where the file system can; OSError.
+    """Copy a range within the server, holes as holes and by reference where that can be; OSError.
 
-    Returns the number of bytes, fewer at the end of `source` (FSCTL_SRV_COPYCHUNK).
+    At most LONGEST_COPY bytes, which may have to come through memory. Returns their number: fewer
+    at the end of `source`, or where the target takes no more; OSError when it is none.
     """
+    if length > LONGEST_COPY:
+        raise ValueError(f"{length} bytes at once")
     target.volume.check_writable()
+    if source.inode == target.inode and abs(source_offset - target_offset) < length:
+        return _copy_by_hand(source.fd, source_offset, target.fd, target_offset, length)
+    done = 0
+    try:
+        while done < length:
+            hole, data = _next_part(source.fd, source_offset + done, length - done)
+            if hole:
+                _make_hole(target, target_offset + done, hole)
+                done += hole
+            if data:
+                step = _copy_data(
+                    source.fd, source_offset + done, target.fd, target_offset + done, data
+                )
+                done += step
+                if step < data:
+                    break
+            elif not hole:
+                break
+    except OSError:
+        if not done:
+            raise
+    return done
+
+
+def _next_part(fd: int, offset: int, length: int) -> tuple[int, int]:
+    """Return how much hole lies at `offset`, and how much data behind it: (0, 0) at the end."""
+    end = min(offset + length, os.fstat(fd).st_size)
+    if offset >= end:
+        return 0, 0
+    try:
+        data = min(os.lseek(fd, offset, os.SEEK_DATA), end)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            return 0, end - offset  # no holes are known here
+        return end - offset, 0
+    if data == end:
+        return end - offset, 0
+    hole = min(os.lseek(fd, data, os.SEEK_HOLE), end)
+    return data - offset, max(hole - data, 0)
+
+
+def _make_hole(target: Node, offset: int, length: int) -> None:
+    """Let a range read as zeros, and the file reach to its end; OSError.
+
+    What is there already keeps its blocks in a file that is not sparse. The file never becomes
+    shorter, whoever else writes to it: truncate(2) could do that.
+    """
+    fd, end = target.fd, offset + length
+    size = os.fstat(fd).st_size
+    if offset < size and _next_part(fd, offset, length) != (min(end, size) - offset, 0):
+        zero(target, offset, length)
+    if end > size:
+        try:
+            # Takes a block at the end, and the end with it; the second call gives the block back.
+            kernel.fallocate(fd, 0, end - 1, 1)
+            start = max(offset, size)
+            punch = kernel.FALLOC_FL_PUNCH_HOLE | kernel.FALLOC_FL_KEEP_SIZE
+            kernel.fallocate(fd, punch, start, end - start)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            os.pwrite(fd, b"\0", end - 1)
+
+
+def _copy_data(
+    source: int, source_offset: int, target: int, target_offset: int, length: int
+) -> int:
+    """Copy what is no hole; as `copy`."""
     done = 0
     while done < length:
         try:
             step = os.copy_file_range(
-                source.fd, target.fd, length - done, source_offset + done, target_offset + done
+                source, target, length - done, source_offset + done, target_offset + done
             )
         except OSError as error:
-            # Other file systems, or ranges of one file that overlap.
-            if error.errno not in _COPY_UNSUPPORTED:
-                raise
-            return done + _copy_by_hand(
-                source.fd, source_offset + done, target.fd, target_offset + done, length - done
-            )
+            if error.errno in _COPY_UNSUPPORTED:  # other file systems
+                return done + _copy_by_hand(
+                    source, source_offset + done, target, target_offset + done, length - done
+                )
+            if done:
+                break
+            raise
         if not step:
             break
         done += step
@@ -98,14 +173,13 @@ def copy(source: Node, source_offset: int, target: Node, target_offset: int, len
 def _copy_by_hand(
     source: int, source_offset: int, target: int, target_offset: int, length: int
 ) -> int:
-    """Copy by reading and writing; overlapping ranges come out as if read first."""
-    step = len(_ZEROS)
-    starts = range(0, length, step)
+    """Copy by reading all and then writing it: ranges of one file may overlap."""
+    data = memoryview(os.pread(source, length, source_offset))
     done = 0
-    for start in reversed(starts) if target_offset > source_offset else starts:
-        data = memoryview(os.pread(source, min(step, length - start), source_offset + start))
-        at = target_offset + start
-        while data:
-            written = os.pwrite(target, data, at)
-            data, at, done = data[written:], at + written, done + written
+    try:
+        while done < len(data):
+            done += os.pwrite(target, data[done:], target_offset + done)
+    except OSError:
+        if not done:
+            raise
     return done

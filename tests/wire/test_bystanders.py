@@ -19,6 +19,7 @@ ANSWERS = 5
 """A bystander gets so many at least while work of a second or more is done."""
 
 QUERY_DIRECTORY, SET_INFO, NO_SUCH_FILE = 14, 17, 0xC000000F
+SRV_REQUEST_RESUME_KEY, SRV_COPYCHUNK = 0x00140078, 0x001440F2
 NAMES = 4000
 
 
@@ -115,3 +116,28 @@ def test_a_flood_of_requests(pair: tuple[Raw, Raw]) -> None:
     sender.join(SECONDS)
     assert echoes.stop() > ANSWERS
     assert smb2.SUCCESS in statuses
+
+
+def test_copies_of_all_that_a_request_may_copy(pair: tuple[Raw, Raw], target: Usmbd) -> None:
+    """Thirty-two of 16 MiB at once, as fast as the disk takes them."""
+    attacker, bystander = pair
+    attacker.call(smb2.ECHO, smb2.ECHO_BODY, credits=200)
+    (target.data / "copied").write_bytes(bytes(range(256)) * 65536)
+    (target.data / "copied").chmod(0o666)
+    source = attacker.open("copied")
+    answer = attacker.call(smb2.IOCTL, smb2.ioctl_body(source, SRV_REQUEST_RESUME_KEY, size=32))
+    key = answer.body[48:72]
+    chunks = b"".join(struct.pack("<QQII", n << 20, n << 20, 1 << 20, 0) for n in range(16))
+    files = [attacker.open(f"copy{number}") for number in range(32)]
+    echoes = Echoes(bystander)
+    for file in files:
+        data = key + struct.pack("<II", 16, 0) + chunks
+        attacker.post(smb2.IOCTL, smb2.ioctl_body(file, SRV_COPYCHUNK, data, 12))
+    replies = [attacker.reply() for _ in files]
+    assert echoes.stop() > ANSWERS
+    assert {reply.status for reply in replies} == {smb2.SUCCESS}
+    assert {reply.body[48:60] for reply in replies} == {struct.pack("<III", 16, 0, 16 << 20)}
+    for number in range(32):
+        path = target.data / f"copy{number}"
+        assert path.read_bytes() == bytes(range(256)) * 65536
+        path.unlink()

@@ -21,6 +21,7 @@ PINNED_TOO = {
     "test_oplocks",
     "test_query_directory",
     "test_query_info",
+    "test_server_side_copy",
     "test_set_info",
 }
 """Modules whose tests run on a pinned engine as well; only root's can be pinned."""

@@ -5,6 +5,7 @@ worker had 200 MiB of them.
 """
 
 import gc
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.pipe import Pipe
+from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE, FILE_OPEN
 from usmbd.protocol.wire.fscc.directory import FileNamesInformation
@@ -93,6 +95,15 @@ def read_of_a_pipe(client: Client) -> None:
     client.pending(Command.READ, requests.read(pipe, 10))
 
 
+def stopped_copy(client: Client) -> None:
+    """Copy more than there is."""
+    file = client.open("file")
+    chunk = struct.pack("<QQII", 0, 0, 1, 0)
+    key = struct.pack("<QQQ", *file, fsctl.FSCTL_SRV_REQUEST_RESUME_KEY)
+    body = requests.ioctl(file, fsctl.FSCTL_SRV_COPYCHUNK, key + struct.pack("<II", 1, 0) + chunk)
+    assert client.call(Command.IOCTL, body).status is NtStatus.INVALID_VIEW_SIZE
+
+
 def logoff(client: Client) -> None:
     """End the session with a lock that waits."""
     wait_for_lock(client)
@@ -101,7 +112,7 @@ def logoff(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "work",
-    [listing, slow_listing, errors, wait_for_lock, granted, read_of_a_pipe, logoff],
+    [listing, slow_listing, errors, wait_for_lock, granted, read_of_a_pipe, stopped_copy, logoff],
     ids=lambda work: work.__name__,
 )
 def test_nothing_waits_for_the_collector(engine: Engine, work: Callable[[Client], object]) -> None:

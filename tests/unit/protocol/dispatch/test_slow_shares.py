@@ -1,6 +1,7 @@
 """A share that may hang: nothing that touches its files runs on the loop."""
 
 import os
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from smbengine.server import Engine
 
 from usmbd.mountd.ipc.settings import Slow
 from usmbd.protocol.dispatch.slices import Slices
+from usmbd.protocol.effects import Slow as SlowCall
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.pace import LongCallError
@@ -32,6 +34,7 @@ CALLS = [
         os,
         "close fstat fstatvfs ftruncate fsync getxattr listdir listxattr lseek open preadv pwrite",
     ),
+    (os, "copy_file_range"),
     (
         os,
         "pwrite pwritev readlink removexattr rename rmdir scandir sendfile setxattr stat statvfs",
@@ -89,6 +92,12 @@ def slow(engine: Engine) -> Client:
     return client
 
 
+def copy_of(file: tuple[int, int]) -> bytes:
+    """Ask for a copy of the file's first byte behind its end."""
+    key = struct.pack("<QQQ", *file, fsctl.FSCTL_SRV_REQUEST_RESUME_KEY)
+    return key + struct.pack("<IIQQII", 1, 0, 0, 2**64 - 1, 1, 0)
+
+
 def everything(client: Client) -> None:
     """Do what a client can do with files."""
     file = client.open("file", FILE_ALL_ACCESS)
@@ -96,6 +105,8 @@ def everything(client: Client) -> None:
     for command, body in [
         (Command.WRITE, requests.write(file, b"data")),
         (Command.READ, requests.read(file, 4)),
+        (Command.IOCTL, requests.ioctl(file, fsctl.FSCTL_SRV_REQUEST_RESUME_KEY)),
+        (Command.IOCTL, requests.ioctl(file, fsctl.FSCTL_SRV_COPYCHUNK, copy_of(file))),
         (Command.FLUSH, requests.flush(file)),
         (Command.LOCK, requests.lock(file, (0, 1, 2))),
         (Command.QUERY_INFO, requests.query_info(file, file_info.FileAllInformation)),
@@ -127,7 +138,8 @@ def test_nothing_of_a_client_touches_files_on_the_loop(
 ) -> None:
     everything(slow)
     assert on_loop == []
-    assert set(engine.threads.lanes) <= {"data", tree(slow).speed, (Slices, tree(slow).speed)}
+    speed = tree(slow).speed
+    assert set(engine.threads.lanes) == {"data", speed, (Slices, speed), (SlowCall, speed)}
 
 
 @pytest.mark.parametrize("how", ["tree", "logoff", "gone"])
