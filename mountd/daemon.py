@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from usmbd.mountd import lockfile
@@ -23,6 +24,8 @@ from usmbd.mountd.ipc.messages import (
     MountdRequest,
 )
 from usmbd.mountd.ipc.server import Client, Server, listen
+from usmbd.mountd.ipc.signals import handled
+from usmbd.mountd.rpc.configuration import Debugging, frame
 from usmbd.mountd.rpc_process import RpcProcess
 from usmbd.mountd.service import Service
 
@@ -50,10 +53,13 @@ class Daemon:
         """Have the log as the configuration says, and what has to be known of that in it."""
         configuration = self._service.configuration
         server = configuration.server
-        level = max(server.log_level, self._least_log_level)
-        logs.set_up("mountd", level, as_json=server.log_json)
+        logs.set_up("mountd", self._log_level, as_json=server.log_json)
         for warning in configuration.warnings:
             log.warning("%s", warning)
+
+    @property
+    def _log_level(self) -> int:
+        return max(self._service.configuration.server.log_level, self._least_log_level)
 
     def run(self, ready_fd: int | None) -> None:
         """Serve until SIGTERM or SIGINT; say "ready" on `ready_fd` when the sockets are there.
@@ -70,14 +76,23 @@ class Daemon:
             os.close(lock)
 
     async def _main(self, ready_fd: int | None) -> None:
-        """Serve."""
+        """Serve until a signal says otherwise."""
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._stop.set)
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        end = self._stop.set
+        calls: dict[int, Callable[[], None]] = {
+            signal.SIGTERM: end,
+            signal.SIGINT: end,
+            signal.SIGHUP: self._reload,
+        }
+        with handled(calls):
+            await self._serve(ready_fd)
+
+    async def _serve(self, ready_fd: int | None) -> None:
+        """Serve until told to end."""
         rpc_listener = listen(self._directory / RPC_SOCKET)
-        self._rpc = RpcProcess(rpc_listener, self._service.configuration.path)
+        self._rpc = RpcProcess(rpc_listener, self._all_for_rpc)
+        self._service.debugging_changed = lambda: self._rpc.tell(self._debugging_for_rpc())
         self._server: Server[MountdRequest] = Server(
             listen(self._directory / MOUNTD_SOCKET),
             mountd_server(),
@@ -98,6 +113,14 @@ class Daemon:
             rpc_listener.close()
             self._rpc.stop()
             log.info("mountd ends")
+
+    def _all_for_rpc(self) -> bytes:
+        """Return what a new RPC process is told."""
+        return frame(self._service.describe_for_rpc(self._log_level)) + self._debugging_for_rpc()
+
+    @staticmethod
+    def _debugging_for_rpc() -> bytes:
+        return frame(Debugging(logs.debugged()))
 
     def _on_message(
         self, client: Client[MountdRequest], handle: int, message: MountdRequest
@@ -157,6 +180,6 @@ class Daemon:
             return
         self.set_up_log()
         log.info("configuration read, generation %d", message.generation)
-        self._rpc.reload()
+        self._rpc.tell(frame(self._service.describe_for_rpc(self._log_level)))
         for client in list(self._server.clients):
             self._send(client, 0, message)

@@ -1,27 +1,18 @@
 """The RPC process' first module: ties its life to mountd's and hands over to `rpc.service`.
 
-mountd holds the other end of standard input. Its end of file is the one sign of mountd's death
-that survives the change to another user (the kernel clears PR_SET_PDEATHSIG there).
+mountd holds the other end of standard input, whose end means mountd's. Until the service reads
+there, while it imports, a signal does (the kernel forgets it at the change to another user).
 """
 
-import os
 import signal
 import sys
-import threading
 
-
-def end_with_mountd() -> None:
-    """Wait for the end of standard input, then end this process as SIGTERM does."""
-    while os.read(0, 1):
-        continue
-    os.kill(os.getpid(), signal.SIGTERM)
+from usmbd.mountd.confine.kernel import set_death_signal
 
 
 def main() -> int:
     """Run the service with this process' arguments; return its exit code."""
-    # Until the service listens to it, a reload has nothing to do: the configuration is read later.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    threading.Thread(target=end_with_mountd, daemon=True).start()
+    set_death_signal(signal.SIGTERM)
     # Imported here: whoever parses DCE/RPC needs modules that take seconds to import.
     from usmbd.mountd.rpc import service
 

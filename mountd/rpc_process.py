@@ -4,19 +4,20 @@ DCE/RPC is parsed there, by code that never had the password file open. It gets
 
 * by `--listen-fd` the listening socket `rpc.sock`, which outlives it: a client that connects
   while a new process starts waits, and is not refused;
-* as standard input a pipe that mountd holds: its end means that mountd is gone.
+* as standard input a pipe on which mountd tells it what of the configuration it may know, again
+  after a reload; its end means that mountd is gone.
 
-When it starts as root it drops to the guest account by itself, after its imports: the
-interpreter may lie where only root can read.
+It gives up all rights by itself, after its imports: the interpreter may lie where only root can
+read.
 """
 
 import asyncio
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from usmbd.mountd.ipc.codec import rpc_client
@@ -38,37 +39,25 @@ FIRST_ANSWER_SECONDS = 180.0
 GRACE = 3.0
 
 
-def readable_by_all(path: Path) -> bool:
-    """Return whether a process without rights can read the file."""
-    try:
-        resolved = path.resolve()
-        return bool(resolved.stat().st_mode & 0o004) and all(
-            parent.stat().st_mode & 0o001 for parent in resolved.parents
-        )
-    except OSError:
-        return False
-
-
 class RpcProcess:
     """Keeps one RPC process running while the event loop runs."""
 
-    def __init__(self, listener: socket.socket, config: Path) -> None:
-        """Take the listening socket; `start` starts the process."""
+    def __init__(self, listener: socket.socket, begin: Callable[[], bytes]) -> None:
+        """Take the listening socket; `begin` returns the frames that a new process is told."""
         self._listener = listener
-        self._config = config
+        self._begin = begin
+        self._unsent = bytearray()
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._started = 0.0
         self._delay = FIRST_RESTART
         self._timer: asyncio.TimerHandle | None = None
-        self._replacing = False
         self._probe: asyncio.Task[None] | None = None
 
     def command(self) -> list[str]:
         """Return the command line of the process."""
-        arguments = ["--listen-fd", str(self._listener.fileno()), "--config", str(self._config)]
-        return [sys.executable, "-m", MODULE, *arguments]
+        return [sys.executable, "-m", MODULE, "--listen-fd", str(self._listener.fileno())]
 
     def start(self) -> None:
         """Start the process and watch it."""
@@ -76,8 +65,13 @@ class RpcProcess:
         try:
             # All other descriptors are closed: the password file's, were one open, too.
             self._process = subprocess.Popen(
-                self.command(), stdin=subprocess.PIPE, pass_fds=(self._listener.fileno(),)
+                self.command(),
+                stdin=subprocess.PIPE,
+                bufsize=0,
+                pass_fds=(self._listener.fileno(),),
             )
+            assert self._process.stdin is not None
+            os.set_blocking(self._process.stdin.fileno(), False)
             self._pidfd = os.pidfd_open(self._process.pid)
         except OSError as error:
             log.error("the RPC process cannot be started: %s", error)
@@ -87,6 +81,7 @@ class RpcProcess:
         self._loop.add_reader(self._pidfd, self._ended)
         self._probe = self._loop.create_task(self._end_when_silent())
         log.debug("the RPC process started, pid %d", self._process.pid)
+        self.tell(self._begin())
 
     async def _end_when_silent(self) -> None:
         """Kill a process that does not answer: somebody has stopped it, or it computes for ever."""
@@ -101,10 +96,6 @@ class RpcProcess:
     def _ended(self) -> None:
         """Start another process soon, at once when this one was ended to be replaced."""
         code = self._reap()
-        if self._replacing:
-            self._replacing = False
-            self.start()
-            return
         if self._loop.time() - self._started > LIVED:
             self._delay = FIRST_RESTART
         log.error("the RPC process ended (%d), again in %g s", code, self._delay)
@@ -124,19 +115,32 @@ class RpcProcess:
             self._probe.cancel()
         code = self._process.wait()
         if self._process.stdin:
+            self._loop.remove_writer(self._process.stdin.fileno())
             self._process.stdin.close()
+        self._unsent.clear()
         self._process = None
         return code
 
-    def reload(self) -> None:
-        """Have the process read the configuration again; replace it when it may not."""
-        if self._process is None:
+    def tell(self, frames: bytes) -> None:
+        """Write frames, as the process takes them: it may still be importing. None is nothing."""
+        if self._process is not None:
+            self._unsent += frames
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what waits."""
+        if self._process is None or self._process.stdin is None:
             return
-        if os.geteuid() == 0 and not readable_by_all(self._config):
-            self._replacing = True
-            self._process.terminate()
-        else:
-            self._process.send_signal(signal.SIGHUP)
+        descriptor = self._process.stdin.fileno()
+        try:
+            while self._unsent:
+                del self._unsent[: os.write(descriptor, self._unsent)]
+        except BlockingIOError:
+            self._loop.add_writer(descriptor, self._flush)
+            return
+        except OSError:  # it has ended, as will be seen
+            self._unsent.clear()
+        self._loop.remove_writer(descriptor)
 
     def stop(self) -> None:
         """End the process and wait for it, at most `GRACE` seconds."""

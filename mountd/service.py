@@ -32,6 +32,7 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.log import REFUSED
 from usmbd.mountd.login import Authenticator
+from usmbd.mountd.rpc.configuration import RpcConfiguration, describe
 from usmbd.mountd.shares import decide
 from usmbd.mountd.throttle import Throttle
 from usmbd.mountd.trees import TreeTable
@@ -61,6 +62,7 @@ class Service:
         self._trees = TreeTable()
         self._credentials = Credentials()
         self._had_users = False
+        self.debugging_changed: Callable[[], None] = lambda: None
         self._authenticator = self._read_users(configuration)
         self._handlers: dict[type, Callable[..., Answer]] = {
             LoginRequest: self._login,
@@ -81,6 +83,11 @@ class Service:
         users = load_users(self._passwords, required=self._had_users)
         self._had_users = self._passwords.exists()
         return Authenticator(users, configuration.server, self._accounts, self._credentials)
+
+    def describe_for_rpc(self, log_level: int) -> RpcConfiguration:
+        """Return what the RPC process is told of the configuration."""
+        users = self._authenticator.users.hashes
+        return describe(self.configuration, users, self._accounts, log_level)
 
     def reload(self) -> ConfigReloaded:
         """Read both files again; ConfigError leaves everything as it was.
@@ -199,8 +206,11 @@ class Service:
         return None, 0.0
 
     def _debug(self, _worker: Hashable, message: DebugAreas, _now: float) -> Answer:
-        """Switch debug messages of this process."""
+        """Switch debug messages of this process, as each worker asks for."""
+        before = logs.debugged()
         logs.debug(message.areas, message.enable)
+        if logs.debugged() != before:
+            self.debugging_changed()
         return None, 0.0
 
     def _trees_held(self, worker: Hashable, message: TreesHeld, _now: float) -> Answer:

@@ -16,6 +16,10 @@ _TYPE_MASK = 0xF
 """Of socket(2)'s second argument; above are SOCK_NONBLOCK and SOCK_CLOEXEC."""
 
 
+_OPEN = frozenset({"open", "openat", "openat2"})
+"""An interpreter that tries to import a module has to hear that it may not."""
+
+
 class UnavailableError(Exception):
     """No filter can be loaded here; the text says why."""
 
@@ -46,6 +50,8 @@ def build(calls: Iterable[str], *, threads_only: bool, any_socket: bool) -> Call
                     rules.add_rule(seccomp.ALLOW, name, seccomp.Arg(0, equal, family), datagram)
             elif (number := _number(seccomp, name)) is not None:
                 rules.add_rule(seccomp.ALLOW, number)
+        for name in sorted(_OPEN - set(calls)):
+            rules.add_rule(seccomp.ERRNO(errno.EACCES), name)
         if threads_only:
             flag = seccomp.Arg(0, masked, _CLONE_THREAD, _CLONE_THREAD)
             rules.add_rule(seccomp.ALLOW, "clone", flag)

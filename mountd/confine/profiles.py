@@ -58,16 +58,13 @@ NTACL_KEEPER = Profile(
 given."""
 
 RPC = Profile(
-    frozenset(), frozenset(calls.PYTHON + calls.MESSAGES + ["accept4"]), files=False,
+    frozenset(),
+    frozenset([*calls.PYTHON, *calls.MESSAGES, "accept4", "connect"]),
+    files=False,
     own_user=UNUSED_IDS[-1],
-)  # fmt: skip
-"""Parses DCE/RPC and answers on sockets that it is given."""
-
-DOOR = Profile(
-    frozenset(), frozenset(calls.PYTHON + calls.MESSAGES + ["accept4"]), files=False,
-    own_user=UNUSED_IDS[-2],
-)  # fmt: skip
-"""Reads the first message of strangers."""
+)
+"""Parses DCE/RPC and answers on sockets that it is given; the log's, if it is journald's, it
+connects."""
 
 MOUNTD = Profile(
     frozenset(

@@ -3,7 +3,7 @@
 import logging
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import TracebackType
 
 from usmbd.mountd.log import form
@@ -82,6 +82,12 @@ def debug(areas: Iterable[str], enable: bool) -> None:
         if area in AREAS:
             level = logging.DEBUG if enable else logging.NOTSET
             logging.getLogger(f"usmbd.{area}").setLevel(level)
+
+
+def debug_only(areas: Collection[str]) -> None:
+    """Have these areas debugged, and no others."""
+    for area in AREAS:
+        debug([area], area in areas)
 
 
 def debugged() -> list[str]:

@@ -1,5 +1,6 @@
 """The pipes that one engine worker has open: messages in, answers out, without I/O."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,6 +18,8 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.rpc.endpoint import Interface, Pipe, PipeBrokenError
 from usmbd.mountd.rpc.view import Caller, Snapshot, View
+
+logger = logging.getLogger("usmbd.ipc")
 
 MAX_PIPES_PER_SESSION = 64
 """Windows has one or two open at a time; without a limit one client could take them all."""
@@ -101,6 +104,8 @@ class Hub:
         pipe = Pipe(name, [factory(view) for factory in self._interfaces[name]])
         self._pipes[message.pipe] = pipe, message.session_id
         self._sessions[message.session_id] += 1
+        facts = {"client": message.client_address, "user": message.user}
+        logger.debug("pipe %s is open", name, extra=facts)
         return RpcStatus.OK
 
     def _close(self, number: int) -> None:

@@ -1,9 +1,8 @@
-"""The RPC process: `python -m usmbd.mountd.rpc.service --listen-fd 3 --config FILE`.
+"""The RPC process: `python -m usmbd.mountd.rpc_child --listen-fd 3`, with mountd at its stdin.
 
-It serves the pipes of the engine's workers over SOCK_SEQPACKET and reads the configuration for
-its share list, again on SIGHUP. Once that is read it runs as nobody: NDR, the part of a file
-server that parses the most intricate input, runs without the right to read the password file. A
-configuration that nobody may read is therefore read at the start only; SIGHUP then says so.
+It serves the pipes of the engine's workers over SOCK_SEQPACKET. NDR is the part of a file server
+that parses the most intricate input: so once all is imported this process is a user of its own,
+opens no file and makes no socket. What it must know of the configuration mountd writes to it.
 
 One thread and an event loop: a call takes a millisecond, and nothing waits.
 """
@@ -12,62 +11,30 @@ import argparse
 import asyncio
 import logging
 import os
-import pwd
 import signal
 import socket
+import time
 from collections import deque
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 
 from usmbd.mountd import log as logs
-from usmbd.mountd.config.load import Configuration, load
-from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.homes import home_of
-from usmbd.mountd.identity import Accounts
+from usmbd.mountd.confine.process import confine
+from usmbd.mountd.confine.profiles import RPC
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, rpc_server
 from usmbd.mountd.ipc.peer import peer_uid
-from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
-from usmbd.mountd.rpc.hub import Hub
-from usmbd.mountd.rpc.view import Snapshot
+from usmbd.mountd.ipc.signals import handled
+from usmbd.mountd.rpc.configuration import Frames, RpcConfiguration
+from usmbd.mountd.rpc.hub import Hub, InterfaceFactory
 
 logger = logging.getLogger("usmbd.ipc")
 
 MAX_UNSENT = 64
 """Answers that wait for a worker to read: with more, its requests wait as well."""
 
+STDIN = 0
+
 PROCESS = "rpc"
 """What the log calls it."""
-
-UNPRIVILEGED_USER = "nobody"
-UNPRIVILEGED_ID = 65534
-"""Where there is no account nobody: the number that Linux shows for users it cannot map."""
-
-
-def drop_privileges() -> None:
-    """Become nobody for good, when the process is root."""
-    if os.geteuid() != 0:
-        return
-    try:
-        entry = pwd.getpwnam(UNPRIVILEGED_USER)
-        uid, gid = entry.pw_uid, entry.pw_gid
-    except KeyError:
-        uid, gid = UNPRIVILEGED_ID, UNPRIVILEGED_ID
-    os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
-
-
-def snapshot_of(configuration: Configuration) -> Snapshot:
-    """Return what the interfaces may know of a configuration."""
-    homes, accounts = configuration.homes, Accounts()
-
-    def home(user: str) -> ShareConfig | None:
-        directory = accounts.home(user)
-        return home_of(homes, user, directory).config if homes and directory else None
-
-    shares = [share.config for share in configuration.shares.values()]
-    if homes is not None:
-        shares.append(homes.config)
-    return Snapshot(configuration.server, tuple(shares), home=home)
 
 
 class WorkerConnection:
@@ -139,40 +106,51 @@ class WorkerConnection:
 class Service:
     """The listening socket, the workers' connections, and the configuration of the moment."""
 
-    def __init__(self, listener: socket.socket, config: Path) -> None:
-        """Read the configuration (`ConfigError`) and serve `listener`; needs a running loop."""
-        # Here and not above: importing scapy takes a second or two, in which SIGHUP must already
-        # be ignored. The configuration is read afterwards, so that none is missed.
-        from usmbd.mountd.rpc.interfaces import PIPES
+    def __init__(
+        self,
+        listener: socket.socket,
+        trusted: Collection[int],
+        pipes: Mapping[str, Sequence[InterfaceFactory]],
+        configuration: RpcConfiguration,
+        frames: Frames,
+    ) -> None:
+        """Serve `listener` to processes of the `trusted` uids; needs a running loop.
 
-        self.pipes = PIPES
+        What mountd says later comes by `frames`.
+        """
+        self.pipes = pipes
         self._listener = listener
-        self._config = config
-        self._trusted = 0, os.getuid()  # before this process becomes somebody else
-        self.snapshot = self._read()
+        self._trusted = trusted
+        self._frames = frames
+        self.snapshot = configuration.snapshot()
         self.loop = asyncio.get_running_loop()
         self.connections: set[WorkerConnection] = set()
+        self.ended = asyncio.Event()
         listener.setblocking(False)
         self.loop.add_reader(listener, self._accept)
+        self.loop.add_reader(frames.descriptor, self._mountd_says)
+        self._take_frames()  # what came with the first
 
-    def _read(self) -> Snapshot:
-        """Return what the configuration says, and have the log as it says; ConfigError."""
-        configuration = load(self._config)
-        server = configuration.server
-        logs.set_up(PROCESS, server.log_level, as_json=server.log_json)
-        return snapshot_of(configuration)
+    def _mountd_says(self) -> None:
+        """Take what mountd says; its end is that of this process."""
+        self._frames.read()
+        self._take_frames()
 
-    def reload(self) -> None:
-        """Read the configuration again; one that cannot be used leaves the old one in place."""
-        try:
-            self.snapshot = self._read()
-        except ConfigError as error:
-            logger.error("the configuration is kept as it was: %s", error)
-        else:
-            logger.info("configuration read: %d shares", len(self.snapshot.shares))
+    def _take_frames(self) -> None:
+        for told in self._frames.complete():
+            if isinstance(told, RpcConfiguration):
+                self.snapshot = told.snapshot()
+                set_up_log(told)
+                logger.info("configuration read: %d shares", len(self.snapshot.shares))
+            else:
+                logs.debug_only(told.areas)
+        if self._frames.ended:
+            self.ended.set()
+            self.loop.remove_reader(self._frames.descriptor)
 
     def close(self) -> None:
         """Close the listening socket and all connections."""
+        self.loop.remove_reader(self._frames.descriptor)
         self.loop.remove_reader(self._listener)
         self._listener.close()
         for connection in list(self.connections):
@@ -193,32 +171,48 @@ class Service:
         self.connections.add(WorkerConnection(sock, self))
 
 
-async def serve(listener: socket.socket, config: Path) -> None:
-    """Serve until SIGTERM or SIGINT; `ConfigError` when the configuration cannot be used."""
-    service = Service(listener, config)
-    drop_privileges()
-    logs.start()
-    stop = asyncio.Event()
-    service.loop.add_signal_handler(signal.SIGHUP, service.reload)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        service.loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+def set_up_log(configuration: RpcConfiguration) -> None:
+    """Have the log as the configuration says."""
+    logs.set_up(PROCESS, configuration.log_level, as_json=configuration.server.log_json)
+
+
+async def serve(
+    listener: socket.socket,
+    trusted: Collection[int],
+    pipes: Mapping[str, Sequence[InterfaceFactory]],
+    configuration: RpcConfiguration,
+    frames: Frames,
+) -> None:
+    """Serve until SIGTERM, SIGINT, or mountd's end."""
+    service = Service(listener, trusted, pipes, configuration, frames)
+    with handled(dict.fromkeys((signal.SIGTERM, signal.SIGINT), service.ended.set)):
+        await service.ended.wait()
     service.close()
+    logger.info("the RPC process ends")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the process; returns the exit code: 1 when the configuration cannot be used."""
+    """Run the process; return the exit code."""
     parser = argparse.ArgumentParser(prog="usmbd.mountd.rpc", description=__doc__.splitlines()[0])
     parser.add_argument("--listen-fd", type=int, required=True, help="listening SOCK_SEQPACKET")
-    parser.add_argument("--config", type=Path, required=True, help="the configuration file")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    logs.set_up(PROCESS, ServerConfig().log_level)  # until the configuration says
-    try:
-        asyncio.run(serve(socket.socket(fileno=options.listen_fd), options.config))
-    except ConfigError as error:
-        logger.error("%s", error)
-        return 1
+    listener = socket.socket(fileno=options.listen_fd)
+    # Here and not above, as it takes a second or two.
+    from usmbd.mountd.rpc.interfaces import PIPES
+
+    frames = Frames(STDIN)
+    configuration = frames.first()
+    if configuration is None:
+        return 0
+    set_up_log(configuration)
+    time.localtime()  # reads the time zone
+    trusted = {0, os.getuid()}
+    missing = confine(RPC)
+    logs.start()
+    for each in missing:
+        logger.info("this process runs without %s", each)
+    asyncio.run(serve(listener, trusted, PIPES, configuration, frames))
     return 0
 
 

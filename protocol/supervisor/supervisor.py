@@ -24,6 +24,7 @@ from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, LimitRow, ShareConfigReques
 from usmbd.mountd.ipc.probe import silence
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.mountd.ipc.signals import handled
 from usmbd.protocol.state.store.base import SUPERVISOR, DropResult
 from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
@@ -101,11 +102,14 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Serve until told to end."""
+        """Serve until a signal says otherwise."""
         self._loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._stopping.set)
-        self._loop.add_signal_handler(signal.SIGHUP, self.reload)
+        end = self._stopping.set
+        with handled({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: self.reload}):
+            await self._serve()
+
+    async def _serve(self) -> None:
+        """Serve until told to end."""
         self._prepare()
         self._doorkeeper = doorkeeper = Doorkeeper(self._loop, self._admit, self._pass_on)
         watch: AddressWatch | None = None

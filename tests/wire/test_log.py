@@ -12,6 +12,7 @@ import pytest
 from smbtest import smb2
 from smbtest.processes import wait_for
 from smbtest.raw import Closed, Raw
+from smbtest.samba_tools import rpcclient
 from smbtest.server import ALICE, Account, Options
 from smbtest.usmbd import BIN, READY, Usmbd
 
@@ -165,6 +166,7 @@ def test_a_debug_area_is_of_all_processes(own: Usmbd) -> None:
         subprocess.run(command, check=True, timeout=30)
 
     said = ("login as uid", "logs in", "signing")  # by mountd, and twice by the worker
+    rpc = "pipe srvsvc is open"  # by the RPC process
     Raw(own).ready()
     assert not any(text in own.log for text in said)
     control("-d", "auth")
@@ -175,6 +177,19 @@ def test_a_debug_area_is_of_all_processes(own: Usmbd) -> None:
     Raw(own, timeout=20).ready()
     wait_for(lambda: own.log.count(said[0]) == 2, WAIT, "what the new one debugs")
     control("-d", "auth", "--off")
+    rpcclient(own, "netshareenumall")
+    control("-d", "ipc")
+    rpcclient(own, "netshareenumall")
+    wait_for(lambda: rpc in own.log, WAIT, "what the RPC process debugs")
+    for _ in range(2):
+        os.kill(own.mountd()[0], signal.SIGKILL)
+        starts = own.log.count("mountd serves")
+        wait_for(lambda n=starts: own.log.count("mountd serves") > n, WAIT, "another mountd")
+        rpcclient(own, "netshareenumall")
+    wait_for(lambda: own.log.count(rpc) == 3, WAIT, "what the new ones debug")
+    control("-d", "ipc", "--off")
+    rpcclient(own, "netshareenumall")
+    assert own.log.count(rpc) == 3
     before = len(own.log)
     Raw(own).ready()
     wait_for(lambda: "logged in as uid" in own.log[before:], WAIT, "the login")

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from smbtest.processes import wait_for
+from smbtest.slow_log import SlowLog, Terminator
 
 from usmbd.mountd import lockfile
 from usmbd.mountd.ipc.client import BlockingClient
@@ -67,14 +69,14 @@ class Mountd:
         files = ["-C", str(self.config), "-P", str(self.passwords)]
         return [sys.executable, "-m", "usmbd.mountd.cli.mountd", *files, *options]
 
-    def start(self, *, verbose: bool = True) -> subprocess.Popen[bytes]:
-        """Start it and wait until it is ready."""
+    def start(self, *, verbose: bool = True, log: int | None = None) -> subprocess.Popen[bytes]:
+        """Start it and wait until it is ready; its log is `log`, or the file."""
         read_end, write_end = os.pipe()
         try:
-            with self.log.open("ab") as log:
+            with self.log.open("ab") as file:
                 options = ["-v"] if verbose else []
                 command = self.command("-n", *options, "--ready-fd", str(write_end))
-                process = subprocess.Popen(command, pass_fds=(write_end,), stderr=log)
+                process = subprocess.Popen(command, pass_fds=(write_end,), stderr=log or file)
             os.close(write_end)
             assert os.read(read_end, 16) == b"ready\n", self.log.read_text()
         finally:
@@ -196,7 +198,7 @@ def test_reload(mountd: Mountd) -> None:
 
 def test_a_killed_rpc_process_is_replaced_and_dies_with_mountd(mountd: Mountd) -> None:
     os.kill(mountd.rpc_pid(), signal.SIGKILL)
-    mountd.wait_for("RPC process started", 2)
+    mountd.wait_for("the RPC process started", 2)
     child = mountd.rpc_pid()
     mountd.process.kill()
     end = time.monotonic() + START
@@ -205,15 +207,18 @@ def test_a_killed_rpc_process_is_replaced_and_dies_with_mountd(mountd: Mountd) -
         time.sleep(0.02)
 
 
-def test_an_rpc_process_that_may_not_read_the_configuration_is_replaced(mountd: Mountd) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root's RPC process has fewer rights than mountd")
-    mountd.config.chmod(0o600)
-    child = mountd.rpc_pid()
-    assert lockfile.tell_to_reload(mountd.state)
-    mountd.wait_for("RPC process started", 2)
-    assert mountd.rpc_pid() != child
-    assert "the RPC process ended" not in mountd.log.read_text()
+def test_a_second_signal_to_end_cuts_off_no_log(mountd: Mountd) -> None:
+    """Signals come from the supervisor and from the service manager, while the log is written."""
+    assert mountd.stop() == 0
+    log = SlowLog()
+    process = mountd.process = mountd.start(log=log.writing)
+    mountd.rpc_pid()
+    signals = Terminator(process)
+    wait_for(lambda: lockfile.running(mountd.state) is None, START, "mountd has ended its work")
+    time.sleep(0.3)  # signals come now
+    text = log.read_to_end()
+    assert signals.wait(START) == 0, text
+    assert "mountd ends" in text.splitlines()[-1]
 
 
 def test_only_one_for_a_directory_and_a_killed_one_is_no_hindrance(mountd: Mountd) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,19 @@ from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.codec import rpc_client
 from usmbd.mountd.ipc.messages import RpcOpen, RpcStatus
 from usmbd.mountd.ipc.server import listen
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.rpc import service as module
+from usmbd.mountd.rpc.configuration import Debugging, Frames, RpcConfiguration, frame
+from usmbd.mountd.rpc.interfaces import PIPES
 from usmbd.mountd.rpc.service import MAX_UNSENT, Service
 
 CODEC = rpc_client()
+
+
+def configuration(*shares: str) -> RpcConfiguration:
+    return RpcConfiguration(
+        ServerConfig(), 1, [ShareConfig(name=name, path="/srv") for name in shares]
+    )
 
 
 class Ends:
@@ -23,15 +33,17 @@ class Ends:
 
     def __init__(self, path: Path) -> None:
         """Listen, with a configuration of one share."""
-        self.config = path / "usmbd.conf"
-        self.config.write_text("[data]\npath = /srv\n")
+        reading, self.mountd = os.pipe()
+        os.set_blocking(reading, False)
+        self.frames = Frames(reading)
         self.loop = asyncio.new_event_loop()
         self.path = path / "rpc.sock"
         self.service = self.loop.run_until_complete(self._make())
         self.sockets: list[socket.socket] = []
 
     async def _make(self) -> Service:
-        return Service(listen(self.path), self.config)
+        trusted = (0, os.getuid())
+        return Service(listen(self.path), trusted, PIPES, configuration("data"), self.frames)
 
     def connect(self) -> socket.socket:
         """Return the socket of a new worker."""
@@ -58,6 +70,9 @@ def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
         worker.close()
     ends.service.close()
     ends.loop.close()
+    os.close(ends.frames.descriptor)
+    with suppress(OSError):
+        os.close(ends.mountd)
 
 
 def ask(number: int) -> bytes:
@@ -110,11 +125,22 @@ def test_a_stranger_is_no_worker(ends: Ends, monkeypatch: pytest.MonkeyPatch) ->
     assert ends.service.connections == set()
 
 
-def test_a_configuration_that_cannot_be_used_changes_nothing(ends: Ends) -> None:
-    before = ends.service.snapshot
-    ends.config.write_text("[data]\nno such parameter = 1\nread only = perhaps\n")
-    ends.service.reload()
-    assert ends.service.snapshot is before
-    ends.config.write_text("[other]\npath = /srv\n")
-    ends.service.reload()
-    assert "other" in [share.name for share in ends.service.snapshot.shares]
+def test_what_mountd_says_comes_in_pieces(ends: Ends) -> None:
+    told = frame(configuration("other", "third")) + frame(Debugging(["vfs"]))
+    for start in range(0, len(told), 100):
+        assert "vfs" not in logs.debugged()
+        os.write(ends.mountd, told[start : start + 100])
+        ends.step()
+    assert [share.name for share in ends.service.snapshot.shares] == ["other", "third"]
+    assert logs.debugged() == ["vfs"]
+    os.write(ends.mountd, frame(Debugging([])) + frame(configuration("last")))
+    ends.step()
+    assert logs.debugged() == []
+    assert [share.name for share in ends.service.snapshot.shares] == ["last"]
+    assert not ends.service.ended.is_set()
+
+
+def test_it_ends_with_mountd(ends: Ends) -> None:
+    os.close(ends.mountd)
+    ends.step()
+    assert ends.service.ended.is_set()

@@ -1,0 +1,133 @@
+"""What mountd tells the RPC process: of the configuration, which it could not read, and of the log.
+
+Frames on its standard input: a length (u32, little-endian) and so many bytes of JSON.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from usmbd.mountd.config.load import Configuration
+from usmbd.mountd.homes import home_of
+from usmbd.mountd.identity import Accounts
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
+from usmbd.mountd.rpc.view import Snapshot
+
+READ_SIZE = 1 << 16
+"""Bytes taken from mountd at a time: what a pipe holds."""
+
+_LENGTH_SIZE = 4
+
+
+class Home(msgspec.Struct, array_like=True):
+    """What a user's home has apart from [homes]."""
+
+    path: str
+    comment: str
+
+
+class RpcConfiguration(msgspec.Struct, tag=True):
+    """All that the interfaces may know, and how much is to be logged."""
+
+    server: ServerConfig
+    log_level: int
+    """At least the configuration's."""
+    shares: list[ShareConfig]
+    homes: ShareConfig | None = None
+    """The share [homes], where there is one."""
+    home: dict[str, Home] = {}
+    """The homes of the users of the password file, by name."""
+
+    def snapshot(self) -> Snapshot:
+        """Return it as the interfaces see it."""
+        shares = [*self.shares, *([self.homes] if self.homes is not None else [])]
+        return Snapshot(self.server, tuple(shares), home=self._home_share)
+
+    def _home_share(self, user: str) -> ShareConfig | None:
+        """Return the share of a user's home, if he has one."""
+        found = self.home.get(user)
+        if found is None or self.homes is None:
+            return None
+        return msgspec.structs.replace(
+            self.homes, name=user, path=found.path, comment=found.comment
+        )
+
+
+class Debugging(msgspec.Struct, tag=True):
+    """The areas of the log whose debug messages are wanted; no others."""
+
+    areas: list[str]
+
+
+Told = RpcConfiguration | Debugging
+
+
+def describe(
+    configuration: Configuration, users: Iterable[str], accounts: Accounts, log_level: int
+) -> RpcConfiguration:
+    """Return what may be known, with the homes of these users where there are any."""
+    home = {}
+    if configuration.homes is not None:
+        for user in users:
+            directory = accounts.home(user)
+            if directory:
+                share = home_of(configuration.homes, user, directory).config
+                home[user] = Home(str(share.path), str(share.comment))
+    return RpcConfiguration(
+        configuration.server,
+        log_level,
+        [_plain(share.config) for share in configuration.shares.values()],
+        _plain(configuration.homes.config) if configuration.homes is not None else None,
+        home,
+    )
+
+
+def frame(told: Told) -> bytes:
+    """Return the bytes of one frame."""
+    data = msgspec.json.encode(told)
+    return len(data).to_bytes(_LENGTH_SIZE, "little") + data
+
+
+def _plain(share: ShareConfig) -> ShareConfig:
+    """Return a share whose texts are nothing but texts: templates are for mountd."""
+    return msgspec.structs.replace(share, path=str(share.path), comment=str(share.comment))
+
+
+_decoder = msgspec.json.Decoder(Told)
+
+
+class Frames:
+    """Puts frames together from what comes, and decodes them; mountd alone writes there."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Read from `descriptor`."""
+        self.descriptor = descriptor
+        self.ended = False
+        """Nothing more comes: mountd is gone."""
+        self._data = bytearray()
+
+    def read(self) -> None:
+        """Take what has come, or wait for it."""
+        data = os.read(self.descriptor, READ_SIZE)
+        self.ended = not data
+        self._data += data
+
+    def complete(self) -> Iterator[Told]:
+        """Yield what has come whole, each once."""
+        while len(self._data) >= _LENGTH_SIZE:
+            end = _LENGTH_SIZE + int.from_bytes(self._data[:_LENGTH_SIZE], "little")
+            if len(self._data) < end:
+                return
+            data = bytes(self._data[_LENGTH_SIZE:end])
+            del self._data[:end]
+            yield _decoder.decode(data)
+
+    def first(self) -> RpcConfiguration | None:
+        """Wait for the first configuration, which comes before all else; None: mountd is gone."""
+        while not self.ended:
+            self.read()
+            for told in self.complete():
+                if isinstance(told, RpcConfiguration):
+                    return told
+        return None
