@@ -3,14 +3,14 @@
 import platform
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fuzz import NAMES, Result, run
+from fuzz import NAMES, Fuzzers, Result
 
 SECONDS = 2
 
@@ -28,8 +28,8 @@ def running(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Result]
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.path == request.path
     ]
-    with ThreadPoolExecutor(2) as executor:
-        yield {name: executor.submit(run, name, SECONDS) for name in wanted}
+    with Fuzzers(2) as fuzzers:
+        yield {name: fuzzers.threads.submit(fuzzers.run, name, SECONDS) for name in wanted}
 
 
 @pytest.mark.parametrize("name", NAMES)
