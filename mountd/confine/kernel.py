@@ -18,6 +18,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -70,6 +71,11 @@ def _check(result: int) -> int:
 def set_death_signal(number: int) -> None:
     """Have this process sent a signal when the thread that started it ends."""
     _check(_prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0))
+
+
+def become_subreaper() -> None:
+    """Be the parent of the descendants whose own parent ends, in place of the machine's init."""
+    _check(_prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
 def set_undumpable() -> None:

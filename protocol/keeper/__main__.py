@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import socket
+import sys
 import threading
 
 from usmbd.mountd.confine.kernel import set_death_signal
@@ -12,11 +13,11 @@ from usmbd.mountd.confine.profiles import NTACL_KEEPER
 from usmbd.protocol.vfs.ntacl_keeper import THREADS, serve
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Serve until the supervisor and all workers have gone."""
     parser = argparse.ArgumentParser(prog="usmbd keeper")
     parser.add_argument("--socket-fd", type=int, required=True)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=options.socket_fd)
@@ -30,4 +31,5 @@ def main() -> None:
     os._exit(0)
 
 
-main()
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -5,23 +5,12 @@ import contextlib
 import logging
 import os
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 
+from usmbd.protocol.supervisor.processes import Process, Processes
 from usmbd.protocol.worker import messages
 
 log = logging.getLogger("usmbd.conn")
-
-WORKER_ENVIRONMENT = {
-    # Buffers of messages stay with the process instead of going back to the kernel each time,
-    # which would cost their page faults again: encryption of 1 MiB takes 0.37 ms, not 1.12.
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_ARENA_MAX": "4",
-}
-
-OWN_PROCESS_GROUP = 0
-"""For `process_group`: a terminal's ^C reaches the supervisor alone, which ends the children."""
 
 RESTART_SECONDS = 1.0
 """A child that died sooner than this after its start is started again only after a pause."""
@@ -33,7 +22,7 @@ END_SECONDS = 3.0
 class Child:
     """A process of ours."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: Process) -> None:
         """Watch over `process`."""
         self.name = name
         self.process = process
@@ -124,15 +113,11 @@ class Kept:
             await self.child.end()
 
 
-async def start_mountd(files: list[str]) -> Child:
+async def start_mountd(processes: Processes, files: list[str]) -> Child:
     """Start mountd and wait until it serves; ChildProcessError when it does not."""
     reader, writer = os.pipe()
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "usmbd.mountd.cli.mountd", "-n", "--ready-fd", str(writer),
-            *files, pass_fds=(writer,), stdin=asyncio.subprocess.DEVNULL,
-            process_group=OWN_PROCESS_GROUP,
-        )  # fmt: skip
+        process = await processes.start("mountd", ["-n", *files], options={"--ready-fd": writer})
     finally:
         os.close(writer)
     loop = asyncio.get_running_loop()
@@ -163,7 +148,7 @@ class WorkerChild(Child):
     def __init__(
         self,
         number: int,
-        process: asyncio.subprocess.Process,
+        process: Process,
         control: socket.socket,
         on_message: Callable[["WorkerChild", messages.FromWorker], None],
     ) -> None:
@@ -253,33 +238,25 @@ class WorkerChild(Child):
         self._unsent.clear()
 
 
-async def start_keeper(sock: socket.socket) -> Child:
+async def start_keeper(processes: Processes, sock: socket.socket) -> Child:
     """Start the process that stores NT ACLs, with its end of the socket."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "usmbd.protocol.keeper", "--socket-fd", str(sock.fileno()),
-        pass_fds=(sock.fileno(),), stdin=asyncio.subprocess.DEVNULL,
-        process_group=OWN_PROCESS_GROUP,
-    )  # fmt: skip
+    process = await processes.start("keeper", options={"--socket-fd": sock.fileno()})
     return Child("the keeper of NT ACLs", process)
 
 
 async def start_worker(
+    processes: Processes,
     start: messages.Start,
     on_message: Callable[[WorkerChild, messages.FromWorker], None],
     keeper: socket.socket | None = None,
 ) -> WorkerChild:
     """Start one worker; its `ready` is set when it serves."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    descriptors = {"--control-fd": theirs.fileno()}
+    options = {"--control-fd": theirs.fileno()}
     if keeper is not None:
-        descriptors["--keeper-fd"] = keeper.fileno()
-    options = [word for name, number in descriptors.items() for word in (name, str(number))]
+        options["--keeper-fd"] = keeper.fileno()
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "usmbd.protocol.worker", *options,
-            pass_fds=tuple(descriptors.values()), stdin=asyncio.subprocess.DEVNULL,
-            env={**os.environ, **WORKER_ENVIRONMENT}, process_group=OWN_PROCESS_GROUP,
-        )  # fmt: skip
+        process = await processes.start("worker", options=options)
     except BaseException:
         ours.close()
         raise

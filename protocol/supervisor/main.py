@@ -5,8 +5,8 @@ import asyncio
 import importlib.metadata
 import logging
 import os
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import SUPERVISOR
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import descriptors
-from usmbd.protocol.supervisor.children import OWN_PROCESS_GROUP
+from usmbd.protocol.supervisor.processes import Processes
 from usmbd.protocol.supervisor.supervisor import StartError, Supervisor
 
 log = logging.getLogger("usmbd.conn")
@@ -47,8 +47,9 @@ def main() -> None:
             files += [option, str(Path(path).absolute())]
     if options.port is not None:
         files += ["-p", str(options.port)]
+    processes = Processes()  # a fork server and a child leave it by SystemExit: nothing is to undo
     try:
-        config = check(files)
+        config = check(processes, files)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     level = logs.DEBUG_LEVEL if options.verbose else config.log_level
@@ -64,7 +65,7 @@ def main() -> None:
         log.warning("%d open files are too few: raise the limit (ulimit -n, LimitNOFILE=)", limit)
     os.umask(0o077)
     try:
-        asyncio.run(Supervisor(config, files, verbose=options.verbose).run())
+        asyncio.run(Supervisor(config, files, processes, verbose=options.verbose).run())
     except StartError as error:
         print(f"usmbd: {error}", file=sys.stderr)
         sys.exit(EXIT_FAILURE)
@@ -72,20 +73,15 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
-def check(files: list[str]) -> ServerConfig:
+def check(processes: Processes, files: list[str]) -> ServerConfig:
     """Have mountd check the files; ends the program with its message when they are wrong."""
-    command = [sys.executable, "-m", "usmbd.mountd.cli.mountd", "--check", *files]
-    try:
-        result = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            timeout=CHECK_SECONDS,
-            check=False,
-            process_group=OWN_PROCESS_GROUP,
-        )
-    except subprocess.TimeoutExpired:
-        print("usmbd: the check of the configuration does not end", file=sys.stderr)
-        sys.exit(EXIT_FAILURE)
-    if result.returncode:
-        sys.exit(result.returncode)
-    return msgspec.json.decode(result.stdout, type=ServerConfig)
+    with tempfile.TemporaryFile() as output:
+        try:
+            status = processes.run("check", ["--check", *files], output, CHECK_SECONDS)
+        except TimeoutError:
+            print("usmbd: the check of the configuration does not end", file=sys.stderr)
+            sys.exit(EXIT_FAILURE)
+        if status:
+            sys.exit(status)
+        output.seek(0)
+        return msgspec.json.decode(output.read(), type=ServerConfig)

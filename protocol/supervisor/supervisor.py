@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import socket
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -31,7 +31,6 @@ from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.supervisor import leftovers
 from usmbd.protocol.supervisor.addresses import AddressWatch
 from usmbd.protocol.supervisor.children import (
-    OWN_PROCESS_GROUP,
     RESTART_SECONDS,
     Child,
     Kept,
@@ -46,6 +45,7 @@ from usmbd.protocol.supervisor.doorkeeper import Doorkeeper
 from usmbd.protocol.supervisor.hanging import what_hangs
 from usmbd.protocol.supervisor.limits import limits
 from usmbd.protocol.supervisor.listeners import Listeners
+from usmbd.protocol.supervisor.processes import Processes
 from usmbd.protocol.supervisor.rdma_service import RdmaService
 from usmbd.protocol.supervisor.watchdog import Watchdog
 from usmbd.protocol.worker import messages
@@ -79,7 +79,9 @@ class StartError(Exception):
 class Supervisor:
     """The parent of all processes."""
 
-    def __init__(self, config: ServerConfig, files: list[str], *, verbose: bool = False) -> None:
+    def __init__(
+        self, config: ServerConfig, files: list[str], processes: Processes, *, verbose: bool = False
+    ) -> None:
         """Serve `config`; `files` are the options by which mountd finds its files.
 
         `verbose`: debug messages, whatever the configuration says.
@@ -91,8 +93,11 @@ class Supervisor:
         self.clients = Clients(self.workers)
         self.rdma = RdmaService(lambda: self.config, self.clients, self.workers)
         self._files = files
+        self._processes = processes
         self._state = Path(config.state_directory)
-        self._mountd = Kept(lambda: start_mountd(self._files), self._end_when_silent)
+        self._mountd = Kept(
+            lambda: start_mountd(self._processes, self._files), self._end_when_silent
+        )
         # Both ends are held here, so that neither workers nor keeper have to connect again.
         self._keeper_sockets: tuple[socket.socket, ...] = ()
         self._keeper: Kept | None = None
@@ -105,6 +110,7 @@ class Supervisor:
         """Serve until a signal says otherwise."""
         self._loop = asyncio.get_running_loop()
         end = self._stopping.set
+        self._processes.watch()
         with handled({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: self.reload}):
             await self._serve()
 
@@ -196,7 +202,7 @@ class Supervisor:
         """Start the workers and mountd side by side, and wait until all serve."""
         if os.geteuid() == 0:
             self._keeper_sockets = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._keeper = Kept(lambda: start_keeper(self._keeper_sockets[1]))
+            self._keeper = Kept(lambda: start_keeper(self._processes, self._keeper_sockets[1]))
             await self._keeper.start()
             self._watch(self._keeper.keep(self._stopping))
         for number in range(self.config.workers):
@@ -220,7 +226,7 @@ class Supervisor:
             worker=number, guid=server_guid(), config=self.config, rdma=self.rdma.devices
         )
         self.workers[number] = await start_worker(
-            start, self._worker_says, next(iter(self._keeper_sockets), None)
+            self._processes, start, self._worker_says, next(iter(self._keeper_sockets), None)
         )
         self._tell_addresses(self.workers[number])
         self.rdma.tell(self.workers[number])
@@ -359,18 +365,20 @@ class Supervisor:
 
     async def _reload(self, done: Callable[[bool, str], None]) -> None:
         """Check the files and tell the workers; what cannot change while serving stays."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "usmbd.mountd.cli.mountd", "--check", *self._files,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            process_group=OWN_PROCESS_GROUP,
-        )  # fmt: skip
-        output, complaints = await process.communicate()
-        if process.returncode:
-            reason = complaints.decode(errors="replace").strip()
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
+            process = await self._processes.start(
+                "check", ["--check", *self._files], streams=[output.fileno(), complaints.fileno()]
+            )
+            status = await process.wait()
+            output.seek(0)
+            complaints.seek(0)
+            checked, said = output.read(), complaints.read()
+        if status:
+            reason = said.decode(errors="replace").strip()
             log.error("the new configuration is not used: %s", reason)
             done(False, reason)
             return
-        fresh = msgspec.json.decode(output, type=ServerConfig)
+        fresh = msgspec.json.decode(checked, type=ServerConfig)
         lasting = {name: getattr(self.config, name) for name in LASTING}
         later = [
             name.replace("_", " ") for name in LASTING if getattr(fresh, name) != lasting[name]
@@ -408,6 +416,7 @@ class Supervisor:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._processes.close()
         self._bus.close()
         self._store.close()
         shutil.rmtree(self._state / messages.STORE_DIRECTORY, ignore_errors=True)

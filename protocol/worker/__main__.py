@@ -2,20 +2,22 @@
 
 import argparse
 import socket
+import sys
 
 from usmbd.protocol.vfs import ntacl_keeper
 from usmbd.protocol.worker.worker import run
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Serve until the supervisor ends or says so."""
     parser = argparse.ArgumentParser(prog="usmbd worker")
     parser.add_argument("--control-fd", type=int, required=True)
     parser.add_argument("--keeper-fd", type=int, help="where NT ACLs are stored")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.keeper_fd is not None:
         ntacl_keeper.use(socket.socket(fileno=options.keeper_fd))
     run(socket.socket(fileno=options.control_fd))
 
 
-main()
+if __name__ == "__main__":
+    main(sys.argv[1:])

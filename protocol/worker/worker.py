@@ -31,6 +31,7 @@ from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.vfs.pace import this_is_the_loop
 from usmbd.protocol.worker import messages, rdma_connections
+from usmbd.protocol.worker.allocator import keep_buffers
 from usmbd.protocol.worker.ipc_client import IpcClient
 from usmbd.protocol.worker.limits import limits
 from usmbd.protocol.worker.peers import WorkerPeers
@@ -324,6 +325,7 @@ def _set_up_log(worker: int, config: ServerConfig) -> None:
 def run(control: socket.socket) -> None:
     """Run one worker until it is stopped."""
     os.umask(0)  # the share's masks decide
+    keep_buffers()
     missing = confine(WORKER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the supervisor
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -6,11 +6,12 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.supervisor.processes import Processes
 from usmbd.protocol.supervisor.supervisor import Supervisor, _explain, server_guid
 from usmbd.protocol.wire.negotiate import NO_GUID
 from usmbd.protocol.worker import messages
@@ -41,7 +42,9 @@ class Clients:
 
     def __init__(self, state: Path, **config: Any) -> None:
         """Begin with two workers."""
-        self.supervisor = Supervisor(ServerConfig(state_directory=str(state), **config), [])
+        self.supervisor = Supervisor(
+            ServerConfig(state_directory=str(state), **config), [], cast(Processes, None)
+        )
         self.workers = [FakeWorker(0), FakeWorker(1)]
         self.supervisor.workers.update({w.number: w for w in self.workers})  # type: ignore[misc]
         self._sockets: list[socket.socket] = []

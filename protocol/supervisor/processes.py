@@ -1,0 +1,191 @@
+"""The supervisor's processes: forked by the fork server, waited for here."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import IO, Final
+
+from usmbd.mountd.confine.kernel import become_subreaper
+from usmbd.protocol.supervisor import fork_server
+from usmbd.protocol.supervisor.fork_server import Fork, Forked
+
+log = logging.getLogger("usmbd.conn")
+
+FORK_SECONDS = 60.0
+"""Until a fork server that does not answer is replaced. Its first answer comes after its imports,
+which take a busy emulated machine some seconds."""
+
+NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+class Process:
+    """A child process; the names are asyncio's."""
+
+    def __init__(self, pid: int) -> None:
+        """Take one that has just been forked."""
+        self.pid = pid
+        self.returncode: int | None = None
+        """Its exit status, or less than zero: the signal that ended it."""
+        self._ended = asyncio.Event()
+
+    def ended(self, status: int) -> None:
+        """Note what waitpid(2) says."""
+        self.returncode = os.waitstatus_to_exitcode(status)
+        self._ended.set()
+
+    async def wait(self) -> int:
+        """Wait for its end; return how it ended."""
+        await self._ended.wait()
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal; ProcessLookupError when it has ended."""
+        if self.returncode is not None:  # the pid may be another's by now
+            raise ProcessLookupError
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Tell it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Processes:
+    """Starts children by the fork server, and learns when they end.
+
+    Made before the event loop, when this process has one thread.
+    """
+
+    def __init__(self) -> None:
+        """Fork the fork server. Ends the fork server, and each child, by SystemExit from here."""
+        become_subreaper()
+        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._fork_server = os.fork()
+        if self._fork_server == 0:
+            self._sock.close()
+            sys.exit(fork_server.serve(theirs))
+        theirs.close()
+        self._processes: dict[int, Process] = {}
+        self._early: dict[int, int] = {}  # ended before it was known who it is, and how
+        self._starting = asyncio.Lock()
+
+    def watch(self) -> None:
+        """Begin to wait for children, on the event loop."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        self._sock.setblocking(False)
+        self._reap()
+
+    def close(self) -> None:
+        """End the fork server; the children have ended."""
+        self._sock.close()
+
+    def _reap(self) -> None:
+        """Take leave of the children that have ended, and of theirs that they left behind."""
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = ended
+                process = self._processes.pop(pid, None)
+                if process is not None:
+                    process.ended(status)
+                elif pid == self._fork_server:
+                    self._fork_server = 0
+                elif self._starting.locked():
+                    self._early[pid] = status
+
+    def run(self, kind: str, arguments: Sequence[str], output: IO[bytes], seconds: float) -> int:
+        """Run a child to its end before there is an event loop; return its status.
+
+        It is killed, and TimeoutError raised, when it has not ended after some seconds.
+        """
+        self._ask(Fork(kind, list(arguments), streams=[1]), [output.fileno()])
+        pid = _forked(self._sock.recv(fork_server.MESSAGE_LIMIT))
+        pidfd = os.pidfd_open(pid)
+        try:
+            ended, _, _ = select.select([pidfd], [], [], seconds)
+            if not ended:
+                os.kill(pid, signal.SIGKILL)
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        finally:
+            os.close(pidfd)
+        if not ended:
+            raise TimeoutError
+        return status
+
+    async def start(
+        self,
+        kind: str,
+        arguments: Sequence[str] = (),
+        *,
+        options: Mapping[str, int] = NOTHING,
+        streams: Sequence[int] = (),
+    ) -> Process:
+        """Start a child of a kind (fork_server.MODULES); OSError when there is no room for it.
+
+        `options` have a descriptor each; `streams` become its standard output and error.
+        """
+        wanted = Fork(kind, list(arguments), list(options), list(range(1, 1 + len(streams))))
+        async with self._starting:
+            self._early.clear()
+            given = [*options.values(), *streams]
+            data = await self._asked(wanted, given) or await self._asked(wanted, given)
+            process = Process(_forked(data))
+            if process.pid in self._early:
+                process.ended(self._early[process.pid])
+            else:
+                self._processes[process.pid] = process
+        return process
+
+    async def _asked(self, wanted: Fork, descriptors: Sequence[int]) -> bytes:
+        """Ask the fork server; b"" when it has died, and another has taken its place."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._ask(wanted, descriptors)
+            receive = loop.sock_recv(self._sock, fork_server.MESSAGE_LIMIT)
+            data = await asyncio.wait_for(receive, FORK_SECONDS)
+        except ConnectionError:
+            data = b""
+        except TimeoutError:
+            self._replace()
+            raise
+        if not data:
+            self._replace()
+        return data
+
+    def _ask(self, wanted: Fork, descriptors: Sequence[int]) -> None:
+        """Send a question to the fork server."""
+        socket.send_fds(self._sock, [fork_server.encode(wanted)], descriptors)
+
+    def _replace(self) -> None:
+        """Execute a fork server: to fork, this process has too many threads and files by now."""
+        if self._fork_server:  # not reaped yet
+            os.kill(self._fork_server, signal.SIGKILL)
+        self._sock.close()
+        self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._sock.setblocking(False)
+        theirs.set_inheritable(True)
+        program = f"import sys; from {fork_server.NAME} import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, "-c", program, str(theirs.fileno())]
+        self._fork_server = os.posix_spawn(sys.executable, command, os.environ)
+        theirs.close()
+        log.error("the fork server has died, and another takes its place")
+
+
+def _forked(data: bytes) -> int:
+    """Return the pid in the fork server's answer, which is empty when it has died."""
+    answer = fork_server.decode_forked(data) if data else Forked(error=errno.EPIPE)
+    if answer.error:
+        raise OSError(answer.error, os.strerror(answer.error))
+    return answer.pid

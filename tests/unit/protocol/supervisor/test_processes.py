@@ -1,0 +1,148 @@
+"""The fork server and its children, in a program of their own: whoever calls it is forked."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BEGIN = """
+import asyncio, os, signal, sys, tempfile, time
+from usmbd.protocol.supervisor import fork_server, processes
+
+class Child:
+    "What the children are here; it stands in for a module."
+    @staticmethod
+    def main(arguments):
+        if arguments == ["sleep"]:
+            time.sleep(60)
+        if arguments == ["orphan"] and os.fork() == 0:
+            time.sleep(0.2)
+            os._exit(5)
+        if arguments[0] == "--fd":
+            os.write(int(arguments[1]), b"by option")
+        print(os.getppid(), os.getpgrp() == os.getpid(), sys.argv[0], *arguments, flush=True)
+        return len(arguments)
+
+sys.modules["child"] = Child
+fork_server.MODULES = {"child": "child"}
+fork_server.confine = lambda profile: []
+children = processes.Processes()
+
+async def started(*arguments, **more):
+    "Run a child and return what it printed, and how it ended."
+    with tempfile.TemporaryFile() as output:
+        child = await children.start("child", arguments, streams=[output.fileno()], **more)
+        status = await child.wait()
+        output.seek(0)
+        return output.read().decode().split(), status
+"""
+
+
+def run(program: str) -> list[str]:
+    """Run a program that begins so; return the lines that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + program], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_child_is_the_supervisors_own() -> None:
+    program = """
+async def main():
+    children.watch()
+    (parent, leads, name, *arguments), status = await started("a", "b")
+    print(int(parent) == os.getpid(), leads, name, arguments, status)
+    (reader, writer) = os.pipe()
+    _, status = await started(options={"--fd": writer})
+    print(os.read(reader, 20), status)
+asyncio.run(main())
+"""
+    assert run(program) == ["True True child ['a', 'b'] 2", "b'by option' 2"]
+
+
+def test_how_a_child_ended_is_told_and_no_zombie_stays() -> None:
+    program = """
+async def main():
+    children.watch()
+    child = await children.start("child", ["sleep"])
+    child.terminate()
+    print(await child.wait())
+    try:
+        child.kill()
+    except ProcessLookupError:
+        print("no other process of this number is killed")
+    await started("orphan")
+    await asyncio.sleep(1)
+    print(open("/proc/self/task/%d/children" % os.getpid()).read().split()
+          == [str(children._fork_server)])
+asyncio.run(main())
+"""
+    assert run(program) == ["-15", "no other process of this number is killed", "True"]
+
+
+@pytest.mark.parametrize(
+    ("signal", "seconds", "answers"),
+    [("SIGKILL", 60, ["2 True"]), ("SIGSTOP", 0.5, ["it does not answer", "2 True"])],
+)
+def test_a_fork_server_that_is_gone_is_replaced(
+    signal: str, seconds: float, answers: list[str]
+) -> None:
+    """The new one is executed, so it knows the real children alone: mountd's check of nothing."""
+    program = f"""
+async def check():
+    with tempfile.TemporaryFile() as output:
+        child = await children.start(
+            "check", ["--check", "-C", "/no/such"], streams=[output.fileno()] * 2)
+        status = await child.wait()
+        output.seek(0)
+        print(status, b"/no/such" in output.read())
+
+async def main():
+    children.watch()
+    await started("a")
+    os.kill(children._fork_server, signal.{signal})
+    processes.FORK_SECONDS = {seconds}
+    try:
+        await check()
+    except TimeoutError:
+        print("it does not answer")
+        processes.FORK_SECONDS = 60
+        await check()
+asyncio.run(main())
+"""
+    assert run(program) == answers
+
+
+def test_what_is_run_before_the_event_loop(tmp_path: Path) -> None:
+    program = f"""
+with open({str(tmp_path / "output")!r}, "w+b") as output:
+    print(children.run("child", ["a"], output, 60))
+    try:
+        children.run("child", ["sleep"], output, 0.5)
+    except TimeoutError:
+        print("too long")
+    output.seek(0)
+    print(output.read().split()[3])
+"""
+    assert run(program) == ["1", "too long", "b'a'"]
+
+
+def test_they_end_with_the_supervisor() -> None:
+    """The fork server sees the end of its socket; a child that comes later ends at once."""
+    program = """
+print(children._fork_server, flush=True)
+os._exit(0)
+"""
+    (pid,) = run(program)
+    for _ in range(600):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            break
+        if state == "Z":
+            break
+        subprocess.run(["sleep", "0.1"], check=True)
+    else:
+        pytest.fail("the fork server is still there")
