@@ -13,6 +13,7 @@ help:
 setup:
 	@lab/setup.sh venv
 
+#: make dev                 the same with the tools of developers (ruff, mypy, pytest)
 dev:
 	@lab/setup.sh dev
 

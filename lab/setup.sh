@@ -75,7 +75,8 @@ stamped() { [ -s ".venv/.usmbd-$1" ] && [ "$(cat ".venv/.usmbd-$1")" = "$(key)" 
 stamp() { key >".venv/.usmbd-$1"; }
 
 pip() {
-  .venv/bin/python -m pip --disable-pip-version-check install -q --retries 10 --root-user-action ignore "$@"
+  .venv/bin/python -m pip --disable-pip-version-check install -q --retries 10 --root-user-action ignore "$@" ||
+    die "pip could not install what is needed: is there a way to a package index (PIP_INDEX_URL, https_proxy)?"
 }
 
 make_venv() {

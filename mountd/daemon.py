@@ -31,6 +31,9 @@ from usmbd.mountd.service import Service
 
 log = logging.getLogger("usmbd.conn")
 
+LOOK_SECONDS = 1.0
+"""How often the password file is looked at: whoever was removed is out after the second look."""
+
 # Login answers that wait at a time, of all clients together; a further one is sent at once.
 # Each holds a few hundred bytes.
 MAX_DELAYED = 4096
@@ -68,7 +71,7 @@ class Daemon:
         mountd has them.
         """
         prepare_directory(self._directory)
-        lock = lockfile.acquire(self._directory)
+        lock = lockfile.acquire(self._directory, self._service.configuration.path)
         try:
             self._service.remember_by(load_key(self._directory))
             asyncio.run(self._main(ready_fd))
@@ -105,6 +108,7 @@ class Daemon:
                 stream.write(b"ready\n")
         # Logins first: the RPC process imports for a second, and a login does not need it.
         self._rpc.start()
+        self._look_at_passwords()
         log.info("mountd serves %s", self._directory)
         try:
             await self._stop.wait()
@@ -170,6 +174,12 @@ class Daemon:
         self._service.worker_gone(client)
         if reason and not self._stop.is_set():
             log.error("a client of mountd was closed: %s", reason)
+
+    def _look_at_passwords(self) -> None:
+        """Read the files again where the password file has changed; now and ever again."""
+        self._loop.call_later(LOOK_SECONDS, self._look_at_passwords)
+        if self._service.passwords_changed():
+            self._reload()
 
     def _reload(self) -> None:
         """Read the files again; a malformed one changes nothing."""

@@ -1,7 +1,8 @@
 """One mountd for a state directory, and how the tools find it.
 
 `mountd.lock` is locked as long as mountd lives, by the kernel: a crash leaves no stale lock, and
-the number in it is believed only while the lock is held.
+what stands in it, the process id and the path of the configuration, is believed only while the
+lock is held.
 """
 
 import fcntl
@@ -9,6 +10,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 LOCK_NAME = "mountd.lock"
 
@@ -19,12 +21,19 @@ PAUSE = 0.02
 """Seconds between two tries."""
 
 
+class Running(NamedTuple):
+    """A mountd that lives."""
+
+    pid: int
+    config: Path
+
+
 class AlreadyRunningError(Exception):
     """Another mountd serves this state directory."""
 
 
-def acquire(directory: Path) -> int:
-    """Lock the directory for this process; return the descriptor that holds the lock.
+def acquire(directory: Path, config: Path) -> int:
+    """Lock the directory for this process, which serves `config`; return the lock's descriptor.
 
     AlreadyRunningError when another process has it and keeps it: one whose supervisor was killed
     ends within a moment, and its successor may be there before.
@@ -41,12 +50,18 @@ def acquire(directory: Path) -> int:
                 raise AlreadyRunningError(f"another mountd serves {directory}") from error
         time.sleep(PAUSE)
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode() + os.fsencode(config), 0)
     return descriptor
 
 
 def running(directory: Path) -> int | None:
     """Return the process id of the mountd that serves the directory, or None."""
+    found = find(directory)
+    return found.pid if found is not None else None
+
+
+def find(directory: Path) -> Running | None:
+    """Return the mountd that serves the directory, or None."""
     try:
         descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -55,8 +70,8 @@ def running(directory: Path) -> int | None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            return int(text) if text.isdigit() and int(text) > 1 else None
+            pid, _, config = os.pread(descriptor, 8192, 0).partition(b"\n")
+            return Running(int(pid), Path(os.fsdecode(config))) if pid.isdigit() else None
         return None
     finally:
         os.close(descriptor)

@@ -62,6 +62,7 @@ class Service:
         self._trees = TreeTable()
         self._credentials = Credentials()
         self._had_users = False
+        self._passwords_version = self._passwords_seen = ""
         self.debugging_changed: Callable[[], None] = lambda: None
         self._authenticator = self._read_users(configuration)
         self._handlers: dict[type, Callable[..., Answer]] = {
@@ -79,10 +80,19 @@ class Service:
 
     def _read_users(self, configuration: Configuration) -> Authenticator:
         """Return an authenticator from the password file as it is now."""
+        self._passwords_version = _version(self._passwords)
         # A file that was there and is not is a mistake, not the end of all sessions.
         users = load_users(self._passwords, required=self._had_users)
         self._had_users = self._passwords.exists()
         return Authenticator(users, configuration.server, self._accounts, self._credentials)
+
+    def passwords_changed(self) -> bool:
+        """Whether the password file has become another since it was read, and is so for a while.
+
+        Called again and again: a program that writes it in place may not have come to its end.
+        """
+        before, self._passwords_seen = self._passwords_seen, _version(self._passwords)
+        return self._passwords_version != self._passwords_seen == before
 
     def describe_for_rpc(self, log_level: int) -> RpcConfiguration:
         """Return what the RPC process is told of the configuration."""
@@ -218,3 +228,12 @@ class Service:
         for held in message.trees:
             self._trees.add(worker, (held.session_id, held.tree_id), held.share)
         return None, 0.0
+
+
+def _version(path: Path) -> str:
+    """Return what changes with a file's contents; nothing where there is no file."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"

@@ -142,17 +142,32 @@ def locked(path: Path) -> Iterator[None]:
     """Hold `PATH.lock` so that two tools do not lose each other's changes."""
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        _give_to_owner(descriptor, path)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
+def _give_to_owner(descriptor: int, path: Path) -> None:
+    """Let what root writes beside or in place of a user's file be that user's as well.
+
+    Of a new file the folder decides whose it is.
+    """
+    if os.geteuid() == 0:
+        owner = path.stat() if path.exists() else path.parent.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
 def replace_file(path: Path, text: str, mode: int) -> None:
-    """Write `text` to `path` in one step: a reader sees the old file or the new, never a part."""
+    """Write `text` to `path` in one step: a reader sees the old file or the new, never a part.
+
+    It stays its owner's, also when root writes it.
+    """
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            _give_to_owner(stream.fileno(), path)
             os.fchmod(stream.fileno(), mode)
             stream.write(text)
             stream.flush()

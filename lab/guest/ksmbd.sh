@@ -7,6 +7,10 @@ mkdir -p "$state"
 
 case "${1:-}" in
   start)
+    if (: <>/dev/tcp/127.0.0.1/445) 2>/dev/null; then
+      echo "port 445 is taken: usmbd.sh stop" >&2
+      exit 1
+    fi
     cat >"$state/ksmbd.conf" <<F
 [global]
  workgroup = LAB

@@ -30,7 +30,8 @@ case "${1:-}" in
   start)
     if ! [ -e "$state/usmbd.conf" ]; then
       configuration >"$state/usmbd.conf"
-      program mountd.cli.adduser -a -p pw "${files[@]}" lab >/dev/null || exit
+      program mountd.cli.adduser -a -p pw "${files[@]}" lab >"$state/adduser.log" 2>&1 ||
+        { cat "$state/adduser.log" >&2; exit 1; }
     fi
     log=$OUT/usmbd.log
     touch "$log"

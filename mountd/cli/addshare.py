@@ -4,13 +4,16 @@ Nothing is written that the server could not read: the changed text is checked f
 """
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
+from usmbd.mountd import lockfile
 from usmbd.mountd.cli import common
 from usmbd.mountd.config.edit import has_share, parse_option, remove_share, set_options
 from usmbd.mountd.config.load import check_share_name, load
 from usmbd.mountd.config.source import GLOBAL, read_text, share_key
+from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.users import locked, replace_file
 
 
@@ -75,15 +78,25 @@ def changed(text: str, path: Path, options: argparse.Namespace) -> str:
     return set_options(text, path, share, [parse_option(option) for option in given])
 
 
+def check_directory(config: Path, new: Path) -> None:
+    """Refuse to have the tools look for the server of a file where it does not run."""
+    with contextlib.suppress(ConfigError):  # what is there now may be what has to be mended
+        old = Path(load(config).server.state_directory)
+        if old != new and lockfile.running(old) is not None and not common.of_others(old, config):
+            raise ValueError(f"a server runs in {old}: end it first (usmbd.control -s)")
+
+
 def run(arguments: list[str]) -> int:
     """Change the file and tell a running mountd."""
     options = parse_arguments(arguments)
     config, _ = common.files(options)
+    common.say_new(config)
     config.parent.mkdir(parents=True, exist_ok=True)
     with locked(config):
         text = read_text(config) if config.exists() else ""
         result = changed(text, config, options)
         configuration = load(config, result)
+        check_directory(config, Path(configuration.server.state_directory))
         for warning in configuration.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         mode = config.stat().st_mode & 0o777 if config.exists() else 0o644
@@ -92,7 +105,7 @@ def run(arguments: list[str]) -> int:
     if options.verbose:
         print(f"{config}: [{options.share}] written")
     directory = Path(configuration.server.state_directory)
-    common.say_whether_told(directory, verbose=options.verbose)
+    common.say_whether_told(directory, config, verbose=options.verbose)
     return 0
 
 

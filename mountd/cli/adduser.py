@@ -2,7 +2,9 @@
 
 import argparse
 import contextlib
+import errno
 import getpass
+import os
 import sys
 from pathlib import Path
 
@@ -91,6 +93,12 @@ def run(arguments: list[str]) -> int:
     options = parse_arguments(arguments)
     user = check_user_name(options.user)
     config, passwords = common.files(options)
+    if options.config is not None and not config.exists():
+        raise ValueError(f"{config}: there is no such file; -C names the server's configuration")
+    if not os.access(passwords if passwords.exists() else passwords.parent, os.W_OK) and (
+        passwords.parent.exists()
+    ):
+        raise PermissionError(errno.EACCES, "may not be changed", str(passwords))
     if options.action == "delete":
         if config.exists():
             users = used_by(user, load(config))
@@ -103,12 +111,13 @@ def run(arguments: list[str]) -> int:
             print(f"warning: {user!r} {note}", file=sys.stderr)
         password = ask_password() if options.password is None else options.password
         digest = hash_password(password)
+    common.say_new(passwords)
     passwords.parent.mkdir(parents=True, exist_ok=True)
     edit_users(passwords, lambda hashes: change(hashes, user, options.action, digest))
     if options.verbose:
         print(f"{passwords}: {user!r} written")
     directory = state_directory(config) if config.exists() else paths.state_directory()
-    common.say_whether_told(directory, verbose=options.verbose)
+    common.say_whether_told(directory, config, verbose=options.verbose)
     return 0
 
 

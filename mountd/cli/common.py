@@ -1,6 +1,7 @@
 """What the tools share: their options, their errors, their exit codes."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -69,9 +70,32 @@ def warn(configuration: Configuration | None, passwords: Path | None) -> None:
         print(f"warning: {passwords}: {note}", file=sys.stderr)
 
 
-def say_whether_told(directory: Path | None, *, verbose: bool) -> None:
+def port(text: str) -> int:
+    """Return a TCP port of the command line."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port (1 to 65535)")
+    return int(text)
+
+
+def say_new(path: Path) -> None:
+    """Say that a file is going to be made: the path may be mistyped."""
+    if not path.exists():
+        print(f"{path} is made: there was no such file", file=sys.stderr)
+
+
+def of_others(directory: Path, config: Path) -> str:
+    """Return why the server in a directory is not that of `config`; "" when it is, or none runs."""
+    server = lockfile.find(directory)
+    if server is None or server.config == config or server.config.resolve() == config.resolve():
+        return ""
+    return f"the server in {directory} has other files: -C {server.config} means it"
+
+
+def say_whether_told(directory: Path | None, config: Path, *, verbose: bool) -> None:
     """Have the running server read its files, and say so where it did not."""
-    if directory is not None and lockfile.tell_to_reload(directory):
+    if directory is not None and (other := of_others(directory, config)):
+        print(f"{other}; it was not told", file=sys.stderr)
+    elif directory is not None and lockfile.tell_to_reload(directory):
         if verbose:
             print("the server was told")
     elif directory is None:
@@ -83,17 +107,33 @@ def say_whether_told(directory: Path | None, *, verbose: bool) -> None:
         print(f"the server in {directory} {note}", file=sys.stderr)
 
 
+AS_ROOT = ": as root (sudo), or -C and -P for your own files"
+
+
 def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:
     """Run a tool; turn the errors that a user can cause into a line and an exit code."""
     try:
         return main(sys.argv[1:] if arguments is None else arguments)
     except ConfigError as error:
-        return fail(str(error), EXIT_CONFIG)
+        hint = ""
+        if isinstance(error.__cause__, FileNotFoundError) and error.file == str(
+            paths.config_file()
+        ):
+            hint = ": `make serve` makes one, -C names another"
+        elif isinstance(error.__cause__, PermissionError) and os.geteuid() != 0:
+            hint = AS_ROOT
+        return fail(f"{error}{hint}", EXIT_CONFIG)
     except (AlreadyRunningError, CodecError, ValueError) as error:
         return fail(str(error), EXIT_FAILURE)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return fail(f"{where}{error.strerror or error}", EXIT_FAILURE)
+        hint = ""
+        if isinstance(error, PermissionError) and os.geteuid() != 0:
+            hint = AS_ROOT
+        return fail(f"{where}{error.strerror or error}{hint}", EXIT_FAILURE)
     except KeyboardInterrupt:
         return 130
 

@@ -179,15 +179,27 @@ def show(answer: ControlResponse, *, as_json: bool) -> list[Row]:
     return []
 
 
+EMPTY = {
+    ListKind.SESSIONS: "nobody is logged in",
+    ListKind.CONNECTIONS: "nobody is connected",
+    ListKind.OPENS: "nothing is open",
+    ListKind.RDMA: "RDMA is not in use: there is no interface with an address to serve at",
+}
+"""What a list without rows means."""
+
+
 def ask(client: BlockingClient[ControlResponse], options: argparse.Namespace) -> None:
     """Send the request and print its answers."""
     rows: list[Row] = []
-    for answer in client.answers(request_for(options)):
+    request = request_for(options)
+    for answer in client.answers(request):
         rows += show(answer, as_json=options.json)
         if not (isinstance(answer, ControlRows) and answer.more):
             break
     for line in table(rows):
         print(line)
+    if isinstance(request, ControlList) and not rows and not options.json:
+        print("\n".join(EMPTY[kind] for kind in request.kinds if kind in EMPTY))
 
 
 def without_supervisor(options: argparse.Namespace, directory: Path) -> int:
@@ -241,6 +253,8 @@ def run(arguments: list[str]) -> int:
     directory = Path(load(config).server.state_directory)
     if options.verbose:
         print(f"the server of {config}, in {directory}", file=sys.stderr)
+    if options.config is not None and (other := common.of_others(directory, config)):
+        raise ValueError(other)
     try:
         client = BlockingClient(directory / CONTROL_SOCKET, control_client())
     except (FileNotFoundError, ConnectionRefusedError):

@@ -28,7 +28,9 @@ log = logging.getLogger("usmbd.conn")
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Return the options."""
     parser = common.parser("usmbd.mountd", "Serve users, shares and DCE/RPC to usmbd's workers.")
-    parser.add_argument("-p", "--port", type=int, help="the TCP port, instead of the configured")
+    parser.add_argument(
+        "-p", "--port", type=common.port, help="the TCP port, instead of the configured"
+    )
     parser.add_argument(
         "-n",
         "--nodetach",
@@ -42,8 +44,6 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         "--ready-fd", type=int, metavar="N", help='write "ready" to this descriptor when serving'
     )
     options = parser.parse_args(arguments)
-    if options.port is not None and not 1 <= options.port <= 65535:
-        parser.error(f"{options.port} is not a port")
     if options.check and (options.nodetach is not None or options.ready_fd is not None):
         parser.error("--check starts nothing: -n and --ready-fd do not go with it")
     return options

@@ -8,6 +8,7 @@ their meaning); the administrator's own file is never changed.
 """
 
 import argparse
+import errno
 import getpass
 import os
 import secrets
@@ -17,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from usmbd.mountd import paths
+from usmbd.mountd import lockfile, paths
 from usmbd.mountd.cli import common
 from usmbd.mountd.config import edit
 from usmbd.mountd.config.load import Configuration, load
@@ -61,7 +62,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(prog="make serve", description="Serve a folder at once.")
     parser.add_argument("--share", type=Path, metavar="DIR", help="the folder to serve")
-    parser.add_argument("--port", type=int, metavar="N", help="the TCP port")
+    parser.add_argument("--port", type=common.port, metavar="N", help="the TCP port")
     return parser.parse_args(arguments)
 
 
@@ -120,15 +121,21 @@ def prepare_user(user: str, database: Path) -> Login:
 def with_options(file: Path, share: Path | None, port: int | None) -> Path:
     """Return a configuration with the share's folder and the port; `file` itself without them.
 
-    It is a copy beside `file`, made once: what is changed there later stays.
+    It is a copy beside `file`, made once: what is changed there later stays. With a share it has
+    that one alone: another server may serve the others, and would know nothing of their locks.
     """
     if share is None and port is None:
         return file
-    state = Path(load(file).server.state_directory)
+    original = load(file)
+    state = Path(original.server.state_directory)
     if port is not None:
         state = state.with_name(f"{state.name}-{port}")  # two servers may run side by side
     copy = file.with_name(f".{file.stem}-{port or 'share'}{file.suffix}")
     text = (copy if copy.exists() else file).read_text()
+    if share is not None and not copy.exists():
+        for other in original.shares.values():
+            if edit.has_share(text, file, other.config.name):
+                text = edit.remove_share(text, file, other.config.name)
     options = [("state directory", str(state))]
     if port is not None:
         options.append(("tcp port", str(port)))
@@ -158,7 +165,6 @@ def instructions(file: Path, configuration: Configuration, login: Login) -> str:
     name = shares[0].name if shares else SHARE
     credentials = login.file if login.file.exists() else None
     who = f"-A {credentials}" if credentials else f"-U {login.user}"
-    secret = f"credentials={credentials}" if credentials else f"username={login.user}"
     smbclient_port = "" if port == SMB_PORT else f" -p {port}"
     cifs_port = "" if port == SMB_PORT else f",port={port}"
     windows_port = "" if port == SMB_PORT else f" /tcpport:{port}"
@@ -173,7 +179,8 @@ def instructions(file: Path, configuration: Configuration, login: Login) -> str:
         "",
         "Connect from",
         f"  this machine    smbclient{smbclient_port} {who} //127.0.0.1/{name}",
-        f"  Linux           sudo mount -t cifs //{host}/{name} /mnt -o {secret}{cifs_port}",
+        f"  Linux           sudo mount -t cifs //{host}/{name} /mnt"
+        f" -o username={login.user}{cifs_port}",
         rf"  Windows         net use Z: \\{host}\{name} /user:{login.user}{windows_port}",
         f"  macOS           open smb://{login.user}@{host}{finder_port}/{name}",
     ]
@@ -181,9 +188,38 @@ def instructions(file: Path, configuration: Configuration, login: Login) -> str:
         lines.append(
             "                  (Windows: 11 24H2 or newer; older ones know port 445 alone)"
         )
-    control = Path(sys.executable).with_name("usmbd.control")
-    lines += ["", f"Who is connected  {control} -C {file} -l"]
+    tools = Path(sys.executable)
+    lines += [
+        "",
+        f"Who is connected  {tools.with_name('usmbd.control')} -C {file} -l",
+        f"Another user      {tools.with_name('usmbd.adduser')} -C {file} -a USER",
+        f"Another share     {tools.with_name('usmbd.addshare')} -C {file} -a NAME"
+        " -o 'path = /folder'",
+    ]
     return "\n".join([*lines, "", "^C ends the server.", ""])
+
+
+def check_free(configuration: Configuration) -> None:
+    """Say before anything else that the port or the state directory is another server's."""
+    server = configuration.server
+    pid = lockfile.running(Path(server.state_directory))
+    if pid is not None:
+        raise ValueError(
+            f"a server runs already (process {pid}): `make serve PORT=n` starts another beside it"
+        )
+    with socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", server.tcp_port))
+        except PermissionError as error:
+            raise ValueError(
+                f"port {server.tcp_port} needs root: sudo make serve, or make serve PORT=4445"
+            ) from error
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and not server.interfaces:
+                raise ValueError(
+                    f"port {server.tcp_port} is taken (ss -ltnp says by whom): make serve PORT=n"
+                ) from error
 
 
 def run(arguments: list[str]) -> int:
@@ -196,7 +232,9 @@ def run(arguments: list[str]) -> int:
     database = paths.password_file(original.parent)
     login = prepare_user(user, database)
     file = with_options(original, options.share, options.port)
-    print(instructions(file, load(file), login), flush=True)
+    configuration = load(file)
+    check_free(configuration)
+    print(instructions(file, configuration, login), flush=True)
     server = Path(sys.executable).with_name("usmbd")
     os.execv(server, [str(server), "-C", str(file), "-P", str(database)])
 

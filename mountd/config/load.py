@@ -45,6 +45,14 @@ _PRINTERS = {
     "printers": "there are no printers",
     "print$": "there are no printers, and no drivers of theirs",
 }
+_WHO_MAY = frozenset(
+    {
+        *("read only", "guest ok", "guest only", "valid users", "invalid users", "read list"),
+        *("write list", "admin users", "hosts allow", "hosts deny", "map to guest", "path"),
+        *("restrict anonymous", "server signing", "server smb encrypt", "force user", "veto files"),
+    }
+)
+"""What decides who may do what: where a file says two things of it, one would open the share."""
 # All that can be said of IPC$.
 _IPC_PARAMETERS = ("comment", "browseable", "hosts allow", "hosts deny", "valid users")
 
@@ -217,6 +225,11 @@ class _Loader:
             chosen[key] = (parameter, entry)
             entry, first = first, entry
         if parameter.value(entry) != parameter.value(first):
+            if key in _WHO_MAY:
+                raise entry.error(
+                    f"{entry.name!r} says something else than line {first.line}: Samba follows the"
+                    " last, ksmbd the first; keep one of them"
+                )
             self._warn(
                 entry, f"{entry.name!r} does not count: line {first.line} has said it already"
             )
@@ -385,7 +398,7 @@ class _Loader:
                 SHARES.get(parameter_key(e.name)) is SHARES["path"] and e.value
                 for e in section.entries
             ):
-                why = f"the share [{section.name}] has no path"
+                why = f"the share [{section.name}] has no path: path = /folder"
                 self.errors.append(ConfigError(section.file, section.line, why))
             return path
         if isinstance(path, Template):
@@ -396,6 +409,11 @@ class _Loader:
         if not there:
             state = "does not answer" if there is None else "is not a directory"
             self._warn(chosen["path"][1], f"[{section.name}]: {path} {state} (now)")
+        elif not self.accounts.privileged and not os.access(path, os.R_OK | os.X_OK):
+            self._warn(
+                chosen["path"][1],
+                f"[{section.name}]: the server's user may not read {path}: nobody sees files in it",
+            )
         return path
 
     def _forced(self, chosen: Chosen, values: dict[str, Any]) -> tuple[Account | None, int | None]:
@@ -429,12 +447,15 @@ class _Loader:
         return account, gid
 
     def _check_groups(self, chosen: Chosen, values: dict[str, Any]) -> None:
-        """Warn of groups that do not exist (now): nobody is in them."""
+        """Warn of groups and accounts that do not exist (now): nobody is meant by them."""
         for name, (_, entry) in chosen.items():
             if not name.endswith((" users", " list")):
                 continue
             for word in values[name]:
                 if isinstance(word, Template):
                     continue
-                if word[0] == "@" and self.accounts.find_group(word[1:]) is None:
-                    self._warn(entry, f"{entry.name}: there is no group {word[1:]!r} (now)")
+                if word[0] == "@":
+                    if self.accounts.find_group(word[1:]) is None:
+                        self._warn(entry, f"{entry.name}: there is no group {word[1:]!r} (now)")
+                elif self.accounts.find(word) is None:
+                    self._warn(entry, f"{entry.name}: there is no account {word!r} (now)")

@@ -33,7 +33,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="usmbd", description="Serve files over SMB 2.0.2 to 3.1.1, in the foreground."
     )
-    parser.add_argument("-C", "--config", metavar="CONF", help="ksmbd.conf, smb.conf or YAML")
+    parser.add_argument(
+        "-C",
+        "--config",
+        metavar="CONF",
+        help="ksmbd.conf, smb.conf or YAML (/etc/usmbd/usmbd.conf; not root: in ~/.config)",
+    )
     parser.add_argument("-P", "--pwddb", metavar="PWDDB", help="ksmbdpwd.db")
     parser.add_argument("-p", "--port", type=int, help="the TCP port, instead of the configured")
     parser.add_argument("-v", "--verbose", action="store_true", help="log debug messages")
@@ -41,6 +46,8 @@ def main() -> None:
         "-V", "--version", action="version", version=importlib.metadata.version("usmbd")
     )
     options = parser.parse_args()
+    if options.port is not None and not 1 <= options.port <= 65535:
+        parser.error(f"{options.port} is not a port (1 to 65535)")
     files = []
     for option, path in (("-C", options.config), ("-P", options.pwddb)):
         if path is not None:

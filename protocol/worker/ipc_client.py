@@ -128,7 +128,7 @@ class IpcClient:
         except OSError as error:
             sock.close()
             if not self._said:
-                log.info("%s: %s; trying again", self._path.name, error.strerror)
+                log.debug("%s: %s; trying again", self._path.name, error.strerror)
                 self._said = True
             self._loop.call_later(RETRY_SECONDS, self._connect)
             return

@@ -196,6 +196,23 @@ def test_reload(mountd: Mountd) -> None:
     assert (answer.config.workgroup, answer.generation) == ("TWO", 2)
 
 
+def test_a_user_who_is_removed_by_whatever_way_is_out(mountd: Mountd) -> None:
+    """Another program has written the password file, and nobody told mountd."""
+    client = mountd.client()
+    before = mountd.passwords.read_text()
+    mountd.passwords.write_text("no line of a password file\n")
+    mountd.wait_for("the new configuration is not used")
+    assert "generation 2" not in mountd.log.read_text()
+    answer = client.request(login("alice", "secret"))
+    assert isinstance(answer, LoginResponse)
+    assert answer.status is LoginStatus.OK
+    mountd.passwords.write_text(before.replace("alice", "bob"))
+    mountd.wait_for("configuration read, generation 2")
+    answers = [client.request(login("alice", "secret")) for _ in range(2)]  # the first: it is new
+    (last,) = [each for each in answers if isinstance(each, LoginResponse)][-1:]
+    assert last.status is LoginStatus.BAD_USER
+
+
 def test_a_killed_rpc_process_is_replaced_and_dies_with_mountd(mountd: Mountd) -> None:
     os.kill(mountd.rpc_pid(), signal.SIGKILL)
     mountd.wait_for("the RPC process started", 2)

@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from usmbd.mountd import lockfile
 from usmbd.mountd.cli import addshare, adduser, control, mountd
 from usmbd.mountd.config.load import load
 from usmbd.mountd.ipc.messages import ControlRows, OpenRow, SessionRow
@@ -232,7 +234,7 @@ def test_the_tools_say_when_no_server_was_told(
     for tool, options in ((adduser, ["-p", "x", "nobody"]), (addshare, ["-o", "path=/tmp", "n"])):
         assert tool.main([*options, *files]) == 0
         message = f"no server runs in {state}: it counts from the next start on\n"
-        assert capsys.readouterr().err == message
+        assert capsys.readouterr().err.endswith(message)
     monkeypatch.setattr("usmbd.mountd.lockfile.tell_to_reload", lambda directory: True)
     assert adduser.main(["-p", "y", "nobody", *files]) == 0
     assert capsys.readouterr().err == ""
@@ -244,3 +246,63 @@ def test_the_help_recommends_a_password_that_no_process_list_shows(
     with pytest.raises(SystemExit):
         adduser.main(["-h"])
     assert "list of processes" in " ".join(capsys.readouterr().out.split())
+
+
+def serving(directory: Path, config: Path) -> int:
+    """Be a mountd, for the tools; return the descriptor that is its lock."""
+    directory.mkdir(exist_ok=True)
+    return lockfile.acquire(directory, config)
+
+
+def test_the_server_of_other_files_is_left_alone(
+    files: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Path] = []
+    monkeypatch.setattr("usmbd.mountd.lockfile.tell_to_reload", told.append)
+    config = Path(files[1])
+    lock = serving(config.parent / "state", Path("/etc/usmbd/usmbd.conf"))
+    assert control.main(["-s", *files]) == 1
+    assert "-C /etc/usmbd/usmbd.conf means it" in capsys.readouterr().err
+    assert adduser.main(["-p", "x", "nobody", *files]) == 0
+    assert capsys.readouterr().err.endswith("it was not told\n")
+    assert told == []
+    os.close(lock)
+    lock = serving(config.parent / "state", config)
+    assert adduser.main(["-p", "y", "nobody", *files]) == 0
+    assert told == [config.parent / "state"]
+    os.close(lock)
+
+
+def test_a_state_directory_in_use_is_not_changed(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Path(files[1])
+    lock = serving(config.parent / "state", config)
+    before = config.read_text()
+    assert addshare.main(["-u", "-o", "state directory = /run/other", "global", *files]) == 1
+    assert "end it first" in capsys.readouterr().err
+    assert config.read_text() == before
+    os.close(lock)
+
+
+def test_a_path_that_may_be_mistyped_is_told(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, database = tmp_path / "typo.conf", tmp_path / "typo" / "x.db"
+    assert adduser.main(["-C", str(config), "-p", "x", "nobody"]) == 1
+    assert f"{config}: there is no such file" in capsys.readouterr().err
+    assert adduser.main([*files[:2], "-P", str(database), "-p", "x", "nobody"]) == 0
+    assert f"{database} is made" in capsys.readouterr().err
+    assert addshare.main(["-C", str(config), "-o", "path = /tmp", "new"]) == 0
+    assert f"{config} is made" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to give files away needs root")
+def test_what_root_changes_stays_its_owners(files: list[str]) -> None:
+    config, database = Path(files[1]), Path(files[3])
+    for path in (config, config.parent):
+        os.chown(path, 1234, 1235)
+    assert adduser.main(["-p", "x", "nobody", *files]) == 0
+    assert addshare.main(["-o", "path = /tmp", "new", *files]) == 0
+    for path in (config, database, Path(f"{database}.lock"), Path(f"{config}.lock")):
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1235), path

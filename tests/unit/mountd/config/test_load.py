@@ -106,14 +106,30 @@ def test_global_hosts_are_the_server_s_and_not_a_default() -> None:
 
 
 def test_the_first_value_counts_and_the_others_are_warned_of() -> None:
-    config = configuration("[a]\npath =\npath = /tmp\npath = /srv\nwritable = yes\nread only = yes")
-    share = config.find_share("a")
+    text = "[a]\npath = /tmp\ncomment =\ncomment = x\ncomment = y\nbrowsable = no\nbrowseable = yes"
+    share = configuration(text).find_share("a")
     assert share is not None
-    assert (share.config.path, share.config.read_only) == ("/tmp", True)
-    assert config.warnings == [
-        "/etc/usmbd.conf:4: 'path' does not count: line 3 has said it already",
-        "/etc/usmbd.conf:5: 'writable' does not count: line 6 has said it already",
+    assert (share.config.comment, share.config.browseable) == ("x", True)
+    assert configuration(text).warnings == [
+        "/etc/usmbd.conf:5: 'comment' does not count: line 4 has said it already",
+        "/etc/usmbd.conf:6: 'browsable' does not count: line 7 has said it already",
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("guest ok = yes", "guest ok = no"),
+        ("valid users = root", "valid users = nobody"),
+        ("read only = yes", "writable = yes"),
+        ("hosts allow = 10.", "allow hosts = 11."),
+    ],
+)
+def test_of_who_may_do_what_a_section_says_one_thing(first: str, second: str) -> None:
+    """Samba follows the last and ksmbd the first: one of the two opens the share."""
+    with pytest.raises(ConfigError, match=r":4: .* says something else than line 3"):
+        configuration(f"[a]\npath = /tmp\n{first}\n{second}")
+    assert configuration(f"[a]\npath = /tmp\n{first}\n{first}").warnings == []
 
 
 def test_required_encryption_of_a_share() -> None:
