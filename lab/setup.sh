@@ -132,7 +132,7 @@ make_dev() {
 pyverbs_package() { need_file /usr/lib/python3/dist-packages/pyverbs python3-pyverbs; }
 
 test_packages() {
-  need smbclient:smbclient rpcclient:smbclient smbd:samba smbtorture:samba-testsuite tshark:tshark setfattr:attr
+  need smbclient:smbclient rpcclient:smbclient smbd:samba smbtorture:samba-testsuite tshark:tshark setfattr:attr mkfs.btrfs:btrfs-progs mkfs.xfs:xfsprogs
   /usr/bin/python3 -c 'import samba' 2>/dev/null || NEEDED+=(python3-samba)
   pyverbs_package
   if [ "${1:-}" = peer ]; then need_file '/usr/lib/*/samba/vfs/streams_xattr.so' samba-vfs-modules; fi

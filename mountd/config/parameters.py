@@ -283,7 +283,7 @@ TABLE: tuple[Parameter, ...] = (
         values.choice(MapToGuest, bad_uid="never"),
         MapToGuest.NEVER,
     ),
-    _row(Scope.GLOBAL, "share:fake_fscaps", values.number(0, 0xFFFFFFFF), 64, field="fake_fscaps"),
+    _row(Scope.GLOBAL, "share:fake_fscaps", values.number(0, 0xFFFFFFFF), 0, field="fake_fscaps"),
     _row(
         Scope.GLOBAL,
         "root directory",

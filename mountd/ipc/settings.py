@@ -192,8 +192,9 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """0: null sessions may list shares; 1: null sessions may not enumerate; 2: they reach
     `guest ok` shares alone, not IPC$."""
 
-    fake_fscaps: int = 64
-    """`share:fake_fscaps`: bits added to FileSystemAttributes ([MS-FSCC] 2.5.1)."""
+    fake_fscaps: int = 0
+    """`share:fake_fscaps`: bits added to FileSystemAttributes ([MS-FSCC] 2.5.1). Samba and ksmbd
+    add 64, sparse files; here a share has that bit where its file system can have holes."""
     log_level: int = 1
     """0 errors, 1 events, 2 requests refused, 3 and more debug."""
     log_json: bool = False

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from usmbd.protocol.commands import server_side_copy, sparse
+from usmbd.protocol.commands.duplicate_extents import duplicate_extents, duplicate_extents_ex
 from usmbd.protocol.commands.negotiate import validate_negotiate
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Blocking
@@ -178,6 +179,8 @@ _HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Hand
     fsctl.FSCTL_SET_SPARSE: sparse.set_sparse,
     fsctl.FSCTL_SET_ZERO_DATA: sparse.set_zero_data,
     fsctl.FSCTL_QUERY_ALLOCATED_RANGES: sparse.query_allocated_ranges,
+    fsctl.FSCTL_DUPLICATE_EXTENTS_TO_FILE: duplicate_extents,
+    fsctl.FSCTL_DUPLICATE_EXTENTS_TO_FILE_EX: duplicate_extents_ex,
     fsctl.FSCTL_GET_REPARSE_POINT: _reparse_point,
     fsctl.FSCTL_DELETE_REPARSE_POINT: _reparse_point,
 }

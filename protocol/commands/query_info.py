@@ -21,6 +21,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_NAMED_STREAMS,
     FILE_PERSISTENT_ACLS,
     FILE_READ_ONLY_VOLUME,
+    FILE_SUPPORTS_BLOCK_REFCOUNTING,
     FILE_SUPPORTS_SPARSE_FILES,
     FILE_UNICODE_ON_DISK,
 )
@@ -187,9 +188,13 @@ def _query_volume(request: Request) -> QueriedVolume:
         | FILE_CASE_PRESERVED_NAMES
         | FILE_UNICODE_ON_DISK
         | FILE_PERSISTENT_ACLS
-        | FILE_SUPPORTS_SPARSE_FILES
         | request.connection.server.config.fake_fscaps
     )
+    abilities = volume.abilities()
+    if abilities.holes:
+        attributes |= FILE_SUPPORTS_SPARSE_FILES
+    if abilities.clones:
+        attributes |= FILE_SUPPORTS_BLOCK_REFCOUNTING
     if share.streams_xattr:
         attributes |= FILE_NAMED_STREAMS
     if not tree.writable or space.read_only:

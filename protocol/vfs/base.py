@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Final, Protocol
 
 from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.abilities import Abilities, find_abilities
 from usmbd.protocol.vfs.names import parse_path
 from usmbd.protocol.vfs.options import VolumeOptions
 from usmbd.protocol.vfs.resolve import Resolver, join
@@ -50,10 +51,17 @@ class VolumeBase:
         self.smb_stat: Final = smb_stat_for(self.options)
         self.root_identity: Final = kernel.directory_identity(self.resolver.root)
         """Device, inode and mount of the root: what the path led to."""
+        self._abilities: Abilities | None = None
 
     def close(self) -> None:
         """Give the root's descriptor back; open nodes stay usable for data."""
         self.resolver.close()
+
+    def abilities(self) -> Abilities:
+        """Return what the root's file system can do; the first call may write to it, unseen."""
+        if self._abilities is None:
+            self._abilities = find_abilities(self.resolver.root, self.options.store_dos_attributes)
+        return self._abilities or Abilities(holes=self.options.store_dos_attributes)
 
     def parse_path(self, path: str) -> tuple[str, str | None]:
         """Split what a client wrote into (path on disk, stream name or None); SmbError."""

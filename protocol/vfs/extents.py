@@ -8,9 +8,11 @@ import os
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.abilities import clone
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_SPARSE_FILE
+from usmbd.protocol.wire.status import NtStatus, SmbError
 
 LONGEST_COPY: Final = 1 << 20
 """Bytes that are copied at once: they are in memory where the file system does not copy."""
@@ -60,8 +62,7 @@ def zero(node: Node, offset: int, length: int) -> None:
     end = min(offset + length, kernel.statx_fd(node.fd)[7])
     if offset >= end:
         return
-    sparse = node.stat().attributes & FILE_ATTRIBUTE_SPARSE_FILE
-    how = kernel.FALLOC_FL_PUNCH_HOLE if sparse else kernel.FALLOC_FL_ZERO_RANGE
+    how = kernel.FALLOC_FL_PUNCH_HOLE if node.is_sparse() else kernel.FALLOC_FL_ZERO_RANGE
     flags = how | kernel.FALLOC_FL_KEEP_SIZE
     try:
         kernel.fallocate(node.fd, flags, offset, end - offset)
@@ -104,6 +105,44 @@ def copy(source: Node, source_offset: int, target: Node, target_offset: int, len
         if not done:
             raise
     return done
+
+
+def duplicate(
+    source: Node, source_offset: int, target: Node, target_offset: int, length: int
+) -> None:
+    """Let a range of `target` share the blocks of `source`, as far as it has a place there.
+
+    SmbError and OSError as [MS-FSCC] 2.3.8 and [MS-FSA] 2.1.5.10.4 have them. Like ReFS it takes a
+    source range up to the end of the last block, and leaves out what lies behind the target's end.
+    """
+    target.volume.check_writable()
+    if not target.volume.abilities().clones:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    block = os.fstatvfs(target.fd).f_bsize
+    size, room = source.size(), target.size() - target_offset
+    if min(source_offset, target_offset, length, room) < 0:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if source_offset % block or target_offset % block:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if source_offset + length > -(-size // block) * block:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+    length = min(length, size - source_offset, room)
+    if source.inode == target.inode and abs(source_offset - target_offset) < length:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+    if source.is_sparse() and not target.is_sparse():
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+    # A part of a block can be shared where both files end, and has to be copied elsewhere.
+    ends = source_offset + length == size and length == room
+    whole = length if ends else length // block * block
+    if whole:  # to the kernel, 0 would be the rest of the file
+        try:
+            clone(source.fd, source_offset, whole, target.fd, target_offset)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            raise SmbError(NtStatus.INVALID_HANDLE) from error
+    if length > whole:
+        copy(source, source_offset + whole, target, target_offset + whole, length - whole)
 
 
 def _next_part(fd: int, offset: int, length: int) -> tuple[int, int]:

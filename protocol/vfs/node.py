@@ -183,13 +183,17 @@ class Node:
         """
         if not self.has_xattrs:
             return
-        value = dos_attributes.pack(attributes, creation_time)
-        target = self.xattr_target()
         try:
-            retry_as_process(lambda: os.setxattr(target, dos_attributes.XATTR_NAME, value))
+            self._keep_dos_attributes(attributes, creation_time)
         except OSError as error:
             if error.errno != errno.ENOTSUP:
                 raise
+
+    def _keep_dos_attributes(self, attributes: int, creation_time: int) -> None:
+        """Store them; OSError ENOTSUP where none are kept."""
+        value = dos_attributes.pack(attributes, creation_time)
+        target = self.xattr_target()
+        retry_as_process(lambda: os.setxattr(target, dos_attributes.XATTR_NAME, value))
 
     def _stored(self) -> tuple[int, int]:
         """Return (attributes as stored, creation time) to change one of them."""
@@ -218,14 +222,30 @@ class Node:
             elif not read_only and not mode & 0o200:
                 self.set_mode(mode | 0o200 | (0o222 & self.volume.options.create_mask))
 
+    def is_sparse(self) -> bool:
+        """Whether the file has FILE_ATTRIBUTE_SPARSE_FILE now."""
+        return bool(self.stat().attributes & FILE_ATTRIBUTE_SPARSE_FILE)
+
     def set_sparse(self, sparse: bool) -> None:
-        """Set or clear FILE_ATTRIBUTE_SPARSE_FILE, which tells of intent and not of holes."""
+        """Set or clear FILE_ATTRIBUTE_SPARSE_FILE, which tells of intent and not of holes.
+
+        SmbError(INVALID_DEVICE_REQUEST) where it could not be kept ([MS-FSA] 2.1.5.10.37).
+        """
         self.volume.check_writable()
         attributes, creation = self._stored()
-        attributes &= ~FILE_ATTRIBUTE_SPARSE_FILE
-        self.write_dos_attributes(
-            attributes | (FILE_ATTRIBUTE_SPARSE_FILE if sparse else 0), creation
-        )
+        changed = attributes & ~FILE_ATTRIBUTE_SPARSE_FILE
+        if sparse:
+            changed |= FILE_ATTRIBUTE_SPARSE_FILE
+        if changed == attributes:
+            return
+        if not self.volume.options.store_dos_attributes:
+            raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+        try:
+            self._keep_dos_attributes(changed, creation)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:
+                raise
+            raise SmbError(NtStatus.INVALID_DEVICE_REQUEST) from error
 
     def set_mode(self, mode: int) -> None:
         """Set the POSIX permission bits."""

@@ -3,6 +3,8 @@
 The data of the codes that SMB2 itself defines is in `fsctl_smb2`.
 """
 
+from typing import ClassVar
+
 from usmbd.protocol.wire.base import Wire, bytes16, i64, u8, u16, u32, u64
 from usmbd.protocol.wire.names import decode
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -78,7 +80,7 @@ class FileZeroData(Wire, size=16):
 
 
 class DuplicateExtents(Wire, size=40):
-    """SMB2_DUPLICATE_EXTENTS_DATA ([MS-FSCC] 2.3.9.2): the source is an open of this connection."""
+    """SMB2_DUPLICATE_EXTENTS_DATA ([MS-FSCC] 2.3.7.2): the source is an open of this session."""
 
     persistent: u64
     volatile: u64
@@ -87,9 +89,13 @@ class DuplicateExtents(Wire, size=40):
     byte_count: i64
 
 
-class DuplicateExtentsEx(Wire, size=56):
-    """SMB2_DUPLICATE_EXTENTS_DATA_EX ([MS-FSCC] 2.3.10.2)."""
+DUPLICATE_EXTENTS_DATA_EX_SOURCE_ATOMIC = 0x00000001
 
+
+class DuplicateExtentsEx(Wire, size=56):
+    """SMB2_DUPLICATE_EXTENTS_DATA_EX ([MS-FSCC] 2.3.9.2)."""
+
+    STRUCTURE_SIZE: ClassVar[int] = 48
     structure_size: u64 = 48
     persistent: u64
     volatile: u64

@@ -193,6 +193,7 @@ class Client:
         request["flags"] = 1
         request["buffer"] = data
         response = SMB2IOCTLResponse()
+        response.fields["ctl_code"] = IntField(size=4)
         response.unpack(self.send(request))
         answer: bytes = response["buffer"].get_value()
         return answer

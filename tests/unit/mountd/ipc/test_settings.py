@@ -39,7 +39,7 @@ SERVER = {
     "max_open_files": 10000,
     "map_to_guest": MapToGuest.NEVER,
     "guest_account": "nobody",
-    "fake_fscaps": 64,
+    "fake_fscaps": 0,
     "log_json": False,
 }
 SHARE = {

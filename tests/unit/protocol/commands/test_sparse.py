@@ -1,5 +1,7 @@
 """Holes in files: what FILE_SUPPORTS_SPARSE_FILES says is done; reparse points that are none."""
 
+import errno
+import os
 import struct
 from pathlib import Path
 
@@ -12,7 +14,10 @@ from smbengine.server import Engine
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
-from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_SPARSE_FILE
+from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_SPARSE_FILE,
+    FILE_SUPPORTS_SPARSE_FILES,
+)
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
@@ -85,6 +90,31 @@ def test_what_cannot_be(client: Client, engine: Engine, file: Path) -> None:
     for code, data in (zeros, told):
         assert ioctl(client, opened, code, data[:15]) is NtStatus.INVALID_PARAMETER
     assert file.read_bytes() == b"x" * SIZE
+
+
+def test_an_attribute_that_would_be_forgotten(
+    client: Client, engine: Engine, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a share that keeps none nor a file system that cannot says that it is kept."""
+    opened = client.open("file")
+    refused = NtStatus.INVALID_DEVICE_REQUEST
+    with monkeypatch.context() as without:
+
+        def refuse(*args: object) -> None:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+        without.setattr(os, "setxattr", refuse)
+        assert ioctl(client, opened, fsctl.FSCTL_SET_SPARSE) is refused
+        assert ioctl(client, opened, fsctl.FSCTL_SET_SPARSE, b"\0") is NtStatus.SUCCESS
+    share = engine.mountd.shares["data"]
+    options = {name: getattr(share, name) for name in share.__struct_fields__}
+    options["store_dos_attributes"] = False
+    engine.mountd.shares["data"] = type(share)(**options)
+    client.connect()
+    opened = client.open("file")
+    assert ioctl(client, opened, fsctl.FSCTL_SET_SPARSE) is refused
+    info = client.call(Command.QUERY_INFO, requests.query_info(opened, 5, 2)).data
+    assert not struct.unpack_from("<I", info)[0] & FILE_SUPPORTS_SPARSE_FILES
 
 
 @pytest.mark.parametrize("code", [fsctl.FSCTL_GET_REPARSE_POINT, fsctl.FSCTL_DELETE_REPARSE_POINT])

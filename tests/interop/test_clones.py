@@ -1,0 +1,137 @@
+"""Files that share blocks, where the file system knows it: btrfs and XFS in images of their own."""
+
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from smbtest import client as smb
+from smbtest.client import Client, refused
+from smbtest.peer import peer
+from smbtest.samples import MIB, content
+from smbtest.server import Options, Server
+from smbtest.smbd import Smbd
+from smbtest.torture import SHARE, Smbtorture, add_shares
+from smbtest.usmbd import Usmbd
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts images: needs root")
+
+DUPLICATE_EXTENTS = 0x00098344
+FS_ATTRIBUTES, FILE_SYSTEM, BLOCK_REFCOUNTING = 5, 2, 0x08000000
+INVALID_DEVICE_REQUEST = 0xC0000010
+IMAGE_SIZE = 400 * MIB  # XFS wants 300
+
+TORTURE = [
+    "smb2.ioctl.dup_extents_simple",
+    "smb2.ioctl.dup_extents_len_beyond_dest",
+    "smb2.ioctl.dup_extents_len_beyond_src",
+    "smb2.ioctl.dup_extents_len_zero",
+    "smb2.ioctl.dup_extents_sparse_src",
+    "smb2.ioctl.dup_extents_sparse_dest",
+    "smb2.ioctl.dup_extents_sparse_both",
+    "smb2.ioctl.dup_extents_src_is_dest",
+    "smb2.ioctl.dup_extents_src_is_dest_overlap",
+    "smb2.ioctl.dup_extents_bad_handle",
+    "smb2.ioctl.dup_extents_src_lock",
+    "smb2.ioctl.dup_extents_dest_lock",
+]
+
+
+@pytest.fixture(scope="module", params=["btrfs", "xfs"])
+def mounted(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Make a file system in a file and mount it."""
+    kind = request.param
+    if shutil.which(f"mkfs.{kind}") is None:
+        pytest.skip(f"mkfs.{kind} is missing")
+    folder = Path(tempfile.mkdtemp(prefix="usmbd-image-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    image, point = folder / "image", folder / "mounted"
+    point.mkdir()
+    with image.open("wb") as file:
+        file.truncate(IMAGE_SIZE)
+    subprocess.run([f"mkfs.{kind}", "-q", image], check=True, capture_output=True)
+    mount = subprocess.run(
+        ["mount", "-t", kind, "-o", "loop", image, point],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        if mount.returncode:
+            pytest.skip(f"{kind} cannot be mounted here: {mount.stderr.strip()}")
+        point.chmod(0o777)
+        yield point
+    finally:
+        subprocess.run(["umount", point], check=False, capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def clones(mounted: Path) -> Iterator[Server]:
+    """Serve it, also as the share of smbtorture."""
+    server = {"usmbd": Usmbd, "smbd": Smbd}[peer()](Options())
+    add_shares(server)
+    modules = "streams_xattr btrfs" if server.kind == "smbd" else "streams_xattr"
+    for name in ("data", SHARE):
+        server.shares[name] |= {"path": str(mounted), "vfs objects": modules}
+    server.data = mounted
+    with server.running():
+        yield server
+
+
+def announced(client: Client) -> int:
+    """Return FileSystemAttributes."""
+    root = client.open("", smb.READ_ATTRIBUTES)
+    (value,) = struct.unpack_from("<I", client.query(root, FS_ATTRIBUTES, FILE_SYSTEM))
+    root.close()
+    return int(value)
+
+
+def test_blocks_are_shared(clones: Server) -> None:
+    """16 MiB in two files take the room of one."""
+    data = content(16 * MIB + 5)
+    (clones.data / "source").write_bytes(data)
+    os.sync()
+    with Client(clones) as client:
+        assert announced(client) & BLOCK_REFCOUNTING
+        source = client.open("source", smb.READ)
+        target = client.open("target", smb.READ | smb.WRITE, smb.OPEN_IF)
+        client.set(target, 20, struct.pack("<Q", len(data)))
+        before = os.statvfs(clones.data)
+        asked = source.file_id + struct.pack("<QQQ", 0, 0, len(data))
+        client.ioctl(target.file_id, DUPLICATE_EXTENTS, asked)
+        os.sync()
+        after = os.statvfs(clones.data)
+        source.close()
+        target.close()
+    assert (clones.data / "target").read_bytes() == data
+    assert (before.f_bfree - after.f_bfree) * after.f_frsize < MIB
+
+
+def test_smbtorture(clones: Server) -> None:
+    outcomes = Smbtorture(clones).run(TORTURE)
+    assert {name: outcome.status for name, outcome in outcomes.items()} == dict.fromkeys(
+        TORTURE, "success"
+    ), outcomes
+
+
+def test_where_none_are_shared(server: Server, folder: Path) -> None:
+    """Ext4 cannot, and says so before it is asked."""
+    (folder / "probe").write_bytes(b"x")
+    probe = ["cp", "--reflink=always", folder / "probe", folder / "copy"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+        pytest.skip("the tests' shares lie where blocks can be shared")
+    (folder / "source").write_bytes(bytes(65536))
+    (folder / "target").write_bytes(bytes(65536))
+    (folder / "target").chmod(0o666)
+    with Client(server) as client:
+        assert not announced(client) & BLOCK_REFCOUNTING
+        source = client.open(rf"{folder.name}\source", smb.READ)
+        target = client.open(rf"{folder.name}\target", smb.READ | smb.WRITE)
+        asked = source.file_id + struct.pack("<QQQ", 0, 0, 65536)
+        with refused(INVALID_DEVICE_REQUEST):
+            client.ioctl(target.file_id, DUPLICATE_EXTENTS, asked)
