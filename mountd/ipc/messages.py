@@ -373,10 +373,14 @@ class RpcWrite(Message):
 
 
 class RpcRead(Message):
-    """Read at most `max_length` bytes of the waiting message. Answer: `RpcResponse`."""
+    """Read at most `max_length` bytes of the waiting message. Answer: `RpcResponse`.
+
+    With `keep` they stay in the pipe (FSCTL_PIPE_PEEK).
+    """
 
     pipe: Handle
     max_length: Annotated[int, Meta(ge=0)]
+    keep: bool = False
 
 
 class RpcTransceive(Message):

@@ -154,6 +154,13 @@ class Pipe:
             return part, True
         return part, False
 
+    def peek(self, size: int) -> tuple[bytes, bool]:
+        """Return what `read` would, and leave it."""
+        if not self._output and self._broken:
+            raise PipeBrokenError(self.name)
+        message = self._output[0] if self._output else b""
+        return message[:size], len(message) > size
+
     def transceive(self, data: bytes, size: int) -> tuple[bytes, bool]:
         """Write and read in one step (FSCTL_PIPE_TRANSCEIVE, [MS-FSCC] 2.3.49)."""
         self.write(data)

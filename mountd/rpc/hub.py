@@ -71,7 +71,8 @@ class Hub:
             pipe.write(message.data)
             return RpcResponse(RpcStatus.OK, waiting=pipe.waiting)
         if isinstance(message, RpcRead):
-            data, more = pipe.read(min(message.max_length, MAX_RPC_DATA))
+            take = pipe.peek if message.keep else pipe.read
+            data, more = take(min(message.max_length, MAX_RPC_DATA))
         else:
             data, more = pipe.transceive(message.data, min(message.max_output, MAX_RPC_DATA))
         status = RpcStatus.MORE_DATA if more else RpcStatus.OK if data else RpcStatus.EMPTY

@@ -51,7 +51,7 @@ def _duplicate(
             target.node,
             asked.target_file_offset,
             asked.byte_count,
-            long=True,
+            bulk=True,
         )
     finally:
         source.release()

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-from usmbd.protocol.commands import server_side_copy, sparse
+from usmbd.protocol.commands import file_facts, pipe_controls, server_side_copy, sparse
 from usmbd.protocol.commands.duplicate_extents import duplicate_extents, duplicate_extents_ex
 from usmbd.protocol.commands.negotiate import validate_negotiate
-from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
-from usmbd.protocol.effects import Blocking
+from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.state.interfaces import network_interfaces
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.wire import fsctl
@@ -104,48 +103,6 @@ def _interfaces(request: Request, body: IoctlRequest, data: memoryview) -> Answe
     return list(build_ioctl_response(body, output))
 
 
-def _transceive(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
-    """FSCTL_PIPE_TRANSCEIVE ([MS-SMB2] 3.3.5.15.9)."""
-    _require_open(request)
-    pipe = request.open.pipe
-    if pipe is None:
-        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
-    output, status = yield from pipe.transceive(data, body.max_output_response)
-    return Reply(list(build_ioctl_response(body, output)), status)
-
-
-def _pipe_wait(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
-    """FSCTL_PIPE_WAIT: our pipes always take one more client ([MS-SMB2] 3.3.5.15.10)."""
-    fsctl.parse_pipe_wait(data)
-    return list(build_ioctl_response(body))
-
-
-def _object_id(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
-    """FSCTL_CREATE_OR_GET_OBJECT_ID ([MS-FSCC] 2.3.1): made of device and inode, so it lasts."""
-    _require_open(request)
-    open_ = request.open
-    if open_.pipe is not None:
-        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
-    if body.max_output_response < fsctl.FileObjectId.SIZE:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    stat = yield from Blocking(open_.node.stat)
-    own = stat.ino.to_bytes(8, "little") + stat.dev.to_bytes(8, "little")
-    volume = stat.dev.to_bytes(16, "little")
-    output = fsctl.FileObjectId(object_id=own, birth_volume_id=volume, birth_object_id=own)
-    return list(build_ioctl_response(body, output.pack()))
-
-
-def _reparse_point(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
-    """FSCTL_GET_ and DELETE_REPARSE_POINT ([MS-FSA] 2.1.5.10.14): most files are none.
-
-    The data of those that are, links and special files, belongs to the file system below.
-    """
-    _require_open(request)
-    if not request.open.node.last_stat.reparse_tag:
-        raise SmbError(NtStatus.NOT_A_REPARSE_POINT)
-    raise SmbError(NtStatus.NOT_SUPPORTED)
-
-
 _WITHOUT_FILE = {
     fsctl.FSCTL_DFS_GET_REFERRALS,
     fsctl.FSCTL_DFS_GET_REFERRALS_EX,
@@ -159,9 +116,6 @@ _NOT_SUPPORTED = {
     fsctl.FSCTL_LMR_REQUEST_RESILIENCY,
     fsctl.FSCTL_LMR_SET_LINK_TRACKING_INFORMATION,
     fsctl.FSCTL_SRV_READ_HASH,
-    fsctl.FSCTL_SRV_ENUMERATE_SNAPSHOTS,
-    fsctl.FSCTL_OFFLOAD_READ,
-    fsctl.FSCTL_OFFLOAD_WRITE,
 }
 """Codes of [MS-SMB2] itself whose feature is not there ([MS-SMB2] 3.3.5.15)."""
 
@@ -170,17 +124,24 @@ _HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Hand
     fsctl.FSCTL_DFS_GET_REFERRALS_EX: _dfs_referrals,
     fsctl.FSCTL_VALIDATE_NEGOTIATE_INFO: _validate,
     fsctl.FSCTL_QUERY_NETWORK_INTERFACE_INFO: _interfaces,
-    fsctl.FSCTL_PIPE_TRANSCEIVE: _transceive,
-    fsctl.FSCTL_PIPE_WAIT: _pipe_wait,
-    fsctl.FSCTL_CREATE_OR_GET_OBJECT_ID: _object_id,
+    fsctl.FSCTL_PIPE_TRANSCEIVE: pipe_controls.transceive,
+    fsctl.FSCTL_PIPE_PEEK: pipe_controls.peek,
+    fsctl.FSCTL_PIPE_WAIT: pipe_controls.wait,
+    fsctl.FSCTL_CREATE_OR_GET_OBJECT_ID: file_facts.object_id,
+    fsctl.FSCTL_GET_OBJECT_ID: file_facts.object_id,
+    fsctl.FSCTL_GET_COMPRESSION: file_facts.get_compression,
+    fsctl.FSCTL_SET_COMPRESSION: file_facts.set_compression,
+    fsctl.FSCTL_QUERY_FILE_REGIONS: file_facts.query_file_regions,
+    fsctl.FSCTL_SRV_ENUMERATE_SNAPSHOTS: file_facts.enumerate_snapshots,
     fsctl.FSCTL_SRV_REQUEST_RESUME_KEY: server_side_copy.request_resume_key,
     fsctl.FSCTL_SRV_COPYCHUNK: server_side_copy.copychunk,
     fsctl.FSCTL_SRV_COPYCHUNK_WRITE: server_side_copy.copychunk,
     fsctl.FSCTL_SET_SPARSE: sparse.set_sparse,
     fsctl.FSCTL_SET_ZERO_DATA: sparse.set_zero_data,
     fsctl.FSCTL_QUERY_ALLOCATED_RANGES: sparse.query_allocated_ranges,
+    fsctl.FSCTL_FILE_LEVEL_TRIM: sparse.file_level_trim,
     fsctl.FSCTL_DUPLICATE_EXTENTS_TO_FILE: duplicate_extents,
     fsctl.FSCTL_DUPLICATE_EXTENTS_TO_FILE_EX: duplicate_extents_ex,
-    fsctl.FSCTL_GET_REPARSE_POINT: _reparse_point,
-    fsctl.FSCTL_DELETE_REPARSE_POINT: _reparse_point,
+    fsctl.FSCTL_GET_REPARSE_POINT: file_facts.reparse_point,
+    fsctl.FSCTL_DELETE_REPARSE_POINT: file_facts.reparse_point,
 }

@@ -210,6 +210,7 @@ def _query_volume(request: Request) -> QueriedVolume:
         bytes_per_sector=SECTOR,
         attributes=attributes,
         maximum_component_length=255,
+        trims=abilities.holes and tree.writable,
         object_id=hashlib.sha256(f"{space.serial}\0{share.path}".encode()).digest()[:16],
     )
 

@@ -4,6 +4,7 @@ import dataclasses
 import struct
 from collections.abc import Sequence
 
+from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Slow, Waiting
 from usmbd.protocol.state.open import Open, OpenData
@@ -174,11 +175,8 @@ def _copy_slice(
             raise SmbError(NtStatus.FILE_CLOSED)
         part = yield from _next_chunks(server, source, target, chunks[progress.chunks :])
         server.oplocks.break_level_two(target)
-        args = source.file_data(), target.file_data(), part, progress
-        if target.kept_write_time is None:
-            yield Slow(_copy_chunks, *args, bulk=True)
-        else:
-            yield Slow(target.kept_write_time.during, _copy_chunks, *args, bulk=True)
+        files = source.file_data(), target.file_data()
+        yield changing(target, _copy_chunks, *files, part, progress, bulk=True)
     except SmbError as error:
         progress.status = error.status
     except OSError as error:

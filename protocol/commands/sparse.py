@@ -1,4 +1,4 @@
-"""The FSCTLs for holes: SET_SPARSE, SET_ZERO_DATA, QUERY_ALLOCATED_RANGES ([MS-FSCC] 2.3)."""
+"""FSCTLs for holes: SET_SPARSE, SET_ZERO_DATA, QUERY_ALLOCATED_RANGES, FILE_LEVEL_TRIM."""
 
 import struct
 
@@ -6,6 +6,7 @@ from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.request import Handling, Reply, Request
 from usmbd.protocol.effects import Blocking, Sliced
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.vfs import extents
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import (
@@ -16,6 +17,11 @@ from usmbd.protocol.wire.access import (
 )
 from usmbd.protocol.wire.ioctl import IoctlRequest, build_ioctl_response
 from usmbd.protocol.wire.status import NtStatus, SmbError
+
+RANGES_AT_ONCE = 256
+"""Ranges that a thread trims before others of its share have their turn: 2 us each in memory."""
+
+_COUNT = struct.Struct("<I")
 
 LARGEST_ZEROS = 1 << 20
 """Bytes of zeros that are made on the loop: where no hole can be, they are written."""
@@ -62,6 +68,49 @@ def query_allocated_ranges(request: Request, body: IoctlRequest, data: memoryvie
     output = b"".join(struct.pack("<QQ", *part) for part in found[:room])
     status = NtStatus.BUFFER_OVERFLOW if len(found) > room else NtStatus.SUCCESS
     return Reply(list(build_ioctl_response(body, output)), status)
+
+
+def file_level_trim(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_FILE_LEVEL_TRIM ([MS-FSA] 2.1.5.10.6): blocks that hold nothing of use are given back.
+
+    What stops it is told by the number of ranges that were done, or by its status if it is none.
+    """
+    open_ = _file(request, FILE_WRITE_DATA)
+    ranges = fsctl.parse_trim(data)
+    if 0 < body.max_output_response < _COUNT.size:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    server, count = request.connection.server, len(ranges) // fsctl.TRIM_RANGE.size
+    server.oplocks.break_level_two(open_)
+    done = 0
+    try:
+        while done < count:
+            part = _next_ranges(server.store, open_, ranges, done)
+            yield changing(open_, extents.trim, open_.node, part, bulk=True)
+            done += len(part)
+    except (SmbError, OSError):
+        if not done:
+            raise
+    output = _COUNT.pack(done) if body.max_output_response else b""
+    return list(build_ioctl_response(body, output))
+
+
+def _next_ranges(store: Store, open_: Open, ranges: memoryview, done: int) -> list[tuple[int, int]]:
+    """Return the ranges of a slice, as far as they can be; SmbError if the first cannot."""
+    size = fsctl.TRIM_RANGE.size
+    part: list[tuple[int, int]] = []
+    asked = ranges[done * size : (done + RANGES_AT_ONCE) * size]
+    for offset, length in fsctl.TRIM_RANGE.iter_unpack(asked):
+        status = NtStatus.SUCCESS
+        if offset + length > 0xFFFFFFFFFFFFFFFF:
+            status = NtStatus.INTEGER_OVERFLOW
+        elif not store.check_io(open_.key, open_.persistent_id, offset, length, True):
+            status = NtStatus.FILE_LOCK_CONFLICT
+        if status is not NtStatus.SUCCESS:
+            if part:
+                break
+            raise SmbError(status)
+        part.append((offset, length))
+    return part
 
 
 def _file(request: Request, access: int) -> Open:

@@ -131,6 +131,17 @@ class Pipe:
             yield Wait(self._wait_for_data, interim=True)
         return answer.data, _status(answer)
 
+    def peek(self, length: int) -> Waiting[tuple[bytes, int, bool]]:
+        """Look at most `length` bytes of an answer: them, how many wait, and whether there is more.
+
+        More of the same message. Never waits (FSCTL_PIPE_PEEK, [MS-FSCC] 2.3.45).
+        """
+        message = RpcRead(pipe=self._number, max_length=min(length, MAX_RPC_DATA), keep=True)
+        answer = yield from ask(self._server.rpc, message, RpcResponse)
+        if answer.status is RpcStatus.EMPTY:
+            return b"", 0, False
+        return answer.data, answer.waiting, _status(answer) is NtStatus.BUFFER_OVERFLOW
+
     def transceive(self, data: memoryview, limit: int) -> Waiting[tuple[bytes, NtStatus]]:
         """Write a message and take its answer (FSCTL_PIPE_TRANSCEIVE, [MS-FSCC] 2.3.45)."""
         if len(data) > MAX_RPC_DATA:

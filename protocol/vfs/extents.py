@@ -5,6 +5,7 @@ All of this may take long and belongs in a thread of the pool.
 
 import errno
 import os
+from collections.abc import Iterable
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
@@ -17,6 +18,10 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 LONGEST_COPY: Final = 1 << 20
 """Bytes that are copied at once: they are in memory where the file system does not copy."""
 
+TRIM_UNIT: Final = 4096
+"""Ranges that are trimmed are narrowed to multiples of this, as Windows does it."""
+
+_PUNCH: Final = kernel.FALLOC_FL_PUNCH_HOLE | kernel.FALLOC_FL_KEEP_SIZE
 _ZEROS: Final = bytes(1 << 20)
 _PARTS_AT_ONCE: Final = 64  # parts of a step: 5 us each
 _COPY_UNSUPPORTED: Final = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
@@ -107,6 +112,26 @@ def copy(source: Node, source_offset: int, target: Node, target_offset: int, len
     return done
 
 
+def trim(node: Node, ranges: Iterable[tuple[int, int]]) -> None:
+    """Give the blocks of ranges back that nobody needs any more, as (offset, length); OSError.
+
+    Only whole blocks, and none is written. SmbError(INVALID_DEVICE_REQUEST) where none can be
+    (FSCTL_FILE_LEVEL_TRIM, [MS-FSA] 2.1.5.10.6).
+    """
+    node.volume.check_writable()
+    size = node.size()
+    for offset, length in ranges:
+        start = -(-offset // TRIM_UNIT) * TRIM_UNIT
+        end = min(offset + length, size) // TRIM_UNIT * TRIM_UNIT
+        if start < end:
+            try:
+                kernel.fallocate(node.fd, _PUNCH, start, end - start)
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:
+                    raise
+                raise SmbError(NtStatus.INVALID_DEVICE_REQUEST) from error
+
+
 def duplicate(
     source: Node, source_offset: int, target: Node, target_offset: int, length: int
 ) -> None:
@@ -177,8 +202,7 @@ def _make_hole(target: Node, offset: int, length: int) -> None:
             # Takes a block at the end, and the end with it; the second call gives the block back.
             kernel.fallocate(fd, 0, end - 1, 1)
             start = max(offset, size)
-            punch = kernel.FALLOC_FL_PUNCH_HOLE | kernel.FALLOC_FL_KEEP_SIZE
-            kernel.fallocate(fd, punch, start, end - start)
+            kernel.fallocate(fd, _PUNCH, start, end - start)
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise

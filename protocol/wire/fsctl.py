@@ -3,9 +3,10 @@
 The data of the codes that SMB2 itself defines is in `fsctl_smb2`.
 """
 
+import struct
 from typing import ClassVar
 
-from usmbd.protocol.wire.base import Wire, bytes16, i64, u8, u16, u32, u64
+from usmbd.protocol.wire.base import Wire, bytes16, i64, u8, u32, u64
 from usmbd.protocol.wire.names import decode
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -56,6 +57,17 @@ FSCTL_DUPLICATE_EXTENTS_TO_FILE_EX = 0x000983E8
 COMPRESSION_FORMAT_NONE = 0x0000
 COMPRESSION_FORMAT_DEFAULT = 0x0001
 COMPRESSION_FORMAT_LZNT1 = 0x0002
+
+COMPRESSION_FORMATS = (
+    COMPRESSION_FORMAT_NONE,
+    COMPRESSION_FORMAT_DEFAULT,
+    COMPRESSION_FORMAT_LZNT1,
+)
+
+# DesiredUsage of QUERY_FILE_REGIONS ([MS-FSCC] 2.3.55)
+FILE_REGION_USAGE_VALID_CACHED_DATA = 0x00000001
+FILE_REGION_USAGE_VALID_NONCACHED_DATA = 0x00000002
+FILE_REGION_USAGES = (FILE_REGION_USAGE_VALID_CACHED_DATA, FILE_REGION_USAGE_VALID_NONCACHED_DATA)
 
 # NamedPipeState of a FSCTL_PIPE_PEEK reply ([MS-FSCC] 2.3.46)
 FILE_PIPE_CONNECTED_STATE = 0x00000003
@@ -113,11 +125,35 @@ class FileLevelTrim(Wire, size=8):
     num_ranges: u32
 
 
-class FileLevelTrimRange(Wire, size=16):
-    """FILE_LEVEL_TRIM_RANGE ([MS-FSCC] 2.3.13.1)."""
+TRIM_RANGE = struct.Struct("<QQ")
+"""FILE_LEVEL_TRIM_RANGE ([MS-FSCC] 2.3.13.1): offset, length."""
 
-    offset: u64
-    length: u64
+
+class FileRegionInput(Wire, size=24):
+    """FILE_REGION_INPUT of QUERY_FILE_REGIONS ([MS-FSCC] 2.3.55)."""
+
+    file_offset: i64 = 0
+    length: i64
+    desired_usage: u32 = FILE_REGION_USAGE_VALID_CACHED_DATA
+    reserved: u32 = 0
+
+
+class FileRegionInfo(Wire, size=24):
+    """FILE_REGION_INFO ([MS-FSCC] 2.3.56.1)."""
+
+    file_offset: i64
+    length: i64
+    desired_usage: u32
+    reserved: u32 = 0
+
+
+class FileRegionOutput(Wire, size=16):
+    """FILE_REGION_OUTPUT ([MS-FSCC] 2.3.56), before its regions."""
+
+    flags: u32 = 0
+    total_region_entry_count: u32
+    region_entry_count: u32
+    reserved: u32 = 0
 
 
 class FileObjectId(Wire, size=64):
@@ -147,16 +183,6 @@ class PipeWait(Wire, size=14):
     padding: u8 = 0
 
 
-class IntegrityInformation(Wire, size=16):
-    """FSCTL_GET_INTEGRITY_INFORMATION Reply ([MS-FSCC] 2.3.26)."""
-
-    checksum_algorithm: u16 = 0
-    reserved: u16 = 0
-    flags: u32 = 0
-    checksum_chunk_size_in_bytes: u32
-    cluster_size_in_bytes: u32
-
-
 def parse_pipe_wait(data: memoryview) -> tuple[PipeWait, str]:
     """Return the request and the pipe's name; SmbError(INVALID_PARAMETER) when it is cut off."""
     wait = PipeWait.parse(data)
@@ -166,13 +192,13 @@ def parse_pipe_wait(data: memoryview) -> tuple[PipeWait, str]:
     return wait, decode(data[PipeWait.SIZE : end])
 
 
-def parse_trim(data: memoryview) -> list[FileLevelTrimRange]:
-    """Return the ranges of FILE_LEVEL_TRIM; SmbError(INVALID_PARAMETER) when cut off."""
+def parse_trim(data: memoryview) -> memoryview:
+    """Return FILE_LEVEL_TRIM's ranges as they are; SmbError(INVALID_PARAMETER) when cut off.
+
+    Each is a TRIM_RANGE; not read here, as a request may have half a million of them.
+    """
     trim = FileLevelTrim.parse(data)
-    end = FileLevelTrim.SIZE + trim.num_ranges * FileLevelTrimRange.SIZE
-    if not trim.num_ranges or end > len(data):
+    end = FileLevelTrim.SIZE + trim.num_ranges * TRIM_RANGE.size
+    if trim.key or not trim.num_ranges or end > len(data):
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    return [
-        FileLevelTrimRange.parse(data, offset)
-        for offset in range(FileLevelTrim.SIZE, end, FileLevelTrimRange.SIZE)
-    ]
+    return data[FileLevelTrim.SIZE : end]

@@ -102,7 +102,7 @@ class SectorSizeInformation(Wire, size=28):
     physical_bytes_per_sector_for_atomicity: u32
     physical_bytes_per_sector_for_performance: u32
     effective_physical_bytes_per_sector_for_atomicity: u32
-    flags: u32 = SSINFO_FLAGS_ALIGNED_DEVICE | SSINFO_FLAGS_PARTITION_ALIGNED_ON_DEVICE
+    flags: u32
     byte_offset_for_sector_alignment: u32 = 0
     byte_offset_for_partition_alignment: u32 = 0
 
@@ -131,6 +131,8 @@ class QueriedVolume:
     device_type: int = FILE_DEVICE_DISK
     device_characteristics: int = FILE_DEVICE_IS_MOUNTED
     control: ControlInformation | None = None
+    trims: bool = False
+    """Blocks that hold nothing of use can be given back: FSCTL_FILE_LEVEL_TRIM."""
 
 
 _DEVICE = struct.Struct("<II")
@@ -194,7 +196,11 @@ def build_object_id(volume: QueriedVolume) -> bytes:
 def build_sector_size(volume: QueriedVolume) -> bytes:
     """FileFsSectorSizeInformation ([MS-FSCC] 2.5.7): the allocation unit is what is atomic."""
     physical = volume.sectors_per_unit * volume.bytes_per_sector
+    flags = SSINFO_FLAGS_ALIGNED_DEVICE | SSINFO_FLAGS_PARTITION_ALIGNED_ON_DEVICE
+    if volume.trims:
+        flags |= SSINFO_FLAGS_TRIM_ENABLED
     return SectorSizeInformation(
+        flags=flags,
         logical_bytes_per_sector=volume.bytes_per_sector,
         physical_bytes_per_sector_for_atomicity=physical,
         physical_bytes_per_sector_for_performance=physical,

@@ -224,7 +224,12 @@ class FakeRpc(Turns):
             return self._cut(message.pipe, message.data.upper(), message.max_output)
         if not self.pipes[message.pipe]:
             return RpcResponse(status=RpcStatus.EMPTY)
-        return self._cut(message.pipe, self.pipes[message.pipe], message.max_length)
+        data = self.pipes[message.pipe]
+        answer = self._cut(message.pipe, data, message.max_length)
+        if message.keep:
+            self.pipes[message.pipe] = data
+            answer.waiting = len(data)
+        return answer
 
     def _cut(self, pipe: int, data: bytes, limit: int) -> RpcResponse:
         self.pipes[pipe] = data[limit:]

@@ -43,8 +43,16 @@ def test_share_list_by_messages(hub: Hub) -> None:
     bind = rpc.bind((0, rpc.SRVSVC, [rpc.NDR]))
     written = hub.handle(RpcWrite(7, bind))
     assert written.status == RpcStatus.OK
+    for size in (0, 10, 65536):
+        look = hub.handle(RpcRead(7, size, keep=True))
+        assert look.waiting == written.waiting
+        assert len(look.data) == min(size, written.waiting)
+        more = size < written.waiting
+        assert look.status == (RpcStatus.MORE_DATA if more else RpcStatus.OK)
     answer = hub.handle(RpcRead(7, 65536))
+    assert answer.data == look.data
     assert len(answer.data) == written.waiting
+    assert hub.handle(RpcRead(7, 100, keep=True)).status == RpcStatus.EMPTY
     assert rpc.results(answer.data)[0][:2] == (0, 0)
     request = srvs.NetrShareEnum()
     request["ServerName"] = "\\\\nas\x00"
@@ -68,6 +76,7 @@ def test_broken_pipe_stays_until_it_is_closed(hub: Hub) -> None:
     hub.handle(RpcOpen(1, "srvsvc", "alice"))
     hub.handle(RpcWrite(1, b"\xff" * 16))
     assert hub.handle(RpcRead(1, 10)).status == RpcStatus.BROKEN
+    assert hub.handle(RpcRead(1, 10, keep=True)).status == RpcStatus.BROKEN
     assert hub.handle(RpcTransceive(1, b"", 10)).status == RpcStatus.BROKEN
     hub.handle(RpcClose(1))
     assert hub.handle(RpcOpen(1, "srvsvc", "alice")).status == RpcStatus.OK

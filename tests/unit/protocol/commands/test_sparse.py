@@ -11,12 +11,17 @@ from smbengine.client import Client
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
+from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_SPARSE_FILE,
     FILE_SUPPORTS_SPARSE_FILES,
+)
+from usmbd.protocol.wire.fscc.fs_info import (
+    SSINFO_FLAGS_TRIM_ENABLED,
+    FileFsSectorSizeInformation,
 )
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
@@ -90,6 +95,101 @@ def test_what_cannot_be(client: Client, engine: Engine, file: Path) -> None:
     for code, data in (zeros, told):
         assert ioctl(client, opened, code, data[:15]) is NtStatus.INVALID_PARAMETER
     assert file.read_bytes() == b"x" * SIZE
+
+
+def trim(*ranges: tuple[int, int], key: int = 0, count: int | None = None) -> bytes:
+    packed = b"".join(struct.pack("<QQ", *each) for each in ranges)
+    return struct.pack("<II", key, len(ranges) if count is None else count) + packed
+
+
+def trimmed(client: Client, file: FileId, data: bytes, limit: int = 4) -> tuple[NtStatus, bytes]:
+    """Send FILE_LEVEL_TRIM; return how many ranges were processed, too."""
+    reply = client.call(
+        Command.IOCTL, requests.ioctl(file, fsctl.FSCTL_FILE_LEVEL_TRIM, data, limit)
+    )
+    return reply.status, reply.body[48:]
+
+
+def test_what_is_trimmed_gives_its_blocks_back(client: Client, file: Path) -> None:
+    """Whole blocks alone; what lies beside them stays, and so does the size."""
+    opened, before = client.open("file"), file.stat().st_blocks
+    ranges = ((100, 3 * 4096), (1 << 16, 8192), (SIZE - 4096, 1 << 40), (SIZE * 2, 4096), (0, 4095))
+    count = struct.pack("<I", 5)
+    assert trimmed(client, opened, trim(*ranges)) == (NtStatus.SUCCESS, count)
+    assert file.stat().st_blocks == before - (2 + 2 + 1) * 8
+    expected = bytearray(b"x" * SIZE)
+    for start, length in ((4096, 8192), (1 << 16, 8192), (SIZE - 4096, 4096)):
+        expected[start : start + length] = bytes(length)
+    assert file.read_bytes() == expected
+    assert trimmed(client, opened, trim((0, 4096)), 0) == (NtStatus.SUCCESS, b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "limit", "status"),
+    [
+        (trim(), 4, NtStatus.INVALID_PARAMETER),
+        (trim((0, 4096), key=1), 4, NtStatus.INVALID_PARAMETER),
+        (trim((0, 4096), count=2), 4, NtStatus.INVALID_PARAMETER),
+        (trim((0, 4096), count=2**32 - 1), 4, NtStatus.INVALID_PARAMETER),
+        (trim((0, 4096))[:-1], 4, NtStatus.INVALID_PARAMETER),
+        (trim((0, 4096))[:7], 4, NtStatus.INVALID_PARAMETER),
+        (trim((0, 4096)), 3, NtStatus.INVALID_PARAMETER),
+        (trim((2**64 - 1, 1)), 4, NtStatus.INTEGER_OVERFLOW),
+    ],
+)
+def test_what_cannot_be_trimmed(
+    client: Client, file: Path, data: bytes, limit: int, status: NtStatus
+) -> None:
+    assert trimmed(client, client.open("file"), data, limit)[0] is status
+    assert file.read_bytes() == b"x" * SIZE
+
+
+def test_what_stops_a_trim(client: Client, file: Path) -> None:
+    """What was done before is told by its count."""
+    other = client.open("file")
+    lock = requests.lock(other, (8192, 1, 2))
+    assert client.call(Command.LOCK, lock).status is NtStatus.SUCCESS
+    opened = client.open("file")
+    for bad in ((8192, 4096), (2**64 - 1, 2)):
+        data = trim((0, 4096), bad, (1 << 16, 4096))
+        assert trimmed(client, opened, data) == (NtStatus.SUCCESS, struct.pack("<I", 1))
+    assert trimmed(client, opened, trim((8192, 4096)))[0] is NtStatus.FILE_LOCK_CONFLICT
+    reader = client.open("file", FILE_READ_DATA)
+    assert trimmed(client, reader, trim((0, 4096)))[0] is NtStatus.ACCESS_DENIED
+    assert file.read_bytes() == bytes(4096) + b"x" * (SIZE - 4096)
+
+
+def test_many_ranges_take_turns(client: Client, engine: Engine, file: Path) -> None:
+    opened = client.open("file")
+    engine.threads.lanes.clear()
+    ranges = [(n * 4096 % SIZE, 4096) for n in range(1000)]
+    count = struct.pack("<I", 1000)
+    assert trimmed(client, opened, trim(*ranges)) == (NtStatus.SUCCESS, count)
+    assert len(engine.threads.lanes) == 4
+    assert file.read_bytes() == bytes(SIZE)
+
+
+def test_a_file_system_that_gives_nothing_back(
+    client: Client, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(kernel, "fallocate", refuse)
+    opened = client.open("file")
+    assert trimmed(client, opened, trim((0, 4096)))[0] is NtStatus.INVALID_DEVICE_REQUEST
+    body = requests.query_info(opened, FileFsSectorSizeInformation, 2)
+    flags = struct.unpack_from("<I", client.call(Command.QUERY_INFO, body).data, 16)[0]
+    assert not flags & SSINFO_FLAGS_TRIM_ENABLED
+
+
+def test_that_blocks_are_given_back_is_told(client: Client, engine: Engine, file: Path) -> None:
+    for share, told in (("data", True), ("readonly", False)):
+        reader = Client(engine).ready(share=share)
+        opened = reader.open("file", FILE_READ_DATA, disposition=1)
+        body = requests.query_info(opened, FileFsSectorSizeInformation, 2)
+        flags = struct.unpack_from("<I", reader.call(Command.QUERY_INFO, body).data, 16)[0]
+        assert bool(flags & SSINFO_FLAGS_TRIM_ENABLED) is told
 
 
 def test_an_attribute_that_would_be_forgotten(

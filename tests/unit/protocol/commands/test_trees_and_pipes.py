@@ -1,6 +1,7 @@
 """TREE_CONNECT, and named pipes on IPC$: messages, parts of them, readers that wait."""
 
 import os
+import struct
 
 import msgspec
 import pytest
@@ -17,10 +18,10 @@ from usmbd.protocol.wire.fscc.set_info import FileEndOfFileInformation
 from usmbd.protocol.wire.fsctl import (
     FSCTL_CREATE_OR_GET_OBJECT_ID,
     FSCTL_DFS_GET_REFERRALS,
+    FSCTL_PIPE_PEEK,
     FSCTL_PIPE_TRANSCEIVE,
     FSCTL_PIPE_WAIT,
     FSCTL_QUERY_NETWORK_INTERFACE_INFO,
-    FSCTL_SRV_ENUMERATE_SNAPSHOTS,
 )
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.ioctl import IoctlResponse
@@ -230,6 +231,55 @@ def test_a_transaction(pipes: Client, pipe: FileId) -> None:
     assert pipes.call(Command.READ, requests.read(pipe, 10)).data == b"LLO"
 
 
+def peeked(client: Client, pipe: FileId, limit: int) -> tuple[NtStatus, int, bytes]:
+    """Return the status, the bytes that wait, and those that came."""
+    reply = client.call(Command.IOCTL, requests.ioctl(pipe, FSCTL_PIPE_PEEK, limit=limit))
+    fixed = reply.parse(IoctlResponse)
+    data = reply.message[fixed.output_offset :][: fixed.output_count]
+    state, waiting, messages, length = struct.unpack_from("<IIII", data)
+    assert (state, messages, length) == (3, 0, 0)
+    return reply.status, waiting, data[16:]
+
+
+def test_a_look_takes_nothing_and_never_waits(pipes: Client, pipe: FileId) -> None:
+    assert peeked(pipes, pipe, 16) == (NtStatus.SUCCESS, 0, b"")
+    pipes.call(Command.WRITE, requests.write(pipe, b"hello"))
+    for _ in range(2):
+        assert peeked(pipes, pipe, 21) == (NtStatus.SUCCESS, 5, b"hello")
+        assert peeked(pipes, pipe, 65536) == (NtStatus.SUCCESS, 5, b"hello")
+        assert peeked(pipes, pipe, 18) == (NtStatus.BUFFER_OVERFLOW, 5, b"he")
+        assert peeked(pipes, pipe, 16) == (NtStatus.BUFFER_OVERFLOW, 5, b"")
+    assert pipes.call(Command.READ, requests.read(pipe, 10)).data == b"hello"
+    assert peeked(pipes, pipe, 21) == (NtStatus.SUCCESS, 0, b"")
+    small = pipes.call(Command.IOCTL, requests.ioctl(pipe, FSCTL_PIPE_PEEK, limit=15))
+    assert small.status is NtStatus.INVALID_PARAMETER
+
+
+def test_a_look_into_a_broken_pipe(pipes: Client, pipe: FileId, engine: Engine) -> None:
+    engine.rpc.pipes.clear()
+    reply = pipes.call(Command.IOCTL, requests.ioctl(pipe, FSCTL_PIPE_PEEK))
+    assert reply.status is NtStatus.PIPE_DISCONNECTED
+
+
+def test_a_wait_for_a_pipe(pipes: Client, client: Client, engine: Engine) -> None:
+    """One that there is has room; no other comes, and none is left open."""
+
+    def wait(name: str, asker: Client = pipes, cut: int = 0) -> NtStatus:
+        raw = name.encode("utf-16-le")
+        data = struct.pack("<qIBx", 0, len(raw), 0) + raw
+        body = requests.ioctl(requests.RELATED, FSCTL_PIPE_WAIT, data[: len(data) - cut])
+        return asker.call(Command.IOCTL, body).status
+
+    assert wait("echo") is NtStatus.SUCCESS
+    assert wait("ECHO") is NtStatus.SUCCESS
+    assert wait("nothing") is NtStatus.OBJECT_NAME_NOT_FOUND
+    assert wait("") is NtStatus.OBJECT_NAME_NOT_FOUND
+    assert wait("echo", cut=1) is NtStatus.INVALID_PARAMETER
+    assert wait("echo", client) is NtStatus.INVALID_DEVICE_REQUEST
+    assert engine.rpc.pipes == {}
+    assert engine.server.pipes.used == 0
+
+
 def test_a_reader_of_an_empty_pipe_waits(pipes: Client, pipe: FileId) -> None:
     message_id, _ = pipes.pending(Command.READ, requests.read(pipe, 10))
     pipes.call(Command.WRITE, requests.write(pipe, b"late"))
@@ -301,7 +351,6 @@ def test_control_codes(client: Client, pipes: Client) -> None:
         return client.call(Command.IOCTL, requests.ioctl(file_id, code, **options)).status
 
     assert code(FSCTL_DFS_GET_REFERRALS, requests.RELATED) is NtStatus.NOT_FOUND
-    assert code(FSCTL_SRV_ENUMERATE_SNAPSHOTS) is NtStatus.NOT_SUPPORTED
     assert code(0x00090000) is NtStatus.INVALID_DEVICE_REQUEST
     assert code(0x00090000, requests.RELATED) is NtStatus.FILE_CLOSED
     assert code(FSCTL_PIPE_TRANSCEIVE) is NtStatus.INVALID_DEVICE_REQUEST

@@ -150,7 +150,12 @@ def test_pipe_wait() -> None:
 def test_trim() -> None:
     data = struct.pack("<IIQQQQ", 0, 2, 1, 2, 3, 4)
     ranges = fsctl.parse_trim(memoryview(data))
-    assert [(r.offset, r.length) for r in ranges] == [(1, 2), (3, 4)]
-    for bad in (data[:-1], struct.pack("<II", 0, 0), struct.pack("<II", 0, 0xFFFFFFFF)):
+    assert list(fsctl.TRIM_RANGE.iter_unpack(ranges)) == [(1, 2), (3, 4)]
+    for bad in (
+        data[:-1],
+        b"\1" + data[1:],
+        struct.pack("<II", 0, 0),
+        struct.pack("<II", 0, 0xFFFFFFFF),
+    ):
         with pytest.raises(SmbError):
             fsctl.parse_trim(memoryview(bad))
