@@ -56,12 +56,15 @@ def become_nobody_else(preferred: int) -> None:
     """Become a user that no process else is, for good: a number that no account has."""
     number = preferred
     while number > UNUSED_IDS[0] and _is_taken(number):
-        number -= 1
+        number -= len(_OWN_USERS)
     os.setgroups([])
     try:
         _set_ids(number)
     except OSError:  # not mapped in this user namespace
         _set_ids(FALLBACK_ID)
+
+
+_OWN_USERS = range(2)  # as many as there are profiles with one, so that they never meet
 
 
 def _is_taken(number: int) -> bool:

@@ -66,6 +66,14 @@ RPC = Profile(
 """Parses DCE/RPC and answers on sockets that it is given; the log's, if it is journald's, it
 connects."""
 
+DOOR = Profile(
+    frozenset(),
+    frozenset([*calls.PYTHON, *calls.MESSAGES, "accept4", "connect"]),
+    files=False,
+    own_user=UNUSED_IDS[-2],
+)
+"""Accepts strangers and reads the first message of each; logs as the RPC process does."""
+
 MOUNTD = Profile(
     frozenset(
         {

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 
+from usmbd.protocol.supervisor.channel import Channel
 from usmbd.protocol.supervisor.processes import Process, Processes
 from usmbd.protocol.worker import messages
 
@@ -155,7 +156,6 @@ class WorkerChild(Child):
         """Take messages from the worker."""
         super().__init__(f"worker {number}", process)
         self.number = number
-        self.control = control
         self.ready = asyncio.Event()
         self.clients: dict[int, tuple[str, bytes]] = {}  # connection -> (address, ClientGuid)
         self.beats = 0  # of the watchdog since the question that is not answered yet
@@ -164,10 +164,8 @@ class WorkerChild(Child):
         self.rdma: dict[str, str] = {}
         """Of each RDMA device why this worker cannot use it; empty when it can."""
         self._on_message = on_message
-        self._loop = asyncio.get_running_loop()
-        self._unsent: list[tuple[bytes, socket.socket | None]] = []
-        control.setblocking(False)
-        self._loop.add_reader(control.fileno(), self._readable)
+        loop = asyncio.get_running_loop()
+        self._channel = Channel(self.name, control, loop, self._said, messages.MESSAGE_LIMIT)
 
     @property
     def silent(self) -> bool:
@@ -181,61 +179,21 @@ class WorkerChild(Child):
 
     def send(self, message: messages.ToWorker, sock: socket.socket | None = None) -> None:
         """Send a message, with a socket that is then closed here."""
-        self._unsent.append((messages.encode(message), sock))
-        if len(self._unsent) == 1:
-            self._flush()
+        self._channel.send(messages.encode(message), sock)
 
-    def _flush(self) -> None:
-        """Send what waits, as far as the worker takes it."""
-        while self._unsent:
-            data, sock = self._unsent[0]
-            try:
-                if sock is None:
-                    self.control.send(data)
-                else:
-                    socket.send_fds(self.control, [data], [sock.fileno()])
-            except BlockingIOError:
-                self._loop.add_writer(self.control.fileno(), self._flush)
-                return
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # it is gone, as whoever watches it will say
-            except OSError as error:
-                log.error("%s: %s", self.name, error.strerror)
-            self._unsent.pop(0)
-            if sock is not None:
-                sock.close()
-        if self.control.fileno() >= 0:
-            self._loop.remove_writer(self.control.fileno())
-
-    def _readable(self) -> None:
-        """Take messages from the worker."""
-        while True:
-            try:
-                data = self.control.recv(messages.MESSAGE_LIMIT)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._loop.remove_reader(self.control.fileno())
-                return
-            message = messages.decode_from_worker(data)
-            if isinstance(message, messages.Ready):
-                self.rdma = message.rdma
-                self.ready.set()
-            else:
-                self._on_message(self, message)
+    def _said(self, data: bytes, _descriptors: list[int]) -> None:
+        """Take a message from the worker."""
+        message = messages.decode_from_worker(data)
+        if isinstance(message, messages.Ready):
+            self.rdma = message.rdma
+            self.ready.set()
+        else:
+            self._on_message(self, message)
 
     def forget(self) -> None:
         """Close the socket of a worker that is gone, and the clients meant for it."""
         self.ready.clear()  # no client is passed to it any more
-        self._loop.remove_reader(self.control.fileno())
-        self._loop.remove_writer(self.control.fileno())
-        self.control.close()
-        for _, sock in self._unsent:
-            if sock is not None:
-                sock.close()
-        self._unsent.clear()
+        self._channel.close()
 
 
 async def start_keeper(processes: Processes, sock: socket.socket) -> Child:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from usmbd.mountd.ipc.network import network
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.door.places import Places
 from usmbd.protocol.state import descriptors
-from usmbd.protocol.supervisor.places import Places
 from usmbd.protocol.wire.negotiate import NO_GUID
 
 if TYPE_CHECKING:

@@ -61,6 +61,7 @@ class ControlService:
             self._list(client, handle, message)
         elif isinstance(message, ControlDebug):
             logs.debug(message.areas, message.enable)
+            supervisor.door.tell_log()
             for worker in supervisor.workers.values():
                 worker.send(messages.Debug(areas=message.areas, enable=message.enable))
             client.send(handle, ControlDone())

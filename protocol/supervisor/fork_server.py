@@ -29,6 +29,7 @@ NAME = "usmbd.protocol.supervisor.fork_server"
 MODULES = {
     "check": "usmbd.mountd.cli.mountd",
     "mountd": "usmbd.mountd.cli.mountd",
+    "door": "usmbd.protocol.door.__main__",
     "keeper": "usmbd.protocol.keeper.__main__",
     "worker": "usmbd.protocol.worker.__main__",
 }

@@ -1,21 +1,20 @@
 """The rows of `usmbd.control --limits` that the supervisor fills: who may come, and how many."""
 
 from functools import partial
-from socket import socket
 
 from usmbd.mountd.ipc.messages import LimitRow
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.door.messages import State
 from usmbd.protocol.state import descriptors
 from usmbd.protocol.supervisor.broker import MAXIMUM_OFFERS, MAXIMUM_OFFERS_OF_ADDRESS
 from usmbd.protocol.supervisor.clients import Clients
-from usmbd.protocol.supervisor.places import Places
 from usmbd.protocol.worker.limits import descriptors_row
 
 PROCESS = "usmbd"
 
 
 def limits(
-    config: ServerConfig, clients: Clients, door: Places[socket], offers: dict[str, int]
+    config: ServerConfig, clients: Clients, door: State, offers: dict[str, int]
 ) -> list[LimitRow]:
     """Return all rows; `door` are those who say nothing, `offers` are RDMA clients by address."""
     row = partial(LimitRow, PROCESS)
@@ -35,8 +34,8 @@ def limits(
         ),
         row(
             "clients that have not said anything",
-            door.capacity,
-            len(door),
+            door.places,
+            door.used,
             "machine: descriptors",
             door.displaced,
         ),

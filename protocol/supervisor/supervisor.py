@@ -11,7 +11,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Never
 
@@ -41,7 +40,7 @@ from usmbd.protocol.supervisor.children import (
 )
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.supervisor.control import ControlService
-from usmbd.protocol.supervisor.doorkeeper import Doorkeeper
+from usmbd.protocol.supervisor.door import Door
 from usmbd.protocol.supervisor.hanging import what_hangs
 from usmbd.protocol.supervisor.limits import limits
 from usmbd.protocol.supervisor.listeners import Listeners
@@ -117,7 +116,7 @@ class Supervisor:
     async def _serve(self) -> None:
         """Serve until told to end."""
         self._prepare()
-        self._doorkeeper = doorkeeper = Doorkeeper(self._loop, self._admit, self._pass_on)
+        self.door = Door(self._processes, lambda: self.config, self._pass_on)
         watch: AddressWatch | None = None
         try:
             self._listeners = Listeners(self.config)
@@ -128,9 +127,9 @@ class Supervisor:
             self.rdma.serve()
             self._insist_on_rdma(not self.rdma.reason)
             for listener in self._listeners.sockets:
-                doorkeeper.serve(listener)
+                self.door.serve(listener)
             if not self._listeners.everywhere:
-                watch = AddressWatch(self._loop, partial(self._follow_addresses, doorkeeper))
+                watch = AddressWatch(self._loop, self._follow_addresses)
             self._control = ControlService(self, self._state)
             watchdog = Watchdog(
                 self.workers,
@@ -152,8 +151,6 @@ class Supervisor:
             if watch is not None:
                 watch.close()
             if self._listeners is not None:
-                for listener in self._listeners.sockets:
-                    doorkeeper.leave(listener)
                 self._listeners.close()
             await self._end()
 
@@ -205,6 +202,8 @@ class Supervisor:
             self._keeper = Kept(lambda: start_keeper(self._processes, self._keeper_sockets[1]))
             await self._keeper.start()
             self._watch(self._keeper.keep(self._stopping))
+        await self.door.kept.start()
+        self._watch(self.door.kept.keep(self._stopping))
         for number in range(self.config.workers):
             await self._start_worker(number)
         try:
@@ -214,11 +213,13 @@ class Supervisor:
         self._watch(self._mountd.keep(self._stopping))
         try:
             await asyncio.wait_for(
-                asyncio.gather(*(worker.ready.wait() for worker in self.workers.values())),
+                asyncio.gather(
+                    self.door.ready(), *(worker.ready.wait() for worker in self.workers.values())
+                ),
                 START_SECONDS,
             )
         except TimeoutError as error:
-            raise StartError("a worker did not get ready; its messages are above") from error
+            raise StartError("a process did not get ready; its messages are above") from error
 
     async def _start_worker(self, number: int) -> None:
         """Start one worker and watch it."""
@@ -292,11 +293,11 @@ class Supervisor:
 
     # -- addresses -----------------------------------------------------------------------
 
-    def _follow_addresses(self, doorkeeper: Doorkeeper) -> bool:
+    def _follow_addresses(self) -> bool:
         """Listen on the addresses that `interfaces` means now; False when some cannot be yet."""
         assert self._listeners is not None
         before = self._listeners.addresses
-        settled = self._listeners.follow(doorkeeper.serve, doorkeeper.leave)
+        settled = self._listeners.follow(self.door.serve, self.door.leave)
         if self._listeners.addresses != before:
             for worker in self.workers.values():
                 self._tell_addresses(worker)
@@ -310,12 +311,12 @@ class Supervisor:
 
     # -- clients -------------------------------------------------------------------------
 
-    def _admit(self, address: str) -> bool:
-        """Tell whether one more is allowed of an address."""
-        return self.clients.admit(self.config, address)
-
     def _pass_on(self, sock: socket.socket, address: str, guid: bytes, first: bytes) -> None:
         """Hand a client to the worker that has its ClientGuid, or to the least loaded."""
+        if not self.clients.admit(self.config, address):
+            log.info("refused: too many connections", extra={"client": address})
+            sock.close()
+            return
         worker = self.clients.by_guid(guid)
         if worker is None:
             sock.close()
@@ -388,6 +389,7 @@ class Supervisor:
             lasting["log_level"] = logs.DEBUG_LEVEL
         self.config = msgspec.structs.replace(fresh, **lasting)
         logs.set_up("usmbd", self.config.log_level, as_json=self.config.log_json)
+        self.door.tell_log()
         for worker in self.workers.values():
             worker.send(messages.Configure(config=self.config))
         log.info("configuration read%s", f"; {note}" if note else "")
@@ -395,7 +397,7 @@ class Supervisor:
 
     def limits(self) -> list[LimitRow]:
         """Return what is limited here, and how much of it is in use."""
-        return limits(self.config, self.clients, self._doorkeeper.places, self.rdma.offers)
+        return limits(self.config, self.clients, self.door.state, self.rdma.offers)
 
     def stop(self) -> None:
         """End the server."""
@@ -404,6 +406,8 @@ class Supervisor:
     async def _end(self) -> None:
         """End all children; clients first, then mountd."""
         self.rdma.stop()
+        await self.door.kept.end()
+        self.door.close()
         for worker in self.workers.values():
             worker.send(messages.Drain())
         await asyncio.gather(*(worker.end() for worker in self.workers.values()))

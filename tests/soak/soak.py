@@ -231,14 +231,15 @@ def flood(scene: Scene) -> Callable[[random.Random], None]:
 
 
 def killer(scene: Scene) -> Callable[[random.Random], None]:
-    """Return the work of one who kills a worker (not the spared one), mountd or the RPC process."""
+    """Return the work of one who kills any but the supervisor and the spared worker."""
 
     def work(own: random.Random) -> None:
         scene.stop.wait(own.uniform(*KILL_SECONDS))
         workers = [pid for pid in scene.server.workers() if pid != scene.spared]
         rpc = scene.server.rpc()
         mountd = [pid for pid in scene.server.mountd() if pid not in rpc]
-        kind, pids = own.choice([("workers", workers), ("mountd", mountd), ("RPC", rpc)])
+        kinds = [("workers", workers), ("mountd", mountd), ("RPC", rpc)]
+        kind, pids = own.choice([*kinds, ("the door", scene.server.door())])
         if pids and not scene.stop.is_set():
             with suppress(ProcessLookupError):
                 os.kill(own.choice(pids), signal.SIGKILL)
@@ -317,7 +318,7 @@ class Meter:
         server = self._scene.server
         rpc = server.rpc()
         mountd = [pid for pid in server.mountd() if pid not in rpc]
-        return {"worker": server.workers(), "mountd": mountd, "RPC": rpc}
+        return {"worker": server.workers(), "mountd": mountd, "RPC": rpc, "door": server.door()}
 
     def _descriptors(self) -> tuple[int, int]:
         return open_descriptors(self._scene.spared), open_descriptors(self.supervisor)

@@ -113,8 +113,8 @@ def test_no_record_stays_without_an_owner(server: Usmbd) -> None:
     for number in range(KILLS):
         wait_for(lambda: len(server.workers()) == WORKERS, SECONDS, "new workers")
         time.sleep(chance.uniform(0.1, 0.5))
-        # Every fifth is mountd or its child: logins wait, and nothing else.
-        victims = server.workers() if number % 5 else server.mountd()
+        # Every fifth is mountd, its child or the door: logins wait, and nothing else.
+        victims = server.workers() if number % 5 else [*server.mountd(), *server.door()]
         if victims:
             with suppress(ProcessLookupError):
                 os.kill(chance.choice(victims), signal.SIGKILL)

@@ -52,8 +52,16 @@ def test_each_process_has_what_it_needs(server: Usmbd) -> None:
         *((pid, profiles.WORKER) for pid in server.workers()),
         *((pid, profiles.NTACL_KEEPER) for pid in server.processes_named(KEEPER)),
     ]
-    assert len(processes) == 3 + WORKERS
+    processes += [(pid, profiles.DOOR) for pid in server.door()]
+    processes += [(pid, profiles.RPC) for pid in server.rpc()]
+    assert len(processes) == 5 + WORKERS
     for pid, profile in processes:
+        if profile.own_user:
+
+            def somebody_else(pid: int = pid) -> bool:
+                return int(status(pid)["Uid"][0]) in profiles.UNUSED_IDS
+
+            wait_for(somebody_else, SECONDS, "the end of its imports")
         found = status(pid)
         assert int(found["CapPrm"][0], 16) == int(found["CapBnd"][0], 16) == mask(profile)
         assert int(found["CapEff"][0], 16) & ~mask(profile) == 0
@@ -67,6 +75,16 @@ def test_each_process_has_what_it_needs(server: Usmbd) -> None:
         for task in Path(f"/proc/{pid}/task").iterdir():
             text = (task / "status").read_text()
             assert "NoNewPrivs:\t1\nSeccomp:\t2" in text
+    client.close()
+
+
+def test_no_process_with_rights_reads_what_a_stranger_sends_first(server: Usmbd) -> None:
+    """Who accepts has no rights; the supervisor has a client's socket for a moment alone."""
+    (door,) = server.door()
+    client = Raw(server)  # which says nothing
+    assert server.process_of(client.port) == door
+    client.negotiate()
+    assert server.process_of(client.port) in server.workers()
     client.close()
 
 

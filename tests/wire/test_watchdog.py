@@ -122,6 +122,19 @@ def freezable(tmp_path: Path) -> Iterator[Path]:
     )
 
 
+def test_a_stopped_door_is_replaced_and_a_killed_one_is(server: Usmbd) -> None:
+    """Who is connected does not notice; who comes meanwhile waits."""
+    old = Raw(server, timeout=SECONDS).ready()
+    for number, reason in ((signal.SIGSTOP, "has not answered"), (signal.SIGKILL, "(-9)")):
+        (door,) = server.door()
+        os.kill(door, number)
+        Raw(server, timeout=SECONDS).ready().close()
+        assert server.door() not in ([], [door])
+        assert reason in server.log
+        assert old.call(smb2.ECHO, smb2.ECHO_BODY).status == smb2.SUCCESS
+    old.close()
+
+
 def test_a_share_that_hangs_holds_up_nobody_else(freezable: Path) -> None:
     """Its clients write, open, close and leave; those of others are served meanwhile."""
     share = {"path": str(freezable), "read only": "no"}

@@ -11,6 +11,7 @@ READY = "usmbd: ready"
 WORKER = "usmbd.protocol.worker"  # how the processes show in `ps`
 MOUNTD = "usmbd.mountd.cli.mountd"
 RPC = "usmbd.mountd.rpc_child"
+DOOR = "usmbd.protocol.door"
 BIN = Path(sys.executable).parent
 
 
@@ -57,6 +58,10 @@ class Usmbd(Server):
     def workers(self) -> list[int]:
         """List the pids of the workers."""
         return self.processes_named(WORKER)
+
+    def door(self) -> list[int]:
+        """List the pids of the process that accepts clients: one, or none while it is replaced."""
+        return self.processes_named(DOOR)
 
     def mountd(self) -> list[int]:
         """List the pids of mountd and, behind it, of the RPC process that it started."""

@@ -67,7 +67,7 @@ NEVER = {
 }  # fmt: skip
 """What nobody has, by its number on x86-64."""
 
-PROFILES = ("WORKER", "NTACL_KEEPER", "RPC", "MOUNTD", "SUPERVISOR")
+PROFILES = ("WORKER", "NTACL_KEEPER", "RPC", "DOOR", "MOUNTD", "SUPERVISOR")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
 
@@ -112,10 +112,13 @@ def test_a_process_has_what_its_profile_names_and_no_more(name: str) -> None:
 
 
 @needs_root
-def test_the_rpc_process_is_a_user_of_its_own() -> None:
-    uids, gids, groups = try_as("RPC")["ids"]
+@pytest.mark.parametrize("name", ["RPC", "DOOR"])
+def test_who_needs_nothing_is_a_user_of_his_own(name: str) -> None:
+    uids, gids, groups = try_as(name)["ids"]
+    other_uids, _, _ = try_as({"RPC": "DOOR", "DOOR": "RPC"}[name])["ids"]
     assert len(set(uids)) == len(set(gids)) == 1
     assert uids[0] in profiles.UNUSED_IDS
+    assert uids != other_uids
     assert groups == []
 
 
@@ -124,7 +127,7 @@ def test_no_profile_names_what_nobody_needs() -> None:
         assert not set(NEVER) & getattr(profiles, name).system_calls, name
     assert not profiles.WORKER.system_calls & {"execve", "fork", "vfork", "listen", "accept"}
     assert Capability.SYS_ADMIN not in profiles.WORKER.capabilities
-    for name in ("WORKER", "NTACL_KEEPER", "RPC", "MOUNTD"):
+    for name in ("WORKER", "NTACL_KEEPER", "RPC", "DOOR", "MOUNTD"):
         child: Profile = getattr(profiles, name)
         # What the parent has given up, a child cannot have.
         assert child.capabilities <= profiles.SUPERVISOR.capabilities

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -135,7 +136,7 @@ def test_no_worker_is_ready(clients: Callable[..., Clients]) -> None:
 def test_limits(clients: Callable[..., Clients]) -> None:
     """They count those who have logged in, and no strangers."""
     door = clients(max_connections=3, max_ip_connections=2)
-    admit = door.supervisor._admit
+    admit = partial(door.supervisor.clients.admit, door.supervisor.config)
     for _ in range(10):
         door.come(A)
         assert admit("192.0.2.1")
@@ -143,6 +144,7 @@ def test_limits(clients: Callable[..., Clients]) -> None:
     assert admit("192.0.2.1")
     door.log_in(0, 1)
     assert not admit("192.0.2.1")
+    assert door.come(A) is None
     assert admit("192.0.2.2")
     door.come(A, "192.0.2.2")
     door.log_in(0, 10)
@@ -155,7 +157,7 @@ def test_limits(clients: Callable[..., Clients]) -> None:
         door.go(0, index)
     assert admit("192.0.2.1")
     unlimited = clients(max_connections=0, max_ip_connections=0)
-    assert unlimited.supervisor._admit("192.0.2.1")
+    assert unlimited.come(A) == 0
 
 
 def test_strangers_displace_a_crowd_of_strangers(clients: Callable[..., Clients]) -> None:

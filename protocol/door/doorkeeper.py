@@ -4,17 +4,17 @@ All channels of one client meet in one worker ([MS-SMB2] 3.3.5.5.2), as in Samba
 passed on with the bytes that were read. Nothing is parsed but the frame and the one field.
 """
 
-import asyncio
 import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 
 from usmbd.mountd.ipc.network import network
+from usmbd.protocol.door.places import Places
 from usmbd.protocol.state import descriptors
-from usmbd.protocol.supervisor.places import Places
 from usmbd.protocol.wire.negotiate import client_guid
 from usmbd.protocol.worker.messages import FIRST_MESSAGE_LIMIT, FIRST_MESSAGE_SECONDS
+from usmbd.transport.loop import Cancellable, EventLoop
 
 log = logging.getLogger("usmbd.conn")
 
@@ -38,21 +38,15 @@ _POSITIVE_SESSION_RESPONSE = b"\x82\0\0\0"
 _SESSION_REQUEST_LIMIT = 2 * 255
 """Bytes of the called and the calling name at the longest (RFC 1002, 4.1)."""
 
-PassOn = Callable[[socket.socket, str, bytes, bytes], None]
+PassOn = Callable[[socket.socket, bytes, bytes], None]
 
 
 class Doorkeeper:
     """Reads the first message of every client and passes the client on."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        admit: Callable[[str], bool],
-        pass_on: PassOn,
-    ) -> None:
-        """Ask `admit(address)`; give to `pass_on(socket, address, guid, bytes)`."""
+    def __init__(self, loop: EventLoop, pass_on: PassOn) -> None:
+        """Give clients to `pass_on(socket, guid, bytes)`."""
         self._loop = loop
-        self._admit = admit
         self._pass_on = pass_on
         self._listeners: set[socket.socket] = set()
         self._guests: dict[socket.socket, _Guest] = {}
@@ -88,15 +82,11 @@ class Doorkeeper:
                 self._loop.call_later(0.5, self._again, listener)
                 return
             host = str(address[0]).removeprefix("::ffff:")  # an IPv4 client
-            if not self._admit(host):
-                log.info("refused: too many connections", extra={"client": host})
-                sock.close()
-                continue
             displaced = self.places.take(sock, network(host))
             if displaced is not None:
                 self._dismiss(displaced)
             sock.setblocking(False)
-            guest = _Guest(host, self._loop.call_later(FIRST_MESSAGE_SECONDS, self._dismiss, sock))
+            guest = _Guest(self._loop.call_later(FIRST_MESSAGE_SECONDS, self._dismiss, sock))
             self._guests[sock] = guest
             self._loop.add_reader(sock.fileno(), self._readable, sock, guest)
 
@@ -119,7 +109,7 @@ class Doorkeeper:
             self._dismiss(sock)
         elif len(guest.data) >= _FRAME + length:
             self._forget(sock)
-            self._pass_on(sock, guest.address, client_guid(guest.data[_FRAME:]), guest.data)
+            self._pass_on(sock, client_guid(guest.data[_FRAME:]), guest.data)
 
     def _forget(self, sock: socket.socket) -> None:
         """Stop to look after a client."""
@@ -158,11 +148,10 @@ def _takes_session_request(sock: socket.socket, guest: "_Guest") -> bool:
 class _Guest:
     """A client whose first message is not complete."""
 
-    __slots__ = ("address", "data", "greeted", "timer")
+    __slots__ = ("data", "greeted", "timer")
 
-    def __init__(self, address: str, timer: asyncio.TimerHandle) -> None:
+    def __init__(self, timer: Cancellable) -> None:
         """Begin without data."""
-        self.address = address
         self.timer = timer
         self.data = b""
         self.greeted = False  # a NetBIOS session request was answered

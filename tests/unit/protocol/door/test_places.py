@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from usmbd.protocol.supervisor.places import Places
+from usmbd.protocol.door.places import Places
 
 
 def test_the_crowd_s_eldest_goes() -> None:
