@@ -22,7 +22,7 @@ from pathlib import Path
 
 from usmbd.mountd.ipc.codec import rpc_client
 from usmbd.mountd.ipc.messages import RpcClose
-from usmbd.mountd.ipc.probe import silence
+from usmbd.mountd.ipc.probe import is_stopped, silence
 
 log = logging.getLogger("usmbd.conn")
 
@@ -86,7 +86,14 @@ class RpcProcess:
     async def _end_when_silent(self) -> None:
         """Kill a process that does not answer: somebody has stopped it, or it computes for ever."""
         path, question = Path(self._listener.getsockname()), RpcClose(pipe=0)
-        await silence(path, rpc_client(), question, ANSWER_SECONDS, first=FIRST_ANSWER_SECONDS)
+        await silence(
+            path,
+            rpc_client(),
+            question,
+            ANSWER_SECONDS,
+            first=FIRST_ANSWER_SECONDS,
+            stopped=lambda: self._process is not None and is_stopped(self._process.pid),
+        )
         if self._process is not None:
             log.error(
                 "the RPC process does not answer and is ended", extra={"pid": self._process.pid}

@@ -131,11 +131,13 @@ HARMLESS = {
         rpc server port; rpc start on demand helpers; set quota command;
         smb2 disable lock sequence checking; smb2 disable oplock break retry;
         smbd async dosmode; smbd force process locks; smbd getinfo ask sharemode;
-        smbd max async dosmode; smbd max xattr size; smbd search ask sharemode; socket options;
+        smbd max async dosmode; smbd max xattr size; smbd search ask sharemode;
         stat cache; strict allocate; strict locking; strict rename; strict sync; sync always;
         time offset; use mmap; use sendfile; veto oplock files; vfs mkdir use tmp name;
         write cache size; allow dcerpc auth level connect; smb3 directory leases;
         smb3 share cap:continuous availability""",
+    "TCP_NODELAY is set always, probes come by `keepalive`, the kernel sizes buffers": """
+        socket options""",
     "usmbd does not have it, and nothing is opened or hidden without it": """
         abort shutdown script; acl allow execute always; acl check permissions;
         acl flag inherited canonicalization; acl group control; acl map full control;
@@ -158,6 +160,7 @@ HARMLESS = {
 
 SO_ANYWAY = {
     "load printers": NO,
+    "socket options": ("tcp_nodelay",),
     "disable spoolss": YES,
     "disable netbios": YES,
     "lanman auth": NO,

@@ -2,24 +2,44 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
 from usmbd.mountd.ipc.messages import Message
 
-BEAT = 1.0
+BEAT = 0.5
 """Seconds between two questions, and of the steps in which an answer is waited for."""
 
 
+STOPPED_SECONDS = 1.0
+"""A process that a signal has stopped will not answer, however long it is waited for."""
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a signal has stopped a process (proc(5)); not a debugger."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
+    except OSError:
+        return False
+
+
 async def silence(
-    path: Path, codec: Codec[Any], question: Message, seconds: float, *, first: float = 0
+    path: Path,
+    codec: Codec[Any],
+    question: Message,
+    seconds: float,
+    *,
+    first: float = 0,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Return when the service at `path` has not answered `question` for so many seconds.
 
-    For the first answer it has `first` seconds, if that is more. A service that is not there, or
-    ends a connection, is not silent: who started it knows of that. The time is counted in beats of
-    this process, so that no other is blamed when this one was stopped.
+    STOPPED_SECONDS are enough where it is `stopped`. For the first answer it has `first` seconds,
+    if that is more. A service that is not there, or ends a connection, is not silent: who started
+    it knows of that. The time is counted in beats of this process, so that no other is blamed when
+    this one was stopped.
     """
     beats = max(seconds, first) / BEAT
     while True:
@@ -29,7 +49,7 @@ async def silence(
                 sock.connect(str(path))
                 while True:
                     handle += 1
-                    if not await _answered(sock, codec, handle, question, beats):
+                    if not await _answered(sock, codec, handle, question, beats, stopped):
                         return
                     beats = seconds / BEAT
                     await asyncio.sleep(BEAT)
@@ -38,7 +58,12 @@ async def silence(
 
 
 async def _answered(
-    sock: socket.socket, codec: Codec[Any], handle: int, question: Message, beats: float
+    sock: socket.socket,
+    codec: Codec[Any],
+    handle: int,
+    question: Message,
+    beats: float,
+    stopped: Callable[[], bool],
 ) -> bool:
     """Ask once; False when no answer comes within so many beats. OSError, CodecError."""
     loop = asyncio.get_running_loop()
@@ -57,6 +82,8 @@ async def _answered(
                 await asking
                 return True
             waited += 1
+            if waited >= STOPPED_SECONDS / BEAT and stopped():
+                break
         return False
     finally:
         asking.cancel()

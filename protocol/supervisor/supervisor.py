@@ -20,7 +20,7 @@ from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.codec import mountd_client
 from usmbd.mountd.ipc.directory import prepare_directory
 from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, LimitRow, ShareConfigRequest
-from usmbd.mountd.ipc.probe import silence
+from usmbd.mountd.ipc.probe import is_stopped, silence
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.mountd.ipc.signals import handled
@@ -242,9 +242,15 @@ class Supervisor:
     async def _end_when_silent(self, mountd: Child) -> None:
         """Kill a mountd that does not answer, without which nobody can log in."""
         question = ShareConfigRequest(name="IPC$")
-        await silence(self._state / MOUNTD_SOCKET, mountd_client(), question, MOUNTD_SECONDS)
-        what = what_hangs(mountd.process.pid)
-        log.error("mountd has not answered for %d s and is ended: %s", MOUNTD_SECONDS, what)
+        pid = mountd.process.pid
+        await silence(
+            self._state / MOUNTD_SOCKET,
+            mountd_client(),
+            question,
+            MOUNTD_SECONDS,
+            stopped=lambda: is_stopped(pid),
+        )
+        log.error("mountd has not answered and is ended: %s", what_hangs(pid))
         await mountd.kill()
 
     async def _keep_worker(self, worker: WorkerChild) -> None:

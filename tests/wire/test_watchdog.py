@@ -99,7 +99,7 @@ def test_a_stopped_mountd_is_replaced_and_the_login_succeeds(server: Usmbd) -> N
     os.kill(mountd, signal.SIGSTOP)
     Raw(server, timeout=SECONDS).ready().close()
     assert not alive(mountd)
-    assert "mountd has not answered" in server.log
+    assert "mountd has not answered and is ended: it is stopped by a signal" in server.log
 
 
 @pytest.fixture

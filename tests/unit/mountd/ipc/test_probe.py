@@ -1,7 +1,10 @@
 """Whether a service answers: a stopped one is silent, one that is away is not."""
 
 import asyncio
+import os
+import signal
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 from usmbd.mountd.ipc import probe
 from usmbd.mountd.ipc.codec import mountd_client, mountd_server
 from usmbd.mountd.ipc.messages import ShareConfigRequest, ShareConfigResponse
-from usmbd.mountd.ipc.probe import silence
+from usmbd.mountd.ipc.probe import is_stopped, silence
 from usmbd.mountd.ipc.server import Client, Server, listen
 
 QUESTION = ShareConfigRequest(name="IPC$")
@@ -104,3 +107,33 @@ def test_one_that_is_away_or_hangs_up_is_not_silent(path: Path, there: bool) -> 
 def _hang_up(listener: socket.socket) -> None:
     """Accept and close."""
     listener.accept()[0].close()
+
+
+def test_one_that_a_signal_has_stopped_is_not_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "STOPPED_SECONDS", SOON)
+
+    async def run() -> None:
+        service = Service(path)
+        service.answers = False
+        state = {"stopped": False}
+        watch = asyncio.create_task(
+            silence(path, mountd_client(), QUESTION, 100 * NEVER, stopped=lambda: state["stopped"])
+        )
+        assert not await ends(watch, 3 * SOON)
+        state["stopped"] = True
+        assert await ends(watch, NEVER)
+        service.server.close()
+
+    asyncio.run(run())
+
+
+def test_who_is_stopped() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert not is_stopped(process.pid)
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        assert is_stopped(process.pid)
+        process.kill()
+    assert not is_stopped(process.pid)
