@@ -147,8 +147,8 @@ def decide(
     if share is None:
         return _refuse(TreeStatus.NO_SHARE)
     config, access = share.config, share.access
-    client = request.client_address
-    if not (server_hosts.admits(client) and access.hosts.admits(client)):
+    clients = (request.client_address, *request.other_addresses)
+    if not all(map(server_hosts.admits, clients)) or not all(map(access.hosts.admits, clients)):
         return _refuse(TreeStatus.HOST_DENIED)
 
     is_guest = request.guest or request.anonymous or access.guest_only

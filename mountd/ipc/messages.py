@@ -237,6 +237,8 @@ class TreeConnectRequest(Message):
     client_address: Address
     server_address: Address = ""
     """The address that the client came to."""
+    other_addresses: Annotated[list[Address], Meta(max_length=64)] = []
+    """Of the session's other channels, by which the share is used as well."""
     guest: bool = False
     anonymous: bool = False
 

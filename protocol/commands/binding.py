@@ -9,8 +9,13 @@ changed it. The store tells enough of that session to refuse as another server w
 from contextlib import suppress
 from dataclasses import dataclass
 
+from usmbd.mountd.ipc.messages import TreeConnectResponse, TreeStatus
 from usmbd.protocol.commands.request import Request
+from usmbd.protocol.commands.tree_connect import question
 from usmbd.protocol.crypto.signing import Signer, make_signer
+from usmbd.protocol.effects import Waiting
+from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.mountd import ask
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
 from usmbd.protocol.wire.header import SMB2_FLAGS_SIGNED
@@ -64,6 +69,16 @@ def find_binding(request: Request) -> Session:
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     connection.session_table[session.session_id] = session
     return session
+
+
+def check_hosts(connection: Connection, session: Session) -> Waiting[None]:
+    """Check that the shares in use may be used from here, too; SmbError(ACCESS_DENIED)."""
+    trees = {tree.asked_name: tree.tree_id for tree in session.tree_connect_table.values()}
+    for name, tree_id in trees.items():
+        asked = question(session, tree_id, name, connection)
+        answer = yield from ask(connection.server.mountd, asked, TreeConnectResponse)
+        if answer.status is TreeStatus.HOST_DENIED:
+            raise SmbError(NtStatus.ACCESS_DENIED)
 
 
 def sign_refusal(request: Request) -> None:

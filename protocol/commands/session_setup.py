@@ -9,7 +9,7 @@ from usmbd.protocol.auth.ntlm import LoginProof
 from usmbd.protocol.auth.ntlm_messages import ServerNames
 from usmbd.protocol.auth.spnego import Acceptor, Challenge
 from usmbd.protocol.commands import session_owner
-from usmbd.protocol.commands.binding import find_binding, sign_refusal
+from usmbd.protocol.commands.binding import check_hosts, find_binding, sign_refusal
 from usmbd.protocol.commands.request import Handling, Reply, Request
 from usmbd.protocol.crypto.encryption import make_sealer
 from usmbd.protocol.crypto.kdf import derive_keys
@@ -89,6 +89,7 @@ def session_setup(request: Request) -> Handling:
         established = acceptor.finish(answer.session_base_key)
         if binding:
             session_owner.check_binding(session, answer)
+            yield from check_hosts(connection, session)
         else:
             session_owner.admit(connection.server.config, answer)
             if session.valid:

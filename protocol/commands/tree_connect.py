@@ -104,8 +104,9 @@ def tree_connect(request: Request) -> Handling:
                 },
             )  # fmt: skip
             raise SmbError(NtStatus.BAD_NETWORK_NAME) from error
-        if generation == server.generation:
-            break
+        before, asked = asked, question(session, tree_id, name, connection)
+        if generation == server.generation and asked == before:
+            break  # neither the files nor the channels have changed meanwhile
     volume, speed = (None, VolumeSpeed()) if found is None else server.volumes.admit(share, found)
     tree = TreeConnect(
         session,
@@ -127,6 +128,8 @@ def tree_connect(request: Request) -> Handling:
 
 def question(session: Session, tree_id: int, share: str, connection: Connection) -> AskTreeConnect:
     """Return the question to mountd whether the session, come by `connection`, may use a share."""
+    peer = connection.transport.peer
+    others = {channel.transport.peer for channel in session.channel_list}
     return AskTreeConnect(
         session_id=session.session_id,
         tree_id=tree_id,
@@ -135,8 +138,9 @@ def question(session: Session, tree_id: int, share: str, connection: Connection)
         uid=session.identity.uid,
         gid=session.identity.gid,
         groups=list(session.identity.groups),
-        client_address=connection.transport.peer,
+        client_address=peer,
         server_address=connection.transport.local,
+        other_addresses=sorted(others - {peer}),
         guest=session.guest,
         anonymous=session.anonymous,
     )

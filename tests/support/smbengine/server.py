@@ -128,6 +128,8 @@ class FakeMountd(Turns):
         """Users whose sessions are not valid any more."""
         self.refused: dict[str, TreeStatus] = {}
         """Why a share lets nobody in."""
+        self.denied: set[str] = set()
+        """Addresses that `hosts deny` names."""
         self.owners: dict[str, Identity] = {}
         """Whom a share's files are used as, if not as the session's user."""
 
@@ -155,6 +157,8 @@ class FakeMountd(Turns):
         share = self.shares.get(name)
         if share is None or name in self.refused:
             return TreeConnectResponse(status=self.refused.get(name, TreeStatus.NO_SHARE))
+        if self.denied & {message.client_address, *message.other_addresses}:
+            return TreeConnectResponse(status=TreeStatus.HOST_DENIED)
         own = self.owners.get(name, Identity(message.uid, message.gid, tuple(message.groups)))
         return TreeConnectResponse(
             status=TreeStatus.OK,

@@ -1,5 +1,6 @@
 """Who may connect to which share, in which role."""
 
+import msgspec
 import pytest
 from mountd_helpers import FakeAccounts, tree
 
@@ -20,6 +21,7 @@ def connect(
     share: Share | None = None,
     hosts: HostAccess = NO_RESTRICTION,
     as_whom: str = "",
+    other_addresses: tuple[str, ...] = (),
     **config: object,
 ) -> TreeConnectResponse:
     share = share or Share(
@@ -27,6 +29,7 @@ def connect(
         access or ShareAccess(),
     )
     request = tree("data", user, guest=as_whom == "guest", anonymous=as_whom == "anonymous")
+    request = msgspec.structs.replace(request, other_addresses=list(other_addresses))
     server = ServerConfig(restrict_anonymous=restrict_anonymous)
     return decide(request, share, server, hosts, FakeAccounts())
 
@@ -121,6 +124,16 @@ def test_hosts_are_asked_first_and_both_lists_count() -> None:
     assert connect(hosts=elsewhere).status is TreeStatus.HOST_DENIED
     assert connect(ShareAccess(hosts=elsewhere), hosts=here).status is TreeStatus.HOST_DENIED
     assert connect(ShareAccess(hosts=here), hosts=here).status is TreeStatus.OK
+
+
+def test_the_addresses_of_all_channels_count() -> None:
+    here = HostAccess(parse_hosts(["192.0.2."]))
+    for others, status in (
+        (("192.0.2.7", "192.0.2.8"), TreeStatus.OK),
+        (("192.0.2.7", "198.51.100.1"), TreeStatus.HOST_DENIED),
+    ):
+        assert connect(hosts=here, other_addresses=others).status is status
+        assert connect(ShareAccess(hosts=here), other_addresses=others).status is status
 
 
 def test_no_share() -> None:

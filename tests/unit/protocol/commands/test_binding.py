@@ -217,3 +217,52 @@ def test_a_lock_that_waits_ends_with_its_channel_not_its_session(
     second.disconnect()
     assert not engine.server.waiters
     assert first.close(file) is NtStatus.SUCCESS
+
+
+DENIED = "198.51.100.1"
+
+
+def elsewhere(first: Client) -> Client:
+    """Return a negotiated connection of the same client, from an address that is denied."""
+    second = channel(first)
+    second.connection.transport.peer = DENIED
+    return second
+
+
+def test_no_channel_comes_from_where_a_share_in_use_may_not_be_used(
+    client: Client, engine: Engine
+) -> None:
+    engine.mountd.denied.add(DENIED)
+    second = elsewhere(client)
+    assert second.bind(client).status is NtStatus.ACCESS_DENIED
+    assert second.connection.session_table == {}
+    assert client.create("file") is NtStatus.SUCCESS
+    assert len(client.session.channel_list) == 1
+
+
+def test_no_share_is_connected_that_one_of_the_channels_may_not_use(engine: Engine) -> None:
+    engine.mountd.denied.add(DENIED)
+    first = Client(engine)
+    first.negotiate()
+    first.login()
+    second = elsewhere(first)
+    assert second.bind(first).status is NtStatus.SUCCESS  # it uses no share yet
+    assert first.connect().status is NtStatus.ACCESS_DENIED
+
+
+def test_a_channel_that_comes_while_a_share_is_connected_counts(engine: Engine) -> None:
+    engine.mountd.denied.add(DENIED)
+    first = Client(engine)
+    first.negotiate()
+    first.login()
+    second = elsewhere(first)
+    engine.mountd.held = True
+    waiting = first.post(Command.TREE_CONNECT, requests.tree_connect("data"))
+    engine.settle()
+    asked = engine.mountd.waiting.pop()
+    engine.mountd.held = False
+    assert second.bind(first).status is NtStatus.SUCCESS
+    engine.mountd.later(asked)
+    engine.settle()
+    (reply,) = first.taken(waiting)
+    assert reply.status is NtStatus.ACCESS_DENIED
