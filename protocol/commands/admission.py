@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from usmbd.protocol.commands.find_or_create import Found, Wanted
 from usmbd.protocol.effects import Resume
+from usmbd.protocol.state import one_file
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.oplocks import BreakNeededError, grantable, is_stat_open
 from usmbd.protocol.state.server import Server
@@ -36,6 +37,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
     server, tree = request.connection.server, request.tree
     stream = found.stream
     key = found.key
+    one_file.check_opens(server, request.session, request.connection.network, key)
     open_id = server.store.new_open_id()
     access = found.granted
     overwrite = wanted.truncates and found.action != FILE_CREATED

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Resume, Wait
+from usmbd.protocol.state import one_file
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import LockRange
@@ -87,9 +88,10 @@ def _lock(request: Request, elements: list[LockElement]) -> Handling:
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     # Who may only look at a file does not keep others from it.
     open_.require(FILE_READ_DATA | FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_EXECUTE)
+    session, network = request.session, request.connection.network
+    one_file.check_locks(server, session, network, open_.key, len(ranges))
     place = open_.lock_place
     if place is None:
-        session, network = request.session, request.connection.network
         place = open_.lock_place = server.locks.place(session.proven_user, network)
     place.take(len(ranges))
     try:

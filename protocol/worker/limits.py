@@ -4,6 +4,7 @@ A limit that is added has its row here: who meets it has to find out what it is.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sized
 from functools import partial
 from typing import Protocol
@@ -18,6 +19,7 @@ from usmbd.protocol.dispatch.dispatcher import MAXIMUM_ASYNC
 from usmbd.protocol.state import memory
 from usmbd.protocol.state.fair_share import STRANGERS, FairShare
 from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.store.base import MAX_LOCKS_PER_FILE, MAX_OPENS_PER_FILE
 from usmbd.protocol.vfs.directory_names import DIRECTORIES_MAX, NAMES_MAX, directory_names
 from usmbd.protocol.worker.ipc_client import MAXIMUM_PENDING
 from usmbd.protocol.worker.threads import LANE_THREADS, MAXIMUM_THREADS, ThreadPool
@@ -37,6 +39,10 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
     row = partial(LimitRow, process)
     config, sessions = server.config, list(server.session_table.values())
     opens = [open_ for session in sessions for open_ in session.open_table.values()]
+    of_files = Counter(open_.key for open_ in opens if open_.key)
+    locks_of_files: Counter[bytes] = Counter()
+    for open_ in opens:
+        locks_of_files[open_.key] += open_.lock_count
     limit, waiting, lost = logs.queue_state()
     names = directory_names()
     return [
@@ -49,6 +55,8 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
             "parameter: max open files",
         ),
         *_shared(process, "locks", server.locks, "machine: room in /run"),
+        row("opens of a file", MAX_OPENS_PER_FILE, max(of_files.values(), default=0)),
+        row("locks of a file", MAX_LOCKS_PER_FILE, max(locks_of_files.values(), default=0)),
         row("locks of an open", MAXIMUM_LOCKS, max((o.lock_count for o in opens), default=0)),
         *_shared(process, "pipes", server.pipes, CONSTANT),
         row("bytes of the store", server.store.room, server.store.used(), "machine: room in /run"),

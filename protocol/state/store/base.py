@@ -22,6 +22,13 @@ SUPERVISOR: Final = 0xFFFF
 """The worker number by which the supervisor attaches; it never owns an open."""
 
 
+MAX_OPENS_PER_FILE: Final = 16_384
+"""The list of opens is rewritten with every change: that many are 3 MiB, about a millisecond."""
+
+MAX_LOCKS_PER_FILE: Final = 16_384
+"""A lock is checked against all others of its file, 0.1 us each, while other writers wait."""
+
+
 class SharingViolation(SmbError):
     """An open was refused because of its share modes; `others` are the opens of the file.
 
@@ -160,6 +167,9 @@ class Store(Protocol):
     def opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of a file or stream."""
 
+    def count_opens(self, key: bytes) -> int:
+        """Return how many opens a file or stream has, of MAX_OPENS_PER_FILE."""
+
     def stream_opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of all named streams of a file (needed to rename or delete it)."""
 
@@ -189,6 +199,9 @@ class Store(Protocol):
 
     def unlock(self, key: bytes, open_id: int, ranges: Sequence[LockRange]) -> UnlockResult:
         """Unlock ranges in order, until one is not locked by this open ([MS-SMB2] 3.3.5.14.1)."""
+
+    def count_locks(self, key: bytes) -> int:
+        """Return how many locks a file or stream has, of MAX_LOCKS_PER_FILE."""
 
     def check_io(self, key: bytes, open_id: int, offset: int, length: int, write: bool) -> bool:
         """Tell whether locks permit the I/O ([MS-FSA] 2.1.4.10); nothing forbids I/O of 0 bytes."""

@@ -9,16 +9,12 @@ from typing import Final
 from zlib import crc32
 
 from usmbd.protocol.state.store import byte_range_locks as brl
-from usmbd.protocol.state.store.base import LockConflict, UnlockResult
+from usmbd.protocol.state.store.base import MAX_LOCKS_PER_FILE, LockConflict, UnlockResult
 from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment, with_prefix, writes
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import LOCK, LockRange
 from usmbd.protocol.wire.status import NtStatus, SmbError
-
-MAX_LOCKS_PER_FILE: Final = 16_384
-# A lock is checked against all others of its file, 0.1 us each, while other writers wait.
-
 
 MAX_COMPARISONS: Final = 1 << 18
 # What one request may cost, 25 ms: all workers' writers wait for it. 500 ranges at once are beyond
@@ -106,6 +102,12 @@ class LmdbLocks:
                 return UnlockResult(0)
             self._put_side(txn, key, side, (), locks)
         return UnlockResult(unlocked, waiters)
+
+    def count_locks(self, key: bytes) -> int:
+        """Return how many locks a file or stream has."""
+        with self._begin() as txn:
+            side = txn.get(b"L" + key)
+        return 0 if side is None else len(_split_side(side)[1]) // LOCK.size
 
     def release(self, txn: Transaction, key: bytes, open_id: int) -> tuple[int, ...]:
         """Remove the locks of an open and take the waiters, in the caller's transaction."""

@@ -41,6 +41,7 @@ class LmdbStore:
         self.unlock = locks.unlock
         self.check_io = locks.check_io
         self.add_waiter = locks.add_waiter
+        self.count_locks = locks.count_locks
 
         self.room = environment.room
         self.used = environment.used
@@ -52,6 +53,7 @@ class LmdbStore:
         self.set_oplock = opens.set_oplock
         self.may_have_oplocks = opens.may_have_oplocks
         self.opens = opens.opens
+        self.count_opens = opens.count_opens
         self.stream_opens = opens.stream_opens
         self.set_delete_pending = opens.set_delete_pending
         self.is_delete_pending = opens.is_delete_pending

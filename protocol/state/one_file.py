@@ -1,0 +1,60 @@
+"""The room that the store has for one file's opens and locks, divided like all that is few.
+
+A file that everybody uses (a mailbox, a database) is of no use to the others when one client has
+taken its whole list. As in `fair_share`, whoever has as many as are left gets no more: a user over
+all sessions and an address over all users, of one worker. Only what is crowded is counted.
+"""
+
+from collections.abc import Callable
+
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.session import Session
+from usmbd.protocol.state.store.base import MAX_LOCKS_PER_FILE, MAX_OPENS_PER_FILE
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+CROWD = 4
+"""A worker, and a file, with less than one of so many of the places is not crowded."""
+
+
+def check_opens(server: Server, session: Session, network: str, key: bytes) -> None:
+    """Check that one more open of a file leaves room; SmbError(INSUFFICIENT_RESOURCES)."""
+    crowd = MAX_OPENS_PER_FILE // CROWD
+    if server.descriptors.used < crowd:  # far below it: a comparison
+        return
+    there = server.store.count_opens(key)
+    if there >= crowd:
+        own = _own(server, session, network, key, lambda open_: 1)
+        _check(own, MAX_OPENS_PER_FILE - there)
+
+
+def check_locks(server: Server, session: Session, network: str, key: bytes, more: int) -> None:
+    """Check that so many locks more of a file leave room; SmbError(INSUFFICIENT_RESOURCES)."""
+    crowd = MAX_LOCKS_PER_FILE // CROWD
+    if server.locks.used < crowd:
+        return
+    there = server.store.count_locks(key)
+    if there >= crowd:
+        own = _own(server, session, network, key, lambda open_: open_.lock_count)
+        _check(own + more - 1, MAX_LOCKS_PER_FILE - there - more + 1)
+
+
+def _check(own: int, left: int) -> None:
+    """Refuse who has as many as are left."""
+    if own >= left:
+        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+
+
+def _own(
+    server: Server, session: Session, network: str, key: bytes, weigh: Callable[[Open], int]
+) -> int:
+    """Return what the session's user, or who is at its address, has of a file."""
+    of_user = of_address = 0
+    for other in server.session_table.values():
+        count = sum(weigh(open_) for open_ in other.open_table.values() if open_.key == key)
+        if count:
+            if session.proven_user and other.proven_user == session.proven_user:
+                of_user += count
+            if any(channel.network == network for channel in other.channel_list):
+                of_address += count
+    return max(of_user, of_address)

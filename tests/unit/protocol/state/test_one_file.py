@@ -1,0 +1,74 @@
+"""One file's opens and locks are divided: one client does not take them all."""
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.server import Engine
+
+from usmbd.protocol.state import one_file
+from usmbd.protocol.state.store import lmdb_locks, lmdb_opens
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.lock import SMB2_LOCKFLAG_EXCLUSIVE_LOCK, SMB2_LOCKFLAG_FAIL_IMMEDIATELY
+from usmbd.protocol.wire.status import NtStatus
+
+LIMIT = 32
+FLAGS = SMB2_LOCKFLAG_EXCLUSIVE_LOCK | SMB2_LOCKFLAG_FAIL_IMMEDIATELY
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (one_file, lmdb_opens):
+        monkeypatch.setattr(module, "MAX_OPENS_PER_FILE", LIMIT)
+    for module in (one_file, lmdb_locks):
+        monkeypatch.setattr(module, "MAX_LOCKS_PER_FILE", LIMIT)
+
+
+@pytest.fixture
+def greedy(engine: Engine) -> list[Client]:
+    """Return two sessions of one user."""
+    return [Client(engine).ready() for _ in range(2)]
+
+
+@pytest.fixture
+def other(engine: Engine) -> Client:
+    """Return another user at another address."""
+    client = Client(engine)
+    client.connection.network = "192.0.2.9"
+    return client.ready(user="bob")
+
+
+def test_a_user_leaves_as_many_opens_of_a_file_as_he_has(
+    greedy: list[Client], other: Client
+) -> None:
+    got = [greedy[n % 2].create("shared") for n in range(LIMIT)]
+    assert got.count(NtStatus.SUCCESS) == LIMIT // 2
+    assert set(got[LIMIT // 2 :]) == {NtStatus.INSUFFICIENT_RESOURCES}
+    assert greedy[0].create("another") is NtStatus.SUCCESS
+    for _ in range(LIMIT // 4):
+        assert other.create("shared") is NtStatus.SUCCESS
+
+
+def test_an_address_counts_whoever_the_users_are(engine: Engine, greedy: list[Client]) -> None:
+    neighbour = Client(engine).ready(user="bob")  # at the same address
+    for n in range(LIMIT // 2):
+        assert greedy[n % 2].create("shared") is NtStatus.SUCCESS
+    assert neighbour.create("shared") is NtStatus.INSUFFICIENT_RESOURCES
+
+
+def test_a_user_leaves_as_many_locks_of_a_file_as_he_has(
+    greedy: list[Client], other: Client
+) -> None:
+    files = [client.open("shared") for client in greedy]
+
+    def lock(client: Client, file: requests.FileId, number: int, count: int = 1) -> NtStatus:
+        ranges = [(10 * number + n, 1, FLAGS) for n in range(count)]
+        return client.call(Command.LOCK, requests.lock(file, *ranges)).status
+
+    got = [lock(greedy[n % 2], files[n % 2], n) for n in range(LIMIT)]
+    assert got.count(NtStatus.SUCCESS) == LIMIT // 2
+    assert got[-1] is NtStatus.INSUFFICIENT_RESOURCES
+    mine = other.open("shared")
+    assert lock(other, mine, 1000, count=9) is NtStatus.INSUFFICIENT_RESOURCES
+    assert lock(other, mine, 1000, count=8) is NtStatus.SUCCESS
+    another = greedy[0].open("another")
+    assert lock(greedy[0], another, 0, count=9) is NtStatus.SUCCESS
