@@ -9,6 +9,7 @@ SCENARIOS = (
     "tree.sh",
     "names.py",
     "contents.py",
+    "server_copy.py",
     "two_mounts.py",
     "git_work.sh",
     "sqlite_kill.py",
