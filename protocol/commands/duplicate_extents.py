@@ -4,7 +4,7 @@ As on ReFS and with Samba, locks are not asked, and what lies behind the end of 
 out. What the request itself must be is in [MS-SMB2] 3.3.5.15.17 and .18.
 """
 
-from usmbd.protocol.commands.data_change import changing
+from usmbd.protocol.commands.data_change import moving
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.vfs import extents
@@ -43,7 +43,7 @@ def _duplicate(
     request.connection.server.oplocks.break_level_two(target)
     source.in_use += 1
     try:
-        yield changing(
+        yield moving(
             target,
             extents.duplicate,
             source.node,
@@ -51,7 +51,6 @@ def _duplicate(
             target.node,
             asked.target_file_offset,
             asked.byte_count,
-            bulk=True,
         )
     finally:
         source.release()

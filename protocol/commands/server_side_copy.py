@@ -4,7 +4,7 @@ import dataclasses
 import struct
 from collections.abc import Sequence
 
-from usmbd.protocol.commands.data_change import changing
+from usmbd.protocol.commands.data_change import moving
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Slow, Waiting
 from usmbd.protocol.state.open import Open, OpenData
@@ -176,7 +176,7 @@ def _copy_slice(
         part = yield from _next_chunks(server, source, target, chunks[progress.chunks :])
         server.oplocks.break_level_two(target)
         files = source.file_data(), target.file_data()
-        yield changing(target, _copy_chunks, *files, part, progress, bulk=True)
+        yield moving(target, _copy_chunks, *files, part, progress)
     except SmbError as error:
         progress.status = error.status
     except OSError as error:

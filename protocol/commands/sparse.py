@@ -2,7 +2,7 @@
 
 import struct
 
-from usmbd.protocol.commands.data_change import changing
+from usmbd.protocol.commands.data_change import changing, moving
 from usmbd.protocol.commands.request import Handling, Reply, Request
 from usmbd.protocol.effects import Blocking, Sliced
 from usmbd.protocol.state.open import Open
@@ -85,7 +85,7 @@ def file_level_trim(request: Request, body: IoctlRequest, data: memoryview) -> H
     try:
         while done < count:
             part = _next_ranges(server.store, open_, ranges, done)
-            yield changing(open_, extents.trim, open_.node, part, bulk=True)
+            yield moving(open_, extents.trim, open_.node, part)
             done += len(part)
     except (SmbError, OSError):
         if not done:

@@ -1,7 +1,9 @@
 """What clients ask by FSCTL beside copies: previous versions, compression, trims, pipes."""
 
 import os
+import pwd
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from impacket.smbconnection import SessionError, SMBConnection
 from smbprotocol.header import NtStatus
 from smbtest import client as smb
 from smbtest.client import Client, refused
-from smbtest.samba_tools import smbclient
+from smbtest.samba_tools import client_configuration, credentials, smbclient
 from smbtest.samples import content
 from smbtest.server import ALICE, HOST, Server
 
@@ -95,3 +97,38 @@ def test_looking_into_a_pipe(server: Server) -> None:
         pipe = client.open("srvsvc", smb.READ | smb.WRITE)
         found = client.ioctl(pipe.file_id, PIPE_PEEK, size=1024)
         assert found == struct.pack("<IIII", 3, 0, 0, 0)
+
+
+def torture(server: Server, test: str, **options: object) -> None:
+    """Run one of smbtorture's tools on the share `data`; it must succeed."""
+    command = ["smbtorture", "-s", client_configuration(server), f"//{HOST}/data"]
+    command += ["-p", str(server.port), *credentials(ALICE), f"--basedir={server.state}"]
+    command += [f"--option=torture:{name}={value}" for name, value in options.items()]
+    run = subprocess.run([*command, test], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_smbtorture_s_own_tools(server: Server, folder: Path) -> None:
+    """smb2.set-sparse-ioctl and smb2.zero-data-ioctl, which act on a file that they are told."""
+    path = folder / "file"
+    path.write_bytes(content(1 << 18))
+    if os.geteuid() == 0:
+        os.chown(path, pwd.getpwnam(ALICE.name).pw_uid, -1)
+    os.sync()
+    before, name = path.stat().st_blocks, rf"{folder.name}\file"
+    torture(server, "smb2.set-sparse-ioctl", filename=name, set_sparse="true")
+    torture(
+        server, "smb2.zero-data-ioctl", filename=name, offset=1 << 16, beyond_final_zero=1 << 17
+    )
+    assert path.read_bytes()[1 << 16 : 1 << 17] == bytes(1 << 16)
+    assert path.stat().st_blocks <= before - (1 << 16) // 512
+    with Client(server) as client:
+        opened = client.open(name, smb.READ)
+        (attributes,) = struct.unpack_from("<32xI", client.query(opened, 4))
+        assert attributes & 0x200
+        opened.close()
+    torture(server, "smb2.set-sparse-ioctl", filename=name, set_sparse="false")
+    with Client(server) as client:
+        opened = client.open(name, smb.READ)
+        (attributes,) = struct.unpack_from("<32xI", client.query(opened, 4))
+        assert not attributes & 0x200
