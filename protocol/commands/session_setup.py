@@ -257,8 +257,6 @@ def _establish(
     connection = request.connection
     config = connection.server.config
     session_owner.own(session, answer, proof.domain)
-    session.session_key = key[:16]
-    session.full_session_key = key
     if not (session.guest or session.anonymous):
         required = (body.security_mode & SMB2_NEGOTIATE_SIGNING_REQUIRED) or (
             config.signing is Signing.MANDATORY
@@ -267,8 +265,8 @@ def _establish(
     chain = connection.preauth_sessions.get(session.session_id)
     keys = derive_keys(
         connection.dialect,
-        session.session_key,
-        session.full_session_key,
+        key[:16],
+        key,
         chain.value if chain is not None else b"",
         connection.cipher_id,
     )
@@ -282,7 +280,7 @@ def _establish(
     session.signing_algorithm_id = connection.signing_algorithm_id
     session.cipher_id = connection.cipher_id
     session.client_guid = connection.client_guid
-    session.channel_list[connection] = Channel(connection, keys.signing, signer)
+    session.channel_list[connection] = Channel(connection, signer)
     session.state = SessionState.VALID
     log.debug(
         "signing %s, encryption %s",
@@ -318,7 +316,7 @@ def _bind(request: Request, session: Session, key: bytes) -> None:
         connection.cipher_id,
     )
     signer = make_signer(connection.signing_algorithm_id, keys.signing)
-    session.channel_list[connection] = Channel(connection, keys.signing, signer)
+    session.channel_list[connection] = Channel(connection, signer)
     log.debug(
         "channel %d of the session", len(session.channel_list), extra=_facts(connection, session)
     )

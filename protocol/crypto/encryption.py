@@ -96,7 +96,7 @@ class Sealer:
 
     __slots__ = ("_decryption", "_encryption", "_nonce_size", "_nonces", "_stream_keys")
 
-    def __init__(self, cipher: int, encryption_key: bytes, decryption_key: bytes) -> None:
+    def __init__(self, cipher: int, encryption_key: Buffer, decryption_key: Buffer) -> None:
         """Prepare both directions; ValueError if the keys do not fit the cipher."""
         size = _KEY_SIZES.get(cipher)
         if size is None or len(encryption_key) != size or len(decryption_key) != size:
@@ -208,7 +208,7 @@ class Sealer:
         return data
 
 
-def make_sealer(cipher: int, encryption_key: bytes, decryption_key: bytes) -> Sealer:
+def make_sealer(cipher: int, encryption_key: Buffer, decryption_key: Buffer) -> Sealer:
     """Return the sealer of a session; keys as `SessionKeys` has them, from the server's side.
 
     Raises ValueError for a cipher that [MS-SMB2] 2.2.3.1.2 does not name or keys of another size.

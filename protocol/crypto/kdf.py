@@ -8,11 +8,23 @@ messages before the authentication by taking the preauthentication hash as conte
 import hmac
 from dataclasses import dataclass
 
+from usmbd.protocol.wire.base import Buffer
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_DIALECT_311
 from usmbd.protocol.wire.negotiate_contexts import AES_256_CCM, AES_256_GCM
 
 SESSION_KEY_SIZE = 16
 """Bytes of Session.SessionKey: a longer key is cut, a shorter one is filled with zeros."""
+
+
+class Key(bytearray):
+    """A key, wiped when nobody refers to it any more: its memory may be lent for anything else.
+
+    What is computed on the way to it is beyond reach: Python's `bytes` are freed as they are.
+    """
+
+    def __del__(self) -> None:
+        """Wipe it."""
+        self[:] = bytes(len(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +35,20 @@ class SessionKeys:
     or 32 for the AES-256 ciphers. `signing` and `application` are 16 bytes.
     """
 
-    signing: bytes
-    encryption: bytes
-    decryption: bytes
-    application: bytes
+    signing: Buffer
+    encryption: Buffer
+    decryption: Buffer
+    application: Buffer
 
 
-def derive(key: bytes, label: bytes, context: bytes, size: int = 16) -> bytes:
+def derive(key: bytes, label: bytes, context: bytes, size: int = 16) -> Key:
     """Return `size` bytes (32 at most) of KDF output; 'r' and 'L' have 32 bits ([MS-SMB2] 3.1.4.2).
 
     `label` and `context` carry their terminating NUL where the document counts it. One
     iteration is enough, for the pseudorandom function yields 32 bytes.
     """
     data = b"\0\0\0\1" + label + b"\0" + context + (size * 8).to_bytes(4, "big")
-    return hmac.digest(key, data, "sha256")[:size]
+    return Key(hmac.digest(key, data, "sha256")[:size])
 
 
 def derive_keys(
@@ -50,7 +62,7 @@ def derive_keys(
     """
     key = session_key[:SESSION_KEY_SIZE].ljust(SESSION_KEY_SIZE, b"\0")
     if dialect < SMB2_DIALECT_300:
-        return SessionKeys(signing=key, encryption=b"", decryption=b"", application=key)
+        return SessionKeys(signing=Key(key), encryption=b"", decryption=b"", application=Key(key))
     if dialect < SMB2_DIALECT_311:
         return SessionKeys(
             signing=derive(key, b"SMB2AESCMAC\0", b"SmbSign\0"),

@@ -138,7 +138,7 @@ class _GmacSigner(Signer):
 
     __slots__ = ("_algorithm", "_gcm")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: Buffer) -> None:
         """Keep the key's schedule."""
         self._gcm = AESGCM(key)
         self._algorithm = algorithms.AES(key)
@@ -174,7 +174,7 @@ class _GmacSigner(Signer):
         return len(nonce) == _GMAC_NONCE.size and super().verify_data(data, signature, nonce)
 
 
-def make_signer(algorithm_id: int, key: bytes) -> Signer:
+def make_signer(algorithm_id: int, key: Buffer) -> Signer:
     """Return the signer of `key` (16 bytes) for a Connection.SigningAlgorithmId.
 
     Raises ValueError for an algorithm that [MS-SMB2] 2.2.3.1.7 does not name.

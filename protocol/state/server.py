@@ -182,7 +182,7 @@ class Server:
                 dialect=session.dialect,
                 signing_algorithm_id=session.signing_algorithm_id,
                 cipher_id=session.cipher_id,
-                signing_key=session.signing_key,
+                signing_key=bytes(session.signing_key),
                 creation_time=from_ns(int(session.created * 1e9)),
             )
         )

@@ -8,6 +8,7 @@ from usmbd.protocol.auth.spnego import Acceptor
 from usmbd.protocol.crypto.encryption import Sealer
 from usmbd.protocol.crypto.signing import Signer
 from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.wire.base import Buffer
 
 if TYPE_CHECKING:
     from usmbd.protocol.state.connection import Connection
@@ -28,12 +29,11 @@ class SessionState(Enum):
 class Channel:
     """One connection of a session, with its own signing key."""
 
-    __slots__ = ("connection", "signer", "signing_key")
+    __slots__ = ("connection", "signer")
 
-    def __init__(self, connection: "Connection", signing_key: bytes, signer: Signer | None) -> None:
+    def __init__(self, connection: "Connection", signer: Signer | None) -> None:
         """Bind `connection`; no signer for guests and anonymous users."""
         self.connection = connection
-        self.signing_key = signing_key
         self.signer = signer
 
 
@@ -52,14 +52,12 @@ class Session:
         "dialect",
         "domain",
         "encrypt_data",
-        "full_session_key",
         "guest",
         "identity",
         "next_tree_id",
         "open_table",
         "sealer",
         "session_id",
-        "session_key",
         "signer",
         "signing_algorithm_id",
         "signing_key",
@@ -80,13 +78,11 @@ class Session:
         self.credential = 0  # of mountd: by which password the user logged in
         self.guest = False
         self.anonymous = False
-        self.session_key = b""
-        self.full_session_key = b""
         # Of the connection that the session began on: a binding is checked against them.
         self.client_guid = bytes(16)
         self.cipher_id = 0
         self.signing_algorithm_id = 0
-        self.signing_key = b""
+        self.signing_key: Buffer = b""
         self.signer: Signer | None = None
         self.signing_required = False
         self.encrypt_data = False

@@ -1,10 +1,20 @@
 """Key derivation against the examples that Microsoft published."""
 
+import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation, Mode
 
-from usmbd.protocol.crypto.kdf import derive_keys
-from usmbd.protocol.wire.negotiate_contexts import AES_128_GCM, AES_256_GCM
+from usmbd.protocol.crypto.encryption import make_sealer
+from usmbd.protocol.crypto.kdf import Key, derive_keys
+from usmbd.protocol.crypto.signing import make_signer
+from usmbd.protocol.wire.negotiate_contexts import (
+    AES_128_CCM,
+    AES_128_GCM,
+    AES_256_GCM,
+    SIGNING_AES_CMAC,
+    SIGNING_AES_GMAC,
+    SIGNING_HMAC_SHA256,
+)
 
 # "SMB 2 and SMB 3 security in Windows 10", appendix: client's view, so what it calls
 # EncryptionKey is our decryption key.
@@ -61,3 +71,30 @@ def test_smb_2_signs_with_the_session_key_filled_up() -> None:
     keys = derive_keys(0x0210, b"short", b"short", b"", cipher=0)
     assert keys.signing == b"short".ljust(16, b"\0")
     assert keys.encryption == keys.decryption == b""
+
+
+@pytest.mark.parametrize("dialect", [0x0202, 0x0302, 0x0311])
+def test_keys_are_wiped_with_who_uses_them(dialect: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of OpenSSL refers to a key: when a session has ended nothing keeps it."""
+    wiped = []
+
+    def wipe(key: Key) -> None:
+        unwiped(key)
+        wiped.append(bytes(key))
+
+    unwiped = Key.__del__
+    monkeypatch.setattr(Key, "__del__", wipe)
+    keys = derive_keys(dialect, bytes(range(16)), bytes(range(16)), bytes(64), AES_128_GCM)
+    users: list[object] = [
+        make_signer(algorithm, keys.signing)
+        for algorithm in (SIGNING_HMAC_SHA256, SIGNING_AES_CMAC, SIGNING_AES_GMAC)
+    ]
+    if keys.encryption:
+        users.append(make_sealer(AES_128_GCM, keys.encryption, keys.decryption))
+        users.append(make_sealer(AES_128_CCM, keys.encryption, keys.decryption))
+    del keys
+    in_use = len(wiped)
+    assert in_use <= 1  # the application's key is nobody's
+    users.clear()
+    assert len(wiped) - in_use == (3 if dialect > 0x0202 else 1)
+    assert not any(map(any, wiped))
