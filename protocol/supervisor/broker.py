@@ -142,6 +142,7 @@ class Broker:
                 states=[messages.QueuePairState(*state) for state in states],
             )
         )
+        self._clients.take_place(worker, number, rdma=True)
 
     def _refuse(self, request: Request, why: str) -> None:
         """Refuse a client that no worker has been told of."""

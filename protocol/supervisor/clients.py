@@ -15,6 +15,7 @@ from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.door.places import Places
 from usmbd.protocol.state import descriptors
 from usmbd.protocol.wire.negotiate import NO_GUID
+from usmbd.protocol.worker import messages
 
 if TYPE_CHECKING:
     from usmbd.protocol.supervisor.children import WorkerChild
@@ -30,6 +31,10 @@ have it delayed."""
 
 DESCRIPTOR_SHARE = 8
 """No more than one of so many descriptors is a stranger's."""
+
+MAXIMUM_RDMA_STRANGERS = 64
+"""The same by RDMA, those that are not connected yet included: each has receives posted, some
+400 KiB of the memory that is registered for all."""
 
 MAXIMUM_EXPECTED = 1024
 """Addresses that are expected at a time; one more lets the oldest go."""
@@ -51,6 +56,8 @@ class Clients:
             max(1, min(MAXIMUM_STRANGERS, descriptors.limit() // DESCRIPTOR_SHARE))
         )
         """Connections by TCP on which nobody has logged in: (worker, connection)."""
+        self.rdma_strangers: Places[tuple[int, int]] = Places(MAXIMUM_RDMA_STRANGERS)
+        """The same by RDMA."""
         self._stranger_counts: Counter[str] = Counter()
 
     @property
@@ -58,13 +65,18 @@ class Clients:
         """How many connections there are."""
         return sum(len(worker.clients) for worker in self._workers.values())
 
+    @property
+    def known_total(self) -> int:
+        """How many connections are no strangers'."""
+        return self.total - len(self.strangers) - len(self.rdma_strangers)
+
     def admit(self, config: ServerConfig, address: str) -> bool:
         """Tell whether one more is allowed of an address; strangers do not count."""
         return self._fits(config, address, 1)
 
     def _fits(self, config: ServerConfig, address: str, more: int) -> bool:
         """Tell whether the limits allow those who are known and so many `more` of an address."""
-        known = self.total - len(self.strangers) + more
+        known = self.known_total + more
         if config.max_connections and known > config.max_connections:
             return False
         most = config.max_ip_connections
@@ -83,7 +95,8 @@ class Clients:
 
     def _knows(self, worker: "WorkerChild", number: int) -> bool:
         """Count a stranger no more as such; False when it was none."""
-        if not self.strangers.leave((worker.number, number)):
+        key = worker.number, number
+        if not (self.strangers.leave(key) or self.rdma_strangers.leave(key)):
             return False
         self._uncount(worker.clients[number][0])
         return True
@@ -128,16 +141,27 @@ class Clients:
         self._count(worker, guid)
         return number
 
-    def stranger(self, worker: "WorkerChild", number: int) -> "tuple[WorkerChild, int] | None":
+    def stranger(
+        self, worker: "WorkerChild", number: int, *, rdma: bool = False
+    ) -> "tuple[WorkerChild, int] | None":
         """Note that nobody has logged in on a connection; return another that has to go for it."""
+        places = self.rdma_strangers if rdma else self.strangers
         address = worker.clients[number][0]
         self._stranger_counts[address] += 1
-        gone = self.strangers.take((worker.number, number), network(address))
+        gone = places.take((worker.number, number), network(address))
         if gone is None:
             return None
         other = self._workers[gone[0]]
         self._uncount(other.clients[gone[1]][0])
         return other, gone[1]
+
+    def take_place(self, worker: "WorkerChild", number: int, *, rdma: bool = False) -> None:
+        """Note a stranger, and have the worker close the one that has to go for it, if any."""
+        displaced = self.stranger(worker, number, rdma=rdma)
+        if displaced is not None:
+            other, connection = displaced
+            reason = "others want to log in"
+            other.send(messages.Dismiss(connection=connection, reason=reason, stranger=True))
 
     def claim(self, worker: "WorkerChild", number: int, guid: bytes, now: float) -> bool:
         """Note the ClientGuid of a client that has none yet; False when another worker has it.

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from usmbd.mountd.ipc.messages import LimitRow
+from usmbd.mountd.ipc.messages import CONSTANT, LimitRow
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.door.messages import State
 from usmbd.protocol.state import descriptors
@@ -23,7 +23,7 @@ def limits(
         row(
             "connections",
             config.max_connections or None,
-            clients.total - len(clients.strangers),
+            clients.known_total,
             "parameter: max connections",
         ),
         row(
@@ -45,6 +45,13 @@ def limits(
             len(clients.strangers),
             "machine: descriptors",
             clients.strangers.displaced,
+        ),
+        row(
+            "RDMA connections without a login",
+            clients.rdma_strangers.capacity,
+            len(clients.rdma_strangers),
+            CONSTANT,
+            clients.rdma_strangers.displaced,
         ),
         row("RDMA clients to be connected", MAXIMUM_OFFERS, sum(offers.values())),
         row(

@@ -329,11 +329,7 @@ class Supervisor:
             return
         number = self.clients.came(worker, address, guid)
         worker.send(messages.Adopt(connection=number, first=first), sock)
-        displaced = self.clients.stranger(worker, number)
-        if displaced is not None:
-            other, connection = displaced
-            reason = "others want to log in"
-            other.send(messages.Dismiss(connection=connection, reason=reason, stranger=True))
+        self.clients.take_place(worker, number)
 
     def _client_gone(self, worker: WorkerChild, connection: int) -> None:
         """Forget a connection that ended."""

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from usmbd.mountd.ipc.messages import LimitRow
 from usmbd.protocol.dispatch.dispatcher import Dispatcher
-from usmbd.protocol.state.connection import MESSAGE_SLACK
+from usmbd.protocol.state.connection import MESSAGE_SLACK, Connection
 from usmbd.protocol.state.interfaces import parse_addresses
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.wire.negotiate import client_guid
@@ -113,6 +114,8 @@ class _Client:
 
     transport: SmbDirectTransport
     gate: Gate
+    connection: Connection | None = None
+    """The engine's, once it is known whose client it is."""
 
 
 class RdmaConnections:
@@ -260,7 +263,24 @@ class RdmaConnections:
             client.transport.close("its other connections are in another worker")
             return
         log.debug("connected by RDMA", extra={"client": client.transport.peer})
-        client.gate.open(Dispatcher(self._server, client.transport))
+        dispatcher = Dispatcher(self._server, client.transport)
+        client.connection = dispatcher.connection
+        client.gate.open(dispatcher)
+
+    def number(self, connection: Connection) -> int | None:
+        """Return the number that the supervisor knows a connection by; None: it is not here."""
+        found = (n for n, client in self._clients.items() if client.connection is connection)
+        return next(found, None)
+
+    def dismiss(self, message: messages.Dismiss) -> None:
+        """Close a client for which there is no place."""
+        client = self._clients.get(message.connection)
+        if client is None:
+            return
+        admitted = client.connection is not None and client.connection.admitted
+        if not (message.stranger and admitted):
+            log.info("closed: %s", message.reason, extra={"client": client.transport.peer})
+            client.transport.close(message.reason)
 
     def disconnected(self, message: messages.RdmaDisconnected) -> None:
         """End a client that is gone."""
@@ -273,6 +293,14 @@ class RdmaConnections:
         if self._clients.pop(number, None) is not None:
             # A connection is let go of first, and then says why: that has to come before.
             self._loop.call_soon(self._send, messages.Ended(connection=number))
+
+    def limits(self) -> list[LimitRow]:
+        """Return the rows of registered memory for `usmbd.control --limits`."""
+        process = f"worker {self._server.worker}"
+        return [
+            LimitRow(process, f"bytes registered with {name}", o.pool.limit, o.pool.registered)
+            for name, o in self._opened.items()
+        ]
 
     @property
     def busy(self) -> bool:

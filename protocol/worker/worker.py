@@ -212,14 +212,16 @@ class Worker:
 
     def _connection_admitted(self, connection: Connection) -> None:
         """Tell the supervisor that a client is a stranger no more."""
-        number = self._numbers.get(connection)
+        number = self._numbers.get(connection) or self.rdma.number(connection)
         if number is not None:
             self._send(messages.Admitted(connection=number))
 
     def _dismiss(self, message: messages.Dismiss) -> None:
         """Close a connection for which there is no place."""
         connection = self._connections.get(message.connection)
-        if connection is not None and not (message.stranger and connection.admitted):
+        if connection is None:
+            self.rdma.dismiss(message)
+        elif not (message.stranger and connection.admitted):
             log.info("closed: %s", message.reason, extra=connection.facts)
             connection.transport.close(message.reason)
 
@@ -227,7 +229,10 @@ class Worker:
         """Send the tables in parts."""
         rows = tables(self.server, message.kinds, self.rdma.reason)
         if ListKind.LIMITS in message.kinds:
-            rows += limits(self.server, self._mountd, self._rpc, self._pool)
+            rows += [
+                *limits(self.server, self._mountd, self._rpc, self._pool),
+                *self.rdma.limits(),
+            ]
         for start in range(0, max(len(rows), 1), messages.ROWS):
             part = rows[start : start + messages.ROWS]
             more = start + messages.ROWS < len(rows)

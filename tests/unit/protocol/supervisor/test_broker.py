@@ -5,6 +5,7 @@ import errno
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from broker_worker import Worker
@@ -183,7 +184,11 @@ def test_no_worker_has_the_device(brokered: Brokered) -> None:
 
 def test_limits_are_those_of_tcp(loop: asyncio.AbstractEventLoop) -> None:
     brokered = Brokered(loop, max_ip_connections=2)
-    assert [brokered.come()[0] is None for _ in range(3)] == [False, False, True]
+    for _ in range(2):
+        worker, offer, _ = brokered.come()
+        assert worker is not None
+        assert brokered.clients.admitted(brokered.config, worker, offer.connection)  # type: ignore[arg-type]
+    assert brokered.come()[0] is None
     assert brokered.come("192.0.2.8")[0] is not None
     brokered.broker.close()
     brokered.library.close()
@@ -314,3 +319,36 @@ def test_a_client_that_was_connected_and_goes_is_not_refused(
 
 
 # -- whether RDMA is in use ------------------------------------------------------------------
+
+
+# -- places ----------------------------------------------------------------------------------
+
+
+def test_strangers_by_rdma_take_no_users_places_and_displace_each_other(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    brokered = Brokered(loop, max_connections=2, max_ip_connections=1)
+    try:
+        brokered.clients.rdma_strangers.capacity = 4
+        _, slow, _ = brokered.come("192.0.2.1")
+        dismissed = []
+        for _ in range(6):
+            brokered.come("192.0.2.66")
+            for worker in brokered.workers:
+                for message in worker.told:
+                    if (
+                        isinstance(message, messages.Dismiss)
+                        and message.connection not in dismissed
+                    ):
+                        dismissed.append(message.connection)
+                        brokered.end(worker, message.connection)
+        assert len(dismissed) == 3
+        assert slow.connection not in dismissed
+        assert len(brokered.clients.rdma_strangers) == 4
+        assert brokered.clients.known_total == 0
+        worker = next(w for w in brokered.workers if slow.connection in w.clients)
+        assert brokered.clients.admitted(brokered.config, worker, slow.connection)  # type: ignore[arg-type]
+        assert brokered.clients.known_total == brokered.clients.known("192.0.2.1") == 1
+        assert brokered.come("192.0.2.1") == (None, None, ANY)  # `max ip connections`
+    finally:
+        brokered.close()

@@ -273,3 +273,38 @@ def test_the_largest_transfer(tmp_path: Path) -> None:
     finally:
         served.close()
         engine.close()
+
+
+def test_a_stranger_is_dismissed_and_one_who_has_logged_in_is_not(served: Served) -> None:
+    dismiss = messages.Dismiss(connection=1, reason="others want to log in", stranger=True)
+    for logged_in in (False, True):
+        client = served.client()
+        client.send([negotiate()])
+        served.pump()
+        served.rdma.claimed(messages.RdmaClaimed(connection=1, granted=True))
+        served.pump()
+        (connection,) = served.server.connections
+        assert served.rdma.number(connection) == 1
+        if logged_in:
+            connection.admit()
+        served.rdma.dismiss(dismiss)
+        assert connection.closed is not logged_in
+        client.close()
+        served.pass_time(1.0)
+        assert served.rdma.number(connection) is None
+    served.rdma.dismiss(dismiss)  # it has ended
+
+
+def test_a_client_that_has_said_nothing_is_dismissed(served: Served) -> None:
+    served.client()
+    served.pump()
+    served.rdma.dismiss(messages.Dismiss(connection=1, reason="others want to log in"))
+    served.pass_time(LINGER_SECONDS)
+    assert served.said[-1] == messages.Ended(connection=1)
+
+
+def test_registered_memory_is_shown(served: Served) -> None:
+    (row,) = served.rdma.limits()
+    assert row.what == "bytes registered with fake0"
+    assert row.limit is not None
+    assert 0 < row.used <= row.limit
