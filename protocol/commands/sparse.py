@@ -4,7 +4,7 @@ import struct
 
 from usmbd.protocol.commands.data_change import changing, moving
 from usmbd.protocol.commands.request import Handling, Reply, Request
-from usmbd.protocol.effects import Blocking, Sliced
+from usmbd.protocol.effects import Blocking, OnDescriptor, Sliced
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.vfs import extents
@@ -22,6 +22,10 @@ RANGES_AT_ONCE = 256
 """Ranges that a thread trims before others of its share have their turn: 2 us each in memory."""
 
 _COUNT = struct.Struct("<I")
+
+ZEROS_AT_ONCE = 1 << 30
+"""Bytes that a thread makes zeros of before others have their turn: a second where they have to be
+written, nothing where the file system makes a hole."""
 
 LARGEST_ZEROS = 1 << 20
 """Bytes of zeros that are made on the loop: where no hole can be, they are written."""
@@ -46,9 +50,14 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
     if not server.store.check_io(open_.key, open_.persistent_id, offset, length, True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.oplocks.break_level_two(open_)
-    if length:
-        long = length > LARGEST_ZEROS
-        yield changing(open_, extents.zero, open_.node, offset, length, long=long)
+    node = open_.node
+    end = min(zeros.beyond_final_zero, (yield from OnDescriptor(node.size)))
+    for start in range(offset, end, ZEROS_AT_ONCE):
+        part = min(ZEROS_AT_ONCE, end - start)
+        if length > LARGEST_ZEROS:
+            yield moving(open_, extents.zero, node, start, part)
+        else:
+            yield changing(open_, extents.zero, node, start, part)
     return list(build_ioctl_response(body))
 
 

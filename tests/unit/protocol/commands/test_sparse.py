@@ -11,6 +11,7 @@ from smbengine.client import Client
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
+from usmbd.protocol.commands import sparse
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_DATA
@@ -75,6 +76,31 @@ def test_the_attribute(client: Client, file: Path, data: bytes, sparse: bool) ->
     assert ioctl(client, opened, fsctl.FSCTL_SET_SPARSE, data) == 0
     info = client.call(Command.QUERY_INFO, requests.query_info(opened, 4)).data
     assert bool(struct.unpack_from("<I", info, 32)[0] & FILE_ATTRIBUTE_SPARSE_FILE) is sparse
+
+
+def test_zeros_of_a_large_file_take_turns(
+    client: Client, engine: Engine, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the end of the file, whatever is asked for; a client that goes away ends it."""
+    os.truncate(file, 3 << 30)
+    opened = client.open("file")
+    asked: list[tuple[int, ...]] = []
+    monkeypatch.setattr(kernel, "fallocate", lambda fd, *args: asked.append(args[1:]))
+    engine.threads.lanes.clear()
+    data = struct.pack("<QQ", 100, 2**63 - 1)
+    assert ioctl(client, opened, fsctl.FSCTL_SET_ZERO_DATA, data) == 0
+    slice_ = sparse.ZEROS_AT_ONCE
+    assert asked == [(100, slice_), (100 + slice_, slice_), (100 + 2 * slice_, slice_ - 100)]
+    assert len(engine.threads.lanes) == 3
+    asked.clear()
+    beyond = struct.pack("<QQ", 4 << 30, 2**63 - 1)
+    assert ioctl(client, opened, fsctl.FSCTL_SET_ZERO_DATA, beyond) == 0
+    assert asked == []
+    engine.threads.held = True
+    client.post(Command.IOCTL, requests.ioctl(opened, fsctl.FSCTL_SET_ZERO_DATA, data))
+    client.disconnect()
+    engine.release(engine.threads)
+    assert asked == []
 
 
 def test_what_cannot_be(client: Client, engine: Engine, file: Path) -> None:
