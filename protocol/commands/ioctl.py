@@ -142,6 +142,6 @@ _HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Hand
     fsctl.FSCTL_FILE_LEVEL_TRIM: sparse.file_level_trim,
     fsctl.FSCTL_DUPLICATE_EXTENTS_TO_FILE: duplicate_extents,
     fsctl.FSCTL_DUPLICATE_EXTENTS_TO_FILE_EX: duplicate_extents_ex,
-    fsctl.FSCTL_GET_REPARSE_POINT: file_facts.reparse_point,
-    fsctl.FSCTL_DELETE_REPARSE_POINT: file_facts.reparse_point,
+    fsctl.FSCTL_GET_REPARSE_POINT: file_facts.get_reparse_point,
+    fsctl.FSCTL_DELETE_REPARSE_POINT: file_facts.delete_reparse_point,
 }

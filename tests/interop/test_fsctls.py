@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import smbclient as smbprotocol_client
 from impacket.smbconnection import SessionError, SMBConnection
 from smbprotocol.header import NtStatus
 from smbtest import client as smb
@@ -132,3 +133,19 @@ def test_smbtorture_s_own_tools(server: Server, folder: Path) -> None:
         opened = client.open(name, smb.READ)
         (attributes,) = struct.unpack_from("<32xI", client.query(opened, 4))
         assert not attributes & 0x200
+
+
+def test_where_links_lead(server: Server, folder: Path) -> None:
+    """Smbprotocol's readlink, which asks by FSCTL_GET_REPARSE_POINT."""
+    if server.kind == "smbd":
+        pytest.skip("smbd shows no links")
+    (folder / "within").symlink_to("nothing/here")
+    (folder / "beyond").symlink_to("/etc/hostname")
+    smbprotocol_client.reset_connection_cache()
+    share = rf"\\{HOST}\data\{folder.name}"
+    options = {"username": ALICE.name, "password": ALICE.password, "port": server.port}
+    found = smbprotocol_client.readlink(rf"{share}\within", **options)
+    assert found.endswith(rf"\{folder.name}\nothing\here") or found == r"nothing\here"
+    with pytest.raises(OSError, match="NOT_SUPPORTED"):
+        smbprotocol_client.readlink(rf"{share}\beyond", **options)
+    smbprotocol_client.reset_connection_cache()
