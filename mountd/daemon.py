@@ -19,15 +19,16 @@ from usmbd.mountd.ipc.messages import (
     MOUNTD_SOCKET,
     RPC_SOCKET,
     Failed,
+    LimitRow,
     LoginRequest,
     Message,
     MountdRequest,
 )
-from usmbd.mountd.ipc.server import Client, Server, listen
+from usmbd.mountd.ipc.server import MAX_CLIENTS, Client, Server, listen
 from usmbd.mountd.ipc.signals import handled
 from usmbd.mountd.rpc.configuration import Debugging, frame
 from usmbd.mountd.rpc_process import RpcProcess
-from usmbd.mountd.service import Service
+from usmbd.mountd.service import PROCESS, Service
 
 log = logging.getLogger("usmbd.conn")
 
@@ -56,7 +57,7 @@ class Daemon:
         """Have the log as the configuration says, and what has to be known of that in it."""
         configuration = self._service.configuration
         server = configuration.server
-        logs.set_up("mountd", self._log_level, as_json=server.log_json)
+        logs.set_up(PROCESS, self._log_level, as_json=server.log_json)
         for warning in configuration.warnings:
             log.warning("%s", warning)
 
@@ -96,6 +97,7 @@ class Daemon:
         rpc_listener = listen(self._directory / RPC_SOCKET)
         self._rpc = RpcProcess(rpc_listener, self._all_for_rpc)
         self._service.debugging_changed = lambda: self._rpc.tell(self._debugging_for_rpc())
+        self._service.process_limits = self._limits
         self._server: Server[MountdRequest] = Server(
             listen(self._directory / MOUNTD_SOCKET),
             mountd_server(),
@@ -117,6 +119,17 @@ class Daemon:
             rpc_listener.close()
             self._rpc.stop()
             log.info("mountd ends")
+
+    def _limits(self) -> list[LimitRow]:
+        """Return the rows of what is limited around the service."""
+        limit, waiting, lost = logs.queue_state()
+        return [
+            LimitRow(
+                PROCESS, "workers and tools connected", MAX_CLIENTS, len(self._server.clients)
+            ),
+            LimitRow(PROCESS, "logins that are delayed", MAX_DELAYED, self._delayed),
+            LimitRow(PROCESS, "bytes of log lines that wait", limit, waiting, refused=lost),
+        ]
 
     def _all_for_rpc(self) -> bytes:
         """Return what a new RPC process is told."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from usmbd.mountd import log as logs
 from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.config.source import share_key
 from usmbd.mountd.credentials import Credentials
 from usmbd.mountd.homes import find_share
 from usmbd.mountd.identity import Accounts
@@ -13,6 +14,9 @@ from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
     ConfigReloaded,
     DebugAreas,
+    LimitRow,
+    LimitsRequest,
+    LimitsResponse,
     LoginRequest,
     LoginResponse,
     LoginStatus,
@@ -33,12 +37,18 @@ from usmbd.mountd.ipc.messages import (
 from usmbd.mountd.log import REFUSED
 from usmbd.mountd.login import Authenticator
 from usmbd.mountd.rpc.configuration import RpcConfiguration, describe
-from usmbd.mountd.shares import decide
-from usmbd.mountd.throttle import Throttle
+from usmbd.mountd.shares import Share, decide
+from usmbd.mountd.throttle import MAX_QUEUES, Throttle
 from usmbd.mountd.trees import TreeTable
 from usmbd.mountd.users import load_users
 
 log = logging.getLogger("usmbd.auth")
+
+PROCESS = "mountd"
+"""What the log and the lists call this process."""
+
+SHARE_ROWS = 128
+"""Shares whose use is shown, the busiest: a message has room for twice as many rows."""
 
 Answer = tuple[Message | None, float]
 """The answer, None where none is sent, and the seconds after which it is sent."""
@@ -64,6 +74,8 @@ class Service:
         self._had_users = False
         self._passwords_version = self._passwords_seen = ""
         self.debugging_changed: Callable[[], None] = lambda: None
+        self.process_limits: Callable[[], list[LimitRow]] = list
+        """Returns the rows of what is around this."""
         self._authenticator = self._read_users(configuration)
         self._handlers: dict[type, Callable[..., Answer]] = {
             LoginRequest: self._login,
@@ -76,6 +88,7 @@ class Service:
             TreeDisconnect: self._tree_disconnect,
             TreesHeld: self._trees_held,
             DebugAreas: self._debug,
+            LimitsRequest: self._limits,
         }
 
     def _read_users(self, configuration: Configuration) -> Authenticator:
@@ -222,6 +235,28 @@ class Service:
         if logs.debugged() != before:
             self.debugging_changed()
         return None, 0.0
+
+    def _limits(self, *_: object) -> Answer:
+        """Return what is limited, and what is used of it."""
+        counts = self._trees.counts()
+
+        def used_of(share: Share) -> int:
+            return counts.get(share_key(share.config.name), 0)
+
+        shares = sorted(self.configuration.shares.values(), key=used_of, reverse=True)
+        rows = [
+            LimitRow(
+                PROCESS,
+                f"sessions of the share {share.config.name}",
+                share.config.max_connections or None,
+                used_of(share),
+                "parameter: max connections",
+            )
+            for share in shares[:SHARE_ROWS]
+        ]
+        used = self._throttle.remembered
+        rows.append(LimitRow(PROCESS, "accounts and addresses that failed", MAX_QUEUES, used))
+        return LimitsResponse([*rows, *self.process_limits()]), 0.0
 
     def _trees_held(self, worker: Hashable, message: TreesHeld, _now: float) -> Answer:
         """Count what a worker held before mountd was restarted."""

@@ -51,6 +51,11 @@ class Throttle:
         """Start with no failures."""
         self._queues: OrderedDict[Key, _Queue] = OrderedDict()
 
+    @property
+    def remembered(self) -> int:
+        """How many accounts and addresses have failed."""
+        return len(self._queues)
+
     def reserve(self, account: str, address: str, now: float) -> float | None:
         """Return the seconds that this login's answer must wait; None when too many wait."""
         wait = 0.0

@@ -26,6 +26,10 @@ class TreeTable:
         """Return how many sessions are connected to the share."""
         return len(self._sessions.get(share_key(share), ()))
 
+    def counts(self) -> dict[str, int]:
+        """Return how many sessions are connected to each share that is in use, by its key."""
+        return {share: len(sessions) for share, sessions in self._sessions.items()}
+
     def connected(self, worker: Hashable, session_id: int, share: str) -> bool:
         """Return whether this session is counted for the share already."""
         return (worker, session_id) in self._sessions.get(share_key(share), ())

@@ -22,9 +22,10 @@ from usmbd.mountd.config import show as show_config
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.client import BlockingClient
-from usmbd.mountd.ipc.codec import control_client
+from usmbd.mountd.ipc.codec import control_client, mountd_client
 from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
+    MOUNTD_SOCKET,
     ControlDebug,
     ControlDone,
     ControlError,
@@ -35,6 +36,8 @@ from usmbd.mountd.ipc.messages import (
     ControlShutdown,
     ControlVersion,
     ControlVersionInfo,
+    LimitsRequest,
+    LimitsResponse,
     ListKind,
     Message,
     Row,
@@ -188,7 +191,9 @@ EMPTY = {
 """What a list without rows means."""
 
 
-def ask(client: BlockingClient[ControlResponse], options: argparse.Namespace) -> None:
+def ask(
+    client: BlockingClient[ControlResponse], options: argparse.Namespace, directory: Path
+) -> None:
     """Send the request and print its answers."""
     rows: list[Row] = []
     request = request_for(options)
@@ -196,10 +201,27 @@ def ask(client: BlockingClient[ControlResponse], options: argparse.Namespace) ->
         rows += show(answer, as_json=options.json)
         if not (isinstance(answer, ControlRows) and answer.more):
             break
+    if options.list == ListKind.LIMITS:
+        rows += mountd_limits(directory, as_json=options.json)
     for line in table(rows):
         print(line)
     if isinstance(request, ControlList) and not rows and not options.json:
         print("\n".join(EMPTY[kind] for kind in request.kinds if kind in EMPTY))
+
+
+def mountd_limits(directory: Path, *, as_json: bool) -> list[Row]:
+    """Ask mountd for its limits; none while it is being replaced."""
+    try:
+        client = BlockingClient(directory / MOUNTD_SOCKET, mountd_client())
+    except OSError as error:
+        print(f"mountd: {error}", file=sys.stderr)
+        return []
+    try:
+        answer = client.request(LimitsRequest())
+    finally:
+        client.close()
+    rows: list[Row] = [*answer.rows] if isinstance(answer, LimitsResponse) else []
+    return show(ControlRows(rows), as_json=as_json)
 
 
 def without_supervisor(options: argparse.Namespace, directory: Path) -> int:
@@ -260,7 +282,7 @@ def run(arguments: list[str]) -> int:
     except (FileNotFoundError, ConnectionRefusedError):
         return without_supervisor(options, directory)
     try:
-        ask(client, options)
+        ask(client, options, directory)
     finally:
         client.close()
     return 0

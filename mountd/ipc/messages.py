@@ -290,6 +290,16 @@ class DebugAreas(Message):
     enable: bool = True
 
 
+class LimitsRequest(Message):
+    """What is limited in mountd? Answer: `LimitsResponse`. Asked by usmbd.control."""
+
+
+class LimitsResponse(Message):
+    """The limits of mountd, and what is used of each."""
+
+    rows: Annotated[list[LimitRow], Meta(max_length=MAX_ROWS)]
+
+
 class Failed(Message):
     """mountd could not serve the request: a fault of its own, said in its log."""
 
@@ -307,6 +317,7 @@ MountdRequest = (
     | TreeDisconnect
     | TreesHeld
     | DebugAreas
+    | LimitsRequest
 )
 MountdResponse = (
     LoginResponse
@@ -315,6 +326,7 @@ MountdResponse = (
     | ShareConfigResponse
     | TreeConnectResponse
     | ConfigReloaded
+    | LimitsResponse
     | Failed
 )
 

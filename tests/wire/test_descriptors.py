@@ -84,6 +84,11 @@ def test_one_user_opens_all_he_can(tight: Tight) -> None:
     assert files["used"] == got[0] + len(late) + 4
     assert files["refused"] >= 3
     assert shown["worker 0", "open files of a user or an address"]["used"] == got[0]
+    # Of mountd, which has been replaced and was told by the worker what there is.
+    clients = shown["mountd", "workers and tools connected"]["used"]
+    assert clients == 3  # the worker, the supervisor, usmbd.control
+    sessions = shown["mountd", "sessions of the share data"]
+    assert sessions["used"] == len(greedy) + len(late) + 2
     for client in greedy:
         client.close()
     wait_for(lambda: open_descriptors(worker) < 200, 10, "the user's descriptors")

@@ -12,6 +12,9 @@ from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
     ConfigReloaded,
     HeldTree,
+    LimitRow,
+    LimitsRequest,
+    LimitsResponse,
     LoginResponse,
     LoginStatus,
     Logout,
@@ -270,3 +273,15 @@ def test_a_login_that_has_waited_is_checked_anew(service: Service) -> None:
     assert log_in(service, "alice", "secret").status is LoginStatus.OK
     change_users(service, bob=nt_hash("b"))
     assert service.login_again(request).status is LoginStatus.BAD_USER
+
+
+def test_limits(service: Service) -> None:
+    for tree_id, session_id in enumerate((1, 1, 2), 1):
+        assert connect(service, "worker", session_id, tree_id=tree_id) is TreeStatus.OK
+    service.process_limits = lambda: [LimitRow("mountd", "more", 3, 1)]
+    answer, _ = service.handle("tool", LimitsRequest(), 0.0)
+    assert isinstance(answer, LimitsResponse)
+    rows = {row.what: row for row in answer.rows}
+    assert rows["sessions of the share data"].used == 2
+    assert rows["accounts and addresses that failed"].used == 0
+    assert rows["more"].used == 1
