@@ -13,6 +13,7 @@ from usmbd.mountd import log as logs
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.credentials import load_key
 from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.exposure import exposed
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
 from usmbd.mountd.ipc.directory import prepare_directory
 from usmbd.mountd.ipc.messages import (
@@ -50,6 +51,7 @@ class Daemon:
         self._directory = Path(configuration.server.state_directory)
         # -v on the command line: a reload must not take it away.
         self._least_log_level = least_log_level
+        self._passwords = passwords
         self._service = Service(configuration, passwords)
         self._delayed = 0
 
@@ -58,7 +60,7 @@ class Daemon:
         configuration = self._service.configuration
         server = configuration.server
         logs.set_up(PROCESS, self._log_level, as_json=server.log_json)
-        for warning in configuration.warnings:
+        for warning in (*configuration.warnings, *exposed(configuration, self._passwords)):
             log.warning("%s", warning)
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 from usmbd.mountd import lockfile, paths
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.exposure import exposed
 from usmbd.mountd.ipc.codec import CodecError
 from usmbd.mountd.lockfile import AlreadyRunningError
 
@@ -61,11 +62,12 @@ def files(options: argparse.Namespace) -> tuple[Path, Path]:
     return config.absolute(), paths.password_file(config.absolute().parent)
 
 
-def warn(configuration: Configuration | None, passwords: Path | None) -> None:
+def warn(configuration: Configuration | None, passwords: Path, *, named: bool = False) -> None:
     """Say what has to be known of the files; a password file that is named is not looked for."""
-    for warning in configuration.warnings if configuration is not None else ():
-        print(f"warning: {warning}", file=sys.stderr)
-    if passwords is not None and not passwords.exists():
+    if configuration is not None:
+        for warning in (*configuration.warnings, *exposed(configuration, passwords)):
+            print(f"warning: {warning}", file=sys.stderr)
+    if not named and not passwords.exists():
         note = "there is no such file: nobody can log in until usmbd.adduser has made it"
         print(f"warning: {passwords}: {note}", file=sys.stderr)
 

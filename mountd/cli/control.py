@@ -254,7 +254,7 @@ def check(config: Path, passwords: Path, options: argparse.Namespace) -> int:
             continue
         if isinstance(result, Configuration):
             configuration = result
-    common.warn(configuration, None if options.pwddb else passwords)
+    common.warn(configuration, passwords, named=options.pwddb is not None)
     if errors:
         for each in errors:
             print(each, file=sys.stderr)

@@ -19,7 +19,7 @@ from usmbd.mountd.users import load_users
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     config = tmp_path / "usmbd.conf"
-    config.write_text(f"[global]\nstate directory = {tmp_path}/state\n[data]\npath = /tmp\n")
+    config.write_text(f"[global]\nstate directory = {tmp_path}/state\n[data]\npath = /usr\n")
     return ["-C", str(config), "-P", str(tmp_path / "pwd.db")]
 
 
@@ -32,7 +32,7 @@ def test_check_prints_the_settings(files: list[str], capsys: pytest.CaptureFixtu
 
 def test_check_names_the_line(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     config = Path(files[1])
-    config.write_text("[data]\npath = /tmp\nread onyl = no\n")
+    config.write_text("[data]\npath = /usr\nread onyl = no\n")
     Path(files[3]).touch()
     assert mountd.main(["--check", *files]) == 2
     message = "'read onyl' is not a parameter; did you mean 'read only'?"
@@ -74,8 +74,8 @@ def test_a_user_in_use_stays(files: list[str], capsys: pytest.CaptureFixture[str
 def test_shares_come_change_and_go(files: list[str]) -> None:
     config = Path(files[1])
     config.chmod(0o640)
-    assert addshare.main(["-a", "-o", "path = /tmp", "new", *files]) == 0
-    assert addshare.main(["-a", "-o", "path = /tmp", "NEW", *files]) == 1
+    assert addshare.main(["-a", "-o", "path = /usr", "new", *files]) == 0
+    assert addshare.main(["-a", "-o", "path = /usr", "NEW", *files]) == 1
     assert addshare.main(["-o", "writable = yes", "-o", "comment = c", "new", *files]) == 0
     share = load(config).find_share("new")
     assert share is not None
@@ -100,7 +100,7 @@ def test_a_change_that_the_server_could_not_read_is_not_written(
 
 def test_an_included_share_is_not_edited_here(files: list[str]) -> None:
     config = Path(files[1])
-    (config.parent / "more.conf").write_text("[more]\npath = /tmp\n")
+    (config.parent / "more.conf").write_text("[more]\npath = /usr\n")
     config.write_text(config.read_text() + "include = more.conf\n")
     assert addshare.main(["-d", "more", *files]) == 1
     assert addshare.main(["-o", "comment = x", "more", *files]) == 1
@@ -135,7 +135,7 @@ def test_control_checks_the_files_as_testparm_does(
     config.write_text(
         "[global]\nserver signing = required\nlog file = /l\nread only = no\ndeadtime = 3\n"
         "min protocol = SMB3\n[homes]\nvalid users = %S\n"
-        '[data]\npath = /tmp\ncreate mode = 600\nveto files = /a/b*/\nwrite list = "a b" c\n'
+        '[data]\npath = /usr\ncreate mode = 600\nveto files = /a/b*/\nwrite list = "a b" c\n'
     )
     assert control.main(["--check", *files[:2]]) == 0
     output = capsys.readouterr()
@@ -151,7 +151,7 @@ def test_control_checks_the_files_as_testparm_does(
         "\tvalid users = %S",
         "",
         "[data]",
-        "\tpath = /tmp",
+        "\tpath = /usr",
         "\tveto files = /a/b*/",
         "\tcreate mask = 0600",
         '\twrite list = "a b" c',
@@ -205,7 +205,7 @@ def test_a_password_file_that_is_named_has_to_be_there(
         (control, ["--check", "-l"]),
         (control, ["--check", "--json"]),
         (adduser, ["-d", "-p", "x", "alice"]),
-        (addshare, ["-d", "-o", "path = /tmp", "data"]),
+        (addshare, ["-d", "-o", "path = /usr", "data"]),
         (mountd, ["--check", "-n"]),
     ],
 )
