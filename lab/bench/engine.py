@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
@@ -18,7 +19,10 @@ from smbengine import requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
-from usmbd.protocol.wire.header import Command
+from usmbd.protocol.state.caching.rules import RWH
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
+from usmbd.protocol.wire.create_contexts import SMB2_CREATE_REQUEST_LEASE, LeaseV2
+from usmbd.protocol.wire.header import HEADER_SIZE, SMB2_FLAGS_RELATED_OPERATIONS, Command
 
 RUNS = 5
 CREDITS = 8000
@@ -47,7 +51,8 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine(Path(folder))
-        (engine.files / "file").write_bytes(bytes(SIZE))
+        for name in ("file", "another"):
+            (engine.files / name).write_bytes(bytes(SIZE))
         for protection in ("plain", "signed", "sealed"):
             client = Client(engine).ready()
             client.call(Command.ECHO, requests.EMPTY, credits=CREDITS)
@@ -61,6 +66,23 @@ def main() -> None:
                     message = b"".join(client.sealer.seal([message], client.session_id))
                 return [message]
 
+            def pair(name: str, client: Client = client, **options: Any) -> list[bytes]:
+                body = requests.create(name, **options)
+                body += bytes(-len(body) % 8)
+                following = HEADER_SIZE + len(body)
+                create = client.pack(Command.CREATE, body, next_command=following)
+                flags = SMB2_FLAGS_RELATED_OPERATIONS
+                close = client.pack(Command.CLOSE, requests.close(requests.RELATED), flags=flags)
+                if client.seals:
+                    assert client.sealer is not None
+                    return [b"".join(client.sealer.seal([create, close], client.session_id))]
+                return [create + close]
+
+            lease = LeaseV2(lease_key=b"k" * 16, lease_state=RWH).pack()
+            leased = {
+                "oplock": SMB2_OPLOCK_LEVEL_LEASE,
+                "contexts": [(SMB2_CREATE_REQUEST_LEASE, lease)],
+            }
             rows = {
                 "ECHO": lambda one=one: one(Command.ECHO, requests.EMPTY),
                 "READ 4 KiB": lambda one=one, f=file: one(Command.READ, requests.read(f, SIZE)),
@@ -70,6 +92,8 @@ def main() -> None:
                 "QUERY_INFO": lambda one=one, f=file: one(
                     Command.QUERY_INFO, requests.query_info(f, 5)
                 ),
+                "CREATE, CLOSE": lambda pair=pair: pair("another"),
+                "... by a lease": lambda pair=pair, o=leased: pair("another", **o),
             }
             for name, build in rows.items():
                 print(f"{protection:8}{name:14}{measure(client, count, build):8.1f}")

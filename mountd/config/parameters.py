@@ -255,14 +255,9 @@ TABLE: tuple[Parameter, ...] = (
     # ksmbd ships with it off because it came late there. Clients ask only for what they can use,
     # Samba has it on, and Windows does not even try SMB Direct without it.
     _row(Scope.GLOBAL, "server multi channel support", values.boolean, True, field="multichannel"),
-    # Many ksmbd.conf and smb.conf have these: they are read, and say that they do nothing yet.
-    _row(
-        Scope.GLOBAL,
-        "smb2 leases",
-        values.without_effect("there are no leases yet: clients get oplocks"),
-        False,
-        field="",
-    ),
+    # ksmbd has it off by default; on Samba it is on, and clients cache far less without.
+    _row(Scope.GLOBAL, "smb2 leases", values.boolean, True, field="leases"),
+    # Many ksmbd.conf and smb.conf have it: it is read, and says that it does nothing yet.
     _row(
         Scope.GLOBAL,
         "durable handles",

@@ -160,6 +160,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     signing: Signing = Signing.AUTO
     encryption: Encryption = Encryption.AUTO
     multichannel: bool = True
+    leases: bool = True
 
     smb2_max_read: int = 8 * MIB
     smb2_max_write: int = 8 * MIB

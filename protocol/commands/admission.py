@@ -1,21 +1,18 @@
 """CREATE's third step: whether the open can stand beside the others ([MS-SMB2] 3.3.5.9).
 
-The store knows the opens of all workers; the oplocks that stand in the way are broken first.
+The store knows the opens of all workers; what their clients cache is broken first where it has to.
 """
 
-from collections.abc import Callable
-
 from usmbd.protocol.commands.find_or_create import Found, Wanted
-from usmbd.protocol.effects import Resume
 from usmbd.protocol.state import one_file
+from usmbd.protocol.state.caching.caching import Asked
+from usmbd.protocol.state.caching.rules import is_stat_open
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.oplocks import BreakNeededError, grantable, is_stat_open
-from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.base import SharingViolation
 from usmbd.protocol.state.store.records import (
+    NO_ID,
     OPEN_DELETE_ON_CLOSE,
     OPEN_DIRECTORY,
-    OPLOCK_HELD,
     OpenRecord,
 )
 from usmbd.protocol.wire.access import FILE_WRITE_DATA
@@ -25,13 +22,19 @@ from usmbd.protocol.wire.create import (
     FILE_OPENED,
     SMB2_OPLOCK_LEVEL_NONE,
 )
+from usmbd.protocol.wire.create_contexts import (
+    SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET,
+    LeaseV1,
+    LeaseV2,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
 def admit(wanted: Wanted, found: Found) -> Open:
     """Enter the open into the store, which checks share modes and pending deletion.
 
-    SmbError SHARING_VIOLATION, DELETE_PENDING; BreakNeededError when others hold an oplock that
-    has to be broken first.
+    SmbError SHARING_VIOLATION, DELETE_PENDING, INVALID_PARAMETER for the lease of another file;
+    BreakNeededError when what others cache has to be broken first.
     """
     request, body, node = wanted.request, wanted.body, found.node
     server, tree = request.connection.server, request.tree
@@ -43,18 +46,9 @@ def admit(wanted: Wanted, found: Found) -> Open:
     overwrite = wanted.truncates and found.action != FILE_CREATED
     if overwrite:
         access |= FILE_WRITE_DATA  # overwriting needs the others to share writing
-    server.oplocks.check_open(key, access, body.share_access, overwrite)
-    requested = body.requested_oplock_level
-    if (
-        not tree.share.oplocks
-        or (node.is_directory and stream is None)
-        or (found.action == FILE_OPENED and is_stat_open(access))
-    ):
-        requested = SMB2_OPLOCK_LEVEL_NONE
-    # Alone until the store says otherwise: an open that comes in between sees the level asked for.
-    level = grantable(requested, ())
     delete_on_close = body.create_options & FILE_DELETE_ON_CLOSE
-    record = OpenRecord(
+    lease = _lease(wanted, found)
+    record = found.record = OpenRecord(
         open_id=open_id,
         granted_access=access,
         share_access=body.share_access,
@@ -64,19 +58,26 @@ def admit(wanted: Wanted, found: Found) -> Open:
         tree_id=tree.tree_id,
         create_options=body.create_options,
         client_guid=request.connection.client_guid,
-        oplock_level=level,
+        parent_lease_key=_parent_key(lease),
     )
+    level = body.requested_oplock_level
+    if (
+        not tree.share.oplocks
+        or (node.is_directory and stream is None)
+        or (found.action == FILE_OPENED and is_stat_open(access))
+    ):
+        level = SMB2_OPLOCK_LEVEL_NONE
+    asked = Asked(key, record, level, lease, overwrite=overwrite, waited=wanted.waited)
     try:
-        added = server.store.add_open(
-            key, record, f"{tree.share.path}/{node.path}" if delete_on_close else ""
+        server.store.add_open(
+            key,
+            record,
+            f"{tree.share.path}/{node.path}" if delete_on_close else "",
+            asked.admit,
         )
     except SharingViolation as violation:
-        server.oplocks.check_sharing(violation.others)
+        server.caching.check_sharing(violation, record)
         raise
-    if level and added.packed_others:
-        level = grantable(requested, added.others)
-        if level != record.oplock_level:
-            server.store.set_oplock(key, open_id, level, OPLOCK_HELD)
     open_ = Open(
         request.session,
         tree,
@@ -89,7 +90,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         path=node.path,
         place=wanted.place,
     )
-    server.oplocks.granted(open_, level)
+    server.caching.admitted(open_, asked)
     open_.share_access = body.share_access
     open_.create_options = body.create_options
     open_.mode = body.create_options & 0x3E
@@ -97,14 +98,25 @@ def admit(wanted: Wanted, found: Found) -> Open:
     return open_
 
 
-def wait_for_break(
-    server: Server, key: bytes, needed: BreakNeededError, resume: Resume[None]
-) -> Callable[[], None]:
-    """Have the oplocks broken and wait until they are, or their opens are closed."""
-    server.store.add_waiter(key)
-    give_up = server.wait_for(key, resume)
-    server.oplocks.request_break(key, needed.holders, needed.level)
-    if not server.oplocks.still_held(key, needed.holders):
-        give_up()
-        resume()  # it ended before anybody knew that we wait
-    return give_up
+def _lease(wanted: Wanted, found: Found) -> LeaseV1 | LeaseV2 | None:
+    """Return the lease that is asked for, if this file can have one.
+
+    SmbError(INVALID_PARAMETER) for the key of another file's, also where it can have none.
+    """
+    lease = wanted.lease
+    if lease is None:
+        return None
+    connection, tree = wanted.request.connection, wanted.request.tree
+    if tree.share.oplocks and not (found.node.is_directory and found.stream is None):
+        return lease
+    known = connection.server.store.lease_file(connection.client_guid, lease.lease_key)
+    if known is not None and known != found.key:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    return None
+
+
+def _parent_key(lease: LeaseV1 | LeaseV2 | None) -> bytes:
+    """Return the lease key of the directory, as the client has it; NO_ID if it does not say."""
+    if isinstance(lease, LeaseV2) and lease.lease_flags & SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET:
+        return lease.parent_lease_key
+    return NO_ID

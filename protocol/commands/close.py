@@ -1,5 +1,6 @@
 """SMB2 CLOSE ([MS-SMB2] 3.3.5.10)."""
 
+from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Wait
 from usmbd.protocol.wire.body import parse_body
@@ -19,6 +20,8 @@ def close(request: Request) -> Handling:
     if body.flags & SMB2_CLOSE_FLAG_POSTQUERY_ATTRIB and data is not None:
         stat = yield from OnDescriptor(data.stat)
     server = request.connection.server
+    if open_.delete_on_close:
+        yield from handles_given_up(request, open_.key, open_)
     if open_.begin_close():
         if open_.in_use:
             yield Wait(lambda resume: open_.idle.append(resume))

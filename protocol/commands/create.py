@@ -13,7 +13,8 @@ The walk, in the order of this file:
 from contextlib import suppress
 from functools import partial
 
-from usmbd.protocol.commands.admission import admit, wait_for_break
+from usmbd.protocol.commands.admission import admit
+from usmbd.protocol.commands.breaks import wait_for_break
 from usmbd.protocol.commands.create_pipe import create_pipe
 from usmbd.protocol.commands.find_or_create import (
     TRUNCATES,
@@ -25,9 +26,11 @@ from usmbd.protocol.commands.find_or_create import (
 )
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Wait, Waiting
+from usmbd.protocol.state.caching.caching import BreakNeededError
+from usmbd.protocol.state.caching.rules import is_breaking
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.oplocks import BreakNeededError
 from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.store.records import NO_ID, OpenRecord
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
 from usmbd.protocol.wire.access import (
@@ -53,6 +56,7 @@ from usmbd.protocol.wire.create import (
     FILE_SHARE_ALL,
     FILE_SUPERSEDED,
     IMPERSONATION_DELEGATE,
+    SMB2_OPLOCK_LEVEL_LEASE,
     CreateRequest,
     build_create_response,
     create_contexts_buffer,
@@ -64,11 +68,18 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2,
     SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
     SMB2_CREATE_QUERY_ON_DISK_ID,
+    SMB2_CREATE_REQUEST_LEASE,
     SMB2_CREATE_TIMEWARP_TOKEN,
+    SMB2_LEASE_FLAG_BREAK_IN_PROGRESS,
+    SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET,
+    LeaseV1,
+    LeaseV2,
     build_contexts,
+    lease_response,
     maximal_access_response,
     on_disk_id_response,
     parse_contexts,
+    parse_lease,
     parse_maximal_access,
     parse_u64,
 )
@@ -77,6 +88,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_LEASING
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # What CREATE takes at all ([MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1); other bits are refused.
@@ -154,7 +166,22 @@ def _wanted(
         if body.create_options & FILE_DIRECTORY_FILE:
             raise SmbError(NtStatus.NOT_A_DIRECTORY)
         body.create_options |= FILE_NON_DIRECTORY_FILE
-    return Wanted(request, body, path, stream_name, contexts)
+    lease = None
+    if body.requested_oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
+        lease = _lease(request, contexts)
+    return Wanted(request, body, path, stream_name, contexts, lease)
+
+
+def _lease(request: Request, contexts: dict[bytes, memoryview]) -> LeaseV1 | LeaseV2 | None:
+    """Return the lease that is asked for ([MS-SMB2] 3.3.5.9.8, 3.3.5.9.11); None: as for none."""
+    connection = request.connection
+    data = contexts.get(SMB2_CREATE_REQUEST_LEASE)
+    if data is None or not connection.server_capabilities & SMB2_GLOBAL_CAP_LEASING:
+        return None
+    lease = parse_lease(data)
+    if isinstance(lease, LeaseV2) and connection.dialect < SMB2_DIALECT_300:
+        return None
+    return lease
 
 
 def _admitted(wanted: Wanted) -> Waiting[tuple[Found, Open]]:
@@ -168,14 +195,14 @@ def _admitted(wanted: Wanted) -> Waiting[tuple[Found, Open]]:
                 raise SmbError(NtStatus.NETWORK_NAME_DELETED)
             return found, admit(wanted, found)
         except BreakNeededError as needed:
-            key = found.key
             yield OnDescriptor(found.node.close)
             yield Wait(
-                partial(wait_for_break, server, key, needed),
+                partial(wait_for_break, server, needed),
                 interim=True,
                 in_compound=True,
                 keeps=wanted.keep_contexts(),
             )
+            wanted.waited = True
         except BaseException:
             yield Blocking(_give_up, found)
             raise
@@ -292,4 +319,26 @@ def _answers(
             answers.append(maximal_access_response(NtStatus.SUCCESS, found.maximal))
     if SMB2_CREATE_QUERY_ON_DISK_ID in contexts:
         answers.append(on_disk_id_response(stat.ino, stat.dev))
+    if open_.lease is not None and found.record is not None:
+        answers.append(_lease_answer(found.record))
     return answers
+
+
+def _lease_answer(record: OpenRecord) -> tuple[bytes, bytes]:
+    """Return the lease as it is, in the version of the open that began it (3.3.5.9.8)."""
+    flags = SMB2_LEASE_FLAG_BREAK_IN_PROGRESS if is_breaking(record) else 0
+    if record.lease_version == 1:
+        return lease_response(
+            LeaseV1(lease_key=record.lease_key, lease_state=record.lease_state, lease_flags=flags)
+        )
+    if record.parent_lease_key != NO_ID:
+        flags |= SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET
+    return lease_response(
+        LeaseV2(
+            lease_key=record.lease_key,
+            lease_state=record.lease_state,
+            lease_flags=flags,
+            parent_lease_key=record.parent_lease_key,
+            epoch=record.lease_epoch,
+        )
+    )

@@ -40,7 +40,7 @@ def _duplicate(
     if found is None or found.persistent_id != asked.persistent:
         raise SmbError(NtStatus.INVALID_HANDLE)
     source = _file(found, FILE_READ_DATA | FILE_EXECUTE)
-    request.connection.server.oplocks.break_level_two(target)
+    request.connection.server.caching.changed(target)
     source.in_use += 1
     try:
         yield moving(

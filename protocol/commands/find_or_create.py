@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.fair_share import Place
-from usmbd.protocol.state.store.records import file_key
+from usmbd.protocol.state.store.records import OpenRecord, file_key
 from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
@@ -50,6 +50,8 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_EA_BUFFER,
     SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
     SMB2_CREATE_SD_BUFFER,
+    LeaseV1,
+    LeaseV2,
 )
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_ARCHIVE,
@@ -83,6 +85,10 @@ class Wanted:
     """On disk, below the share's root."""
     stream_name: str | None
     contexts: dict[bytes, memoryview]
+    lease: LeaseV1 | LeaseV2 | None = None
+    """What the client asks for, if its dialect has it."""
+    waited: bool = False
+    """Whether it has waited for what others cache."""
     place: Place | None = None
     """Among the worker's descriptors, for the open that this leads to."""
 
@@ -113,6 +119,8 @@ class Found:
     maximal: int
     prepared: FileStat | None = None
     """The stat, when its data are open as they were granted and nothing is left to do."""
+    record: OpenRecord | None = None
+    """What the store knows of the open, once it is admitted."""
 
     @property
     def key(self) -> bytes:

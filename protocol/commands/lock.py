@@ -102,7 +102,7 @@ def _lock(request: Request, elements: list[LockElement]) -> Handling:
     except BaseException:
         place.give_back(len(ranges))
         raise
-    server.oplocks.break_level_two(open_)
+    server.caching.changed(open_)
     return _RESPONSE
 
 

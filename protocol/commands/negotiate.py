@@ -21,6 +21,7 @@ from usmbd.protocol.wire.negotiate import (
     SMB2_DIALECT_WILDCARD,
     SMB2_GLOBAL_CAP_ENCRYPTION,
     SMB2_GLOBAL_CAP_LARGE_MTU,
+    SMB2_GLOBAL_CAP_LEASING,
     SMB2_GLOBAL_CAP_MULTI_CHANNEL,
     SMB2_NEGOTIATE_SIGNING_ENABLED,
     SMB2_NEGOTIATE_SIGNING_REQUIRED,
@@ -133,6 +134,9 @@ def _settle(connection: Connection, dialect: int) -> None:
         capabilities |= SMB2_GLOBAL_CAP_LARGE_MTU
         connection.supports_multi_credit = True
         connection.set_sizes(config.smb2_max_read, config.smb2_max_write, config.smb2_max_trans)
+        if config.leases:
+            capabilities |= SMB2_GLOBAL_CAP_LEASING
+            connection.server.caching.leases.connected(connection)
     else:
         connection.set_sizes(CREDIT_SIZE, CREDIT_SIZE, CREDIT_SIZE)
     if dialect >= SMB2_DIALECT_300:

@@ -174,7 +174,7 @@ def _copy_slice(
         if source.tree.closed:
             raise SmbError(NtStatus.FILE_CLOSED)
         part = yield from _next_chunks(server, source, target, chunks[progress.chunks :])
-        server.oplocks.break_level_two(target)
+        server.caching.changed(target)
         files = source.file_data(), target.file_data()
         yield moving(target, _copy_chunks, *files, part, progress)
     except SmbError as error:

@@ -1,9 +1,10 @@
 """SMB2 SET_INFO ([MS-SMB2] 3.3.5.21): times and attributes, rename, link, deletion, sizes."""
 
 from usmbd.protocol.commands import security
+from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.request import Answer, Handling, Request
-from usmbd.protocol.effects import Blocking, Sliced
+from usmbd.protocol.effects import Blocking, Sliced, Waiting
 from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
@@ -137,6 +138,7 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
         raise SmbError(NtStatus.ACCESS_DENIED)
     if server.store.is_delete_pending(open_.key):
         raise SmbError(NtStatus.DELETE_PENDING)
+    yield from handles_given_up(request, open_.key, open_)
     others = [r for r in server.store.opens(open_.key) if r.open_id != open_.persistent_id]
     if any(not r.share_access & 4 and r.granted_access & ~0x00100180 for r in others):
         # Another open that does not share deletion also forbids the rename of its file.
@@ -145,7 +147,7 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
         yield Blocking(_refuse_open_below, open_, _others_of_share(open_, server))
     yield Blocking(_check_directory, request, path)
     if change.replace:
-        yield Blocking(_check_target, request, path, change.posix, change.ignore_read_only)
+        yield from _free_target(request, path, change.posix, change.ignore_read_only)
     yield Blocking(_rename_node, open_, path, change.replace, names)
     return _RESPONSE
 
@@ -202,26 +204,37 @@ def _check_directory(request: Request, path: str) -> None:
         raise SmbError(NtStatus.SHARING_VIOLATION)
 
 
-def _check_target(request: Request, path: str, posix: bool, ignore_read_only: bool) -> None:
+def _free_target(request: Request, path: str, posix: bool, ignore_read_only: bool) -> Waiting[None]:
     """Refuse to replace a file that is open, or read-only ([MS-FSA] 2.1.5.15.6, 2.1.5.15.11).
 
-    With POSIX semantics it is replaced all the same, and goes on without a name.
+    What is open only because clients cache the handle is closed first. With POSIX semantics it is
+    replaced all the same, and goes on without a name.
     """
-    tree, server, open_ = request.tree, request.connection.server, request.open
-    assert tree.volume is not None
-    try:
-        target = tree.volume.lookup(path)
-    except SmbError:
+    target = yield from Blocking(_target, request, path)
+    if target is None:
         return
+    key, read_only = target
+    if read_only and not ignore_read_only:
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    if not posix:
+        yield from handles_given_up(request, key, None)
+        if request.connection.server.store.opens(key):
+            raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def _target(request: Request, path: str) -> tuple[bytes, bool] | None:
+    """Return key and read-only attribute of the file that is to be replaced, if there is one."""
+    volume = request.tree.volume
+    assert volume is not None
+    try:
+        target = volume.lookup(path)
+    except SmbError:
+        return None
     with target:
-        if target.inode == open_.node.inode:
-            return
-        opens = server.store.opens(file_key(target.last_stat.dev, target.last_stat.ino))
-        if opens and not posix:
-            raise SmbError(NtStatus.ACCESS_DENIED)
-        read_only = target.last_stat.attributes & FILE_ATTRIBUTE_READONLY
-        if read_only and not ignore_read_only:
-            raise SmbError(NtStatus.ACCESS_DENIED)
+        if target.inode == request.open.node.inode:
+            return None
+        stat = target.last_stat
+        return file_key(stat.dev, stat.ino), bool(stat.attributes & FILE_ATTRIBUTE_READONLY)
 
 
 def _rename_stream(request: Request, change: setters.SetRename) -> Handling:
@@ -257,7 +270,7 @@ def _link(request: Request, change: setters.SetLink) -> Handling:
     if server.store.is_delete_pending(open_.key):
         raise SmbError(NtStatus.ACCESS_DENIED)
     if change.replace:
-        yield Blocking(_check_target, request, path, False, False)
+        yield from _free_target(request, path, False, False)
     yield Blocking(directory_entry.link, node, path, change.replace, names)
     return _RESPONSE
 
@@ -278,6 +291,7 @@ def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
         return (yield from _delete_on_close(request, change))
     if change.delete:
         yield Blocking(_check_deletable, request, change.ignore_read_only)
+        yield from handles_given_up(request, open_.key, open_)
     server.store.set_delete_pending(
         open_.key, open_.persistent_id, change.delete, open_.tree.share.path + "/" + open_.path
     )
@@ -313,7 +327,7 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> None:
 def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     """FileEndOfFileInformation ([MS-FSA] 2.1.5.15.4)."""
     open_ = _file(request)
-    request.connection.server.oplocks.break_level_two(open_)
+    request.connection.server.caching.changed(open_)
     truncate = open_.file_data().truncate
     yield changing(open_, truncate, change.end_of_file, long=open_.is_large())
     return _RESPONSE
@@ -322,7 +336,7 @@ def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
 def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     """FileAllocationInformation ([MS-FSA] 2.1.5.15.1)."""
     open_ = _file(request)
-    request.connection.server.oplocks.break_level_two(open_)
+    request.connection.server.caching.changed(open_)
     long = change.allocation_size > LARGE_FILE or open_.is_large()
     yield changing(open_, open_.file_data().allocate, change.allocation_size, long=long)
     return _RESPONSE

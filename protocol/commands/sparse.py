@@ -49,7 +49,7 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
     offset = zeros.file_offset
     if not server.store.check_io(open_.key, open_.persistent_id, offset, length, True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
-    server.oplocks.break_level_two(open_)
+    server.caching.changed(open_)
     node = open_.node
     end = min(zeros.beyond_final_zero, (yield from OnDescriptor(node.size)))
     for start in range(offset, end, ZEROS_AT_ONCE):
@@ -89,7 +89,7 @@ def file_level_trim(request: Request, body: IoctlRequest, data: memoryview) -> H
     if 0 < body.max_output_response < _COUNT.size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     server, count = request.connection.server, len(ranges) // fsctl.TRIM_RANGE.size
-    server.oplocks.break_level_two(open_)
+    server.caching.changed(open_)
     done = 0
     try:
         while done < count:

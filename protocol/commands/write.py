@@ -77,7 +77,7 @@ def _write_file(
     server = request.connection.server
     if not server.store.check_io(open_.key, open_.persistent_id, offset, len(data), True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
-    server.oplocks.break_level_two(open_)
+    server.caching.changed(open_)
     if data:
         yield changing(open_, target.write, data, offset)
     # Not what is unbuffered: like Samba and ksmbd we take that for a hint about caches, as Linux

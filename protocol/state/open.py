@@ -16,6 +16,7 @@ from usmbd.protocol.wire.access import DELETE
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
+    from usmbd.protocol.state.caching.leases import Lease
     from usmbd.protocol.state.connection import Connection
     from usmbd.protocol.state.enumeration import Enumeration
     from usmbd.protocol.state.pipe import Pipe
@@ -57,6 +58,7 @@ class Open:
         "in_use",
         "kept_write_time",
         "key",
+        "lease",
         "lock_place",
         "lock_sequence",
         "mode",
@@ -118,6 +120,7 @@ class Open:
         self.enumeration: Enumeration | None = None  # of QUERY_DIRECTORY
         self.waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
         self.oplock_level = 0
+        self.lease: Lease | None = None  # with the level LEASE
         self.oplock_break_to: int | None = None  # while the client has not answered a break
         self.closed = False
         self.channel_sequence = 0  # see `dispatch/channel_sequence`, with the counts below
@@ -208,6 +211,7 @@ class Open:
             self.pipe.close()
             self._give_places_back()
             return False
+        self.connection.server.caching.closed(self)
         return True
 
     def release(self) -> None:
@@ -239,7 +243,6 @@ class Open:
         Where the result `deletes`, the descriptor stays for `delete`, which has to follow. Its
         `waiters` are the workers that wait for a change of the file's opens or locks.
         """
-        server.oplocks.closed(self)
         deletes = False
         try:
             result = server.store.remove_open(self.key, self.persistent_id)

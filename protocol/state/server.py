@@ -16,12 +16,12 @@ from typing import Protocol, TypeVar
 from usmbd.mountd.ipc.messages import MAX_PIPES_PER_WORKER, Logout, TreeDisconnect
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import descriptors
+from usmbd.protocol.state.caching.caching import Caching
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.state.memory import Memory
 from usmbd.protocol.state.mountd import Mountd
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.oplocks import Oplocks
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import Clock, Pulse
 from usmbd.protocol.state.store.base import RemoveOpenResult, Store
@@ -76,8 +76,8 @@ class Peers(Protocol):
     def wake(self, worker: int, key: bytes) -> None:
         """Tell `worker` that an open or a lock of the file `key` went away."""
 
-    def break_oplock(self, worker: int, key: bytes, open_id: int, level: int) -> None:
-        """Have `worker` break the oplock that one of its opens holds."""
+    def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
+        """Have `worker` break the oplock or lease of one of its opens, so that `left` may stay."""
 
     def close_session(self, worker: int, session_id: int, gone: Callable[[], None]) -> None:
         """Have `worker` close a session; call `gone()` when it is gone."""
@@ -107,11 +107,12 @@ class Server:
         self.rpc = rpc
         self.threads = threads
         self.peers = peers
+        self.clock = clock
         self.pinned = False
         self.closing = 0  # opens that end on threads
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
-        self.oplocks = Oplocks(store, clock, peers, worker, self.wake_workers)
+        self.caching = Caching(store, clock, peers, worker, self.wake_workers)
         self.pulse = Pulse(clock)
         self.turns: Turns = Unhurried()
         self.memory = Memory(config.workers, lambda work: self.turns.later(self, work))
@@ -317,6 +318,7 @@ class Server:
                 self.close_session(session)
         connection.session_table.clear()
         connection.preauth_sessions.clear()
+        self.caching.leases.connection_lost(connection)
         for session_id in list(connection.half_open):
             connection.end_login(session_id)
         connection.memory.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.bus import (
-    BreakOplock,
+    BreakCaching,
     Bus,
     CloseSession,
     SessionClosed,
@@ -51,9 +51,9 @@ class WorkerPeers:
         """Tell `worker` that an open or a lock of the file `key` went away."""
         self._send(worker, WakeFile(key))
 
-    def break_oplock(self, worker: int, key: bytes, open_id: int, level: int) -> None:
-        """Have `worker` break the oplock that one of its opens holds."""
-        self._send(worker, BreakOplock(key, open_id, level))
+    def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
+        """Have `worker` break the oplock or lease of one of its opens, so that `left` may stay."""
+        self._send(worker, BreakCaching(key, open_id, left))
 
     def close_session(self, worker: int, session_id: int, gone: Gone) -> None:
         """Have `worker` close a session; `gone()` follows, also when it does not answer."""
@@ -66,7 +66,7 @@ class WorkerPeers:
             self._loop.call_later(ANSWER_SECONDS, self._closed, cookie)
 
     def _send(
-        self, worker: int, message: WakeFile | CloseSession | SessionClosed | BreakOplock
+        self, worker: int, message: WakeFile | CloseSession | SessionClosed | BreakCaching
     ) -> bool:
         """Send a message; False when the worker is gone."""
         sent = call_as_process(self._bus.send, worker, message)
@@ -101,8 +101,8 @@ class WorkerPeers:
             elif isinstance(message, WakeAll):
                 for key in list(server.waiters):
                     server.wake(key)
-            elif isinstance(message, BreakOplock):
-                server.oplocks.break_own(message.open_id, message.level)
+            elif isinstance(message, BreakCaching):
+                server.caching.break_own(message.open_id, message.left)
             elif isinstance(message, CloseSession):
                 session = server.session_table.get(message.session_id)
                 if session is not None:

@@ -125,6 +125,6 @@ def _open(server: Server, open_: Open) -> OpenRow:
         path=open_.path.encode("utf-8", "replace").decode(),
         access=open_.granted_access,
         share_access=open_.share_access,
-        oplock=_OPLOCKS[open_.oplock_level],
+        oplock="lease" if open_.lease is not None else _OPLOCKS[open_.oplock_level],
         locks=open_.lock_count,
     )

@@ -31,7 +31,7 @@ from usmbd.protocol.wire.create import (
 )
 from usmbd.protocol.wire.fscc.directory import FileBothDirectoryInformation
 from usmbd.protocol.wire.header import Command
-from usmbd.protocol.wire.negotiate import NegotiateResponse
+from usmbd.protocol.wire.negotiate import SMB2_GLOBAL_CAP_LEASING, NegotiateResponse
 from usmbd.protocol.wire.status import NtStatus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,6 +161,14 @@ def test_multi_channel(serve: Serve) -> None:
     def capable(value: str) -> int:
         engine = serve(server=f"server multi channel support = {value}")
         return negotiated(engine).capabilities & MULTI_CHANNEL
+
+    assert [bool(capable(value)) for value in ("yes", "no")] == [True, False]
+
+
+def test_leases(serve: Serve) -> None:
+    def capable(value: str) -> int:
+        engine = serve(server=f"smb2 leases = {value}")
+        return negotiated(engine).capabilities & SMB2_GLOBAL_CAP_LEASING
 
     assert [bool(capable(value)) for value in ("yes", "no")] == [True, False]
 
@@ -391,7 +399,7 @@ EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
             "server signing": test_server_signing,
             "smb3 encryption": test_smb3_encryption,
             "server multi channel support": test_multi_channel,
-            "smb2 leases": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
+            "smb2 leases": test_leases,
             "durable handles": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
             "smbd max io size": f"{RDMA}::test_the_largest_transfer",
             "map to guest": f"{LOGIN}::test_the_others",

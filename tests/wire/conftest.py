@@ -24,7 +24,7 @@ KEPT_DESCRIPTORS = 24
 """The workers keep listings of directories with a watch on each; a leak goes beyond them."""
 
 BAD_WORDS = ("Traceback (most recent call last)", "Logging error", "never retrieved")
-FILES, LOCKS, SESSIONS, DOOMED = b"F", b"L", b"S", b"D"
+FILES, LOCKS, SESSIONS, DOOMED, LEASES = b"F", b"L", b"S", b"D", b"G"
 
 
 class Target(Usmbd):
@@ -114,8 +114,8 @@ def watch(target: Target, bystanders: list[tuple[Raw, bytes]]) -> Iterator[None]
 
 
 def _records(target: Target) -> tuple[int, int, int]:
-    """Count files (with pending deletions), files with locks, and sessions."""
-    return target.records(FILES, DOOMED), target.records(LOCKS), target.records(SESSIONS)
+    """Count files (with pending deletions), files with locks and leases, and sessions."""
+    return target.records(FILES, DOOMED), target.records(LOCKS, LEASES), target.records(SESSIONS)
 
 
 def _own() -> tuple[int, int, int]:

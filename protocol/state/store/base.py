@@ -5,11 +5,11 @@ behind it one day. Calls are synchronous, atomic and safe from several threads o
 are `SmbError` with the status that the request gets; INSUFFICIENT_RESOURCES when the store is full.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from usmbd.protocol.state.store.records import (
+    LeaseState,
     LockRange,
     LockRecord,
     OpenRecord,
@@ -30,15 +30,16 @@ MAX_LOCKS_PER_FILE: Final = 16_384
 
 
 class SharingViolation(SmbError):
-    """An open was refused because of its share modes; `others` are the opens of the file.
+    """An open was refused because of its share modes; `others` are the opens of the file `key`.
 
     The caller needs them to break handle caching and try again ([MS-SMB2] 3.3.5.9, [MS-FSA]
     2.1.5.1.2). Of a base file opened with DELETE the culprit may be an open of a stream.
     """
 
-    def __init__(self, packed_others: bytes = b"") -> None:
-        """Keep the packed OpenRecords."""
+    def __init__(self, key: bytes = b"", packed_others: bytes = b"") -> None:
+        """Keep the packed OpenRecords of `key`."""
         super().__init__(NtStatus.SHARING_VIOLATION)
+        self.key = key
         self._packed = packed_others
 
     @property
@@ -47,16 +48,24 @@ class SharingViolation(SmbError):
         return parse_opens(self._packed)
 
 
-@dataclass(slots=True)
-class AddOpenResult:
-    """A granted open; `packed_others` are the other opens of the same file or stream."""
+class Admit(Protocol):
+    """Decides, within the transaction of `add_open`, about an open that sharing admits."""
 
-    packed_others: bytes = b""
+    def __call__(self, record: OpenRecord, others: list[OpenRecord], locked: bool) -> None:
+        """Set oplock or lease of `record` beside the `others`; what it raises refuses the open.
 
-    @property
-    def others(self) -> list[OpenRecord]:
-        """The other opens, parsed when asked for: oplocks and leases are decided by them."""
-        return parse_opens(self.packed_others)
+        `locked`: the file has byte-range locks. It changes nothing but the record, as a
+        transaction may be tried again.
+        """
+
+
+class LeaseChange(NamedTuple):
+    """What became of a lease: the file's key, before, after, and the workers to wake."""
+
+    key: bytes
+    before: LeaseState
+    after: LeaseState
+    waiters: tuple[int, ...] = ()
 
 
 class RemoveOpenResult(NamedTuple):
@@ -138,11 +147,17 @@ class Store(Protocol):
 
     # -- opens -------------------------------------------------------------------------------
 
-    def add_open(self, key: bytes, record: OpenRecord, path: str = "") -> AddOpenResult:
+    def add_open(
+        self, key: bytes, record: OpenRecord, path: str = "", admit: Admit | None = None
+    ) -> None:
         """Add an open if sharing admits it; SharingViolation or SmbError(DELETE_PENDING) if not.
 
         [MS-FSA] 2.1.5.1.2 and 2.1.5.1.2.2. `record.worker` is set. `path` matters for an open with
         OPEN_DELETE_ON_CLOSE only: see `set_delete_pending`.
+
+        Where there are other opens and anybody caches or wants to, `admit` decides. An open with
+        the level LEASE has the lease of `client_guid` and `lease_key`: SmbError(INVALID_PARAMETER)
+        if that is of another file ([MS-SMB2] 3.3.5.9.8). The other opens of a lease follow it.
         """
 
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
@@ -161,8 +176,23 @@ class Store(Protocol):
         Unknown opens are no error: the open was closed meanwhile, which woke them.
         """
 
-    def may_have_oplocks(self, key: bytes) -> bool:
-        """Tell whether an open of the file may have an oplock; cheap enough for every write."""
+    def change_lease(
+        self, client_guid: bytes, lease_key: bytes, change: Callable[[LeaseState], LeaseState]
+    ) -> LeaseChange | None:
+        """Change a lease for all its opens by `change(state)`, a pure function.
+
+        None: there is no such lease. What `change` raises leaves the lease as it is. Who waits is
+        woken by the end of a break and by each answer to one.
+        """
+
+    def lease_file(self, client_guid: bytes, lease_key: bytes) -> bytes | None:
+        """Return the key of the file that a lease is on, or None."""
+
+    def oplock_count(self, key: bytes) -> int:
+        """Return how many opens of the file have an oplock or a lease, or a higher number.
+
+        Cheap enough for every write.
+        """
 
     def opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of a file or stream."""

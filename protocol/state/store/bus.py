@@ -4,10 +4,10 @@ The store says what is; the bus only tells another worker to look again or to ac
 sessions. Nothing blocks: what a peer cannot take now waits in a bounded queue, and `flush` sends
 it, many messages to a datagram (the kernel queues few datagrams a socket, often 10).
 
-A message to come is a new tagged struct in `Message`. An oplock that another worker's client
-holds is broken by BreakOplock, sent to the `worker` of the OpenRecord that stands in the way; the
-waiting open has called `Store.add_waiter` before, and is woken by WakeFile when the holder's
-worker has written the new level with `Store.set_oplock`.
+A message to come is a new tagged struct in `Message`. What another worker's client caches is broken
+by BreakCaching, sent to the `worker` of the OpenRecord that stands in the way; the waiting open has
+called `Store.add_waiter` before, and is woken by WakeFile when the holder's worker has written the
+new level with `Store.set_oplock`, or the new state with `Store.change_lease`.
 """
 
 import errno
@@ -62,15 +62,18 @@ class SessionClosed(msgspec.Struct, tag=True, frozen=True):
     cookie: int
 
 
-class BreakOplock(msgspec.Struct, tag=True, frozen=True):
-    """Break the oplock of an open of the receiver's to `level` ([MS-SMB2] 3.3.4.6)."""
+class BreakCaching(msgspec.Struct, tag=True, frozen=True):
+    """Break the oplock or lease of an open of the receiver's ([MS-SMB2] 3.3.4.6, 3.3.4.7).
+
+    `left` is the state of caching that may stay, SMB2_LEASE_*.
+    """
 
     key: bytes
     open_id: int
-    level: int
+    left: int
 
 
-Message = WakeFile | WakeAll | CloseSession | SessionClosed | BreakOplock
+Message = WakeFile | WakeAll | CloseSession | SessionClosed | BreakCaching
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode

@@ -20,6 +20,9 @@ MAX_COMPARISONS: Final = 1 << 18
 # What one request may cost, 25 ms: all workers' writers wait for it. 500 ranges at once are beyond
 # any client (Linux sends 170), and one range is always below.
 
+NO_OPEN: Final = 0
+"""No open has this id: taking the waiters of a file removes no locks with it."""
+
 _NONE: Final = bytes(2)  # the head of an L record without waiters
 
 
@@ -160,6 +163,13 @@ class LmdbLocks:
         elif old is not None:
             txn.delete(b"L" + key)
             self._hints.remove(key)
+
+    def any_locked(self, txn: Transaction, key: bytes) -> bool:
+        """Tell whether a file has locks, in the caller's transaction."""
+        if not self._counts[crc32(key) & HINT_MASK]:
+            return False
+        side = txn.get(b"L" + key)
+        return side is not None and bool(_split_side(side)[1])
 
     def check_io(self, key: bytes, open_id: int, offset: int, length: int, write: bool) -> bool:
         """Tell whether locks permit the I/O; without a transaction when the file has none."""

@@ -12,7 +12,7 @@ from zlib import crc32
 from usmbd.protocol.state.store import sharing
 from usmbd.protocol.state.store.base import (
     MAX_OPENS_PER_FILE,
-    AddOpenResult,
+    Admit,
     Doomed,
     DropResult,
     RemoveOpenResult,
@@ -25,7 +25,8 @@ from usmbd.protocol.state.store.lmdb_environment import (
     with_prefix,
     writes,
 )
-from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
+from usmbd.protocol.state.store.lmdb_leases import LEASE, LmdbLeases
+from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
@@ -51,9 +52,6 @@ FILE_HAS_PATH: Final = 4
 
 DROP_BATCH: Final = 64
 # Files per transaction when a dead worker's opens are dropped: the others wait a millisecond.
-
-NO_OPEN: Final = 0
-"""No open has this id: taking the waiters of a file removes no locks with it."""
 
 _DELETE: Final = 0x0001_0000  # access right DELETE ([MS-SMB2] 2.2.13.1.1)
 
@@ -81,10 +79,11 @@ def _owned(value: bytes, worker: int) -> list[int] | None:
 class LmdbOpens:
     """Who has what open, and what is to be deleted."""
 
-    def __init__(self, environment: LmdbEnvironment, locks: LmdbLocks) -> None:
+    def __init__(self, environment: LmdbEnvironment, locks: LmdbLocks, leases: LmdbLeases) -> None:
         """Keep the F and D records of an environment; an open that goes takes its locks along."""
         self.environment = environment
         self._locks = locks
+        self._leases = leases
         self._begin = environment.begin
         self._write = environment.write
         self._worker = environment.worker
@@ -93,10 +92,11 @@ class LmdbOpens:
         self._oplock_counts = environment.oplock_hints.counts
 
     @writes
-    def add_open(self, key: bytes, record: OpenRecord, path: str = "") -> AddOpenResult:
+    def add_open(
+        self, key: bytes, record: OpenRecord, path: str = "", admit: Admit | None = None
+    ) -> None:
         """Add an open: see `Store.add_open`."""
         record.worker = self._worker
-        packed = record.pack()
         new = sharing.profile(record.granted_access, record.share_access)
         file = b"F" + key
         self.environment.require_room()
@@ -111,7 +111,7 @@ class LmdbOpens:
                 if flags & FILE_PENDING:
                     raise SmbError(NtStatus.DELETE_PENDING)
                 if sharing.conflicts(holders, deniers, new):
-                    raise SharingViolation(others)
+                    raise SharingViolation(key, others)
                 if (
                     len(others) >= MAX_OPENS_PER_FILE * OPEN_SIZE
                     or len(value) > self.environment.largest_value
@@ -123,9 +123,13 @@ class LmdbOpens:
                     raise SmbError(NtStatus.DELETE_PENDING)
             elif record.granted_access & _DELETE:
                 # Deleting the file deletes its streams: they must be shared for it as well.
-                for _, stream in self._streams(txn, key):
+                for name, stream in self._streams(txn, key):
                     if sharing.denies_delete(FILE_HEADER.unpack_from(stream)[1]):
-                        raise SharingViolation(stream[FILE_HEADER.size :])
+                        raise SharingViolation(name[1:], stream[FILE_HEADER.size :])
+            if admit is not None and others and (record.oplock_level or self.oplock_count(key)):
+                admit(record, parse_opens(others), self._locks.any_locked(txn, key))
+            if record.oplock_level == LEASE:
+                others = self._leases.join(txn, key, record, others)
             if path and record.flags & OPEN_DELETE_ON_CLOSE:
                 txn.put(b"D" + key, os.fsencode(path))
                 flags |= FILE_HAS_PATH
@@ -133,11 +137,10 @@ class LmdbOpens:
                 file,
                 FILE_HEADER.pack(holders + new.holds, deniers + new.denies, flags, 0)
                 + others
-                + packed,
+                + record.pack(),
             )
             if record.oplock_level:
                 self._oplock_hints.add(key)
-        return AddOpenResult(others)
 
     @writes
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
@@ -159,8 +162,11 @@ class LmdbOpens:
         _, access, share, open_flags = OPEN_HEAD.unpack_from(value, at)
         if open_flags & OPEN_DELETE_ON_CLOSE:
             flags |= FILE_PENDING
-        if value[at + OPEN_OPLOCK_OFFSET]:
+        level = value[at + OPEN_OPLOCK_OFFSET]
+        if level:
             self._oplock_hints.remove(key)
+            if level == LEASE:
+                self._leases.leave(txn, value, at)
         rest = value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :]
         if rest:
             old = sharing.profile(access, share)
@@ -241,9 +247,9 @@ class LmdbOpens:
             # Who waits for a break waits for its end.
             return () if state == OPLOCK_BREAKING else self._locks.release(txn, key, NO_OPEN)
 
-    def may_have_oplocks(self, key: bytes) -> bool:
-        """Tell whether an open of the file may have an oplock, without a transaction."""
-        return bool(self._oplock_counts[crc32(key) & HINT_MASK])
+    def oplock_count(self, key: bytes) -> int:
+        """Return how many opens may have oplocks or leases, without a transaction."""
+        return self._oplock_counts[crc32(key) & HINT_MASK]
 
     def opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of a file or stream."""

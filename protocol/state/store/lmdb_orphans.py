@@ -15,6 +15,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
     with_prefix,
     writes,
 )
+from usmbd.protocol.state.store.lmdb_leases import has_lease
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks, lock_owners, waiting
 from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH, FILE_DELETING, FILE_PENDING
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
@@ -48,7 +49,7 @@ class LmdbOrphans:
         with self.environment.begin() as txn:
             return [
                 key
-                for prefix in (b"L", b"F", b"D")
+                for prefix in (b"L", b"F", b"D", b"G")
                 for key, value in with_prefix(txn, prefix)
                 if _is_orphan(txn, key, value)
             ]
@@ -107,6 +108,8 @@ def _is_orphan(txn: Transaction, record: bytes, value: bytes) -> bool:
     """Tell whether something in a record belongs to nobody: see the cases."""
     kind, key = record[:1], record[1:]
     file = txn.get(b"F" + key)
+    if kind == b"G":  # a lease that no open of its file has
+        return not has_lease(txn.get(b"F" + value), key)
     if kind == b"L":  # locks of opens that are closed
         return not lock_owners(value) <= _open_ids(file)
     if kind == b"D":  # the path of a file that nobody has open

@@ -7,6 +7,7 @@ hands on when its holder is killed; what the dead writer had not committed never
     F + FileKey      header and the OpenRecords, in the order of the opens
     L + FileKey      waiting workers and the byte-range locks, while there are any
     D + FileKey      path of a delete-pending file
+    G + ClientGuid + LeaseKey    FileKey of the file that a client's lease is on
     S + SessionId    SessionRecord
     A + worker       how often this worker number was attached
 """
@@ -16,6 +17,7 @@ from collections.abc import Collection
 
 from usmbd.protocol.state.store.base import SUPERVISOR, DropResult, SweepResult
 from usmbd.protocol.state.store.lmdb_environment import MAP_SIZE, LmdbEnvironment
+from usmbd.protocol.state.store.lmdb_leases import LmdbLeases
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
 from usmbd.protocol.state.store.lmdb_opens import LmdbOpens
 from usmbd.protocol.state.store.lmdb_orphans import LmdbOrphans
@@ -23,7 +25,7 @@ from usmbd.protocol.state.store.lmdb_sessions import LmdbSessions
 
 
 class LmdbStore:
-    """A `Store` of three tables in one environment: what each can do is called by its name here.
+    """A `Store` of four tables in one environment: what each can do is called by its name here.
 
     The calls are bound once: a READ asks for locks without a call more than it takes.
     """
@@ -46,12 +48,16 @@ class LmdbStore:
         self.room = environment.room
         self.used = environment.used
 
-        self._opens = opens = LmdbOpens(environment, locks)
+        leases = LmdbLeases(environment, locks)
+        self.change_lease = leases.change_lease
+        self.lease_file = leases.lease_file
+
+        self._opens = opens = LmdbOpens(environment, locks, leases)
         self.add_open = opens.add_open
         self.remove_open = opens.remove_open
         self.update_open = opens.update_open
         self.set_oplock = opens.set_oplock
-        self.may_have_oplocks = opens.may_have_oplocks
+        self.oplock_count = opens.oplock_count
         self.opens = opens.opens
         self.count_opens = opens.count_opens
         self.stream_opens = opens.stream_opens

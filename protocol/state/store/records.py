@@ -84,7 +84,8 @@ class OpenRecord(Wire, size=192):
     lease_key: bytes16 = NO_ID
     parent_lease_key: bytes16 = NO_ID
     lease_state: u32 = 0
-    break_to_lease_state: u32 = 0
+    break_to_lease_state: u16 = 0
+    required_lease_state: u16 = 0
     lease_epoch: u16 = 0
     lease_version: u16 = 0
     durable_open_timeout: u32 = 0
@@ -112,10 +113,55 @@ OPEN_WORKER_OFFSET: Final = OPEN_HEAD.size
 OPEN_OPLOCK_OFFSET: Final = OPEN_WORKER_OFFSET + WORKER.size
 """Where `oplock_level` stands, and `oplock_state` behind it."""
 
+OPEN_LEASE_OFFSET: Final = OPEN_OPLOCK_OFFSET + 18
+"""Where `client_guid` stands, and `lease_key` behind it: together they name a lease."""
+LEASE_ID_SIZE: Final = 32
+
+LEASE_STATE: Final = struct.Struct("<IHHHH")
+"""The fields of a LeaseState in an OpenRecord, from `lease_state` on."""
+OPEN_LEASE_STATE_OFFSET: Final = OPEN_LEASE_OFFSET + LEASE_ID_SIZE + 16
+"""Where they stand: behind `parent_lease_key`."""
+
 OPLOCK_HELD: Final = 0
 """`oplock_state`: nothing is going on."""
 OPLOCK_BREAKING: Final = 1
 """`oplock_state`: the client has been told and has not answered ([MS-SMB2] 3.3.1.10)."""
+
+
+class LeaseState(NamedTuple):
+    """What all opens of a lease say of it ([MS-SMB2] 3.3.1.12).
+
+    While it is `breaking`, the client holds `state`, was asked to keep at most `break_to`, and may
+    keep no more than `required` in the end. `version` is that of the open that began it.
+    """
+
+    state: int
+    version: int
+    epoch: int
+    breaking: bool = False
+    break_to: int = 0
+    required: int = 0
+
+    @classmethod
+    def of(cls, record: OpenRecord) -> "LeaseState":
+        """Return the state of a record's lease."""
+        return cls(
+            record.lease_state,
+            record.lease_version,
+            record.lease_epoch,
+            record.oplock_state == OPLOCK_BREAKING,
+            record.break_to_lease_state,
+            record.required_lease_state,
+        )
+
+    def put(self, record: OpenRecord) -> None:
+        """Write it into a record."""
+        record.lease_state = self.state
+        record.lease_version = self.version
+        record.lease_epoch = self.epoch
+        record.oplock_state = OPLOCK_BREAKING if self.breaking else OPLOCK_HELD
+        record.break_to_lease_state = self.break_to
+        record.required_lease_state = self.required
 
 
 def parse_opens(packed: bytes) -> list[OpenRecord]:

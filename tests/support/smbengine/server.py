@@ -294,9 +294,9 @@ class FakePeers(Turns):
         if worker in self.servers:
             self.later(lambda: self.servers[worker].wake(key))
 
-    def break_oplock(self, worker: int, key: bytes, open_id: int, level: int) -> None:
-        """Break an oplock that an open of another worker holds."""
-        self.later(lambda: self.servers[worker].oplocks.break_own(open_id, level))
+    def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
+        """Break what an open of another worker caches."""
+        self.later(lambda: self.servers[worker].caching.break_own(open_id, left))
 
     def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
         """Close a session of another worker."""

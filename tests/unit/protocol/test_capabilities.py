@@ -3,10 +3,11 @@
 import struct
 
 import pytest
-from smbengine import requests
+from smbengine import leases, requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
+from usmbd.protocol.state.caching.rules import RWH
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.create import FILE_OPEN
 from usmbd.protocol.wire.fscc import attributes as bits
@@ -15,6 +16,7 @@ from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.negotiate import (
     SMB2_GLOBAL_CAP_ENCRYPTION,
     SMB2_GLOBAL_CAP_LARGE_MTU,
+    SMB2_GLOBAL_CAP_LEASING,
     SMB2_GLOBAL_CAP_MULTI_CHANNEL,
     NegotiateResponse,
 )
@@ -146,7 +148,12 @@ def messages_are_encrypted(client: Client, engine: Engine) -> None:
     assert client.opened == 2
 
 
+def a_lease_is_given(client: Client, engine: Engine) -> None:
+    assert leases.take(client, RWH, name="leased")[1] == RWH
+
+
 CONNECTION_EFFECTS = {
+    SMB2_GLOBAL_CAP_LEASING: a_lease_is_given,
     SMB2_GLOBAL_CAP_LARGE_MTU: large_messages_are_taken,
     SMB2_GLOBAL_CAP_MULTI_CHANNEL: a_session_has_two_channels,
     SMB2_GLOBAL_CAP_ENCRYPTION: messages_are_encrypted,
@@ -154,11 +161,11 @@ CONNECTION_EFFECTS = {
 
 DIALECT_BITS = {
     0x202: 0,
-    0x210: SMB2_GLOBAL_CAP_LARGE_MTU,
+    0x210: SMB2_GLOBAL_CAP_LEASING | SMB2_GLOBAL_CAP_LARGE_MTU,
     # 3.1.1 says in a context that it encrypts ([MS-SMB2] 3.3.5.4).
     0x300: sum(CONNECTION_EFFECTS),
     0x302: sum(CONNECTION_EFFECTS),
-    0x311: SMB2_GLOBAL_CAP_LARGE_MTU | SMB2_GLOBAL_CAP_MULTI_CHANNEL,
+    0x311: sum(CONNECTION_EFFECTS) & ~SMB2_GLOBAL_CAP_ENCRYPTION,
 }
 
 

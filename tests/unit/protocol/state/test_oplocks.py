@@ -6,7 +6,7 @@ from smbengine.client import Client
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
-from usmbd.protocol.state.oplocks import BREAK_SECONDS
+from usmbd.protocol.state.caching.notices import BREAK_SECONDS
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES
 from usmbd.protocol.wire.create import (
     FILE_OVERWRITE_IF,

@@ -87,8 +87,19 @@ def close_with_oplock(store: LmdbStore, open_id: int) -> None:
     store.remove_open(KEY, open_id)
 
 
+def lease(store: LmdbStore, _: int) -> None:
+    leased = [record(store, oplock_level=0xFF) for _ in range(2)]
+    for one in leased:
+        one.client_guid, one.lease_key = b"g" * 16, b"k" * 16
+        store.add_open(KEY, one, "")
+    store.change_lease(b"g" * 16, b"k" * 16, lambda lease: lease._replace(state=7, breaking=True))
+    for one in leased:
+        store.remove_open(KEY, one.open_id)
+
+
 OPERATIONS: dict[str, Operation] = {
     "open": add_with_oplock,
+    "lease": lease,
     "close": lambda store, open_id: store.remove_open(KEY, open_id),
     "close with an oplock": close_with_oplock,
     "lock": lambda store, open_id: store.lock(KEY, open_id, [LockRange(200, 10)]),

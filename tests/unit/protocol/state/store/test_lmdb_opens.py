@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from usmbd.protocol.state.store import lmdb_opens
-from usmbd.protocol.state.store.base import RemoveOpenResult, SharingViolation
+from usmbd.protocol.state.store.base import Admit, RemoveOpenResult, SharingViolation
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
+    LockRange,
     OpenRecord,
     file_key,
 )
@@ -59,11 +60,34 @@ def test_removing_opens_leaves_nothing(store: LmdbStore, add: "Opener") -> None:
     add(KEY, READ | WRITE | DELETE, 0)
 
 
-def test_the_others_are_told(store: LmdbStore, add: "Opener") -> None:
+def test_an_open_that_wants_to_cache_is_decided_beside_the_others(
+    store: LmdbStore, add: "Opener"
+) -> None:
     first = add(KEY)
-    record = OpenRecord(open_id=store.new_open_id(), granted_access=1, share_access=7)
-    others = store.add_open(KEY, record).others
-    assert [(other.open_id, other.worker) for other in others] == [(first, 1)]
+    told = []
+
+    def admit(record: OpenRecord, others: list[OpenRecord], locked: bool) -> None:
+        told.append(([(other.open_id, other.worker) for other in others], locked))
+        record.oplock_level = 1
+
+    def refuse(record: OpenRecord, others: list[OpenRecord], locked: bool) -> None:
+        raise SmbError(NtStatus.CANCELLED)
+
+    def add_one(level: int, decide: Admit) -> int:
+        record = OpenRecord(
+            open_id=store.new_open_id(), granted_access=1, share_access=7, oplock_level=level
+        )
+        store.add_open(KEY, record, "", decide)
+        return record.open_id
+
+    add_one(0, refuse)  # nobody caches, nobody wants to: nobody is asked
+    assert store.lock(KEY, first, [LockRange(0, 1)]) is None
+    second = add_one(9, admit)
+    assert [(len(others), locked) for others, locked in told] == [(2, True)]
+    assert told[0][0][0] == (first, 1)
+    with pytest.raises(SmbError):
+        add_one(0, refuse)  # somebody caches
+    assert [(one.open_id, one.oplock_level) for one in store.opens(KEY)][2:] == [(second, 1)]
 
 
 def test_an_update_changes_sharing(store: LmdbStore, add: "Opener") -> None:

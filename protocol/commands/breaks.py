@@ -1,0 +1,71 @@
+"""Waiting for other clients to give up what they cache ([MS-FSA] 2.1.4.12)."""
+
+from collections.abc import Callable
+from functools import partial
+
+from usmbd.protocol.commands.request import Request
+from usmbd.protocol.effects import Resume, Wait, Waiting
+from usmbd.protocol.state.caching.caching import BreakNeededError
+from usmbd.protocol.state.caching.notices import BREAK_SECONDS
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+ROUNDS = 4
+"""How often the handles of a file are broken for one request: whoever opens it again each time is
+in the way as anybody who has it open."""
+
+LOST_SECONDS = BREAK_SECONDS + 5.0
+"""After that a break has ended in any case, and what should have told us was lost: try again."""
+
+
+def wait_for_break(
+    server: Server, needed: BreakNeededError, resume: Resume[None], open_: Open | None = None
+) -> Callable[[], None]:
+    """Have what others cache broken and wait until it is, or their opens are closed.
+
+    The wait of a request on `open_` ends with that, by SmbError(FILE_CLOSED).
+    """
+    key = needed.key
+
+    def go_on(error: SmbError | None = None) -> None:
+        undo()
+        resume(None, error)
+
+    def end(_error: SmbError) -> None:
+        go_on(SmbError(NtStatus.FILE_CLOSED))
+
+    def undo() -> None:
+        give_up()
+        if open_ is not None:
+            open_.waiting.discard(end)
+
+    server.store.add_waiter(key)
+    give_up = server.wait_for(key, go_on)
+    if open_ is not None:
+        open_.waiting.add(end)
+    server.clock.call_later(LOST_SECONDS, go_on)
+    server.caching.request_breaks(key, needed.breaks)
+    if not server.caching.still_held(key, needed.breaks):
+        go_on()  # it ended before anybody knew that we wait
+    return undo
+
+
+def handles_given_up(request: Request, key: bytes, open_: Open | None) -> Waiting[None]:
+    """Wait until nobody else has a file open only because its client caches the handle.
+
+    For what such opens would be in the way of; `open_` is by which it is done, if it is one of the
+    file's.
+    """
+    server = request.connection.server
+    for _ in range(ROUNDS):
+        try:
+            server.caching.check_others(key, open_)
+        except BreakNeededError as needed:
+            yield Wait(
+                partial(wait_for_break, server, needed, open_=request.open),
+                interim=True,
+                in_compound=True,
+            )
+        else:
+            return

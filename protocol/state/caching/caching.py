@@ -1,0 +1,275 @@
+"""Who asks for what: opens that come, files that change; and the breaks that follow from it.
+
+    CREATE    Asked -> add_open(admit=asked.admit) in the store's transaction
+                -> BreakNeededError: the breaks are requested, the open waits and tries again
+                -> admitted: what nobody waits for is broken, the oplock or lease is granted
+    WRITE...  changed(open)
+    rename... holders(...) -> BreakNeededError
+
+A break goes to the worker that has the holder (`Peers.break_caching`), which is often this one.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+from usmbd.protocol.state.caching import lease as life
+from usmbd.protocol.state.caching.leases import Leases
+from usmbd.protocol.state.caching.oplocks import Oplocks
+from usmbd.protocol.state.caching.rules import (
+    BREAKS,
+    LEVEL_OF_STATE,
+    NONE,
+    STATE_OF_LEVEL,
+    Operation,
+    W,
+    grantable,
+    held,
+    is_breaking,
+    is_lease,
+    is_stat_open,
+    is_stat_open_beside_leases,
+    same_lease,
+)
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.speed import Clock
+from usmbd.protocol.state.store.base import SharingViolation, Store
+from usmbd.protocol.state.store.records import LeaseState, OpenRecord
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
+from usmbd.protocol.wire.create_contexts import LeaseV1, LeaseV2
+
+
+class Break(NamedTuple):
+    """One holder, by one of its opens, and the state that may stay of what it holds."""
+
+    record: OpenRecord
+    left: int
+
+
+class BreakNeededError(Exception):
+    """Something has to wait until the caching of a file's other opens is broken."""
+
+    def __init__(self, key: bytes, breaks: list[Break]) -> None:
+        """Keep who is to be asked for what."""
+        super().__init__(f"{len(breaks)} clients cache the file")
+        self.key = key
+        self.breaks = breaks
+
+
+class Peers(Protocol):
+    """The ways to other workers that caching needs."""
+
+    def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
+        """Have `worker` break what the client of its open caches, so that at most `left` stays."""
+
+
+class Asked:
+    """What an open asks for: its record, and how it is decided beside the others.
+
+    `state` is what its client wants to cache. With `waited` it has waited for a break before.
+    """
+
+    __slots__ = ("breaks", "epoch", "key", "overwrite", "record", "state", "version", "waited")
+
+    def __init__(
+        self,
+        key: bytes,
+        record: OpenRecord,
+        level: int,
+        lease: LeaseV1 | LeaseV2 | None,
+        *,
+        overwrite: bool,
+        waited: bool,
+    ) -> None:
+        """Begin as if the open were the file's only one."""
+        self.key = key
+        self.record = record
+        self.overwrite = overwrite
+        self.waited = waited
+        self.breaks: list[Break] = []
+        self.version = self.epoch = 0
+        if lease is not None:
+            self.state = lease.lease_state
+            self.version = 1
+            record.lease_key = lease.lease_key
+            if isinstance(lease, LeaseV2):
+                self.version = 2
+                self.epoch = lease.epoch
+            record.oplock_level = SMB2_OPLOCK_LEVEL_LEASE
+            alone = grantable(self.state, record, (), False)
+            life.granted(alone, self.version, self.epoch).put(record)
+        else:
+            self.state = STATE_OF_LEVEL.get(level, NONE)
+            record.oplock_level = LEVEL_OF_STATE[self.state]
+
+    def admit(self, record: OpenRecord, others: list[OpenRecord], locked: bool) -> None:
+        """Decide beside the other opens (see `store.base.Admit`); BreakNeededError."""
+        waits, self.breaks = self._breaks(others)
+        if waits:
+            raise BreakNeededError(self.key, self.breaks)
+        # Of those that lose something now, a lower state stays, which changes nothing here: W is
+        # not among it.
+        state = grantable(self.state, record, others, locked and not self.overwrite)
+        if not is_lease(record):
+            record.oplock_level = LEVEL_OF_STATE[state]
+            return
+        mine = next((other for other in others if same_lease(record, other)), None)
+        if mine is None:
+            life.granted(state, self.version, self.epoch).put(record)
+        else:
+            life.raised(LeaseState.of(mine), self.state, state).put(record)
+
+    def _breaks(self, others: Iterable[OpenRecord]) -> tuple[bool, list[Break]]:
+        """Return whether to wait, and what is to be broken or waited for."""
+        access = self.record.granted_access
+        if is_stat_open(access):
+            return False, []
+        passes_leases = is_stat_open_beside_leases(access)
+        verdicts = BREAKS[Operation.OVERWRITE if self.overwrite else Operation.OPEN]
+        waits = False
+        breaks = []
+        for other in others:
+            if not other.oplock_level or same_lease(self.record, other):
+                continue
+            if passes_leases and is_lease(other):
+                continue
+            state = held(other)
+            verdict = verdicts.get(state)
+            if verdict is not None:
+                breaks.append(Break(other, verdict.left))
+                waits |= verdict.waits or (self.waited and is_breaking(other))
+            elif is_breaking(other):
+                breaks.append(Break(other, state))
+                waits = True
+        return waits, breaks
+
+
+class Caching:
+    """What may be cached of the files that this worker's clients have open."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        peers: Peers,
+        worker: int,
+        wake: Callable[[bytes, Iterable[int]], None],
+    ) -> None:
+        """`wake(key, workers)` lets all go on that wait for a file."""
+        self._store = store
+        self._peers = peers
+        self._worker = worker
+        self._holders: dict[int, Open] = {}
+        self.oplocks = Oplocks(store, clock, wake)
+        self.leases = Leases(store, clock, wake)
+
+    # -- opens ---------------------------------------------------------------------------
+
+    def admitted(self, open_: Open, asked: Asked) -> None:
+        """Give an open what it was granted, and break what it did not have to wait for."""
+        record = asked.record
+        open_.oplock_level = record.oplock_level
+        if record.oplock_level:
+            self._holders[open_.persistent_id] = open_
+            if record.oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
+                self.leases.granted(open_, record)
+        if asked.breaks:
+            self.request_breaks(asked.key, asked.breaks)
+
+    def closed(self, open_: Open) -> None:
+        """Forget an open."""
+        if self._holders.pop(open_.persistent_id, None) is not None and open_.lease is not None:
+            self.leases.closed(open_)
+
+    @staticmethod
+    def check_sharing(violation: SharingViolation, record: OpenRecord) -> None:
+        """After a sharing violation: BreakNeededError if opens that are only cached may be why."""
+        check(violation.key, Operation.SHARE, violation.others, record)
+
+    # -- changes -------------------------------------------------------------------------
+
+    def changed(self, open_: Open) -> None:
+        """Break what others cache of the data that an open changes; nobody waits for it."""
+        count = self._store.oplock_count(open_.key)
+        if not count or count == self._own(open_):
+            return
+        mine = None
+        others = self._store.opens(open_.key)
+        if open_.lease is not None:
+            mine = next((r for r in others if r.open_id == open_.persistent_id), None)
+        verdicts = BREAKS[Operation.CHANGE]
+        breaks = [
+            Break(other, verdict.left)
+            for other in others
+            if (verdict := verdicts.get(held(other))) is not None
+            and not (mine is not None and same_lease(mine, other))
+        ]
+        self.request_breaks(open_.key, breaks)
+
+    @staticmethod
+    def _own(open_: Open) -> int:
+        """Return how many of a file's opens have what a change by `open_` does not break."""
+        if open_.lease is not None:
+            return len(open_.lease.opens)
+        return 1 if STATE_OF_LEVEL[open_.oplock_level] & W else 0
+
+    def check_others(self, key: bytes, open_: Open | None) -> None:
+        """BreakNeededError if others have the file open whose clients may only cache that.
+
+        For what such opens would be in the way of: renaming the file, deleting it, replacing it.
+        `open_` is by which it is done, if it is one of the file's.
+        """
+        if self._store.oplock_count(key):
+            others = self._store.opens(key)
+            mine = None
+            if open_ is not None:
+                mine = next((r for r in others if r.open_id == open_.persistent_id), None)
+            check(key, Operation.SHARE, others, mine)
+
+    # -- breaking ------------------------------------------------------------------------
+
+    def request_breaks(self, key: bytes, breaks: Iterable[Break]) -> None:
+        """Have the holders asked for what they hold, wherever they are; a lease once."""
+        asked = set()
+        for record, left in breaks:
+            holder = (record.client_guid, record.lease_key) if is_lease(record) else record.open_id
+            if holder in asked:
+                continue
+            asked.add(holder)
+            if record.worker == self._worker:
+                self.break_own(record.open_id, left)
+            else:
+                self._peers.break_caching(record.worker, key, record.open_id, left)
+
+    def break_own(self, open_id: int, left: int) -> None:
+        """Break what the client of an open of this worker holds, so that at most `left` stays."""
+        open_ = self._holders.get(open_id)
+        if open_ is None or open_.closed:
+            return
+        if open_.lease is not None:
+            self.leases.break_to(open_.lease, left)
+        else:
+            self.oplocks.break_to(open_, left)
+
+    def still_held(self, key: bytes, breaks: list[Break]) -> bool:
+        """Tell whether any of the holders still has more than may stay, or has not answered."""
+        left = {record.open_id: left for record, left in breaks}
+        return any(
+            is_breaking(record) or held(record) & ~left[record.open_id]
+            for record in self._store.opens(key)
+            if record.open_id in left
+        )
+
+
+def check(
+    key: bytes, operation: Operation, others: list[OpenRecord], mine: OpenRecord | None
+) -> None:
+    """BreakNeededError if `operation` by the open `mine` has to wait for others of the file."""
+    verdicts = BREAKS[operation]
+    breaks = [
+        Break(other, verdict.left)
+        for other in others
+        if (verdict := verdicts.get(held(other))) is not None
+        and not (mine is not None and (other.open_id == mine.open_id or same_lease(mine, other)))
+    ]
+    if breaks:
+        raise BreakNeededError(key, breaks)

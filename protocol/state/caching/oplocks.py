@@ -1,0 +1,98 @@
+"""The oplocks of one worker's opens: told of a break, acknowledged, or lost to silence.
+
+What breaks when is in `rules`. While a client is asked, its open has the old level in the store,
+marked as breaking; the new one wakes who waits.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+
+from usmbd.protocol.state.caching.notices import BREAK_SECONDS, channels_of, send_notice
+from usmbd.protocol.state.caching.rules import R
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.speed import Clock
+from usmbd.protocol.state.store.base import Store
+from usmbd.protocol.state.store.records import OPLOCK_BREAKING, OPLOCK_HELD
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_II, SMB2_OPLOCK_LEVEL_NONE
+from usmbd.protocol.wire.oplock_break import OplockBreak
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+log = logging.getLogger("usmbd.oplock")
+
+_ANSWERS = (SMB2_OPLOCK_LEVEL_NONE, SMB2_OPLOCK_LEVEL_II)
+
+
+class Oplocks:
+    """The oplocks of one worker's opens, which `Caching` grants and has broken."""
+
+    def __init__(
+        self, store: Store, clock: Clock, wake: Callable[[bytes, Iterable[int]], None]
+    ) -> None:
+        """`wake(key, workers)` lets all go on that wait for a file."""
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+
+    def break_to(self, open_: Open, left: int) -> None:
+        """Break the oplock of an open so that at most the state `left` stays; tell its client."""
+        level = SMB2_OPLOCK_LEVEL_II if left & R else SMB2_OPLOCK_LEVEL_NONE
+        if open_.oplock_level <= level:
+            return
+        if open_.oplock_level == SMB2_OPLOCK_LEVEL_II:
+            self._set(open_, SMB2_OPLOCK_LEVEL_NONE)
+            self._notify(open_, SMB2_OPLOCK_LEVEL_NONE)
+        elif open_.oplock_break_to is None:
+            open_.oplock_break_to = level
+            self._store.set_oplock(
+                open_.key, open_.persistent_id, open_.oplock_level, OPLOCK_BREAKING
+            )
+            self._clock.call_later(BREAK_SECONDS, self._expired, open_)
+            if not self._notify(open_, level):
+                self._expired(open_)
+
+    def acknowledge(self, open_: Open, level: int) -> int:
+        """Take a client's answer to a break; return the level it has now ([MS-SMB2] 3.3.5.22.1).
+
+        SmbError(INVALID_OPLOCK_PROTOCOL) for a level it cannot choose (it then has none),
+        SmbError(INVALID_DEVICE_STATE) when no break is going on.
+        """
+        break_to = open_.oplock_break_to
+        if level not in _ANSWERS or break_to is None or open_.lease is not None:
+            if break_to is not None:
+                self._set(open_, SMB2_OPLOCK_LEVEL_NONE)
+            elif level in _ANSWERS and open_.oplock_level and open_.lease is None:
+                raise SmbError(NtStatus.INVALID_DEVICE_STATE)
+            raise SmbError(NtStatus.INVALID_OPLOCK_PROTOCOL)
+        level = min(level, break_to)
+        self._set(open_, level)
+        return level
+
+    def _expired(self, open_: Open) -> None:
+        """End a break that the client has not answered."""
+        if not open_.closed and open_.oplock_break_to is not None:
+            log.info(
+                "an oplock break is not answered",
+                extra={"client": open_.connection.transport.peer, "path": open_.path},
+            )
+            self._set(open_, SMB2_OPLOCK_LEVEL_NONE)
+
+    def _set(self, open_: Open, level: int) -> None:
+        """Give an open its new level and let go on who waited for it."""
+        open_.oplock_level = level
+        open_.oplock_break_to = None
+        waiters = self._store.set_oplock(open_.key, open_.persistent_id, level, OPLOCK_HELD)
+        if waiters:
+            self._wake(open_.key, waiters)
+
+    @staticmethod
+    def _notify(open_: Open, level: int) -> bool:
+        """Send an Oplock Break Notification; False when there is no channel to send it on."""
+        channel = next(channels_of(open_), None)
+        if channel is None:
+            return False
+        log.debug("%s: oplock %d is broken to %d", open_.path, open_.oplock_level, level)
+        body = OplockBreak(
+            oplock_level=level, persistent=open_.persistent_id, volatile=open_.volatile_id
+        )
+        send_notice(channel, body.pack())
+        return True
