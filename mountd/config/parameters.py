@@ -205,6 +205,8 @@ _S = (
     ("force create mode", values.mode, 0),
     ("force directory mode", values.mode, 0),
     ("oplocks", values.boolean, True),
+    # Samba's; ksmbd has it for the server as a whole, off.
+    ("durable handles", values.boolean, True),
     ("browseable", values.boolean, True),
 )
 _SYNONYMS = {
@@ -258,13 +260,6 @@ TABLE: tuple[Parameter, ...] = (
     # ksmbd has it off by default; on Samba it is on, and clients cache far less without.
     _row(Scope.GLOBAL, "smb2 leases", values.boolean, True, field="leases"),
     # Many ksmbd.conf and smb.conf have it: it is read, and says that it does nothing yet.
-    _row(
-        Scope.GLOBAL,
-        "durable handles",
-        values.without_effect("there are no durable handles yet: a lost connection closes files"),
-        False,
-        field="",
-    ),
     _row(
         Scope.GLOBAL,
         "smbd max io size",

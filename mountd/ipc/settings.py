@@ -132,6 +132,7 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """`force group` (or the forced user's group), resolved and already applied."""
 
     oplocks: bool = True
+    durable_handles: bool = True
     continuous_availability: bool = False
     """SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY; no parameter sets it yet."""
 

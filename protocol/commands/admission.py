@@ -3,16 +3,19 @@
 The store knows the opens of all workers; what their clients cache is broken first where it has to.
 """
 
+from usmbd.protocol.commands.durable import prepare
 from usmbd.protocol.commands.find_or_create import Found, Wanted
 from usmbd.protocol.state import one_file
 from usmbd.protocol.state.caching.caching import Asked
 from usmbd.protocol.state.caching.rules import is_stat_open
-from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.durable import Durable
+from usmbd.protocol.state.open import MODE, Open
 from usmbd.protocol.state.store.base import SharingViolation
 from usmbd.protocol.state.store.records import (
     NO_ID,
     OPEN_DELETE_ON_CLOSE,
     OPEN_DIRECTORY,
+    OPEN_DURABLE,
     OpenRecord,
 )
 from usmbd.protocol.wire.access import FILE_WRITE_DATA
@@ -67,6 +70,9 @@ def admit(wanted: Wanted, found: Found) -> Open:
         or (found.action == FILE_OPENED and is_stat_open(access))
     ):
         level = SMB2_OPLOCK_LEVEL_NONE
+    durable = None
+    if wanted.durable is not None and stream is None:
+        durable = prepare(request, wanted.durable, record, key, node, found.action)
     asked = Asked(key, record, level, lease, overwrite=overwrite, waited=wanted.waited)
     try:
         server.store.add_open(
@@ -74,6 +80,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
             record,
             f"{tree.share.path}/{node.path}" if delete_on_close else "",
             asked.admit,
+            durable,
         )
     except SharingViolation as violation:
         server.caching.check_sharing(violation, record)
@@ -93,7 +100,9 @@ def admit(wanted: Wanted, found: Found) -> Open:
     server.caching.admitted(open_, asked)
     open_.share_access = body.share_access
     open_.create_options = body.create_options
-    open_.mode = body.create_options & 0x3E
+    open_.mode = body.create_options & MODE
+    if durable is not None and record.flags & OPEN_DURABLE:
+        open_.durable = Durable(durable, record.durable_open_timeout)
     open_.delete_on_close = bool(delete_on_close)
     return open_
 

@@ -7,15 +7,20 @@ The walk, in the order of this file:
       _find        look it up or make it, and the rights to it   (find_or_create.py)
       admit        share modes, pending deletion, oplocks        (admission.py)
       _prepare     open the data, truncate what is overwritten
-      _answers     the create contexts of the response
+      response     with its create contexts                      (create_answers.py)
+    _open_once   the same where the client may have sent it before (create_again.py)
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from usmbd.protocol.commands.admission import admit
 from usmbd.protocol.commands.breaks import wait_for_break
+from usmbd.protocol.commands.create_again import come_back, repeat
+from usmbd.protocol.commands.create_answers import answer_contexts, response
 from usmbd.protocol.commands.create_pipe import create_pipe
+from usmbd.protocol.commands.durable import Reconnect, parse_asked
 from usmbd.protocol.commands.find_or_create import (
     TRUNCATES,
     WRITES,
@@ -27,10 +32,9 @@ from usmbd.protocol.commands.find_or_create import (
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Wait, Waiting
 from usmbd.protocol.state.caching.caching import BreakNeededError
-from usmbd.protocol.state.caching.rules import is_breaking
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.server import Server
-from usmbd.protocol.state.store.records import NO_ID, OpenRecord
+from usmbd.protocol.state.replays import CreateGuid
+from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
 from usmbd.protocol.wire.access import (
@@ -58,29 +62,17 @@ from usmbd.protocol.wire.create import (
     IMPERSONATION_DELEGATE,
     SMB2_OPLOCK_LEVEL_LEASE,
     CreateRequest,
-    build_create_response,
     create_contexts_buffer,
     create_name,
 )
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_ALLOCATION_SIZE,
-    SMB2_CREATE_DURABLE_HANDLE_RECONNECT,
-    SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2,
-    SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
-    SMB2_CREATE_QUERY_ON_DISK_ID,
     SMB2_CREATE_REQUEST_LEASE,
     SMB2_CREATE_TIMEWARP_TOKEN,
-    SMB2_LEASE_FLAG_BREAK_IN_PROGRESS,
-    SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET,
     LeaseV1,
     LeaseV2,
-    build_contexts,
-    lease_response,
-    maximal_access_response,
-    on_disk_id_response,
     parse_contexts,
     parse_lease,
-    parse_maximal_access,
     parse_u64,
 )
 from usmbd.protocol.wire.fscc.attributes import (
@@ -88,6 +80,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.header import SMB2_FLAGS_REPLAY_OPERATION
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_LEASING
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -107,6 +100,11 @@ def create(request: Request) -> Answer | Handling:
     body = parse_body(CreateRequest, request.message)
     name = create_name(request.message, body)
     contexts = parse_contexts(create_contexts_buffer(request.message, body))
+    asked = parse_asked(request, contexts) if contexts else None
+    if isinstance(asked, Reconnect):
+        if request.tree.is_pipe:
+            raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+        return come_back(request, contexts, _with_lease(request, name, contexts, asked))
     if body.impersonation_level > IMPERSONATION_DELEGATE:
         raise SmbError(NtStatus.BAD_IMPERSONATION_LEVEL)
     if len(request.session.open_table) >= request.connection.server.config.max_open_files:
@@ -116,16 +114,14 @@ def create(request: Request) -> Answer | Handling:
     if request.tree.is_pipe:
         return create_pipe(request, body, name)
     _check(body)
-    for unknown in (
-        SMB2_CREATE_DURABLE_HANDLE_RECONNECT,
-        SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2,
-    ):
-        if unknown in contexts:
-            # Durable handles are not given, so there is none to come back to.
-            raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     if SMB2_CREATE_TIMEWARP_TOKEN in contexts and parse_u64(contexts[SMB2_CREATE_TIMEWARP_TOKEN]):
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
-    return _open(_wanted(request, body, name, contexts))
+    wanted = _wanted(request, body, name, contexts)
+    if asked is not None:
+        wanted.durable = asked
+        if asked.create_guid != NO_ID:
+            return _open_once(wanted, (request.connection.client_guid, asked.create_guid))
+    return _open(wanted)
 
 
 def _check(body: CreateRequest) -> None:
@@ -184,6 +180,21 @@ def _lease(request: Request, contexts: dict[bytes, memoryview]) -> LeaseV1 | Lea
     return lease
 
 
+def _with_lease(
+    request: Request, name: str, contexts: dict[bytes, memoryview], asked: Reconnect
+) -> Reconnect:
+    """Return what a client comes back to, with the lease and the name that it has for it.
+
+    Whatever oplock level it asks for: the other fields do not matter.
+    """
+    lease = _lease(request, contexts)
+    if lease is None:
+        return asked
+    assert request.tree.volume is not None
+    path, _ = request.tree.volume.parse_path(name)
+    return replace(asked, path=path, lease=lease)
+
+
 def _admitted(wanted: Wanted) -> Waiting[tuple[Found, Open]]:
     """Find or create what is wanted, and have the store admit it beside the other opens."""
     request = wanted.request
@@ -224,20 +235,34 @@ def _open(wanted: Wanted) -> Handling:
     try:
         kind = Slow if found.action in _OVERWRITES and open_.is_large() else Blocking
         stat = found.prepared or (yield from kind(_prepare, wanted, found))
-        answers = _answers(server, open_, stat, found, wanted.contexts)
+        asked = wanted.durable
+        answers = answer_contexts(open_, stat, found.maximal, wanted.contexts, asked, found.record)
     except BaseException:
         server.close_open(open_)
         raise
-    return list(
-        build_create_response(
-            stat,
-            open_.persistent_id,
-            open_.volatile_id,
-            create_action=found.action,
-            oplock_level=open_.oplock_level,
-            contexts=build_contexts(answers) if answers else b"",
-        )
-    )
+    if asked is not None and asked.create_guid != NO_ID and not open_.closed:
+        server.replays.add((connection.client_guid, asked.create_guid), open_, found.action)
+    return response(open_, stat, found.action, open_.oplock_level, answers)
+
+
+def _open_once(wanted: Wanted, guid: CreateGuid) -> Handling:
+    """Open a file unless the same CREATE has opened it before ([MS-SMB2] 3.3.5.9.10)."""
+    request, server = wanted.request, wanted.request.connection.server
+    replayed = bool(request.header.flags & SMB2_FLAGS_REPLAY_OPERATION)
+    created = server.replays.find(guid)
+    if created is not None:
+        if not replayed:
+            raise SmbError(NtStatus.DUPLICATE_OBJECTID)
+        return (yield from repeat(wanted, created))
+    if replayed:
+        kept = server.store.find_create_guid(*guid)
+        if kept is not None and kept.record.flags & OPEN_DISCONNECTED:
+            # It was made on a connection that is gone, and its answer with it.
+            again = Reconnect(kept.record.open_id, guid[1], wanted.path, wanted.lease)
+            action = kept.durable.action
+            return (yield from come_back(request, wanted.contexts, again, wanted.durable, action))
+    with server.replays.under_way(guid, request):
+        return (yield from _open(wanted))
 
 
 def _give_up(found: Found) -> None:
@@ -303,42 +328,3 @@ def _open_data(node: Node, body: CreateRequest, read: bool, write: bool) -> None
         if not body.desired_access & MAXIMUM_ALLOWED:
             raise
         node.open_data(read=True, write=False)
-
-
-def _answers(
-    server: Server, open_: Open, stat: FileStat, found: Found, contexts: dict[bytes, memoryview]
-) -> list[tuple[bytes, bytes]]:
-    """Return the create contexts of the response ([MS-SMB2] 3.3.5.9.*)."""
-    answers = []
-    request = contexts.get(SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST)
-    if request is not None:
-        since = parse_maximal_access(request)
-        if since is not None and since == stat.last_write_time:
-            answers.append(maximal_access_response(NtStatus.NONE_MAPPED, 0))
-        else:
-            answers.append(maximal_access_response(NtStatus.SUCCESS, found.maximal))
-    if SMB2_CREATE_QUERY_ON_DISK_ID in contexts:
-        answers.append(on_disk_id_response(stat.ino, stat.dev))
-    if open_.lease is not None and found.record is not None:
-        answers.append(_lease_answer(found.record))
-    return answers
-
-
-def _lease_answer(record: OpenRecord) -> tuple[bytes, bytes]:
-    """Return the lease as it is, in the version of the open that began it (3.3.5.9.8)."""
-    flags = SMB2_LEASE_FLAG_BREAK_IN_PROGRESS if is_breaking(record) else 0
-    if record.lease_version == 1:
-        return lease_response(
-            LeaseV1(lease_key=record.lease_key, lease_state=record.lease_state, lease_flags=flags)
-        )
-    if record.parent_lease_key != NO_ID:
-        flags |= SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET
-    return lease_response(
-        LeaseV2(
-            lease_key=record.lease_key,
-            lease_state=record.lease_state,
-            lease_flags=flags,
-            parent_lease_key=record.parent_lease_key,
-            epoch=record.lease_epoch,
-        )
-    )

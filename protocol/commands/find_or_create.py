@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from usmbd.protocol.commands import security
+from usmbd.protocol.commands.durable import Asked
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.records import OpenRecord, file_key
@@ -89,6 +90,7 @@ class Wanted:
     """What the client asks for, if its dialect has it."""
     waited: bool = False
     """Whether it has waited for what others cache."""
+    durable: Asked | None = None
     place: Place | None = None
     """Among the worker's descriptors, for the open that this leads to."""
 

@@ -78,7 +78,8 @@ class Dispatcher:
         log.debug("connection ended: %s", reason, extra=connection.facts)
         connection.closed = True
         for request in list(connection.async_command_list.values()):
-            self.cancel(request, SmbError(NtStatus.CANCELLED))
+            if not self.server.replays.outlives(request):
+                self.cancel(request, SmbError(NtStatus.CANCELLED))
         self.server.connection_lost(connection)
 
     # -- in ------------------------------------------------------------------------------

@@ -52,6 +52,9 @@ def find_open(request: Request, row: Row) -> None:
         if row.file_optional:
             return  # the handler knows whether it needs one
         raise SmbError(NtStatus.FILE_CLOSED)
+    if open_.replay is not None and (chain is None or chain.file != (persistent, volatile)):
+        # The client has had the answer to its CREATE, which it will not repeat (Samba does so).
+        request.connection.server.replays.forget(open_)
     header = request.header
     if (
         header.status & 0xFFFF != open_.channel_sequence

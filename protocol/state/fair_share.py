@@ -35,6 +35,12 @@ class Place:
             self._share.change(self._user, self._address, count)
             self.count += count
 
+    def count_in(self, count: int) -> None:
+        """Have so many that are there already, whatever that leaves to the others."""
+        if self._share is not None:
+            self._share.change(self._user, self._address, count, there=True)
+            self.count += count
+
     def give_back(self, count: int | None = None) -> None:
         """Let others have some, or all for good; twice is harmless."""
         share = self._share
@@ -83,11 +89,14 @@ class FairShare:
         place.take(count)
         return place
 
-    def change(self, user: str, address: str, count: int) -> None:
-        """Count more, if that leaves as many to the others, or fewer; for `Place`."""
+    def change(self, user: str, address: str, count: int, *, there: bool = False) -> None:
+        """Count more, if that leaves as many to the others, or fewer; for `Place`.
+
+        What is `there` already is counted whatever it leaves.
+        """
         of_address = self._addresses.get(address, 0) + count
         of_user = self._users.get(user, 0) + count if user else 0
-        if count > 0:
+        if count > 0 and not there:
             capacity = self._capacity()
             free = capacity - self.used
             if not user:

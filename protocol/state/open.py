@@ -18,8 +18,10 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 if TYPE_CHECKING:
     from usmbd.protocol.state.caching.leases import Lease
     from usmbd.protocol.state.connection import Connection
+    from usmbd.protocol.state.durable import Durable
     from usmbd.protocol.state.enumeration import Enumeration
     from usmbd.protocol.state.pipe import Pipe
+    from usmbd.protocol.state.replays import CreateGuid
     from usmbd.protocol.state.server import Server
     from usmbd.protocol.state.session import Session
     from usmbd.protocol.state.tree import TreeConnect
@@ -30,6 +32,9 @@ LARGE_FILE = 64 << 20
 """Bytes from which on giving blocks back, or taking them, is for a thread: ext4 needs 1 ms and more
 for so much that lies in pieces."""
 
+
+MODE = 0x3E
+"""The create options that are the open's mode ([MS-FSA] 2.1.5.12.15, FileModeInformation)."""
 
 OpenData = Node | Stream
 """What an open of a file stands on: the file itself or one of its streams."""
@@ -52,6 +57,7 @@ class Open:
         "data",
         "delete_on_close",
         "deletes_name",
+        "durable",
         "enumeration",
         "granted_access",
         "idle",
@@ -71,6 +77,7 @@ class Open:
         "pipe",
         "place",
         "position",
+        "replay",
         "session",
         "share_access",
         "stream",
@@ -122,6 +129,8 @@ class Open:
         self.oplock_level = 0
         self.lease: Lease | None = None  # with the level LEASE
         self.oplock_break_to: int | None = None  # while the client has not answered a break
+        self.durable: Durable | None = None  # Open.IsDurable
+        self.replay: CreateGuid | None = None  # Open.IsReplayEligible: it can be found by this
         self.closed = False
         self.channel_sequence = 0  # see `dispatch/channel_sequence`, with the counts below
         self.outstanding = self.outstanding_pre = 0
@@ -207,6 +216,8 @@ class Open:
         self.session.open_table.pop(self.volatile_id, None)
         for end in list(self.waiting):
             end(SmbError(NtStatus.RANGE_NOT_LOCKED))
+        if self.replay is not None:
+            self.connection.server.replays.forget(self)
         if self.pipe is not None:
             self.pipe.close()
             self._give_places_back()
@@ -244,6 +255,11 @@ class Open:
         `waiters` are the workers that wait for a change of the file's opens or locks.
         """
         deletes = False
+        if self.durable is not None and self.durable.place is not None:
+            waiters = server.durable.leave(self)
+            if waiters is not None:
+                self._let_go()
+                return RemoveOpenResult(last=False, waiters=waiters)
         try:
             result = server.store.remove_open(self.key, self.persistent_id)
             deletes = result.deletes
@@ -284,6 +300,8 @@ class Open:
 
     def _give_places_back(self) -> None:
         """Let others have what this open had."""
-        for place in (self.place, self.lock_place):
-            if place is not None:
-                place.give_back()
+        if self.place is not None:
+            self.place.give_back()
+        waits = self.durable is not None and self.durable.deadline
+        if self.lock_place is not None and not waits:  # whose locks stay
+            self.lock_place.give_back()

@@ -18,10 +18,12 @@ from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import descriptors
 from usmbd.protocol.state.caching.caching import Caching
 from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.durable import DurableOpens
 from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.state.memory import Memory
 from usmbd.protocol.state.mountd import Mountd
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.replays import Replays
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import Clock, Pulse
 from usmbd.protocol.state.store.base import RemoveOpenResult, Store
@@ -38,6 +40,12 @@ OPENS_OF_STORE = 2
 LOCKS_OF_STORE = 4
 """What opens and locks of all workers may take of the store: one of so many bytes each. The rest is
 for what grows with them (folders of the tree, paths of files to be deleted) and for sessions."""
+
+DISCONNECTED_OF_STORE = 8
+"""And what opens may take that wait for their clients."""
+
+DURABLE_BYTES = 800
+"""Of an open that does, with the path of its file."""
 
 OPEN_BYTES = 300
 """Of a file with one open in the store."""
@@ -79,6 +87,12 @@ class Peers(Protocol):
     def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
         """Have `worker` break the oplock or lease of one of its opens, so that `left` may stay."""
 
+    def forget_open(self, worker: int, open_id: int) -> None:
+        """Tell `worker` that an open whose time it keeps has been claimed or has ended."""
+
+    def is_there(self, worker: int) -> bool:
+        """Tell whether a worker runs; False also until its successor does."""
+
     def close_session(self, worker: int, session_id: int, gone: Callable[[], None]) -> None:
         """Have `worker` close a session; call `gone()` when it is gone."""
 
@@ -112,7 +126,11 @@ class Server:
         self.closing = 0  # opens that end on threads
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
-        self.caching = Caching(store, clock, peers, worker, self.wake_workers)
+        self.durable = DurableOpens(
+            store, clock, peers, worker, self.wake_workers, self._room_for_disconnected
+        )
+        self.replays = Replays()
+        self.caching = Caching(store, clock, peers, worker, self.wake_workers, self.durable.end)
         self.pulse = Pulse(clock)
         self.turns: Turns = Unhurried()
         self.memory = Memory(config.workers, lambda work: self.turns.later(self, work))
@@ -141,6 +159,11 @@ class Server:
         """Return how many files may be open: by descriptors, and by the room in the store."""
         room = self.store.room // OPENS_OF_STORE // OPEN_BYTES // max(self.config.workers, 1)
         return min(descriptors.for_opens(self.descriptor_limit, len(self.connections)), room)
+
+    def _room_for_disconnected(self) -> int:
+        """Return how many opens may wait for their clients."""
+        room = self.store.room // DISCONNECTED_OF_STORE // DURABLE_BYTES
+        return room // max(self.config.workers, 1)
 
     def _room_for_locks(self) -> int:
         """Return how many ranges may be locked."""
@@ -194,7 +217,7 @@ class Server:
             return
         session.closed = True
         for tree in list(session.tree_connect_table.values()):
-            self.close_tree(tree)
+            self.close_tree(tree, lost=True)
         if self.session_table.pop(session.session_id, None) is not None:
             self.user_sessions -= bool(session.proven_user)
         for connection in list(session.channel_list) + list(session.acceptors):
@@ -207,12 +230,18 @@ class Server:
             self.store.remove_session(session.session_id)
             self.mountd.tell(Logout(session_id=session.session_id))
 
-    def close_tree(self, tree: TreeConnect) -> None:
-        """End a tree connect and its opens ([MS-SMB2] 3.3.5.8)."""
+    def close_tree(self, tree: TreeConnect, *, lost: bool = False) -> None:
+        """End a tree connect and its opens ([MS-SMB2] 3.3.5.8).
+
+        Where the session is `lost`, durable ones stay for its client, as with Windows and Samba
+        also after a LOGOFF.
+        """
         session = tree.session
         tree.closed = True
         session.tree_connect_table.pop(tree.tree_id, None)
         for open_ in [o for o in session.open_table.values() if o.tree is tree]:
+            if lost and open_.durable is not None:
+                self.durable.may_stay(open_)
             self.close_open(open_)
         self.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree.tree_id))
 
@@ -269,6 +298,8 @@ class Server:
         """Wake who waited for the end of an open."""
         if error is not None:
             log.error("a close failed", exc_info=error, extra={"path": open_.path})
+        if open_.durable is not None:
+            self.durable.left(open_)
         if result.waiters:
             self.wake_workers(open_.key, result.waiters)
 

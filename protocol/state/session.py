@@ -51,6 +51,7 @@ class Session:
         "credential",
         "dialect",
         "domain",
+        "durable_owner",
         "encrypt_data",
         "guest",
         "identity",
@@ -75,6 +76,7 @@ class Session:
         self.user = ""
         self.domain = ""
         self.identity = Identity(65534, 65534, ())
+        self.durable_owner = b""  # of its durable opens, once there is one
         self.credential = 0  # of mountd: by which password the user logged in
         self.guest = False
         self.anonymous = False

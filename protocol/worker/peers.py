@@ -9,6 +9,7 @@ from usmbd.protocol.state.store.bus import (
     BreakCaching,
     Bus,
     CloseSession,
+    ForgetOpen,
     SessionClosed,
     WakeAll,
     WakeFile,
@@ -55,6 +56,14 @@ class WorkerPeers:
         """Have `worker` break the oplock or lease of one of its opens, so that `left` may stay."""
         self._send(worker, BreakCaching(key, open_id, left))
 
+    def forget_open(self, worker: int, open_id: int) -> None:
+        """Tell `worker` that an open whose time it keeps has been claimed or has ended."""
+        self._send(worker, ForgetOpen(open_id))
+
+    def is_there(self, worker: int) -> bool:
+        """Tell whether a worker runs; False also until its successor does."""
+        return call_as_process(self._bus.is_there, worker)
+
     def close_session(self, worker: int, session_id: int, gone: Gone) -> None:
         """Have `worker` close a session; `gone()` follows, also when it does not answer."""
         cookie = next(self._cookies)
@@ -66,7 +75,9 @@ class WorkerPeers:
             self._loop.call_later(ANSWER_SECONDS, self._closed, cookie)
 
     def _send(
-        self, worker: int, message: WakeFile | CloseSession | SessionClosed | BreakCaching
+        self,
+        worker: int,
+        message: WakeFile | CloseSession | SessionClosed | BreakCaching | ForgetOpen,
     ) -> bool:
         """Send a message; False when the worker is gone."""
         sent = call_as_process(self._bus.send, worker, message)
@@ -103,6 +114,8 @@ class WorkerPeers:
                     server.wake(key)
             elif isinstance(message, BreakCaching):
                 server.caching.break_own(message.open_id, message.left)
+            elif isinstance(message, ForgetOpen):
+                server.durable.forget(message.open_id)
             elif isinstance(message, CloseSession):
                 session = server.session_table.get(message.session_id)
                 if session is not None:

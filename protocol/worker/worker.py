@@ -113,6 +113,7 @@ class Worker:
         self.server.connection_ended = self._connection_ended
         self.server.connection_admitted = self._connection_admitted
         self._peers.serve(self.server)
+        self.server.durable.take_over()
         self.rdma = RdmaConnections(self.server, loop, self._send)
         self.server.rdma_interfaces = self.rdma.interfaces
         refusals = self._open_devices(start.rdma)

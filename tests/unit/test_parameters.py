@@ -318,6 +318,15 @@ def test_oplocks(serve: Serve) -> None:
         assert reply.parse(CreateResponse).oplock_level == level
 
 
+def test_durable_handles(serve: Serve) -> None:
+    asked = [(b"DHnQ", bytes(16))]
+    for text, durable in ((";", True), ("durable handles = no", False)):
+        one = client(serve(text))
+        body = requests.create("file", oplock=9, contexts=asked)
+        reply = one.call(Command.CREATE, body).parse(CreateResponse)
+        assert bool(reply.create_contexts_length) is durable
+
+
 def test_encryption_of_a_share(serve: Serve) -> None:
     one = client(serve("server smb encrypt = required"))
     assert one.create("file") is DENIED
@@ -400,7 +409,6 @@ EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
             "smb3 encryption": test_smb3_encryption,
             "server multi channel support": test_multi_channel,
             "smb2 leases": test_leases,
-            "durable handles": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
             "smbd max io size": f"{RDMA}::test_the_largest_transfer",
             "map to guest": f"{LOGIN}::test_the_others",
             "share:fake_fscaps": test_fake_fscaps,
@@ -430,6 +438,7 @@ EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
             "force create mode": test_modes,
             "force directory mode": test_modes,
             "oplocks": test_oplocks,
+            "durable handles": test_durable_handles,
             "browseable": f"{SRVSVC}::test_share_enum",
             "read only": test_path_and_read_only,
             "server smb encrypt": test_encryption_of_a_share,

@@ -20,6 +20,7 @@ from usmbd.protocol.state.caching.rules import (
     LEVEL_OF_STATE,
     NONE,
     STATE_OF_LEVEL,
+    H,
     Operation,
     W,
     grantable,
@@ -33,7 +34,7 @@ from usmbd.protocol.state.caching.rules import (
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import SharingViolation, Store
-from usmbd.protocol.state.store.records import LeaseState, OpenRecord
+from usmbd.protocol.state.store.records import OPEN_DISCONNECTED, LeaseState, OpenRecord
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import LeaseV1, LeaseV2
 
@@ -153,10 +154,12 @@ class Caching:
         peers: Peers,
         worker: int,
         wake: Callable[[bytes, Iterable[int]], None],
+        end: Callable[[bytes, OpenRecord], None],
     ) -> None:
-        """`wake(key, workers)` lets all go on that wait for a file."""
+        """`wake(key, workers)` lets all go on that wait for a file; `end` ends one left."""
         self._store = store
         self._peers = peers
+        self._end = end
         self._worker = worker
         self._holders: dict[int, Open] = {}
         self.oplocks = Oplocks(store, clock, wake)
@@ -166,14 +169,17 @@ class Caching:
 
     def admitted(self, open_: Open, asked: Asked) -> None:
         """Give an open what it was granted, and break what it did not have to wait for."""
-        record = asked.record
+        self.has(open_, asked.record)
+        if asked.breaks:
+            self.request_breaks(asked.key, asked.breaks)
+
+    def has(self, open_: Open, record: OpenRecord) -> None:
+        """Give an open the oplock or lease that its record says."""
         open_.oplock_level = record.oplock_level
         if record.oplock_level:
             self._holders[open_.persistent_id] = open_
             if record.oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
                 self.leases.granted(open_, record)
-        if asked.breaks:
-            self.request_breaks(asked.key, asked.breaks)
 
     def closed(self, open_: Open) -> None:
         """Forget an open."""
@@ -228,9 +234,17 @@ class Caching:
     # -- breaking ------------------------------------------------------------------------
 
     def request_breaks(self, key: bytes, breaks: Iterable[Break]) -> None:
-        """Have the holders asked for what they hold, wherever they are; a lease once."""
+        """Have the holders asked for what they hold, wherever they are; a lease once.
+
+        A holder whose client is gone loses its open instead ([MS-SMB2] 3.3.4.6, 3.3.4.7).
+        """
         asked = set()
+        breaks = list(breaks)
         for record, left in breaks:
+            if record.flags & OPEN_DISCONNECTED:
+                if not (left & H and _is_told(record, breaks)):
+                    self._end(key, record)
+                continue
             holder = (record.client_guid, record.lease_key) if is_lease(record) else record.open_id
             if holder in asked:
                 continue
@@ -258,6 +272,13 @@ class Caching:
             for record in self._store.opens(key)
             if record.open_id in left
         )
+
+
+def _is_told(record: OpenRecord, breaks: list[Break]) -> bool:
+    """Tell whether a client that has lost one open of a lease is told by another of them."""
+    return any(
+        same_lease(record, other) and not other.flags & OPEN_DISCONNECTED for other, _ in breaks
+    )
 
 
 def check(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from usmbd.protocol.state.store.records import (
+    DurableRecord,
     LeaseState,
     LockRange,
     LockRecord,
@@ -97,6 +98,13 @@ class LockConflict(NamedTuple):
     lock: LockRecord
 
 
+class DurableOpen(NamedTuple):
+    """A durable open: its record as it is now, and what it is made anew from."""
+
+    record: OpenRecord
+    durable: DurableRecord
+
+
 class UnlockResult(NamedTuple):
     """`unlocked` ranges were unlocked, in order; fewer than asked for means RANGE_NOT_LOCKED."""
 
@@ -148,7 +156,12 @@ class Store(Protocol):
     # -- opens -------------------------------------------------------------------------------
 
     def add_open(
-        self, key: bytes, record: OpenRecord, path: str = "", admit: Admit | None = None
+        self,
+        key: bytes,
+        record: OpenRecord,
+        path: str = "",
+        admit: Admit | None = None,
+        durable: DurableRecord | None = None,
     ) -> None:
         """Add an open if sharing admits it; SharingViolation or SmbError(DELETE_PENDING) if not.
 
@@ -158,6 +171,11 @@ class Store(Protocol):
         Where there are other opens and anybody caches or wants to, `admit` decides. An open with
         the level LEASE has the lease of `client_guid` and `lease_key`: SmbError(INVALID_PARAMETER)
         if that is of another file ([MS-SMB2] 3.3.5.9.8). The other opens of a lease follow it.
+
+        With `durable` an open that caches its handle becomes durable, with the time-out, owner and
+        CreateGuid of its record, which then has OPEN_DURABLE: it survives its worker, as
+        `drop_worker` leaves it, disconnected. It is found by its open_id and by ClientGuid and
+        CreateGuid (NO_ID: it has none), by one look-up each.
         """
 
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
@@ -215,6 +233,40 @@ class Store(Protocol):
 
     def deleted(self, key: bytes) -> None:
         """End the deletion that `remove_open` or `drop_worker` asked for: opens are free again."""
+
+    # -- durable opens ([MS-SMB2] 3.3.1.10, IsDurable) ------------------------------------------
+
+    def find_durable(self, open_id: int) -> DurableOpen | None:
+        """Return a durable open of any worker, connected or not."""
+
+    def find_create_guid(self, client_guid: bytes, create_guid: bytes) -> DurableOpen | None:
+        """Return the durable open that this client's CREATE with this CreateGuid made."""
+
+    def disconnect_open(
+        self, open_id: int, durable: DurableRecord, deadline: int
+    ) -> tuple[int, ...] | None:
+        """Keep an open without a client until `deadline` (FILETIME), with its locks.
+
+        The workers to wake; None when it is not kept: it is not durable, its file is to be
+        deleted, or what it caches is being broken. The caller closes it then.
+        """
+
+    def claim_open(self, open_id: int, session_id: int, tree_id: int) -> OpenRecord | None:
+        """Make a disconnected open this worker's, for a session; None unless it is disconnected.
+
+        One of several claimants gets it. Other disconnected opens of the file may change from now
+        on by that client's doing: what was seen of it is forgotten.
+        """
+
+    def end_disconnected(self, key: bytes, open_id: int, deadline: int = 0) -> tuple[int, ...]:
+        """Remove an open if it is disconnected, and was until `deadline` if that is given.
+
+        Returns the workers to wake. Such an open never leaves a file to delete: deletion of its
+        file ends it.
+        """
+
+    def disconnected(self) -> list[tuple[bytes, OpenRecord]]:
+        """Return the disconnected opens that are this worker's, with their FileKeys."""
 
     # -- byte-range locks --------------------------------------------------------------------
 

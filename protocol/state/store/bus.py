@@ -73,10 +73,17 @@ class BreakCaching(msgspec.Struct, tag=True, frozen=True):
     left: int
 
 
-Message = WakeFile | WakeAll | CloseSession | SessionClosed | BreakCaching
+class ForgetOpen(msgspec.Struct, tag=True, frozen=True):
+    """An open that waits for its client, and whose time the receiver keeps, is claimed or over."""
+
+    open_id: int
+
+
+Message = WakeFile | WakeAll | CloseSession | SessionClosed | BreakCaching | ForgetOpen
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode
+_NOTHING = _encode([])
 
 
 class Bus:
@@ -157,6 +164,10 @@ class Bus:
                 return False
             raise
         return True
+
+    def is_there(self, worker: int) -> bool:
+        """Tell whether a worker listens, by an empty list of messages."""
+        return self._transmit(worker, _NOTHING) is not False
 
     def receive(self) -> list[Message]:
         """Return the messages that have arrived, perhaps none; broken datagrams are dropped."""

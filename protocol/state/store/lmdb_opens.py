@@ -2,12 +2,17 @@
 
 F + FileKey      header (holders and deniers of `sharing`, flags, deleting worker), OpenRecords
 D + FileKey      path of a delete-pending file
+P + open_id      DurableRecord of a durable open
+C + ClientGuid + CreateGuid    open_id of a durable open
 """
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Final
 from zlib import crc32
+
+import msgspec
 
 from usmbd.protocol.state.store import sharing
 from usmbd.protocol.state.store.base import (
@@ -30,7 +35,10 @@ from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
+    NO_ID,
     OPEN_DELETE_ON_CLOSE,
+    OPEN_DISCONNECTED,
+    OPEN_DURABLE,
     OPEN_HEAD,
     OPEN_ID,
     OPEN_OPLOCK_OFFSET,
@@ -38,9 +46,13 @@ from usmbd.protocol.state.store.records import (
     OPEN_WORKER_OFFSET,
     OPLOCK_BREAKING,
     WORKER,
+    DurableRecord,
     OpenRecord,
+    caches_handle,
+    may_wait,
     parse_opens,
 )
+from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 FILE_PENDING: Final = 1
@@ -53,16 +65,46 @@ FILE_HAS_PATH: Final = 4
 DROP_BATCH: Final = 64
 # Files per transaction when a dead worker's opens are dropped: the others wait a millisecond.
 
+MS: Final = 10_000
+"""Units of a FILETIME in a millisecond."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
 _DELETE: Final = 0x0001_0000  # access right DELETE ([MS-SMB2] 2.2.13.1.1)
 
 
-def _find_open(value: bytes, open_id: int) -> int:
+def find_open(value: bytes, open_id: int) -> int:
     """Return where the record of `open_id` stands in an F record, or -1."""
     needle = OPEN_ID.pack(open_id)
     at = value.find(needle, FILE_HEADER.size)
     while at > 0 and (at - FILE_HEADER.size) % OPEN_SIZE:
         at = value.find(needle, at + 1)
     return at
+
+
+def _disconnected(opens: bytes) -> list[int] | None:
+    """Return the ids of packed opens that all wait for their clients; None if one does not."""
+    heads = [OPEN_HEAD.unpack_from(opens, at) for at in range(0, len(opens), OPEN_SIZE)]
+    if not all(flags & OPEN_DISCONNECTED for _, _, _, flags in heads):
+        return None
+    return [open_id for open_id, _, _, _ in heads]
+
+
+def _keep_durable(txn: Transaction, record: OpenRecord, durable: DurableRecord) -> None:
+    """Make an open durable that is about to be written."""
+    record.flags |= OPEN_DURABLE
+    packed = OPEN_ID.pack(record.open_id)
+    txn.put(b"P" + packed, _encode(durable))
+    if record.create_guid != NO_ID:
+        txn.put(b"C" + record.client_guid + record.create_guid, packed)
+
+
+def forget_durable(txn: Transaction, value: bytes, at: int) -> None:
+    """Remove what is kept of the durable open whose record stands at `at` of an F record."""
+    record = OpenRecord.parse(value, at)
+    txn.delete(b"P" + OPEN_ID.pack(record.open_id))
+    if record.create_guid != NO_ID:
+        txn.delete(b"C" + record.client_guid + record.create_guid)
 
 
 def _owned(value: bytes, worker: int) -> list[int] | None:
@@ -93,7 +135,12 @@ class LmdbOpens:
 
     @writes
     def add_open(
-        self, key: bytes, record: OpenRecord, path: str = "", admit: Admit | None = None
+        self,
+        key: bytes,
+        record: OpenRecord,
+        path: str = "",
+        admit: Admit | None = None,
+        durable: DurableRecord | None = None,
     ) -> None:
         """Add an open: see `Store.add_open`."""
         record.worker = self._worker
@@ -130,6 +177,8 @@ class LmdbOpens:
                 admit(record, parse_opens(others), self._locks.any_locked(txn, key))
             if record.oplock_level == LEASE:
                 others = self._leases.join(txn, key, record, others)
+            if durable is not None and caches_handle(record):
+                _keep_durable(txn, record, durable)
             if path and record.flags & OPEN_DELETE_ON_CLOSE:
                 txn.put(b"D" + key, os.fsencode(path))
                 flags |= FILE_HAS_PATH
@@ -155,19 +204,29 @@ class LmdbOpens:
         if self._lock_counts[crc32(key) & HINT_MASK]:
             waiters = self._locks.release(txn, key, open_id)
         value = txn.get(file, b"")
-        at = _find_open(value, open_id)
+        at = find_open(value, open_id)
         if at < 0:
             return RemoveOpenResult(last=False, waiters=waiters)
         holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
         _, access, share, open_flags = OPEN_HEAD.unpack_from(value, at)
         if open_flags & OPEN_DELETE_ON_CLOSE:
             flags |= FILE_PENDING
+        if open_flags & OPEN_DURABLE:
+            forget_durable(txn, value, at)
         level = value[at + OPEN_OPLOCK_OFFSET]
         if level:
             self._oplock_hints.remove(key)
             if level == LEASE:
                 self._leases.leave(txn, value, at)
         rest = value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :]
+        if rest and flags & FILE_PENDING and not open_flags & OPEN_DISCONNECTED:
+            others = _disconnected(rest)
+            if others is not None:
+                # Nobody comes back to a file that is deleted: this close is the last one.
+                for other in others:
+                    waiters += self.remove_in(txn, key, other).waiters
+                holders, deniers, _, _ = FILE_HEADER.unpack_from(txn.get(file, b""))
+                rest = b""
         if rest:
             old = sharing.profile(access, share)
             header = FILE_HEADER.pack(holders - old.holds, deniers - old.denies, flags, 0)
@@ -217,7 +276,7 @@ class LmdbOpens:
         """Replace a record: see `Store.update_open`."""
         with self._write() as txn:
             value = txn.get(b"F" + key, b"")
-            at = _find_open(value, record.open_id)
+            at = find_open(value, record.open_id)
             if at < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
             holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
@@ -235,7 +294,7 @@ class LmdbOpens:
         """Change the oplock of an open: see `Store.set_oplock`."""
         with self._write() as txn:
             value = txn.get(b"F" + key, b"")
-            at = _find_open(value, open_id)
+            at = find_open(value, open_id)
             if at < 0:
                 return ()
             at += OPEN_OPLOCK_OFFSET
@@ -274,7 +333,7 @@ class LmdbOpens:
         """Set or clear delete pending: see `Store.set_delete_pending`."""
         with self._write() as txn:
             value = txn.get(b"F" + key)
-            if value is None or _find_open(value, open_id) < 0:
+            if value is None or find_open(value, open_id) < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
             holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
             flags = flags | FILE_PENDING if pending else flags & ~FILE_PENDING
@@ -314,18 +373,58 @@ class LmdbOpens:
                 if (owned := _owned(value, worker)) is not None
             ]
         result = DropResult([], [])
+        now = from_ns(time.time_ns())
         for first in range(0, len(files), DROP_BATCH):
             with self._write() as txn:
                 for key, owned in files[first : first + DROP_BATCH]:
-                    self._drop_opens(txn, key, owned, worker, result)
+                    self._drop_opens(txn, key, owned, worker, now, result)
         return result
 
+    def _survive(self, txn: Transaction, key: bytes, open_id: int, now: int) -> bool:
+        """Keep a dead worker's open if it is durable, until its time is over; see `disconnect`."""
+        value = txn.get(b"F" + key, b"")
+        at = find_open(value, open_id)
+        if at < 0 or not OPEN_HEAD.unpack_from(value, at)[3] & OPEN_DURABLE:
+            return False
+        record = OpenRecord.parse(value, at)
+        if record.flags & OPEN_DISCONNECTED:
+            return record.durable_open_scavenger_timeout > now
+        return self.disconnect(txn, key, value, at, now + record.durable_open_timeout * MS)
+
+    def disconnect(
+        self, txn: Transaction, key: bytes, value: bytes, at: int, deadline: int
+    ) -> bool:
+        """Let a durable open wait for its client, in the caller's transaction; False if it cannot.
+
+        Not where its file is to be deleted, nor where somebody else already wants what it caches.
+        """
+        record = OpenRecord.parse(value, at)
+        if FILE_HEADER.unpack_from(value)[2] & FILE_PENDING or not may_wait(record):
+            return False
+        record.flags |= OPEN_DISCONNECTED
+        record.durable_open_scavenger_timeout = deadline
+        txn.put(b"F" + key, value[:at] + record.pack() + value[at + OPEN_SIZE :])
+        return True
+
     def _drop_opens(
-        self, txn: Transaction, key: bytes, owned: list[int], worker: int, result: DropResult
+        self,
+        txn: Transaction,
+        key: bytes,
+        owned: list[int],
+        worker: int,
+        now: int,
+        result: DropResult,
     ) -> None:
-        """Close a dead worker's opens of one file, or take over its deletion."""
+        """Close a dead worker's opens of one file but those that wait for their clients.
+
+        Or take over the deletion that the worker has not finished.
+        """
         doomed = []
         for open_id in owned:
+            if self._survive(txn, key, open_id, now):
+                waiters = self._locks.release(txn, key, NO_OPEN)
+                result.waiters.extend((waiter, key) for waiter in waiters if waiter != worker)
+                continue
             closed = self.remove_in(txn, key, open_id)
             result.waiters.extend((waiter, key) for waiter in closed.waiters if waiter != worker)
             if closed.delete_now:

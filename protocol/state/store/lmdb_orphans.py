@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from usmbd.protocol.state.store.base import Doomed, DropResult
+from usmbd.protocol.state.store.lmdb_durable import is_durable
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
     LmdbEnvironment,
@@ -21,6 +22,8 @@ from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH, FILE_DELETING, FIL
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
+    OPEN_DISCONNECTED,
+    OPEN_HEAD,
     OPEN_ID,
     OPEN_SIZE,
     OPEN_WORKER_OFFSET,
@@ -49,7 +52,7 @@ class LmdbOrphans:
         with self.environment.begin() as txn:
             return [
                 key
-                for prefix in (b"L", b"F", b"D", b"G")
+                for prefix in (b"L", b"F", b"D", b"G", b"P", b"C")
                 for key, value in with_prefix(txn, prefix)
                 if _is_orphan(txn, key, value)
             ]
@@ -100,6 +103,8 @@ def _workers(txn: Transaction) -> set[int]:
         found.update(
             WORKER.unpack_from(value, at + OPEN_WORKER_OFFSET)[0]
             for at in range(FILE_HEADER.size, len(value), OPEN_SIZE)
+            # Who waits for its client needs no worker: any may claim it, the next keeps its time.
+            if not OPEN_HEAD.unpack_from(value, at)[3] & OPEN_DISCONNECTED
         )
     return found
 
@@ -107,6 +112,10 @@ def _workers(txn: Transaction) -> set[int]:
 def _is_orphan(txn: Transaction, record: bytes, value: bytes) -> bool:
     """Tell whether something in a record belongs to nobody: see the cases."""
     kind, key = record[:1], record[1:]
+    if kind == b"P":  # what a durable open would be made anew from, which is closed
+        return not is_durable(txn, value, key)
+    if kind == b"C":
+        return txn.get(b"P" + value) is None
     file = txn.get(b"F" + key)
     if kind == b"G":  # a lease that no open of its file has
         return not has_lease(txn.get(b"F" + value), key)

@@ -8,6 +8,8 @@ hands on when its holder is killed; what the dead writer had not committed never
     L + FileKey      waiting workers and the byte-range locks, while there are any
     D + FileKey      path of a delete-pending file
     G + ClientGuid + LeaseKey    FileKey of the file that a client's lease is on
+    P + open_id      what a durable open is made anew from
+    C + ClientGuid + CreateGuid    open_id of a durable open
     S + SessionId    SessionRecord
     A + worker       how often this worker number was attached
 """
@@ -16,6 +18,7 @@ import os
 from collections.abc import Collection
 
 from usmbd.protocol.state.store.base import SUPERVISOR, DropResult, SweepResult
+from usmbd.protocol.state.store.lmdb_durable import LmdbDurable
 from usmbd.protocol.state.store.lmdb_environment import MAP_SIZE, LmdbEnvironment
 from usmbd.protocol.state.store.lmdb_leases import LmdbLeases
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
@@ -64,6 +67,14 @@ class LmdbStore:
         self.set_delete_pending = opens.set_delete_pending
         self.is_delete_pending = opens.is_delete_pending
         self.deleted = opens.deleted
+
+        durable = LmdbDurable(environment, opens, locks)
+        self.find_durable = durable.find_durable
+        self.find_create_guid = durable.find_create_guid
+        self.disconnect_open = durable.disconnect_open
+        self.claim_open = durable.claim_open
+        self.end_disconnected = durable.end_disconnected
+        self.disconnected = durable.disconnected
 
         self._orphans = LmdbOrphans(environment, locks)
         self._sessions = sessions = LmdbSessions(environment)

@@ -14,6 +14,8 @@ import msgspec
 
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.wire.base import Wire, bytes16, bytes24, u8, u16, u32, u64
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_BATCH, SMB2_OPLOCK_LEVEL_LEASE
+from usmbd.protocol.wire.create_contexts import SMB2_LEASE_HANDLE_CACHING
 
 NO_ID: Final = bytes(16)
 """The GUID or lease key that is not set."""
@@ -164,9 +166,55 @@ class LeaseState(NamedTuple):
         record.required_lease_state = self.required
 
 
+def may_wait(record: OpenRecord) -> bool:
+    """Tell whether a durable open can be kept without its client, by what that caches.
+
+    Nobody may have asked for it yet ([MS-SMB2] 3.3.5.9.6, 3.3.7.1).
+    """
+    return (
+        bool(record.flags & OPEN_DURABLE)
+        and not record.flags & OPEN_DELETE_ON_CLOSE
+        and record.oplock_state == OPLOCK_HELD
+        and caches_handle(record)
+    )
+
+
+def caches_handle(record: OpenRecord) -> bool:
+    """Tell whether the client is told before another open, by a batch oplock or a lease with H."""
+    if record.oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
+        return bool(record.lease_state & SMB2_LEASE_HANDLE_CACHING)
+    return record.oplock_level == SMB2_OPLOCK_LEVEL_BATCH
+
+
 def parse_opens(packed: bytes) -> list[OpenRecord]:
     """Return the records of `packed`, a whole number of them."""
     return [OpenRecord.parse(packed, offset) for offset in range(0, len(packed), OPEN_SIZE)]
+
+
+class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
+    """What a durable open is made anew from when its client comes back, beside its OpenRecord.
+
+    `path` is on disk, below the root of the share that lies at `share_path`; `granted_access` is
+    the client's own. `birth` is the file's creation by the file system's clock (ns), 0 where it has
+    none. The rest is known once the client is gone: `seen` is size, write time and change time
+    (ns) that the file had then, empty where nobody was left to look.
+    """
+
+    key: bytes
+    share: str
+    share_path: str
+    path: bytes
+    granted_access: int
+    birth: int
+    action: int
+    """CreateAction, which a replay of its CREATE is told."""
+    seen: tuple[int, ...] = ()
+    position: int = 0
+    mode: int = 0
+    locks: int = 0
+    reserved: int = 0
+    """Bytes of allocation that were asked for."""
+    keeps_write_time: bool = False
 
 
 class LockRange(NamedTuple):

@@ -298,6 +298,15 @@ class FakePeers(Turns):
         """Break what an open of another worker caches."""
         self.later(lambda: self.servers[worker].caching.break_own(open_id, left))
 
+    def forget_open(self, worker: int, open_id: int) -> None:
+        """Tell another worker that an open whose time it keeps is claimed or over."""
+        if worker in self.servers:
+            self.later(lambda: self.servers[worker].durable.forget(open_id))
+
+    def is_there(self, worker: int) -> bool:
+        """Tell whether there is such a worker."""
+        return worker in self.servers
+
     def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
         """Close a session of another worker."""
 

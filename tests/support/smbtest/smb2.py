@@ -104,8 +104,9 @@ def create_body(
     start = 120 + len(raw) + (-len(raw) % 8)
     return (
         struct.pack(
-            "<HBBIQQIIIIIHHII", 57, 0, 0, 2, 0, 0, access, 0, wrong.get("share", 7), disposition,
-            options, wrong.get("name_offset", 120), wrong.get("name_length", len(raw)),
+            "<HBBIQQIIIIIHHII", 57, 0, wrong.get("oplock", 0), 2, 0, 0, access, 0,
+            wrong.get("share", 7), disposition, options,
+            wrong.get("name_offset", 120), wrong.get("name_length", len(raw)),
             wrong.get("offset", start) if extra else 0,
             wrong.get("length", len(extra)) if extra else 0,
         )

@@ -1,0 +1,98 @@
+"""A CREATE for an open that there is already: the client comes back, or did not get the answer."""
+
+from usmbd.protocol.commands import security
+from usmbd.protocol.commands.create_answers import answer_contexts, response
+from usmbd.protocol.commands.durable import Asked, Reconnect, parse_asked, reconnect
+from usmbd.protocol.commands.find_or_create import Wanted
+from usmbd.protocol.commands.request import Handling, Request
+from usmbd.protocol.effects import Blocking, OnDescriptor, Waiting
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.replays import Created
+from usmbd.protocol.state.store.records import OpenRecord
+from usmbd.protocol.wire.access import FILE_ALL_ACCESS
+from usmbd.protocol.wire.create import (
+    FILE_OPENED,
+    SMB2_OPLOCK_LEVEL_BATCH,
+    SMB2_OPLOCK_LEVEL_LEASE,
+)
+from usmbd.protocol.wire.create_contexts import (
+    SMB2_CREATE_DURABLE_HANDLE_REQUEST,
+    SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
+)
+from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+
+def repeat(wanted: Wanted, created: Created) -> Handling:
+    """Answer a CREATE once more that has been answered on a channel which is lost.
+
+    As Windows and Samba, who take the other fields of the request as read: the oplock level is the
+    one that is asked for now, and durable is what that would have been. A lease is the open's own.
+    """
+    request, open_ = wanted.request, created.open
+    if open_.session is not request.session or open_.tree is not request.tree:
+        raise SmbError(NtStatus.DUPLICATE_OBJECTID)
+    record = None
+    if wanted.lease is not None:
+        if open_.lease is None or open_.lease.lease_key != wanted.lease.lease_key:
+            raise SmbError(NtStatus.ACCESS_DENIED)
+        record = _record(request, open_)
+    request._open = open_
+    level = wanted.body.requested_oplock_level
+    durable = level in (SMB2_OPLOCK_LEVEL_BATCH, SMB2_OPLOCK_LEVEL_LEASE)
+    asked = wanted.durable if durable else None
+    answers, stat = yield from _answers(request, open_, wanted.contexts, asked, record)
+    return response(open_, stat, created.action, level, answers)
+
+
+def come_back(
+    request: Request,
+    contexts: dict[bytes, memoryview],
+    asked: Reconnect,
+    replayed: Asked | None = None,
+    action: int = FILE_OPENED,
+) -> Handling:
+    """Give a client the open back that it had on a connection which is lost.
+
+    Where it has `replayed` its CREATE instead, it is told what that made.
+    """
+    contexts = {name: memoryview(bytes(data)) for name, data in contexts.items()}
+    granted = replayed
+    if granted is None and SMB2_CREATE_DURABLE_HANDLE_REQUEST in contexts:
+        name = SMB2_CREATE_DURABLE_HANDLE_REQUEST
+        again = parse_asked(request, {name: contexts[name]})
+        assert not isinstance(again, Reconnect)
+        granted = again
+    open_ = yield from reconnect(request, asked, sum(map(len, contexts.values())))
+    request._open = open_
+    open_.channel_sequence = request.header.channel_sequence
+    try:
+        record = _record(request, open_) if open_.lease is not None else None
+        answers, stat = yield from _answers(request, open_, contexts, granted, record)
+    except BaseException:
+        request.connection.server.close_open(open_)
+        raise
+    return response(open_, stat, action, open_.oplock_level, answers)
+
+
+def _record(request: Request, open_: Open) -> OpenRecord | None:
+    """Return what all workers know of an open, its lease for one."""
+    records = request.connection.server.store.opens(open_.key)
+    return next((r for r in records if r.open_id == open_.persistent_id), None)
+
+
+def _answers(
+    request: Request,
+    open_: Open,
+    contexts: dict[bytes, memoryview],
+    asked: Asked | None,
+    record: OpenRecord | None,
+) -> Waiting[tuple[list[tuple[bytes, bytes]], FileStat]]:
+    """Return the create contexts for an open, and its stat."""
+    stat = yield from OnDescriptor(open_.node.stat)
+    maximal = 0
+    if SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST in contexts:
+        node, every = open_.node, FILE_ALL_ACCESS
+        maximal = yield from Blocking(security.maximal_access, request, node, every)
+        maximal &= request.tree.maximal_access
+    return answer_contexts(open_, stat, maximal, contexts, asked, record), stat

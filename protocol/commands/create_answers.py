@@ -1,0 +1,88 @@
+"""The response to a CREATE, with its create contexts ([MS-SMB2] 2.2.14)."""
+
+from usmbd.protocol.commands.durable import Asked, durable_answer
+from usmbd.protocol.commands.request import Answer
+from usmbd.protocol.state.caching.rules import is_breaking
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.store.records import NO_ID, OpenRecord
+from usmbd.protocol.wire.create import build_create_response
+from usmbd.protocol.wire.create_contexts import (
+    SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
+    SMB2_CREATE_QUERY_ON_DISK_ID,
+    SMB2_LEASE_FLAG_BREAK_IN_PROGRESS,
+    SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET,
+    LeaseV1,
+    LeaseV2,
+    build_contexts,
+    lease_response,
+    maximal_access_response,
+    on_disk_id_response,
+    parse_maximal_access,
+)
+from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.status import NtStatus
+
+
+def response(
+    open_: Open, stat: FileStat, action: int, level: int, answers: list[tuple[bytes, bytes]]
+) -> Answer:
+    """Return the response for an open."""
+    return list(
+        build_create_response(
+            stat,
+            open_.persistent_id,
+            open_.volatile_id,
+            create_action=action,
+            oplock_level=level,
+            contexts=build_contexts(answers) if answers else b"",
+        )
+    )
+
+
+def answer_contexts(
+    open_: Open,
+    stat: FileStat,
+    maximal: int,
+    contexts: dict[bytes, memoryview],
+    asked: Asked | None,
+    record: OpenRecord | None,
+) -> list[tuple[bytes, bytes]]:
+    """Return the create contexts of the response ([MS-SMB2] 3.3.5.9.*).
+
+    `maximal` is what the user may do with the file, `record` what all workers know of the open.
+    """
+    answers = []
+    request = contexts.get(SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST)
+    if request is not None:
+        since = parse_maximal_access(request)
+        if since is not None and since == stat.last_write_time:
+            answers.append(maximal_access_response(NtStatus.NONE_MAPPED, 0))
+        else:
+            answers.append(maximal_access_response(NtStatus.SUCCESS, maximal))
+    if SMB2_CREATE_QUERY_ON_DISK_ID in contexts:
+        answers.append(on_disk_id_response(stat.ino, stat.dev))
+    if asked is not None and open_.durable is not None:
+        answers.append(durable_answer(open_.durable, asked))
+    if open_.lease is not None and record is not None:
+        answers.append(_lease_answer(record))
+    return answers
+
+
+def _lease_answer(record: OpenRecord) -> tuple[bytes, bytes]:
+    """Return the lease as it is, in the version of the open that began it (3.3.5.9.8)."""
+    flags = SMB2_LEASE_FLAG_BREAK_IN_PROGRESS if is_breaking(record) else 0
+    if record.lease_version == 1:
+        return lease_response(
+            LeaseV1(lease_key=record.lease_key, lease_state=record.lease_state, lease_flags=flags)
+        )
+    if record.parent_lease_key != NO_ID:
+        flags |= SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET
+    return lease_response(
+        LeaseV2(
+            lease_key=record.lease_key,
+            lease_state=record.lease_state,
+            lease_flags=flags,
+            parent_lease_key=record.parent_lease_key,
+            epoch=record.lease_epoch,
+        )
+    )

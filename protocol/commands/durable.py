@@ -1,0 +1,302 @@
+"""CREATE's part in durable opens: asking for one, coming back to it, sending its CREATE again.
+
+[MS-SMB2] 3.3.5.9.6 and .10 (request), .7 and .12 (reconnect), .10 (replay). Where those leave room
+it is as with smbd: files alone are durable, not folders or named streams; 16 minutes for version 1;
+5 minutes at most and one by default for version 2. Who has proved to be nobody gets none: anybody
+could claim it.
+
+A reconnect makes the open anew, by the path that the store kept, as the user and with the access
+that was granted; the file must be the very one, and as it was when the client went. That is how
+smbd does it, and it is the same for any worker, the one that had the open included, and after its
+death. Handing over descriptors would need the other way besides, and would let a client go on with
+a file that has been replaced.
+"""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from usmbd.protocol.commands.request import Request
+from usmbd.protocol.effects import Blocking, OnDescriptor, Wait, Waiting
+from usmbd.protocol.state.durable import Durable, birth, seen
+from usmbd.protocol.state.fair_share import Place
+from usmbd.protocol.state.open import MODE, Open
+from usmbd.protocol.state.session import Session
+from usmbd.protocol.state.store.base import DurableOpen
+from usmbd.protocol.state.store.records import (
+    NO_ID,
+    OPEN_DISCONNECTED,
+    DurableRecord,
+    OpenRecord,
+    caches_handle,
+    file_key,
+)
+from usmbd.protocol.state.tree import WRITING
+from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.folding import fold
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.write_time import KeptWriteTime
+from usmbd.protocol.wire.access import (
+    FILE_APPEND_DATA,
+    FILE_EXECUTE,
+    FILE_READ_DATA,
+    FILE_WRITE_DATA,
+)
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
+from usmbd.protocol.wire.create_contexts import (
+    SMB2_CREATE_DURABLE_HANDLE_RECONNECT,
+    SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2,
+    SMB2_CREATE_DURABLE_HANDLE_REQUEST,
+    SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2,
+    LeaseV1,
+    LeaseV2,
+    durable_response,
+    durable_response_v2,
+    parse_durable_reconnect,
+    parse_durable_reconnect_v2,
+    parse_durable_request,
+    parse_durable_request_v2,
+)
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+V1_TIMEOUT: Final = 16 * 60 * 1000
+"""Open.DurableOpenTimeout of version 1, in ms: as with Windows and Samba."""
+
+V2_TIMEOUT: Final = 60 * 1000
+"""The same of version 2 where the client names none."""
+
+V2_TIMEOUT_MAX: Final = 300 * 1000
+"""The longest that a client may name."""
+
+SETTLE_TRIES: Final = 100
+"""Looks, SETTLE_SECONDS apart, whether an open whose session has ended is disconnected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for a durable open."""
+
+    version: int
+    timeout: int
+    """In ms."""
+    create_guid: bytes = NO_ID
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """The open that a client comes back to."""
+
+    open_id: int
+    create_guid: bytes | None = None
+    """None: version 1."""
+    path: str = ""
+    """The name that the request has, below the share's root."""
+    lease: LeaseV1 | LeaseV2 | None = None
+
+
+def parse_asked(request: Request, contexts: dict[bytes, memoryview]) -> Asked | Reconnect | None:
+    """Return what the contexts of durable opens say; SmbError(INVALID_PARAMETER).
+
+    Those of version 2 are of SMB 3.x alone, and no contexts for older dialects.
+    """
+    v1 = contexts.get(SMB2_CREATE_DURABLE_HANDLE_REQUEST)
+    v1_again = contexts.get(SMB2_CREATE_DURABLE_HANDLE_RECONNECT)
+    v2 = v2_again = None
+    if request.connection.dialect >= SMB2_DIALECT_300:
+        v2 = contexts.get(SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2)
+        v2_again = contexts.get(SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2)
+    of_v1, of_v2 = v1 is not None or v1_again is not None, v2 is not None or v2_again is not None
+    if (of_v1 and of_v2) or (v2 is not None and v2_again is not None):
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if v1_again is not None:  # a request beside it is ignored (3.3.5.9.7)
+        return Reconnect(parse_durable_reconnect(v1_again).persistent)
+    if v2_again is not None:
+        again = parse_durable_reconnect_v2(v2_again)
+        return Reconnect(again.persistent, again.create_guid)
+    if v1 is not None:
+        parse_durable_request(v1)
+        return Asked(1, V1_TIMEOUT)
+    if v2 is not None:
+        asked = parse_durable_request_v2(v2)
+        return Asked(2, min(asked.timeout, V2_TIMEOUT_MAX) or V2_TIMEOUT, asked.create_guid)
+    return None
+
+
+def prepare(
+    request: Request, asked: Asked, record: OpenRecord, key: bytes, node: Node, action: int
+) -> DurableRecord | None:
+    """Return what an open can be made anew from, if it may be durable; complete its record."""
+    session, share = request.session, request.tree.share
+    if not node.is_regular or not share.durable_handles or not session.account:
+        return None
+    record.durable_open_timeout = asked.timeout
+    record.create_guid = asked.create_guid
+    record.durable_owner = owner(session)
+    return DurableRecord(
+        key=key,
+        share=share.name,
+        share_path=share.path,
+        path=os.fsencode(node.path),
+        granted_access=record.granted_access,
+        birth=birth(kernel.statx_fd(node.fd)),
+        action=action,
+        mode=record.create_options & MODE,
+    )
+
+
+def durable_answer(durable: Durable, asked: Asked) -> tuple[bytes, bytes]:
+    """Return the create context that tells a client so (2.2.14.2.3, .12)."""
+    return durable_response() if asked.version == 1 else durable_response_v2(durable.timeout, 0)
+
+
+def owner(session: Session) -> bytes:
+    """Return Open.DurableOwner: what stands for a user, 16 bytes."""
+    if not session.durable_owner:
+        account = session.account.encode("utf-8", "surrogatepass")
+        session.durable_owner = blake2b(account, digest_size=16).digest()
+    return session.durable_owner
+
+
+def reconnect(request: Request, asked: Reconnect, keeps: int) -> Waiting[Open]:
+    """Give the client back what it had open ([MS-SMB2] 3.3.5.9.7, .12).
+
+    `keeps` is how many bytes of the message the caller still needs.
+    """
+    server, tree = request.connection.server, request.tree
+    store = server.store
+    for _ in range(SETTLE_TRIES):
+        found = store.find_durable(asked.open_id)
+        record, durable = _check(request, asked, found)
+        if record.flags & OPEN_DISCONNECTED:
+            break
+        if not server.durable.settles(record):
+            raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)  # Open.Session is not NULL
+        yield Wait(server.durable.settle, keeps=keeps)
+    user, network = request.session.proven_user, request.connection.network
+    place = server.descriptors.take(user, network)
+    node: Node | None = None
+    try:
+        node = yield from Blocking(_find, request, durable)
+        if tree.closed:  # meanwhile
+            raise SmbError(NtStatus.NETWORK_NAME_DELETED)
+        claimed = store.claim_open(asked.open_id, request.session.session_id, tree.tree_id)
+        if claimed is None:  # its time is over, or somebody else has it
+            raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+    except BaseException:
+        place.give_back()
+        if node is not None:
+            yield OnDescriptor(node.close)
+        raise
+    locks = server.durable.claimed(asked.open_id, record.worker)
+    open_ = _open(request, claimed, durable, node, place)
+    open_.lock_place = locks or _lock_place(request, durable.locks)
+    return open_
+
+
+def _check(
+    request: Request, asked: Reconnect, found: DurableOpen | None
+) -> tuple[OpenRecord, DurableRecord]:
+    """Refuse what is not this client's to come back to, in the order of 3.3.5.9.7 and .12."""
+    if found is None:
+        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+    record, durable = found
+    tree = request.tree
+    if asked.create_guid is not None and asked.create_guid != record.create_guid:
+        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+    _check_lease(request, asked, found)
+    if record.durable_owner != owner(request.session):
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    share = tree.share
+    if (share.name, share.path) != (durable.share, durable.share_path) or not share.durable_handles:
+        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+    if durable.granted_access & WRITING and not tree.writable:
+        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+    return record, durable
+
+
+def _check_lease(request: Request, asked: Reconnect, found: DurableOpen) -> None:
+    """Refuse another lease than the open's, another client's, or another name for its file."""
+    record, lease = found.record, asked.lease
+    if record.oplock_level != SMB2_OPLOCK_LEVEL_LEASE:
+        if lease is not None:
+            raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+        return
+    if (
+        record.client_guid != request.connection.client_guid
+        or lease is None
+        or lease.lease_key != record.lease_key
+        or isinstance(lease, LeaseV2) != (record.lease_version > 1)
+        or not caches_handle(record)  # lost by a break of its other opens
+    ):
+        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+    if fold(asked.path) != fold(os.fsdecode(found.durable.path)):
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+
+
+def _find(request: Request, durable: DurableRecord) -> Node:
+    """Open the file as the open had it; SmbError(OBJECT_NAME_NOT_FOUND) if it is not the same."""
+    volume = request.tree.volume
+    assert volume is not None
+    try:
+        node = volume.lookup(os.fsdecode(durable.path))
+    except (OSError, SmbError) as error:
+        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND) from error
+    try:
+        statx, stat = kernel.statx_fd(node.fd), node.last_stat
+        same = file_key(stat.dev, stat.ino) == durable.key and birth(statx) == durable.birth
+        if not same or (durable.seen and seen(statx) != durable.seen):
+            raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+        access = durable.granted_access
+        write = bool(access & (FILE_WRITE_DATA | FILE_APPEND_DATA))
+        read = bool(access & (FILE_READ_DATA | FILE_EXECUTE))
+        if read or write:
+            try:
+                node.open_data(read=read, write=write)
+            except OSError as error:  # the user may not any more
+                raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND) from error
+        return node
+    except BaseException:
+        node.close()
+        raise
+
+
+def _open(
+    request: Request, record: OpenRecord, durable: DurableRecord, node: Node, place: Place
+) -> Open:
+    """Make the open anew."""
+    server = request.connection.server
+    open_ = Open(
+        request.session,
+        request.tree,
+        request.connection,
+        record.open_id,
+        durable.granted_access,
+        node=node,
+        key=durable.key,
+        path=node.path,
+        place=place,
+    )
+    server.caching.has(open_, record)
+    open_.share_access = record.share_access
+    open_.create_options = record.create_options
+    open_.mode = durable.mode
+    open_.position = durable.position
+    node.reserved = durable.reserved
+    open_.durable = Durable(durable, record.durable_open_timeout)
+    if durable.keeps_write_time:
+        with suppress(OSError):
+            open_.kept_write_time = KeptWriteTime(node)
+    return open_
+
+
+def _lock_place(request: Request, count: int) -> Place | None:
+    """Count the locks of an open that another worker had; they are there already."""
+    if not count:
+        return None
+    user, network = request.session.proven_user, request.connection.network
+    place = request.connection.server.locks.place(user, network)
+    place.count_in(count)
+    return place

@@ -1,0 +1,255 @@
+"""Durable opens of one worker: how they outlive their connections, and when they end.
+
+    CREATE       add_open    the store keeps what the open can be made anew from
+    connection   may_stay    the open goes from here, its descriptor too; its record stays in the
+    lost         leave       store with its share mode, oplock and locks, marked as disconnected
+                 left        and the scavenger's timer runs ([MS-SMB2] 3.3.2.2)
+    CREATE       claimed     any worker makes it anew, by name, as smbd does (commands/durable.py)
+    or: the time is over, or another open wants what it caches or shares: `end`
+
+So a disconnected open is a record and nothing else, the same after a lost connection and after a
+lost worker, and whoever meets it may end it. This worker keeps the time of those it had, and of
+those that its predecessor left.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from usmbd.protocol.effects import Resume
+from usmbd.protocol.state.fair_share import FairShare, Place
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.speed import Clock
+from usmbd.protocol.state.store.base import Store
+from usmbd.protocol.state.store.records import DurableRecord, OpenRecord
+from usmbd.protocol.vfs import kernel
+from usmbd.protocol.wire.filetime import from_ns
+from usmbd.protocol.wire.status import SmbError
+
+log = logging.getLogger("usmbd.conn")
+
+SCAVENGE_SECONDS: Final = 0.25
+"""Between two looks at which opens have had their time."""
+
+SETTLE_SECONDS: Final = 0.05
+"""Between two looks whether an open that its client wants back is disconnected yet."""
+
+FILETIMES: Final = 10_000_000
+"""Units of a FILETIME in a second."""
+
+MS: Final = 10_000
+"""Units of a FILETIME in a millisecond."""
+
+
+class Peers(Protocol):
+    """The ways to other workers that durable opens need."""
+
+    def forget_open(self, worker: int, open_id: int) -> None:
+        """Tell `worker` that an open whose time it keeps has been claimed or has ended."""
+
+    def is_there(self, worker: int) -> bool:
+        """Tell whether a worker runs; False also until its successor does."""
+
+
+@dataclass(slots=True)
+class Durable:
+    """What an Open has because it is durable."""
+
+    record: DurableRecord
+    timeout: int
+    """Open.DurableOpenTimeout, in ms."""
+    place: Place | None = None
+    """Among the disconnected opens; taken when it is to become one."""
+    deadline: int = 0
+    """FILETIME until which it waits for its client; 0: it does not."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A disconnected open whose time this worker keeps."""
+
+    key: bytes
+    when: float
+    """By the loop's clock."""
+    deadline: int
+    place: Place | None = None
+    locks: Place | None = None
+
+
+class DurableOpens:
+    """The durable opens of one worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        peers: Peers,
+        worker: int,
+        wake: Callable[[bytes, Iterable[int]], None],
+        room: Callable[[], int],
+    ) -> None:
+        """`wake(key, workers)` lets all go on that wait for a file; `room()` opens may wait."""
+        self._store = store
+        self._clock = clock
+        self._peers = peers
+        self._worker = worker
+        self._wake = wake
+        self.places = FairShare(room)
+        """Of opens that wait for their clients."""
+        self._waiting: dict[int, _Waiting] = {}
+        self._due = 0.0  # when the next look at them is due; 0: none is
+
+    def take_over(self) -> None:
+        """Keep the time of the opens that this worker's predecessor left."""
+        now = from_ns(time.time_ns())
+        for key, record in self._store.disconnected():
+            deadline = record.durable_open_scavenger_timeout
+            when = self._clock.time() + max(deadline - now, 0) / FILETIMES
+            self._wait(record.open_id, _Waiting(key, when, deadline))
+
+    # -- from CREATE to the loss of the connection ----------------------------------------
+
+    def may_stay(self, open_: Open) -> bool:
+        """Take a place for an open whose connection is lost; False when it has to be closed."""
+        durable = open_.durable
+        if durable is None or open_.delete_on_close:
+            return False
+        try:
+            user, network = open_.session.proven_user, open_.connection.network
+            durable.place = self.places.take(user, network)
+        except SmbError:
+            log.info("too many opens wait for their clients", extra={"path": open_.path})
+            return False
+        return True
+
+    def leave(self, open_: Open) -> tuple[int, ...] | None:
+        """Leave an open to its record; any thread may call this.
+
+        Returns the workers to wake, or None when it has to be closed after all.
+        """
+        durable = open_.durable
+        assert durable is not None
+        node = open_.node
+        try:
+            statx = kernel.statx_fd(node.fd)
+        except OSError as error:
+            log.info("not kept: %s", error.strerror, extra={"path": open_.path})
+            return None
+        record = msgspec.structs.replace(
+            durable.record,
+            path=node.path.encode("utf-8", "surrogateescape"),
+            seen=seen(statx),
+            position=open_.position,
+            mode=open_.mode,
+            locks=open_.lock_count,
+            reserved=node.reserved,
+            keeps_write_time=open_.kept_write_time is not None,
+        )
+        deadline = from_ns(time.time_ns()) + durable.timeout * MS
+        waiters = self._store.disconnect_open(open_.persistent_id, record, deadline)
+        if waiters is not None:
+            durable.deadline = deadline
+        return waiters
+
+    def left(self, open_: Open) -> None:
+        """Keep the time of an open that has left, and the place of its locks."""
+        durable = open_.durable
+        if durable is None or durable.place is None:
+            return
+        if not durable.deadline:
+            durable.place.give_back()
+            return
+        log.debug("open %#x: waits for its client", open_.persistent_id)
+        when = self._clock.time() + durable.timeout / 1000
+        waiting = _Waiting(open_.key, when, durable.deadline, durable.place, open_.lock_place)
+        self._wait(open_.persistent_id, waiting)
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def claimed(self, open_id: int, worker: int) -> Place | None:
+        """Keep an open's time no more, as its client is back; `worker` did.
+
+        Returns the place of its locks, if it has some here.
+        """
+        waiting = self._forget(open_id, worker)
+        return None if waiting is None else waiting.locks
+
+    def forget(self, open_id: int) -> None:
+        """Keep the time of an open no more: another worker has claimed or ended it."""
+        self._forget(open_id, self._worker, ended=True)
+
+    def end(self, key: bytes, record: OpenRecord) -> None:
+        """End a disconnected open that is in somebody's way ([MS-SMB2] 3.3.4.6, 3.3.4.17)."""
+        log.debug("open %#x: ends without its client", record.open_id)
+        waiters = self._store.end_disconnected(key, record.open_id)
+        self._forget(record.open_id, record.worker, ended=True)
+        if waiters:
+            self._wake(key, waiters)
+
+    def _forget(self, open_id: int, worker: int, ended: bool = False) -> _Waiting | None:
+        """Take an open out of those that wait."""
+        if worker != self._worker:
+            self._peers.forget_open(worker, open_id)
+            return None
+        waiting = self._waiting.pop(open_id, None)
+        if waiting is None:
+            return None
+        if waiting.place is not None:
+            waiting.place.give_back()
+        if ended and waiting.locks is not None:
+            waiting.locks.give_back()
+        return waiting
+
+    def settles(self, record: OpenRecord) -> bool:
+        """Tell whether an open is about to be disconnected: its session or its worker is gone."""
+        return self._store.get_session(record.session_id) is None or not (
+            record.worker == self._worker or self._peers.is_there(record.worker)
+        )
+
+    def settle(self, resume: Resume[None]) -> None:
+        """Let a claimant look again a little later."""
+        self._clock.call_later(SETTLE_SECONDS, resume)
+
+    # -- the timer -------------------------------------------------------------------------
+
+    def _wait(self, open_id: int, waiting: _Waiting) -> None:
+        """Have an open end when its time is over."""
+        self._waiting[open_id] = waiting
+        self._look_at(waiting.when)
+
+    def _look_at(self, when: float) -> None:
+        """Have `_scavenge` called then, unless that is sooner."""
+        if not self._due or when < self._due:
+            self._due = when
+            self._clock.call_later(max(when - self._clock.time(), 0), self._scavenge)
+
+    def _scavenge(self) -> None:
+        """End the opens that nobody has come back for in time ([MS-SMB2] 3.3.6.2)."""
+        now = self._clock.time()
+        if not self._due or now < self._due:
+            return  # a timer of an earlier due time
+        self._due = 0.0
+        for open_id, waiting in list(self._waiting.items()):
+            if waiting.when <= now:
+                log.debug("open %#x: its client has not come back", open_id)
+                waiters = self._store.end_disconnected(waiting.key, open_id, waiting.deadline)
+                self._forget(open_id, self._worker, ended=True)
+                if waiters:
+                    self._wake(waiting.key, waiters)
+        if self._waiting:
+            earliest = min(waiting.when for waiting in self._waiting.values())
+            self._look_at(max(earliest, now + SCAVENGE_SECONDS))
+
+
+def seen(statx: kernel.StatxTuple) -> tuple[int, ...]:
+    """Return what of a file tells that somebody else has changed it: see DurableRecord."""
+    return statx[7], statx[15] * 1_000_000_000 + statx[16], statx[13] * 1_000_000_000 + statx[14]
+
+
+def birth(statx: kernel.StatxTuple) -> int:
+    """Return a file's creation by the file system's clock, in ns; 0 where it has none."""
+    return statx[11] * 1_000_000_000 + statx[12] if statx[0] & kernel.STATX_BTIME else 0

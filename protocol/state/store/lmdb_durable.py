@@ -1,0 +1,144 @@
+"""Durable opens in LMDB: what they are found by, and made anew from when their clients come back.
+
+P + open_id                    DurableRecord
+C + ClientGuid + CreateGuid    open_id
+
+The open itself stands among the others of its file, connected or not (`lmdb_opens`); with its end
+both records go.
+"""
+
+import msgspec
+
+from usmbd.protocol.state.store.base import DurableOpen
+from usmbd.protocol.state.store.lmdb_environment import (
+    FILE_HEADER,
+    LmdbEnvironment,
+    with_prefix,
+    writes,
+)
+from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
+from usmbd.protocol.state.store.lmdb_opens import LmdbOpens, find_open
+from usmbd.protocol.state.store.lmdb_transaction import Transaction
+from usmbd.protocol.state.store.records import (
+    OPEN_DISCONNECTED,
+    OPEN_HEAD,
+    OPEN_ID,
+    OPEN_SIZE,
+    DurableRecord,
+    OpenRecord,
+)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(DurableRecord).decode
+
+
+class LmdbDurable:
+    """Opens that outlive their connections."""
+
+    def __init__(self, environment: LmdbEnvironment, opens: LmdbOpens, locks: LmdbLocks) -> None:
+        """Keep the P and C records of an environment, beside the opens' own."""
+        self.environment = environment
+        self._opens = opens
+        self._locks = locks
+        self._begin = environment.begin
+        self._write = environment.write
+        self._worker = environment.worker
+
+    def find_durable(self, open_id: int) -> DurableOpen | None:
+        """Return a durable open: see `Store.find_durable`."""
+        with self._begin() as txn:
+            return self._get(txn, OPEN_ID.pack(open_id))
+
+    def find_create_guid(self, client_guid: bytes, create_guid: bytes) -> DurableOpen | None:
+        """Return a durable open: see `Store.find_create_guid`."""
+        with self._begin() as txn:
+            packed = txn.get(b"C" + client_guid + create_guid)
+            return None if packed is None else self._get(txn, packed)
+
+    def _get(self, txn: Transaction, packed: bytes) -> DurableOpen | None:
+        """Return the durable open with this packed id."""
+        kept = txn.get(b"P" + packed)
+        if kept is None:
+            return None
+        durable = _decode(kept)
+        value, at = self._find(txn, durable.key, OPEN_ID.unpack(packed)[0])
+        return None if at < 0 else DurableOpen(OpenRecord.parse(value, at), durable)
+
+    @staticmethod
+    def _find(txn: Transaction, key: bytes, open_id: int) -> tuple[bytes, int]:
+        """Return a file's F record and where an open stands in it, -1 for nowhere."""
+        value = txn.get(b"F" + key)
+        return (b"", -1) if value is None else (value, find_open(value, open_id))
+
+    @writes
+    def disconnect_open(
+        self, open_id: int, durable: DurableRecord, deadline: int
+    ) -> tuple[int, ...] | None:
+        """Keep an open without its client: see `Store.disconnect_open`."""
+        with self._write() as txn:
+            value, at = self._find(txn, durable.key, open_id)
+            if at < 0 or not self._opens.disconnect(txn, durable.key, value, at, deadline):
+                return None
+            txn.put(b"P" + OPEN_ID.pack(open_id), _encode(durable))
+            return self._locks.release(txn, durable.key, NO_OPEN)
+
+    @writes
+    def claim_open(self, open_id: int, session_id: int, tree_id: int) -> OpenRecord | None:
+        """Make a disconnected open this worker's: see `Store.claim_open`."""
+        packed = OPEN_ID.pack(open_id)
+        with self._write() as txn:
+            found = self._get(txn, packed)
+            if found is None or not found.record.flags & OPEN_DISCONNECTED:
+                return None
+            record, key = found.record, found.durable.key
+            record.flags &= ~OPEN_DISCONNECTED
+            record.worker = self._worker
+            record.session_id = session_id
+            record.tree_id = tree_id
+            record.durable_open_scavenger_timeout = 0
+            value, at = self._find(txn, key, open_id)
+            txn.put(b"F" + key, value[:at] + record.pack() + value[at + OPEN_SIZE :])
+            for place in range(FILE_HEADER.size, len(value), OPEN_SIZE):
+                other, _, _, flags = OPEN_HEAD.unpack_from(value, place)
+                if flags & OPEN_DISCONNECTED:
+                    self._forget_seen(txn, OPEN_ID.pack(other))
+            return record
+
+    @staticmethod
+    def _forget_seen(txn: Transaction, packed: bytes) -> None:
+        """Compare a file no more with what it was when this open's client went."""
+        kept = txn.get(b"P" + packed)
+        if kept is not None:
+            txn.put(b"P" + packed, _encode(msgspec.structs.replace(_decode(kept), seen=())))
+
+    @writes
+    def end_disconnected(self, key: bytes, open_id: int, deadline: int = 0) -> tuple[int, ...]:
+        """Remove a disconnected open: see `Store.end_disconnected`."""
+        with self._write() as txn:
+            value, at = self._find(txn, key, open_id)
+            if at < 0:
+                return ()
+            record = OpenRecord.parse(value, at)
+            if not record.flags & OPEN_DISCONNECTED:
+                return ()
+            if deadline and record.durable_open_scavenger_timeout != deadline:
+                return ()
+            return self._opens.remove_in(txn, key, open_id).waiters
+
+    def disconnected(self) -> list[tuple[bytes, OpenRecord]]:
+        """Return this worker's disconnected opens: see `Store.disconnected`."""
+        found = []
+        with self._begin() as txn:
+            for name, _ in with_prefix(txn, b"P"):
+                kept = self._get(txn, name[1:])
+                if kept is not None:
+                    record = kept.record
+                    if record.flags & OPEN_DISCONNECTED and record.worker == self._worker:
+                        found.append((kept.durable.key, record))
+        return found
+
+
+def is_durable(txn: Transaction, kept: bytes, packed: bytes) -> bool:
+    """Tell whether there is an open for a P record and its packed id."""
+    (open_id,) = OPEN_ID.unpack(packed)
+    return find_open(txn.get(b"F" + _decode(kept).key, b""), open_id) >= 0
