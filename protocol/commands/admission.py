@@ -3,6 +3,7 @@
 The store knows the opens of all workers; what their clients cache is broken first where it has to.
 """
 
+from usmbd.protocol.commands.app_instance import check_instances
 from usmbd.protocol.commands.durable import prepare
 from usmbd.protocol.commands.find_or_create import Found, Wanted
 from usmbd.protocol.state import one_file
@@ -37,7 +38,8 @@ def admit(wanted: Wanted, found: Found) -> Open:
     """Enter the open into the store, which checks share modes and pending deletion.
 
     SmbError SHARING_VIOLATION, DELETE_PENDING, INVALID_PARAMETER for the lease of another file;
-    BreakNeededError when what others cache has to be broken first.
+    BreakNeededError when what others cache has to be broken first, InstancesError when the same
+    application's opens have to be closed.
     """
     request, body, node = wanted.request, wanted.body, found.node
     server, tree = request.connection.server, request.tree
@@ -70,6 +72,9 @@ def admit(wanted: Wanted, found: Found) -> Open:
         or (found.action == FILE_OPENED and is_stat_open(access))
     ):
         level = SMB2_OPLOCK_LEVEL_NONE
+    if wanted.instance is not None:
+        check_instances(request, wanted.instance, key)
+        wanted.instance.put(record)
     durable = None
     if wanted.durable is not None and stream is None:
         durable = prepare(request, wanted.durable, record, key, node, found.action)

@@ -16,6 +16,11 @@ from dataclasses import replace
 from functools import partial
 
 from usmbd.protocol.commands.admission import admit
+from usmbd.protocol.commands.app_instance import (
+    InstancesError,
+    parse_app_instance,
+    wait_for_instances,
+)
 from usmbd.protocol.commands.breaks import wait_for_break
 from usmbd.protocol.commands.create_again import come_back, repeat
 from usmbd.protocol.commands.create_answers import answer_contexts, response
@@ -117,6 +122,8 @@ def create(request: Request) -> Answer | Handling:
     if SMB2_CREATE_TIMEWARP_TOKEN in contexts and parse_u64(contexts[SMB2_CREATE_TIMEWARP_TOKEN]):
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     wanted = _wanted(request, body, name, contexts)
+    if contexts:
+        wanted.instance = parse_app_instance(request, contexts)
     if asked is not None:
         wanted.durable = asked
         if asked.create_guid != NO_ID:
@@ -214,6 +221,14 @@ def _admitted(wanted: Wanted) -> Waiting[tuple[Found, Open]]:
                 keeps=wanted.keep_contexts(),
             )
             wanted.waited = True
+        except InstancesError as needed:
+            yield OnDescriptor(found.node.close)
+            yield Wait(
+                partial(wait_for_instances, server, needed),
+                interim=True,
+                in_compound=True,
+                keeps=wanted.keep_contexts(),
+            )
         except BaseException:
             yield Blocking(_give_up, found)
             raise

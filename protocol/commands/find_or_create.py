@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from usmbd.protocol.commands import security
+from usmbd.protocol.commands.app_instance import AppInstance
 from usmbd.protocol.commands.durable import Asked
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.fair_share import Place
@@ -91,6 +92,7 @@ class Wanted:
     waited: bool = False
     """Whether it has waited for what others cache."""
     durable: Asked | None = None
+    instance: AppInstance | None = None
     place: Place | None = None
     """Among the worker's descriptors, for the open that this leads to."""
 

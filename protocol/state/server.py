@@ -27,7 +27,12 @@ from usmbd.protocol.state.replays import Replays
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import Clock, Pulse
 from usmbd.protocol.state.store.base import RemoveOpenResult, Store
-from usmbd.protocol.state.store.records import LOCK, SessionRecord
+from usmbd.protocol.state.store.records import (
+    LOCK,
+    OPEN_DISCONNECTED,
+    OpenRecord,
+    SessionRecord,
+)
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.turns import Turns, Unhurried
 from usmbd.protocol.state.volumes import Volumes
@@ -86,6 +91,9 @@ class Peers(Protocol):
 
     def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
         """Have `worker` break the oplock or lease of one of its opens, so that `left` may stay."""
+
+    def close_open(self, worker: int, session_id: int, open_id: int) -> None:
+        """Have `worker` close an open of one of its sessions."""
 
     def forget_open(self, worker: int, open_id: int) -> None:
         """Tell `worker` that an open whose time it keeps has been claimed or has ended."""
@@ -251,6 +259,22 @@ class Server:
             open_.close(self)
         except Exception:
             log.exception("a close failed", extra={"path": open_.path})
+
+    def close_open_of(self, key: bytes, record: OpenRecord) -> None:
+        """Close an open of any worker, or end one that waits for its client."""
+        if record.flags & OPEN_DISCONNECTED:
+            self.durable.end(key, record)
+        elif record.worker != self.worker:
+            self.peers.close_open(record.worker, record.session_id, record.open_id)
+        else:
+            self.close_own_open(record.session_id, record.open_id)
+
+    def close_own_open(self, session_id: int, open_id: int) -> None:
+        """Close an open of a session of this worker, if it is still there."""
+        session = self.session_table.get(session_id)
+        open_ = session.open_table.get(open_id) if session is not None else None
+        if open_ is not None:
+            self.close_open(open_)
 
     def end_open(self, open_: Open) -> None:
         """Finish the close of an open that no thread uses any more."""

@@ -8,6 +8,7 @@ from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.bus import (
     BreakCaching,
     Bus,
+    CloseOpen,
     CloseSession,
     ForgetOpen,
     SessionClosed,
@@ -56,6 +57,10 @@ class WorkerPeers:
         """Have `worker` break the oplock or lease of one of its opens, so that `left` may stay."""
         self._send(worker, BreakCaching(key, open_id, left))
 
+    def close_open(self, worker: int, session_id: int, open_id: int) -> None:
+        """Have `worker` close an open of one of its sessions."""
+        self._send(worker, CloseOpen(session_id, open_id))
+
     def forget_open(self, worker: int, open_id: int) -> None:
         """Tell `worker` that an open whose time it keeps has been claimed or has ended."""
         self._send(worker, ForgetOpen(open_id))
@@ -77,7 +82,7 @@ class WorkerPeers:
     def _send(
         self,
         worker: int,
-        message: WakeFile | CloseSession | SessionClosed | BreakCaching | ForgetOpen,
+        message: WakeFile | CloseSession | SessionClosed | BreakCaching | CloseOpen | ForgetOpen,
     ) -> bool:
         """Send a message; False when the worker is gone."""
         sent = call_as_process(self._bus.send, worker, message)
@@ -114,6 +119,8 @@ class WorkerPeers:
                     server.wake(key)
             elif isinstance(message, BreakCaching):
                 server.caching.break_own(message.open_id, message.left)
+            elif isinstance(message, CloseOpen):
+                server.close_own_open(message.session_id, message.open_id)
             elif isinstance(message, ForgetOpen):
                 server.durable.forget(message.open_id)
             elif isinstance(message, CloseSession):

@@ -73,13 +73,20 @@ class BreakCaching(msgspec.Struct, tag=True, frozen=True):
     left: int
 
 
+class CloseOpen(msgspec.Struct, tag=True, frozen=True):
+    """Close an open of a session of the receiver's ([MS-SMB2] 3.3.5.9.13)."""
+
+    session_id: int
+    open_id: int
+
+
 class ForgetOpen(msgspec.Struct, tag=True, frozen=True):
     """An open that waits for its client, and whose time the receiver keeps, is claimed or over."""
 
     open_id: int
 
 
-Message = WakeFile | WakeAll | CloseSession | SessionClosed | BreakCaching | ForgetOpen
+Message = WakeFile | WakeAll | CloseSession | SessionClosed | BreakCaching | CloseOpen | ForgetOpen
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode

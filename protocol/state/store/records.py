@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from usmbd.protocol.vfs.folding import fold
-from usmbd.protocol.wire.base import Wire, bytes16, bytes24, u8, u16, u32, u64
+from usmbd.protocol.wire.base import Wire, bytes16, u8, u16, u32, u64
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_BATCH, SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import SMB2_LEASE_HANDLE_CACHING
 
@@ -32,6 +32,9 @@ OPEN_PERSISTENT: Final = 0x10
 """Open.IsPersistent."""
 OPEN_DISCONNECTED: Final = 0x20
 """Open.Connection is NULL: the durable open waits to be claimed."""
+
+OPEN_INSTANCE_VERSION: Final = 0x40
+"""Open.ApplicationInstanceVersion is given."""
 
 BASE_KEY_SIZE: Final = 16
 """The bytes of a FileKey that name the file; what follows names the stream."""
@@ -95,9 +98,10 @@ class OpenRecord(Wire, size=192):
     app_instance_id: bytes16 = NO_ID
     durable_owner: bytes16 = NO_ID
     durable_open_scavenger_timeout: u64 = 0
+    app_instance_version_high: u64 = 0
+    app_instance_version_low: u64 = 0
     # Room, so that a later worker can read the records of an earlier one.
-    reserved_0: bytes24 = bytes(24)
-    reserved_1: u64 = 0
+    reserved_0: bytes16 = bytes(16)
 
 
 OPEN_SIZE: Final = OpenRecord.SIZE

@@ -21,6 +21,8 @@ from usmbd.protocol.wire.status import NtStatus
 Context = tuple[bytes, bytes]
 GUID = bytes(range(16))
 """A CreateGuid."""
+KEYS = bytes([1] * 16), bytes([2] * 16)
+"""Two ids of anything else."""
 V1: Context = (SMB2_CREATE_DURABLE_HANDLE_REQUEST, bytes(16))
 """DHnQ."""
 

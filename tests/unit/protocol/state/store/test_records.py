@@ -35,9 +35,7 @@ def test_long_and_broken_stream_names_make_valid_distinct_keys() -> None:
 
 def test_an_open_survives_packing() -> None:
     values: dict[str, Any] = {
-        field.name: (bytes(range(int(field.name == "reserved_0") * 8 + 16)))
-        if isinstance(field.default, bytes)
-        else number
+        field.name: bytes(range(16)) if isinstance(field.default, bytes) else number
         for number, field in enumerate(dataclasses.fields(OpenRecord), 1)
     }
     record = OpenRecord(**values)

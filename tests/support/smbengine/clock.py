@@ -1,0 +1,47 @@
+"""The time and the timers of an engine in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+class FakeClock:
+    """The event loop's time and timers, which stand still until a test moves them."""
+
+    def __init__(self) -> None:
+        """Begin at an hour that is nobody's default."""
+        self.now = 3600.0
+        self._timers: list[Timer] = []
+
+    def time(self) -> float:
+        """Return the time in seconds."""
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> "Timer":
+        """Call `callback(*args)` when `delay` seconds have passed."""
+        timer = Timer(self.now + delay, lambda: callback(*args))
+        self._timers.append(timer)
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; what falls due is called in its order."""
+        end = self.now + seconds
+        while due := [t for t in self._timers if t.call is not None and t.when <= end]:
+            timer = min(due, key=lambda t: t.when)
+            self.now = max(self.now, timer.when)
+            call, timer.call = timer.call, None
+            assert call is not None
+            call()
+        self.now = end
+
+
+class Timer:
+    """One call that is due at some time."""
+
+    def __init__(self, when: float, call: Callable[[], object]) -> None:
+        """Call at `when`."""
+        self.when = when
+        self.call: Callable[[], object] | None = call
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self.call = None
