@@ -1,5 +1,7 @@
 """SMB2 SET_INFO ([MS-SMB2] 3.3.5.21): times and attributes, rename, link, deletion, sizes."""
 
+import os
+
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.data_change import changing
@@ -149,6 +151,9 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
     if change.replace:
         yield from _free_target(request, path, change.posix, change.ignore_read_only)
     yield Blocking(_rename_node, open_, path, change.replace, names)
+    store = request.connection.server.store
+    if store.oplock_count(open_.key):
+        store.move_durable(open_.key, os.fsencode(open_.node.path))
     return _RESPONSE
 
 

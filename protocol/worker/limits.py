@@ -48,6 +48,7 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
     return [
         descriptors_row(process, server.descriptor_limit),
         *_shared(process, "open files", server.descriptors, "machine: descriptors, room in /run"),
+        *_shared(process, "lost opens", server.durable.places, "machine: room in /run"),
         row(
             "opens of a session",
             config.max_open_files,

@@ -127,4 +127,5 @@ def _open(server: Server, open_: Open) -> OpenRow:
         share_access=open_.share_access,
         oplock="lease" if open_.lease is not None else _OPLOCKS[open_.oplock_level],
         locks=open_.lock_count,
+        durable=open_.durable is not None,
     )

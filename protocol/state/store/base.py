@@ -242,6 +242,9 @@ class Store(Protocol):
     def find_create_guid(self, client_guid: bytes, create_guid: bytes) -> DurableOpen | None:
         """Return the durable open that this client's CREATE with this CreateGuid made."""
 
+    def move_durable(self, key: bytes, path: bytes) -> None:
+        """Have the durable opens of a file made anew from another path: it was renamed."""
+
     def disconnect_open(
         self, open_id: int, durable: DurableRecord, deadline: int
     ) -> tuple[int, ...] | None:

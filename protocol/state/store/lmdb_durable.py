@@ -21,6 +21,7 @@ from usmbd.protocol.state.store.lmdb_opens import LmdbOpens, find_open
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     OPEN_DISCONNECTED,
+    OPEN_DURABLE,
     OPEN_HEAD,
     OPEN_ID,
     OPEN_SIZE,
@@ -71,6 +72,16 @@ class LmdbDurable:
         return (b"", -1) if value is None else (value, find_open(value, open_id))
 
     @writes
+    def move_durable(self, key: bytes, path: bytes) -> None:
+        """Have a file's opens made anew from another path: see `Store.move_durable`."""
+        with self._write() as txn:
+            value = txn.get(b"F" + key, b"")
+            for place in range(FILE_HEADER.size, len(value), OPEN_SIZE):
+                open_id, _, _, flags = OPEN_HEAD.unpack_from(value, place)
+                if flags & OPEN_DURABLE:
+                    _change(txn, OPEN_ID.pack(open_id), path=path)
+
+    @writes
     def disconnect_open(
         self, open_id: int, durable: DurableRecord, deadline: int
     ) -> tuple[int, ...] | None:
@@ -101,15 +112,8 @@ class LmdbDurable:
             for place in range(FILE_HEADER.size, len(value), OPEN_SIZE):
                 other, _, _, flags = OPEN_HEAD.unpack_from(value, place)
                 if flags & OPEN_DISCONNECTED:
-                    self._forget_seen(txn, OPEN_ID.pack(other))
+                    _change(txn, OPEN_ID.pack(other), seen=())
             return record
-
-    @staticmethod
-    def _forget_seen(txn: Transaction, packed: bytes) -> None:
-        """Compare a file no more with what it was when this open's client went."""
-        kept = txn.get(b"P" + packed)
-        if kept is not None:
-            txn.put(b"P" + packed, _encode(msgspec.structs.replace(_decode(kept), seen=())))
 
     @writes
     def end_disconnected(self, key: bytes, open_id: int, deadline: int = 0) -> tuple[int, ...]:
@@ -136,6 +140,13 @@ class LmdbDurable:
                     if record.flags & OPEN_DISCONNECTED and record.worker == self._worker:
                         found.append((kept.durable.key, record))
         return found
+
+
+def _change(txn: Transaction, packed: bytes, **fields: object) -> None:
+    """Change what is kept of a durable open, by its packed id."""
+    kept = txn.get(b"P" + packed)
+    if kept is not None:
+        txn.put(b"P" + packed, _encode(msgspec.structs.replace(_decode(kept), **fields)))
 
 
 def is_durable(txn: Transaction, kept: bytes, packed: bytes) -> bool:

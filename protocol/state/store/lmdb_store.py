@@ -71,6 +71,7 @@ class LmdbStore:
         durable = LmdbDurable(environment, opens, locks)
         self.find_durable = durable.find_durable
         self.find_create_guid = durable.find_create_guid
+        self.move_durable = durable.move_durable
         self.disconnect_open = durable.disconnect_open
         self.claim_open = durable.claim_open
         self.end_disconnected = durable.end_disconnected

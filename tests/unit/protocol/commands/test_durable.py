@@ -421,6 +421,19 @@ def test_a_dead_worker_s_are_claimed(client: Client, engine: Engine) -> None:
     assert newer.create("plain", share=0) is NtStatus.SUCCESS
 
 
+def test_a_renamed_file_is_found(client: Client, engine: Engine) -> None:
+    """By its new name, also when nobody was left to tell it."""
+    file = durable(client, v2())
+    target = "renamed".encode("utf-16-le")
+    data = struct.pack("<B7xQI", 0, 0, len(target)) + target  # FileRenameInformation
+    assert client.call(Command.SET_INFO, requests.set_info(file, 10, data)).status is (
+        NtStatus.SUCCESS
+    )
+    engine.store.drop_worker(1)
+    newer = Client(engine, client.guid, engine.another_worker()).ready()
+    assert create(newer, again(file, GUID)).status is NtStatus.SUCCESS
+
+
 def test_a_successor_keeps_the_time(client: Client, engine: Engine) -> None:
     file = durable(client, v2(5000))
     key = client.open_of(file).key

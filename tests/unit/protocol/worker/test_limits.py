@@ -4,6 +4,7 @@ from pathlib import Path
 
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.durable import durable
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import LimitRow
@@ -49,6 +50,16 @@ def test_each_limit_says_what_is_used(engine: Engine) -> None:
     assert used["bytes under way of all users"] == 0
     assert used["bytes of the store"] > 0
     assert used["credits of a connection"] > 0
+
+
+def test_opens_that_wait_for_their_clients_are_shown(engine: Engine) -> None:
+    client = Client(engine).ready()
+    durable(client)
+    assert shown(engine)["lost opens"].used == 0
+    client.disconnect()
+    rows = shown(engine)
+    assert rows["lost opens"].used == rows["lost opens of a user or an address"].used == 1
+    assert rows["open files"].used == 0
 
 
 def test_each_limit_says_where_it_comes_from(engine: Engine) -> None:
