@@ -77,7 +77,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         wanted.instance.put(record)
     durable = None
     if wanted.durable is not None and stream is None:
-        durable = prepare(request, wanted.durable, record, key, node, found.action)
+        durable = prepare(request, wanted.durable, record, key, node, found.action, found.born)
     asked = Asked(key, record, level, lease, overwrite=overwrite, waited=wanted.waited)
     try:
         server.store.add_open(

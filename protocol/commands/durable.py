@@ -13,7 +13,6 @@ a file that has been replaced.
 """
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -126,7 +125,13 @@ def parse_asked(request: Request, contexts: dict[bytes, memoryview]) -> Asked | 
 
 
 def prepare(
-    request: Request, asked: Asked, record: OpenRecord, key: bytes, node: Node, action: int
+    request: Request,
+    asked: Asked,
+    record: OpenRecord,
+    key: bytes,
+    node: Node,
+    action: int,
+    born: int,
 ) -> DurableRecord | None:
     """Return what an open can be made anew from, if it may be durable; complete its record."""
     session, share = request.session, request.tree.share
@@ -141,7 +146,7 @@ def prepare(
         share_path=share.path,
         path=os.fsencode(node.path),
         granted_access=record.granted_access,
-        birth=birth(kernel.statx_fd(node.fd)),
+        birth=born,
         action=action,
         mode=record.create_options & MODE,
     )
@@ -179,7 +184,7 @@ def reconnect(request: Request, asked: Reconnect, keeps: int) -> Waiting[Open]:
     place = server.descriptors.take(user, network)
     node: Node | None = None
     try:
-        node = yield from Blocking(_find, request, durable)
+        node, kept = yield from Blocking(_find, request, durable)
         if tree.closed:  # meanwhile
             raise SmbError(NtStatus.NETWORK_NAME_DELETED)
         claimed = store.claim_open(asked.open_id, request.session.session_id, tree.tree_id)
@@ -191,7 +196,7 @@ def reconnect(request: Request, asked: Reconnect, keeps: int) -> Waiting[Open]:
             yield OnDescriptor(node.close)
         raise
     locks = server.durable.claimed(asked.open_id, record.worker)
-    open_ = _open(request, claimed, durable, node, place)
+    open_ = _open(request, claimed, durable, node, kept, place)
     open_.lock_place = locks or _lock_place(request, durable.locks)
     return open_
 
@@ -236,7 +241,7 @@ def _check_lease(request: Request, asked: Reconnect, found: DurableOpen) -> None
         raise SmbError(NtStatus.INVALID_PARAMETER)
 
 
-def _find(request: Request, durable: DurableRecord) -> Node:
+def _find(request: Request, durable: DurableRecord) -> tuple[Node, KeptWriteTime | None]:
     """Open the file as the open had it; SmbError(OBJECT_NAME_NOT_FOUND) if it is not the same."""
     volume = request.tree.volume
     assert volume is not None
@@ -257,14 +262,19 @@ def _find(request: Request, durable: DurableRecord) -> Node:
                 node.open_data(read=read, write=write)
             except OSError as error:  # the user may not any more
                 raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND) from error
-        return node
+        return node, KeptWriteTime(node) if durable.keeps_write_time else None
     except BaseException:
         node.close()
         raise
 
 
 def _open(
-    request: Request, record: OpenRecord, durable: DurableRecord, node: Node, place: Place
+    request: Request,
+    record: OpenRecord,
+    durable: DurableRecord,
+    node: Node,
+    kept: KeptWriteTime | None,
+    place: Place,
 ) -> Open:
     """Make the open anew."""
     server = request.connection.server
@@ -286,9 +296,7 @@ def _open(
     open_.position = durable.position
     node.reserved = durable.reserved
     open_.durable = Durable(durable, record.durable_open_timeout)
-    if durable.keeps_write_time:
-        with suppress(OSError):
-            open_.kept_write_time = KeptWriteTime(node)
+    open_.kept_write_time = kept
     return open_
 
 

@@ -251,6 +251,8 @@ class FakeThreads(Turns):
         self.submitted = 0
         self.lanes: list[object] = []
         self.pinned = False
+        self.running = False
+        """A call is being made."""
 
     def submit(
         self,
@@ -267,7 +269,11 @@ class FakeThreads(Turns):
 
         def call() -> Any:
             become(identity)
-            return function(*args)
+            self.running = True
+            try:
+                return function(*args)
+            finally:
+                self.running = False
 
         def run() -> None:
             try:

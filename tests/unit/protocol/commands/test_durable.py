@@ -11,6 +11,7 @@ from smbengine.durable import GUID, V1, Context, again, back, create, durable, g
 from smbengine.server import Engine
 
 from usmbd.protocol.commands.durable import V1_TIMEOUT, V2_TIMEOUT, V2_TIMEOUT_MAX
+from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire.create import (
     FILE_DELETE_ON_CLOSE,
     FILE_OPENED,
@@ -292,6 +293,30 @@ def test_calls_on_threads_end_first(client: Client, engine: Engine) -> None:
     engine.threads.held = False
     newer.connect()
     assert create(newer, again(file)).status is NtStatus.SUCCESS
+
+
+def test_no_call_of_a_slow_volume_comes_on_the_loop(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that hangs holds up nobody: neither when it is opened nor when it is left."""
+    tree = client.session.tree_connect_table[client.tree_id]
+    tree.speed.slow_until = float("inf")
+    on_loop: list[str] = []
+    real = kernel.statx_fd
+
+    def statx(fd: int) -> kernel.StatxTuple:
+        if not engine.threads.running:
+            on_loop.append("statx")
+        return real(fd)
+
+    monkeypatch.setattr(kernel, "statx_fd", statx)
+    file = durable(client, v2())
+    client.disconnect()
+    client = back(engine, client)
+    newer = client.session.tree_connect_table[client.tree_id]
+    newer.speed.slow_until = float("inf")
+    assert create(client, again(file, GUID)).status is NtStatus.SUCCESS
+    assert on_loop == []
 
 
 def test_it_waits_for_an_open_that_is_about_to_be_left(client: Client, engine: Engine) -> None:
