@@ -259,6 +259,13 @@ TABLE: tuple[Parameter, ...] = (
     _row(Scope.GLOBAL, "server multi channel support", values.boolean, True, field="multichannel"),
     # ksmbd has it off by default; on Samba it is on, and clients cache far less without.
     _row(Scope.GLOBAL, "smb2 leases", values.boolean, True, field="leases"),
+    _row(
+        Scope.GLOBAL,
+        "smb3 directory leases",
+        values.auto_boolean("auto", meaning=True),
+        True,
+        field="directory_leases",
+    ),
     # Many ksmbd.conf and smb.conf have it: it is read, and says that it does nothing yet.
     _row(
         Scope.GLOBAL,

@@ -134,7 +134,7 @@ HARMLESS = {
         smbd max async dosmode; smbd max xattr size; smbd search ask sharemode;
         stat cache; strict allocate; strict locking; strict rename; strict sync; sync always;
         time offset; use mmap; use sendfile; veto oplock files; vfs mkdir use tmp name;
-        write cache size; allow dcerpc auth level connect; smb3 directory leases;
+        write cache size; allow dcerpc auth level connect;
         smb3 share cap:continuous availability""",
     "TCP_NODELAY is set always, probes come by `keepalive`, the kernel sizes buffers": """
         socket options""",

@@ -162,6 +162,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     encryption: Encryption = Encryption.AUTO
     multichannel: bool = True
     leases: bool = True
+    directory_leases: bool = True
+    """Only with `leases`."""
 
     smb2_max_read: int = 8 * MIB
     smb2_max_write: int = 8 * MIB

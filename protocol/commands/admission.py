@@ -31,6 +31,7 @@ from usmbd.protocol.wire.create_contexts import (
     LeaseV1,
     LeaseV2,
 )
+from usmbd.protocol.wire.negotiate import SMB2_GLOBAL_CAP_DIRECTORY_LEASING
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
@@ -78,7 +79,15 @@ def admit(wanted: Wanted, found: Found) -> Open:
     durable = None
     if wanted.durable is not None and stream is None:
         durable = prepare(request, wanted.durable, record, key, node, found.action, found.born)
-    asked = Asked(key, record, level, lease, overwrite=overwrite, waited=wanted.waited)
+    asked = Asked(
+        key,
+        record,
+        level,
+        lease,
+        overwrite=overwrite,
+        waited=wanted.waited,
+        directory=node.is_directory and stream is None,
+    )
     try:
         server.store.add_open(
             key,
@@ -121,7 +130,14 @@ def _lease(wanted: Wanted, found: Found) -> LeaseV1 | LeaseV2 | None:
     if lease is None:
         return None
     connection, tree = wanted.request.connection, wanted.request.tree
-    if tree.share.oplocks and not (found.node.is_directory and found.stream is None):
+    can = tree.share.oplocks
+    if found.node.is_directory and found.stream is None:
+        can = (
+            can
+            and isinstance(lease, LeaseV2)
+            and bool(connection.server_capabilities & SMB2_GLOBAL_CAP_DIRECTORY_LEASING)
+        )
+    if can:
         return lease
     known = connection.server.store.lease_file(connection.client_guid, lease.lease_key)
     if known is not None and known != found.key:

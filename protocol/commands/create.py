@@ -25,6 +25,7 @@ from usmbd.protocol.commands.breaks import wait_for_break
 from usmbd.protocol.commands.create_again import come_back, repeat
 from usmbd.protocol.commands.create_answers import answer_contexts, response
 from usmbd.protocol.commands.create_pipe import create_pipe
+from usmbd.protocol.commands.directory_changes import directory_changed
 from usmbd.protocol.commands.durable import Reconnect, parse_asked
 from usmbd.protocol.commands.find_or_create import (
     TRUNCATES,
@@ -252,6 +253,8 @@ def _open(wanted: Wanted) -> Handling:
     try:
         kind = Slow if found.action in _OVERWRITES and open_.is_large() else Blocking
         stat = found.prepared or (yield from kind(_prepare, wanted, found))
+        if found.action != FILE_OPENED:
+            yield from directory_changed(request, open_)
         asked = wanted.durable
         answers = answer_contexts(open_, stat, found.maximal, wanted.contexts, asked, found.record)
     except BaseException:

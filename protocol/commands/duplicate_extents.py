@@ -41,6 +41,7 @@ def _duplicate(
         raise SmbError(NtStatus.INVALID_HANDLE)
     source = _file(found, FILE_READ_DATA | FILE_EXECUTE)
     request.connection.server.caching.changed(target)
+    target.modified = True
     source.in_use += 1
     try:
         yield moving(

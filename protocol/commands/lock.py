@@ -1,10 +1,12 @@
 """SMB2 LOCK ([MS-SMB2] 3.3.5.14)."""
 
 from collections.abc import Callable
+from types import GeneratorType
 
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Resume, Wait
 from usmbd.protocol.state import one_file
+from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import LockRange
@@ -25,6 +27,7 @@ from usmbd.protocol.wire.lock import (
     LockResponse,
     parse_locks,
 )
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_MULTI_CHANNEL
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 MAXIMUM_LOCKS = 65536
@@ -35,6 +38,9 @@ _ONE_KIND = {
     SMB2_LOCKFLAG_SHARED_LOCK: False,
     SMB2_LOCKFLAG_EXCLUSIVE_LOCK: True,
 }
+
+SEQUENCES = 64
+"""LockSequenceIndex is 1 to 64 ([MS-SMB2] 3.3.1.10)."""
 
 MAX_RANGES = 512
 """Ranges of one request; more are beyond what the store compares for one. Linux sends 170."""
@@ -49,9 +55,44 @@ def lock(request: Request) -> Answer | Handling:
     open_ = request.open
     if open_.pipe is not None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    if _has_sequence(request.connection, body):
+        return _in_sequence(request, body, elements)
+    return _perform(request, elements)
+
+
+def _perform(request: Request, elements: list[LockElement]) -> Answer | Handling:
+    """Unlock or lock, as the first element says."""
     if elements[0].flags & SMB2_LOCKFLAG_UNLOCK:
         return _unlock(request, elements)
     return _lock(request, elements)
+
+
+def _has_sequence(connection: Connection, body: LockRequest) -> bool:
+    """Tell whether the request may be a replay ([MS-SMB2] 3.3.5.14).
+
+    Where a session can have several channels, so that an answer may be lost with one of them.
+    """
+    return (
+        1 <= body.lock_sequence_index <= SEQUENCES
+        and connection.dialect >= SMB2_DIALECT_300
+        and bool(connection.server_capabilities & SMB2_GLOBAL_CAP_MULTI_CHANNEL)
+    )
+
+
+def _in_sequence(request: Request, body: LockRequest, elements: list[LockElement]) -> Handling:
+    """Do what is asked unless the open's sequence says that it is done ([MS-SMB2] 3.3.5.14).
+
+    What is under way, or has failed, is not done.
+    """
+    done, index = request.open.lock_sequence, body.lock_sequence_index
+    if done.get(index) == body.lock_sequence_number:
+        return _RESPONSE
+    done.pop(index, None)
+    answer = _perform(request, elements)
+    if isinstance(answer, GeneratorType):
+        answer = yield from answer
+    done[index] = body.lock_sequence_number
+    return answer  # type: ignore[return-value]
 
 
 def _unlock(request: Request, elements: list[LockElement]) -> Answer:

@@ -19,6 +19,7 @@ from usmbd.protocol.wire.negotiate import (
     SMB2_DIALECT_302,
     SMB2_DIALECT_311,
     SMB2_DIALECT_WILDCARD,
+    SMB2_GLOBAL_CAP_DIRECTORY_LEASING,
     SMB2_GLOBAL_CAP_ENCRYPTION,
     SMB2_GLOBAL_CAP_LARGE_MTU,
     SMB2_GLOBAL_CAP_LEASING,
@@ -140,6 +141,8 @@ def _settle(connection: Connection, dialect: int) -> None:
     else:
         connection.set_sizes(CREDIT_SIZE, CREDIT_SIZE, CREDIT_SIZE)
     if dialect >= SMB2_DIALECT_300:
+        if config.leases and config.directory_leases:
+            capabilities |= SMB2_GLOBAL_CAP_DIRECTORY_LEASING
         asked = connection.client_capabilities
         if config.multichannel:
             capabilities |= SMB2_GLOBAL_CAP_MULTI_CHANNEL & asked

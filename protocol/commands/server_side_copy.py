@@ -175,6 +175,7 @@ def _copy_slice(
             raise SmbError(NtStatus.FILE_CLOSED)
         part = yield from _next_chunks(server, source, target, chunks[progress.chunks :])
         server.caching.changed(target)
+        target.modified = True
         files = source.file_data(), target.file_data()
         yield moving(target, _copy_chunks, *files, part, progress)
     except SmbError as error:

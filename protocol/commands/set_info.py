@@ -5,6 +5,11 @@ import os
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.data_change import changing
+from usmbd.protocol.commands.directory_changes import (
+    changing_entry,
+    directory_changed,
+    renaming,
+)
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Blocking, Sliced, Waiting
 from usmbd.protocol.state.open import LARGE_FILE, Open
@@ -57,7 +62,7 @@ def set_info(request: Request) -> Answer | Handling:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     if body.info_type == SMB2_0_INFO_FILE:
         if body.file_info_class == FileFullEaInformation:
-            return _full_ea(request, data)
+            return changing_entry(request, _full_ea(request, data))
         change = setters.parse_set(body.file_info_class, data)
         return _change(request, change)
     if body.info_type == SMB2_0_INFO_SECURITY:
@@ -69,20 +74,20 @@ def set_info(request: Request) -> Answer | Handling:
 
 
 def _change(request: Request, change: setters.SetRequest) -> Answer | Handling:
-    """Change what one information class says."""
+    """Change what one information class says, and tell who caches a listing that shows it."""
     match change:
         case setters.SetBasic():
-            return _basic(request, change)
+            return changing_entry(request, _basic(request, change))
         case setters.SetRename():
-            return _rename(request, change)
+            return renaming(request, _rename(request, change))
         case setters.SetLink():
             return _link(request, change)
         case setters.SetDisposition():
             return _disposition(request, change)
         case setters.SetEndOfFile():
-            return _end_of_file(request, change)
+            return changing_entry(request, _end_of_file(request, change))
         case setters.SetAllocation():
-            return _allocation(request, change)
+            return changing_entry(request, _allocation(request, change))
         case setters.SetValidDataLength():
             return _valid_data_length(request, change)
         case setters.SetPosition():
@@ -146,8 +151,8 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
         # Another open that does not share deletion also forbids the rename of its file.
         raise SmbError(NtStatus.SHARING_VIOLATION)
     if open_.node.is_directory:
-        yield Blocking(_refuse_open_below, open_, _others_of_share(open_, server))
-    yield Blocking(_check_directory, request, path)
+        yield from _free_below(request)
+    yield from _check_directory(request, path)
     if change.replace:
         yield from _free_target(request, path, change.posix, change.ignore_read_only)
     yield Blocking(_rename_node, open_, path, change.replace, names)
@@ -175,28 +180,55 @@ def _others_of_share(open_: Open, server: Server) -> list[Open]:
     ]
 
 
-def _refuse_open_below(open_: Open, others: list[Open]) -> None:
+def _free_below(request: Request) -> Waiting[None]:
     """Refuse to rename a directory while something below it is open ([MS-FSA] 2.1.4.2).
+
+    What is open only because clients cache the handle is closed first.
+    """
+    open_, server = request.open, request.connection.server
+    below = yield from Blocking(_opens_below, open_, _others_of_share(open_, server))
+    if not below:
+        return
+    for key in dict.fromkeys(other.key for other in below):
+        yield from handles_given_up(request, key, None)
+    if any(not other.closed for other in below):
+        raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def _opens_below(open_: Open, others: list[Open]) -> list[Open]:
+    """Return the opens of files below a directory.
 
     The opens of this worker are known by name; those of others are not, and are not asked:
     with POSIX below they go on undisturbed.
     """
     prefix = directory_entry.current_path(open_.node) + "/"
+    below = []
     for other in others:
         try:
             path = directory_entry.current_path(other.node)
         except (OSError, SmbError):
             continue  # closed meanwhile, or deleted on the server: it is nowhere
         if (path + "/").startswith(prefix) and other.node.inode != open_.node.inode:
-            raise SmbError(NtStatus.ACCESS_DENIED)
+            below.append(other)
+    return below
 
 
-def _check_directory(request: Request, path: str) -> None:
+def _check_directory(request: Request, path: str) -> Waiting[None]:
     """Refuse a rename into a directory that is open for deletion ([MS-FSA] 2.1.5.15.11).
 
     The rename opens the target's directory for adding and does not share its deletion.
     """
-    volume, server = request.tree.volume, request.connection.server
+    key = yield from Blocking(_directory, request, path)
+    store = request.connection.server.store
+    if any(r.granted_access & DELETE for r in store.opens(key)):
+        yield from handles_given_up(request, key, None)
+        if any(r.granted_access & DELETE for r in store.opens(key)):
+            raise SmbError(NtStatus.SHARING_VIOLATION)
+
+
+def _directory(request: Request, path: str) -> bytes:
+    """Return the key of the directory of `path`; SmbError(OBJECT_PATH_NOT_FOUND)."""
+    volume = request.tree.volume
     assert volume is not None
     try:
         with volume.lookup(path.rpartition("/")[0]) as directory:
@@ -205,8 +237,7 @@ def _check_directory(request: Request, path: str) -> None:
         if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND:
             raise
         raise SmbError(NtStatus.OBJECT_PATH_NOT_FOUND) from error
-    if any(r.granted_access & DELETE for r in server.store.opens(file_key(stat.dev, stat.ino))):
-        raise SmbError(NtStatus.SHARING_VIOLATION)
+    return file_key(stat.dev, stat.ino)
 
 
 def _free_target(request: Request, path: str, posix: bool, ignore_read_only: bool) -> Waiting[None]:
@@ -277,6 +308,7 @@ def _link(request: Request, change: setters.SetLink) -> Handling:
     if change.replace:
         yield from _free_target(request, path, False, False)
     yield Blocking(directory_entry.link, node, path, change.replace, names)
+    yield from directory_changed(request, open_, path)
     return _RESPONSE
 
 

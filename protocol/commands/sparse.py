@@ -50,6 +50,7 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
     if not server.store.check_io(open_.key, open_.persistent_id, offset, length, True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.caching.changed(open_)
+    open_.modified = True
     node = open_.node
     end = min(zeros.beyond_final_zero, (yield from OnDescriptor(node.size)))
     for start in range(offset, end, ZEROS_AT_ONCE):
@@ -90,6 +91,7 @@ def file_level_trim(request: Request, body: IoctlRequest, data: memoryview) -> H
         raise SmbError(NtStatus.INVALID_PARAMETER)
     server, count = request.connection.server, len(ranges) // fsctl.TRIM_RANGE.size
     server.caching.changed(open_)
+    open_.modified = True
     done = 0
     try:
         while done < count:

@@ -78,6 +78,7 @@ def _write_file(
     if not server.store.check_io(open_.key, open_.persistent_id, offset, len(data), True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.caching.changed(open_)
+    open_.modified = True
     if data:
         yield changing(open_, target.write, data, offset)
     # Not what is unbuffered: like Samba and ksmbd we take that for a hint about caches, as Linux

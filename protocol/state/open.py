@@ -1,12 +1,13 @@
 """Open: a file, directory, stream or pipe that a client holds open ([MS-SMB2] 3.3.1.10)."""
 
 import logging
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.base import RemoveOpenResult
-from usmbd.protocol.state.store.records import OPEN_DELETE_ON_CLOSE, base_key
+from usmbd.protocol.state.store.records import NO_ID, OPEN_DELETE_ON_CLOSE, base_key, file_key
 from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.node import Node
@@ -50,6 +51,7 @@ class Open:
     __slots__ = (
         "__weakref__",
         "_node",
+        "changed_directory",
         "channel_sequence",
         "closed",
         "connection",
@@ -68,10 +70,12 @@ class Open:
         "lock_place",
         "lock_sequence",
         "mode",
+        "modified",
         "oplock_break_to",
         "oplock_level",
         "outstanding",
         "outstanding_pre",
+        "parent_lease_key",
         "path",
         "persistent_id",
         "pipe",
@@ -120,6 +124,8 @@ class Open:
         self.delete_on_close = False
         self.deletes_name = False  # at its close, whoever else has the file open
         self.kept_write_time: KeptWriteTime | None = None
+        self.modified = False  # by a WRITE: its directory is told at the close
+        self.changed_directory = b""  # the FileKey of one that has to be told
         self.position = 0  # FilePositionInformation; kept, never used by READ or WRITE
         self.mode = 0
         self.lock_place: Place | None = None  # with the ranges that it has locked
@@ -128,6 +134,7 @@ class Open:
         self.waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
         self.oplock_level = 0
         self.lease: Lease | None = None  # with the level LEASE
+        self.parent_lease_key = NO_ID  # the client's, on the directory
         self.oplock_break_to: int | None = None  # while the client has not answered a break
         self.durable: Durable | None = None  # Open.IsDurable
         self.replay: CreateGuid | None = None  # Open.IsReplayEligible: it can be found by this
@@ -241,12 +248,34 @@ class Open:
         """
         if not server.store.is_delete_pending(self.key):
             return  # somebody has taken it back
+        self.note_directory(server)
         try:
             directory_entry.unlink(self.node)
         except (OSError, SmbError) as error:
             log.info("could not be deleted: %s", error, extra={"path": self.path})
             return
         server.store.set_delete_pending(self.key, self.persistent_id, False)
+
+    def note_directory(self, server: "Server", path: str = "") -> None:
+        """Remember in which directory the file is, to tell it; the caller acts as the tree's user.
+
+        Or in which a name at `path` is. Only while anybody has a lease on a directory.
+        """
+        node = self._node
+        if node is None or not server.caching.directories_cached:
+            return
+        try:
+            if path:
+                directory = node.volume.resolver.open_parent(path)[0]
+            else:
+                directory = directory_entry.locate(node)[0]
+        except (OSError, SmbError):
+            return  # it has no name any more: what took it away has told
+        try:
+            stat = os.fstat(directory)
+        finally:
+            os.close(directory)
+        self.changed_directory = file_key(stat.st_dev, stat.st_ino)
 
     def leave(self, server: "Server") -> RemoveOpenResult:
         """Give up locks, share mode and descriptor; any thread may call this, as anybody.
@@ -277,6 +306,9 @@ class Open:
     def delete(self, server: "Server", result: RemoveOpenResult) -> None:
         """Delete what only waited for this open's end; the caller acts as the tree's user."""
         log.debug("open %#x: %s is deleted", self.persistent_id, self.path)
+        self.note_directory(server)
+        if not self.delete_on_close:
+            self.parent_lease_key = NO_ID  # its client may not know that somebody deleted the file
         try:
             if self.stream is not None and not result.delete_base:
                 self.stream.delete()

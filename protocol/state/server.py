@@ -286,6 +286,13 @@ class Server:
                 self._leave(open_)
 
             self._as_user(open_.tree, partial(open_.remove_name, self), gone)
+        elif open_.modified and self.caching.directories_cached:
+
+            def noted(_value: None, _error: BaseException | None) -> None:
+                self.caching.tell_directory(open_)
+                self._leave(open_)
+
+            self._as_user(open_.tree, partial(open_.note_directory, self), noted)
         else:
             self._leave(open_)
 
@@ -319,7 +326,8 @@ class Server:
         _value: None = None,
         error: BaseException | None = None,
     ) -> None:
-        """Wake who waited for the end of an open."""
+        """Wake who waited for the end of an open, and tell who caches its directory."""
+        self.caching.tell_directory(open_)
         if error is not None:
             log.error("a close failed", exc_info=error, extra={"path": open_.path})
         if open_.durable is not None:

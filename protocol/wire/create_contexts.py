@@ -56,6 +56,9 @@ class ContextHeader(Wire, size=16):
     data_length: u32 = 0
 
 
+_pack_header = ContextHeader.LAYOUT.pack
+
+
 class DurableReconnect(Wire, size=16):
     """SMB2_CREATE_DURABLE_HANDLE_RECONNECT ([MS-SMB2] 2.2.13.2.4): the lost open's FileId."""
 
@@ -174,11 +177,9 @@ def build_contexts(contexts: Iterable[tuple[bytes, bytes]]) -> bytes:
         if last >= 0:
             struct.pack_into("<I", out, last, start - last)
         data_offset = (ContextHeader.SIZE + len(name) + 7) & ~7
-        out += ContextHeader(
-            name_length=len(name),
-            data_offset=data_offset if data else 0,
-            data_length=len(data),
-        ).pack()
+        out += _pack_header(
+            0, ContextHeader.SIZE, len(name), 0, data_offset if data else 0, len(data)
+        )
         out += name
         if data:
             out += bytes(data_offset - ContextHeader.SIZE - len(name))

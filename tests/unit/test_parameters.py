@@ -31,7 +31,11 @@ from usmbd.protocol.wire.create import (
 )
 from usmbd.protocol.wire.fscc.directory import FileBothDirectoryInformation
 from usmbd.protocol.wire.header import Command
-from usmbd.protocol.wire.negotiate import SMB2_GLOBAL_CAP_LEASING, NegotiateResponse
+from usmbd.protocol.wire.negotiate import (
+    SMB2_GLOBAL_CAP_DIRECTORY_LEASING,
+    SMB2_GLOBAL_CAP_LEASING,
+    NegotiateResponse,
+)
 from usmbd.protocol.wire.status import NtStatus
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,6 +175,17 @@ def test_leases(serve: Serve) -> None:
         return negotiated(engine).capabilities & SMB2_GLOBAL_CAP_LEASING
 
     assert [bool(capable(value)) for value in ("yes", "no")] == [True, False]
+
+
+def test_directory_leases(serve: Serve) -> None:
+    def capable(*lines: str) -> int:
+        engine = serve(server="\n".join(lines))
+        return negotiated(engine).capabilities & SMB2_GLOBAL_CAP_DIRECTORY_LEASING
+
+    assert capable("smb3 directory leases = auto")
+    assert capable("smb3 directory leases = yes")
+    assert not capable("smb3 directory leases = no")
+    assert not capable("smb3 directory leases = yes", "smb2 leases = no")
 
 
 def test_fake_fscaps(serve: Serve) -> None:
@@ -409,6 +424,7 @@ EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
             "smb3 encryption": test_smb3_encryption,
             "server multi channel support": test_multi_channel,
             "smb2 leases": test_leases,
+            "smb3 directory leases": test_directory_leases,
             "smbd max io size": f"{RDMA}::test_the_largest_transfer",
             "map to guest": f"{LOGIN}::test_the_others",
             "share:fake_fscaps": test_fake_fscaps,

@@ -20,6 +20,7 @@ from usmbd.protocol.state.caching.rules import (
     LEVEL_OF_STATE,
     NONE,
     STATE_OF_LEVEL,
+    STATES,
     H,
     Operation,
     W,
@@ -34,7 +35,12 @@ from usmbd.protocol.state.caching.rules import (
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import SharingViolation, Store
-from usmbd.protocol.state.store.records import OPEN_DISCONNECTED, LeaseState, OpenRecord
+from usmbd.protocol.state.store.records import (
+    DIRECTORIES,
+    OPEN_DISCONNECTED,
+    LeaseState,
+    OpenRecord,
+)
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import LeaseV1, LeaseV2
 
@@ -80,6 +86,7 @@ class Asked:
         *,
         overwrite: bool,
         waited: bool,
+        directory: bool = False,
     ) -> None:
         """Begin as if the open were the file's only one."""
         self.key = key
@@ -89,15 +96,19 @@ class Asked:
         self.breaks: list[Break] = []
         self.version = self.epoch = 0
         if lease is not None:
-            self.state = lease.lease_state
+            # A directory has no data to write; who asks for W gets the rest, as from Windows.
+            self.state = lease.lease_state & ~W if directory else lease.lease_state
             self.version = 1
             record.lease_key = lease.lease_key
             if isinstance(lease, LeaseV2):
                 self.version = 2
                 self.epoch = lease.epoch
             record.oplock_level = SMB2_OPLOCK_LEVEL_LEASE
-            alone = grantable(self.state, record, (), False)
-            life.granted(alone, self.version, self.epoch).put(record)
+            record.lease_version = self.version
+            record.lease_epoch = self.epoch
+            if self.state and self.state in STATES:  # as `admit` decides where nobody else is
+                record.lease_state = self.state
+                record.lease_epoch = self.epoch + 1 & life.EPOCH_MASK
         else:
             self.state = STATE_OF_LEVEL.get(level, NONE)
             record.oplock_level = LEVEL_OF_STATE[self.state]
@@ -176,6 +187,7 @@ class Caching:
     def has(self, open_: Open, record: OpenRecord) -> None:
         """Give an open the oplock or lease that its record says."""
         open_.oplock_level = record.oplock_level
+        open_.parent_lease_key = record.parent_lease_key
         if record.oplock_level:
             self._holders[open_.persistent_id] = open_
             if record.oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
@@ -217,6 +229,32 @@ class Caching:
         if open_.lease is not None:
             return len(open_.lease.opens)
         return 1 if STATE_OF_LEVEL[open_.oplock_level] & W else 0
+
+    @property
+    def directories_cached(self) -> bool:
+        """Whether anybody may have a lease on a directory; else none has to be told of anything."""
+        return bool(self._store.oplock_count(DIRECTORIES))
+
+    def tell_directory(self, open_: Open) -> None:
+        """Break what clients cache of the directory that `open_` has noted; nobody waits for it.
+
+        But a client that named its lease on the directory when it opened the file, and so knows
+        what it does itself (ParentLeaseKey, [MS-FSA] 2.1.4.12).
+        """
+        key, open_.changed_directory = open_.changed_directory, b""
+        if not key or not self._store.oplock_count(key):
+            return
+        verdicts = BREAKS[Operation.CHANGE]
+        self.request_breaks(
+            key,
+            [
+                Break(record, verdict.left)
+                for record in self._store.opens(key)
+                if is_lease(record)
+                and (verdict := verdicts.get(held(record))) is not None
+                and record.lease_key != open_.parent_lease_key
+            ],
+        )
 
     def check_others(self, key: bytes, open_: Open | None) -> None:
         """BreakNeededError if others have the file open whose clients may only cache that.

@@ -18,7 +18,14 @@ import lmdb
 
 from usmbd.protocol.state.store.hints import Hints, Late
 from usmbd.protocol.state.store.lmdb_transaction import Begin, Transaction
-from usmbd.protocol.state.store.records import OPEN_OPLOCK_OFFSET, OPEN_SIZE, WORKER
+from usmbd.protocol.state.store.records import (
+    DIRECTORIES,
+    OPEN_DIRECTORY,
+    OPEN_HEAD,
+    OPEN_OPLOCK_OFFSET,
+    OPEN_SIZE,
+    WORKER,
+)
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 MAP_SIZE: Final = 128 << 20
@@ -203,11 +210,11 @@ class LmdbEnvironment:
         """Make the hints right from the locks and oplocks that there are."""
         with self.write() as txn:
             self.lock_hints.recount([key[1:] for key, _ in with_prefix(txn, b"L")])
-            self.oplock_hints.recount(
-                [
-                    key[1:]
-                    for key, value in with_prefix(txn, b"F")
-                    for at in range(FILE_HEADER.size, len(value), OPEN_SIZE)
-                    if value[at + OPEN_OPLOCK_OFFSET]
-                ]
-            )
+            holders = []
+            for key, value in with_prefix(txn, b"F"):
+                for at in range(FILE_HEADER.size, len(value), OPEN_SIZE):
+                    if value[at + OPEN_OPLOCK_OFFSET]:
+                        holders.append(key[1:])
+                        if OPEN_HEAD.unpack_from(value, at)[3] & OPEN_DIRECTORY:
+                            holders.append(DIRECTORIES)
+            self.oplock_hints.recount(holders)

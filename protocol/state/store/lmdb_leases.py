@@ -88,11 +88,9 @@ class LmdbLeases:
         SmbError(INVALID_PARAMETER) when the lease is of another file.
         """
         lease = record.client_guid + record.lease_key
-        known = txn.get(b"G" + lease)
-        if known is None:
-            txn.put(b"G" + lease, key)
+        if txn.put(b"G" + lease, key, overwrite=False):
             return others
-        if known != key:
+        if txn.get(b"G" + lease) != key:
             raise SmbError(NtStatus.INVALID_PARAMETER)
         places = _places(others, lease, 0)
         state = LeaseState.of(record)
@@ -104,7 +102,8 @@ class LmdbLeases:
         """Forget the lease of the open at `place` of an F record if it is the last of it."""
         at = place + OPEN_LEASE_OFFSET
         lease = value[at : at + LEASE_ID_SIZE]
-        if len(_places(value, lease, FILE_HEADER.size)) == 1:
+        alone = len(value) == FILE_HEADER.size + OPEN_SIZE
+        if alone or len(_places(value, lease, FILE_HEADER.size)) == 1:
             txn.delete(b"G" + lease)
 
     def lease_file(self, client_guid: bytes, lease_key: bytes) -> bytes | None:

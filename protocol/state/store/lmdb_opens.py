@@ -35,8 +35,10 @@ from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
+    DIRECTORIES,
     NO_ID,
     OPEN_DELETE_ON_CLOSE,
+    OPEN_DIRECTORY,
     OPEN_DISCONNECTED,
     OPEN_DURABLE,
     OPEN_HEAD,
@@ -190,6 +192,8 @@ class LmdbOpens:
             )
             if record.oplock_level:
                 self._oplock_hints.add(key)
+                if record.flags & OPEN_DIRECTORY:
+                    self._oplock_hints.add(DIRECTORIES)
 
     @writes
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
@@ -216,6 +220,8 @@ class LmdbOpens:
         level = value[at + OPEN_OPLOCK_OFFSET]
         if level:
             self._oplock_hints.remove(key)
+            if open_flags & OPEN_DIRECTORY:
+                self._oplock_hints.remove(DIRECTORIES)
             if level == LEASE:
                 self._leases.leave(txn, value, at)
         rest = value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :]

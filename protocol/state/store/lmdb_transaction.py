@@ -24,8 +24,8 @@ class Transaction(Protocol):
     def get(self, key: bytes, default: bytes | None = None, /) -> bytes | None:
         """Return the value of a record."""
 
-    def put(self, key: bytes, value: bytes, /) -> bool:
-        """Add or replace a record; lmdb.MapFullError."""
+    def put(self, key: bytes, value: bytes, /, *, overwrite: bool = True) -> bool:
+        """Add or replace a record; False when it is there and stays. lmdb.MapFullError."""
 
     def delete(self, key: bytes, /) -> bool:
         """Remove a record; False when there is none."""

@@ -39,6 +39,9 @@ OPEN_INSTANCE_VERSION: Final = 0x40
 BASE_KEY_SIZE: Final = 16
 """The bytes of a FileKey that name the file; what follows names the stream."""
 
+DIRECTORIES: Final = b"directories"
+"""No FileKey: under it `oplock_count` counts the leases on directories, of all together."""
+
 DEVICE_SIZE: Final = 8
 """The bytes of a FileKey that name the file system."""
 

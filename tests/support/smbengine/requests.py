@@ -157,9 +157,14 @@ def descriptors(*buffers: RemoteBuffer) -> bytes:
     return b"".join(struct.pack("<QII", *buffer) for buffer in buffers)
 
 
-def lock(file_id: FileId, *ranges: tuple[int, int, int]) -> bytes:
+def lock(file_id: FileId, *ranges: tuple[int, int, int], sequence: int = 0) -> bytes:
     """LOCK of (offset, length, flags)."""
-    fixed = LockRequest(lock_count=len(ranges), persistent=file_id[0], volatile=file_id[1])
+    fixed = LockRequest(
+        lock_count=len(ranges),
+        lock_sequence=sequence,
+        persistent=file_id[0],
+        volatile=file_id[1],
+    )
     return fixed.pack() + b"".join(
         LockElement(offset=offset, length=length, flags=flags).pack()
         for offset, length, flags in ranges

@@ -7,13 +7,15 @@ from smbengine import leases, requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
-from usmbd.protocol.state.caching.rules import RWH
+from usmbd.protocol.state.caching.rules import RH, RWH
 from usmbd.protocol.wire import fsctl
-from usmbd.protocol.wire.create import FILE_OPEN
+from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE, FILE_OPEN, SMB2_OPLOCK_LEVEL_LEASE
+from usmbd.protocol.wire.create_contexts import SMB2_CREATE_REQUEST_LEASE, LeaseV2
 from usmbd.protocol.wire.fscc import attributes as bits
 from usmbd.protocol.wire.fscc.file_info import FileNameInformation
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.negotiate import (
+    SMB2_GLOBAL_CAP_DIRECTORY_LEASING,
     SMB2_GLOBAL_CAP_ENCRYPTION,
     SMB2_GLOBAL_CAP_LARGE_MTU,
     SMB2_GLOBAL_CAP_LEASING,
@@ -152,7 +154,21 @@ def a_lease_is_given(client: Client, engine: Engine) -> None:
     assert leases.take(client, RWH, name="leased")[1] == RWH
 
 
+def a_directory_has_a_lease(client: Client, engine: Engine) -> None:
+    lease = LeaseV2(lease_key=leases.KEY, lease_state=RH).pack()
+    asked = requests.create(
+        "leased folder",
+        oplock=SMB2_OPLOCK_LEVEL_LEASE,
+        options=FILE_DIRECTORY_FILE,
+        contexts=[(SMB2_CREATE_REQUEST_LEASE, lease)],
+    )
+    got = leases.lease_of(client.call(Command.CREATE, asked))
+    assert got is not None
+    assert got.lease_state == RH
+
+
 CONNECTION_EFFECTS = {
+    SMB2_GLOBAL_CAP_DIRECTORY_LEASING: a_directory_has_a_lease,
     SMB2_GLOBAL_CAP_LEASING: a_lease_is_given,
     SMB2_GLOBAL_CAP_LARGE_MTU: large_messages_are_taken,
     SMB2_GLOBAL_CAP_MULTI_CHANNEL: a_session_has_two_channels,

@@ -212,3 +212,50 @@ def test_no_more_than_so_many_requests_may_wait(two: Two, monkeypatch: pytest.Mo
     status = lock(two.waiter, two.wanted, (5, 1, WAIT))
     assert status is NtStatus.INSUFFICIENT_RESOURCES
     assert len(two.waiter.connection.async_command_list) == 2
+
+
+def in_sequence(client: Client, file: FileId, sequence: int, flags: int) -> NtStatus:
+    body = requests.lock(file, (0, 10, flags), sequence=sequence)
+    return client.call(Command.LOCK, body).status
+
+
+@pytest.mark.parametrize("index", [1, 64])
+def test_a_replay_is_answered_and_not_done(client: Client, index: int) -> None:
+    file = client.open("file")
+    one, two = index << 4 | 5, index << 4 | 6
+    assert in_sequence(client, file, one, EXCLUSIVE) is NtStatus.SUCCESS
+    for flags in (EXCLUSIVE, UNLOCK, UNLOCK):
+        assert in_sequence(client, file, one, flags) is NtStatus.SUCCESS
+    assert in_sequence(client, file, two, EXCLUSIVE) is NtStatus.LOCK_NOT_GRANTED
+    assert in_sequence(client, file, two, UNLOCK) is NtStatus.SUCCESS
+    assert in_sequence(client, file, two, UNLOCK) is NtStatus.SUCCESS
+    assert lock(client, file, (0, 10, UNLOCK)) is NtStatus.RANGE_NOT_LOCKED
+
+
+def test_what_failed_is_tried_again(client: Client) -> None:
+    file = client.open("file")
+    assert lock(client, file, (0, 10, EXCLUSIVE)) is NtStatus.SUCCESS
+    assert in_sequence(client, file, 0x11, EXCLUSIVE) is NtStatus.LOCK_NOT_GRANTED
+    assert lock(client, file, (0, 10, UNLOCK)) is NtStatus.SUCCESS
+    assert in_sequence(client, file, 0x11, EXCLUSIVE) is NtStatus.SUCCESS
+
+
+def test_a_lock_that_waited_is_done(engine: Engine) -> None:
+    two = Two(engine)
+    body = requests.lock(two.wanted, (5, 1, WAIT), sequence=0x11)
+    message_id, _ = two.waiter.pending(Command.LOCK, body)
+    assert two.waiter.open_of(two.wanted).lock_sequence == {}
+    assert lock(two.holder, two.held, (0, 10, UNLOCK)) is NtStatus.SUCCESS
+    assert two.outcome(message_id) is NtStatus.SUCCESS
+    assert two.waiter.call(Command.LOCK, body).status is NtStatus.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sequence"), [(0x210, 0x11), (0x311, 0x01), (0x311, 65 << 4), (0x311, 0xFFFFFFFF)]
+)
+def test_without_a_sequence_everything_is_done(engine: Engine, dialect: int, sequence: int) -> None:
+    client = Client(engine).ready(dialect)
+    file = client.open("file")
+    assert in_sequence(client, file, sequence, EXCLUSIVE) is NtStatus.SUCCESS
+    assert in_sequence(client, file, sequence, EXCLUSIVE) is NtStatus.LOCK_NOT_GRANTED
+    assert client.open_of(file).lock_sequence == {}

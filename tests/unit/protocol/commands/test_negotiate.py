@@ -16,6 +16,7 @@ from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.ioctl import IoctlResponse
 from usmbd.protocol.wire.negotiate import (
     SMB2_DIALECT_WILDCARD,
+    SMB2_GLOBAL_CAP_DIRECTORY_LEASING,
     SMB2_GLOBAL_CAP_ENCRYPTION,
     SMB2_GLOBAL_CAP_LARGE_MTU,
     SMB2_GLOBAL_CAP_LEASING,
@@ -36,7 +37,8 @@ from usmbd.protocol.wire.negotiate_contexts import (
 from usmbd.protocol.wire.status import NtStatus
 
 LARGE = SMB2_GLOBAL_CAP_LARGE_MTU | SMB2_GLOBAL_CAP_LEASING
-ALL_3 = LARGE | SMB2_GLOBAL_CAP_MULTI_CHANNEL | SMB2_GLOBAL_CAP_ENCRYPTION
+LARGE_3 = LARGE | SMB2_GLOBAL_CAP_DIRECTORY_LEASING
+ALL_3 = LARGE_3 | SMB2_GLOBAL_CAP_MULTI_CHANNEL | SMB2_GLOBAL_CAP_ENCRYPTION
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ ALL_3 = LARGE | SMB2_GLOBAL_CAP_MULTI_CHANNEL | SMB2_GLOBAL_CAP_ENCRYPTION
         ((0x210, 0x202), 0x210, LARGE, 8 << 20),
         ((0x202, 0x210, 0x300), 0x300, ALL_3, 8 << 20),
         ((0x302, 0x300), 0x302, ALL_3, 8 << 20),
-        ((0x202, 0x311, 0x302), 0x311, LARGE | SMB2_GLOBAL_CAP_MULTI_CHANNEL, 8 << 20),
+        ((0x202, 0x311, 0x302), 0x311, LARGE_3 | SMB2_GLOBAL_CAP_MULTI_CHANNEL, 8 << 20),
         ((0x202, 0x9999), 0x202, 0, 65536),
     ],
 )
@@ -69,7 +71,7 @@ def test_the_newest_common_dialect(
 def test_only_what_the_client_can_is_promised(engine: Engine, asked: int) -> None:
     client = Client(engine)
     response = client.negotiate(0x300, capabilities=asked).parse(NegotiateResponse)
-    assert response.capabilities == LARGE | asked
+    assert response.capabilities == LARGE_3 | asked
     assert client.connection.cipher_id == (
         AES_128_CCM if asked == SMB2_GLOBAL_CAP_ENCRYPTION else 0
     )

@@ -119,6 +119,13 @@ def test_a_key_is_for_one_file(client: Client, engine: Engine) -> None:
     assert not (engine.files / "folder").exists()
 
 
+def test_the_names_of_a_file_share_a_key(client: Client, engine: Engine) -> None:
+    (engine.files / "file").write_bytes(b"")
+    (engine.files / "hard").hardlink_to(engine.files / "file")
+    take(client, RWH)
+    assert take(client, RWH, name="hard")[1] == RWH
+
+
 def test_a_key_is_free_again_with_the_last_close(client: Client) -> None:
     one, two = take(client, R)[0], take(client, R)[0]
     client.close(one)
