@@ -6,6 +6,10 @@ ranges of no length too: they conflict only strictly inside another range, {0, 0
 """
 
 import struct
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
 
 from usmbd.protocol.state.store.records import LOCK, LockRange, LockRecord
 
@@ -28,6 +32,58 @@ def lock_conflict(locks: bytes, open_id: int, wanted: LockRange) -> LockRecord |
         ):
             return LockRecord(start, size, owner, is_exclusive)
     return None
+
+
+class TooLongError(Exception):
+    """The ranges lie in each other, so that more has to be compared than is allowed."""
+
+
+def first_conflict(
+    locks: bytes, open_id: int, ranges: Sequence[LockRange], budget: int
+) -> tuple[int, LockRecord] | None:
+    """Return which range cannot be taken after those before it, and why; None when all can.
+
+    Not each range with each lock: the ranges that a lock touches are found by bisection, and of
+    those no more than `budget` are compared; else TooLongError.
+    """
+    order = sorted(range(len(ranges)), key=lambda index: ranges[index].offset)
+    starts = [ranges[index].offset for index in order]
+    lasts = (ranges[index].offset + ranges[index].length - 1 for index in order)
+    reach = list(accumulate(lasts, max))  # the last byte of all that begin before
+    found: tuple[int, LockRecord] | None = None
+    for lock in LOCK.iter_unpack(locks):
+        start, size, owner, is_exclusive = lock
+        at = bisect_left(starts, start + size)
+        while at and reach[at - 1] >= start:
+            at -= 1
+            budget -= 1
+            index = order[at]
+            offset, length, exclusive = ranges[index]
+            if (
+                offset + length - 1 >= start
+                and (exclusive or (is_exclusive and owner != open_id))
+                and (found is None or index < found[0])
+            ):
+                found = index, LockRecord(*lock)
+        if budget < 0:
+            raise TooLongError
+    for later, (offset, length, exclusive) in enumerate(ranges):
+        if found is not None and later >= found[0]:
+            break
+        at = bisect_left(starts, offset + length) if exclusive else 0
+        earlier = later
+        while at and reach[at - 1] >= offset:
+            at -= 1
+            budget -= 1
+            index = order[at]
+            if index < earlier and ranges[index].offset + ranges[index].length > offset:
+                earlier = index
+        if earlier < later:
+            start, size, is_exclusive = ranges[earlier]
+            return later, LockRecord(start, size, open_id, is_exclusive)
+        if budget < 0:
+            raise TooLongError
+    return found
 
 
 def io_conflict(locks: bytes, open_id: int, offset: int, length: int, write: bool) -> bool:
@@ -71,6 +127,29 @@ def unlock(locks: bytes, open_id: int, wanted: LockRange) -> bytes | None:
         if position >= 0:
             return locks[:position] + locks[position + LOCK.size :]
     return None
+
+
+def unlock_all(locks: bytes, open_id: int, ranges: Sequence[LockRange]) -> tuple[int, bytes]:
+    """Unlock ranges in order until the open has none of them; return how many, and what is left."""
+    held: dict[tuple[int, int], tuple[deque[int], deque[int]]] = {
+        (offset, length): (deque(), deque()) for offset, length, _ in ranges
+    }
+    for position, (start, size, owner, is_exclusive) in enumerate(LOCK.iter_unpack(locks)):
+        if owner == open_id and (kinds := held.get((start, size))) is not None:
+            kinds[not is_exclusive].append(position)  # of stacked locks the exclusive goes first
+    gone = []
+    for offset, length, _ in ranges:
+        exclusive, shared = held[offset, length]
+        kind = exclusive or shared
+        if not kind:
+            break
+        gone.append(kind.popleft())
+    left = []
+    begin = 0
+    for position in sorted(gone):
+        left.append(locks[begin : position * LOCK.size])
+        begin = (position + 1) * LOCK.size
+    return len(gone), b"".join((*left, locks[begin:]))
 
 
 def without_open(locks: bytes, open_id: int) -> bytes:

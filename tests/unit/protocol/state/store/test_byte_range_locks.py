@@ -129,3 +129,50 @@ def test_unlock_finds_every_lock_and_no_other(
 def test_without_open_keeps_the_locks_of_others(locks: list[tuple[int, LockRange]]) -> None:
     kept = granted(*[(owner, lock) for owner, lock in locks if owner != ME])
     assert brl.without_open(granted(*locks), ME) == kept
+
+
+# -- many ranges at once -------------------------------------------------------------------------
+
+NUMBERS = st.integers(0, 12) | st.sampled_from([TOP - 1, TOP])
+RANGE = st.builds(LockRange, NUMBERS, NUMBERS, st.booleans())
+RANGES = st.lists(RANGE, min_size=1, max_size=12)
+HELD = st.lists(st.tuples(st.sampled_from([ME, OTHER]), RANGE))
+
+
+@given(HELD, RANGES)
+def test_many_ranges_are_taken_as_one_after_the_other(
+    held: list[tuple[int, LockRange]], ranges: list[LockRange]
+) -> None:
+    locks = before = granted(*held)
+    expected = None
+    for index, wanted in enumerate(ranges):
+        conflict = brl.lock_conflict(locks, ME, wanted)
+        if conflict is not None:
+            expected = index, conflict
+            break
+        locks += brl.pack_lock(ME, wanted)
+    assert brl.first_conflict(before, ME, ranges, 10_000) == expected
+
+
+@given(HELD, RANGES)
+def test_many_ranges_are_unlocked_as_one_after_the_other(
+    held: list[tuple[int, LockRange]], ranges: list[LockRange]
+) -> None:
+    locks = before = granted(*held)
+    unlocked = 0
+    for wanted in ranges:
+        fewer = brl.unlock(locks, ME, wanted)
+        if fewer is None:
+            break
+        locks = fewer
+        unlocked += 1
+    assert brl.unlock_all(before, ME, ranges) == (unlocked, locks)
+
+
+def test_ranges_beside_each_other_take_few_comparisons() -> None:
+    held = granted(*((OTHER, LockRange(20 * n, 10, True)) for n in range(2000)))
+    beside = [LockRange(20 * n + 10, 10, True) for n in range(512)]
+    assert brl.first_conflict(held, ME, beside, budget=512) is None
+    within = [LockRange(0, 50_000, False) for _ in range(512)]
+    with pytest.raises(brl.TooLongError):
+        brl.first_conflict(granted((ME, LockRange(0, 1, False))), ME, within, budget=511)
