@@ -1,10 +1,14 @@
-"""Threads of the unit tests: who changes a thread's identity has one of its own."""
+"""What a test must leave as it was: the thread's identity, and the log of the process."""
 
+import logging
+import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from usmbd.mountd.log import setup
 from usmbd.protocol.vfs import kernel
 
 
@@ -26,3 +30,19 @@ def _the_identity_stays() -> Iterator[None]:
     before = kernel.thread_identity()
     yield
     assert kernel.thread_identity() == before, "this test needs pytest.mark.own_thread"
+
+
+@pytest.fixture(autouse=True)
+def _the_log_ends() -> Iterator[None]:
+    """End the log that a worker or a service set up, or it writes what all later tests say."""
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    level = logging.getLogger("usmbd").level
+    yield
+    handler = setup._handler
+    if handler is not None:
+        setup._handler = None
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+        logging.captureWarnings(False)
+        logging.getLogger("usmbd").setLevel(level)
+        sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
