@@ -119,6 +119,9 @@ async def start_mountd(processes: Processes, files: list[str]) -> Child:
     reader, writer = os.pipe()
     try:
         process = await processes.start("mountd", ["-n", *files], options={"--ready-fd": writer})
+    except BaseException:
+        os.close(reader)
+        raise
     finally:
         os.close(writer)
     loop = asyncio.get_running_loop()

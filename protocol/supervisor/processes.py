@@ -135,11 +135,21 @@ class Processes:
         """Start a child of a kind (fork_server.MODULES); OSError when there is no room for it.
 
         `options` have a descriptor each; `streams` become its standard output and error.
+        A start that is cancelled leaves no child.
         """
         wanted = Fork(kind, list(arguments), list(options), list(range(1, 1 + len(streams))))
+        starting = asyncio.ensure_future(self._start(wanted, [*options.values(), *streams]))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError, TimeoutError):
+                (await starting).kill()
+            raise
+
+    async def _start(self, wanted: Fork, given: Sequence[int]) -> Process:
+        """Have a child forked, and know it before its end is seen."""
         async with self._starting:
             self._early.clear()
-            given = [*options.values(), *streams]
             data = await self._asked(wanted, given) or await self._asked(wanted, given)
             process = Process(_forked(data))
             if process.pid in self._early:

@@ -42,8 +42,11 @@ def copy_tree(root: Path, target: Path) -> None:
 class Covering:
     """The tests of each line, and how many lines each test runs."""
 
-    def __init__(self, root: Path, data: CoverageData, failed: set[str]) -> None:
+    def __init__(
+        self, root: Path, data: CoverageData, failed: set[str], processes: list[list[str]]
+    ) -> None:
         self._root = root
+        self._processes = processes
         self._lines: dict[str, dict[int, set[str]]] = {}
         self._size: dict[str, int] = defaultdict(int)
         for path in data.measured_files():
@@ -62,9 +65,10 @@ class Covering:
     def tests(self, mutant: Mutant) -> list[str]:
         """Return the tests that run a mutant's line, the narrowest first.
 
-        A line that runs at import belongs to no test: then first come the files of tests that
-        import the module, then the tests that run a line which names what this one defines, or
-        else anything of the module.
+        A line of a function that no test runs in this process may run in those that a test starts
+        (the mark `processes`): their files come first. A line that runs at import belongs to no
+        test: then first come the files of tests that import the module, then the tests that run a
+        line which names what this one defines, or else anything of the module.
         """
         by_line = self._lines.get(mutant.path, {})
         found = set().union(*(by_line.get(line, ()) for line in mutant.lines))
@@ -72,6 +76,9 @@ class Covering:
             return sorted(found, key=lambda test: (self._size[test], test))
         found = self._of_import(mutant) or set().union(*by_line.values())
         files = self._importers(mutant.path)
+        if mutant.function != "module" or not by_line:
+            starting = [file for file, folder in self._processes if mutant.path.startswith(folder)]
+            files = starting + [file for file in files if file not in starting]
         rest = (test for test in found if test.partition("::")[0] not in files)
         return files + sorted(rest, key=lambda test: (self._size[test], test))
 
@@ -125,7 +132,10 @@ def cover(root: Path, cache: Path) -> Covering:
         subprocess.run([sys.executable, __file__, str(file)], cwd=root, check=True)
     data = CoverageData(basename=str(file))
     data.read()
-    return Covering(root, _placed(data, root), failed(file))
+    processes = file.with_suffix(".processes").read_text().splitlines()
+    return Covering(
+        root, _placed(data, root), failed(file), [line.split("\t") for line in processes]
+    )
 
 
 class _Contexts:
@@ -138,11 +148,15 @@ class _Contexts:
         self._measured = measured
         self._trace = sys.gettrace()
         self.failed: set[str] = set()
+        self.processes: set[str] = set()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Switch before the fixtures are set up."""
         self._measured.switch_context(item.nodeid)
+        for mark in item.iter_markers("processes"):
+            file = item.nodeid.partition("::")[0]
+            self.processes |= {f"{file}\t{folder}" for folder in mark.args}
         if sys.gettrace() is not self._trace:  # a test that traces did not put it back
             sys.settrace(self._trace)
         return (yield)
@@ -170,6 +184,7 @@ def _measure(file: Path) -> int:
     kept.update(measured.get_data(), map_path=lambda path: os.path.relpath(path, root))
     kept.write()
     file.with_suffix(".failed").write_text("\n".join(sorted(contexts.failed)))
+    file.with_suffix(".processes").write_text("\n".join(sorted(contexts.processes)))
     return 0
 
 

@@ -1,6 +1,7 @@
 """What a test must leave as it was: the thread's identity, and the log of the process."""
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,11 @@ import pytest
 
 from usmbd.mountd.log import setup
 from usmbd.protocol.vfs import kernel
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the processes that a test starts run this tree's code, wherever the tree stands."""
+    os.environ["PYTHONPATH"] = str(config.rootpath / ".src")
 
 
 @pytest.hookimpl(tryfirst=True)

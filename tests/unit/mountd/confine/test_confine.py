@@ -14,6 +14,8 @@ from usmbd.mountd.confine import kernel, profiles, system_calls
 from usmbd.mountd.confine.kernel import Capability
 from usmbd.mountd.confine.profiles import Profile
 
+pytestmark = pytest.mark.processes("mountd/confine")
+
 SCRIPT = """
 import ctypes, errno, json, os, socket, sys, threading
 from usmbd.mountd.confine import profiles

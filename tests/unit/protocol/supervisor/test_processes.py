@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.processes("protocol/supervisor/")
+
 BEGIN = """
 import asyncio, os, signal, sys, tempfile, time
 from usmbd.protocol.supervisor import fork_server, processes

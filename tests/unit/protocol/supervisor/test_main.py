@@ -1,0 +1,207 @@
+"""The command `usmbd`: which options reach the configuration, and how a start that fails ends."""
+
+import importlib
+import importlib.metadata
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.supervisor.supervisor import StartError
+
+# The package gives the module's name to its function.
+module = importlib.import_module("usmbd.protocol.supervisor.main")
+
+
+class Command:
+    """Runs the command with stand-ins for all that starts processes."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        """Begin with a right configuration."""
+        self.config = ServerConfig(log_level=1)
+        self.order: list[str] = []
+        self.checked: list[list[str]] = []
+        self.made: list[Any] = []
+        self.levels: list[tuple[str, int, bool]] = []
+        self.missing: list[str] = []
+        self.limit = 1 << 20
+        self.umask = -1
+        self.ends: BaseException | None = None
+        self.end_of_check: BaseException | None = None
+        patch.setattr(module, "check", self._check)
+        patch.setattr(module, "confine", self._confine)
+        patch.setattr(module, "Processes", self._processes)
+        patch.setattr(module, "Supervisor", self._supervisor)
+        patch.setattr(module.descriptors, "raise_limit", lambda: self.limit)
+        patch.setattr(module.logs, "start", lambda: self.order.append("log"))
+        patch.setattr(module.logs, "set_up", self._set_up)
+        self._patch = patch
+
+    def _processes(self) -> str:
+        self.order.append("fork server")
+        return "the processes"
+
+    def _check(self, processes: object, files: list[str]) -> ServerConfig:
+        assert processes == "the processes"
+        self.checked.append(files)
+        if self.end_of_check is not None:
+            raise self.end_of_check
+        return self.config
+
+    def _set_up(self, process: str, level: int, *, as_json: bool) -> None:
+        self.levels.append((process, level, as_json))
+
+    def _confine(self, profile: object) -> list[str]:
+        assert profile is module.SUPERVISOR
+        self.order.append("confined")
+        return self.missing
+
+    def _supervisor(
+        self, config: ServerConfig, files: list[str], processes: object, *, verbose: bool
+    ) -> Any:
+        assert processes == "the processes"
+        self.made.append((config, files, verbose))
+
+        async def run() -> None:
+            self.order.append("run")
+            self.umask = os.umask(0o077)
+            if self.ends is not None:
+                raise self.ends
+
+        return SimpleNamespace(run=run)
+
+    def __call__(self, *arguments: str) -> int:
+        """Run it; return its exit status."""
+        self._patch.setattr(sys, "argv", ["usmbd", *arguments])
+        mask = os.umask(0)
+        try:
+            module.main()
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 0
+        finally:
+            os.umask(mask)
+        return 0
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    yield Command(monkeypatch)
+    logging.getLogger("usmbd").setLevel(logging.NOTSET)
+
+
+def test_the_files_are_found_from_everywhere(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("-C", "a.conf", "--pwddb", "users", "-p", "4455") == 0
+    files = ["-C", f"{tmp_path}/a.conf", "-P", f"{tmp_path}/users", "-p", "4455"]
+    assert command.checked == [files]
+    assert command.made == [(command.config, files, False)]
+    assert command.levels == [("usmbd", 1, False)]
+
+
+def test_without_options_mountd_finds_the_files(command: Command) -> None:
+    assert command() == 0
+    assert command.checked == [[]]
+
+
+def test_verbose_is_debugging_whatever_the_file_says(command: Command) -> None:
+    command.config = ServerConfig(log_level=0, log_json=True)
+    assert command("-v") == 0
+    assert command.levels == [("usmbd", 3, True)]
+    ((config, files, verbose),) = command.made
+    assert (config.log_level, files, verbose) == (3, [], True)
+
+
+def test_rights_go_before_anything_is_served(command: Command) -> None:
+    """A thread of the log that began before would keep them, and be in no process forked."""
+    command()
+    assert command.order == ["fork server", "confined", "log", "run"]
+    assert command.umask == 0o077
+
+
+def test_what_the_machine_cannot_take_away_is_told(
+    command: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    command.missing = ["Landlock"]
+    command.limit = module.descriptors.LEAST - 1
+    assert command() == 0
+    assert "the server runs without Landlock" in caplog.text
+    assert f"{command.limit} open files are too few" in caplog.text
+
+
+def test_nothing_is_told_where_all_is_there(
+    command: Command, caplog: pytest.LogCaptureFixture
+) -> None:
+    command.limit = module.descriptors.LEAST
+    command()
+    assert caplog.text == ""
+
+
+def test_a_start_that_fails_says_why(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    command.ends = StartError("port 445 is taken")
+    assert command() == 1
+    assert capsys.readouterr().err == "usmbd: port 445 is taken\n"
+
+
+def test_an_interrupt_is_the_shell_s_130(command: Command) -> None:
+    command.ends = KeyboardInterrupt()
+    assert command() == 130
+    command.end_of_check = KeyboardInterrupt()
+    assert command() == 130
+
+
+def test_the_version_is_the_package_s(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("-V") == 0
+    assert capsys.readouterr().out.strip() == importlib.metadata.version("usmbd")
+    assert command.made == []
+
+
+# -- the check -------------------------------------------------------------------------------
+
+
+class Checks:
+    """Runs the check in the place of the processes."""
+
+    def __init__(self, status: int, printed: bytes = b"") -> None:
+        """End with a status, or never."""
+        self._status, self._printed = status, printed
+        self.asked: list[Any] = []
+
+    def run(self, kind: str, arguments: list[str], output: Any, seconds: float) -> int:
+        """Print what there is."""
+        self.asked.append((kind, arguments, seconds))
+        output.write(self._printed)
+        output.flush()
+        if self._status < 0:
+            raise TimeoutError
+        return self._status
+
+
+def test_a_check_that_hangs_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
+    checks: Any = Checks(-1)
+    with pytest.raises(SystemExit) as ended:
+        module.check(checks, ["-C", "some"])
+    assert ended.value.code == 1
+    assert "does not end" in capsys.readouterr().err
+    assert checks.asked == [("check", ["--check", "-C", "some"], 60)]
+
+
+def test_a_wrong_one_ends_the_program_as_mountd_does() -> None:
+    wrong: Any = Checks(2, b"{")
+    with pytest.raises(SystemExit) as ended:
+        module.check(wrong, [])
+    assert ended.value.code == 2
+
+
+def test_what_mountd_prints_is_the_configuration() -> None:
+    config = ServerConfig(workers=7)
+    right: Any = Checks(0, msgspec.json.encode(config))
+    assert module.check(right, []) == config
