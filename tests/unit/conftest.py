@@ -3,9 +3,11 @@
 import logging
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,10 @@ def _the_log_ends() -> Iterator[None]:
         logging.captureWarnings(False)
         logging.getLogger("usmbd").setLevel(level)
         sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """Return a state directory: the name of a Unix socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="u") as name:
+        yield Path(name)

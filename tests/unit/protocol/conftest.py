@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -83,10 +82,3 @@ def until(loop: asyncio.AbstractEventLoop) -> Until:
             loop.run_until_complete(asyncio.sleep(0.001))
 
     return run
-
-
-@pytest.fixture
-def state() -> Iterator[Path]:
-    """Return a state directory: the name of a Unix socket has at most 107 bytes."""
-    with tempfile.TemporaryDirectory(prefix="u") as name:
-        yield Path(name)
