@@ -1,0 +1,530 @@
+"""Nodes at their bounds: rights and modes, what is open for what, what file systems lack."""
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from usmbd.protocol.vfs import dos_attributes, kernel
+from usmbd.protocol.vfs.extents import allocated_ranges, copy, zero
+from usmbd.protocol.vfs.node import OFFSET_MAX, Node
+from usmbd.protocol.vfs.steps import finish
+from usmbd.protocol.vfs.volume import Volume, VolumeOptions
+from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_ARCHIVE,
+    FILE_ATTRIBUTE_DIRECTORY,
+    FILE_ATTRIBUTE_HIDDEN,
+    FILE_ATTRIBUTE_READONLY,
+    FILE_ATTRIBUTE_SPARSE_FILE,
+)
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+    return path
+
+
+@pytest.fixture
+def volume(path: Path) -> Volume:
+    return Volume(str(path.parent))
+
+
+@pytest.fixture
+def node(volume: Volume) -> Iterator[Node]:
+    with volume.lookup("file") as node:
+        yield node
+
+
+@pytest.fixture
+def writable(node: Node) -> Node:
+    node.open_data(read=True, write=True)
+    return node
+
+
+def failing(number: int) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+# -- what it is ------------------------------------------------------------------------------
+
+
+def test_a_name_is_the_last_part_of_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").touch()
+    volume = Volume(str(tmp_path))
+    for path, name in (("a/b/file", "file"), ("a/b", "b"), ("a", "a"), ("", "")):
+        with volume.lookup(path) as node:
+            assert node.name == name
+            assert node.is_directory == (name != "file")
+            assert node.is_regular == (name == "file")
+            assert node.has_xattrs
+
+
+def test_a_special_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "sock"))
+    for name in ("pipe", "sock"):
+        with Volume(str(tmp_path)).lookup(name) as node:
+            assert (node.is_directory, node.is_regular, node.has_xattrs) == (False, False, False)
+            with pytest.raises(SmbError) as caught:
+                node.open_data(read=True, write=False)
+            assert caught.value.status is NtStatus.ACCESS_DENIED
+            node.write_dos_attributes(FILE_ATTRIBUTE_HIDDEN, 0)  # there is no place for them
+            node.flush()
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "flags", "readable"),
+    [
+        (True, False, os.O_RDONLY, True),
+        (False, True, os.O_WRONLY, False),
+        (True, True, os.O_RDWR, True),
+        (False, False, os.O_RDONLY, True),
+    ],
+)
+def test_a_file_is_opened_for_what_is_asked(
+    node: Node, read: bool, write: bool, flags: int, readable: bool
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    node.open_data(read=read, write=write)
+    assert fcntl.fcntl(node.fd, fcntl.F_GETFL) & os.O_ACCMODE == flags
+    assert not os.get_inheritable(node.fd)
+    assert (node.readable, node.writable) == (readable, write)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_directory_is_opened_for_listing_whatever_is_asked(tmp_path: Path) -> None:
+    with Volume(str(tmp_path)).lookup("") as node:
+        node.open_data(read=False, write=True)
+        assert (node.readable, node.writable) == (True, False)
+
+
+def test_a_node_that_cannot_be_looked_at_leaves_no_descriptor(
+    volume: Volume, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fd = os.open(path, os.O_PATH)
+    monkeypatch.setattr(kernel, "statx_fd", failing(errno.ESTALE))
+    with pytest.raises(OSError, match="Stale"):
+        Node(volume, fd, "file", False, False)
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(fd)
+
+
+def test_it_is_closed_once(node: Node) -> None:
+    fd = node.fd
+    node.close()
+    other = os.dup(0)  # somebody else gets the number
+    try:
+        node.close()
+        os.fstat(other)
+    finally:
+        os.close(other)
+    assert node.fd == -1
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(max(fd, other))
+
+
+def test_empty_is_without_anything_even_hidden(tmp_path: Path) -> None:
+    with Volume(str(tmp_path)).lookup("") as node:
+        assert node.is_empty()
+        (tmp_path / ".hidden").touch()
+        assert not node.is_empty()
+
+
+# -- DOS attributes --------------------------------------------------------------------------
+
+
+def test_attributes_without_a_store_are_the_mode(path: Path) -> None:
+    options = VolumeOptions(store_dos_attributes=False, create_mask=0o664)
+    with Volume(str(path.parent), options).lookup("file") as node:
+        for before, attributes, after in (
+            (0o664, FILE_ATTRIBUTE_READONLY, 0o444),
+            (0o444, FILE_ATTRIBUTE_READONLY, 0o444),
+            (0o444, FILE_ATTRIBUTE_ARCHIVE, 0o664),
+            (0o644, FILE_ATTRIBUTE_ARCHIVE, 0o644),
+            (0o466, FILE_ATTRIBUTE_READONLY, 0o466),  # its owner cannot write it as it is
+        ):
+            path.chmod(before)
+            node.set_attributes(attributes)
+            assert path.stat().st_mode & 0o777 == after
+        assert "user.DOSATTRIB" not in os.listxattr(path)
+        moment = 132_000_000_000_000_000
+        node.set_times(creation=moment)
+        assert node.stat().creation_time != moment
+
+
+def test_a_directory_s_mode_is_no_attribute(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir(mode=0o755)
+    options = VolumeOptions(store_dos_attributes=False)
+    with Volume(str(tmp_path), options).lookup("folder") as node:
+        node.set_attributes(FILE_ATTRIBUTE_READONLY)
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o755
+
+
+def test_only_what_a_client_can_set_is_stored(node: Node, path: Path) -> None:
+    node.set_attributes(0xFFFFFFFF)
+    blob = os.getxattr(path, "user.DOSATTRIB")
+    attributes, creation = dos_attributes.parse(blob)
+    assert attributes == dos_attributes.STORED & ~FILE_ATTRIBUTE_SPARSE_FILE
+    assert creation == node.stat().creation_time
+    node.set_sparse(True)
+    node.set_attributes(FILE_ATTRIBUTE_HIDDEN)
+    attributes, again = dos_attributes.parse(os.getxattr(path, "user.DOSATTRIB"))
+    assert attributes == FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SPARSE_FILE
+    assert again == creation
+    node.set_sparse(False)
+    attributes, _ = dos_attributes.parse(os.getxattr(path, "user.DOSATTRIB"))
+    assert attributes == FILE_ATTRIBUTE_HIDDEN
+
+
+def test_a_directory_stays_one(tmp_path: Path) -> None:
+    with Volume(str(tmp_path)).lookup("") as node:
+        node.set_attributes(FILE_ATTRIBUTE_HIDDEN)
+        blob = os.getxattr(tmp_path, "user.DOSATTRIB")
+        wanted = FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_DIRECTORY
+        assert blob == dos_attributes.pack(wanted, node.stat().creation_time)
+
+
+def test_attributes_where_none_can_be_kept(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "setxattr", failing(errno.ENOTSUP))
+    node.set_attributes(FILE_ATTRIBUTE_HIDDEN)
+    monkeypatch.setattr(os, "setxattr", failing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        node.set_attributes(FILE_ATTRIBUTE_HIDDEN)
+
+
+def test_attributes_that_the_user_may_not_read_are_shown(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.set_attributes(FILE_ATTRIBUTE_HIDDEN)
+    real, refused = os.getxattr, [errno.EACCES]
+
+    def get(*arguments: Any) -> bytes:
+        if refused:
+            number = refused.pop()
+            raise OSError(number, os.strerror(number))
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "getxattr", get)
+    assert node.stat().attributes == FILE_ATTRIBUTE_HIDDEN
+    refused.append(errno.EIO)
+    assert node.stat().attributes & FILE_ATTRIBUTE_HIDDEN == 0
+    refused += [errno.EIO, errno.EACCES]
+    assert node.stat().attributes & FILE_ATTRIBUTE_HIDDEN == 0
+
+
+def test_a_read_only_share_changes_nothing(path: Path) -> None:
+    with Volume(str(path.parent), VolumeOptions(read_only=True)).lookup("file") as node:
+        changes: list[Callable[[], object]] = [
+            lambda: node.set_attributes(FILE_ATTRIBUTE_HIDDEN),
+            lambda: node.set_sparse(True),
+            lambda: node.set_mode(0o600),
+            lambda: node.set_owner(-1, -1),
+            lambda: node.set_times(write=1),
+            lambda: node.truncate(0),
+            lambda: node.allocate(0),
+            lambda: zero(node, 0, 4),
+            lambda: copy(node, 0, node, 4, 4),
+        ]
+        for change in changes:
+            with pytest.raises(SmbError) as caught:
+                change()
+            assert caught.value.status is NtStatus.ACCESS_DENIED
+    assert path.read_bytes() == b"data"
+
+
+def test_modes_are_twelve_bits(node: Node, path: Path) -> None:
+    node.set_mode(0o107644)
+    assert path.stat().st_mode == 0o107644
+
+
+# -- data ------------------------------------------------------------------------------------
+
+
+def test_no_byte_lies_beyond_the_last_offset(writable: Node) -> None:
+    buffer = [bytearray(4)]
+    assert OFFSET_MAX == 2**63 - 1
+    for read in (writable.read_into, writable.read_nowait_into):
+        assert read(buffer, OFFSET_MAX + 1) == 0
+    for offset in (OFFSET_MAX, OFFSET_MAX - 3, 2**64 - 1):
+        with pytest.raises(OSError, match="large") as caught:
+            writable.write(b"1234", offset)
+        assert caught.value.errno == errno.EFBIG
+    with pytest.raises(OSError, match="large"):
+        writable.truncate(OFFSET_MAX + 1)
+    with pytest.raises(OSError, match="No space"):
+        writable.allocate(OFFSET_MAX + 1)
+
+
+def test_a_file_system_without_nowait_is_asked_once(
+    writable: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert writable.nowait
+    monkeypatch.setattr(os, "preadv", failing(errno.ENOTSUP))
+    with pytest.raises(BlockingIOError):
+        writable.read_nowait_into([bytearray(1)], 0)
+    assert not writable.nowait
+    monkeypatch.setattr(os, "preadv", failing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        writable.read_nowait_into([bytearray(1)], 0)
+
+
+def test_a_disk_that_takes_a_part_is_asked_for_the_rest(
+    writable: Node, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.pwrite, []
+
+    def some(fd: int, data: Any, offset: int) -> int:
+        calls.append((bytes(data), offset))
+        if full and len(calls) > 1:
+            raise OSError(errno.ENOSPC, "full")
+        return real(fd, bytes(data)[:3], offset)
+
+    full = False
+    monkeypatch.setattr(os, "pwrite", some)
+    assert writable.write(b"abcdefgh", 2) == 8
+    assert calls == [(b"abcdefgh", 2), (b"defgh", 5), (b"gh", 8)]
+    assert path.read_bytes() == b"daabcdefgh"
+    calls.clear()
+    full = True
+    assert writable.write(b"12345", 0) == 3, "what was written is told"
+
+
+def test_room_that_is_asked_for_is_shown_and_given_back(writable: Node, path: Path) -> None:
+    writable.allocate(10_000)
+    assert writable.size() == 4
+    assert writable.stat().allocation >= 10_000
+    assert writable.reserved == 10_000
+    block = os.statvfs(path).f_bsize
+    assert writable.stat().allocation == -(-10_000 // block) * block
+    writable.truncate(2)
+    assert writable.reserved == 0
+    assert path.read_bytes() == b"da"
+    writable.allocate(1)
+    assert path.read_bytes() == b"d"
+
+
+def test_a_file_system_that_cannot_reserve(writable: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "fallocate", failing(errno.ENOTSUP))
+    writable.allocate(1 << 20)
+    assert writable.reserved == 0
+    monkeypatch.setattr(kernel, "fallocate", failing(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space"):
+        writable.allocate(1 << 20)
+
+
+def test_what_is_not_open_for_writing_reserves_nothing(
+    node: Node, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "fallocate", failing(errno.EBADF))
+    node.allocate(1 << 20)
+    node.truncate(2)
+    assert path.read_bytes() == b"da"
+
+
+def test_an_access_time_that_is_kept(writable: Node) -> None:
+    def flags() -> int:
+        return fcntl.fcntl(writable.fd, fcntl.F_GETFL) & os.O_NOATIME
+
+    writable.keep_access_time(True)
+    assert flags()
+    writable.keep_access_time(True)
+    assert flags()
+    writable.keep_access_time(False)
+    assert not flags()
+
+
+def test_an_access_time_of_what_is_not_read(node: Node) -> None:
+    node.keep_access_time(True)  # an O_PATH descriptor has no such flag
+
+
+def test_a_flush_of_what_is_not_open_for_data(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    before = len(os.listdir("/proc/self/fd"))
+    node.flush()
+    assert len(synced) == 1
+    assert synced[0] != node.fd
+    assert len(os.listdir("/proc/self/fd")) == before
+    node.open_data(read=False, write=True)
+    node.flush()
+    assert synced[1:] == [node.fd]
+
+
+def test_a_read_only_file_system(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not node.on_read_only_file_system()
+    real = os.statvfs(kernel.fd_path(node.fd))
+    fields = list(real)
+    fields[8] |= os.ST_RDONLY
+    monkeypatch.setattr(os, "statvfs", lambda _path: os.statvfs_result(fields))
+    assert node.on_read_only_file_system()
+
+
+# -- parts of files --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sparse(volume: Volume) -> Iterator[tuple[Node, int]]:
+    """Return a sparse file: data, a hole, data, a hole; and the size of each."""
+    with volume.create_file("sparse") as node:
+        node.set_sparse(True)
+        part = 1 << 16
+        node.write(b"1" * part, 0)
+        node.write(b"2" * part, 2 * part)
+        node.truncate(4 * part)
+        yield node, part
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "found"),
+    [
+        (0, 4, [(0, 1), (2, 1)]),
+        (0, 1, [(0, 1)]),
+        (1, 1, []),
+        (1, 3, [(2, 1)]),
+        (2, 9, [(2, 1)]),
+        (3, 1, []),
+        (4, 1, []),
+        (9, 1, []),
+        (0, 0, []),
+    ],
+)
+def test_the_parts_that_hold_data(
+    sparse: tuple[Node, int], offset: int, length: int, found: list[tuple[int, int]]
+) -> None:
+    node, part = sparse
+    if finish(allocated_ranges(node, part, part, 9)) != []:
+        pytest.skip("no holes here")
+    ranges = finish(allocated_ranges(node, offset * part, length * part, 9))
+    assert ranges == [(start * part, size * part) for start, size in found]
+
+
+def test_no_more_parts_than_are_asked_for(sparse: tuple[Node, int]) -> None:
+    node, part = sparse
+    assert finish(allocated_ranges(node, 0, 4 * part, 1)) == [(0, part)]
+    assert finish(allocated_ranges(node, 0, 4 * part, 0)) == []
+
+
+def test_a_file_that_is_not_sparse_is_one_part(writable: Node) -> None:
+    for offset, length, found in ((0, 9, [(0, 4)]), (1, 2, [(1, 2)]), (4, 1, []), (0, 0, [])):
+        assert finish(allocated_ranges(writable, offset, length, 9)) == found
+    assert finish(allocated_ranges(writable, 0, 9, 0)) == []
+
+
+def test_an_error_of_the_file_system_ends_the_list(
+    sparse: tuple[Node, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "lseek", failing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        finish(allocated_ranges(sparse[0], 0, 1 << 20, 9))
+
+
+def test_a_file_that_is_cut_meanwhile_ends_the_list(
+    sparse: tuple[Node, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "lseek", lambda _fd, offset, _whence: offset)
+    assert finish(allocated_ranges(sparse[0], 0, 1 << 20, 9)) == []
+
+
+def test_others_have_their_turn_after_64_parts(
+    sparse: tuple[Node, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seek(_fd: int, offset: int, whence: int) -> int:
+        return offset + 1  # a byte of data, a byte of hole
+
+    monkeypatch.setattr(os, "lseek", seek)
+    steps = allocated_ranges(sparse[0], 0, 1 << 18, 128)
+    assert sum(1 for _ in steps) == 2
+
+
+def test_zeros_end_with_the_file(writable: Node, path: Path) -> None:
+    writable.write(b"0123456789", 0)
+    zero(writable, 4, 2)
+    assert path.read_bytes() == b"0123\0\x006789"
+    zero(writable, 8, 1 << 30)
+    assert path.read_bytes() == b"0123\0\x0067\0\0"
+    zero(writable, 10, 5)
+    zero(writable, 0, 0)
+    assert path.read_bytes() == b"0123\0\x0067\0\0"
+
+
+def test_zeros_of_a_sparse_file_give_room_back(sparse: tuple[Node, int], path: Path) -> None:
+    node, part = sparse
+    before = os.fstat(node.fd).st_blocks
+    zero(node, 0, part)
+    assert os.fstat(node.fd).st_blocks < before
+    assert os.pread(node.fd, part, 0) == bytes(part)
+    assert os.pread(node.fd, 2, 2 * part) == b"22"
+
+
+def test_zeros_of_another_file_keep_its_room(writable: Node, path: Path) -> None:
+    writable.write(b"1" * (1 << 16), 0)
+    os.fsync(writable.fd)
+    before = os.fstat(writable.fd).st_blocks
+    zero(writable, 0, 1 << 16)
+    assert os.fstat(writable.fd).st_blocks >= before
+
+
+def test_zeros_where_the_file_system_has_no_call_for_them(
+    writable: Node, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (2 << 20) + 5
+    writable.write(b"1" * size, 0)
+    monkeypatch.setattr(kernel, "fallocate", failing(errno.EOPNOTSUPP))
+    zero(writable, 1, size - 2)
+    assert path.read_bytes() == b"1" + bytes(size - 2) + b"1"
+    monkeypatch.setattr(kernel, "fallocate", failing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        zero(writable, 0, 1)
+
+
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have a file system that copies nothing by itself, or a part: return what it gives."""
+    given: list[int] = []
+
+    def copy_file_range(source: int, target: int, count: int, at: int, to: int) -> int:
+        if given:
+            data = os.pread(source, min(count, given.pop(0)), at)
+            return os.pwrite(target, data, to)
+        raise OSError(errno.EXDEV, "cross-device")
+
+    monkeypatch.setattr(os, "copy_file_range", copy_file_range)
+    return given
+
+
+def test_a_copy_by_hand_joins_what_was_copied(
+    writable: Node, volume: Volume, path: Path, by_hand: list[int]
+) -> None:
+    writable.write(b"0123456789", 0)
+    with volume.create_file("other") as other:
+        by_hand += [3, 2]
+        assert copy(writable, 1, other, 2, 7) == 7
+        assert (path.parent / "other").read_bytes() == b"\0\x001234567"
+        assert copy(writable, 6, other, 0, 100) == 4, "to the end of the source"
+        assert copy(writable, 10, other, 0, 1) == 0
+        assert copy(writable, 0, other, 0, 0) == 0
+
+
+def test_a_copy_ends_where_the_kernel_finds_no_more(
+    writable: Node, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [4, 0, 9]
+    monkeypatch.setattr(os, "copy_file_range", lambda *_: given.pop(0))
+    with volume.create_file("other") as other:
+        assert copy(writable, 0, other, 0, 100) == 4
+    monkeypatch.setattr(os, "copy_file_range", failing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        copy(writable, 0, writable, 100, 4)
