@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -13,6 +14,8 @@ import pytest
 
 from usmbd.mountd.log import setup
 from usmbd.protocol.vfs import kernel
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,6 +41,15 @@ def _the_identity_stays() -> Iterator[None]:
     before = kernel.thread_identity()
     yield
     assert kernel.thread_identity() == before, "this test needs pytest.mark.own_thread"
+
+
+@pytest.fixture(autouse=True)
+def _signals_stay() -> Iterator[None]:
+    """Put back what a process that ends ignores: a later test's children would ignore it too."""
+    before = [(number, signal.getsignal(number)) for number in SIGNALS]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
