@@ -106,7 +106,12 @@ def _basic(request: Request, change: setters.SetBasic) -> Handling:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     if wanted & FILE_ATTRIBUTE_TEMPORARY and node.is_directory:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    times = (change.creation_time, change.last_access_time, change.last_write_time)
+    times = (
+        change.creation_time,
+        change.last_access_time,
+        change.last_write_time,
+        change.change_time,
+    )
     if wanted:
         yield Blocking(node.set_attributes, wanted)
     if any(times):
@@ -114,15 +119,16 @@ def _basic(request: Request, change: setters.SetBasic) -> Handling:
     return _RESPONSE
 
 
-def _set_times(open_: Open, creation: int, access: int, write: int) -> None:
+def _set_times(open_: Open, creation: int, access: int, write: int, change: int) -> None:
     """Set times, and whether what this open does changes them; 0 leaves one as it is.
 
-    A time and -1 stop the changes, -2 starts them again. The change time is the inode's, which no
-    call sets, as on Samba.
+    A time and -1 stop the changes, -2 starts them again. The change time goes on with the next
+    change of the file: the inode's own cannot be set, nor stopped, as on Samba.
     """
     node = open_.node
-    if max(creation, access, write) > 0:
-        node.set_times(max(creation, 0), max(access, 0), max(write, 0))
+    times = [max(time, 0) for time in (creation, access, write, change)]
+    if any(times):
+        node.set_times(*times)
     if write:
         resumes = write == setters.TIME_RESUME_UPDATES
         open_.kept_write_time = None if resumes else KeptWriteTime(node)

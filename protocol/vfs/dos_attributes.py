@@ -4,6 +4,9 @@ NDR of `xattr_DOSATTRIB` (Samba's librpc/idl/xattr.idl): a text that old version
 terminated, a u16 version, padding to 4, then the u16 version again with padding and the
 structure of that version. Versions 3 (older Samba), 4 (ksmbd) and 5 (Samba 4.16 and later)
 are read; 5 is written, as the current Samba does.
+
+A change time that a client has set follows it: the inode's own cannot be set. Samba does not look
+behind its structure.
 """
 
 import struct
@@ -44,10 +47,28 @@ _HEADER_5 = b"\0\0\5\0\5\0\0\0"
 _INFO_5 = struct.Struct("<IIQ")
 _SIZE_5 = len(_HEADER_5) + _INFO_5.size
 
+_CHANGE = struct.Struct("<QQ")
+#: The size of a value with a change time.
+SIZE_WITH_CHANGE: Final = _SIZE_5 + _CHANGE.size
+#: The inode is as it was when the time was set, if it was changed no later than this: 50 ms, in
+#: FILETIMEs. The kernel's clock for inodes has ticks of up to 10 ms, and Windows' of 15.
+_SAME_MOMENT: Final = 500_000
 
-def pack(attributes: int, creation_time: int) -> bytes:
-    """Make the attribute's value from FILE_ATTRIBUTE_* and a FILETIME."""
-    return _HEADER_5 + _INFO_5.pack(_VALID_ATTRIB | _VALID_CREATE_TIME, attributes, creation_time)
+
+def pack(attributes: int, creation_time: int, change_time: int = 0, now: int = 0) -> bytes:
+    """Make the attribute's value from FILE_ATTRIBUTE_* and a FILETIME.
+
+    With a `change_time`, which counts while the inode was changed last at about `now`.
+    """
+    valid = _VALID_ATTRIB | _VALID_CREATE_TIME
+    value = _HEADER_5 + _INFO_5.pack(valid, attributes, creation_time)
+    return value + _CHANGE.pack(change_time, now) if change_time else value
+
+
+def change_time(blob: bytes, inode: int) -> int:
+    """Read the change time of a value with one; `inode`'s own when that was changed since."""
+    wanted, since = _CHANGE.unpack_from(blob, _SIZE_5)
+    return int(wanted) if abs(inode - since) <= _SAME_MOMENT else inode
 
 
 def parse(blob: bytes) -> tuple[int, int]:

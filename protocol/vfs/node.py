@@ -16,6 +16,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
@@ -23,7 +24,7 @@ from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import retry_as_process
 from usmbd.protocol.vfs.scan import Entry, scan
-from usmbd.protocol.wire.filetime import to_ns
+from usmbd.protocol.wire.filetime import from_ns, to_ns
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_READONLY,
@@ -175,8 +176,10 @@ class Node:
         except OSError:
             return None
 
-    def write_dos_attributes(self, attributes: int, creation_time: int) -> None:
-        """Store FILE_ATTRIBUTE_* and the creation time, without asking for permission.
+    def write_dos_attributes(
+        self, attributes: int, creation_time: int, change_time: int = 0
+    ) -> None:
+        """Store FILE_ATTRIBUTE_*, the creation time and a change time, asking for no permission.
 
         The right to write attributes is checked when the file is opened; POSIX would ask for
         the right to write data. A file system that keeps no extended attributes loses them.
@@ -184,14 +187,17 @@ class Node:
         if not self.has_xattrs:
             return
         try:
-            self._keep_dos_attributes(attributes, creation_time)
+            self._keep_dos_attributes(attributes, creation_time, change_time)
         except OSError as error:
             if error.errno != errno.ENOTSUP:
                 raise
 
-    def _keep_dos_attributes(self, attributes: int, creation_time: int) -> None:
+    def _keep_dos_attributes(
+        self, attributes: int, creation_time: int, change_time: int = 0
+    ) -> None:
         """Store them; OSError ENOTSUP where none are kept."""
-        value = dos_attributes.pack(attributes, creation_time)
+        now = from_ns(time.time_ns()) if change_time else 0
+        value = dos_attributes.pack(attributes, creation_time, change_time, now)
         target = self.xattr_target()
         retry_as_process(lambda: os.setxattr(target, dos_attributes.XATTR_NAME, value))
 
@@ -257,8 +263,10 @@ class Node:
         self.volume.check_writable()
         os.chown(kernel.fd_path(self.fd), uid, gid)
 
-    def set_times(self, creation: int = 0, access: int = 0, write: int = 0) -> None:
-        """Set the times that are not 0, FILETIMEs; the change time is the kernel's own.
+    def set_times(
+        self, creation: int = 0, access: int = 0, write: int = 0, change: int = 0
+    ) -> None:
+        """Set the times that are not 0, FILETIMEs; the change time until the file is changed.
 
         Whoever may write attributes may set times, where POSIX wants the owner.
         """
@@ -267,9 +275,9 @@ class Node:
             access_ns = to_ns(access) if access else None
             write_ns = to_ns(write) if write else None
             retry_as_process(lambda: kernel.set_times(self.fd, access_ns, write_ns))
-        if creation and self.volume.options.store_dos_attributes:
-            attributes, _ = self._stored()
-            self.write_dos_attributes(attributes, creation)
+        if (creation or change) and self.volume.options.store_dos_attributes:
+            attributes, created = self._stored()
+            self.write_dos_attributes(attributes, creation or created, change)
 
     def keep_access_time(self, keep: bool) -> None:
         """Let reading by this node leave the access time as it is, or change it again; OSError.

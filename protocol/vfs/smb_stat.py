@@ -2,7 +2,8 @@
 
 Creation time: the one in DOSATTRIB, else the birth time of the file system (statx brings it for
 no extra cost, and it is truer than Samba's guess, the oldest of the other three, which serves
-where there is none). Allocation size: `st_blocks` * 512 as Samba reports it; its parameter
+where there is none). Change time: the inode's, unless a client has set one and the inode is
+unchanged since. Allocation size: `st_blocks` * 512 as Samba reports it; its parameter
 `allocation roundup size`, which once made 1 MiB of every file, is 0 by default since 4.14. The
 block that an empty file has for its extended attributes is not counted: it is no room for data.
 """
@@ -64,7 +65,12 @@ def smb_stat_for(options: VolumeOptions) -> SmbStat:
         access = atime * 10_000_000 + atime_ns // 100 + EPOCH
         write = mtime * 10_000_000 + mtime_ns // 100 + EPOCH
         change = ctime * 10_000_000 + ctime_ns // 100 + EPOCH
-        attributes, creation = parse(dos) if dos is not None else (0, 0)
+        if dos is None:
+            attributes = creation = 0
+        else:
+            attributes, creation = parse(dos)
+            if len(dos) == dos_attributes.SIZE_WITH_CHANGE:
+                change = dos_attributes.change_time(dos, change)
         if not creation:
             if mask & STATX_BTIME:
                 creation = btime * 10_000_000 + btime_ns // 100 + EPOCH

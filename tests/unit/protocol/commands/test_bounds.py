@@ -195,3 +195,38 @@ def test_what_has_not_changed_since_is_not_told_again(engine: Engine, client: Cl
     assert maximal_access(client, struct.pack("<Q", written))[0] == NtStatus.NONE_MAPPED
     for other in (written - 1, written + 1, 0):
         assert maximal_access(client, struct.pack("<Q", other)) == (0, access)
+
+
+# -- the times of FileBasicInformation ([MS-FSA] 2.1.5.15.2) ---------------------------------
+
+TIMES = ("creation", "last_access", "last_write", "change")
+MOMENT = 130_000_000_000_000_000
+
+
+def set_times(client: Client, file: tuple[int, int], *times: int) -> NtStatus:
+    body = requests.set_info(file, 4, struct.pack("<4qI4x", *times, 0))
+    return client.call(Command.SET_INFO, body).status
+
+
+def times_of(client: Client, file: tuple[int, int]) -> tuple[int, ...]:
+    reply = client.call(Command.QUERY_INFO, requests.query_info(file, 4))
+    return struct.unpack_from("<4q", reply.data)
+
+
+@pytest.mark.parametrize("which", range(4), ids=TIMES)
+def test_each_time_is_set_by_itself_and_stopping_changes_none(client: Client, which: int) -> None:
+    file = client.open("file")
+    before = times_of(client, file)
+    wanted = [0, 0, 0, 0]
+    wanted[which] = MOMENT
+    assert set_times(client, file, *wanted) is NtStatus.SUCCESS
+    after = times_of(client, file)
+    assert after[which] == MOMENT
+    others = [n for n in range(3) if n != which]  # the change time is the inode's again
+    assert [after[n] for n in others] == [before[n] for n in others]
+    for special in (-1, -2):  # stop the updates, start them again
+        wanted[which] = special
+        assert set_times(client, file, *wanted) is NtStatus.SUCCESS
+        assert times_of(client, file)[which] == MOMENT
+    wanted[which] = -3
+    assert set_times(client, file, *wanted) is NtStatus.INVALID_PARAMETER

@@ -39,3 +39,20 @@ def test_the_version_is_said_twice(blob: bytes) -> None:
     at = (blob.find(b"\0") + 2 & ~1) + 2 + 3 & ~3
     assert blob[at] in (3, 4)
     assert dos_attributes.parse(blob[:at] + bytes([blob[at] ^ 7]) + blob[at + 1 :]) == (0, 0)
+
+
+def test_a_change_time_follows_what_samba_reads() -> None:
+    value = dos_attributes.pack(0x22, TIME, TIME + 5, 133000000000000000)
+    assert value.startswith(VERSION_5)
+    assert len(value) == dos_attributes.SIZE_WITH_CHANGE
+    assert dos_attributes.parse(value) == (0x22, TIME)
+
+
+@pytest.mark.parametrize("later", [-500_001, -500_000, 0, 500_000, 500_001])
+def test_a_change_time_counts_until_the_inode_is_changed(later: int) -> None:
+    now = 133000000000000000
+    value = dos_attributes.pack(0x22, TIME, TIME + 5, now)
+    unchanged = abs(later) <= 500_000  # 50 ms
+    assert dos_attributes.change_time(value, now + later) == (
+        TIME + 5 if unchanged else now + later
+    )

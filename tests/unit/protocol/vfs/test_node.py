@@ -109,6 +109,29 @@ def test_attributes_and_times(volume: Volume, node: Node) -> None:
     assert node.last_stat.creation_time == moment
 
 
+def test_a_change_time_that_was_set_stays_until_the_file_is_changed(
+    volume: Volume, node: Node, tmp_path: Path
+) -> None:
+    moment = from_ns(1_600_000_000_123_456_700)
+    node.set_times(write=moment, change=moment + 1)
+    created = node.stat().creation_time
+    assert (node.last_stat.last_write_time, node.last_stat.change_time) == (moment, moment + 1)
+    with volume.lookup("file") as other:
+        assert other.last_stat.change_time == moment + 1
+    with volume.lookup("") as root:
+        root.open_data(read=True, write=False)
+        (entry,) = [found for found in root.scan() if found is not None and found[0] == "file"]
+    assert entry[2].change_time == moment + 1
+    time.sleep(0.12)
+    os.chmod(tmp_path / "file", 0o600)
+    assert abs(node.stat().change_time - from_ns(time.time_ns())) < 60 * 10_000_000
+    node.set_times(change=moment)
+    assert (node.stat().change_time, node.last_stat.creation_time) == (moment, created)
+    time.sleep(0.12)
+    node.set_attributes(FILE_ATTRIBUTE_ARCHIVE)
+    assert node.stat().change_time != moment
+
+
 def test_a_time_before_1970(node: Node) -> None:
     node.set_times(write=from_ns(-1_500_000_000))
     assert node.stat().last_write_time == from_ns(-1_500_000_000)
