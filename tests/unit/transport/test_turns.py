@@ -109,3 +109,49 @@ def test_work_that_fails_does_not_stop_the_others(loop: Loop, turns: Turns) -> N
         loop.turn()
     loop.turn()
     assert done == ["b"]
+
+
+def test_the_loop_is_asked_for_one_turn(loop: Loop, turns: Turns) -> None:
+    for _ in range(3):
+        turns.later("a", lambda: None)
+    assert len(loop.ready) == 1
+    turns.over()
+    assert len(loop.ready) == 1
+    loop.turn()
+    assert len(loop.ready) == 0, "all was done within the slice"
+    assert not turns.over()
+    assert len(loop.ready) == 1, "the slice that was begun beside the descriptors ends with a turn"
+    loop.turn()
+    assert not loop.ready
+
+
+def test_a_slice_is_five_milliseconds(loop: Loop, turns: Turns) -> None:
+    assert not turns.over()
+    loop.time += 0.0049
+    assert not turns.over()
+    loop.time += 0.0002
+    assert turns.over()
+
+
+def test_a_slice_that_is_used_up_to_its_end_is_over(loop: Loop, turns: Turns) -> None:
+    done: list[int] = []
+
+    def long() -> None:
+        done.append(1)
+        loop.time += SLICE
+
+    for _ in range(2):
+        turns.later("a", long)
+    loop.turn()
+    assert done == [1]
+    loop.turn()
+    assert done == [1, 1]
+
+
+def test_an_owner_s_work_keeps_its_order(loop: Loop, turns: Turns) -> None:
+    done: list[str] = []
+    for name in ("a1", "a2", "a3"):
+        turns.later("a", lambda name=name: done.append(name))  # type: ignore[misc]
+    turns.later("b", lambda: done.append("b1"))
+    loop.turn()
+    assert done == ["a1", "b1", "a2", "a3"]

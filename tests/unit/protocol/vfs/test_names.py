@@ -72,3 +72,37 @@ def test_bad_paths(path: str, status: NtStatus) -> None:
 
 def test_without_stand_ins_names_are_as_they_are_written() -> None:
     assert parse_path("a\uf022b", stand_ins=False) == ("a\uf022b", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "taken"),
+    [
+        ("x" * 255, True),
+        ("x" * 256, False),
+        ("a\\" + "x" * 256, False),
+        ("\U0001f600" * 127, True),  # two UTF-16 units each
+        ("\U0001f600" * 128, False),
+        ("\U0001f600" * 127 + "x", True),
+        ("é" * 255, True),
+        ("é" * 256, False),
+        ("/".join(["x"]).replace("/", "\\") * 1 + "\\" + "y" * 255, True),
+    ],
+)
+def test_a_component_has_255_units_of_utf_16(path: str, taken: bool) -> None:
+    if taken:
+        assert parse_path(path)[0] == path.replace("\\", "/")
+    else:
+        with pytest.raises(SmbError) as caught:
+            parse_path(path)
+        assert caught.value.status is NtStatus.OBJECT_NAME_INVALID
+
+
+def test_a_path_has_4096_characters() -> None:
+    longest = "\\".join(["x" * 255] * 16)[:4094] + "\\z"
+    assert len(longest) == 4096
+    assert parse_path(longest)[0] == longest.replace("\\", "/")
+    with pytest.raises(SmbError):
+        parse_path(longest + "z")
+    assert parse_path(longest + ":" + "s" * 255)[1] == "s" * 255
+    with pytest.raises(SmbError):
+        parse_path("file:" + "s" * 256)
