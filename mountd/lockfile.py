@@ -71,7 +71,10 @@ def find(directory: Path) -> Running | None:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             pid, _, config = os.pread(descriptor, 8192, 0).partition(b"\n")
-            return Running(int(pid), Path(os.fsdecode(config))) if pid.isdigit() else None
+            # 0 and 1 would be this process group, and init.
+            if not pid.isdigit() or int(pid) <= 1:
+                return None
+            return Running(int(pid), Path(os.fsdecode(config)))
         return None
     finally:
         os.close(descriptor)

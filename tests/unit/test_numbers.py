@@ -22,7 +22,7 @@ protocol.auth.der APPLICATION_0=60
 [RFC4178] 4.2.2: negState
 protocol.auth.spnego_messages ACCEPT_COMPLETED=0 ACCEPT_INCOMPLETE=1 REQUEST_MIC=3
 [RFC1002] 4.3: the NetBIOS session service's packets; names of 255 bytes
-protocol.supervisor.doorkeeper _FRAME=4 _SESSION_REQUEST=81 _SESSION_REQUEST_LIMIT=1FE
+protocol.door.doorkeeper _FRAME=4 _SESSION_REQUEST=81 _SESSION_REQUEST_LIMIT=1FE
 transport.tcp FRAME=4 KEEP_ALIVE_FRAME=85000000
 [MS-SMB2] 2.2.41, 3.1.4.1: nonces and signatures
 protocol.crypto.encryption TAG_SIZE=10 _CCM_NONCE_SIZE=B _GCM_NONCE_SIZE=C

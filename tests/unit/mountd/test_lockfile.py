@@ -11,16 +11,18 @@ import pytest
 from usmbd.mountd import lockfile
 from usmbd.mountd.lockfile import LOCK_NAME, AlreadyRunningError, acquire, running, tell_to_reload
 
+CONFIG = Path("/etc/usmbd/usmbd.conf")
+
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[int]:
-    descriptor = acquire(tmp_path)
+    descriptor = acquire(tmp_path, CONFIG)
     yield descriptor
     os.close(descriptor)
 
 
 def test_who_has_the_lock_says_who_it_is(tmp_path: Path, held: int) -> None:
-    assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+    assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n{CONFIG}"
     assert (tmp_path / LOCK_NAME).stat().st_mode & 0o777 == 0o600
     assert running(tmp_path) == os.getpid()
     assert not os.get_inheritable(held), "a child would keep the lock"
@@ -29,8 +31,8 @@ def test_who_has_the_lock_says_who_it_is(tmp_path: Path, held: int) -> None:
 def test_a_longer_number_of_a_predecessor_goes(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).write_text("123456789012345\n")
     assert running(tmp_path) is None, "the number counts only while the lock is held"
-    os.close(acquire(tmp_path))
-    assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+    os.close(acquire(tmp_path, CONFIG))
+    assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n{CONFIG}"
     assert running(tmp_path) is None
 
 
@@ -40,7 +42,7 @@ def test_another_mountd_that_stays_is_an_error(
     monkeypatch.setattr(lockfile, "PATIENCE", 0.1)
     begin, before = time.monotonic(), len(os.listdir("/proc/self/fd"))
     with pytest.raises(AlreadyRunningError, match=f"another mountd serves {tmp_path}"):
-        acquire(tmp_path)
+        acquire(tmp_path, CONFIG)
     assert time.monotonic() - begin >= 0.1
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -48,7 +50,7 @@ def test_another_mountd_that_stays_is_an_error(
 def test_one_that_ends_within_a_moment_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = acquire(tmp_path)
+    other = acquire(tmp_path, CONFIG)
     paused: list[float] = []
 
     def pause(seconds: float) -> None:
@@ -57,7 +59,7 @@ def test_one_that_ends_within_a_moment_is_waited_for(
             os.close(other)
 
     monkeypatch.setattr(lockfile.time, "sleep", pause)
-    os.close(acquire(tmp_path))
+    os.close(acquire(tmp_path, CONFIG))
     assert len(paused) == 3
     assert all(0 < each < 1 for each in paused)
 

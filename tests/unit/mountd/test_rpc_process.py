@@ -116,7 +116,7 @@ def test_it_has_the_listening_socket_and_a_pipe_of_mountd_s(kept: Kept) -> None:
     ((path, question, seconds, more),) = kept.asked
     assert path == Path(kept.listener.getsockname())
     assert isinstance(question, RpcClose)
-    assert (seconds, more) == (10, {"first": 180})
+    assert (seconds, more["first"]) == (10, 180)
 
 
 def test_one_that_dies_at_once_is_started_at_a_growing_distance(

@@ -69,6 +69,11 @@ class Supervisor:
         self.reloads: list[Callable[[bool, str], None]] = []
         self.rdma_rows: list[Any] = []
         self.rdma = SimpleNamespace(rows=lambda: self.rdma_rows)
+        self.door_told = 0
+        self.door = SimpleNamespace(tell_log=self._tell_door)
+
+    def _tell_door(self) -> None:
+        self.door_told += 1
 
     def stop(self) -> None:
         """Note that the server is to end."""
@@ -177,6 +182,7 @@ def test_debugging_is_every_worker_s(served: Served) -> None:
     assert served.ask(ControlDebug(["vfs", "smb"])) == [ControlDone()]
     for worker in served.supervisor.workers.values():
         assert worker.sent == [messages.Debug(areas=["vfs", "smb"], enable=True)]
+    assert served.supervisor.door_told == 1
     served.ask(ControlDebug(["vfs", "smb"], enable=False))
     for worker in served.supervisor.workers.values():
         assert worker.sent[1:] == [messages.Debug(areas=["vfs", "smb"], enable=False)]

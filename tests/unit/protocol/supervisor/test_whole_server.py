@@ -334,7 +334,7 @@ def test_a_worker_that_is_killed_is_replaced(served: Served) -> None:
     assert served.worker(number) != before
     assert served.worker(1 - number) == other
     assert served.supervisor.clients.total == 0
-    assert worker.control.fileno() == -1
+    assert worker._channel._socket.fileno() == -1
     assert ours.recv(1) == b""  # the client comes again
     ours.close()
     again, answer = served.negotiate()

@@ -69,7 +69,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def talk(loop: asyncio.AbstractEventLoop) -> Iterator[Talk]:
     made = Talk(loop)
     yield made
-    if made.worker.control.fileno() >= 0:
+    if made.worker._channel._socket.fileno() >= 0:
         made.worker.forget()
     made.worker_end.close()
 
@@ -112,7 +112,7 @@ def test_what_a_worker_has_no_room_for_waits_and_keeps_its_order(talk: Talk) -> 
         for number in range(count):
             worker.send(messages.Dismiss(connection=number, reason="x" * 100))
         worker.send(messages.Adopt(connection=count, first=b""), theirs)
-        assert worker._unsent, "the socket's buffer is larger than this test thought"
+        assert worker._channel._unsent, "the socket's buffer is larger than this test thought"
         assert theirs.fileno() >= 0
         found: list[Any] = []
         end = time.monotonic() + SECONDS
@@ -134,7 +134,7 @@ def test_messages_to_a_worker_that_is_gone_are_dropped(
         talk.worker.send(messages.Adopt(connection=1, first=b""), theirs)
         assert ours.recv(1) == b""
     talk.worker.send(messages.Ping())
-    assert talk.worker._unsent == []
+    assert not talk.worker._channel._unsent
     talk.settle()
     assert not caplog.records, "who watches over the worker says so"
 
@@ -152,7 +152,7 @@ def test_a_message_that_cannot_be_sent_is_told(
 def test_a_worker_that_is_forgotten_has_its_clients_closed(talk: Talk) -> None:
     worker = talk.worker
     talk.say(messages.Ready())
-    while not worker._unsent:
+    while not worker._channel._unsent:
         worker.send(messages.Dismiss(connection=1, reason="x" * 1000))
     ours, theirs = socket.socketpair()
     with ours:
@@ -160,8 +160,8 @@ def test_a_worker_that_is_forgotten_has_its_clients_closed(talk: Talk) -> None:
         worker.forget()
         assert ours.recv(1) == b""
     assert not worker.serves
-    assert worker.control.fileno() == -1
-    assert worker._unsent == []
+    assert worker._channel._socket.fileno() == -1
+    assert not worker._channel._unsent
 
 
 def test_the_end_of_a_worker_s_socket_is_no_message(talk: Talk) -> None:
