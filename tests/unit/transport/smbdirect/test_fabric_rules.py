@@ -60,6 +60,7 @@ def test_regions_have_keys_and_addresses_of_their_own(device: FabricDevice) -> N
     third = device.register(1, ALL)
     keys = [key for each in (first, second, third) for key in (each.local_key, each.remote_key)]
     assert len(set(keys)) == 6
+    assert all(each.remote_key == each.local_key + 1 for each in (first, second, third))
     # unregistered addresses lie between them
     assert second.address - first.address >= 1 << 20
     assert third.address - (second.address + len(second.view)) >= (1 << 20) - 1
