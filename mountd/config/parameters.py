@@ -259,11 +259,13 @@ TABLE: tuple[Parameter, ...] = (
     _row(Scope.GLOBAL, "server multi channel support", values.boolean, True, field="multichannel"),
     # ksmbd has it off by default; on Samba it is on, and clients cache far less without.
     _row(Scope.GLOBAL, "smb2 leases", values.boolean, True, field="leases"),
+    # Samba has it on. In the lab a Linux 7.3 client of 3.0 without `unix` saw a name for a minute
+    # after another client had renamed it, which is not understood yet.
     _row(
         Scope.GLOBAL,
         "smb3 directory leases",
-        values.auto_boolean("auto", meaning=True),
-        True,
+        values.auto_boolean("auto", meaning=False),
+        False,
         field="directory_leases",
     ),
     # Many ksmbd.conf and smb.conf have it: it is read, and says that it does nothing yet.

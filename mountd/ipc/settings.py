@@ -162,7 +162,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     encryption: Encryption = Encryption.AUTO
     multichannel: bool = True
     leases: bool = True
-    directory_leases: bool = True
+    directory_leases: bool = False
     """Only with `leases`."""
 
     smb2_max_read: int = 8 * MIB

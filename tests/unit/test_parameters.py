@@ -182,8 +182,9 @@ def test_directory_leases(serve: Serve) -> None:
         engine = serve(server="\n".join(lines))
         return negotiated(engine).capabilities & SMB2_GLOBAL_CAP_DIRECTORY_LEASING
 
-    assert capable("smb3 directory leases = auto")
     assert capable("smb3 directory leases = yes")
+    assert not capable("smb3 directory leases = auto")
+    assert not capable()
     assert not capable("smb3 directory leases = no")
     assert not capable("smb3 directory leases = yes", "smb2 leases = no")
 

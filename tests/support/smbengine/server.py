@@ -375,8 +375,8 @@ class Engine:
         self.server = self._server(self.store, self.config(config))
 
     def config(self, options: dict[str, Any]) -> ServerConfig:
-        """Return the server's settings."""
-        return ServerConfig(**options)
+        """Return the server's settings; directories have leases, which they have when asked for."""
+        return ServerConfig(**{"directory_leases": True} | options)
 
     def _server(self, store: LmdbStore, config: ServerConfig) -> Server:
         server = Server(
