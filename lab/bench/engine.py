@@ -6,6 +6,7 @@ The requests are built before the clock starts and handed to the dispatcher one 
 transport is given is dropped. Best of five runs.
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,9 +18,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.durable import V1, v2
 from smbengine.server import Engine
 
 from usmbd.protocol.state.caching.rules import RWH
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_BATCH as BATCH
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import SMB2_CREATE_REQUEST_LEASE, LeaseV2
 from usmbd.protocol.wire.header import HEADER_SIZE, SMB2_FLAGS_RELATED_OPERATIONS, Command
@@ -94,6 +97,11 @@ def main() -> None:
                 ),
                 "CREATE, CLOSE": lambda pair=pair: pair("another"),
                 "... by a lease": lambda pair=pair, o=leased: pair("another", **o),
+                "... by a batch": lambda pair=pair: pair("another", oplock=BATCH),
+                "... durable 1": lambda pair=pair: pair("another", oplock=BATCH, contexts=[V1]),
+                "... durable 2": lambda pair=pair: pair(
+                    "another", oplock=BATCH, contexts=[v2(guid=os.urandom(16))]
+                ),
             }
             for name, build in rows.items():
                 print(f"{protection:8}{name:14}{measure(client, count, build):8.1f}")

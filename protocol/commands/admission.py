@@ -78,7 +78,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         wanted.instance.put(record)
     durable = None
     if wanted.durable is not None and stream is None:
-        durable = prepare(request, wanted.durable, record, key, node, found.action, found.born)
+        durable = prepare(request, wanted.durable, record, key, node, found.action)
     asked = Asked(
         key,
         record,
@@ -88,6 +88,8 @@ def admit(wanted: Wanted, found: Found) -> Open:
         waited=wanted.waited,
         directory=node.is_directory and stream is None,
     )
+    if found.action == FILE_CREATED and server.store.oplock_count(key):
+        server.durable.end_all(key)  # of a file that is gone, and whose inode this one has
     try:
         server.store.add_open(
             key,

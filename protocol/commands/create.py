@@ -38,11 +38,9 @@ from usmbd.protocol.commands.find_or_create import (
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Wait, Waiting
 from usmbd.protocol.state.caching.caching import BreakNeededError
-from usmbd.protocol.state.durable import birth
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.replays import CreateGuid
 from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED
-from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
 from usmbd.protocol.wire.access import (
@@ -301,8 +299,6 @@ def _find(wanted: Wanted) -> Found:
     before those of the preparation.
     """
     found = find_or_create(wanted)
-    if wanted.durable is not None:
-        found.born = birth(kernel.statx_fd(found.node.fd))
     if found.action == FILE_OPENED and found.stream is None and not found.granted & _DATA:
         found.prepared = found.node.last_stat
     elif wanted.request.connection.server.pinned and found.action not in _OVERWRITES:

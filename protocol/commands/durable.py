@@ -19,7 +19,7 @@ from typing import Final
 
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Wait, Waiting
-from usmbd.protocol.state.durable import Durable, birth, seen
+from usmbd.protocol.state.durable import Durable, seen
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.open import MODE, Open
 from usmbd.protocol.state.session import Session
@@ -131,7 +131,6 @@ def prepare(
     key: bytes,
     node: Node,
     action: int,
-    born: int,
 ) -> DurableRecord | None:
     """Return what an open can be made anew from, if it may be durable; complete its record."""
     session, share = request.session, request.tree.share
@@ -146,7 +145,7 @@ def prepare(
         share_path=share.path,
         path=os.fsencode(node.path),
         granted_access=record.granted_access,
-        birth=born,
+        birth=node.born,
         action=action,
         mode=record.create_options & MODE,
     )
@@ -251,7 +250,7 @@ def _find(request: Request, durable: DurableRecord) -> tuple[Node, KeptWriteTime
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND) from error
     try:
         statx, stat = kernel.statx_fd(node.fd), node.last_stat
-        same = file_key(stat.dev, stat.ino) == durable.key and birth(statx) == durable.birth
+        same = file_key(stat.dev, stat.ino) == durable.key and node.born == durable.birth
         if not same or (durable.seen and seen(statx) != durable.seen):
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
         access = durable.granted_access

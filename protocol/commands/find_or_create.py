@@ -121,8 +121,6 @@ class Found:
     action: int
     granted: int
     maximal: int
-    born: int = 0
-    """The file's birth, where the open is to be durable."""
     prepared: FileStat | None = None
     """The stat, when its data are open as they were granted and nothing is left to do."""
     record: OpenRecord | None = None

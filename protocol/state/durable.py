@@ -25,7 +25,7 @@ from usmbd.protocol.state.fair_share import FairShare, Place
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import Store
-from usmbd.protocol.state.store.records import DurableRecord, OpenRecord
+from usmbd.protocol.state.store.records import OPEN_DISCONNECTED, DurableRecord, OpenRecord
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.status import SmbError
@@ -190,6 +190,15 @@ class DurableOpens:
         if waiters:
             self._wake(key, waiters)
 
+    def end_all(self, key: bytes) -> None:
+        """End the disconnected opens of a file: it cannot be theirs, as it has just been made.
+
+        They hold no descriptor, so when a local program removes their file its inode is free.
+        """
+        for record in self._store.opens(key):
+            if record.flags & OPEN_DISCONNECTED:
+                self.end(key, record)
+
     def _forget(self, open_id: int, worker: int, ended: bool = False) -> _Waiting | None:
         """Take an open out of those that wait."""
         if worker != self._worker:
@@ -248,8 +257,3 @@ class DurableOpens:
 def seen(statx: kernel.StatxTuple) -> tuple[int, ...]:
     """Return what of a file tells that somebody else has changed it: see DurableRecord."""
     return statx[7], statx[15] * 1_000_000_000 + statx[16], statx[13] * 1_000_000_000 + statx[14]
-
-
-def birth(statx: kernel.StatxTuple) -> int:
-    """Return a file's creation by the file system's clock, in ns; 0 where it has none."""
-    return statx[11] * 1_000_000_000 + statx[12] if statx[0] & kernel.STATX_BTIME else 0

@@ -48,6 +48,7 @@ class Node:
     """
 
     __slots__ = (
+        "born",
         "fd",
         "has_xattrs",
         "inode",
@@ -81,6 +82,7 @@ class Node:
             self.is_regular = kind == stat.S_IFREG
             self.has_xattrs = self.is_directory or self.is_regular
             self.inode = (statx[17], statx[18], statx[6])
+            self.born = (statx[11], statx[12])  # by the file system's clock; 0, 0: it has none
             self.last_stat = volume.smb_stat(statx, self._read_dos_attributes(), self.name)
         except BaseException:
             os.close(fd)

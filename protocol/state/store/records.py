@@ -202,9 +202,9 @@ class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
     """What a durable open is made anew from when its client comes back, beside its OpenRecord.
 
     `path` is on disk, below the root of the share that lies at `share_path`; `granted_access` is
-    the client's own. `birth` is the file's creation by the file system's clock (ns), 0 where it has
-    none. The rest is known once the client is gone: `seen` is size, write time and change time
-    (ns) that the file had then, empty where nobody was left to look.
+    the client's own. `birth` is the file's creation by the file system's clock (s and ns). The rest
+    is known once the client is gone: `seen` is size, write time and change time (ns) that the file
+    had then, empty where nobody was left to look.
     """
 
     key: bytes
@@ -212,7 +212,7 @@ class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
     share_path: str
     path: bytes
     granted_access: int
-    birth: int
+    birth: tuple[int, int]
     action: int
     """CreateAction, which a replay of its CREATE is told."""
     seen: tuple[int, ...] = ()
