@@ -40,7 +40,11 @@ class RemoteBuffer(NamedTuple):
 
 
 class Receiver(Protocol):
-    """What a transport delivers to: one connection of the engine."""
+    """What a transport delivers to: one connection of the engine.
+
+    It raises nothing. Where it does, that is a fault of the server, is logged as one, and the
+    connection ends: what the message was to do may be half done, and it must not come twice.
+    """
 
     @property
     def message_limit(self) -> int:

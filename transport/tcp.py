@@ -5,6 +5,7 @@ event loop's `add_reader` and `add_writer` alone: no stream, no task, no future.
 are made while one read's messages are handled leave together, in one system call.
 """
 
+import logging
 import os
 import socket
 import struct
@@ -16,6 +17,8 @@ from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.expected import READ_SIZE, Expected, Retry
 from usmbd.transport.loop import EventLoop
 from usmbd.transport.turns import Turns
+
+log = logging.getLogger("usmbd.conn")
 
 FRAME = 4
 """Bytes of the length that precedes a message."""
@@ -95,6 +98,7 @@ class TcpTransport(Transport):
             self._end = len(first)
         self._out: deque[Part] = deque()
         self._queued = 0
+        self._in_files = 0  # of the queued bytes, those that are still in files
         self._corked = False
         self._reading = False
         self._writing = False
@@ -180,10 +184,16 @@ class TcpTransport(Transport):
             begin += FRAME + length
             self._expected.learn(FRAME + length)
             message = view[begin - length : begin]
-            receiver.message_received(message if length >= held else memoryview(bytearray(message)))
+            try:
+                receiver.message_received(
+                    message if length >= held else memoryview(bytearray(message))
+                )
+            except Exception:
+                log.exception("a fault of the server", extra={"client": self.peer})
+                self._lose("a fault of the server")
             if self._closed:
                 return
-            if self._queued >= FLUSH_SIZE:
+            if self._queued >= FLUSH_SIZE and not self._writing:
                 self._flush()
             count += 1
             if not count % MESSAGES_AT_ONCE and end - begin >= FRAME and self._turns.over():
@@ -228,7 +238,7 @@ class TcpTransport(Transport):
         if self._closed:
             kept = 0
         elif self._writing:
-            kept += sum(len(part) for part in self._out if not isinstance(part, FileSpan))
+            kept += self._queued - self._in_files
         if kept != self._kept:
             change, self._kept = kept - self._kept, kept
             self.meter.keep(change)
@@ -272,13 +282,14 @@ class TcpTransport(Transport):
         if self._closed:
             return
         length = 0
-        spans = False
+        spans = 0
         for part in parts:
             if isinstance(part, FileSpan):
-                length += part.length
-                spans = True
+                spans += part.length
             else:
                 length += len(part)
+        length += spans
+        self._in_files += spans
         self._out.append(_frame.pack(length))
         self._out.extend(parts)
         self._queued += length + FRAME
@@ -297,10 +308,12 @@ class TcpTransport(Transport):
                 else:
                     self._send_parts()
         except (BlockingIOError, InterruptedError):
-            self._wait_writable()
+            try:
+                self._wait_writable()
+            except OSError as error:  # what waits would be of another file by and by
+                self._lose(f"its reply cannot wait: {error.strerror}")
         except OSError as error:
             self._lose(error.strerror or str(error))
-            return
         else:
             if self._writing:
                 self._writing = False
@@ -347,9 +360,11 @@ class TcpTransport(Transport):
         if not sent:
             # The length is promised already: what was cut off meanwhile reads as zeros.
             self._out[0] = bytes(span.length)
+            self._in_files -= span.length
             self._release(span)
             return
         self._queued -= sent
+        self._in_files -= sent
         if sent == span.length:
             self._out.popleft()
             self._release(span)

@@ -180,6 +180,8 @@ class Guest:
         self.count = 0
         self.ready = threading.Event()
         self.ended = False
+        self.broken = ""
+        """What the agent said that is none of its messages."""
         self.lock = threading.Lock()
 
     # -- booting and ending
@@ -292,7 +294,7 @@ class Guest:
 
     def last_words(self, lines: int = 25) -> str:
         """Return the end of what the kernel and the first process said."""
-        said = ""
+        said = f"not understood: {self.broken}\n" if self.broken else ""
         for name in ("guest.log", "dmesg.log"):
             path = self.out / name
             if path.exists():
@@ -359,9 +361,13 @@ class Guest:
     def listen(self) -> None:
         """Hand the agent's lines to the programs that they are about, until the line ends."""
         stream: IO[bytes] = self.line.makefile("rb")
-        with suppress(OSError, ValueError):
+        with suppress(OSError):
             for data in stream:
-                message = json.loads(data)
+                try:
+                    message = json.loads(data)
+                except ValueError:
+                    self.broken = data.decode(errors="replace")
+                    break
                 if "ready" in message:
                     self.ready.set()
                 elif running := self.programs.get(message["id"]):

@@ -7,6 +7,7 @@ whoever asked for it checks it with `load` before it is written.
 """
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -51,16 +52,20 @@ def remove_share(text: str, path: Path, share: str) -> str:
         shares = data.get("shares") or {}
         data["shares"] = {k: v for k, v in shares.items() if share_key(str(k)) != share_key(share)}
         return _yaml_text(data)
-    lines = text.split("\n")
-    kept: list[str] = []
+    kept = [line for line, inside, _ in _ini_lines(text, share) if not inside]
+    ends_inside = [inside for _, inside, _ in _ini_lines(text, share)][-1]
+    return "\n".join([*kept, ""] if ends_inside else kept)
+
+
+def _ini_lines(text: str, share: str) -> Iterator[tuple[str, bool, bool]]:
+    """Yield the lines: each, whether it is of the share, whether it continues the line before."""
+    starts = {number for number, _ in ini.logical_lines(text)}
     inside = False
-    for number, line in enumerate(lines, start=1):
-        name = _section_name(line)
+    for number, line in enumerate(text.split("\n"), start=1):
+        name = _section_name(line) if number in starts else None
         if name is not None:
             inside = share_key(name) == share_key(share)
-        if not inside or number == len(lines):
-            kept.append("" if inside else line)
-    return "\n".join(kept)
+        yield line, inside, number not in starts
 
 
 def _section_name(line: str) -> str | None:
@@ -85,25 +90,18 @@ def _written_name(name: str, share: str) -> str:
 def _set_ini(text: str, path: Path, share: str, options: Options) -> str:
     """Change lines of ksmbd.conf's syntax."""
     wanted = {_row_name(n, v, share): (n, v) for n, v in options}
-    lines = text.split("\n")
     result: list[str] = []
     # Where a new line of the section goes: behind its last line that is not empty.
     insert_at = -1
-    inside = False
-    starts = {number for number, _ in ini.logical_lines(text)}
     dropping = False
-    for number, line in enumerate(lines, start=1):
-        if number not in starts:
-            # Continues the line before and shares its fate.
+    for line, inside, continues in _ini_lines(text, share):
+        if continues:  # and shares the fate of the line before
             if not dropping:
                 result.append(line)
                 insert_at = len(result) if inside else insert_at
             continue
         dropping = False
-        name = _section_name(line)
-        if name is not None:
-            inside = share_key(name) == share_key(share)
-        elif inside and "=" in line and line.strip()[0] not in ";#":
+        if inside and _section_name(line) is None and "=" in line and line.strip()[0] not in ";#":
             written = line.partition("=")[0].strip()
             row = "" if parameter_key(written) == "include" else _written_name(written, share)
             if row in wanted:

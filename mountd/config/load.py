@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from usmbd.mountd import paths
 from usmbd.mountd.config import ini, yaml_file
 from usmbd.mountd.config.parameters import (
@@ -54,7 +56,7 @@ _WHO_MAY = frozenset(
 )
 """What decides who may do what: where a file says two things of it, one would open the share."""
 # All that can be said of IPC$.
-_IPC_PARAMETERS = ("comment", "browseable", "hosts allow", "hosts deny", "valid users")
+_IPC_PARAMETERS = ("comment", "hosts allow", "hosts deny", "valid users")
 
 Chosen = dict[str, tuple[Parameter, Entry]]
 """The entries that count, by the parameter's name."""
@@ -313,18 +315,7 @@ class _Loader:
         )
         if "comment" not in chosen:
             values["comment"] = config.comment
-        return Share(
-            ShareConfig(
-                name="IPC$",
-                type=ShareType.PIPE,
-                comment=values["comment"],
-                browseable=False,
-                read_only=False,
-                guest_ok=True,
-                max_connections=0,
-            ),
-            access,
-        )
+        return Share(msgspec.structs.replace(config, comment=values["comment"]), access)
 
     def _host_access(self, chosen: Chosen) -> HostAccess:
         """Return the hosts that a share's own section names."""

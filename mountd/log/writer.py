@@ -118,7 +118,7 @@ class QueueHandler(logging.Handler):
         self._closing = False
 
     def start(self) -> None:
-        """Begin to write; before that lines wait. Again in a child after a fork."""
+        """Begin to write; before that lines wait."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="usmbd-log", daemon=True)
             self._thread.start()

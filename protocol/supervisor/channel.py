@@ -23,11 +23,14 @@ class Channel:
         said: Callable[[bytes, list[int]], None],
         limit: int,
         descriptors: int = 0,
+        lost: Callable[[bytes], None] = lambda data: None,
     ) -> None:
         """Give `said(data, descriptors)` what comes: `limit` bytes and `descriptors` at most.
 
-        The descriptors are then the receiver's to close; others the kernel closes.
+        The descriptors are then the receiver's to close; others the kernel closes. `lost(data)`
+        is told of a message that the kernel does not take, while the child lives.
         """
+        self._lost = lost
         self._name = name
         self._socket = sock
         self._loop = loop
@@ -59,7 +62,8 @@ class Channel:
             except (BrokenPipeError, ConnectionResetError):
                 pass  # it is gone, as whoever watches it will say
             except OSError as error:
-                log.error("%s: %s", self._name, error.strerror)
+                log.error("%s: a message is lost: %s", self._name, error.strerror)
+                self._lost(data)
             self._unsent.popleft()
             if sock is not None:
                 sock.close()

@@ -168,7 +168,8 @@ class WorkerChild(Child):
         """Of each RDMA device why this worker cannot use it; empty when it can."""
         self._on_message = on_message
         loop = asyncio.get_running_loop()
-        self._channel = Channel(self.name, control, loop, self._said, messages.MESSAGE_LIMIT)
+        limit = messages.MESSAGE_LIMIT
+        self._channel = Channel(self.name, control, loop, self._said, limit, lost=self._lost)
 
     @property
     def silent(self) -> bool:
@@ -192,6 +193,12 @@ class WorkerChild(Child):
             self.ready.set()
         else:
             self._on_message(self, message)
+
+    def _lost(self, data: bytes) -> None:
+        """Give back the place of a client that never came to the worker."""
+        message = messages.decode_to_worker(data)
+        if isinstance(message, messages.Adopt):
+            self._on_message(self, messages.Ended(connection=message.connection))
 
     def forget(self) -> None:
         """Close the socket of a worker that is gone, and the clients meant for it."""

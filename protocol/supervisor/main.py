@@ -6,7 +6,6 @@ import importlib.metadata
 import logging
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -14,8 +13,8 @@ import msgspec
 from usmbd.mountd import log as logs
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import SUPERVISOR
-from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import descriptors
+from usmbd.protocol.supervisor.check import CheckError, check
 from usmbd.protocol.supervisor.processes import Processes
 from usmbd.protocol.supervisor.supervisor import StartError, Supervisor
 
@@ -23,9 +22,6 @@ log = logging.getLogger("usmbd.conn")
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
-
-CHECK_SECONDS = 60
-"""Until a check of the configuration that does not end is given up."""
 
 
 def main() -> None:
@@ -57,6 +53,10 @@ def main() -> None:
     processes = Processes()  # a fork server and a child leave it by SystemExit: nothing is to undo
     try:
         config = check(processes, files)
+    except CheckError as error:
+        if str(error):
+            print(f"usmbd: {error}", file=sys.stderr)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     level = logs.DEBUG_LEVEL if options.verbose else config.log_level
@@ -78,17 +78,3 @@ def main() -> None:
         sys.exit(EXIT_FAILURE)
     except KeyboardInterrupt:  # before the loop took over the signal
         sys.exit(EXIT_INTERRUPTED)
-
-
-def check(processes: Processes, files: list[str]) -> ServerConfig:
-    """Have mountd check the files; ends the program with its message when they are wrong."""
-    with tempfile.TemporaryFile() as output:
-        try:
-            status = processes.run("check", ["--check", *files], output, CHECK_SECONDS)
-        except TimeoutError:
-            print("usmbd: the check of the configuration does not end", file=sys.stderr)
-            sys.exit(EXIT_FAILURE)
-        if status:
-            sys.exit(status)
-        output.seek(0)
-        return msgspec.json.decode(output.read(), type=ServerConfig)

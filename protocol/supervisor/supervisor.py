@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import logging
 import os
 import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Never
 
@@ -29,6 +30,7 @@ from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.supervisor import leftovers
 from usmbd.protocol.supervisor.addresses import AddressWatch
+from usmbd.protocol.supervisor.check import CheckError, check_again
 from usmbd.protocol.supervisor.children import (
     RESTART_SECONDS,
     Child,
@@ -103,7 +105,9 @@ class Supervisor:
         self._control: ControlService | None = None
         self._listeners: Listeners | None = None
         self._stopping = asyncio.Event()
+        self._failed = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._checking = asyncio.Lock()
 
     async def run(self) -> None:
         """Serve until a signal says otherwise."""
@@ -119,7 +123,10 @@ class Supervisor:
         self.door = Door(self._processes, lambda: self.config, self._pass_on)
         watch: AddressWatch | None = None
         try:
-            self._listeners = Listeners(self.config)
+            try:
+                self._listeners = Listeners(self.config)
+            except OSError as error:
+                raise StartError(_explain(error, self.config)) from error
             self.rdma.prepare()
             self._insist_on_rdma(self.rdma.devices)
             if not await self._started():
@@ -135,7 +142,7 @@ class Supervisor:
                 self.workers,
                 lambda: self.config.worker_timeout,
                 self._control.worker_gone,
-                lambda worker: self._watch(worker.kill()),
+                lambda worker: self._watch(worker.kill(), vital=False),
             )
             self._watch(watchdog.run())
             where = ", ".join(map(_shown, self._listeners.sockets)) or "no address of `interfaces`"
@@ -144,8 +151,10 @@ class Supervisor:
             _notify("READY=1")
             await self._stopping.wait()
             _notify("STOPPING=1")
+            if self._failed:
+                raise StartError("it has ended for the fault that the log tells")
         except OSError as error:
-            raise StartError(_explain(error, self.config)) from error
+            raise StartError(f"it cannot start: {error}") from error
         finally:
             self._stopping.set()
             if watch is not None:
@@ -233,11 +242,25 @@ class Supervisor:
         self.rdma.tell(self.workers[number])
         self._watch(self._keep_worker(self.workers[number]))
 
-    def _watch(self, coroutine: Coroutine[object, Never, None]) -> None:
-        """Run a coroutine until the end."""
+    def _watch(self, coroutine: Coroutine[object, Never, None], *, vital: bool = True) -> None:
+        """Run a coroutine until the end; where a `vital` one fails the server ends.
+
+        Without its watchdog, or a worker's keeper, it would only look as if it served; its
+        manager starts it again, whole.
+        """
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._over, vital))
+
+    def _over(self, vital: bool, task: "asyncio.Task[None]") -> None:
+        """Forget a task that has ended; tell when it has failed."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            what = "a part of the server has failed, and it ends" if vital else "a task has failed"
+            log.critical(what, exc_info=error)
+            self._failed = vital
+            if vital:
+                self._stopping.set()
 
     async def _end_when_silent(self, mountd: Child) -> None:
         """Kill a mountd that does not answer, without which nobody can log in."""
@@ -364,24 +387,17 @@ class Supervisor:
         Then comes `done(True, what has to be known)` or `done(False, what is wrong)`.
         """
         self._mountd.signal(signal.SIGHUP)
-        self._watch(self._reload(done or _nobody_asked))
+        self._watch(self._reload(done or _nobody_asked), vital=False)
 
     async def _reload(self, done: Callable[[bool, str], None]) -> None:
         """Check the files and tell the workers; what cannot change while serving stays."""
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
-            process = await self._processes.start(
-                "check", ["--check", *self._files], streams=[output.fileno(), complaints.fileno()]
-            )
-            status = await process.wait()
-            output.seek(0)
-            complaints.seek(0)
-            checked, said = output.read(), complaints.read()
-        if status:
-            reason = said.decode(errors="replace").strip()
-            log.error("the new configuration is not used: %s", reason)
-            done(False, reason)
+        try:
+            async with self._checking:  # of two reloads the later one sees the later files
+                fresh = await check_again(self._processes, self._files)
+        except CheckError as error:
+            log.error("the new configuration is not used: %s", error)
+            done(False, str(error))
             return
-        fresh = msgspec.json.decode(checked, type=ServerConfig)
         lasting = {name: getattr(self.config, name) for name in LASTING}
         later = [
             name.replace("_", " ") for name in LASTING if getattr(fresh, name) != lasting[name]
@@ -450,12 +466,12 @@ def _shown(listener: socket.socket) -> str:
 
 def _explain(error: OSError, config: ServerConfig) -> str:
     """Say what to do about a port that cannot be had."""
-    if error.errno == 98:  # EADDRINUSE
+    if error.errno == errno.EADDRINUSE:
         return (
             f"port {config.tcp_port} is taken: stop the server that has it (`ss -ltnp`),"
             " or set `tcp port`"
         )
-    if error.errno == 13:  # EACCES
+    if error.errno == errno.EACCES:
         return f"port {config.tcp_port} needs root: start as root, or set `tcp port` above 1023"
     return str(error)
 

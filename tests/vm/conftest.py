@@ -22,10 +22,7 @@ READS_RESULTS = "test_kernel_client.py"
 
 
 class LabProcess:
-    """lab_run.py beside pytest: guests wait a good deal, and most tests keep one core busy.
-
-    One process runs them one after the other in 9 minutes on two cores, so in 6.
-    """
+    """lab_run.py beside pytest: guests wait a good deal, and most tests keep one core busy."""
 
     def __init__(self) -> None:
         """Start it, to end when pytest does, whatever ends that; what it says goes to a file."""

@@ -1,8 +1,8 @@
 """One way to mount on one server: two guests, two mounts, the scenarios, and what was left behind.
 
 The server and the client are machines of their own, booted for this run alone. A kernel that
-complains ends its guest; then all of it is run once more in new ones, and the first complaint is
-told by name. Nothing here decides what is right: a scenario's exit status does.
+complains ends its guest; if it is for a known fault of the client (complaints.py), all of it is run
+once more in new ones, and the first complaint is told by name. Nothing here decides what is right: a scenario's exit status does.
 """
 
 import shlex

@@ -1,6 +1,6 @@
 """What an RDMA device gives to a connection: memory, queue pairs, completions.
 
-`verbs.py` implements it on a real device, `fabric.py` in memory. Everything here is used by
+`verbs.py` implements it on a real device, `fabric/` in memory. Everything here is used by
 one thread and nothing blocks. The model is that of InfiniBand's verbs ("work requests" are
 posted to a "queue pair", "completions" are polled), reduced to what SMB Direct needs.
 """

@@ -1,14 +1,16 @@
 """Replies out: batched, partially taken, from files, held back when nobody reads them."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from usmbd.transport.base import FileSpan
-from usmbd.transport.tcp import HIGH_WATER, LOW_WATER
+from usmbd.transport.tcp import FLUSH_SIZE, HIGH_WATER, LOW_WATER
 
 Wires = Callable[..., Any]
 
@@ -215,3 +217,69 @@ def test_a_send_that_fails_ends_the_connection_once(wire: Any) -> None:
 
 def test_addresses_of_a_socket_without_any(wire: Any) -> None:
     assert wire.transport.peer == wire.transport.local == "unix"
+
+
+def test_a_file_that_cannot_be_held_ends_the_connection(
+    wires: Wires, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number would be another file's after the close: nothing more of it may be sent."""
+    wire = wires(buffer=4096).start()
+    before = descriptors()
+
+    def full(_fd: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("usmbd.transport.tcp.os.dup", full)
+    fd = os.open(file, os.O_RDONLY)
+    wire.transport.send([b"<", FileSpan(fd, 0, 2 << 20)])
+    os.close(fd)
+    assert wire.receiver.lost == ["its reply cannot wait: Too many open files"]
+    assert not wire.transport._out
+    wire.transport.send([b"more"])
+    wire.transport.close("again")
+    assert len(wire.receiver.lost) == 1
+    assert descriptors() == before - 1
+
+
+def test_a_client_that_does_not_read_costs_one_try(
+    wires: Wires, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it takes nothing there is no sense in trying again at each reply."""
+    wire = wires(buffer=4096).start()
+    wire.receiver.on_message = lambda message: wire.transport.send([bytes(2 * FLUSH_SIZE // 100)])
+    tries: list[int] = []
+    flush = wire.transport._flush
+    monkeypatch.setattr(wire.transport, "_flush", lambda: (tries.append(1), flush()))
+    for _ in range(100):
+        wire.put(frame(b"x"))
+    assert wire.transport._writing
+    writable = len(tries)
+    for _ in range(100):
+        wire.put(frame(b"x"))
+    assert len(tries) == writable
+
+
+def test_what_waits_in_files_is_not_memory(wires: Wires, file: Path) -> None:
+    wire = wires(buffer=4096).start()
+    kept: list[int] = []
+    wire.transport.meter = SimpleNamespace(
+        full=False, room=lambda size: True, keep=kept.append, starve=lambda again: None
+    )
+    fd = os.open(file, os.O_RDONLY)
+    wire.transport.send([bytes(1000), FileSpan(fd, 0, 2 << 20), bytes(500)])
+    os.close(fd)
+    assert sum(kept) <= 1504
+    wire.take(4 + 1500 + (2 << 20))
+    assert sum(kept) == 0
+    assert wire.transport._in_files == 0
+
+
+def test_a_receiver_that_fails_gets_no_message_twice(wire: Any) -> None:
+    def fails(_message: memoryview) -> None:
+        raise RuntimeError("a fault")
+
+    wire.receiver.on_message = fails
+    wire.put(frame(b"one") + frame(b"two"))
+    wire.step(5)
+    assert wire.receiver.bytes == [b"one"]
+    assert wire.receiver.lost == ["a fault of the server"]

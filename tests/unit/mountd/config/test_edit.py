@@ -54,6 +54,17 @@ def test_a_share_is_removed_with_its_lines() -> None:
     assert remove_share(TEXT, PATH, "two") == TEXT.replace("[two]\n\tpath = /srv/two\n", "")
 
 
+def test_a_line_that_goes_on_begins_no_section() -> None:
+    text = (
+        "[one]\ncomment = see \\\n[two] for more\npath = /1\nvalid users = root\n[two]\npath = /2\n"
+    )
+    removed = remove_share(text, PATH, "two")
+    assert removed == text.replace("[two]\npath = /2\n", "")
+    assert set_options(text, PATH, "two", [("path", "/3")]) == text.replace(
+        "path = /2", "\tpath = /3"
+    )
+
+
 def test_yaml() -> None:
     text = set_options("", YAML, "Data", [("path", "/t"), ("create mask", "0700")])
     text = set_options(text, YAML, "global", [("workgroup", "B")])

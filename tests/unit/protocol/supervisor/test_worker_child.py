@@ -144,7 +144,7 @@ def test_a_message_that_cannot_be_sent_is_told(
 ) -> None:
     caplog.set_level(logging.ERROR)
     talk.worker.send(messages.Dismiss(connection=1, reason="x" * (1 << 20)))
-    assert "worker 4: Message too long" in caplog.text
+    assert "worker 4: a message is lost: Message too long" in caplog.text
     talk.worker.send(messages.Ping())
     assert talk.received() == [messages.Ping()]
 

@@ -1,0 +1,136 @@
+"""The check of the files: what it says, and that somebody always hears of its end."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any, cast
+
+import msgspec
+import pytest
+
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.supervisor import check as module
+from usmbd.protocol.supervisor.check import CheckError, check, check_again
+from usmbd.protocol.supervisor.door import Door
+from usmbd.protocol.supervisor.processes import Processes
+from usmbd.protocol.supervisor.supervisor import Supervisor
+
+
+class FakeProcess:
+    """A check that has ended, or never does."""
+
+    def __init__(self, status: int | None) -> None:
+        """Be one that ends with `status`."""
+        self.status = status
+        self.killed = False
+
+    async def wait(self) -> int:
+        """Wait for the end."""
+        if self.status is None:
+            await asyncio.Event().wait()
+        assert self.status is not None
+        return self.status
+
+    def kill(self) -> None:
+        """End it."""
+        self.killed = True
+
+
+class FakeProcesses:
+    """Starts checks that print this and end so."""
+
+    def __init__(
+        self, output: bytes = b"", complaints: bytes = b"", status: int | None = 0
+    ) -> None:
+        """Note what the next checks come to; `status` None: they do not end."""
+        self.output, self.complaints, self.status = output, complaints, status
+        self.error: OSError | None = None
+        self.started: list[FakeProcess] = []
+
+    def run(self, _kind: str, _arguments: Sequence[str], output: IO[bytes], _limit: float) -> int:
+        """Check before the event loop."""
+        if self.status is None:
+            raise TimeoutError
+        output.write(self.output)
+        return self.status
+
+    async def start(self, _kind: str, _arguments: Any, *, streams: Sequence[int]) -> FakeProcess:
+        """Check while serving."""
+        if self.error is not None:
+            raise self.error
+        for stream, said in zip(streams, (self.output, self.complaints), strict=True):
+            os.write(stream, said)
+        self.started.append(FakeProcess(self.status))
+        return self.started[-1]
+
+
+GOOD = msgspec.json.encode(ServerConfig(workgroup="NEW"))
+
+
+def processes(**come_to: Any) -> Processes:
+    """Return a stand-in for the server's."""
+    return cast(Processes, FakeProcesses(**come_to))
+
+
+def reloaded(state: Path, server: Processes) -> list[tuple[bool, str]]:
+    """Reload a server's configuration twice at once; return what the two were told."""
+    told: list[tuple[bool, str]] = []
+
+    async def main() -> None:
+        supervisor = Supervisor(ServerConfig(state_directory=str(state)), [], server)
+        supervisor._loop = asyncio.get_running_loop()
+        supervisor.door = cast(Door, SimpleNamespace(tell_log=lambda: None))
+        for _ in range(2):
+            supervisor.reload(lambda done, note: told.append((done, note)))
+        await asyncio.gather(*supervisor._tasks)
+
+    asyncio.run(main())
+    return told
+
+
+def test_before_the_event_loop() -> None:
+    assert check(processes(output=GOOD), []).workgroup == "NEW"
+    with pytest.raises(CheckError) as refused:
+        check(processes(status=2), [])
+    assert (str(refused.value), refused.value.status) == ("", 2)
+    with pytest.raises(CheckError, match="does not end"):
+        check(processes(status=None), [])
+
+
+def test_a_check_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.01)
+    fake = FakeProcesses(status=None)
+    with pytest.raises(CheckError, match="does not end"):
+        asyncio.run(check_again(cast(Processes, fake), []))
+    assert fake.started[0].killed
+
+
+def test_whoever_reloads_is_told_how_it_ended(tmp_path: Path) -> None:
+    told = reloaded(tmp_path, processes(output=GOOD))
+    assert told == [(True, "only a new start changes: state directory")] * 2
+    wrong = processes(complaints=b"usmbd.conf:3: wrong\n", status=2)
+    assert reloaded(tmp_path, wrong) == [(False, "usmbd.conf:3: wrong")] * 2
+    killed = processes(status=-9)
+    assert reloaded(tmp_path, killed) == [(False, "its check ended with status -9")] * 2
+    full = FakeProcesses()
+    full.error = OSError(12, "Cannot allocate memory")
+    said = (False, "it cannot be checked: Cannot allocate memory")
+    assert reloaded(tmp_path, cast(Processes, full)) == [said] * 2
+
+
+def test_a_part_that_fails_ends_the_server(tmp_path: Path, caplog: Any) -> None:
+    """Without its watchdog or its worker's keeper a server only looks as if it ran."""
+
+    async def fails() -> None:
+        raise ValueError("a fault")
+
+    async def main() -> None:
+        supervisor = Supervisor(ServerConfig(state_directory=str(tmp_path)), [], processes())
+        supervisor._loop = asyncio.get_running_loop()
+        supervisor._watch(fails())
+        await asyncio.wait_for(supervisor._stopping.wait(), 60)
+
+    asyncio.run(main())
+    assert "a part of the server has failed" in caplog.text
