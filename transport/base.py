@@ -103,13 +103,6 @@ class Transport(ABC):
     meter: Meter = UNMETERED
     """What counts this connection's memory."""
 
-    def starves(self, go_on: Callable[[], None]) -> bool:
-        """Tell whether nothing is to be delivered now; `go_on` is called when it is, then."""
-        if not self.meter.full:
-            return False
-        self.meter.starve(go_on)
-        return True
-
     @property
     def progress(self) -> object:
         """Return what changes with every 64 KiB that arrive or leave; None: no memory is kept."""

@@ -2,7 +2,8 @@
 
 The server and the client are machines of their own, booted for this run alone. A kernel that
 complains ends its guest; if it is for a known fault of the client (complaints.py), all of it is run
-once more in new ones, and the first complaint is told by name. Nothing here decides what is right: a scenario's exit status does.
+once more in new ones, and the first complaint is told by name. Nothing here
+decides what is right: a scenario's exit status does.
 """
 
 import shlex
