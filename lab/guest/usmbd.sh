@@ -53,7 +53,7 @@ case "${1:-}" in
   kill-workers) pkill -9 -f 'usmbd\.protocol\.worker' ;;
   list) # by one process: to start Python takes longer than to ask three times
     "$LAB_PYTHON" -c "import sys; from usmbd.mountd.cli.control import main
-sys.exit(max([main(['-l', kind, *sys.argv[1:]]) for kind in ('sessions', 'connections', 'opens')]))" "${files[@]}"
+sys.exit(max([main(['--json', '-l', kind, *sys.argv[1:]]) for kind in ('sessions', 'connections', 'opens')]))" "${files[@]}"
     ;;
   control) program mountd.cli.control "${files[@]}" "${@:2}" ;;
   *) sed -n '2,4s/^# //p' "$0"; exit 2 ;;
