@@ -332,13 +332,15 @@ def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     if change.on_close:
         return (yield from _delete_on_close(request, change))
+    links = 1
     if change.delete:
-        yield Blocking(_check_deletable, request, change.ignore_read_only)
+        links = yield from Blocking(_check_deletable, request, change.ignore_read_only)
         yield from handles_given_up(request, open_.key, open_)
     server.store.set_delete_pending(
         open_.key, open_.persistent_id, change.delete, open_.tree.share.path + "/" + open_.path
     )
-    open_.deletes_name = change.delete and change.posix
+    # Of several names only this one goes: whoever closes the file last may have it by another.
+    open_.deletes_name = change.delete and (change.posix or (links > 1 and open_.stream is None))
     return _RESPONSE
 
 
@@ -353,8 +355,11 @@ def _delete_on_close(request: Request, change: setters.SetDisposition) -> Handli
     return _RESPONSE
 
 
-def _check_deletable(request: Request, ignore_read_only: bool) -> None:
-    """SmbError CANNOT_DELETE for a read-only file, DIRECTORY_NOT_EMPTY ([MS-FSA] 2.1.5.15.3)."""
+def _check_deletable(request: Request, ignore_read_only: bool) -> int:
+    """Return how many names the file has; SmbError if it is not to be deleted.
+
+    CANNOT_DELETE for a read-only file, DIRECTORY_NOT_EMPTY ([MS-FSA] 2.1.5.15.3).
+    """
     open_ = request.open
     if open_.node.on_read_only_file_system():
         raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED)
@@ -365,6 +370,7 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> None:
         raise SmbError(NtStatus.CANNOT_DELETE)
     if open_.node.is_directory and open_.stream is None and not open_.node.is_empty():
         raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY)
+    return 1 if open_.node.is_directory else stat.nlink
 
 
 def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:

@@ -262,3 +262,16 @@ def test_the_data_stream_by_its_name(client: Client, file: Path) -> None:
     opened = client.open("file::$DATA", FILE_READ_DATA | FILE_WRITE_DATA)
     assert client.open_of(opened).stream is None
     assert client.call(Command.READ, requests.read(opened, 4)).data == DATA[:4]
+
+
+def test_of_two_names_the_one_that_was_deleted_goes(client: Client, engine: Engine) -> None:
+    (engine.files / "one").write_bytes(b"data")
+    (engine.files / "two").hardlink_to(engine.files / "one")
+    kept = client.open("two")
+    deleted = client.open("one")
+    delete = requests.set_info(deleted, 13, b"\1")
+    assert client.call(Command.SET_INFO, delete).status is NtStatus.SUCCESS
+    client.close(deleted)
+    assert sorted(path.name for path in engine.files.iterdir()) == ["two"]
+    client.close(kept)
+    assert (engine.files / "two").read_bytes() == b"data"
