@@ -4,6 +4,8 @@ mountd holds the other end of standard input, whose end means mountd's. Until th
 there, while it imports, a signal does (the kernel forgets it at the change to another user).
 """
 
+import logging
+import os
 import signal
 import sys
 
@@ -16,7 +18,10 @@ def main() -> int:
     # Imported here: whoever parses DCE/RPC needs modules that take seconds to import.
     from usmbd.mountd.rpc import service
 
-    return service.main()
+    status = service.main()
+    # What was imported takes a busy machine seconds to take apart, for which mountd would wait.
+    logging.shutdown()
+    os._exit(status)
 
 
 if __name__ == "__main__":
