@@ -178,6 +178,9 @@ _G = (
     ("keepalive", values.number(0, 32767), 120),
     ("ipc timeout", values.number(0, 3600), 0),
     ("guest account", values.text, "nobody"),
+    # Both Samba's; ksmbd never tells of changes.
+    ("change notify", values.boolean, True),
+    ("kernel change notify", values.boolean, True),
     # ksmbd's and Samba's 0 tells strangers the shares and who is connected; Windows' is 1.
     ("restrict anonymous", values.number(0, 2), 1),
     ("log level", values.log_level, 1),

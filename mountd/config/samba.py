@@ -120,9 +120,9 @@ HARMLESS = {
     "usmbd does it in a way of its own, without tuning": """
         aio max threads; aio read size; aio write behind; aio write size;
         allocation roundup size; async smb echo handler; block size; cache directory;
-        change notify; defer sharing violations; dfree cache time; dfree command;
+        defer sharing violations; dfree cache time; dfree command;
         directory name cache size; dmapi support; fake directory create times; fake oplocks;
-        fstype; get quota command; getwd cache; kernel change notify; kernel oplocks;
+        fstype; get quota command; getwd cache; kernel oplocks;
         kernel share modes; level2 oplocks; lock dir; lock directory; lock spin time; locking;
         blocking locks; max disk size; max smbd processes; max stat cache size;
         min receivefile size; ncalrpc dir; oplock break wait time; oplock contention limit;

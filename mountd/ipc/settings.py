@@ -196,6 +196,12 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """0: null sessions may list shares; 1: null sessions may not enumerate; 2: they reach
     `guest ok` shares alone, not IPC$."""
 
+    change_notify: bool = True
+    """Whether CHANGE_NOTIFY is served at all."""
+    kernel_change_notify: bool = True
+    """Whether clients are told what the kernel tells, by inotify: what local programs change, too;
+    otherwise only what clients change."""
+
     fake_fscaps: int = 0
     """`share:fake_fscaps`: bits added to FileSystemAttributes ([MS-FSCC] 2.5.1). Samba and ksmbd
     add 64, sparse files; here a share has that bit where its file system can have holes."""

@@ -3,6 +3,7 @@
 from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.directory_changes import directory_changed
 from usmbd.protocol.commands.request import Handling, Request
+from usmbd.protocol.commands.telling import tell_all
 from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Wait
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.close import (
@@ -28,14 +29,18 @@ def close(request: Request) -> Handling:
     if open_.begin_close():
         if open_.in_use:
             yield Wait(lambda resume: open_.idle.append(resume))
+        if open_.told_at_close:
+            tell_all(server, (yield from Blocking(open_.last_words, server)))
         if open_.deletes_name:
-            yield Blocking(open_.remove_name, server)
+            tell_all(server, (yield from Blocking(open_.remove_name, server)))
             server.caching.tell_directory(open_)
         result = yield from OnDescriptor(open_.leave, server)
         if result.deletes:
             kind = Slow if open_.is_large() else Blocking
-            yield kind(open_.delete, server, result)
+            tell_all(server, (yield from kind(open_.delete, server, result)))
             server.caching.tell_directory(open_)
+        elif open_.delete_on_close:
+            server.notifier.dooms(open_.key)
         if result.waiters:
             server.wake_workers(open_.key, result.waiters)
     return pack_close_response(stat)

@@ -36,10 +36,20 @@ from usmbd.protocol.commands.find_or_create import (
     take_back,
 )
 from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Wait, Waiting
 from usmbd.protocol.state.caching.caching import BreakNeededError
+from usmbd.protocol.state.notify.change import (
+    ADDED_STREAM,
+    MODIFIED_STREAM,
+    WRITTEN,
+    came,
+    modified,
+    of_stream,
+)
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.replays import CreateGuid
+from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
@@ -52,6 +62,7 @@ from usmbd.protocol.wire.access import (
     MAXIMUM_ALLOWED,
 )
 from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.change_notify import FILE_NOTIFY_CHANGE_ATTRIBUTES
 from usmbd.protocol.wire.create import (
     FILE_CREATE_TREE_CONNECTION,
     FILE_CREATED,
@@ -253,6 +264,10 @@ def _open(wanted: Wanted) -> Handling:
         stat = found.prepared or (yield from kind(_prepare, wanted, found))
         if found.action != FILE_OPENED:
             yield from directory_changed(request, open_)
+            yield from _tell(server, found)
+        if not server.config.kernel_change_notify and found.stream is None:
+            open_.write_time = stat.last_write_time
+            open_.told_at_close = WRITTEN if found.granted & WRITES else 0
         asked = wanted.durable
         answers = answer_contexts(open_, stat, found.maximal, wanted.contexts, asked, found.record)
     except BaseException:
@@ -281,6 +296,20 @@ def _open_once(wanted: Wanted, guid: CreateGuid) -> Handling:
             return (yield from come_back(request, wanted.contexts, again, wanted.durable, action))
     with server.replays.under_way(guid, request):
         return (yield from _open(wanted))
+
+
+def _tell(server: Server, found: Found) -> Waiting[None]:
+    """Tell what was created or overwritten."""
+    node, stream, created = found.node, found.stream, found.action == FILE_CREATED
+    if stream is not None:
+        what = ADDED_STREAM if created else MODIFIED_STREAM
+        yield from tell(server, node, of_stream(what, stream.name))
+    elif created:
+        new = came("", is_directory=node.is_directory)
+        yield from tell(server, node, new, by_kernel=True)
+    else:
+        written = 0 if server.notifier.asks_kernel else WRITTEN
+        yield from tell(server, node, modified(FILE_NOTIFY_CHANGE_ATTRIBUTES | written))
 
 
 def _give_up(found: Found) -> None:

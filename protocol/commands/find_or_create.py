@@ -242,7 +242,8 @@ def _existing(wanted: Wanted, node: Node) -> Found:
         if not granted & DELETE:
             raise SmbError(NtStatus.ACCESS_DENIED)
         if node.is_directory and stream_name is None and not node.is_empty():
-            raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY)
+            # It opens, and stays: as with smbd. Windows finds out when it is closed.
+            body.create_options &= ~FILE_DELETE_ON_CLOSE
     stream, action = _stream(wanted, node)
     if wanted.truncates and action == FILE_OPENED:
         action = FILE_SUPERSEDED if disposition == FILE_SUPERSEDE else FILE_OVERWRITTEN

@@ -1,7 +1,9 @@
 """Security descriptors and the access that they give ([MS-SMB2] 3.3.5.20.3, 3.3.5.21.3)."""
 
 from usmbd.protocol.commands.request import Handling, Request
+from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking
+from usmbd.protocol.state.notify.change import modified
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.vfs import acl, rights
@@ -16,6 +18,7 @@ from usmbd.protocol.wire.access import (
     WRITE_DAC,
     WRITE_OWNER,
 )
+from usmbd.protocol.wire.change_notify import FILE_NOTIFY_CHANGE_SECURITY
 from usmbd.protocol.wire.query_info import (
     ATTRIBUTE_SECURITY_INFORMATION,
     BACKUP_SECURITY_INFORMATION,
@@ -85,6 +88,8 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
         # Nothing was asked for, so no right was checked: nothing is stored either.
         return _RESPONSE
     yield Blocking(_change, open_.node, data, information, request.tree.share.acl_xattr)
+    change = modified(FILE_NOTIFY_CHANGE_SECURITY)
+    yield from tell(request.connection.server, open_.node, change)
     return _RESPONSE
 
 

@@ -1,6 +1,7 @@
 """SMB2 SET_INFO ([MS-SMB2] 3.3.5.21): times and attributes, rename, link, deletion, sizes."""
 
 import os
+from collections.abc import Callable
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.breaks import handles_given_up
@@ -11,7 +12,21 @@ from usmbd.protocol.commands.directory_changes import (
     renaming,
 )
 from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.commands.telling import tell, tell_all
 from usmbd.protocol.effects import Blocking, Sliced, Waiting
+from usmbd.protocol.state.notify.change import (
+    ADDED_STREAM,
+    MODIFIED_STREAM,
+    REMOVED_STREAM,
+    RENAMED,
+    DirectoryChange,
+    at,
+    came,
+    modified,
+    moved,
+    of_stream,
+)
+from usmbd.protocol.state.notify.place import Place
 from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
@@ -19,6 +34,7 @@ from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import directory_entry, ea
 from usmbd.protocol.vfs.base import NameRights
 from usmbd.protocol.vfs.names import parse_path
+from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
@@ -29,6 +45,13 @@ from usmbd.protocol.wire.access import (
     FILE_WRITE_EA,
 )
 from usmbd.protocol.wire.body import parse_body
+from usmbd.protocol.wire.change_notify import (
+    FILE_NOTIFY_CHANGE_ATTRIBUTES,
+    FILE_NOTIFY_CHANGE_CREATION,
+    FILE_NOTIFY_CHANGE_EA,
+    FILE_NOTIFY_CHANGE_LAST_ACCESS,
+    FILE_NOTIFY_CHANGE_LAST_WRITE,
+)
 from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
 from usmbd.protocol.wire.fscc import set_info as setters
 from usmbd.protocol.wire.fscc.attributes import (
@@ -47,6 +70,12 @@ from usmbd.protocol.wire.set_info import SetInfoRequest, SetInfoResponse, set_in
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _RESPONSE = SetInfoResponse().pack()
+# What a new creation, access and write time match.
+_TIMES = (
+    FILE_NOTIFY_CHANGE_CREATION,
+    FILE_NOTIFY_CHANGE_LAST_ACCESS,
+    FILE_NOTIFY_CHANGE_LAST_WRITE,
+)
 
 
 def set_info(request: Request) -> Answer | Handling:
@@ -116,6 +145,11 @@ def _basic(request: Request, change: setters.SetBasic) -> Handling:
         yield Blocking(node.set_attributes, wanted)
     if any(times):
         yield Blocking(_set_times, open_, *times)
+    matches = FILE_NOTIFY_CHANGE_ATTRIBUTES if wanted else 0
+    for time, what in zip(times, _TIMES, strict=True):
+        matches |= what if time > 0 else 0
+    if matches:
+        yield from tell(request.connection.server, node, modified(matches))
     return _RESPONSE
 
 
@@ -161,17 +195,31 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
     yield from _check_directory(request, path)
     if change.replace:
         yield from _free_target(request, path, change.posix, change.ignore_read_only)
-    yield Blocking(_rename_node, open_, path, change.replace, names)
+    told = yield from Blocking(
+        _rename_node, open_, path, change.replace, names, server.notifier.place
+    )
+    tell_all(server, told)
+    if not open_.node.is_directory:
+        open_.told_at_close |= RENAMED
     store = request.connection.server.store
     if store.oplock_count(open_.key):
         store.move_durable(open_.key, os.fsencode(open_.node.path))
     return _RESPONSE
 
 
-def _rename_node(open_: Open, path: str, replace: bool, names: NameRights) -> None:
-    """Rename and remember the new name."""
-    directory_entry.rename(open_.node, path, replace, names)
+def _rename_node(
+    open_: Open,
+    path: str,
+    replace: bool,
+    names: NameRights,
+    place: Callable[[Node], Place | None],
+) -> list[DirectoryChange]:
+    """Rename and remember the new name; return what the engine has to tell."""
+    node = open_.node
+    before = place(node)
+    directory_entry.rename(node, path, replace, names)
     open_.path = path
+    return moved(before, place(node), is_directory=node.is_directory)
 
 
 def _others_of_share(open_: Open, server: Server) -> list[Open]:
@@ -287,7 +335,14 @@ def _rename_stream(request: Request, change: setters.SetRename) -> Handling:
     _, stream = parse_path("x" + change.name)
     if stream is None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
+    old = open_.stream.name
     yield Blocking(_rename_stream_node, request, open_.stream, stream, change.replace)
+    yield from tell(
+        request.connection.server,
+        open_.node,
+        of_stream(REMOVED_STREAM, old),
+        of_stream(ADDED_STREAM, stream),
+    )
     return _RESPONSE
 
 
@@ -315,7 +370,21 @@ def _link(request: Request, change: setters.SetLink) -> Handling:
         yield from _free_target(request, path, False, False)
     yield Blocking(directory_entry.link, node, path, change.replace, names)
     yield from directory_changed(request, open_, path)
+    tell_all(server, (yield from Blocking(_link_told, request, path)))
     return _RESPONSE
+
+
+def _link_told(request: Request, path: str) -> list[DirectoryChange]:
+    """Return what the engine has to tell of a new name."""
+    notifier, volume = request.connection.server.notifier, request.tree.volume
+    assert volume is not None
+    if notifier.asks_kernel:
+        return []
+    try:
+        with volume.lookup(path) as node:
+            return at(notifier.place(node), came("", is_directory=False))
+    except SmbError:
+        return []  # it has gone already
 
 
 def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
@@ -339,6 +408,8 @@ def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
     server.store.set_delete_pending(
         open_.key, open_.persistent_id, change.delete, open_.tree.share.path + "/" + open_.path
     )
+    if change.delete:
+        server.notifier.dooms(open_.key)
     # Of several names only this one goes: whoever closes the file last may have it by another.
     open_.deletes_name = change.delete and (change.posix or (links > 1 and open_.stream is None))
     return _RESPONSE
@@ -379,6 +450,8 @@ def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     request.connection.server.caching.changed(open_)
     truncate = open_.file_data().truncate
     yield changing(open_, truncate, change.end_of_file, long=open_.is_large())
+    if open_.stream is not None:
+        yield from _tell_stream(request, open_.stream)
     return _RESPONSE
 
 
@@ -388,7 +461,15 @@ def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     request.connection.server.caching.changed(open_)
     long = change.allocation_size > LARGE_FILE or open_.is_large()
     yield changing(open_, open_.file_data().allocate, change.allocation_size, long=long)
+    if open_.stream is not None:
+        yield from _tell_stream(request, open_.stream)
     return _RESPONSE
+
+
+def _tell_stream(request: Request, stream: Stream) -> Waiting[None]:
+    """Tell that a stream has another size."""
+    change = of_stream(MODIFIED_STREAM, stream.name)
+    yield from tell(request.connection.server, request.open.node, change)
 
 
 def _valid_data_length(request: Request, change: setters.SetValidDataLength) -> Handling:
@@ -429,4 +510,6 @@ def _full_ea(request: Request, data: memoryview) -> Handling:
     open_ = request.open
     open_.require(FILE_WRITE_EA)
     yield Sliced(ea.set_eas, open_.node, full_eas(data))
+    change = modified(FILE_NOTIFY_CHANGE_EA)
+    yield from tell(request.connection.server, open_.node, change)
     return _RESPONSE

@@ -4,7 +4,9 @@ import struct
 
 from usmbd.protocol.commands.data_change import changing, moving
 from usmbd.protocol.commands.request import Handling, Reply, Request
+from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, OnDescriptor, Sliced
+from usmbd.protocol.state.notify.change import modified
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.vfs import extents
@@ -15,6 +17,7 @@ from usmbd.protocol.wire.access import (
     FILE_WRITE_ATTRIBUTES,
     FILE_WRITE_DATA,
 )
+from usmbd.protocol.wire.change_notify import FILE_NOTIFY_CHANGE_ATTRIBUTES
 from usmbd.protocol.wire.ioctl import IoctlRequest, build_ioctl_response
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -35,6 +38,8 @@ def set_sparse(request: Request, body: IoctlRequest, data: memoryview) -> Handli
     """FSCTL_SET_SPARSE ([MS-FSA] 2.1.5.10.37): without a buffer it means TRUE."""
     open_ = _file(request, FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_WRITE_ATTRIBUTES)
     yield Blocking(open_.node.set_sparse, not data or bool(data[0]))
+    change = modified(FILE_NOTIFY_CHANGE_ATTRIBUTES)
+    yield from tell(request.connection.server, open_.node, change)
     return list(build_ioctl_response(body))
 
 

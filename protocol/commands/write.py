@@ -3,7 +3,9 @@
 from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.rdma_data import fetch, find_write_buffers
 from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, Slow
+from usmbd.protocol.state.notify.change import MODIFIED_STREAM, of_stream
 from usmbd.protocol.state.open import Open, OpenData
 from usmbd.protocol.state.pipe import Pipe
 from usmbd.protocol.state.sequence import check_charge
@@ -81,6 +83,9 @@ def _write_file(
     open_.modified = True
     if data:
         yield changing(open_, target.write, data, offset)
+        if open_.stream is not None:
+            change = of_stream(MODIFIED_STREAM, open_.stream.name)
+            yield from tell(server, open_.node, change)
     # Not what is unbuffered: like Samba and ksmbd we take that for a hint about caches, as Linux
     # means it by O_DIRECT, and who wants the data on the disk says so.
     if body.flags & SMB2_WRITEFLAG_WRITE_THROUGH or open_.mode & FILE_WRITE_THROUGH:

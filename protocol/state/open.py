@@ -6,6 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from usmbd.protocol.state.fair_share import Place
+from usmbd.protocol.state.notify.change import (
+    REMOVED_STREAM,
+    WRITTEN,
+    DirectoryChange,
+    at,
+    gone,
+    modified,
+    of_stream,
+)
 from usmbd.protocol.state.store.base import RemoveOpenResult
 from usmbd.protocol.state.store.records import NO_ID, OPEN_DELETE_ON_CLOSE, base_key, file_key
 from usmbd.protocol.state.tree import WRITING
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from usmbd.protocol.state.connection import Connection
     from usmbd.protocol.state.durable import Durable
     from usmbd.protocol.state.enumeration import Enumeration
+    from usmbd.protocol.state.notify.watch import Watch
     from usmbd.protocol.state.pipe import Pipe
     from usmbd.protocol.state.replays import CreateGuid
     from usmbd.protocol.state.server import Server
@@ -85,9 +95,12 @@ class Open:
         "session",
         "share_access",
         "stream",
+        "told_at_close",
         "tree",
         "volatile_id",
         "waiting",
+        "watch",
+        "write_time",
     )
 
     def __init__(
@@ -132,6 +145,9 @@ class Open:
         self.lock_sequence: dict[int, int] = {}
         self.enumeration: Enumeration | None = None  # of QUERY_DIRECTORY
         self.waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
+        self.watch: Watch | None = None  # of CHANGE_NOTIFY
+        self.told_at_close = 0  # FILE_NOTIFY_CHANGE_*: see `last_words`
+        self.write_time = 0  # at the CREATE, where the engine tells of what is written
         self.oplock_level = 0
         self.lease: Lease | None = None  # with the level LEASE
         self.parent_lease_key = NO_ID  # the client's, on the directory
@@ -225,12 +241,25 @@ class Open:
             end(SmbError(NtStatus.RANGE_NOT_LOCKED))
         if self.replay is not None:
             self.connection.server.replays.forget(self)
+        if self.watch is not None:
+            self.watch.stop()
         if self.pipe is not None:
             self.pipe.close()
             self._give_places_back()
             return False
         self.connection.server.caching.closed(self)
         return True
+
+    def last_words(self, server: "Server") -> list[DirectoryChange]:
+        """Return what is told when the open ends, once for all of it; comes before `leave`.
+
+        That a file has been renamed, as Windows does, beside its names; and that it was written,
+        where the kernel is not asked.
+        """
+        matches, node = self.told_at_close, self.node
+        if matches & WRITTEN and node.stat().last_write_time == self.write_time:
+            matches &= ~WRITTEN
+        return server.notifier.of_file(node, (modified(matches),), False) if matches else []
 
     def release(self) -> None:
         """Count one call on a thread less."""
@@ -240,21 +269,24 @@ class Open:
             for call in idle:
                 call()
 
-    def remove_name(self, server: "Server") -> None:
+    def remove_name(self, server: "Server") -> list[DirectoryChange]:
         """Delete the file's name although others have it open; the caller acts as the tree's user.
 
         Their opens go on with a file without a name (FILE_DISPOSITION_POSIX_SEMANTICS). Comes
-        before `leave`. A name that cannot be removed stays for the last close to delete.
+        before `leave`. A name that cannot be removed stays for the last close to delete. Returns
+        what the engine has to tell.
         """
         if not server.store.is_delete_pending(self.key):
-            return  # somebody has taken it back
+            return []  # somebody has taken it back
         self.note_directory(server)
+        place = server.notifier.place(self.node)
         try:
             directory_entry.unlink(self.node)
         except (OSError, SmbError) as error:
             log.info("could not be deleted: %s", error, extra={"path": self.path})
-            return
+            return []
         server.store.set_delete_pending(self.key, self.persistent_id, False)
+        return at(place, gone("", is_directory=self.node.is_directory))
 
     def note_directory(self, server: "Server", path: str = "") -> None:
         """Remember in which directory the file is, to tell it; the caller acts as the tree's user.
@@ -303,19 +335,27 @@ class Open:
             return True
         return self.stream is None and self.node.is_regular and self.node.size() > LARGE_FILE
 
-    def delete(self, server: "Server", result: RemoveOpenResult) -> None:
-        """Delete what only waited for this open's end; the caller acts as the tree's user."""
+    def delete(self, server: "Server", result: RemoveOpenResult) -> list[DirectoryChange]:
+        """Delete what only waited for this open's end; the caller acts as the tree's user.
+
+        Returns what the engine has to tell.
+        """
         log.debug("open %#x: %s is deleted", self.persistent_id, self.path)
         self.note_directory(server)
         if not self.delete_on_close:
             self.parent_lease_key = NO_ID  # its client may not know that somebody deleted the file
+        node, stream = self.node, self.stream
         try:
-            if self.stream is not None and not result.delete_base:
-                self.stream.delete()
-            else:
-                directory_entry.unlink(self.node)
+            if stream is not None and not result.delete_base:
+                stream.delete()
+                change = of_stream(REMOVED_STREAM, stream.name)
+                return server.notifier.of_file(node, (change,), False)
+            place = server.notifier.place(node)
+            directory_entry.unlink(node)
+            return at(place, gone("", is_directory=node.is_directory))
         except (OSError, SmbError) as error:
             log.info("could not be deleted on close: %s", error, extra={"path": self.path})
+            return []
         finally:
             try:
                 server.store.deleted(base_key(self.key) if result.delete_base else self.key)

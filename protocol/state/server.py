@@ -22,6 +22,8 @@ from usmbd.protocol.state.durable import DurableOpens
 from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.state.memory import Memory
 from usmbd.protocol.state.mountd import Mountd
+from usmbd.protocol.state.notify.change import DirectoryChange
+from usmbd.protocol.state.notify.notifier import Notifier
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.replays import Replays
 from usmbd.protocol.state.session import Session
@@ -101,6 +103,12 @@ class Peers(Protocol):
     def is_there(self, worker: int) -> bool:
         """Tell whether a worker runs; False also until its successor does."""
 
+    def changed(self, worker: int, change: DirectoryChange) -> None:
+        """Tell `worker` of a change in a directory."""
+
+    def doomed(self, worker: int, key: bytes) -> None:
+        """Tell `worker` that a directory is going to be deleted."""
+
     def close_session(self, worker: int, session_id: int, gone: Callable[[], None]) -> None:
         """Have `worker` close a session; call `gone()` when it is gone."""
 
@@ -153,6 +161,7 @@ class Server:
         """Those that are listened on, of which alone clients are told; None: all."""
         self.rdma_addresses: Container[IPv4Address | IPv6Address] | None = None
         """The same for RDMA."""
+        self.notifier = Notifier(self, store, peers, threads, clock)
         self.volumes = Volumes()
         self.descriptor_limit = descriptors.limit()
         self.descriptors = FairShare(self._room_for_opens)
@@ -278,15 +287,28 @@ class Server:
 
     def end_open(self, open_: Open) -> None:
         """Finish the close of an open that no thread uses any more."""
+        calls: list[Callable[[Server], list[DirectoryChange]]] = []
+        if open_.told_at_close:
+            calls.append(open_.last_words)
         if open_.deletes_name:
+            calls.append(open_.remove_name)
+        self._end_open(open_, calls)
 
-            def gone(_value: None, error: BaseException | None) -> None:
-                if error is not None:
-                    log.error("a close failed", exc_info=error, extra={"path": open_.path})
-                self._leave(open_)
-
-            self._as_user(open_.tree, partial(open_.remove_name, self), gone)
-        elif open_.modified and self.caching.directories_cached:
+    def _end_open(
+        self,
+        open_: Open,
+        calls: list[Callable[["Server"], list[DirectoryChange]]],
+        changes: list[DirectoryChange] | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Make what calls are left before an open leaves, one after the other."""
+        if error is not None:
+            log.error("a close failed", exc_info=error, extra={"path": open_.path})
+        self._tell(changes)
+        if calls:
+            ended = partial(self._end_open, open_, calls[1:])
+            self._as_user(open_.tree, partial(calls[0], self), ended)
+        elif not open_.deletes_name and open_.modified and self.caching.directories_cached:
 
             def noted(_value: None, _error: BaseException | None) -> None:
                 self.caching.tell_directory(open_)
@@ -307,6 +329,8 @@ class Server:
                 ended = partial(self._left, open_, result)
                 self._as_user(open_.tree, delete, ended, slow=open_.is_large())
             else:
+                if open_.delete_on_close and not result.last:
+                    self.notifier.dooms(open_.key)
                 self._left(open_, result)
 
         if not open_.tree.speed.fast():
@@ -323,7 +347,7 @@ class Server:
         self,
         open_: Open,
         result: RemoveOpenResult,
-        _value: None = None,
+        changes: list[DirectoryChange] | None = None,
         error: BaseException | None = None,
     ) -> None:
         """Wake who waited for the end of an open, and tell who caches its directory."""
@@ -332,14 +356,20 @@ class Server:
             log.error("a close failed", exc_info=error, extra={"path": open_.path})
         if open_.durable is not None:
             self.durable.left(open_)
+        self._tell(changes)
         if result.waiters:
             self.wake_workers(open_.key, result.waiters)
+
+    def _tell(self, changes: list[DirectoryChange] | None) -> None:
+        """Tell what the end of an open has changed."""
+        for change in changes or ():
+            self.notifier.changed(change)
 
     def _as_user(
         self,
         tree: TreeConnect,
-        call: Callable[[], None],
-        ended: Callable[[None, BaseException | None], None],
+        call: Callable[[], R],
+        ended: Callable[[R | None, BaseException | None], None],
         *,
         slow: bool = False,
     ) -> None:
@@ -349,11 +379,11 @@ class Server:
             return
         try:
             become(tree.identity)
-            call()
+            value = call()
         except Exception as error:
             ended(None, error)
         else:
-            ended(None, None)
+            ended(value, None)
 
     def _on_thread(
         self,

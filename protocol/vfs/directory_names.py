@@ -8,19 +8,28 @@ before the changing call returns: a look-up first applies what is queued and is 
 Lustre, FUSE) or no watch is to be had, a scan counts as long as the directory's mtime stands.
 """
 
-import ctypes
 import os
-import struct
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.file_systems import LOCAL, magic
 from usmbd.protocol.vfs.folding import fold
+from usmbd.protocol.vfs.inotify import (
+    IN_CREATE,
+    IN_DELETE,
+    IN_IGNORED,
+    IN_MOVED_FROM,
+    IN_MOVED_TO,
+    IN_ONLYDIR,
+    IN_Q_OVERFLOW,
+    IN_UNMOUNT,
+    Inotify,
+)
 from usmbd.protocol.vfs.pace import long_call
 from usmbd.protocol.vfs.short_names import short_name
 
@@ -34,19 +43,9 @@ NAMES_AT_ONCE: Final = 1000
 #: time stamp (2 s on VFAT, 1 s on old NFS): that scan is not kept.
 SETTLED_SECONDS: Final = 2.5
 
-_IN_MOVED_FROM = 0x40
-_IN_MOVED_TO = 0x80
-_IN_CREATE = 0x100
-_IN_DELETE = 0x200
-_IN_Q_OVERFLOW = 0x4000
-_IN_IGNORED = 0x8000
-_IN_UNMOUNT = 0x2000
-_WATCHED = 0x01000000 | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE  # IN_ONLYDIR
-_EVENT = struct.Struct("=iIII")
+_WATCHED = IN_ONLYDIR | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE
 _READ_SIZE = 65536
-_EVENT_MAX = _EVENT.size + 256  # NAME_MAX and its NUL
 
-_libc = ctypes.CDLL(None, use_errno=True)
 # Held while a thread computes with thousands of names: one at a time competes with the event loop
 # for the interpreter's lock.
 _long_work = threading.Lock()
@@ -177,7 +176,9 @@ class DirectoryNames:
         self._by_watch: dict[int, _Key] = {}
         self._loading: dict[_Key, _Directory] = {}
         self._count = 0
-        self._inotify = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._inotify: Inotify | None = None
+        with suppress(OSError):
+            self._inotify = Inotify()
 
     @property
     def watched(self) -> int:
@@ -226,18 +227,17 @@ class DirectoryNames:
         another reads the same directory reads it too, for itself.
         """
         held = _Directory(stamp)
-        local = self._inotify >= 0 and magic(directory) in LOCAL
+        inotify = self._inotify if magic(directory) in LOCAL else None
         path = kernel.fd_path(directory)
         with self._lock:
             mine = key not in self._loading
             if mine:
                 self._loading[key] = held
                 held.pending = []
-                if local:
-                    watch = _libc.inotify_add_watch(self._inotify, path.encode(), _WATCHED)
-                    if watch >= 0:
-                        held.watch = watch
-                        self._by_watch[watch] = key
+                if inotify is not None:
+                    with suppress(OSError):
+                        held.watch = inotify.add(path, _WATCHED)
+                        self._by_watch[held.watch] = key
         try:
             names = read_names(path)
             with _long_work if len(names) > NAMES_AT_ONCE else nullcontext():
@@ -255,9 +255,12 @@ class DirectoryNames:
 
     def _unload(self, key: _Key) -> None:
         """Give up a directory that was being read."""
-        held = self._loading.pop(key)
-        if self._by_watch.pop(held.watch, None) is not None:
-            _libc.inotify_rm_watch(self._inotify, held.watch)
+        self._unwatch(self._loading.pop(key))
+
+    def _unwatch(self, held: _Directory) -> None:
+        """End a directory's watch, if it has one."""
+        if self._by_watch.pop(held.watch, None) is not None and self._inotify is not None:
+            self._inotify.remove(held.watch)
 
     def _keep(self, key: _Key, held: _Directory) -> None:
         """Cache a directory that has been read, with what changed meanwhile."""
@@ -285,30 +288,22 @@ class DirectoryNames:
         held = self._directories.pop(key, None)
         if held is not None:
             self._count -= len(held.names)
-            if self._by_watch.pop(held.watch, None) is not None:
-                _libc.inotify_rm_watch(self._inotify, held.watch)
+            self._unwatch(held)
 
     def _apply_events(self) -> None:
         """Bring the cached directories up to date with what inotify has queued."""
-        while self._by_watch:
-            try:
-                data = os.read(self._inotify, _READ_SIZE)
-            except BlockingIOError:
-                return
-            at = 0
-            while at < len(data):
-                watch, mask, _, length = _EVENT.unpack_from(data, at)
-                at += _EVENT.size + length
-                if mask & _IN_Q_OVERFLOW:
+        more = self._inotify is not None
+        while more and self._by_watch:
+            assert self._inotify is not None
+            events, more = self._inotify.read(_READ_SIZE)
+            for watch, mask, _, name in events:
+                if mask & IN_Q_OVERFLOW:
                     for key in list(self._directories):
                         self._forget(key)
                     for loading in self._loading.values():
                         loading.pending = None
                 elif (known := self._by_watch.get(watch)) is not None:
-                    name = os.fsdecode(data[at - length : at].rstrip(b"\0"))
                     self._apply(known, mask, name)
-            if len(data) < _READ_SIZE - _EVENT_MAX:
-                return  # the queue is empty; asking would cost an exception
 
     def _apply(self, key: _Key, mask: int, name: str) -> None:
         """Apply one event to a cached directory, or keep it for one that is being read."""
@@ -319,13 +314,13 @@ class DirectoryNames:
                 loading.pending.append((mask, name))
             return
         before = len(held.names)
-        if mask & (_IN_CREATE | _IN_MOVED_TO):
+        if mask & (IN_CREATE | IN_MOVED_TO):
             held.add(name)
-        elif mask & (_IN_DELETE | _IN_MOVED_FROM):
+        elif mask & (IN_DELETE | IN_MOVED_FROM):
             if not held.remove(name):
                 self._forget(key)
                 return
-        elif mask & (_IN_IGNORED | _IN_UNMOUNT):
+        elif mask & (IN_IGNORED | IN_UNMOUNT):
             self._forget(key)
             return
         self._count += len(held.names) - before

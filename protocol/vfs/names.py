@@ -30,9 +30,10 @@ def parse_path(path: str, *, stand_ins: bool = True) -> tuple[str, str | None]:
 
     With `stand_ins`, characters that stand for others become those. The unnamed data stream
     (`name::$DATA`) is None. Several backslashes count as one and those at the end for nothing,
-    as with smbd: clients put paths together from parts. SmbError OBJECT_NAME_INVALID,
-    OBJECT_PATH_SYNTAX_BAD for a path that would climb, INVALID_PARAMETER for one that begins
-    with a backslash ([MS-SMB2] 3.3.5.9).
+    and `..` takes the name before it away, whatever that is, as with smbd: clients put paths
+    together from parts. SmbError OBJECT_NAME_INVALID, OBJECT_PATH_SYNTAX_BAD for a path that would
+    climb out of the share, INVALID_PARAMETER for one that begins with a backslash ([MS-SMB2]
+    3.3.5.9).
     """
     if not path:
         return "", None
@@ -52,7 +53,11 @@ def parse_path(path: str, *, stand_ins: bool = True) -> tuple[str, str | None]:
     if _INVALID.search(path) or ":" in path:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     if "\\" in path or path.startswith(".") or len(path) > COMPONENT_MAX // 2:
-        for component in path.split("\\"):
+        components = path.split("\\")
+        if ".." in components:
+            components = _without_climbing(components)
+            path = "\\".join(components)
+        for component in components:
             _check_component(component)
     if not path.isascii():
         check_encodable(path)
@@ -78,10 +83,21 @@ def parse_stream(text: str) -> str | None:
     return name or None
 
 
+def _without_climbing(components: list[str]) -> list[str]:
+    """Return a path in which no `..` is left; SmbError(OBJECT_PATH_SYNTAX_BAD)."""
+    left: list[str] = []
+    for component in components:
+        if component != "..":
+            left.append(component)
+        elif left:
+            left.pop()
+        else:
+            raise SmbError(NtStatus.OBJECT_PATH_SYNTAX_BAD)
+    return left
+
+
 def _check_component(component: str) -> None:
-    """Refuse a component that is empty, "." or "..", or too long."""
-    if component == "..":
-        raise SmbError(NtStatus.OBJECT_PATH_SYNTAX_BAD)
+    """Refuse a component that is empty or ".", or too long."""
     if component in ("", ".") or utf16_units(component) > COMPONENT_MAX:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
 

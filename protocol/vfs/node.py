@@ -275,6 +275,10 @@ class Node:
         self.volume.check_writable()
         if access or write:
             access_ns = to_ns(access) if access else None
+            if not access:
+                # As it is: of a write time alone the kernel tells as if the data had changed.
+                statx = kernel.statx_fd(self.fd)
+                access_ns = statx[9] * 1_000_000_000 + statx[10]
             write_ns = to_ns(write) if write else None
             retry_as_process(lambda: kernel.set_times(self.fd, access_ns, write_ns))
         if (creation or change) and self.volume.options.store_dos_attributes:

@@ -1,16 +1,22 @@
 """The other workers, reached by the bus of the state store."""
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+from usmbd.protocol.state.notify.change import Change, DirectoryChange
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.bus import (
     BreakCaching,
     Bus,
+    Changed,
+    ChangesLost,
     CloseOpen,
     CloseSession,
+    DirectoryDoomed,
     ForgetOpen,
+    Message,
     SessionClosed,
     WakeAll,
     WakeFile,
@@ -79,11 +85,21 @@ class WorkerPeers:
         else:
             self._loop.call_later(ANSWER_SECONDS, self._closed, cookie)
 
-    def _send(
-        self,
-        worker: int,
-        message: WakeFile | CloseSession | SessionClosed | BreakCaching | CloseOpen | ForgetOpen,
-    ) -> bool:
+    def changed(self, worker: int, change: DirectoryChange) -> None:
+        """Tell `worker`, some of whose clients watch directories, of a change."""
+        message = Changed(
+            next(self._cookies),
+            tuple((key, os.fsencode(name)) for key, name in change.ancestors),
+            tuple((c.action, c.matches, os.fsencode(c.name)) for c in change.changes),
+            change.by_kernel,
+        )
+        self._send(worker, message)
+
+    def doomed(self, worker: int, key: bytes) -> None:
+        """Tell `worker` that a directory is going to be deleted."""
+        self._send(worker, DirectoryDoomed(key))
+
+    def _send(self, worker: int, message: Message) -> bool:
         """Send a message; False when the worker is gone."""
         sent = call_as_process(self._bus.send, worker, message)
         self._flush_later()
@@ -128,5 +144,22 @@ class WorkerPeers:
                 if session is not None:
                     server.close_session(session)
                 self._send(message.reply_to, SessionClosed(message.cookie))
-            else:
+            elif isinstance(message, SessionClosed):
                 self._closed(message.cookie)
+            elif isinstance(message, DirectoryDoomed):
+                server.notifier.is_doomed(message.key)
+            elif isinstance(message, ChangesLost):
+                server.notifier.all_lost()
+            else:
+                server.notifier.receive(_directory_change(message))
+
+
+def _directory_change(message: Changed) -> DirectoryChange:
+    """Read a change that another worker tells."""
+    return DirectoryChange(
+        tuple((key, os.fsdecode(name)) for key, name in message.ancestors),
+        tuple(
+            Change(action, matches, os.fsdecode(name)) for action, matches, name in message.changes
+        ),
+        message.by_kernel,
+    )

@@ -114,6 +114,7 @@ class Worker:
         self.server.connection_admitted = self._connection_admitted
         self._peers.serve(self.server)
         self.server.durable.take_over()
+        self.server.notifier.listen = self._listen
         self.rdma = RdmaConnections(self.server, loop, self._send)
         self.server.rdma_interfaces = self.rdma.interfaces
         refusals = self._open_devices(start.rdma)
@@ -161,7 +162,10 @@ class Worker:
         elif isinstance(message, messages.Dismiss):
             self._dismiss(message)
         elif isinstance(message, messages.Configure):
+            asked = self.server.notifier.asks_kernel
             self.server.config = message.config
+            if self.server.notifier.asks_kernel is not asked:
+                self.server.notifier.settings_changed()
             self._recheck.settings_changed(message.config)
             _set_up_log(self.server.worker, message.config)
         elif isinstance(message, messages.Ping):
@@ -247,6 +251,10 @@ class Worker:
             self._loop.call_later(0.01, self._send, message)
         except OSError:
             self.stop("the supervisor is gone")
+
+    def _listen(self, fd: int) -> None:
+        """Take the kernel's events about directories when they come."""
+        self._loop.add_reader(fd, self.server.notifier.read)
 
     # -- mountd --------------------------------------------------------------------------
 

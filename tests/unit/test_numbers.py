@@ -64,9 +64,10 @@ mountd.rpc.interfaces.shares SE_DACL_PRESENT_SELF_RELATIVE=8004
 protocol.commands.query_info SECTOR=200
 protocol.vfs.smb_stat _BLOCK=200
 inotify(7), netdevice(7)
-protocol.vfs.directory_names _IN_MOVED_FROM=40 _IN_MOVED_TO=80 _IN_CREATE=100 _IN_DELETE=200
-protocol.vfs.directory_names _IN_UNMOUNT=2000
-protocol.vfs.directory_names _IN_Q_OVERFLOW=4000 _IN_IGNORED=8000 _WATCHED=10003C0
+protocol.vfs.inotify IN_MODIFY=2 IN_ATTRIB=4 IN_MOVED_FROM=40 IN_MOVED_TO=80 IN_CREATE=100
+protocol.vfs.inotify IN_DELETE=200 IN_UNMOUNT=2000 IN_Q_OVERFLOW=4000 IN_IGNORED=8000
+protocol.vfs.inotify IN_ONLYDIR=1000000 IN_MASK_ADD=20000000 IN_ISDIR=40000000
+protocol.vfs.directory_names _WATCHED=10003C0
 protocol.state.interfaces _SIOCGIFCONF=8912
 openat2(2), renameat2(2), fallocate(2), open(2), utimensat(2), inode(7)
 protocol.vfs.kernel RESOLVE_NO_XDEV=1 RESOLVE_NO_MAGICLINKS=2 RESOLVE_NO_SYMLINKS=4

@@ -385,6 +385,7 @@ U, W = "tests/unit", "tests/wire"
 SHARES, LOGIN = f"{U}/mountd/test_shares.py", f"{U}/mountd/test_login.py"
 SRVSVC, SAMBA = f"{U}/mountd/rpc/test_srvsvc.py", f"{U}/mountd/config/test_samba.py"
 RDMA = f"{U}/protocol/worker/test_rdma_connections.py"
+NOTIFY = f"{U}/protocol/commands/test_change_notify"
 WORKER, LOAD = f"{U}/protocol/worker/test_worker.py", f"{U}/mountd/config/test_load.py"
 
 EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
@@ -415,6 +416,9 @@ EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
             "test_a_stopped_worker_is_noticed_avoided_and_replaced",
             "ipc timeout": f"{WORKER}::test_mountd_has_so_long_to_answer",
             "guest account": f"{LOGIN}::test_the_others",
+            "change notify": f"{NOTIFY}_ends.py::test_change_notify_can_be_switched_off",
+            "kernel change notify": f"{NOTIFY}_workers.py::"
+            "test_without_the_kernel_the_engine_tells",
             "restrict anonymous": f"{SRVSVC}::test_restrict_anonymous",
             "keepalive": f"{U}/transport/test_keepalive.py::test_what_the_kernel_is_told",
             "log level": f"{W}/mountd/test_daemon.py::test_the_log_is_as_the_files_say",

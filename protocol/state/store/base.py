@@ -297,6 +297,17 @@ class Store(Protocol):
         Try again after the call: what is waited for may have happened just before it.
         """
 
+    # -- change notification -----------------------------------------------------------------
+
+    def set_watching(self, watches: bool) -> None:
+        """Say whether clients of this worker watch directories; `drop_worker` says no."""
+
+    def anybody_watches(self) -> bool:
+        """Tell whether clients of any worker do; cheap enough for every change."""
+
+    def watching(self) -> list[int]:
+        """Return the workers whose clients do."""
+
     # -- sessions, statistics, workers -------------------------------------------------------
 
     def put_session(self, record: SessionRecord) -> None:

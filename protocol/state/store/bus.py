@@ -14,6 +14,7 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -25,7 +26,10 @@ from usmbd.mountd.ipc.peer import CREDENTIALS_SPACE, is_ours, sender_uid
 DATAGRAM_MAX: Final = 32_768
 # Half of what the smallest default socket buffer (net.core.wmem_default) surely takes.
 MESSAGE_MAX: Final = 1_024
-# The largest is WakeFile with a FileKey of 271 bytes.
+# The largest is WakeFile with a FileKey of 271 bytes, but for Changed.
+CHANGED_MAX: Final = 8_192
+# Of Changed: names below 4,096 bytes and a key for each of 100 folders. In place of a larger one
+# goes ChangesLost.
 QUEUE_MAX: Final = 1_024
 # Messages that wait for one peer. Past it wake-ups become one WakeAll, others are refused.
 RECEIVE_MAX: Final = 16
@@ -86,7 +90,39 @@ class ForgetOpen(msgspec.Struct, tag=True, frozen=True):
     open_id: int
 
 
-Message = WakeFile | WakeAll | CloseSession | SessionClosed | BreakCaching | CloseOpen | ForgetOpen
+class Changed(msgspec.Struct, tag=True, frozen=True):
+    """A worker changed something in a directory: see `notify.change.DirectoryChange`."""
+
+    serial: int
+    """Makes two changes of one kind two messages."""
+    ancestors: tuple[tuple[bytes, bytes], ...]
+    """(key, name) of the directory and those above it; names as bytes, for some are no text."""
+    changes: tuple[tuple[int, int, bytes], ...]
+    by_kernel: bool
+
+
+class ChangesLost(msgspec.Struct, tag=True, frozen=True):
+    """More was changed than can be told: whoever watches has to list."""
+
+
+class DirectoryDoomed(msgspec.Struct, tag=True, frozen=True):
+    """A directory is delete pending: who watches it is answered ([MS-SMB2] 3.3.4.4)."""
+
+    key: bytes
+
+
+Message = (
+    WakeFile
+    | WakeAll
+    | CloseSession
+    | SessionClosed
+    | BreakCaching
+    | CloseOpen
+    | ForgetOpen
+    | Changed
+    | ChangesLost
+    | DirectoryDoomed
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode
@@ -124,10 +160,12 @@ class Bus:
 
         ValueError when the message is larger than any should be.
         """
+        if isinstance(message, Changed) and len(_encode([message])) > CHANGED_MAX:
+            message = ChangesLost()
         queue = self._queues.get(worker)
         if queue is None:
             payload = _encode([message])
-            if len(payload) > MESSAGE_MAX:
+            if len(payload) > MESSAGE_MAX and not isinstance(message, Changed):
                 raise ValueError(f"a message of {len(payload)} bytes")
             sent = self._transmit(worker, payload)
             if sent is not None:
@@ -136,12 +174,13 @@ class Bus:
         elif WakeAll() in queue and isinstance(message, WakeFile):
             return True
         if len(queue) >= QUEUE_MAX:
-            if not isinstance(message, WakeFile):
+            if not isinstance(message, WakeFile | Changed):
                 _log.warning("worker %d takes no messages; %r is not sent", worker, message)
                 return False
-            for wake in [queued for queued in queue if isinstance(queued, WakeFile)]:
-                del queue[wake]
-            message = WakeAll()
+            kind = type(message)
+            for one in [queued for queued in queue if isinstance(queued, kind)]:
+                del queue[one]
+            message = WakeAll() if kind is WakeFile else ChangesLost()
         queue[message] = None
         return True
 
@@ -149,7 +188,7 @@ class Bus:
         """Send what waits, as far as the peers take it now."""
         for worker, queue in list(self._queues.items()):
             while queue:
-                batch = list(queue)[: DATAGRAM_MAX // MESSAGE_MAX]
+                batch = _batch(queue)
                 sent = self._transmit(worker, _encode(batch))
                 if sent is None:
                     break
@@ -203,3 +242,15 @@ class Bus:
         with suppress(FileNotFoundError):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
+
+
+def _batch(queue: Iterable[Message]) -> list[Message]:
+    """Return the first messages, as many as a datagram surely holds."""
+    batch: list[Message] = []
+    room = DATAGRAM_MAX
+    for message in queue:
+        room -= CHANGED_MAX if isinstance(message, Changed) else MESSAGE_MAX
+        if room < 0:
+            break
+        batch.append(message)
+    return batch

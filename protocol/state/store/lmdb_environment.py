@@ -26,6 +26,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_SIZE,
     WORKER,
 )
+from usmbd.protocol.state.store.watchers import Watchers
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 MAP_SIZE: Final = 128 << 20
@@ -130,6 +131,7 @@ class LmdbEnvironment:
         self.late = Late()
         self.lock_hints = Hints(Path(path, "hints"), self.late)
         self.oplock_hints = Hints(Path(path, "oplocks"), self.late)
+        self.watchers = Watchers(Path(path, "watchers"))
         with self.write() as txn:
             key = b"A" + WORKER.pack(worker)
             generation = (int.from_bytes(txn.get(key, b""), "little") + 1) & 0xFF
@@ -159,6 +161,7 @@ class LmdbEnvironment:
             )
         Hints.create(directory / "hints")
         Hints.create(directory / "oplocks")
+        Watchers.create(directory / "watchers")
         lmdb.open(
             str(directory),
             map_size=map_size,
@@ -177,6 +180,7 @@ class LmdbEnvironment:
         self._env.close()
         self.lock_hints.close()
         self.oplock_hints.close()
+        self.watchers.close()
 
     def drop_dead_readers(self) -> None:
         """Free the slots of readers that died: they keep old pages from being used again."""

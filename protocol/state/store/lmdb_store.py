@@ -84,6 +84,10 @@ class LmdbStore:
         self.remove_session = sessions.remove_session
         self.sessions = sessions.sessions
 
+        self._watchers = environment.watchers
+        self.anybody_watches = environment.watchers.any
+        self.watching = environment.watchers.all
+
     @staticmethod
     def create(path: str | os.PathLike[str], map_size: int = MAP_SIZE) -> None:
         """Make a fresh, empty store: see `LmdbEnvironment.create`."""
@@ -94,8 +98,13 @@ class LmdbStore:
         """Open the store that `create` made, as `worker`: see `LmdbEnvironment`."""
         return cls(LmdbEnvironment(path, worker))
 
+    def set_watching(self, watches: bool) -> None:
+        """Say whether this worker has watches: see `Store.set_watching`."""
+        self._watchers.put(self.worker, watches)
+
     def drop_worker(self, worker: int) -> DropResult:
         """Remove all that a dead worker left: see `Store.drop_worker`."""
+        self._watchers.put(worker, watches=False)
         self._environment.drop_dead_readers()
         result = self._opens.drop_worker(worker)
         self._locks.drop_worker(worker)

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import replace
 
+from usmbd.protocol.wire.change_notify import FILE_NOTIFY_CHANGE_ALL, ChangeNotifyRequest
 from usmbd.protocol.wire.channel import SMB2_CHANNEL_RDMA_V1
 from usmbd.protocol.wire.close import CloseRequest
 from usmbd.protocol.wire.create import (
@@ -182,6 +183,22 @@ def ioctl(file_id: FileId, code: int, data: bytes = b"", limit: int = 65536) -> 
         max_output_response=limit,
     )
     return fixed.pack() + (data or b"\0")
+
+
+def change_notify(
+    file_id: FileId,
+    completion_filter: int = FILE_NOTIFY_CHANGE_ALL,
+    length: int = 4096,
+    flags: int = 0,
+) -> bytes:
+    """CHANGE_NOTIFY of a directory."""
+    return ChangeNotifyRequest(
+        flags=flags,
+        output_buffer_length=length,
+        persistent=file_id[0],
+        volatile=file_id[1],
+        completion_filter=completion_filter,
+    ).pack()
 
 
 def query_directory(

@@ -44,6 +44,7 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.md4 import nt_hash
+from usmbd.protocol.state.notify.change import DirectoryChange
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.vfs.identity import Identity, become
@@ -207,7 +208,7 @@ class FakeRpc(Turns):
         self.later(lambda: resume(self._answer(message)))
 
     def tell(self, message: Message) -> None:
-        """Take what has no answer; there is no such message for pipes."""
+        """Take what has no answer: for pipes there is no such message."""
         raise AssertionError(message)
 
     def _answer(self, message: Message) -> RpcResponse:
@@ -318,6 +319,14 @@ class FakePeers(Turns):
         """Tell whether there is such a worker."""
         return worker in self.servers
 
+    def changed(self, worker: int, change: DirectoryChange) -> None:
+        """Tell another worker of a change."""
+        self.later(lambda: self.servers[worker].notifier.receive(change))
+
+    def doomed(self, worker: int, key: bytes) -> None:
+        """Tell another worker that a directory is going to be deleted."""
+        self.later(lambda: self.servers[worker].notifier.is_doomed(key))
+
     def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
         """Close a session of another worker."""
 
@@ -368,8 +377,7 @@ class Engine:
         self.peers = FakePeers()
         self.clock = FakeClock()
         self.transports: list[MemoryTransport] = []
-        self.network = Network() if transport == "smbdirect" else None
-        """The RDMA that clients come by, if they do."""
+        self.network = Network() if transport == "smbdirect" else None  # by which clients come
         self._thread = ThreadPoolExecutor(1) if apart or pinned else None
         self.threads.pinned = pinned
         self.server = self._server(self.store, self.config(config))
@@ -392,7 +400,6 @@ class Engine:
         )
         if self.threads.pinned:
             self.run(server.pin)
-            assert server.pinned
         self.peers.servers[store.worker] = server
         return server
 
@@ -442,6 +449,9 @@ class Engine:
             for turns in (self.mountd, self.rpc, self.threads, self.peers):
                 if not turns.held:
                     moved += turns.run()
+            for server in self.peers.servers.values():
+                server.notifier.read()
+            moved += sum(transport.pump() for transport in self.transports)
             if not moved:
                 return
         raise AssertionError("the engine does not come to rest")
@@ -467,6 +477,8 @@ class Engine:
             self.network.close()
         for turns in (self.mountd, self.rpc, self.threads, self.peers):
             turns.run()
+        for server in self.peers.servers.values():
+            server.notifier.close()
 
 
 def own_identity() -> Identity:

@@ -30,6 +30,10 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
         ("a\uf026b\\c\uf029", ("a\\b/c.", None)),
         ("\uf029\\.\uf029", ("\uf029/.\uf029", None)),
         ("x" * 255, ("x" * 255, None)),
+        ("a\\..\\b", ("b", None)),
+        ("a\\\\..\\\\b", ("b", None)),
+        ("a\\b\\..\\..", ("", None)),
+        ("a\\b\\..\\c:s", ("a/c", "s")),
     ],
 )
 def test_good_paths(path: str, parsed: tuple[str, str | None]) -> None:
@@ -43,8 +47,8 @@ def test_good_paths(path: str, parsed: tuple[str, str | None]) -> None:
         ("\\\\file", NtStatus.INVALID_PARAMETER),
         ("..", NtStatus.OBJECT_PATH_SYNTAX_BAD),
         ("..\\x", NtStatus.OBJECT_PATH_SYNTAX_BAD),
-        ("a\\..\\b", NtStatus.OBJECT_PATH_SYNTAX_BAD),
-        ("a\\\\..\\\\b", NtStatus.OBJECT_PATH_SYNTAX_BAD),
+        ("a\\..\\..", NtStatus.OBJECT_PATH_SYNTAX_BAD),
+        ("a\\..\\..\\b", NtStatus.OBJECT_PATH_SYNTAX_BAD),
         (".", NtStatus.OBJECT_NAME_INVALID),
         ("a\\.\\b", NtStatus.OBJECT_NAME_INVALID),
         ("a/b", NtStatus.OBJECT_NAME_INVALID),

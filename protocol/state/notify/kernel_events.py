@@ -1,0 +1,159 @@
+"""What the kernel tells of watched directories: the forest follows it, the watches are told."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from usmbd.protocol.state.notify.attributes import Attributes
+from usmbd.protocol.state.notify.change import from_event, renamed
+from usmbd.protocol.state.notify.directories import Directories, Directory
+from usmbd.protocol.state.notify.walk import Walk
+from usmbd.protocol.state.notify.walker import Walker
+from usmbd.protocol.state.notify.watch import Watch
+from usmbd.protocol.vfs import inotify
+from usmbd.protocol.vfs.inotify import Event
+from usmbd.protocol.wire.status import NtStatus
+
+log = logging.getLogger("usmbd.vfs")
+
+_READS: Final = 16  # of the queue, before a request is answered by what it holds
+
+
+class KernelEvents:
+    """Reads the events of a worker's watched directories."""
+
+    def __init__(
+        self,
+        directories: Directories,
+        walker: Walker,
+        attributes: Attributes,
+        watches: Callable[[], list[Watch]],
+        end: Callable[[Watch, NtStatus], None],
+    ) -> None:
+        """`watches` returns all watches of the worker, `end` ends one."""
+        self._directories = directories
+        self._walker = walker
+        self._attributes = attributes
+        self._watches = watches
+        self._end = end
+        self._moves: dict[int, tuple[Directory, Event]] = {}
+
+    def catch_up(self) -> None:
+        """Take what the kernel has queued, so that it comes before what is done next."""
+        for _ in range(_READS):
+            if not self.read():
+                return
+
+    def read(self) -> bool:
+        """Take some events of the kernel; tell whether there may be more."""
+        directories = self._directories
+        fresh, self._walker.fresh = self._walker.fresh, []
+        events, more = directories.read()
+        for event in events:
+            self._event(directories, event)
+        if more:
+            self._walker.fresh += fresh
+        else:
+            self._moved_away()
+            for directory in fresh:
+                directory.fresh = None
+        return more
+
+    def _event(self, directories: Directories, event: Event) -> None:
+        """Act on one event."""
+        mask = event.mask
+        if self._moves:
+            source = self._moves.pop(event.cookie, None) if event.cookie else None
+            target = directories.find(event.watch)
+            if source is not None and target is not None and mask & inotify.IN_MOVED_TO:
+                self._renamed(*source, target, event)
+                return
+            if source is not None:
+                self._moves[source[1].cookie] = source
+            self._moved_away()
+        if mask & inotify.IN_Q_OVERFLOW:
+            self._overflowed(directories)
+            return
+        directory = directories.find(event.watch)
+        if directory is None:
+            return
+        if mask & (inotify.IN_IGNORED | inotify.IN_UNMOUNT):
+            self._is_over(directories, directory)
+        elif mask & inotify.IN_MOVED_FROM:
+            self._moves[event.cookie] = directory, event
+        elif event.name:
+            self._entry(directory, event)
+
+    def _entry(self, directory: Directory, event: Event) -> None:
+        """Tell what happened to an entry of a directory; a new directory is watched as well."""
+        name, mask = event.name, event.mask
+        if mask & inotify.IN_ATTRIB:
+            self._attributes.changed(directory, name)
+            return
+        self._attributes.gone(directory, name)
+        is_directory = bool(mask & inotify.IN_ISDIR)
+        if mask & inotify.IN_CREATE and directory.fresh is not None and name in directory.fresh:
+            directory.fresh.discard(name)  # told of already
+        else:
+            directory.tell(from_event(event))
+        if is_directory and mask & (inotify.IN_CREATE | inotify.IN_MOVED_TO):
+            self._grow(directory, directory.trees, name, tells=bool(mask & inotify.IN_CREATE))
+
+    def _grow(
+        self, directory: Directory, watches: Iterable[Watch], name: str, *, tells: bool
+    ) -> None:
+        """Watch a directory that has come into another, and what is below it."""
+        child = directory.child(name)
+        for watch in watches:
+            if watch.ended or (child is not None and watch in child.watches):
+                continue
+            self._walker.start(Walk(self._directories, watch, directory, name, tells=tells))
+
+    def _renamed(self, source: Directory, went: Event, target: Directory, came_: Event) -> None:
+        """Tell of a rename, in one directory or from one to another."""
+        is_directory = bool(came_.mask & inotify.IN_ISDIR)
+        self._attributes.gone(source, went.name)
+        child = source.child(went.name) if is_directory else None
+        if child is not None:
+            child.move(target, came_.name)
+        if source is target:
+            source.tell(renamed(went.name, came_.name, is_directory=is_directory))
+        else:
+            source.tell(from_event(went))
+            target.tell(from_event(came_))
+        if not is_directory:
+            return
+        if child is not None:
+            gone = [watch for watch in source.trees if watch not in target.watches]
+            self._walker.give_up(child, *gone)
+        self._grow(target, target.trees, came_.name, tells=False)
+
+    def _moved_away(self) -> None:
+        """Tell of what went and came nowhere that is watched."""
+        moves, self._moves = self._moves, {}
+        for directory, event in moves.values():
+            self._attributes.gone(directory, event.name)
+            child = directory.child(event.name) if event.mask & inotify.IN_ISDIR else None
+            if child is not None:
+                trees = directory.trees
+                child.move(None, "")
+                self._walker.give_up(child, *trees)
+            directory.tell(from_event(event))
+
+    def _is_over(self, directories: Directories, directory: Directory) -> None:
+        """Forget a directory that the kernel watches no more: it is gone, or its file system."""
+        directories.forget(directory)
+        for watch in directory.watches:
+            watch.directories.give_back(1)
+            if watch.directory is directory:
+                watch.directory = None
+                self._end(watch, NtStatus.DELETE_PENDING)
+        directory.watches = ()
+
+    def _overflowed(self, directories: Directories) -> None:
+        """Have all clients list what they watch, and look for what has come unseen."""
+        log.warning("inotify: events were lost (fs.inotify.max_queued_events)")
+        for watch in self._watches():
+            watch.lose()
+            if watch.watch_tree and not watch.ended:
+                self._walker.start(Walk(directories, watch))
