@@ -126,7 +126,11 @@ class KernelEvents:
         if child is not None:
             gone = [watch for watch in source.trees if watch not in target.watches]
             self._walker.give_up(child, *gone)
-        self._grow(target, target.trees, came_.name, tells=False)
+        trees = target.trees
+        # Where it has come from it was told of, but made and renamed before it could be watched.
+        known = [watch for watch in trees if watch in source.watches]
+        self._grow(target, known, came_.name, tells=True)
+        self._grow(target, [w for w in trees if w not in known], came_.name, tells=False)
 
     def _moved_away(self) -> None:
         """Tell of what went and came nowhere that is watched."""

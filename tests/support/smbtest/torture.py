@@ -48,7 +48,6 @@ _ONLY_SMBD = (
     "smb2.dosmode",
     "smb2.ea",
     "smb2.kernel-oplocks",
-    "smb2.notify-inotify",
     "smb2.samba3misc",
     "smb2.session-require-signing",
 )

@@ -55,6 +55,16 @@ def test_what_is_in_a_new_directory_before_it_is_watched(client: Client, engine:
     assert watcher.all_told() == [(REMOVED, "a\\b\\file"), (ADDED, "a\\b\\file")]
 
 
+def test_what_is_renamed_before_it_is_watched(client: Client, engine: Engine) -> None:
+    watcher = Watcher(client, completion_filter=NAMES, flags=SMB2_WATCH_TREE)
+    (engine.files / "a").mkdir()
+    (engine.files / "a" / "file").touch()
+    (engine.files / "a").rename(engine.files / "b")
+    assert watcher.all_told() == [(ADDED, "a"), (OLD, "a"), (NEW, "b"), (ADDED, "b\\file")]
+    (engine.files / "b" / "file").unlink()
+    assert watcher.all_told() == [(REMOVED, "b\\file")]
+
+
 def test_names_are_right_after_parents_were_renamed(client: Client, engine: Engine) -> None:
     (engine.files / "a" / "b").mkdir(parents=True)
     (engine.files / "other").mkdir()
