@@ -195,10 +195,8 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
     yield from _check_directory(request, path)
     if change.replace:
         yield from _free_target(request, path, change.posix, change.ignore_read_only)
-    told = yield from Blocking(
-        _rename_node, open_, path, change.replace, names, server.notifier.place
-    )
-    tell_all(server, told)
+    call = Blocking(_rename_node, open_, path, change.replace, names, server.notifier.place)
+    tell_all(server, (yield from call))
     if not open_.node.is_directory:
         open_.told_at_close |= RENAMED
     store = request.connection.server.store
@@ -468,8 +466,8 @@ def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
 
 def _tell_stream(request: Request, stream: Stream) -> Waiting[None]:
     """Tell that a stream has another size."""
-    change = of_stream(MODIFIED_STREAM, stream.name)
-    yield from tell(request.connection.server, request.open.node, change)
+    told = of_stream(MODIFIED_STREAM, stream.name)
+    yield from tell(request.connection.server, request.open.node, told)
 
 
 def _valid_data_length(request: Request, change: setters.SetValidDataLength) -> Handling:
@@ -510,6 +508,5 @@ def _full_ea(request: Request, data: memoryview) -> Handling:
     open_ = request.open
     open_.require(FILE_WRITE_EA)
     yield Sliced(ea.set_eas, open_.node, full_eas(data))
-    change = modified(FILE_NOTIFY_CHANGE_EA)
-    yield from tell(request.connection.server, open_.node, change)
+    yield from tell(request.connection.server, open_.node, modified(FILE_NOTIFY_CHANGE_EA))
     return _RESPONSE
