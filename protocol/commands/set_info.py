@@ -12,7 +12,7 @@ from usmbd.protocol.commands.directory_changes import (
     renaming,
 )
 from usmbd.protocol.commands.request import Answer, Handling, Request
-from usmbd.protocol.commands.telling import tell, tell_all
+from usmbd.protocol.commands.telling import link_told, tell, tell_all
 from usmbd.protocol.effects import Blocking, Sliced, Waiting
 from usmbd.protocol.state.notify.change import (
     ADDED_STREAM,
@@ -20,8 +20,6 @@ from usmbd.protocol.state.notify.change import (
     REMOVED_STREAM,
     RENAMED,
     DirectoryChange,
-    at,
-    came,
     modified,
     moved,
     of_stream,
@@ -368,21 +366,8 @@ def _link(request: Request, change: setters.SetLink) -> Handling:
         yield from _free_target(request, path, False, False)
     yield Blocking(directory_entry.link, node, path, change.replace, names)
     yield from directory_changed(request, open_, path)
-    tell_all(server, (yield from Blocking(_link_told, request, path)))
+    tell_all(server, (yield from Blocking(link_told, request, path)))
     return _RESPONSE
-
-
-def _link_told(request: Request, path: str) -> list[DirectoryChange]:
-    """Return what the engine has to tell of a new name."""
-    notifier, volume = request.connection.server.notifier, request.tree.volume
-    assert volume is not None
-    if notifier.asks_kernel:
-        return []
-    try:
-        with volume.lookup(path) as node:
-            return at(notifier.place(node), came("", is_directory=False))
-    except SmbError:
-        return []  # it has gone already
 
 
 def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
