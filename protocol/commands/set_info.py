@@ -68,11 +68,12 @@ from usmbd.protocol.wire.set_info import SetInfoRequest, SetInfoResponse, set_in
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _RESPONSE = SetInfoResponse().pack()
-# What a new creation, access and write time match.
+# What a new creation, access, write and change time match; nothing asks for the last.
 _TIMES = (
     FILE_NOTIFY_CHANGE_CREATION,
     FILE_NOTIFY_CHANGE_LAST_ACCESS,
     FILE_NOTIFY_CHANGE_LAST_WRITE,
+    0,
 )
 
 
