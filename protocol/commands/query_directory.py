@@ -1,7 +1,7 @@
 """SMB2 QUERY_DIRECTORY ([MS-SMB2] 3.3.5.18)."""
 
 from usmbd.protocol.commands.request import Answer, Handling, Request
-from usmbd.protocol.effects import Sliced
+from usmbd.protocol.effects import Blocking, Sliced
 from usmbd.protocol.state.enumeration import Enumeration
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs.wildcard import Pattern
@@ -57,6 +57,8 @@ def _list(request: Request, enumeration: Enumeration, body: QueryDirectoryReques
         try:
             if open_.tree.closed:  # meanwhile
                 raise SmbError(NtStatus.FILE_CLOSED)
+            if not enumeration.started and open_.node.volume.options.lists_short_names:
+                yield Blocking(open_.node.know_short_names)
             yield Sliced(enumeration.fill, writer, single)
         finally:
             enumeration.leave(request.connection)

@@ -303,6 +303,10 @@ class Node:
         """Whether the file lies where nothing can be changed, whoever asks; OSError."""
         return bool(os.statvfs(kernel.fd_path(self.fd)).f_flag & os.ST_RDONLY)
 
+    def know_short_names(self) -> None:
+        """Have the 8.3 names of the directory worked out, which may be long, before a listing."""
+        self.volume.resolver.know_short_names(self.fd)
+
     def scan(self, matches: Callable[[str], bool] | None = None) -> Iterator[Entry | None]:
         """List the directory: (name, 8.3 name, stat), with pauses; see scan.scan."""
         return scan(self.volume, self.fd, self.path, matches)

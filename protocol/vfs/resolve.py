@@ -221,6 +221,13 @@ class Resolver:
         short = short_name(name) or name
         return short if self.variant(directory, short) == name else ""
 
+    def know_short_names(self, directory: int) -> None:
+        """Work out the 8.3 names in a directory, where it may be listed; see pace.py."""
+        if self.made_names and not self.case_sensitive:
+            directory_names().find(directory, "")
+        if self.made_names:
+            directory_names().find_short(directory, "")
+
     def check_veto(self, path: str) -> None:
         """Refuse a path with a vetoed component; SmbError(OBJECT_NAME_NOT_FOUND)."""
         if self._veto is not None and path and any(map(self.is_vetoed, path.split("/"))):

@@ -15,6 +15,7 @@ from typing import Final
 from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import as_process
+from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.vfs.resolve import encode, exists_at, join
 from usmbd.protocol.vfs.spelling import is_odd, is_speakable, shown
 from usmbd.protocol.wire.fscc.file_stat import FileStat
@@ -112,8 +113,14 @@ def scan(
 
 
 def _short_name(volume: VolumeBase, directory: int, name: str) -> str:
-    """Return the 8.3 name for a listing, which tells none that is the name itself."""
-    short = volume.resolver.short_name(directory, name)
+    """Return the 8.3 name for a listing, which tells none that is the name itself.
+
+    None either while they have to be worked out anew, for changes since the listing began.
+    """
+    try:
+        short = volume.resolver.short_name(directory, name)
+    except LongCallError:
+        return ""
     return short if short != name else ""
 
 

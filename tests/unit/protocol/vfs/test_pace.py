@@ -9,9 +9,11 @@ import pytest
 from usmbd.protocol.vfs import directory_names, pace
 from usmbd.protocol.vfs.directory_names import NAMES_AT_ONCE, DirectoryNames
 from usmbd.protocol.vfs.names import PATH_MAX, parse_path
+from usmbd.protocol.vfs.options import VolumeOptions
 from usmbd.protocol.vfs.pace import LongCallError, this_is_the_loop
 from usmbd.protocol.vfs.resolve import STEPS_AT_ONCE, Resolver
 from usmbd.protocol.vfs.short_names import short_name
+from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
@@ -128,3 +130,18 @@ def test_a_path_beyond_what_the_kernel_takes_is_not_looked_at() -> None:
         parse_path("a\\" * PATH_MAX + "b")
     assert caught.value.status == NtStatus.OBJECT_NAME_INVALID
     assert parse_path("a\\" * (PATH_MAX // 2 - 1) + "b")[1] is None
+
+
+def test_a_listing_on_the_loop_goes_on_without_short_names(
+    loop: None, large: int, tmp_path: Path
+) -> None:
+    """They are worked out on a thread before it; while they change again it tells none."""
+    volume = Volume(str(tmp_path), VolumeOptions(lists_short_names=True))
+    with volume.lookup("") as root:
+        listed = [entry for entry in root.scan() if entry is not None]
+        assert len(listed) == NAMES_AT_ONCE + 202
+        assert not any(short for _, short, _ in listed)
+        with pytest.raises(LongCallError):
+            root.know_short_names()
+        elsewhere(root.know_short_names)
+        assert any(entry[1] for entry in root.scan() if entry is not None)
