@@ -9,6 +9,7 @@ other end is lab/guest/agent.py; a guest ends with the process that booted it, e
 killed.
 """
 
+import itertools
 import json
 import os
 import queue
@@ -149,6 +150,20 @@ class Running:
             return Done(status, float(str(message["seconds"])), said)
 
 
+_BOOTED = itertools.count()
+
+
+def next_core() -> int:
+    """Return the core for the next guest; in pairs, of which each has its server on another one.
+
+    A guest is two threads that wait for each other. On two cores each wakes a sleeping core up,
+    which is dear on a machine that is a virtual one itself, and the dearer the less it has to do.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    number = next(_BOOTED)
+    return cores[(number + number // 2) % len(cores)]
+
+
 class Guest:
     """One booted guest; `host` is its number on the wire, whose end it has (None: it is alone).
 
@@ -207,6 +222,7 @@ class Guest:
                 start_new_session=True,
                 env=os.environ | {"TMPDIR": str(self.memory_directory())},
             )
+        os.sched_setaffinity(self.process.pid, {next_core()})
         self.watchdog: subprocess.Popen[bytes] = subprocess.Popen(
             ["/bin/bash", "-c", WATCH, str(self.process.pid)],
             stdin=subprocess.PIPE,
