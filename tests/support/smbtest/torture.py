@@ -74,6 +74,7 @@ _VARYING = (
     (re.compile(r"\b0x[0-9a-fA-F]{9,}\b"), "NUMBER"),
     (re.compile(r"\b\d+\.\d+\.\d+\.\d+(?::\d+)?"), "ADDRESS"),
     (re.compile(r"fnum_test_\d+"), "fnum_test_N"),
+    (re.compile(r"_time should be 0x\w+ - 0x\w+"), "_time should be TIME - TIME"),
 )
 
 
