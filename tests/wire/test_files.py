@@ -29,7 +29,6 @@ BAD_NAMES = {
     "NUL at the end": "name\0",
     "leading backslash": "\\abs",
     "two backslashes in front": "\\\\abs",
-    "up behind two backslashes": "a\\\\..\\\\b",
     "a letter of two lone surrogates": "\udcc3\udca9",
     "nothing but backslashes": "\\\\\\",
     "wildcards": "a*?",

@@ -53,7 +53,12 @@ def configure(server: Usmbd) -> Iterator[Callable[[str, str], None]]:
 
     def change(old: str, new: str) -> None:
         assert old in before
-        read(before.replace(old, new))
+        head, _, rest = before.partition(old)
+        # A section says one thing: what the new lines say it does not say again.
+        names = tuple(f"\t{name} =" for name in re.findall(r"(?m)^\t(.+?) =", new))
+        body, next_section, tail = rest.partition("\n[")
+        kept = [line for line in body.split("\n") if not names or not line.startswith(names)]
+        read(head + new + "\n".join(kept) + next_section + tail)
 
     yield change
     read(before)
