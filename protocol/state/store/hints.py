@@ -9,13 +9,13 @@ committed, and lowered by the first transaction after the commit that removed th
 Too high it costs a transaction; `recount`, after a death, makes it right again.
 """
 
-import mmap
-import os
 import threading
 from collections import deque
 from pathlib import Path
 from typing import Final
 from zlib import crc32
+
+from usmbd.protocol.state.store import shared_table
 
 HINT_MASK: Final = 0xFFFF
 """A file's slot is crc32(key) & HINT_MASK, the same in every process."""
@@ -70,20 +70,15 @@ class Hints:
 
     def __init__(self, path: Path, late: Late) -> None:
         """Map the table at `path`, which `create` has made."""
-        with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), _SIZE)
+        self._map = shared_table.attach(path, _SIZE)
         self._late = late
         self._view = memoryview(self._map).cast("I")
         self.counts = self._view[:_SLOTS]
 
     @staticmethod
     def create(path: Path) -> None:
-        """Make the table, zeroed and with its memory taken: a later write cannot fail."""
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, _SIZE)
-        finally:
-            os.close(descriptor)
+        """Make the table: nobody has locked anything."""
+        shared_table.create(path, _SIZE)
 
     def add(self, key: bytes) -> None:
         """Count one more file."""

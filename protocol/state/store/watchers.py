@@ -4,10 +4,10 @@ A byte for each worker, which it alone writes; the supervisor clears a dead work
 a file asks with one search of a kibibyte whether anybody is to be told.
 """
 
-import mmap
-import os
 from pathlib import Path
 from typing import Final
+
+from usmbd.protocol.state.store import shared_table
 
 SIZE: Final = 1024
 """Workers that have a byte; there are 64 at most."""
@@ -20,17 +20,12 @@ class Watchers:
 
     def __init__(self, path: Path) -> None:
         """Map the table at `path`, which `create` has made."""
-        with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), SIZE)
+        self._map = shared_table.attach(path, SIZE)
 
     @staticmethod
     def create(path: Path) -> None:
-        """Make the table, zeroed and with its memory taken."""
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, SIZE)
-        finally:
-            os.close(descriptor)
+        """Make the table: nobody watches."""
+        shared_table.create(path, SIZE)
 
     def put(self, worker: int, watches: bool) -> None:
         """Say whether a worker has watches."""
