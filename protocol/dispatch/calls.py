@@ -8,7 +8,8 @@ from collections.abc import Callable, Hashable
 from time import perf_counter
 from typing import TypeVar
 
-from usmbd.protocol.state.server import Ended, Server
+from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.threads import Ended
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs.identity import become
 

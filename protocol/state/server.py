@@ -8,7 +8,7 @@ tree connects, opens.
 import logging
 import os
 import secrets
-from collections.abc import Callable, Container, Hashable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, TypeVar
@@ -35,10 +35,11 @@ from usmbd.protocol.state.store.records import (
     OpenRecord,
     SessionRecord,
 )
+from usmbd.protocol.state.threads import Threads
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.turns import Turns, Unhurried
 from usmbd.protocol.state.volumes import Volumes
-from usmbd.protocol.vfs.identity import Identity, become, pin
+from usmbd.protocol.vfs.identity import become, pin
 from usmbd.protocol.wire.filetime import from_ns
 
 log = logging.getLogger("usmbd.conn")
@@ -58,31 +59,6 @@ OPEN_BYTES = 300
 """Of a file with one open in the store."""
 
 R = TypeVar("R")
-
-
-class Ended(Protocol):
-    """Takes the result of a call on a thread."""
-
-    def __call__(self, value: object, error: BaseException | None, /) -> None:
-        """Take what the call returned, or None and what it raised."""
-
-
-class Threads(Protocol):
-    """The pool of threads for calls that block."""
-
-    def submit(
-        self,
-        function: Callable[..., object],
-        args: tuple[object, ...],
-        identity: Identity | None,
-        ended: Ended,
-        lane: Hashable = None,
-        places: int = 0,
-    ) -> None:
-        """Call `function(*args)` as `identity`; then `ended(value, None)` or `(None, error)`.
-
-        Calls of one `lane`, a share, have a part of the threads: `places`, if it is given.
-        """
 
 
 class Peers(Protocol):

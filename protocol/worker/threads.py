@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 
-from usmbd.protocol.state.server import Ended
+from usmbd.protocol.state.threads import Ended
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.transport.loop import EventLoop
 

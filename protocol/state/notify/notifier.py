@@ -19,10 +19,11 @@ from usmbd.protocol.state.notify.directories import Directories
 from usmbd.protocol.state.notify.kernel_events import KernelEvents
 from usmbd.protocol.state.notify.place import Place, place_of
 from usmbd.protocol.state.notify.walk import Walk
-from usmbd.protocol.state.notify.walker import Loop, Threads, Walker
+from usmbd.protocol.state.notify.walker import Loop, Walker
 from usmbd.protocol.state.notify.watch import Watch
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import Store
+from usmbd.protocol.state.threads import Threads
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.identity import become
 from usmbd.protocol.vfs.node import Node

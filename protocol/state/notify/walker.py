@@ -8,26 +8,12 @@ from typing import Protocol
 from usmbd.protocol.state.notify.directories import Directories, Directory
 from usmbd.protocol.state.notify.walk import AT_ONCE, Walk
 from usmbd.protocol.state.notify.watch import Watch
+from usmbd.protocol.state.threads import Threads
 from usmbd.protocol.state.turns import Turns
-from usmbd.protocol.vfs.identity import Identity, become
+from usmbd.protocol.vfs.identity import become
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 log = logging.getLogger("usmbd.vfs")
-
-
-class Threads(Protocol):
-    """The threads for calls that block."""
-
-    def submit(
-        self,
-        function: Callable[..., object],
-        args: tuple[object, ...],
-        identity: Identity | None,
-        ended: Callable[[object, BaseException | None], None],
-        lane: object = None,
-        places: int = 0,
-    ) -> None:
-        """Call `function(*args)` as `identity`, then `ended`."""
 
 
 class Loop(Protocol):
