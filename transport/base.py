@@ -28,6 +28,11 @@ class FileSpan(NamedTuple):
 Part = Buffer | FileSpan
 
 
+def host_text(address: str) -> str:
+    """Return a host's address for people: an IPv4 client of a socket for both families is one."""
+    return address.removeprefix("::ffff:")
+
+
 class RemoteBuffer(NamedTuple):
     """Memory of the peer: a Buffer Descriptor V1, [MS-SMBD] 2.2.3.1.
 

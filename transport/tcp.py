@@ -12,7 +12,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from usmbd.transport.base import FileSpan, Part, Receiver, Transport
+from usmbd.transport.base import FileSpan, Part, Receiver, Transport, host_text
 from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.expected import READ_SIZE, Expected, Retry
 from usmbd.transport.loop import EventLoop
@@ -440,5 +440,4 @@ def _address(name: Callable[[], object]) -> str:
         return ""
     if not isinstance(address, tuple):
         return "unix"
-    # An IPv4 client of a socket for both families is still an IPv4 client to an admin.
-    return str(address[0]).removeprefix("::ffff:")
+    return host_text(str(address[0]))

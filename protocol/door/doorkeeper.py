@@ -14,6 +14,7 @@ from usmbd.protocol.door.places import Places
 from usmbd.protocol.state import descriptors
 from usmbd.protocol.wire.negotiate import client_guid
 from usmbd.protocol.worker.messages import FIRST_MESSAGE_LIMIT, FIRST_MESSAGE_SECONDS
+from usmbd.transport.base import host_text
 from usmbd.transport.loop import Cancellable, EventLoop
 
 log = logging.getLogger("usmbd.conn")
@@ -81,8 +82,7 @@ class Doorkeeper:
                 self._loop.remove_reader(listener.fileno())
                 self._loop.call_later(0.5, self._again, listener)
                 return
-            host = str(address[0]).removeprefix("::ffff:")  # an IPv4 client
-            displaced = self.places.take(sock, network(host))
+            displaced = self.places.take(sock, network(host_text(str(address[0]))))
             if displaced is not None:
                 self._dismiss(displaced)
             sock.setblocking(False)

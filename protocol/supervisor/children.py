@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 
 from usmbd.protocol.supervisor.channel import Channel
-from usmbd.protocol.supervisor.processes import Process, Processes
+from usmbd.protocol.supervisor.processes import Process, Processes, start_controlled
 from usmbd.protocol.worker import messages
 
 log = logging.getLogger("usmbd.conn")
@@ -219,17 +219,8 @@ async def start_worker(
     keeper: socket.socket | None = None,
 ) -> WorkerChild:
     """Start one worker; its `ready` is set when it serves."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    options = {"--control-fd": theirs.fileno()}
-    if keeper is not None:
-        options["--keeper-fd"] = keeper.fileno()
-    try:
-        process = await processes.start("worker", options=options)
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
+    options = {"--keeper-fd": keeper.fileno()} if keeper is not None else {}
+    process, ours = await start_controlled(processes, "worker", options)
     worker = WorkerChild(start.worker, process, ours, on_message)
     worker.send(start)
     return worker

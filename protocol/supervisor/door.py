@@ -20,7 +20,8 @@ from usmbd.protocol.door import messages
 from usmbd.protocol.supervisor.channel import Channel
 from usmbd.protocol.supervisor.children import Child, Kept
 from usmbd.protocol.supervisor.hanging import what_hangs
-from usmbd.protocol.supervisor.processes import Processes
+from usmbd.protocol.supervisor.processes import Processes, start_controlled
+from usmbd.transport.base import host_text
 
 log = logging.getLogger("usmbd.conn")
 
@@ -92,15 +93,7 @@ class Door:
 
     async def _start(self) -> Child:
         """Start a process, and have it accept where the last one did."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            options = {"--control-fd": theirs.fileno()}
-            process = await self._processes.start("door", options=options)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        process, ours = await start_controlled(self._processes, "door")
         self.close()
         self._answered.clear()
         self._channel = Channel(
@@ -158,5 +151,4 @@ class Door:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             sock.close()
             return
-        host = str(address[0]).removeprefix("::ffff:")  # an IPv4 client
-        self._pass_on(sock, host, client.guid, client.first)
+        self._pass_on(sock, host_text(str(address[0])), client.guid, client.first)

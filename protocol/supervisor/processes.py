@@ -193,6 +193,20 @@ class Processes:
         log.error("the fork server has died, and another takes its place")
 
 
+async def start_controlled(
+    processes: Processes, kind: str, options: Mapping[str, int] = NOTHING
+) -> tuple[Process, socket.socket]:
+    """Start a child that is told what to do; return it and the supervisor's end of the pair."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        with theirs:
+            control = {"--control-fd": theirs.fileno()}
+            return await processes.start(kind, options={**control, **options}), ours
+    except BaseException:
+        ours.close()
+        raise
+
+
 def _forked(data: bytes) -> int:
     """Return the pid in the fork server's answer, which is empty when it has died."""
     answer = fork_server.decode_forked(data) if data else Forked(error=errno.EPIPE)

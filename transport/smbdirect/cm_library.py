@@ -24,6 +24,7 @@ from enum import IntEnum
 from functools import cache
 from typing import Any
 
+from usmbd.transport.base import host_text
 from usmbd.transport.smbdirect.attributes import Attributes
 from usmbd.transport.smbdirect.provider import Unavailable
 
@@ -214,7 +215,7 @@ def address_text(storage: bytes) -> tuple[str, int]:
         return socket.inet_ntop(family, storage[4:8]), port
     if family != socket.AF_INET6:
         return "", 0
-    text = socket.inet_ntop(family, storage[8:24]).removeprefix("::ffff:")
+    text = host_text(socket.inet_ntop(family, storage[8:24]))
     scope = SocketAddress6.from_buffer_copy(storage).scope
     if scope:
         try:
