@@ -95,10 +95,9 @@ def run(arguments: list[str]) -> int:
     config, passwords = common.files(options)
     if options.config is not None and not config.exists():
         raise ValueError(f"{config}: there is no such file; -C names the server's configuration")
-    if not os.access(passwords if passwords.exists() else passwords.parent, os.W_OK) and (
-        passwords.parent.exists()
-    ):
-        raise PermissionError(errno.EACCES, "may not be changed", str(passwords))
+    for there in (passwords, passwords.parent):
+        if there.exists() and not os.access(there, os.W_OK):
+            raise PermissionError(errno.EACCES, "may not be changed", str(passwords))
     if options.action == "delete":
         if config.exists():
             users = used_by(user, load(config))

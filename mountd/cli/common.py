@@ -109,7 +109,11 @@ def say_whether_told(directory: Path | None, config: Path, *, verbose: bool) -> 
         print(f"the server in {directory} {note}", file=sys.stderr)
 
 
-AS_ROOT = ": as root (sudo), or -C and -P for your own files"
+def _hint(error: BaseException | None) -> str:
+    """Return what to do about a file that may not be read or written."""
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        return ": as root (sudo), or -C and -P for your own files"
+    return ""
 
 
 def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:
@@ -117,13 +121,10 @@ def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:
     try:
         return main(sys.argv[1:] if arguments is None else arguments)
     except ConfigError as error:
-        hint = ""
-        if isinstance(error.__cause__, FileNotFoundError) and error.file == str(
-            paths.config_file()
-        ):
+        hint = _hint(error.__cause__)
+        missing = isinstance(error.__cause__, FileNotFoundError)
+        if missing and error.file == str(paths.config_file()):
             hint = ": `make serve` makes one, -C names another"
-        elif isinstance(error.__cause__, PermissionError) and os.geteuid() != 0:
-            hint = AS_ROOT
         return fail(f"{error}{hint}", EXIT_CONFIG)
     except (AlreadyRunningError, CodecError, ValueError) as error:
         return fail(str(error), EXIT_FAILURE)
@@ -132,10 +133,7 @@ def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:
         return EXIT_FAILURE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        hint = ""
-        if isinstance(error, PermissionError) and os.geteuid() != 0:
-            hint = AS_ROOT
-        return fail(f"{where}{error.strerror or error}{hint}", EXIT_FAILURE)
+        return fail(f"{where}{error.strerror or error}{_hint(error)}", EXIT_FAILURE)
     except KeyboardInterrupt:
         return 130
 

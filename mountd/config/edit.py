@@ -52,8 +52,9 @@ def remove_share(text: str, path: Path, share: str) -> str:
         shares = data.get("shares") or {}
         data["shares"] = {k: v for k, v in shares.items() if share_key(str(k)) != share_key(share)}
         return _yaml_text(data)
-    kept = [line for line, inside, _ in _ini_lines(text, share) if not inside]
-    ends_inside = [inside for _, inside, _ in _ini_lines(text, share)][-1]
+    lines = list(_ini_lines(text, share))
+    kept = [line for line, inside, _ in lines if not inside]
+    _, ends_inside, _ = lines[-1]
     return "\n".join([*kept, ""] if ends_inside else kept)
 
 
