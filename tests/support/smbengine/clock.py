@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from smbdirect.step_loop import StepTimer
+
 
 class FakeClock:
     """The event loop's time and timers, which stand still until a test moves them."""
@@ -10,15 +12,15 @@ class FakeClock:
     def __init__(self) -> None:
         """Begin at an hour that is nobody's default."""
         self.now = 3600.0
-        self._timers: list[Timer] = []
+        self._timers: list[StepTimer] = []
 
     def time(self) -> float:
         """Return the time in seconds."""
         return self.now
 
-    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> "Timer":
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> StepTimer:
         """Call `callback(*args)` when `delay` seconds have passed."""
-        timer = Timer(self.now + delay, lambda: callback(*args))
+        timer = StepTimer(self.now + delay, lambda: callback(*args))
         self._timers.append(timer)
         return timer
 
@@ -32,16 +34,3 @@ class FakeClock:
             assert call is not None
             call()
         self.now = end
-
-
-class Timer:
-    """One call that is due at some time."""
-
-    def __init__(self, when: float, call: Callable[[], object]) -> None:
-        """Call at `when`."""
-        self.when = when
-        self.call: Callable[[], object] | None = call
-
-    def cancel(self) -> None:
-        """Do not call."""
-        self.call = None

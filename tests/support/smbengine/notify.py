@@ -2,6 +2,8 @@
 
 import struct
 
+from msgspec.structs import replace
+
 from smbengine import requests
 from smbengine.client import Client, Reply
 from smbengine.requests import FileId
@@ -29,6 +31,11 @@ BASIC, RENAME, EAS = 4, 10, 15
 """FileInformationClass."""
 
 Changes = list[tuple[int, str]]
+
+
+def configure(engine: Engine, **settings: bool) -> None:
+    """Change settings of the server, as a reload does."""
+    engine.server.config = replace(engine.server.config, **settings)
 
 
 def records(data: bytes) -> Changes:

@@ -46,13 +46,6 @@ from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_HIDDEN
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
-
-@pytest.fixture
-def other(engine: Engine) -> Client:
-    """Return another user's client."""
-    return Client(engine).ready(user="bob")
-
-
 # -- what is told ---------------------------------------------------------------------------------
 
 

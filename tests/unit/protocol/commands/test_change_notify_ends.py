@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 
 import pytest
-from msgspec.structs import replace
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.notify import (
@@ -13,6 +12,7 @@ from smbengine.notify import (
     NAMES,
     REMOVED,
     Watcher,
+    configure,
     nothing_is_left,
     records,
 )
@@ -30,18 +30,6 @@ from usmbd.protocol.wire.change_notify import (
 from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_DIRECTORY_FILE
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
-
-
-@pytest.fixture
-def other(engine: Engine) -> Client:
-    """Return another user's client."""
-    return Client(engine).ready(user="bob")
-
-
-def configure(engine: Engine, **settings: bool) -> None:
-    """Change settings of the server, as a reload does."""
-    engine.server.config = replace(engine.server.config, **settings)
-
 
 # -- buffers --------------------------------------------------------------------------------------
 

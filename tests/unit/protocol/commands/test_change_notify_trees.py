@@ -23,12 +23,6 @@ from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
 from usmbd.protocol.wire.status import NtStatus
 
 
-@pytest.fixture
-def other(engine: Engine) -> Client:
-    """Return another user's client."""
-    return Client(engine).ready(user="bob")
-
-
 def test_a_tree_with_what_comes_into_it(client: Client, other: Client, engine: Engine) -> None:
     (engine.files / "a" / "b").mkdir(parents=True)
     watcher = Watcher(client, completion_filter=NAMES, flags=SMB2_WATCH_TREE)

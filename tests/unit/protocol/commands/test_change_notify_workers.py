@@ -17,6 +17,7 @@ from smbengine.notify import (
     REMOVED,
     Watcher,
     basic,
+    configure,
     records,
     rename,
     set_info,
@@ -31,17 +32,6 @@ from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_DIRECTORY_FILE
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_HIDDEN
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
-
-
-@pytest.fixture
-def other(engine: Engine) -> Client:
-    """Return another user's client."""
-    return Client(engine).ready(user="bob")
-
-
-def configure(engine: Engine, **settings: bool) -> None:
-    """Change settings of the server, as a reload does."""
-    engine.server.config = replace(engine.server.config, **settings)
 
 
 def test_changes_by_clients_of_another_worker(client: Client, engine: Engine) -> None:

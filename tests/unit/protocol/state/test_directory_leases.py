@@ -57,13 +57,12 @@ def cache(client: Client, name: str = "dir", state: int = RWH, access: int = 0) 
     return reply.file_id
 
 
-@pytest.fixture(params=["same worker", "two workers"])
-def other(engine: Engine, client: Client, request: pytest.FixtureRequest) -> Client:
-    """Return a second client, of this or of another worker; there is a directory with a file."""
+@pytest.fixture
+def other(engine: Engine, other: Client) -> Client:
+    """Return the second client; there is a directory with a file."""
     (engine.files / "dir").mkdir()
     (engine.files / "dir" / "file").write_bytes(b"abc")
-    server = engine.another_worker() if request.param == "two workers" else None
-    return Client(engine, server=server).ready(user="bob")
+    return other
 
 
 @pytest.mark.parametrize(("dialect", "has"), [(0x210, False), (0x300, True), (0x311, True)])

@@ -45,13 +45,6 @@ KEY_2, PARENT = b"2" * 16, b"p" * 16
 ACK = SMB2_NOTIFY_BREAK_LEASE_FLAG_ACK_REQUIRED
 
 
-@pytest.fixture(params=["same worker", "two workers"])
-def other(engine: Engine, client: Client, request: pytest.FixtureRequest) -> Client:
-    """Return a second client, of this or of another worker."""
-    server = engine.another_worker() if request.param == "two workers" else None
-    return Client(engine, server=server).ready(user="bob")
-
-
 @pytest.mark.parametrize("dialect", [0x202, 0x210, 0x300, 0x302, 0x311])
 def test_who_has_leases(engine: Engine, dialect: int) -> None:
     client = Client(engine)

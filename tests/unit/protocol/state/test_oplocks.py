@@ -45,13 +45,6 @@ def acknowledge(client: Client, file: FileId, level: int) -> NtStatus:
     return client.call(Command.OPLOCK_BREAK, body.pack()).status
 
 
-@pytest.fixture(params=["same worker", "two workers"])
-def other(engine: Engine, client: Client, request: pytest.FixtureRequest) -> Client:
-    """Return a second client, of this or of another worker."""
-    server = engine.another_worker() if request.param == "two workers" else None
-    return Client(engine, server=server).ready(user="bob")
-
-
 @pytest.mark.parametrize("level", [NONE, II, EXCLUSIVE, BATCH])
 def test_who_is_alone_gets_what_he_asks(client: Client, level: int) -> None:
     assert create(client, level)[1] == level

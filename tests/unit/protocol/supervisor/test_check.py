@@ -48,9 +48,11 @@ class FakeProcesses:
         self.output, self.complaints, self.status = output, complaints, status
         self.error: OSError | None = None
         self.started: list[FakeProcess] = []
+        self.asked: list[tuple[str, Sequence[str], float]] = []
 
-    def run(self, _kind: str, _arguments: Sequence[str], output: IO[bytes], _limit: float) -> int:
+    def run(self, kind: str, arguments: Sequence[str], output: IO[bytes], limit: float) -> int:
         """Check before the event loop."""
+        self.asked.append((kind, arguments, limit))
         if self.status is None:
             raise TimeoutError
         output.write(self.output)
@@ -91,12 +93,15 @@ def reloaded(state: Path, server: Processes) -> list[tuple[bool, str]]:
 
 
 def test_before_the_event_loop() -> None:
-    assert check(processes(output=GOOD), []).workgroup == "NEW"
+    assert check(processes(output=GOOD), []) == ServerConfig(workgroup="NEW")
     with pytest.raises(CheckError) as refused:
-        check(processes(status=2), [])
+        check(processes(output=b"{", status=2), [])
     assert (str(refused.value), refused.value.status) == ("", 2)
-    with pytest.raises(CheckError, match="does not end"):
-        check(processes(status=None), [])
+    hangs = FakeProcesses(status=None)
+    with pytest.raises(CheckError, match="does not end") as given_up:
+        check(cast(Processes, hangs), ["-C", "some"])
+    assert given_up.value.status == 1
+    assert hangs.asked == [("check", ["--check", "-C", "some"], 60)]
 
 
 def test_a_check_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.supervisor.check import CheckError
 from usmbd.protocol.supervisor.supervisor import StartError
 
 # The package gives the module's name to its function.
@@ -163,45 +161,3 @@ def test_the_version_is_the_package_s(command: Command, capsys: pytest.CaptureFi
     assert command("-V") == 0
     assert capsys.readouterr().out.strip() == importlib.metadata.version("usmbd")
     assert command.made == []
-
-
-# -- the check -------------------------------------------------------------------------------
-
-
-class Checks:
-    """Runs the check in the place of the processes."""
-
-    def __init__(self, status: int, printed: bytes = b"") -> None:
-        """End with a status, or never."""
-        self._status, self._printed = status, printed
-        self.asked: list[Any] = []
-
-    def run(self, kind: str, arguments: list[str], output: Any, seconds: float) -> int:
-        """Print what there is."""
-        self.asked.append((kind, arguments, seconds))
-        output.write(self._printed)
-        output.flush()
-        if self._status < 0:
-            raise TimeoutError
-        return self._status
-
-
-def test_a_check_that_hangs_is_given_up() -> None:
-    checks: Any = Checks(-1)
-    with pytest.raises(CheckError, match="does not end") as ended:
-        module.check(checks, ["-C", "some"])
-    assert ended.value.status == 1
-    assert checks.asked == [("check", ["--check", "-C", "some"], 60)]
-
-
-def test_a_wrong_one_ends_the_program_as_mountd_does() -> None:
-    wrong: Any = Checks(2, b"{")
-    with pytest.raises(CheckError) as ended:
-        module.check(wrong, [])
-    assert (ended.value.status, str(ended.value)) == (2, "")
-
-
-def test_what_mountd_prints_is_the_configuration() -> None:
-    config = ServerConfig(workers=7)
-    right: Any = Checks(0, msgspec.json.encode(config))
-    assert module.check(right, []) == config

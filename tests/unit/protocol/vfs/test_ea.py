@@ -3,7 +3,7 @@
 import errno
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,6 @@ from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.wire.fscc.ea import ExtendedAttribute
 from usmbd.protocol.wire.status import NtStatus, SmbError
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_bytes(b"data")
-    return path
-
-
-@pytest.fixture
-def node(path: Path) -> Iterator[Node]:
-    with Volume(str(path.parent)).lookup("file") as node:
-        yield node
 
 
 @pytest.fixture

@@ -2,48 +2,17 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from failing import failing
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.extents import allocated_ranges, copy, zero
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.vfs.volume import Volume
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_bytes(b"data")
-    return path
-
-
-@pytest.fixture
-def volume(path: Path) -> Volume:
-    return Volume(str(path.parent))
-
-
-@pytest.fixture
-def node(volume: Volume) -> Iterator[Node]:
-    with volume.lookup("file") as node:
-        yield node
-
-
-@pytest.fixture
-def writable(node: Node) -> Node:
-    node.open_data(read=True, write=True)
-    return node
-
-
-def failing(number: int) -> Callable[..., Any]:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise OSError(number, os.strerror(number))
-
-    return fail
 
 
 @pytest.fixture

@@ -14,13 +14,6 @@ from usmbd.protocol.vfs.kernel import How
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_bytes(b"data")
-    return path
-
-
-@pytest.fixture
 def fd(path: Path) -> Iterator[int]:
     number = os.open(path, os.O_PATH)
     yield number

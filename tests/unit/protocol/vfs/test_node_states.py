@@ -4,11 +4,12 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from failing import failing
 
 from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.extents import copy, zero
@@ -22,38 +23,6 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_SPARSE_FILE,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_bytes(b"data")
-    return path
-
-
-@pytest.fixture
-def volume(path: Path) -> Volume:
-    return Volume(str(path.parent))
-
-
-@pytest.fixture
-def node(volume: Volume) -> Iterator[Node]:
-    with volume.lookup("file") as node:
-        yield node
-
-
-@pytest.fixture
-def writable(node: Node) -> Node:
-    node.open_data(read=True, write=True)
-    return node
-
-
-def failing(number: int) -> Callable[..., Any]:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise OSError(number, os.strerror(number))
-
-    return fail
-
 
 # -- what it is ------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,6 @@ from usmbd.protocol.vfs.streams import STREAM_MAX, create_stream, list_streams, 
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_NORMAL
 from usmbd.protocol.wire.status import NtStatus, SmbError
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_bytes(b"data")
-    return path
-
-
-@pytest.fixture
-def node(path: Path) -> Iterator[Node]:
-    with Volume(str(path.parent)).lookup("file") as node:
-        yield node
 
 
 @pytest.fixture
