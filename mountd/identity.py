@@ -47,6 +47,10 @@ class Accounts:
         groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
         return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, tuple(groups))
 
+    def exists(self, name: str) -> bool:
+        """Return whether `find` has an account for the name; does not look for its groups."""
+        return not self.privileged or self._entry(name) is not None
+
     def guest(self, name: str) -> Account:
         """Return the guest account; the kernel's overflow ids when there is none, or it is root."""
         account = self.find(name) or NOBODY

@@ -121,6 +121,7 @@ class _Loader:
     def __init__(self, path: Path, accounts: Accounts) -> None:
         self.path = path
         self.accounts = accounts
+        self._known: dict[str, bool] = {}
         self.errors: list[ConfigError] = []
         self.warnings: list[str] = []
         self.said: dict[str, dict[str, Any]] = {}
@@ -443,10 +444,16 @@ class _Loader:
             if not name.endswith((" users", " list")):
                 continue
             for word in values[name]:
-                if isinstance(word, Template):
+                if isinstance(word, Template) or self._is_known(word):
                     continue
-                if word[0] == "@":
-                    if self.accounts.find_group(word[1:]) is None:
-                        self._warn(entry, f"{entry.name}: there is no group {word[1:]!r} (now)")
-                elif self.accounts.find(word) is None:
-                    self._warn(entry, f"{entry.name}: there is no account {word!r} (now)")
+                what = f"group {word[1:]!r}" if word[0] == "@" else f"account {word!r}"
+                self._warn(entry, f"{entry.name}: there is no {what} (now)")
+
+    def _is_known(self, word: str) -> bool:
+        """Return whether the system has a user, or a group `@name`; asked once for all shares."""
+        if word not in self._known:
+            if word[0] == "@":
+                self._known[word] = self.accounts.find_group(word[1:]) is not None
+            else:
+                self._known[word] = self.accounts.exists(word)
+        return self._known[word]

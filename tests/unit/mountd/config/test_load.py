@@ -9,6 +9,7 @@ from mountd_helpers import configuration
 from usmbd.mountd.config.load import load
 from usmbd.mountd.config.parameters import GLOBALS, SHARES, TABLE, Scope
 from usmbd.mountd.errors import ConfigError, ConfigErrors
+from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
 
 # Fields that are put together from several parameters, or from none.
@@ -130,6 +131,32 @@ def test_of_who_may_do_what_a_section_says_one_thing(first: str, second: str) ->
     with pytest.raises(ConfigError, match=r":4: .* says something else than line 3"):
         configuration(f"[a]\npath = /tmp\n{first}\n{second}")
     assert configuration(f"[a]\npath = /tmp\n{first}\n{first}").warnings == []
+
+
+def test_names_that_nobody_has_are_told_and_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system may ask a directory of the network for each, and there may be 2,000 shares."""
+    asked: list[str] = []
+
+    class NoAccounts(Accounts):
+        def __init__(self) -> None:
+            self.privileged = True
+
+        def _entry(self, name: str) -> None:
+            asked.append(name)
+
+        def find_group(self, name: str) -> None:
+            asked.append("@" + name)
+
+    monkeypatch.setattr("usmbd.mountd.config.load.Accounts", NoAccounts)
+    share = "path = /tmp\nvalid users = nix @nought\n"
+    assert configuration(f"[a]\n{share}[b]\n{share}").warnings == [
+        f"/etc/usmbd.conf:{line}: valid users: there is no {what} (now)"
+        for line in (3, 6)
+        for what in ("account 'nix'", "group 'nought'")
+    ]
+    assert sorted(asked) == ["@nought", "nix"]
 
 
 def test_required_encryption_of_a_share() -> None:
