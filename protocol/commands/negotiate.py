@@ -135,9 +135,7 @@ def _settle(connection: Connection, dialect: int) -> None:
         capabilities |= SMB2_GLOBAL_CAP_LARGE_MTU
         connection.supports_multi_credit = True
         connection.set_sizes(config.smb2_max_read, config.smb2_max_write, config.smb2_max_trans)
-        # Not over SMB Direct, so far: there 2 of 8 mounts of Linux 7.3 failed in `git merge` with
-        # them, on a busy machine, and none of 10 over TCP.
-        if config.leases and connection.rdma is None:
+        if config.leases:
             capabilities |= SMB2_GLOBAL_CAP_LEASING
             connection.server.caching.leases.connected(connection)
     else:
