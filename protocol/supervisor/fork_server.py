@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable
 
 import msgspec
-from setproctitle import setproctitle
+from setproctitle import setproctitle, setthreadtitle
 
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import SUPERVISOR
@@ -140,6 +140,7 @@ def _become(wanted: Fork, received: list[int]) -> int:
     sys.argv = [module, *arguments]
     # As if it had been executed: that is what people look for with ps and pkill.
     setproctitle(" ".join([sys.executable, "-m", module.removesuffix(".__main__"), *arguments]))
+    setthreadtitle(f"usmbd-{wanted.kind}")  # what top, and `rdma resource`, call it
     status: int | None = importlib.import_module(module).main(arguments)
     return status or 0
 

@@ -233,7 +233,7 @@ class MountRun:
         while True:
             listed = self.server.run("usmbd.sh", "list")
             pairs = self.server.run("rdma", "resource", "show", "qp")
-            left = [line for line in pairs.said.splitlines() if "comm python" in line]
+            left = [line for line in pairs.said.splitlines() if "comm usmbd" in line]
             said = "\n".join(filter(None, (listed.said, listed.failure, *left, pairs.failure)))
             if not said or time.monotonic() > deadline:
                 return said

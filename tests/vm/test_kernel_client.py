@@ -63,7 +63,7 @@ def test_the_client_opened_a_second_channel(outcome: Outcome, variant: matrix.Va
 
 def test_two_clients_had_two_workers(outcome: Outcome) -> None:
     lines = outcome.tail("usmbd/rdma-3.1.1/queue-pairs.txt", 1000).splitlines()
-    ours = [line.split() for line in lines if "comm python" in line and "state RTS" in line]
+    ours = [line.split() for line in lines if "comm usmbd" in line and "state RTS" in line]
     assert len({words[words.index("pid") + 1] for words in ours}) == 2, lines
 
 
