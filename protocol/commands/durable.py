@@ -73,6 +73,12 @@ V2_TIMEOUT_MAX: Final = 300 * 1000
 SETTLE_TRIES: Final = 100
 """Looks, SETTLE_SECONDS apart, whether an open whose session has ended is disconnected."""
 
+NEWS_TRIES: Final = 5
+"""Looks at an open that still has its session: its client may be back before the news that it went.
+
+The kernel closes a killed worker's sockets one after the other, the client's perhaps first.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -171,12 +177,12 @@ def reconnect(request: Request, asked: Reconnect, keeps: int) -> Waiting[Open]:
     """
     server, tree = request.connection.server, request.tree
     store = server.store
-    for _ in range(SETTLE_TRIES):
+    for looks in range(SETTLE_TRIES):
         found = store.find_durable(asked.open_id)
         record, durable = _check(request, asked, found)
         if record.flags & OPEN_DISCONNECTED:
             break
-        if not server.durable.settles(record):
+        if looks >= NEWS_TRIES and not server.durable.settles(record):
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)  # Open.Session is not NULL
         yield Wait(server.durable.settle, keeps=keeps)
     user, network = request.session.proven_user, request.connection.network
