@@ -14,6 +14,18 @@ class Turns(Protocol):
         """Call `work` in a later turn; owners have their work called by rotation."""
 
 
+class Loop(Protocol):
+    """What there is to know of the loop."""
+
+    @property
+    def turns(self) -> Turns:
+        """Who divides its time."""
+
+    @property
+    def pinned(self) -> bool:
+        """Whether its thread never becomes a user."""
+
+
 class Unhurried:
     """Time without end, where nobody else waits for the loop."""
 

@@ -7,7 +7,6 @@ The kernel is asked unless `kernel change notify` is off; then the engine tells 
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -18,16 +17,15 @@ from usmbd.protocol.state.notify.change import Change, DirectoryChange, at
 from usmbd.protocol.state.notify.directories import Directories
 from usmbd.protocol.state.notify.kernel_events import KernelEvents
 from usmbd.protocol.state.notify.place import Place, place_of
+from usmbd.protocol.state.notify.sight import Sight
 from usmbd.protocol.state.notify.walk import Walk
-from usmbd.protocol.state.notify.walker import Loop, Walker
+from usmbd.protocol.state.notify.walker import Walker
 from usmbd.protocol.state.notify.watch import Watch
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.threads import Threads
-from usmbd.protocol.vfs import kernel
-from usmbd.protocol.vfs.identity import become
+from usmbd.protocol.state.turns import Loop
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.resolve import encode
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
@@ -43,7 +41,6 @@ BUFFERS: Final = 64 << 20
 """Bytes of changes that a worker keeps for its clients: 1,000 buffers that are full."""
 
 _MAX_USER_WATCHES: Final = "/proc/sys/fs/inotify/max_user_watches"
-_PATH: Final = kernel.How(os.O_PATH | os.O_DIRECTORY, kernel.RESOLVE_BENEATH)
 
 
 class Peers(Protocol):
@@ -76,6 +73,7 @@ class Notifier:
         self._peers = peers
         self._threads = threads
         self._attributes = Attributes(clock)
+        self._sight = Sight(host, threads)
         self._directories: Directories | None = None
         self._walker: Walker | None = None
         self._events: KernelEvents | None = None
@@ -235,24 +233,8 @@ class Notifier:
             for watch in list(self._watches.get(key, ())):
                 if watch.directory is not None or (path and not watch.watch_tree):
                     continue
-                if not path or self._may_see(watch, path):
-                    watch.tell(path, change.changes)
-                else:
-                    watch.lose()
+                self._sight.tell(watch, path, change.changes)
             path = f"{name}/{path}" if path else name
-
-    def _may_see(self, watch: Watch, path: str) -> bool:
-        """Whether a user may list a directory below the one he watches, as a walk would ask."""
-        if self._host.pinned or not watch.tree.speed.fast():
-            return False
-        become(watch.tree.identity)
-        fd = _PATH.open(watch.node.fd, encode(path))
-        if fd < 0:
-            return False
-        try:
-            return kernel.access(fd, os.R_OK | os.X_OK)
-        finally:
-            os.close(fd)
 
     def all_lost(self) -> None:
         """Have all clients list what they watch: a worker had more to tell than could be sent."""

@@ -15,12 +15,11 @@ from typing import Final
 
 from usmbd.protocol.state.notify.change import Change, name_filter
 from usmbd.protocol.state.notify.directories import Attached, Directories, Directory
+from usmbd.protocol.state.notify.sight import may_list
 from usmbd.protocol.state.notify.watch import Watch
-from usmbd.protocol.vfs import acl, kernel
-from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.resolve import encode, join
 from usmbd.protocol.vfs.steps import Steps
-from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
 from usmbd.protocol.wire.change_notify import FILE_ACTION_ADDED
 
 AT_ONCE: Final = 64
@@ -157,15 +156,10 @@ class Walk:
 
     def _may_list(self, fd: int, child: int, parent: Directory, name: str) -> bool:
         """Whether the user may list a directory and enter it, on this share."""
-        if not self._is_inside(fd, child) or not kernel.access(child, os.R_OK | os.X_OK):
+        if not self._is_inside(fd, child):
             return False
-        tree = self.watch.tree
-        if not tree.share.acl_xattr:
-            return True
-        volume = self.watch.node.volume
-        path = join(join(self.watch.node.path, parent.below(self.watch.directory) or ""), name)
-        with Node.at(volume, fd, encode(name), path) as node:
-            return bool(acl.maximal_access(node, tree.identity) & FILE_LIST_DIRECTORY)
+        path = join(parent.below(self.watch.directory) or "", name)
+        return may_list(self.watch, fd, child, path)
 
     def _is_inside(self, fd: int, child: int) -> bool:
         """Whether a directory belongs to the share: not what is mounted there, if it may not be."""

@@ -3,29 +3,16 @@
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Protocol
 
 from usmbd.protocol.state.notify.directories import Directories, Directory
 from usmbd.protocol.state.notify.walk import AT_ONCE, Walk
 from usmbd.protocol.state.notify.watch import Watch
 from usmbd.protocol.state.threads import Threads
-from usmbd.protocol.state.turns import Turns
+from usmbd.protocol.state.turns import Loop
 from usmbd.protocol.vfs.identity import become
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 log = logging.getLogger("usmbd.vfs")
-
-
-class Loop(Protocol):
-    """What there is to know of the loop."""
-
-    @property
-    def turns(self) -> Turns:
-        """Who divides its time."""
-
-    @property
-    def pinned(self) -> bool:
-        """Whether its thread never becomes a user."""
 
 
 class Walker:

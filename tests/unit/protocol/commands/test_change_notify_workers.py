@@ -1,6 +1,7 @@
 """CHANGE_NOTIFY: what the engine tells, across workers and without the kernel."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -24,6 +25,9 @@ from smbengine.notify import (
 )
 from smbengine.server import Engine
 
+from usmbd.protocol.state.notify.change import DirectoryChange, came
+from usmbd.protocol.state.notify.sight import LONGEST_QUEUE
+from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.wire.change_notify import (
     FILE_NOTIFY_CHANGE_ALL,
     SMB2_WATCH_TREE,
@@ -95,10 +99,7 @@ def test_without_the_kernel_the_engine_tells(alone: Engine, workers: int) -> Non
         (REMOVED, "file"),
         (ADDED, "dir"),
     ]
-    if alone.server.pinned:
-        assert tree.reply().status is NtStatus.NOTIFY_ENUM_DIR  # who may list `a` is not known
-    else:
-        assert tree.all_told() == expected
+    assert tree.all_told() == expected
     assert flat.all_told() == [(ADDED, "file"), (REMOVED, "file"), (ADDED, "dir")]
 
 
@@ -110,10 +111,69 @@ def test_another_share_around_the_one_that_is_watched(alone: Engine) -> None:
     watcher = Watcher(Client(alone).ready(), completion_filter=NAMES, flags=SMB2_WATCH_TREE)
     other = Client(alone).ready(share="inner", user="bob")
     other.close(other.open("file"))
-    if alone.server.pinned:
-        assert watcher.reply().status is NtStatus.NOTIFY_ENUM_DIR
-    else:
-        assert watcher.told() == [(ADDED, "inner\\file")]
+    assert watcher.told() == [(ADDED, "inner\\file")]
+
+
+@pytest.fixture
+def slow_tree(alone: Engine) -> Watcher:
+    """Return who watches a tree on a volume that is measured slow: others look for him."""
+    client = Client(alone).ready()
+    watcher = Watcher(client, completion_filter=NAMES, flags=SMB2_WATCH_TREE)
+    (session,) = alone.server.session_table.values()
+    (tree,) = session.tree_connect_table.values()
+    tree.speed.slow_until = float("inf")
+    return watcher
+
+
+def test_a_slow_volume_tells_the_same_in_the_same_order(alone: Engine, slow_tree: Watcher) -> None:
+    (alone.files / "a").mkdir()
+    other = Client(alone).ready(user="bob")
+    for path in ("a\\one", "two", "a\\three"):
+        other.close(other.open(path))
+    assert slow_tree.all_told() == [(ADDED, "a\\one"), (ADDED, "two"), (ADDED, "a\\three")]
+
+
+def test_a_watch_that_ends_while_a_thread_looks(alone: Engine, slow_tree: Watcher) -> None:
+    (alone.files / "a").mkdir()
+    other = Client(alone).ready(user="bob")
+    alone.threads.held = True
+    told = DirectoryChange(
+        ((_key(alone.files / "a"), "a"), (_key(alone.files), "")),
+        (came("one", is_directory=False),),
+        by_kernel=True,
+    )
+    alone.run(lambda: alone.server.notifier.changed(told))
+    alone.run(lambda: alone.server.notifier.all_lost())
+    assert slow_tree.reply().status is NtStatus.NOTIFY_ENUM_DIR
+    for watch in alone.server.notifier._all():
+        alone.run(watch.stop)
+    alone.threads.held = False
+    alone.settle()
+    assert not alone.server.notifier._sight._waiting
+    other.close(other.open("two"))
+
+
+def test_more_changes_than_may_wait_for_a_look(alone: Engine, slow_tree: Watcher) -> None:
+    (alone.files / "a").mkdir()
+    alone.threads.held = True
+    told = DirectoryChange(
+        ((_key(alone.files / "a"), "a"), (_key(alone.files), "")),
+        (came("one", is_directory=False),),
+        by_kernel=True,
+    )
+    for _ in range(LONGEST_QUEUE + 1):
+        alone.run(lambda: alone.server.notifier.changed(told))
+    (waiting,) = alone.server.notifier._sight._waiting.values()
+    assert len(waiting) == LONGEST_QUEUE
+    assert slow_tree.reply().status is NtStatus.NOTIFY_ENUM_DIR
+    alone.threads.held = False
+    alone.settle()
+
+
+def _key(path: Path) -> bytes:
+    """Return a directory's key in the store."""
+    stat = path.stat()
+    return file_key(stat.st_dev, stat.st_ino)
 
 
 def test_a_change_of_the_setting_has_clients_ask_again(client: Client, engine: Engine) -> None:
