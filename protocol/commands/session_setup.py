@@ -333,16 +333,14 @@ def _drop_previous(request: Request, previous: int, session: Session) -> Waiting
     record = server.store.get_session(previous)
     if record is None or not record.user or record.user != session.account:
         return
-    if record.worker == server.worker:
-        old = server.session_table.get(previous)
-        if old is not None:
-            server.close_session(old)
-    else:
 
-        def start(resume: Resume[None]) -> None:
+    def start(resume: Resume[None]) -> None:
+        if record.worker == server.worker:
+            server.end_session(previous, resume)
+        else:
             server.peers.close_session(record.worker, previous, resume)
 
-        yield Wait(start)
+    yield Wait(start)
 
 
 def _flags(session: Session) -> int:

@@ -10,8 +10,8 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.ipc.messages import TreeDisconnect, TreeStatus
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
-from usmbd.protocol.commands.request import Answer, Handling, Request
-from usmbd.protocol.effects import Slow
+from usmbd.protocol.commands.request import Handling, Request
+from usmbd.protocol.effects import Resume, Slow, Wait
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.mountd import ask
 from usmbd.protocol.state.session import Session
@@ -160,8 +160,13 @@ def _response(request: Request, share: ShareConfig, tree: TreeConnect) -> bytes:
     ).pack()
 
 
-def tree_disconnect(request: Request) -> Answer:
+def tree_disconnect(request: Request) -> Handling:
     """End the tree connect and its opens."""
     parse_body(TreeDisconnectRequest, request.message)
-    request.connection.server.close_tree(request.tree)
+    server, tree = request.connection.server, request.tree
+
+    def start(resume: Resume[None]) -> None:
+        server.close_tree(tree, resume)
+
+    yield Wait(start)
     return _DISCONNECTED

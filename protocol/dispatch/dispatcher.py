@@ -10,7 +10,7 @@ suspended generator, resumed by `resumed`.
 
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import GeneratorType
 
@@ -30,6 +30,7 @@ from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT, Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
+from usmbd.protocol.state.turns import in_turns
 from usmbd.protocol.vfs.errors import status_of
 from usmbd.protocol.vfs.identity import IdentityNeededError
 from usmbd.protocol.vfs.pace import LongCallError
@@ -77,10 +78,20 @@ class Dispatcher:
         connection = self.connection
         log.debug("connection ended: %s", reason, extra=connection.facts)
         connection.closed = True
-        for request in list(connection.async_command_list.values()):
+        self.server.closing += 1
+        in_turns(self.server.turns, connection.transport, self._cancel_all(), self._over)
+
+    def _over(self) -> None:
+        """Take the connection out of its sessions."""
+        self.server.closing -= 1
+        self.server.connection_lost(self.connection)
+
+    def _cancel_all(self) -> Iterator[None]:
+        """End a request that waits in each step, but those that go on without this channel."""
+        for request in list(self.connection.async_command_list.values()):
             if not self.server.replays.outlives(request):
                 self.cancel(request, SmbError(NtStatus.CANCELLED))
-        self.server.connection_lost(connection)
+            yield
 
     # -- in ------------------------------------------------------------------------------
 

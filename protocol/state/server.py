@@ -8,7 +8,7 @@ tree connects, opens.
 import logging
 import os
 import secrets
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol, TypeVar
@@ -19,6 +19,7 @@ from usmbd.protocol.state import descriptors
 from usmbd.protocol.state.caching.caching import Caching
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.durable import DurableOpens
+from usmbd.protocol.state.endings import Endings
 from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.state.memory import Memory
 from usmbd.protocol.state.mountd import Mountd
@@ -37,7 +38,7 @@ from usmbd.protocol.state.store.records import (
 )
 from usmbd.protocol.state.threads import Threads
 from usmbd.protocol.state.tree import TreeConnect
-from usmbd.protocol.state.turns import Turns, Unhurried
+from usmbd.protocol.state.turns import Turns, Unhurried, in_turns
 from usmbd.protocol.state.volumes import Volumes
 from usmbd.protocol.vfs.identity import become, pin
 from usmbd.protocol.wire.filetime import from_ns
@@ -115,18 +116,20 @@ class Server:
         self.peers = peers
         self.clock = clock
         self.pinned = False
-        self.closing = 0  # opens that end on threads
+        self.closing = 0  # opens that end on threads, sessions and trees that end in slices
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
         self.durable = DurableOpens(
             store, clock, peers, worker, self.wake_workers, self._room_for_disconnected
         )
         self.replays = Replays()
+        self.endings = Endings(self)
         self.caching = Caching(store, clock, peers, worker, self.wake_workers, self.durable.end)
         self.pulse = Pulse(clock)
         self.turns: Turns = Unhurried()
         self.memory = Memory(config.workers, lambda work: self.turns.later(self, work))
-        self.waiters: dict[bytes, set[Callable[[], None]]] = {}
+        self.waiters: dict[bytes, dict[Callable[[], None], None]] = {}
+        """Who waits for a file, by its key; who has waited for the longest stands first."""
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
         self.connection_admitted: Callable[[Connection], None] = lambda connection: None
         self.user_sessions = 0
@@ -204,39 +207,75 @@ class Server:
             )
         )
 
-    def close_session(self, session: Session) -> None:
-        """End a session with all that hangs below it ([MS-SMB2] 3.3.4.12)."""
-        if session.closed:
-            return
-        session.closed = True
-        for tree in list(session.tree_connect_table.values()):
-            self.close_tree(tree, lost=True)
-        if self.session_table.pop(session.session_id, None) is not None:
-            self.user_sessions -= bool(session.proven_user)
-        for connection in list(session.channel_list) + list(session.acceptors):
-            connection.session_table.pop(session.session_id, None)
-            connection.preauth_sessions.pop(session.session_id, None)
-            connection.end_login(session.session_id)
-        session.channel_list.clear()
-        session.acceptors.clear()
-        if session.valid:
-            self.store.remove_session(session.session_id)
-            self.mountd.tell(Logout(session_id=session.session_id))
+    def close_session(self, session: Session, gone: Callable[[], object] | None = None) -> None:
+        """End a session with all that hangs below it ([MS-SMB2] 3.3.4.12).
 
-    def close_tree(self, tree: TreeConnect, *, lost: bool = False) -> None:
-        """End a tree connect and its opens ([MS-SMB2] 3.3.5.8).
+        `gone()` is called when its last open has been closed, which may be later.
+        """
+        session_id = session.session_id
+        if not session.closed:
+            session.closed = True
+            self.endings.begin(session_id)
+            trees = list(session.tree_connect_table.values())
+            for tree in trees:
+                tree.closed = True
+            session.tree_connect_table.clear()
+            if self.session_table.pop(session_id, None) is not None:
+                self.user_sessions -= bool(session.proven_user)
+            for connection in list(session.channel_list) + list(session.acceptors):
+                connection.session_table.pop(session_id, None)
+                connection.preauth_sessions.pop(session_id, None)
+                connection.end_login(session_id)
+            session.channel_list.clear()
+            session.acceptors.clear()
+            opens = list(session.open_table.values())
+            over = self.endings.end(session, opens, True, partial(self._ended, session, trees))
+            if not over and session.valid:
+                self.store.session_ends(session_id)
+        if gone is not None:
+            self.endings.after(session_id, gone)
+
+    def _ended(self, session: Session, trees: list[TreeConnect]) -> None:
+        """Forget a session whose opens are closed."""
+        session_id = session.session_id
+        for tree in trees:
+            self.mountd.tell(TreeDisconnect(session_id=session_id, tree_id=tree.tree_id))
+        if session.valid:
+            self.store.remove_session(session_id)
+            self.mountd.tell(Logout(session_id=session_id))
+        self.endings.over(session_id)
+
+    def end_session(self, session_id: int, gone: Callable[[], object]) -> None:
+        """End a session, if there is one of this id, and call `gone()` when there is none."""
+        session = self.session_table.get(session_id)
+        if session is not None:
+            self.close_session(session, gone)
+        else:
+            self.endings.after(session_id, gone)
+
+    def close_tree(self, tree: TreeConnect, gone: Callable[[], None] | None = None) -> None:
+        """End a tree connect and its opens ([MS-SMB2] 3.3.5.8); `gone()` follows the last."""
+        session = tree.session
+        tree.closed = True
+        session.tree_connect_table.pop(tree.tree_id, None)
+
+        def ended() -> None:
+            self.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree.tree_id))
+            if gone is not None:
+                gone()
+
+        opens = [open_ for open_ in session.open_table.values() if open_.tree is tree]
+        self.endings.end(session, opens, False, ended)
+
+    def close_lost_open(self, open_: Open, *, lost: bool) -> None:
+        """Close an open of what ends, unless it is closed already.
 
         Where the session is `lost`, durable ones stay for its client, as with Windows and Samba
         also after a LOGOFF.
         """
-        session = tree.session
-        tree.closed = True
-        session.tree_connect_table.pop(tree.tree_id, None)
-        for open_ in [o for o in session.open_table.values() if o.tree is tree]:
-            if lost and open_.durable is not None:
-                self.durable.may_stay(open_)
-            self.close_open(open_)
-        self.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree.tree_id))
+        if lost and open_.durable is not None and not open_.closed:
+            self.durable.may_stay(open_)
+        self.close_open(open_)
 
     def close_open(self, open_: Open) -> None:
         """End an open; what goes wrong is logged, for its client cannot do anything about it."""
@@ -387,7 +426,7 @@ class Server:
                 self.close_session(session)
         connection.session_table.clear()
         connection.preauth_sessions.clear()
-        self.caching.leases.connection_lost(connection)
+        in_turns(self.turns, connection.transport, self.caching.leases.connection_lost(connection))
         for session_id in list(connection.half_open):
             connection.end_login(session_id)
         connection.memory.close()
@@ -397,21 +436,21 @@ class Server:
 
     def wait_for(self, key: bytes, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` at the next wake-up for `key`; return how to give that up."""
-        waiting = self.waiters.setdefault(key, set())
-        waiting.add(callback)
+        waiting = self.waiters.setdefault(key, {})
+        waiting[callback] = None
 
         def give_up() -> None:
-            waiting.discard(callback)
+            waiting.pop(callback, None)
             if not waiting and self.waiters.get(key) is waiting:
                 del self.waiters[key]
 
         return give_up
 
     def wake(self, key: bytes) -> None:
-        """Let all who wait for the file `key` in this worker try again."""
-        # A copy: whom a callback ends (its connection is lost, say) gives up its own place.
-        for callback in list(self.waiters.pop(key, ())):
-            callback()
+        """Let all who wait for the file `key` in this worker try again, in slices."""
+        waiting = self.waiters.pop(key, None)
+        if waiting:
+            in_turns(self.turns, key, _call_each(waiting))
 
     def wake_workers(self, key: bytes, workers: Iterable[int]) -> None:
         """Wake who waits for `key`, here and in other workers."""
@@ -420,6 +459,15 @@ class Server:
                 self.wake(key)
             else:
                 self.peers.wake(worker, key)
+
+
+def _call_each(waiting: dict[Callable[[], None], None]) -> Iterator[None]:
+    """Call one a step. Whom a callback ends (its connection is lost, say) gives up its place."""
+    for callback in list(waiting):
+        if callback in waiting:
+            del waiting[callback]
+            callback()
+            yield
 
 
 def host_name() -> str:

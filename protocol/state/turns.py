@@ -1,6 +1,7 @@
 """What the engine needs of whoever divides the event loop's time (`transport/turns`)."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Protocol
 
 
@@ -36,3 +37,15 @@ class Unhurried:
     def later(self, owner: Hashable, work: Callable[[], None]) -> None:
         """Call at once."""
         work()
+
+
+def in_turns(
+    turns: Turns, owner: Hashable, steps: Iterator[None], done: Callable[[], None] | None = None
+) -> None:
+    """Take steps now and, where the slice is over, the rest in later turns; then call `done()`."""
+    for _ in steps:
+        if turns.over():
+            turns.later(owner, partial(in_turns, turns, owner, steps, done))
+            return
+    if done is not None:
+        done()

@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from usmbd.protocol.state.notify.change import Change, DirectoryChange
@@ -140,10 +141,10 @@ class WorkerPeers:
             elif isinstance(message, ForgetOpen):
                 server.durable.forget(message.open_id)
             elif isinstance(message, CloseSession):
-                session = server.session_table.get(message.session_id)
-                if session is not None:
-                    server.close_session(session)
-                self._send(message.reply_to, SessionClosed(message.cookie))
+                closed = SessionClosed(message.cookie)
+                server.end_session(
+                    message.session_id, partial(self._send, message.reply_to, closed)
+                )
             elif isinstance(message, SessionClosed):
                 self._closed(message.cookie)
             elif isinstance(message, DirectoryDoomed):

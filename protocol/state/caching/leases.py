@@ -121,8 +121,8 @@ class Leases:
         """Note a client's connection that may be told of breaks."""
         self._connections.setdefault(connection.client_guid, {})[connection] = None
 
-    def connection_lost(self, connection: "Connection") -> None:
-        """Tell a client again, on another channel, what it was told on this one."""
+    def connection_lost(self, connection: "Connection") -> Iterator[None]:
+        """Tell a client again, on another channel, what it was told on this one, in steps."""
         known = self._connections.get(connection.client_guid)
         if known is None or connection not in known:
             return
@@ -132,6 +132,7 @@ class Leases:
         for lease in list(self._table.values()):
             if lease.told is connection and lease.notice:
                 self._send(lease)
+                yield
 
     def _change(
         self, lease: Lease, change: Callable[[LeaseState], LeaseState]

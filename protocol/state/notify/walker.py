@@ -1,14 +1,14 @@
 """Takes the slices of walks, on the loop or on threads, and of what undoes them."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 from usmbd.protocol.state.notify.directories import Directories, Directory
 from usmbd.protocol.state.notify.walk import AT_ONCE, Walk
 from usmbd.protocol.state.notify.watch import Watch
 from usmbd.protocol.state.threads import Threads
-from usmbd.protocol.state.turns import Loop
+from usmbd.protocol.state.turns import Loop, in_turns
 from usmbd.protocol.vfs.identity import become
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -102,14 +102,7 @@ class Walker:
     def give_up(self, directory: Directory | None, *watches: Watch) -> None:
         """Take a directory and what is below from watches, in slices."""
         if directory is not None:
-            self._go_on(self._directories.give_up(directory, watches))
-
-    def _go_on(self, steps: Iterator[None]) -> None:
-        """Take some steps, and the rest later."""
-        for _ in steps:
-            if self._host.turns.over():
-                self._host.turns.later(self, partial(self._go_on, steps))
-                return
+            in_turns(self._host.turns, self, self._directories.give_up(directory, watches))
 
 
 def _slice(walk: Walk) -> None:

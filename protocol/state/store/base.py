@@ -316,6 +316,9 @@ class Store(Protocol):
     def get_session(self, session_id: int) -> SessionRecord | None:
         """Return a session of any worker."""
 
+    def session_ends(self, session_id: int) -> None:
+        """Note that a session's opens are being closed; unknown ones are no error."""
+
     def remove_session(self, session_id: int) -> None:
         """Remove a session; unknown ones are no error."""
 

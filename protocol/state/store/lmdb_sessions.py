@@ -33,6 +33,15 @@ class LmdbSessions:
         return None if value is None else _decode_session(value)
 
     @writes
+    def session_ends(self, session_id: int) -> None:
+        """Note that a session's opens are being closed: see `Store.session_ends`."""
+        key = b"S" + OPEN_ID.pack(session_id)
+        with self.environment.write() as txn:
+            value = txn.get(key)
+            if value is not None:
+                txn.put(key, _encode(msgspec.structs.replace(_decode_session(value), ends=True)))
+
+    @writes
     def remove_session(self, session_id: int) -> None:
         """Remove a session."""
         with self.environment.write() as txn:

@@ -81,6 +81,7 @@ class LmdbStore:
         self._sessions = sessions = LmdbSessions(environment)
         self.put_session = sessions.put_session
         self.get_session = sessions.get_session
+        self.session_ends = sessions.session_ends
         self.remove_session = sessions.remove_session
         self.sessions = sessions.sessions
 

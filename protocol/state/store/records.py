@@ -263,3 +263,4 @@ class SessionRecord(msgspec.Struct, array_like=True, frozen=True):
     signing_algorithm_id: int = 0
     cipher_id: int = 0
     signing_key: bytes = b""
+    ends: bool = False  # its opens are being closed

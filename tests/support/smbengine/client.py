@@ -443,6 +443,19 @@ class Client:
         self.engine.settle()
 
 
+def prove_with(client: Client, previous: int) -> int:
+    """Send the last message of a login that names a previous session; return its MessageId."""
+    security = spnego.client("alice", "secret", protocol="ntlm")
+    _, (reply,) = client.setup(security.step() or b"", previous=previous)
+    client.session_id = reply.header.session_id
+    client.setup(
+        security.step(challenge_of(reply)) or b"",
+        previous=previous,
+        session_id=client.session_id,
+    )
+    return client.message_id - 1
+
+
 def challenge_of(reply: Reply) -> bytes:
     """Return the security token of a SESSION_SETUP reply."""
     offset, length = struct.unpack_from("<HH", reply.message, HEADER_SIZE + 4)

@@ -329,15 +329,7 @@ class FakePeers(Turns):
 
     def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
         """Close a session of another worker."""
-
-        def close() -> None:
-            server = self.servers[worker]
-            session = server.session_table.get(session_id)
-            if session is not None:
-                server.close_session(session)
-            resume()
-
-        self.later(close)
+        self.later(lambda: self.servers[worker].end_session(session_id, resume))
 
 
 class Engine:

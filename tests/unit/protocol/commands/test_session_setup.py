@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import spnego
 from smbengine import requests
-from smbengine.client import NTLM_NEGOTIATE, Client, challenge_of
+from smbengine.client import NTLM_NEGOTIATE, Client, challenge_of, prove_with
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import LoginStatus, Logout
@@ -376,19 +376,6 @@ def test_a_lost_session_of_another_worker(engine: Engine) -> None:
     assert reply.status is NtStatus.SUCCESS
     assert not engine.peers.servers[2].session_table
     assert [s.session_id for s in engine.store.sessions()] == [again.session_id]
-
-
-def prove_with(client: Client, previous: int) -> int:
-    """Send the last message of a login that names a previous session."""
-    security = spnego.client("alice", "secret", protocol="ntlm")
-    _, (reply,) = client.setup(security.step() or b"", previous=previous)
-    client.session_id = reply.header.session_id
-    client.setup(
-        security.step(challenge_of(reply)) or b"",
-        previous=previous,
-        session_id=client.session_id,
-    )
-    return client.message_id - 1
 
 
 def test_a_client_that_goes_while_its_lost_session_is_closed(engine: Engine) -> None:

@@ -97,6 +97,12 @@ def lease(store: LmdbStore, _: int) -> None:
         store.remove_open(KEY, one.open_id)
 
 
+def session_ends(store: LmdbStore, _: int) -> None:
+    store.put_session(SessionRecord(2 << 16, 1, "alice"))
+    store.session_ends(2 << 16)
+    store.remove_session(2 << 16)
+
+
 OPERATIONS: dict[str, Operation] = {
     "open": add_with_oplock,
     "lease": lease,
@@ -107,6 +113,7 @@ OPERATIONS: dict[str, Operation] = {
     "unlock": unlock_all,
     "delete": add_doomed,
     "delete pending": set_delete_pending,
+    "session's end": session_ends,
     "session": lambda store, _: store.put_session(SessionRecord(1 << 16, 1, "alice")),
 }
 """What worker 1 does that has KEY open and a lock on it (`rename` asks the store, and writes
