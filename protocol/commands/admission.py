@@ -78,7 +78,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         wanted.instance.put(record)
     durable = None
     if wanted.durable is not None and stream is None:
-        durable = prepare(request, wanted.durable, record, key, node, found.action)
+        durable = prepare(request, wanted.durable, record, key, node, found.granted, found.action)
     asked = Asked(
         key,
         record,

@@ -27,12 +27,13 @@ from usmbd.protocol.state.store.base import DurableOpen
 from usmbd.protocol.state.store.records import (
     NO_ID,
     OPEN_DISCONNECTED,
+    OPEN_LASTING,
     DurableRecord,
     OpenRecord,
     caches_handle,
     file_key,
 )
-from usmbd.protocol.state.tree import WRITING
+from usmbd.protocol.state.tree import WRITING, TreeConnect
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.node import Node
@@ -136,24 +137,40 @@ def prepare(
     record: OpenRecord,
     key: bytes,
     node: Node,
+    granted: int,
     action: int,
 ) -> DurableRecord | None:
-    """Return what an open can be made anew from, if it may be durable; complete its record."""
-    session, share = request.session, request.tree.share
-    if not node.is_regular or not share.durable_handles or not session.account:
+    """Return what an open can be made anew from, if it may be durable; complete its record.
+
+    `granted` is the client's own access, which an overwrite's record has more than.
+    """
+    if not may_be_durable(request, node):
         return None
     record.durable_open_timeout = asked.timeout
     record.create_guid = asked.create_guid
-    record.durable_owner = owner(session)
+    record.durable_owner = owner(request.session)
+    return kept_of(request.tree, key, node, granted, action, record.create_options & MODE)
+
+
+def may_be_durable(request: Request, node: Node) -> bool:
+    """Tell whether this client may have an open of this file on this share that survives."""
+    share = request.tree.share
+    return node.is_regular and share.durable_handles and bool(request.session.account)
+
+
+def kept_of(
+    tree: TreeConnect, key: bytes, node: Node, granted: int, action: int, mode: int
+) -> DurableRecord:
+    """Return what an open of `node` can be made anew from."""
     return DurableRecord(
         key=key,
-        share=share.name,
-        share_path=share.path,
+        share=tree.share.name,
+        share_path=tree.share.path,
         path=os.fsencode(node.path),
-        granted_access=record.granted_access,
+        granted_access=granted,
         birth=node.born,
         action=action,
-        mode=record.create_options & MODE,
+        mode=mode,
     )
 
 
@@ -189,7 +206,7 @@ def reconnect(request: Request, asked: Reconnect, keeps: int) -> Waiting[Open]:
     place = server.descriptors.take(user, network)
     node: Node | None = None
     try:
-        node, kept = yield from Blocking(_find, request, durable)
+        node, kept = yield from Blocking(_find, request, record, durable)
         if tree.closed:  # meanwhile
             raise SmbError(NtStatus.NETWORK_NAME_DELETED)
         claimed = store.claim_open(asked.open_id, request.session.session_id, tree.tree_id)
@@ -239,15 +256,22 @@ def _check_lease(request: Request, asked: Reconnect, found: DurableOpen) -> None
         or lease is None
         or lease.lease_key != record.lease_key
         or isinstance(lease, LeaseV2) != (record.lease_version > 1)
-        or not caches_handle(record)  # lost by a break of its other opens
+        # H was lost by a break of its other opens.
+        or not (caches_handle(record) or record.flags & OPEN_LASTING)
     ):
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     if fold(asked.path) != fold(os.fsdecode(found.durable.path)):
         raise SmbError(NtStatus.INVALID_PARAMETER)
 
 
-def _find(request: Request, durable: DurableRecord) -> tuple[Node, KeptWriteTime | None]:
-    """Open the file as the open had it; SmbError(OBJECT_NAME_NOT_FOUND) if it is not the same."""
+def _find(
+    request: Request, record: OpenRecord, durable: DurableRecord
+) -> tuple[Node, KeptWriteTime | None]:
+    """Open the file as the open had it; SmbError(OBJECT_NAME_NOT_FOUND) if it is not the same.
+
+    Others may have changed it beside an open that lasts: its client was promised the open, and no
+    cache.
+    """
     volume = request.tree.volume
     assert volume is not None
     try:
@@ -257,7 +281,8 @@ def _find(request: Request, durable: DurableRecord) -> tuple[Node, KeptWriteTime
     try:
         statx, stat = kernel.statx_fd(node.fd), node.last_stat
         same = file_key(stat.dev, stat.ino) == durable.key and node.born == durable.birth
-        if not same or (durable.seen and seen(statx) != durable.seen):
+        lasting = bool(record.flags & OPEN_LASTING)
+        if not same or (durable.seen and not lasting and seen(statx) != durable.seen):
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
         access = durable.granted_access
         write = bool(access & (FILE_WRITE_DATA | FILE_APPEND_DATA))
@@ -300,7 +325,9 @@ def _open(
     open_.mode = durable.mode
     open_.position = durable.position
     node.reserved = durable.reserved
-    open_.durable = Durable(durable, record.durable_open_timeout)
+    lasting = bool(record.flags & OPEN_LASTING)
+    open_.durable = Durable(durable, record.durable_open_timeout, lasting=lasting)
+    open_.lock_sequence = server.store.lock_sequences(record.open_id)
     open_.kept_write_time = kept
     return open_
 

@@ -2,7 +2,13 @@
 
 from collections.abc import Callable
 
-from usmbd.protocol.commands import file_facts, pipe_controls, server_side_copy, sparse
+from usmbd.protocol.commands import (
+    file_facts,
+    pipe_controls,
+    resiliency,
+    server_side_copy,
+    sparse,
+)
 from usmbd.protocol.commands.duplicate_extents import duplicate_extents, duplicate_extents_ex
 from usmbd.protocol.commands.negotiate import validate_negotiate
 from usmbd.protocol.commands.request import Answer, Handling, Request
@@ -113,7 +119,6 @@ _WITHOUT_FILE = {
 """Codes whose FileId has to be all ones ([MS-SMB2] 3.3.5.15)."""
 
 _NOT_SUPPORTED = {
-    fsctl.FSCTL_LMR_REQUEST_RESILIENCY,
     fsctl.FSCTL_LMR_SET_LINK_TRACKING_INFORMATION,
     fsctl.FSCTL_SRV_READ_HASH,
 }
@@ -127,6 +132,7 @@ _HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Hand
     fsctl.FSCTL_PIPE_TRANSCEIVE: pipe_controls.transceive,
     fsctl.FSCTL_PIPE_PEEK: pipe_controls.peek,
     fsctl.FSCTL_PIPE_WAIT: pipe_controls.wait,
+    fsctl.FSCTL_LMR_REQUEST_RESILIENCY: resiliency.request_resiliency,
     fsctl.FSCTL_CREATE_OR_GET_OBJECT_ID: file_facts.object_id,
     fsctl.FSCTL_GET_OBJECT_ID: file_facts.object_id,
     fsctl.FSCTL_GET_COMPRESSION: file_facts.get_compression,

@@ -9,7 +9,7 @@ from usmbd.protocol.state import one_file
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.state.store.records import LockRange
+from usmbd.protocol.state.store.records import LOCK_SEQUENCES, LockRange, LockSequence
 from usmbd.protocol.wire.access import (
     FILE_APPEND_DATA,
     FILE_EXECUTE,
@@ -39,9 +39,6 @@ _ONE_KIND = {
     SMB2_LOCKFLAG_EXCLUSIVE_LOCK: True,
 }
 
-SEQUENCES = 64
-"""LockSequenceIndex is 1 to 64 ([MS-SMB2] 3.3.1.10)."""
-
 MAX_RANGES = 512
 """Ranges of one request; more are beyond what the store compares for one. Linux sends 170."""
 
@@ -55,27 +52,32 @@ def lock(request: Request) -> Answer | Handling:
     open_ = request.open
     if open_.pipe is not None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
-    if _has_sequence(request.connection, body):
+    if _has_sequence(request.connection, open_, body):
         return _in_sequence(request, body, elements)
     return _perform(request, elements)
 
 
-def _perform(request: Request, elements: list[LockElement]) -> Answer | Handling:
-    """Unlock or lock, as the first element says."""
+def _perform(
+    request: Request, elements: list[LockElement], sequence: LockSequence | None = None
+) -> Answer | Handling:
+    """Unlock or lock, as the first element says; `sequence` is for the store to keep."""
     if elements[0].flags & SMB2_LOCKFLAG_UNLOCK:
-        return _unlock(request, elements)
-    return _lock(request, elements)
+        return _unlock(request, elements, sequence)
+    return _lock(request, elements, sequence)
 
 
-def _has_sequence(connection: Connection, body: LockRequest) -> bool:
+def _has_sequence(connection: Connection, open_: Open, body: LockRequest) -> bool:
     """Tell whether the request may be a replay ([MS-SMB2] 3.3.5.14).
 
-    Where a session can have several channels, so that an answer may be lost with one of them.
+    Where a session can have several channels, or an open several connections one after the other,
+    so that an answer may be lost with one of them.
     """
-    return (
-        1 <= body.lock_sequence_index <= SEQUENCES
-        and connection.dialect >= SMB2_DIALECT_300
-        and bool(connection.server_capabilities & SMB2_GLOBAL_CAP_MULTI_CHANNEL)
+    return 1 <= body.lock_sequence_index <= LOCK_SEQUENCES and (
+        open_.durable is not None
+        or (
+            connection.dialect >= SMB2_DIALECT_300
+            and bool(connection.server_capabilities & SMB2_GLOBAL_CAP_MULTI_CHANNEL)
+        )
     )
 
 
@@ -88,14 +90,15 @@ def _in_sequence(request: Request, body: LockRequest, elements: list[LockElement
     if done.get(index) == body.lock_sequence_number:
         return _RESPONSE
     done.pop(index, None)
-    answer = _perform(request, elements)
+    sequence = LockSequence(index, body.lock_sequence_number)
+    answer = _perform(request, elements, sequence if request.open.durable is not None else None)
     if isinstance(answer, GeneratorType):
         answer = yield from answer
     done[index] = body.lock_sequence_number
     return answer  # type: ignore[return-value]
 
 
-def _unlock(request: Request, elements: list[LockElement]) -> Answer:
+def _unlock(request: Request, elements: list[LockElement], sequence: LockSequence | None) -> Answer:
     """Unlock ranges in order, until one is not locked ([MS-SMB2] 3.3.5.14.1)."""
     open_, server = request.open, request.connection.server
     failure = None
@@ -105,7 +108,8 @@ def _unlock(request: Request, elements: list[LockElement]) -> Answer:
             failure = NtStatus.INVALID_PARAMETER
             break
         ranges.append(LockRange(element.offset, element.length))
-    result = server.store.unlock(open_.key, open_.persistent_id, ranges)
+    kept = sequence if failure is None else None
+    result = server.store.unlock(open_.key, open_.persistent_id, ranges, kept)
     if open_.lock_place is not None:
         open_.lock_place.give_back(result.unlocked)
     if result.waiters:
@@ -117,7 +121,7 @@ def _unlock(request: Request, elements: list[LockElement]) -> Answer:
     return _RESPONSE
 
 
-def _lock(request: Request, elements: list[LockElement]) -> Handling:
+def _lock(request: Request, elements: list[LockElement], sequence: LockSequence | None) -> Handling:
     """Take all ranges or none ([MS-SMB2] 3.3.5.14.2)."""
     open_, server = request.open, request.connection.server
     wait = not elements[0].flags & SMB2_LOCKFLAG_FAIL_IMMEDIATELY
@@ -136,7 +140,8 @@ def _lock(request: Request, elements: list[LockElement]) -> Handling:
         place = open_.lock_place = server.locks.place(session.proven_user, network)
     place.take(len(ranges))
     try:
-        while server.store.lock(open_.key, open_.persistent_id, ranges, wait) is not None:
+        lock, open_id = server.store.lock, open_.persistent_id
+        while lock(open_.key, open_id, ranges, wait, sequence) is not None:
             if not wait:
                 raise SmbError(NtStatus.LOCK_NOT_GRANTED)
             yield Wait(lambda resume: _Unlocking(server, open_, resume).undo, interim=True)

@@ -69,6 +69,8 @@ class Durable:
     """Among the disconnected opens; taken when it is to become one."""
     deadline: int = 0
     """FILETIME until which it waits for its client; 0: it does not."""
+    lasting: bool = False
+    """OPEN_LASTING."""
 
 
 @dataclass(slots=True)

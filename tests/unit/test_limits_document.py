@@ -8,7 +8,7 @@ import pytest
 
 DOCUMENT = Path(__file__).parents[2] / "LIMITS.md"
 ROW = re.compile(r"\| (?P<what>.+) \| (?P<number>[^|]+) \| `(?P<module>.+)\.(?P<name>\w+)` \|")
-UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1}
+UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1, "ms": 1}
 
 ROWS = [
     match.groupdict() for match in map(ROW.fullmatch, DOCUMENT.read_text().splitlines()) if match

@@ -1,4 +1,4 @@
-"""Durable opens when connections are cut and workers killed: clients come back, by any worker."""
+"""Opens that survive when connections are cut and workers killed: clients come back, anywhere."""
 
 import os
 import signal
@@ -17,6 +17,8 @@ SECONDS = 30
 KILLS = 6
 BATCH = 9
 EXCLUSIVE, UNLOCK = 0x12, 4
+RESILIENT = 3
+LMR_REQUEST_RESILIENCY = 0x001401D4
 DHNQ, DHNC, DH2Q, DH2C = b"DHnQ", b"DHnC", b"DH2Q", b"DH2C"
 
 
@@ -45,7 +47,10 @@ def connected(server: Usmbd, guid: bytes | None = None) -> Raw:
 
 
 class Durable:
-    """A client with a durable open, which it takes up again wherever it is served."""
+    """A client with a durable open, which it takes up again wherever it is served.
+
+    `version` RESILIENT is an open without an oplock that has become resilient.
+    """
 
     def __init__(self, server: Usmbd, name: str, version: int) -> None:
         """Open the file."""
@@ -53,6 +58,11 @@ class Durable:
         self.name = name
         self.create_guid = os.urandom(16) if version == 2 else b""
         self.client = connected(server)
+        if version == RESILIENT:
+            self.file_id = self.client.call(smb2.CREATE, smb2.create_body(name, share=0)).file_id
+            asked = smb2.ioctl_body(self.file_id, LMR_REQUEST_RESILIENCY, bytes(8))
+            assert not self.client.call(smb2.IOCTL, asked).status
+            return
         wanted = struct.pack("<IIQ", 0, 0, 0) + self.create_guid
         kind, data = (DH2Q, wanted) if version == 2 else (DHNQ, bytes(16))
         self.file_id = self._create(kind, data).file_id
@@ -96,7 +106,7 @@ class Durable:
         return self.client.call(smb2.LOCK, smb2.lock_body(self.file_id, [(0, 1, flags)])).status
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, RESILIENT])
 def test_a_killed_worker_s_clients_come_back(server: Usmbd, version: int) -> None:
     """Each time with what was written, the lock, and nobody else having had the file."""
     durable = Durable(server, f"durable{version}", version)
@@ -116,9 +126,10 @@ def test_a_killed_worker_s_clients_come_back(server: Usmbd, version: int) -> Non
     assert "belonged to nobody" not in server.log, server.log
 
 
-def test_another_worker_takes_over(server: Usmbd) -> None:
+@pytest.mark.parametrize("version", [2, RESILIENT])
+def test_another_worker_takes_over(server: Usmbd, version: int) -> None:
     """A client whose connection was cut is served by a worker that has never had the open."""
-    durable = Durable(server, "durable", 2)
+    durable = Durable(server, "durable", version)
     durable.write(b"data", 0)
     assert durable.lock(EXCLUSIVE) == smb2.SUCCESS
     before = durable.process
@@ -142,3 +153,14 @@ def test_a_killed_worker_s_open_gives_way(server: Usmbd) -> None:
     assert other.open("durable", share=0)
     status = durable.come_back(connected(server, guid))
     assert status == smb2.OBJECT_NAME_NOT_FOUND, hex(status)
+
+
+def test_a_killed_worker_s_resilient_open_gives_way_to_nobody(server: Usmbd) -> None:
+    """Others meet its share mode until its client is back."""
+    durable = Durable(server, "resilient", RESILIENT)
+    guid = durable.client.guid
+    os.kill(durable.process, signal.SIGKILL)
+    other = connected(server)
+    reply = other.call(smb2.CREATE, smb2.create_body("resilient"))
+    assert reply.status == smb2.SHARING_VIOLATION, hex(reply.status)
+    assert durable.come_back(connected(server, guid)) == smb2.SUCCESS

@@ -23,6 +23,7 @@ from usmbd.protocol.state.caching.rules import (
     STATES,
     H,
     Operation,
+    R,
     W,
     grantable,
     held,
@@ -38,6 +39,8 @@ from usmbd.protocol.state.store.base import SharingViolation, Store
 from usmbd.protocol.state.store.records import (
     DIRECTORIES,
     OPEN_DISCONNECTED,
+    OPEN_LASTING,
+    OPLOCK_HELD,
     LeaseState,
     OpenRecord,
 )
@@ -171,6 +174,7 @@ class Caching:
         self._store = store
         self._peers = peers
         self._end = end
+        self._wake = wake
         self._worker = worker
         self._holders: dict[int, Open] = {}
         self.oplocks = Oplocks(store, clock, wake)
@@ -228,7 +232,9 @@ class Caching:
         """Return how many of a file's opens have what a change by `open_` does not break."""
         if open_.lease is not None:
             return len(open_.lease.opens)
-        return 1 if STATE_OF_LEVEL[open_.oplock_level] & W else 0
+        if open_.oplock_level:
+            return 1 if STATE_OF_LEVEL[open_.oplock_level] & W else 0
+        return 1 if open_.durable is not None and open_.durable.lasting else 0
 
     @property
     def directories_cached(self) -> bool:
@@ -274,13 +280,17 @@ class Caching:
     def request_breaks(self, key: bytes, breaks: Iterable[Break]) -> None:
         """Have the holders asked for what they hold, wherever they are; a lease once.
 
-        A holder whose client is gone loses its open instead ([MS-SMB2] 3.3.4.6, 3.3.4.7).
+        A holder whose client is gone loses its open instead ([MS-SMB2] 3.3.4.6, 3.3.4.7); one that
+        lasts loses what it caches alone, which its client learns when it comes back.
         """
         asked = set()
         breaks = list(breaks)
         for record, left in breaks:
             if record.flags & OPEN_DISCONNECTED:
-                if not (left & H and _is_told(record, breaks)):
+                if record.flags & OPEN_LASTING:
+                    if not _is_told(record, breaks):
+                        self._lower(key, record, left)
+                elif not (left & H and _is_told(record, breaks)):
                     self._end(key, record)
                 continue
             holder = (record.client_guid, record.lease_key) if is_lease(record) else record.open_id
@@ -291,6 +301,22 @@ class Caching:
                 self.break_own(record.open_id, left)
             else:
                 self._peers.break_caching(record.worker, key, record.open_id, left)
+
+    def _lower(self, key: bytes, record: OpenRecord, left: int) -> None:
+        """Take from an open whose client is gone what it caches, so that at most `left` stays."""
+        if is_lease(record):
+
+            def lower(lease: LeaseState) -> LeaseState:
+                lease = life.broken(lease, left)
+                return life.ended(lease, lease.required) if lease.breaking else lease
+
+            changed = self._store.change_lease(record.client_guid, record.lease_key, lower)
+            waiters = () if changed is None else changed.waiters
+        else:
+            level = LEVEL_OF_STATE[R] if left & R else LEVEL_OF_STATE[NONE]
+            waiters = self._store.set_oplock(key, record.open_id, level, OPLOCK_HELD)
+        if waiters:
+            self._wake(key, waiters)
 
     def break_own(self, open_id: int, left: int) -> None:
         """Break what the client of an open of this worker holds, so that at most `left` stays."""

@@ -13,6 +13,7 @@ from usmbd.protocol.state.store.records import (
     LeaseState,
     LockRange,
     LockRecord,
+    LockSequence,
     OpenRecord,
     SessionRecord,
     parse_opens,
@@ -207,7 +208,7 @@ class Store(Protocol):
         """Return the key of the file that a lease is on, or None."""
 
     def oplock_count(self, key: bytes) -> int:
-        """Return how many opens of the file have an oplock or a lease, or a higher number.
+        """Return how many opens of the file cache or last (OPEN_LASTING), or a higher number.
 
         Cheap enough for every write.
         """
@@ -236,6 +237,15 @@ class Store(Protocol):
 
     # -- durable opens ([MS-SMB2] 3.3.1.10, IsDurable) ------------------------------------------
 
+    def make_resilient(
+        self, key: bytes, open_id: int, durable: DurableRecord, timeout: int, owner: bytes
+    ) -> None:
+        """Have an open outlive its connection, whatever it caches (OPEN_RESILIENT).
+
+        `timeout` (ms) and `owner` become its record's; done again it changes them. It counts in
+        `oplock_count` from now on. SmbError(FILE_CLOSED) when there is no such open.
+        """
+
     def find_durable(self, open_id: int) -> DurableOpen | None:
         """Return a durable open of any worker, connected or not."""
 
@@ -251,7 +261,8 @@ class Store(Protocol):
         """Keep an open without a client until `deadline` (FILETIME), with its locks.
 
         The workers to wake; None when it is not kept: it is not durable, its file is to be
-        deleted, or what it caches is being broken. The caller closes it then.
+        deleted, or what it caches is being broken. The caller closes it then. One that lasts is
+        kept; what it caches is broken then as if its client had answered.
         """
 
     def claim_open(self, open_id: int, session_id: int, tree_id: int) -> OpenRecord | None:
@@ -274,16 +285,34 @@ class Store(Protocol):
     # -- byte-range locks --------------------------------------------------------------------
 
     def lock(
-        self, key: bytes, open_id: int, ranges: Sequence[LockRange], wait: bool = False
+        self,
+        key: bytes,
+        open_id: int,
+        ranges: Sequence[LockRange],
+        wait: bool = False,
+        sequence: LockSequence | None = None,
     ) -> LockConflict | None:
         """Take all ranges or none ([MS-SMB2] 3.3.5.14.2, [MS-FSA] 2.1.5.8).
 
         With `wait` a conflict registers this worker as a waiter in the same transaction. The
-        caller has checked offset + length against 2^64.
+        caller has checked offset + length against 2^64. With the locks of a durable open their
+        `sequence` is entered, for `lock_sequences`.
         """
 
-    def unlock(self, key: bytes, open_id: int, ranges: Sequence[LockRange]) -> UnlockResult:
-        """Unlock ranges in order, until one is not locked by this open ([MS-SMB2] 3.3.5.14.1)."""
+    def unlock(
+        self,
+        key: bytes,
+        open_id: int,
+        ranges: Sequence[LockRange],
+        sequence: LockSequence | None = None,
+    ) -> UnlockResult:
+        """Unlock ranges in order, until one is not locked by this open ([MS-SMB2] 3.3.5.14.1).
+
+        `sequence` as with `lock`, if all were unlocked.
+        """
+
+    def lock_sequences(self, open_id: int) -> dict[int, int]:
+        """Return what is known of Open.LockSequenceArray: numbers by index."""
 
     def count_locks(self, key: bytes) -> int:
         """Return how many locks a file or stream has, of MAX_LOCKS_PER_FILE."""

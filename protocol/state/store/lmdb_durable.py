@@ -24,10 +24,13 @@ from usmbd.protocol.state.store.records import (
     OPEN_DURABLE,
     OPEN_HEAD,
     OPEN_ID,
+    OPEN_LASTING,
+    OPEN_RESILIENT,
     OPEN_SIZE,
     DurableRecord,
     OpenRecord,
 )
+from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DurableRecord).decode
@@ -64,6 +67,24 @@ class LmdbDurable:
         durable = _decode(kept)
         value, at = self._find(txn, durable.key, OPEN_ID.unpack(packed)[0])
         return None if at < 0 else DurableOpen(OpenRecord.parse(value, at), durable)
+
+    @writes
+    def make_resilient(
+        self, key: bytes, open_id: int, durable: DurableRecord, timeout: int, owner: bytes
+    ) -> None:
+        """Have an open outlive its connection: see `Store.make_resilient`."""
+        with self._write() as txn:
+            value, at = self._find(txn, key, open_id)
+            if at < 0:
+                raise SmbError(NtStatus.FILE_CLOSED)
+            record = OpenRecord.parse(value, at)
+            if not record.oplock_level and not record.flags & OPEN_LASTING:
+                self.environment.oplock_hints.add(key)
+            record.flags |= OPEN_DURABLE | OPEN_RESILIENT
+            record.durable_open_timeout = timeout
+            record.durable_owner = owner
+            txn.put(b"F" + key, value[:at] + record.pack() + value[at + OPEN_SIZE :])
+            txn.put(b"P" + OPEN_ID.pack(open_id), _encode(durable))
 
     @staticmethod
     def _find(txn: Transaction, key: bytes, open_id: int) -> tuple[bytes, int]:

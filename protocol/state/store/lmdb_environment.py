@@ -22,6 +22,7 @@ from usmbd.protocol.state.store.records import (
     DIRECTORIES,
     OPEN_DIRECTORY,
     OPEN_HEAD,
+    OPEN_LASTING,
     OPEN_OPLOCK_OFFSET,
     OPEN_SIZE,
     WORKER,
@@ -217,8 +218,9 @@ class LmdbEnvironment:
             holders = []
             for key, value in with_prefix(txn, b"F"):
                 for at in range(FILE_HEADER.size, len(value), OPEN_SIZE):
-                    if value[at + OPEN_OPLOCK_OFFSET]:
+                    flags = OPEN_HEAD.unpack_from(value, at)[3]
+                    if value[at + OPEN_OPLOCK_OFFSET] or flags & OPEN_LASTING:
                         holders.append(key[1:])
-                        if OPEN_HEAD.unpack_from(value, at)[3] & OPEN_DIRECTORY:
+                        if flags & OPEN_DIRECTORY:
                             holders.append(DIRECTORIES)
             self.oplock_hints.recount(holders)

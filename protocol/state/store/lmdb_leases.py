@@ -106,6 +106,15 @@ class LmdbLeases:
         if alone or len(_places(value, lease, FILE_HEADER.size)) == 1:
             txn.delete(b"G" + lease)
 
+    @staticmethod
+    def end_break(value: bytes, place: int) -> bytes:
+        """Return an F record in which the lease of an open has given up what it was asked for."""
+        at = place + OPEN_LEASE_OFFSET
+        places = _places(value, value[at : at + LEASE_ID_SIZE], FILE_HEADER.size)
+        lease = _read(value, place)
+        ended = lease._replace(state=lease.required, breaking=False, break_to=0, required=0)
+        return _written(value, places, ended)
+
     def lease_file(self, client_guid: bytes, lease_key: bytes) -> bytes | None:
         """Return the key of the file that a lease is on: see `Store.lease_file`."""
         with self.environment.begin() as txn:

@@ -1,6 +1,7 @@
 """Byte-range locks in LMDB: one record a file, with the workers that wait for an unlock.
 
 L + FileKey      u16 count of waiters, u16 each, then the packed locks of `ranges`
+Q + open_id      LockSequenceArray of a durable open, once it has used it
 """
 
 import struct
@@ -13,7 +14,15 @@ from usmbd.protocol.state.store.base import MAX_LOCKS_PER_FILE, LockConflict, Un
 from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment, with_prefix, writes
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
-from usmbd.protocol.state.store.records import LOCK, LockRange, LockRecord
+from usmbd.protocol.state.store.records import (
+    LOCK,
+    LOCK_SEQUENCES,
+    NO_SEQUENCE,
+    OPEN_ID,
+    LockRange,
+    LockRecord,
+    LockSequence,
+)
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 MAX_COMPARISONS: Final = 1 << 14
@@ -24,6 +33,7 @@ NO_OPEN: Final = 0
 """No open has this id: taking the waiters of a file removes no locks with it."""
 
 _NONE: Final = bytes(2)  # the head of an L record without waiters
+_NO_SEQUENCES: Final = bytes([NO_SEQUENCE]) * LOCK_SEQUENCES
 
 
 def _split_side(side: bytes) -> tuple[tuple[int, ...], bytes]:
@@ -57,6 +67,14 @@ def _conflict(
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES) from None
 
 
+def _enter_sequence(txn: Transaction, open_id: int, sequence: LockSequence) -> None:
+    """Note that the LOCK with this number is done."""
+    name = b"Q" + OPEN_ID.pack(open_id)
+    kept = bytearray(txn.get(name, _NO_SEQUENCES))
+    kept[sequence.entry - 1] = sequence.number
+    txn.put(name, bytes(kept))
+
+
 class LmdbLocks:
     """Who has what locked, and which workers wait for an unlock."""
 
@@ -71,7 +89,12 @@ class LmdbLocks:
 
     @writes
     def lock(
-        self, key: bytes, open_id: int, ranges: Sequence[LockRange], wait: bool = False
+        self,
+        key: bytes,
+        open_id: int,
+        ranges: Sequence[LockRange],
+        wait: bool = False,
+        sequence: LockSequence | None = None,
     ) -> LockConflict | None:
         """Take all ranges or none: see `Store.lock`."""
         self.environment.require_room()
@@ -87,10 +110,18 @@ class LmdbLocks:
             if len(locks) > min(MAX_LOCKS_PER_FILE * LOCK.size, self.environment.largest_value):
                 raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             self._put_side(txn, key, side, waiters, locks)
+            if sequence is not None:
+                _enter_sequence(txn, open_id, sequence)
         return None
 
     @writes
-    def unlock(self, key: bytes, open_id: int, ranges: Sequence[LockRange]) -> UnlockResult:
+    def unlock(
+        self,
+        key: bytes,
+        open_id: int,
+        ranges: Sequence[LockRange],
+        sequence: LockSequence | None = None,
+    ) -> UnlockResult:
         """Unlock ranges in order: see `Store.unlock`."""
         with self._write() as txn:
             side = txn.get(b"L" + key)
@@ -105,7 +136,15 @@ class LmdbLocks:
             if not unlocked:
                 return UnlockResult(0)
             self._put_side(txn, key, side, (), locks)
+            if sequence is not None and unlocked == len(ranges):
+                _enter_sequence(txn, open_id, sequence)
         return UnlockResult(unlocked, waiters)
+
+    def lock_sequences(self, open_id: int) -> dict[int, int]:
+        """Return the LockSequenceArray of an open: see `Store.lock_sequences`."""
+        with self._begin() as txn:
+            kept = txn.get(b"Q" + OPEN_ID.pack(open_id), b"")
+        return {at + 1: number for at, number in enumerate(kept) if number != NO_SEQUENCE}
 
     def count_locks(self, key: bytes) -> int:
         """Return how many locks a file or stream has."""

@@ -4,6 +4,7 @@ F + FileKey      header (holders and deniers of `sharing`, flags, deleting worke
 D + FileKey      path of a delete-pending file
 P + open_id      DurableRecord of a durable open
 C + ClientGuid + CreateGuid    open_id of a durable open
+Q + open_id      LockSequenceArray of a durable open
 """
 
 import os
@@ -43,10 +44,12 @@ from usmbd.protocol.state.store.records import (
     OPEN_DURABLE,
     OPEN_HEAD,
     OPEN_ID,
+    OPEN_LASTING,
     OPEN_OPLOCK_OFFSET,
     OPEN_SIZE,
     OPEN_WORKER_OFFSET,
     OPLOCK_BREAKING,
+    OPLOCK_HELD,
     WORKER,
     DurableRecord,
     OpenRecord,
@@ -54,6 +57,7 @@ from usmbd.protocol.state.store.records import (
     may_wait,
     parse_opens,
 )
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_NONE
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -104,7 +108,9 @@ def _keep_durable(txn: Transaction, record: OpenRecord, durable: DurableRecord) 
 def forget_durable(txn: Transaction, value: bytes, at: int) -> None:
     """Remove what is kept of the durable open whose record stands at `at` of an F record."""
     record = OpenRecord.parse(value, at)
-    txn.delete(b"P" + OPEN_ID.pack(record.open_id))
+    packed = OPEN_ID.pack(record.open_id)
+    txn.delete(b"P" + packed)
+    txn.delete(b"Q" + packed)
     if record.create_guid != NO_ID:
         txn.delete(b"C" + record.client_guid + record.create_guid)
 
@@ -218,7 +224,7 @@ class LmdbOpens:
         if open_flags & OPEN_DURABLE:
             forget_durable(txn, value, at)
         level = value[at + OPEN_OPLOCK_OFFSET]
-        if level:
+        if level or open_flags & OPEN_LASTING:
             self._oplock_hints.remove(key)
             if open_flags & OPEN_DIRECTORY:
                 self._oplock_hints.remove(DIRECTORIES)
@@ -303,17 +309,18 @@ class LmdbOpens:
             at = find_open(value, open_id)
             if at < 0:
                 return ()
+            lasting = OPEN_HEAD.unpack_from(value, at)[3] & OPEN_LASTING
             at += OPEN_OPLOCK_OFFSET
-            if value[at] and not level:
+            if value[at] and not level and not lasting:
                 self._oplock_hints.remove(key)
-            elif level and not value[at]:
+            elif level and not value[at] and not lasting:
                 self._oplock_hints.add(key)
             txn.put(b"F" + key, value[:at] + bytes((level, state)) + value[at + 2 :])
             # Who waits for a break waits for its end.
             return () if state == OPLOCK_BREAKING else self._locks.release(txn, key, NO_OPEN)
 
     def oplock_count(self, key: bytes) -> int:
-        """Return how many opens may have oplocks or leases, without a transaction."""
+        """Return how many opens may cache or last, without a transaction."""
         return self._oplock_counts[crc32(key) & HINT_MASK]
 
     def opens(self, key: bytes) -> list[OpenRecord]:
@@ -402,11 +409,19 @@ class LmdbOpens:
     ) -> bool:
         """Let a durable open wait for its client, in the caller's transaction; False if it cannot.
 
-        Not where its file is to be deleted, nor where somebody else already wants what it caches.
+        Not where its file is to be deleted, nor where somebody else already wants what it caches:
+        one that lasts gives up that and stays.
         """
         record = OpenRecord.parse(value, at)
         if FILE_HEADER.unpack_from(value)[2] & FILE_PENDING or not may_wait(record):
             return False
+        if record.oplock_state == OPLOCK_BREAKING:
+            if record.oplock_level == LEASE:
+                value = self._leases.end_break(value, at)
+                record = OpenRecord.parse(value, at)
+            else:
+                record.oplock_level = SMB2_OPLOCK_LEVEL_NONE
+                record.oplock_state = OPLOCK_HELD
         record.flags |= OPEN_DISCONNECTED
         record.durable_open_scavenger_timeout = deadline
         txn.put(b"F" + key, value[:at] + record.pack() + value[at + OPEN_SIZE :])

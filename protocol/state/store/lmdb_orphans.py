@@ -52,7 +52,7 @@ class LmdbOrphans:
         with self.environment.begin() as txn:
             return [
                 key
-                for prefix in (b"L", b"F", b"D", b"G", b"P", b"C")
+                for prefix in (b"L", b"F", b"D", b"G", b"P", b"Q", b"C")
                 for key, value in with_prefix(txn, prefix)
                 if _is_orphan(txn, key, value)
             ]
@@ -114,6 +114,8 @@ def _is_orphan(txn: Transaction, record: bytes, value: bytes) -> bool:
     kind, key = record[:1], record[1:]
     if kind == b"P":  # what a durable open would be made anew from, which is closed
         return not is_durable(txn, value, key)
+    if kind == b"Q":
+        return txn.get(b"P" + key) is None
     if kind == b"C":
         return txn.get(b"P" + value) is None
     file = txn.get(b"F" + key)

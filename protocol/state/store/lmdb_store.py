@@ -10,6 +10,7 @@ hands on when its holder is killed; what the dead writer had not committed never
     G + ClientGuid + LeaseKey    FileKey of the file that a client's lease is on
     P + open_id      what a durable open is made anew from
     C + ClientGuid + CreateGuid    open_id of a durable open
+    Q + open_id      LockSequenceArray of a durable open
     S + SessionId    SessionRecord
     A + worker       how often this worker number was attached
 """
@@ -47,6 +48,7 @@ class LmdbStore:
         self.check_io = locks.check_io
         self.add_waiter = locks.add_waiter
         self.count_locks = locks.count_locks
+        self.lock_sequences = locks.lock_sequences
 
         self.room = environment.room
         self.used = environment.used
@@ -69,6 +71,7 @@ class LmdbStore:
         self.deleted = opens.deleted
 
         durable = LmdbDurable(environment, opens, locks)
+        self.make_resilient = durable.make_resilient
         self.find_durable = durable.find_durable
         self.find_create_guid = durable.find_create_guid
         self.move_durable = durable.move_durable

@@ -25,11 +25,13 @@ OPEN_DELETE_ON_CLOSE: Final = 0x01
 OPEN_DIRECTORY: Final = 0x02
 """The open is of a directory."""
 OPEN_DURABLE: Final = 0x04
-"""Open.IsDurable ([MS-SMB2] 3.3.1.10)."""
+"""It may outlive its connection and its worker ([MS-SMB2] 3.3.1.10, Open.IsDurable and more)."""
 OPEN_RESILIENT: Final = 0x08
-"""Open.IsResilient."""
+"""Open.IsResilient; OPEN_DURABLE is set, too."""
 OPEN_PERSISTENT: Final = 0x10
-"""Open.IsPersistent."""
+"""Open.IsPersistent; OPEN_DURABLE is set, too."""
+OPEN_LASTING: Final = OPEN_RESILIENT | OPEN_PERSISTENT
+"""It waits for its client whatever that caches, and gives way to nobody."""
 OPEN_DISCONNECTED: Final = 0x20
 """Open.Connection is NULL: the durable open waits to be claimed."""
 
@@ -176,13 +178,12 @@ class LeaseState(NamedTuple):
 def may_wait(record: OpenRecord) -> bool:
     """Tell whether a durable open can be kept without its client, by what that caches.
 
-    Nobody may have asked for it yet ([MS-SMB2] 3.3.5.9.6, 3.3.7.1).
+    Nobody may have asked for it yet, unless it lasts ([MS-SMB2] 3.3.5.9.6, 3.3.7.1).
     """
-    return (
-        bool(record.flags & OPEN_DURABLE)
-        and not record.flags & OPEN_DELETE_ON_CLOSE
-        and record.oplock_state == OPLOCK_HELD
-        and caches_handle(record)
+    if not record.flags & OPEN_DURABLE or record.flags & OPEN_DELETE_ON_CLOSE:
+        return False
+    return bool(record.flags & OPEN_LASTING) or (
+        record.oplock_state == OPLOCK_HELD and caches_handle(record)
     )
 
 
@@ -222,6 +223,20 @@ class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
     reserved: int = 0
     """Bytes of allocation that were asked for."""
     keeps_write_time: bool = False
+
+
+class LockSequence(NamedTuple):
+    """LockSequenceIndex (1 to 64) and LockSequenceNumber of a LOCK ([MS-SMB2] 3.3.5.14)."""
+
+    entry: int
+    number: int
+
+
+LOCK_SEQUENCES: Final = 64
+"""Entries of Open.LockSequenceArray ([MS-SMB2] 3.3.1.10), one byte each where they are kept."""
+
+NO_SEQUENCE: Final = 0xFF
+"""An entry that is not valid: LockSequenceNumber has four bits."""
 
 
 class LockRange(NamedTuple):

@@ -25,7 +25,10 @@ from usmbd.protocol.state.store.lmdb_environment import with_prefix
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
+    OPEN_DISCONNECTED,
+    DurableRecord,
     LockRange,
+    LockSequence,
     OpenRecord,
     SessionRecord,
     file_key,
@@ -103,6 +106,15 @@ def session_ends(store: LmdbStore, _: int) -> None:
     store.remove_session(2 << 16)
 
 
+def resilient(store: LmdbStore, open_id: int) -> None:
+    """Lock by sequence with an open that lasts, leave it to its client, and end it."""
+    durable = DurableRecord(KEY, "share", "/nowhere", b"file", 3, (0, 0), 1)
+    store.make_resilient(KEY, open_id, durable, 1000, b"o" * 16)
+    store.lock(KEY, open_id, [LockRange(200, 10)], sequence=LockSequence(1, 2))
+    store.disconnect_open(open_id, durable, 1)
+    store.end_disconnected(KEY, open_id)
+
+
 OPERATIONS: dict[str, Operation] = {
     "open": add_with_oplock,
     "lease": lease,
@@ -114,6 +126,7 @@ OPERATIONS: dict[str, Operation] = {
     "delete": add_doomed,
     "delete pending": set_delete_pending,
     "session's end": session_ends,
+    "resilient": resilient,
     "session": lambda store, _: store.put_session(SessionRecord(1 << 16, 1, "alice")),
 }
 """What worker 1 does that has KEY open and a lock on it (`rename` asks the store, and writes
@@ -215,6 +228,12 @@ def clean_up(directory: Path, bystander: int) -> None:
     assert all(worker != 1 for worker, _ in left.waiters)
     for doomed in left.doomed:
         supervisor.deleted(doomed.key)
+    for open_ in supervisor.opens(KEY):  # what survives its worker is whole, and ends as a whole
+        kept = supervisor.find_durable(open_.open_id)
+        assert kept is not None
+        assert kept.record.flags & OPEN_DISCONNECTED
+        supervisor.end_disconnected(KEY, open_.open_id)
+        supervisor.remove_session(0)  # the next transaction lowers the hints
     assert supervisor.sweep({2}).found == 0
     assert [held.open_id for held in supervisor.opens(HELD)] == [bystander]
     assert not supervisor.check_io(HELD, 0, 1000, 1, write=True)
