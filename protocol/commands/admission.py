@@ -8,7 +8,7 @@ from usmbd.protocol.commands.durable import prepare
 from usmbd.protocol.commands.find_or_create import Found, Wanted
 from usmbd.protocol.state import one_file
 from usmbd.protocol.state.caching.caching import Asked
-from usmbd.protocol.state.caching.rules import is_stat_open
+from usmbd.protocol.state.caching.rules import NONE, is_stat_open
 from usmbd.protocol.state.durable import Durable
 from usmbd.protocol.state.open import MODE, Open
 from usmbd.protocol.state.store.base import SharingViolation
@@ -19,6 +19,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_DURABLE,
     OpenRecord,
 )
+from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import FILE_WRITE_DATA
 from usmbd.protocol.wire.create import (
     FILE_CREATED,
@@ -54,6 +55,11 @@ def admit(wanted: Wanted, found: Found) -> Open:
         access |= FILE_WRITE_DATA  # overwriting needs the others to share writing
     delete_on_close = body.create_options & FILE_DELETE_ON_CLOSE
     lease = _lease(wanted, found)
+    follows = lease is not None and node.is_directory and stream is None
+    if follows and not _follow(wanted, open_id, key, node):
+        assert lease is not None
+        # Nobody would know when it is over.
+        lease.lease_state = NONE
     record = found.record = OpenRecord(
         open_id=open_id,
         granted_access=access,
@@ -98,8 +104,11 @@ def admit(wanted: Wanted, found: Found) -> Open:
             asked.admit,
             durable,
         )
-    except SharingViolation as violation:
-        server.caching.check_sharing(violation, record)
+    except BaseException as error:
+        if follows:
+            server.notifier.unfollow(open_id)
+        if isinstance(error, SharingViolation):
+            server.caching.check_sharing(error, record)
         raise
     open_ = Open(
         request.session,
@@ -145,6 +154,13 @@ def _lease(wanted: Wanted, found: Found) -> LeaseV1 | LeaseV2 | None:
     if known is not None and known != found.key:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     return None
+
+
+def _follow(wanted: Wanted, open_id: int, key: bytes, node: Node) -> bool:
+    """Follow what happens in a directory from before its lease on; False: that cannot be."""
+    request = wanted.request
+    user, network = request.session.proven_user, request.connection.network
+    return request.connection.server.notifier.follow(open_id, key, node, user, network)
 
 
 def _parent_key(lease: LeaseV1 | LeaseV2 | None) -> bytes:

@@ -1,7 +1,6 @@
 """SMB2 CLOSE ([MS-SMB2] 3.3.5.10)."""
 
 from usmbd.protocol.commands.breaks import handles_given_up
-from usmbd.protocol.commands.directory_changes import directory_changed
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.commands.telling import tell_all
 from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Wait
@@ -24,21 +23,17 @@ def close(request: Request) -> Handling:
     server = request.connection.server
     if open_.delete_on_close:
         yield from handles_given_up(request, open_.key, open_)
-    if open_.modified:
-        yield from directory_changed(request, open_)
     if open_.begin_close():
         if open_.in_use:
             yield Wait(lambda resume: open_.idle.append(resume))
-        if open_.told_at_close:
+        if open_.has_last_words(server):
             tell_all(server, (yield from Blocking(open_.last_words, server)))
         if open_.deletes_name:
             tell_all(server, (yield from Blocking(open_.remove_name, server)))
-            server.caching.tell_directory(open_)
         result = yield from OnDescriptor(open_.leave, server)
         if result.deletes:
             kind = Slow if open_.is_large() else Blocking
             tell_all(server, (yield from kind(open_.delete, server, result)))
-            server.caching.tell_directory(open_)
         elif open_.delete_on_close:
             server.notifier.dooms(open_.key)
         if result.waiters:

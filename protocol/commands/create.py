@@ -25,7 +25,6 @@ from usmbd.protocol.commands.breaks import wait_for_break
 from usmbd.protocol.commands.create_again import come_back, repeat
 from usmbd.protocol.commands.create_answers import answer_contexts, response
 from usmbd.protocol.commands.create_pipe import create_pipe
-from usmbd.protocol.commands.directory_changes import directory_changed
 from usmbd.protocol.commands.durable import Reconnect, parse_asked
 from usmbd.protocol.commands.find_or_create import (
     TRUNCATES,
@@ -49,7 +48,6 @@ from usmbd.protocol.state.notify.change import (
 )
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.replays import CreateGuid
-from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
@@ -263,8 +261,7 @@ def _open(wanted: Wanted) -> Handling:
         kind = Slow if found.action in _OVERWRITES and open_.is_large() else Blocking
         stat = found.prepared or (yield from kind(_prepare, wanted, found))
         if found.action != FILE_OPENED:
-            yield from directory_changed(request, open_)
-            yield from _tell(server, found)
+            yield from _tell(open_, found)
         if not server.config.kernel_change_notify and found.stream is None:
             open_.write_time = stat.last_write_time
             open_.told_at_close = WRITTEN if found.granted & WRITES else 0
@@ -298,18 +295,18 @@ def _open_once(wanted: Wanted, guid: CreateGuid) -> Handling:
         return (yield from _open(wanted))
 
 
-def _tell(server: Server, found: Found) -> Waiting[None]:
+def _tell(open_: Open, found: Found) -> Waiting[None]:
     """Tell what was created or overwritten."""
     node, stream, created = found.node, found.stream, found.action == FILE_CREATED
     if stream is not None:
         what = ADDED_STREAM if created else MODIFIED_STREAM
-        yield from tell(server, node, of_stream(what, stream.name))
+        yield from tell(open_, of_stream(what, stream.name))
     elif created:
         new = came("", is_directory=node.is_directory)
-        yield from tell(server, node, new, by_kernel=True)
+        yield from tell(open_, new, by_kernel=True)
     else:
-        written = 0 if server.notifier.asks_kernel else WRITTEN
-        yield from tell(server, node, modified(FILE_NOTIFY_CHANGE_ATTRIBUTES | written))
+        written = 0 if open_.connection.server.notifier.asks_kernel else WRITTEN
+        yield from tell(open_, modified(FILE_NOTIFY_CHANGE_ATTRIBUTES | written))
 
 
 def _give_up(found: Found) -> None:

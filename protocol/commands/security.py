@@ -89,7 +89,7 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
         return _RESPONSE
     yield Blocking(_change, open_.node, data, information, request.tree.share.acl_xattr)
     change = modified(FILE_NOTIFY_CHANGE_SECURITY)
-    yield from tell(request.connection.server, open_.node, change)
+    yield from tell(open_, change)
     return _RESPONSE
 
 

@@ -6,11 +6,6 @@ from collections.abc import Callable
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.data_change import changing
-from usmbd.protocol.commands.directory_changes import (
-    changing_entry,
-    directory_changed,
-    renaming,
-)
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import link_told, tell, tell_all
 from usmbd.protocol.effects import Blocking, Sliced, Waiting
@@ -90,7 +85,7 @@ def set_info(request: Request) -> Answer | Handling:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     if body.info_type == SMB2_0_INFO_FILE:
         if body.file_info_class == FileFullEaInformation:
-            return changing_entry(request, _full_ea(request, data))
+            return _full_ea(request, data)
         change = setters.parse_set(body.file_info_class, data)
         return _change(request, change)
     if body.info_type == SMB2_0_INFO_SECURITY:
@@ -102,20 +97,20 @@ def set_info(request: Request) -> Answer | Handling:
 
 
 def _change(request: Request, change: setters.SetRequest) -> Answer | Handling:
-    """Change what one information class says, and tell who caches a listing that shows it."""
+    """Change what one information class says."""
     match change:
         case setters.SetBasic():
-            return changing_entry(request, _basic(request, change))
+            return _basic(request, change)
         case setters.SetRename():
-            return renaming(request, _rename(request, change))
+            return _rename(request, change)
         case setters.SetLink():
             return _link(request, change)
         case setters.SetDisposition():
             return _disposition(request, change)
         case setters.SetEndOfFile():
-            return changing_entry(request, _end_of_file(request, change))
+            return _end_of_file(request, change)
         case setters.SetAllocation():
-            return changing_entry(request, _allocation(request, change))
+            return _allocation(request, change)
         case setters.SetValidDataLength():
             return _valid_data_length(request, change)
         case setters.SetPosition():
@@ -147,8 +142,8 @@ def _basic(request: Request, change: setters.SetBasic) -> Handling:
     matches = FILE_NOTIFY_CHANGE_ATTRIBUTES if wanted else 0
     for time, what in zip(times, _TIMES, strict=True):
         matches |= what if time > 0 else 0
-    if matches:
-        yield from tell(request.connection.server, node, modified(matches))
+    if matches or change.change_time > 0:
+        yield from tell(open_, *([modified(matches)] if matches else []))
     return _RESPONSE
 
 
@@ -216,7 +211,8 @@ def _rename_node(
     before = place(node)
     directory_entry.rename(node, path, replace, names)
     open_.path = path
-    return moved(before, place(node), is_directory=node.is_directory)
+    by = open_.parent_lease_key
+    return moved(before, place(node), is_directory=node.is_directory, by=by)
 
 
 def _others_of_share(open_: Open, server: Server) -> list[Open]:
@@ -335,8 +331,7 @@ def _rename_stream(request: Request, change: setters.SetRename) -> Handling:
     old = open_.stream.name
     yield Blocking(_rename_stream_node, request, open_.stream, stream, change.replace)
     yield from tell(
-        request.connection.server,
-        open_.node,
+        open_,
         of_stream(REMOVED_STREAM, old),
         of_stream(ADDED_STREAM, stream),
     )
@@ -366,7 +361,6 @@ def _link(request: Request, change: setters.SetLink) -> Handling:
     if change.replace:
         yield from _free_target(request, path, False, False)
     yield Blocking(directory_entry.link, node, path, change.replace, names)
-    yield from directory_changed(request, open_, path)
     tell_all(server, (yield from Blocking(link_told, request, path)))
     return _RESPONSE
 
@@ -434,8 +428,7 @@ def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     request.connection.server.caching.changed(open_)
     truncate = open_.file_data().truncate
     yield changing(open_, truncate, change.end_of_file, long=open_.is_large())
-    if open_.stream is not None:
-        yield from _tell_stream(request, open_.stream)
+    yield from _tell_size(open_)
     return _RESPONSE
 
 
@@ -445,15 +438,14 @@ def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     request.connection.server.caching.changed(open_)
     long = change.allocation_size > LARGE_FILE or open_.is_large()
     yield changing(open_, open_.file_data().allocate, change.allocation_size, long=long)
-    if open_.stream is not None:
-        yield from _tell_stream(request, open_.stream)
+    yield from _tell_size(open_)
     return _RESPONSE
 
 
-def _tell_stream(request: Request, stream: Stream) -> Waiting[None]:
-    """Tell that a stream has another size."""
-    told = of_stream(MODIFIED_STREAM, stream.name)
-    yield from tell(request.connection.server, request.open.node, told)
+def _tell_size(open_: Open) -> Waiting[None]:
+    """Tell that a file or a stream has another size; of a file the kernel tells who watches."""
+    stream = open_.stream
+    yield from tell(open_, *([] if stream is None else [of_stream(MODIFIED_STREAM, stream.name)]))
 
 
 def _valid_data_length(request: Request, change: setters.SetValidDataLength) -> Handling:
@@ -494,5 +486,5 @@ def _full_ea(request: Request, data: memoryview) -> Handling:
     open_ = request.open
     open_.require(FILE_WRITE_EA)
     yield Sliced(ea.set_eas, open_.node, full_eas(data))
-    yield from tell(request.connection.server, open_.node, modified(FILE_NOTIFY_CHANGE_EA))
+    yield from tell(open_, modified(FILE_NOTIFY_CHANGE_EA))
     return _RESPONSE

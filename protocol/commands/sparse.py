@@ -39,7 +39,7 @@ def set_sparse(request: Request, body: IoctlRequest, data: memoryview) -> Handli
     open_ = _file(request, FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_WRITE_ATTRIBUTES)
     yield Blocking(open_.node.set_sparse, not data or bool(data[0]))
     change = modified(FILE_NOTIFY_CHANGE_ATTRIBUTES)
-    yield from tell(request.connection.server, open_.node, change)
+    yield from tell(open_, change)
     return list(build_ioctl_response(body))
 
 

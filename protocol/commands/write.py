@@ -85,7 +85,7 @@ def _write_file(
         yield changing(open_, target.write, data, offset)
         if open_.stream is not None:
             change = of_stream(MODIFIED_STREAM, open_.stream.name)
-            yield from tell(server, open_.node, change)
+            yield from tell(open_, change)
     # Not what is unbuffered: like Samba and ksmbd we take that for a hint about caches, as Linux
     # means it by O_DIRECT, and who wants the data on the disk says so.
     if body.flags & SMB2_WRITEFLAG_WRITE_THROUGH or open_.mode & FILE_WRITE_THROUGH:

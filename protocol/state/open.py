@@ -1,7 +1,6 @@
 """Open: a file, directory, stream or pipe that a client holds open ([MS-SMB2] 3.3.1.10)."""
 
 import logging
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from usmbd.protocol.state.notify.change import (
     of_stream,
 )
 from usmbd.protocol.state.store.base import RemoveOpenResult
-from usmbd.protocol.state.store.records import NO_ID, OPEN_DELETE_ON_CLOSE, base_key, file_key
+from usmbd.protocol.state.store.records import NO_ID, OPEN_DELETE_ON_CLOSE, base_key
 from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.node import Node
@@ -61,7 +60,6 @@ class Open:
     __slots__ = (
         "__weakref__",
         "_node",
-        "changed_directory",
         "channel_sequence",
         "closed",
         "connection",
@@ -138,7 +136,6 @@ class Open:
         self.deletes_name = False  # at its close, whoever else has the file open
         self.kept_write_time: KeptWriteTime | None = None
         self.modified = False  # by a WRITE: its directory is told at the close
-        self.changed_directory = b""  # the FileKey of one that has to be told
         self.position = 0  # FilePositionInformation; kept, never used by READ or WRITE
         self.mode = 0
         self.lock_place: Place | None = None  # with the ranges that it has locked
@@ -247,19 +244,37 @@ class Open:
             self.pipe.close()
             self._give_places_back()
             return False
-        self.connection.server.caching.closed(self)
+        server = self.connection.server
+        server.caching.closed(self)
+        if self.lease is not None and self._node is not None and self._node.is_directory:
+            server.notifier.unfollow(self.persistent_id)
         return True
 
     def last_words(self, server: "Server") -> list[DirectoryChange]:
         """Return what is told when the open ends, once for all of it; comes before `leave`.
 
-        That a file has been renamed, as Windows does, beside its names; and that it was written,
-        where the kernel is not asked.
+        That a file has been renamed, as Windows does, beside its names; and that it was written: to
+        those who watch where the kernel is not asked, to those who cache a listing in any case.
         """
-        matches, node = self.told_at_close, self.node
+        matches, node, notifier = self.told_at_close, self.node, server.notifier
         if matches & WRITTEN and node.stat().last_write_time == self.write_time:
             matches &= ~WRITTEN
-        return server.notifier.of_file(node, (modified(matches),), False) if matches else []
+        told = notifier.of_file(node, (modified(matches),), None) if matches else []
+        if self._closes_written(server):
+            by = self.parent_lease_key if self.modified else None
+            changes = (modified(WRITTEN),) if notifier.asks_kernel else ()
+            told += notifier.of_file(node, changes, by, by_kernel=True)
+        return told
+
+    def has_last_words(self, server: "Server") -> bool:
+        """Tell whether `last_words` has to be asked."""
+        return bool(self.told_at_close) or self._closes_written(server)
+
+    def _closes_written(self, server: "Server") -> bool:
+        """Tell whether the kernel says IN_CLOSE_WRITE of it, or might, to one who has a lease."""
+        node = self._node
+        writable = self.modified or (node is not None and node.writable)
+        return writable and server.caching.directories_cached
 
     def release(self) -> None:
         """Count one call on a thread less."""
@@ -278,7 +293,6 @@ class Open:
         """
         if not server.store.is_delete_pending(self.key):
             return []  # somebody has taken it back
-        self.note_directory(server)
         place = server.notifier.place(self.node)
         try:
             directory_entry.unlink(self.node)
@@ -286,28 +300,8 @@ class Open:
             log.info("could not be deleted: %s", error, extra={"path": self.path})
             return []
         server.store.set_delete_pending(self.key, self.persistent_id, False)
-        return at(place, gone("", is_directory=self.node.is_directory))
-
-    def note_directory(self, server: "Server", path: str = "") -> None:
-        """Remember in which directory the file is, to tell it; the caller acts as the tree's user.
-
-        Or in which a name at `path` is. Only while anybody has a lease on a directory.
-        """
-        node = self._node
-        if node is None or not server.caching.directories_cached:
-            return
-        try:
-            if path:
-                directory = node.volume.resolver.open_parent(path)[0]
-            else:
-                directory = directory_entry.locate(node)[0]
-        except (OSError, SmbError):
-            return  # it has no name any more: what took it away has told
-        try:
-            stat = os.fstat(directory)
-        finally:
-            os.close(directory)
-        self.changed_directory = file_key(stat.st_dev, stat.st_ino)
+        change = gone("", is_directory=self.node.is_directory)
+        return at(place, change, by=self.parent_lease_key)
 
     def leave(self, server: "Server") -> RemoveOpenResult:
         """Give up locks, share mode and descriptor; any thread may call this, as anybody.
@@ -341,18 +335,17 @@ class Open:
         Returns what the engine has to tell.
         """
         log.debug("open %#x: %s is deleted", self.persistent_id, self.path)
-        self.note_directory(server)
-        if not self.delete_on_close:
-            self.parent_lease_key = NO_ID  # its client may not know that somebody deleted the file
+        # Its client may not know that somebody else deleted the file.
+        by = self.parent_lease_key if self.delete_on_close else NO_ID
         node, stream = self.node, self.stream
         try:
             if stream is not None and not result.delete_base:
                 stream.delete()
                 change = of_stream(REMOVED_STREAM, stream.name)
-                return server.notifier.of_file(node, (change,), False)
+                return server.notifier.of_file(node, (change,), by)
             place = server.notifier.place(node)
             directory_entry.unlink(node)
-            return at(place, gone("", is_directory=node.is_directory))
+            return at(place, gone("", is_directory=node.is_directory), by=by)
         except (OSError, SmbError) as error:
             log.info("could not be deleted on close: %s", error, extra={"path": self.path})
             return []

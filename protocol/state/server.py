@@ -140,7 +140,7 @@ class Server:
         """Those that are listened on, of which alone clients are told; None: all."""
         self.rdma_addresses: Container[IPv4Address | IPv6Address] | None = None
         """The same for RDMA."""
-        self.notifier = Notifier(self, store, peers, threads, clock)
+        self.notifier = Notifier(self, store, peers, threads, clock, self.caching)
         self.volumes = Volumes()
         self.descriptor_limit = descriptors.limit()
         self.descriptors = FairShare(self._room_for_opens)
@@ -303,7 +303,7 @@ class Server:
     def end_open(self, open_: Open) -> None:
         """Finish the close of an open that no thread uses any more."""
         calls: list[Callable[[Server], list[DirectoryChange]]] = []
-        if open_.told_at_close:
+        if open_.has_last_words(self):
             calls.append(open_.last_words)
         if open_.deletes_name:
             calls.append(open_.remove_name)
@@ -323,13 +323,6 @@ class Server:
         if calls:
             ended = partial(self._end_open, open_, calls[1:])
             self._as_user(open_.tree, partial(calls[0], self), ended)
-        elif not open_.deletes_name and open_.modified and self.caching.directories_cached:
-
-            def noted(_value: None, _error: BaseException | None) -> None:
-                self.caching.tell_directory(open_)
-                self._leave(open_)
-
-            self._as_user(open_.tree, partial(open_.note_directory, self), noted)
         else:
             self._leave(open_)
 
@@ -365,8 +358,7 @@ class Server:
         changes: list[DirectoryChange] | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """Wake who waited for the end of an open, and tell who caches its directory."""
-        self.caching.tell_directory(open_)
+        """Wake who waited for the end of an open, and tell what it has changed."""
         if error is not None:
             log.error("a close failed", exc_info=error, extra={"path": open_.path})
         if open_.durable is not None:

@@ -241,14 +241,13 @@ class Caching:
         """Whether anybody may have a lease on a directory; else none has to be told of anything."""
         return bool(self._store.oplock_count(DIRECTORIES))
 
-    def tell_directory(self, open_: Open) -> None:
-        """Break what clients cache of the directory that `open_` has noted; nobody waits for it.
+    def directory_changed(self, key: bytes, by: bytes) -> None:
+        """Break what clients cache of a directory in which something changed; nobody waits for it.
 
-        But a client that named its lease on the directory when it opened the file, and so knows
-        what it does itself (ParentLeaseKey, [MS-FSA] 2.1.4.12).
+        But the lease `by`: its client named it when it opened the file, and so knows what it does
+        itself (ParentLeaseKey, [MS-FSA] 2.1.4.12).
         """
-        key, open_.changed_directory = open_.changed_directory, b""
-        if not key or not self._store.oplock_count(key):
+        if not self._store.oplock_count(key):
             return
         verdicts = BREAKS[Operation.CHANGE]
         self.request_breaks(
@@ -258,7 +257,7 @@ class Caching:
                 for record in self._store.opens(key)
                 if is_lease(record)
                 and (verdict := verdicts.get(held(record))) is not None
-                and record.lease_key != open_.parent_lease_key
+                and record.lease_key != by
             ],
         )
 

@@ -69,33 +69,38 @@ class DirectoryChange(NamedTuple):
 
     `ancestors` are the directory and those above it as (key, name within the next one); the first
     alone where the kernel is asked. `by_kernel`: the kernel tells of it too, to who asks it.
+    Without `changes` those who watch learn it from the kernel or at the close. `by` is the key of
+    the lease that who made it has on the directory, None for what no listing shows.
     """
 
     ancestors: tuple[tuple[bytes, str], ...]
     changes: tuple[Change, ...]
     by_kernel: bool
+    by: bytes | None = None
 
 
-def at(place: Place | None, *changes: Change, by_kernel: bool = True) -> list[DirectoryChange]:
+def at(
+    place: Place | None, *changes: Change, by: bytes | None, by_kernel: bool = True
+) -> list[DirectoryChange]:
     """Return changes of the entry at a place, whose name they leave out; none without a place."""
     if place is None:
         return []
     named = tuple(Change(c.action, c.matches, place.name + c.name) for c in changes)
-    return [DirectoryChange(place.ancestors, named, by_kernel)]
+    return [DirectoryChange(place.ancestors, named, by_kernel, by)]
 
 
 def moved(
-    before: Place | None, after: Place | None, *, is_directory: bool
+    before: Place | None, after: Place | None, *, is_directory: bool, by: bytes
 ) -> list[DirectoryChange]:
     """Return the changes of a rename; none without places."""
     if before is None or after is None:
         return []
     if before.ancestors == after.ancestors:
         changes = renamed(before.name, after.name, is_directory=is_directory)
-        return [DirectoryChange(after.ancestors, tuple(changes), by_kernel=True)]
+        return [DirectoryChange(after.ancestors, tuple(changes), True, by)]
     return [
-        *at(before, gone("", is_directory=is_directory)),
-        *at(after, came("", is_directory=is_directory)),
+        *at(before, gone("", is_directory=is_directory), by=by),
+        *at(after, came("", is_directory=is_directory), by=by),
     ]
 
 

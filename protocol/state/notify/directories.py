@@ -30,10 +30,10 @@ class Directory:
     """One watched directory.
 
     `watches` are those that are told what happens in it; `fresh` the entries that they were told of
-    by reading it, whose own events may still come.
+    by reading it, whose own events may still come. `leased` are the opens that have a lease on it.
     """
 
-    __slots__ = ("_children", "fresh", "key", "name", "number", "parent", "watches")
+    __slots__ = ("_children", "fresh", "key", "leased", "name", "number", "parent", "watches")
 
     def __init__(self, number: int, key: bytes) -> None:
         """Begin without a place; `number` is the kernel's, `key` the store's."""
@@ -44,6 +44,7 @@ class Directory:
         self._children: dict[str, Directory] | None = None
         self.watches: tuple[Watch, ...] = ()
         self.fresh: set[str] | None = None
+        self.leased: set[int] = set()
 
     @property
     def children(self) -> list["Directory"]:
@@ -144,18 +145,12 @@ class Directories:
         `parent` and `name` say where it is, if it is in a watched directory. The place has been
         paid for.
         """
-        key = self.key_of(fd)
-        path = kernel.fd_path(fd)
         with self.lock:
-            number = retry_as_process(lambda: self._inotify.add(path, watch.mask))
-            directory = self._by_number.get(number)
-            if directory is None:
-                directory = self._by_number[number] = self._by_key[key] = Directory(number, key)
+            directory = self._add(fd, self.key_of(fd), watch.mask)
             if parent is not None and (directory.parent, directory.name) != (parent, name):
                 directory.move(parent, name)
-            if watch.ended and not directory.watches:
-                self._inotify.remove(number)
-                self.forget(directory)
+            if watch.ended:
+                self._end_unused(directory)
             if watch.ended or watch in directory.watches:
                 return Attached(directory, new=False)
             directory.watches += (watch,)
@@ -173,14 +168,41 @@ class Directories:
                     continue
                 directory.watches = tuple(w for w in directory.watches if w not in watches)
                 todo += directory.children
-                if not directory.watches:
-                    self._inotify.remove(directory.number)
-                    self.forget(directory)
+                self._end_unused(directory)
             for watch in gone:
                 watch.directories.give_back(1)
             count += 1
             if not count % _AT_ONCE:
                 yield
+
+    def _add(self, fd: int, key: bytes, mask: int) -> Directory:
+        """Have the kernel tell more of an open directory; OSError."""
+        path = kernel.fd_path(fd)
+        number = retry_as_process(lambda: self._inotify.add(path, mask))
+        directory = self._by_number.get(number)
+        if directory is None:
+            directory = self._by_number[number] = self._by_key[key] = Directory(number, key)
+        return directory
+
+    def _end_unused(self, directory: Directory) -> None:
+        """Watch a directory no more that nobody needs."""
+        if not directory.watches and not directory.leased:
+            self._inotify.remove(directory.number)
+            self.forget(directory)
+
+    def lease(self, fd: int, key: bytes, mask: int, open_id: int) -> Directory:
+        """Follow the open directory `fd` for an open that is to have a lease on it; OSError."""
+        with self.lock:
+            directory = self._add(fd, key, mask)
+            directory.leased.add(open_id)
+            return directory
+
+    def end_lease(self, directory: Directory, open_id: int) -> None:
+        """Follow a directory no more for an open."""
+        with self.lock:
+            directory.leased.discard(open_id)
+            if self._by_number.get(directory.number) is directory:
+                self._end_unused(directory)
 
     def forget(self, directory: Directory) -> None:
         """Take a directory out that the kernel does not watch any more."""

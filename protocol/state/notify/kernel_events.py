@@ -7,6 +7,7 @@ from typing import Final
 from usmbd.protocol.state.notify.attributes import Attributes
 from usmbd.protocol.state.notify.change import from_event, renamed
 from usmbd.protocol.state.notify.directories import Directories, Directory
+from usmbd.protocol.state.notify.leased import Leased
 from usmbd.protocol.state.notify.walk import Walk
 from usmbd.protocol.state.notify.walker import Walker
 from usmbd.protocol.state.notify.watch import Watch
@@ -16,6 +17,7 @@ from usmbd.protocol.wire.status import NtStatus
 
 log = logging.getLogger("usmbd.vfs")
 
+_NAMES: Final = inotify.IN_CREATE | inotify.IN_DELETE | inotify.IN_MOVED_FROM | inotify.IN_MOVED_TO
 _READS: Final = 16  # of the queue, before a request is answered by what it holds
 
 
@@ -27,6 +29,7 @@ class KernelEvents:
         directories: Directories,
         walker: Walker,
         attributes: Attributes,
+        leased: Leased,
         watches: Callable[[], list[Watch]],
         end: Callable[[Watch, NtStatus], None],
     ) -> None:
@@ -34,6 +37,7 @@ class KernelEvents:
         self._directories = directories
         self._walker = walker
         self._attributes = attributes
+        self._leased = leased
         self._watches = watches
         self._end = end
         self._moves: dict[int, tuple[Directory, Event]] = {}
@@ -62,9 +66,12 @@ class KernelEvents:
     def _event(self, directories: Directories, event: Event) -> None:
         """Act on one event."""
         mask = event.mask
+        directory = directories.find(event.watch)
+        if directory is not None and directory.leased:
+            self._leased.event(directory, event)
         if self._moves:
             source = self._moves.pop(event.cookie, None) if event.cookie else None
-            target = directories.find(event.watch)
+            target = directory
             if source is not None and target is not None and mask & inotify.IN_MOVED_TO:
                 self._renamed(*source, target, event)
                 return
@@ -74,7 +81,6 @@ class KernelEvents:
         if mask & inotify.IN_Q_OVERFLOW:
             self._overflowed(directories)
             return
-        directory = directories.find(event.watch)
         if directory is None:
             return
         if mask & (inotify.IN_IGNORED | inotify.IN_UNMOUNT):
@@ -89,6 +95,9 @@ class KernelEvents:
         name, mask = event.name, event.mask
         if mask & inotify.IN_ATTRIB:
             self._attributes.changed(directory, name)
+            return
+        if not mask & _NAMES:
+            directory.tell(from_event(event))
             return
         self._attributes.gone(directory, name)
         is_directory = bool(mask & inotify.IN_ISDIR)
@@ -157,6 +166,7 @@ class KernelEvents:
     def _overflowed(self, directories: Directories) -> None:
         """Have all clients list what they watch, and look for what has come unseen."""
         log.warning("inotify: events were lost (fs.inotify.max_queued_events)")
+        self._leased.all_lost()
         for watch in self._watches():
             watch.lose()
             if watch.watch_tree and not watch.ended:

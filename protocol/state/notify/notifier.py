@@ -16,6 +16,7 @@ from usmbd.protocol.state.notify.attributes import Attributes
 from usmbd.protocol.state.notify.change import Change, DirectoryChange, at
 from usmbd.protocol.state.notify.directories import Directories
 from usmbd.protocol.state.notify.kernel_events import KernelEvents
+from usmbd.protocol.state.notify.leased import Leased
 from usmbd.protocol.state.notify.place import Place, place_of
 from usmbd.protocol.state.notify.sight import Sight
 from usmbd.protocol.state.notify.walk import Walk
@@ -26,6 +27,7 @@ from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.threads import Threads
 from usmbd.protocol.state.turns import Loop
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.wire.change_notify import FILE_ACTION_ADDED
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
@@ -53,6 +55,20 @@ class Peers(Protocol):
         """Tell `worker` that a directory is going to be deleted."""
 
 
+class Caching(Protocol):
+    """What clients cache: they follow changes as those do who watch."""
+
+    @property
+    def directories_cached(self) -> bool:
+        """Whether anybody, in any worker, may have a lease on a directory."""
+
+    def directory_changed(self, key: bytes, by: bytes) -> None:
+        """Break the leases on a directory, wherever they are, but the one with the key `by`."""
+
+    def break_own(self, open_id: int, left: int) -> None:
+        """Break the lease of an open of this worker, so that at most `left` stays."""
+
+
 class Host(Loop, Protocol):
     """What it needs of the server that it is a part of."""
 
@@ -65,7 +81,13 @@ class Notifier:
     """The watches of one worker's clients."""
 
     def __init__(
-        self, host: Host, store: Store, peers: Peers, threads: Threads, clock: Clock
+        self,
+        host: Host,
+        store: Store,
+        peers: Peers,
+        threads: Threads,
+        clock: Clock,
+        caching: Caching,
     ) -> None:
         """Begin without watches, and without a queue of the kernel."""
         self._host = host
@@ -73,12 +95,15 @@ class Notifier:
         self._peers = peers
         self._threads = threads
         self._attributes = Attributes(clock)
+        self._caching = caching
+        self._leased = Leased(clock, caching.break_own)
         self._sight = Sight(host, threads)
         self._directories: Directories | None = None
         self._walker: Walker | None = None
         self._events: KernelEvents | None = None
         self._watches: dict[bytes, list[Watch]] = {}
         self._count = 0
+        self._watching = False
         self.listen: Callable[[int], None] = lambda fd: None
         """Told of the descriptor that is readable when `read` has something to do."""
         self.directories = FairShare(self._room)
@@ -124,9 +149,15 @@ class Notifier:
                 raise SmbError(watch.status)
         self._watches.setdefault(watch.key, []).append(watch)
         self._count += 1
-        if self._count == 1:
-            self._store.set_watching(True)
+        self._say_whether_watching()
         return watch
+
+    def _say_whether_watching(self) -> None:
+        """Have the other workers tell this one of changes, as long as somebody is to be told."""
+        watching = bool(self._count or len(self._leased))
+        if watching is not self._watching:
+            self._watching = watching
+            self._store.set_watching(watching)
 
     def end(self, watch: Watch, status: NtStatus) -> None:
         """End a watch: what waits is answered with `status`."""
@@ -138,10 +169,31 @@ class Notifier:
             if not watches:
                 del self._watches[watch.key]
             self._count -= 1
-            if not self._count:
-                self._store.set_watching(False)
+            self._say_whether_watching()
         if self._walker is not None:
             self._walker.give_up(watch.directory, watch)
+
+    def follow(self, open_id: int, key: bytes, node: Node, user: str, network: str) -> bool:
+        """Follow a directory on which an open is to have a lease; False: it cannot be."""
+        if not self._host.config.kernel_change_notify:
+            return True  # it follows what clients do, as those who watch
+        try:
+            self._ask_kernel()
+            assert self._directories is not None
+            place = self.directories.place(user, network)
+            self._leased.follow(self._directories, node.fd, key, open_id, place)
+        except (OSError, SmbError) as error:
+            log.info("a folder gets no lease: %s", error, extra={"path": node.path})
+            return False
+        self._say_whether_watching()
+        return True
+
+    def unfollow(self, open_id: int) -> None:
+        """Follow nothing more for an open, if anything was."""
+        if open_id in self._leased:
+            assert self._directories is not None
+            self._leased.end(self._directories, open_id)
+            self._say_whether_watching()
 
     def _ask_kernel(self) -> None:
         """Have a queue of the kernel's; SmbError(INSUFFICIENT_RESOURCES)."""
@@ -153,7 +205,9 @@ class Notifier:
             log.error("inotify: %s (fs.inotify.max_user_instances)", error.strerror)
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES) from error
         walker = self._walker = Walker(self._host, self._threads, directories, self.end)
-        self._events = KernelEvents(directories, walker, self._attributes, self._all, self.end)
+        self._events = KernelEvents(
+            directories, walker, self._attributes, self._leased, self._all, self.end
+        )
         self.listen(directories.fileno())
 
     def _all(self) -> list[Watch]:
@@ -179,7 +233,7 @@ class Notifier:
     @property
     def wanted(self) -> bool:
         """Whether anybody, in any worker, is to be told of changes: nearly free to ask."""
-        return self._store.anybody_watches()
+        return self._store.anybody_watches() or self._caching.directories_cached
 
     @property
     def asks_kernel(self) -> bool:
@@ -191,22 +245,26 @@ class Notifier:
 
         None where nobody is told by the engine: the kernel tells, or nobody listens.
         """
-        if self.asks_kernel or not self.wanted:
-            return None
-        return place_of(node, above=True)
+        if self._caching.directories_cached or not (self.asks_kernel or not self.wanted):
+            return place_of(node, above=not self.asks_kernel)
+        return None
 
     def of_file(
-        self, node: Node, changes: Iterable[Change], by_kernel: bool
+        self, node: Node, changes: Iterable[Change], by: bytes | None, *, by_kernel: bool = False
     ) -> list[DirectoryChange]:
         """Return changes of a file as its directory's, for `changed`; may block."""
         if not self.wanted:
             return []
         place = place_of(node, above=not self.asks_kernel)
-        return at(place, *changes, by_kernel=by_kernel)
+        return at(place, *changes, by=by, by_kernel=by_kernel)
 
     def changed(self, change: DirectoryChange) -> None:
-        """Tell all workers of what this one has changed."""
-        if self._count:
+        """Tell those who cache a listing, and all workers, of what this one has changed."""
+        if change.by is not None:
+            self._caching.directory_changed(change.ancestors[0][0], change.by)
+        if not change.changes:
+            return
+        if self._watching:
             self.receive(change)
         for worker in self._store.watching():
             if worker != self._store.worker:
@@ -220,7 +278,10 @@ class Notifier:
             directory = self._directories.by_key(key)
             if directory is not None:
                 for each in change.changes:
-                    self._attributes.explain(key, each.name.partition("\0")[0])
+                    if directory.leased:
+                        self._leased.explain(key, each)
+                    if not change.by_kernel or each.action == FILE_ACTION_ADDED:
+                        self._attributes.explain(key, each.name.partition("\0")[0])
                 if not change.by_kernel:
                     directory.tell(change.changes)
         if not self.asks_kernel:
@@ -240,11 +301,13 @@ class Notifier:
         """Have all clients list what they watch: a worker had more to tell than could be sent."""
         for watch in self._all():
             watch.lose()
+        self._leased.all_lost()
 
     def settings_changed(self) -> None:
         """Have all clients list and ask again: changes may come another way from now on."""
         for watch in self._all():
             self.end(watch, NtStatus.NOTIFY_ENUM_DIR)
+        self._leased.all_lost()
 
     def dooms(self, key: bytes) -> None:
         """Tell all workers that a directory is going to be deleted."""

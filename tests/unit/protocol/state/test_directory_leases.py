@@ -1,6 +1,9 @@
 """Leases on directories: granted without W, broken by what others change in them."""
 
+import os
+import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from smbengine import requests
@@ -10,6 +13,9 @@ from smbengine.requests import FileId
 from smbengine.server import Engine
 
 from usmbd.protocol.state.caching.rules import NONE, RH, RW, RWH, H, R, W
+from usmbd.protocol.state.notify import leased as leased_module
+from usmbd.protocol.state.notify import notifier as notifier_module
+from usmbd.protocol.state.notify.attributes import HELD_SECONDS
 from usmbd.protocol.state.store.records import NO_ID
 from usmbd.protocol.wire.access import DELETE, FILE_LIST_DIRECTORY, FILE_READ_ATTRIBUTES
 from usmbd.protocol.wire.create import (
@@ -269,3 +275,192 @@ def test_nobody_is_asked_while_no_directory_is_cached(client: Client, engine: En
     client.close(client.open("another"))  # what has gone is counted by the next that writes
     client.open("a third")
     assert not engine.server.caching.directories_cached
+
+
+# -- what local programs change -------------------------------------------------------------------
+
+
+def wait(engine: Engine) -> None:
+    """Wait until the engine knows that a change is not its own."""
+    engine.settle()
+    engine.clock.advance(HELD_SECONDS)
+    engine.settle()
+
+
+def local_create(folder: Path) -> None:
+    (folder / "new").touch()
+
+
+def local_delete(folder: Path) -> None:
+    (folder / "file").unlink()
+
+
+def local_rename(folder: Path) -> None:
+    (folder / "file").rename(folder / "renamed")
+
+
+def local_move_in(folder: Path) -> None:
+    (folder.parent / "outside").rename(folder / "in")
+
+
+def local_link(folder: Path) -> None:
+    os.link(folder / "file", folder / "link")
+
+
+def local_write(folder: Path) -> None:
+    (folder / "file").write_bytes(b"more than there was")
+
+
+def local_chmod(folder: Path) -> None:
+    (folder / "file").chmod(0o600)
+
+
+def local_touch(folder: Path) -> None:
+    os.utime(folder / "file", (1, 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        local_create, local_delete, local_rename, local_move_in, local_link, local_write,
+        local_chmod, local_touch,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("parent", [NO_ID, KEY])
+def test_what_local_programs_change(
+    client: Client, other: Client, engine: Engine, change: Callable[[Path], None], parent: bytes
+) -> None:
+    """Whatever the client itself has just done by a file of which it said that it knows."""
+    (engine.files / "outside").touch()
+    client.open("dir", options=FILE_DIRECTORY_FILE)
+    cache(client)
+    if parent == KEY:
+        mine = client.call(Command.CREATE, leased(r"dir\mine", key=CHILD, parent=parent))
+        client.call(Command.WRITE, requests.write(mine.file_id, b"data"))
+        client.close(mine.file_id)
+    change(engine.files / "dir")
+    engine.settle()
+    assert breaks(client) == []
+    wait(engine)
+    assert breaks(client) == LOST
+
+
+def test_a_local_program_that_rewrites_what_a_client_has_just_written(
+    client: Client, other: Client, engine: Engine
+) -> None:
+    cache(client)
+    mine = client.call(Command.CREATE, leased(r"dir\mine", key=CHILD, parent=KEY))
+    client.call(Command.WRITE, requests.write(mine.file_id, b"data"))
+    client.close(mine.file_id)
+    engine.settle()
+    (engine.files / "dir" / "mine").write_bytes(b"converted")
+    wait(engine)
+    assert breaks(client) == LOST
+
+
+def work(client: Client, parent: bytes) -> None:
+    """Do all that changes a listing, by opens that name the client's lease on the directory."""
+
+    def opened(name: str, key: bytes, **options: int) -> FileId:
+        reply = client.call(Command.CREATE, leased(name, key=key, parent=parent, **options))
+        assert reply.status is NtStatus.SUCCESS
+        return reply.file_id
+
+    def set_(file: FileId, level: int, data: bytes) -> None:
+        reply = client.call(Command.SET_INFO, requests.set_info(file, level, data))
+        assert reply.status is NtStatus.SUCCESS
+
+    new = opened(r"dir\new", b"1" * 16)
+    client.call(Command.WRITE, requests.write(new, b"data"))
+    set_(new, FileEndOfFileInformation, bytes(8))
+    set_(new, FileBasicInformation, bytes(32) + b"\2" + bytes(7))
+    set_(new, FileRenameInformation, target(r"dir\renamed"))
+    client.close(new)
+    client.close(opened(r"dir\renamed", b"2" * 16))  # for writing, but nothing is written
+    client.close(opened(r"dir\file", b"3" * 16, disposition=FILE_OVERWRITE_IF))
+    file = opened(r"dir\file", b"3" * 16)
+    set_(file, FileLinkInformation, target(r"dir\link"))
+    client.close(file)
+    client.close(opened(r"dir\sub", b"4" * 16, options=FILE_DIRECTORY_FILE))
+    client.close(opened(r"dir\renamed", b"5" * 16, options=FILE_DELETE_ON_CLOSE))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_kernel_tells_nothing_of_what_a_client_knows(
+    client: Client, other: Client, engine: Engine, workers: int
+) -> None:
+    """Another worker's events are explained by a message: the key alone says who knows."""
+    server = engine.server if workers == 1 else engine.another_worker()
+    cache(client)
+    work(Client(engine, server=server).ready(), KEY)
+    wait(engine)
+    assert breaks(client) == []
+    (engine.files / "dir" / "newer").touch()
+    wait(engine)
+    assert breaks(client) == LOST
+
+
+def test_lost_events_end_all_leases(
+    client: Client, other: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache(client)
+    read, once = os.read, [struct.pack("=iIII", -1, 0x4000, 0, 0)]
+    monkeypatch.setattr(os, "read", lambda fd, size: once.pop() if once else read(fd, size))
+    engine.settle()
+    assert breaks(client) == LOST
+
+
+def test_a_directory_is_followed_as_long_as_it_is_open(
+    client: Client, other: Client, engine: Engine
+) -> None:
+    notifier = engine.server.notifier
+    second = Client(engine).ready()
+    one, two = cache(client), cache(second)
+    assert (notifier.watched, notifier.directories.used) == (1, 2)
+    assert notifier.wanted
+    client.close(one)
+    assert (notifier.watched, notifier.directories.used) == (1, 1)
+    second.close(two)
+    engine.settle()
+    assert (notifier.watched, notifier.directories.used) == (0, 0)
+    assert not engine.store.anybody_watches()
+
+
+def test_what_is_refused_is_not_followed(client: Client, other: Client, engine: Engine) -> None:
+    other.open("dir", options=FILE_DIRECTORY_FILE, share=0, access=FILE_LIST_DIRECTORY | DELETE)
+    asked = leased("dir", options=FILE_DIRECTORY_FILE, access=LOOK)
+    assert client.call(Command.CREATE, asked).status is NtStatus.SHARING_VIOLATION
+    assert engine.server.notifier.directories.used == 0
+
+
+def test_no_lease_where_the_kernel_cannot_tell(
+    client: Client, other: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier_module, "max_user_watches", lambda: 0)
+    reply = client.call(Command.CREATE, leased("dir", options=FILE_DIRECTORY_FILE, access=LOOK))
+    lease = lease_of(reply)
+    assert lease is not None
+    assert lease.lease_state == NONE
+
+
+def test_without_the_kernel_it_follows_what_clients_do(engine: Engine, other: Client) -> None:
+    engine.server.config = engine.config({"kernel_change_notify": False})
+    client = Client(engine).ready()
+    cache(client)
+    assert engine.server.notifier.watched == 0
+    local_create(engine.files / "dir")
+    wait(engine)
+    assert breaks(client) == []
+    write(other)
+    assert breaks(client) == LOST
+
+
+def test_more_events_than_are_kept_end_the_leases(
+    client: Client, other: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leased_module, "MOST_WORDS", 2)
+    cache(client)
+    for number in range(3):
+        (engine.files / "dir" / f"new{number}").mkdir()
+    engine.settle()
+    assert breaks(client) == LOST
