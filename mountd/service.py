@@ -34,6 +34,7 @@ from usmbd.mountd.ipc.messages import (
     TreesHeld,
     TreeStatus,
 )
+from usmbd.mountd.ipc.settings import ShareConfig
 from usmbd.mountd.log import REFUSED
 from usmbd.mountd.login import Authenticator
 from usmbd.mountd.rpc.configuration import RpcConfiguration, describe
@@ -46,6 +47,10 @@ log = logging.getLogger("usmbd.auth")
 
 PROCESS = "mountd"
 """What the log and the lists call this process."""
+
+UNPROVEN = 2
+"""Guests and anonymous users get no more than this part of a share's places: one of so many. Users
+would be locked out by who cannot be told apart."""
 
 SHARE_ROWS = 128
 """Shares whose use is shown, the busiest: a message has room for twice as many rows."""
@@ -200,18 +205,18 @@ class Service:
         share = find_share(
             configuration,
             request.share,
-            "" if request.guest or request.anonymous else request.user,
+            "" if unproven(request) else request.user,
             self._authenticator.users,
             self._accounts,
         )
         response = decide(request, share, configuration.server, configuration.hosts, self._accounts)
         if response.status is TreeStatus.OK and share is not None:
-            limit, tree = share.config.max_connections, (request.session_id, request.tree_id)
+            tree, proven = (request.session_id, request.tree_id), not unproven(request)
             known = self._trees.connected(worker, request.session_id, share.config.name)
-            if limit and not known and self._trees.count(share.config.name) >= limit:
+            if not known and self._is_full(share.config, proven):
                 response = TreeConnectResponse(TreeStatus.TOO_MANY_CONNECTIONS)
             else:
-                self._trees.add(worker, tree, share.config.name)
+                self._trees.add(worker, tree, share.config.name, proven=proven)
         if response.status is not TreeStatus.OK:
             log.log(
                 REFUSED, "tree connect refused: %s", response.status,
@@ -222,6 +227,15 @@ class Service:
                 },
             )  # fmt: skip
         return response, 0.0
+
+    def _is_full(self, share: ShareConfig, proven: bool) -> bool:
+        """Tell whether a share has no place left, for who has `proven` an account or for others."""
+        most, trees = share.max_connections, self._trees
+        if not most:
+            return False
+        if not proven and trees.unproven(share.name) >= max(most // UNPROVEN, 1):
+            return True
+        return trees.count(share.name) >= most
 
     def _tree_disconnect(self, worker: Hashable, message: TreeDisconnect, _now: float) -> Answer:
         """Forget a tree connect."""
@@ -261,8 +275,14 @@ class Service:
     def _trees_held(self, worker: Hashable, message: TreesHeld, _now: float) -> Answer:
         """Count what a worker held before mountd was restarted."""
         for held in message.trees:
-            self._trees.add(worker, (held.session_id, held.tree_id), held.share)
+            tree = held.session_id, held.tree_id
+            self._trees.add(worker, tree, held.share, proven=held.proven)
         return None, 0.0
+
+
+def unproven(request: TreeConnectRequest) -> bool:
+    """Tell whether a session has proved no account."""
+    return request.guest or request.anonymous
 
 
 def _version(path: Path) -> str:

@@ -13,7 +13,7 @@ class TreeTable:
     """The tree connects by the worker that holds them; of each share the sessions are counted.
 
     A session may connect a share as often as it likes: it counts once, so that no user takes all
-    places of a share by himself.
+    places of a share by himself. Of the sessions that have proved nothing it is known how many.
     """
 
     def __init__(self) -> None:
@@ -21,6 +21,8 @@ class TreeTable:
         self._by_worker: dict[Hashable, dict[Tree, str]] = {}
         self._sessions: dict[str, Counter[tuple[Hashable, int]]] = {}
         """Share -> (worker, session) -> its tree connects."""
+        self._unproven: dict[str, set[tuple[Hashable, int]]] = {}
+        """Share -> (worker, session), of guests and anonymous users."""
 
     def count(self, share: str) -> int:
         """Return how many sessions are connected to the share."""
@@ -30,16 +32,22 @@ class TreeTable:
         """Return how many sessions are connected to each share that is in use, by its key."""
         return {share: len(sessions) for share, sessions in self._sessions.items()}
 
+    def unproven(self, share: str) -> int:
+        """Return how many of them are guests' or anonymous."""
+        return len(self._unproven.get(share_key(share), ()))
+
     def connected(self, worker: Hashable, session_id: int, share: str) -> bool:
         """Return whether this session is counted for the share already."""
         return (worker, session_id) in self._sessions.get(share_key(share), ())
 
-    def add(self, worker: Hashable, tree: Tree, share: str) -> None:
+    def add(self, worker: Hashable, tree: Tree, share: str, *, proven: bool) -> None:
         """Count a tree connect; one of the same ids is replaced."""
         self.remove(worker, tree)
         key = share_key(share)
         self._by_worker.setdefault(worker, {})[tree] = key
         self._sessions.setdefault(key, Counter())[worker, tree[0]] += 1
+        if not proven:
+            self._unproven.setdefault(key, set()).add((worker, tree[0]))
 
     def remove(self, worker: Hashable, tree: Tree) -> None:
         """Forget a tree connect, known or not."""
@@ -50,8 +58,10 @@ class TreeTable:
         sessions[worker, tree[0]] -= 1
         if not sessions[worker, tree[0]]:
             del sessions[worker, tree[0]]
+            self._unproven.get(key, set()).discard((worker, tree[0]))
         if not sessions:
             del self._sessions[key]
+            self._unproven.pop(key, None)
 
     def remove_session(self, worker: Hashable, session_id: int) -> None:
         """Forget all tree connects of a session."""

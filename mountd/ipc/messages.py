@@ -272,6 +272,8 @@ class HeldTree(Struct, array_like=True, frozen=True):
     session_id: Handle
     tree_id: Handle
     share: ShareName
+    proven: bool
+    """Whether its session has proved an account."""
 
 
 class TreesHeld(Message):

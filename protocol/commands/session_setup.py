@@ -20,6 +20,7 @@ from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.mountd import ask
 from usmbd.protocol.state.server import host_name
 from usmbd.protocol.state.session import Channel, Session, SessionState
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.header import SMB2_FLAGS_SIGNED
@@ -116,7 +117,7 @@ def session_setup(request: Request) -> Handling:
     connection.preauth_sessions.pop(session.session_id, None)
     connection.end_login(session.session_id)
     if session.account:
-        connection.admit()
+        connection.admit(Standing.USER)
     channel = session.channel_list.get(connection)
     request._session = session
     request.signer = channel.signer if channel is not None else None
@@ -154,8 +155,9 @@ def _make_room(connection: Connection) -> None:
     server limit both).
     """
     server = connection.server
-    most = MAXIMUM_SESSIONS if connection.admitted else STRANGER_SESSIONS
-    half_open = MAXIMUM_HALF_OPEN if connection.admitted else STRANGER_SESSIONS
+    is_user = connection.standing is Standing.USER
+    most = MAXIMUM_SESSIONS if is_user else STRANGER_SESSIONS
+    half_open = MAXIMUM_HALF_OPEN if is_user else STRANGER_SESSIONS
     if len(connection.half_open) >= half_open or len(connection.session_table) >= most:
         # Where mountd is asked there is no acceptor any more: that login is about to end.
         begun = connection.half_open.values()

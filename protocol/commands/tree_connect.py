@@ -16,6 +16,7 @@ from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.mountd import ask
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import VolumeSpeed
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.volumes import open_volume
 from usmbd.protocol.vfs.identity import Identity
@@ -121,7 +122,7 @@ def tree_connect(request: Request) -> Handling:
     )
     session.tree_connect_table[tree_id] = tree
     if volume is not None:
-        connection.admit()  # a stranger too, whom the share lets in
+        connection.admit(Standing.USER if session.proven_user else Standing.GUEST)
     request.header.tree_id = tree_id
     return _response(request, share, tree)
 

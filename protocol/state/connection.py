@@ -8,6 +8,7 @@ from usmbd.mountd.ipc.network import network
 from usmbd.protocol.crypto.preauth import PreauthHash
 from usmbd.protocol.state.memory import ConnectionMemory
 from usmbd.protocol.state.sequence import SequenceWindow
+from usmbd.protocol.state.standing import Standing
 from usmbd.transport.base import RdmaTransport, Transport
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class Connection:
 
         Strangers' are bounded by their number: who has begun many must not keep others out.
         """
-        if not self.memory.stranger:
+        if self.admitted:
             if not self.memory.wait(HALF_OPEN_SIZE):
                 return False
             self._counted.add(session.session_id)
@@ -176,21 +177,26 @@ class Connection:
             self._counted.discard(session_id)
             self.memory.waited(HALF_OPEN_SIZE)
 
-    def admit(self) -> None:
+    def admit(self, standing: Standing) -> None:
         """Be a stranger's no more: a user has logged in, or a share has let a stranger in."""
-        if self.memory.stranger:
-            self.memory.admit()
+        if standing > self.memory.standing:
+            self.memory.rise(standing)
             self.server.connection_admitted(self)
+
+    @property
+    def standing(self) -> Standing:
+        """As whom limits know it."""
+        return self.memory.standing
 
     @property
     def admitted(self) -> bool:
         """Whether a user has logged in here, or a share with files has let a stranger in."""
-        return not self.memory.stranger
+        return self.memory.standing > Standing.STRANGER
 
     @property
     def message_limit(self) -> int:
         """The longest message that the client may send now."""
-        if self.memory.stranger:
+        if not self.admitted:
             return UNAUTHENTICATED_LIMIT
         return max(self.max_write_size, self.max_transact_size) + MESSAGE_SLACK
 

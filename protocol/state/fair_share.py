@@ -6,14 +6,18 @@ buffers). Nothing is set apart for who does not come, and a check is three look-
 
 It holds for a user, whatever the number of sessions, and for an address (of IPv6 a /64), whatever
 the number of users. Who has not proved to be anybody (guests, anonymous sessions) counts by the
-address, and all of them together get no more than a half.
+address, beside the users there, and all of them together get no more than a quarter: so users have
+what they would have of three quarters, whatever the others do.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
-STRANGERS = 2
+K = TypeVar("K")
+
+STRANGERS = 4
 """All who have proved nothing get this part of the places together: one of so many."""
 
 
@@ -62,7 +66,8 @@ class FairShare:
         """Divide `capacity()` places, a number that may change."""
         self._capacity = capacity
         self._users: dict[str, int] = {}
-        self._addresses: dict[str, int] = {}
+        self._addresses: dict[tuple[bool, str], int] = {}
+        """By whether they have proved who they are."""
         self.used = 0
         self.strangers = 0
         """Those of the used that nobody has who has proved anything."""
@@ -94,7 +99,8 @@ class FairShare:
 
         What is `there` already is counted whatever it leaves.
         """
-        of_address = self._addresses.get(address, 0) + count
+        place = bool(user), address
+        of_address = self._addresses.get(place, 0) + count
         of_user = self._users.get(user, 0) + count if user else 0
         if count > 0 and not there:
             capacity = self._capacity()
@@ -105,14 +111,14 @@ class FairShare:
                 self.refused += 1
                 raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
         self.used += count
-        _set(self._addresses, address, of_address)
+        _set(self._addresses, place, of_address)
         if user:
             _set(self._users, user, of_user)
         else:
             self.strangers += count
 
 
-def _set(counts: dict[str, int], key: str, count: int) -> None:
+def _set(counts: dict[K, int], key: K, count: int) -> None:
     """Keep a count, but none of 0."""
     if count:
         counts[key] = count

@@ -1,6 +1,6 @@
 """What clients may keep of a worker's memory, counted where it is kept and given back.
 
-    worker (or its strangers) -> client (an address, a /64) -> connection
+    worker (or its strangers, or its guests) -> client (an address, a /64) -> connection
 
 Two things are counted apart. *Under way* is what the server has yet to deal with: messages whose
 calls are on threads or with mountd, frames that have only begun, replies that nobody has taken. At
@@ -8,12 +8,15 @@ a limit the connections concerned are not read on, and go on when something is g
 is what waits for other clients, a LOCK or a pipe's READ: it is refused at a limit, with
 INSUFFICIENT_RESOURCES, for a client that is not read could not CANCEL it.
 
-Connections on which nobody has proved to be anybody ("strangers") have a small pool of their own.
+Connections on which nobody has proved to be anybody have pools of their own: a small one for who
+has not logged in ("strangers"), one for guests of shares with files.
 """
 
 import os
 from collections.abc import Callable
 from typing import Final
+
+from usmbd.protocol.state.standing import Standing
 
 MIB: Final = 1 << 20
 
@@ -30,6 +33,10 @@ LEAST_POOL: Final = 128 * MIB
 MOST_POOL: Final = 512 * MIB
 POOL_SHARE: Final = 32
 """All workers together keep this part of the machine's memory, each within the two bounds."""
+
+GUESTS_SHARE: Final = 2
+"""All guests of a worker have one of so many bytes of its pool, beside it: of 64 MiB a client may
+keep 16, and a WRITE of 8 MiB gets through."""
 
 STRANGERS_POOL: Final = 32 * MIB
 """Of all strangers of a worker: 250 messages of 128 KiB."""
@@ -66,29 +73,32 @@ class Memory:
     def __init__(self, workers: int, later: Callable[[Callable[[], None]], None]) -> None:
         """Share the machine among `workers`; `later` calls when the loop has had its turn."""
         limit = pool_limit(workers)
-        self.accounts = Pool(limit, limit // 4)
-        self.strangers = Pool(STRANGERS_POOL, STRANGERS_POOL // 4)
-        self.clients: dict[tuple[bool, str], Pool] = {}
-        """By whether they are strangers, and by network."""
-        self._counts: dict[tuple[bool, str], int] = {}  # their connections
+        self.pools = {
+            Standing.USER: Pool(limit, limit // 4),
+            Standing.GUEST: Pool(limit // GUESTS_SHARE, limit // GUESTS_SHARE // 4),
+            Standing.STRANGER: Pool(STRANGERS_POOL, STRANGERS_POOL // 4),
+        }
+        self.clients: dict[tuple[Standing, str], Pool] = {}
+        """By their standing, and by network."""
+        self._counts: dict[tuple[Standing, str], int] = {}  # their connections
         self._starved: dict[ConnectionMemory, Callable[[], None]] = {}
         self._later = later
         self._waking = False
 
-    def client(self, stranger: bool, network: str) -> Pool:
+    def client(self, standing: Standing, network: str) -> Pool:
         """Return the pool of a client that has one connection more."""
-        key = stranger, network
+        key = standing, network
         pool = self.clients.get(key)
         if pool is None:
-            whole = self.strangers if stranger else self.accounts
+            whole = self.pools[standing]
             pool = Pool(whole.limit // CLIENT_SHARE, min(CLIENT_WAITING, whole.waiting_limit))
             self.clients[key] = pool
         self._counts[key] = self._counts.get(key, 0) + 1
         return pool
 
-    def left(self, stranger: bool, network: str) -> None:
+    def left(self, standing: Standing, network: str) -> None:
         """Forget a client's pool with its last connection."""
-        key = stranger, network
+        key = standing, network
         self._counts[key] -= 1
         if not self._counts[key]:
             del self._counts[key], self.clients[key]
@@ -132,7 +142,7 @@ class ConnectionMemory:
         "_memory",
         "_network",
         "_pool",
-        "stranger",
+        "standing",
         "used",
         "waiting",
     )
@@ -141,25 +151,23 @@ class ConnectionMemory:
         """Begin as a stranger; `network` is what limits count the client by."""
         self._memory = memory
         self._network = network
-        self.stranger = True
+        self.standing = Standing.STRANGER
         self.used = 0
         self.waiting = 0
         self._closed = False
-        self._pool = memory.strangers
+        self._pool = memory.pools[self.standing]
         self._limit = STRANGER_LIMIT
-        self._client = memory.client(True, self._network)
+        self._client = memory.client(self.standing, self._network)
 
-    def admit(self) -> None:
-        """Be a stranger no more: take what is kept along to the larger pool."""
-        if not self.stranger:
-            return
+    def rise(self, standing: Standing) -> None:
+        """Be a stranger, or a guest, no more: take what is kept along to the larger pool."""
         used, waiting = self.used, self.waiting
         self._count(-used, -waiting)
-        self._memory.left(True, self._network)
-        self.stranger = False
-        self._pool = self._memory.accounts
+        self._memory.left(self.standing, self._network)
+        self.standing = standing
+        self._pool = self._memory.pools[standing]
         self._limit = CONNECTION_LIMIT
-        self._client = self._memory.client(False, self._network)
+        self._client = self._memory.client(standing, self._network)
         self._count(used, waiting)
 
     @property
@@ -230,7 +238,7 @@ class ConnectionMemory:
         """Leave the client's pool with the last that a closed connection kept."""
         if self._closed and not self.used and not self.waiting:
             self._closed = False
-            self._memory.left(self.stranger, self._network)
+            self._memory.left(self.standing, self._network)
 
 
 def pool_limit(workers: int) -> int:

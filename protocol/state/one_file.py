@@ -2,11 +2,13 @@
 
 A file that everybody uses (a mailbox, a database) is of no use to the others when one client has
 taken its whole list. As in `fair_share`, whoever has as many as are left gets no more: a user over
-all sessions and an address over all users, of one worker. Only what is crowded is counted.
+all sessions and an address over all users, of one worker; who has proved nothing counts apart, and
+all of them together get a quarter. Only what is crowded is counted.
 """
 
 from collections.abc import Callable
 
+from usmbd.protocol.state.fair_share import STRANGERS
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
@@ -24,8 +26,7 @@ def check_opens(server: Server, session: Session, network: str, key: bytes) -> N
         return
     there = server.store.count_opens(key)
     if there >= crowd:
-        own = _own(server, session, network, key, lambda open_: 1)
-        _check(own, MAX_OPENS_PER_FILE - there)
+        _check(server, session, network, key, lambda open_: 1, 1, MAX_OPENS_PER_FILE, there)
 
 
 def check_locks(server: Server, session: Session, network: str, key: bytes, more: int) -> None:
@@ -35,26 +36,40 @@ def check_locks(server: Server, session: Session, network: str, key: bytes, more
         return
     there = server.store.count_locks(key)
     if there >= crowd:
-        own = _own(server, session, network, key, lambda open_: open_.lock_count)
-        _check(own + more - 1, MAX_LOCKS_PER_FILE - there - more + 1)
+        _check(server, session, network, key, _locks, more, MAX_LOCKS_PER_FILE, there)
 
 
-def _check(own: int, left: int) -> None:
-    """Refuse who has as many as are left."""
-    if own >= left:
-        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+def _locks(open_: Open) -> int:
+    """Weigh an open by its locks."""
+    return open_.lock_count
 
 
-def _own(
-    server: Server, session: Session, network: str, key: bytes, weigh: Callable[[Open], int]
-) -> int:
-    """Return what the session's user, or who is at its address, has of a file."""
-    of_user = of_address = 0
+def _check(
+    server: Server,
+    session: Session,
+    network: str,
+    key: bytes,
+    weigh: Callable[[Open], int],
+    more: int,
+    most: int,
+    there: int,
+) -> None:
+    """Refuse who, with so many `more`, has more than is left of `most`, of which `there` are."""
+    user, proven = session.proven_user, bool(session.proven_user)
+    of_user = of_address = of_strangers = 0
     for other in server.session_table.values():
+        if bool(other.proven_user) is not proven:
+            continue
         count = sum(weigh(open_) for open_ in other.open_table.values() if open_.key == key)
         if count:
-            if session.proven_user and other.proven_user == session.proven_user:
+            if not proven:
+                of_strangers += count
+            elif other.proven_user == user:
                 of_user += count
             if any(channel.network == network for channel in other.channel_list):
                 of_address += count
-    return max(of_user, of_address)
+    left = most - there
+    if not proven:
+        left = min(left, most // STRANGERS - of_strangers)
+    if max(of_user, of_address) + more > left - more + 1:
+        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)

@@ -14,6 +14,7 @@ from usmbd.mountd.ipc.network import network
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.door.places import Places
 from usmbd.protocol.state import descriptors
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.wire.negotiate import NO_GUID
 from usmbd.protocol.worker import messages
 
@@ -35,6 +36,10 @@ DESCRIPTOR_SHARE = 8
 MAXIMUM_RDMA_STRANGERS = 64
 """The same by RDMA, those that are not connected yet included: each has receives posted, some
 400 KiB of the memory that is registered for all."""
+
+GUESTS = 4
+"""Guests of shares with files have places of their own, one of so many that `max connections` gives
+to users; one guest more closes another (see `places`)."""
 
 MAXIMUM_EXPECTED = 1024
 """Addresses that are expected at a time; one more lets the oldest go."""
@@ -58,7 +63,12 @@ class Clients:
         """Connections by TCP on which nobody has logged in: (worker, connection)."""
         self.rdma_strangers: Places[tuple[int, int]] = Places(MAXIMUM_RDMA_STRANGERS)
         """The same by RDMA."""
-        self._stranger_counts: Counter[str] = Counter()
+        self.guests: Places[tuple[int, int]] = Places(1)
+        """Connections, of both kinds, on which a share has let somebody in who proved nothing."""
+        self._leaving: set[tuple[int, int]] = set()
+        """Those that had to go for others, until they have."""
+        self._unproven: Counter[str] = Counter()
+        """Of each address: all of these."""
 
     @property
     def total(self) -> int:
@@ -67,11 +77,11 @@ class Clients:
 
     @property
     def known_total(self) -> int:
-        """How many connections are no strangers'."""
-        return self.total - len(self.strangers) - len(self.rdma_strangers)
+        """How many connections are users', and neither strangers' nor guests'."""
+        return self.total - self._unproven.total()
 
     def admit(self, config: ServerConfig, address: str) -> bool:
-        """Tell whether one more is allowed of an address; strangers do not count."""
+        """Tell whether one more is allowed of an address; strangers and guests do not count."""
         return self._fits(config, address, 1)
 
     def _fits(self, config: ServerConfig, address: str, more: int) -> bool:
@@ -83,9 +93,9 @@ class Clients:
         return not most or self.known(address) + more <= most
 
     def known(self, address: str) -> int:
-        """Return how many connections of an address are no strangers'."""
+        """Return how many connections of an address are users'."""
         counts = self.addresses.get(address)
-        return counts.total() - self._stranger_counts[address] if counts else 0
+        return counts.total() - self._unproven[address] if counts else 0
 
     def admitted(self, config: ServerConfig, worker: "WorkerChild", number: int) -> bool:
         """Note that somebody has logged in on a connection; False when that is one too many."""
@@ -94,18 +104,25 @@ class Clients:
         return self._fits(config, worker.clients[number][0], 0)
 
     def _knows(self, worker: "WorkerChild", number: int) -> bool:
-        """Count a stranger no more as such; False when it was none."""
+        """Count a stranger or a guest no more as such; False when it was neither."""
         key = worker.number, number
-        if not (self.strangers.leave(key) or self.rdma_strangers.leave(key)):
+        if key in self._leaving:
+            self._leaving.discard(key)
+        elif not any(p.leave(key) for p in (self.strangers, self.rdma_strangers, self.guests)):
             return False
-        self._uncount(worker.clients[number][0])
+        address = worker.clients[number][0]
+        self._unproven[address] -= 1
+        if not self._unproven[address]:
+            del self._unproven[address]
         return True
 
-    def _uncount(self, address: str) -> None:
-        """Count one stranger of an address less."""
-        self._stranger_counts[address] -= 1
-        if not self._stranger_counts[address]:
-            del self._stranger_counts[address]
+    def guest(self, config: ServerConfig, worker: "WorkerChild", number: int) -> None:
+        """Note a guest on a connection, and have another's closed if that is one too many."""
+        if not self._knows(worker, number):
+            return  # it has ended, or a user's is one already
+        most = config.max_connections or self.strangers.capacity * GUESTS
+        self.guests.capacity = max(1, most // GUESTS)
+        self._displace(self.guests, worker, number, Standing.GUEST, "other guests come")
 
     def by_guid(self, guid: bytes) -> "WorkerChild | None":
         """Return the worker that has the ClientGuid, else the least loaded; None: none is ready."""
@@ -141,27 +158,27 @@ class Clients:
         self._count(worker, guid)
         return number
 
-    def stranger(
-        self, worker: "WorkerChild", number: int, *, rdma: bool = False
-    ) -> "tuple[WorkerChild, int] | None":
-        """Note that nobody has logged in on a connection; return another that has to go for it."""
-        places = self.rdma_strangers if rdma else self.strangers
-        address = worker.clients[number][0]
-        self._stranger_counts[address] += 1
-        gone = places.take((worker.number, number), network(address))
-        if gone is None:
-            return None
-        other = self._workers[gone[0]]
-        self._uncount(other.clients[gone[1]][0])
-        return other, gone[1]
-
     def take_place(self, worker: "WorkerChild", number: int, *, rdma: bool = False) -> None:
         """Note a stranger, and have the worker close the one that has to go for it, if any."""
-        displaced = self.stranger(worker, number, rdma=rdma)
-        if displaced is not None:
-            other, connection = displaced
-            reason = "others want to log in"
-            other.send(messages.Dismiss(connection=connection, reason=reason, stranger=True))
+        places = self.rdma_strangers if rdma else self.strangers
+        self._displace(places, worker, number, Standing.STRANGER, "others want to log in")
+
+    def _displace(
+        self,
+        places: Places[tuple[int, int]],
+        worker: "WorkerChild",
+        number: int,
+        standing: Standing,
+        reason: str,
+    ) -> None:
+        """Give a connection a place, and have who has to go for it closed while it is no more."""
+        address = worker.clients[number][0]
+        self._unproven[address] += 1
+        gone = places.take((worker.number, number), network(address))
+        if gone is not None:
+            other, connection = self._workers[gone[0]], gone[1]
+            self._leaving.add(gone)
+            other.send(messages.Dismiss(connection=connection, reason=reason, standing=standing))
 
     def claim(self, worker: "WorkerChild", number: int, guid: bytes, now: float) -> bool:
         """Note the ClientGuid of a client that has none yet; False when another worker has it.

@@ -53,6 +53,13 @@ def limits(
             CONSTANT,
             clients.rdma_strangers.displaced,
         ),
+        row(
+            "connections of guests",
+            clients.guests.capacity,
+            len(clients.guests),
+            "parameter: max connections",
+            clients.guests.displaced,
+        ),
         row("RDMA clients to be connected", MAXIMUM_OFFERS, sum(offers.values())),
         row(
             "RDMA clients to be connected of an address",

@@ -25,6 +25,7 @@ from usmbd.mountd.ipc.probe import is_stopped, silence
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.mountd.ipc.signals import handled
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.store.base import SUPERVISOR, DropResult
 from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
@@ -359,9 +360,12 @@ class Supervisor:
         self.rdma.ended(connection)
         self.clients.gone(worker, connection)
 
-    def _client_admitted(self, worker: WorkerChild, connection: int) -> None:
+    def _client_admitted(self, worker: WorkerChild, message: messages.Admitted) -> None:
         """Count a connection on which somebody has logged in, if it may be."""
-        if not self.clients.admitted(self.config, worker, connection):
+        connection = message.connection
+        if message.standing is Standing.GUEST:
+            self.clients.guest(self.config, worker, connection)
+        elif not self.clients.admitted(self.config, worker, connection):
             reason = "`max connections` or `max ip connections` is reached"
             worker.send(messages.Dismiss(connection=connection, reason=reason))
 
@@ -372,7 +376,7 @@ class Supervisor:
         elif isinstance(message, messages.Ended):
             self._client_gone(worker, message.connection)
         elif isinstance(message, messages.Admitted):
-            self._client_admitted(worker, message.connection)
+            self._client_admitted(worker, message)
         elif isinstance(message, messages.Rows):
             assert self._control is not None  # who asked for them
             self._control.rows(worker, message)

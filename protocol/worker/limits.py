@@ -19,6 +19,7 @@ from usmbd.protocol.dispatch.dispatcher import MAXIMUM_ASYNC
 from usmbd.protocol.state import memory
 from usmbd.protocol.state.fair_share import STRANGERS, FairShare
 from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.store.base import MAX_LOCKS_PER_FILE, MAX_OPENS_PER_FILE
 from usmbd.protocol.vfs.directory_names import DIRECTORIES_MAX, NAMES_MAX, directory_names
 from usmbd.protocol.worker.ipc_client import MAXIMUM_PENDING
@@ -114,12 +115,14 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
 def _memory(process: str, server: Server) -> list[LimitRow]:
     """Return the rows of what clients keep of a worker's memory: under way, and waiting."""
     kept, rows = server.memory, []
-    for pool, strangers, whose, origin, of_connection in (
-        (kept.accounts, False, "users", "machine: memory", memory.CONNECTION_LIMIT),
-        (kept.strangers, True, "strangers", CONSTANT, memory.STRANGER_LIMIT),
+    for standing, whose, origin, of_connection in (
+        (Standing.USER, "users", "machine: memory", memory.CONNECTION_LIMIT),
+        (Standing.GUEST, "guests", "machine: memory", memory.CONNECTION_LIMIT),
+        (Standing.STRANGER, "strangers", CONSTANT, memory.STRANGER_LIMIT),
     ):
-        pools = [client for (stranger, _), client in kept.clients.items() if stranger is strangers]
-        connections = [c.memory for c in server.connections if c.memory.stranger is strangers]
+        pool = kept.pools[standing]
+        pools = [client for (known, _), client in kept.clients.items() if known is standing]
+        connections = [c.memory for c in server.connections if c.standing is standing]
         for what, limit, used in (
             (f"bytes under way of all {whose}", pool.limit, pool.used),
             (

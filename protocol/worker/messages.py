@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from usmbd.mountd.ipc.messages import ListKind, Row
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state.standing import Standing
 
 FIRST_MESSAGE_LIMIT = 32 * 1024
 """Bytes of a client's first message, which the supervisor reads to find its ClientGuid: a
@@ -62,11 +63,11 @@ class Adopt(msgspec.Struct, tag=True):
 
 
 class Dismiss(msgspec.Struct, tag=True):
-    """To a worker: close a connection that it had adopted; a `stranger` only if it still is one."""
+    """To a worker: close a connection that it had adopted, unless its standing is a higher one."""
 
     connection: int
     reason: str
-    stranger: bool = False
+    standing: Standing = Standing.USER
 
 
 class Debug(msgspec.Struct, tag=True):
@@ -153,9 +154,10 @@ class Ended(msgspec.Struct, tag=True):
 
 
 class Admitted(msgspec.Struct, tag=True):
-    """From a worker: somebody has logged in on a connection, or a share has let a stranger in."""
+    """From a worker: somebody has logged in on a connection, or a share has let a guest in."""
 
     connection: int
+    standing: Standing
 
 
 class Rows(msgspec.Struct, tag=True):

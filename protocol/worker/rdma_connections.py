@@ -277,8 +277,7 @@ class RdmaConnections:
         client = self._clients.get(message.connection)
         if client is None:
             return
-        admitted = client.connection is not None and client.connection.admitted
-        if not (message.stranger and admitted):
+        if client.connection is None or client.connection.standing <= message.standing:
             log.info("closed: %s", message.reason, extra={"client": client.transport.peer})
             client.transport.close(message.reason)
 

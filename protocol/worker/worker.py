@@ -219,14 +219,14 @@ class Worker:
         """Tell the supervisor that a client is a stranger no more."""
         number = self._numbers.get(connection) or self.rdma.number(connection)
         if number is not None:
-            self._send(messages.Admitted(connection=number))
+            self._send(messages.Admitted(connection=number, standing=connection.standing))
 
     def _dismiss(self, message: messages.Dismiss) -> None:
         """Close a connection for which there is no place."""
         connection = self._connections.get(message.connection)
         if connection is None:
             self.rdma.dismiss(message)
-        elif not (message.stranger and connection.admitted):
+        elif connection.standing <= message.standing:
             log.info("closed: %s", message.reason, extra=connection.facts)
             connection.transport.close(message.reason)
 
@@ -268,7 +268,7 @@ class Worker:
         if not hasattr(self, "_recheck"):
             return
         held = [
-            HeldTree(session.session_id, tree.tree_id, tree.share.name)
+            HeldTree(session.session_id, tree.tree_id, tree.share.name, bool(session.proven_user))
             for session in self.server.session_table.values()
             for tree in session.tree_connect_table.values()
         ]

@@ -11,7 +11,7 @@ import pytest
 from smbtest import smb2
 from smbtest.bystander import Bystander
 from smbtest.peer import only_usmbd
-from smbtest.processes import own_memory
+from smbtest.processes import own_memory, wait_for
 from smbtest.raw import Raw
 from smbtest.server import BOB, Options
 from smbtest.usmbd import Usmbd
@@ -103,6 +103,29 @@ def test_anonymous_sessions(server: Defaults) -> None:
         assert server.honest() == HONEST
     for client in strangers:
         client.close()
+
+
+def test_guests_who_stay() -> None:
+    """They filled `max connections`, and so the server, for as long as they liked."""
+    only_usmbd("the places are usmbd's")
+    server = Defaults(Options({"workers": "2", "max connections": "32"}))
+    server.shares["public"] = {"path": str(server.data), "guest ok": "yes"}
+    with server.running():
+        guests = []
+        for number in range(40):
+            client = Raw(server, timeout=GENEROUS_SECONDS, source=f"127.8.0.{number % 4 + 1}")
+            client.negotiate()
+            assert client.anonymous() == smb2.SUCCESS
+            assert client.connect("public").status == smb2.SUCCESS
+            guests.append(client)
+        gone = 40 - 32 // 4
+        wait_for(lambda: sum(map(_is_closed, guests)) >= gone, GENEROUS_SECONDS, "guests go")
+        assert sum(map(_is_closed, guests)) == gone
+        users = [Raw(server, source="127.8.0.1").ready(account=BOB) for _ in range(15)]
+        for user in users:
+            assert user.connect("public").status == smb2.SUCCESS
+        for client in guests + users:
+            client.close()
 
 
 def test_logins_that_go_no_further_keep_little(server: Defaults) -> None:

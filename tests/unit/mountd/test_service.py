@@ -1,6 +1,7 @@
 """What mountd answers to its workers."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mountd_helpers import FakeAccounts, login, tree
@@ -138,9 +139,36 @@ def test_connections_of_a_share_are_limited_and_given_back(service: Service) -> 
         service.handle("w2", TreeDisconnect(9, 1), 0.0)
         assert connect(service, "w1", 1) is TreeStatus.OK
     service.worker_gone("w1")
-    held = TreesHeld([HeldTree(5, 1, "data"), HeldTree(6, 1, "data")])
+    held = TreesHeld([HeldTree(5, 1, "data", True), HeldTree(6, 1, "data", True)])
     assert service.handle("w3", held, 0.0) == (None, 0.0)
     assert connect(service, "w1", 1) is TreeStatus.TOO_MANY_CONNECTIONS
+
+
+def test_guests_get_a_part_of_a_share_s_connections(service: Service) -> None:
+    path = service.configuration.path
+    share = "[public]\npath = /srv\nguest ok = yes\nmax connections = "
+    path.write_text(path.read_text() + share + "4\n")
+    service.reload()
+
+    def public(session_id: int, **options: Any) -> TreeStatus:
+        question = tree("public", session_id=session_id, **options)
+        answer, _ = service.handle("w", question, 0.0)
+        assert isinstance(answer, TreeConnectResponse)
+        return answer.status
+
+    got = [public(n, guest=n % 2 == 0, anonymous=n % 2 == 1) for n in range(10, 13)]
+    assert got == [TreeStatus.OK, TreeStatus.OK, TreeStatus.TOO_MANY_CONNECTIONS]
+    got = [public(n) for n in range(3)]
+    assert got == [TreeStatus.OK, TreeStatus.OK, TreeStatus.TOO_MANY_CONNECTIONS]
+    service.worker_gone("w")
+    held = TreesHeld([HeldTree(n, 1, "public", False) for n in (1, 2)])
+    service.handle("w", held, 0.0)
+    assert public(3, guest=True) is TreeStatus.TOO_MANY_CONNECTIONS
+    assert public(4) is TreeStatus.OK
+    service.worker_gone("w")
+    path.write_text(path.read_text().replace("connections = 4", "connections = 1"))
+    service.reload()
+    assert public(1, guest=True) is TreeStatus.OK
 
 
 def test_anonymous(service: Service) -> None:

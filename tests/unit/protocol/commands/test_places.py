@@ -127,7 +127,7 @@ def test_pipes_are_divided_and_given_back(engine: Engine) -> None:
     engine.server.pipes._capacity = lambda: 10
     stranger = at("192.0.2.1", engine, share="ipc$")
     stranger.session.guest = True
-    assert opened(stranger, 10, "echo") == 2  # of the half that strangers have
+    assert opened(stranger, 10, "echo") == 1  # of the quarter that strangers have
     client = at("192.0.2.2", engine, share="ipc$")
     assert opened(client, 10, "echo") == 4
     stranger.disconnect()

@@ -16,6 +16,7 @@ from usmbd.protocol.commands.session_setup import MAXIMUM_HALF_OPEN, STRANGER_SE
 from usmbd.protocol.state.connection import HALF_OPEN_SIZE
 from usmbd.protocol.state.memory import WAITING_SIZE
 from usmbd.protocol.state.session import SessionState
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.store.records import SessionRecord
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.negotiate import SMB2_NEGOTIATE_SIGNING_REQUIRED
@@ -141,7 +142,7 @@ def test_logins_that_go_no_further_give_way(engine: Engine) -> None:
     assert connection.memory.waiting == len(connection._counted) * (WAITING_SIZE + HALF_OPEN_SIZE)
     client.disconnect()
     assert engine.server.memory.clients == {}
-    assert engine.server.memory.accounts.waiting == 0
+    assert engine.server.memory.pools[Standing.USER].waiting == 0
 
 
 @pytest.mark.parametrize("size", [2 * 1024, 60 * 1024])

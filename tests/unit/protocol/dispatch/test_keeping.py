@@ -11,6 +11,7 @@ from usmbd.protocol.commands.request import Request
 from usmbd.protocol.dispatch.keeping import LEAST_SIZE, MOST_CREDITS
 from usmbd.protocol.state.connection import CREDIT_SIZE, UNAUTHENTICATED_LIMIT
 from usmbd.protocol.state.memory import CONNECTION_LIMIT, WAITING_SIZE
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.wire.access import FILE_READ_DATA, FILE_WRITE_DATA
 from usmbd.protocol.wire.create import FILE_OPEN, SMB2_OPLOCK_LEVEL_BATCH
 from usmbd.protocol.wire.create_contexts import SMB2_CREATE_EA_BUFFER
@@ -130,9 +131,9 @@ def test_a_lost_connection_counts_until_its_threads_are_done(
     client, file = slow
     client.post(Command.WRITE, requests.write(file, b"data"))
     client.disconnect()
-    assert engine.server.memory.accounts.used == CREDIT_SIZE
+    assert engine.server.memory.pools[Standing.USER].used == CREDIT_SIZE
     engine.release(engine.threads)
-    assert engine.server.memory.accounts.used == 0
+    assert engine.server.memory.pools[Standing.USER].used == 0
     assert engine.server.memory.clients == {}
 
 

@@ -43,11 +43,13 @@ def test_an_address_gets_no_more_by_many_users(share: FairShare) -> None:
     assert len(take_all(share, "bob", "192.0.3.1")) == 300
 
 
-def test_strangers_get_less_than_half_together(share: FairShare) -> None:
+@pytest.mark.parametrize("address", ["192.0.3.1", "192.0.2.1"])
+def test_strangers_get_a_quarter_together(share: FairShare, address: str) -> None:
+    """A user then has a half of the rest, also where one of them is at the same address."""
     taken = [len(take_all(share, "", f"192.0.2.{n}")) for n in range(250)]
-    assert taken[0] == 300  # a half of their half
-    assert share.strangers == sum(taken) <= 600
-    assert len(take_all(share, "alice", "192.0.3.1")) == 300
+    assert taken[0] == 150  # a half of their quarter
+    assert share.strangers == sum(taken) == 299
+    assert len(take_all(share, "alice", address)) == 450
 
 
 def test_a_stranger_is_another_than_the_next(share: FairShare) -> None:

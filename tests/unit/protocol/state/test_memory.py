@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from usmbd.protocol.state.connection import CREDIT_SIZE
 from usmbd.protocol.state.memory import (
     CLIENT_SHARE,
     CONNECTION_LIMIT,
@@ -17,6 +18,9 @@ from usmbd.protocol.state.memory import (
     Memory,
     pool_limit,
 )
+from usmbd.protocol.state.standing import Standing
+
+STRANGER, GUEST, USER = Standing
 
 
 class Pools(Memory):
@@ -35,7 +39,7 @@ class Pools(Memory):
     def user(self, network: str = "192.0.2.1") -> ConnectionMemory:
         """Return a connection on which somebody has logged in."""
         connection = ConnectionMemory(self, network)
-        connection.admit()
+        connection.rise(USER)
         return connection
 
 
@@ -68,7 +72,7 @@ def test_strangers_have_a_pool_of_their_own(pools: Pools) -> None:
     for number in range(64):
         ConnectionMemory(pools, f"192.0.2.{number}").keep(MIB)
     assert ConnectionMemory(pools, "192.0.2.99").full
-    assert pools.strangers.used == 2 * STRANGERS_POOL
+    assert pools.pools[STRANGER].used == 2 * STRANGERS_POOL
     assert not pools.user().full
 
 
@@ -76,11 +80,24 @@ def test_who_logs_in_takes_along_what_is_kept(pools: Pools) -> None:
     connection = ConnectionMemory(pools, "192.0.2.1")
     connection.keep(1000)
     assert connection.wait(24)
-    connection.admit()
-    connection.admit()
-    assert (pools.strangers.used, pools.strangers.waiting) == (0, 0)
-    assert (pools.accounts.used, pools.accounts.waiting) == (1000, WAITING_SIZE + 24)
-    assert list(pools.clients) == [(False, "192.0.2.1")]
+    for standing in (GUEST, USER):
+        connection.rise(standing)
+        assert list(pools.clients) == [(standing, "192.0.2.1")]
+        kept = {each: (pool.used, pool.waiting) for each, pool in pools.pools.items()}
+        assert kept == {each: (0, 0) for each in Standing} | {standing: (1000, WAITING_SIZE + 24)}
+
+
+def test_guests_take_no_users_memory(pools: Pools) -> None:
+    for number in range(64):
+        guest = ConnectionMemory(pools, f"192.0.2.{number}")
+        guest.rise(GUEST)
+        assert number or guest.room(CREDIT_SIZE * 130), "a WRITE of 8 MiB gets through"
+        guest.keep(2 * MIB)
+        while guest.wait(0):
+            pass
+    assert pools.pools[GUEST].used == 2 * pools.pools[GUEST].limit
+    assert not pools.user("192.0.2.1").full
+    assert pools.user("192.0.2.1").wait(0)
 
 
 def test_who_starves_goes_on_when_there_is_room(pools: Pools) -> None:
@@ -133,4 +150,4 @@ def test_nothing_is_left_of_who_has_gone(pools: Pools) -> None:
     assert pools.clients, "a thread still works for the first"
     connection.keep(-5)
     assert pools.clients == {}
-    assert pools.accounts.used == 0
+    assert pools.pools[USER].used == 0

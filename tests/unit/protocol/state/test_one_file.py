@@ -72,3 +72,14 @@ def test_a_user_leaves_as_many_locks_of_a_file_as_he_has(
     assert lock(other, mine, 1000, count=8) is NtStatus.SUCCESS
     another = greedy[0].open("another")
     assert lock(greedy[0], another, 0, count=9) is NtStatus.SUCCESS
+
+
+def test_guests_get_a_quarter_of_a_file_together(engine: Engine, other: Client) -> None:
+    for number in range(LIMIT):
+        guest = Client(engine)
+        guest.connection.network = f"192.0.2.{number + 10}"
+        guest.ready().session.guest = True
+        expected = NtStatus.SUCCESS if number < LIMIT // 4 else NtStatus.INSUFFICIENT_RESOURCES
+        assert guest.create("shared") is expected
+    got = [other.create("shared") for n in range(LIMIT)]
+    assert got.count(NtStatus.SUCCESS) == (LIMIT - LIMIT // 4) // 2

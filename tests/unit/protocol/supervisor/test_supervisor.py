@@ -12,6 +12,8 @@ from typing import Any, cast
 import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state.standing import Standing
+from usmbd.protocol.supervisor.clients import GUESTS
 from usmbd.protocol.supervisor.processes import Processes
 from usmbd.protocol.supervisor.supervisor import Supervisor, _explain, server_guid
 from usmbd.protocol.wire.negotiate import NO_GUID
@@ -71,11 +73,19 @@ class Clients:
         ended = messages.Ended(connection=message.connection)
         self.supervisor._worker_says(self.workers[worker], ended)  # type: ignore[arg-type]
 
-    def log_in(self, worker: int, index: int = 0) -> None:
-        """Let that client log in."""
-        message, _ = self.workers[worker].sent[index]
-        admitted = messages.Admitted(connection=message.connection)
+    def log_in(self, worker: int, index: int = 0, standing: Standing = Standing.USER) -> None:
+        """Let that client log in, or a share let it in as a guest."""
+        self.says(worker, self.given(worker)[index], standing)
+
+    def says(self, worker: int, connection: int, standing: Standing) -> None:
+        """Let a worker say what has been proved on a connection."""
+        admitted = messages.Admitted(connection, standing)
         self.supervisor._worker_says(self.workers[worker], admitted)  # type: ignore[arg-type]
+
+    def given(self, worker: int) -> list[int]:
+        """Return the numbers of the connections that a worker was given."""
+        sent = [message for message, _ in self.workers[worker].sent]
+        return [message.connection for message in sent if isinstance(message, messages.Adopt)]
 
     def dismissed(self) -> list[Any]:
         """Return what the workers were told to close."""
@@ -152,7 +162,7 @@ def test_limits(clients: Callable[..., Clients]) -> None:
     assert door.dismissed() == []
     door.log_in(0, 2)  # who came as a stranger, and is one too many
     (dismissed,) = door.dismissed()
-    assert not dismissed.stranger
+    assert dismissed.standing is Standing.USER
     for index in range(3):
         door.go(0, index)
     assert admit("192.0.2.1")
@@ -171,11 +181,38 @@ def test_strangers_displace_a_crowd_of_strangers(clients: Callable[..., Clients]
         door.come(A, "192.0.2.2")
     assert len(strangers) == 8
     told = door.dismissed()
-    sent = [message for message, _ in door.workers[0].sent]
-    numbers = [message.connection for message in sent if isinstance(message, messages.Adopt)]
+    numbers = door.given(0)
     assert [message.connection for message in told] == numbers[2 : 2 + len(told)], "the eldest"
-    assert all(message.stranger for message in told)
+    assert all(message.standing is Standing.STRANGER for message in told)
     assert (0, numbers[1]) in strangers, "the only one of its address"
+
+
+def test_guests_take_no_users_places_and_displace_each_other(
+    clients: Callable[..., Clients],
+) -> None:
+    door = clients(max_connections=16, max_ip_connections=2)
+    known = door.supervisor.clients
+    for index in range(20):
+        door.come(A, "192.0.2.1")
+        door.log_in(0, index, Standing.GUEST)
+    numbers = door.given(0)
+    assert len(known.guests) == known.guests.capacity == 16 // GUESTS
+    told = door.dismissed()
+    assert [message.connection for message in told] == numbers[:16], "the eldest"
+    assert all(message.standing is Standing.GUEST for message in told)
+    assert (known.known_total, known.known("192.0.2.1"), len(known.strangers)) == (0, 0, 0)
+    worker = door.workers[0]
+    for number in numbers[:15]:
+        known.gone(worker, number)  # type: ignore[arg-type]
+    assert (known.known_total, known.total, known.known("192.0.2.1")) == (0, 5, 0)
+    door.says(0, numbers[15], Standing.USER)  # who has logged in before he could be closed
+    door.says(0, numbers[16], Standing.USER)
+    door.says(0, numbers[16], Standing.USER)
+    assert (known.known_total, len(known.guests)) == (2, 3)
+    door.says(0, numbers[17], Standing.USER)  # is one too many of his address
+    assert door.dismissed()[-1] == messages.Dismiss(
+        connection=numbers[17], reason="`max connections` or `max ip connections` is reached"
+    )
 
 
 def test_an_end_is_counted_once(clients: Callable[..., Clients]) -> None:

@@ -10,6 +10,7 @@ from smbdirect.client import Client, RawClient
 from smbdirect.step_loop import StepLoop
 from smbengine.server import Engine
 
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.wire.header import Header
 from usmbd.protocol.wire.negotiate import NegotiateRequest
 from usmbd.protocol.worker import messages
@@ -276,7 +277,9 @@ def test_the_largest_transfer(tmp_path: Path) -> None:
 
 
 def test_a_stranger_is_dismissed_and_one_who_has_logged_in_is_not(served: Served) -> None:
-    dismiss = messages.Dismiss(connection=1, reason="others want to log in", stranger=True)
+    dismiss = messages.Dismiss(
+        connection=1, reason="others want to log in", standing=Standing.STRANGER
+    )
     for logged_in in (False, True):
         client = served.client()
         client.send([negotiate()])
@@ -286,7 +289,7 @@ def test_a_stranger_is_dismissed_and_one_who_has_logged_in_is_not(served: Served
         (connection,) = served.server.connections
         assert served.rdma.number(connection) == 1
         if logged_in:
-            connection.admit()
+            connection.admit(Standing.GUEST)
         served.rdma.dismiss(dismiss)
         assert connection.closed is not logged_in
         client.close()

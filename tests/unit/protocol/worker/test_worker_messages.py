@@ -29,11 +29,14 @@ from usmbd.mountd.ipc.messages import (
     TreesHeld,
 )
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.worker import messages
 from usmbd.protocol.worker import worker as module
 from usmbd.protocol.worker.tables import tables
 from usmbd.protocol.worker.worker import LOGIN_SECONDS, Worker, run
+
+STRANGER, GUEST, USER = Standing
 
 Until = Callable[[Callable[[], object]], None]
 
@@ -143,19 +146,26 @@ def test_a_client_that_the_kernel_dropped_is_over(
 
 
 @pytest.mark.parametrize(
-    ("stranger", "admitted", "closed"),
-    [(True, False, True), (True, True, False), (False, True, True), (False, False, True)],
+    ("standing", "proved", "closed"),
+    [
+        (STRANGER, STRANGER, True),
+        (STRANGER, GUEST, False),
+        (STRANGER, USER, False),
+        (GUEST, GUEST, True),
+        (GUEST, USER, False),
+        (USER, USER, True),
+        (USER, STRANGER, True),
+    ],
 )
 def test_who_is_displaced_meanwhile_has_logged_in(
-    supervised: Supervised, until: Until, stranger: bool, admitted: bool, closed: bool
+    supervised: Supervised, until: Until, standing: Standing, proved: Standing, closed: bool
 ) -> None:
     client = supervised.client(5, negotiate())
     until(lambda: any(c.negotiated for c in supervised.server.connections))
     (connection,) = supervised.server.connections
-    if admitted:
-        connection.memory.admit()
-    supervised.say(messages.Dismiss(connection=6, reason="of another", stranger=False))
-    supervised.say(messages.Dismiss(connection=5, reason="no place", stranger=stranger))
+    connection.memory.rise(proved)
+    supervised.say(messages.Dismiss(connection=6, reason="of another"))
+    supervised.say(messages.Dismiss(connection=5, reason="no place", standing=standing))
     supervised.say(messages.Ping())
     until(lambda: supervised.heard(messages.Pong))
     assert connection.closed == closed
@@ -168,7 +178,7 @@ def test_a_login_is_told(supervised: Supervised, until: Until) -> None:
     (connection,) = supervised.server.connections
     supervised.worker._connection_admitted(connection)
     until(lambda: supervised.heard(messages.Admitted))
-    assert supervised.heard(messages.Admitted) == messages.Admitted(connection=5)
+    assert supervised.heard(messages.Admitted) == messages.Admitted(5, STRANGER)
     client.close()
     until(lambda: supervised.heard(messages.Ended))
     supervised.said.clear()
@@ -186,7 +196,7 @@ def test_who_does_not_log_in_is_closed(supervised: Supervised, until: Until) -> 
     )
     one.created = three.created = time.time() - LOGIN_SECONDS - 1
     two.created = time.time() - LOGIN_SECONDS + 10
-    three.memory.admit()
+    three.memory.rise(GUEST)
     supervised.worker._tick()
     assert [one.closed, two.closed, three.closed] == [True, False, False]
     for client in (late, soon, there):
@@ -266,7 +276,7 @@ def test_a_mountd_that_comes_again_is_told_what_it_should_know(supervised: Super
     assert told == [], "there is nothing to tell"
     share = SimpleNamespace(name="data")
     trees = {n: SimpleNamespace(tree_id=n, share=share) for n in range(MAX_ROWS + 1)}
-    session = SimpleNamespace(session_id=7, tree_connect_table=trees)
+    session = SimpleNamespace(session_id=7, tree_connect_table=trees, proven_user="alice")
     worker.server.session_table[7] = session  # type: ignore[assignment]
     logs.debug(["smb"], True)
     try:
