@@ -5,12 +5,9 @@ import struct
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.vfs.links import target_of
-from usmbd.protocol.vfs.node import OFFSET_MAX, Node
+from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_WRITE_DATA
-from usmbd.protocol.wire.fscc.attributes import IO_REPARSE_TAG_SYMLINK
-from usmbd.protocol.wire.fscc.reparse import build_relative_symlink, build_reparse_point
 from usmbd.protocol.wire.fsctl_smb2 import build_snapshot_array
 from usmbd.protocol.wire.ioctl import IoctlRequest, build_ioctl_response
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -82,39 +79,6 @@ def enumerate_snapshots(request: Request, body: IoctlRequest, data: memoryview) 
     _file(request)
     output = build_snapshot_array([], body.max_output_response)
     return list(build_ioctl_response(body, output))
-
-
-def get_reparse_point(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
-    """FSCTL_GET_REPARSE_POINT ([MS-FSA] 2.1.5.10.14): links that stay in the share, special files.
-
-    Where a link leads that leaves the share belongs to the file system below: NOT_SUPPORTED.
-    """
-    node = _reparse_point(request)
-    tag = node.last_stat.reparse_tag
-    if tag == IO_REPARSE_TAG_SYMLINK:
-        target = yield from Blocking(target_of, node)
-        if target is None:
-            raise SmbError(NtStatus.NOT_SUPPORTED)
-        output = build_relative_symlink(target)
-    else:
-        output = build_reparse_point(tag)
-    if body.max_output_response < len(output):
-        raise SmbError(NtStatus.BUFFER_TOO_SMALL)
-    return list(build_ioctl_response(body, output))
-
-
-def delete_reparse_point(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
-    """FSCTL_DELETE_REPARSE_POINT: a link cannot become a file ([MS-FSA] 2.1.5.10.3)."""
-    _reparse_point(request)
-    raise SmbError(NtStatus.NOT_SUPPORTED)
-
-
-def _reparse_point(request: Request) -> Node:
-    """Return the link or special file; SmbError(NOT_A_REPARSE_POINT) on what most files are."""
-    node = _file(request).node
-    if not node.last_stat.reparse_tag:
-        raise SmbError(NtStatus.NOT_A_REPARSE_POINT)
-    return node
 
 
 def _file(request: Request) -> Open:

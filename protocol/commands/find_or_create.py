@@ -17,6 +17,7 @@ from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.records import OpenRecord, file_key
 from usmbd.protocol.vfs import directory_entry, ea, rights
+from usmbd.protocol.vfs.links import target_of
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
 from usmbd.protocol.vfs.steps import finish
@@ -55,10 +56,12 @@ from usmbd.protocol.wire.create_contexts import (
     LeaseV1,
     LeaseV2,
 )
+from usmbd.protocol.wire.error import symlink_error_data
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_ARCHIVE,
     FILE_ATTRIBUTE_HIDDEN,
     FILE_ATTRIBUTE_READONLY,
+    FILE_ATTRIBUTE_REPARSE_POINT,
     FILE_ATTRIBUTE_SYSTEM,
     IO_REPARSE_TAG_SYMLINK,
 )
@@ -205,9 +208,11 @@ def _existing(wanted: Wanted, node: Node) -> Found:
     body, stream_name = wanted.body, wanted.stream_name
     options, disposition = body.create_options, body.create_disposition
     stat = node.last_stat
+    if stream_name is None and disposition == FILE_CREATE:
+        raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
+    if stat.attributes & FILE_ATTRIBUTE_REPARSE_POINT and not options & FILE_OPEN_REPARSE_POINT:
+        _stop_at_reparse_point(wanted, node)
     if stream_name is None:
-        if disposition == FILE_CREATE:
-            raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
         if node.is_directory:
             if options & FILE_NON_DIRECTORY_FILE:
                 raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
@@ -248,6 +253,27 @@ def _existing(wanted: Wanted, node: Node) -> Found:
     if wanted.truncates and action == FILE_OPENED:
         action = FILE_SUPERSEDED if disposition == FILE_SUPERSEDE else FILE_OVERWRITTEN
     return Found(node, stream, action, granted, maximal)
+
+
+def _stop_at_reparse_point(wanted: Wanted, node: Node) -> None:
+    """Send the client where a link leads, or say that nobody here knows what the tag means.
+
+    SmbError STOPPED_ON_SYMLINK with what [MS-SMB2] 2.2.2.2.1 has the client go by, or
+    IO_REPARSE_TAG_NOT_HANDLED. Links and special files of the file system itself open as what they
+    are, unless their data or their directory is wanted.
+    """
+    is_link = node.last_stat.reparse_tag == IO_REPARSE_TAG_SYMLINK
+    if not node.has_xattrs:
+        body = wanted.body
+        asked = map_generic(body.desired_access) & _DATA or wanted.truncates
+        if not is_link or not (asked or body.create_options & FILE_DIRECTORY_FILE):
+            return
+    target = target_of(node) if is_link else None
+    if target is not None:
+        error = symlink_error_data(target, "", relative=True)
+        raise SmbError(NtStatus.STOPPED_ON_SYMLINK, error)
+    if node.has_xattrs:
+        raise SmbError(NtStatus.IO_REPARSE_TAG_NOT_HANDLED)
 
 
 def _is_write_protected(wanted: Wanted, node: Node) -> bool:
@@ -356,7 +382,7 @@ def _maximal_access(wanted: Wanted, node: Node) -> int:
         asked |= FILE_WRITE_DATA | DELETE
     request = wanted.request
     maximal = security.maximal_access(request, node, asked)
-    if node.last_stat.reparse_tag == IO_REPARSE_TAG_SYMLINK:
+    if node.last_stat.reparse_tag == IO_REPARSE_TAG_SYMLINK and not node.has_xattrs:
         maximal &= ~_DATA
     if wanted.stream_name is not None and not node.path and maximal & FILE_WRITE_DATA:
         # The root cannot be deleted, so nobody has the right to it; its streams are its data.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from usmbd.protocol.commands import (
     file_facts,
     pipe_controls,
+    reparse,
     resiliency,
     server_side_copy,
     sparse,
@@ -148,6 +149,7 @@ _HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Hand
     fsctl.FSCTL_FILE_LEVEL_TRIM: sparse.file_level_trim,
     fsctl.FSCTL_DUPLICATE_EXTENTS_TO_FILE: duplicate_extents,
     fsctl.FSCTL_DUPLICATE_EXTENTS_TO_FILE_EX: duplicate_extents_ex,
-    fsctl.FSCTL_GET_REPARSE_POINT: file_facts.get_reparse_point,
-    fsctl.FSCTL_DELETE_REPARSE_POINT: file_facts.delete_reparse_point,
+    fsctl.FSCTL_GET_REPARSE_POINT: reparse.get_reparse_point,
+    fsctl.FSCTL_SET_REPARSE_POINT: reparse.set_reparse_point,
+    fsctl.FSCTL_DELETE_REPARSE_POINT: reparse.delete_reparse_point,
 }

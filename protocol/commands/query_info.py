@@ -22,6 +22,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_PERSISTENT_ACLS,
     FILE_READ_ONLY_VOLUME,
     FILE_SUPPORTS_BLOCK_REFCOUNTING,
+    FILE_SUPPORTS_REPARSE_POINTS,
     FILE_SUPPORTS_SPARSE_FILES,
     FILE_UNICODE_ON_DISK,
 )
@@ -193,6 +194,8 @@ def _query_volume(request: Request) -> QueriedVolume:
     abilities = volume.abilities()
     if abilities.holes:
         attributes |= FILE_SUPPORTS_SPARSE_FILES
+    if abilities.attributes:
+        attributes |= FILE_SUPPORTS_REPARSE_POINTS
     if abilities.clones:
         attributes |= FILE_SUPPORTS_BLOCK_REFCOUNTING
     if share.streams_xattr:

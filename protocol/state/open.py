@@ -15,7 +15,13 @@ from usmbd.protocol.state.notify.change import (
     of_stream,
 )
 from usmbd.protocol.state.store.base import RemoveOpenResult
-from usmbd.protocol.state.store.records import NO_ID, OPEN_DELETE_ON_CLOSE, base_key
+from usmbd.protocol.state.store.records import (
+    NO_ID,
+    OPEN_DELETE_ON_CLOSE,
+    OPEN_DIRECTORY,
+    base_key,
+    file_key,
+)
 from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.node import Node
@@ -213,6 +219,27 @@ class Open:
                 record.flags &= ~OPEN_DELETE_ON_CLOSE
                 server.store.update_open(self.key, record)
                 server.store.set_delete_pending(self.key, self.persistent_id, False)
+
+    def stand_on(self, server: "Server", node: Node) -> None:
+        """Go on with another inode, which has taken the place and the name of this open's.
+
+        Nobody else has either open. Any thread may call this.
+        """
+        stat = node.last_stat
+        key = file_key(stat.dev, stat.ino)
+        (record,) = server.store.opens(self.key)
+        flags = record.flags & ~OPEN_DIRECTORY
+        record.flags &= ~OPEN_DELETE_ON_CLOSE  # the name is the new one's
+        server.store.update_open(self.key, record)
+        server.store.remove_open(self.key, self.persistent_id)
+        record.flags = flags
+        path = f"{self.tree.share.path}/{node.path}"
+        server.store.add_open(key, record, path if flags & OPEN_DELETE_ON_CLOSE else "")
+        old, self._node, self.data, self.key = self._node, node, node, key
+        if old is not None and self.in_use:
+            self.idle.append(old.close)
+        elif old is not None:
+            old.close()
 
     def close(self, server: "Server") -> None:
         """End the open at once, or as soon as no thread uses it any more."""

@@ -21,6 +21,8 @@ class Abilities:
 
     holes: bool = True
     """Blocks can be given back from within a file, and that it is sparse can be kept."""
+    attributes: bool = True
+    """What DOS knows of a file can be kept, with its reparse point."""
     clones: bool = False
     """Files can share blocks."""
 
@@ -46,8 +48,10 @@ def _try(fd: int, store_dos_attributes: bool) -> Abilities:
     """Try what can be done with an open file; OSError when the disk is full."""
     block = os.fstatvfs(fd).f_bsize
     os.pwrite(fd, bytes(block), 0)
+    keeps = store_dos_attributes and _keeps_attributes(fd)
     return Abilities(
-        holes=store_dos_attributes and _keeps_attributes(fd) and _gives_back(fd, block),
+        holes=keeps and _gives_back(fd, block),
+        attributes=keeps,
         clones=_shares(fd, block),
     )
 

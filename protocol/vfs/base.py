@@ -61,7 +61,8 @@ class VolumeBase:
         """Return what the root's file system can do; the first call may write to it, unseen."""
         if self._abilities is None:
             self._abilities = find_abilities(self.resolver.root, self.options.store_dos_attributes)
-        return self._abilities or Abilities(holes=self.options.store_dos_attributes)
+        stored = self.options.store_dos_attributes
+        return self._abilities or Abilities(holes=stored, attributes=stored)
 
     def parse_path(self, path: str) -> tuple[str, str | None]:
         """Split what a client wrote into (path on disk, stream name or None); SmbError."""

@@ -44,6 +44,7 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 
 RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
 FALLOC_FL_KEEP_SIZE = 0x01
 FALLOC_FL_PUNCH_HOLE = 0x02
 FALLOC_FL_ZERO_RANGE = 0x10
@@ -247,7 +248,7 @@ def access_at(directory: int, name: bytes, mode: int) -> bool:
 
 
 def rename(source_dir: int, source: bytes, target_dir: int, target: bytes, flags: int) -> None:
-    """Rename `source` to `target`, with flags RENAME_NOREPLACE or 0; OSError."""
+    """Rename `source` to `target`, with flags RENAME_NOREPLACE, RENAME_EXCHANGE or 0; OSError."""
     if _renameat2(source_dir, source, target_dir, target, flags):
         raise _failed(source)
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
-from usmbd.protocol.vfs import dos_attributes, kernel
+from usmbd.protocol.vfs import dos_attributes, kernel, stored_reparse
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import retry_as_process
 from usmbd.protocol.vfs.scan import Entry, scan
@@ -28,6 +28,7 @@ from usmbd.protocol.wire.filetime import from_ns, to_ns
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_READONLY,
+    FILE_ATTRIBUTE_REPARSE_POINT,
     FILE_ATTRIBUTE_SPARSE_FILE,
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
@@ -83,7 +84,10 @@ class Node:
             self.has_xattrs = self.is_directory or self.is_regular
             self.inode = (statx[17], statx[18], statx[6])
             self.born = (statx[11], statx[12])  # by the file system's clock; 0, 0: it has none
-            self.last_stat = volume.smb_stat(statx, self._read_dos_attributes(), self.name)
+            stat_ = volume.smb_stat(statx, self._read_dos_attributes(), self.name)
+            if stat_.attributes & FILE_ATTRIBUTE_REPARSE_POINT and self.has_xattrs:
+                stored_reparse.describe(stat_, stored_reparse.read(self.xattr_target()))
+            self.last_stat = stat_
         except BaseException:
             os.close(fd)
             raise
@@ -138,6 +142,8 @@ class Node:
         statx = kernel.statx_fd(self.fd)
         dos = self._read_dos_attributes()
         self.last_stat = result = self.volume.smb_stat(statx, dos, self.name)
+        if result.attributes & FILE_ATTRIBUTE_REPARSE_POINT and self.has_xattrs:
+            stored_reparse.describe(result, stored_reparse.read(self.xattr_target()))
         if self.reserved > result.size:
             # The blocks also hold what belongs to the file system: extended attributes, extents.
             result.allocation = min(statx[8] * 512, -(-self.reserved // statx[1]) * statx[1])
@@ -210,15 +216,15 @@ class Node:
         return attributes, creation or self.stat().creation_time
 
     def set_attributes(self, attributes: int) -> None:
-        """Replace the DOS attributes that a client can set; the sparse bit stays as it is.
+        """Replace the DOS attributes that a client can set; what FSCTLs set stays as it is.
 
         Without stored attributes only READONLY is kept, as the absence of write permission.
         """
         self.volume.check_writable()
         if self.volume.options.store_dos_attributes:
             stored, creation = self._stored()
-            attributes &= dos_attributes.STORED & ~FILE_ATTRIBUTE_SPARSE_FILE
-            attributes |= stored & FILE_ATTRIBUTE_SPARSE_FILE
+            attributes &= dos_attributes.STORED & ~dos_attributes.BY_FSCTL
+            attributes |= stored & dos_attributes.BY_FSCTL
             if self.is_directory:
                 attributes |= FILE_ATTRIBUTE_DIRECTORY
             self.write_dos_attributes(attributes, creation)
@@ -239,11 +245,19 @@ class Node:
 
         SmbError(INVALID_DEVICE_REQUEST) where it could not be kept ([MS-FSA] 2.1.5.10.37).
         """
+        self._set_by_fsctl(FILE_ATTRIBUTE_SPARSE_FILE, sparse)
+
+    def set_reparse_point(self, reparse_point: bool) -> None:
+        """Set or clear FILE_ATTRIBUTE_REPARSE_POINT, to go with `user.SmbReparse`; SmbError."""
+        self._set_by_fsctl(FILE_ATTRIBUTE_REPARSE_POINT, reparse_point)
+
+    def _set_by_fsctl(self, attribute: int, on: bool) -> None:
+        """Set or clear what no client sets among the attributes."""
         self.volume.check_writable()
         attributes, creation = self._stored()
-        changed = attributes & ~FILE_ATTRIBUTE_SPARSE_FILE
-        if sparse:
-            changed |= FILE_ATTRIBUTE_SPARSE_FILE
+        changed = attributes & ~attribute
+        if on:
+            changed |= attribute
         if changed == attributes:
             return
         if not self.volume.options.store_dos_attributes:

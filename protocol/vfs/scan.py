@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final
 
-from usmbd.protocol.vfs import dos_attributes, kernel
+from usmbd.protocol.vfs import dos_attributes, kernel, stored_reparse
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import as_process
 from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.vfs.resolve import encode, exists_at, join
 from usmbd.protocol.vfs.spelling import is_odd, is_speakable, shown
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_REPARSE_POINT
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import SmbError
 
@@ -75,7 +76,10 @@ def scan(
             dos = getxattr_at(directory, encoded, attribute)
             if dos.__class__ is int and dos in _REFUSED:
                 dos = _as_process(directory, encoded)
-        return smb_stat(sx, dos if isinstance(dos, bytes) else None, name)
+        found = smb_stat(sx, dos if isinstance(dos, bytes) else None, name)
+        if found.attributes & FILE_ATTRIBUTE_REPARSE_POINT and kind in _WITH_XATTRS:
+            stored_reparse.describe(found, stored_reparse.read_at(directory, encoded))
+        return found
 
     # A descriptor of its own gives each scan a position of its own, and keeps the scan on its
     # directory whatever becomes of the open that began it.
@@ -158,7 +162,10 @@ def _link_stat(
         if volume.options.store_dos_attributes:
             with suppress(OSError):
                 dos = os.getxattr(kernel.fd_path(fd), dos_attributes.XATTR_NAME)
-        return volume.smb_stat(sx, dos, name)
+        found = volume.smb_stat(sx, dos, name)
+        if found.attributes & FILE_ATTRIBUTE_REPARSE_POINT and dos is not None:
+            stored_reparse.describe(found, stored_reparse.read(kernel.fd_path(fd)))
+        return found
     except OSError:
         return None
     finally:

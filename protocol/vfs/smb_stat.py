@@ -6,6 +6,9 @@ where there is none). Change time: the inode's, unless a client has set one and 
 unchanged since. Allocation size: `st_blocks` * 512 as Samba reports it; its parameter
 `allocation roundup size`, which once made 1 MiB of every file, is 0 by default since 4.14. The
 block that an empty file has for its extended attributes is not counted: it is no room for data.
+
+The tag of a stored reparse point is in an attribute of its own, which whoever has the file adds
+(`stored_reparse.describe`) where FILE_ATTRIBUTE_REPARSE_POINT is set.
 """
 
 import stat

@@ -15,7 +15,6 @@ from usmbd.protocol.vfs.resolve import encode, join
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_READONLY,
-    FILE_ATTRIBUTE_SPARSE_FILE,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -190,7 +189,7 @@ class Volume(VolumeBase):
         try:
             known = node.last_stat
             attributes &= dos_attributes.STORED | FILE_ATTRIBUTE_DIRECTORY
-            attributes &= ~FILE_ATTRIBUTE_SPARSE_FILE  # FSCTL_SET_SPARSE alone makes it so
+            attributes &= ~dos_attributes.BY_FSCTL
             if self.options.store_dos_attributes:
                 node.write_dos_attributes(attributes, known.creation_time)
                 known.attributes |= attributes

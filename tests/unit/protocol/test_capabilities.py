@@ -90,12 +90,20 @@ def streams_have_names(client: Client, engine: Engine) -> None:
     assert (engine.files / "file").stat().st_size == 0
 
 
+def files_point_elsewhere(client: Client, engine: Engine) -> None:
+    opened, point = client.open("file"), struct.pack("<IHH", 0x80000042, 4, 0) + b"data"
+    code = fsctl.FSCTL_SET_REPARSE_POINT
+    assert client.call(Command.IOCTL, requests.ioctl(opened, code, point)).status is SUCCESS
+    assert client.create("file", disposition=FILE_OPEN) is NtStatus.IO_REPARSE_TAG_NOT_HANDLED
+
+
 EFFECTS = {
     bits.FILE_CASE_SENSITIVE_SEARCH: case_can_be_told_apart,
     bits.FILE_CASE_PRESERVED_NAMES: case_is_preserved,
     bits.FILE_UNICODE_ON_DISK: names_are_unicode,
     bits.FILE_PERSISTENT_ACLS: acls_persist,
     bits.FILE_SUPPORTS_SPARSE_FILES: files_are_sparse,
+    bits.FILE_SUPPORTS_REPARSE_POINTS: files_point_elsewhere,
     bits.FILE_NAMED_STREAMS: streams_have_names,
 }
 

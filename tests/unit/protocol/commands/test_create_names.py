@@ -180,6 +180,14 @@ def test_a_link_is_opened_itself_for_all_but_its_data(client: Client, link: Path
 def test_a_link_has_no_data(
     client: Client, link: Path, access: int, disposition: int, expected: NtStatus, options: int
 ) -> None:
+    """Who does not want the link itself is told where it leads, if it may be told."""
+    if not options and expected is NtStatus.ACCESS_DENIED:
+        expected = NtStatus.STOPPED_ON_SYMLINK
+    assert status(client, "link", access, disposition, options=options) is expected
+    link.unlink()
+    link.symlink_to("/etc/passwd")
+    if expected is NtStatus.STOPPED_ON_SYMLINK:
+        expected = NtStatus.ACCESS_DENIED
     assert status(client, "link", access, disposition, options=options) is expected
     assert not (link.parent / "nothing").exists()
 

@@ -18,7 +18,7 @@ from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.ioctl import IoctlResponse
 from usmbd.protocol.wire.status import NtStatus
 
-GET, DELETE = fsctl.FSCTL_GET_REPARSE_POINT, fsctl.FSCTL_DELETE_REPARSE_POINT
+GET = fsctl.FSCTL_GET_REPARSE_POINT
 
 
 @pytest.fixture
@@ -127,12 +127,3 @@ def test_special_files(client: Client, folder: Path) -> None:
     ):
         assert data(ask(client, rf"one\two\{name}", limit=8)) == struct.pack("<IHH", tag, 0, 0)
         assert ask(client, rf"one\two\{name}", limit=7).status is NtStatus.BUFFER_TOO_SMALL
-
-
-def test_nothing_is_deleted_or_set(client: Client, folder: Path) -> None:
-    (folder / "link").symlink_to("nothing")
-    name = r"one\two\link"
-    assert ask(client, name, DELETE).status is NtStatus.NOT_SUPPORTED
-    refused = ask(client, name, fsctl.FSCTL_SET_REPARSE_POINT)
-    assert refused.status is NtStatus.INVALID_DEVICE_REQUEST
-    assert os.readlink(folder / "link") == "nothing"

@@ -145,7 +145,7 @@ def test_only_what_a_client_can_set_is_stored(node: Node, path: Path) -> None:
     node.set_attributes(0xFFFFFFFF)
     blob = os.getxattr(path, "user.DOSATTRIB")
     attributes, creation = dos_attributes.parse(blob)
-    assert attributes == dos_attributes.STORED & ~FILE_ATTRIBUTE_SPARSE_FILE
+    assert attributes == dos_attributes.STORED & ~dos_attributes.BY_FSCTL
     assert creation == node.stat().creation_time
     node.set_sparse(True)
     node.set_attributes(FILE_ATTRIBUTE_HIDDEN)

@@ -1,0 +1,123 @@
+"""FSCTLs that get, set and delete reparse points ([MS-FSA] 2.1.5.10.14, .38 and .3)."""
+
+from collections.abc import Callable
+
+from usmbd.protocol.commands.request import Handling, Request
+from usmbd.protocol.commands.telling import tell
+from usmbd.protocol.effects import Blocking
+from usmbd.protocol.state.notify.change import modified
+from usmbd.protocol.state.open import Open
+from usmbd.protocol.vfs import reparse_points, stored_reparse
+from usmbd.protocol.vfs.links import target_of
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.wire.access import FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA
+from usmbd.protocol.wire.change_notify import FILE_NOTIFY_CHANGE_ATTRIBUTES
+from usmbd.protocol.wire.fscc.attributes import IO_REPARSE_TAG_SYMLINK
+from usmbd.protocol.wire.fscc.reparse import (
+    build_relative_symlink,
+    build_reparse_point,
+    link_of,
+    parse_reparse_point,
+)
+from usmbd.protocol.wire.ioctl import IoctlRequest, build_ioctl_response
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+
+def get_reparse_point(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_GET_REPARSE_POINT: links that stay in the share, special files, what clients set.
+
+    Where a link leads that leaves the share belongs to the file system below: NOT_SUPPORTED.
+    """
+    output = yield from Blocking(_get, _file(request).node)
+    if body.max_output_response < len(output):
+        raise SmbError(NtStatus.BUFFER_TOO_SMALL)
+    return list(build_ioctl_response(body, output))
+
+
+def _get(node: Node) -> bytes:
+    """Return the reparse point as it is now."""
+    tag = node.stat().reparse_tag
+    if not tag:
+        raise SmbError(NtStatus.NOT_A_REPARSE_POINT)
+    stored = stored_reparse.read(node.xattr_target()) if node.has_xattrs else None
+    is_link = tag == IO_REPARSE_TAG_SYMLINK
+    if stored is not None:
+        is_link = link_of(parse_reparse_point(memoryview(stored))) is not None
+    target = target_of(node) if is_link else None
+    if is_link and target is None:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
+    if stored is not None:
+        return stored
+    return build_relative_symlink(target) if target is not None else build_reparse_point(tag)
+
+
+def set_reparse_point(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_SET_REPARSE_POINT: a link, a special file, or what another program means by it."""
+    _file(request).require(FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES)
+    return _change(request, body, data, _set)
+
+
+def delete_reparse_point(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_DELETE_REPARSE_POINT: what is left is an empty file, or the directory."""
+    _file(request).require(FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES)
+    return _change(request, body, data, _delete)
+
+
+def _change(
+    request: Request,
+    body: IoctlRequest,
+    data: memoryview,
+    change: Callable[[Request, memoryview], None],
+) -> Handling:
+    """Change the open's file, and tell."""
+    yield Blocking(change, request, data)
+    yield from tell(request.open, modified(FILE_NOTIFY_CHANGE_ATTRIBUTES))
+    return list(build_ioctl_response(body))
+
+
+def _set(request: Request, data: memoryview) -> None:
+    """Make a reparse point of the file, or put a link or special file in its place."""
+    open_, point = request.open, parse_reparse_point(data)
+    buffer = build_reparse_point(point.tag, bytes(point.data), point.guid)
+    may = _may_replace(request) and not request.tree.share.acl_xattr
+    made = reparse_points.set_point(open_.node, point, buffer, may_replace=may)
+    if made is not None:
+        open_.stand_on(request.connection.server, made)
+
+
+def _delete(request: Request, data: memoryview) -> None:
+    """Make a file of a reparse point."""
+    open_ = request.open
+    if not open_.node.stat().reparse_tag:
+        raise SmbError(NtStatus.NOT_A_REPARSE_POINT)
+    point = parse_reparse_point(data)
+    made = reparse_points.remove_point(open_.node, point, may_replace=_may_replace(request))
+    if made is not None:
+        open_.stand_on(request.connection.server, made)
+
+
+def _may_replace(request: Request) -> bool:
+    """Whether nobody knows the inode but this open, which does not promise to keep it."""
+    open_, store = request.open, request.connection.server.store
+    return (
+        store.count_opens(open_.key) == 1
+        and not store.stream_opens(open_.key)
+        and not store.is_delete_pending(open_.key)
+        and not open_.oplock_level
+        and open_.durable is None
+        and not open_.lock_count
+        and open_.watch is None
+        and open_.enumeration is None
+    )
+
+
+def _file(request: Request) -> Open:
+    """Return the open of a file or directory, not of a stream."""
+    if request._open is None:
+        raise SmbError(NtStatus.FILE_CLOSED)
+    open_ = request.open
+    if open_.pipe is not None:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    if open_.stream is not None:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    return open_
