@@ -317,6 +317,21 @@ TABLE: tuple[Parameter, ...] = (
         field="",
         synonyms=_SYNONYMS["vfs objects"],
     ),
+    # vfs_shadow_copy2's, with its defaults.
+    *(
+        _row(Scope.SHARE, f"shadow:{name}", parse, default, field="")
+        for name, parse, default in (
+            ("snapdir", values.snapshot_directory, ".snapshots"),
+            ("mountpoint", values.path, ""),
+            ("basedir", values.path, ""),
+            ("snapsharepath", values.inner_path, ""),
+            ("format", values.time_format, "@GMT-%Y.%m.%d-%H.%M.%S"),
+            ("localtime", values.boolean, False),
+            ("sscanf", values.boolean, False),
+            ("sort", values.sort_order, "desc"),
+            ("fixinodes", values.boolean, False),
+        )
+    ),
     _row(Scope.SHARE, "force user", values.template, "", field=""),
     _row(Scope.SHARE, "force group", values.template, "", field="", synonyms=("group",)),
     _row(Scope.SHARE, "guest account", values.text, "", field=""),

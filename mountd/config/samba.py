@@ -279,7 +279,7 @@ HARMLESS_MODULES = {
         default_quota delay_inject dfs_samba4 dirsort error_inject expand_msdfs extd_audit
         fake_acls fake_perms fileid fruit full_audit gpfs io_uring ixnas linux_xfs_sgid
         media_harmony netatalk nfs4acl_xattr offline prealloc preopen readahead shadow_copy
-        shadow_copy2 shadow_copy_zfs shell_snap snapper syncops time_audit tmprotect
+        shadow_copy_zfs shell_snap snapper syncops time_audit tmprotect
         truenas_audit tsmsm unityed_media winmsa zfs_core zfsacl zfs_fsrvp noacl syno_vfs""",
     "what clients delete is gone at once": "recycle",
 }
@@ -311,6 +311,18 @@ OPTION_PREFIXES = _names(
     zfsacl"""
 )
 REFUSED_OPTIONS = {
+    parameter_key("shadow:snapdirseverywhere"): (
+        NO,
+        "snapshots are looked for in one place: write `shadow:snapdir`",
+    ),
+    parameter_key("shadow:crossmountpoints"): (
+        NO,
+        "snapshots are looked for in one place: write `shadow:snapdir`",
+    ),
+    parameter_key("shadow:snapprefix"): (
+        ("",),
+        "names of snapshots are a time alone: write it with its prefix as `shadow:format`",
+    ),
     parameter_key("streams_xattr:prefix"): (
         ("user.dosstream.",),
         "streams are in `user.DosStream.*`: rename them, leave it out",

@@ -3,11 +3,13 @@
 Each takes the text (or YAML's list of texts) and raises ValueError with what it wants.
 """
 
+import calendar
 import ipaddress
 import os
 import re
 import resource
 import shlex
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +19,10 @@ from usmbd.mountd.config.samba import MODULES, REFUSED_MODULES
 from usmbd.mountd.config.source import Raw
 from usmbd.mountd.substitute import CONNECT, STATIC, Template, expand, letters_of
 
-OWN_MODULES = ("acl_xattr", "streams_xattr")
+OWN_MODULES = ("acl_xattr", "streams_xattr", "shadow_copy2")
+
+# Times whose every part differs, to see what a format tells of them.
+_SAMPLES = (86_399, 1_234_567_890, 1_700_000_001)
 
 _TRUE = frozenset(("yes", "true", "1", "on", "enable", "enabled"))
 _FALSE = frozenset(("no", "false", "0", "off", "disable", "disabled"))
@@ -289,6 +294,45 @@ def vfs_objects(value: Raw) -> list[str] | Noted:
         else:
             raise ValueError(f"usmbd has no {word!r}, only {', '.join(OWN_MODULES)}")
     return Noted(result, "; ".join(noted)) if noted else result
+
+
+def snapshot_directory(value: Raw) -> str:
+    """Return a folder by an absolute path, or by one that stays beneath a mount point."""
+    result = text(value)
+    parts = result.split("/")
+    if not result or "\0" in result or ".." in parts or len(result) > 4095:
+        raise ValueError("a path is needed, without `..`")
+    return result.rstrip("/") or "/"
+
+
+def inner_path(value: Raw) -> str:
+    """Return a relative path without `..`, or nothing."""
+    result = text(value).strip("/")
+    if ".." in result.split("/") or "\0" in result:
+        raise ValueError("a path within the snapshot is needed, without `..`")
+    return result
+
+
+def time_format(value: Raw) -> str:
+    """Return a format for strftime(3) that says a time to the second, or has %lu for seconds."""
+    result = written(value)
+    if "/" in result:
+        raise ValueError("a name has no `/`")
+    if "%lu" in result:
+        return result
+    try:
+        parsed = [time.strptime(time.strftime(result, time.gmtime(t)), result) for t in _SAMPLES]
+    except (ValueError, re.error) as error:
+        raise ValueError(f"no format for strptime(3): {error}") from error
+    if [calendar.timegm(each) for each in parsed] != list(_SAMPLES):
+        raise ValueError("year, month, day, hour, minute and second are needed, or %lu")
+    return result
+
+
+def sort_order(value: Raw) -> str:
+    """Return asc or desc, and none for every other word, as Samba takes it."""
+    word = text(value).lower()
+    return word if word in ("asc", "desc") else "none"
 
 
 def choice(kind: type[E], **others: str) -> Callable[[Raw], E]:

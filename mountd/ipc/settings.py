@@ -86,6 +86,27 @@ class Slow(StrEnum):
     """No call holds up anything but its own request."""
 
 
+class SnapshotConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where previous versions are (`vfs objects = shadow_copy2` and its `shadow:` options)."""
+
+    directory: str = ".snapshots"
+    """`shadow:snapdir`; if relative, beneath the mount point."""
+    mount_point: str = ""
+    """`shadow:mountpoint`; empty: it is found."""
+    base_directory: str = ""
+    """`shadow:basedir`, of which a snapshot is the image; empty: the mount point."""
+    share_path: str = ""
+    """`shadow:snapsharepath`: where the share is in a snapshot; empty: as beneath the base."""
+    format: str = "@GMT-%Y.%m.%d-%H.%M.%S"
+    """`shadow:format`, strftime's; with `shadow:sscanf` it has %lu for seconds."""
+    local_time: bool = False
+    """`shadow:localtime`: names say the time of this machine's zone."""
+    sort: str = "desc"
+    """`shadow:sort`: asc, desc or none."""
+    fix_inodes: bool = False
+    """`shadow:fixinodes`: files in snapshots get inode numbers of their own."""
+
+
 class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One share."""
 
@@ -121,6 +142,8 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """NT ACLs are kept in `security.NTACL` (`vfs objects = acl_xattr`)."""
     streams_xattr: bool = False
     """Named streams are kept in extended attributes (`vfs objects = streams_xattr`)."""
+    snapshots: SnapshotConfig | None = None
+    """Where previous versions are; None: there are none."""
     create_mask: int = 0o744
     directory_mask: int = 0o755
     force_create_mode: int = 0

@@ -97,6 +97,7 @@ from usmbd.protocol.wire.fscc.attributes import (
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.header import SMB2_FLAGS_REPLAY_OPERATION
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_LEASING
+from usmbd.protocol.wire.snapshot_tokens import seconds_of, take_token
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # What CREATE takes at all ([MS-SMB2] 3.3.5.9, [MS-FSA] 2.1.5.1); other bits are refused.
@@ -129,10 +130,10 @@ def create(request: Request) -> Answer | Handling:
     if request.tree.is_pipe:
         return create_pipe(request, body, name)
     _check(body)
-    if SMB2_CREATE_TIMEWARP_TOKEN in contexts and parse_u64(contexts[SMB2_CREATE_TIMEWARP_TOKEN]):
-        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     wanted = _wanted(request, body, name, contexts)
     if contexts:
+        if SMB2_CREATE_TIMEWARP_TOKEN in contexts:
+            wanted.time = _time(contexts[SMB2_CREATE_TIMEWARP_TOKEN], wanted.time)
         wanted.instance = parse_app_instance(request, contexts)
     if asked is not None:
         wanted.durable = asked
@@ -182,7 +183,19 @@ def _wanted(
     lease = None
     if body.requested_oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
         lease = _lease(request, contexts)
-    return Wanted(request, body, path, stream_name, contexts, lease)
+    wanted = Wanted(request, body, path, stream_name, contexts, lease)
+    if tree.volume.options.snapshots is not None and "@GMT-" in path:
+        wanted.path, wanted.time = take_token(path)
+    return wanted
+
+
+def _time(context: memoryview, said: int | None) -> int | None:
+    """Return the time of a previous version that a context asks for, else the one `said`.
+
+    0 means the present, as for Samba ([MS-SMB2] 2.2.13.2.7, 3.3.5.9.4).
+    """
+    filetime = parse_u64(context)
+    return seconds_of(filetime) if filetime else said
 
 
 def _lease(request: Request, contexts: dict[bytes, memoryview]) -> LeaseV1 | LeaseV2 | None:

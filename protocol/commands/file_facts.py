@@ -3,13 +3,15 @@
 import struct
 
 from usmbd.protocol.commands.request import Answer, Handling, Request
-from usmbd.protocol.effects import Blocking, OnDescriptor
+from usmbd.protocol.effects import Blocking, OnDescriptor, Slow
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.vfs.node import OFFSET_MAX
+from usmbd.protocol.vfs.snapshots import snapshot_times
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_WRITE_DATA
 from usmbd.protocol.wire.fsctl_smb2 import build_snapshot_array
 from usmbd.protocol.wire.ioctl import IoctlRequest, build_ioctl_response
+from usmbd.protocol.wire.snapshot_tokens import token
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _U16 = struct.Struct("<H")
@@ -74,10 +76,15 @@ def query_file_regions(request: Request, body: IoctlRequest, data: memoryview) -
     return list(build_ioctl_response(body, head.pack() + output))
 
 
-def enumerate_snapshots(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
-    """FSCTL_SRV_ENUMERATE_SNAPSHOTS ([MS-SMB2] 3.3.5.15.1): a share has no previous versions."""
+def enumerate_snapshots(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_SRV_ENUMERATE_SNAPSHOTS ([MS-SMB2] 3.3.5.15.1): the times of the share's snapshots."""
     _file(request)
-    output = build_snapshot_array([], body.max_output_response)
+    volume = request.tree.volume
+    assert volume is not None
+    times: list[int] = []
+    if volume.options.snapshots is not None:
+        times = yield from Slow(snapshot_times, volume)
+    output = build_snapshot_array([token(each) for each in times], body.max_output_response)
     return list(build_ioctl_response(body, output))
 
 

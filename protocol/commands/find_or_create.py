@@ -16,12 +16,15 @@ from usmbd.protocol.commands.durable import Asked
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.records import OpenRecord, file_key
+from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.links import target_of
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
+from usmbd.protocol.vfs.snapshots import open_snapshot
 from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.vfs.streams import Stream, create_stream, open_stream
+from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_ALL_ACCESS,
@@ -96,6 +99,10 @@ class Wanted:
     """Whether it has waited for what others cache."""
     durable: Asked | None = None
     instance: AppInstance | None = None
+    time: int | None = None
+    """Of the previous version that is asked for, in seconds since 1970."""
+    volume: Volume | None = None
+    """Where the path is: the share's, or a snapshot's once it is open."""
     place: Place | None = None
     """Among the worker's descriptors, for the open that this leads to."""
 
@@ -138,6 +145,9 @@ class Found:
 
 def find_or_create(wanted: Wanted) -> Found:
     """Look the file up, or create it: again when somebody comes in between."""
+    volume = wanted.request.tree.volume
+    assert volume is not None
+    wanted.volume = volume if wanted.time is None else open_snapshot(volume, wanted.time)
     for _ in range(_TRIES):
         node = _look_up(wanted)
         try:
@@ -173,7 +183,7 @@ def _look_up(wanted: Wanted) -> Node | None:
     A symbolic link that is not followed, or leads nowhere, outside or to what is vetoed, is opened
     itself: to see it and to delete it. There are no data to open in it.
     """
-    volume = wanted.request.tree.volume
+    volume = wanted.volume
     assert volume is not None
     hides = volume.options.veto is not None
     link = bool(wanted.body.create_options & FILE_OPEN_REPARSE_POINT)
@@ -318,8 +328,10 @@ def _stream(wanted: Wanted, node: Node) -> tuple[Stream | None, int]:
 def _new(wanted: Wanted) -> Found:
     """Create a file or directory, with its stream, security descriptor and EAs."""
     request, body, path, contexts = wanted.request, wanted.body, wanted.path, wanted.contexts
-    volume = request.tree.volume
+    volume = wanted.volume
     assert volume is not None
+    if wanted.time is not None:
+        raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED)
     names = security.name_rights(request)
     options = body.create_options
     if options & FILE_DIRECTORY_FILE and wanted.stream_name is not None:
@@ -387,6 +399,8 @@ def _maximal_access(wanted: Wanted, node: Node) -> int:
     if wanted.stream_name is not None and not node.path and maximal & FILE_WRITE_DATA:
         # The root cannot be deleted, so nobody has the right to it; its streams are its data.
         maximal |= DELETE
+    if wanted.time is not None:
+        maximal &= ~WRITING
     return maximal & request.tree.maximal_access
 
 

@@ -11,9 +11,10 @@ import weakref
 
 import msgspec
 
-from usmbd.mountd.ipc.settings import MangledNames, ShareConfig, Slow
+from usmbd.mountd.ipc.settings import MangledNames, ShareConfig, Slow, SnapshotConfig
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs import file_systems
+from usmbd.protocol.vfs.options import SnapshotOptions
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
 
@@ -80,4 +81,19 @@ def _options(share: ShareConfig) -> VolumeOptions:
         ea_support=share.ea_support,
         made_names=share.mangled_names is not MangledNames.NO,
         lists_short_names=share.mangled_names is MangledNames.YES,
+        snapshots=None if share.snapshots is None else _snapshots(share.snapshots),
+    )
+
+
+def _snapshots(config: SnapshotConfig) -> SnapshotOptions:
+    """Return where a share's previous versions are, as the file system layer knows it."""
+    return SnapshotOptions(
+        directory=config.directory,
+        mount_point=config.mount_point,
+        base_directory=config.base_directory,
+        share_path=config.share_path,
+        format=config.format,
+        local_time=config.local_time,
+        sort=config.sort,
+        fix_inodes=config.fix_inodes,
     )

@@ -315,7 +315,9 @@ class Node:
 
     def on_read_only_file_system(self) -> bool:
         """Whether the file lies where nothing can be changed, whoever asks; OSError."""
-        return bool(os.statvfs(kernel.fd_path(self.fd)).f_flag & os.ST_RDONLY)
+        return self.volume.options.read_only or bool(
+            os.statvfs(kernel.fd_path(self.fd)).f_flag & os.ST_RDONLY
+        )
 
     def know_short_names(self) -> None:
         """Have the 8.3 names of the directory worked out, which may be long, before a listing."""

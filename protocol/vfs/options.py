@@ -5,6 +5,23 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotOptions:
+    """Where previous versions are, as `shadow:` parameters say it for vfs_shadow_copy2.
+
+    `format` is strftime's, or has `%lu` for seconds; `sort` is asc, desc or none.
+    """
+
+    directory: str = ".snapshots"
+    mount_point: str = ""
+    base_directory: str = ""
+    share_path: str = ""
+    format: str = "@GMT-%Y.%m.%d-%H.%M.%S"
+    local_time: bool = False
+    sort: str = "desc"
+    fix_inodes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeOptions:
     """How one share treats its files.
 
@@ -34,3 +51,7 @@ class VolumeOptions:
     streams: bool = True
     made_names: bool = True
     lists_short_names: bool = False
+    snapshots: SnapshotOptions | None = None
+    """Where the previous versions of the share are, if it has any."""
+    inode_salt: int = 0
+    """What sets the inode numbers of a snapshot apart from those of the files, where it must."""

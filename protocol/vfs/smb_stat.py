@@ -102,4 +102,13 @@ def smb_stat_for(options: VolumeOptions) -> SmbStat:
             attributes or FILE_ATTRIBUTE_NORMAL, tag,
         )  # fmt: skip
 
-    return smb_stat
+    salt = options.inode_salt
+    if not salt:
+        return smb_stat
+
+    def salted(sx: StatxTuple, dos: bytes | None, name: str) -> FileStat:
+        found = smb_stat(sx, dos, name)
+        found.ino ^= salt
+        return found
+
+    return salted

@@ -5,6 +5,7 @@ import logging
 import os
 import stat
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.base import NameRights, VolumeBase
@@ -57,6 +58,8 @@ class Volume(VolumeBase):
         self.may_hang = False
         """A call may take forever: who opened the volume has found out, or was told."""
         self._hows: dict[tuple[int, int], kernel.How] = {}
+        self.snapshots: WeakValueDictionary[str, Volume] = WeakValueDictionary()
+        """Those that are in use, by the names of their directories."""
 
     def lookup(self, path: str, *, open_reparse_point: bool = False) -> Node:
         """Open what `path` names, exactly or else in another case, without touching its data.

@@ -1,11 +1,8 @@
-"""Every parameter of the table does something that a test shows.
+"""What parameters of the table do: each is served by mountd's own service and the engine.
 
-`EFFECTS` names for each the test that fails when its value is read by nobody: one of this module,
-which serves a configuration file by mountd's own service and the engine, or another one by its
-place. A parameter without one fails `test_every_parameter_has_an_effect`.
+`test_every_parameter.py` has the list of all of them and of their tests.
 """
 
-import ast
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -17,7 +14,6 @@ from smbengine.client import NTLM_NEGOTIATE, Client
 from smbengine.configured import Configured
 
 from usmbd.mountd.config.load import load
-from usmbd.mountd.config.parameters import TABLE, Scope
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor.listeners import Listeners
 from usmbd.protocol.vfs.short_names import short_name
@@ -377,121 +373,3 @@ def test_who_may_write(serve: Serve, line: str, status: NtStatus) -> None:
 def test_sections_that_are_no_shares(serve: Serve) -> None:
     for line in ("available = no", "printable = yes"):
         assert connects(serve(line)) is NtStatus.BAD_NETWORK_NAME
-
-
-# -- the register ----------------------------------------------------------------------------------
-
-U, W = "tests/unit", "tests/wire"
-SHARES, LOGIN = f"{U}/mountd/test_shares.py", f"{U}/mountd/test_login.py"
-SRVSVC, SAMBA = f"{U}/mountd/rpc/test_srvsvc.py", f"{U}/mountd/config/test_samba.py"
-RDMA = f"{U}/protocol/worker/test_rdma_connections.py"
-NOTIFY = f"{U}/protocol/commands/test_change_notify"
-WORKER, LOAD = f"{U}/protocol/worker/test_worker.py", f"{U}/mountd/config/test_load.py"
-
-EFFECTS: dict[tuple[Scope, str], Callable[..., None] | str] = {
-    **{
-        (Scope.GLOBAL, name): effect
-        for name, effect in {
-            "netbios name": test_names_in_the_challenge,
-            "server string": f"{SRVSVC}::test_server_get_info",
-            "workgroup": test_names_in_the_challenge,
-            "tcp port": test_tcp_port_and_interfaces,
-            "interfaces": test_tcp_port_and_interfaces,
-            "bind interfaces only": test_tcp_port_and_interfaces,
-            "rdma": f"{U}/protocol/supervisor/test_rdma_service.py::test_why_it_is_not_in_use",
-            "workers": f"{W}/test_running.py::test_new_connections_see_the_disk_in_every_worker",
-            "state directory": f"{W}/mountd/test_daemon.py::"
-            "test_it_serves_ends_and_leaves_no_child",
-            "data directory": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
-            "smb2 max read": test_sizes,
-            "smb2 max write": test_sizes,
-            "smb2 max trans": test_sizes,
-            "smb2 max credits": test_smb2_max_credits,
-            "max connections": f"{U}/protocol/supervisor/test_supervisor.py::test_limits",
-            "max ip connections": f"{U}/protocol/supervisor/test_supervisor.py::test_limits",
-            "max active sessions": test_max_active_sessions,
-            "max open files": test_max_open_files,
-            "deadtime": f"{WORKER}::test_idle_clients_are_closed_busy_ones_not",
-            "worker timeout": f"{W}/test_watchdog.py::"
-            "test_a_stopped_worker_is_noticed_avoided_and_replaced",
-            "ipc timeout": f"{WORKER}::test_mountd_has_so_long_to_answer",
-            "guest account": f"{LOGIN}::test_the_others",
-            "change notify": f"{NOTIFY}_ends.py::test_change_notify_can_be_switched_off",
-            "kernel change notify": f"{NOTIFY}_workers.py::"
-            "test_without_the_kernel_the_engine_tells",
-            "restrict anonymous": f"{SRVSVC}::test_restrict_anonymous",
-            "keepalive": f"{U}/transport/test_keepalive.py::test_what_the_kernel_is_told",
-            "log level": f"{W}/mountd/test_daemon.py::test_the_log_is_as_the_files_say",
-            "log json": f"{W}/mountd/test_daemon.py::test_the_log_is_as_the_files_say",
-            "server min protocol": test_dialects,
-            "server max protocol": test_dialects,
-            "server signing": test_server_signing,
-            "smb3 encryption": test_smb3_encryption,
-            "server multi channel support": test_multi_channel,
-            "smb2 leases": test_leases,
-            "smb3 directory leases": test_directory_leases,
-            "smbd max io size": f"{RDMA}::test_the_largest_transfer",
-            "map to guest": f"{LOGIN}::test_the_others",
-            "share:fake_fscaps": test_fake_fscaps,
-            "root directory": test_root_directory,
-        }.items()
-    },
-    **{
-        (Scope.SHARE, name): effect
-        for name, effect in {
-            "comment": f"{SRVSVC}::test_share_enum",
-            "path": test_path_and_read_only,
-            "guest ok": f"{SHARES}::test_guests_and_null_sessions",
-            "max connections": test_max_connections,
-            "case sensitive": test_case_sensitive,
-            "mangled names": test_mangled_names,
-            "hide dot files": test_hide_dot_files,
-            "hide unreadable": f"{U}/protocol/commands/test_trees_and_pipes.py::"
-            "test_a_share_tells_that_it_hides_what_may_not_be_read",
-            "veto files": test_veto_files,
-            "follow symlinks": test_follow_symlinks,
-            "crossmnt": test_crossmnt,
-            "slow": test_slow,
-            "store dos attributes": test_store_dos_attributes,
-            "ea support": test_ea_support,
-            "create mask": test_modes,
-            "directory mask": test_modes,
-            "force create mode": test_modes,
-            "force directory mode": test_modes,
-            "oplocks": test_oplocks,
-            "durable handles": test_durable_handles,
-            "browseable": f"{SRVSVC}::test_share_enum",
-            "read only": test_path_and_read_only,
-            "server smb encrypt": test_encryption_of_a_share,
-            "vfs objects": f"{SAMBA}::test_modules",
-            "force user": f"{U}/mountd/test_substitute.py::test_in_force_user_and_force_group",
-            "force group": f"{U}/mountd/test_substitute.py::test_in_force_user_and_force_group",
-            "guest account": f"{SHARES}::test_a_guest_is_never_an_admin",
-            "valid users": test_who_may_connect,
-            "invalid users": test_who_may_connect,
-            "read list": test_who_may_write,
-            "write list": test_who_may_write,
-            "admin users": f"{SHARES}::test_admins_are_root_and_force_user_is_he",
-            "hosts allow": f"{SHARES}::test_hosts_are_asked_first_and_both_lists_count",
-            "hosts deny": test_who_may_connect,
-            "guest only": f"{U}/mountd/test_substitute.py::"
-            "test_everybody_is_the_guest_where_it_says_so",
-            "available": test_sections_that_are_no_shares,
-            "printable": test_sections_that_are_no_shares,
-        }.items()
-    },
-}
-
-
-def test_every_parameter_has_an_effect() -> None:
-    assert EFFECTS.keys() == {(row.scope, row.name) for row in TABLE}
-
-
-@pytest.mark.parametrize(
-    "place", sorted({effect for effect in EFFECTS.values() if isinstance(effect, str)})
-)
-def test_the_tests_that_are_named_are_there(place: str) -> None:
-    file, _, name = place.partition("::")
-    tree = ast.parse((ROOT / file).read_text())
-    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    assert name in functions

@@ -19,6 +19,7 @@ COMPOSED = {
     "encryption_required",
     "acl_xattr",
     "streams_xattr",
+    "snapshots",
     "force_uid",
     "force_gid",
     "continuous_availability",

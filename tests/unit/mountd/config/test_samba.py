@@ -122,7 +122,7 @@ def test_what_has_no_effect_yet_says_so(line: str, silent: str) -> None:
         ("catia fruit streams_xattr", False, True, ["catia is left out", "fruit is left out"]),
         ("acl_xattr", True, False, []),
         ("recycle", False, False, ["what clients delete is gone at once"]),
-        ("shadow_copy2 full_audit:x acl_xattr", True, False, ["shadow_copy2", "full_audit"]),
+        ("shadow_copy2 full_audit:x acl_xattr", True, False, ["full_audit"]),
     ],
 )
 def test_modules(modules: str, acl: bool, streams: bool, notes: list[str]) -> None:
@@ -137,6 +137,30 @@ def test_modules(modules: str, acl: bool, streams: bool, notes: list[str]) -> No
 def test_modules_that_would_open_or_hide_something(name: str) -> None:
     with pytest.raises(ConfigError, match="vfs objects"):
         configuration(f"[a]\npath = /tmp\nvfs objects = acl_xattr {name}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("shadow:snapdir = ../snapshots", "without `..`"),
+        ("shadow:snapsharepath = a/../../b", "without `..`"),
+        ("shadow:mountpoint = mnt", "absolute"),
+        ("shadow:format = a/%Y%m%d%H%M%S", "no `/`"),
+        ("shadow:format = %Y%m%d", "minute and second are needed"),
+        ("shadow:format = %Q", "strptime"),
+        ("shadow:format = daily", "are needed"),
+        ("shadow:format = snap-%lu", "go together"),
+        ("shadow:sscanf = yes", "go together"),
+        ("shadow:localtime = sometimes", "localtime"),
+        ("shadow:snapdirseverywhere = yes", "shadow:snapdir"),
+        ("shadow:crossmountpoints = yes", "shadow:snapdir"),
+        ("shadow:snapprefix = daily", "shadow:format"),
+    ],
+)
+def test_previous_versions_that_cannot_be(line: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as refused:
+        configuration(f"[a]\npath = /tmp\nvfs objects = shadow_copy2\n{line}\n")
+    assert refused.value.line == 4
 
 
 def test_options_of_modules() -> None:

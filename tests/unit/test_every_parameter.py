@@ -1,0 +1,138 @@
+"""Every parameter of the table does something that a test shows.
+
+`EFFECTS` names for each, by its place, the test that fails when its value is read by nobody. A
+parameter without one fails `test_every_parameter_has_an_effect`.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from usmbd.mountd.config.parameters import TABLE, Scope
+
+ROOT = Path(__file__).resolve().parents[2]
+
+U, W = "tests/unit", "tests/wire"
+OWN = f"{U}/test_parameters.py"
+SHARES, LOGIN = f"{U}/mountd/test_shares.py", f"{U}/mountd/test_login.py"
+SRVSVC, SAMBA = f"{U}/mountd/rpc/test_srvsvc.py", f"{U}/mountd/config/test_samba.py"
+RDMA = f"{U}/protocol/worker/test_rdma_connections.py"
+NOTIFY = f"{U}/protocol/commands/test_change_notify"
+WORKER = f"{U}/protocol/worker/test_worker.py"
+VERSIONS = f"{U}/protocol/commands/test_previous_versions.py"
+
+EFFECTS: dict[tuple[Scope, str], str] = {
+    **{
+        (Scope.GLOBAL, name): effect
+        for name, effect in {
+            "netbios name": f"{OWN}::test_names_in_the_challenge",
+            "server string": f"{SRVSVC}::test_server_get_info",
+            "workgroup": f"{OWN}::test_names_in_the_challenge",
+            "tcp port": f"{OWN}::test_tcp_port_and_interfaces",
+            "interfaces": f"{OWN}::test_tcp_port_and_interfaces",
+            "bind interfaces only": f"{OWN}::test_tcp_port_and_interfaces",
+            "rdma": f"{U}/protocol/supervisor/test_rdma_service.py::test_why_it_is_not_in_use",
+            "workers": f"{W}/test_running.py::test_new_connections_see_the_disk_in_every_worker",
+            "state directory": f"{W}/mountd/test_daemon.py::"
+            "test_it_serves_ends_and_leaves_no_child",
+            "data directory": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
+            "smb2 max read": f"{OWN}::test_sizes",
+            "smb2 max write": f"{OWN}::test_sizes",
+            "smb2 max trans": f"{OWN}::test_sizes",
+            "smb2 max credits": f"{OWN}::test_smb2_max_credits",
+            "max connections": f"{U}/protocol/supervisor/test_supervisor.py::test_limits",
+            "max ip connections": f"{U}/protocol/supervisor/test_supervisor.py::test_limits",
+            "max active sessions": f"{OWN}::test_max_active_sessions",
+            "max open files": f"{OWN}::test_max_open_files",
+            "deadtime": f"{WORKER}::test_idle_clients_are_closed_busy_ones_not",
+            "worker timeout": f"{W}/test_watchdog.py::"
+            "test_a_stopped_worker_is_noticed_avoided_and_replaced",
+            "ipc timeout": f"{WORKER}::test_mountd_has_so_long_to_answer",
+            "guest account": f"{LOGIN}::test_the_others",
+            "change notify": f"{NOTIFY}_ends.py::test_change_notify_can_be_switched_off",
+            "kernel change notify": f"{NOTIFY}_workers.py::"
+            "test_without_the_kernel_the_engine_tells",
+            "restrict anonymous": f"{SRVSVC}::test_restrict_anonymous",
+            "keepalive": f"{U}/transport/test_keepalive.py::test_what_the_kernel_is_told",
+            "log level": f"{W}/mountd/test_daemon.py::test_the_log_is_as_the_files_say",
+            "log json": f"{W}/mountd/test_daemon.py::test_the_log_is_as_the_files_say",
+            "server min protocol": f"{OWN}::test_dialects",
+            "server max protocol": f"{OWN}::test_dialects",
+            "server signing": f"{OWN}::test_server_signing",
+            "smb3 encryption": f"{OWN}::test_smb3_encryption",
+            "server multi channel support": f"{OWN}::test_multi_channel",
+            "smb2 leases": f"{OWN}::test_leases",
+            "smb3 directory leases": f"{OWN}::test_directory_leases",
+            "smbd max io size": f"{RDMA}::test_the_largest_transfer",
+            "map to guest": f"{LOGIN}::test_the_others",
+            "share:fake_fscaps": f"{OWN}::test_fake_fscaps",
+            "root directory": f"{OWN}::test_root_directory",
+        }.items()
+    },
+    **{
+        (Scope.SHARE, name): effect
+        for name, effect in {
+            "comment": f"{SRVSVC}::test_share_enum",
+            "path": f"{OWN}::test_path_and_read_only",
+            "guest ok": f"{SHARES}::test_guests_and_null_sessions",
+            "max connections": f"{OWN}::test_max_connections",
+            "case sensitive": f"{OWN}::test_case_sensitive",
+            "mangled names": f"{OWN}::test_mangled_names",
+            "hide dot files": f"{OWN}::test_hide_dot_files",
+            "hide unreadable": f"{U}/protocol/commands/test_trees_and_pipes.py::"
+            "test_a_share_tells_that_it_hides_what_may_not_be_read",
+            "veto files": f"{OWN}::test_veto_files",
+            "follow symlinks": f"{OWN}::test_follow_symlinks",
+            "crossmnt": f"{OWN}::test_crossmnt",
+            "slow": f"{OWN}::test_slow",
+            "store dos attributes": f"{OWN}::test_store_dos_attributes",
+            "ea support": f"{OWN}::test_ea_support",
+            "create mask": f"{OWN}::test_modes",
+            "directory mask": f"{OWN}::test_modes",
+            "force create mode": f"{OWN}::test_modes",
+            "force directory mode": f"{OWN}::test_modes",
+            "oplocks": f"{OWN}::test_oplocks",
+            "durable handles": f"{OWN}::test_durable_handles",
+            "browseable": f"{SRVSVC}::test_share_enum",
+            "read only": f"{OWN}::test_path_and_read_only",
+            "server smb encrypt": f"{OWN}::test_encryption_of_a_share",
+            "vfs objects": f"{SAMBA}::test_modules",
+            "force user": f"{U}/mountd/test_substitute.py::test_in_force_user_and_force_group",
+            "force group": f"{U}/mountd/test_substitute.py::test_in_force_user_and_force_group",
+            "guest account": f"{SHARES}::test_a_guest_is_never_an_admin",
+            "valid users": f"{OWN}::test_who_may_connect",
+            "invalid users": f"{OWN}::test_who_may_connect",
+            "read list": f"{OWN}::test_who_may_write",
+            "write list": f"{OWN}::test_who_may_write",
+            "admin users": f"{SHARES}::test_admins_are_root_and_force_user_is_he",
+            "hosts allow": f"{SHARES}::test_hosts_are_asked_first_and_both_lists_count",
+            "hosts deny": f"{OWN}::test_who_may_connect",
+            "guest only": f"{U}/mountd/test_substitute.py::"
+            "test_everybody_is_the_guest_where_it_says_so",
+            "available": f"{OWN}::test_sections_that_are_no_shares",
+            "printable": f"{OWN}::test_sections_that_are_no_shares",
+            "shadow:snapdir": f"{VERSIONS}::test_enumeration",
+            "shadow:mountpoint": f"{VERSIONS}::test_enumeration",
+            "shadow:basedir": f"{VERSIONS}::test_a_place_in_a_snapshot",
+            "shadow:snapsharepath": f"{VERSIONS}::test_a_place_in_a_snapshot",
+            "shadow:format": f"{VERSIONS}::test_formats",
+            "shadow:localtime": f"{VERSIONS}::test_formats",
+            "shadow:sscanf": f"{VERSIONS}::test_formats",
+            "shadow:sort": f"{VERSIONS}::test_order",
+            "shadow:fixinodes": f"{VERSIONS}::test_inode_numbers",
+        }.items()
+    },
+}
+
+
+def test_every_parameter_has_an_effect() -> None:
+    assert EFFECTS.keys() == {(row.scope, row.name) for row in TABLE}
+
+
+@pytest.mark.parametrize("place", sorted(set(EFFECTS.values())))
+def test_the_tests_that_are_named_are_there(place: str) -> None:
+    file, _, name = place.partition("::")
+    tree = ast.parse((ROOT / file).read_text())
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert name in functions
