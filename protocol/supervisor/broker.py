@@ -10,14 +10,19 @@ An id cannot be given to another process, and the ids of a worker that dies have
 
 import asyncio
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from usmbd.mountd.ipc.network import network
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state.fair_share import FairShare, Place
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.wire.negotiate import NO_GUID
+from usmbd.protocol.wire.status import SmbError
 from usmbd.protocol.worker import messages
 from usmbd.transport.smbdirect.cm import DEPTHS_SIZE, STATES, ConnectionManager, Request
 from usmbd.transport.smbdirect.cm_library import Library
@@ -40,6 +45,14 @@ MAXIMUM_OFFERS_OF_ADDRESS = 32
 connection at a time, and a host with several mounts is served within a second."""
 
 
+CONNECTION_BYTES = 540 << 10
+"""Of registered memory, which is never paged out: 255 receives and 128 sends of 1,408 bytes."""
+
+MEMORY_SHARE = 32
+LEAST_CONNECTIONS = 256
+"""All RDMA connections together have this part of the machine's memory, or so many of them room."""
+
+
 @dataclass(slots=True)
 class _Connection:
     """One client."""
@@ -48,6 +61,7 @@ class _Connection:
     worker: "WorkerChild"
     request: Request
     iwarp: bool
+    place: Place
     accepted: bool = False
     told: bool = False
     """Whether the log has it why this client is not served."""
@@ -77,6 +91,8 @@ class Broker:
         """That number by the connection manager's id."""
         self._offers: Counter[str] = Counter()
         """How many clients of each address are neither connected nor refused."""
+        self.places = FairShare(partial(most_connections, machine_memory()))
+        """Of all connections: an address (or /64) gets no more than are left to the others."""
         self.devices: frozenset[str] = frozenset()
         """Those on which clients are served."""
         self.manager = ConnectionManager(
@@ -122,9 +138,14 @@ class Broker:
         except DeviceError as error:
             self._refuse(request, str(error))
             return
+        try:
+            place = self.places.take(network(peer), network(peer))
+        except SmbError:
+            self._refuse(request, "there is no memory for more RDMA connections of this address")
+            return
         number = self._clients.came(worker, peer, NO_GUID)
         iwarp = request.device in self._iwarp
-        connection = _Connection(request.id, worker, request, iwarp)
+        connection = _Connection(request.id, worker, request, iwarp, place)
         connection.timer = self._loop.call_later(OFFER_SECONDS, self._late, number)
         self._connections[number] = connection
         self._numbers[request.id] = number
@@ -213,6 +234,7 @@ class Broker:
                 self._tell(connection, "its worker has ended it")
             self._settle(connection)
             self._drop(connection)
+            connection.place.give_back()
 
     def stop(self) -> None:
         """Take no more clients; a worker that ends its clients now says so of each."""
@@ -260,6 +282,16 @@ class Broker:
             self.manager.destroy(connection.id)
         else:
             self.manager.reject(connection.id)
+
+
+def machine_memory() -> int:
+    """Return how many bytes of memory the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def most_connections(memory: int) -> int:
+    """Return how many RDMA connections have room in a machine with so many bytes."""
+    return max(LEAST_CONNECTIONS, memory // MEMORY_SHARE // CONNECTION_BYTES)
 
 
 def _say_refused(peer: str, why: str) -> None:

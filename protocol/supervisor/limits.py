@@ -6,6 +6,7 @@ from usmbd.mountd.ipc.messages import CONSTANT, LimitRow
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.door.messages import State
 from usmbd.protocol.state import descriptors
+from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.supervisor.broker import MAXIMUM_OFFERS, MAXIMUM_OFFERS_OF_ADDRESS
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.worker.limits import descriptors_row
@@ -14,11 +15,32 @@ PROCESS = "usmbd"
 
 
 def limits(
-    config: ServerConfig, clients: Clients, door: State, offers: dict[str, int]
+    config: ServerConfig,
+    clients: Clients,
+    door: State,
+    offers: dict[str, int],
+    rdma: FairShare | None,
 ) -> list[LimitRow]:
-    """Return all rows; `door` are those who say nothing, `offers` are RDMA clients by address."""
+    """Return all rows.
+
+    `door` are those who say nothing, `offers` RDMA clients by address, `rdma` all connections.
+    """
     row = partial(LimitRow, PROCESS)
+    rows = (
+        []
+        if rdma is None
+        else [
+            row("RDMA connections", rdma.capacity, rdma.used, "machine: memory", rdma.refused),
+            row(
+                "RDMA connections of an address",
+                max(rdma.capacity - rdma.used, 0),
+                rdma.most,
+                "what is left to the others",
+            ),
+        ]
+    )
     return [
+        *rows,
         descriptors_row(PROCESS, descriptors.limit()),
         row(
             "connections",

@@ -9,6 +9,7 @@ from usmbd.mountd.ipc.messages import RdmaInterfaceRow
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import interfaces
+from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.supervisor.broker import Broker
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.worker import messages
@@ -58,6 +59,11 @@ class RdmaService:
     def devices(self) -> list[str]:
         """Return the devices that workers shall open."""
         return [found.name for found in self._found] if self._broker else []
+
+    @property
+    def places(self) -> FairShare | None:
+        """How RDMA connections are divided; None without RDMA."""
+        return self._broker.places if self._broker else None
 
     @property
     def offers(self) -> dict[str, int]:

@@ -419,7 +419,8 @@ class Supervisor:
 
     def limits(self) -> list[LimitRow]:
         """Return what is limited here, and how much of it is in use."""
-        return limits(self.config, self.clients, self.door.state, self.rdma.offers)
+        rdma = self.rdma
+        return limits(self.config, self.clients, self.door.state, rdma.offers, rdma.places)
 
     def stop(self) -> None:
         """End the server."""

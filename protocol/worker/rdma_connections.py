@@ -28,6 +28,7 @@ from usmbd.transport.smbdirect.depths import READS, open_queue_pair
 from usmbd.transport.smbdirect.limits import Limits
 from usmbd.transport.smbdirect.provider import Device, DeviceError
 from usmbd.transport.smbdirect.registered_memory import Pool
+from usmbd.transport.turns import Turns
 
 log = logging.getLogger("usmbd.rdma")
 
@@ -127,12 +128,14 @@ class RdmaConnections:
         loop: EventLoop,
         send: Callable[[messages.FromWorker], None],
         open_device: Callable[[str], Device] = verbs.open_device,
+        turns: Turns | None = None,
     ) -> None:
-        """Begin without devices; `send` reaches the supervisor."""
+        """Begin without devices; `send` reaches the supervisor, `turns` divide the loop's time."""
         self._server = server
         self._loop = loop
         self._send = send
         self._open_device = open_device
+        self._turns = turns
         self._opened: dict[str, _Opened] = {}
         self._clients: dict[int, _Client] = {}
         self._served: list[str] = []
@@ -235,6 +238,7 @@ class RdmaConnections:
                 local=offer.local,
                 disconnect=partial(self._ended, offer.connection),
                 reads=depth,
+                turns=self._turns,
             )
         except BaseException:
             pair.close()

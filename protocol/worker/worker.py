@@ -115,7 +115,7 @@ class Worker:
         self._peers.serve(self.server)
         self.server.durable.take_over()
         self.server.notifier.listen = self._listen
-        self.rdma = RdmaConnections(self.server, loop, self._send)
+        self.rdma = RdmaConnections(self.server, loop, self._send, turns=self._turns)
         self.server.rdma_interfaces = self.rdma.interfaces
         refusals = self._open_devices(start.rdma)
         if pinned:

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable
 
 from usmbd.transport.base import Transport
+from usmbd.transport.smbdirect.engine import Engine
+from usmbd.transport.turns import Turns
 
 HIGH_WATER = 1 << 20
 """Queued bytes from which on no further request of this client is taken up: a client that gives
@@ -25,6 +27,9 @@ LEAST_POSTED = 4
 HELD_HIGH = 16 << 20
 """Bytes of a stopped client's messages from which on it is lost: a half of what it may keep."""
 
+AT_ONCE = 8
+"""Messages after which the clock is looked at: others may have to have their turn, as by TCP."""
+
 HELD_OVERHEAD = 512
 """Bytes that a held message takes beside its own."""
 
@@ -32,22 +37,50 @@ HELD_OVERHEAD = 512
 class Backlog:
     """Messages in their order; their memory counts, which may be more than is used."""
 
-    __slots__ = ("_bytes", "_messages", "_serve", "_transport")
+    __slots__ = ("_bytes", "_messages", "_serve", "_served", "_transport", "_turns", "_waits")
 
-    def __init__(self, transport: Transport, serve: Callable[[], None]) -> None:
-        """Begin empty; `serve` takes it up when the transport's meter says that there is room."""
+    def __init__(
+        self, transport: Transport, serve: Callable[[], None], turns: Turns | None
+    ) -> None:
+        """Begin empty; `serve` takes it up when the transport's meter says that there is room.
+
+        Or when others have had their turn, by `turns`.
+        """
         self._transport = transport
         self._serve = serve
         self._messages: deque[memoryview] = deque()
         self._bytes = 0
+        self._turns = turns
+        self._served = 0
+        self._waits = False  # until others have had their turn
 
     def stops(self, queued: int, under_way: int) -> bool:
         """Whether no further request is taken up, with these bytes of replies and transfers."""
+        self._served += 1
+        if not self._served % AT_ONCE and self._gives_way():
+            return True
         return queued >= HIGH_WATER or under_way >= TRANSFERS_HIGH or self._starves()
 
     def goes_on(self, queued: int, under_way: int) -> bool:
         """Whether a stopped client is served again."""
+        if self._waits:
+            return False
         return queued <= LOW_WATER and under_way <= TRANSFERS_LOW and not self._starves()
+
+    def _gives_way(self) -> bool:
+        """Whether others have to have their turn first."""
+        turns = self._turns
+        if turns is None or not turns.over():
+            return False
+        if not self._waits:
+            self._waits = True
+            turns.later(self._transport, self._go_on)
+        return True
+
+    def _go_on(self) -> None:
+        """Serve on after the others."""
+        self._waits = False
+        self._serve()
 
     def _starves(self) -> bool:
         """Whether the meter is full, and not by what is held here: to serve that makes room."""
@@ -61,6 +94,11 @@ class Backlog:
         if full:
             meter.starve(self._serve)
         return full
+
+    @staticmethod
+    def needs_no_receive(engine: Engine) -> bool:
+        """Whether a stopped client has all it needs: one to grant with our last credit, too."""
+        return engine.posted_receives > max(engine.receive_credits, LEAST_POSTED - 1)
 
     def add(self, message: memoryview) -> bool:
         """Keep one more; False when that is too much."""

@@ -16,10 +16,11 @@ from enum import Enum
 from usmbd.transport.base import Part, RdmaTransport, Receiver, RemoteBuffer
 from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.loop import Cancellable, EventLoop
-from usmbd.transport.smbdirect.backlog import LEAST_POSTED, TRANSFERS_HIGH, Backlog
+from usmbd.transport.smbdirect.backlog import TRANSFERS_HIGH, Backlog
 from usmbd.transport.smbdirect.batches import BATCH, FLUSH_SIZE, HELD_POLLS, HELD_SIZE, ROUNDS
 from usmbd.transport.smbdirect.depths import Depths, fitted
 from usmbd.transport.smbdirect.engine import Engine
+from usmbd.transport.smbdirect.kept import Kept
 from usmbd.transport.smbdirect.limits import Limits, ProtocolError, Role
 from usmbd.transport.smbdirect.pdu import DATA_OFFSET
 from usmbd.transport.smbdirect.posted_work import PostedWork
@@ -37,6 +38,7 @@ from usmbd.transport.smbdirect.tidying import Tidying
 from usmbd.transport.smbdirect.transfer_queue import TransferQueue
 from usmbd.transport.smbdirect.transfers import Done, Read, Write, whole
 from usmbd.transport.smbdirect.turn import Turn
+from usmbd.transport.turns import Turns
 
 log = logging.getLogger("usmbd.rdma")
 
@@ -75,13 +77,14 @@ class SmbDirectTransport(RdmaTransport):
         local: str,
         disconnect: Callable[[], None],
         reads: int,
+        turns: Turns | None = None,
     ) -> None:
         """Take over a queue pair of `open_queue_pair(device, limits)`.
 
         `reads` is how many RDMA READs the peer answers at once (the connection request's
         initiator depth). `disconnect` is called once, when the connection manager's side may
-        end; this side may still wait for the device then. RegistrationError leaves the queue
-        pair to the caller.
+        end; this side may still wait for the device then. `turns` divides the loop's time where
+        requests come in floods. RegistrationError leaves the queue pair to the caller.
         """
         depths = Depths.fit(limits, device.limits)
         limits = fitted(limits, depths)
@@ -108,7 +111,8 @@ class SmbDirectTransport(RdmaTransport):
             self._work, self._send_order, loop, min(reads, depths.reads), self._lose, self._retry
         )
         self._posted_receives = 0
-        self._backlog = Backlog(self, self._serve_backlog)
+        self._backlog = Backlog(self, self._serve_backlog, turns)
+        self._kept = Kept(self, self.engine, self._send_order)
         self._withheld: list[int] = []
         self._stopped = False
         self._corked = False
@@ -139,6 +143,7 @@ class SmbDirectTransport(RdmaTransport):
         self._receiver = receiver
         most = self.engine.limits.max_fragmented_size
         self.engine.message_limit = lambda: min(receiver.message_limit, most)
+        self.engine.room = self._kept.room
         self._watch()
         self._timer = self._loop.call_later(self.engine.deadline() - self._loop.time(), self._tick)
         self._ready()
@@ -165,6 +170,11 @@ class SmbDirectTransport(RdmaTransport):
     def saturated(self) -> bool:
         """Return whether transfers alone stop the client."""
         return self._transfers.under_way >= TRANSFERS_HIGH
+
+    @property
+    def progress(self) -> object:
+        """What changes with every 64 KiB that arrive or leave; None when no memory is kept."""
+        return self._kept.progress
 
     @property
     def max_message(self) -> int:
@@ -311,6 +321,7 @@ class SmbDirectTransport(RdmaTransport):
         self._flush()
         if self._stopped:
             self._serve_backlog()
+        self._kept.count()
         self._tidying.look()
 
     def _handle(self, completions: list[Completion]) -> None:
@@ -344,7 +355,7 @@ class SmbDirectTransport(RdmaTransport):
             except ProtocolError as error:
                 self._lose(str(error))
                 continue
-            if self._stopped and length > DATA_OFFSET and self._needs_no_receive():
+            if self._stopped and length > DATA_OFFSET and self._backlog.needs_no_receive(engine):
                 self._withheld.append(index)
             else:
                 self._post_receive(index)
@@ -356,11 +367,6 @@ class SmbDirectTransport(RdmaTransport):
             elif not self._backlog.add(message):
                 self._lose("it goes on asking and does not take its answers")
         self._corked = False
-
-    def _needs_no_receive(self) -> bool:
-        """Whether a stopped client has all it needs: one to grant with our last credit, too."""
-        engine = self.engine
-        return engine.posted_receives > max(engine.receive_credits, LEAST_POSTED - 1)
 
     def _deliver(self, message: memoryview) -> None:
         """Hand a message over; stop when its replies, or those before it, do not go out."""
@@ -398,6 +404,7 @@ class SmbDirectTransport(RdmaTransport):
             for index in withheld:
                 self._post_receive(index)
             self._flush()
+        self._kept.count()
 
     def _tick(self) -> None:
         """Run the engine's timers."""
@@ -440,6 +447,7 @@ class SmbDirectTransport(RdmaTransport):
         """Forget what waits, and tell everyone who does, once."""
         self._transfers.cancel(reason)
         self._backlog.clear()
+        self._kept.clear()
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             try:

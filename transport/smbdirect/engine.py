@@ -95,7 +95,8 @@ _NONE, _PENDING, _SENT = _Keepalive
 class Engine:
     """One SMB Direct connection. Times are seconds of any one monotonic clock.
 
-    Attributes without an underscore are for reading, but `message_limit`, which the owner sets.
+    Attributes without an underscore are for reading, but `message_limit` and `room`, which the
+    owner sets.
     """
 
     __slots__ = (
@@ -117,6 +118,7 @@ class Engine:
         "receive_credit_target",
         "receive_credits",
         "role",
+        "room",
         "send_credits",
     )
 
@@ -132,6 +134,8 @@ class Engine:
         """Whether messages can go both ways."""
         self.message_limit: Callable[[], int] = lambda: limits.max_fragmented_size
         """How long a message of the peer may be now; asked where it has several fragments."""
+        self.room: Callable[[int], bool] = lambda size: True
+        """Whether there is memory for such a message."""
         self.send_credits = 0
         """`Connection.SendCredits`: messages that may be sent."""
         self.receive_credits = 0
@@ -161,6 +165,16 @@ class Engine:
     def queued_bytes(self) -> int:
         """Bytes of upper messages that `next_send` has not taken yet."""
         return self._queue.queued_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of memory that a message of the peer has which is not complete."""
+        return self._reassembly.held
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes of that message that are still to come."""
+        return self._reassembly.remaining
 
     def posted(self, count: int) -> None:
         """Learn that `count` more receives are posted, each of `Limits.max_receive_size` bytes.
@@ -223,7 +237,11 @@ class Engine:
             self._answer = True
         reassembly = self._reassembly
         # A message in one fragment is no longer than the receive that was posted for it.
-        limit = self.message_limit() if remaining and not reassembly.remaining else length
+        limit = length
+        if remaining and not reassembly.remaining:
+            limit = self.message_limit()
+            if length + remaining <= limit and not self.room(length + remaining):
+                raise ProtocolError("it begins a message that there is no memory for")
         return reassembly.add(data, offset, length, remaining, limit)
 
     def next_send(self, slot: memoryview, now: float) -> Send | None:

@@ -22,6 +22,11 @@ class Reassembly:
         self.remaining = 0
         """`Connection.FragmentReassemblyRemaining`: bytes of the message that are still to come."""
 
+    @property
+    def held(self) -> int:
+        """How many bytes of memory the message under way has; 0: none is."""
+        return len(self._buffer)
+
     def add(
         self, data: memoryview, offset: int, length: int, remaining: int, limit: int
     ) -> memoryview | None:

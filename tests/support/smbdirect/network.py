@@ -13,6 +13,7 @@ from usmbd.transport.smbdirect.fabric.queue_pair import FabricQueuePair
 from usmbd.transport.smbdirect.limits import Limits
 from usmbd.transport.smbdirect.provider import DeviceLimits
 from usmbd.transport.smbdirect.registered_memory import LARGEST, Pool
+from usmbd.transport.turns import Turns
 
 READS = 4
 ROUNDS = 10_000
@@ -36,6 +37,8 @@ class Network:
         self.client_device = self.fabric.device("client")
         self.pool = Pool(self.server_device, initial=LARGEST, limit=pool_limit)
         self.loop = loop or StepLoop()
+        self.turns: Turns | None = None
+        """What divides the loop's time; None: nobody else waits."""
         self.transports: list[SmbDirectTransport] = []
         self.clients: list[RawClient] = []
         self.disconnects: dict[SmbDirectTransport, int] = {}
@@ -62,6 +65,7 @@ class Network:
             local="192.0.2.1",
             disconnect=disconnect,
             reads=reads,
+            turns=self.turns,
         )
         self.disconnects[transport] = 0
         client.disconnect = transport.disconnected

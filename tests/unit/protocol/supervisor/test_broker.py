@@ -12,12 +12,24 @@ from broker_worker import Worker
 from rdma_cm_fake import FakeLibrary
 
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.door import messages as messages_of_door
+from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.supervisor import broker as broker_module
-from usmbd.protocol.supervisor.broker import Broker
+from usmbd.protocol.supervisor.broker import (
+    CONNECTION_BYTES,
+    LEAST_CONNECTIONS,
+    Broker,
+    machine_memory,
+    most_connections,
+)
 from usmbd.protocol.supervisor.clients import Clients
+from usmbd.protocol.supervisor.limits import limits
 from usmbd.protocol.worker import messages
 from usmbd.transport.smbdirect.attributes import State, decode
 from usmbd.transport.smbdirect.cm_library import Kind
+from usmbd.transport.smbdirect.depths import Depths
+from usmbd.transport.smbdirect.fabric.device import LIMITS
+from usmbd.transport.smbdirect.limits import Limits
 
 Until = Callable[[Callable[[], object]], None]
 GUID = bytes(range(16))
@@ -352,3 +364,41 @@ def test_strangers_by_rdma_take_no_users_places_and_displace_each_other(
         assert brokered.come("192.0.2.1") == (None, None, ANY)  # `max ip connections`
     finally:
         brokered.close()
+
+
+def test_an_address_leaves_as_many_connections_as_it_has(brokered: Brokered) -> None:
+    """Each pins memory, whoever has logged in on it."""
+    places = brokered.broker.places = FairShare(lambda: 8)
+    rdma = brokered.clients.rdma_strangers
+    mine = [brokered.come("192.0.2.66") for _ in range(6)]
+    assert [worker is not None for worker, _, _ in mine] == [True] * 4 + [False] * 2
+    assert (places.used, places.refused, len(rdma)) == (4, 2, 4)
+    theirs = [brokered.come(f"192.0.2.{number}") for number in range(3)]
+    assert all(worker is not None for worker, _, _ in theirs)
+    for worker, offer, _ in (*mine[:4], *theirs):
+        assert worker is not None
+        brokered.end(worker, offer.connection)
+        brokered.end(worker, offer.connection)
+    assert places.used == 0
+
+
+def test_connections_have_a_part_of_the_machine() -> None:
+    assert most_connections(0) == LEAST_CONNECTIONS
+    assert most_connections(64 << 30) == (2 << 30) // CONNECTION_BYTES
+    depths = Depths.fit(Limits(), LIMITS)
+    size = -(-Limits().max_receive_size // 64) * 64
+    assert (depths.receives + depths.sends) * size <= CONNECTION_BYTES
+    assert most_connections(machine_memory()) >= LEAST_CONNECTIONS
+
+
+@pytest.mark.parametrize("places", [None, FairShare(lambda: 8)])
+def test_what_is_used_is_shown(brokered: Brokered, places: FairShare | None) -> None:
+    if places is not None:
+        places.take("a", "a", 3)
+    door = messages_of_door.State(places=7, used=0, displaced=0)
+    rows = {r.what: r for r in limits(brokered.config, brokered.clients, door, {}, places)}
+    assert ("RDMA connections" in rows) == (places is not None)
+    if places is not None:
+        assert (rows["RDMA connections"].limit, rows["RDMA connections"].used) == (8, 3)
+        row = rows["RDMA connections of an address"]
+        assert (row.limit, row.used) == (5, 3)

@@ -1,0 +1,193 @@
+"""What one peer can take: memory of messages that never end, of replies; the loop's time."""
+
+from collections.abc import Callable, Hashable
+
+import pytest
+from engine_pair import data, request
+from meter import Meter
+from smbdirect.client import RawClient
+from smbdirect.network import Network
+
+from usmbd.protocol.state.memory import CLIENT_SHARE, LEAST_POOL, ConnectionMemory, Memory
+from usmbd.protocol.state.standing import Standing
+from usmbd.transport.smbdirect.backlog import AT_ONCE
+from usmbd.transport.smbdirect.connection import SmbDirectTransport, State
+from usmbd.transport.smbdirect.kept import UNMETERED_SIZE
+from usmbd.transport.smbdirect.limits import Limits
+
+from .conftest import Upper
+
+PAYLOAD = 1000
+MESSAGE = 1 << 20
+
+
+class Peer:
+    """A raw client, the server's side of its connection, and its meter."""
+
+    def __init__(self, network: Network) -> None:
+        """Negotiate."""
+        self.network = network
+        self.client = RawClient(network.client_device)
+        self.transport: SmbDirectTransport = network.connect(self.client)
+        self.upper = Upper()
+        self.transport.start(self.upper)
+        self.client.post(request())
+        network.pump()
+        self.meter = self.transport.meter = Meter()
+
+    def begin(self, size: int) -> None:
+        """Send the first fragment of a message of `size` bytes."""
+        self.post(data(bytes(PAYLOAD), remaining=size - PAYLOAD, granted=10))
+
+    def post(self, message: bytes) -> None:
+        """Send a message."""
+        self.client.post(message)
+        self.network.pump()
+
+
+@pytest.fixture
+def peer(network: Network) -> Peer:
+    return Peer(network)
+
+
+def test_a_message_that_never_ends_counts_until_its_connection_ends(peer: Peer) -> None:
+    assert peer.transport.progress is None
+    peer.begin(MESSAGE)
+    assert peer.meter.kept == MESSAGE
+    before = peer.transport.progress
+    assert before is not None
+    left = MESSAGE - PAYLOAD
+    for _ in range(UNMETERED_SIZE // PAYLOAD + 1):
+        left -= PAYLOAD
+        peer.post(data(bytes(PAYLOAD), remaining=left))
+    assert peer.transport.progress != before
+    assert peer.meter.kept == MESSAGE
+    peer.transport.close("it keeps memory that others wait for")
+    assert peer.meter.kept == 0
+    assert peer.transport.progress is None
+
+
+def test_a_whole_message_counts_no_more(peer: Peer) -> None:
+    left = 2 * UNMETERED_SIZE
+    peer.begin(left)
+    left -= PAYLOAD
+    while left:
+        assert peer.meter.kept == 2 * UNMETERED_SIZE
+        part = min(left, PAYLOAD)
+        left -= part
+        peer.post(data(bytes(part), remaining=left))
+    assert peer.meter.kept == 0
+    assert [len(message) for message in peer.upper.messages] == [2 * UNMETERED_SIZE]
+
+
+def test_a_message_without_room_ends_its_connection(peer: Peer) -> None:
+    peer.meter.limit = MESSAGE - 1
+    peer.begin(UNMETERED_SIZE)
+    assert peer.meter.kept == 0, "as most messages are, too small to count"
+    peer.post(data(bytes(PAYLOAD), remaining=UNMETERED_SIZE - 2 * PAYLOAD))
+    assert peer.transport.state is State.OPEN
+    other = Peer(peer.network)
+    other.meter.limit = MESSAGE - 1
+    other.begin(MESSAGE)
+    assert other.upper.lost == ["it begins a message that there is no memory for"]
+    assert other.meter.kept == 0
+    other = Peer(peer.network)
+    other.upper.message_limit = MESSAGE - 1
+    other.meter.limit = 0
+    other.begin(MESSAGE)
+    assert other.upper.lost == [f"a message of {MESSAGE} bytes, where {MESSAGE - 1} are allowed"]
+
+
+def test_replies_that_are_not_taken_count(peer: Peer) -> None:
+    peer.upper.on_message = lambda message: peer.transport.send([bytes(UNMETERED_SIZE + 1)])
+    peer.post(data(b"x"))
+    assert peer.meter.kept == peer.transport.engine.queued_bytes > UNMETERED_SIZE
+    assert peer.transport.progress is not None
+    for _ in range(4):
+        peer.post(data(granted=50))
+    assert peer.meter.kept == 0
+    assert peer.transport.progress is None
+
+
+def test_what_is_kept_moves_to_another_meter(peer: Peer) -> None:
+    """The upper layer knows the connection only after its first message."""
+    first = peer.meter
+    peer.begin(MESSAGE)
+    second = peer.transport.meter = Meter()
+    peer.client.close()
+    peer.network.pump()
+    assert (first.kept, second.kept) == (0, 0)
+    assert second.most == 0
+
+
+class Turns:
+    """A slice that is over at each look."""
+
+    def __init__(self) -> None:
+        """Begin without work."""
+        self.looks = 0
+        self.waiting: list[tuple[Hashable, Callable[[], None]]] = []
+
+    def over(self) -> bool:
+        """Count a look."""
+        self.looks += 1
+        return True
+
+    def later(self, owner: Hashable, work: Callable[[], None]) -> None:
+        """Keep work for the test."""
+        self.waiting.append((owner, work))
+
+
+def test_a_flood_of_requests_gives_way_to_others(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = Turns()
+    monkeypatch.setattr(network, "turns", turns)
+    peer = Peer(network)
+    requests = 3 * AT_ONCE + 1
+    for number in range(requests):
+        peer.client.post(data(bytes([number])))
+    network.pump()
+    served = [len(peer.upper.messages)]
+    while turns.waiting:
+        ((owner, work),) = turns.waiting
+        turns.waiting.clear()
+        assert owner is peer.transport
+        work()
+        network.pump()
+        served.append(len(peer.upper.messages))
+    assert served == [AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE, requests]
+    assert [message[0] for message in peer.upper.messages] == list(range(requests))
+    assert peer.meter.kept == 0
+    assert turns.looks == requests // AT_ONCE
+
+
+def test_who_waits_for_a_turn_may_end(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns()
+    monkeypatch.setattr(network, "turns", turns)
+    peer = Peer(network)
+    for number in range(2 * AT_ONCE):
+        peer.client.post(data(bytes([number])))
+    network.pump()
+    peer.client.close()
+    network.pump()
+    turns.waiting.pop()[1]()
+    assert len(peer.upper.messages) == AT_ONCE
+    assert peer.meter.kept == 0
+
+
+def test_many_connections_of_one_client_that_begin_messages() -> None:
+    """Together they have what one client may keep of a worker's memory, and the others end."""
+    network = Network(Limits(max_fragmented_size=8 * MESSAGE))
+    memory = Memory(10**6, lambda work: None)
+    peers = []
+    for _ in range(20):
+        peer = Peer(network)
+        kept = peer.transport.meter = ConnectionMemory(memory, "192.0.2.66")
+        kept.rise(Standing.USER)
+        peer.begin(8 * MESSAGE)
+        peers.append(peer)
+    assert memory.pools[Standing.USER].used == 24 * MESSAGE < LEAST_POOL // CLIENT_SHARE
+    assert [bool(peer.upper.lost) for peer in peers] == [False] * 3 + [True] * 17
+    network.close()
+    assert memory.pools[Standing.USER].used == 0
