@@ -208,6 +208,7 @@ _S = (
     ("force create mode", values.mode, 0),
     ("force directory mode", values.mode, 0),
     ("oplocks", values.boolean, True),
+    ("kernel oplocks", values.boolean, False),
     # Samba's; ksmbd has it for the server as a whole, off.
     ("durable handles", values.boolean, True),
     ("browseable", values.boolean, True),
@@ -262,8 +263,8 @@ TABLE: tuple[Parameter, ...] = (
     _row(Scope.GLOBAL, "server multi channel support", values.boolean, True, field="multichannel"),
     # ksmbd has it off by default; on Samba it is on, and clients cache far less without.
     _row(Scope.GLOBAL, "smb2 leases", values.boolean, True, field="leases"),
-    # Samba has it on. In the lab a Linux 7.3 client of 3.0 without `unix` saw a name for a minute
-    # after another client had renamed it, which is not understood yet.
+    # Samba has it on. With it Linux clients believe names that others have changed for as long as
+    # they look at them: protocol/state/README.md.
     _row(
         Scope.GLOBAL,
         "smb3 directory leases",

@@ -122,7 +122,7 @@ HARMLESS = {
         allocation roundup size; async smb echo handler; block size; cache directory;
         defer sharing violations; dfree cache time; dfree command;
         directory name cache size; dmapi support; fake directory create times; fake oplocks;
-        fstype; get quota command; getwd cache; kernel oplocks;
+        fstype; get quota command; getwd cache;
         kernel share modes; level2 oplocks; lock dir; lock directory; lock spin time; locking;
         blocking locks; max disk size; max smbd processes; max stat cache size;
         min receivefile size; ncalrpc dir; oplock break wait time; oplock contention limit;

@@ -141,7 +141,7 @@ def _lease(wanted: Wanted, found: Found) -> LeaseV1 | LeaseV2 | None:
     if lease is None:
         return None
     connection, tree = wanted.request.connection, wanted.request.tree
-    can = tree.share.oplocks
+    can = tree.share.oplocks and not tree.share.kernel_oplocks
     if found.node.is_directory and found.stream is None:
         can = (
             can

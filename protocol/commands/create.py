@@ -36,7 +36,7 @@ from usmbd.protocol.commands.find_or_create import (
 )
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
-from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Wait, Waiting
+from usmbd.protocol.effects import Blocking, OnDescriptor, Resume, Slow, Wait, Waiting
 from usmbd.protocol.state.caching.caching import BreakNeededError
 from usmbd.protocol.state.notify.change import (
     ADDED_STREAM,
@@ -48,6 +48,7 @@ from usmbd.protocol.state.notify.change import (
 )
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.replays import CreateGuid
+from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
@@ -105,6 +106,13 @@ _VALID_OPTIONS = 0x00FFFFFF
 _REFUSED_OPTIONS = FILE_CREATE_TREE_CONNECTION | FILE_OPEN_BY_FILE_ID | FILE_RESERVE_OPFILTER
 _VALID_ACCESS = 0xF31F01FF
 _VALID_ATTRIBUTES = 0x00007FB7 | 0x00000080 | 0x00020000 | 0x00048000
+
+LEASE_BREAK_SECONDS = 50.0
+"""The kernel takes a lease away after 45 (fs.lease-break-time); a machine that has it otherwise
+answers SHARING_VIOLATION to who comes before that."""
+
+LEASE_LOOK_SECONDS = 0.1
+"""The kernel does not say when a lease is gone; a look is an open(2)."""
 
 _READS = FILE_READ_DATA | FILE_EXECUTE
 _DATA = _READS | WRITES
@@ -272,7 +280,12 @@ def _open(wanted: Wanted) -> Handling:
     open_.channel_sequence = request.header.channel_sequence
     try:
         kind = Slow if found.action in _OVERWRITES and open_.is_large() else Blocking
-        stat = found.prepared or (yield from kind(_prepare, wanted, found))
+        try:
+            stat = found.prepared or (yield from kind(_prepare, wanted, found))
+        except BlockingIOError:
+            stat = yield from _prepare_later(wanted, found)
+        if open_.oplock_level and request.tree.share.kernel_oplocks:
+            server.caching.oplocks.stand_with_kernel(open_)
         if found.action != FILE_OPENED:
             yield from _tell(open_, found)
         if not server.config.kernel_change_notify and found.stream is None:
@@ -344,6 +357,28 @@ def _find(wanted: Wanted) -> Found:
         with suppress(OSError, SmbError):
             found.prepared = _prepare(wanted, found)
     return found
+
+
+def _prepare_later(wanted: Wanted, found: Found) -> Waiting[FileStat]:
+    """Prepare the file when a local program has given its lease back, which the kernel asks for.
+
+    SmbError(SHARING_VIOLATION) when it does not in the time that the kernel leaves it.
+    """
+    clock = wanted.request.connection.server.clock
+    end = clock.time() + LEASE_BREAK_SECONDS
+    while True:
+        keeps = wanted.keep_contexts()
+        yield Wait(partial(_look_again, clock), interim=True, in_compound=True, keeps=keeps)
+        try:
+            return (yield from Blocking(_prepare, wanted, found))
+        except BlockingIOError:
+            if clock.time() > end:
+                raise
+
+
+def _look_again(clock: Clock, resume: Resume[None]) -> None:
+    """Go on a little later."""
+    clock.call_later(LEASE_LOOK_SECONDS, resume)
 
 
 def _prepare(wanted: Wanted, found: Found) -> FileStat:

@@ -155,7 +155,7 @@ def prepare(
 def may_be_durable(request: Request, node: Node) -> bool:
     """Tell whether this client may have an open of this file on this share that survives."""
     share = request.tree.share
-    return node.is_regular and share.durable_handles and bool(request.session.account)
+    return node.is_regular and share.keeps_handles and bool(request.session.account)
 
 
 def kept_of(
@@ -237,7 +237,7 @@ def _check(
     if record.durable_owner != owner(request.session):
         raise SmbError(NtStatus.ACCESS_DENIED)
     share = tree.share
-    if (share.name, share.path) != (durable.share, durable.share_path) or not share.durable_handles:
+    if (share.name, share.path) != (durable.share, durable.share_path) or not share.keeps_handles:
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     if durable.granted_access & WRITING and not tree.writable:
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)

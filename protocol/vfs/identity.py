@@ -108,14 +108,22 @@ def call_as_process(function: Callable[..., _Result], *args: object) -> _Result:
 
     For the seldom calls by a path of the server's own: its sockets.
     """
+    return call_as(None, function, *args)
+
+
+def call_as(identity: Identity | None, function: Callable[..., _Result], *args: object) -> _Result:
+    """Call as somebody, who this thread then is; from a pinned thread on another one, 0.1 ms more.
+
+    For calls that answer at once.
+    """
     if not _current.pinned:
-        become(None)
+        become(identity)
         return function(*args)
     future: Future[_Result] = Future()
 
     def run() -> None:
         try:
-            become(None)
+            become(identity)
             future.set_result(function(*args))
         except BaseException as error:
             future.set_exception(error)

@@ -115,6 +115,7 @@ class Worker:
         self._peers.serve(self.server)
         self.server.durable.take_over()
         self.server.notifier.listen = self._listen
+        self.server.caching.kernel.listen = self._listen_to_leases
         self.rdma = RdmaConnections(self.server, loop, self._send, turns=self._turns)
         self.server.rdma_interfaces = self.rdma.interfaces
         refusals = self._open_devices(start.rdma)
@@ -255,6 +256,10 @@ class Worker:
     def _listen(self, fd: int) -> None:
         """Take the kernel's events about directories when they come."""
         self._loop.add_reader(fd, self.server.notifier.read)
+
+    def _listen_to_leases(self, fd: int) -> None:
+        """Take the kernel's wishes for its leases when they come."""
+        self._loop.add_reader(fd, self.server.caching.kernel.read)
 
     # -- mountd --------------------------------------------------------------------------
 

@@ -93,6 +93,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "force create mode": f"{OWN}::test_modes",
             "force directory mode": f"{OWN}::test_modes",
             "oplocks": f"{OWN}::test_oplocks",
+            "kernel oplocks": f"{OWN}::test_kernel_oplocks",
             "durable handles": f"{OWN}::test_durable_handles",
             "browseable": f"{SRVSVC}::test_share_enum",
             "read only": f"{OWN}::test_path_and_read_only",

@@ -330,6 +330,19 @@ def test_oplocks(serve: Serve) -> None:
         assert reply.parse(CreateResponse).oplock_level == level
 
 
+def test_kernel_oplocks(serve: Serve) -> None:
+    """How they work: protocol/state/test_kernel_oplocks.py."""
+    for text, waits in (
+        (";", False),
+        ("kernel oplocks = no", False),
+        ("kernel oplocks = yes", True),
+    ):
+        engine = serve(text)
+        one = client(engine)
+        one.call(Command.CREATE, requests.create("file", oplock=9))
+        assert bool(engine.server.caching.kernel._owners) is waits
+
+
 def test_durable_handles(serve: Serve) -> None:
     asked = [(b"DHnQ", bytes(16))]
     for text, durable in ((";", True), ("durable handles = no", False)):

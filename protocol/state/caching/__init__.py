@@ -4,6 +4,7 @@
     lease      a lease's life, as pure functions: granted, raised, broken, acknowledged, expired
     notices    on which channel a client is told
     oplocks    the oplocks of this worker's opens: told, answered, expired
+    kernel_oplocks  which oplocks stand with a lease of the kernel's
     leases     the same of its clients' leases
     caching    who asks for what: opens that come, files that change; breaks, wherever holders are
 

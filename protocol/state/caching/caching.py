@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from usmbd.protocol.state.caching import lease as life
+from usmbd.protocol.state.caching.kernel_oplocks import KernelOplocks
 from usmbd.protocol.state.caching.leases import Leases
 from usmbd.protocol.state.caching.oplocks import Oplocks
 from usmbd.protocol.state.caching.rules import (
@@ -177,7 +178,8 @@ class Caching:
         self._wake = wake
         self._worker = worker
         self._holders: dict[int, Open] = {}
-        self.oplocks = Oplocks(store, clock, wake)
+        self.kernel = KernelOplocks(lambda open_id: self.break_own(open_id, NONE))
+        self.oplocks = Oplocks(store, clock, wake, self.kernel)
         self.leases = Leases(store, clock, wake)
 
     # -- opens ---------------------------------------------------------------------------
@@ -199,8 +201,11 @@ class Caching:
 
     def closed(self, open_: Open) -> None:
         """Forget an open."""
-        if self._holders.pop(open_.persistent_id, None) is not None and open_.lease is not None:
-            self.leases.closed(open_)
+        if self._holders.pop(open_.persistent_id, None) is not None:
+            if open_.lease is not None:
+                self.leases.closed(open_)
+            else:
+                self.kernel.closed(open_)
 
     @staticmethod
     def check_sharing(violation: SharingViolation, record: OpenRecord) -> None:

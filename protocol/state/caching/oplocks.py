@@ -7,6 +7,7 @@ marked as breaking; the new one wakes who waits.
 import logging
 from collections.abc import Callable, Iterable
 
+from usmbd.protocol.state.caching.kernel_oplocks import KernelOplocks
 from usmbd.protocol.state.caching.notices import BREAK_SECONDS, channels_of, send_notice
 from usmbd.protocol.state.caching.rules import R
 from usmbd.protocol.state.open import Open
@@ -26,16 +27,22 @@ class Oplocks:
     """The oplocks of one worker's opens, which `Caching` grants and has broken."""
 
     def __init__(
-        self, store: Store, clock: Clock, wake: Callable[[bytes, Iterable[int]], None]
+        self,
+        store: Store,
+        clock: Clock,
+        wake: Callable[[bytes, Iterable[int]], None],
+        kernel: KernelOplocks,
     ) -> None:
         """`wake(key, workers)` lets all go on that wait for a file."""
+        self._kernel = kernel
         self._store = store
         self._clock = clock
         self._wake = wake
 
     def break_to(self, open_: Open, left: int) -> None:
         """Break the oplock of an open so that at most the state `left` stays; tell its client."""
-        level = SMB2_OPLOCK_LEVEL_II if left & R else SMB2_OPLOCK_LEVEL_NONE
+        stays = left & R and open_ not in self._kernel
+        level = SMB2_OPLOCK_LEVEL_II if stays else SMB2_OPLOCK_LEVEL_NONE
         if open_.oplock_level <= level:
             return
         if open_.oplock_level == SMB2_OPLOCK_LEVEL_II:
@@ -49,6 +56,17 @@ class Oplocks:
             self._clock.call_later(BREAK_SECONDS, self._expired, open_)
             if not self._notify(open_, level):
                 self._expired(open_)
+
+    def stand_with_kernel(self, open_: Open) -> None:
+        """Have a new oplock stand with a lease of the kernel's; without one it is none.
+
+        Of streams local programs know nothing. Its client does not know of the oplock yet, and is
+        told by the answer to its CREATE.
+        """
+        if open_.oplock_level == SMB2_OPLOCK_LEVEL_II or not (
+            open_.stream is not None or self._kernel.place(open_)
+        ):
+            self._set(open_, SMB2_OPLOCK_LEVEL_NONE)
 
     def acknowledge(self, open_: Open, level: int) -> int:
         """Take a client's answer to a break; return the level it has now ([MS-SMB2] 3.3.5.22.1).
@@ -80,6 +98,8 @@ class Oplocks:
         """Give an open its new level and let go on who waited for it."""
         open_.oplock_level = level
         open_.oplock_break_to = None
+        if open_ in self._kernel:
+            self._kernel.lift(open_)
         waiters = self._store.set_oplock(open_.key, open_.persistent_id, level, OPLOCK_HELD)
         if waiters:
             self._wake(open_.key, waiters)

@@ -443,6 +443,7 @@ class Engine:
                     moved += turns.run()
             for server in self.peers.servers.values():
                 server.notifier.read()
+                server.caching.kernel.read()
             moved += sum(transport.pump() for transport in self.transports)
             if not moved:
                 return
@@ -471,6 +472,7 @@ class Engine:
             turns.run()
         for server in self.peers.servers.values():
             server.notifier.close()
+            server.caching.kernel.close()
 
 
 def own_identity() -> Identity:

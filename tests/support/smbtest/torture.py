@@ -204,6 +204,7 @@ class Smbtorture:
             "--option=torture:progress=no",
             f"--option=torture:user2name={BOB.name}",
             f"--option=torture:user2password={BOB.password}",
+            f"--option=torture:localdir={self.server.folder / SHARE}",
             *names,
         ]
 
