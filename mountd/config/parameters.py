@@ -209,6 +209,8 @@ _S = (
     ("force directory mode", values.mode, 0),
     ("oplocks", values.boolean, True),
     ("kernel oplocks", values.boolean, False),
+    # Samba has it on, and no durable handles then; who has both in mind says so.
+    ("posix locking", values.boolean, False),
     # Samba's; ksmbd has it for the server as a whole, off.
     ("durable handles", values.boolean, True),
     ("browseable", values.boolean, True),

@@ -126,7 +126,7 @@ HARMLESS = {
         kernel share modes; level2 oplocks; lock dir; lock directory; lock spin time; locking;
         blocking locks; max disk size; max smbd processes; max stat cache size;
         min receivefile size; ncalrpc dir; oplock break wait time; oplock contention limit;
-        pid directory; posix locking; prefork backoff increment; prefork children;
+        pid directory; prefork backoff increment; prefork children;
         prefork maximum backoff; preload modules; rpc server dynamic port range;
         rpc server port; rpc start on demand helpers; set quota command;
         smb2 disable lock sequence checking; smb2 disable oplock break retry;

@@ -159,13 +159,15 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """As configured; see `keeps_handles`."""
     kernel_oplocks: bool = False
     """Oplocks stand with the kernel's leases; there are no SMB2 leases."""
+    posix_locking: bool = False
+    """Clients' byte-range locks are the kernel's too."""
     continuous_availability: bool = False
     """SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY; no parameter sets it yet."""
 
     @property
     def keeps_handles(self) -> bool:
         """Whether handles outlive connections: none that local programs know of, as on Samba."""
-        return self.durable_handles and not self.kernel_oplocks
+        return self.durable_handles and not (self.kernel_oplocks or self.posix_locking)
 
 
 class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

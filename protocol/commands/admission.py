@@ -10,6 +10,7 @@ from usmbd.protocol.state import one_file
 from usmbd.protocol.state.caching.caching import Asked
 from usmbd.protocol.state.caching.rules import NONE, is_stat_open
 from usmbd.protocol.state.durable import Durable
+from usmbd.protocol.state.local_locks import LocalLocks
 from usmbd.protocol.state.open import MODE, Open
 from usmbd.protocol.state.store.base import SharingViolation
 from usmbd.protocol.state.store.records import (
@@ -122,6 +123,8 @@ def admit(wanted: Wanted, found: Found) -> Open:
         path=node.path,
         place=wanted.place,
     )
+    if tree.share.posix_locking and stream is None and node.is_regular and not tree.speed.may_hang:
+        open_.local_locks = LocalLocks(node)
     server.caching.admitted(open_, asked)
     open_.share_access = body.share_access
     open_.create_options = body.create_options

@@ -1,6 +1,7 @@
 """SMB2 LOCK ([MS-SMB2] 3.3.5.14)."""
 
 from collections.abc import Callable
+from functools import partial
 from types import GeneratorType
 
 from usmbd.protocol.commands.request import Answer, Handling, Request
@@ -32,6 +33,10 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 
 MAXIMUM_LOCKS = 65536
 """Ranges that one open may hold; a client that wants more gets INSUFFICIENT_RESOURCES."""
+
+LOOK_SECONDS = 0.1
+"""The kernel does not say when a local program has unlocked, but to a thread that waits; smbd looks
+once a second or more often."""
 
 _RESPONSE = LockResponse().pack()
 _ONE_KIND = {
@@ -108,6 +113,8 @@ def _unlock(request: Request, elements: list[LockElement], sequence: LockSequenc
             failure = NtStatus.INVALID_PARAMETER
             break
         ranges.append(LockRange(element.offset, element.length))
+    if open_.local_locks is not None:
+        open_.local_locks.give_up(ranges)
     kept = sequence if failure is None else None
     result = server.store.unlock(open_.key, open_.persistent_id, ranges, kept)
     if open_.lock_place is not None:
@@ -141,15 +148,41 @@ def _lock(request: Request, elements: list[LockElement], sequence: LockSequence 
     place.take(len(ranges))
     try:
         lock, open_id = server.store.lock, open_.persistent_id
-        while lock(open_.key, open_id, ranges, wait, sequence) is not None:
+        while True:
+            looks = False
+            if lock(open_.key, open_id, ranges, wait, sequence) is None:
+                if open_.local_locks is None or _take_locally(server, open_, ranges):
+                    break
+                looks = True
             if not wait:
                 raise SmbError(NtStatus.LOCK_NOT_GRANTED)
-            yield Wait(lambda resume: _Unlocking(server, open_, resume).undo, interim=True)
+            yield Wait(partial(_wait, server, open_, looks), interim=True)
     except BaseException:
         place.give_back(len(ranges))
         raise
     server.caching.changed(open_)
     return _RESPONSE
+
+
+def _take_locally(server: Server, open_: Open, ranges: list[LockRange]) -> bool:
+    """Lock in the kernel what the store has granted; else the store has it no more."""
+    assert open_.local_locks is not None
+    taken = False
+    try:
+        taken = open_.local_locks.take(ranges)
+    finally:
+        if not taken:
+            result = server.store.unlock(open_.key, open_.persistent_id, ranges)
+            server.wake_workers(open_.key, result.waiters)
+    return taken
+
+
+def _wait(server: Server, open_: Open, looks: bool, resume: Resume[None]) -> Callable[[], None]:
+    """Wait for a change of a file's locks; with `looks` try again a little later in any case."""
+    unlocking = _Unlocking(server, open_, resume)
+    if looks:
+        server.clock.call_later(LOOK_SECONDS, unlocking.retry)
+    return unlocking.undo
 
 
 def _range(element: LockElement) -> LockRange:
@@ -171,7 +204,7 @@ class _Unlocking:
         """Wait until one of them comes."""
         self._open = open_
         self._resume = resume
-        self._give_up: Callable[[], None] | None = server.wait_for(open_.key, self._retry)
+        self._give_up: Callable[[], None] | None = server.wait_for(open_.key, self.retry)
         open_.waiting.add(self._end)
 
     def undo(self) -> None:
@@ -181,9 +214,11 @@ class _Unlocking:
             give_up()
         self._open.waiting.discard(self._end)
 
-    def _retry(self) -> None:
-        self.undo()
-        self._resume()
+    def retry(self) -> None:
+        """Have the request try again, unless it waits no more."""
+        if self._give_up is not None:
+            self.undo()
+            self._resume()
 
     def _end(self, error: SmbError) -> None:
         self.undo()

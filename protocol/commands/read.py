@@ -42,6 +42,9 @@ def read(request: Request) -> Answer | Handling:
     store = connection.server.store
     if not store.check_io(open_.key, open_.persistent_id, body.offset, length, False):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
+    local = open_.local_locks
+    if local is not None and not local.admit(body.offset, length, False):
+        raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     if length > COPIED_SIZE and request.plain and rdma is None and open_.stream is None:
         speed = request.tree.speed
         if not speed.measured and speed.fast():

@@ -201,12 +201,8 @@ def _next_chunks(
             end = yield from Slow(_end, target.file_data(), bulk=True)
             chunk = _appended(chunk, end)
         if not (
-            server.store.check_io(
-                source.key, source.persistent_id, chunk.source_offset, chunk.length, False
-            )
-            and server.store.check_io(
-                target.key, target.persistent_id, chunk.target_offset, chunk.length, True
-            )
+            source.may_access(server.store, chunk.source_offset, chunk.length, write=False)
+            and target.may_access(server.store, chunk.target_offset, chunk.length, write=True)
         ):
             if part:
                 break

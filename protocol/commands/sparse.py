@@ -52,7 +52,7 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
         raise SmbError(NtStatus.INVALID_PARAMETER)
     server = request.connection.server
     offset = zeros.file_offset
-    if not server.store.check_io(open_.key, open_.persistent_id, offset, length, True):
+    if not open_.may_access(server.store, offset, length, write=True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.caching.changed(open_)
     open_.modified = True
@@ -119,7 +119,7 @@ def _next_ranges(store: Store, open_: Open, ranges: memoryview, done: int) -> li
         status = NtStatus.SUCCESS
         if offset + length > 0xFFFFFFFFFFFFFFFF:
             status = NtStatus.INTEGER_OVERFLOW
-        elif not store.check_io(open_.key, open_.persistent_id, offset, length, True):
+        elif not open_.may_access(store, offset, length, write=True):
             status = NtStatus.FILE_LOCK_CONFLICT
         if status is not NtStatus.SUCCESS:
             if part:

@@ -79,6 +79,9 @@ def _write_file(
     server = request.connection.server
     if not server.store.check_io(open_.key, open_.persistent_id, offset, len(data), True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
+    local = open_.local_locks
+    if local is not None and not local.admit(offset, len(data), True):
+        raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.caching.changed(open_)
     open_.modified = True
     if data:

@@ -14,7 +14,7 @@ from usmbd.protocol.state.notify.change import (
     modified,
     of_stream,
 )
-from usmbd.protocol.state.store.base import RemoveOpenResult
+from usmbd.protocol.state.store.base import RemoveOpenResult, Store
 from usmbd.protocol.state.store.records import (
     NO_ID,
     OPEN_DELETE_ON_CLOSE,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from usmbd.protocol.state.connection import Connection
     from usmbd.protocol.state.durable import Durable
     from usmbd.protocol.state.enumeration import Enumeration
+    from usmbd.protocol.state.local_locks import LocalLocks
     from usmbd.protocol.state.notify.watch import Watch
     from usmbd.protocol.state.pipe import Pipe
     from usmbd.protocol.state.replays import CreateGuid
@@ -81,6 +82,7 @@ class Open:
         "kept_write_time",
         "key",
         "lease",
+        "local_locks",
         "lock_place",
         "lock_sequence",
         "mode",
@@ -144,6 +146,7 @@ class Open:
         self.modified = False  # by a WRITE: its directory is told at the close
         self.position = 0  # FilePositionInformation; kept, never used by READ or WRITE
         self.mode = 0
+        self.local_locks: LocalLocks | None = None  # with `posix locking`
         self.lock_place: Place | None = None  # with the ranges that it has locked
         self.lock_sequence: dict[int, int] = {}
         self.enumeration: Enumeration | None = None  # of QUERY_DIRECTORY
@@ -188,6 +191,12 @@ class Open:
         if data is None or data.is_directory:
             raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
         return data
+
+    def may_access(self, store: Store, offset: int, length: int, *, write: bool) -> bool:
+        """Tell whether the locks of others, clients and local programs, permit the I/O."""
+        if not store.check_io(self.key, self.persistent_id, offset, length, write):
+            return False
+        return self.local_locks is None or self.local_locks.admit(offset, length, write)
 
     def require(self, access: int) -> None:
         """Refuse what the open was not granted; SmbError(ACCESS_DENIED) unless one bit is there."""
@@ -337,6 +346,8 @@ class Open:
         `waiters` are the workers that wait for a change of the file's opens or locks.
         """
         deletes = False
+        if self.local_locks is not None:
+            self.local_locks.end()
         if self.durable is not None and self.durable.place is not None:
             waiters = server.durable.leave(self)
             if waiters is not None:

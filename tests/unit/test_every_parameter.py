@@ -94,6 +94,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "force directory mode": f"{OWN}::test_modes",
             "oplocks": f"{OWN}::test_oplocks",
             "kernel oplocks": f"{OWN}::test_kernel_oplocks",
+            "posix locking": f"{OWN}::test_posix_locking",
             "durable handles": f"{OWN}::test_durable_handles",
             "browseable": f"{SRVSVC}::test_share_enum",
             "read only": f"{OWN}::test_path_and_read_only",

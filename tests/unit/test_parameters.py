@@ -343,6 +343,23 @@ def test_kernel_oplocks(serve: Serve) -> None:
         assert bool(engine.server.caching.kernel._owners) is waits
 
 
+def test_posix_locking(serve: Serve) -> None:
+    """How it works: protocol/state/test_local_locks.py."""
+    for text, mapped in (
+        (";", False),
+        ("posix locking = no", False),
+        ("posix locking = yes", True),
+    ):
+        engine = serve(text)
+        one = client(engine)
+        asked = requests.create("file", oplock=9, contexts=[(b"DHnQ", bytes(16))])
+        reply = one.call(Command.CREATE, asked).parse(CreateResponse)
+        assert bool(reply.create_contexts_length) is not mapped  # a durable handle
+        (session,) = engine.server.session_table.values()
+        (open_,) = session.open_table.values()
+        assert (open_.local_locks is not None) is mapped
+
+
 def test_durable_handles(serve: Serve) -> None:
     asked = [(b"DHnQ", bytes(16))]
     for text, durable in ((";", True), ("durable handles = no", False)):
