@@ -14,6 +14,7 @@ from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.credentials import load_key
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.exposure import exposed
+from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
 from usmbd.mountd.ipc.directory import prepare_directory
 from usmbd.mountd.ipc.messages import (
@@ -27,6 +28,7 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.ipc.server import MAX_CLIENTS, Client, Server, listen
 from usmbd.mountd.ipc.signals import handled
+from usmbd.mountd.machine_sid import load_machine_sid
 from usmbd.mountd.rpc.configuration import Debugging, frame
 from usmbd.mountd.rpc_process import RpcProcess
 from usmbd.mountd.service import PROCESS, Service
@@ -77,6 +79,8 @@ class Daemon:
         lock = lockfile.acquire(self._directory, self._service.configuration.path)
         try:
             self._service.remember_by(load_key(self._directory))
+            data = Path(self._service.configuration.server.data_directory)
+            self._service.machine_sid = load_machine_sid(data)
             asyncio.run(self._main(ready_fd))
         finally:
             os.close(lock)
@@ -97,7 +101,7 @@ class Daemon:
     async def _serve(self, ready_fd: int | None) -> None:
         """Serve until told to end."""
         rpc_listener = listen(self._directory / RPC_SOCKET)
-        self._rpc = RpcProcess(rpc_listener, self._all_for_rpc)
+        self._rpc = RpcProcess(rpc_listener, self._all_for_rpc, self._answer_rpc)
         self._service.debugging_changed = lambda: self._rpc.tell(self._debugging_for_rpc())
         self._service.process_limits = self._limits
         self._server: Server[MountdRequest] = Server(
@@ -136,6 +140,10 @@ class Daemon:
     def _all_for_rpc(self) -> bytes:
         """Return what a new RPC process is told."""
         return frame(self._service.describe_for_rpc(self._log_level)) + self._debugging_for_rpc()
+
+    def _answer_rpc(self, message: DirectoryRequest) -> DirectoryResponse:
+        """Answer what the RPC process asks, by the users of the moment."""
+        return self._service.directory.answer(message)
 
     @staticmethod
     def _debugging_for_rpc() -> bytes:

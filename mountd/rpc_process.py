@@ -4,6 +4,7 @@ DCE/RPC is parsed there, by code that never had the password file open. It gets
 
 * by `--listen-fd` the listening socket `rpc.sock`, which outlives it: a client that connects
   while a new process starts waits, and is not refused;
+* by `--ask-fd` one end of a pair of sockets, by which it asks mountd about accounts (`Answers`);
 * as standard input a pipe on which mountd tells it what of the configuration it may know, again
   after a reload; its end means that mountd is gone.
 
@@ -20,9 +21,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
 from usmbd.mountd.ipc.codec import rpc_client
 from usmbd.mountd.ipc.messages import RpcClose
 from usmbd.mountd.ipc.probe import is_stopped, silence
+from usmbd.mountd.rpc_answers import Answers
 
 log = logging.getLogger("usmbd.conn")
 
@@ -42,9 +45,19 @@ GRACE = 3.0
 class RpcProcess:
     """Keeps one RPC process running while the event loop runs."""
 
-    def __init__(self, listener: socket.socket, begin: Callable[[], bytes]) -> None:
-        """Take the listening socket; `begin` returns the frames that a new process is told."""
+    def __init__(
+        self,
+        listener: socket.socket,
+        begin: Callable[[], bytes],
+        answer: Callable[[DirectoryRequest], DirectoryResponse],
+    ) -> None:
+        """Take the listening socket; `begin` returns the frames that a new process is told.
+
+        `answer` answers what it asks.
+        """
         self._listener = listener
+        self._answer = answer
+        self._answers: Answers | None = None
         self._begin = begin
         self._unsent = bytearray()
         self._loop = asyncio.get_running_loop()
@@ -55,26 +68,30 @@ class RpcProcess:
         self._timer: asyncio.TimerHandle | None = None
         self._probe: asyncio.Task[None] | None = None
 
-    def command(self) -> list[str]:
-        """Return the command line of the process."""
-        return [sys.executable, "-m", MODULE, "--listen-fd", str(self._listener.fileno())]
+    def command(self, *descriptors: int) -> list[str]:
+        """Return the command line of the process, which gets these descriptors."""
+        listening, asking = map(str, descriptors)
+        options = ["--listen-fd", listening, "--ask-fd", asking]
+        return [sys.executable, "-m", MODULE, *options]
 
     def start(self) -> None:
         """Start the process and watch it."""
         self._timer = None
         try:
             # All other descriptors are closed: the password file's, were one open, too.
+            self._answers = Answers(self._answer)
+            given = self._listener.fileno(), self._answers.other.fileno()
             self._process = subprocess.Popen(
-                self.command(),
-                stdin=subprocess.PIPE,
-                bufsize=0,
-                pass_fds=(self._listener.fileno(),),
+                self.command(*given), stdin=subprocess.PIPE, bufsize=0, pass_fds=given
             )
+            self._answers.started()
             assert self._process.stdin is not None
             os.set_blocking(self._process.stdin.fileno(), False)
             self._pidfd = os.pidfd_open(self._process.pid)
         except OSError as error:
             log.error("the RPC process cannot be started: %s", error)
+            if self._answers is not None:
+                self._answers.close()
             self._schedule()
             return
         self._started = self._loop.time()
@@ -126,6 +143,8 @@ class RpcProcess:
             self._process.stdin.close()
         self._unsent.clear()
         self._process = None
+        if self._answers is not None:
+            self._answers.close()
         return code
 
     def tell(self, frames: bytes) -> None:

@@ -8,6 +8,7 @@ from usmbd.mountd import log as logs
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.config.source import share_key
 from usmbd.mountd.credentials import Credentials
+from usmbd.mountd.directory import Directory
 from usmbd.mountd.homes import find_share
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.messages import (
@@ -79,6 +80,8 @@ class Service:
         self._had_users = False
         self._passwords_version = self._passwords_seen = ""
         self.debugging_changed: Callable[[], None] = lambda: None
+        self.machine_sid = ""
+        """The machine's domain, of which the users of the password file are."""
         self.process_limits: Callable[[], list[LimitRow]] = list
         """Returns the rows of what is around this."""
         self._authenticator = self._read_users(configuration)
@@ -102,6 +105,7 @@ class Service:
         # A file that was there and is not is a mistake, not the end of all sessions.
         users = load_users(self._passwords, required=self._had_users)
         self._had_users = self._passwords.exists()
+        self.directory = Directory(users, self._accounts, configuration.administrators)
         return Authenticator(users, configuration.server, self._accounts, self._credentials)
 
     def passwords_changed(self) -> bool:
@@ -115,7 +119,7 @@ class Service:
     def describe_for_rpc(self, log_level: int) -> RpcConfiguration:
         """Return what the RPC process is told of the configuration."""
         users = self._authenticator.users.hashes
-        return describe(self.configuration, users, self._accounts, log_level)
+        return describe(self.configuration, users, self._accounts, log_level, self.machine_sid)
 
     def reload(self) -> ConfigReloaded:
         """Read both files again; ConfigError leaves everything as it was.

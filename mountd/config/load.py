@@ -84,6 +84,11 @@ class Configuration:
     said: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The values that count, by section and parameter, as far as the files say them."""
 
+    @property
+    def administrators(self) -> tuple[str, ...]:
+        """`admin users` of [global]: who administrates the server by DCE/RPC."""
+        return tuple(self.said.get("global", {}).get("admin users", ()))
+
     def find_share(self, name: str) -> Share | None:
         """Return the share of that name in any case."""
         return self.shares.get(share_key(name))

@@ -159,7 +159,7 @@ _G = (
     ("rdma", _RDMA, Rdma.AUTO),
     ("workers", values.workers, lambda: values.workers("auto")),
     ("state directory", values.path, ""),
-    ("data directory", values.path_without_effect("nothing has to be kept there yet"), ""),
+    ("data directory", values.path, ""),
     # Samba's; ksmbd's 4, 4 and 1 MiB refuse the 8 MiB that Windows lists directories with.
     ("smb2 max read", _IO_SIZE, 8 * _MIB),
     ("smb2 max write", _IO_SIZE, 8 * _MIB),

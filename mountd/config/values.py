@@ -270,16 +270,6 @@ def without_effect(why: str) -> Callable[[Raw], bool | Noted]:
     return parse
 
 
-def path_without_effect(why: str) -> Callable[[Raw], str | Noted]:
-    """Return a parser for an absolute path that nothing uses yet, which it says."""
-
-    def parse(value: Raw) -> str | Noted:
-        name = path(value)
-        return Noted(name, why) if name else name
-
-    return parse
-
-
 def vfs_objects(value: Raw) -> list[str] | Noted:
     """Return the modules that usmbd does; those that change nothing are noted."""
     result, noted = [], []

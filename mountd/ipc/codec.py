@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
 from usmbd.mountd.ipc.messages import (
     ControlRequest,
     ControlResponse,
@@ -84,6 +85,16 @@ def rpc_server() -> Codec[RpcRequest]:
 def rpc_client() -> Codec[RpcResponse]:
     """Return the engine's end of `rpc.sock`."""
     return Codec(RpcResponse)
+
+
+def directory_server() -> Codec[DirectoryRequest]:
+    """Return mountd's end of the pair by which the RPC process asks it."""
+    return Codec(DirectoryRequest)
+
+
+def directory_client() -> Codec[DirectoryResponse]:
+    """Return the RPC process' end of that pair."""
+    return Codec(DirectoryResponse)
 
 
 def control_server() -> Codec[ControlRequest]:

@@ -38,11 +38,13 @@ class RpcConfiguration(msgspec.Struct, tag=True):
     """The share [homes], where there is one."""
     home: dict[str, Home] = {}
     """The homes of the users of the password file, by name."""
+    machine_sid: str = ""
+    """The machine's domain."""
 
     def snapshot(self) -> Snapshot:
         """Return it as the interfaces see it."""
         shares = [*self.shares, *([self.homes] if self.homes is not None else [])]
-        return Snapshot(self.server, tuple(shares), home=self._home_share)
+        return Snapshot(self.server, tuple(shares), self.machine_sid, home=self._home_share)
 
     def _home_share(self, user: str) -> ShareConfig | None:
         """Return the share of a user's home, if he has one."""
@@ -64,7 +66,11 @@ Told = RpcConfiguration | Debugging
 
 
 def describe(
-    configuration: Configuration, users: Iterable[str], accounts: Accounts, log_level: int
+    configuration: Configuration,
+    users: Iterable[str],
+    accounts: Accounts,
+    log_level: int,
+    machine_sid: str = "",
 ) -> RpcConfiguration:
     """Return what may be known, with the homes of these users where there are any."""
     home = {}
@@ -80,6 +86,7 @@ def describe(
         [_plain(share.config) for share in configuration.shares.values()],
         _plain(configuration.homes.config) if configuration.homes is not None else None,
         home,
+        machine_sid,
     )
 
 

@@ -4,18 +4,23 @@ Bytes that the client writes go in, fragments that it reads come out (C706 9.3, 
 The pipe is in message mode: one fragment is one message, and a read that is too small for it
 gets a part and is told that there is more (STATUS_BUFFER_OVERFLOW at the SMB layer).
 
-Every answer is there as soon as the request is: calls run inline and never wait.
+A call runs as soon as its request is there. One that asks mountd makes the pipe busy: what is
+written meanwhile is kept, and whoever reads waits (`when_idle`).
 """
 
 import logging
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
+from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
+from usmbd.mountd.ipc.messages import Failed
 from usmbd.mountd.rpc import pdu
+from usmbd.mountd.rpc.outside import Alone, Outside
 from usmbd.mountd.rpc.pdu import ContextResult, Fault, NakReason, PduType, ProviderReason, Syntax
 
 logger = logging.getLogger("usmbd.ipc")
@@ -65,6 +70,12 @@ class Encoding:
     endian: Literal["<", ">"]
 
 
+Asking = Generator[DirectoryRequest, DirectoryResponse, bytes]
+
+Stub = bytes | Asking
+"""The stub of an answer, or what asks mountd before it has one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Interface:
     """An RPC interface: what a client binds to, and its calls by number.
@@ -74,7 +85,7 @@ class Interface:
     """
 
     syntax: Syntax
-    calls: Mapping[int, Callable[[bytes, Encoding], bytes]]
+    calls: Mapping[int, Callable[[bytes, Encoding], Stub]]
 
 
 @dataclass(slots=True)
@@ -90,9 +101,15 @@ class _PartialCall:
 class Pipe:
     """One open of a named pipe, with the interfaces that can be bound on it."""
 
-    def __init__(self, name: str, interfaces: Sequence[Interface]) -> None:
+    def __init__(
+        self, name: str, interfaces: Sequence[Interface], outside: Outside | None = None
+    ) -> None:
         self.name = name
         self._interfaces = interfaces
+        self._outside = outside or Alone()
+        self._idle: list[Callable[[], None]] = []
+        self.busy = False
+        """A call is under way that waits for mountd, or for its turn."""
         self._input = bytearray()
         self._output: deque[bytes] = deque()
         self._pending_output = 0
@@ -116,8 +133,12 @@ class Pipe:
         if self._broken:
             raise PipeBrokenError(self.name)
         self._input += data
+        self._take()
+
+    def _take(self) -> None:
+        """Take the PDUs that are whole, until one makes the pipe busy."""
         try:
-            while len(self._input) >= pdu.HEADER_SIZE and not self._broken:
+            while len(self._input) >= pdu.HEADER_SIZE and not self._broken and not self.busy:
                 header = pdu.Header.parse(self._input)
                 # Before the bind nothing is agreed, and the bind itself may be of any size that
                 # a client must be able to send; the ack then names the limit.
@@ -160,6 +181,29 @@ class Pipe:
             raise PipeBrokenError(self.name)
         message = self._output[0] if self._output else b""
         return message[:size], len(message) > size
+
+    def when_idle(self, run: Callable[[], None]) -> None:
+        """Run something as soon as no call is under way."""
+        if self.busy:
+            self._idle.append(run)
+        else:
+            run()
+
+    def close(self) -> None:
+        """End the association; whoever waits for a call learns that it is broken."""
+        self._fail()
+        self._output.clear()
+        self._pending_output = 0
+        self._rest()
+
+    def _rest(self) -> None:
+        """Be idle: take what was written meanwhile, and let go who waited."""
+        self.busy = False
+        self._take()
+        if not self.busy:
+            waiting, self._idle = self._idle, []
+            for run in waiting:
+                run()
 
     def transceive(self, data: bytes, size: int) -> tuple[bytes, bool]:
         """Write and read in one step (FSCTL_PIPE_TRANSCEIVE, [MS-FSCC] 2.3.49)."""
@@ -313,14 +357,70 @@ class Pipe:
             self._run(call, header.endian)
 
     def _run(self, call: _PartialCall, endian: Literal["<", ">"]) -> None:
-        """Run a complete call and queue its response, or the fault that it ends in."""
-        try:
+        """Run a complete call in its turn."""
+        seconds = self._outside.wait()
+        if seconds:
+            self.busy = True
+            self._outside.later(seconds, lambda: self._turn(call, endian))
+        else:
+            self._execute(call, endian)
+
+    def _turn(self, call: _PartialCall, endian: Literal["<", ">"]) -> None:
+        """Run a call whose turn has come, unless the pipe was closed meanwhile."""
+        if self._broken:
+            return
+        self.busy = False
+        self._execute(call, endian)
+        if not self.busy:
+            self._rest()
+
+    def _execute(self, call: _PartialCall, endian: Literal["<", ">"]) -> None:
+        """Run a call and queue its response, or the fault that it ends in."""
+        with self._faults(call):
             if call.context_id not in self._contexts:
                 raise CallError(Fault.UNK_IF)
             interface, ndr64 = self._contexts[call.context_id]
             if call.opnum not in interface.calls:
                 raise CallError(Fault.OP_RNG_ERROR)
             stub = interface.calls[call.opnum](bytes(call.stub), Encoding(ndr64, endian))
+            if isinstance(stub, bytes):
+                self._respond(call, stub)
+            else:
+                self._go_on(call, stub, None)
+
+    def _go_on(self, call: _PartialCall, asking: Asking, answer: DirectoryResponse | None) -> None:
+        """Let a call go on to its end, or to what it has to ask."""
+        if isinstance(answer, Failed):
+            raise CallError(Fault.SERVER_TOO_BUSY)
+        try:
+            message = next(asking) if answer is None else asking.send(answer)
+        except StopIteration as end:
+            self.busy = False
+            self._respond(call, end.value)
+        else:
+            self.busy = True
+            self._outside.ask(message, lambda answer: self._answered(call, asking, answer))
+
+    def _answered(self, call: _PartialCall, asking: Asking, answer: DirectoryResponse) -> None:
+        """Go on with a call that mountd was asked for."""
+        self.busy = False
+        if self._broken:
+            asking.close()
+            return
+        with self._faults(call):
+            self._go_on(call, asking, answer)
+        if not self.busy:
+            self._rest()
+
+    def _respond(self, call: _PartialCall, stub: bytes) -> None:
+        """Queue the response of a call."""
+        self._send(*pdu.build_response(call.call_id, call.context_id, stub, self._max_xmit_frag))
+
+    @contextmanager
+    def _faults(self, call: _PartialCall) -> Iterator[None]:
+        """Answer with a fault what is raised inside."""
+        try:
+            yield
         except CallError as error:
             logger.debug("pipe %s: operation %d: %s", self.name, call.opnum, error)
             self._send(pdu.build_fault(call.call_id, call.context_id, error.status))
@@ -328,7 +428,3 @@ class Pipe:
             # A defect here: it costs this call, not the pipes of all other clients.
             logger.exception("pipe %s: operation %d failed", self.name, call.opnum)
             self._send(pdu.build_fault(call.call_id, call.context_id, Fault.UNSPECIFIED))
-        else:
-            self._send(
-                *pdu.build_response(call.call_id, call.context_id, stub, self._max_xmit_frag)
-            )

@@ -1,6 +1,7 @@
 """The pipes that one engine worker has open: messages in, answers out, without I/O."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,6 +18,7 @@ from usmbd.mountd.ipc.messages import (
     RpcWrite,
 )
 from usmbd.mountd.rpc.endpoint import Interface, Pipe, PipeBrokenError
+from usmbd.mountd.rpc.outside import Alone, Outside, Pace
 from usmbd.mountd.rpc.view import Caller, Snapshot, View
 
 logger = logging.getLogger("usmbd.ipc")
@@ -40,8 +42,11 @@ class Hub:
         self,
         pipes: Mapping[str, Sequence[InterfaceFactory]],
         snapshot: Callable[[], Snapshot],
+        outside: Outside | None = None,
     ) -> None:
         """Serve the named `pipes`; `snapshot` returns the configuration of the moment."""
+        self._outside = outside or Alone()
+        self._paces: dict[int, Pace] = {}
         self._interfaces = pipes
         self._snapshot = snapshot
         self._pipes: dict[int, tuple[Pipe, int]] = {}
@@ -50,8 +55,10 @@ class Hub:
     def __len__(self) -> int:
         return len(self._pipes)
 
-    def handle(self, message: RpcRequest) -> RpcResponse:
-        """Return the answer to one message of the worker."""
+    def handle(
+        self, message: RpcRequest, answered: Callable[[RpcResponse], None] = lambda answer: None
+    ) -> RpcResponse | None:
+        """Return the answer to one message of the worker, or None: `answered` takes it later."""
         if isinstance(message, RpcOpen):
             return RpcResponse(self._open(message))
         if isinstance(message, RpcClose):
@@ -61,20 +68,31 @@ class Hub:
             return RpcResponse(RpcStatus.BAD_HANDLE)
         pipe, _ = self._pipes[message.pipe]
         try:
+            if isinstance(message, RpcTransceive | RpcWrite):
+                pipe.write(message.data)
+            if pipe.busy and _reads(message):
+                pipe.when_idle(lambda: answered(self._read(pipe, message)))
+                return None
+        except PipeBrokenError:
+            return RpcResponse(RpcStatus.BROKEN)
+        return self._read(pipe, message)
+
+    def _read(self, pipe: Pipe, message: RpcWrite | RpcRead | RpcTransceive) -> RpcResponse:
+        """Return what there is to read."""
+        try:
             return self._transfer(pipe, message)
         except PipeBrokenError:
             return RpcResponse(RpcStatus.BROKEN)
 
     def _transfer(self, pipe: Pipe, message: RpcWrite | RpcRead | RpcTransceive) -> RpcResponse:
-        """Write to and read from an open pipe."""
+        """Read from an open pipe what a message asks for."""
         if isinstance(message, RpcWrite):
-            pipe.write(message.data)
             return RpcResponse(RpcStatus.OK, waiting=pipe.waiting)
         if isinstance(message, RpcRead):
             take = pipe.peek if message.keep else pipe.read
             data, more = take(min(message.max_length, MAX_RPC_DATA))
         else:
-            data, more = pipe.transceive(message.data, min(message.max_output, MAX_RPC_DATA))
+            data, more = pipe.read(min(message.max_output, MAX_RPC_DATA))
         status = RpcStatus.MORE_DATA if more else RpcStatus.OK if data else RpcStatus.EMPTY
         return RpcResponse(status, data, pipe.waiting)
 
@@ -102,17 +120,42 @@ class Hub:
             anonymous=message.anonymous,
         )
         view = View(snapshot.seen_by(caller), caller)
-        pipe = Pipe(name, [factory(view) for factory in self._interfaces[name]])
+        pace = self._paces.setdefault(message.session_id, Pace(time.monotonic))
+        pipe = Pipe(
+            name,
+            [factory(view) for factory in self._interfaces[name]],
+            _AtPace(self._outside, pace),
+        )
         self._pipes[message.pipe] = pipe, message.session_id
         self._sessions[message.session_id] += 1
         facts = {"client": message.client_address, "user": message.user}
         logger.debug("pipe %s is open", name, extra=facts)
         return RpcStatus.OK
 
+    def close(self) -> None:
+        """Close all pipes: the worker has gone."""
+        for number in list(self._pipes):
+            self._close(number)
+
     def _close(self, number: int) -> None:
         """Forget a pipe; one that is not open is fine."""
         if number in self._pipes:
-            _, session_id = self._pipes.pop(number)
+            pipe, session_id = self._pipes.pop(number)
+            pipe.close()
             self._sessions[session_id] -= 1
             if not self._sessions[session_id]:
-                del self._sessions[session_id]
+                del self._sessions[session_id], self._paces[session_id]
+
+
+def _reads(message: RpcWrite | RpcRead | RpcTransceive) -> bool:
+    """Tell whether a message waits for the answer of a call: a look never does."""
+    return not (isinstance(message, RpcWrite) or (isinstance(message, RpcRead) and message.keep))
+
+
+class _AtPace:
+    """What is around the pipes of one session."""
+
+    def __init__(self, outside: Outside, pace: Pace) -> None:
+        self.ask = outside.ask
+        self.later = outside.later
+        self.wait = pace.wait

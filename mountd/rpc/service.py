@@ -4,7 +4,8 @@ It serves the pipes of the engine's workers over SOCK_SEQPACKET. NDR is the part
 that parses the most intricate input: so once all is imported this process is a user of its own,
 opens no file and makes no socket. What it must know of the configuration mountd writes to it.
 
-One thread and an event loop: a call takes a millisecond, and nothing waits.
+One thread and an event loop: a call takes a millisecond, or waits for what it asks mountd while
+others are served.
 """
 
 import argparse
@@ -21,10 +22,14 @@ from usmbd.mountd import log as logs
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import RPC
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, rpc_server
+from usmbd.mountd.ipc.messages import RpcResponse
 from usmbd.mountd.ipc.peer import peer_uid
 from usmbd.mountd.ipc.signals import handled
+from usmbd.mountd.rpc.asking import Directory
 from usmbd.mountd.rpc.configuration import Frames, RpcConfiguration
 from usmbd.mountd.rpc.hub import Hub, InterfaceFactory
+from usmbd.mountd.rpc.interfaces import PIPES
+from usmbd.mountd.rpc.outside import Outside
 
 logger = logging.getLogger("usmbd.ipc")
 
@@ -44,7 +49,7 @@ class WorkerConnection:
         """Serve `sock`, which becomes this object's."""
         self._sock = sock
         self._service = service
-        self._hub = Hub(service.pipes, lambda: service.snapshot)
+        self._hub = Hub(service.pipes, lambda: service.snapshot, service.directory)
         self._codec = rpc_server()
         self._unsent: deque[bytes] = deque()
         self._reading = True
@@ -57,6 +62,7 @@ class WorkerConnection:
         self._service.loop.remove_writer(self._sock)
         self._sock.close()
         self._service.connections.discard(self)
+        self._hub.close()
 
     def _readable(self) -> None:
         """Take one message; whoever breaks the format loses its connection and no other does."""
@@ -73,12 +79,19 @@ class WorkerConnection:
             return
         try:
             handle, message = self._codec.decode(data)
-            self._unsent.append(self._codec.encode(handle, self._hub.handle(message)))
         except CodecError as error:
             logger.error("a worker sent what is no message: %s", error)
             self.close()
             return
-        self._flush()
+        answer = self._hub.handle(message, lambda answer: self._answer(handle, answer))
+        if answer is not None:
+            self._answer(handle, answer)
+
+    def _answer(self, handle: int, answer: RpcResponse) -> None:
+        """Send an answer, unless the worker has gone meanwhile."""
+        if self in self._service.connections:
+            self._unsent.append(self._codec.encode(handle, answer))
+            self._flush()
 
     def _flush(self) -> None:
         """Send what the worker takes; wait for it with the rest."""
@@ -113,11 +126,13 @@ class Service:
         pipes: Mapping[str, Sequence[InterfaceFactory]],
         configuration: RpcConfiguration,
         frames: Frames,
+        directory: Outside,
     ) -> None:
         """Serve `listener` to processes of the `trusted` uids; needs a running loop.
 
-        What mountd says later comes by `frames`.
+        What mountd says later comes by `frames`; what it is asked, by `directory`.
         """
+        self.directory = directory
         self.pipes = pipes
         self._listener = listener
         self._trusted = trusted
@@ -182,12 +197,15 @@ async def serve(
     pipes: Mapping[str, Sequence[InterfaceFactory]],
     configuration: RpcConfiguration,
     frames: Frames,
+    asking: socket.socket,
 ) -> None:
     """Serve until SIGTERM, SIGINT, or mountd's end."""
-    service = Service(listener, trusted, pipes, configuration, frames)
+    directory = Directory(asking)
+    service = Service(listener, trusted, pipes, configuration, frames, directory)
     with handled(dict.fromkeys((signal.SIGTERM, signal.SIGINT), service.ended.set)):
         await service.ended.wait()
     service.close()
+    directory.close()
     logger.info("the RPC process ends")
 
 
@@ -195,12 +213,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the process; return the exit code."""
     parser = argparse.ArgumentParser(prog="usmbd.mountd.rpc", description=__doc__.splitlines()[0])
     parser.add_argument("--listen-fd", type=int, required=True, help="listening SOCK_SEQPACKET")
+    parser.add_argument("--ask-fd", type=int, required=True, help="mountd's end answers there")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     listener = socket.socket(fileno=options.listen_fd)
-    # Here and not above, as it takes a second or two.
-    from usmbd.mountd.rpc.interfaces import PIPES
-
+    asking = socket.socket(fileno=options.ask_fd)
     frames = Frames(STDIN)
     configuration = frames.first()
     if configuration is None:
@@ -212,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     logs.start()
     for each in missing:
         logger.info("this process runs without %s", each)
-    asyncio.run(serve(listener, trusted, PIPES, configuration, frames))
+    asyncio.run(serve(listener, trusted, PIPES, configuration, frames, asking))
     return 0
 
 

@@ -1,31 +1,26 @@
 """What the interfaces may know: the server, its shares, and who asks."""
 
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
+from usmbd.mountd.rpc.handles import Handles
 
 IPC_SHARE = ShareConfig(name="IPC$", type=ShareType.PIPE, comment="Remote IPC", max_connections=0)
 """The share of the named pipes, which exists whether it is configured or not."""
 
-MAX_CACHED_ANSWERS = 64
-"""Encoded answers kept for one configuration: a few calls in a few levels and encodings."""
-
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The configuration at one moment; a reload makes a new one.
-
-    `answers` keeps what was encoded from it: NDR is slow enough to matter (0.7 ms for one share of
-    a list) and the answer is the same for every client. A full cache takes no more.
-    """
+    """The configuration at one moment; a reload makes a new one."""
 
     config: ServerConfig
     shares: tuple[ShareConfig, ...]
-    answers: dict[Hashable, bytes] = field(default_factory=dict)
+    machine_sid: str = "S-1-5-21-0-0-0"
+    """The machine's domain."""
     home: Callable[[str], ShareConfig | None] = lambda user: None
     """Returns the share of a user's home ([homes]), if he has one."""
 
@@ -38,7 +33,7 @@ class Snapshot:
         if home is None or self.share(home.name) is not None:
             return self
         own = msgspec.structs.replace(home, browseable=True)
-        return Snapshot(self.config, (*self.shares, own))
+        return replace(self, shares=(*self.shares, own))
 
     def share(self, name: str) -> ShareConfig | None:
         """Return the share of that name in any case, IPC$ included."""
@@ -53,15 +48,6 @@ class Snapshot:
         if any(share.name.casefold() == "ipc$" for share in self.shares):
             return self.shares
         return (*self.shares, IPC_SHARE)
-
-    def cached(self, key: Hashable, encode: Callable[[], bytes]) -> bytes:
-        """Return the answer kept under `key`, or encode it and keep it."""
-        if key in self.answers:
-            return self.answers[key]
-        answer = encode()
-        if len(self.answers) < MAX_CACHED_ANSWERS:
-            self.answers[key] = answer
-        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +69,10 @@ class View:
     caller: Caller
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
+    handles: Handles = field(default_factory=Handles)
+    """What the client holds open."""
+    rights: dict[str, bool] = field(default_factory=dict)
+    """What mountd said that the caller may do."""
 
     @property
     def may_enumerate(self) -> bool:

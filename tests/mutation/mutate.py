@@ -31,7 +31,7 @@ from points import Mutant, mutants
 # What the tests import is imported once, before the forks: of that what is not ours.
 for _name in (
     *("asyncio", "cryptography.hazmat.primitives.ciphers.aead", "hypothesis.strategies", "lmdb"),
-    *("msgspec", "scapy.layers.dcerpc", "yaml"),
+    *("msgspec", "yaml"),
 ):
     importlib.import_module(_name)
 

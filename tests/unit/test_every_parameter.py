@@ -36,7 +36,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "workers": f"{W}/test_running.py::test_new_connections_see_the_disk_in_every_worker",
             "state directory": f"{W}/mountd/test_daemon.py::"
             "test_it_serves_ends_and_leaves_no_child",
-            "data directory": f"{SAMBA}::test_what_has_no_effect_yet_says_so",
+            "data directory": f"{U}/mountd/test_machine_sid.py::test_it_is_made_once",
             "smb2 max read": f"{OWN}::test_sizes",
             "smb2 max write": f"{OWN}::test_sizes",
             "smb2 max trans": f"{OWN}::test_sizes",

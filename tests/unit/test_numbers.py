@@ -49,7 +49,7 @@ protocol.supervisor.rdma_service IWARP_PORT=1545
 C706 12.6.3.1: the header of a PDU and its flags
 mountd.rpc.pdu HEADER_SIZE=10 PFC_DID_NOT_EXECUTE=20 PFC_OBJECT_UUID=80
 mountd.rpc.endpoint MIN_FRAGMENT=598 KEEP_CONNECTION_ON_ORPHAN=2
-mountd.rpc.ndr REFERENT_ID=20000
+mountd.rpc.ndr.streams FIRST_REFERENT=20000
 [MS-SRVS] 2.2.2.6, 2.2.4.42, 2.2.4.105: what Windows answers where nothing is meant
 mountd.rpc.platform PLATFORM_ID_NT=1F4 VERSION_MAJOR=6 VERSION_MINOR=1
 mountd.rpc.interfaces.srvsvc SV_USERS_UNLIMITED=FFFFFFFF SV_DISCONNECT_MINUTES=F
@@ -148,7 +148,9 @@ def test_faults_are_those_of_c706() -> None:
         "OP_RNG_ERROR": 0x1C010002,
         "UNK_IF": 0x1C010003,
         "PROTO_ERROR": 0x1C01000B,
+        "SERVER_TOO_BUSY": 0x1C010014,
         "UNSPECIFIED": 0x1C000012,
+        "CONTEXT_MISMATCH": 0x1C00001A,
         "REMOTE_NO_MEMORY": 0x1C00001B,
     }
 

@@ -41,10 +41,11 @@ class RpcProcess:
         self.listener.bind(self.path)
         self.listener.listen()
         number = self.listener.fileno()
-        command = [sys.executable, "-m", "usmbd.mountd.rpc_child", "--listen-fd", str(number)]
-        self.process = subprocess.Popen(
-            command, pass_fds=[number], stdin=subprocess.PIPE, stderr=log
-        )
+        self.mountd, asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        given = [number, asking.fileno()]
+        options = ["--listen-fd", str(number), "--ask-fd", str(asking.fileno())]
+        command = [sys.executable, "-m", "usmbd.mountd.rpc_child", *options]
+        self.process = subprocess.Popen(command, pass_fds=given, stdin=subprocess.PIPE, stderr=log)
         self.reload()
 
     def reload(self) -> None:

@@ -2,12 +2,20 @@
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from scapy.layers.msrpce.raw import ms_srvs as idl
+from typing import Annotated, Any
 
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
-from usmbd.mountd.rpc.ndr import string
+from usmbd.mountd.rpc.ndr import types as ndr
+from usmbd.mountd.rpc.ndr.types import (
+    U32,
+    Counted,
+    Nothing,
+    Octets,
+    Union,
+    Unique,
+    WideStringPointer,
+    structure,
+)
 
 STYPE_DISKTREE = 0x00000000
 STYPE_IPC = 0x00000003
@@ -27,6 +35,110 @@ READ_ACCESS = 0x001200A9
 SE_DACL_PRESENT_SELF_RELATIVE = 0x8004
 EVERYONE = bytes.fromhex("010100000000000100000000")
 """S-1-1-0 ([MS-DTYP] 2.4.2.4)."""
+
+Descriptor = Annotated[bytes | None, Unique(Octets())]
+
+
+@structure
+class Info0:
+    """SHARE_INFO_0 ([MS-SRVS] 2.2.4.22)."""
+
+    name: WideStringPointer
+
+
+@structure
+class Info1:
+    """SHARE_INFO_1 ([MS-SRVS] 2.2.4.23)."""
+
+    name: WideStringPointer
+    type: U32
+    remark: WideStringPointer
+
+
+@structure
+class Info2:
+    """SHARE_INFO_2 ([MS-SRVS] 2.2.4.24)."""
+
+    name: WideStringPointer
+    type: U32
+    remark: WideStringPointer
+    permissions: U32
+    max_uses: U32
+    current_uses: U32
+    path: WideStringPointer
+    password: WideStringPointer
+
+
+@structure
+class Info501:
+    """SHARE_INFO_501 ([MS-SRVS] 2.2.4.25)."""
+
+    name: WideStringPointer
+    type: U32
+    remark: WideStringPointer
+    flags: U32
+
+
+@structure
+class Info502:
+    """SHARE_INFO_502_I ([MS-SRVS] 2.2.4.26)."""
+
+    name: WideStringPointer
+    type: U32
+    remark: WideStringPointer
+    permissions: U32
+    max_uses: U32
+    current_uses: U32
+    path: WideStringPointer
+    password: WideStringPointer
+    descriptor_size: U32
+    descriptor: Descriptor
+
+
+@structure
+class Info503:
+    """SHARE_INFO_503_I ([MS-SRVS] 2.2.4.27)."""
+
+    name: WideStringPointer
+    type: U32
+    remark: WideStringPointer
+    permissions: U32
+    max_uses: U32
+    current_uses: U32
+    path: WideStringPointer
+    password: WideStringPointer
+    server: WideStringPointer
+    descriptor_size: U32
+    descriptor: Descriptor
+
+
+@structure
+class Info1004:
+    """SHARE_INFO_1004 ([MS-SRVS] 2.2.4.28)."""
+
+    remark: WideStringPointer
+
+
+@structure
+class Info1005:
+    """SHARE_INFO_1005 ([MS-SRVS] 2.2.4.29)."""
+
+    flags: U32
+
+
+@structure
+class Info1006:
+    """SHARE_INFO_1006 ([MS-SRVS] 2.2.4.30)."""
+
+    max_uses: U32
+
+
+@structure
+class Info1501:
+    """SHARE_INFO_1501_I ([MS-SRVS] 2.2.4.31)."""
+
+    descriptor_size: U32
+    descriptor: Descriptor
 
 
 def share_type(share: ShareConfig) -> int:
@@ -63,80 +175,71 @@ def share_security(share: ShareConfig) -> bytes:
     return struct.pack("<BBHIIII", 1, 0, SE_DACL_PRESENT_SELF_RELATIVE, 0, 0, 0, 20) + acl
 
 
-def _level_0(share: ShareConfig, visible: bool) -> Any:
-    """SHARE_INFO_0: the name."""
-    return idl.LPSHARE_INFO_0(shi0_netname=string(share.name))
-
-
-def _level_1(share: ShareConfig, visible: bool) -> Any:
-    """SHARE_INFO_1: name, type, comment."""
-    return idl.LPSHARE_INFO_1(
-        shi1_netname=string(share.name),
-        shi1_type=share_type(share),
-        shi1_remark=string(share.comment),
+def _level_2(share: ShareConfig, visible: bool) -> Info2:
+    """Return name, type, comment, limits and path."""
+    return Info2(
+        name=share.name,
+        type=share_type(share),
+        remark=share.comment,
+        permissions=0,
+        max_uses=share_uses(share),
+        current_uses=0,
+        path=share_path(share, visible),
+        password="",
     )
 
 
-def _level_2(share: ShareConfig, visible: bool) -> Any:
-    """SHARE_INFO_2: level 1, limits and path."""
-    return idl.LPSHARE_INFO_2(
-        shi2_netname=string(share.name),
-        shi2_type=share_type(share),
-        shi2_remark=string(share.comment),
-        shi2_max_uses=share_uses(share),
-        shi2_path=string(share_path(share, visible)),
-        shi2_passwd=string(""),
+def _level_502(share: ShareConfig, visible: bool) -> Info502:
+    """Return level 2 and the security descriptor."""
+    descriptor = share_security(share)
+    return Info502(
+        **vars(_level_2(share, visible)),
+        descriptor_size=len(descriptor),
+        descriptor=descriptor,
     )
 
 
-def _level_501(share: ShareConfig, visible: bool) -> Any:
-    """SHARE_INFO_501: level 1 and the flags."""
-    return idl.LPSHARE_INFO_501(
-        shi501_netname=string(share.name),
-        shi501_type=share_type(share),
-        shi501_remark=string(share.comment),
-        shi501_flags=share_flags(share),
-    )
+def _level_503(share: ShareConfig, visible: bool) -> Info503:
+    """Return level 502 of a share that belongs to all names of the server."""
+    return Info503(**vars(_level_502(share, visible)), server="*")
 
 
-def _level_502(share: ShareConfig, visible: bool) -> Any:
-    """SHARE_INFO_502_I: level 2 and the security descriptor."""
-    return idl.LPSHARE_INFO_502_I(
-        shi502_netname=string(share.name),
-        shi502_type=share_type(share),
-        shi502_remark=string(share.comment),
-        shi502_max_uses=share_uses(share),
-        shi502_path=string(share_path(share, visible)),
-        shi502_passwd=string(""),
-        shi502_security_descriptor=share_security(share),
-    )
+def _level_1501(share: ShareConfig, visible: bool) -> Info1501:
+    """Return the security descriptor alone."""
+    descriptor = share_security(share)
+    return Info1501(descriptor_size=len(descriptor), descriptor=descriptor)
 
 
-def _level_1005(share: ShareConfig, visible: bool) -> Any:
-    """SHARE_INFO_1005: the flags alone."""
-    return idl.LPSHARE_INFO_1005(shi1005_flags=share_flags(share))
-
-
-LEVELS: dict[int, Callable[[ShareConfig, bool], Any]] = {
-    0: _level_0,
-    1: _level_1,
-    2: _level_2,
-    501: _level_501,
-    502: _level_502,
-    1005: _level_1005,
+LEVELS: dict[int, tuple[type[Any], Callable[[ShareConfig, bool], Any]]] = {
+    0: (Info0, lambda share, _: Info0(share.name)),
+    1: (Info1, lambda share, _: Info1(share.name, share_type(share), share.comment)),
+    2: (Info2, _level_2),
+    501: (
+        Info501,
+        lambda share, _: Info501(share.name, share_type(share), share.comment, share_flags(share)),
+    ),
+    502: (Info502, _level_502),
+    503: (Info503, _level_503),
+    1004: (Info1004, lambda share, _: Info1004(share.comment)),
+    1005: (Info1005, lambda share, _: Info1005(share_flags(share))),
+    1006: (Info1006, lambda share, _: Info1006(share_uses(share))),
+    1501: (Info1501, _level_1501),
 }
-"""Structure of a share by level; the second argument says whether paths may be seen."""
+"""The structure of a share by level; the second argument says whether paths may be seen."""
 
-CONTAINERS: dict[int, type[Any]] = {
-    0: idl.SHARE_INFO_0_CONTAINER,
-    1: idl.SHARE_INFO_1_CONTAINER,
-    2: idl.SHARE_INFO_2_CONTAINER,
-    501: idl.SHARE_INFO_501_CONTAINER,
-    502: idl.SHARE_INFO_502_CONTAINER,
-}
-"""The levels that enumerations know, with their containers."""
+LIST_LEVELS = frozenset({0, 1, 2, 501, 502, 503})
+"""The levels that NetrShareEnum knows ([MS-SRVS] 3.1.4.8)."""
 
-FIXED_SIZES = {0: 4, 1: 12, 2: 32, 501: 16, 502: 40}
+INFO = Union(
+    ndr.UINT32, {level: Unique(ndr.of(made)) for level, (made, _) in LEVELS.items()}, Nothing()
+)
+LIST = Union(
+    ndr.UINT32,
+    {level: Unique(Counted(ndr.of(LEVELS[level][0]))) for level in LIST_LEVELS},
+    Nothing(),
+)
+
+FIXED_SIZES = {0: 4, 1: 12, 2: 32, 501: 16, 502: 40, 503: 44}
 """Bytes of one element without what its pointers lead to, as NDR 2.0 encodes it."""
 
 
@@ -150,9 +253,9 @@ def fitting(shares: Sequence[ShareConfig], level: int, limit: int) -> Sequence[S
         total += FIXED_SIZES[level] + 2 * (len(share.name) + 1)
         if level:
             total += 2 * (len(share.comment) + 1)
-        if level in (2, 502):
+        if level in (2, 502, 503):
             total += 2 * (len(share.path) + 1)
-        if level == 502:
+        if level in (502, 503):
             total += len(share_security(share))
         if total > limit and index:
             return shares[:index]

@@ -41,7 +41,7 @@ class Rpc:
 
     made: "Rpc"
 
-    def __init__(self, listener: Any, begin: Callable[[], bytes]) -> None:
+    def __init__(self, listener: Any, begin: Callable[[], bytes], answer: Any) -> None:
         """Begin with nothing told."""
         self.listener = listener
         self.begin = begin

@@ -13,6 +13,7 @@ import pytest
 from smbtest.processes import alive
 
 from usmbd.mountd import rpc_process as module
+from usmbd.mountd.ipc.accounts import Rights
 from usmbd.mountd.ipc.messages import RpcClose
 from usmbd.mountd.rpc_process import RpcProcess
 
@@ -42,11 +43,11 @@ class Kept:
             await self.silence.wait()
 
         async def make() -> RpcProcess:
-            return RpcProcess(self.listener, lambda: self.begun)
+            return RpcProcess(self.listener, lambda: self.begun, lambda message: Rights(False))
 
         patch.setattr(module, "silence", silence)
         self.kept = self.loop.run_until_complete(make())
-        patch.setattr(self.kept, "command", lambda: ["/bin/sh", "-c", self.script])
+        patch.setattr(self.kept, "command", lambda *given: ["/bin/sh", "-c", self.script])
 
     @property
     def pid(self) -> int:
@@ -99,10 +100,10 @@ def delays(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_the_command_names_the_socket(kept: Kept) -> None:
     kept.patch.undo()
-    command = kept.kept.command()
+    number = kept.listener.fileno()
+    command = kept.kept.command(number, 77)
     assert command[1:3] == ["-m", "usmbd.mountd.rpc_child"]
-    assert command[3:5] == ["--listen-fd", str(kept.listener.fileno())]
-    assert len(command) == 5
+    assert command[3:] == ["--listen-fd", str(number), "--ask-fd", "77"]
 
 
 def test_it_has_the_listening_socket_and_a_pipe_of_mountd_s(kept: Kept) -> None:
@@ -111,7 +112,9 @@ def test_it_has_the_listening_socket_and_a_pipe_of_mountd_s(kept: Kept) -> None:
     assert os.readlink(f"/proc/{pid}/fd/{number}") == os.readlink(f"/proc/self/fd/{number}")
     assert os.readlink(f"/proc/{pid}/fd/0").startswith("pipe:")
     others = {int(name) for name in os.listdir(f"/proc/{pid}/fd")} - {0, 1, 2, number}
-    assert not others, "the password file's, were one open, too"
+    # One end of the pair, and nothing else: the password file's, were one open, too.
+    (asking,) = others
+    assert os.readlink(f"/proc/{pid}/fd/{asking}").startswith("socket:")
     kept.until(lambda: kept.asked)
     ((path, question, seconds, more),) = kept.asked
     assert path == Path(kept.listener.getsockname())
@@ -147,12 +150,12 @@ def test_one_that_lived_resets_it(
 def test_one_that_cannot_be_started_is_tried_again(
     kept: Kept, delays: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept.patch.setattr(kept.kept, "command", lambda: ["/nonexistent/python"])
+    kept.patch.setattr(kept.kept, "command", lambda *given: ["/nonexistent/python"])
     kept.loop.call_soon(kept.kept.start)
     kept.until(lambda: len(delays) >= 2)
     assert delays[:2] == [0.5, 1]
     assert "the RPC process cannot be started" in caplog.text
-    kept.patch.setattr(kept.kept, "command", lambda: ["/bin/sh", "-c", "cat >/dev/null"])
+    kept.patch.setattr(kept.kept, "command", lambda *given: ["/bin/sh", "-c", "cat >/dev/null"])
     kept.until(lambda: kept.pid)
 
 

@@ -104,19 +104,6 @@ def test_values_that_are_taken_for_others(line: str, field: str, value: object, 
 
 
 @pytest.mark.parametrize(
-    ("line", "silent"),
-    [
-        ("data directory = /var/lib/x", "data directory ="),
-    ],
-)
-def test_what_has_no_effect_yet_says_so(line: str, silent: str) -> None:
-    (warning,) = configuration(f"[global]\n{line}\n").warnings
-    assert warning.startswith(f"/etc/usmbd.conf:2: {line}: ")
-    assert "yet" in warning
-    assert configuration(f"[global]\n{silent}\n").warnings == []
-
-
-@pytest.mark.parametrize(
     ("modules", "acl", "streams", "notes"),
     [
         ("catia fruit streams_xattr", False, True, ["catia is left out", "fruit is left out"]),

@@ -70,7 +70,6 @@ MEANT: list[tuple[object, object, object]] = [
     (values.auto_boolean("auto", meaning=False), "auto", False),
     (values.auto_boolean("auto", meaning=True), "no", False),
     (values.without_effect("later"), "no", False),
-    (values.path_without_effect("later"), "", ""),
     (values.vfs_objects, "streams_xattr ACL_XATTR", ["streams_xattr", "acl_xattr"]),
     (values.vfs_objects, "", []),
     (
@@ -155,7 +154,6 @@ NOTED: list[tuple[object, object, object, str]] = [
     (values.port, "139 445", 445, "139: not listened on, only 445"),
     (values.port, "139 445 1445", 445, "139, 1445: not listened on"),
     (values.without_effect("later"), "yes", False, "later"),
-    (values.path_without_effect("later"), "/x", "/x", "later"),
     (values.interfaces, '"eth0;speed=1000" lo', ["eth0", "lo"], "speed=1000: left out"),
 ]
 

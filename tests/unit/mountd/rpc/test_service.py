@@ -17,6 +17,7 @@ from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.rpc import service as module
 from usmbd.mountd.rpc.configuration import Debugging, Frames, RpcConfiguration, frame
 from usmbd.mountd.rpc.interfaces import PIPES
+from usmbd.mountd.rpc.outside import Alone
 from usmbd.mountd.rpc.service import MAX_UNSENT, Service
 
 CODEC = rpc_client()
@@ -43,7 +44,8 @@ class Ends:
 
     async def _make(self) -> Service:
         trusted = (0, os.getuid())
-        return Service(listen(self.path), trusted, PIPES, configuration("data"), self.frames)
+        told = configuration("data")
+        return Service(listen(self.path), trusted, PIPES, told, self.frames, Alone())
 
     def connect(self) -> socket.socket:
         """Return the socket of a new worker."""

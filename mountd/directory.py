@@ -1,0 +1,209 @@
+"""Who there is: the answers to what the RPC process asks about accounts (`ipc.accounts`).
+
+A user of the password file goes by his name there, with the ids of the system's account of that
+name. One without such an account has an id above all uids, which his name gives.
+"""
+
+import grp
+import os
+import pwd
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+
+from usmbd.mountd.identity import Accounts
+from usmbd.mountd.ipc.accounts import (
+    MAX_PAGE,
+    Account,
+    AccountPage,
+    AccountsFound,
+    AskRights,
+    DirectoryRequest,
+    DirectoryResponse,
+    FindIds,
+    FindNames,
+    Kind,
+    ListAccounts,
+    ListAdministrators,
+    ListGroupsOf,
+    ListMembers,
+    Rights,
+)
+from usmbd.mountd.ipc.messages import MAX_NAME
+from usmbd.mountd.ipc.sids import HASHED
+from usmbd.mountd.shares import is_listed
+from usmbd.mountd.users import UserTable
+
+Entry = pwd.struct_passwd
+
+
+class Directory:
+    """Answers by the password file and the system's accounts, as they were at the last reload."""
+
+    def __init__(
+        self, users: UserTable, accounts: Accounts, administrators: tuple[str, ...]
+    ) -> None:
+        """Take the users of the password file, and the names of `admin users` in [global]."""
+        self._users = users
+        self._accounts = accounts
+        self._administrators = administrators
+        self._entries: dict[str, Entry] | None = None
+        self._sorted: list[Account] | None = None
+        self._handlers: dict[type, Callable[..., DirectoryResponse]] = {
+            FindNames: self._find_names,
+            FindIds: self._find_ids,
+            ListAccounts: self._list,
+            ListMembers: self._members,
+            ListGroupsOf: self._groups_of,
+            ListAdministrators: self._administrating,
+            AskRights: self._rights,
+        }
+
+    def answer(self, message: DirectoryRequest) -> DirectoryResponse:
+        """Answer one question."""
+        return self._handlers[type(message)](message)
+
+    def uids(self) -> list[int]:
+        """Return the uids of the users of the password file, in order."""
+        return sorted({each.id for each in self._stored() if each.id < HASHED})
+
+    # --- accounts ----------------------------------------------------------------------------
+
+    def _stored(self) -> list[Account]:
+        """Return the users of the password file by name, made at the first call."""
+        if self._sorted is None:
+            entries = {entry.pw_name: entry for entry in pwd.getpwall()}
+            self._sorted = [
+                self._user(name, entries.get(name) or _entry(name))
+                for name in sorted(self._users.hashes)
+            ]
+        return self._sorted
+
+    def _user(self, name: str, entry: Entry | None) -> Account:
+        """Return a user of the password file."""
+        if entry is None:
+            number = HASHED | zlib.crc32(name.casefold().encode()) & ~1
+            return Account(Kind.USER, name, number, 0, "", "", True)
+        return _account(entry, name, stored=True)
+
+    def _by_name(self, name: str, kind: Kind | None) -> Account | None:
+        """Return the user of this name, else the group."""
+        if kind is not Kind.GROUP:
+            stored = self._users.find(name)
+            if stored is not None:
+                return self._user(stored, _entry(stored))
+            entry = _entry(name) or _entry(name.lower())
+            if entry is not None:
+                return _account(entry, entry.pw_name, stored=False)
+        if kind is not Kind.USER:
+            for spelling in dict.fromkeys((name, name.lower())):
+                gid = self._accounts.find_group(spelling)
+                if gid is not None:
+                    return _group(gid)
+        return None
+
+    def _by_id(self, kind: Kind, number: int) -> Account | None:
+        """Return the user or group of this number."""
+        if kind is Kind.GROUP:
+            return _group(number)
+        if number >= HASHED:
+            return next((each for each in self._stored() if each.id == number), None)
+        try:
+            entry = pwd.getpwuid(number)
+        except (KeyError, OverflowError):
+            return None
+        stored = self._users.find(entry.pw_name)
+        return _account(entry, stored or entry.pw_name, stored=stored is not None)
+
+    # --- answers -----------------------------------------------------------------------------
+
+    def _find_names(self, message: FindNames) -> AccountsFound:
+        return AccountsFound([self._by_name(name, kind) for name, kind in message.names])
+
+    def _find_ids(self, message: FindIds) -> AccountsFound:
+        return AccountsFound([self._by_id(kind, number) for kind, number in message.ids])
+
+    def _list(self, message: ListAccounts) -> AccountPage:
+        if message.kind is Kind.USER:
+            return _page(self._stored(), message.start)
+        groups = sorted(grp.getgrall(), key=lambda entry: entry.gr_name)
+        return _page([_from_group(entry) for entry in groups], message.start)
+
+    def _members(self, message: ListMembers) -> AccountPage:
+        group = _group(message.group)
+        if group is None:
+            return AccountPage([], 0)
+        try:
+            names = set(grp.getgrgid(message.group).gr_mem)
+        except KeyError:
+            names = set()
+        found = [each for each in self._stored() if each.gid == message.group or each.name in names]
+        return _page(found, message.start)
+
+    def _groups_of(self, message: ListGroupsOf) -> AccountPage:
+        entry = _entry(self._users.find(message.user) or message.user)
+        if entry is None:
+            return AccountPage([], 0)
+        gids = dict.fromkeys((entry.pw_gid, *os.getgrouplist(entry.pw_name, entry.pw_gid)))
+        return _page([each for gid in gids if (each := _group(gid)) is not None], 0)
+
+    def _administrating(self, message: ListAdministrators) -> AccountPage:
+        return _page([each for each in self._stored() if self._is_administrator(each.name)], 0)
+
+    def _rights(self, message: AskRights) -> DirectoryResponse:
+        found = self._users.find(message.user)
+        return Rights(found is not None and self._is_administrator(found))
+
+    def _is_administrator(self, user: str) -> bool:
+        """Tell whether `admin users` names a user or a group of his, or he is root."""
+        if is_listed(user, self._administrators, self._accounts):
+            return True
+        entry = _entry(user)
+        return entry is not None and entry.pw_uid == 0
+
+
+def _page(accounts: Sequence[Account], start: int) -> AccountPage:
+    return AccountPage(list(accounts[start : start + MAX_PAGE]), len(accounts))
+
+
+def _entry(name: str) -> Entry | None:
+    """Return the system's user of this name."""
+    if not name or "\0" in name:
+        return None
+    try:
+        return pwd.getpwnam(name)
+    except (KeyError, UnicodeError):
+        return None
+
+
+def _account(entry: Entry, name: str, *, stored: bool) -> Account:
+    full_name = _text(entry.pw_gecos.partition(",")[0])
+    return Account(
+        Kind.USER, name, entry.pw_uid, entry.pw_gid, full_name, _text(entry.pw_dir, 1024), stored
+    )
+
+
+def _group(gid: int) -> Account | None:
+    try:
+        return _from_group(grp.getgrgid(gid))
+    except (KeyError, OverflowError):
+        return None
+
+
+def _from_group(entry: grp.struct_group) -> Account:
+    return Account(Kind.GROUP, _text(entry.gr_name), entry.gr_gid)
+
+
+def _text(value: str, limit: int = MAX_NAME) -> str:
+    """Return what a message can carry: names of the system need not be UTF-8."""
+    return value.encode("utf-8", "replace").decode()[:limit]
+
+
+def ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return sorted numbers as ranges (first, last): uids mostly follow each other."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and found[-1][1] + 1 == number:
+            found[-1] = found[-1][0], number
+        else:
+            found.append((number, number))
+    return found

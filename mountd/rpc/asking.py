@@ -1,0 +1,115 @@
+"""The RPC process' end of the socket on which mountd answers for it."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from usmbd.mountd.ipc.accounts import DirectoryRequest
+from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, directory_client
+from usmbd.mountd.ipc.messages import Failed
+from usmbd.mountd.rpc.outside import Answered
+
+logger = logging.getLogger("usmbd.ipc")
+
+MAX_PENDING = 1024
+"""Questions without an answer; a further one fails at once."""
+
+SECONDS = 10.0
+"""Until a question fails: mountd may wait for a name service of the network."""
+
+
+class Directory:
+    """Asks mountd, and tells the time to whoever waits."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Ask by `sock`, which becomes this object's; needs a running loop."""
+        self._socket = sock
+        self._codec = directory_client()
+        self._loop = asyncio.get_running_loop()
+        self._pending: dict[int, tuple[Answered, asyncio.TimerHandle]] = {}
+        self._next = 1
+        self._unsent: deque[bytes] = deque()
+        sock.setblocking(False)
+        self._loop.add_reader(sock, self._readable)
+
+    def ask(self, message: DirectoryRequest, answered: Answered) -> None:
+        """Ask; `answered` follows, with `Failed` when mountd does not tell."""
+        handle, self._next = self._next, self._next + 1
+        try:
+            if len(self._pending) >= MAX_PENDING:
+                raise CodecError("too many questions wait")
+            self._unsent.append(self._codec.encode(handle, message))
+            self._flush()
+        except (OSError, CodecError, UnicodeEncodeError) as error:
+            logger.error("mountd cannot be asked: %s", error)
+            answered(Failed("mountd cannot be asked"))
+            return
+        timer = self._loop.call_later(SECONDS, self._late, handle)
+        self._pending[handle] = answered, timer
+
+    def _flush(self) -> None:
+        """Send what mountd takes; the rest when it takes more. OSError when it is gone."""
+        try:
+            while self._unsent:
+                self._socket.send(self._unsent[0])
+                self._unsent.popleft()
+        except BlockingIOError:
+            self._loop.add_writer(self._socket, self._flush_later)
+            return
+        except OSError:
+            self._unsent.clear()
+            raise
+        self._loop.remove_writer(self._socket)
+
+    def _flush_later(self) -> None:
+        """Send what waits; a mountd that is gone is seen by the reader."""
+        with contextlib.suppress(OSError):
+            self._flush()
+
+    def wait(self) -> float:
+        """Count nothing: sessions have their own pace."""
+        return 0.0
+
+    def later(self, seconds: float, run: Callable[[], None]) -> None:
+        """Run something after a time."""
+        self._loop.call_later(seconds, run)
+
+    def close(self) -> None:
+        """End; who waits is told nothing."""
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        for _, timer in self._pending.values():
+            timer.cancel()
+        self._pending.clear()
+
+    def _late(self, handle: int) -> None:
+        """Let a question fail whose time is over."""
+        answered, _ = self._pending.pop(handle)
+        logger.error("mountd does not answer")
+        answered(Failed("mountd does not answer"))
+
+    def _readable(self) -> None:
+        """Take one answer; mountd's end is that of this process, by its standard input."""
+        try:
+            data = self._socket.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._socket)
+            return
+        try:
+            handle, message = self._codec.decode(data)
+        except CodecError as error:
+            logger.error("mountd's answer is none: %s", error)
+            return
+        found = self._pending.pop(handle, None)
+        if found is not None:
+            answered, timer = found
+            timer.cancel()
+            answered(message)

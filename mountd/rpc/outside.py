@@ -1,0 +1,64 @@
+"""What a pipe needs from around it: mountd's answers, time, and the pace of a session's calls."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
+from usmbd.mountd.ipc.messages import Failed
+
+CALLS_PER_SECOND = 2000
+"""Calls of one session in the long run. A tool that asks for one user after the other makes
+some hundred a second; what comes faster waits, so that others have the process meanwhile."""
+
+BURST = 4000
+"""Calls that a session makes at once before it is slowed down."""
+
+Answered = Callable[[DirectoryResponse], None]
+
+
+class Outside(Protocol):
+    """What is around a pipe."""
+
+    def ask(self, message: DirectoryRequest, answered: Answered) -> None:
+        """Ask mountd; `answered` follows, at once or later, with `Failed` when it does not tell."""
+
+    def wait(self) -> float:
+        """Count a call; return the seconds that it must wait."""
+
+    def later(self, seconds: float, run: Callable[[], None]) -> None:
+        """Run something after a time."""
+
+
+class Alone:
+    """Nothing around: whoever asks is told nothing, and no call waits."""
+
+    def ask(self, message: DirectoryRequest, answered: Answered) -> None:
+        """Tell that there is nobody to ask."""
+        answered(Failed("mountd is not there"))
+
+    def wait(self) -> float:
+        """Count nothing."""
+        return 0.0
+
+    def later(self, seconds: float, run: Callable[[], None]) -> None:
+        """Run it at once."""
+        run()
+
+
+@dataclass(slots=True)
+class Pace:
+    """Slows one session's calls down to `CALLS_PER_SECOND`: a bucket that fills as time passes."""
+
+    clock: Callable[[], float]
+    left: float = BURST
+    _seen: float = field(default=0.0, init=False)
+
+    def wait(self) -> float:
+        """Count a call; return the seconds that it must wait."""
+        now = self.clock()
+        if self._seen:
+            self.left = min(BURST, self.left + (now - self._seen) * CALLS_PER_SECOND)
+        self._seen = now
+        self.left -= 1
+        return max(0.0, -self.left / CALLS_PER_SECOND)

@@ -1,0 +1,87 @@
+"""mountd's end of the socket pair by which its RPC process asks about accounts."""
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
+from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, directory_server
+from usmbd.mountd.ipc.messages import Failed
+
+log = logging.getLogger("usmbd.ipc")
+
+MAX_UNSENT = 64
+"""Answers that wait for the RPC process to read: with more, its questions wait as well."""
+
+
+class Answers:
+    """Answers one RPC process; it dies with its end of the pair."""
+
+    def __init__(self, answer: Callable[[DirectoryRequest], DirectoryResponse]) -> None:
+        """Make the pair; needs a running loop."""
+        self._answer = answer
+        self._loop = asyncio.get_running_loop()
+        self._codec = directory_server()
+        self._unsent: deque[bytes] = deque()
+        self._socket, self.other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)
+        self._loop.add_reader(self._socket, self._readable)
+
+    def started(self) -> None:
+        """Close the other end, which the process has now."""
+        self.other.close()
+
+    def close(self) -> None:
+        """End both, once."""
+        if self._socket.fileno() < 0:
+            return
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self.other.close()
+
+    def _readable(self) -> None:
+        """Answer one question."""
+        try:
+            data = self._socket.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        try:
+            if not data:
+                raise CodecError("its end is closed")
+            handle, message = self._codec.decode(data)
+        except CodecError as error:
+            # It is not asked again: who sends nonsense is not trusted with another question.
+            log.log(logging.ERROR if data else logging.DEBUG, "the RPC process: %s", error)
+            self._loop.remove_reader(self._socket)
+            return
+        try:
+            answer = self._codec.encode(handle, self._answer(message))
+        except Exception as error:
+            log.exception("a %s failed", type(message).__name__)
+            answer = self._codec.encode(handle, Failed(type(error).__name__))
+        self._unsent.append(answer)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what the process takes, and read on when little waits."""
+        try:
+            while self._unsent:
+                self._socket.send(self._unsent[0])
+                self._unsent.popleft()
+        except BlockingIOError:
+            self._loop.add_writer(self._socket, self._flush)
+        except OSError:
+            self._unsent.clear()
+            self._loop.remove_reader(self._socket)
+            return
+        if not self._unsent:
+            self._loop.remove_writer(self._socket)
+        if len(self._unsent) < MAX_UNSENT:
+            self._loop.add_reader(self._socket, self._readable)
+        else:
+            self._loop.remove_reader(self._socket)
