@@ -35,6 +35,10 @@ RECEIVE_SIZE = MAX_MESSAGE_SIZE + 1
 T = TypeVar("T", bound=Message, covariant=True)
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises where bytes are no message, whatever they are."""
+
+
 class CodecError(ValueError):
     """A message that is too long, malformed, of an unknown kind, or out of its limits."""
 
@@ -62,7 +66,7 @@ class Codec(Generic[T]):
             raise CodecError(f"a message of {len(data)} bytes or more")
         try:
             envelope = self._decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise CodecError(str(error)) from error
         return envelope.handle, envelope.message
 

@@ -70,10 +70,10 @@ def encode(message: ToDoor | FromDoor) -> bytes:
 
 
 def decode_to_door(data: bytes) -> ToDoor:
-    """Read what the supervisor sent; msgspec.MsgspecError."""
+    """Read what the supervisor sent; `codec.UNREADABLE`."""
     return _to_door.decode(data)
 
 
 def decode_from_door(data: bytes) -> FromDoor:
-    """Read what the door sent, which parses what strangers sent; msgspec.MsgspecError."""
+    """Read what the door sent, which parses what strangers sent; `codec.UNREADABLE`."""
     return _from_door.decode(data)

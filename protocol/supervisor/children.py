@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 
+from usmbd.mountd.ipc.codec import UNREADABLE
 from usmbd.protocol.supervisor.channel import Channel
 from usmbd.protocol.supervisor.processes import Process, Processes, start_controlled
 from usmbd.protocol.worker import messages
@@ -186,8 +187,12 @@ class WorkerChild(Child):
         self._channel.send(messages.encode(message), sock)
 
     def _said(self, data: bytes, _descriptors: list[int]) -> None:
-        """Take a message from the worker."""
-        message = messages.decode_from_worker(data)
+        """Take a message from the worker, which parses what clients sent."""
+        try:
+            message = messages.decode_from_worker(data)
+        except UNREADABLE as error:
+            log.error("worker %d says what is no message: %s", self.number, error)
+            return
         if isinstance(message, messages.Ready):
             self.rdma = message.rdma
             self.ready.set()

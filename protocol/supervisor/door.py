@@ -12,9 +12,8 @@ import os
 import socket
 from collections.abc import Callable
 
-import msgspec
-
 from usmbd.mountd import log as logs
+from usmbd.mountd.ipc.codec import UNREADABLE
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.door import messages
 from usmbd.protocol.supervisor.channel import Channel
@@ -121,7 +120,7 @@ class Door:
         """Take a message from the door."""
         try:
             message = messages.decode_from_door(data)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.error("the door says what is no message: %s", error)
             message = None
         if isinstance(message, messages.Client):

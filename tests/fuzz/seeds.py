@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "mountd" / "rpc"))
 
+import msgspec
 import rpc_client
 import spnego
 from impacket.dcerpc.v5 import srvs
@@ -14,14 +15,34 @@ from smbengine import requests
 from targets import CHALLENGE, NAMES, NOW
 
 from usmbd.mountd.ipc import codec
-from usmbd.mountd.ipc.messages import LoginRequest, RpcOpen, RpcResponse, RpcStatus
+from usmbd.mountd.ipc.messages import (
+    AnonymousRequest,
+    DebugAreas,
+    HeldTree,
+    LimitsRequest,
+    LoginRequest,
+    Logout,
+    Message,
+    RpcOpen,
+    RpcResponse,
+    RpcStatus,
+    ServerConfigRequest,
+    SessionRequest,
+    ShareConfigRequest,
+    TreeConnectRequest,
+    TreeDisconnect,
+    TreesHeld,
+)
 from usmbd.protocol.auth.spnego import Acceptor, Challenge
+from usmbd.protocol.door import messages as door_messages
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.wire import create_contexts, security
 from usmbd.protocol.wire.create import FILE_OPEN_IF
 from usmbd.protocol.wire.fscc import ea
 from usmbd.protocol.wire.fscc.file_info import FileAllInformation
 from usmbd.protocol.wire.header import Command, Header
 from usmbd.protocol.wire.negotiate import NegotiateRequest
+from usmbd.protocol.worker import messages as worker_messages
 
 SAME = (0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 """The FileId of the CREATE before it in a related compound ([MS-SMB2] 3.3.5.2.7.2)."""
@@ -87,6 +108,8 @@ def seeds() -> dict[str, list[bytes]]:
         "descriptor": [_descriptor()],
         "rpc": [b"\1" + joined(*calls) for calls in _calls()],
         "ipc": _ipc(),
+        "door": _door(),
+        "mountd": [joined(*_mountd())] + [joined(message) for message in _mountd()],
         "smbdirect": [joined(struct.pack("<HHHHIIIII", 1, 9, 0, 0, 0, 24, 4, 0, 0) + b"data")],
         "ini": [INI.encode(), *(line.encode() for line in INI.splitlines(keepends=True))],
         "yaml": [YAML.encode(), b"global: {workgroup: A}\n", b"shares: {a: {path: /}}\n"],
@@ -163,6 +186,43 @@ def _calls() -> list[list[bytes]]:
         [bind, rpc_client.request(16, information.getData())],
         [bind, rpc_client.request(21, b"\0\0\2\0" + bytes(16))],
     ]
+
+
+def _door() -> list[bytes]:
+    first = _header(Command.NEGOTIATE) + _negotiate()
+    frame = struct.pack(">I", len(first)) + first
+    return [
+        joined(frame),
+        joined(b"\x81\0\0\x44" + bytes(68), frame[:50], frame[50:]),
+        door_messages.encode(door_messages.Client(bytes(16), first)),
+        door_messages.encode(door_messages.State(1, 2, 3)),
+        door_messages.encode(door_messages.Log(1, False, ["smb"])),
+        msgspec.msgpack.encode(worker_messages.Admitted(7, Standing.GUEST)),
+        msgspec.msgpack.encode(worker_messages.Dismiss(7, "no place", Standing.GUEST)),
+    ]
+
+
+def _mountd() -> list[bytes]:
+    login = LoginRequest("alice", "HOME", "PC", CHALLENGE, bytes(48), "192.0.2.1")
+    tree = TreeConnectRequest(
+        session_id=1,
+        tree_id=1,
+        share="DATA",
+        user="alice",
+        uid=1000,
+        gid=1000,
+        groups=[100],
+        client_address="192.0.2.1",
+        server_address="192.0.2.2",
+    )
+    asked: list[Message] = [
+        *(login, AnonymousRequest("192.0.2.1"), SessionRequest("alice", 3), Logout(1), tree),
+        *(ServerConfigRequest(), ShareConfigRequest("data"), TreeDisconnect(1, 1)),
+        *(TreesHeld([HeldTree(1, 1, "data", True)]), DebugAreas(["smb"], True), LimitsRequest()),
+        msgspec.structs.replace(tree, share="homes"),
+        msgspec.structs.replace(tree, share="forced", guest=True),
+    ]
+    return [codec.mountd_client().encode(1, message) for message in asked]
 
 
 def _ipc() -> list[bytes]:

@@ -36,15 +36,20 @@ from usmbd.mountd.ntlm import verify
 from usmbd.mountd.rpc.hub import Hub
 from usmbd.mountd.rpc.interfaces import PIPES
 from usmbd.mountd.rpc.view import Snapshot
+from usmbd.mountd.service import Service
+from usmbd.mountd.users import edit_users
 from usmbd.protocol.auth import der, ntlm_messages
 from usmbd.protocol.auth.ntlm_messages import ServerNames
 from usmbd.protocol.auth.spnego import Acceptor
+from usmbd.protocol.door import messages as door_messages
+from usmbd.protocol.door.doorkeeper import Doorkeeper
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire import channel, create_contexts, create_contexts_aapl, ntacl, security
 from usmbd.protocol.wire.fscc import ea, set_info
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.rdma_transform import parse_rdma_transform
 from usmbd.protocol.wire.status import SmbError
+from usmbd.protocol.worker import messages as worker_messages
 from usmbd.transport.loop import EpollLoop
 from usmbd.transport.smbdirect.limits import ProtocolError
 from usmbd.transport.tcp import TcpTransport
@@ -327,6 +332,100 @@ _CODECS = (
     *(codec.mountd_server(), codec.mountd_client(), codec.rpc_server()),
     *(codec.rpc_client(), codec.control_server(), codec.control_client()),
 )
+
+
+@target
+def door(data: bytes) -> None:
+    """Come to the door as clients do, and read what it and the workers say to the supervisor."""
+    passed: list[bytes] = []
+
+    def pass_on(sock: socket.socket, guid: bytes, first: bytes) -> None:
+        with sock:
+            said = door_messages.encode(door_messages.Client(guid, first))
+        assert len(said) <= door_messages.MESSAGE_LIMIT
+        message = door_messages.decode_from_door(said)
+        assert isinstance(message, door_messages.Client)
+        assert (message.guid, message.first) == (guid, first)
+        passed.append(first)
+
+    loop = _loop()
+    keeper = Doorkeeper(loop, pass_on)
+    client, theirs = socket.socketpair()
+    with client:
+        keeper._accept(_Listener(theirs))
+        for piece in pieces(data):
+            with suppress(OSError):  # it may have been passed on, or closed
+                client.send(piece)
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert not len(keeper.places)
+    assert len(passed) <= 1
+    for decode in _DECODERS:
+        with suppress(*codec.UNREADABLE):
+            decode(data)
+
+
+class _Listener(socket.socket):
+    """A listening socket on which one client waits."""
+
+    def __init__(self, client: socket.socket) -> None:
+        super().__init__(socket.AF_UNIX)
+        self._clients = [client]
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Give it."""
+        if not self._clients:
+            raise BlockingIOError
+        return self._clients.pop(), ("192.0.2.1", 445)
+
+
+_DECODERS: tuple[Callable[[bytes], object], ...] = (
+    *(door_messages.decode_from_door, door_messages.decode_to_door),
+    *(worker_messages.decode_from_worker, worker_messages.decode_to_worker),
+)
+
+
+@target
+def mountd(data: bytes) -> None:
+    """Ask mountd as a worker does that clients have taken over: its answers can be said."""
+    service, ours, theirs = _service(), codec.mountd_server(), codec.mountd_client()
+    for piece in pieces(data):
+        try:
+            handle, message = ours.decode(piece)
+        except codec.CodecError:
+            continue
+        answer, delay = service.handle("worker", message, 0.0)
+        assert 0.0 <= delay < 60.0
+        if answer is not None:
+            assert theirs.decode(ours.encode(handle, answer)) == (handle, answer)
+    service.worker_gone("worker")
+
+
+@cache
+def _service() -> Service:
+    folder = tempfile.TemporaryDirectory(prefix="usmbd-fuzz-")
+    atexit.register(folder.cleanup)
+    passwords = Path(folder.name) / "users"
+    edit_users(passwords, lambda hashes: hashes.update(alice=nt_hash("secret")))
+    return Service(load(Path("/nowhere/usmbd.conf"), MOUNTD), passwords)
+
+
+MOUNTD = """[global]
+    map to guest = bad user
+    hosts deny = 192.0.2.66
+[homes]
+    read only = no
+[data]
+    path = /srv/%U/%m/%I
+    valid users = alice @users
+    max connections = 3
+    guest ok = yes
+[forced]
+    path = /srv
+    force user = nobody
+"""
 
 
 @target

@@ -73,6 +73,14 @@ def test_what_is_no_client_is_closed(supervised: Supervised) -> None:
     assert not supervised.passed
 
 
+def test_what_is_nested_without_end_leaves_no_descriptor(supervised: Supervised) -> None:
+    reading, writing = os.pipe()
+    for number in (reading, writing):
+        supervised.say(b"\x82\xa1x" + b"\x91" * 30_000, number)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+
+
 def test_what_is_no_message_changes_nothing(supervised: Supervised) -> None:
     state = messages.State(places=3, used=2, displaced=1)
     supervised.say(messages.encode(state), os.dup(0))

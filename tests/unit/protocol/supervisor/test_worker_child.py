@@ -96,6 +96,16 @@ def test_what_a_worker_says_reaches_the_supervisor(talk: Talk) -> None:
     ]
 
 
+@pytest.mark.parametrize("data", [b"\xc1", b"\x81\xa1x\0", b"\x82\xa1x" + b"\x91" * 30_000])
+def test_what_is_no_message_of_a_worker_is_told_and_forgotten(
+    talk: Talk, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker parses what clients send: it may say anything, to a process that is root."""
+    talk.worker._said(data, [])
+    assert talk.heard == []
+    assert "worker 4 says what is no message" in caplog.text
+
+
 def test_a_client_is_closed_here_once_it_is_passed_on(talk: Talk) -> None:
     ours, theirs = socket.socketpair()
     with ours:
