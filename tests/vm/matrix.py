@@ -44,6 +44,12 @@ class Work:
     files: int
     """How many small files the tree has."""
 
+    def of(self, scenario: str) -> float:
+        """Return how much a scenario does; 0 where that is always the same."""
+        return {"tree": self.files}.get(
+            scenario, self.random_seconds if scenario.startswith("random_") else 0
+        )
+
 
 FULL = Work(random_seconds=60.0, files=2_000)
 SHORT = Work(random_seconds=2.0, files=120)

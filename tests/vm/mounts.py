@@ -90,7 +90,8 @@ class MountRun:
         """Return what a step came to."""
         seconds = round(time.monotonic() - began, 2)
         detail = detail[-4000:]
-        return Result(self.name, self.variant.name, scenario, outcome, seconds, detail)
+        work = self.variant.work.of(scenario)
+        return Result(self.name, self.variant.name, scenario, outcome, seconds, detail, work)
 
     def attempt(self, out: Path) -> list[Result]:
         """Boot both machines, do all steps, end them; note the first complaint."""
