@@ -19,6 +19,9 @@ from smbtest.usmbd import Usmbd
 RETRIED = "retried"
 """The property that a test records, with what was wrong, when it tries something a second time."""
 
+READ_RESULTS = ("test_smbtorture.py", "test_kernel_client.py")
+"""Files whose tests only read what smbtorture and the guests came to, the longest wait last."""
+
 StartServer = Callable[..., Server]
 
 
@@ -48,6 +51,13 @@ def folder(server: Server) -> Iterator[Path]:
     path.chmod(0o777)
     yield path
     shutil.rmtree(path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that wait for a program that runs beside the others behind them."""
+    items.sort(
+        key=lambda item: item.path.name in READ_RESULTS and READ_RESULTS.index(item.path.name) + 1
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

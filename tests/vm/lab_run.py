@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import matrix
 import mounts
@@ -31,6 +31,7 @@ from guest import (  # in lab/machines
     find_kernel,
     prepare_kernel,
 )
+from smbtest.beside import UNTIL_STDIN_ENDS, end_with_stdin
 
 JOBS = (os.cpu_count() or 1) + 1
 """Runs at once, of two guests each: they wait for each other and for time-outs a good deal."""
@@ -96,12 +97,6 @@ def results_directory() -> Path:
     return Path(tempfile.mkdtemp(dir=folder, prefix="run-"))
 
 
-def end_with_stdin() -> None:
-    """End when the program that holds the other end of stdin has; the guests end with this one."""
-    os.read(0, 1)  # not sys.stdin, whose lock would keep this program from ending by itself
-    os._exit(1)
-
-
 def main() -> int:
     """Run what the command line asks for and print the table."""
     parser = argparse.ArgumentParser(prog="lab_run.py", description="scenarios on kernel mounts")
@@ -113,10 +108,10 @@ def main() -> int:
     parser.add_argument("--capture", action="store_true", help="a pcap of each scenario")
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"runs at once ({JOBS})")
     parser.add_argument("--out", type=Path, help="where the results go")
-    parser.add_argument("--until-stdin-ends", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(UNTIL_STDIN_ENDS, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.until_stdin_ends:
-        threading.Thread(target=end_with_stdin, daemon=True).start()
+        end_with_stdin()  # and the guests with this program
     try:
         variants = matrix.select(options.only, options.scenario)
         if options.full:

@@ -76,6 +76,11 @@ def load(path: Path = PATH) -> dict[str, Row]:
     return rows
 
 
+def suites() -> tuple[str, ...]:
+    """Return the suites that the list has, in its order."""
+    return tuple(dict.fromkeys(map(suite_of, load())))
+
+
 def save(rows: Mapping[str, Row], path: Path = PATH) -> None:
     """Write the list in the order of `rows`; the comment at its head stays."""
     lines = [line for line in path.read_text().splitlines() if line.startswith("#")]

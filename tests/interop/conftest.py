@@ -1,0 +1,35 @@
+"""smbtorture's suites run beside the other tests, from the beginning."""
+
+import os
+
+import pytest
+from smbtest.torture_lanes import Lanes
+
+TESTS = "test_smbtorture.py"
+
+RUNNING = pytest.StashKey[Lanes]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the lanes with the suites that this run of pytest asks for."""
+    wanted = [
+        item.callspec.params["suite"]
+        for item in session.items
+        if item.path.name == TESTS
+        and isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+    ]
+    if wanted and not session.config.option.collectonly and os.geteuid() == 0:
+        session.config.stash[RUNNING] = Lanes(wanted)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave no server behind."""
+    if lanes := config.stash.get(RUNNING, None):
+        lanes.end()
+
+
+@pytest.fixture(scope="session")
+def lanes(request: pytest.FixtureRequest) -> Lanes:
+    """Return the lanes that run."""
+    return request.config.stash[RUNNING]
