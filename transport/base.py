@@ -113,6 +113,14 @@ class Transport(ABC):
         """Return what changes with every 64 KiB that arrive or leave; None: no memory is kept."""
         return None
 
+    def reached(self, times: int) -> bool | None:
+        """Tell whether the peer has acknowledged all that was sent; None: not yet.
+
+        False: it acknowledges nothing, though it was sent again so many times. By RDMA such a
+        connection is ended by its device, which knows.
+        """
+        return True
+
     peer: str
     """The peer's address, as text, for the log and for `hosts allow`."""
 

@@ -5,10 +5,12 @@ event loop's `add_reader` and `add_writer` alone: no stream, no task, no future.
 are made while one read's messages are handled leave together, in one system call.
 """
 
+import fcntl
 import logging
 import os
 import socket
 import struct
+import termios
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -55,6 +57,9 @@ IOV_MAX = 1024
 """Linux takes this many parts in one `sendmsg`."""
 
 _frame = struct.Struct(">I")
+
+_tcp_info = struct.Struct("=4xB19xI")
+"""Of Linux's struct tcp_info: tcpi_backoff, tcpi_unacked."""
 
 KEEP_ALIVE_FRAME = 0x85000000
 """RFC 1002's session keep alive, which some clients send on port 445 as well; it has no body."""
@@ -297,6 +302,20 @@ class TcpTransport(Transport):
             # A file is sent or duplicated before the next request can close it: its number may
             # then be another file's.
             self._flush()
+
+    def reached(self, times: int) -> bool | None:
+        """Tell whether the peer has acknowledged all that was sent, as the kernel counts it."""
+        if self._closed:
+            return True
+        try:
+            (waiting,) = struct.unpack("i", fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(4)))
+            if not waiting and not self._out:
+                return True
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _tcp_info.size)
+        except OSError:  # a socket of another kind, whose end is told at once
+            return True
+        backoff, unacknowledged = _tcp_info.unpack(info)
+        return False if unacknowledged and backoff >= times else None
 
     def _flush(self) -> None:
         """Send queued parts until all are gone or the socket takes no more."""

@@ -291,6 +291,13 @@ TABLE: tuple[Parameter, ...] = (
     _row(Scope.GLOBAL, "share:fake_fscaps", values.number(0, 0xFFFFFFFF), 0, field="fake_fscaps"),
     _row(
         Scope.GLOBAL,
+        "smbd:FSCTL_SMBTORTURE",
+        values.boolean,
+        False,
+        field="fsctl_smbtorture",
+    ),
+    _row(
+        Scope.GLOBAL,
         "root directory",
         values.path,
         "",

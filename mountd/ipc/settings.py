@@ -238,6 +238,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     fake_fscaps: int = 0
     """`share:fake_fscaps`: bits added to FileSystemAttributes ([MS-FSCC] 2.5.1). Samba and ksmbd
     add 64, sparse files; here a share has that bit where its file system can have holes."""
+    fsctl_smbtorture: bool = False
+    """`smbd:FSCTL_SMBTORTURE`: for Samba's test suite alone."""
     log_level: int = 1
     """0 errors, 1 events, 2 requests refused, 3 and more debug."""
     log_json: bool = False

@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from types import GeneratorType
 
-from usmbd.protocol.commands.binding import sign_refusal
-from usmbd.protocol.commands.negotiate import negotiate_smb1
+from usmbd.protocol.commands import smbtorture
 from usmbd.protocol.commands.rdma_data import invalidated_token
 from usmbd.protocol.commands.request import Answer, Disconnect, NoReply, Reply, Request
 from usmbd.protocol.dispatch import channel_sequence, keeping
 from usmbd.protocol.dispatch.calls import on_loop, on_thread
 from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, Outcome, Suspended
-from usmbd.protocol.dispatch.preconditions import find_open, find_optional_session
-from usmbd.protocol.dispatch.replies import Replies, buffers
+from usmbd.protocol.dispatch.preconditions import (
+    find_open,
+    find_optional_session,
+    refuse_without_session,
+)
+from usmbd.protocol.dispatch.replies import Replies, buffers, reply_to_smb1
 from usmbd.protocol.dispatch.slices import SLICE_THREADS, Slices
 from usmbd.protocol.dispatch.table import TABLE, Row
 from usmbd.protocol.effects import Blocking, OnDescriptor, Resume, Sliced, Slow, Wait
@@ -106,7 +109,7 @@ class Dispatcher:
             elif kind == 0xFD:
                 self._take_encrypted(message)
             elif is_smb1_negotiate(message) and not connection.negotiated:
-                self.replies.send([self._smb1(message)])
+                self.replies.send([reply_to_smb1(connection, message)])
             else:
                 raise Disconnect("not an SMB2 message")
         except Exception as error:
@@ -124,21 +127,6 @@ class Dispatcher:
             # Never expected. The state of this client is unknown, the others' is not touched.
             log.error("a message could not be handled", exc_info=error, extra=connection.facts)
             connection.transport.close("an internal error")
-
-    def _smb1(self, message: memoryview) -> bytes:
-        """Answer the multi-protocol NEGOTIATE with an SMB2 one ([MS-SMB2] 3.3.5.3)."""
-        try:
-            body = b"".join(negotiate_smb1(self.connection, message))
-        except SmbError as error:
-            raise Disconnect("an SMB1 client") from error
-        self.connection.credit_window.use(0, 1)
-        header = Header(
-            command=Command.NEGOTIATE,
-            flags=SMB2_FLAGS_SERVER_TO_REDIR,
-            credits=self.connection.credit_window.grant(1, 1),
-            process_id=0,
-        )
-        return header.pack() + body
 
     def _take_encrypted(self, message: memoryview) -> None:
         """Decrypt a message with its session's keys ([MS-SMB2] 3.3.5.2.1.1)."""
@@ -204,6 +192,8 @@ class Dispatcher:
             return answer  # type: ignore[return-value]
         except Disconnect:
             raise
+        except smbtorture.AnsweredError as answered:
+            return answered.parts
         except Exception as error:
             return self.failure(request, error)
 
@@ -214,8 +204,7 @@ class Dispatcher:
         channel = session.channel_list.get(self.connection) if session is not None else None
         if session is None or not session.valid or channel is None:
             # Or its binding to this connection is not finished: nobody has proved anything here.
-            sign_refusal(request)
-            raise SmbError(NtStatus.USER_SESSION_DELETED)
+            refuse_without_session(request)
         request._session = session
         if sealed is not None:
             if sealed is not session:

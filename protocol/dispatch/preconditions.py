@@ -1,7 +1,10 @@
 """What the table asks of a request beside session and tree: which open it means, who signed it."""
 
 import struct
+from typing import NoReturn
 
+from usmbd.protocol.commands import smbtorture
+from usmbd.protocol.commands.binding import sign_refusal
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.dispatch.channel_sequence import verify
 from usmbd.protocol.dispatch.table import Row
@@ -33,6 +36,13 @@ def find_optional_session(request: Request) -> None:
             raise SmbError(NtStatus.ACCESS_DENIED)
         request._session = session
         request.signer = channel.signer
+
+
+def refuse_without_session(request: Request) -> NoReturn:
+    """SmbError(USER_SESSION_DELETED), signed where a binding's key allows ([MS-SMB2] 3.3.5.2.9)."""
+    smbtorture.serve(request)
+    sign_refusal(request)
+    raise SmbError(NtStatus.USER_SESSION_DELETED)
 
 
 def find_open(request: Request, row: Row) -> None:

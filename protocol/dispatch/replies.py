@@ -1,6 +1,7 @@
 """From an answer to a message: header, credits, signature, encryption ([MS-SMB2] 3.3.4.1)."""
 
-from usmbd.protocol.commands.request import Answer, Reply, Request
+from usmbd.protocol.commands.negotiate import negotiate_smb1
+from usmbd.protocol.commands.request import Answer, Disconnect, Reply, Request
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.wire.error import build_error_response
@@ -15,9 +16,10 @@ from usmbd.protocol.wire.header import (
     SMB2_FLAGS_SERVER_TO_REDIR,
     SMB2_FLAGS_SIGNED,
     SMB2_PROTOCOL_ID,
+    Command,
     Header,
 )
-from usmbd.protocol.wire.status import NtStatus
+from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.transport.base import Buffer, FileSpan, Part
 
 _pack_header = Header.LAYOUT.pack
@@ -133,3 +135,19 @@ def buffer(part: Part) -> Buffer:
 def buffers(parts: list[Part]) -> list[Buffer]:
     """Return the parts of a message that is signed or encrypted: all of them in memory."""
     return [buffer(part) for part in parts]
+
+
+def reply_to_smb1(connection: Connection, message: memoryview) -> bytes:
+    """Answer the multi-protocol NEGOTIATE with an SMB2 one ([MS-SMB2] 3.3.5.3); Disconnect."""
+    try:
+        body = b"".join(negotiate_smb1(connection, message))
+    except SmbError as error:
+        raise Disconnect("an SMB1 client") from error
+    connection.credit_window.use(0, 1)
+    header = Header(
+        command=Command.NEGOTIATE,
+        flags=SMB2_FLAGS_SERVER_TO_REDIR,
+        credits=connection.credit_window.grant(1, 1),
+        process_id=0,
+    )
+    return header.pack() + body

@@ -54,6 +54,7 @@ class Connection:
         "__weakref__",
         "_counted",
         "_requests_noted",
+        "acknowledges",
         "async_command_list",
         "async_ids",
         "cipher_id",
@@ -123,6 +124,7 @@ class Connection:
         self.async_command_list: dict[int, Request] = {}  # AsyncId -> the waiting request
         self.async_ids = itertools.count(1)
         self.memory = transport.meter = ConnectionMemory(server.memory, self.network)
+        self.acknowledges = True  # False: a test has it taken for a network that is cut
         self.seals = False  # an encrypted message has come
         self.requests = self._requests_noted = 0
         self.created = self.last_request = time.time()

@@ -418,7 +418,7 @@ class Server:
                 self.close_session(session)
         connection.session_table.clear()
         connection.preauth_sessions.clear()
-        in_turns(self.turns, connection.transport, self.caching.leases.connection_lost(connection))
+        in_turns(self.turns, connection.transport, self.caching.connection_lost(connection))
         for session_id in list(connection.half_open):
             connection.end_login(session_id)
         connection.memory.close()

@@ -67,6 +67,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "smbd max io size": f"{RDMA}::test_the_largest_transfer",
             "map to guest": f"{LOGIN}::test_the_others",
             "share:fake_fscaps": f"{OWN}::test_fake_fscaps",
+            "smbd:FSCTL_SMBTORTURE": f"{OWN}::test_fsctl_smbtorture",
             "root directory": f"{OWN}::test_root_directory",
         }.items()
     },

@@ -15,6 +15,7 @@ from smbengine.configured import Configured
 
 from usmbd.mountd.config.load import load
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.commands.smbtorture import FSCTL_SMBTORTURE_FORCE_UNACKED_TIMEOUT
 from usmbd.protocol.supervisor.listeners import Listeners
 from usmbd.protocol.vfs.short_names import short_name
 from usmbd.protocol.vfs.spelling import to_wire
@@ -26,7 +27,8 @@ from usmbd.protocol.wire.create import (
     CreateResponse,
 )
 from usmbd.protocol.wire.fscc.directory import FileBothDirectoryInformation
-from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.fsctl import FSCTL_PIPE_WAIT
+from usmbd.protocol.wire.header import RELATED_ID, Command
 from usmbd.protocol.wire.negotiate import (
     SMB2_GLOBAL_CAP_DIRECTORY_LEASING,
     SMB2_GLOBAL_CAP_LEASING,
@@ -190,6 +192,19 @@ def test_fake_fscaps(serve: Serve) -> None:
     root = one.open("", 0x80, options=FILE_DIRECTORY_FILE)
     info = one.call(Command.QUERY_INFO, requests.query_info(root, 5, 2)).data
     assert int.from_bytes(info[:4], "little") & 268435456
+
+
+def test_fsctl_smbtorture(serve: Serve) -> None:
+    """Without a session, as smbtorture sends it."""
+    for value, status in (("yes", SUCCESS), ("no", NtStatus.USER_SESSION_DELETED)):
+        one = client(serve(server=f"smbd:FSCTL_SMBTORTURE = {value}"))
+        nothing = RELATED_ID, RELATED_ID
+        body = requests.ioctl(nothing, FSCTL_SMBTORTURE_FORCE_UNACKED_TIMEOUT)
+        assert one.call(Command.IOCTL, body, session_id=0, tree_id=0).status is status
+        assert one.connection.acknowledges is (value == "no")
+        for other in (requests.ioctl(nothing, FSCTL_PIPE_WAIT), body[:40]):
+            answer = one.call(Command.IOCTL, other, session_id=0, tree_id=0)
+            assert answer.status is not SUCCESS
 
 
 def test_root_directory(serve: Serve) -> None:

@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from smbtest.deaf import make_deaf
 from smbtest.raw import PENDING, SUCCESS, Closed, Raw
 from smbtest.server import BOB
 from smbtest.smb2 import CREATE, ECHO, ECHO_BODY, READ_WRITE, create_body, create_context
@@ -18,6 +19,8 @@ UNASKED = (1 << 64) - 1
 CANCELLED, INVALID_PARAMETER, NOT_FOUND = 0xC0000120, 0xC000000D, 0xC0000034
 TRIES = 32
 MANY = 2000
+SECONDS = 60
+"""More than TCP needs to be sure that a client is gone, on a busy machine."""
 
 Pair = tuple[Raw, Raw]
 
@@ -91,6 +94,40 @@ def test_a_wait_ends(pair: Pair, end: str) -> None:
         two.close()
     assert answer(one, key, RH) == SUCCESS
     assert one.call(ECHO, ECHO_BODY).status == SUCCESS
+
+
+def test_a_break_reaches_a_client_one_of_whose_networks_is_cut(
+    pair: Pair, target: Target, connect: Connect
+) -> None:
+    """Nobody waits until TCP gives up, or until the break has run out."""
+    one, two = pair
+    key = os.urandom(16)
+    assert one.call(CREATE, leased("cut", key, RWH)).status == SUCCESS
+    second = connect(one.guid).ready()
+    assert target.process_of(second.port) == target.process_of(one.port)
+    assert second.call(CREATE, leased("cut", key, RWH)).status == SUCCESS
+    make_deaf(one.socket)
+    for client in (two, second):
+        client.socket.settimeout(SECONDS)
+    two.post(CREATE, create_body("cut"))
+    assert two.reply().status == PENDING
+    assert notice(second) == (RWH, RH, key)
+    assert answer(second, key, RH) == SUCCESS
+    assert two.reply().status == SUCCESS
+
+
+def test_a_client_that_is_cut_off_is_not_waited_for(pair: Pair) -> None:
+    """It takes as long as TCP needs to be sure, far less than a break may."""
+    one, two = pair
+    assert one.call(CREATE, leased("cut", os.urandom(16), RWH)).status == SUCCESS
+    make_deaf(one.socket)
+    two.socket.settimeout(SECONDS)
+    two.post(CREATE, create_body("cut"))
+    assert two.reply().status == PENDING
+    assert two.reply().status == SUCCESS
+    make_deaf(one.socket, deaf=False)
+    with pytest.raises((Closed, ConnectionError)):
+        one.call(ECHO, ECHO_BODY)
 
 
 def test_many_leases_of_one_client_leave_nothing(target: Target, connect: Connect) -> None:

@@ -9,10 +9,11 @@
 A break goes to the worker that has the holder (`Peers.break_caching`), which is often this one.
 """
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from usmbd.protocol.state.caching import lease as life
+from usmbd.protocol.state.caching.deliveries import Deliveries
 from usmbd.protocol.state.caching.kernel_oplocks import KernelOplocks
 from usmbd.protocol.state.caching.leases import Leases
 from usmbd.protocol.state.caching.oplocks import Oplocks
@@ -47,6 +48,9 @@ from usmbd.protocol.state.store.records import (
 )
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import LeaseV1, LeaseV2
+
+if TYPE_CHECKING:
+    from usmbd.protocol.state.connection import Connection
 
 
 class Break(NamedTuple):
@@ -179,8 +183,9 @@ class Caching:
         self._worker = worker
         self._holders: dict[int, Open] = {}
         self.kernel = KernelOplocks(lambda open_id: self.break_own(open_id, NONE))
-        self.oplocks = Oplocks(store, clock, wake, self.kernel)
-        self.leases = Leases(store, clock, wake)
+        self._deliveries = Deliveries(clock)
+        self.oplocks = Oplocks(store, clock, wake, self.kernel, self._deliveries)
+        self.leases = Leases(store, clock, wake, self._deliveries)
 
     # -- opens ---------------------------------------------------------------------------
 
@@ -201,16 +206,24 @@ class Caching:
 
     def closed(self, open_: Open) -> None:
         """Forget an open."""
-        if self._holders.pop(open_.persistent_id, None) is not None:
-            if open_.lease is not None:
-                self.leases.closed(open_)
-            else:
-                self.kernel.closed(open_)
+        if self._holders.pop(open_.persistent_id, None) is None:
+            return
+        if open_.lease is not None:
+            self.leases.closed(open_)
+        else:
+            self.oplocks.closed(open_)
+            self.kernel.closed(open_)
 
     @staticmethod
     def check_sharing(violation: SharingViolation, record: OpenRecord) -> None:
         """After a sharing violation: BreakNeededError if opens that are only cached may be why."""
         check(violation.key, Operation.SHARE, violation.others, record)
+
+    def connection_lost(self, connection: "Connection") -> Iterator[None]:
+        """Tell clients by other channels what they were told on one that is lost, in steps."""
+        yield from self.oplocks.connection_lost(connection)
+        yield from self.leases.connection_lost(connection)
+        yield from self._deliveries.connection_lost(connection)
 
     # -- changes -------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from usmbd.protocol.state.caching import lease as life
+from usmbd.protocol.state.caching.deliveries import Deliveries
 from usmbd.protocol.state.caching.notices import (
     BREAK_SECONDS,
     Channel,
@@ -59,11 +60,13 @@ class Leases:
         store: Store,
         clock: Clock,
         wake: Callable[[bytes, Iterable[int]], None],
+        deliveries: Deliveries,
     ) -> None:
         """`wake(key, workers)` lets all go on that wait for a file."""
         self._store = store
         self._clock = clock
         self._wake = wake
+        self._deliveries = deliveries
         self._connections: dict[bytes, dict[Connection, None]] = {}
         """Each client's, the oldest first, by ClientGuid."""
         self._table: dict[tuple[bytes, bytes], Lease] = {}
@@ -154,18 +157,32 @@ class Leases:
 
     def _tell(self, lease: Lease, before: int, after: LeaseState) -> None:
         """Tell a client what it has lost; there is nothing to answer."""
+        self._send_once(lease, _notification(lease, before, after.state, after, 0))
+
+    def _send_once(self, lease: Lease, notice: bytes) -> None:
+        """Send what the client has not to answer, but has to know."""
         channel = next(self._channels(lease), None)
-        if channel is not None:
-            send_notice(channel, _notification(lease, before, after.state, after, 0))
+        if channel is None:
+            return
+        send_notice(channel, notice)
+        again = partial(self._send_once, lease, notice)
+        self._deliveries.sent(channel.connection, again, alone=self._is_alone(lease))
 
     def _send(self, lease: Lease) -> None:
         """Send what the client has to answer; without a channel it cannot, and loses the lease."""
         channel = next(self._channels(lease), None)
         if channel is None:
-            self._expired(lease, lease.asked)
+            # Where its opens end in a moment, the lease ends with them.
+            if not all(open_.session.closed for open_ in lease.opens.values()):
+                self._expired(lease, lease.asked)
             return
         lease.told = channel.connection
         send_notice(channel, lease.notice)
+        self._deliveries.sent(channel.connection, alone=self._is_alone(lease))
+
+    def _is_alone(self, lease: Lease) -> bool:
+        """Tell whether the client has but one connection."""
+        return len(self._connections.get(lease.client_guid, ())) == 1
 
     def _channels(self, lease: Lease) -> Iterator[Channel]:
         """Yield the living channels of a lease's client.

@@ -5,8 +5,11 @@ marked as breaking; the new one wakes who waits.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
+from usmbd.protocol.state.caching.deliveries import Deliveries
 from usmbd.protocol.state.caching.kernel_oplocks import KernelOplocks
 from usmbd.protocol.state.caching.notices import BREAK_SECONDS, channels_of, send_notice
 from usmbd.protocol.state.caching.rules import R
@@ -17,6 +20,9 @@ from usmbd.protocol.state.store.records import OPLOCK_BREAKING, OPLOCK_HELD
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_II, SMB2_OPLOCK_LEVEL_NONE
 from usmbd.protocol.wire.oplock_break import OplockBreak
 from usmbd.protocol.wire.status import NtStatus, SmbError
+
+if TYPE_CHECKING:
+    from usmbd.protocol.state.connection import Connection
 
 log = logging.getLogger("usmbd.oplock")
 
@@ -32,12 +38,16 @@ class Oplocks:
         clock: Clock,
         wake: Callable[[bytes, Iterable[int]], None],
         kernel: KernelOplocks,
+        deliveries: Deliveries,
     ) -> None:
         """`wake(key, workers)` lets all go on that wait for a file."""
         self._kernel = kernel
         self._store = store
         self._clock = clock
         self._wake = wake
+        self._deliveries = deliveries
+        self._told: dict[Open, Connection] = {}
+        """On which connection those were told that have to answer."""
 
     def break_to(self, open_: Open, left: int) -> None:
         """Break the oplock of an open so that at most the state `left` stays; tell its client."""
@@ -47,15 +57,14 @@ class Oplocks:
             return
         if open_.oplock_level == SMB2_OPLOCK_LEVEL_II:
             self._set(open_, SMB2_OPLOCK_LEVEL_NONE)
-            self._notify(open_, SMB2_OPLOCK_LEVEL_NONE)
+            self._tell(open_)
         elif open_.oplock_break_to is None:
             open_.oplock_break_to = level
             self._store.set_oplock(
                 open_.key, open_.persistent_id, open_.oplock_level, OPLOCK_BREAKING
             )
             self._clock.call_later(BREAK_SECONDS, self._expired, open_)
-            if not self._notify(open_, level):
-                self._expired(open_)
+            self._ask(open_)
 
     def stand_with_kernel(self, open_: Open) -> None:
         """Have a new oplock stand with a lease of the kernel's; without one it is none.
@@ -85,6 +94,26 @@ class Oplocks:
         self._set(open_, level)
         return level
 
+    def closed(self, open_: Open) -> None:
+        """Forget an open."""
+        self._told.pop(open_, None)
+
+    def connection_lost(self, connection: "Connection") -> Iterator[None]:
+        """Tell clients again, on another channel, what they were told on this one, in steps."""
+        for open_ in [open_ for open_, told in self._told.items() if told is connection]:
+            if self._told.pop(open_, None) is not None and not open_.closed:
+                self._ask(open_)
+                yield
+
+    def _ask(self, open_: Open) -> None:
+        """Tell a client what it has to answer; without a channel it cannot."""
+        assert open_.oplock_break_to is not None
+        connection = self._notify(open_, open_.oplock_break_to)
+        if connection is not None:
+            self._told[open_] = connection
+        elif not open_.session.closed:  # else the open ends in a moment, and the oplock with it
+            self._expired(open_)
+
     def _expired(self, open_: Open) -> None:
         """End a break that the client has not answered."""
         if not open_.closed and open_.oplock_break_to is not None:
@@ -100,19 +129,28 @@ class Oplocks:
         open_.oplock_break_to = None
         if open_ in self._kernel:
             self._kernel.lift(open_)
+        self._told.pop(open_, None)
         waiters = self._store.set_oplock(open_.key, open_.persistent_id, level, OPLOCK_HELD)
         if waiters:
             self._wake(open_.key, waiters)
 
-    @staticmethod
-    def _notify(open_: Open, level: int) -> bool:
-        """Send an Oplock Break Notification; False when there is no channel to send it on."""
+    def _tell(self, open_: Open) -> None:
+        """Tell a client that it caches nothing any more: there is nothing to answer."""
+        if not open_.closed:
+            self._notify(open_, SMB2_OPLOCK_LEVEL_NONE, partial(self._tell, open_))
+
+    def _notify(
+        self, open_: Open, level: int, again: Callable[[], None] | None = None
+    ) -> "Connection | None":
+        """Send an Oplock Break Notification; return by which connection, None if there is none."""
         channel = next(channels_of(open_), None)
         if channel is None:
-            return False
+            return None
         log.debug("%s: oplock %d is broken to %d", open_.path, open_.oplock_level, level)
         body = OplockBreak(
             oplock_level=level, persistent=open_.persistent_id, volatile=open_.volatile_id
         )
         send_notice(channel, body.pack())
-        return True
+        alone = len(open_.session.channel_list) == 1
+        self._deliveries.sent(channel.connection, again, alone=alone)
+        return channel.connection

@@ -137,6 +137,7 @@ def add_shares(server: Server) -> None:
     closed = server.folder / "noperm"
     closed.mkdir(mode=0o700)
     server.shares["noperm"] = share | {"path": str(closed)}  # for ioctl.bug14788
+    server.options.parameters["smbd:FSCTL_SMBTORTURE"] = "yes"  # a connection is taken for cut
     server.shares["hideunread"] = share | {"hide unreadable": "yes"}  # for acls.ACCESSBASED
 
 

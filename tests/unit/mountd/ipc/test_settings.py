@@ -40,6 +40,7 @@ SERVER = {
     "map_to_guest": MapToGuest.NEVER,
     "guest_account": "nobody",
     "fake_fscaps": 0,
+    "fsctl_smbtorture": False,
     "log_json": False,
 }
 SHARE = {

@@ -422,40 +422,6 @@ def test_an_epoch_is_told_to_those_who_have_one(client: Client, other: Client) -
     assert other.taken(message_id)[0].status is NtStatus.SUCCESS
 
 
-# -- channels ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def twin(engine: Engine, client: Client) -> Client:
-    """Return a second connection of the client, with a session of its own."""
-    return Client(engine, guid=client.guid).ready()
-
-
-def test_a_break_is_told_again_where_its_connection_is_lost(
-    engine: Engine, client: Client, twin: Client, other: Client
-) -> None:
-    take(twin, RWH)
-    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
-    assert breaks(client) == [(RWH, RH, ACK)]  # the oldest connection
-    assert breaks(twin) == []
-    client.disconnect()
-    engine.settle()
-    assert breaks(twin) == [(RWH, RH, ACK)]
-    assert acknowledge(twin, RH) is NtStatus.SUCCESS
-    assert other.taken(message_id)[0].status is NtStatus.SUCCESS
-    twin.disconnect()
-    assert engine.server.caching.leases._connections.keys() == (
-        {other.guid} if other.connection.server is engine.server else set()
-    )
-
-
-def test_any_connection_of_the_client_answers(client: Client, twin: Client, other: Client) -> None:
-    take(client, RWH)
-    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
-    assert acknowledge(twin, RH) is NtStatus.SUCCESS
-    assert other.taken(message_id)[0].status is NtStatus.SUCCESS
-
-
 def test_a_lease_is_asked_once_however_many_opens_it_has(client: Client, other: Client) -> None:
     for _ in range(3):
         take(client, RH)

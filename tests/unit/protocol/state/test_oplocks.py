@@ -6,6 +6,7 @@ from smbengine.client import Client
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
+from usmbd.protocol.state.caching.deliveries import LOOK_SECONDS
 from usmbd.protocol.state.caching.notices import BREAK_SECONDS
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES
 from usmbd.protocol.wire.create import (
@@ -66,6 +67,50 @@ def test_a_close_answers_as_well(client: Client, other: Client) -> None:
     file, _ = create(client, BATCH)
     message_id, _ = other.pending(Command.CREATE, requests.create("file", oplock=BATCH))
     client.close(file)
+    (reply,) = other.taken(message_id)
+    assert reply.parse(CreateResponse).oplock_level == BATCH
+
+
+@pytest.mark.parametrize("level", [BATCH, II])
+def test_a_channel_that_acknowledges_nothing_is_given_up(
+    client: Client, other: Client, engine: Engine, level: int
+) -> None:
+    second = Client(engine, guid=client.guid)
+    second.negotiate()
+    assert second.bind(client).status is NtStatus.SUCCESS
+    second.tree_id = client.tree_id
+    file, _ = create(client, level)
+    client.connection.acknowledges = False
+    if level == BATCH:
+        message_id, _ = other.pending(Command.CREATE, requests.create("file"))
+    else:
+        theirs, _ = create(other, NONE)
+        other.call(Command.WRITE, requests.write(theirs, b"data"))
+    told = [(file, II if level == BATCH else NONE)]
+    assert (breaks(client), breaks(second)) == (told, [])
+    engine.clock.advance(LOOK_SECONDS)
+    engine.settle()
+    assert client.lost
+    assert breaks(second) == told
+    if level == BATCH:
+        assert acknowledge(second, file, II) is NtStatus.SUCCESS
+        assert other.taken(message_id)[0].status is NtStatus.SUCCESS
+    engine.clock.advance(LOOK_SECONDS)
+    second.disconnect()
+    engine.settle()
+    caching = engine.server.caching
+    assert (caching._deliveries._on_way, caching.oplocks._told) == ({}, {})
+
+
+def test_a_client_that_is_gone_is_not_waited_for(
+    client: Client, other: Client, engine: Engine
+) -> None:
+    """Its oplock goes with its open, and who waits has the file as if it had not been there."""
+    create(client, BATCH)
+    client.connection.acknowledges = False
+    message_id, _ = other.pending(Command.CREATE, requests.create("file", oplock=BATCH))
+    engine.clock.advance(LOOK_SECONDS)
+    engine.settle()
     (reply,) = other.taken(message_id)
     assert reply.parse(CreateResponse).oplock_level == BATCH
 
