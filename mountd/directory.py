@@ -46,8 +46,8 @@ class Directory:
         self._users = users
         self._accounts = accounts
         self._administrators = administrators
-        self._entries: dict[str, Entry] | None = None
         self._sorted: list[Account] | None = None
+        self._ranges: list[tuple[int, int]] | None = None
         self._handlers: dict[type, Callable[..., DirectoryResponse]] = {
             FindNames: self._find_names,
             FindIds: self._find_ids,
@@ -62,9 +62,11 @@ class Directory:
         """Answer one question."""
         return self._handlers[type(message)](message)
 
-    def uids(self) -> list[int]:
-        """Return the uids of the users of the password file, in order."""
-        return sorted({each.id for each in self._stored() if each.id < HASHED})
+    def uid_ranges(self) -> list[tuple[int, int]]:
+        """Return the uids of the users of the password file, as ranges in order."""
+        if self._ranges is None:
+            self._ranges = ranges(sorted({each.id for each in self._stored() if each.id < HASHED}))
+        return self._ranges
 
     # --- accounts ----------------------------------------------------------------------------
 

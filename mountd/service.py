@@ -36,6 +36,7 @@ from usmbd.mountd.ipc.messages import (
     TreeStatus,
 )
 from usmbd.mountd.ipc.settings import ShareConfig
+from usmbd.mountd.ipc.sids import MAX_RANGES, MachineDomain
 from usmbd.mountd.log import REFUSED
 from usmbd.mountd.login import Authenticator
 from usmbd.mountd.rpc.configuration import RpcConfiguration, describe
@@ -221,6 +222,7 @@ class Service:
                 response = TreeConnectResponse(TreeStatus.TOO_MANY_CONNECTIONS)
             else:
                 self._trees.add(worker, tree, share.config.name, proven=proven)
+                response.domain = self._domain()
         if response.status is not TreeStatus.OK:
             log.log(
                 REFUSED, "tree connect refused: %s", response.status,
@@ -240,6 +242,12 @@ class Service:
         if not proven and trees.unproven(share.name) >= max(most // UNPROVEN, 1):
             return True
         return trees.count(share.name) >= most
+
+    def _domain(self) -> MachineDomain | None:
+        """Return the machine's domain, with the first of its users' uids where there are many."""
+        if not self.machine_sid:
+            return None
+        return MachineDomain(self.machine_sid, self.directory.uid_ranges()[:MAX_RANGES])
 
     def _tree_disconnect(self, worker: Hashable, message: TreeDisconnect, _now: float) -> Answer:
         """Forget a tree connect."""

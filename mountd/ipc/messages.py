@@ -27,13 +27,13 @@ from usmbd.mountd.ipc.rows import Row as Row
 from usmbd.mountd.ipc.rows import SessionRow as SessionRow
 from usmbd.mountd.ipc.rows import WorkerRow as WorkerRow
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
+from usmbd.mountd.ipc.sids import MachineDomain
 
 MOUNTD_SOCKET = "mountd.sock"
 RPC_SOCKET = "rpc.sock"
 CONTROL_SOCKET = "control.sock"
 
-# An account name of Windows has at most 20 characters, a UPN 1024, Linux' LOGIN_NAME_MAX is 256;
-# the domain and the workstation are DNS names at the longest (255).
+# LOGIN_NAME_MAX of Linux is 256; domains and workstations are DNS names at the longest (255).
 MAX_NAME = 256
 # [MS-SMB2] 2.2.9 wants share names below 80 characters; longer ones only miss.
 MAX_SHARE_NAME = 255
@@ -43,7 +43,7 @@ MAX_NT_RESPONSE = 16 * 1024
 MAX_ADDRESS = 64
 # NGROUPS_MAX of Linux.
 MAX_GROUPS = 65536
-# A DCE/RPC fragment has a 16-bit length ([C706] 12.6.3.1): longer traffic goes in several messages.
+# A DCE/RPC fragment has a 16-bit length ([C706] 12.6.3.1).
 MAX_RPC_DATA = 64 * 1024
 # What a server may answer in one message of a list; the rest follows in further ones.
 MAX_ROWS = 256
@@ -51,8 +51,7 @@ MAX_ROWS = 256
 Name = Annotated[str, Meta(max_length=MAX_NAME)]
 ShareName = Annotated[str, Meta(min_length=1, max_length=MAX_SHARE_NAME)]
 Address = Annotated[str, Meta(max_length=MAX_ADDRESS)]
-# msgpack carries 64-bit unsigned numbers; session ids and handles use them all, and msgspec's
-# constraints reach only the signed ones, so that the lower bound is all that can be said here.
+# Session ids and handles use all 64 bits; msgspec's constraints reach only signed numbers of 64.
 Handle = Annotated[int, Meta(ge=0)]
 RpcData = Annotated[bytes, Meta(max_length=MAX_RPC_DATA)]
 Groups = Annotated[list[int], Meta(max_length=MAX_GROUPS)]
@@ -257,6 +256,8 @@ class TreeConnectResponse(Message):
     uid: int = 0
     gid: int = 0
     groups: Groups = []
+    domain: MachineDomain | None = None
+    """Whose accounts security descriptors name."""
 
 
 class TreeDisconnect(Message):

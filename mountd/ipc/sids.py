@@ -5,7 +5,9 @@ algorithmic mapping does it; so no table has to be kept. All others are S-1-22-1
 S-1-22-2-gid, as Samba has them.
 """
 
-from typing import Final
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
 
 RID_BASE: Final = 1000
 """The first RID that is nobody's by rule: those below are Windows' own."""
@@ -41,3 +43,15 @@ def rid_uid(rid: int) -> int | None:
 def rid_gid(rid: int) -> int | None:
     """Return the gid that a RID stands for, None where it is no group's."""
     return (rid - RID_BASE) // 2 if RID_BASE <= rid < HASHED and rid % 2 != RID_BASE % 2 else None
+
+
+MAX_RANGES = 1024
+"""Ranges of uids that a tree connect is told: users mostly have uids that follow each other."""
+
+
+class MachineDomain(Struct, array_like=True, frozen=True):
+    """The machine's domain, and which uids are users of the password file."""
+
+    sid: Annotated[str, Meta(max_length=64)]
+    uids: Annotated[list[tuple[int, int]], Meta(max_length=MAX_RANGES)]
+    """The first and the last of each range, in order."""

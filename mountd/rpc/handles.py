@@ -36,7 +36,7 @@ class Handles:
     def get(self, handle: bytes, kind: type[T]) -> T:
         """Return what a handle stands for; CallError(CONTEXT_MISMATCH) when that is no `kind`."""
         found = self._open.get(handle)
-        if not isinstance(found, kind):
+        if found is None or not isinstance(found, kind):
             raise CallError(Fault.CONTEXT_MISMATCH)
         return found
 

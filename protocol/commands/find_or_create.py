@@ -348,7 +348,7 @@ def _new(wanted: Wanted) -> Found:
         eas = list(full_eas(contexts[SMB2_CREATE_EA_BUFFER]))
     descriptor = None
     if SMB2_CREATE_SD_BUFFER in contexts:
-        descriptor = security.parse(contexts[SMB2_CREATE_SD_BUFFER])
+        descriptor = security.parse(contexts[SMB2_CREATE_SD_BUFFER], request.tree.domain)
     if options & FILE_DIRECTORY_FILE:
         node = volume.create_directory(path, attributes, rights=names)
     else:

@@ -231,7 +231,7 @@ def _security(request: Request, body: QueryInfoRequest) -> Handling:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     security.require_for_query(open_, body.additional_information)
     data = yield from Blocking(
-        security.query, open_.node, body.additional_information, request.tree.share.acl_xattr
+        security.query, open_.node, body.additional_information, request.tree
     )
     if len(data) > body.output_buffer_length:
         raise SmbError(NtStatus.BUFFER_TOO_SMALL, len(data).to_bytes(4, "little"))

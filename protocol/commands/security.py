@@ -6,9 +6,11 @@ from usmbd.protocol.effects import Blocking
 from usmbd.protocol.state.notify.change import modified
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.session import SessionState
+from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs import acl, rights
 from usmbd.protocol.vfs.base import NameRights
 from usmbd.protocol.vfs.identity import retry_as_process
+from usmbd.protocol.vfs.machine_domain import MachineDomain
 from usmbd.protocol.vfs.name_rights import PosixNameRights, StoredNameRights
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
@@ -52,11 +54,12 @@ _OTHER_PARTS = (
 """Parts that nothing here would enforce."""
 
 
-def parse(data: memoryview) -> SecurityDescriptor:
+def parse(data: memoryview, domain: MachineDomain | None) -> SecurityDescriptor:
     """Read a descriptor that a client sent; SmbError(INVALID_SECURITY_DESCR, INVALID_ACL)."""
     if len(data) > SHORT_DATA:
         long_call()
-    return SecurityDescriptor.parse(data)
+    descriptor = SecurityDescriptor.parse(data)
+    return descriptor if domain is None else domain.meant(descriptor)
 
 
 def require_for_query(open_: Open, information: int) -> None:
@@ -67,9 +70,10 @@ def require_for_query(open_: Open, information: int) -> None:
         open_.require(READ_CONTROL)
 
 
-def query(node: Node, information: int, stored: bool) -> bytes:
+def query(node: Node, information: int, tree: TreeConnect) -> bytes:
     """Return the parts of the file's descriptor that the client asks for."""
-    return acl.load(node, stored).select(information).pack()
+    descriptor = acl.load(node, tree.share.acl_xattr).select(information)
+    return (descriptor if tree.domain is None else tree.domain.shown(descriptor)).pack()
 
 
 def change(request: Request, information: int, data: memoryview) -> Handling:
@@ -87,15 +91,15 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
     if not information:
         # Nothing was asked for, so no right was checked: nothing is stored either.
         return _RESPONSE
-    yield Blocking(_change, open_.node, data, information, request.tree.share.acl_xattr)
+    yield Blocking(_change, open_.node, data, information, request.tree)
     change = modified(FILE_NOTIFY_CHANGE_SECURITY)
     yield from tell(open_, change)
     return _RESPONSE
 
 
-def _change(node: Node, data: memoryview, information: int, stored: bool) -> None:
+def _change(node: Node, data: memoryview, information: int, tree: TreeConnect) -> None:
     """Read the client's descriptor, which may be long, and set the parts."""
-    acl.change(node, parse(data), information, stored)
+    acl.change(node, parse(data, tree.domain), information, tree.share.acl_xattr)
 
 
 def maximal_access(request: Request, node: Node, wanted: int) -> int:

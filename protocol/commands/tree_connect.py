@@ -20,6 +20,7 @@ from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.volumes import open_volume
 from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.vfs.machine_domain import MachineDomain
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_DIALECT_311
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -120,6 +121,7 @@ def tree_connect(request: Request) -> Handling:
         server_name=server_name,
         asked_name=name,
     )
+    tree.domain = MachineDomain(answer.domain) if answer.domain else None
     session.tree_connect_table[tree_id] = tree
     if volume is not None:
         connection.admit(Standing.USER if session.proven_user else Standing.GUEST)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.vfs.machine_domain import MachineDomain
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -45,6 +46,7 @@ class TreeConnect:
         "asked_name",
         "closed",
         "created",
+        "domain",
         "identity",
         "server_name",
         "session",
@@ -79,6 +81,7 @@ class TreeConnect:
         self.asked_name = asked_name  # of the share, as the client has it: `homes` is many shares
         self.closed = False  # ended, perhaps while a request of it waited
         self.created = time.time()
+        self.domain: MachineDomain | None = None
 
     @property
     def maximal_access(self) -> int:

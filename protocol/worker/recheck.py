@@ -26,6 +26,7 @@ from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.volumes import open_volume
 from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.vfs.machine_domain import MachineDomain
 from usmbd.protocol.vfs.volume import Volume
 
 Item = TypeVar("Item", Session, TreeConnect)
@@ -154,6 +155,7 @@ class Recheck:
             # Clients learn that they have to encrypt when they connect, and not later.
             self._close(tree, "it has to be encrypted now")
         else:
+            tree.domain = MachineDomain(answer.domain) if answer.domain else None
             tree.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
             self._set_writable(tree, answer.writable)
             if share != before and share.type is ShareType.DISK:

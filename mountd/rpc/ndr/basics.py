@@ -58,6 +58,45 @@ class Integer(Type):
         return 0
 
 
+class Size(Type):
+    """A number as wide as the transfer syntax counts: size_t, and lengths of structures."""
+
+    smallest = 4
+
+    def alignment(self, ndr64: bool) -> int:
+        return 8 if ndr64 else 4
+
+    def read(self, reader: Reader) -> int:
+        return reader.count()
+
+    def write(self, writer: Writer, value: int) -> None:
+        writer.count(value)
+
+    def null(self) -> int:
+        return 0
+
+
+class Boxed(Type):
+    """A value in a list of its own: behind a pointer to a pointer, to tell which one is null."""
+
+    smallest = 4
+
+    def __init__(self, inner: Type) -> None:
+        """Take the type of what is in it."""
+        self.inner = inner
+
+    def alignment(self, ndr64: bool) -> int:
+        return self.inner.alignment(ndr64)
+
+    def read_into(self, reader: Reader, container: Any, key: Any) -> None:
+        box: list[Any] = [None]
+        container[key] = box
+        self.inner.read_into(reader, box, 0)
+
+    def write(self, writer: Writer, value: list[Any]) -> None:
+        self.inner.write(writer, value[0])
+
+
 class Enumeration(Type):
     """An enum: 16 bits, in NDR64 32 (C706 14.2.6, [MS-RPCE] 2.2.5.1)."""
 
@@ -205,9 +244,10 @@ class Octets(Type):
 
     smallest = 4
 
-    def __init__(self, *, varying: bool = False) -> None:
-        """Take whether the count of what is there follows that of the whole."""
+    def __init__(self, *, varying: bool = False, maximum: int | None = None) -> None:
+        """Take whether the count of what is there follows that of the whole, and what that is."""
         self.varying = varying
+        self.maximum = maximum
 
     def alignment(self, ndr64: bool) -> int:
         return 8 if ndr64 else 4
@@ -221,7 +261,7 @@ class Octets(Type):
         return reader.take(count)
 
     def write(self, writer: Writer, value: bytes) -> None:
-        writer.count(len(value))
+        writer.count(len(value) if self.maximum is None else self.maximum)
         if self.varying:
             writer.count(0)
             writer.count(len(value))

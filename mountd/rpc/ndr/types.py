@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, TypeVar, dataclass_transform, get_args
 from uuid import UUID
 
 from usmbd.mountd.rpc.ndr.basics import Array as Array
+from usmbd.mountd.rpc.ndr.basics import Boxed as Boxed
 from usmbd.mountd.rpc.ndr.basics import Bytes as Bytes
 from usmbd.mountd.rpc.ndr.basics import Enumeration as Enumeration
 from usmbd.mountd.rpc.ndr.basics import Guid as Guid
@@ -18,6 +19,7 @@ from usmbd.mountd.rpc.ndr.basics import Integer as Integer
 from usmbd.mountd.rpc.ndr.basics import Nothing as Nothing
 from usmbd.mountd.rpc.ndr.basics import Octets as Octets
 from usmbd.mountd.rpc.ndr.basics import Reference as Reference
+from usmbd.mountd.rpc.ndr.basics import Size as Size
 from usmbd.mountd.rpc.ndr.basics import Type as Type
 from usmbd.mountd.rpc.ndr.basics import Unique as Unique
 from usmbd.mountd.rpc.ndr.basics import VaryingArray as VaryingArray
@@ -344,6 +346,7 @@ U8 = Annotated[int, UINT8]
 U16 = Annotated[int, UINT16]
 U32 = Annotated[int, UINT32]
 U64 = Annotated[int, UINT64]
+SizeT = Annotated[int, Size()]
 Enum = Annotated[int, Enumeration()]
 Uuid = Annotated[UUID, Guid()]
 WideString = Annotated[str, WIDE_STRING]

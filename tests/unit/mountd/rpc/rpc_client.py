@@ -2,8 +2,16 @@
 
 import struct
 import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
-from usmbd.mountd.rpc.endpoint import Pipe
+from usmbd.mountd.directory import Directory
+from usmbd.mountd.identity import Accounts
+from usmbd.mountd.rpc.endpoint import Encoding, Interface, Pipe
+from usmbd.mountd.rpc.handles import Handles
+from usmbd.mountd.rpc.view import View
+from usmbd.mountd.users import UserTable
 
 NDR = (uuid.UUID("8a885d04-1ceb-11c9-9fe8-08002b104860"), 2)
 NDR64 = (uuid.UUID("71710533-beba-4937-8319-b5dbef9ccc36"), 1)
@@ -96,3 +104,56 @@ def stub_of(fragments: list[bytes], call_id: int = 1) -> bytes:
         assert hint >= length - 24
         stub += fragment[24:]
     return stub
+
+
+class Machine:
+    """An interface as a caller reaches it, with mountd behind it, and impacket as the client."""
+
+    def __init__(
+        self,
+        interface: Callable[[View], Interface],
+        view: View,
+        users: Sequence[str],
+        administrators: tuple[str, ...] = (),
+        *,
+        ndr64: bool = False,
+    ) -> None:
+        """Serve `view`, with these users in the password file."""
+        table = UserTable(dict.fromkeys(users, bytes(16)))
+        self.directory = Directory(table, Accounts(), administrators)
+        self.encoding = Encoding(ndr64, "<")
+        self.view = view
+        self._interface = interface
+
+    @property
+    def sid(self) -> str:
+        """The machine's domain."""
+        return self.view.snapshot.machine_sid
+
+    def become(self, user: str) -> None:
+        """Be another user from now on, on a pipe of his own."""
+        caller = replace(self.view.caller, user=user)
+        self.view = replace(self.view, caller=caller, rights={}, handles=Handles())
+
+    def request(self, kind: Any) -> Any:
+        """Begin a request of impacket's."""
+        return kind(isNDR64=self.encoding.ndr64)
+
+    def run(self, opnum: int, stub: bytes) -> bytes:
+        """Make a call; return the stub of the answer."""
+        answer = self._interface(self.view).calls[opnum](stub, self.encoding)
+        if isinstance(answer, bytes):
+            return answer
+        try:
+            question = next(answer)
+            while True:
+                question = answer.send(self.directory.answer(question))
+        except StopIteration as end:
+            found: bytes = end.value
+            return found
+
+    def call(self, request: Any, response: Any, status: int = 0) -> Any:
+        """Make a call by impacket's structures; the status must be this one."""
+        stub = self.run(request.opnum, request.getData())
+        assert struct.unpack("<I", stub[-4:]) == (status,), hex(int.from_bytes(stub[-4:], "little"))
+        return response(stub, isNDR64=self.encoding.ndr64)

@@ -31,7 +31,7 @@ def test_known_pipes(hub: Hub, name: str) -> None:
     assert hub.handle(RpcOpen(1, name, "alice")).status == RpcStatus.OK
 
 
-@pytest.mark.parametrize("name", ["", "MsFteWds", "mdssvc", "lsarpc", "srvsvc\\x", "\\PIPE\\"])
+@pytest.mark.parametrize("name", ["", "MsFteWds", "mdssvc", "lsarpcx", "srvsvc\\x", "\\PIPE\\"])
 def test_unknown_pipes(hub: Hub, name: str) -> None:
     assert hub.handle(RpcOpen(1, name, "alice")).status == RpcStatus.NO_PIPE
     assert hub.handle(RpcRead(1, 100)).status == RpcStatus.BAD_HANDLE

@@ -1,0 +1,86 @@
+"""What a caller may do with what he opens by LSA or SAM ([MS-LSAD] 3.1.4.2, [MS-SAMR] 3.1.2.1)."""
+
+import struct
+from dataclasses import dataclass
+
+from usmbd.mountd.ipc.accounts import AskRights, Rights
+from usmbd.mountd.rpc.calls import Asking, Status
+from usmbd.mountd.rpc.ndr.streams import Writer
+from usmbd.mountd.rpc.ndr.types import SID
+from usmbd.mountd.rpc.ntstatus import STATUS_ACCESS_DENIED
+from usmbd.mountd.rpc.view import View
+
+MAXIMUM_ALLOWED = 0x02000000
+GENERIC_ALL = 0x10000000
+GENERIC_EXECUTE = 0x20000000
+GENERIC_WRITE = 0x40000000
+GENERIC_READ = 0x80000000
+ACCESS_SYSTEM_SECURITY = 0x01000000
+"""[MS-DTYP] 2.4.3."""
+
+EVERYONE = "S-1-1-0"
+ADMINISTRATORS = "S-1-5-32-544"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The rights of one kind of object: what the generic ones mean, and what everybody has."""
+
+    all: int
+    read: int
+    write: int
+    execute: int
+    everybody: int
+
+    def granted(self, desired: int, administrator: bool) -> int:
+        """Return what is granted of a request; Status(ACCESS_DENIED) when that is not all."""
+        mine = self.all if administrator else self.everybody
+        wanted = desired & 0x01FFFFFF
+        for bit, meaning in (
+            (GENERIC_ALL, self.all),
+            (GENERIC_READ, self.read),
+            (GENERIC_WRITE, self.write),
+            (GENERIC_EXECUTE, self.execute),
+        ):
+            if desired & bit:
+                wanted |= meaning
+        if administrator:
+            mine |= ACCESS_SYSTEM_SECURITY
+        if wanted & ~mine:
+            raise Status(STATUS_ACCESS_DENIED)
+        return wanted | (mine & self.all if desired & MAXIMUM_ALLOWED else 0)
+
+    def descriptor(self) -> bytes:
+        """Return the self-relative descriptor that says so ([MS-DTYP] 2.4.6)."""
+        aces = [(EVERYONE, self.everybody), (ADMINISTRATORS, self.all)]
+        packed = b"".join(
+            struct.pack("<BBHI", 0, 0, 8 + len(sid), mask) + sid
+            for sid, mask in ((packed_sid(sid), mask) for sid, mask in aces)
+        )
+        acl = struct.pack("<BBHHH", 2, 0, 8 + len(packed), len(aces), 0) + packed
+        owner = packed_sid(ADMINISTRATORS)
+        head = struct.pack("<BBHIIII", 1, 0, 0x8004, 20, 20, 0, 20 + len(owner))
+        return head + owner + acl
+
+
+def packed_sid(sid: str) -> bytes:
+    """Return a SID's bytes ([MS-DTYP] 2.4.2.2)."""
+    writer = Writer()
+    SID.write(writer, sid)
+    return bytes(writer.data[4:])
+
+
+def is_administrator(view: View) -> Asking[bool]:
+    """Tell whether the caller administrates the server; mountd is asked once a pipe."""
+    if view.caller.guest or view.caller.anonymous:
+        return False
+    if "administrator" not in view.rights:
+        answer = yield AskRights(view.caller.user)
+        view.rights["administrator"] = isinstance(answer, Rights) and answer.administrator
+    return view.rights["administrator"]
+
+
+def need(granted: int, wanted: int) -> None:
+    """Status(ACCESS_DENIED) when a handle was opened without what a call needs."""
+    if wanted & ~granted:
+        raise Status(STATUS_ACCESS_DENIED)

@@ -1,0 +1,39 @@
+"""What the calls of LSA have in common: the interface, and what is open."""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from usmbd.mountd.rpc.access import Access
+from usmbd.mountd.rpc.calls import Calls
+
+CALLS = Calls(UUID("12345778-1234-abcd-ef00-0123456789ab"), 0)
+"""[MS-LSAD] 1.9, [MS-LSAT] 1.9."""
+
+POLICY_VIEW_LOCAL_INFORMATION = 0x0001
+POLICY_VIEW_AUDIT_INFORMATION = 0x0002
+POLICY_LOOKUP_NAMES = 0x0800
+POLICY: Final = Access(
+    all=0x000F1FFF, read=0x00020006, write=0x000207F8, execute=0x00020801, everybody=0x00020801
+)
+"""[MS-LSAD] 2.2.1.1.2. Everybody may look names up and see what the server is."""
+
+ACCOUNT: Final = Access(
+    all=0x000F000F, read=0x00020001, write=0x0002000E, execute=0x00020000, everybody=0
+)
+"""[MS-LSAD] 2.2.1.1.3: of accounts administrators alone learn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """An open policy."""
+
+    granted: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAccount:
+    """An open account, which holds rights."""
+
+    sid: str
+    granted: int

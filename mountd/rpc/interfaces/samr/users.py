@@ -1,0 +1,142 @@
+"""Users ([MS-SAMR] 3.1.5.5.5)."""
+
+from collections.abc import Callable
+
+from usmbd.mountd.ipc.accounts import (
+    Kind,
+)
+from usmbd.mountd.ipc.sids import RID_USERS
+from usmbd.mountd.rpc.access import is_administrator, need
+from usmbd.mountd.rpc.calls import Asking, Status
+from usmbd.mountd.rpc.interfaces.samr import types as sam
+from usmbd.mountd.rpc.interfaces.samr.asked import find_account
+from usmbd.mountd.rpc.interfaces.samr.base import (
+    CALLS,
+    CONTROL,
+    DOMAIN_LOOKUP,
+    FIELDS,
+    MEMBER,
+    USER,
+    USER_LIST_GROUPS,
+    USER_READ_GENERAL,
+    Domain,
+    OpenUser,
+)
+from usmbd.mountd.rpc.ndr.types import (
+    U32,
+    Enum,
+    Handle,
+)
+from usmbd.mountd.rpc.ntstatus import (
+    STATUS_INVALID_INFO_CLASS,
+    STATUS_NO_SUCH_USER,
+)
+from usmbd.mountd.rpc.translate import (
+    account_rid,
+    rid_question,
+)
+from usmbd.mountd.rpc.view import View
+
+
+@CALLS.call(34)
+def open_user(view: View, handle: Handle, desired: U32, rid: U32) -> Asking[Handle]:
+    """SamrOpenUser ([MS-SAMR] 3.1.5.1.9)."""
+    domain = view.handles.get(handle, Domain)
+    need(domain.granted, DOMAIN_LOOKUP)
+    question = None if domain.builtin else rid_question(rid)
+    account = None
+    if question is not None and question[0] is Kind.USER:
+        account = yield from find_account(*question)
+    if account is None or account_rid(account) != rid:
+        raise Status(STATUS_NO_SUCH_USER)
+    granted = USER.granted(desired, (yield from is_administrator(view)))
+    return view.handles.add(OpenUser(account, rid, granted))
+
+
+@CALLS.call(36, 47)
+def query_user(view: View, handle: Handle, level: Enum) -> sam.UserPointer:
+    """SamrQueryInformationUser and its second version ([MS-SAMR] 3.1.5.5.5, 3.1.5.5.6)."""
+    user = view.handles.get(handle, OpenUser)
+    if level not in sam.USER.arms:
+        raise Status(STATUS_INVALID_INFO_CLASS)
+    need(user.granted, USER_READ_GENERAL)
+    name, full_name = user.account.name, user.account.full_name
+    config = view.snapshot.config
+    has_home = view.snapshot.home(name) is not None
+    home = f"\\\\{config.netbios_name}\\{name}" if has_home else ""
+    identity = name, full_name, user.rid, RID_USERS
+    places = home, "", "", ""
+    answers: dict[int, Callable[[], object]] = {
+        1: lambda: sam.UserGeneral(name, full_name, RID_USERS, "", ""),
+        2: lambda: sam.UserPreferences("", "", 0, 0),
+        3: lambda: sam.UserLogon(
+            *(*identity, *places, "", sam.ZERO, sam.ZERO, sam.ZERO, sam.ZERO, sam.NEVER),
+            *(sam.ALWAYS, 0, 0, CONTROL),
+        ),
+        4: lambda: sam.UserHours(sam.ALWAYS),
+        5: lambda: sam.UserAccount(
+            *(*identity, *places, "", "", sam.ZERO, sam.ZERO, sam.ALWAYS, 0, 0),
+            *(sam.ZERO, sam.NEVER, CONTROL),
+        ),
+        6: lambda: sam.UserNames(name, full_name),
+        7: lambda: sam.OneText(name),
+        8: lambda: sam.OneText(full_name),
+        9: lambda: sam.OneNumber(RID_USERS),
+        10: lambda: sam.UserHome(home, ""),
+        11: lambda: sam.OneText(""),
+        12: lambda: sam.OneText(""),
+        13: lambda: sam.OneText(""),
+        14: lambda: sam.OneText(""),
+        16: lambda: sam.OneNumber(CONTROL),
+        17: lambda: sam.OneTime(sam.NEVER),
+        20: lambda: sam.UserParameters(None),
+        21: lambda: _everything(user, home),
+    }
+    return level, answers[level]()
+
+
+def _everything(user: OpenUser, home: str) -> sam.UserAll:
+    """Return UserAllInformation: no times are kept, and hashes are told to nobody."""
+    return sam.UserAll(
+        last_logon=sam.ZERO,
+        last_logoff=sam.ZERO,
+        password_set=sam.ZERO,
+        expires=sam.NEVER,
+        password_may=sam.ZERO,
+        password_must=sam.NEVER,
+        name=user.account.name,
+        full_name=user.account.full_name,
+        home=home,
+        home_drive="",
+        script="",
+        profile="",
+        description="",
+        workstations="",
+        comment="",
+        parameters=None,
+        lm_hash=None,
+        nt_hash=None,
+        private=None,
+        descriptor_size=0,
+        descriptor=None,
+        rid=user.rid,
+        primary_group=RID_USERS,
+        control=CONTROL,
+        fields=FIELDS,
+        hours=sam.ALWAYS,
+        bad_passwords=0,
+        logons=0,
+        country=0,
+        code_page=0,
+        lm_set=0,
+        nt_set=1,
+        expired=0,
+        private_sensitive=0,
+    )
+
+
+@CALLS.call(39)
+def groups_of_user(view: View, handle: Handle) -> sam.MembershipsPointer:
+    """SamrGetGroupsForUser: the group of all users ([MS-SAMR] 3.1.5.9.1)."""
+    need(view.handles.get(handle, OpenUser).granted, USER_LIST_GROUPS)
+    return sam.Memberships([sam.Member(RID_USERS, MEMBER)])
