@@ -11,8 +11,6 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_QUERY_ON_DISK_ID,
     SMB2_LEASE_FLAG_BREAK_IN_PROGRESS,
     SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET,
-    LeaseV1,
-    LeaseV2,
     build_contexts,
     lease_response,
     maximal_access_response,
@@ -71,18 +69,9 @@ def answer_contexts(
 def _lease_answer(record: OpenRecord) -> tuple[bytes, bytes]:
     """Return the lease as it is, in the version of the open that began it (3.3.5.9.8)."""
     flags = SMB2_LEASE_FLAG_BREAK_IN_PROGRESS if is_breaking(record) else 0
-    if record.lease_version == 1:
-        return lease_response(
-            LeaseV1(lease_key=record.lease_key, lease_state=record.lease_state, lease_flags=flags)
-        )
-    if record.parent_lease_key != NO_ID:
+    version, parent_key = record.lease_version, record.parent_lease_key
+    if version > 1 and parent_key != NO_ID:
         flags |= SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET
     return lease_response(
-        LeaseV2(
-            lease_key=record.lease_key,
-            lease_state=record.lease_state,
-            lease_flags=flags,
-            parent_lease_key=record.parent_lease_key,
-            epoch=record.lease_epoch,
-        )
+        version, record.lease_key, record.lease_state, flags, parent_key, record.lease_epoch
     )

@@ -62,6 +62,15 @@ from usmbd.protocol.wire.create_contexts import (
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
+_OF_DURABLE: Final = frozenset(
+    {
+        SMB2_CREATE_DURABLE_HANDLE_REQUEST,
+        SMB2_CREATE_DURABLE_HANDLE_RECONNECT,
+        SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2,
+        SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2,
+    }
+)
+
 V1_TIMEOUT: Final = 16 * 60 * 1000
 """Open.DurableOpenTimeout of version 1, in ms: as with Windows and Samba."""
 
@@ -108,6 +117,8 @@ def parse_asked(request: Request, contexts: dict[bytes, memoryview]) -> Asked | 
 
     Those of version 2 are of SMB 3.x alone, and no contexts for older dialects.
     """
+    if _OF_DURABLE.isdisjoint(contexts):
+        return None
     v1 = contexts.get(SMB2_CREATE_DURABLE_HANDLE_REQUEST)
     v1_again = contexts.get(SMB2_CREATE_DURABLE_HANDLE_RECONNECT)
     v2 = v2_again = None

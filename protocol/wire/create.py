@@ -163,4 +163,4 @@ def build_create_response(
         _CONTEXTS_OFFSET if contexts else 0,
         len(contexts),
     )
-    return [fixed, contexts] if contexts else [fixed]
+    return [fixed + contexts]

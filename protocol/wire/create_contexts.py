@@ -6,6 +6,7 @@ Apple's extension and the POSIX extensions, which are not Microsoft's, are in
 
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 
 from usmbd.protocol.wire.base import Wire, bytes8, bytes16, u16, u32, u64
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -41,6 +42,8 @@ SMB2_DHANDLE_FLAG_PERSISTENT = 0x00000002
 
 # A name has four bytes or, for a GUID, sixteen (2.2.13.2).
 _MINIMUM_NAME = 4
+_SHORT = 16 + _MINIMUM_NAME
+_SHORT_NAME = struct.pack("<HH", 16, _MINIMUM_NAME)
 # Windows' clients send up to eight contexts; hundreds are an attack on our time.
 MAXIMUM_CONTEXTS = 64
 
@@ -56,7 +59,8 @@ class ContextHeader(Wire, size=16):
     data_length: u32 = 0
 
 
-_pack_header = ContextHeader.LAYOUT.pack
+_HEADER_SIZE = ContextHeader.SIZE
+_pack_header, _unpack_header = ContextHeader.LAYOUT.pack, ContextHeader.LAYOUT.unpack_from
 
 
 class DurableReconnect(Wire, size=16):
@@ -134,58 +138,73 @@ def parse_contexts(data: memoryview) -> dict[bytes, memoryview]:
     if not data:
         return contexts
     for _ in range(MAXIMUM_CONTEXTS):
-        header = ContextHeader.parse(data)
-        following = header.next
-        if following % 8 or following > len(data) or 0 < following < ContextHeader.SIZE:
-            raise SmbError(NtStatus.INVALID_PARAMETER)
-        element = data[:following] if following else data
-        name_end = header.name_offset + header.name_length
-        if (
-            header.name_length < _MINIMUM_NAME
-            or header.name_offset < ContextHeader.SIZE
-            or name_end > len(element)
-        ):
-            raise SmbError(NtStatus.INVALID_PARAMETER)
-        contexts.setdefault(bytes(element[header.name_offset : name_end]), _data(header, element))
+        following, name, start, end = _places(bytes(data[:_SHORT]), len(data)) or _read(data)
+        contexts.setdefault(name, data[start:end])
         if not following:
             return contexts
         data = data[following:]
     raise SmbError(NtStatus.INVALID_PARAMETER)
 
 
-def _data(header: ContextHeader, element: memoryview) -> memoryview:
-    """Return the data of the context `element`; DataOffset counts only if there is data."""
-    if not header.data_length:
-        return element[:0]
-    end = header.data_offset + header.data_length
+@lru_cache(maxsize=256)
+def _places(head: bytes, length: int) -> tuple[int, bytes, int, int] | None:
+    """Return what `_read` does where `head`, a header and a name of four bytes, says all of it.
+
+    Clients send few different ones: to look them up is a third of the work.
+    """
+    if len(head) < _SHORT or head[4:8] != _SHORT_NAME:
+        return None
+    return _read(memoryview(head), length)
+
+
+def _read(data: memoryview, length: int | None = None) -> tuple[int, bytes, int, int]:
+    """Return of a context where the next one is (0: it is the last), its name, and (start, end).
+
+    `length` is that of the whole rest, if `data` is its beginning; SmbError(INVALID_PARAMETER).
+    """
+    length = len(data) if length is None else length
+    following, name_offset, name_length, _, data_offset, data_length = _unpack_header(data)
+    if following % 8 or following > length or 0 < following < _HEADER_SIZE:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    size = following or length
+    name_end = name_offset + name_length
+    end = data_offset + data_length
     if (
-        header.data_offset % 8
-        or header.data_offset < header.name_offset + header.name_length
-        or end > len(element)
+        name_length < _MINIMUM_NAME
+        or name_offset < _HEADER_SIZE
+        or name_end > size
+        # DataOffset counts only if there is data.
+        or (data_length and (data_offset % 8 or data_offset < name_end or end > size))
     ):
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    return element[header.data_offset : end]
+    start, end = (data_offset, end) if data_length else (0, 0)
+    return following, bytes(data[name_offset:name_end]), start, end
 
 
 def build_contexts(contexts: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the chain of (name, data), each element and each data aligned to 8."""
-    out = bytearray()
-    last = -1
-    for name, data in contexts:
-        start = (len(out) + 7) & ~7
-        out += bytes(start - len(out))
-        if last >= 0:
-            struct.pack_into("<I", out, last, start - last)
-        data_offset = (ContextHeader.SIZE + len(name) + 7) & ~7
-        out += _pack_header(
-            0, ContextHeader.SIZE, len(name), 0, data_offset if data else 0, len(data)
-        )
-        out += name
-        if data:
-            out += bytes(data_offset - ContextHeader.SIZE - len(name))
-            out += data
-        last = start
-    return bytes(out)
+    chain = list(contexts)
+    left = len(chain)
+    if left == 1:
+        name, data = chain[0]
+        return _around(name, len(data), True)[0] + data
+    parts: list[bytes] = []
+    for name, data in chain:
+        left -= 1
+        begin, padding = _around(name, len(data), not left)
+        parts += (begin, data, padding)
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=64)
+def _around(name: bytes, length: int, last: bool) -> tuple[bytes, bytes]:
+    """Return what stands before and behind the data of a context, of few lengths in practice."""
+    offset = (_HEADER_SIZE + len(name) + 7) & ~7
+    size = offset + length if length else _HEADER_SIZE + len(name)
+    padding = b"" if last else bytes(-size % 8)
+    following = 0 if last else size + len(padding)
+    header = _pack_header(following, _HEADER_SIZE, len(name), 0, offset if length else 0, length)
+    return header + name + bytes(offset - _HEADER_SIZE - len(name) if length else 0), padding
 
 
 def parse_u64(data: memoryview) -> int:
@@ -227,10 +246,12 @@ def parse_durable_reconnect_v2(data: memoryview) -> DurableReconnectV2:
 
 def parse_lease(data: memoryview) -> LeaseV1 | LeaseV2:
     """Return the data of RqLs, whose size tells its version."""
-    if len(data) == LeaseV1.SIZE:
-        return LeaseV1.parse(data)
-    _require(data, LeaseV2.SIZE)
-    return LeaseV2.parse(data)
+    size = len(data)
+    if size == LeaseV2.SIZE:
+        return LeaseV2.parse(data)
+    if size != LeaseV1.SIZE:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    return LeaseV1.parse(data)
 
 
 def parse_app_instance_id(data: memoryview) -> bytes:
@@ -271,9 +292,14 @@ def durable_response_v2(timeout: int, flags: int) -> tuple[bytes, bytes]:
     return SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2, struct.pack("<II", timeout, flags)
 
 
-def lease_response(lease: LeaseV1 | LeaseV2) -> tuple[bytes, bytes]:
+def lease_response(
+    version: int, key: bytes, state: int, flags: int, parent_key: bytes, epoch: int
+) -> tuple[bytes, bytes]:
     """Return RqLs with the lease as granted, in the version of the request."""
-    return SMB2_CREATE_REQUEST_LEASE, lease.pack()
+    if version == 1:
+        return SMB2_CREATE_REQUEST_LEASE, LeaseV1.LAYOUT.pack(key, state, flags, 0)
+    data = LeaseV2.LAYOUT.pack(key, state, flags, 0, parent_key, epoch, 0)
+    return SMB2_CREATE_REQUEST_LEASE, data
 
 
 def _require(data: memoryview, size: int) -> None:

@@ -1,5 +1,6 @@
 """Create contexts: chains within and past their bounds, and the data of each."""
 
+import random
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +58,7 @@ def test_chain_is_read_by_smbprotocol() -> None:
             cc.maximal_access_response(0, 0x1F01FF),
             cc.on_disk_id_response(5, 6),
             cc.durable_response_v2(60000, 2),
-            cc.lease_response(cc.LeaseV1(lease_key=KEY, lease_state=3)),
+            cc.lease_response(1, KEY, 3, 0, bytes(16), 0),
             (b"QFid", b""),
         ]
     )
@@ -196,3 +197,41 @@ def test_posix_mode_and_answer() -> None:
     name, data = posix.posix_response(2, 0, 0o100644, b"owner", b"group")
     assert name == posix.SMB2_CREATE_POSIX
     assert data == struct.pack("<III", 2, 0, 0o644) + b"ownergroup"
+
+
+def test_what_is_known_of_a_header_is_what_it_says() -> None:
+    """Whatever its fields are, and whether they have been seen before, with another rest too."""
+    chance = random.Random(1)
+    chain = bytearray(
+        cc.build_contexts([(b"RqLs", bytes(32)), (bytes(range(16)), b"x" * 7), (b"QFid", b"")])
+    )
+
+    def outcome(data: bytes) -> dict[bytes, bytes] | type[Exception]:
+        try:
+            return {
+                name: bytes(found) for name, found in cc.parse_contexts(memoryview(data)).items()
+            }
+        except (SmbError, struct.error) as error:
+            return type(error)
+
+    for _ in range(3000):
+        data = bytearray(chain[: chance.choice((len(chain), chance.randrange(len(chain))))])
+        for _ in range(chance.randrange(3)):
+            if data:
+                at = chance.randrange(min(len(data), 24))
+                data[at] = chance.choice((0, 4, 8, 16, 24, 32, 255, chance.randrange(256)))
+        first = outcome(bytes(data))
+        assert outcome(bytes(data)) == first
+        cc._places.cache_clear()
+        assert outcome(bytes(data)) == first
+        if not isinstance(first, type):
+            assert all(found in bytes(data) for found in first.values())
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_a_chain_of_any_length_comes_back(count: int) -> None:
+    chain = [(b"QFid", b""), (bytes(range(16)), b"x" * 7), (b"RqLs", bytes(52))][:count]
+    built = cc.build_contexts(iter(chain))
+    assert bool(built) is bool(count)
+    found = cc.parse_contexts(memoryview(built))
+    assert {name: bytes(data) for name, data in found.items()} == dict(chain)
