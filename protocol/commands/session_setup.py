@@ -165,7 +165,7 @@ def _make_room(connection: Connection) -> None:
         if oldest is not None:
             server.close_session(oldest)
     if len(connection.session_table) >= most or (
-        server.user_sessions >= server.config.max_active_sessions > 0
+        0 < server.config.max_active_sessions <= server.store.user_sessions()
     ):
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
 

@@ -2,8 +2,9 @@
 
 A file that everybody uses (a mailbox, a database) is of no use to the others when one client has
 taken its whole list. As in `fair_share`, whoever has as many as are left gets no more: a user over
-all sessions and an address over all users, of one worker; who has proved nothing counts apart, and
-all of them together get a quarter. Only what is crowded is counted.
+all sessions and an address over all users. A worker knows its own alone, and compares them with its
+part of what is left, so that all workers together keep to it. Who has proved nothing counts apart,
+and all of them together get a quarter. Only what is crowded is counted.
 """
 
 from collections.abc import Callable
@@ -68,8 +69,9 @@ def _check(
                 of_user += count
             if any(channel.network == network for channel in other.channel_list):
                 of_address += count
-    left = most - there
+    workers = max(server.config.workers, 1)
+    left = (most - there) // workers
     if not proven:
-        left = min(left, most // STRANGERS - of_strangers)
+        left = min(left, most // STRANGERS // workers - of_strangers)
     if max(of_user, of_address) + more > left - more + 1:
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)

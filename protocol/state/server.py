@@ -191,7 +191,7 @@ class Server:
     def register_session(self, session: Session, connection: Connection) -> None:
         """Make a valid session known to all workers (GlobalSessionTable)."""
         self.session_table[session.session_id] = session
-        self.user_sessions += bool(session.proven_user)
+        self._count_session(session, 1)
         self.store.put_session(
             SessionRecord(
                 session_id=session.session_id,
@@ -207,6 +207,12 @@ class Server:
             )
         )
 
+    def _count_session(self, session: Session, change: int) -> None:
+        """Count a user's session, for all workers."""
+        if session.proven_user:
+            self.user_sessions += change
+            self.store.set_user_sessions(self.user_sessions)
+
     def close_session(self, session: Session, gone: Callable[[], object] | None = None) -> None:
         """End a session with all that hangs below it ([MS-SMB2] 3.3.4.12).
 
@@ -221,7 +227,7 @@ class Server:
                 tree.closed = True
             session.tree_connect_table.clear()
             if self.session_table.pop(session_id, None) is not None:
-                self.user_sessions -= bool(session.proven_user)
+                self._count_session(session, -1)
             for connection in list(session.channel_list) + list(session.acceptors):
                 connection.session_table.pop(session_id, None)
                 connection.preauth_sessions.pop(session_id, None)

@@ -351,6 +351,12 @@ class Store(Protocol):
     def remove_session(self, session_id: int) -> None:
         """Remove a session; unknown ones are no error."""
 
+    def set_user_sessions(self, count: int) -> None:
+        """Say how many sessions users have in this worker."""
+
+    def user_sessions(self) -> int:
+        """Return how many they have in all; cheap enough for every login."""
+
     def sessions(self) -> list[SessionRecord]:
         """Return all sessions."""
 

@@ -27,6 +27,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_SIZE,
     WORKER,
 )
+from usmbd.protocol.state.store.session_counts import SessionCounts
 from usmbd.protocol.state.store.watchers import Watchers
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -133,6 +134,7 @@ class LmdbEnvironment:
         self.lock_hints = Hints(Path(path, "hints"), self.late)
         self.oplock_hints = Hints(Path(path, "oplocks"), self.late)
         self.watchers = Watchers(Path(path, "watchers"))
+        self.session_counts = SessionCounts(Path(path, "sessions"))
         with self.write() as txn:
             key = b"A" + WORKER.pack(worker)
             generation = (int.from_bytes(txn.get(key, b""), "little") + 1) & 0xFF
@@ -163,6 +165,7 @@ class LmdbEnvironment:
         Hints.create(directory / "hints")
         Hints.create(directory / "oplocks")
         Watchers.create(directory / "watchers")
+        SessionCounts.create(directory / "sessions")
         lmdb.open(
             str(directory),
             map_size=map_size,
@@ -182,6 +185,7 @@ class LmdbEnvironment:
         self.lock_hints.close()
         self.oplock_hints.close()
         self.watchers.close()
+        self.session_counts.close()
 
     def drop_dead_readers(self) -> None:
         """Free the slots of readers that died: they keep old pages from being used again."""

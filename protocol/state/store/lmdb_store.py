@@ -88,6 +88,8 @@ class LmdbStore:
         self.remove_session = sessions.remove_session
         self.sessions = sessions.sessions
 
+        self._session_counts = environment.session_counts
+        self.user_sessions = environment.session_counts.total
         self._watchers = environment.watchers
         self.anybody_watches = environment.watchers.any
         self.watching = environment.watchers.all
@@ -106,9 +108,14 @@ class LmdbStore:
         """Say whether this worker has watches: see `Store.set_watching`."""
         self._watchers.put(self.worker, watches)
 
+    def set_user_sessions(self, count: int) -> None:
+        """Say how many sessions users have in this worker: see `Store.set_user_sessions`."""
+        self._session_counts.put(self.worker, count)
+
     def drop_worker(self, worker: int) -> DropResult:
         """Remove all that a dead worker left: see `Store.drop_worker`."""
         self._watchers.put(worker, watches=False)
+        self._session_counts.put(worker, 0)
         self._environment.drop_dead_readers()
         result = self._opens.drop_worker(worker)
         self._locks.drop_worker(worker)

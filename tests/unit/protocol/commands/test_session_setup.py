@@ -172,6 +172,27 @@ def test_strangers_take_no_user_s_session(tmp_path: Path) -> None:
         engine.close()
 
 
+def test_sessions_of_users_count_in_all_workers_together(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, max_active_sessions=2)
+    try:
+        other = engine.another_worker()
+        clients = [Client(engine, server=server) for server in (engine.server, other)]
+        for client in clients:
+            client.negotiate()
+            assert client.login().status is NtStatus.SUCCESS
+        for server in (engine.server, other):
+            late = Client(engine, server=server)
+            late.negotiate()
+            assert late.setup(NTLM_NEGOTIATE)[1][0].status is NtStatus.INSUFFICIENT_RESOURCES
+        assert engine.store.user_sessions() == 2
+        engine.store.drop_worker(2)  # which has died
+        assert engine.store.user_sessions() == 1
+        clients[0].disconnect()
+        assert engine.store.user_sessions() == 0
+    finally:
+        engine.close()
+
+
 def test_two_users_on_one_connection(engine: Engine) -> None:
     client = negotiated(engine)
     client.login()

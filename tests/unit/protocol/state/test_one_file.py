@@ -1,5 +1,8 @@
 """One file's opens and locks are divided: one client does not take them all."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from smbengine import requests
 from smbengine.client import Client
@@ -21,6 +24,14 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "MAX_OPENS_PER_FILE", LIMIT)
     for module in (one_file, lmdb_locks):
         monkeypatch.setattr(module, "MAX_LOCKS_PER_FILE", LIMIT)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """Run the only worker of a server."""
+    engine = Engine(tmp_path, workers=1)
+    yield engine
+    engine.close()
 
 
 @pytest.fixture
@@ -83,3 +94,16 @@ def test_guests_get_a_quarter_of_a_file_together(engine: Engine, other: Client) 
         assert guest.create("shared") is expected
     got = [other.create("shared") for n in range(LIMIT)]
     assert got.count(NtStatus.SUCCESS) == (LIMIT - LIMIT // 4) // 2
+
+
+def test_one_user_in_two_workers_leaves_as_much_as_in_one(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, workers=2)
+    try:
+        both = [
+            Client(engine, server=server).ready()
+            for server in (engine.server, engine.another_worker())
+        ]
+        got = [both[n % 2].create("shared") for n in range(2 * LIMIT)]
+        assert got.count(NtStatus.SUCCESS) == LIMIT // 2
+    finally:
+        engine.close()

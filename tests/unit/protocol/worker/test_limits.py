@@ -42,7 +42,7 @@ def test_each_limit_says_what_is_used(engine: Engine) -> None:
     assert used["open files"] == 4
     assert used["open files of a user or an address"] == 4  # all come from one address here
     assert used["opens of a session"] == 3
-    assert used["sessions"] == 2
+    assert used["sessions of all workers"] == 2
     assert used["trees of a session"] == 2
     assert used["sessions of a connection"] == used["connections of a session"] == 1
     assert (used["requests to mountd"], used["requests to the RPC process"]) == (3, 5)
@@ -67,7 +67,7 @@ def test_each_limit_says_where_it_comes_from(engine: Engine) -> None:
     config = engine.server.config
     for what, name, value in (
         ("opens of a session", "max open files", config.max_open_files),
-        ("sessions", "max active sessions", config.max_active_sessions),
+        ("sessions of all workers", "max active sessions", config.max_active_sessions),
         ("credits of a connection", "smb2 max credits", config.smb2_max_credits),
     ):
         assert (rows[what].limit, rows[what].origin) == (value, f"parameter: {name}")
@@ -101,6 +101,18 @@ def test_what_is_refused_is_counted(engine: Engine) -> None:
 def test_no_limit_is_none(tmp_path: Path) -> None:
     engine = Engine(tmp_path, max_active_sessions=0)
     try:
-        assert shown(engine)["sessions"].limit is None
+        assert shown(engine)["sessions of all workers"].limit is None
     finally:
         engine.close()
+
+
+def test_a_part_of_several_workers_is_called_so(tmp_path: Path) -> None:
+    for workers, said in ((1, ""), (3, ", one of 3 workers' parts")):
+        engine = Engine(tmp_path / str(workers), workers=workers)
+        try:
+            rows = shown(engine)
+            for what in ("open files", "lost opens", "locks"):
+                assert rows[what].origin.endswith(f"room in /run{said}")
+            assert rows["watched folders"].origin.endswith(f"max_user_watches{said}")
+        finally:
+            engine.close()
