@@ -1,5 +1,6 @@
 """Accounts of the system, as root and as anyone else."""
 
+import grp
 import os
 
 import pytest
@@ -43,3 +44,10 @@ def test_groups_are_asked_of_the_system(as_root: Accounts) -> None:
 
 def test_a_forced_group_becomes_the_first() -> None:
     assert Account("a", 1, 2, (2, 3)).with_group(3) == Account("a", 1, 3, (3, 2))
+
+
+def test_a_group_has_the_name_that_the_system_gives_it(as_root: Accounts) -> None:
+    assert as_root.group_name(0) == grp.getgrgid(0).gr_name
+    known = {entry.gr_gid for entry in grp.getgrall()}
+    nobodys = next(gid for gid in range(3_000_000_000, 3_000_010_000) if gid not in known)
+    assert as_root.group_name(nobodys) == ""

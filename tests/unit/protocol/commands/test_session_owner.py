@@ -10,9 +10,10 @@ from smbengine import requests
 from smbengine.client import Client, Reply
 from smbengine.server import Engine
 
-from usmbd.mountd.ipc.messages import LoginStatus
+from usmbd.mountd.ipc.messages import LoginResponse, LoginStatus
 from usmbd.mountd.ipc.settings import Encryption, Signing
-from usmbd.protocol.state.session import SessionState
+from usmbd.protocol.commands import session_owner
+from usmbd.protocol.state.session import Session, SessionState
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.access import DELETE, FILE_READ_DATA
 from usmbd.protocol.wire.header import Command
@@ -229,3 +230,15 @@ def test_a_guest_is_flagged(engines: Callable[..., Engine]) -> None:
     client = begun(engines(), "guest")
     flags = PROOFS["guest"](client).parse(SessionSetupResponse).session_flags
     assert flags == SMB2_SESSION_FLAG_IS_GUEST
+
+
+@pytest.mark.parametrize("status", [LoginStatus.OK, LoginStatus.GUEST, LoginStatus.ANONYMOUS])
+def test_a_new_session_is_whose_mountd_says(status: LoginStatus) -> None:
+    session = Session(1, 0x311)
+    answer = LoginResponse(status=status, user="alice", uid=7, gid=8, groups=[8, 9], credential=10)
+    session_owner.own(session, answer, "HOME")
+    assert (session.user, session.domain, session.credential) == ("alice", "HOME", 10)
+    assert session.guest == (status is LoginStatus.GUEST)
+    assert session.anonymous == (status is LoginStatus.ANONYMOUS)
+    assert session.identity == Identity(7, 8, (8, 9))
+    assert session.proven_user == ("alice" if status is LoginStatus.OK else "")

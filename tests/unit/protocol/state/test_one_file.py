@@ -9,6 +9,7 @@ from smbengine.client import Client
 from smbengine.server import Engine
 
 from usmbd.protocol.state import one_file
+from usmbd.protocol.state.one_file import CROWD
 from usmbd.protocol.state.store import lmdb_locks, lmdb_opens
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.lock import SMB2_LOCKFLAG_EXCLUSIVE_LOCK, SMB2_LOCKFLAG_FAIL_IMMEDIATELY
@@ -94,6 +95,16 @@ def test_guests_get_a_quarter_of_a_file_together(engine: Engine, other: Client) 
         assert guest.create("shared") is expected
     got = [other.create("shared") for n in range(LIMIT)]
     assert got.count(NtStatus.SUCCESS) == (LIMIT - LIMIT // 4) // 2
+
+
+def test_guests_of_one_address_get_a_half_of_their_quarter(engine: Engine, other: Client) -> None:
+    for _ in range(LIMIT // CROWD):
+        assert other.create("shared") is NtStatus.SUCCESS
+    guests = [Client(engine).ready() for _ in range(2)]
+    for guest in guests:
+        guest.session.guest = True
+    got = [guests[n % 2].create("shared") for n in range(LIMIT)]
+    assert got.count(NtStatus.SUCCESS) == LIMIT // 4 // 2
 
 
 def test_one_user_in_two_workers_leaves_as_much_as_in_one(tmp_path: Path) -> None:

@@ -254,3 +254,27 @@ def test_fs_info(volume: Volume) -> None:
     facts = volume.fs_info()
     assert facts.total >= facts.free >= facts.available
     assert facts.name_max == 255
+
+
+@pytest.mark.parametrize("swap", ["link", "file"])
+def test_what_takes_a_new_directory_s_place_at_once_is_not_opened(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap: str
+) -> None:
+    """A link would lead out of the share, a file would pass for a directory."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    real = os.mkdir
+
+    def mkdir(name: bytes, mode: int, *, dir_fd: int) -> None:
+        real(name, mode, dir_fd=dir_fd)
+        os.rmdir(name, dir_fd=dir_fd)
+        if swap == "link":
+            os.symlink(outside, name, dir_fd=dir_fd)
+        else:
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=dir_fd))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "mkdir", mkdir)
+        with pytest.raises(SmbError) as refused:
+            volume.create_directory("new")
+    assert refused.value.status is NtStatus.FILE_DELETED

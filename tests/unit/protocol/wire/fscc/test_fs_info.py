@@ -90,3 +90,10 @@ def test_classes_that_are_not_queried() -> None:
         with pytest.raises(SmbError) as caught:
             query_fs(level, FACTS, LARGE)
         assert caught.value.status == status
+
+
+@pytest.mark.parametrize("size", [0, 15, fs_info.ObjectIdInformation.SIZE - 1])
+def test_an_object_id_that_is_cut_short_has_the_wrong_length(size: int) -> None:
+    with pytest.raises(SmbError) as refused:
+        fs_info.parse_object_id(bytes(size))
+    assert refused.value.status is NtStatus.INFO_LENGTH_MISMATCH
