@@ -8,6 +8,7 @@ import msgspec
 
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.rpc.handles import Handles
+from usmbd.mountd.rpc.pdu import Syntax
 
 IPC_SHARE = ShareConfig(name="IPC$", type=ShareType.PIPE, comment="Remote IPC", max_connections=0)
 """The share of the named pipes, which exists whether it is configured or not."""
@@ -62,6 +63,14 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An interface on a pipe."""
+
+    syntax: Syntax
+    pipe: str
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What the calls of one opened pipe work on."""
 
@@ -71,6 +80,10 @@ class View:
     """Seconds since the epoch."""
     handles: Handles = field(default_factory=Handles)
     """What the client holds open."""
+    syntaxes: tuple[Syntax, ...] = ()
+    """The interfaces on the same pipe, for the one that tells of them."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """The interfaces of all pipes, for the one that tells of them."""
     rights: dict[str, bool] = field(default_factory=dict)
     """What mountd said that the caller may do."""
 

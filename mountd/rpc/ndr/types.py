@@ -23,7 +23,9 @@ from usmbd.mountd.rpc.ndr.basics import Size as Size
 from usmbd.mountd.rpc.ndr.basics import Type as Type
 from usmbd.mountd.rpc.ndr.basics import Unique as Unique
 from usmbd.mountd.rpc.ndr.basics import VaryingArray as VaryingArray
-from usmbd.mountd.rpc.ndr.streams import NdrError, Reader, Writer
+from usmbd.mountd.rpc.ndr.streams import NdrError
+from usmbd.mountd.rpc.ndr.streams import Reader as Reader
+from usmbd.mountd.rpc.ndr.streams import Writer as Writer
 
 T = TypeVar("T")
 

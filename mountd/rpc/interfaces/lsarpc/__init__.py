@@ -1,7 +1,7 @@
 """The Local Security Authority: policy, rights, names and SIDs ([MS-LSAD], [MS-LSAT])."""
 
 from usmbd.mountd.rpc.interfaces.lsarpc import lookups, policy, rights
-from usmbd.mountd.rpc.interfaces.lsarpc.base import CALLS
+from usmbd.mountd.rpc.interfaces.lsarpc.base import CALLS as CALLS
 
 DECLARED = (policy, lookups, rights)
 """The modules that declare the calls."""
