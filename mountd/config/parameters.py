@@ -265,6 +265,8 @@ TABLE: tuple[Parameter, ...] = (
     _row(Scope.GLOBAL, "server multi channel support", values.boolean, True, field="multichannel"),
     # ksmbd has it off by default; on Samba it is on, and clients cache far less without.
     _row(Scope.GLOBAL, "smb2 leases", values.boolean, True, field="leases"),
+    # As with ksmbd and Samba 4.23; only clients that ask for them notice.
+    _row(Scope.GLOBAL, "smb3 unix extensions", values.boolean, True, field="posix_extensions"),
     # Samba has it on. With it Linux clients believe names that others have changed for as long as
     # they look at them: protocol/state/README.md.
     _row(

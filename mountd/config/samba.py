@@ -115,7 +115,7 @@ HARMLESS = {
     "SMB 1 is not served, and NTLMv1 and LM are refused": """
         dos charset; display charset; lanman auth; large readwrite; max mux; max xmit;
         nt status support; raw NTLMv2 auth; read raw; reset on zero vc; smb1 unix extensions;
-        smb3 unix extensions; unicode; unix extensions; write raw; enable asu support;
+        unicode; unix extensions; write raw; enable asu support;
         rpc big endian; share modes""",
     "usmbd does it in a way of its own, without tuning": """
         aio max threads; aio read size; aio write behind; aio write size;

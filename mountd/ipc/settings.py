@@ -195,6 +195,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     encryption: Encryption = Encryption.AUTO
     multichannel: bool = True
     leases: bool = True
+    posix_extensions: bool = True
+    """`smb3 unix extensions`: modes, owners and names as POSIX has them, for clients that ask."""
     directory_leases: bool = False
     """Only with `leases`."""
 

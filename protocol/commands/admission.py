@@ -84,7 +84,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         check_instances(request, wanted.instance, key)
         wanted.instance.put(record)
     durable = None
-    if wanted.durable is not None and stream is None and wanted.time is None:
+    if wanted.durable is not None and stream is None and wanted.is_plain:
         durable = prepare(request, wanted.durable, record, key, node, found.granted, found.action)
     asked = Asked(
         key,
@@ -132,6 +132,8 @@ def admit(wanted: Wanted, found: Found) -> Open:
     if durable is not None and record.flags & OPEN_DURABLE:
         open_.durable = Durable(durable, record.durable_open_timeout)
     open_.delete_on_close = bool(delete_on_close)
+    # POSIX takes the name at once; who else has the file goes on with it.
+    open_.deletes_name = open_.delete_on_close and wanted.posix
     return open_
 
 

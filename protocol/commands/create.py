@@ -50,6 +50,7 @@ from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.replays import CreateGuid
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED
+from usmbd.protocol.vfs.names import parse_posix_path
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
 from usmbd.protocol.wire.access import (
@@ -91,6 +92,7 @@ from usmbd.protocol.wire.create_contexts import (
     parse_lease,
     parse_u64,
 )
+from usmbd.protocol.wire.create_contexts_posix import SMB2_CREATE_POSIX, parse_posix_mode
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_ARCHIVE,
     FILE_ATTRIBUTE_DIRECTORY,
@@ -180,10 +182,15 @@ def _wanted(
     """Split the name into a path and a stream, where the share has streams."""
     tree = request.tree
     assert tree.volume is not None
-    path, stream_name = tree.volume.parse_path(name)
+    posix, mode = request.connection.posix_extensions and SMB2_CREATE_POSIX in contexts, None
+    if posix:
+        mode = parse_posix_mode(contexts[SMB2_CREATE_POSIX])
+        path, stream_name = parse_posix_path(name), None
+    else:
+        path, stream_name = tree.volume.parse_path(name)
     if stream_name is not None and not tree.share.streams_xattr:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
-    if stream_name is None and ":" in name:
+    if stream_name is None and ":" in name and not posix:
         # `name::$DATA` is the data of a file, and no directory has such.
         if body.create_options & FILE_DIRECTORY_FILE:
             raise SmbError(NtStatus.NOT_A_DIRECTORY)
@@ -192,6 +199,7 @@ def _wanted(
     if body.requested_oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
         lease = _lease(request, contexts)
     wanted = Wanted(request, body, path, stream_name, contexts, lease)
+    wanted.posix, wanted.posix_mode = posix, mode
     if tree.volume.options.snapshots is not None and "@GMT-" in path:
         wanted.path, wanted.time = take_token(path)
     return wanted

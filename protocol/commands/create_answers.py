@@ -17,7 +17,9 @@ from usmbd.protocol.wire.create_contexts import (
     on_disk_id_response,
     parse_maximal_access,
 )
+from usmbd.protocol.wire.create_contexts_posix import posix_response
 from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.fscc.posix import owner_sids, wire_mode
 from usmbd.protocol.wire.status import NtStatus
 
 
@@ -63,6 +65,10 @@ def answer_contexts(
         answers.append(durable_answer(open_.durable, asked))
     if open_.lease is not None and record is not None:
         answers.append(_lease_answer(record))
+    if open_.pipe is None and open_.node.volume.options.posix:
+        answers.append(
+            posix_response(stat.nlink, stat.reparse_tag, wire_mode(stat), *owner_sids(stat))
+        )
     return answers
 
 

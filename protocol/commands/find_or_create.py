@@ -99,6 +99,10 @@ class Wanted:
     """Whether it has waited for what others cache."""
     durable: Asked | None = None
     instance: AppInstance | None = None
+    posix: bool = False
+    """By the POSIX extensions."""
+    posix_mode: int | None = None
+    """And then the permissions of a new file; None: the share's."""
     time: int | None = None
     """Of the previous version that is asked for, in seconds since 1970."""
     volume: Volume | None = None
@@ -110,6 +114,11 @@ class Wanted:
     def creates(self) -> bool:
         """Whether the disposition makes a file where there is none."""
         return self.body.create_disposition in _CREATES
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a durable open of it is found again by its path alone."""
+        return self.time is None and not self.posix
 
     @property
     def truncates(self) -> bool:
@@ -147,6 +156,8 @@ def find_or_create(wanted: Wanted) -> Found:
     """Look the file up, or create it: again when somebody comes in between."""
     volume = wanted.request.tree.volume
     assert volume is not None
+    if wanted.posix:
+        volume = volume.posix_view()
     wanted.volume = volume if wanted.time is None else open_snapshot(volume, wanted.time)
     for _ in range(_TRIES):
         node = _look_up(wanted)
@@ -350,9 +361,9 @@ def _new(wanted: Wanted) -> Found:
     if SMB2_CREATE_SD_BUFFER in contexts:
         descriptor = security.parse(contexts[SMB2_CREATE_SD_BUFFER], request.tree.domain)
     if options & FILE_DIRECTORY_FILE:
-        node = volume.create_directory(path, attributes, rights=names)
+        node = volume.create_directory(path, attributes, mode=wanted.posix_mode, rights=names)
     else:
-        node = volume.create_file(path, attributes, rights=names)
+        node = volume.create_file(path, attributes, mode=wanted.posix_mode, rights=names)
     try:
         name = wanted.stream_name
         stream = create_stream(node, name) if name is not None else None

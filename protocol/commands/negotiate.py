@@ -47,6 +47,7 @@ from usmbd.protocol.wire.negotiate_contexts import (
     NegotiateContexts,
     compression_context,
     encryption_context,
+    posix_extensions_context,
     preauth_integrity_context,
     rdma_transform_context,
     signing_context,
@@ -183,6 +184,9 @@ def _choose_algorithms(
             and (connection.cipher_id or transform != SMB2_RDMA_TRANSFORM_ENCRYPTION)
         )
         answers.append(rdma_transform_context(connection.rdma_transform_ids))
+    if contexts.posix_extensions and connection.server.config.posix_extensions:
+        connection.posix_extensions = True
+        answers.append(posix_extensions_context())
     return answers
 
 

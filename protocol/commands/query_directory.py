@@ -8,6 +8,7 @@ from usmbd.protocol.vfs.wildcard import Pattern
 from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.fscc.directory import FIXED_SIZES, DirectoryWriter
+from usmbd.protocol.wire.fscc.posix import FilePosixInformation
 from usmbd.protocol.wire.query_directory import (
     SMB2_REOPEN,
     SMB2_RESTART_SCANS,
@@ -26,6 +27,8 @@ def query_directory(request: Request) -> Answer | Handling:
     minimum = FIXED_SIZES.get(body.file_information_class)
     if open_.pipe is not None or not open_.node.is_directory or open_.stream is not None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
+    if body.file_information_class == FilePosixInformation and not open_.node.volume.options.posix:
+        minimum = None
     if minimum is None:
         raise SmbError(NtStatus.INVALID_INFO_CLASS)
     if body.output_buffer_length > connection.max_transact_size:

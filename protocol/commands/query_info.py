@@ -14,7 +14,7 @@ from usmbd.protocol.vfs.streams import list_streams
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_EA
 from usmbd.protocol.wire.body import parse_body
-from usmbd.protocol.wire.fscc import file_info, fs_info
+from usmbd.protocol.wire.fscc import file_info, fs_info, posix
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_CASE_PRESERVED_NAMES,
     FILE_CASE_SENSITIVE_SEARCH,
@@ -94,6 +94,12 @@ def _answer(status: NtStatus, data: bytes) -> Answer:
 def _file(request: Request, body: QueryInfoRequest) -> Handling:
     """Answer a file information class ([MS-SMB2] 3.3.5.20.1)."""
     open_, level = request.open, body.file_info_class
+    if level == posix.FilePosixInformation and _is_posix(open_):
+        open_.require(FILE_READ_ATTRIBUTES)
+        data = posix.build_file_posix((yield from OnDescriptor(open_.node.stat)))
+        if body.output_buffer_length < len(data):
+            raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
+        return _answer(NtStatus.SUCCESS, data)
     row = file_info.file_query(level)
     if level == file_info.FileNormalizedNameInformation and (
         request.connection.dialect < SMB2_DIALECT_311
@@ -173,8 +179,33 @@ def _file_system(request: Request, body: QueryInfoRequest) -> Handling:
     tree = request.tree
     if tree.volume is None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    if body.file_info_class == posix.FileFsPosixInformation and _is_posix(request.open):
+        data = yield from Blocking(_posix_volume, tree.volume)
+        if body.output_buffer_length < len(data):
+            raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
+        return _answer(NtStatus.SUCCESS, data)
     volume = yield from Blocking(_query_volume, request)
     return _answer(*fs_info.query_fs(body.file_info_class, volume, body.output_buffer_length))
+
+
+def _is_posix(open_: Open) -> bool:
+    """Whether the open was made by the POSIX extensions, so that their levels are answered."""
+    return open_.pipe is None and open_.node.volume.options.posix
+
+
+def _posix_volume(volume: Volume) -> bytes:
+    """Return FILE_FS_POSIX_INFORMATION."""
+    space = volume.fs_info()
+    return posix.FsPosixInformation(
+        optimal_transfer_size=space.block_size,
+        block_size=space.block_size,
+        total_blocks=space.total,
+        blocks_available=space.free,
+        user_blocks_available=space.available,
+        total_file_nodes=space.files,
+        free_file_nodes=space.files_free,
+        file_system_identifier=space.serial,
+    ).pack()
 
 
 def _query_volume(request: Request) -> QueriedVolume:

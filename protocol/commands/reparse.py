@@ -79,7 +79,9 @@ def _set(request: Request, data: memoryview) -> None:
     """Make a reparse point of the file, or put a link or special file in its place."""
     open_, point = request.open, parse_reparse_point(data)
     buffer = build_reparse_point(point.tag, bytes(point.data), point.guid)
-    may = _may_replace(request) and not request.tree.share.acl_xattr
+    # A link or a FIFO has no descriptor; by the POSIX extensions its mode says all.
+    bare = open_.node.volume.options.posix or not request.tree.share.acl_xattr
+    may = bare and _may_replace(request)
     made = reparse_points.set_point(open_.node, point, buffer, may_replace=may)
     if made is not None:
         open_.stand_on(request.connection.server, made)

@@ -1,5 +1,7 @@
 """Security descriptors and the access that they give ([MS-SMB2] 3.3.5.20.3, 3.3.5.21.3)."""
 
+from contextlib import suppress
+
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking
@@ -33,6 +35,7 @@ from usmbd.protocol.wire.query_info import (
 )
 from usmbd.protocol.wire.security import SecurityDescriptor
 from usmbd.protocol.wire.set_info import SetInfoResponse
+from usmbd.protocol.wire.sid import nfs_mode, unix_uid
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _RESPONSE = SetInfoResponse().pack()
@@ -98,8 +101,25 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
 
 
 def _change(node: Node, data: memoryview, information: int, tree: TreeConnect) -> None:
-    """Read the client's descriptor, which may be long, and set the parts."""
-    acl.change(node, parse(data, tree.domain), information, tree.share.acl_xattr)
+    """Read the client's descriptor, which may be long, and set the parts.
+
+    By the POSIX extensions permissions come as an entry S-1-5-88-3-mode: a chmod(2).
+    """
+    new = parse(data, tree.domain)
+    mode = _mode(node, new) if information & DACL_SECURITY_INFORMATION else None
+    if mode is not None:
+        node.set_mode(mode)
+        information &= ~DACL_SECURITY_INFORMATION
+    if information:
+        acl.change(node, new, information, tree.share.acl_xattr)
+
+
+def _mode(node: Node, descriptor: SecurityDescriptor) -> int | None:
+    """Return the permissions that a client of the POSIX extensions puts into a DACL; else None."""
+    if not node.volume.options.posix or descriptor.dacl is None:
+        return None
+    modes = (nfs_mode(ace.sid) for ace in descriptor.dacl.aces)
+    return next((mode for mode in modes if mode is not None), None)
 
 
 def maximal_access(request: Request, node: Node, wanted: int) -> int:
@@ -124,6 +144,14 @@ def name_rights(request: Request) -> NameRights:
 def set_new(request: Request, node: Node, descriptor: SecurityDescriptor | None) -> None:
     """Give a new file its descriptor: the client's, or what its directory hands down."""
     stored = request.tree.share.acl_xattr
+    if descriptor is not None and _mode(node, descriptor) is not None:
+        # Linux says so (idsfromsid) beside the mode of the POSIX extensions, which counts. It names
+        # its own user as the owner: only root gives files away, everybody else's stay his.
+        uid = unix_uid(descriptor.owner) if descriptor.owner else None
+        if uid is not None:
+            with suppress(PermissionError):
+                node.set_owner(uid, -1)
+        descriptor = None
     if stored or descriptor is not None:
         if node.is_directory:
             # Its creator may list it, whatever it inherits.

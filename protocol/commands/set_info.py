@@ -29,6 +29,7 @@ from usmbd.protocol.vfs.base import NameRights
 from usmbd.protocol.vfs.names import parse_path
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
+from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -184,11 +185,14 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
     if any(not r.share_access & 4 and r.granted_access & ~0x00100180 for r in others):
         # Another open that does not share deletion also forbids the rename of its file.
         raise SmbError(NtStatus.SHARING_VIOLATION)
-    if open_.node.is_directory:
+    posix = open_.node.volume.options.posix  # and then what is open is no obstacle
+    if open_.node.is_directory and not posix:
         yield from _free_below(request)
-    yield from _check_directory(request, path)
+    if not posix:
+        yield from _check_directory(request, path)
     if change.replace:
-        yield from _free_target(request, path, change.posix, change.ignore_read_only)
+        ignores = change.ignore_read_only or posix
+        yield from _free_target(request, path, change.posix or posix, ignores)
     call = Blocking(_rename_node, open_, path, change.replace, names, server.notifier.place)
     tell_all(server, (yield from call))
     if not open_.node.is_directory:
@@ -307,8 +311,8 @@ def _free_target(request: Request, path: str, posix: bool, ignore_read_only: boo
 
 def _target(request: Request, path: str) -> tuple[bytes, bool] | None:
     """Return key and read-only attribute of the file that is to be replaced, if there is one."""
-    volume = request.tree.volume
-    assert volume is not None
+    volume = request.open.node.volume
+    assert isinstance(volume, Volume)
     try:
         target = volume.lookup(path)
     except SmbError:
@@ -359,7 +363,8 @@ def _link(request: Request, change: setters.SetLink) -> Handling:
     if server.store.is_delete_pending(open_.key):
         raise SmbError(NtStatus.ACCESS_DENIED)
     if change.replace:
-        yield from _free_target(request, path, False, False)
+        posix = node.volume.options.posix
+        yield from _free_target(request, path, posix, posix)
     yield Blocking(directory_entry.link, node, path, change.replace, names)
     tell_all(server, (yield from Blocking(link_told, request, path)))
     return _RESPONSE
@@ -389,7 +394,8 @@ def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
     if change.delete:
         server.notifier.dooms(open_.key)
     # Of several names only this one goes: whoever closes the file last may have it by another.
-    open_.deletes_name = change.delete and (change.posix or (links > 1 and open_.stream is None))
+    posix = change.posix or open_.node.volume.options.posix or links > 1
+    open_.deletes_name = change.delete and posix and open_.stream is None
     return _RESPONSE
 
 

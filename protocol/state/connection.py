@@ -77,6 +77,7 @@ class Connection:
         "multi_protocol",
         "negotiated",
         "network",
+        "posix_extensions",
         "preauth",
         "preauth_sessions",
         "rdma",
@@ -102,6 +103,7 @@ class Connection:
         self.dialect = 0
         self.dialects: tuple[int, ...] = ()
         self.negotiated = False
+        self.posix_extensions = False  # negotiated: a CREATE may ask for them
         self.multi_protocol = False  # answered "SMB 2.???": a second NEGOTIATE follows
         self.client_guid = bytes(16)
         self.client_capabilities = 0

@@ -327,7 +327,7 @@ class Open:
         before `leave`. A name that cannot be removed stays for the last close to delete. Returns
         what the engine has to tell.
         """
-        if not server.store.is_delete_pending(self.key):
+        if not self.delete_on_close and not server.store.is_delete_pending(self.key):
             return []  # somebody has taken it back
         place = server.notifier.place(self.node)
         try:
@@ -335,7 +335,10 @@ class Open:
         except (OSError, SmbError) as error:
             log.info("could not be deleted: %s", error, extra={"path": self.path})
             return []
-        server.store.set_delete_pending(self.key, self.persistent_id, False)
+        if self.delete_on_close:
+            self.set_delete_on_close(server, False)
+        else:
+            server.store.set_delete_pending(self.key, self.persistent_id, False)
         change = gone("", is_directory=self.node.is_directory)
         return at(place, change, by=self.parent_lease_key)
 

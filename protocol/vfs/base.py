@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.abilities import Abilities, find_abilities
-from usmbd.protocol.vfs.names import parse_path
+from usmbd.protocol.vfs.names import parse_path, parse_posix_path
 from usmbd.protocol.vfs.options import VolumeOptions
 from usmbd.protocol.vfs.resolve import Resolver, join
 from usmbd.protocol.vfs.smb_stat import smb_stat_for
@@ -66,6 +66,8 @@ class VolumeBase:
 
     def parse_path(self, path: str) -> tuple[str, str | None]:
         """Split what a client wrote into (path on disk, stream name or None); SmbError."""
+        if self.options.posix:
+            return parse_posix_path(path), None
         return parse_path(path, stand_ins=self.options.made_names)
 
     def wire_path(self, path: str) -> str:

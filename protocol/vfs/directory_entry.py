@@ -168,6 +168,10 @@ def _rename(
     if not replace:
         raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
     statx = kernel.statx_at(target_dir, encode(found))
+    if node.volume.options.posix:
+        place.check_replace(found)
+        _rename_at(source_dir, source, target_dir, found, 0)  # by rename(2)'s own rules
+        return
     if stat.S_ISDIR(statx[5]):
         raise SmbError(NtStatus.ACCESS_DENIED)
     place.check_replace(found)

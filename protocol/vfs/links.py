@@ -12,6 +12,8 @@ from usmbd.protocol.wire.status import SmbError
 def target_of(link: Node) -> str | None:
     """Return the target of a link as a client writes it; None where it is not to be told; OSError.
 
+    With backslashes, but for clients of the POSIX extensions.
+
     A client looks for it on its own: so only what is relative, stays beneath the share's root by
     its text, is not vetoed, and needs no other spelling.
     """
@@ -26,7 +28,9 @@ def target_of(link: Node) -> str | None:
         if found is None or not found.relative:
             return None
         target = found.target
-    return target.replace("/", "\\") if stays_within(link, target) else None
+    if not stays_within(link, target):
+        return None
+    return target if link.volume.options.posix else target.replace("/", "\\")
 
 
 def stays_within(link: Node, target: str) -> bool:

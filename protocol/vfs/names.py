@@ -66,6 +66,20 @@ def parse_path(path: str, *, stand_ins: bool = True) -> tuple[str, str | None]:
     return path.replace("\\", "/"), stream
 
 
+def parse_posix_path(path: str) -> str:
+    """Return the path on disk that a client of the POSIX extensions means: with slashes.
+
+    Every other character belongs to a name as it is, and no name has a stream. SmbError
+    OBJECT_NAME_INVALID.
+    """
+    names = [name for name in path.split("/") if name]
+    if len(path) > PATH_MAX or "\0" in path or "." in names or ".." in names:
+        raise SmbError(NtStatus.OBJECT_NAME_INVALID)
+    if not path.isascii():
+        check_encodable(path)
+    return "/".join(names)
+
+
 def parse_stream(text: str) -> str | None:
     """Read what follows a name's first colon: a stream's name, or None for the file's own data.
 

@@ -53,5 +53,7 @@ class VolumeOptions:
     lists_short_names: bool = False
     snapshots: SnapshotOptions | None = None
     """Where the previous versions of the share are, if it has any."""
+    posix: bool = False
+    """Names are POSIX's, as clients of the SMB3 POSIX extensions see the tree."""
     inode_salt: int = 0
     """What sets the inode numbers of a snapshot apart from those of the files, where it must."""

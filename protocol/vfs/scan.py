@@ -54,6 +54,7 @@ def scan(
     resolver = volume.resolver
     vetoes = volume.options.veto is not None
     spells = volume.options.made_names
+    says_all = volume.options.posix
     shortens = volume.options.lists_short_names
     stored = volume.options.store_dos_attributes
     hide = volume.options.hide_unreadable
@@ -102,7 +103,7 @@ def scan(
                 if is_odd(name):
                     if spells:
                         said = shown(name, lambda other: exists_at(directory, other))
-                    elif not is_speakable(name):
+                    elif not says_all and not is_speakable(name):
                         continue
                 if matches is not None and not matches(said):
                     continue

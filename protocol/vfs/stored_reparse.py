@@ -14,7 +14,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_REPARSE_POINT,
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
-from usmbd.protocol.wire.fscc.reparse import tag_of
+from usmbd.protocol.wire.fscc.reparse import kind_of, tag_of
 
 XATTR_NAME: Final = "user.SmbReparse"
 
@@ -37,6 +37,7 @@ def read_at(directory: int, name: bytes) -> bytes | None:
 def describe(stat: FileStat, stored: bytes | None) -> None:
     """Add the tag to what is told of a file; one without a reparse point is none after all."""
     stat.reparse_tag = tag_of(stored or b"")
+    stat.special = kind_of(stored or b"")
     if not stat.reparse_tag:
         stat.attributes &= ~FILE_ATTRIBUTE_REPARSE_POINT
         stat.attributes = stat.attributes or FILE_ATTRIBUTE_NORMAL

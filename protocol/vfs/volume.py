@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from usmbd.protocol.vfs import dos_attributes, kernel
@@ -60,6 +60,25 @@ class Volume(VolumeBase):
         self._hows: dict[tuple[int, int], kernel.How] = {}
         self.snapshots: WeakValueDictionary[str, Volume] = WeakValueDictionary()
         """Those that are in use, by the names of their directories."""
+        self._posix_view: Volume | None = None
+
+    def posix_view(self) -> "Volume":
+        """Return the tree as clients of the POSIX extensions see it; may block.
+
+        Case counts, a link is itself, names are as on disk, whoever made them and by what.
+        """
+        view = self._posix_view
+        if view is None:
+            rules = replace(
+                self.options,
+                posix=True,
+                case_sensitive=True,
+                follow_symlinks=False,
+                made_names=False,
+                lists_short_names=False,
+            )
+            view = self._posix_view = Volume(kernel.fd_path(self.resolver.root), rules)
+        return view
 
     def lookup(self, path: str, *, open_reparse_point: bool = False) -> Node:
         """Open what `path` names, exactly or else in another case, without touching its data.

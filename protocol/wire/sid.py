@@ -83,6 +83,11 @@ BUILTIN_GUESTS = Sid(5, (32, 546))
 _UNIX_AUTHORITY = 22
 _UNIX_USERS = 1
 _UNIX_GROUPS = 2
+# Ids and permissions as Windows' NFS server and the Linux client write them: S-1-5-88-1-uid,
+# S-1-5-88-2-gid and S-1-5-88-3-mode.
+_NT_AUTHORITY = 5
+_NFS = 88
+_NFS_MODE = 3
 
 
 def unix_user(uid: int) -> Sid:
@@ -96,12 +101,12 @@ def unix_group(gid: int) -> Sid:
 
 
 def unix_uid(sid: Sid) -> int | None:
-    """Return the uid that S-1-22-1-uid names, None for any other SID."""
+    """Return the uid that S-1-22-1-uid or S-1-5-88-1-uid names, None for any other SID."""
     return _unix_id(sid, _UNIX_USERS)
 
 
 def unix_gid(sid: Sid) -> int | None:
-    """Return the gid that S-1-22-2-gid names, None for any other SID."""
+    """Return the gid that S-1-22-2-gid or S-1-5-88-2-gid names, None for any other SID."""
     return _unix_id(sid, _UNIX_GROUPS)
 
 
@@ -109,4 +114,17 @@ def _unix_id(sid: Sid, kind: int) -> int | None:
     subs = sid.sub_authorities
     if sid.authority == _UNIX_AUTHORITY and len(subs) == 2 and subs[0] == kind:
         return subs[1]
+    return _nfs_id(sid, kind)
+
+
+def nfs_mode(sid: Sid) -> int | None:
+    """Return the permissions that S-1-5-88-3-mode names, None for any other SID."""
+    mode = _nfs_id(sid, _NFS_MODE)
+    return None if mode is None else mode & 0o7777
+
+
+def _nfs_id(sid: Sid, kind: int) -> int | None:
+    subs = sid.sub_authorities
+    if sid.authority == _NT_AUTHORITY and len(subs) == 3 and subs[:2] == (_NFS, kind):
+        return subs[2]
     return None

@@ -63,6 +63,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "smb3 encryption": f"{OWN}::test_smb3_encryption",
             "server multi channel support": f"{OWN}::test_multi_channel",
             "smb2 leases": f"{OWN}::test_leases",
+            "smb3 unix extensions": f"{OWN}::test_posix_extensions",
             "smb3 directory leases": f"{OWN}::test_directory_leases",
             "smbd max io size": f"{RDMA}::test_the_largest_transfer",
             "map to guest": f"{LOGIN}::test_the_others",

@@ -175,6 +175,13 @@ def test_leases(serve: Serve) -> None:
     assert [bool(capable(value)) for value in ("yes", "no")] == [True, False]
 
 
+def test_posix_extensions(serve: Serve) -> None:
+    for word, offered in (("yes", True), ("no", False)):
+        one = Client(serve(server=f"smb3 unix extensions = {word}"))
+        one.negotiate(posix=True)
+        assert one.contexts.posix_extensions is offered
+
+
 def test_directory_leases(serve: Serve) -> None:
     def capable(*lines: str) -> int:
         engine = serve(server="\n".join(lines))

@@ -112,7 +112,7 @@ VARIANTS = (
     Variant("siw-3.1.1", "vers=3.1.1,rdma", rdma="siw"),
     Variant("tcp-6.12", "vers=3.1.1,nolease", OF_LINUX_6_12, kernel="6.12"),
     Variant("rdma-6.12", "vers=3.1.1,rdma,nolease", OF_LINUX_6_12, kernel="6.12"),
-    Variant("tcp-posix", "vers=3.1.1,posix", (), expect_refusal="Operation not supported"),
+    Variant("tcp-posix", "vers=3.1.1,posix,idsfromsid,actimeo=0", ("like_local.py", *SCENARIOS)),
 )
 
 

@@ -10,6 +10,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_REPARSE_POINT,
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.fscc.posix import POSIX_FIELDS, FilePosixInformation, posix_fields
 
 # The classes that [MS-SMB2] 2.2.33 allows, with their levels ([MS-FSCC] 2.4).
 FileDirectoryInformation = 1
@@ -90,11 +91,13 @@ _LAYOUTS: dict[int, _Layout] = {
     ),
 }
 _NAMES_LAYOUT = struct.Struct("<III")
+_POSIX_LAYOUT = struct.Struct(f"<II{POSIX_FIELDS}I")
 
 #: Each class's fixed size, the FileName's offset in its structure: an OutputBufferLength below
 #: it is refused with STATUS_INFO_LENGTH_MISMATCH ([MS-FSA] 2.1.5.6.3).
 FIXED_SIZES: dict[int, int] = {
     FileNamesInformation: _NAMES_LAYOUT.size,
+    FilePosixInformation: _POSIX_LAYOUT.size,
     **{info_class: layout.fixed.size for info_class, layout in _LAYOUTS.items()},
 }
 
@@ -113,6 +116,8 @@ class DirectoryWriter:
         """Prepare for at most `limit` bytes; KeyError when `info_class` is none of these."""
         if info_class == FileNamesInformation:
             self._fixed, self._extra = _NAMES_LAYOUT, None
+        elif info_class == FilePosixInformation:
+            self._fixed, self._extra = _POSIX_LAYOUT, None
         else:
             self._fixed, self._extra = _LAYOUTS[info_class]
         self._buffer = bytearray(min(limit, _FIRST_CAPACITY))
@@ -136,7 +141,9 @@ class DirectoryWriter:
             self._grow(end)
         # NextEntryOffset is written as if an entry followed; finish() clears the last one's.
         if self._extra is None:
-            self._fixed.pack_into(buffer, start, (end - start + 7) & ~7, file_index, length)
+            fields = posix_fields(stat) if self._fixed is _POSIX_LAYOUT else ()
+            following = (end - start + 7) & ~7
+            self._fixed.pack_into(buffer, start, following, file_index, *fields, length)
         else:
             short = utf_16_le_encode(short_name)[0][:SHORT_NAME_SIZE] if short_name else b""
             self._fixed.pack_into(

@@ -28,6 +28,8 @@ class FileStat:
     attributes: int
     reparse_tag: int = 0
     ea_size: int = 0
+    special: int = 0
+    """S_IF* of what a stored reparse point says that the file is; 0 where it says nothing."""
 
     @property
     def is_directory(self) -> bool:

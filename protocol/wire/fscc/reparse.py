@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from usmbd.protocol.wire.fscc.attributes import (
     IO_REPARSE_TAG_AF_UNIX,
+    IO_REPARSE_TAG_LX_BLK,
+    IO_REPARSE_TAG_LX_CHR,
     IO_REPARSE_TAG_LX_FIFO,
     IO_REPARSE_TAG_LX_SYMLINK,
     IO_REPARSE_TAG_MOUNT_POINT,
@@ -48,6 +50,17 @@ _VERSION = struct.Struct("<I")
 _NFS_KINDS = {NFS_SPECFILE_FIFO: stat.S_IFIFO, NFS_SPECFILE_SOCK: stat.S_IFSOCK}
 _NFS_DEVICES = (NFS_SPECFILE_CHR, NFS_SPECFILE_BLK)
 _WSL_KINDS = {IO_REPARSE_TAG_LX_FIFO: stat.S_IFIFO, IO_REPARSE_TAG_AF_UNIX: stat.S_IFSOCK}
+_ALL_NFS_KINDS = _NFS_KINDS | {
+    NFS_SPECFILE_LNK: stat.S_IFLNK,
+    NFS_SPECFILE_CHR: stat.S_IFCHR,
+    NFS_SPECFILE_BLK: stat.S_IFBLK,
+}
+_KINDS = _WSL_KINDS | {
+    IO_REPARSE_TAG_SYMLINK: stat.S_IFLNK,
+    IO_REPARSE_TAG_LX_SYMLINK: stat.S_IFLNK,
+    IO_REPARSE_TAG_LX_CHR: stat.S_IFCHR,
+    IO_REPARSE_TAG_LX_BLK: stat.S_IFBLK,
+}
 
 
 class Reparse(NamedTuple):
@@ -90,6 +103,15 @@ def tag_of(buffer: bytes) -> int:
 def guid_of(buffer: bytes) -> bytes:
     """Return the GUID of a stored reparse point, b"" where its tag is Microsoft's."""
     return b"" if tag_of(buffer) & _MICROSOFT else buffer[_HEADER.size :][:_GUID_SIZE]
+
+
+def kind_of(buffer: bytes) -> int:
+    """Return S_IF* of what a stored reparse point is a link, device, FIFO or socket by; else 0."""
+    tag = tag_of(buffer)
+    if tag != IO_REPARSE_TAG_NFS:
+        return _KINDS.get(tag, 0)
+    data = buffer[_HEADER.size :]
+    return _ALL_NFS_KINDS.get(_TYPE.unpack_from(data)[0], 0) if len(data) >= _TYPE.size else 0
 
 
 def link_of(point: Reparse) -> Link | None:

@@ -38,6 +38,7 @@ from usmbd.protocol.wire.negotiate import NegotiateRequest, NegotiateResponse
 from usmbd.protocol.wire.negotiate_contexts import (
     AES_128_CCM,
     AES_128_GCM,
+    POSIX_EXTENSIONS_ID,
     SIGNING_AES_CMAC,
     SIGNING_AES_GMAC,
     SIGNING_HMAC_SHA256,
@@ -291,8 +292,9 @@ class Client:
         transforms: tuple[int, ...] | None = None,
         mode: int = 1,
         capabilities: int = 0x7F,
+        posix: bool | bytes = False,
     ) -> Reply:
-        """NEGOTIATE; 3.1.1 when no dialect is given."""
+        """NEGOTIATE; 3.1.1 when no dialect is given, with a POSIX context where it is asked for."""
         dialects = dialects or (0x311,)
         body = NegotiateRequest(
             dialect_count=len(dialects),
@@ -310,6 +312,8 @@ class Client:
             if transforms is not None:
                 count = len(transforms)
                 chosen.append((7, struct.pack(f"<H6x{count}H", count, *transforms)))
+            if posix:
+                chosen.append((0x100, POSIX_EXTENSIONS_ID if posix is True else posix))
             tail += bytes(-(HEADER_SIZE + NegotiateRequest.SIZE + len(tail)) % 8)
             body.negotiate_context_offset = HEADER_SIZE + NegotiateRequest.SIZE + len(tail)
             body.negotiate_context_count = len(chosen)

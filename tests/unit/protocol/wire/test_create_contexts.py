@@ -194,7 +194,9 @@ def test_other_aapl_commands_are_left_alone() -> None:
 
 def test_posix_mode_and_answer() -> None:
     assert posix.parse_posix_mode(memoryview(struct.pack("<I", 0o100755))) == 0o755
-    name, data = posix.posix_response(2, 0, 0o100644, b"owner", b"group")
+    for nothing in (0xFFFF, 0xFFFFFFFF):
+        assert posix.parse_posix_mode(memoryview(struct.pack("<I", nothing))) is None
+    name, data = posix.posix_response(2, 0, 0o644, b"owner", b"group")
     assert name == posix.SMB2_CREATE_POSIX
     assert data == struct.pack("<III", 2, 0, 0o644) + b"ownergroup"
 
