@@ -1,9 +1,12 @@
 """SMB2 QUERY_DIRECTORY ([MS-SMB2] 3.3.5.18)."""
 
+from functools import partial
+
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Blocking, Sliced
 from usmbd.protocol.state.enumeration import Enumeration
 from usmbd.protocol.state.sequence import check_charge
+from usmbd.protocol.vfs.acl import may_see
 from usmbd.protocol.vfs.wildcard import Pattern
 from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
 from usmbd.protocol.wire.body import parse_body
@@ -45,7 +48,10 @@ def query_directory(request: Request) -> Answer | Handling:
     # SMB2_INDEX_SPECIFIED is passed over: no file system here has stable indexes (3.3.5.18).
     if open_.enumeration is None or restart:
         # A new pattern counts with the restart ([MS-FSA] 2.1.5.6.3).
-        open_.enumeration = Enumeration(open_.node, Pattern(text))
+        tree, shows = open_.tree, None
+        if tree.share.acl_xattr and tree.share.hide_unreadable:
+            shows = partial(may_see, tree.identity)
+        open_.enumeration = Enumeration(open_.node, Pattern(text), shows)
     return _list(request, open_.enumeration, body)
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from usmbd.protocol.vfs import directory_entry, ntacl_keeper, posix_acl
 from usmbd.protocol.vfs.acl_mapping import EVERYBODY, describe, to_posix
+from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import Identity, as_process
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
@@ -23,7 +24,10 @@ from usmbd.protocol.wire.access import (
     FILE_DELETE_CHILD,
     FILE_LIST_DIRECTORY,
     FILE_READ_ATTRIBUTES,
+    FILE_READ_DATA,
+    FILE_READ_EA,
     MAXIMUM_ALLOWED,
+    READ_CONTROL,
 )
 from usmbd.protocol.wire.access_check import access_check, inherit
 from usmbd.protocol.wire.filetime import from_ns
@@ -44,6 +48,7 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 _is_root = os.geteuid() == 0
 XATTR: Final = ntacl_keeper.XATTR if _is_root else "user.NTACL"
 
+_SEEN = FILE_READ_DATA | FILE_READ_EA | FILE_READ_ATTRIBUTES | READ_CONTROL
 _ALL_PARTS = OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION
 
 
@@ -59,16 +64,17 @@ def token(identity: Identity) -> frozenset[Sid]:
     )
 
 
-def load(node: Node, stored: bool) -> SecurityDescriptor:
+def load(node: Node, stored: bool, *, at_once: bool = False) -> SecurityDescriptor:
     """Return the file's descriptor; one made from its permissions where none is stored.
 
-    Nor where they were changed since, by somebody who knows nothing of it, as with Samba.
+    Nor where they were changed since, by somebody who knows nothing of it, as with Samba. With
+    `at_once` a long one is read here, too.
     """
     if stored and node.has_xattrs:
         with as_process():
             try:
                 value = os.getxattr(node.xattr_target(), XATTR)
-                if len(value) > SHORT_DATA:
+                if len(value) > SHORT_DATA and not at_once:
                     long_call()
                 found = parse_ntacl(value)
                 if found.version < 4 or found.is_current(_posix_hash(node)):
@@ -186,12 +192,25 @@ def maximal_access(node: Node, identity: Identity) -> int:
     return granted
 
 
-def allowed(node: Node, identity: Identity) -> int:
+def allowed(node: Node, identity: Identity, *, at_once: bool = False) -> int:
     """Return what the file's own descriptor allows the user."""
     try:
-        return access_check(load(node, True), token(identity), MAXIMUM_ALLOWED)
+        descriptor = load(node, True, at_once=at_once)
+        return access_check(descriptor, token(identity), MAXIMUM_ALLOWED)
     except SmbError:
         return 0
+
+
+def may_see(identity: Identity, volume: VolumeBase, fd: int, path: str) -> bool:
+    """Whether a listing that hides what the user may not read shows an entry; takes over `fd`.
+
+    The rights are those that smbd asks for (`hide unreadable`).
+    """
+    try:
+        with Node(volume, fd, path, False, False) as node:
+            return allowed(node, identity, at_once=True) & _SEEN == _SEEN
+    except OSError:  # it has gone meanwhile
+        return False
 
 
 def set_new(

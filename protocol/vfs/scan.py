@@ -25,6 +25,9 @@ from usmbd.protocol.wire.status import SmbError
 Entry = tuple[str, str, FileStat]
 """(name as the client says it, 8.3 name or "", stat)"""
 
+Shows = Callable[[VolumeBase, int, str], bool]
+"""Whether a listing shows an entry: its volume, a descriptor that it takes over, its path."""
+
 NAMES_AT_ONCE: Final = 16
 """Names that do not match between two pauses: the worst pattern takes 0.1 ms for one."""
 
@@ -32,10 +35,15 @@ _REFUSED = (-errno.EACCES, -errno.EPERM)
 _WITH_XATTRS = (stat.S_IFDIR, stat.S_IFREG)
 # A directory that may be listed and not entered shows names without anything behind them.
 _READ_DIRECTORY = os.R_OK | os.X_OK
+_ENTRY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def scan(
-    volume: VolumeBase, directory: int, path: str, matches: Callable[[str], bool] | None
+    volume: VolumeBase,
+    directory: int,
+    path: str,
+    matches: Callable[[str], bool] | None,
+    shows: Shows | None = None,
 ) -> Iterator[Entry | None]:
     """Yield (name, 8.3 name, stat) of what a client may see in the open directory; OSError.
 
@@ -46,9 +54,8 @@ def scan(
     are spelled on the wire; a symbolic link that is not followed, or leads nowhere or outside,
     comes as itself, so that it can be deleted. Not seen are vetoed names and what goes
     meanwhile. With `hide_unreadable` neither is what the POSIX permissions do not let the
-    identity read (enter, too, for directories); a stored NT ACL hides nothing, for the module
-    that reads those stands above this one. The directory is read on, and asked, by the identity
-    of whoever takes the next entry.
+    identity read (enter, too, for directories), nor what `shows` says no to, which knows of stored
+    NT ACLs. The directory is read on, and asked, by the identity of whoever takes the next entry.
     """
     smb_stat = volume.smb_stat
     resolver = volume.resolver
@@ -69,9 +76,16 @@ def scan(
             return None
         kind = sx[5] & 0o170000
         if kind == stat.S_IFLNK:
-            return _link_stat(volume, sx, join(path, name), name)
+            return _link_stat(volume, sx, join(path, name), name, shows)
         if hide and not _is_readable(directory, encoded, kind):
             return None
+        if hide and shows is not None:
+            try:
+                fd = os.open(encoded, _ENTRY, dir_fd=directory)
+            except OSError:
+                return None
+            if not shows(volume, fd, join(path, name)):
+                return None
         dos: bytes | int = 0
         if stored and kind in _WITH_XATTRS:
             dos = getxattr_at(directory, encoded, attribute)
@@ -143,7 +157,7 @@ def _as_process(directory: int, name: bytes) -> bytes | int:
 
 
 def _link_stat(
-    volume: VolumeBase, link: kernel.StatxTuple, path: str, name: str
+    volume: VolumeBase, link: kernel.StatxTuple, path: str, name: str, shows: Shows | None
 ) -> FileStat | None:
     """Return the stat of what a symbolic link leads to, else its own, None if it is hidden.
 
@@ -157,8 +171,11 @@ def _link_stat(
         return volume.smb_stat(link, None, name)
     try:
         sx = kernel.statx_fd(fd)
-        if volume.options.hide_unreadable and not _is_readable(fd, b"", stat.S_IFMT(sx[5])):
-            return None
+        if volume.options.hide_unreadable:
+            if not _is_readable(fd, b"", stat.S_IFMT(sx[5])):
+                return None
+            if shows is not None and not shows(volume, os.dup(fd), path):
+                return None
         dos = None
         if volume.options.store_dos_attributes:
             with suppress(OSError):
