@@ -1,4 +1,8 @@
-"""FSCTLs for holes: SET_SPARSE, SET_ZERO_DATA, QUERY_ALLOCATED_RANGES, FILE_LEVEL_TRIM."""
+"""FSCTLs for holes: SET_SPARSE, SET_ZERO_DATA, QUERY_ALLOCATED_RANGES, FILE_LEVEL_TRIM.
+
+A named stream, kept in an attribute, has no holes: all of it is allocated, zeros are written, and
+what is trimmed stays. That it were sparse could not be kept.
+"""
 
 import struct
 
@@ -10,6 +14,7 @@ from usmbd.protocol.state.notify.change import modified
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.vfs import extents
+from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import (
     FILE_APPEND_DATA,
@@ -45,7 +50,7 @@ def set_sparse(request: Request, body: IoctlRequest, data: memoryview) -> Handli
 
 def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
     """FSCTL_SET_ZERO_DATA ([MS-FSA] 2.1.5.10.39): a hole where the file system can have one."""
-    open_ = _file(request, FILE_WRITE_DATA)
+    open_ = _data(request, FILE_WRITE_DATA)
     zeros = fsctl.FileZeroData.parse(data)
     length = zeros.beyond_final_zero - zeros.file_offset
     if zeros.file_offset < 0 or length < 0:
@@ -56,7 +61,13 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     server.caching.changed(open_)
     open_.modified = True
-    node = open_.node
+    stream, node = open_.stream, open_.node
+    if stream is not None:
+        size = (yield from OnDescriptor(stream.stat)).size
+        if offset < min(size, zeros.beyond_final_zero):
+            nothing = bytes(min(size, zeros.beyond_final_zero) - offset)
+            yield changing(open_, stream.write, nothing, offset)
+        return list(build_ioctl_response(body))
     end = min(zeros.beyond_final_zero, (yield from OnDescriptor(node.size)))
     for start in range(offset, end, ZEROS_AT_ONCE):
         part = min(ZEROS_AT_ONCE, end - start)
@@ -69,14 +80,17 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
 
 def query_allocated_ranges(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
     """FSCTL_QUERY_ALLOCATED_RANGES ([MS-FSA] 2.1.5.10.22); BUFFER_OVERFLOW with those that fit."""
-    open_ = _file(request, FILE_READ_DATA)
+    open_ = _data(request, FILE_READ_DATA)
     asked = fsctl.FileAllocatedRange.parse(data)
     offset, length = asked.file_offset, asked.length
     if offset < 0 or length < 0 or offset + length > 0x7FFFFFFFFFFFFFFF:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     room = body.max_output_response // fsctl.FileAllocatedRange.SIZE
     found: list[tuple[int, int]] = []
-    if length:
+    if open_.stream is not None:
+        end = min(offset + length, (yield from OnDescriptor(open_.stream.stat)).size)
+        found = [(offset, end - offset)] if offset < end else []
+    elif length:
         found = yield from Sliced(extents.allocated_ranges, open_.node, offset, length, room + 1)
     if found and not room:
         raise SmbError(NtStatus.BUFFER_TOO_SMALL)
@@ -90,7 +104,7 @@ def file_level_trim(request: Request, body: IoctlRequest, data: memoryview) -> H
 
     What stops it is told by the number of ranges that were done, or by its status if it is none.
     """
-    open_ = _file(request, FILE_WRITE_DATA)
+    open_ = _data(request, FILE_WRITE_DATA)
     ranges = fsctl.parse_trim(data)
     if 0 < body.max_output_response < _COUNT.size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -101,13 +115,18 @@ def file_level_trim(request: Request, body: IoctlRequest, data: memoryview) -> H
     try:
         while done < count:
             part = _next_ranges(server.store, open_, ranges, done)
-            yield moving(open_, extents.trim, open_.node, part)
+            call = extents.trim if open_.stream is None else _keep
+            yield moving(open_, call, open_.node, part)
             done += len(part)
     except (SmbError, OSError):
         if not done:
             raise
     output = _COUNT.pack(done) if body.max_output_response else b""
     return list(build_ioctl_response(body, output))
+
+
+def _keep(node: Node, ranges: list[tuple[int, int]]) -> None:
+    """Give nothing back: the blocks of an attribute are not its own."""
 
 
 def _next_ranges(store: Store, open_: Open, ranges: memoryview, done: int) -> list[tuple[int, int]]:
@@ -129,14 +148,21 @@ def _next_ranges(store: Store, open_: Open, ranges: memoryview, done: int) -> li
     return part
 
 
-def _file(request: Request, access: int) -> Open:
-    """Return the open of a file's own data that has one of these rights."""
+def _data(request: Request, access: int) -> Open:
+    """Return the open of a file's data, or a stream's, that has one of these rights."""
     if request._open is None:
         raise SmbError(NtStatus.FILE_CLOSED)
     open_ = request.open
-    if open_.pipe is not None or open_.stream is not None:
+    if open_.pipe is not None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
-    if not open_.node.is_regular:
+    if open_.stream is None and not open_.node.is_regular:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     open_.require(access)
     return open_
+
+
+def _file(request: Request, access: int) -> Open:
+    """Return the open of a file's own data, likewise."""
+    if request._open is not None and request.open.stream is not None:
+        raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    return _data(request, access)

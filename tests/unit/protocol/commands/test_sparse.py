@@ -246,3 +246,28 @@ def test_an_attribute_that_would_be_forgotten(
 @pytest.mark.parametrize("code", [fsctl.FSCTL_GET_REPARSE_POINT, fsctl.FSCTL_DELETE_REPARSE_POINT])
 def test_a_file_is_no_reparse_point(client: Client, file: Path, code: int) -> None:
     assert ioctl(client, client.open("file"), code) is NtStatus.NOT_A_REPARSE_POINT
+
+
+def test_a_stream_has_no_holes(client: Client, file: Path) -> None:
+    """What is asked of its data is done; that it were sparse could not be kept."""
+    stream = client.open("file:stream")
+    client.call(Command.WRITE, requests.write(stream, b"y" * 1000))
+    zeros, ranges = fsctl.FSCTL_SET_ZERO_DATA, fsctl.FSCTL_QUERY_ALLOCATED_RANGES
+    for begin, end in ((100, 200), (900, 5000), (1000, 2000), (7, 7)):
+        assert ioctl(client, stream, zeros, struct.pack("<QQ", begin, end)) == 0
+    read = client.call(Command.READ, requests.read(stream, 2000)).data
+    assert read == b"y" * 100 + bytes(100) + b"y" * 700 + bytes(100)
+    for asked, told in (((0, 5000), (0, 1000)), ((10, 20), (10, 20)), ((990, 20), (990, 10))):
+        reply = client.call(
+            Command.IOCTL, requests.ioctl(stream, ranges, struct.pack("<QQ", *asked))
+        )
+        assert reply.message.endswith(struct.pack("<QQ", *told))
+    reply = client.call(Command.IOCTL, requests.ioctl(stream, ranges, struct.pack("<QQ", 1000, 5)))
+    assert reply.status is NtStatus.SUCCESS
+    trim = struct.pack("<II", 0, 1) + struct.pack("<QQ", 0, 500)
+    assert ioctl(client, stream, fsctl.FSCTL_FILE_LEVEL_TRIM, trim) == 0
+    assert client.call(Command.READ, requests.read(stream, 2000)).data == read
+    assert ioctl(client, stream, fsctl.FSCTL_SET_SPARSE) is NtStatus.INVALID_DEVICE_REQUEST
+    assert file.read_bytes() == b"x" * SIZE
+    reader = client.open("file:stream", FILE_READ_DATA)
+    assert ioctl(client, reader, zeros, struct.pack("<QQ", 0, 1)) is NtStatus.ACCESS_DENIED
