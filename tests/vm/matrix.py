@@ -30,6 +30,10 @@ OF_LINUX_6_12 = tuple(name for name in SCENARIOS if name != "random_file.py")
 random_file fails at the same operation on both servers, with `nolease` and where a lease was
 broken (ksmbd: `smb2 leases = yes`). With leases `names` fails on both as well, so it has none."""
 
+OF_POSIX = ("like_local.py", *(name for name in SCENARIOS if name != "git_work.sh"))
+"""With POSIX extensions Linux 7.3 shows a file that it has made with the mount's `file_mode` for a
+second, then with its own mode; git takes that for a change. Not understood yet: open."""
+
 SERVERS = ("usmbd", "ksmbd")
 FOLDER = Path(__file__).parent / "scenarios"
 
@@ -112,7 +116,7 @@ VARIANTS = (
     Variant("siw-3.1.1", "vers=3.1.1,rdma", rdma="siw"),
     Variant("tcp-6.12", "vers=3.1.1,nolease", OF_LINUX_6_12, kernel="6.12"),
     Variant("rdma-6.12", "vers=3.1.1,rdma,nolease", OF_LINUX_6_12, kernel="6.12"),
-    Variant("tcp-posix", "vers=3.1.1,posix,idsfromsid,actimeo=0", ("like_local.py", *SCENARIOS)),
+    Variant("tcp-posix", "vers=3.1.1,posix,idsfromsid,actimeo=0", OF_POSIX),
 )
 
 
