@@ -32,7 +32,8 @@ broken (ksmbd: `smb2 leases = yes`). With leases `names` fails on both as well, 
 
 OF_POSIX = ("like_local.py", *(name for name in SCENARIOS if name != "git_work.sh"))
 """With POSIX extensions Linux 7.3 shows a file that it has made with the mount's `file_mode` for a
-second, then with its own mode; git takes that for a change. Not understood yet: open."""
+second: it asks for nothing more and leaves aside the POSIX context of the CREATE's answer, which
+has the right mode (`--capture`). git takes that for a change; on ksmbd git_work fails as well."""
 
 SERVERS = ("usmbd", "ksmbd")
 FOLDER = Path(__file__).parent / "scenarios"
