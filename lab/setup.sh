@@ -3,7 +3,7 @@
 #   venv  .venv with usmbd in it, editable; nothing else on the machine changes unless python3-venv is missing
 #   dev   the same and the development tools of pyproject.toml
 #   test  the same and the Debian packages the interoperability tests drive
-#   peer  the same and the modules of Samba's smbd, to run the tests against it
+#   peer  the same, for the tests that run against Samba's smbd
 # Done before: it returns within a moment.  PYTHON=... names another interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -135,7 +135,7 @@ test_packages() {
   need smbclient:smbclient rpcclient:smbclient smbd:samba smbtorture:samba-testsuite tshark:tshark setfattr:attr mkfs.btrfs:btrfs-progs mkfs.xfs:xfsprogs
   /usr/bin/python3 -c 'import samba' 2>/dev/null || NEEDED+=(python3-samba)
   pyverbs_package
-  if [ "${1:-}" = peer ]; then need_file '/usr/lib/*/samba/vfs/streams_xattr.so' samba-vfs-modules; fi
+  need_file '/usr/lib/*/samba/vfs/streams_xattr.so' samba-vfs-modules
   install_needed
 }
 
@@ -144,6 +144,6 @@ case "${1:-}" in
   dev) make_dev ;;
   lab) pyverbs_package; install_needed; make_dev ;;
   test) test_packages; make_dev ;;
-  peer) test_packages peer; make_dev ;;
+  peer) test_packages; make_dev ;;
   *) sed -n '2,7s/^# //p' "$0"; exit 2 ;;
 esac
