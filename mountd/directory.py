@@ -10,7 +10,7 @@ import pwd
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 
-from usmbd.mountd.identity import Accounts
+from usmbd.mountd.identity import Accounts, find_entry
 from usmbd.mountd.ipc.accounts import (
     MAX_PAGE,
     Account,
@@ -75,7 +75,7 @@ class Directory:
         if self._sorted is None:
             entries = {entry.pw_name: entry for entry in pwd.getpwall()}
             self._sorted = [
-                self._user(name, entries.get(name) or _entry(name))
+                self._user(name, entries.get(name) or find_entry(name))
                 for name in sorted(self._users.hashes)
             ]
         return self._sorted
@@ -92,8 +92,8 @@ class Directory:
         if kind is not Kind.GROUP:
             stored = self._users.find(name)
             if stored is not None:
-                return self._user(stored, _entry(stored))
-            entry = _entry(name) or _entry(name.lower())
+                return self._user(stored, find_entry(stored))
+            entry = find_entry(name) or find_entry(name.lower())
             if entry is not None:
                 return _account(entry, entry.pw_name, stored=False)
         if kind is not Kind.USER:
@@ -142,7 +142,7 @@ class Directory:
         return _page(found, message.start)
 
     def _groups_of(self, message: ListGroupsOf) -> AccountPage:
-        entry = _entry(self._users.find(message.user) or message.user)
+        entry = find_entry(self._users.find(message.user) or message.user)
         if entry is None:
             return AccountPage([], 0)
         gids = dict.fromkeys((entry.pw_gid, *os.getgrouplist(entry.pw_name, entry.pw_gid)))
@@ -159,22 +159,12 @@ class Directory:
         """Tell whether `admin users` names a user or a group of his, or he is root."""
         if is_listed(user, self._administrators, self._accounts):
             return True
-        entry = _entry(user)
+        entry = find_entry(user)
         return entry is not None and entry.pw_uid == 0
 
 
 def _page(accounts: Sequence[Account], start: int) -> AccountPage:
     return AccountPage(list(accounts[start : start + MAX_PAGE]), len(accounts))
-
-
-def _entry(name: str) -> Entry | None:
-    """Return the system's user of this name."""
-    if not name or "\0" in name:
-        return None
-    try:
-        return pwd.getpwnam(name)
-    except (KeyError, UnicodeError):
-        return None
 
 
 def _account(entry: Entry, name: str, *, stored: bool) -> Account:

@@ -13,6 +13,16 @@ from dataclasses import dataclass
 OVERFLOW_ID = 65534
 
 
+def find_entry(name: str) -> pwd.struct_passwd | None:
+    """Return the system's user of this name, whoever the server is."""
+    if not name or "\0" in name:
+        return None
+    try:
+        return pwd.getpwnam(name)
+    except (KeyError, UnicodeError):
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """Who acts: a name for the log, and the ids for the kernel."""
@@ -41,7 +51,7 @@ class Accounts:
         """Return the account of the name, or None when the system has none."""
         if not self.privileged:
             return self.own(name)
-        entry = self._entry(name)
+        entry = find_entry(name)
         if entry is None:
             return None
         groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
@@ -49,7 +59,7 @@ class Accounts:
 
     def exists(self, name: str) -> bool:
         """Return whether `find` has an account for the name; does not look for its groups."""
-        return not self.privileged or self._entry(name) is not None
+        return not self.privileged or find_entry(name) is not None
 
     def guest(self, name: str) -> Account:
         """Return the guest account; the kernel's overflow ids when there is none, or it is root."""
@@ -62,12 +72,12 @@ class Accounts:
 
     def home(self, name: str) -> str:
         """Return the home directory of the system's user of this name; "" when there is none."""
-        entry = self._entry(name)
+        entry = find_entry(name)
         return entry.pw_dir if entry is not None else ""
 
     def primary_group(self, name: str) -> str:
         """Return the name of the user's primary group; "" when the system does not know it."""
-        entry = self._entry(name)
+        entry = find_entry(name)
         return self.group_name(entry.pw_gid) if entry is not None else ""
 
     def group_name(self, gid: int) -> str:
@@ -76,15 +86,6 @@ class Accounts:
             return grp.getgrgid(gid).gr_name
         except KeyError:
             return ""
-
-    def _entry(self, name: str) -> pwd.struct_passwd | None:
-        """Return the system's user of this name, whoever the server is."""
-        if not name or "\0" in name:
-            return None
-        try:
-            return pwd.getpwnam(name)
-        except (KeyError, UnicodeError):
-            return None
 
     def find_group(self, name: str) -> int | None:
         """Return the gid of the group, or None when the system has none."""
@@ -100,7 +101,7 @@ class Accounts:
         account, but `@group` in a share's lists still means the user who logged in.
         """
         gid = self.find_group(group)
-        entry = self._entry(user)
+        entry = find_entry(user)
         if gid is None or entry is None:
             return False
         return gid in os.getgrouplist(entry.pw_name, entry.pw_gid)

@@ -144,8 +144,9 @@ def test_names_that_nobody_has_are_told_and_asked_for_once(
         def __init__(self) -> None:
             self.privileged = True
 
-        def _entry(self, name: str) -> None:
+        def exists(self, name: str) -> bool:
             asked.append(name)
+            return False
 
         def find_group(self, name: str) -> None:
             asked.append("@" + name)
