@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.leases import body, lease_of
+from smbengine.oplocks import acknowledge, breaks, create
 from smbengine.requests import FileId
 from smbengine.server import Engine
 from smbtest.processes import wait_for
@@ -27,8 +28,7 @@ from usmbd.protocol.wire.create import (
     SMB2_OPLOCK_LEVEL_NONE,
     CreateResponse,
 )
-from usmbd.protocol.wire.header import UNSOLICITED_MESSAGE_ID, Command
-from usmbd.protocol.wire.oplock_break import OplockBreak
+from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
 NONE, II = SMB2_OPLOCK_LEVEL_NONE, SMB2_OPLOCK_LEVEL_II
@@ -57,25 +57,6 @@ def client(engine: Engine, request: pytest.FixtureRequest) -> Client:
 def other(engine: Engine, client: Client) -> Client:
     """Return another user's client."""
     return Client(engine).ready(user="bob")
-
-
-def create(client: Client, level: int, name: str = "file", **options: int) -> tuple[FileId, int]:
-    reply = client.call(Command.CREATE, requests.create(name, oplock=level, **options))
-    assert reply.status is NtStatus.SUCCESS
-    return reply.file_id, reply.parse(CreateResponse).oplock_level
-
-
-def breaks(client: Client) -> list[tuple[FileId, int]]:
-    found = []
-    for reply in client.taken(UNSOLICITED_MESSAGE_ID):
-        notice = reply.parse(OplockBreak)
-        found.append(((notice.persistent, notice.volatile), notice.oplock_level))
-    return found
-
-
-def acknowledge(client: Client, file_id: FileId, level: int) -> NtStatus:
-    answer = OplockBreak(oplock_level=level, persistent=file_id[0], volatile=file_id[1])
-    return client.call(Command.OPLOCK_BREAK, answer.pack()).status
 
 
 def is_leased(path: Path) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 from smbengine import requests
 from smbengine.client import Client
-from smbengine.requests import FileId
+from smbengine.oplocks import acknowledge, breaks, create
 from smbengine.server import Engine
 
 from usmbd.protocol.state.caching.deliveries import LOOK_SECONDS
@@ -17,33 +17,11 @@ from usmbd.protocol.wire.create import (
     SMB2_OPLOCK_LEVEL_NONE,
     CreateResponse,
 )
-from usmbd.protocol.wire.header import UNSOLICITED_MESSAGE_ID, Command
-from usmbd.protocol.wire.oplock_break import OplockBreak
+from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
 NONE, II = SMB2_OPLOCK_LEVEL_NONE, SMB2_OPLOCK_LEVEL_II
 EXCLUSIVE, BATCH = SMB2_OPLOCK_LEVEL_EXCLUSIVE, SMB2_OPLOCK_LEVEL_BATCH
-
-
-def create(client: Client, level: int, **options: int) -> tuple[FileId, int]:
-    """Open the file; return its FileId and the oplock that came with it."""
-    reply = client.call(Command.CREATE, requests.create("file", oplock=level, **options))
-    return reply.file_id, reply.parse(CreateResponse).oplock_level
-
-
-def breaks(client: Client) -> list[tuple[FileId, int]]:
-    """Return what the server asked the client to give up."""
-    found = []
-    for reply in client.taken(UNSOLICITED_MESSAGE_ID):
-        assert reply.header.command == Command.OPLOCK_BREAK
-        body = reply.parse(OplockBreak)
-        found.append(((body.persistent, body.volatile), body.oplock_level))
-    return found
-
-
-def acknowledge(client: Client, file: FileId, level: int) -> NtStatus:
-    body = OplockBreak(oplock_level=level, persistent=file[0], volatile=file[1])
-    return client.call(Command.OPLOCK_BREAK, body.pack()).status
 
 
 @pytest.mark.parametrize("level", [NONE, II, EXCLUSIVE, BATCH])
