@@ -8,7 +8,9 @@ acknowledge anything is ended, and what was told on it is told again by the clie
 waits for a machine that was switched off waits for some seconds instead of for the break's end.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from usmbd.protocol.state.speed import Clock
@@ -34,14 +36,23 @@ oldest are forgotten."""
 Again = Callable[[], None]
 
 
+@dataclass(slots=True)
+class _OnWay:
+    """What is on its way on one connection."""
+
+    times: int = SENT_AGAIN
+    """How often it may be sent again before the connection is lost."""
+    again: deque[Again] = field(default_factory=lambda: deque(maxlen=NOTICES_MAX))
+
+
 class Deliveries:
     """Which of one worker's connections have not acknowledged what they were told."""
 
     def __init__(self, clock: Clock) -> None:
         """Begin with nothing on its way."""
         self._clock = clock
-        self._on_way: dict[Connection, list[Again]] = {}
-        self._alone: set[Connection] = set()
+        self._on_way: dict[Connection, _OnWay] = {}
+        self._looks = False  # a look is due
 
     def sent(
         self, connection: "Connection", again: Again | None = None, *, alone: bool = False
@@ -50,34 +61,38 @@ class Deliveries:
 
         `again()` is called if it is lost before the client has got that.
         """
-        if not self._on_way:
-            self._clock.call_later(LOOK_SECONDS, self._look)
-        kept = self._on_way.setdefault(connection, [])
-        if alone:
-            self._alone.add(connection)
-        else:
-            self._alone.discard(connection)
+        on_way = self._on_way.setdefault(connection, _OnWay())
+        on_way.times = SENT_AGAIN_ALONE if alone else SENT_AGAIN
         if again is not None:
-            if len(kept) == NOTICES_MAX:
-                del kept[0]
-            kept.append(again)
+            on_way.again.append(again)
+        self._look_later()
 
     def connection_lost(self, connection: "Connection") -> Iterator[None]:
         """Have told again what the client may not have got, in steps."""
-        self._alone.discard(connection)
-        for again in self._on_way.pop(connection, ()):
-            again()
-            yield
+        on_way = self._on_way.pop(connection, None)
+        if on_way is not None:
+            for again in on_way.again:
+                again()
+                yield
+
+    def _look_later(self) -> None:
+        """Have `_look` called, once, while something is on its way."""
+        if self._on_way and not self._looks:
+            self._looks = True
+            self._clock.call_later(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
-        """Forget what has arrived; end connections by which nothing arrives."""
-        for connection in list(self._on_way):
-            times = SENT_AGAIN_ALONE if connection in self._alone else SENT_AGAIN
-            reached = connection.acknowledges and connection.transport.reached(times)
+        """Forget what has arrived; end connections by which nothing arrives.
+
+        One that is lost, and may still have requests to cancel, is `connection_lost`'s.
+        """
+        self._looks = False
+        for connection, on_way in list(self._on_way.items()):
+            if connection.closed:
+                continue
+            reached = connection.acknowledges and connection.transport.reached(on_way.times)
             if reached:
                 del self._on_way[connection]
-                self._alone.discard(connection)
             elif reached is False:
                 connection.transport.close("the client acknowledges nothing on this connection")
-        if self._on_way:
-            self._clock.call_later(LOOK_SECONDS, self._look)
+        self._look_later()

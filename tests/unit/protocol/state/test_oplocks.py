@@ -93,6 +93,40 @@ def test_a_client_that_is_gone_is_not_waited_for(
     assert reply.parse(CreateResponse).oplock_level == BATCH
 
 
+def test_one_look_at_a_time_is_due(client: Client, other: Client, engine: Engine) -> None:
+    """Also after a look that has ended a channel, whose notice has gone by another one since."""
+    second = Client(engine, guid=client.guid)
+    second.negotiate()
+    assert second.bind(client).status is NtStatus.SUCCESS
+    create(client, II)
+    client.connection.acknowledges = second.connection.acknowledges = False
+    theirs, _ = create(other, NONE)
+    other.call(Command.WRITE, requests.write(theirs, b"data"))
+    engine.clock.advance(LOOK_SECONDS)
+    due = pytest.approx(engine.clock.now + LOOK_SECONDS)
+    looks = [timer for timer in engine.clock._timers if timer.call and timer.when == due]
+    assert client.lost
+    assert len(looks) == 1
+
+
+def test_what_is_told_on_a_lost_channel_is_kept_until_its_end_is_dealt_with(
+    client: Client, other: Client, engine: Engine
+) -> None:
+    """Its requests are cancelled first, in slices: a look meanwhile forgets nothing."""
+    second = Client(engine, guid=client.guid)
+    second.negotiate()
+    assert second.bind(client).status is NtStatus.SUCCESS
+    file, _ = create(client, II)
+    theirs, _ = create(other, NONE)
+    other.call(Command.WRITE, requests.write(theirs, b"data"))
+    assert breaks(client) == [(file, NONE)]
+    client.connection.closed = True
+    engine.clock.advance(LOOK_SECONDS)
+    client.disconnect()
+    engine.settle()
+    assert breaks(second) == [(file, NONE)]
+
+
 def test_a_silent_client_loses_its_oplock(client: Client, other: Client, engine: Engine) -> None:
     file, _ = create(client, BATCH)
     message_id, _ = other.pending(Command.CREATE, requests.create("file", oplock=BATCH))
