@@ -23,6 +23,6 @@ for way in cached direct; do
         measure $way write "$size" 32
         measure $way read "$size" 32
     done
-    measure $way randwrite 4k 2
-    measure $way randread 4k 2
+    measure $way randwrite 4k 16
+    measure $way randread 4k 16
 done
