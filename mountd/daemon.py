@@ -10,14 +10,17 @@ from pathlib import Path
 
 from usmbd.mountd import lockfile
 from usmbd.mountd import log as logs
+from usmbd.mountd.admin.administration import Administration
+from usmbd.mountd.admin.running import Running
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.credentials import load_key
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.exposure import exposed
-from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
+from usmbd.mountd.ipc.accounts import AccountsRequest, DirectoryRequest, DirectoryResponse
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
 from usmbd.mountd.ipc.directory import prepare_directory
 from usmbd.mountd.ipc.messages import (
+    CONTROL_SOCKET,
     MOUNTD_SOCKET,
     RPC_SOCKET,
     Failed,
@@ -30,6 +33,7 @@ from usmbd.mountd.ipc.server import MAX_CLIENTS, Client, Server, listen
 from usmbd.mountd.ipc.signals import handled
 from usmbd.mountd.machine_sid import load_machine_sid
 from usmbd.mountd.rpc.configuration import Debugging, frame
+from usmbd.mountd.rpc_answers import Reply
 from usmbd.mountd.rpc_process import RpcProcess
 from usmbd.mountd.service import PROCESS, Service
 
@@ -101,6 +105,8 @@ class Daemon:
     async def _serve(self, ready_fd: int | None) -> None:
         """Serve until told to end."""
         rpc_listener = listen(self._directory / RPC_SOCKET)
+        running = Running(self._directory / CONTROL_SOCKET)
+        self._administration = Administration(self._service, running)
         self._rpc = RpcProcess(rpc_listener, self._all_for_rpc, self._answer_rpc)
         self._service.debugging_changed = lambda: self._rpc.tell(self._debugging_for_rpc())
         self._service.process_limits = self._limits
@@ -124,6 +130,7 @@ class Daemon:
             self._server.close()
             rpc_listener.close()
             self._rpc.stop()
+            running.close()
             log.info("mountd ends")
 
     def _limits(self) -> list[LimitRow]:
@@ -141,9 +148,12 @@ class Daemon:
         """Return what a new RPC process is told."""
         return frame(self._service.describe_for_rpc(self._log_level)) + self._debugging_for_rpc()
 
-    def _answer_rpc(self, message: DirectoryRequest) -> DirectoryResponse:
-        """Answer what the RPC process asks, by the users of the moment."""
-        return self._service.directory.answer(message)
+    def _answer_rpc(self, message: DirectoryRequest, reply: Reply) -> DirectoryResponse | None:
+        """Answer what the RPC process asks, by the users of the moment, or later by `reply`."""
+        if isinstance(message, AccountsRequest):
+            return self._service.directory.answer(message)
+        self._administration.answer(message, reply)
+        return None
 
     @staticmethod
     def _debugging_for_rpc() -> bytes:

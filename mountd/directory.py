@@ -16,8 +16,8 @@ from usmbd.mountd.ipc.accounts import (
     Account,
     AccountPage,
     AccountsFound,
+    AccountsRequest,
     AskRights,
-    DirectoryRequest,
     DirectoryResponse,
     FindIds,
     FindNames,
@@ -58,7 +58,7 @@ class Directory:
             AskRights: self._rights,
         }
 
-    def answer(self, message: DirectoryRequest) -> DirectoryResponse:
+    def answer(self, message: AccountsRequest) -> DirectoryResponse:
         """Answer one question."""
         return self._handlers[type(message)](message)
 
@@ -152,8 +152,12 @@ class Directory:
         return _page([each for each in self._stored() if self._is_administrator(each.name)], 0)
 
     def _rights(self, message: AskRights) -> DirectoryResponse:
-        found = self._users.find(message.user)
-        return Rights(found is not None and self._is_administrator(found))
+        return Rights(self.administrates(message.user))
+
+    def administrates(self, user: str) -> bool:
+        """Tell whether a user of the password file administrates the server."""
+        found = self._users.find(user)
+        return found is not None and self._is_administrator(found)
 
     def _is_administrator(self, user: str) -> bool:
         """Tell whether `admin users` names a user or a group of his, or he is root."""

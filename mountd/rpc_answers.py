@@ -1,4 +1,4 @@
-"""mountd's end of the socket pair by which its RPC process asks about accounts."""
+"""mountd's end of the socket pair by which its RPC process asks."""
 
 import asyncio
 import logging
@@ -16,10 +16,16 @@ MAX_UNSENT = 64
 """Answers that wait for the RPC process to read: with more, its questions wait as well."""
 
 
+Reply = Callable[[DirectoryResponse], None]
+
+Answer = Callable[[DirectoryRequest, Reply], DirectoryResponse | None]
+"""Returns the answer; or None, and then `Reply` takes it later."""
+
+
 class Answers:
     """Answers one RPC process; it dies with its end of the pair."""
 
-    def __init__(self, answer: Callable[[DirectoryRequest], DirectoryResponse]) -> None:
+    def __init__(self, answer: Answer) -> None:
         """Make the pair; needs a running loop."""
         self._answer = answer
         self._loop = asyncio.get_running_loop()
@@ -60,11 +66,23 @@ class Answers:
             self._loop.remove_reader(self._socket)
             return
         try:
-            answer = self._codec.encode(handle, self._answer(message))
+            answer = self._answer(message, lambda answer: self._reply(handle, answer))
         except Exception as error:
             log.exception("a %s failed", type(message).__name__)
-            answer = self._codec.encode(handle, Failed(type(error).__name__))
-        self._unsent.append(answer)
+            answer = Failed(type(error).__name__)
+        if answer is not None:
+            self._reply(handle, answer)
+
+    def _reply(self, handle: int, answer: DirectoryResponse) -> None:
+        """Send an answer; one that is too long becomes a failure."""
+        if self._socket.fileno() < 0:  # who asked has ended
+            return
+        try:
+            data = self._codec.encode(handle, answer)
+        except CodecError as error:
+            log.error("an answer is too long: %s", error)
+            data = self._codec.encode(handle, Failed("the answer is too long"))
+        self._unsent.append(data)
         self._flush()
 
     def _flush(self) -> None:

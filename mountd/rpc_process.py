@@ -21,11 +21,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
 from usmbd.mountd.ipc.codec import rpc_client
 from usmbd.mountd.ipc.messages import RpcClose
 from usmbd.mountd.ipc.probe import is_stopped, silence
-from usmbd.mountd.rpc_answers import Answers
+from usmbd.mountd.rpc_answers import Answer, Answers
 
 log = logging.getLogger("usmbd.conn")
 
@@ -49,7 +48,7 @@ class RpcProcess:
         self,
         listener: socket.socket,
         begin: Callable[[], bytes],
-        answer: Callable[[DirectoryRequest], DirectoryResponse],
+        answer: Answer,
     ) -> None:
         """Take the listening socket; `begin` returns the frames that a new process is told.
 

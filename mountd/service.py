@@ -117,6 +117,10 @@ class Service:
         before, self._passwords_seen = self._passwords_seen, _version(self._passwords)
         return self._passwords_version != self._passwords_seen == before
 
+    def administrates(self, user: str) -> bool:
+        """Tell whether a user administrates the server."""
+        return self.directory.administrates(user)
+
     def describe_for_rpc(self, log_level: int) -> RpcConfiguration:
         """Return what the RPC process is told of the configuration."""
         users = self._authenticator.users.hashes

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from usmbd.mountd.ipc.administration import AdministrationRequest, AdministrationResponse
 from usmbd.mountd.ipc.messages import Failed, Message, Name
 
 MAX_ASKED = 1024
@@ -113,7 +114,8 @@ class Rights(Message):
     administrator: bool
 
 
-DirectoryRequest = (
+AccountsRequest = (
     FindNames | FindIds | ListAccounts | ListMembers | ListGroupsOf | ListAdministrators | AskRights
 )
-DirectoryResponse = AccountsFound | AccountPage | Rights | Failed
+DirectoryRequest = AccountsRequest | AdministrationRequest
+DirectoryResponse = AccountsFound | AccountPage | Rights | AdministrationResponse | Failed

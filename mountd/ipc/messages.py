@@ -456,6 +456,16 @@ class ControlList(Message):
     kinds: Annotated[list[ListKind], Meta(min_length=1, max_length=len(ListKind))]
 
 
+class ControlClose(Message):
+    """End sessions, and close opens: (session, open). Answer: `ControlDone`.
+
+    What is not there is closed already.
+    """
+
+    sessions: Annotated[list[Handle], Meta(max_length=1024)] = []
+    opens: Annotated[list[tuple[Handle, Handle]], Meta(max_length=1024)] = []
+
+
 class ControlDebug(Message):
     """Switch debug messages of these areas on (or off). Answer: `ControlDone`."""
 
@@ -496,5 +506,7 @@ class ControlError(Message):
     reason: Annotated[str, Meta(max_length=4096)]
 
 
-ControlRequest = ControlShutdown | ControlReload | ControlList | ControlDebug | ControlVersion
+ControlRequest = (
+    ControlShutdown | ControlReload | ControlList | ControlClose | ControlDebug | ControlVersion
+)
 ControlResponse = ControlRows | ControlVersionInfo | ControlDone | ControlError

@@ -34,6 +34,7 @@ class SessionRow(Struct, tag="session", frozen=True):
     idle: int
     """Seconds since its last request."""
     shares: list[str] = []
+    guest: bool = False
 
 
 class ConnectionRow(Struct, tag="connection", frozen=True):

@@ -13,6 +13,7 @@ from usmbd.mountd.ipc.codec import control_server
 from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
     MAX_ROWS,
+    ControlClose,
     ControlDebug,
     ControlDone,
     ControlError,
@@ -59,6 +60,11 @@ class ControlService:
             supervisor.reload(partial(_answer, client, handle))
         elif isinstance(message, ControlList):
             self._list(client, handle, message)
+        elif isinstance(message, ControlClose):
+            for worker in supervisor.workers.values():
+                if worker.serves:
+                    worker.send(messages.Close(sessions=message.sessions, opens=message.opens))
+            client.send(handle, ControlDone())
         elif isinstance(message, ControlDebug):
             logs.debug(message.areas, message.enable)
             supervisor.door.tell_log()

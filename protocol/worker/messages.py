@@ -88,6 +88,14 @@ class List(msgspec.Struct, tag=True):
     kinds: list[ListKind]
 
 
+class Close(msgspec.Struct, tag=True):
+    """To a worker: end those of these sessions, close those of these opens that it has."""
+
+    sessions: list[int]
+    opens: list[tuple[int, int]]
+    """(session, open)."""
+
+
 class Ping(msgspec.Struct, tag=True):
     """To a worker: is its loop alive? Answered by `Pong`."""
 
@@ -193,7 +201,17 @@ class RdmaRefused(msgspec.Struct, tag=True):
 RdmaToWorker = RdmaServed | RdmaOffer | RdmaDisconnected | RdmaClaimed
 RdmaFromWorker = RdmaAccept | RdmaClaim | RdmaRefused
 ToWorker = (
-    Start | Configure | Listening | Adopt | Dismiss | Debug | Drain | List | Ping | RdmaToWorker
+    Start
+    | Configure
+    | Listening
+    | Adopt
+    | Dismiss
+    | Debug
+    | Drain
+    | List
+    | Close
+    | Ping
+    | RdmaToWorker
 )
 FromWorker = Ready | Pong | Ended | Admitted | Rows | RdmaFromWorker
 

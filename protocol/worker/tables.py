@@ -65,6 +65,7 @@ def _session(server: Server, session: Session) -> SessionRow:
         age=int(now - session.created),
         idle=int(now - max(c.last_request for c in session.channel_list)),
         shares=[tree.share.name for tree in session.tree_connect_table.values()],
+        guest=session.guest or session.anonymous,
     )
 
 

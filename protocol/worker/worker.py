@@ -178,6 +178,8 @@ class Worker:
             self._mountd.tell(DebugAreas(areas=message.areas, enable=message.enable))
         elif isinstance(message, messages.List):
             self._list(message)
+        elif isinstance(message, messages.Close):
+            self._close(message)
         elif isinstance(message, messages.Drain):
             self.stop("the server is shut down")
         else:
@@ -243,6 +245,16 @@ class Worker:
             part = rows[start : start + messages.ROWS]
             more = start + messages.ROWS < len(rows)
             self._send(messages.Rows(cookie=message.cookie, rows=part, more=more))
+
+    def _close(self, message: messages.Close) -> None:
+        """Close what administrators want closed, if it is here ([MS-SMB2] 3.3.4.12, .17)."""
+        for session_id, open_id in message.opens:
+            self.server.close_own_open(session_id, open_id)
+        for session_id in message.sessions:
+            session = self.server.session_table.get(session_id)
+            if session is not None:
+                log.info("session ended by an administrator", extra={"user": session.user})
+                self.server.close_session(session)
 
     def _send(self, message: messages.FromWorker) -> None:
         """Send a message to the supervisor, who reads all the time."""

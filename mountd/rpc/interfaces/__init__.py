@@ -12,13 +12,14 @@ from usmbd.mountd.rpc.interfaces import (
     mgmt,
     samr,
     srvsvc,
+    srvsvc_running,
     srvsvc_server,
     wkssvc,
 )
 from usmbd.mountd.rpc.pdu import Syntax
 from usmbd.mountd.rpc.view import View
 
-DECLARED = (srvsvc_server,)
+DECLARED = (srvsvc_running, srvsvc_server)
 """Modules that declare calls on another's interface."""
 
 _CALLS: Mapping[str, tuple[Calls, ...]] = {

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Container, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from uuid import UUID
 
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
@@ -13,7 +13,7 @@ from usmbd.mountd.rpc.errors import (
     ERROR_MORE_DATA,
     NERR_NET_NAME_NOT_FOUND,
 )
-from usmbd.mountd.rpc.interfaces import shares, tables
+from usmbd.mountd.rpc.interfaces import shares
 from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.types import (
     U32,
@@ -263,63 +263,3 @@ def remote_tod(
         year=utc.tm_year,
         weekday=(utc.tm_wday + 1) % 7,
     )
-
-
-@CALLS.call(8)
-def connection_enum(
-    view: View,
-    server: WideStringPointer,
-    qualifier: WideStringPointer,
-    wanted: tables.ConnectionList,
-    limit: U32,
-    resume: U32Pointer,
-) -> tuple[tables.ConnectionList, U32, U32Pointer]:
-    """NetrConnectionEnum: see `_no_rows` ([MS-SRVS] 3.1.4.1)."""
-    return _no_rows(view, wanted, tables.CONNECTIONS, resume)
-
-
-@CALLS.call(9)
-def file_enum(
-    view: View,
-    server: WideStringPointer,
-    path: WideStringPointer,
-    user: WideStringPointer,
-    wanted: tables.FileList,
-    limit: U32,
-    resume: U32Pointer,
-) -> tuple[tables.FileList, U32, U32Pointer]:
-    """NetrFileEnum: see `_no_rows` ([MS-SRVS] 3.1.4.2)."""
-    return _no_rows(view, wanted, tables.FILES, resume)
-
-
-@CALLS.call(12)
-def session_enum(
-    view: View,
-    server: WideStringPointer,
-    client: WideStringPointer,
-    user: WideStringPointer,
-    wanted: tables.SessionList,
-    limit: U32,
-    resume: U32Pointer,
-) -> tuple[tables.SessionList, U32, U32Pointer]:
-    """NetrSessionEnum: see `_no_rows` ([MS-SRVS] 3.1.4.5)."""
-    return _no_rows(view, wanted, tables.SESSIONS, resume)
-
-
-L = TypeVar("L", tables.ConnectionList, tables.FileList, tables.SessionList)
-
-
-def _no_rows(view: View, wanted: L, levels: Union, resume: int | None) -> tuple[L, int, int | None]:
-    """Answer an enumeration of what the engine holds with no rows.
-
-    Connections, sessions and open files live in the workers, and what they hold is nothing that
-    any client may see: administrators ask `usmbd.control`. An empty list, unlike an error, lets
-    clients go on that ask for these before what they want.
-    """
-    level = wanted.level
-    made = type(wanted)
-    if level not in levels.arms or wanted.rows[0] != level:
-        raise Status(ERROR_INVALID_LEVEL, made(level, (level, None)), 0, resume and 0)
-    if not view.may_enumerate:
-        raise Status(ERROR_ACCESS_DENIED, made(level, (level, None)), 0, resume and 0)
-    return made(level, (level, [])), 0, None if resume is None else 0

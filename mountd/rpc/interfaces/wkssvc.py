@@ -3,12 +3,15 @@
 from typing import Annotated, Any, Final
 from uuid import UUID
 
+from usmbd.mountd.ipc.messages import ListKind
+from usmbd.mountd.ipc.rows import ConnectionRow, SessionRow
 from usmbd.mountd.rpc.access import is_administrator
 from usmbd.mountd.rpc.calls import Asking, Calls, Status
 from usmbd.mountd.rpc.errors import (
     ERROR_ACCESS_DENIED,
     ERROR_INVALID_LEVEL,
     ERROR_INVALID_PARAMETER,
+    ERROR_MORE_DATA,
     ERROR_NOT_CONNECTED,
 )
 from usmbd.mountd.rpc.ndr import types as ndr
@@ -25,6 +28,7 @@ from usmbd.mountd.rpc.ndr.types import (
     structure,
 )
 from usmbd.mountd.rpc.platform import PLATFORM_ID_NT, VERSION_MAJOR, VERSION_MINOR
+from usmbd.mountd.rpc.running import list_running, of_kind, page
 from usmbd.mountd.rpc.view import View
 
 CALLS = Calls(UUID("6bffd098-a112-3610-9833-46c3f87e345a"), 1)
@@ -176,31 +180,36 @@ def get_info(view: View, server: WideStringPointer, level: U32) -> Annotated[Inf
 def enumerate_users(
     view: View, server: WideStringPointer, wanted: Users, limit: U32, resume: U32Pointer
 ) -> Asking[tuple[Users, U32, U32Pointer]]:
-    """NetrWkstaUserEnum: who sits at the computer, which a server knows of nobody.
+    """NetrWkstaUserEnum: who is logged on, which are the users of sessions ([MS-WKST] 3.2.4.3).
 
-    [MS-WKST] 3.2.4.3.
+    As Samba has it; nobody sits at a server.
     """
     level = wanted.level
     nothing = Users(level, (level, None)), 0, resume
     if level not in (0, 1) or wanted.rows[0] != level:
         raise Status(ERROR_INVALID_LEVEL, *nothing)
-    if not (yield from is_administrator(view)):
-        raise Status(ERROR_ACCESS_DENIED, *nothing)
-    return Users(level, (level, [])), 0, None if resume is None else 0
+    rows = of_kind((yield from list_running(view, ListKind.SESSIONS, denied=nothing)), SessionRow)
+    host = view.snapshot.config.netbios_name
+    names = sorted({row.user for row in rows if row.user})
+    made: list[Any] = [User0(name) if level == 0 else User1(name, host, "", host) for name in names]
+    chosen, total, following = page(made, limit, resume)
+    answer = Users(level, (level, list(chosen))), total, None if resume is None else following
+    if following:
+        raise Status(ERROR_MORE_DATA, *answer)
+    return answer
 
 
 @CALLS.call(5)
 def enumerate_transports(
     view: View, server: WideStringPointer, wanted: Transports, limit: U32, resume: U32Pointer
 ) -> Asking[tuple[Transports, U32, U32Pointer]]:
-    """NetrWkstaTransportEnum: TCP ([MS-WKST] 3.2.4.4)."""
+    """NetrWkstaTransportEnum: TCP, and how many are connected ([MS-WKST] 3.2.4.4)."""
     level = wanted.level
     nothing = Transports(level, (level, None)), 0, resume
     if level != 0 or wanted.rows[0] != level:
         raise Status(ERROR_INVALID_LEVEL, *nothing)
-    if not (yield from is_administrator(view)):
-        raise Status(ERROR_ACCESS_DENIED, *nothing)
-    row = Transport(0xFFFF, 0, TRANSPORT, "000000000000", 1)
+    rows = yield from list_running(view, ListKind.CONNECTIONS, denied=nothing)
+    row = Transport(0xFFFF, len(of_kind(rows, ConnectionRow)), TRANSPORT, "000000000000", 1)
     return Transports(level, (level, [row])), 1, None if resume is None else 0
 
 

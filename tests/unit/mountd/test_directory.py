@@ -162,7 +162,7 @@ class Pair:
         self.loop.run_until_complete(self._make())
 
     async def _make(self) -> None:
-        self.answers = Answers(lambda message: self.answer(message))
+        self.answers = Answers(lambda message, reply: self.answer(message))
         self.asker = Asker(self.answers.other.dup())
         self.answers.started()
 

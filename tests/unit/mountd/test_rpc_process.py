@@ -43,7 +43,9 @@ class Kept:
             await self.silence.wait()
 
         async def make() -> RpcProcess:
-            return RpcProcess(self.listener, lambda: self.begun, lambda message: Rights(False))
+            return RpcProcess(
+                self.listener, lambda: self.begun, lambda message, reply: Rights(False)
+            )
 
         patch.setattr(module, "silence", silence)
         self.kept = self.loop.run_until_complete(make())

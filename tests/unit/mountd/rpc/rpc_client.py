@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from usmbd.mountd.admin.administration import Administration
 from usmbd.mountd.directory import Directory
 from usmbd.mountd.identity import Accounts
+from usmbd.mountd.ipc.accounts import AccountsRequest, DirectoryRequest, DirectoryResponse
+from usmbd.mountd.ipc.messages import ControlClose, ControlList, Message, Row
 from usmbd.mountd.rpc.endpoint import Encoding, Interface, Pipe
 from usmbd.mountd.rpc.handles import Handles
 from usmbd.mountd.rpc.view import View
@@ -106,6 +109,28 @@ def stub_of(fragments: list[bytes], call_id: int = 1) -> bytes:
     return stub
 
 
+class Running:
+    """What runs in workers that are none: rows, and what was closed of them."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.rows: dict[str, list[Row]] = {}
+        """By kind."""
+        self.closed: list[ControlClose] = []
+        self.dead = False
+
+    def ask(self, message: Message, answered: Callable[[list[Row] | None], None]) -> None:
+        """Answer as the supervisor does."""
+        if self.dead:
+            answered(None)
+        elif isinstance(message, ControlList):
+            answered([row for kind in message.kinds for row in self.rows.get(kind, [])])
+        else:
+            assert isinstance(message, ControlClose)
+            self.closed.append(message)
+            answered([])
+
+
 class Machine:
     """An interface as a caller reaches it, with mountd behind it, and impacket as the client."""
 
@@ -121,6 +146,8 @@ class Machine:
         """Serve `view`, with these users in the password file."""
         table = UserTable(dict.fromkeys(users, bytes(16)))
         self.directory = Directory(table, Accounts(), administrators)
+        self.running = Running()
+        self.administration = Administration(self.directory, self.running)
         self.encoding = Encoding(ndr64, "<")
         self.view = view
         self._interface = interface
@@ -147,10 +174,18 @@ class Machine:
         try:
             question = next(answer)
             while True:
-                question = answer.send(self.directory.answer(question))
+                question = answer.send(self.answer(question))
         except StopIteration as end:
             found: bytes = end.value
             return found
+
+    def answer(self, question: DirectoryRequest) -> DirectoryResponse:
+        """Answer a question as mountd does."""
+        if isinstance(question, AccountsRequest):
+            return self.directory.answer(question)
+        found: list[DirectoryResponse] = []
+        self.administration.answer(question, found.append)
+        return found[0]
 
     def call(self, request: Any, response: Any, status: int = 0) -> Any:
         """Make a call by impacket's structures; the status must be this one."""

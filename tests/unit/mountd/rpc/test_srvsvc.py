@@ -242,35 +242,6 @@ def test_remote_tod(view: View, encoding: Encoding, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize(
-    ("opnum", "request_name", "union", "level", "arm"),
-    [
-        (8, "NetrConnectionEnum", "ConnectInfo", 0, "Level0"),
-        (8, "NetrConnectionEnum", "ConnectInfo", 1, "Level1"),
-        (9, "NetrFileEnum", "FileInfo", 2, "Level2"),
-        (9, "NetrFileEnum", "FileInfo", 3, "Level3"),
-        *((12, "NetrSessionEnum", "SessionInfo", n, f"Level{n}") for n in (0, 1, 2, 10, 502)),
-    ],
-)
-def test_lists_of_what_the_engine_holds(
-    view: View, opnum: int, request_name: str, union: str, level: int, arm: str, encoding: Encoding
-) -> None:
-    """They are empty, and whole."""
-    request = getattr(srvs, request_name)(isNDR64=encoding.ndr64)
-    for name, _ in request.structure:
-        if name in ("ServerName", "Qualifier", "BasePath", "ClientName", "UserName"):
-            request[name] = NULL
-    request["InfoStruct"]["Level"] = level
-    request["InfoStruct"][union]["tag"] = level
-    request["InfoStruct"][union][arm]["Buffer"] = NULL
-    request["PreferedMaximumLength"] = ALL
-    answer = run(view, opnum, request, getattr(srvs, request_name + "Response"), encoding)
-    assert (answer["ErrorCode"], answer["TotalEntries"]) == (0, 0)
-    assert answer["InfoStruct"]["Level"] == level
-    assert answer["InfoStruct"][union][arm]["EntriesRead"] == 0
-
-
-@pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("opnum", [8, 9, 12, 15, 16, 21, 28, 36])
 def test_short_stubs_are_faults(view: View, opnum: int, encoding: Encoding) -> None:
     """Every stub that ends too early is refused, wherever it ends."""

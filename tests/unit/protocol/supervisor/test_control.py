@@ -15,6 +15,7 @@ from usmbd.mountd.ipc.codec import control_client
 from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
     MAX_ROWS,
+    ControlClose,
     ControlDebug,
     ControlDone,
     ControlError,
@@ -278,3 +279,10 @@ def test_the_supervisor_s_own_rows_come_in_parts_that_fit(served: Served) -> Non
     answers = served.ask(ControlList([ListKind.WORKERS]))
     assert [len(answer.rows) for answer in answers] == [MAX_ROWS, 2, 0]
     assert [row.worker for answer in answers for row in answer.rows] == [*range(MAX_ROWS + 2)]
+
+
+def test_what_is_to_be_closed_goes_to_every_worker(served: Served) -> None:
+    closing = ControlClose([7], [(7, 9), (8, 10)])
+    assert served.ask(closing) == [ControlDone()]
+    for worker in served.supervisor.workers.values():
+        assert worker.sent == [messages.Close(sessions=[7], opens=[(7, 9), (8, 10)])]

@@ -1,0 +1,1 @@
+"""What administrators do by DCE/RPC, as mountd does it for the RPC process."""

@@ -1,0 +1,143 @@
+"""What an administrator sees and changes by rpcclient, `net rpc` and impacket."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from impacket.dcerpc.v5 import srvs, transport
+from impacket.dcerpc.v5.dtypes import NULL
+from smbprotocol.exceptions import SMBResponseException
+from smbtest import client as smb
+from smbtest.client import Client
+from smbtest.processes import wait_for
+from smbtest.proxy import forwarded
+from smbtest.samba_tools import client_configuration, credentials, rpcclient
+from smbtest.server import ALICE, BOB, Account, Options, Server
+from smbtest.usmbd import Usmbd
+
+# `net` dials port 445 and no other: a forwarder takes that of an address nobody else uses.
+ADDRESS = "127.0.0.47"
+
+
+@pytest.fixture(scope="module")
+def administered() -> Iterator[Server]:
+    """Run a server that BOB administrates."""
+    with Usmbd(Options(parameters={"admin users": BOB.name})).running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def address(administered: Server) -> Iterator[str]:
+    """Let ADDRESS:445 lead to the server."""
+    try:
+        with forwarded(administered, ADDRESS, 445):
+            yield ADDRESS
+    except OSError as error:
+        pytest.skip(f"{ADDRESS}:445: {error.strerror}")
+
+
+def net(server: Server, address: str, *words: str, account: Account = BOB, ok: bool = True) -> str:
+    """Run `net rpc`; what it said."""
+    command = ["net", "rpc", *words, "-s", client_configuration(server)]
+    done = subprocess.run(
+        [*command, *credentials(account), "-S", address],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"LC_ALL": "C.UTF-8", "HOME": str(server.state)},
+    )
+    said = done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, said
+    return said
+
+
+def srvsvc(server: Server, account: Account = BOB) -> Any:
+    """Bind srvsvc by impacket."""
+    binding = transport.DCERPCTransportFactory(rf"ncacn_np:{server.host}[\pipe\srvsvc]")
+    binding.set_dport(server.port)
+    binding.set_credentials(account.name, account.password)
+    dce = binding.get_dce_rpc()
+    dce.connect()
+    dce.bind(srvs.MSRPC_UUID_SRVS)
+    return dce
+
+
+@pytest.fixture
+def clients(administered: Server) -> Iterator[list[Client]]:
+    """Connect ALICE until every worker has one of hers."""
+    found: list[Client] = []
+    seen: set[int] = set()
+    assert isinstance(administered, Usmbd)
+    while seen != set(administered.workers()):
+        found.append(Client(administered, ALICE))
+        seen.add(administered.process_of(found[-1].port))
+        assert len(found) < 32
+    yield found
+    for client in found:
+        client.close()
+
+
+def test_what_all_workers_have(administered: Server, clients: list[Client]) -> None:
+    for number, client in enumerate(clients):
+        client.open(f"listed-{number}", smb.ALL, smb.CREATE)
+    dce = srvsvc(administered)
+    sessions = srvs.hNetrSessionEnum(dce, "\0", "\0", 10)["InfoStruct"]["SessionInfo"]["Level10"]
+    names = [row["sesi10_username"].rstrip("\0") for row in sessions["Buffer"]]
+    assert sorted(names) == sorted([ALICE.name] * len(clients) + [BOB.name])
+    assert "Received" in rpcclient(administered, "netsessenum", account=BOB)
+    said = rpcclient(administered, "netfileenum", account=BOB)
+    for number in range(len(clients)):
+        assert f"listed-{number}" in said
+    rows = srvs.hNetrConnectionEnum(dce, "data\0", 1)["InfoStruct"]["ConnectInfo"]["Level1"]
+    assert [row["coni1_num_opens"] for row in rows["Buffer"]] == [1] * len(clients)
+    rpcclient(administered, "wkssvc_enumerateusers", account=BOB)  # says nothing when it succeeds
+    for command in ("netsessenum", "netfileenum", "netconnenum data", "wkssvc_enumerateusers"):
+        assert "ACCESS_DENIED" in rpcclient(administered, command, account=ALICE, ok=False)
+    dce.disconnect()
+
+
+def test_a_file_is_closed(administered: Server, address: str, clients: list[Client]) -> None:
+    dce = srvsvc(administered)
+    for number, client in enumerate(clients):
+        opened = client.open(f"closed-{number}", smb.ALL, smb.OPEN_IF)
+        rows = srvs.hNetrFileEnum(dce, NULL, ALICE.name + "\0", 3)["InfoStruct"]["FileInfo"]
+        (found,) = (
+            row["fi3_id"]
+            for row in rows["Level3"]["Buffer"]
+            if row["fi3_path_name"].endswith(f"\\closed-{number}\0")
+        )
+        net(administered, address, "file", "close", str(found))
+
+        def gone(opened: smb.Open = opened) -> bool:
+            try:
+                opened.read(0, 1)
+            except SMBResponseException as error:
+                return error.status == 0xC0000128  # STATUS_FILE_CLOSED
+            return False
+
+        wait_for(gone, 30, "the file is closed")
+
+
+def test_sessions_are_ended(administered: Server, clients: list[Client]) -> None:
+    dce = srvsvc(administered)
+    answer = srvs.hNetrSessionEnum(dce, "\0", ALICE.name + "\0", 10)
+    rows = answer["InfoStruct"]["SessionInfo"]["Level10"]["Buffer"]
+    assert len(rows) == len(clients)
+    address = rows[0]["sesi10_cname"]
+    srvs.hNetrSessionDel(dce, address, ALICE.name + "\0")
+    for client in clients:
+
+        def gone(client: Client = client) -> bool:
+            try:
+                client.open("anything", smb.READ, smb.OPEN_IF)
+            except Exception:
+                return True
+            return False
+
+        wait_for(gone, 30, "the session is ended")
+    with pytest.raises(srvs.DCERPCSessionError):
+        srvs.hNetrSessionEnum(dce, "\0", ALICE.name + "\0", 10)

@@ -1,0 +1,122 @@
+"""mountd's questions to the supervisor, over the real socket with a stand-in behind it."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from usmbd.mountd.admin import running
+from usmbd.mountd.admin.running import Lists, Running
+from usmbd.mountd.ipc.codec import control_server
+from usmbd.mountd.ipc.messages import (
+    ControlDone,
+    ControlList,
+    ControlRequest,
+    ControlRows,
+    ControlVersion,
+    ControlVersionInfo,
+    LimitRow,
+    ListKind,
+    Message,
+    Row,
+)
+from usmbd.mountd.ipc.server import Client, Server, listen
+
+ROW: Row = LimitRow("usmbd", "connections", 5, 1)
+QUESTION = ControlList([ListKind.SESSIONS])
+NOTHING = object()
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "control.sock"
+
+
+def asked(path: Path, *answers: Message, ends: bool = False, message: Message = QUESTION) -> object:
+    """Ask one question, which a stand-in answers so; what came of it, NOTHING if nothing did."""
+
+    async def run() -> object:
+        found: list[object] = []
+
+        def said(client: Client[ControlRequest], handle: int, question: ControlRequest) -> None:
+            assert question == message
+            for answer in answers:
+                client.send(handle, answer)
+            if ends:
+                client.close("")
+
+        server = Server(listen(path), control_server(), said, lambda *_: None)
+        made = Running(path)
+        made.ask(message, found.append)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        made.close()
+        server.close()
+        return found[0] if found else NOTHING
+
+    return asyncio.run(run())
+
+
+def test_rows_come_in_parts(path: Path) -> None:
+    parts = ControlRows([ROW] * 2, more=True), ControlRows([ROW])
+    assert asked(path, *parts) == [ROW] * 3
+
+
+def test_what_is_done(path: Path) -> None:
+    assert asked(path, ControlDone()) == []
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_does_not_end_is_not_told(path: Path, ends: bool) -> None:
+    found = asked(path, ControlRows([ROW], more=True), ends=ends)
+    assert found is (None if ends else NOTHING)
+
+
+def test_nonsense_and_too_much_fail(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(path, ControlVersionInfo("1", 1, 1, 1), message=ControlVersion()) is None
+    monkeypatch.setattr(running, "MAX_TOLD", 2)
+    assert asked(path, ControlRows([ROW] * 3, more=True)) is None
+
+
+def test_nobody_to_ask(path: Path) -> None:
+    async def run() -> list[object]:
+        found: list[object] = []
+        Running(path).ask(QUESTION, found.append)
+        return found
+
+    assert asyncio.run(run()) == [None]
+
+
+def test_a_supervisor_that_hangs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question fails after a while, and there are never many."""
+    monkeypatch.setattr(running, "SECONDS", 0.05)
+
+    async def run() -> list[object]:
+        listener = listen(path)
+        found: list[object] = []
+        over = asyncio.Event()
+        made = Running(path)
+        for _ in range(running.MAX_QUESTIONS):
+            made.ask(QUESTION, lambda rows: (found.append(rows), over.set())[0])
+        assert not found
+        made.ask(QUESTION, found.append)
+        assert found == [None]
+        while len(found) <= running.MAX_QUESTIONS:
+            over.clear()
+            await asyncio.wait_for(over.wait(), 30)
+        listener.close()
+        return found
+
+    assert asyncio.run(run()) == [None] * (running.MAX_QUESTIONS + 1)
+
+
+def test_few_lists_are_kept() -> None:
+    lists = Lists()
+    numbers = [lists.add([ROW] * count) for count in range(running.MAX_LISTS + 1)]
+    assert lists.get(numbers[0]) is None
+    assert lists.get(numbers[1]) == [ROW]
+    lists.drop(numbers[1])
+    assert lists.get(numbers[1]) is None
