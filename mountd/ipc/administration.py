@@ -8,7 +8,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from usmbd.mountd.ipc.messages import MAX_ROWS, Handle, ListKind, Message, Name
+from usmbd.mountd.ipc.base import MAX_ROWS, Handle, Message, Name
+from usmbd.mountd.ipc.messages import ListKind
 from usmbd.mountd.ipc.rows import Row
 
 MAX_CLOSED = 1024

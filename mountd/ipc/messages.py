@@ -13,10 +13,25 @@ The sockets, all Unix SOCK_SEQPACKET beneath the state directory:
 """
 
 from enum import StrEnum
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from usmbd.mountd.ipc.base import MAX_ADDRESS as MAX_ADDRESS
+from usmbd.mountd.ipc.base import MAX_GROUPS as MAX_GROUPS
+from usmbd.mountd.ipc.base import MAX_NAME as MAX_NAME
+from usmbd.mountd.ipc.base import MAX_NT_RESPONSE as MAX_NT_RESPONSE
+from usmbd.mountd.ipc.base import MAX_ROWS as MAX_ROWS
+from usmbd.mountd.ipc.base import MAX_RPC_DATA as MAX_RPC_DATA
+from usmbd.mountd.ipc.base import MAX_SHARE_NAME as MAX_SHARE_NAME
+from usmbd.mountd.ipc.base import Address as Address
+from usmbd.mountd.ipc.base import Envelope as Envelope
+from usmbd.mountd.ipc.base import Groups as Groups
+from usmbd.mountd.ipc.base import Handle as Handle
+from usmbd.mountd.ipc.base import Message as Message
+from usmbd.mountd.ipc.base import Name as Name
+from usmbd.mountd.ipc.base import RpcData as RpcData
+from usmbd.mountd.ipc.base import ShareName as ShareName
 from usmbd.mountd.ipc.rows import CONSTANT as CONSTANT
 from usmbd.mountd.ipc.rows import ConnectionRow as ConnectionRow
 from usmbd.mountd.ipc.rows import LimitRow as LimitRow
@@ -32,42 +47,6 @@ from usmbd.mountd.ipc.sids import MachineDomain
 MOUNTD_SOCKET = "mountd.sock"
 RPC_SOCKET = "rpc.sock"
 CONTROL_SOCKET = "control.sock"
-
-# LOGIN_NAME_MAX of Linux is 256; domains and workstations are DNS names at the longest (255).
-MAX_NAME = 256
-# [MS-SMB2] 2.2.9 wants share names below 80 characters; longer ones only miss.
-MAX_SHARE_NAME = 255
-# NTLMv2: 16 bytes of proof, 28 of blob and the challenge's AV pairs; Windows stays below 1 KiB.
-MAX_NT_RESPONSE = 16 * 1024
-# An address as text with a scope: `fe80::...%interface`.
-MAX_ADDRESS = 64
-# NGROUPS_MAX of Linux.
-MAX_GROUPS = 65536
-# A DCE/RPC fragment has a 16-bit length ([C706] 12.6.3.1).
-MAX_RPC_DATA = 64 * 1024
-# What a server may answer in one message of a list; the rest follows in further ones.
-MAX_ROWS = 256
-
-Name = Annotated[str, Meta(max_length=MAX_NAME)]
-ShareName = Annotated[str, Meta(min_length=1, max_length=MAX_SHARE_NAME)]
-Address = Annotated[str, Meta(max_length=MAX_ADDRESS)]
-# Session ids and handles use all 64 bits; msgspec's constraints reach only signed numbers of 64.
-Handle = Annotated[int, Meta(ge=0)]
-RpcData = Annotated[bytes, Meta(max_length=MAX_RPC_DATA)]
-Groups = Annotated[list[int], Meta(max_length=MAX_GROUPS)]
-
-T = TypeVar("T")
-
-
-class Envelope(Struct, Generic[T], array_like=True, forbid_unknown_fields=True):
-    """A message and the number by which its answer is known."""
-
-    handle: Handle
-    message: T
-
-
-class Message(Struct, tag=True, forbid_unknown_fields=True):
-    """The base of all messages: tagged by the class's name, strict about its fields."""
 
 
 # --- logins ---------------------------------------------------------------------------------
