@@ -174,6 +174,9 @@ class _Loader:
                 shares[key] = share
         self._tell_ignored()
         raise_all(self.errors)
+        every = [*shares.values(), *([homes] if homes is not None else [])]
+        available = any(share.config.continuous_availability for share in every)
+        server = msgspec.structs.replace(server, persistent_handles=available)
         return Configuration(self.path, server, hosts, shares, homes, self.warnings, self.said)
 
     def _warn(self, entry: Entry, message: str) -> None:
@@ -366,6 +369,9 @@ class _Loader:
             fields["comment"] = Template(fields["comment"])
         objects = values["vfs objects"]
         force_account, force_gid = self._forced(chosen, values)
+        if values["continuous availability"] and not values["durable handles"]:
+            entry = chosen["continuous availability"][1]
+            self.errors.append(entry.error(f"{entry.name} = yes needs durable handles = yes"))
         if len(self.errors) > wrong:
             return None
         config = ShareConfig(

@@ -16,7 +16,15 @@ from usmbd.mountd.config import values
 from usmbd.mountd.config.samba import Foreign, find_foreign
 from usmbd.mountd.config.source import Entry, Raw, parameter_key
 from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.ipc.settings import Encryption, MangledNames, MapToGuest, Rdma, Signing, Slow
+from usmbd.mountd.ipc.settings import (
+    Durability,
+    Encryption,
+    MangledNames,
+    MapToGuest,
+    Rdma,
+    Signing,
+    Slow,
+)
 from usmbd.mountd.substitute import STATIC
 
 
@@ -213,6 +221,9 @@ _S = (
     ("posix locking", values.boolean, False),
     # Samba's; ksmbd has it for the server as a whole, off.
     ("durable handles", values.boolean, True),
+    # ksmbd's and Samba's, in both off.
+    ("continuous availability", values.boolean, False),
+    ("persistent handles durability", values.choice(Durability), Durability.DATA),
     ("browseable", values.boolean, True),
 )
 _SYNONYMS = {

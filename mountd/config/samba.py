@@ -150,7 +150,7 @@ HARMLESS = {
         map acl inherit; map archive; map hidden; map readonly; map system;
         msdfs shuffle referrals; nt acl support; postexec; preexec; profile acls; root postexec;
         root preexec; security mask; shutdown script; spotlight; spotlight backend; svcctl list;
-        continuous availability; volume; volume serial number; aapl model""",
+        volume; volume serial number; aapl model""",
     "shares of `net usershare` are not served: usmbd.addshare makes shares": """
         usershare allow guests; usershare max shares; usershare owner only; usershare path;
         usershare prefix allow list; usershare prefix deny list; usershare template share""",
@@ -174,7 +174,6 @@ SO_ANYWAY = {
     "fake oplocks": NO,
     "sync always": NO,
     "spotlight": NO,
-    "continuous availability": NO,
     "usershare allow guests": NO,
     "unix password sync": NO,
     "obey pam restrictions": NO,

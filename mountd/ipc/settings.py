@@ -56,6 +56,17 @@ class Rdma(StrEnum):
     """The server does not start without."""
 
 
+class Durability(StrEnum):
+    """`persistent handles durability`: what a persistent open outlives, as its client was told."""
+
+    NONE = "none"
+    """All processes of the server, not the machine: nothing is written to a disk."""
+    DATA = "data"
+    """The machine: opens, locks and leases are on the disk before they are answered for."""
+    STRICT = "strict"
+    """And what is written through such an open is, too, as on Windows."""
+
+
 class ShareType(StrEnum):
     """The kind of a share ([MS-SMB2] 2.2.10 ShareType)."""
 
@@ -162,7 +173,8 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     posix_locking: bool = False
     """Clients' byte-range locks are the kernel's too."""
     continuous_availability: bool = False
-    """SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY; no parameter sets it yet."""
+    """Opens may be persistent ([MS-SMB2] 3.3.1.6, Share.IsCA)."""
+    persistent_handles_durability: Durability = Durability.DATA
 
     @property
     def keeps_handles(self) -> bool:
@@ -187,7 +199,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     state_directory: str = ""
     """Absolute; the sockets and the store lie here. Need not outlive a boot."""
     data_directory: str = ""
-    """Absolute; what must outlive a boot (the machine's SID)."""
+    """Absolute; what must outlive a boot (persistent opens)."""
 
     min_protocol: int = 0x0202
     max_protocol: int = 0x0311
@@ -199,6 +211,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """`smb3 unix extensions`: modes, owners and names as POSIX has them, for clients that ask."""
     directory_leases: bool = False
     """Only with `leases`."""
+    persistent_handles: bool = False
+    """Some share has `continuous availability`."""
 
     smb2_max_read: int = 8 * MIB
     smb2_max_write: int = 8 * MIB

@@ -4,12 +4,11 @@ The store knows the opens of all workers; what their clients cache is broken fir
 """
 
 from usmbd.protocol.commands.app_instance import check_instances
-from usmbd.protocol.commands.durable import prepare
+from usmbd.protocol.commands.durable import durable_of, prepare
 from usmbd.protocol.commands.find_or_create import Found, Wanted
 from usmbd.protocol.state import one_file
 from usmbd.protocol.state.caching.caching import Asked
 from usmbd.protocol.state.caching.rules import NONE, is_stat_open
-from usmbd.protocol.state.durable import Durable
 from usmbd.protocol.state.local_locks import LocalLocks
 from usmbd.protocol.state.open import MODE, Open
 from usmbd.protocol.state.store.base import SharingViolation
@@ -130,7 +129,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
     open_.create_options = body.create_options
     open_.mode = body.create_options & MODE
     if durable is not None and record.flags & OPEN_DURABLE:
-        open_.durable = Durable(durable, record.durable_open_timeout)
+        open_.durable = durable_of(record, durable)
     open_.delete_on_close = bool(delete_on_close)
     # POSIX takes the name at once; who else has the file goes on with it.
     open_.deletes_name = open_.delete_on_close and wanted.posix

@@ -301,6 +301,8 @@ def _open(wanted: Wanted) -> Handling:
             open_.told_at_close = WRITTEN if found.granted & WRITES else 0
         asked = wanted.durable
         answers = answer_contexts(open_, stat, found.maximal, wanted.contexts, asked, found.record)
+        if open_.durable is not None and open_.durable.persistent:
+            yield from server.persistence.written(open_.key)
     except BaseException:
         server.close_open(open_)
         raise
@@ -311,20 +313,23 @@ def _open(wanted: Wanted) -> Handling:
 
 def _open_once(wanted: Wanted, guid: CreateGuid) -> Handling:
     """Open a file unless the same CREATE has opened it before ([MS-SMB2] 3.3.5.9.10)."""
-    request, server = wanted.request, wanted.request.connection.server
+    request, server, asked = wanted.request, wanted.request.connection.server, wanted.durable
+    assert asked is not None
     replayed = bool(request.header.flags & SMB2_FLAGS_REPLAY_OPERATION)
     created = server.replays.find(guid)
     if created is not None:
         if not replayed:
             raise SmbError(NtStatus.DUPLICATE_OBJECTID)
         return (yield from repeat(wanted, created))
-    if replayed:
+    if replayed or asked.persistent:
         kept = server.store.find_create_guid(*guid)
         if kept is not None and kept.record.flags & OPEN_DISCONNECTED:
+            if not replayed:
+                raise SmbError(NtStatus.DUPLICATE_OBJECTID)
             # It was made on a connection that is gone, and its answer with it.
-            again = Reconnect(kept.record.open_id, guid[1], wanted.path, wanted.lease)
-            action = kept.durable.action
-            return (yield from come_back(request, wanted.contexts, again, wanted.durable, action))
+            action, open_id = kept.durable.action, kept.record.open_id
+            again = Reconnect(open_id, guid[1], wanted.path, wanted.lease, asked.persistent)
+            return (yield from come_back(request, wanted.contexts, again, asked, action))
     with server.replays.under_way(guid, request):
         return (yield from _open(wanted))
 

@@ -39,7 +39,9 @@ def repeat(wanted: Wanted, created: Created) -> Handling:
         record = _record(request, open_)
     request._open = open_
     level = wanted.body.requested_oplock_level
-    durable = level in (SMB2_OPLOCK_LEVEL_BATCH, SMB2_OPLOCK_LEVEL_LEASE)
+    durable = level in (SMB2_OPLOCK_LEVEL_BATCH, SMB2_OPLOCK_LEVEL_LEASE) or (
+        open_.durable is not None and open_.durable.persistent
+    )
     asked = wanted.durable if durable else None
     answers, stat = yield from _answers(request, open_, wanted.contexts, asked, record)
     return response(open_, stat, created.action, level, answers)

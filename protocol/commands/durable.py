@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
+from usmbd.mountd.ipc.settings import Durability
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Wait, Waiting
 from usmbd.protocol.state.durable import Durable, seen
@@ -26,8 +27,10 @@ from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.store.base import DurableOpen
 from usmbd.protocol.state.store.records import (
     NO_ID,
+    OPEN_DELETE_ON_CLOSE,
     OPEN_DISCONNECTED,
     OPEN_LASTING,
+    OPEN_PERSISTENT,
     DurableRecord,
     OpenRecord,
     caches_handle,
@@ -50,6 +53,7 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2,
     SMB2_CREATE_DURABLE_HANDLE_REQUEST,
     SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2,
+    SMB2_DHANDLE_FLAG_PERSISTENT,
     LeaseV1,
     LeaseV2,
     durable_response,
@@ -59,7 +63,7 @@ from usmbd.protocol.wire.create_contexts import (
     parse_durable_request,
     parse_durable_request_v2,
 )
-from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_PERSISTENT_HANDLES
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _OF_DURABLE: Final = frozenset(
@@ -98,6 +102,7 @@ class Asked:
     timeout: int
     """In ms."""
     create_guid: bytes = NO_ID
+    persistent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ class Reconnect:
     path: str = ""
     """The name that the request has, below the share's root."""
     lease: LeaseV1 | LeaseV2 | None = None
+    persistent: bool = False
 
 
 def parse_asked(request: Request, contexts: dict[bytes, memoryview]) -> Asked | Reconnect | None:
@@ -132,13 +138,16 @@ def parse_asked(request: Request, contexts: dict[bytes, memoryview]) -> Asked | 
         return Reconnect(parse_durable_reconnect(v1_again).persistent)
     if v2_again is not None:
         again = parse_durable_reconnect_v2(v2_again)
-        return Reconnect(again.persistent, again.create_guid)
+        persistent = bool(again.flags & SMB2_DHANDLE_FLAG_PERSISTENT)
+        return Reconnect(again.persistent, again.create_guid, persistent=persistent)
     if v1 is not None:
         parse_durable_request(v1)
         return Asked(1, V1_TIMEOUT)
     if v2 is not None:
         asked = parse_durable_request_v2(v2)
-        return Asked(2, min(asked.timeout, V2_TIMEOUT_MAX) or V2_TIMEOUT, asked.create_guid)
+        timeout = min(asked.timeout, V2_TIMEOUT_MAX) or V2_TIMEOUT
+        persistent = bool(asked.flags & SMB2_DHANDLE_FLAG_PERSISTENT)
+        return Asked(2, timeout, asked.create_guid, persistent)
     return None
 
 
@@ -160,6 +169,8 @@ def prepare(
     record.durable_open_timeout = asked.timeout
     record.create_guid = asked.create_guid
     record.durable_owner = owner(request.session)
+    if asked.persistent and may_be_persistent(request) and not record.flags & OPEN_DELETE_ON_CLOSE:
+        record.flags |= OPEN_PERSISTENT
     return kept_of(request.tree, key, node, granted, action, record.create_options & MODE)
 
 
@@ -167,6 +178,13 @@ def may_be_durable(request: Request, node: Node) -> bool:
     """Tell whether this client may have an open of this file on this share that survives."""
     share = request.tree.share
     return node.is_regular and share.keeps_handles and bool(request.session.account)
+
+
+def may_be_persistent(request: Request) -> bool:
+    """Tell whether opens of this tree connect may be persistent ([MS-SMB2] 3.3.5.9.10)."""
+    return request.tree.share.continuous_availability and bool(
+        request.connection.server_capabilities & SMB2_GLOBAL_CAP_PERSISTENT_HANDLES
+    )
 
 
 def kept_of(
@@ -182,12 +200,17 @@ def kept_of(
         birth=node.born,
         action=action,
         mode=mode,
+        synced=tree.share.persistent_handles_durability is not Durability.NONE,
+        write_through=tree.share.persistent_handles_durability is Durability.STRICT,
     )
 
 
 def durable_answer(durable: Durable, asked: Asked) -> tuple[bytes, bytes]:
     """Return the create context that tells a client so (2.2.14.2.3, .12)."""
-    return durable_response() if asked.version == 1 else durable_response_v2(durable.timeout, 0)
+    if asked.version == 1:
+        return durable_response()
+    flags = SMB2_DHANDLE_FLAG_PERSISTENT if durable.persistent else 0
+    return durable_response_v2(durable.timeout, flags)
 
 
 def owner(session: Session) -> bytes:
@@ -207,12 +230,16 @@ def reconnect(request: Request, asked: Reconnect, keeps: int) -> Waiting[Open]:
     store = server.store
     for looks in range(SETTLE_TRIES):
         found = store.find_durable(asked.open_id)
+        if found is None and asked.persistent and may_be_persistent(request):
+            assert asked.create_guid is not None
+            found = store.find_create_guid(request.connection.client_guid, asked.create_guid)
         record, durable = _check(request, asked, found)
         if record.flags & OPEN_DISCONNECTED:
             break
         if looks >= NEWS_TRIES and not server.durable.settles(record):
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)  # Open.Session is not NULL
         yield Wait(server.durable.settle, keeps=keeps)
+    open_id = record.open_id
     user, network = request.session.proven_user, request.connection.network
     place = server.descriptors.take(user, network)
     node: Node | None = None
@@ -220,7 +247,7 @@ def reconnect(request: Request, asked: Reconnect, keeps: int) -> Waiting[Open]:
         node, kept = yield from Blocking(_find, request, record, durable)
         if tree.closed:  # meanwhile
             raise SmbError(NtStatus.NETWORK_NAME_DELETED)
-        claimed = store.claim_open(asked.open_id, request.session.session_id, tree.tree_id)
+        claimed = store.claim_open(open_id, request.session.session_id, tree.tree_id)
         if claimed is None:  # its time is over, or somebody else has it
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     except BaseException:
@@ -228,7 +255,7 @@ def reconnect(request: Request, asked: Reconnect, keeps: int) -> Waiting[Open]:
         if node is not None:
             yield OnDescriptor(node.close)
         raise
-    locks = server.durable.claimed(asked.open_id, record.worker)
+    locks = server.durable.claimed(open_id, record.worker)
     open_ = _open(request, claimed, durable, node, kept, place)
     open_.lock_place = locks or _lock_place(request, durable.locks)
     return open_
@@ -243,6 +270,8 @@ def _check(
     record, durable = found
     tree = request.tree
     if asked.create_guid is not None and asked.create_guid != record.create_guid:
+        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+    if record.flags & OPEN_PERSISTENT and not asked.persistent:
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     _check_lease(request, asked, found)
     if record.durable_owner != owner(request.session):
@@ -336,11 +365,20 @@ def _open(
     open_.mode = durable.mode
     open_.position = durable.position
     node.reserved = durable.reserved
-    lasting = bool(record.flags & OPEN_LASTING)
-    open_.durable = Durable(durable, record.durable_open_timeout, lasting=lasting)
+    open_.durable = durable_of(record, durable)
     open_.lock_sequence = server.store.lock_sequences(record.open_id)
     open_.kept_write_time = kept
     return open_
+
+
+def durable_of(record: OpenRecord, kept: DurableRecord) -> Durable:
+    """Return what an open has because its record says that it survives."""
+    return Durable(
+        kept,
+        record.durable_open_timeout,
+        lasting=bool(record.flags & OPEN_LASTING),
+        persistent=bool(record.flags & OPEN_PERSISTENT),
+    )
 
 
 def _lock_place(request: Request, count: int) -> Place | None:

@@ -67,6 +67,9 @@ def _perform(
 ) -> Answer | Handling:
     """Unlock or lock, as the first element says; `sequence` is for the store to keep."""
     if elements[0].flags & SMB2_LOCKFLAG_UNLOCK:
+        durable = request.open.durable
+        if durable is not None and durable.persistent:
+            return _unlock_persistently(request, elements, sequence)
         return _unlock(request, elements, sequence)
     return _lock(request, elements, sequence)
 
@@ -128,6 +131,16 @@ def _unlock(request: Request, elements: list[LockElement], sequence: LockSequenc
     return _RESPONSE
 
 
+def _unlock_persistently(
+    request: Request, elements: list[LockElement], sequence: LockSequence | None
+) -> Handling:
+    """Unlock ranges of a persistent open, also those before one that is not locked."""
+    try:
+        return _unlock(request, elements, sequence)
+    finally:
+        yield from request.connection.server.persistence.written(request.open.key)
+
+
 def _lock(request: Request, elements: list[LockElement], sequence: LockSequence | None) -> Handling:
     """Take all ranges or none ([MS-SMB2] 3.3.5.14.2)."""
     open_, server = request.open, request.connection.server
@@ -148,9 +161,11 @@ def _lock(request: Request, elements: list[LockElement], sequence: LockSequence 
     place.take(len(ranges))
     try:
         lock, open_id = server.store.lock, open_.persistent_id
+        # What the kernel may refuse after the store is not done yet.
+        kept = sequence if open_.local_locks is None else None
         while True:
             looks = False
-            if lock(open_.key, open_id, ranges, wait, sequence) is None:
+            if lock(open_.key, open_id, ranges, wait, kept) is None:
                 if open_.local_locks is None or _take_locally(server, open_, ranges):
                     break
                 looks = True
@@ -161,6 +176,14 @@ def _lock(request: Request, elements: list[LockElement], sequence: LockSequence 
         place.give_back(len(ranges))
         raise
     server.caching.changed(open_)
+    try:
+        yield from server.persistence.kept(open_.key, open_.durable)
+    except SmbError:
+        if open_.local_locks is not None:
+            open_.local_locks.give_up(ranges)
+        server.store.unlock(open_.key, open_id, ranges)
+        place.give_back(len(ranges))
+        raise
     return _RESPONSE
 
 

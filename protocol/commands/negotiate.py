@@ -24,6 +24,7 @@ from usmbd.protocol.wire.negotiate import (
     SMB2_GLOBAL_CAP_LARGE_MTU,
     SMB2_GLOBAL_CAP_LEASING,
     SMB2_GLOBAL_CAP_MULTI_CHANNEL,
+    SMB2_GLOBAL_CAP_PERSISTENT_HANDLES,
     SMB2_NEGOTIATE_SIGNING_ENABLED,
     SMB2_NEGOTIATE_SIGNING_REQUIRED,
     NegotiateRequest,
@@ -145,6 +146,8 @@ def _settle(connection: Connection, dialect: int) -> None:
         if config.directory_leases and capabilities & SMB2_GLOBAL_CAP_LEASING:
             capabilities |= SMB2_GLOBAL_CAP_DIRECTORY_LEASING
         asked = connection.client_capabilities
+        if config.persistent_handles and connection.server.persistence.ready:
+            capabilities |= SMB2_GLOBAL_CAP_PERSISTENT_HANDLES & asked
         if config.multichannel:
             capabilities |= SMB2_GLOBAL_CAP_MULTI_CHANNEL & asked
         if dialect < SMB2_DIALECT_311 and config.encryption is not Encryption.OFF:

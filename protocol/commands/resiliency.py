@@ -52,5 +52,8 @@ def request_resiliency(request: Request, body: IoctlRequest, data: memoryview) -
     connection.server.store.make_resilient(
         open_.key, open_.persistent_id, kept, timeout, owner(request.session)
     )
-    open_.durable = Durable(kept, timeout, lasting=True)
+    persistent = before is not None and before.persistent
+    open_.durable = Durable(kept, timeout, lasting=True, persistent=persistent)
+    if persistent:
+        connection.server.persistence.later(open_.key)
     return list(build_ioctl_response(body))

@@ -200,6 +200,8 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
     store = request.connection.server.store
     if store.oplock_count(open_.key):
         store.move_durable(open_.key, os.fsencode(open_.node.path))
+        if server.persistence.ready:
+            yield from server.persistence.written(open_.key)
     return _RESPONSE
 
 

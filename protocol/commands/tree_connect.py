@@ -25,6 +25,7 @@ from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_DIALECT_311
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.protocol.wire.tree_connect import (
+    SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY,
     SMB2_SHARE_TYPE_DISK,
     SMB2_SHARE_TYPE_PIPE,
     SMB2_SHAREFLAG_ACCESS_BASED_DIRECTORY_ENUM,
@@ -156,9 +157,13 @@ def _response(request: Request, share: ShareConfig, tree: TreeConnect) -> bytes:
         flags |= SMB2_SHAREFLAG_ENCRYPT_DATA
     if tree.volume and share.hide_unreadable:
         flags |= SMB2_SHAREFLAG_ACCESS_BASED_DIRECTORY_ENUM
+    capabilities = 0
+    if share.continuous_availability and request.connection.dialect >= SMB2_DIALECT_300:
+        capabilities |= SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY
     return TreeConnectResponse(
         share_type=SMB2_SHARE_TYPE_DISK if tree.volume else SMB2_SHARE_TYPE_PIPE,
         share_flags=flags,
+        capabilities=capabilities,
         maximal_access=tree.maximal_access,
     ).pack()
 

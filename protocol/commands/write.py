@@ -91,7 +91,11 @@ def _write_file(
             yield from tell(open_, change)
     # Not what is unbuffered: like Samba and ksmbd we take that for a hint about caches, as Linux
     # means it by O_DIRECT, and who wants the data on the disk says so.
-    if body.flags & SMB2_WRITEFLAG_WRITE_THROUGH or open_.mode & FILE_WRITE_THROUGH:
+    if (
+        body.flags & SMB2_WRITEFLAG_WRITE_THROUGH
+        or open_.mode & FILE_WRITE_THROUGH
+        or (open_.durable is not None and open_.durable.writes_through)
+    ):
         yield Slow(target.flush)
     return pack_write_response(len(data))
 

@@ -71,6 +71,13 @@ class Durable:
     """FILETIME until which it waits for its client; 0: it does not."""
     lasting: bool = False
     """OPEN_LASTING."""
+    persistent: bool = False
+    """Open.IsPersistent."""
+
+    @property
+    def writes_through(self) -> bool:
+        """Whether what is written has to be on the disk before it is answered."""
+        return self.persistent and self.record.write_through
 
 
 @dataclass(slots=True)
@@ -96,8 +103,13 @@ class DurableOpens:
         worker: int,
         wake: Callable[[bytes, Iterable[int]], None],
         room: Callable[[], int],
+        persist: Callable[[bytes], None],
     ) -> None:
-        """`wake(key, workers)` lets all go on that wait for a file; `room()` opens may wait."""
+        """`wake(key, workers)` lets all go on that wait for a file; `room()` opens may wait.
+
+        `persist(key)` has the end of a persistent open written down.
+        """
+        self._persist = persist
         self._store = store
         self._clock = clock
         self._peers = peers
@@ -191,6 +203,7 @@ class DurableOpens:
         """End a disconnected open that is in somebody's way ([MS-SMB2] 3.3.4.6, 3.3.4.17)."""
         log.debug("open %#x: ends without its client", record.open_id)
         waiters = self._store.end_disconnected(key, record.open_id)
+        self._persist(key)
         self._forget(record.open_id, record.worker, ended=True)
         if waiters:
             self._wake(key, waiters)
@@ -256,6 +269,7 @@ class DurableOpens:
                 left -= 1
                 log.debug("open %#x: its client has not come back", open_id)
                 waiters = self._store.end_disconnected(waiting.key, open_id, waiting.deadline)
+                self._persist(waiting.key)
                 self._forget(open_id, self._worker, ended=True)
                 if waiters:
                     self._wake(waiting.key, waiters)

@@ -26,6 +26,7 @@ from usmbd.protocol.state.mountd import Mountd
 from usmbd.protocol.state.notify.change import DirectoryChange
 from usmbd.protocol.state.notify.notifier import Notifier
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.persistence import Persistence
 from usmbd.protocol.state.replays import Replays
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import Clock, Pulse
@@ -119,12 +120,27 @@ class Server:
         self.closing = 0  # opens that end on threads, sessions and trees that end in slices
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
+        self.persistence = Persistence(store, threads)
         self.durable = DurableOpens(
-            store, clock, peers, worker, self.wake_workers, self._room_for_disconnected
+            store,
+            clock,
+            peers,
+            worker,
+            self.wake_workers,
+            self._room_for_disconnected,
+            self.persistence.later,
         )
         self.replays = Replays()
         self.endings = Endings(self)
-        self.caching = Caching(store, clock, peers, worker, self.wake_workers, self.durable.end)
+        self.caching = Caching(
+            store,
+            clock,
+            peers,
+            worker,
+            self.wake_workers,
+            self.durable.end,
+            self.persistence.later,
+        )
         self.pulse = Pulse(clock)
         self.turns: Turns = Unhurried()
         self.memory = Memory(config.workers, lambda work: self.turns.later(self, work))
@@ -369,6 +385,8 @@ class Server:
             log.error("a close failed", exc_info=error, extra={"path": open_.path})
         if open_.durable is not None:
             self.durable.left(open_)
+            if open_.durable.persistent:
+                self.persistence.later(open_.key)
         self._tell(changes)
         if result.waiters:
             self.wake_workers(open_.key, result.waiters)

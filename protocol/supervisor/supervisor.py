@@ -47,6 +47,7 @@ from usmbd.protocol.supervisor.door import Door
 from usmbd.protocol.supervisor.hanging import what_hangs
 from usmbd.protocol.supervisor.limits import limits
 from usmbd.protocol.supervisor.listeners import Listeners
+from usmbd.protocol.supervisor.persistent import bring_back, places_of
 from usmbd.protocol.supervisor.processes import Processes
 from usmbd.protocol.supervisor.rdma_service import RdmaService
 from usmbd.protocol.supervisor.watchdog import Watchdog
@@ -65,6 +66,7 @@ clients give up a login after 15 s and more."""
 LASTING = (
     "workers",
     "state_directory",
+    "data_directory",
     "tcp_port",
     "rdma",
     "interfaces",
@@ -182,7 +184,8 @@ class Supervisor:
             if store.exists():
                 shutil.rmtree(store)
             LmdbStore.create(store)
-            self._store = LmdbStore.attach(store, SUPERVISOR)
+            self._store = LmdbStore.attach(store, SUPERVISOR, places_of(self.config))
+            bring_back(self._store, self.config)
             self._bus = Bus(self._state, SUPERVISOR)
         except OSError as error:
             raise StartError(f"state directory {self._state}: {error.strerror or error}") from error

@@ -28,6 +28,7 @@ from usmbd.protocol.dispatch.dispatcher import Dispatcher
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.interfaces import parse_addresses
 from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.store.lmdb_persistent import PersistentPlaces
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.vfs.pace import this_is_the_loop
 from usmbd.protocol.worker import messages, rdma_connections
@@ -84,7 +85,8 @@ class Worker:
         config = start.config
         _set_up_log(start.worker, config)
         state = Path(config.state_directory)
-        self._store = LmdbStore.attach(state / messages.STORE_DIRECTORY, start.worker)
+        places = PersistentPlaces.below(state, Path(config.data_directory))
+        self._store = LmdbStore.attach(state / messages.STORE_DIRECTORY, start.worker, places)
         self._mountd = IpcClient(
             state / MOUNTD_SOCKET,
             mountd_client(),
@@ -114,6 +116,7 @@ class Worker:
         self.server.connection_admitted = self._connection_admitted
         self._peers.serve(self.server)
         self.server.durable.take_over()
+        self.server.persistence.prepare(config.persistent_handles)
         self.server.notifier.listen = self._listen
         self.server.caching.kernel.listen = self._listen_to_leases
         self.rdma = RdmaConnections(self.server, loop, self._send, turns=self._turns)
@@ -165,6 +168,7 @@ class Worker:
         elif isinstance(message, messages.Configure):
             asked = self.server.notifier.asks_kernel
             self.server.config = message.config
+            self.server.persistence.prepare(message.config.persistent_handles)
             if self.server.notifier.asks_kernel is not asked:
                 self.server.notifier.settings_changed()
             self._recheck.settings_changed(message.config)

@@ -17,6 +17,7 @@ U, W = "tests/unit", "tests/wire"
 OWN = f"{U}/test_parameters.py"
 SHARES, LOGIN = f"{U}/mountd/test_shares.py", f"{U}/mountd/test_login.py"
 SRVSVC, SAMBA = f"{U}/mountd/rpc/test_srvsvc.py", f"{U}/mountd/config/test_samba.py"
+CA = f"{U}/test_continuous_availability.py"
 RDMA = f"{U}/protocol/worker/test_rdma_connections.py"
 NOTIFY = f"{U}/protocol/commands/test_change_notify"
 WORKER = f"{U}/protocol/worker/test_worker.py"
@@ -98,6 +99,8 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "kernel oplocks": f"{OWN}::test_kernel_oplocks",
             "posix locking": f"{OWN}::test_posix_locking",
             "durable handles": f"{OWN}::test_durable_handles",
+            "continuous availability": f"{CA}::test_continuous_availability",
+            "persistent handles durability": f"{CA}::test_persistent_handles_durability",
             "browseable": f"{SRVSVC}::test_share_enum",
             "read only": f"{OWN}::test_path_and_read_only",
             "server smb encrypt": f"{OWN}::test_encryption_of_a_share",

@@ -11,27 +11,9 @@ import pytest
 from smbtest.peer import only_usmbd
 from smbtest.processes import alive, wait_for
 from smbtest.raw import Raw
-from smbtest.usmbd import READY, WORKERS, Usmbd
+from smbtest.usmbd import READY, WORKERS, Restarted
 
 SECONDS = 30
-
-
-class Restarted(Usmbd):
-    """A server that can be started again as it is, with the log of all its lives."""
-
-    def prepare(self) -> list[str]:
-        """Write the files at the first start alone."""
-        if not self.password_path.exists():
-            self._command = super().prepare()
-        return self._command
-
-    def again(self) -> None:
-        """Start the server as a service manager does; what an earlier life said is known."""
-        self.log_path.rename(self.folder / f"log-{self.pid}")
-        assert self._process is not None
-        self._process.wait()
-        self._process = None
-        self.start()
 
 
 @pytest.fixture

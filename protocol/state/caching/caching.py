@@ -10,7 +10,7 @@ A break goes to the worker that has the holder (`Peers.break_caching`), which is
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from usmbd.protocol.state.caching import lease as life
 from usmbd.protocol.state.caching.deliveries import Deliveries
@@ -42,15 +42,20 @@ from usmbd.protocol.state.store.records import (
     DIRECTORIES,
     OPEN_DISCONNECTED,
     OPEN_LASTING,
+    OPEN_PERSISTENT,
     OPLOCK_HELD,
     LeaseState,
     OpenRecord,
+    caches_handle,
 )
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import LeaseV1, LeaseV2
+from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
     from usmbd.protocol.state.connection import Connection
+
+_WAITED_FOR: Final = OPEN_PERSISTENT | OPEN_DISCONNECTED
 
 
 class Break(NamedTuple):
@@ -148,13 +153,17 @@ class Asked:
         waits = False
         breaks = []
         for other in others:
-            if not other.oplock_level or same_lease(self.record, other):
+            if same_lease(self.record, other):
                 continue
-            if passes_leases and is_lease(other):
+            if is_waited_for(other) and not caches_handle(other):
+                raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
+            if not other.oplock_level or (passes_leases and is_lease(other)):
                 continue
             state = held(other)
             verdict = verdicts.get(state)
             if verdict is not None:
+                if is_waited_for(other):
+                    raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
                 breaks.append(Break(other, verdict.left))
                 waits |= verdict.waits or (self.waited and is_breaking(other))
             elif is_breaking(other):
@@ -174,8 +183,13 @@ class Caching:
         worker: int,
         wake: Callable[[bytes, Iterable[int]], None],
         end: Callable[[bytes, OpenRecord], None],
+        persist: Callable[[bytes], None],
     ) -> None:
-        """`wake(key, workers)` lets all go on that wait for a file; `end` ends one left."""
+        """`wake(key, workers)` lets all go on that wait for a file; `end` ends one left.
+
+        `persist(key)` has what a persistent open has lost written down.
+        """
+        self._persist = persist
         self._store = store
         self._peers = peers
         self._end = end
@@ -216,7 +230,12 @@ class Caching:
 
     @staticmethod
     def check_sharing(violation: SharingViolation, record: OpenRecord) -> None:
-        """After a sharing violation: BreakNeededError if opens that are only cached may be why."""
+        """After a sharing violation: BreakNeededError if opens that are only cached may be why.
+
+        SmbError(FILE_NOT_AVAILABLE) where a persistent one may be that waits for its client.
+        """
+        if any(map(is_waited_for, violation.others)):
+            raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
         check(violation.key, Operation.SHARE, violation.others, record)
 
     def connection_lost(self, connection: "Connection") -> Iterator[None]:
@@ -332,6 +351,8 @@ class Caching:
         else:
             level = LEVEL_OF_STATE[R] if left & R else LEVEL_OF_STATE[NONE]
             waiters = self._store.set_oplock(key, record.open_id, level, OPLOCK_HELD)
+        if record.flags & OPEN_PERSISTENT:
+            self._persist(key)
         if waiters:
             self._wake(key, waiters)
 
@@ -365,7 +386,10 @@ def _is_told(record: OpenRecord, breaks: list[Break]) -> bool:
 def check(
     key: bytes, operation: Operation, others: list[OpenRecord], mine: OpenRecord | None
 ) -> None:
-    """BreakNeededError if `operation` by the open `mine` has to wait for others of the file."""
+    """BreakNeededError if `operation` by the open `mine` has to wait for others of the file.
+
+    SmbError(FILE_NOT_AVAILABLE) where one of them is persistent and waits for its client.
+    """
     verdicts = BREAKS[operation]
     breaks = [
         Break(other, verdict.left)
@@ -373,5 +397,17 @@ def check(
         if (verdict := verdicts.get(held(other))) is not None
         and not (mine is not None and (other.open_id == mine.open_id or same_lease(mine, other)))
     ]
+    if any(is_waited_for(one.record) for one in breaks):
+        raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
     if breaks:
         raise BreakNeededError(key, breaks)
+
+
+def is_waited_for(record: OpenRecord) -> bool:
+    """Tell whether a persistent open waits for its client, so that others do ([MS-SMB2] 3.3.5.9).
+
+    They are told FILE_NOT_AVAILABLE and come again. The document would have what caches its handle
+    broken, as if the client could answer; but it may have data to write that it was promised room
+    for.
+    """
+    return record.flags & _WAITED_FOR == _WAITED_FOR

@@ -282,6 +282,33 @@ class Store(Protocol):
     def disconnected(self) -> list[tuple[bytes, OpenRecord]]:
         """Return the disconnected opens that are this worker's, with their FileKeys."""
 
+    # -- persistent opens ([MS-SMB2] 3.3.1.10, IsPersistent) ------------------------------------
+
+    def prepare_persistent(self) -> None:
+        """Be ready to `persist`, which may come with any identity; OSError.
+
+        A second call does nothing. Before it nothing of this costs anything.
+        """
+
+    def persist(self, key: bytes) -> None:
+        """Have what persistent opens of a file are by now outlive the store.
+
+        Opens with OPEN_PERSISTENT, what they are made anew from, their leases, locks and
+        LockSequences, or that there are none any more. When it returns that has happened: if
+        `DurableRecord.synced`, so that the end of the machine does not undo it, else that of all
+        processes. It may take as long as a disk does; calls at once share the work.
+        SmbError(INSUFFICIENT_RESOURCES) when it cannot be kept.
+        """
+
+    def restore(self, workers: int, locate: Callable[[DurableRecord], bytes | None]) -> int:
+        """Bring back into a fresh store what persistent opens were; return how many.
+
+        They wait for their clients, from now on for the whole of their time-outs, and belong to
+        workers below `workers`; no open gets one of their ids again. Comes before any worker
+        attaches. `locate` says which FileKey a file has now, or None for one that is gone; it is
+        asked where that may have changed since.
+        """
+
     # -- byte-range locks --------------------------------------------------------------------
 
     def lock(

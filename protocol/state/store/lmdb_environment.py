@@ -55,7 +55,9 @@ MAX_READERS: Final = 4096
 FILE_HEADER: Final = struct.Struct("<QQII")
 """The head of an F record: holders, deniers, flags, deleting worker."""
 
-_GENERATION_SHIFT: Final = 40  # open_id: worker 16 bits, generation 8, counter 40: years of opens
+WORKER_SHIFT: Final = 48
+GENERATION_SHIFT: Final = 40
+# open_id: worker 16 bits, generation 8, counter 40: years of opens
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -139,7 +141,7 @@ class LmdbEnvironment:
             key = b"A" + WORKER.pack(worker)
             generation = (int.from_bytes(txn.get(key, b""), "little") + 1) & 0xFF
             txn.put(key, bytes([generation]))
-        first = worker << 48 | generation << _GENERATION_SHIFT
+        first = worker << WORKER_SHIFT | generation << GENERATION_SHIFT
         self._open_ids = count(first + 1)
 
     @staticmethod

@@ -67,6 +67,21 @@ def _conflict(
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES) from None
 
 
+def locks_of(txn: Transaction, key: bytes, opens: Collection[int]) -> bytes:
+    """Return the packed locks that some opens of a file have, in their order."""
+    side = txn.get(b"L" + key)
+    if side is None:
+        return b""
+    locks = LOCK.iter_unpack(_split_side(side)[1])
+    return b"".join(LOCK.pack(*lock) for lock in locks if lock[2] in opens)
+
+
+def put_locks(txn: Transaction, key: bytes, locks: bytes) -> None:
+    """Add packed locks to a file; the hints have to be counted anew afterwards."""
+    if locks:
+        txn.put(b"L" + key, txn.get(b"L" + key, _NONE) + locks)
+
+
 def _enter_sequence(txn: Transaction, open_id: int, sequence: LockSequence) -> None:
     """Note that the LOCK with this number is done."""
     name = b"Q" + OPEN_ID.pack(open_id)

@@ -46,6 +46,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_ID,
     OPEN_LASTING,
     OPEN_OPLOCK_OFFSET,
+    OPEN_PERSISTENT,
     OPEN_SIZE,
     OPEN_WORKER_OFFSET,
     OPLOCK_BREAKING,
@@ -185,7 +186,7 @@ class LmdbOpens:
                 admit(record, parse_opens(others), self._locks.any_locked(txn, key))
             if record.oplock_level == LEASE:
                 others = self._leases.join(txn, key, record, others)
-            if durable is not None and caches_handle(record):
+            if durable is not None and (caches_handle(record) or record.flags & OPEN_PERSISTENT):
                 _keep_durable(txn, record, durable)
             if path and record.flags & OPEN_DELETE_ON_CLOSE:
                 txn.put(b"D" + key, os.fsencode(path))
@@ -196,7 +197,7 @@ class LmdbOpens:
                 + others
                 + record.pack(),
             )
-            if record.oplock_level:
+            if record.oplock_level or record.flags & OPEN_PERSISTENT:
                 self._oplock_hints.add(key)
                 if record.flags & OPEN_DIRECTORY:
                     self._oplock_hints.add(DIRECTORIES)

@@ -25,6 +25,7 @@ from usmbd.protocol.state.store.lmdb_leases import LmdbLeases
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
 from usmbd.protocol.state.store.lmdb_opens import LmdbOpens
 from usmbd.protocol.state.store.lmdb_orphans import LmdbOrphans
+from usmbd.protocol.state.store.lmdb_persistent import LmdbPersistent, Locate, PersistentPlaces
 from usmbd.protocol.state.store.lmdb_sessions import LmdbSessions
 
 
@@ -34,13 +35,12 @@ class LmdbStore:
     The calls are bound once: a READ asks for locks without a call more than it takes.
     """
 
-    def __init__(self, environment: LmdbEnvironment) -> None:
+    def __init__(self, environment: LmdbEnvironment, places: PersistentPlaces | None) -> None:
         """Put the tables together; use `attach`."""
         self._environment = environment
         self.worker = environment.worker
         self.new_open_id = environment.new_open_id
         self.recount_hints = environment.recount_hints
-        self.close = environment.close
 
         self._locks = locks = LmdbLocks(environment)
         self.lock = locks.lock
@@ -80,6 +80,10 @@ class LmdbStore:
         self.end_disconnected = durable.end_disconnected
         self.disconnected = durable.disconnected
 
+        self._persistent = persistent = LmdbPersistent(environment, places)
+        self.prepare_persistent = persistent.prepare_persistent
+        self.persist = persistent.persist
+
         self._orphans = LmdbOrphans(environment, locks)
         self._sessions = sessions = LmdbSessions(environment)
         self.put_session = sessions.put_session
@@ -100,9 +104,25 @@ class LmdbStore:
         LmdbEnvironment.create(path, map_size)
 
     @classmethod
-    def attach(cls, path: str | os.PathLike[str], worker: int) -> "LmdbStore":
-        """Open the store that `create` made, as `worker`: see `LmdbEnvironment`."""
-        return cls(LmdbEnvironment(path, worker))
+    def attach(
+        cls, path: str | os.PathLike[str], worker: int, places: PersistentPlaces | None = None
+    ) -> "LmdbStore":
+        """Open the store that `create` made, as `worker`: see `LmdbEnvironment`.
+
+        Persistent opens are kept in `places`.
+        """
+        return cls(LmdbEnvironment(path, worker), places)
+
+    def close(self) -> None:
+        """Detach: see `Store.close`."""
+        self._persistent.close()
+        self._environment.close()
+
+    def restore(self, workers: int, locate: Locate) -> int:
+        """Bring persistent opens back: see `Store.restore`."""
+        restored = self._persistent.restore(workers, locate)
+        self._environment.recount_hints()
+        return restored
 
     def set_watching(self, watches: bool) -> None:
         """Say whether this worker has watches: see `Store.set_watching`."""
@@ -121,6 +141,7 @@ class LmdbStore:
         self._locks.drop_worker(worker)
         self._sessions.drop_worker(worker)
         self._environment.recount_hints()
+        self._persistent.forget_ended()
         return result
 
     def sweep(self, living: Collection[int]) -> SweepResult:

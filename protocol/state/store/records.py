@@ -223,6 +223,25 @@ class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
     reserved: int = 0
     """Bytes of allocation that were asked for."""
     keeps_write_time: bool = False
+    synced: bool = False
+    """Of a persistent open: it outlives the machine."""
+    write_through: bool = False
+    """Of a persistent open: so does what is written through it, once that is answered."""
+
+
+class PersistentOpen(msgspec.Struct, array_like=True, frozen=True):
+    """What is kept of a persistent open: its packed OpenRecord, and its LockSequenceArray."""
+
+    record: bytes
+    durable: DurableRecord
+    sequences: bytes
+
+
+class PersistentFile(msgspec.Struct, array_like=True, frozen=True):
+    """What is kept of a file: its persistent opens, and the packed locks that they have."""
+
+    opens: list[PersistentOpen]
+    locks: bytes
 
 
 class LockSequence(NamedTuple):

@@ -27,18 +27,18 @@ V1: Context = (SMB2_CREATE_DURABLE_HANDLE_REQUEST, bytes(16))
 """DHnQ."""
 
 
-def v2(timeout: int = 0, guid: bytes = GUID) -> Context:
+def v2(timeout: int = 0, guid: bytes = GUID, flags: int = 0) -> Context:
     """DH2Q."""
-    data = DurableRequestV2(timeout=timeout, flags=0, create_guid=guid).pack()
+    data = DurableRequestV2(timeout=timeout, flags=flags, create_guid=guid).pack()
     return SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2, data
 
 
-def again(file: FileId, guid: bytes | None = None) -> Context:
+def again(file: FileId, guid: bytes | None = None, flags: int = 0) -> Context:
     """DHnC, or DH2C with a CreateGuid."""
     if guid is None:
         data = DurableReconnect(persistent=file[0], volatile=file[1]).pack()
         return SMB2_CREATE_DURABLE_HANDLE_RECONNECT, data
-    fields = DurableReconnectV2(persistent=file[0], volatile=file[1], create_guid=guid, flags=0)
+    fields = DurableReconnectV2(persistent=file[0], volatile=file[1], create_guid=guid, flags=flags)
     return SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2, fields.pack()
 
 

@@ -46,7 +46,10 @@ from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.md4 import nt_hash
 from usmbd.protocol.state.notify.change import DirectoryChange
 from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.store.base import SUPERVISOR
+from usmbd.protocol.state.store.lmdb_persistent import PersistentPlaces
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
+from usmbd.protocol.state.store.records import DurableRecord
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.transport.base import Receiver, Transport
 from usmbd.transport.memory import MemoryTransport, pair
@@ -362,7 +365,13 @@ class Engine:
             "ipc$": ShareConfig(name="IPC$", type=ShareType.PIPE),
         }
         LmdbStore.create(path / "store", MAP_SIZE)
-        self.store = LmdbStore.attach(path / "store", 1)
+        self.places = PersistentPlaces.below(path / "state", path / "lib")
+        self.restored = 0
+        if config.get("persistent_handles"):
+            supervisor = LmdbStore.attach(path / "store", SUPERVISOR, self.places)
+            self.restored = supervisor.restore(2, self.locate)
+            supervisor.close()
+        self.store = LmdbStore.attach(path / "store", 1, self.places)
         self.mountd = FakeMountd(self.shares)
         self.rpc = FakeRpc()
         self.threads = FakeThreads()
@@ -373,6 +382,11 @@ class Engine:
         self._thread = ThreadPoolExecutor(1) if apart or pinned else None
         self.threads.pinned = pinned
         self.server = self._server(self.store, self.config(config))
+
+    @staticmethod
+    def locate(durable: DurableRecord) -> bytes | None:
+        """Find a persistent open's file after a boot."""
+        return durable.key
 
     def config(self, options: dict[str, Any]) -> ServerConfig:
         """Return the server's settings; directories have leases, which they have when asked for."""
@@ -393,13 +407,16 @@ class Engine:
         if self.threads.pinned:
             self.run(server.pin)
         self.peers.servers[store.worker] = server
+        server.persistence.prepare(config.persistent_handles)
         return server
 
     def another_worker(self) -> Server:
         """Return a second worker of the same store."""
         environment = copy.copy(self.store._environment)  # LMDB opens one only once in a process
         environment.worker = 2
-        return self._server(LmdbStore(environment), self.server.config)
+        store = LmdbStore(environment, self.places)
+        store._persistent._kept = self.store._persistent._kept
+        return self._server(store, self.server.config)
 
     def join(
         self,

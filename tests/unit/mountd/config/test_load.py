@@ -22,7 +22,7 @@ COMPOSED = {
     "snapshots",
     "force_uid",
     "force_gid",
-    "continuous_availability",
+    "persistent_handles",
 }
 # Defaults that depend on the machine.
 LOCAL = {

@@ -71,6 +71,7 @@ SHARE = {
     "force_gid": None,
     "oplocks": True,
     "continuous_availability": False,
+    "persistent_handles_durability": "data",
 }
 
 
