@@ -7,6 +7,7 @@ killed; what the dead writer had not committed never happened.
 import errno
 import functools
 import os
+import secrets
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -137,12 +138,20 @@ class LmdbEnvironment:
         self.oplock_hints = Hints(Path(path, "oplocks"), self.late)
         self.watchers = Watchers(Path(path, "watchers"))
         self.session_counts = SessionCounts(Path(path, "sessions"))
+        self.begin_ids()
+
+    def begin_ids(self) -> None:
+        """Begin to number opens as no process of this worker has before.
+
+        Nor has one of a server that ran before, whose clients may still name its opens: where in a
+        generation it begins is chance.
+        """
         with self.write() as txn:
-            key = b"A" + WORKER.pack(worker)
+            key = b"A" + WORKER.pack(self.worker)
             generation = (int.from_bytes(txn.get(key, b""), "little") + 1) & 0xFF
             txn.put(key, bytes([generation]))
-        first = worker << WORKER_SHIFT | generation << GENERATION_SHIFT
-        self._open_ids = count(first + 1)
+        first = self.worker << WORKER_SHIFT | generation << GENERATION_SHIFT
+        self._open_ids = count(first + 1 + secrets.randbits(GENERATION_SHIFT - 1))
 
     @staticmethod
     def create(path: str | os.PathLike[str], map_size: int = MAP_SIZE) -> None:

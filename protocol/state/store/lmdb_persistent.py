@@ -147,8 +147,8 @@ class LmdbPersistent:
         if not self._kept:
             memory = _Kept(self._places.memory, synced=False)
             self._kept = [memory, _Kept(self._places.disk, synced=True)]
-            with self._begin() as txn:
-                self._identity = txn.get(_IDENTITY, b"")
+        with self._begin() as txn:
+            self._identity = txn.get(_IDENTITY, b"")
 
     def close(self) -> None:
         """Close the environments."""

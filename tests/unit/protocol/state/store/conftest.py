@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from store_engines import ENGINES
+from store_promises import Stores
 
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import OpenRecord
@@ -52,3 +54,11 @@ class Opener:
 def add(store: LmdbStore) -> Opener:
     """Return a function that adds an open of worker 1."""
     return Opener(store)
+
+
+@pytest.fixture(params=ENGINES)
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
+    """Start a server with two workers."""
+    engine = ENGINES[request.param](tmp_path)
+    yield Stores(engine, engine.worker(1), engine.worker(2), engine.supervisor())
+    engine.close()
