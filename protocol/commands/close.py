@@ -31,7 +31,7 @@ def close(request: Request) -> Handling:
             yield Wait(lambda resume: open_.idle.append(resume))
         if open_.has_last_words(server):
             tell_all(server, (yield from Blocking(open_.last_words, server)))
-        if open_.deletes_name:
+        if open_.may_remove_name():
             tell_all(server, (yield from Blocking(open_.remove_name, server)))
         result = yield from OnDescriptor(open_.leave, server)
         if result.deletes:

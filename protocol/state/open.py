@@ -1,6 +1,7 @@
 """Open: a file, directory, stream or pipe that a client holds open ([MS-SMB2] 3.3.1.10)."""
 
 import logging
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -323,10 +324,14 @@ class Open:
     def remove_name(self, server: "Server") -> list[DirectoryChange]:
         """Delete the file's name although others have it open; the caller acts as the tree's user.
 
-        Their opens go on with a file without a name (FILE_DISPOSITION_POSIX_SEMANTICS). Comes
-        before `leave`. A name that cannot be removed stays for the last close to delete. Returns
-        what the engine has to tell.
+        Their opens go on with a file without a name (FILE_DISPOSITION_POSIX_SEMANTICS), or with its
+        other names: of several only that goes which was to be deleted ([MS-FSA] 2.1.5.5), as who
+        closes the file last may have it by another. The only name is left to him. Comes before
+        `leave`. A name that cannot be removed stays for the last close to delete. Returns what the
+        engine has to tell.
         """
+        if not self.deletes_name and not self._has_other_names():
+            return []
         if not self.delete_on_close and not server.store.is_delete_pending(self.key):
             return []  # somebody has taken it back
         place = server.notifier.place(self.node)
@@ -341,6 +346,15 @@ class Open:
             server.store.set_delete_pending(self.key, self.persistent_id, False)
         change = gone("", is_directory=self.node.is_directory)
         return at(place, change, by=self.parent_lease_key)
+
+    def may_remove_name(self) -> bool:
+        """Tell whether `remove_name` has to be asked."""
+        return self.deletes_name or self.delete_on_close
+
+    def _has_other_names(self) -> bool:
+        """Tell whether the file has names beside that by which it was opened."""
+        node = self.node
+        return self.stream is None and node.is_regular and os.fstat(node.fd).st_nlink > 1
 
     def leave(self, server: "Server") -> RemoveOpenResult:
         """Give up locks, share mode and descriptor; any thread may call this, as anybody.
@@ -385,7 +399,7 @@ class Open:
                 change = of_stream(REMOVED_STREAM, stream.name)
                 return server.notifier.of_file(node, (change,), by)
             place = server.notifier.place(node)
-            directory_entry.unlink(node)
+            directory_entry.unlink(node, self._doomed_name(result))
             return at(place, gone("", is_directory=node.is_directory), by=by)
         except (OSError, SmbError) as error:
             log.info("could not be deleted on close: %s", error, extra={"path": self.path})
@@ -395,6 +409,15 @@ class Open:
                 server.store.deleted(base_key(self.key) if result.delete_base else self.key)
             finally:
                 self._let_go()
+
+    def _doomed_name(self, result: RemoveOpenResult) -> str | None:
+        """Return which name is to be deleted where that need not be this open's; None: this one's.
+
+        Of several names the one that an open was to delete whose worker died.
+        """
+        if not result.path or self.delete_on_close or not self._has_other_names():
+            return None
+        return os.path.relpath(result.path, self.tree.share.path)
 
     def _let_go(self) -> None:
         """Give the descriptor back."""

@@ -327,7 +327,7 @@ class Server:
         calls: list[Callable[[Server], list[DirectoryChange]]] = []
         if open_.has_last_words(self):
             calls.append(open_.last_words)
-        if open_.deletes_name:
+        if open_.may_remove_name():
             calls.append(open_.remove_name)
         self._end_open(open_, calls)
 

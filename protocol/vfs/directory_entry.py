@@ -232,14 +232,19 @@ def _link_at(node: Node, directory: int, name: str) -> None:
     os.link(kernel.fd_path(node.fd), name, dst_dir_fd=directory, follow_symlinks=True)
 
 
-def unlink(node: Node) -> None:
+def unlink(node: Node, path: str | None = None) -> None:
     """Remove the file's name, or the directory if it is empty; OSError, SmbError.
 
-    SmbError DIRECTORY_NOT_EMPTY, FILE_DELETED (it has no name any more), ACCESS_DENIED.
+    With `path` that name or none. SmbError DIRECTORY_NOT_EMPTY, FILE_DELETED (it has no such name
+    any more), ACCESS_DENIED.
     """
     node.volume.check_writable()
+    if path is not None:
+        node.path = path
     directory, name = locate(node)
     try:
+        if path is not None and node.path != path:
+            raise SmbError(NtStatus.FILE_DELETED)
         if node.is_directory:
             if stat.S_ISLNK(kernel.statx_at(directory, encode(name))[5]):
                 os.unlink(name, dir_fd=directory)

@@ -78,13 +78,15 @@ class RemoveOpenResult(NamedTuple):
     file is delete pending and only waited for it: the caller must delete the file and call
     `deleted(base_key(key))`; `delete_now` is then false, as the stream goes with its file. The
     caller keeps its descriptor until then, so that the inode number cannot be another file's.
-    `waiters`: workers to send a WakeFile, perhaps this one.
+    `path` is the one that was to be deleted, if it was told with `delete_now`: the caller may have
+    the file open by another of its names. `waiters`: workers to send a WakeFile, perhaps this one.
     """
 
     last: bool
     delete_now: bool = False
     delete_base: bool = False
     waiters: tuple[int, ...] = ()
+    path: str = ""
 
     @property
     def deletes(self) -> bool:

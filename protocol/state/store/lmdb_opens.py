@@ -261,7 +261,8 @@ class LmdbOpens:
                 txn.delete(file)
                 txn.delete(b"D" + key)
             return RemoveOpenResult(True, False, True, waiters)
-        return RemoveOpenResult(True, delete_now, False, waiters)
+        path = os.fsdecode(txn.get(b"D" + key, b"")) if delete_now else ""
+        return RemoveOpenResult(True, delete_now, False, waiters, path)
 
     def _streams(self, txn: Transaction, base: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the F records of the named streams of a file."""

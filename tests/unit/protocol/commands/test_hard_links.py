@@ -1,0 +1,151 @@
+"""A file with several names that is deleted on close: only the name that was opened goes.
+
+[MS-FSA] 2.1.5.5; whoever closes the file last may have it by another name.
+"""
+
+import os
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.server import Engine
+
+from usmbd.protocol.wire.access import DELETE, FILE_READ_DATA
+from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.status import NtStatus
+
+SUCCESS = NtStatus.SUCCESS
+
+
+@pytest.fixture
+def names(engine: Engine) -> list[str]:
+    """Make a file with three names."""
+    (engine.files / "one").write_bytes(b"data")
+    for name in ("two", "three"):
+        os.link(engine.files / "one", engine.files / name)
+    return ["one", "three", "two"]
+
+
+def doomed(client: Client, name: str) -> tuple[int, int]:
+    """Open a name to be deleted on close."""
+    return client.open(name, FILE_READ_DATA | DELETE, options=FILE_DELETE_ON_CLOSE)
+
+
+def there(engine: Engine) -> list[str]:
+    """List the names."""
+    return sorted(os.listdir(engine.files))
+
+
+@pytest.mark.parametrize("name", ["one", "two", "three"])
+def test_the_name_that_was_opened_goes(
+    client: Client, engine: Engine, names: list[str], name: str
+) -> None:
+    client.close(doomed(client, name))
+    assert there(engine) == [other for other in names if other != name]
+    assert client.create("one" if name != "one" else "two", share=0) is SUCCESS
+
+
+@pytest.mark.parametrize("worker", ["the same", "another"])
+def test_whoever_closes_last_keeps_his_name(
+    client: Client, engine: Engine, names: list[str], worker: str
+) -> None:
+    """The deleted name goes with its open; the file is open and can be opened by the others."""
+    server = engine.another_worker() if worker == "another" else engine.server
+    bystander = Client(engine, server=server).ready()
+    kept = bystander.open("two", FILE_READ_DATA)
+    file = doomed(client, "one")
+    assert client.close(file) is SUCCESS
+    assert there(engine) == ["three", "two"]
+    assert client.create("three", FILE_READ_DATA) is SUCCESS
+    assert bystander.call(Command.READ, requests.read(kept, 4)).data == b"data"
+    assert bystander.close(kept) is SUCCESS
+    assert there(engine) == ["three", "two"]
+
+
+def test_one_name_after_the_other(client: Client, engine: Engine, names: list[str]) -> None:
+    """The last one takes the file with it."""
+    for count, name in enumerate(names):
+        assert len(there(engine)) == 3 - count
+        client.close(doomed(client, name))
+    assert there(engine) == []
+
+
+def test_when_the_connection_is_lost(client: Client, engine: Engine, names: list[str]) -> None:
+    bystander = Client(engine).ready()
+    kept = bystander.open("two", FILE_READ_DATA)
+    doomed(client, "three")
+    client.disconnect()
+    assert there(engine) == ["one", "two"]
+    bystander.close(kept)
+    assert there(engine) == ["one", "two"]
+
+
+def test_a_slow_volume_is_asked_on_a_thread(
+    client: Client, engine: Engine, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for how many names a file has, of whose client nothing is heard any more."""
+    client.session.tree_connect_table[client.tree_id].speed.slow_until = float("inf")
+    on_loop: list[int] = []
+    real = os.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        if not engine.threads.running:
+            on_loop.append(fd)
+        return real(fd)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    doomed(client, "three")
+    client.close(doomed(client, "two"))
+    client.disconnect()
+    assert there(engine) == ["one"]
+    assert on_loop == []
+
+
+def test_a_renamed_name(client: Client, engine: Engine, names: list[str]) -> None:
+    """It goes by the name that it has then."""
+    bystander = Client(engine).ready()
+    kept = bystander.open("two", FILE_READ_DATA)
+    file = doomed(client, "one")
+    target = "moved".encode("utf-16-le")
+    data = bytes(16) + len(target).to_bytes(4, "little") + target  # FileRenameInformation
+    assert client.call(Command.SET_INFO, requests.set_info(file, 10, data)).status is SUCCESS
+    client.close(file)
+    assert there(engine) == ["three", "two"]
+    bystander.close(kept)
+    assert there(engine) == ["three", "two"]
+
+
+def test_a_file_with_one_name_waits_for_its_last_close(client: Client, engine: Engine) -> None:
+    (engine.files / "one").write_bytes(b"data")
+    bystander = Client(engine).ready()
+    kept = bystander.open("one", FILE_READ_DATA)
+    client.close(doomed(client, "one"))
+    assert there(engine) == ["one"]
+    assert client.create("one") is NtStatus.DELETE_PENDING
+    bystander.close(kept)
+    assert there(engine) == []
+
+
+def test_a_dead_worker_s_name(client: Client, engine: Engine, names: list[str]) -> None:
+    """Nobody was left to delete it at once; the last close does, and not the name that it has."""
+    bystander = Client(engine, server=engine.another_worker()).ready()
+    kept = bystander.open("two", FILE_READ_DATA)
+    doomed(client, "one")
+    engine.store.drop_worker(1)
+    assert there(engine) == names
+    bystander.close(kept)
+    assert there(engine) == ["three", "two"]
+
+
+def test_a_dead_worker_s_name_that_is_gone(
+    client: Client, engine: Engine, names: list[str]
+) -> None:
+    """Then no name is the one to delete."""
+    bystander = Client(engine, server=engine.another_worker()).ready()
+    kept = bystander.open("two", FILE_READ_DATA)
+    doomed(client, "one")
+    (engine.files / "one").rename(engine.files / "other")
+    engine.store.drop_worker(1)
+    bystander.close(kept)
+    assert there(engine) == ["other", "three", "two"]
