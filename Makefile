@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup dev serve test kills test-peer torture torture-list coverage mutate fuzz soak lab lab-shell lab-report \
+.PHONY: help setup dev serve test kills faults test-peer torture torture-list coverage mutate fuzz soak lab lab-shell lab-report \
 	lab-full lint format bench clean distclean
 
 help:
@@ -32,6 +32,10 @@ kills:
 	@lab/setup.sh test
 	USMBD_KILLS=$(or $(KILLS),1000) USMBD_KILL_STRIDE=1 $(PY) -m pytest -rs tests/wire/test_kills.py \
 		tests/unit/protocol/state/store/test_kills.py $(ARGS)
+
+#: make faults [FAULTS=50]  in the lab: a client writes while its server dies and its cable is out, again and again
+faults: lab
+	USMBD_FAULTS=$(or $(FAULTS),50) $(PY) -m pytest -rs tests/vm/test_handles.py $(ARGS)
 
 #: make test-peer [ARGS=...] the interoperability tests against Samba's smbd: are the tests right?
 test-peer:

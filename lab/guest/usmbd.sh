@@ -1,7 +1,7 @@
 #!/bin/bash
 # usmbd in a guest: usmbd.sh start | stop | kill | kill-workers | list | control OPTIONS...
 # At all of the guest's addresses, port 445 (iWARP: 5445), share "data", user lab, password pw.
-# WORKERS says how many workers (2); lines in OPTIONS go into the section [global].
+# WORKERS says how many workers (2); lines in OPTIONS go into the section [global], in SHARE_OPTIONS into the share's.
 set -u
 state=$DATA/usmbd
 mkdir -p "$state"
@@ -21,6 +21,7 @@ ${OPTIONS:-}
  create mask = 0777
  directory mask = 0777
  vfs objects = acl_xattr streams_xattr
+${SHARE_OPTIONS:-}
 F
 }
 files=(-C "$state/usmbd.conf" -P "$state/usmbdpwd.db")
