@@ -9,7 +9,6 @@ written meanwhile is kept, and whoever reads waits (`when_idle`).
 """
 
 import logging
-import struct
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -153,7 +152,7 @@ class Pipe:
                 self._handle(header, message)
             if len(self._input) > MAX_WRITTEN:
                 raise pdu.PduError("the bytes of a PDU that does not end")
-        except (pdu.PduError, struct.error) as error:
+        except pdu.PduError as error:
             logger.info("pipe %s: %s", self.name, error)
             self._fail()
 

@@ -1,14 +1,14 @@
 """Connection-oriented DCE/RPC PDUs: requests parsed, answers built (C706 12.6, [MS-RPCE] 2.2.2).
 
 Parsers take one whole PDU and check every count against the bytes that are there; they raise
-`PduError` for what breaks the framing and `struct.error` for what is short.
+`PduError` for what breaks the framing or is short.
 """
 
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 HEADER_SIZE = 16
@@ -39,6 +39,14 @@ LITTLE_ENDIAN_DREP = b"\x10\x00\x00\x00"
 
 class PduError(ValueError):
     """The bytes are no PDU that a server may receive; the association cannot go on."""
+
+
+def _unpack(layout: str, pdu: bytes | bytearray | memoryview, offset: int = 0) -> tuple[Any, ...]:
+    """Read values at `offset`; `PduError` when the PDU ends before they do."""
+    try:
+        return struct.unpack_from(layout, pdu, offset)
+    except struct.error as error:
+        raise PduError(str(error)) from None
 
 
 class PduType(IntEnum):
@@ -113,14 +121,14 @@ class Header:
     @staticmethod
     def parse(buffer: bytes | bytearray | memoryview) -> "Header":
         """Read the first 16 bytes; `PduError` for another protocol or a length that lies."""
-        version, minor, ptype, flags, integers, floats = struct.unpack_from("<6B", buffer)
+        version, minor, ptype, flags, integers, floats = _unpack("<6B", buffer)
         if version != 5 or minor > 1:
             raise PduError(f"DCE/RPC version {version}.{minor}")
         # High half of the first octet: byte order; low half: character set; second: floats.
         if integers not in (0x00, 0x10) or floats > 3:
             raise PduError(f"data representation {integers:#x} {floats:#x}")
         endian: Literal["<", ">"] = "<" if integers == 0x10 else ">"
-        frag_length, auth_length, call_id = struct.unpack_from(endian + "HHI", buffer, 8)
+        frag_length, auth_length, call_id = _unpack(endian + "HHI", buffer, 8)
         if frag_length < HEADER_SIZE:
             raise PduError(f"a fragment of {frag_length} bytes is shorter than its header")
         return Header(minor, ptype, flags, endian, frag_length, auth_length, call_id)
@@ -189,23 +197,23 @@ class Result:
 
 
 def _parse_syntax(pdu: bytes, offset: int, endian: str) -> Syntax:
-    """Read a p_syntax_id_t; `struct.error` when the PDU ends before it does."""
-    raw, major, minor = struct.unpack_from(endian + "16sHH", pdu, offset)
+    """Read a p_syntax_id_t; `PduError` when the PDU ends before it does."""
+    raw, major, minor = _unpack(endian + "16sHH", pdu, offset)
     return Syntax(UUID(bytes_le=raw) if endian == "<" else UUID(bytes=raw), major, minor)
 
 
 def parse_bind(pdu: bytes, header: Header) -> Bind:
     """Read a bind or alter_context; contexts past `MAX_CONTEXT_ELEMENTS` are counted, not kept.
 
-    Raises `struct.error` when the contexts do not fit the PDU, `PduError` when one holds more
-    than `MAX_TRANSFER_SYNTAXES`.
+    Raises `PduError` when the contexts do not fit the PDU, or one holds more than
+    `MAX_TRANSFER_SYNTAXES`.
     """
     endian = header.endian
-    max_xmit, max_recv, group, total = struct.unpack_from(endian + "HHIB", pdu, HEADER_SIZE)
+    max_xmit, max_recv, group, total = _unpack(endian + "HHIB", pdu, HEADER_SIZE)
     offset = HEADER_SIZE + 12
     contexts = []
     for _ in range(min(total, MAX_CONTEXT_ELEMENTS)):
-        context_id, count = struct.unpack_from(endian + "HB", pdu, offset)
+        context_id, count = _unpack(endian + "HB", pdu, offset)
         if count > MAX_TRANSFER_SYNTAXES:
             raise PduError(f"a context with {count} transfer syntaxes")
         abstract = _parse_syntax(pdu, offset + 4, endian)
@@ -219,7 +227,7 @@ def parse_bind(pdu: bytes, header: Header) -> Bind:
 
 def parse_request(pdu: bytes, header: Header) -> Request:
     """Read one request fragment: its stub is what follows the fixed part, without a verifier."""
-    alloc_hint, context_id, opnum = struct.unpack_from(header.endian + "IHH", pdu, HEADER_SIZE)
+    alloc_hint, context_id, opnum = _unpack(header.endian + "IHH", pdu, HEADER_SIZE)
     start = HEADER_SIZE + 8 + (16 if header.flags & PFC_OBJECT_UUID else 0)
     if start > len(pdu):
         raise PduError("the object identifier passes the end of the fragment")

@@ -1,10 +1,12 @@
 """The part of DER that SPNEGO needs ([X.690]): one-byte tags and definite lengths.
 
-Readers take a view and never look past its end; a malformed element raises ValueError. Lengths
+Readers take a view and never look past its end; a malformed element raises MalformedError. Lengths
 need not be minimal, for old clients are not strict about it.
 """
 
 from collections.abc import Iterator
+
+from usmbd.protocol.wire.status import MalformedError
 
 OCTET_STRING = 0x04
 OBJECT_IDENTIFIER = 0x06
@@ -35,19 +37,19 @@ def encode(tag: int, *contents: bytes) -> bytes:
 def split(data: memoryview) -> tuple[int, memoryview, memoryview]:
     """Return the tag and the content of the first element, and what follows it."""
     if len(data) < 2:
-        raise ValueError("a DER element is cut off")
+        raise MalformedError("a DER element is cut off")
     tag, length, start = data[0], data[1], 2
     if tag & 0x1F == 0x1F:
-        raise ValueError("DER tags of several bytes are not used here")
+        raise MalformedError("DER tags of several bytes are not used here")
     if length >= 0x80:
         size = length & 0x7F
         start += size
         if not 0 < size <= _MAX_LENGTH_BYTES or start > len(data):
-            raise ValueError("a DER length is indefinite, huge or cut off")
+            raise MalformedError("a DER length is indefinite, huge or cut off")
         length = int.from_bytes(data[2:start], "big")
     end = start + length
     if end > len(data):
-        raise ValueError("a DER element is longer than what is there")
+        raise MalformedError("a DER element is longer than what is there")
     return tag, data[start:end], data[end:]
 
 
@@ -55,7 +57,7 @@ def expect(data: memoryview, tag: int) -> memoryview:
     """Return the content of `data`, which is exactly one element with this tag."""
     found, content, rest = split(data)
     if found != tag or rest:
-        raise ValueError(f"DER tag {tag:#x} was expected, not {found:#x}")
+        raise MalformedError(f"DER tag {tag:#x} was expected, not {found:#x}")
     return content
 
 
@@ -71,6 +73,6 @@ def fields(content: memoryview) -> dict[int, memoryview]:
     found: dict[int, memoryview] = {}
     for tag, inner in elements(content):
         if tag in found:
-            raise ValueError(f"DER tag {tag:#x} comes twice")
+            raise MalformedError(f"DER tag {tag:#x} comes twice")
         found[tag] = inner
     return found

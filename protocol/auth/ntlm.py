@@ -20,7 +20,7 @@ from usmbd.protocol.auth import ntlm_messages as messages
 from usmbd.protocol.auth.ntlm_messages import Authenticate, ServerNames
 from usmbd.protocol.auth.ntlm_security import first_mac
 from usmbd.protocol.auth.rc4 import rc4
-from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
 
 MAX_NAME = 256
 """Characters of a user, domain or workstation: a DNS name or LOGIN_NAME_MAX at the longest."""
@@ -86,7 +86,7 @@ class LoginProof:
 class NtlmAcceptor:
     """The server's side of one NTLM authentication.
 
-    Malformed messages raise ValueError or struct.error, refused ones SmbError.
+    Malformed messages raise MalformedError, refused ones another SmbError.
     """
 
     __slots__ = (
@@ -125,9 +125,9 @@ class NtlmAcceptor:
     def negotiate(self, message: memoryview) -> bytes:
         """Take a NEGOTIATE_MESSAGE, return the CHALLENGE_MESSAGE ([MS-NLMP] 3.2.5.1.1)."""
         if messages.message_type(message) != messages.NTLM_NEGOTIATE or self.expects_authenticate:
-            raise ValueError("a NEGOTIATE_MESSAGE was expected")
+            raise MalformedError("a NEGOTIATE_MESSAGE was expected")
         if len(message) > MAX_NEGOTIATE:
-            raise ValueError(f"a NEGOTIATE_MESSAGE of {len(message)} bytes")
+            raise MalformedError(f"a NEGOTIATE_MESSAGE of {len(message)} bytes")
         wanted = messages.parse_negotiate_flags(message)
         if not wanted & _CHARACTER_SETS:
             raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -147,13 +147,13 @@ class NtlmAcceptor:
     def authenticate(self, message: memoryview) -> LoginProof:
         """Take an AUTHENTICATE_MESSAGE, return what is to be checked ([MS-NLMP] 3.2.5.1.2)."""
         if len(message) > MAX_AUTHENTICATE:
-            raise ValueError(f"an AUTHENTICATE_MESSAGE of {len(message)} bytes")
+            raise MalformedError(f"an AUTHENTICATE_MESSAGE of {len(message)} bytes")
         if (
             messages.message_type(message) != messages.NTLM_AUTHENTICATE
             or not self.expects_authenticate
             or self._authenticate is not None
         ):
-            raise ValueError("an AUTHENTICATE_MESSAGE was expected")
+            raise MalformedError("an AUTHENTICATE_MESSAGE was expected")
         granted = self._flags
         parsed = messages.parse_authenticate(message, messages.encoding(granted))
         self._authenticate = parsed
@@ -183,13 +183,13 @@ class NtlmAcceptor:
         av_flags = int.from_bytes(pairs.get(messages.MSV_AV_FLAGS, b""), "little")
         self._mic_required = bool(av_flags & messages.AV_FLAG_MIC_PROVIDED)
         if self._mic_required and not parsed.mic:
-            raise ValueError("the message integrity code is missing")
+            raise MalformedError("the message integrity code is missing")
         bindings = pairs.get(messages.MSV_AV_CHANNEL_BINDINGS, b"")
         return LoginProof(
             *names,
             server_challenge=self._server_challenge,
             nt_response=parsed.nt_response,
-            target_name=pairs.get(messages.MSV_AV_TARGET_NAME, b"").decode("utf-16-le"),
+            target_name=messages.decode(pairs.get(messages.MSV_AV_TARGET_NAME, b"")),
             # Sixteen zero bytes mean that the client has no channel to bind to.
             channel_bindings=bindings if any(bindings) else b"",
         )
@@ -203,7 +203,7 @@ class NtlmAcceptor:
         """
         parsed = self._authenticate
         if parsed is None:
-            raise ValueError("no AUTHENTICATE_MESSAGE came yet")
+            raise MalformedError("no AUTHENTICATE_MESSAGE came yet")
         if not session_base_key:
             if not self._anonymous:
                 return b""

@@ -1,11 +1,14 @@
 """The three messages of NTLMSSP and the AV pairs in them ([MS-NLMP] 2.2).
 
 Everything a client sends is checked against the message's end before it is used; what does not
-fit raises ValueError or struct.error.
+fit raises MalformedError.
 """
 
 from dataclasses import dataclass
 from struct import Struct
+
+from usmbd.protocol.wire.base import Layout
+from usmbd.protocol.wire.status import MalformedError
 
 NTLMSSP_SIGNATURE = b"NTLMSSP\0"
 
@@ -52,9 +55,9 @@ _OEM = "cp850"
 MIC_SIZE = 16
 SESSION_KEY_SIZE = 16
 
-_PREFIX = Struct("<8sI")
-_FLAGS = Struct("<I")
-_FIELD = Struct("<HHI")
+_PREFIX = Layout("<8sI")
+_FLAGS = Layout("<I")
+_FIELD = Layout("<HHI")
 _AV_PAIR = Struct("<HH")
 _CHALLENGE = Struct("<8sIHHII8s8xHHI8s")
 
@@ -96,10 +99,10 @@ class Authenticate:
 
 
 def message_type(message: memoryview) -> int:
-    """Return MessageType; ValueError unless it is a message of NTLMSSP."""
+    """Return MessageType; MalformedError unless it is a message of NTLMSSP."""
     signature, kind = _PREFIX.unpack_from(message)
     if signature != NTLMSSP_SIGNATURE:
-        raise ValueError("no NTLMSSP signature")
+        raise MalformedError("no NTLMSSP signature")
     return int(kind)
 
 
@@ -152,6 +155,14 @@ def encoding(flags: int) -> str:
     return "utf-16-le" if flags & NTLMSSP_NEGOTIATE_UNICODE else _OEM
 
 
+def decode(name: bytes, names: str = "utf-16-le") -> str:
+    """Return a name of the client's; MalformedError when it is not in its encoding."""
+    try:
+        return name.decode(names)
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"a name is not in {names}: {error.reason}") from None
+
+
 def parse_authenticate(message: memoryview, names: str = "utf-16-le") -> Authenticate:
     """Return the fields of an AUTHENTICATE_MESSAGE (2.2.1.3), whose names are in an encoding.
 
@@ -166,7 +177,7 @@ def parse_authenticate(message: memoryview, names: str = "utf-16-le") -> Authent
             values.append(b"")
             continue
         if offset < _AUTHENTICATE_FLAGS_OFFSET or offset + length > len(message):
-            raise ValueError("a field lies outside of the AUTHENTICATE_MESSAGE")
+            raise MalformedError("a field lies outside of the AUTHENTICATE_MESSAGE")
         payload = min(payload, offset)
         values.append(bytes(message[offset : offset + length]))
     flags = 0
@@ -177,9 +188,9 @@ def parse_authenticate(message: memoryview, names: str = "utf-16-le") -> Authent
     return Authenticate(
         lm_response=lm_response,
         nt_response=nt_response,
-        domain=domain.decode(names),
-        user=user.decode(names),
-        workstation=workstation.decode(names),
+        domain=decode(domain, names),
+        user=decode(user, names),
+        workstation=decode(workstation, names),
         encrypted_session_key=encrypted_session_key,
         flags=flags,
         mic=bytes(message[_MIC_OFFSET : _MIC_OFFSET + MIC_SIZE]) if has_mic else b"",
@@ -204,7 +215,7 @@ def parse_av_pairs(nt_response: bytes) -> dict[int, bytes]:
         if av_id == MSV_AV_EOL:
             break
         if place + length > len(nt_response):
-            raise ValueError("an AV pair is longer than the response")
+            raise MalformedError("an AV pair is longer than the response")
         pairs[av_id] = nt_response[place : place + length]
         place += length
     return pairs

@@ -1,7 +1,5 @@
 """FSCTLs that tell what a file is, or that a feature of NTFS is not there ([MS-FSA] 2.1.5.10)."""
 
-import struct
-
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Slow
 from usmbd.protocol.state.open import Open
@@ -9,12 +7,13 @@ from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.vfs.snapshots import snapshot_times
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_WRITE_DATA
+from usmbd.protocol.wire.base import Layout
 from usmbd.protocol.wire.fsctl_smb2 import build_snapshot_array
 from usmbd.protocol.wire.ioctl import IoctlRequest, build_ioctl_response
 from usmbd.protocol.wire.snapshot_tokens import token
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
-_U16 = struct.Struct("<H")
+_U16 = Layout("<H")
 
 
 def get_compression(request: Request, body: IoctlRequest, data: memoryview) -> Answer:

@@ -8,7 +8,6 @@ where they were negotiated. Without them it travels as it is, even beside encryp
 where the server itself insists on encryption is that refused.
 """
 
-import struct
 from typing import NamedTuple
 
 from usmbd.protocol.commands.request import Request
@@ -42,7 +41,7 @@ from usmbd.protocol.wire.read import (
     pack_read_response,
     read_channel_info,
 )
-from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
 from usmbd.protocol.wire.write import WriteRequest, write_channel_info
 from usmbd.transport.base import Part, RdmaTransport, RemoteBuffer
 
@@ -126,7 +125,7 @@ def invalidated_token(request: Request) -> int:
             if channel == SMB2_CHANNEL_RDMA_TRANSFORM:
                 channel, info = find_descriptors(info)
         return first_token(info) if channel == SMB2_CHANNEL_RDMA_V1_INVALIDATE else 0
-    except (SmbError, struct.error):
+    except SmbError:
         return 0
 
 
@@ -234,7 +233,7 @@ def _unprotect(request: Request, data: memoryview, transform: CryptoTransform) -
         assert sealer is not None
         try:
             return sealer.open_data(data, transform.signature, transform.nonce)
-        except ValueError:
+        except MalformedError:
             raise SmbError(NtStatus.AUTH_TAG_MISMATCH) from None
     signer = _channel_signer(request)
     # The connection may have been unbound meanwhile.

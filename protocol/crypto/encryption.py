@@ -30,6 +30,7 @@ from usmbd.protocol.wire.negotiate_contexts import (
     AES_256_CCM,
     AES_256_GCM,
 )
+from usmbd.protocol.wire.status import MalformedError
 
 TAG_SIZE = 16
 
@@ -147,16 +148,16 @@ class Sealer:
         """Decrypt a received message, which starts at the transform header; return the plaintext.
 
         A long plaintext lies in memory that `allocate` gives.
-        ValueError if it is not an encrypted message, OriginalMessageSize is not what follows,
+        MalformedError if it is not an encrypted message, OriginalMessageSize is not what follows,
         or the tag is wrong: the caller closes the connection ([MS-SMB2] 3.3.5.2.1.1). Which
         session the header names was checked before, for this object holds that session's keys.
         """
         if len(message) <= _HEAD_SIZE or message[:4] != TRANSFORM_PROTOCOL_ID:
-            raise ValueError("no transform header with a message behind it")
+            raise MalformedError("no transform header with a message behind it")
         associated = message[ASSOCIATED_DATA_OFFSET:_HEAD_SIZE]
         nonce, size, _, flags, _ = _ASSOCIATED_DATA.unpack(associated)
         if flags != SMB2_TRANSFORM_ENCRYPTED or size != len(message) - _HEAD_SIZE:
-            raise ValueError("the transform header lies")
+            raise MalformedError("the transform header lies")
         tag = message[4:ASSOCIATED_DATA_OFFSET]
         ciphertext = message[_HEAD_SIZE:]
         nonce = nonce[: self._nonce_size]
@@ -171,7 +172,7 @@ class Sealer:
             joined = b"".join((ciphertext, tag))
             return memoryview(self._decryption.decrypt(nonce, joined, associated))
         except InvalidTag:
-            raise ValueError("the message was changed or has another key") from None
+            raise MalformedError("the message was changed or has another key") from None
 
     def seal_data(self, data: memoryview) -> tuple[memoryview, bytes, bytes]:
         """Encrypt what travels outside of messages ([MS-SMB2] 3.3.5.12): ciphertext, tag, nonce.
@@ -191,11 +192,11 @@ class Sealer:
     def open_data(self, data: memoryview, tag: bytes, nonce: bytes) -> memoryview:
         """Decrypt what travelled outside of messages ([MS-SMB2] 3.3.5.13); return the plaintext.
 
-        `data` is writable and used up. ValueError if the tag is wrong, or it or the nonce has
+        `data` is writable and used up. MalformedError if the tag is wrong, or it or the nonce has
         another length than the cipher's: a tag that is cut short is no proof.
         """
         if len(tag) != TAG_SIZE or len(nonce) != self._nonce_size:
-            raise ValueError("a tag or nonce of another cipher")
+            raise MalformedError("a tag or nonce of another cipher")
         try:
             if self._stream_keys is None:
                 joined = b"".join((data, tag))
@@ -204,7 +205,7 @@ class Sealer:
             stream.update_into(data, data)
             stream.finalize()
         except InvalidTag:
-            raise ValueError("the data was changed or has another key") from None
+            raise MalformedError("the data was changed or has another key") from None
         return data
 
 

@@ -9,7 +9,6 @@ suspended generator, resumed by `resumed`.
 """
 
 import logging
-import struct
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import GeneratorType
@@ -34,7 +33,7 @@ from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
 from usmbd.protocol.state.turns import in_turns
-from usmbd.protocol.vfs.errors import status_of
+from usmbd.protocol.vfs.errors import is_refusal, status_of
 from usmbd.protocol.vfs.identity import IdentityNeededError
 from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.wire.error import build_error_response
@@ -49,7 +48,7 @@ from usmbd.protocol.wire.header import (
     TransformHeader,
 )
 from usmbd.protocol.wire.negotiate import is_smb1_negotiate
-from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
 from usmbd.transport.base import Transport
 
 log = logging.getLogger("usmbd.smb")
@@ -103,7 +102,7 @@ class Dispatcher:
         connection = self.connection
         connection.requests += 1
         try:
-            kind = message[0]
+            kind = message[0] if message else 0
             if kind == 0xFE:
                 self._take(message, None)
             elif kind == 0xFD:
@@ -121,8 +120,8 @@ class Dispatcher:
         if isinstance(error, Disconnect):
             log.info("disconnected: %s", error, extra=connection.facts)
             connection.transport.close(str(error))
-        elif isinstance(error, (IndexError, struct.error)):
-            connection.transport.close("a message too short for its header")
+        elif isinstance(error, MalformedError):
+            connection.transport.close(f"a message that has no form: {error}")
         else:
             # Never expected. The state of this client is unknown, the others' is not touched.
             log.error("a message could not be handled", exc_info=error, extra=connection.facts)
@@ -137,7 +136,7 @@ class Dispatcher:
         self.connection.seals = True
         try:
             plain = session.sealer.open(message, self.connection.transport.buffer)
-        except ValueError as error:
+        except MalformedError as error:
             raise Disconnect(f"an encrypted message that cannot be opened: {error}") from error
         if plain[:4] != SMB2_PROTOCOL_ID:
             raise Disconnect("no SMB2 message inside the encryption")
@@ -235,13 +234,15 @@ class Dispatcher:
             request._tree = tree
 
     def failure(self, request: Request, error: BaseException) -> Reply:
-        """Turn an exception into the ERROR Response: the one place that does."""
+        """Turn an exception into the ERROR Response: the one place that does.
+
+        What is wrong with a message is an SmbError (MalformedError: it cannot be read), and what
+        the kernel refuses an OSError. Anything else is a mistake of ours, whoever called for it.
+        """
         if isinstance(error, SmbError):
             status, data = error.status, error.error_data
-        elif isinstance(error, OSError):
+        elif isinstance(error, OSError) and is_refusal(error):
             status, data = status_of(error), b""
-        elif isinstance(error, struct.error):
-            status, data = NtStatus.INVALID_PARAMETER, b""
         else:
             log.error("%s failed", _name(request), exc_info=error, extra=self.connection.facts)
             status, data = NtStatus.INTERNAL_ERROR, b""
@@ -416,11 +417,8 @@ class Dispatcher:
                 request.chain.go_on(request, answer)
             else:
                 self._finish(request, answer)
-        except (Disconnect, IndexError, struct.error) as reason:
-            self.connection.transport.close(str(reason))
-        except Exception:
-            log.exception("going on with %s failed", _name(request), extra=self.connection.facts)
-            self.connection.transport.close("an internal error")
+        except Exception as failure:
+            self._fault(failure)
 
     def cancel(self, request: Request, error: SmbError) -> None:
         """End a waiting request by raising `error` in its handler."""

@@ -16,7 +16,7 @@ from usmbd.protocol.wire.header import (
     SMB2_FLAGS_SIGNED,
     Command,
 )
-from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
 
 _file_id = struct.Struct("<QQ")
 
@@ -47,7 +47,10 @@ def refuse_without_session(request: Request) -> NoReturn:
 
 def find_open(request: Request, row: Row) -> None:
     """Find the open that FileId names ([MS-SMB2] 3.3.5.2.7.2 for a compound's)."""
-    persistent, volatile = _file_id.unpack_from(request.message, HEADER_SIZE + row.file_id)
+    try:
+        persistent, volatile = _file_id.unpack_from(request.message, HEADER_SIZE + row.file_id)
+    except struct.error as error:  # a Layout would cost every request a call
+        raise MalformedError(str(error)) from None
     chain = request.chain
     if (
         volatile == RELATED_ID == persistent

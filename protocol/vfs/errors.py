@@ -31,7 +31,6 @@ STATUS_OF_ERRNO: dict[int, NtStatus] = {
     errno.EUSERS: NtStatus.INSUFFICIENT_RESOURCES,
     errno.EMFILE: NtStatus.TOO_MANY_OPENED_FILES,
     errno.ENFILE: NtStatus.TOO_MANY_OPENED_FILES,
-    errno.EBADF: NtStatus.INVALID_HANDLE,
     errno.EINVAL: NtStatus.INVALID_PARAMETER,
     errno.E2BIG: NtStatus.EA_TOO_LARGE,
     errno.ENODATA: NtStatus.NONEXISTENT_EA_ENTRY,
@@ -52,9 +51,18 @@ STATUS_OF_ERRNO: dict[int, NtStatus] = {
 }
 
 
+_WRONG_CALLS = (errno.EBADF, errno.EFAULT)
+"""What no client can cause: a descriptor that is none, an address that is none."""
+
+
 def status_of_errno(number: int | None) -> NtStatus:
     """Map an error number; one that nobody foresaw is UNSUCCESSFUL."""
     return STATUS_OF_ERRNO.get(number or 0, NtStatus.UNSUCCESSFUL)
+
+
+def is_refusal(error: OSError) -> bool:
+    """Whether a kernel, disk or network refused what was asked; else the call itself was wrong."""
+    return error.errno not in _WRONG_CALLS
 
 
 def status_of(error: OSError) -> NtStatus:

@@ -30,7 +30,7 @@ BodyT = TypeVar("BodyT", bound=Body)
 def parse_body(kind: type[BodyT], message: Buffer) -> BodyT:
     """Return the body of `message`; SmbError(INVALID_PARAMETER) on another StructureSize.
 
-    A message too short for the fixed part raises `struct.error`.
+    MalformedError when the message is too short for the fixed part.
     """
     body = kind.parse(message, HEADER_SIZE)
     if body.structure_size != kind.structure_size:

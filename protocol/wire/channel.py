@@ -1,7 +1,6 @@
 """Where READ and WRITE data travel: in the message or by RDMA ([MS-SMB2] 2.2.19, 2.2.21)."""
 
-from struct import Struct
-
+from usmbd.protocol.wire.base import Layout
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.transport.base import RemoteBuffer
 
@@ -11,7 +10,7 @@ SMB2_CHANNEL_RDMA_V1 = 0x00000001
 SMB2_CHANNEL_RDMA_V1_INVALIDATE = 0x00000002
 SMB2_CHANNEL_RDMA_TRANSFORM = 0x00000003
 
-_DESCRIPTOR = Struct("<QII")
+_DESCRIPTOR = Layout("<QII")
 """SMB_DIRECT_BUFFER_DESCRIPTOR_V1 ([MS-SMBD] 2.2.3.1): Offset, Token, Length."""
 
 _ADDRESSES = 1 << 64
@@ -40,6 +39,6 @@ def parse_descriptors(data: memoryview, length: int) -> list[RemoteBuffer]:
 
 
 def first_token(data: memoryview) -> int:
-    """Return the token of the first descriptor, whatever else is wrong; `struct.error` if none."""
+    """Return the token of the first descriptor, whatever else is wrong; MalformedError if none."""
     token: int = _DESCRIPTOR.unpack_from(data)[1]
     return token

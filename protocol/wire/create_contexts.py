@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
-from usmbd.protocol.wire.base import Wire, bytes8, bytes16, u16, u32, u64
+from usmbd.protocol.wire.base import Layout, Wire, bytes8, bytes16, u16, u32, u64
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # Names (2.2.13.2); the long ones are GUIDs as bytes in the order of their writing.
@@ -60,7 +60,8 @@ class ContextHeader(Wire, size=16):
 
 
 _HEADER_SIZE = ContextHeader.SIZE
-_pack_header, _unpack_header = ContextHeader.LAYOUT.pack, ContextHeader.LAYOUT.unpack_from
+_pack_header = ContextHeader.LAYOUT.pack
+_unpack_header = Layout(ContextHeader.LAYOUT.format).unpack_from
 
 
 class DurableReconnect(Wire, size=16):

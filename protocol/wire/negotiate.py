@@ -5,7 +5,7 @@ The negotiate contexts of 3.1.1 are in `negotiate_contexts`.
 
 import struct
 
-from usmbd.protocol.wire.base import Buffer, bytes16, u16, u32, u64
+from usmbd.protocol.wire.base import Buffer, Layout, bytes16, u16, u32, u64
 from usmbd.protocol.wire.body import Body, Parts, buffer_at
 from usmbd.protocol.wire.header import HEADER_SIZE, SMB1_PROTOCOL_ID, SMB2_PROTOCOL_ID
 from usmbd.protocol.wire.negotiate_contexts import (
@@ -52,6 +52,8 @@ SMB1_COMMAND_NEGOTIATE = 0x72
 # The SMB1 header, WordCount (u8, 0 here) and ByteCount (u16) ([MS-CIFS] 2.2.3, 2.2.4.52.1).
 SMB1_HEADER_SIZE = 32
 SMB1_BUFFER_FORMAT_DIALECT = 0x02
+
+_SMB1_COUNTS = Layout("<BH")
 
 
 class NegotiateRequest(Body, size=36):
@@ -154,7 +156,7 @@ def parse_smb1_dialects(message: memoryview) -> list[str]:
 
     SmbError(INVALID_PARAMETER) when the counts do not fit or a string is not terminated.
     """
-    word_count, byte_count = struct.unpack_from("<BH", message, SMB1_HEADER_SIZE)
+    word_count, byte_count = _SMB1_COUNTS.unpack_from(message, SMB1_HEADER_SIZE)
     start = SMB1_HEADER_SIZE + 3
     if word_count or start + byte_count > len(message):
         raise SmbError(NtStatus.INVALID_PARAMETER)

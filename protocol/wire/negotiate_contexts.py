@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from usmbd.protocol.wire.base import Layout
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # ContextType
@@ -59,8 +60,9 @@ POSIX_EXTENSIONS_ID = bytes.fromhex("93ad25509cb411e7b42383de968bcd7c")
 # Windows sends six or seven contexts; a list of hundreds is an attack on our time.
 MAXIMUM_CONTEXTS = 64
 
-_CONTEXT = struct.Struct("<HHI")
-_COUNT = struct.Struct("<H")
+_CONTEXT = Layout("<HHI")
+_COUNT = Layout("<H")
+_FLAGS = Layout("<I")
 
 
 @dataclass(slots=True)
@@ -187,7 +189,7 @@ def _encryption(contexts: NegotiateContexts, data: memoryview) -> None:
 def _compression(contexts: NegotiateContexts, data: memoryview) -> None:
     """SMB2_COMPRESSION_CAPABILITIES (2.2.3.1.3)."""
     contexts.compression_algorithms = _algorithms(data, 8)
-    (contexts.compression_flags,) = struct.unpack_from("<I", data, 4)
+    (contexts.compression_flags,) = _FLAGS.unpack_from(data, 4)
 
 
 def _netname(contexts: NegotiateContexts, data: memoryview) -> None:
@@ -200,7 +202,7 @@ def _netname(contexts: NegotiateContexts, data: memoryview) -> None:
 
 def _transport(contexts: NegotiateContexts, data: memoryview) -> None:
     """SMB2_TRANSPORT_CAPABILITIES (2.2.3.1.5)."""
-    (contexts.transport_flags,) = struct.unpack_from("<I", data)
+    (contexts.transport_flags,) = _FLAGS.unpack_from(data)
 
 
 def _rdma_transform(contexts: NegotiateContexts, data: memoryview) -> None:

@@ -54,7 +54,7 @@ class LeaseBreak(Body, size=36):
 def parse_acknowledgment(message: Buffer) -> OplockBreak | LeaseBreak:
     """Return the acknowledgment, whose StructureSize tells oplock from lease (3.3.5.22).
 
-    SmbError(INVALID_PARAMETER) on any other size, `struct.error` when cut off.
+    SmbError(INVALID_PARAMETER) on any other size, or when it is cut off.
     """
     size = int.from_bytes(message[HEADER_SIZE : HEADER_SIZE + 2], "little")
     if size == OplockBreak.structure_size:

@@ -74,7 +74,7 @@ def parse_rdma_transform(data: memoryview) -> tuple[int, memoryview, CryptoTrans
 def find_descriptors(data: memoryview) -> tuple[int, memoryview]:
     """Return Channel and descriptors, whatever the transforms are.
 
-    `struct.error` or SmbError(INVALID_PARAMETER) when they are cut off.
+    SmbError(INVALID_PARAMETER) when they are cut off.
     """
     fixed = RdmaTransform.parse(data)
     return fixed.channel, _descriptors(data, fixed)

@@ -225,6 +225,23 @@ class SmbError(Exception):
         return self.status.name
 
 
+class MalformedError(SmbError):
+    """A message of the client that cannot be read: the one way to say that the fault is its own.
+
+    Whoever reads foreign bytes raises this. An error of another kind (`struct.error`, IndexError,
+    ValueError) is then a mistake of ours: it is logged, and answered INTERNAL_ERROR.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Say for the log what is wrong with it."""
+        super().__init__(NtStatus.INVALID_PARAMETER)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Return the reason."""
+        return self.reason
+
+
 def is_error(status: int) -> bool:
     """Tell whether the severity of `status` is error ([MS-ERREF] 2.3: both top bits set)."""
     return status >= 0xC0000000

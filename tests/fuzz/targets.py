@@ -48,7 +48,7 @@ from usmbd.protocol.wire import channel, create_contexts, create_contexts_aapl, 
 from usmbd.protocol.wire.fscc import ea, set_info
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.rdma_transform import parse_rdma_transform
-from usmbd.protocol.wire.status import SmbError
+from usmbd.protocol.wire.status import MalformedError, SmbError
 from usmbd.protocol.worker import messages as worker_messages
 from usmbd.transport.loop import EpollLoop
 from usmbd.transport.smbdirect.limits import ProtocolError
@@ -228,10 +228,10 @@ def ntlm(data: bytes) -> None:
     acceptor.step(NTLM_NEGOTIATE)
     with suppress(SmbError):
         acceptor.step(data)
-    with suppress(ValueError, struct.error):
+    with suppress(MalformedError):
         message = ntlm_messages.parse_authenticate(memoryview(data))
         verify(nt_hash("x"), message.user, message.domain, CHALLENGE, message.nt_response)
-    with suppress(ValueError, struct.error):
+    with suppress(MalformedError):
         ntlm_messages.parse_av_pairs(data)
 
 
@@ -263,13 +263,13 @@ def contexts(data: bytes) -> None:
         create_contexts.parse_app_instance_version,
         create_contexts_aapl.parse_server_query,
     )
-    with suppress(SmbError, struct.error):
+    with suppress(SmbError):
         found = create_contexts.parse_contexts(memoryview(data))
         again = create_contexts.build_contexts((tag, bytes(part)) for tag, part in found.items())
         assert create_contexts.parse_contexts(memoryview(again)) == found
         for part in found.values():
             for parser in parsers:
-                with suppress(SmbError, struct.error):
+                with suppress(SmbError):
                     parser(part)
 
 
@@ -277,20 +277,20 @@ def contexts(data: bytes) -> None:
 def extended_attributes(data: bytes) -> None:
     """Read lists of EAs ([MS-FSCC] 2.4.16), and all that SET_INFO takes."""
     view = memoryview(data)
-    with suppress(SmbError, struct.error):
+    with suppress(SmbError):
         found = list(ea.full_eas(view))
         assert list(ea.full_eas(memoryview(ea.build_full_eas(found)))) == found
-    with suppress(SmbError, struct.error):
+    with suppress(SmbError):
         list(ea.get_eas(view))
     if data:
-        with suppress(SmbError, struct.error):
+        with suppress(SmbError):
             set_info.parse_set(data[0], view[1:])
 
 
 @target
 def descriptor(data: bytes) -> None:
     """Read security descriptors ([MS-DTYP] 2.4.6), and those that are stored with a file."""
-    with suppress(SmbError, struct.error):
+    with suppress(SmbError):
         found = security.SecurityDescriptor.parse(data)
         packed = found.pack()
         assert security.SecurityDescriptor.parse(packed).pack() == packed
@@ -436,9 +436,9 @@ def smbdirect(data: bytes) -> None:
         for piece in pieces(data):
             side.take(piece)
             side.drain()
-    with suppress(SmbError, struct.error):
+    with suppress(SmbError):
         parse_rdma_transform(memoryview(data))
-    with suppress(SmbError, struct.error):
+    with suppress(SmbError):
         channel.parse_descriptors(memoryview(data), len(data))
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usmbd.protocol.auth import der
+from usmbd.protocol.wire.status import MalformedError
 
 
 @pytest.mark.parametrize("size", [0, 1, 0x7F, 0x80, 0xFF, 0x100, 0xFFFF, 0x10000])
@@ -34,19 +35,19 @@ def test_lengths_have_the_shortest_form() -> None:
     ],
 )
 def test_malformed_elements_are_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match="DER"):
+    with pytest.raises(MalformedError, match="DER"):
         der.split(memoryview(data))
 
 
 def test_expect_wants_the_tag_and_nothing_behind() -> None:
     assert der.expect(memoryview(b"\x04\x01x"), der.OCTET_STRING) == b"x"
     for data in (b"\x05\x01x", b"\x04\x01xy"):
-        with pytest.raises(ValueError, match="DER"):
+        with pytest.raises(MalformedError, match="DER"):
             der.expect(memoryview(data), der.OCTET_STRING)
 
 
 def test_a_field_that_comes_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(MalformedError, match="twice"):
         der.fields(memoryview(b"\xa0\x00\xa0\x00"))
 
 
@@ -54,6 +55,6 @@ def test_a_field_that_comes_twice_is_refused() -> None:
 def test_any_bytes_end_in_elements_or_a_value_error(data: bytes) -> None:
     try:
         total = sum(len(content) for _, content in der.elements(memoryview(data)))
-    except ValueError:
+    except MalformedError:
         return
     assert total <= len(data)

@@ -11,7 +11,7 @@ from usmbd.protocol.auth import ntlm_messages as messages
 from usmbd.protocol.auth.ntlm import LoginProof, NtlmAcceptor
 from usmbd.protocol.auth.ntlm_messages import ServerNames
 from usmbd.protocol.auth.rc4 import rc4
-from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
 
 # "SMB 2 and SMB 3 security in Windows 10", appendix, 3.1.1 master session.
 WINDOWS_SESSION_KEY = bytes.fromhex("270E1BA896585EEB7AF3472D3B4C75A7")
@@ -244,7 +244,7 @@ def test_the_proof_carries_target_name_and_channel_bindings() -> None:
 
 def test_a_promised_integrity_code_must_be_there_and_right() -> None:
     nt = nt_response((messages.MSV_AV_FLAGS, b"\2\0\0\0"))
-    with pytest.raises(ValueError, match="missing"):
+    with pytest.raises(MalformedError, match="missing"):
         challenged().authenticate(authenticate(nt=nt, mic=b""))
     acceptor = challenged()
     acceptor.authenticate(authenticate(nt=nt, mic=b"m" * 16))
@@ -257,7 +257,7 @@ def test_a_promised_integrity_code_must_be_there_and_right() -> None:
     "av_pairs", [b"\x09\x00\xff\xff", b"\x06\x00\x04\x00\x02", b"\x09\x00\x01\x00x"]
 )
 def test_lying_av_pairs_are_refused(av_pairs: bytes) -> None:
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(MalformedError, match=r"."):
         challenged().authenticate(authenticate(nt=nt_response(end=av_pairs)))
 
 
@@ -266,20 +266,20 @@ def test_lying_av_pairs_are_refused(av_pairs: bytes) -> None:
 def test_fields_outside_of_the_message_are_refused(place: int, lie: tuple[int, int]) -> None:
     message = bytearray(authenticate(nt=nt_response()))
     struct.pack_into("<HHI", message, place, lie[0], lie[0], lie[1])
-    with pytest.raises(ValueError, match="outside"):
+    with pytest.raises(MalformedError, match="outside"):
         challenged().authenticate(memoryview(message))
 
 
 def test_messages_out_of_turn_are_refused() -> None:
-    with pytest.raises(ValueError, match="AUTHENTICATE"):
+    with pytest.raises(MalformedError, match="AUTHENTICATE"):
         new().authenticate(authenticate(nt=nt_response()))
     acceptor = challenged()
-    with pytest.raises(ValueError, match="NEGOTIATE"):
+    with pytest.raises(MalformedError, match="NEGOTIATE"):
         acceptor.negotiate(memoryview(WINDOWS_NEGOTIATE))
-    with pytest.raises(ValueError, match="yet"):
+    with pytest.raises(MalformedError, match="yet"):
         acceptor.finish(b"B" * 16)
     acceptor.authenticate(authenticate(nt=nt_response()))
-    with pytest.raises(ValueError, match="AUTHENTICATE"):
+    with pytest.raises(MalformedError, match="AUTHENTICATE"):
         acceptor.authenticate(authenticate(nt=nt_response()))
 
 

@@ -13,6 +13,7 @@ from usmbd.protocol.wire.negotiate_contexts import (
     AES_256_CCM,
     AES_256_GCM,
 )
+from usmbd.protocol.wire.status import MalformedError
 
 KEY_SIZES = {AES_128_CCM: 16, AES_128_GCM: 16, AES_256_CCM: 32, AES_256_GCM: 32}
 SESSION_ID = 0x8E40014000011
@@ -61,7 +62,7 @@ def test_a_changed_byte_anywhere_is_refused(cipher: int, size: int) -> None:
     # One byte of each field. Behind the nonce a field of zeros is covered by the tag too.
     for position in (0, 4, 19, 20, 30, 35, 36, 39, 40, 42, 44, 51, 52, len(message) - 1):
         message[position] ^= 0x10
-        with pytest.raises(ValueError, match=r"."):
+        with pytest.raises(MalformedError, match=r"."):
             client.open(memoryview(message))
         message[position] ^= 0x10
     assert client.open(memoryview(message)) == bytes(size)
@@ -71,9 +72,9 @@ def test_a_lying_size_and_short_messages_are_refused() -> None:
     server, client, _ = pair(AES_128_GCM)
     message = b"".join(server.seal([bytes(80)], SESSION_ID))
     for size in (0, 3, 51, 52, len(message) - 1):
-        with pytest.raises(ValueError, match=r"."):
+        with pytest.raises(MalformedError, match=r"."):
             client.open(memoryview(message)[:size])
-    with pytest.raises(ValueError, match="lies"):
+    with pytest.raises(MalformedError, match="lies"):
         client.open(memoryview(message + b"\0"))
 
 
@@ -120,7 +121,7 @@ def test_data_that_was_changed_is_refused(cipher: int) -> None:
         (sealed, tag, nonce + b"\0"),
         (sealed, tag, bytes(len(nonce))),
     ):
-        with pytest.raises(ValueError, match="another"):
+        with pytest.raises(MalformedError, match="another"):
             other.open_data(memoryview(bytearray(wrong[0])), wrong[1], wrong[2])
 
 

@@ -1,13 +1,11 @@
 """StructureSize and the bounds of buffers."""
 
-import struct
-
 import pytest
 
 from usmbd.protocol.wire.body import buffer_at, parse_body
 from usmbd.protocol.wire.create import CreateRequest
 from usmbd.protocol.wire.echo import EchoRequest
-from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
 
 
 def test_structure_size_is_checked() -> None:
@@ -18,7 +16,7 @@ def test_structure_size_is_checked() -> None:
 
 
 def test_short_body_raises() -> None:
-    with pytest.raises(struct.error):
+    with pytest.raises(MalformedError):
         parse_body(CreateRequest, bytes(64) + b"\x39\0" + bytes(53))
 
 

@@ -8,6 +8,7 @@ from smbprotocol.header import SMB2HeaderAsync, SMB2HeaderRequest
 
 from usmbd.protocol.wire import header
 from usmbd.protocol.wire.header import Command, Header
+from usmbd.protocol.wire.status import MalformedError
 
 
 def test_request_of_a_peer_is_read() -> None:
@@ -69,5 +70,5 @@ def test_offsets_for_patching() -> None:
 
 
 def test_short_header_raises() -> None:
-    with pytest.raises(struct.error):
+    with pytest.raises(MalformedError):
         Header.parse(bytes(63))

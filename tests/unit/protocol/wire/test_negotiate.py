@@ -1,7 +1,5 @@
 """NEGOTIATE with requests of independent clients, in SMB2 and SMB1 form."""
 
-import struct
-
 import pytest
 from impacket.smb import NewSMBPacket, SMBCommand
 from smbprotocol import connection as peer
@@ -10,7 +8,7 @@ from usmbd.protocol.wire import negotiate
 from usmbd.protocol.wire import negotiate_contexts as nc
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.negotiate import NegotiateRequest, NegotiateResponse
-from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
 
 SALT = bytes(range(32))
 
@@ -152,5 +150,5 @@ def test_bad_smb1_is_refused(tail: bytes) -> None:
 
 
 def test_short_smb1_raises() -> None:
-    with pytest.raises(struct.error):
+    with pytest.raises(MalformedError):
         negotiate.parse_smb1_dialects(memoryview(b"\xffSMB\x72" + bytes(29)))

@@ -1,11 +1,9 @@
 """Oplock and lease breaks."""
 
-import struct
-
 import pytest
 
 from usmbd.protocol.wire.oplock_break import LeaseBreak, OplockBreak, parse_acknowledgment
-from usmbd.protocol.wire.status import SmbError
+from usmbd.protocol.wire.status import MalformedError, SmbError
 
 
 def test_size_tells_oplock_from_lease() -> None:
@@ -20,5 +18,5 @@ def test_other_sizes_are_refused() -> None:
         parse_acknowledgment(bytes(64) + b"\x2c\0" + bytes(42))
     with pytest.raises(SmbError):
         parse_acknowledgment(bytes(64))
-    with pytest.raises(struct.error):
+    with pytest.raises(MalformedError):
         parse_acknowledgment(bytes(64) + b"\x24\0" + bytes(33))
