@@ -21,6 +21,7 @@ ${OPTIONS:-}
  create mask = 0777
  directory mask = 0777
  vfs objects = acl_xattr streams_xattr
+ compress data = yes
 ${SHARE_OPTIONS:-}
 F
 }

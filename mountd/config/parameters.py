@@ -225,6 +225,8 @@ _S = (
     ("continuous availability", values.boolean, False),
     ("persistent handles durability", values.choice(Durability), Durability.DATA),
     ("browseable", values.boolean, True),
+    # Ours, after Windows' New-SmbShare -CompressData: off, as there.
+    ("compress data", values.boolean, False),
 )
 _SYNONYMS = {
     "browseable": ("browsable",),
@@ -271,6 +273,8 @@ TABLE: tuple[Parameter, ...] = (
         field="encryption",
         synonyms=("server smb encrypt", "smb encrypt"),
     ),
+    # Ours: Windows' DisableCompression; the ksmbd of Linux 7.2 always has it, Samba 4.25 has none.
+    _row(Scope.GLOBAL, "smb3 compression", values.boolean, True, field="compression"),
     # ksmbd ships with it off because it came late there. Clients ask only for what they can use,
     # Samba has it on, and Windows does not even try SMB Direct without it.
     _row(Scope.GLOBAL, "server multi channel support", values.boolean, True, field="multichannel"),

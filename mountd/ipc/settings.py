@@ -135,6 +135,8 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     max_connections: int = 128
     """Sessions connected at a time; 0: no limit. mountd counts them."""
     encryption_required: bool = False
+    compress_data: bool = False
+    """Clients are told to ask for compressed data, as by `New-SmbShare -CompressData`."""
 
     case_sensitive: bool = False
     mangled_names: MangledNames = MangledNames.ILLEGAL
@@ -205,6 +207,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_protocol: int = 0x0311
     signing: Signing = Signing.AUTO
     encryption: Encryption = Encryption.AUTO
+    compression: bool = True
+    """`smb3 compression`: for clients that can; what is compressed is asked for by the client."""
     multichannel: bool = True
     leases: bool = True
     posix_extensions: bool = True

@@ -7,6 +7,8 @@ import time
 from usmbd.mountd.ipc.settings import Encryption, Signing
 from usmbd.protocol.auth.spnego import negotiate_hint
 from usmbd.protocol.commands.request import Answer, Request
+from usmbd.protocol.compression.transform import Compression
+from usmbd.protocol.compression.transform import negotiate as negotiate_compression
 from usmbd.protocol.state.connection import CREDIT_SIZE, Connection
 from usmbd.protocol.wire.body import Parts, parse_body
 from usmbd.protocol.wire.filetime import from_ns
@@ -43,6 +45,8 @@ from usmbd.protocol.wire.negotiate_contexts import (
     SIGNING_AES_CMAC,
     SIGNING_AES_GMAC,
     SIGNING_HMAC_SHA256,
+    SMB2_COMPRESSION_CAPABILITIES_FLAG_CHAINED,
+    SMB2_COMPRESSION_CAPABILITIES_FLAG_NONE,
     SMB2_RDMA_TRANSFORM_ENCRYPTION,
     SMB2_RDMA_TRANSFORM_SIGNING,
     NegotiateContexts,
@@ -171,7 +175,11 @@ def _choose_algorithms(
             connection.cipher_id = _choose_cipher(contexts.ciphers)
         answers.append(encryption_context(connection.cipher_id))
     if contexts.compression_algorithms is not None:
-        answers.append(compression_context((), 0))
+        if connection.server.config.compression:
+            connection.compression = negotiate_compression(
+                contexts.compression_algorithms, contexts.compression_flags
+            )
+        answers.append(_compression_answer(connection.compression))
     if contexts.signing_algorithms is not None:
         chosen = next((a for a in SIGNING_PREFERENCE if a in contexts.signing_algorithms), None)
         if chosen is not None:
@@ -191,6 +199,16 @@ def _choose_algorithms(
         connection.posix_extensions = True
         answers.append(posix_extensions_context())
     return answers
+
+
+def _compression_answer(chosen: Compression | None) -> tuple[int, bytes]:
+    """Return the context that says what is common ([MS-SMB2] 2.2.4.1.3)."""
+    if chosen is None:
+        return compression_context((), SMB2_COMPRESSION_CAPABILITIES_FLAG_NONE)
+    flags = SMB2_COMPRESSION_CAPABILITIES_FLAG_NONE
+    if chosen.chained:
+        flags = SMB2_COMPRESSION_CAPABILITIES_FLAG_CHAINED
+    return compression_context(chosen.ids, flags)
 
 
 def _choose_cipher(offered: tuple[int, ...]) -> int:

@@ -20,6 +20,7 @@ from usmbd.protocol.wire.status import NtStatus
 from usmbd.transport.base import Part
 
 if TYPE_CHECKING:
+    from usmbd.protocol.compression.transform import Payloads
     from usmbd.protocol.crypto.signing import Signer
     from usmbd.protocol.dispatch.compound import Chain
     from usmbd.protocol.state.connection import Connection
@@ -41,6 +42,17 @@ class Reply:
         """Answer `status` with a body (not an ERROR Response)."""
         self.parts = parts
         self.status = status
+
+
+class CompressedReply(Reply):
+    """A body whose last part leaves compressed, once the whole is signed."""
+
+    __slots__ = ("payloads",)
+
+    def __init__(self, parts: Sequence[Part], payloads: "Payloads") -> None:
+        """Answer with a body, of which `payloads` is the last part."""
+        super().__init__(parts)
+        self.payloads = payloads
 
 
 class NoReply:

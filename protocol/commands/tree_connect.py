@@ -29,6 +29,7 @@ from usmbd.protocol.wire.tree_connect import (
     SMB2_SHARE_TYPE_DISK,
     SMB2_SHARE_TYPE_PIPE,
     SMB2_SHAREFLAG_ACCESS_BASED_DIRECTORY_ENUM,
+    SMB2_SHAREFLAG_COMPRESS_DATA,
     SMB2_SHAREFLAG_ENCRYPT_DATA,
     SMB2_SHAREFLAG_MANUAL_CACHING,
     SMB2_SHAREFLAG_NO_CACHING,
@@ -155,6 +156,8 @@ def _response(request: Request, share: ShareConfig, tree: TreeConnect) -> bytes:
     flags = SMB2_SHAREFLAG_MANUAL_CACHING if tree.volume else SMB2_SHAREFLAG_NO_CACHING
     if share.encryption_required and request.connection.dialect >= SMB2_DIALECT_300:
         flags |= SMB2_SHAREFLAG_ENCRYPT_DATA
+    if tree.volume and share.compress_data and request.connection.compression is not None:
+        flags |= SMB2_SHAREFLAG_COMPRESS_DATA
     if tree.volume and share.hide_unreadable:
         flags |= SMB2_SHAREFLAG_ACCESS_BASED_DIRECTORY_ENUM
     capabilities = 0

@@ -1,7 +1,8 @@
 """From a message to its reply: the one way that every request goes ([MS-SMB2] 3.3.5.2).
 
-    message -> [decrypt] -> header -> credits -> signature -> session, tree, open (by the table)
-            -> handler -> reply parts -> credits granted -> [sign] -> [encrypt] -> transport
+    message -> [decrypt] -> [decompress] -> header -> credits -> signature
+            -> session, tree, open (by the table) -> handler -> reply parts -> credits granted
+            -> [sign] -> [compress] -> [encrypt] -> transport
 
 Three rules: the table (table.py) says what a command needs, and handlers never check it again;
 `failure` is the one place where exceptions become NTSTATUS; a request that waits is a
@@ -15,7 +16,14 @@ from types import GeneratorType
 
 from usmbd.protocol.commands import smbtorture
 from usmbd.protocol.commands.rdma_data import invalidated_token
-from usmbd.protocol.commands.request import Answer, Disconnect, NoReply, Reply, Request
+from usmbd.protocol.commands.request import (
+    Answer,
+    CompressedReply,
+    Disconnect,
+    NoReply,
+    Reply,
+    Request,
+)
 from usmbd.protocol.dispatch import channel_sequence, keeping
 from usmbd.protocol.dispatch.calls import on_loop, on_thread
 from usmbd.protocol.dispatch.compound import SUSPENDED, Chain, Outcome, Suspended
@@ -27,6 +35,7 @@ from usmbd.protocol.dispatch.preconditions import (
 from usmbd.protocol.dispatch.replies import Replies, buffers, reply_to_smb1
 from usmbd.protocol.dispatch.slices import SLICE_THREADS, Slices
 from usmbd.protocol.dispatch.table import TABLE, Row
+from usmbd.protocol.dispatch.transforms import take_compressed, take_encrypted
 from usmbd.protocol.effects import Blocking, OnDescriptor, Resume, Sliced, Slow, Wait
 from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT, Connection
 from usmbd.protocol.state.open import Open
@@ -45,7 +54,6 @@ from usmbd.protocol.wire.header import (
     SMB2_PROTOCOL_ID,
     Command,
     Header,
-    TransformHeader,
 )
 from usmbd.protocol.wire.negotiate import is_smb1_negotiate
 from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
@@ -104,9 +112,11 @@ class Dispatcher:
         try:
             kind = message[0] if message else 0
             if kind == 0xFE:
-                self._take(message, None)
+                self.take(message, None)
             elif kind == 0xFD:
-                self._take_encrypted(message)
+                take_encrypted(self, message)
+            elif kind == 0xFC:
+                take_compressed(self, message, None)
             elif is_smb1_negotiate(message) and not connection.negotiated:
                 self.replies.send([reply_to_smb1(connection, message)])
             else:
@@ -127,22 +137,7 @@ class Dispatcher:
             log.error("a message could not be handled", exc_info=error, extra=connection.facts)
             connection.transport.close("an internal error")
 
-    def _take_encrypted(self, message: memoryview) -> None:
-        """Decrypt a message with its session's keys ([MS-SMB2] 3.3.5.2.1.1)."""
-        transform = TransformHeader.parse(message)
-        session = self.connection.session_table.get(transform.session_id)
-        if session is None or session.sealer is None or not session.on(self.connection):
-            raise Disconnect("an encrypted message of an unknown session")
-        self.connection.seals = True
-        try:
-            plain = session.sealer.open(message, self.connection.transport.buffer)
-        except MalformedError as error:
-            raise Disconnect(f"an encrypted message that cannot be opened: {error}") from error
-        if plain[:4] != SMB2_PROTOCOL_ID:
-            raise Disconnect("no SMB2 message inside the encryption")
-        self._take(plain, session)
-
-    def _take(self, message: memoryview, sealed: Session | None) -> None:
+    def take(self, message: memoryview, sealed: Session | None) -> None:
         """Take up one request, or a compound of them."""
         header = Header.parse(message)
         if header.protocol_id != SMB2_PROTOCOL_ID or header.structure_size != HEADER_SIZE:
@@ -451,6 +446,8 @@ class Dispatcher:
         parts = self.replies.reply(request, answer)
         if parts is None:
             return
+        if type(answer) is CompressedReply:
+            parts = self.replies.compress(parts, answer.payloads)
         if request.on_reply is not None:
             request.on_reply(*buffers(parts))
         if request.sealed is not None:

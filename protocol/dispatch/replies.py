@@ -2,6 +2,7 @@
 
 from usmbd.protocol.commands.negotiate import negotiate_smb1
 from usmbd.protocol.commands.request import Answer, Disconnect, Reply, Request
+from usmbd.protocol.compression.transform import Payloads
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.wire.error import build_error_response
@@ -107,6 +108,10 @@ class Replies:
             _NO_SIGNATURE,
         )
         return [packed, build_error_response(b"")]
+
+    def compress(self, parts: list[Part], payloads: Payloads) -> list[Part]:
+        """Put a reply's header and fixed part before its data, which is compressed (3.1.4.4)."""
+        return list(payloads.message(b"".join(buffers(parts[:-1]))))
 
     def send(self, parts: list[Part], invalidate: int = 0) -> None:
         """Hand one message to the transport; by RDMA the peer gives up the token `invalidate`."""

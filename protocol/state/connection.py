@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from usmbd.mountd.ipc.network import network
+from usmbd.protocol.compression.transform import Compression
 from usmbd.protocol.crypto.preauth import PreauthHash
 from usmbd.protocol.state.memory import ConnectionMemory
 from usmbd.protocol.state.sequence import SequenceWindow
@@ -43,6 +44,9 @@ READ_SLACK = 52 + 64 + 16
 """Bytes of the reply to a READ beside its data. No more: a Linux client that signs or seals asks
 for all that it can put together but the 164 bytes of a WRITE."""
 
+SEGMENT_SLACK = 256 + 16
+"""Bytes of a compressed part beside its payload ([MS-SMB2] 3.3.5.2.1.2)."""
+
 CREDIT_SIZE = 65536
 """Bytes that one credit stands for: sizes that are announced are multiples of it."""
 
@@ -62,6 +66,7 @@ class Connection:
         "client_guid",
         "client_security_mode",
         "closed",
+        "compression",
         "created",
         "credit_window",
         "dialect",
@@ -111,6 +116,7 @@ class Connection:
         self.server_capabilities = 0
         self.server_security_mode = 0
         self.cipher_id = 0
+        self.compression: Compression | None = None  # what is negotiated, if anything
         self.signing_algorithm_id = 0
         self.supports_multi_credit = False
         self.max_transact_size = self.max_read_size = self.max_write_size = CREDIT_SIZE
@@ -203,6 +209,12 @@ class Connection:
         if not self.admitted:
             return UNAUTHENTICATED_LIMIT
         return max(self.max_write_size, self.max_transact_size) + MESSAGE_SLACK
+
+    @property
+    def segment_limit(self) -> int:
+        """The most that the compressed part of a message may stand for (3.3.5.2.1.2)."""
+        largest = max(self.max_read_size, self.max_write_size, self.max_transact_size)
+        return largest + SEGMENT_SLACK
 
     @property
     def facts(self) -> dict[str, str]:

@@ -34,6 +34,7 @@ from usmbd.mountd.ipc.messages import (
     TreesHeld,
 )
 from usmbd.protocol.auth.spnego import Acceptor, Challenge
+from usmbd.protocol.compression.transform import Compression, compress, whole
 from usmbd.protocol.door import messages as door_messages
 from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.wire import create_contexts, security
@@ -110,10 +111,24 @@ def seeds() -> dict[str, list[bytes]]:
         "ipc": _ipc(),
         "door": _door(),
         "mountd": [joined(*_mountd())] + [joined(message) for message in _mountd()],
+        "compression": [message[4:] for message in _compressed()],
         "smbdirect": [joined(struct.pack("<HHHHIIIII", 1, 9, 0, 0, 0, 24, 4, 0, 0) + b"data")],
         "ini": [INI.encode(), *(line.encode() for line in INI.splitlines(keepends=True))],
         "yaml": [YAML.encode(), b"global: {workgroup: A}\n", b"shares: {a: {path: /}}\n"],
     }
+
+
+def _compressed() -> list[bytes]:
+    """Return compressed messages of each algorithm."""
+    data = memoryview(b"a line that comes again and again\n" * 300)
+    messages = []
+    for number in (1, 2, 3, 5):
+        for chained in (False, True):
+            one = Compression((number, 4), chained)
+            payloads = whole(compress(data, one))
+            assert payloads is not None
+            messages.append(b"".join(payloads.message(bytes(80))))
+    return messages
 
 
 def _header(command: int, **fields: int) -> bytes:

@@ -41,6 +41,13 @@ from usmbd.mountd.users import edit_users
 from usmbd.protocol.auth import der, ntlm_messages
 from usmbd.protocol.auth.ntlm_messages import ServerNames
 from usmbd.protocol.auth.spnego import Acceptor
+from usmbd.protocol.compression.transform import (
+    Compression,
+    compress,
+    decompress,
+    original_size,
+    whole,
+)
 from usmbd.protocol.door import messages as door_messages
 from usmbd.protocol.door.doorkeeper import Doorkeeper
 from usmbd.protocol.vfs import kernel
@@ -78,6 +85,8 @@ NAMES = ServerNames("NAS", "HOME", "nas", "home")
 NOW = 133_000_000_000_000_000  # a FILETIME
 CHALLENGE = bytes(range(8))
 LARGEST_FILE = 16 << 20
+DECOMPRESSED = 1 << 18
+"""Bytes that a compressed message may stand for."""
 
 
 def target(function: Target) -> Target:
@@ -426,6 +435,26 @@ MOUNTD = """[global]
     path = /srv
     force user = nobody
 """
+
+
+@target
+def compression(data: bytes) -> None:
+    """Decompress a message ([MS-SMB2] 2.2.42), whatever it says of its size, and write it again."""
+    both = Compression((1, 2, 3, 4, 5), chained=True)
+    view = memoryview(b"\xfcSMB" + data)
+    try:
+        size = original_size(view, both, DECOMPRESSED, DECOMPRESSED)
+        plain = whole(decompress(view, both, size))
+    except MalformedError:
+        return
+    assert len(plain) == size
+    for number in (1, 2, 3, 5):
+        one = Compression((number, 4), chained=True)
+        payloads = whole(compress(plain, one))
+        if payloads is not None:
+            message = memoryview(b"".join(payloads.message(b"head")))
+            again = whole(decompress(message, one, size + 4))
+            assert again[4:] == plain
 
 
 @target

@@ -35,6 +35,7 @@ from usmbd.protocol.wire.negotiate import (
     NegotiateResponse,
 )
 from usmbd.protocol.wire.status import NtStatus
+from usmbd.protocol.wire.tree_connect import SMB2_SHAREFLAG_COMPRESS_DATA, TreeConnectResponse
 
 ROOT = Path(__file__).resolve().parents[2]
 SUCCESS, DENIED = NtStatus.SUCCESS, NtStatus.ACCESS_DENIED
@@ -180,6 +181,27 @@ def test_posix_extensions(serve: Serve) -> None:
         one = Client(serve(server=f"smb3 unix extensions = {word}"))
         one.negotiate(posix=True)
         assert one.contexts.posix_extensions is offered
+
+
+def test_compression(serve: Serve) -> None:
+    for word, offered in (("yes", (5, 2)), ("no", (0,))):
+        one = Client(serve(server=f"smb3 compression = {word}"))
+        one.negotiate(compression=(5, 9, 2))
+        assert one.contexts.compression_algorithms == offered
+
+
+def test_compress_data(serve: Serve) -> None:
+    def flags(share: str, server: str = "", algorithms: tuple[int, ...] = (5,)) -> int:
+        one = Client(serve(share=share, server=server))
+        one.negotiate(compression=algorithms)
+        one.login()
+        return one.connect().parse(TreeConnectResponse).share_flags & SMB2_SHAREFLAG_COMPRESS_DATA
+
+    assert flags("compress data = yes")
+    assert not flags("compress data = no")
+    assert not flags("")
+    assert not flags("compress data = yes", "smb3 compression = no")
+    assert not flags("compress data = yes", algorithms=(9,))
 
 
 def test_directory_leases(serve: Serve) -> None:

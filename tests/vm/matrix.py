@@ -30,6 +30,9 @@ OF_LINUX_6_12 = tuple(name for name in SCENARIOS if name != "random_file.py")
 random_file fails at the same operation on both servers, with `nolease` and where a lease was
 broken (ksmbd: `smb2 leases = yes`). With leases `names` fails on both as well, so it has none."""
 
+COMPRESSED = ("contents.py", "tree.sh", "random_file.py", "two_mounts.py")
+"""What else is worth the while with data that travels compressed."""
+
 OF_POSIX = ("like_local.py", *(name for name in SCENARIOS if name != "git_work.sh"))
 """With POSIX extensions Linux 7.3 shows a file that it has made with the mount's `file_mode` for a
 second: it asks for nothing more and leaves aside the POSIX context of the CREATE's answer, which
@@ -102,6 +105,7 @@ VARIANTS = (
     Variant("tcp-cache-none", "vers=3.1.1,cache=none"),
     Variant("tcp-reparse-wsl", "vers=3.1.1,reparse=wsl", ("special_files.py", "posix.py")),
     Variant("tcp-mfsymlinks", "vers=3.1.1,mfsymlinks", ("special_files.py",)),
+    Variant("tcp-compress", "vers=3.1.1,compress", ("compress.py", *COMPRESSED)),
     Variant("tcp-nosharesock", "vers=3.1.1", one_address=True),
     Variant("tcp-sign", "vers=3.1.1,sign"),
     Variant("tcp-seal", "vers=3.1.1,seal"),

@@ -14,6 +14,7 @@ import spnego
 from smbengine import requests
 from smbengine.requests import FileId
 from smbengine.server import Engine
+from usmbd.protocol.compression.transform import decompress, original_size, whole
 from usmbd.protocol.crypto.encryption import Sealer, make_sealer
 from usmbd.protocol.crypto.kdf import SessionKeys, derive_keys
 from usmbd.protocol.crypto.signing import Signer, make_signer
@@ -134,6 +135,8 @@ class Client:
         self.replies: list[Reply] = []
         self.opened = 0
         """Messages of the server that were encrypted."""
+        self.compressed = 0
+        """Bytes that the server has spared by compression."""
         self.lost = ""
 
     def _accept(self, server: Server, transport: Transport) -> Dispatcher:
@@ -172,6 +175,12 @@ class Client:
             assert TransformHeader.parse(message).session_id == self.session_id
             message = self.sealer.open(message)
             self.opened += 1
+        if message[:4] == b"\xfcSMB":
+            compression = self.connection.compression
+            assert compression is not None
+            size = original_size(message, compression, 1 << 24, 1 << 24)
+            self.compressed += size - len(message)
+            message = whole(decompress(message, compression, size))
         while True:
             header = Header.parse(message)
             end = header.next_command or len(message)
@@ -293,8 +302,10 @@ class Client:
         mode: int = 1,
         capabilities: int = 0x7F,
         posix: bool | bytes = False,
+        compression: tuple[int, ...] | None = None,
+        chained: bool = True,
     ) -> Reply:
-        """NEGOTIATE; 3.1.1 when no dialect is given, with a POSIX context where it is asked for."""
+        """NEGOTIATE; 3.1.1 when no dialect is given, with the contexts that are asked for."""
         dialects = dialects or (0x311,)
         body = NegotiateRequest(
             dialect_count=len(dialects),
@@ -312,6 +323,9 @@ class Client:
             if transforms is not None:
                 count = len(transforms)
                 chosen.append((7, struct.pack(f"<H6x{count}H", count, *transforms)))
+            if compression is not None:
+                count = len(compression)
+                chosen.append((3, struct.pack(f"<HxxI{count}H", count, chained, *compression)))
             if posix:
                 chosen.append((0x100, POSIX_EXTENSIONS_ID if posix is True else posix))
             tail += bytes(-(HEADER_SIZE + NegotiateRequest.SIZE + len(tail)) % 8)

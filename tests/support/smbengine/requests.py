@@ -84,7 +84,7 @@ def flush(file_id: FileId) -> bytes:
     return FlushRequest(persistent=file_id[0], volatile=file_id[1]).pack()
 
 
-def read(file_id: FileId, length: int, offset: int = 0, minimum: int = 0) -> bytes:
+def read(file_id: FileId, length: int, offset: int = 0, minimum: int = 0, flags: int = 0) -> bytes:
     """READ."""
     fixed = ReadRequest(
         length=length,
@@ -92,6 +92,7 @@ def read(file_id: FileId, length: int, offset: int = 0, minimum: int = 0) -> byt
         persistent=file_id[0],
         volatile=file_id[1],
         minimum_count=minimum,
+        flags=flags,
     )
     return fixed.pack() + b"\0"
 
