@@ -1,12 +1,13 @@
 """A new configuration reaches what is connected: sessions, tree connects, opens.
 
 mountd is asked anew for each session and each of its tree connects, as if they came now. What is
-not allowed any more is closed; of the rest, rights, identity and options become the new ones.
+not allowed any more is closed; of the rest, rights, identity and options become the new ones, open
+after open in slices: one session may have thousands.
 """
 
 import logging
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import TypeVar
 
@@ -20,10 +21,12 @@ from usmbd.mountd.ipc.messages import (
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
 from usmbd.protocol.commands import session_owner
 from usmbd.protocol.commands.tree_connect import question
+from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.tree import TreeConnect
+from usmbd.protocol.state.turns import in_turns
 from usmbd.protocol.state.volumes import open_volume
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.machine_domain import MachineDomain
@@ -118,14 +121,23 @@ class Recheck:
         self._done(session)
 
     def settings_changed(self, config: ServerConfig) -> None:
-        """End what the server's own settings do not allow any more."""
+        """End what the server's own settings do not allow any more, in slices."""
+        in_turns(self._server.turns, self, self._end_unfit(config))
+
+    def _end_unfit(self, config: ServerConfig) -> Iterator[None]:
+        """Look at one connection or session in each step."""
         for connection in list(self._server.connections):
-            if connection.dialect and not (
-                config.min_protocol <= connection.dialect <= config.max_protocol
+            if (
+                connection.dialect
+                and not connection.closed
+                and not (config.min_protocol <= connection.dialect <= config.max_protocol)
             ):
                 connection.transport.close("its dialect is not served any more")
+            yield
         for session in list(self._server.session_table.values()):
-            if config.encryption is Encryption.REQUIRED and not session.encrypt_data:
+            if session.closed:
+                pass  # before its turn came
+            elif config.encryption is Encryption.REQUIRED and not session.encrypt_data:
                 self._end(session, "encryption is required now")
             elif config.signing is Signing.MANDATORY and not (
                 session.signing_required or session.encrypt_data
@@ -133,6 +145,7 @@ class Recheck:
                 self._end(session, "signing is mandatory now")
             elif config.protected and session.state is SessionState.SUSPENDED:
                 self._end(session, "nobody may use it anonymously now")
+            yield
 
     def _end(self, session: Session, why: str) -> None:
         """Close a session; its client may log in anew."""
@@ -157,20 +170,30 @@ class Recheck:
         else:
             tree.domain = MachineDomain(answer.domain) if answer.domain else None
             tree.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
-            self._set_writable(tree, answer.writable)
-            if share != before and share.type is ShareType.DISK:
-                self._reopen(tree, share)
-                return
-            tree.share = share
+            tree.writable = answer.writable
+            go_on = partial(self._use, tree, share, self._server.generation)
+            if answer.writable:
+                go_on()  # what is open gets the right when it is opened anew
+            else:
+                in_turns(self._server.turns, tree, self._take_writing(tree), go_on)
+            return
         self._done(tree)
 
-    def _set_writable(self, tree: TreeConnect, writable: bool) -> None:
-        """Give or take the right to write; opens lose it at once, and get it when made anew."""
-        tree.writable = writable
-        if not writable:
-            for open_ in list(tree.session.open_table.values()):
-                if open_.tree is tree:
-                    open_.lose_writing(self._server)
+    def _take_writing(self, tree: TreeConnect) -> Iterator[None]:
+        """Take the right to write from one open of a tree in each step."""
+        for open_ in _opens(tree):
+            open_.lose_writing(self._server)
+            yield
+
+    def _use(self, tree: TreeConnect, share: ShareConfig, generation: int) -> None:
+        """Have a share's settings hold for the tree, unless there are newer ones."""
+        if generation != self._server.generation:
+            return
+        if share != tree.share and share.type is ShareType.DISK:
+            self._reopen(tree, share)
+        else:
+            tree.share = share
+            self._done(tree)
 
     def _reopen(self, tree: TreeConnect, share: ShareConfig) -> None:
         """Have the share's options hold for what the tree opens from now on."""
@@ -188,6 +211,7 @@ class Recheck:
         """Use the volume with the new options."""
         if generation != self._server.generation:
             return
+        steps: Iterator[None] = iter(())
         if found is None:
             self._close(tree, str(error))
         elif not tree.closed:
@@ -195,11 +219,8 @@ class Recheck:
             before = tree.volume
             tree.volume, tree.speed = self._server.volumes.admit(share, found)
             if before is not None and before.root_identity == tree.volume.root_identity:
-                # What is open by the old options lists, renames and replaces by the new ones.
-                for open_ in tree.session.open_table.values():
-                    if open_.tree is tree:
-                        open_.node.volume = tree.volume
-        self._done(tree)
+                steps = _renew(tree, tree.volume)
+        in_turns(self._server.turns, tree, steps, partial(self._done, tree))
 
     def _close(self, tree: TreeConnect, why: str) -> None:
         """End a tree connect and its opens."""
@@ -207,6 +228,20 @@ class Recheck:
             user = tree.session.user or "anonymous"
             log.info("share is closed: %s", why, extra={"share": tree.share.name, "user": user})
             self._server.close_tree(tree)
+
+
+def _opens(tree: TreeConnect) -> Iterator[Open]:
+    """Return what is open of a tree, and still is when its turn comes."""
+    for open_ in list(tree.session.open_table.values()):
+        if open_.tree is tree and not open_.closed:
+            yield open_
+
+
+def _renew(tree: TreeConnect, volume: Volume) -> Iterator[None]:
+    """Have one open of a tree in each step list, rename and replace by the volume's options."""
+    for open_ in _opens(tree):
+        open_.node.volume = volume
+        yield
 
 
 def _session_question(session: Session) -> SessionRequest:

@@ -1,5 +1,6 @@
 """A new configuration reaches sessions, tree connects and opens that are there already."""
 
+import itertools
 import os
 import struct
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import spnego
 from smbengine import requests
 from smbengine.client import Client, challenge_of
 from smbengine.requests import FileId
+from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import LoginStatus, Logout, TreeDisconnect, TreeStatus
@@ -408,3 +410,83 @@ def test_mountd_is_asked_by_the_name_that_the_client_gave(
     reload()
     names = [m.share for m in engine.mountd.asked if hasattr(m, "share")]
     assert names[-1] == "Alias"
+
+
+# -- in slices ------------------------------------------------------------------------------------
+
+
+def begin(engine: Engine) -> Recheck:
+    made = Recheck(engine.server, engine.clock)
+    engine.run(made.begin)
+    engine.settle()
+    return made
+
+
+def test_thousands_of_opens_lose_their_writing_in_slices(client: Client, engine: Engine) -> None:
+    """Others have their turn after each; the share's other settings follow the last."""
+    files = [client.open(f"file-{n}", options=FILE_DELETE_ON_CLOSE) for n in range(6)]
+    (tree,) = client.session.tree_connect_table.values()
+    rotation = Rotation(engine, looks=0)
+    change(engine, read_only=True, veto_files=["secret*"])
+    begin(engine)
+    assert not tree.writable
+    for turn in range(5):
+        lost = [not client.open_of(file).granted_access & 2 for file in files]
+        assert lost == [number <= turn for number in range(6)]
+        assert tree.share.read_only is False
+        rotation.turn()
+    rotation.turn()
+    assert tree.share.read_only
+    before = tree.volume
+    assert all(client.open_of(file).node.volume is before for file in files[:1])
+    for _ in range(6):
+        rotation.turn()
+    assert not rotation.waiting
+    assert {id(client.open_of(file).node.volume) for file in files} == {id(tree.volume)}
+    for file in files:
+        client.close(file)
+    assert len(os.listdir(engine.files)) == 6
+
+
+def test_what_ends_between_two_slices_is_passed_over(client: Client, engine: Engine) -> None:
+    files = [client.open(f"file-{n}") for n in range(3)]
+    rotation = Rotation(engine, looks=0)
+    change(engine, read_only=True)
+    begin(engine)
+    record = client.open_of(files[1])
+    client.close(files[1])
+    while rotation.waiting:
+        rotation.turn()
+    assert record.granted_access & 2
+    assert write(client, files[2]) is NtStatus.ACCESS_DENIED
+
+
+def test_of_two_readings_the_later_one_counts(client: Client, engine: Engine) -> None:
+    """Also where the earlier one is not through with the opens."""
+    for number in range(3):
+        client.open(f"file-{number}")
+    (tree,) = client.session.tree_connect_table.values()
+    rotation = Rotation(engine, looks=0)
+    change(engine, read_only=True, comment="earlier")
+    made = begin(engine)
+    change(engine, read_only=False, comment="later")
+    engine.run(made.begin)
+    engine.settle()
+    while rotation.waiting:
+        rotation.turn()
+    assert (tree.writable, tree.share.comment) == (True, "later")
+
+
+def test_sessions_that_are_not_allowed_end_in_slices(engine: Engine) -> None:
+    clients = [Client(engine).ready() for _ in range(4)]
+    rotation = Rotation(engine, looks=0)
+    made = Recheck(engine.server, engine.clock)
+    clients[3].session.closed = True  # by its own LOGOFF, say
+    engine.run(lambda: made.settings_changed(ServerConfig(encryption=Encryption.REQUIRED)))
+    there = [len(engine.server.session_table)]
+    while rotation.waiting:
+        rotation.turn()
+        there.append(len(engine.server.session_table))
+    assert there[0] == 4
+    assert there[-1] == 1
+    assert max(a - b for a, b in itertools.pairwise(there)) == 1
