@@ -47,9 +47,6 @@ FLUSH_SIZE = 1 << 18
 """Replies wait for the end of the batch of requests that they answer, up to this many bytes: the
 data of four READs of 64 KiB."""
 
-MESSAGES_AT_ONCE = 8
-"""Messages of one client between two looks at the clock: to make a file takes 0.4 ms."""
-
 JOIN_SIZE = 8 * 1024
 """Up to here one copy and one `send` are cheaper than a scattered `sendmsg`."""
 
@@ -168,7 +165,7 @@ class TcpTransport(Transport):
         wanted = 0  # the size of the frame that is not whole, if that is known
         held = len(buffer) // HELD_SHARE if len(buffer) > READ_SIZE else 0
         self._corked = True
-        count = 0
+        began = 0.0
         meter = self.meter
         while end - begin >= FRAME and self._queued < HIGH_WATER:
             if meter.full:
@@ -200,8 +197,11 @@ class TcpTransport(Transport):
                 return
             if self._queued >= FLUSH_SIZE and not self._writing:
                 self._flush()
-            count += 1
-            if not count % MESSAGES_AT_ONCE and end - begin >= FRAME and self._turns.over():
+            if end - begin < FRAME:
+                break
+            if not began:
+                began = self._turns.clock()
+            elif self._turns.over(began):
                 self._waits = True
                 self._turns.later(self, self._go_on)
                 break

@@ -36,9 +36,6 @@ SUSPENDED: Final = Suspended.SUSPENDED
 Outcome = Answer | Suspended
 """What comes of running a request: its answer, or that it waits."""
 
-ELEMENTS_AT_ONCE = 4
-"""Elements between two looks at the clock: a CREATE that makes a file takes 0.4 ms."""
-
 SMALL_REPLY = 1024
 """Replies up to here always have room: 512 of them fit above the maximum. (By RDMA 512 errors do;
 a client that asks for more at once has to be disconnected.)"""
@@ -104,14 +101,17 @@ class Chain:
 
     def run(self) -> None:
         """Take up the requests until one waits or others are due; send the replies at the end."""
-        dispatcher = self._dispatcher
+        dispatcher, began = self._dispatcher, 0.0
+        turns = dispatcher.server.turns
         while self._offset < len(self.message):
             request = self._next()
             answer = self._related(request) or dispatcher.begin(request, self._sealed)
             if answer is SUSPENDED:
                 return
             self._add(request, answer)
-            if not self._count % ELEMENTS_AT_ONCE and dispatcher.server.turns.over():
+            if not began:
+                began = turns.clock()
+            elif self._offset < len(self.message) and turns.over(began):
                 dispatcher.later(self.run, len(self.message))
                 return
         self.send()

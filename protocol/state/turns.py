@@ -1,5 +1,6 @@
 """What the engine needs of whoever divides the event loop's time (`transport/turns`)."""
 
+import time
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Protocol
@@ -8,8 +9,13 @@ from typing import Protocol
 class Turns(Protocol):
     """Slices of the loop's time, for work that grows with what a client sends."""
 
-    def over(self) -> bool:
-        """Tell whether long work has to stop now and go on `later`."""
+    clock: Callable[[], float]
+
+    def over(self, began: float = 0.0) -> bool:
+        """Tell whether long work has to stop now and go on `later`.
+
+        Requests that came together say when, by `clock`, work on them `began`.
+        """
 
     def later(self, owner: Hashable, work: Callable[[], None]) -> None:
         """Call `work` in a later turn; owners have their work called by rotation."""
@@ -30,7 +36,9 @@ class Loop(Protocol):
 class Unhurried:
     """Time without end, where nobody else waits for the loop."""
 
-    def over(self) -> bool:
+    clock = staticmethod(time.perf_counter)
+
+    def over(self, began: float = 0.0) -> bool:
         """Never."""
         return False
 

@@ -27,9 +27,6 @@ LEAST_POSTED = 4
 HELD_HIGH = 16 << 20
 """Bytes of a stopped client's messages from which on it is lost: a half of what it may keep."""
 
-AT_ONCE = 8
-"""Messages after which the clock is looked at: others may have to have their turn, as by TCP."""
-
 HELD_OVERHEAD = 512
 """Bytes that a held message takes beside its own."""
 
@@ -37,7 +34,7 @@ HELD_OVERHEAD = 512
 class Backlog:
     """Messages in their order; their memory counts, which may be more than is used."""
 
-    __slots__ = ("_bytes", "_messages", "_serve", "_served", "_transport", "_turns", "_waits")
+    __slots__ = ("_bytes", "_messages", "_serve", "_transport", "_turns", "_waits", "began")
 
     def __init__(
         self, transport: Transport, serve: Callable[[], None], turns: Turns | None
@@ -51,13 +48,13 @@ class Backlog:
         self._messages: deque[memoryview] = deque()
         self._bytes = 0
         self._turns = turns
-        self._served = 0
+        self.began = 0.0
+        """When, by the turns' clock, messages that came together began to be served; 0.0: never."""
         self._waits = False  # until others have had their turn
 
     def stops(self, queued: int, under_way: int) -> bool:
         """Whether no further request is taken up, with these bytes of replies and transfers."""
-        self._served += 1
-        if not self._served % AT_ONCE and self._gives_way():
+        if self._gives_way():
             return True
         return queued >= HIGH_WATER or under_way >= TRANSFERS_HIGH or self._starves()
 
@@ -70,7 +67,12 @@ class Backlog:
     def _gives_way(self) -> bool:
         """Whether others have to have their turn first."""
         turns = self._turns
-        if turns is None or not turns.over():
+        if turns is None:
+            return False
+        if not self.began:  # the first of those that came together
+            self.began = turns.clock()
+            return False
+        if not turns.over(self.began):
             return False
         if not self._waits:
             self._waits = True

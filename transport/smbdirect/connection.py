@@ -281,6 +281,7 @@ class SmbDirectTransport(RdmaTransport):
         if self._turn.due or self.state is _FINISHED:
             return
         self._now = self._loop.time()
+        self._backlog.began = 0.0
         queue_pair, armed, held = self.queue_pair, False, 0
         try:
             for _ in range(ROUNDS):

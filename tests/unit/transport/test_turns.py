@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from usmbd.transport.turns import SLICE, Turns
+from usmbd.transport.turns import ALLOWANCE, SLICE, Turns
 
 
 class Loop:
@@ -45,7 +45,7 @@ def work(loop: Loop, turns: Turns, owner: str, steps: int, done: list[str]) -> C
         done.append(owner)
         while left[0]:
             left[0] -= 1
-            loop.time += SLICE / 4
+            loop.time = round(loop.time + SLICE / 4, 9)
             if turns.over():
                 if left[0]:
                     turns.later(owner, run)
@@ -125,12 +125,51 @@ def test_the_loop_is_asked_for_one_turn(loop: Loop, turns: Turns) -> None:
     assert not loop.ready
 
 
-def test_a_slice_is_five_milliseconds(loop: Loop, turns: Turns) -> None:
+def test_a_slice_is_four_milliseconds(loop: Loop, turns: Turns) -> None:
     assert not turns.over()
-    loop.time += 0.0049
+    loop.time += 0.0039
     assert not turns.over()
-    loop.time += 0.0002
+    loop.time += 0.0001
     assert turns.over()
+
+
+def test_requests_that_came_together_count_from_their_first(loop: Loop, turns: Turns) -> None:
+    began = turns.clock()
+    loop.time += 0.0039
+    assert not turns.over(began)
+    loop.time += 0.0001
+    assert turns.over(began)
+
+
+def test_a_few_requests_are_served_beside_the_floods_of_others(loop: Loop, turns: Turns) -> None:
+    """Whether the slice of this turn is used up, or others wait for the next."""
+    for others in (lambda: turns.later("flood", lambda: None), lambda: None):
+        others()
+        turns.over()
+        loop.time += 2 * SLICE
+        began = turns.clock()
+        assert turns.over()
+        assert not turns.over(began)
+        loop.time += 0.9 * ALLOWANCE
+        assert not turns.over(began)
+        loop.time += 0.1 * ALLOWANCE
+        assert turns.over(began)
+        loop.turn()
+
+
+def test_a_flood_of_creates_holds_the_loop_for_five_milliseconds(loop: Loop, turns: Turns) -> None:
+    """The first is served before the clock is looked at, and the last after it was."""
+    create, began, count = 0.0004, 0.0, 0
+    start = loop.time
+    while count < 200:
+        loop.time += create
+        count += 1
+        if not began:
+            began = turns.clock()
+        elif turns.over(began):
+            break
+    assert loop.time - start <= 0.005
+    assert count == 12
 
 
 def test_a_slice_that_is_used_up_to_its_end_is_over(loop: Loop, turns: Turns) -> None:

@@ -10,7 +10,6 @@ from smbdirect.network import Network
 
 from usmbd.protocol.state.memory import CLIENT_SHARE, LEAST_POOL, ConnectionMemory, Memory
 from usmbd.protocol.state.standing import Standing
-from usmbd.transport.smbdirect.backlog import AT_ONCE
 from usmbd.transport.smbdirect.connection import SmbDirectTransport, State
 from usmbd.transport.smbdirect.kept import UNMETERED_SIZE
 from usmbd.transport.smbdirect.limits import Limits
@@ -128,7 +127,9 @@ class Turns:
         self.looks = 0
         self.waiting: list[tuple[Hashable, Callable[[], None]]] = []
 
-    def over(self) -> bool:
+    clock = staticmethod(lambda: 1.0)
+
+    def over(self, began: float = 0.0) -> bool:
         """Count a look."""
         self.looks += 1
         return True
@@ -144,7 +145,7 @@ def test_a_flood_of_requests_gives_way_to_others(
     turns = Turns()
     monkeypatch.setattr(network, "turns", turns)
     peer = Peer(network)
-    requests = 3 * AT_ONCE + 1
+    requests = 7
     for number in range(requests):
         peer.client.post(data(bytes([number])))
     network.pump()
@@ -156,23 +157,23 @@ def test_a_flood_of_requests_gives_way_to_others(
         work()
         network.pump()
         served.append(len(peer.upper.messages))
-    assert served == [AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE, requests]
+    assert served == [2, 3, 4, 5, 6, 7, 7]  # and a turn that finds nothing
     assert [message[0] for message in peer.upper.messages] == list(range(requests))
     assert peer.meter.kept == 0
-    assert turns.looks == requests // AT_ONCE
+    assert turns.looks == requests - 1
 
 
 def test_who_waits_for_a_turn_may_end(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns()
     monkeypatch.setattr(network, "turns", turns)
     peer = Peer(network)
-    for number in range(2 * AT_ONCE):
+    for number in range(4):
         peer.client.post(data(bytes([number])))
     network.pump()
     peer.client.close()
     network.pump()
     turns.waiting.pop()[1]()
-    assert len(peer.upper.messages) == AT_ONCE
+    assert len(peer.upper.messages) == 2
     assert peer.meter.kept == 0
 
 
