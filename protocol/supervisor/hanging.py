@@ -56,6 +56,15 @@ def what_hangs(pid: int) -> str:
     return ", ".join([state, *details])
 
 
+def ticks_computed(pid: int) -> int:
+    """Return the processor time that a process has had, in clock ticks; 0 when it is gone.
+
+    Where it grows, a process that takes long is slow, on a busy machine perhaps, and does not hang.
+    """
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(") ")[2].split()
+    return int(fields[11]) + int(fields[12]) if len(fields) > 12 else 0
+
+
 def _read(path: Path) -> str:
     """Return what a file of /proc says; nothing where it may not be read."""
     try:

@@ -87,24 +87,13 @@ def test_a_child_that_does_not_end_is_killed(
     assert "the child does not end and is killed" in caplog.text
 
 
-def test_a_child_that_ended_before_it_was_told() -> None:
-    async def tell() -> None:
-        child = await started("pass")
-        await until(lambda: not alive(child.process.pid))
-        await child.end()
-        assert await child.gone() == 0
-        await child.kill()
-
-    run(tell())
-
-
 class Hanging:
     """A process that the kernel does not let go."""
 
     def __init__(self) -> None:
         """Begin alive."""
         self.pid = 1
-        self.returncode = None
+        self.returncode: int | None = None
         self.told: list[str] = []
 
     def terminate(self) -> None:
@@ -119,6 +108,50 @@ class Hanging:
         """Never end."""
         await asyncio.Event().wait()
         return 0
+
+
+def test_a_child_that_ended_before_it_was_told() -> None:
+    class Ended(Hanging):
+        def terminate(self) -> None:
+            self.returncode = 0
+            raise ProcessLookupError
+
+        kill = terminate
+
+    async def tell() -> int | None:
+        child = Child("the child", Ended())  # type: ignore[arg-type]
+        await child.end()
+        await child.kill()
+        return child.process.returncode
+
+    assert run(tell()) == 0
+
+
+@pytest.mark.parametrize("turns", [3, 1_000])
+def test_a_child_that_computes_is_waited_for_with_a_limit(
+    turns: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a busy machine a worker may take ten times as long as it should."""
+
+    class Slow(Hanging):
+        async def wait(self) -> int:
+            if len(asked) < turns:
+                await asyncio.Event().wait()
+            self.returncode = 7
+            return 7
+
+    def ticks(pid: int) -> int:
+        asked.append(pid)
+        return len(asked)
+
+    asked: list[int] = []
+    monkeypatch.setattr(module, "END_SECONDS", 0.01)
+    monkeypatch.setattr(module, "ticks_computed", ticks)
+    process = Slow()
+    run(Child("the child", process).end())  # type: ignore[arg-type]
+    assert len(asked) == min(turns, 1 + module.END_TURNS)
+    assert process.told == (["terminate"] if turns == 3 else ["terminate", "kill"])
+    assert ("does not end" in caplog.text) == (turns != 3)
 
 
 def test_a_child_that_hangs_in_the_kernel_is_given_up(

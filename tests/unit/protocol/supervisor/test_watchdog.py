@@ -136,3 +136,14 @@ def test_beats_are_counted_and_not_measured(monkeypatch: pytest.MonkeyPatch) -> 
     watched.beats(1)
     assert not watched.silenced
     assert watchdog.BEAT * SILENT_BEATS == 1.0
+
+
+def test_processor_time_of_a_process_grows_while_it_computes() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        before = hanging.ticks_computed(process.pid)
+        wait_for(lambda: hanging.ticks_computed(process.pid) > before, 10, "its computing")
+    finally:
+        process.kill()
+        process.wait()
+    assert hanging.ticks_computed(process.pid) == 0
