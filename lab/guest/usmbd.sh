@@ -20,7 +20,7 @@ ${OPTIONS:-}
  read only = no
  create mask = 0777
  directory mask = 0777
- vfs objects = acl_xattr streams_xattr
+ vfs objects = acl_xattr streams_xattr shadow_copy2
  compress data = yes
 ${SHARE_OPTIONS:-}
 F

@@ -25,6 +25,9 @@ SCENARIOS = (
 """In this order: what ends the server comes last. Measurements (fio_speed.sh, verbs_speed.sh) are
 none of a plan: they run when they are asked for by name."""
 
+WITH_TOOLS = ("cifs_utils.py", *SCENARIOS)
+"""On some mounts: what programs beside the kernel show is the same on all of one dialect."""
+
 OF_LINUX_6_12 = tuple(name for name in SCENARIOS if name != "random_file.py")
 """Where it may not cache a file, Linux 6.12 reads from the server what it has still to write:
 random_file fails at the same operation on both servers, with `nolease` and where a lease was
@@ -33,7 +36,11 @@ broken (ksmbd: `smb2 leases = yes`). With leases `names` fails on both as well, 
 COMPRESSED = ("contents.py", "tree.sh", "random_file.py", "two_mounts.py")
 """What else is worth the while with data that travels compressed."""
 
-OF_POSIX = ("like_local.py", *(name for name in SCENARIOS if name != "git_work.sh"))
+OF_POSIX = (
+    "like_local.py",
+    "cifs_utils.py",
+    *(name for name in SCENARIOS if name != "git_work.sh"),
+)
 """With POSIX extensions Linux 7.3 shows a file that it has made with the mount's `file_mode` for a
 second: it asks for nothing more and leaves aside the POSIX context of the CREATE's answer, which
 has the right mode (`--capture`). git takes that for a change; on ksmbd git_work fails as well."""
@@ -98,9 +105,9 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("tcp-3.1.1", "vers=3.1.1", work=FULL, peer=SHORT),
-    Variant("rdma-3.1.1", "vers=3.1.1,rdma", work=FULL, peer=SHORT),
-    Variant("tcp-2.1", "vers=2.1"),
+    Variant("tcp-3.1.1", "vers=3.1.1", WITH_TOOLS, work=FULL, peer=SHORT),
+    Variant("rdma-3.1.1", "vers=3.1.1,rdma", WITH_TOOLS, work=FULL, peer=SHORT),
+    Variant("tcp-2.1", "vers=2.1", WITH_TOOLS),
     Variant("tcp-3.0-nounix", "vers=3.0,nounix"),
     Variant("tcp-cache-none", "vers=3.1.1,cache=none"),
     Variant("tcp-reparse-wsl", "vers=3.1.1,reparse=wsl", ("special_files.py", "posix.py")),
