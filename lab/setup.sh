@@ -102,21 +102,25 @@ make_venv() {
     pip -e .
     stamp venv
   fi
-  link_pyverbs
+  link_debian pyverbs '*' # the one on PyPI does not fit Debian's libibverbs
+  link_debian gssapi 'raw/*' decorator.py # PyPI has no wheels: it would need a compiler and MIT's headers
 }
 
-# Debian's pyverbs fits its own libibverbs, the one on PyPI does not: link it when it is for this interpreter.
-link_pyverbs() {
-  local site suffix link source=/usr/lib/python3/dist-packages/pyverbs
+# link_debian PACKAGE GLOB FILE...: link a Python package of Debian's, with files that it imports, into .venv when its
+# libraries (GLOB, within it) are for this interpreter.
+link_debian() {
+  local site suffix link name source=/usr/lib/python3/dist-packages
   site=$(echo .venv/lib/python3*/site-packages)
-  link=$site/pyverbs
   suffix=$(basename "$(dirname "$site")")            # python3.11
   suffix=cpython-${suffix#python}; suffix=${suffix/./}  # cpython-311
-  if [ -L "$link" ] && ! [ -e "$link" ]; then rm -f "$link"; fi
-  if ! [ -e "$link" ] && compgen -G "$source/*.$suffix-*.so" >/dev/null; then
-    ln -s "$source" "$link"
-    say "linked $source into .venv"
-  fi
+  for name in "$1" "${@:3}"; do
+    link=$site/$name
+    if [ -L "$link" ] && ! [ -e "$link" ]; then rm -f "$link"; fi
+    if ! [ -e "$link" ] && [ -e "$source/$name" ] && compgen -G "$source/$1/$2.$suffix-*.so" >/dev/null; then
+      ln -s "$source/$name" "$link"
+      say "linked $source/$name into .venv"
+    fi
+  done
 }
 
 make_dev() {
@@ -135,6 +139,8 @@ test_packages() {
   need smbclient:smbclient rpcclient:smbclient smbd:samba smbtorture:samba-testsuite tshark:tshark setfattr:attr mkfs.btrfs:btrfs-progs mkfs.xfs:xfsprogs
   /usr/bin/python3 -c 'import samba' 2>/dev/null || NEEDED+=(python3-samba)
   pyverbs_package
+  need krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user
+  need_file /usr/lib/python3/dist-packages/gssapi python3-gssapi
   need_file '/usr/lib/*/samba/vfs/streams_xattr.so' samba-vfs-modules
   install_needed
 }

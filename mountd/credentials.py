@@ -18,6 +18,9 @@ log = logging.getLogger("usmbd.auth")
 
 KEY_NAME = "credentials.key"
 _KEY_SIZE = 32
+_SEAL = b"sealed for a worker\0"
+"""Before what is sealed: no number of a password is ever the seal of something."""
+_SEAL_SIZE = 32
 _NUMBER_SIZE = 7
 """Bytes of a number: it stays below 2^63, and a wrong one fits once in 2^56."""
 
@@ -33,6 +36,16 @@ class Credentials:
         """Return the number of a user's NT hash, which is never 0."""
         code = hmac.digest(self.key, digest + user.encode(), "sha256")
         return int.from_bytes(code[:_NUMBER_SIZE], "big") or 1
+
+    def seal(self, data: bytes) -> bytes:
+        """Return data that a worker keeps and cannot change."""
+        return hmac.digest(self.key, _SEAL + data, "sha256") + data
+
+    def open(self, sealed: bytes) -> bytes | None:
+        """Return what was sealed, by this mountd or an earlier one; None: it never was."""
+        code, data = sealed[:_SEAL_SIZE], sealed[_SEAL_SIZE:]
+        right = hmac.digest(self.key, _SEAL + data, "sha256")
+        return data if hmac.compare_digest(code, right) else None
 
 
 def load_key(directory: Path) -> bytes:

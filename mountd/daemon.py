@@ -85,6 +85,8 @@ class Daemon:
             self._service.remember_by(load_key(self._directory))
             data = Path(self._service.configuration.server.data_directory)
             self._service.machine_sid = load_machine_sid(data)
+            # What has been seen of tickets has to outlive a restart: they are good for minutes.
+            os.environ.setdefault("KRB5RCACHENAME", f"file2:{data}/krb5.rcache")
             asyncio.run(self._main(ready_fd))
         finally:
             os.close(lock)

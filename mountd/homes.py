@@ -13,17 +13,27 @@ from usmbd.mountd.users import UserTable
 
 
 def find_share(
-    configuration: Configuration, name: str, user: str, users: UserTable, accounts: Accounts
+    configuration: Configuration,
+    name: str,
+    user: str,
+    users: UserTable,
+    accounts: Accounts,
+    *,
+    by_ticket: bool = False,
 ) -> Share | None:
     """Return the share that `user` means by a name: a section, else somebody's home, else None.
 
     `homes` is his own. Only users of the password file have a home here, of all that the system
-    knows; who may connect to another's is for `valid users` to say.
+    knows, and who came `by_ticket` has his own; who may connect to another's is for `valid users`
+    to say.
     """
     share = configuration.find_share(name)
     if share is not None or configuration.homes is None:
         return share
-    owner = users.find(user if share_key(name) == HOMES else name)
+    wanted = user if share_key(name) == HOMES else name
+    owner = users.find(wanted)
+    if owner is None and by_ticket and share_key(wanted) == share_key(user):
+        owner = user
     directory = accounts.home(owner) if owner else ""
     if not owner or not directory:
         return None

@@ -57,6 +57,11 @@ class Accounts:
         groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
         return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, tuple(groups))
 
+    def uid(self, name: str) -> int | None:
+        """Return the uid of the system's account of this name, whoever the server acts as."""
+        entry = find_entry(name)
+        return entry.pw_uid if entry is not None else None
+
     def exists(self, name: str) -> bool:
         """Return whether `find` has an account for the name; does not look for its groups."""
         return not self.privileged or find_entry(name) is not None

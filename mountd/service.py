@@ -10,7 +10,8 @@ from usmbd.mountd.config.source import share_key
 from usmbd.mountd.credentials import Credentials
 from usmbd.mountd.directory import Directory
 from usmbd.mountd.homes import find_share
-from usmbd.mountd.identity import Accounts
+from usmbd.mountd.identity import Account, Accounts
+from usmbd.mountd.idmap import Idmap
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
     ConfigReloaded,
@@ -27,8 +28,11 @@ from usmbd.mountd.ipc.messages import (
     ServerConfigRequest,
     ServerConfigResponse,
     SessionRequest,
+    SessionResponse,
     ShareConfigRequest,
     ShareConfigResponse,
+    TicketMicRequest,
+    TicketRequest,
     TreeConnectRequest,
     TreeConnectResponse,
     TreeDisconnect,
@@ -37,13 +41,17 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.ipc.settings import ShareConfig
 from usmbd.mountd.ipc.sids import MAX_RANGES, MachineDomain
+from usmbd.mountd.kerberos.acceptor import Acceptor, UnavailableError
+from usmbd.mountd.kerberos.login import TicketLogin, Waiting
+from usmbd.mountd.kerberos.offer import offered
+from usmbd.mountd.kerberos.principals import Mapping
 from usmbd.mountd.log import REFUSED
 from usmbd.mountd.login import Authenticator
 from usmbd.mountd.rpc.configuration import RpcConfiguration, describe
 from usmbd.mountd.shares import Share, decide
 from usmbd.mountd.throttle import MAX_QUEUES, Throttle
 from usmbd.mountd.trees import TreeTable
-from usmbd.mountd.users import load_users
+from usmbd.mountd.users import UserTable, load_users
 
 log = logging.getLogger("usmbd.auth")
 
@@ -71,13 +79,15 @@ class Service:
         accounts: Accounts | None = None,
     ) -> None:
         """Read the password file; ConfigError when it is malformed."""
-        self.configuration = configuration
+        self.configuration = configuration = offered(configuration)
         self.generation = 1
         self._passwords = passwords
         self._accounts = accounts or Accounts()
         self._throttle = Throttle()
         self._trees = TreeTable()
         self._credentials = Credentials()
+        self._tickets_waiting = Waiting()
+        self._tickets: TicketLogin | None = None
         self._had_users = False
         self._passwords_version = self._passwords_seen = ""
         self.debugging_changed: Callable[[], None] = lambda: None
@@ -88,6 +98,8 @@ class Service:
         self._authenticator = self._read_users(configuration)
         self._handlers: dict[type, Callable[..., Answer]] = {
             LoginRequest: self._login,
+            TicketRequest: self._ticket,
+            TicketMicRequest: self._ticket_mic,
             AnonymousRequest: self._anonymous,
             SessionRequest: self._session,
             Logout: self._logout,
@@ -107,7 +119,25 @@ class Service:
         users = load_users(self._passwords, required=self._had_users)
         self._had_users = self._passwords.exists()
         self.directory = Directory(users, self._accounts, configuration.administrators)
+        self._tickets = self._read_keytab(configuration, users)
         return Authenticator(users, configuration.server, self._accounts, self._credentials)
+
+    def _read_keytab(self, configuration: Configuration, users: UserTable) -> TicketLogin | None:
+        """Return what takes Kerberos' tickets; None, with a word in the log, where nothing can."""
+        kerberos = configuration.kerberos
+        if kerberos is None:
+            return None
+        try:
+            acceptor = Acceptor(kerberos.keytab, kerberos.service)
+        except UnavailableError as error:  # it was there a moment ago
+            log.warning("Kerberos is not offered: %s", error)
+            return None
+        server = configuration.server
+        mapping = Mapping(server.workgroup, kerberos.realm, kerberos.separator, kerberos.least_uid)
+        return TicketLogin(
+            acceptor, mapping, users, server, self._accounts, self._credentials,
+            self._tickets_waiting, Idmap(configuration.idmap, Path(server.data_directory)),
+        )  # fmt: skip
 
     def passwords_changed(self) -> bool:
         """Whether the password file has become another since it was read, and is so for a while.
@@ -133,7 +163,7 @@ class Service:
         """
         old = self.configuration
         port = old.server.tcp_port
-        configuration = load(old.path, tcp_port=port)
+        configuration = offered(load(old.path, tcp_port=port))
         self._authenticator = self._read_users(configuration)
         self.configuration = configuration
         self.generation += 1
@@ -150,6 +180,7 @@ class Service:
     def worker_gone(self, worker: Hashable) -> None:
         """Forget what a worker held whose connection ended."""
         self._trees.remove_worker(worker)
+        self._tickets_waiting.worker_gone(worker)
 
     def _login(self, _worker: Hashable, request: LoginRequest, now: float) -> Answer:
         """Check a login; the answer waits when there were failures before."""
@@ -184,10 +215,34 @@ class Service:
 
     def _session(self, _worker: Hashable, request: SessionRequest, _now: float) -> Answer:
         """Tell whether a session may go on."""
-        response = self._authenticator.still_valid(request)
+        if not request.ticket:
+            response = self._authenticator.still_valid(request)
+        elif self._tickets is not None:
+            response = self._tickets.still_valid(request.user, request.ticket)
+        else:  # no keytab any more
+            response = SessionResponse(valid=False)
         if not response.valid:
             log.log(REFUSED, "a session may not go on", extra={"user": request.user})
         return response, 0.0
+
+    def _ticket(self, worker: Hashable, request: TicketRequest, now: float) -> Answer:
+        """Check a login by Kerberos: nothing to guess there, so nothing is delayed."""
+        if self._tickets is None:
+            return LoginResponse(LoginStatus.BAD_TICKET), 0.0
+        return self._tickets.login(worker, request, now), 0.0
+
+    def _ticket_mic(self, worker: Hashable, request: TicketMicRequest, now: float) -> Answer:
+        """Go on with a login by Kerberos."""
+        if self._tickets is None:
+            return LoginResponse(LoginStatus.BAD_TICKET), 0.0
+        return self._tickets.finish(worker, request, now), 0.0
+
+    def _of_ticket(self, request: TreeConnectRequest) -> Account | None:
+        """Return who acts for a user that came by Kerberos; None for all others."""
+        facts = self._tickets.facts(request.ticket) if self._tickets and request.ticket else None
+        if facts is None or facts.user != request.user or self._tickets is None:
+            return None
+        return self._tickets.account(facts)
 
     def _anonymous(self, _worker: Hashable, request: AnonymousRequest, _now: float) -> Answer:
         """Give the null session its identity."""
@@ -217,8 +272,12 @@ class Service:
             "" if unproven(request) else request.user,
             self._authenticator.users,
             self._accounts,
+            by_ticket=bool(request.ticket),
         )
-        response = decide(request, share, configuration.server, configuration.hosts, self._accounts)
+        response = decide(
+            request, share, configuration.server, configuration.hosts, self._accounts,
+            self._of_ticket(request),
+        )  # fmt: skip
         if response.status is TreeStatus.OK and share is not None:
             tree, proven = (request.session_id, request.tree_id), not unproven(request)
             known = self._trees.connected(worker, request.session_id, share.config.name)

@@ -86,13 +86,23 @@ class Share:
         return any(isinstance(text, Template) for each in lists for text in each)
 
 
-def is_listed(user: str, names: tuple[str, ...], accounts: Accounts) -> bool:
-    """Return whether a list names the user, in any case, or a group that he is in."""
+def is_listed(
+    user: str, names: tuple[str, ...], accounts: Accounts, groups: tuple[int, ...] = ()
+) -> bool:
+    """Return whether a list names the user, in any case, or a group that he is in.
+
+    `groups` are gids that he has beside those that the system gives him.
+    """
     folded = user.casefold()
-    return any(
-        accounts.is_member(user, name[1:]) if name[0] == "@" else name.casefold() == folded
-        for name in names
-    )
+    for name in names:
+        if name[0] != "@":
+            if name.casefold() == folded:
+                return True
+        elif accounts.is_member(user, name[1:]) or (
+            groups and accounts.find_group(name[1:]) in groups
+        ):
+            return True
+    return False
 
 
 def _refuse(status: TreeStatus) -> TreeConnectResponse:
@@ -137,8 +147,11 @@ def decide(
     server: ServerConfig,
     server_hosts: HostAccess,
     accounts: Accounts,
+    known: Account | None = None,
 ) -> TreeConnectResponse:
     """Return what the user may do on the share, `max connections` aside.
+
+    `known` is who acts for a user that came by a ticket, which gives him groups.
 
     The order is the strict one: hosts, then `invalid users` before every list that lets in,
     `read list` before `write list`. The user's ids are looked up here again, never taken from
@@ -162,12 +175,15 @@ def decide(
     user = guest_name if is_guest else request.user
     substitutions = _substitutions(request, share, user, accounts)
     names = partial(_expanded, substitutions=substitutions)
-    if is_listed(user, names(access.invalid_users), accounts):
+    listed = partial(
+        is_listed, accounts=accounts, groups=known.groups if known and not is_guest else ()
+    )
+    if listed(user, names(access.invalid_users)):
         return _refuse(TreeStatus.INVALID_USER)
-    if access.valid_users and not is_listed(user, names(access.valid_users), accounts):
+    if access.valid_users and not listed(user, names(access.valid_users)):
         return _refuse(TreeStatus.INVALID_USER)
 
-    account = accounts.guest(guest_name) if is_guest else accounts.find(user)
+    account = accounts.guest(guest_name) if is_guest else (known or accounts.find(user))
     if account is None and is_pipe:
         account = accounts.guest(guest_name)
     if access.force_account is not None:
@@ -188,14 +204,14 @@ def decide(
             config = msgspec.structs.replace(config, path=expand_path(share.path, substitutions))
         except ValueError:
             return _refuse(TreeStatus.NO_SHARE)
-    is_admin = not is_guest and is_listed(user, names(access.admin_users), accounts)
+    is_admin = not is_guest and listed(user, names(access.admin_users))
     if is_admin and accounts.privileged:
         account = Account("root", 0, 0, (0,))
 
     writable = not config.read_only
-    if is_listed(user, names(access.read_list), accounts):
+    if listed(user, names(access.read_list)):
         writable = False
-    elif is_listed(user, names(access.write_list), accounts):
+    elif listed(user, names(access.write_list)):
         writable = True
     return TreeConnectResponse(
         TreeStatus.OK,

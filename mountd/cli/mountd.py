@@ -20,6 +20,7 @@ from usmbd.mountd.confine.kernel import set_death_signal
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import MOUNTD
 from usmbd.mountd.daemon import Daemon
+from usmbd.mountd.kerberos.offer import offered
 from usmbd.mountd.users import load_users
 
 log = logging.getLogger("usmbd.conn")
@@ -83,7 +84,7 @@ def run(arguments: list[str]) -> int:
     """Check or serve."""
     options = parse_arguments(arguments)
     config, passwords = common.files(options)
-    configuration = load(config, tcp_port=options.port)
+    configuration = offered(load(config, tcp_port=options.port))
     if options.pwddb is not None or options.check:
         load_users(passwords, required=options.pwddb is not None)
     if options.check:

@@ -10,16 +10,16 @@ import msgspec
 
 from usmbd.mountd import paths
 from usmbd.mountd.config import ini, yaml_file
+from usmbd.mountd.config.choose import Chooser, Chosen
+from usmbd.mountd.config.idmap import IdmapRange, is_idmap, parse_idmap
+from usmbd.mountd.config.kerberos import KerberosConfig, NtlmAuth, kerberos_of
 from usmbd.mountd.config.parameters import (
     GLOBALS,
     SHARES,
     TABLE,
     Parameter,
     Scope,
-    find,
-    shown,
 )
-from usmbd.mountd.config.samba import Foreign
 from usmbd.mountd.config.source import (
     GLOBAL,
     Entry,
@@ -53,19 +53,8 @@ _PRINTERS = {
     "printers": "there are no printers",
     "print$": "there are no printers, and no drivers of theirs",
 }
-_WHO_MAY = frozenset(
-    {
-        *("read only", "guest ok", "guest only", "valid users", "invalid users", "read list"),
-        *("write list", "admin users", "hosts allow", "hosts deny", "map to guest", "path"),
-        *("restrict anonymous", "server signing", "server smb encrypt", "force user", "veto files"),
-    }
-)
-"""What decides who may do what: where a file says two things of it, one would open the share."""
 # All that can be said of IPC$.
 _IPC_PARAMETERS = ("comment", "hosts allow", "hosts deny", "valid users")
-
-Chosen = dict[str, tuple[Parameter, Entry]]
-"""The entries that count, by the parameter's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +66,10 @@ class Configuration:
     hosts: HostAccess
     shares: dict[str, Share]
     """By `share_key`, IPC$ included."""
+    kerberos: KerberosConfig | None = None
+    """What is asked for; whether it can be had is `mountd.kerberos.offer`'s to find out."""
+    idmap: list[IdmapRange] = field(default_factory=list)
+    """Of domains: which ids their users have that the system does not know."""
     homes: Share | None = None
     """[homes]: what a share of a user's home directory is made from."""
     warnings: list[str] = field(default_factory=list)
@@ -133,10 +126,8 @@ class _Loader:
         self.path = path
         self.accounts = accounts
         self._known: dict[str, bool] = {}
-        self.errors: list[ConfigError] = []
-        self.warnings: list[str] = []
-        self.said: dict[str, dict[str, Any]] = {}
-        self._ignored: dict[tuple[str, str], list[Entry]] = {}
+        self._chooser = Chooser()
+        self.errors, self.warnings = self._chooser.errors, self._chooser.warnings
 
     def load(self, source: Source, tcp_port: int | None) -> Configuration:
         """Build the configuration; ConfigError with all that is wrong."""
@@ -144,14 +135,16 @@ class _Loader:
         self.warnings += map(str, source.warnings)
         empty = Section(GLOBAL, str(self.path), 0)
         global_section = source.sections.get(GLOBAL, empty)
-        chosen = self._choose(global_section, in_global=True)
+        chosen = self._chooser.choose(global_section, in_global=True)
         ours = {n: pair for n, pair in chosen.items() if pair[0].scope is Scope.GLOBAL}
         defaults = {
             parameter.name: (parameter, entry)
             for parameter, entry in chosen.values()
             if parameter.scope is Scope.SHARE
         }
-        server, root = self._server(ours, tcp_port)
+        kerberos = self._kerberos(ours)
+        idmap = self._idmap_ranges(global_section)
+        server, root = self._server(ours, tcp_port, kerberos)
         # Samba: `hosts allow` in [global] holds for the server, whatever a share says.
         hosts = HostAccess(
             self._hosts(defaults.pop("hosts allow", None)),
@@ -172,16 +165,22 @@ class _Loader:
                 homes = share
             elif share is not None:
                 shares[key] = share
-        self._tell_ignored()
+        self._chooser.tell_ignored()
         raise_all(self.errors)
         every = [*shares.values(), *([homes] if homes is not None else [])]
         available = any(share.config.continuous_availability for share in every)
         server = msgspec.structs.replace(server, persistent_handles=available)
-        return Configuration(self.path, server, hosts, shares, homes, self.warnings, self.said)
-
-    def _warn(self, entry: Entry, message: str) -> None:
-        """Note what is probably not meant."""
-        self.warnings.append(str(entry.error(message)))
+        return Configuration(
+            self.path,
+            server,
+            hosts,
+            shares,
+            kerberos,
+            idmap,
+            homes,
+            self.warnings,
+            self._chooser.said,
+        )
 
     def _left_out(self, section: Section) -> bool:
         """Return whether a section is no share, aloud: a printer, or `available = no`."""
@@ -206,67 +205,6 @@ class _Loader:
                     return bool(row.value(entry)) is wanted
         return False
 
-    def _choose(self, section: Section, *, in_global: bool) -> Chosen:
-        """Return the entries that count: of several for one parameter, the first that is not empty.
-
-        A parameter's own name comes before its synonyms, as in ksmbd. Every entry is checked,
-        also one that does not count; one that is wrong is none. Scope-S rows that have a scope-G
-        row of the same name are that one in [global].
-        """
-        chosen: Chosen = {}
-        for entry in section.entries:
-            try:
-                parameter = find(entry, in_global=in_global)
-                if isinstance(parameter, Foreign):
-                    self._foreign(entry, parameter)
-                elif entry.value:
-                    self._choose_entry(chosen, entry, parameter)
-            except ConfigError as error:
-                self.errors.append(error)
-        said = {name: row.value(entry) for name, (row, entry) in chosen.items()}
-        self.said.setdefault(section.name, {}).update(said)
-        return chosen
-
-    def _choose_entry(self, chosen: Chosen, entry: Entry, parameter: Parameter) -> None:
-        """Let an entry count, unless another one for the parameter does."""
-        noted = parameter.read(entry)
-        key = parameter.name
-        if key not in chosen:
-            chosen[key] = (parameter, entry)
-            if noted.note:
-                self._warn(entry, f"{entry.name} = {shown(entry.value)}: {noted.note}")
-            return
-        first = chosen[key][1]
-        own = parameter_key(key)
-        if parameter_key(entry.name) == own and parameter_key(first.name) != own:
-            chosen[key] = (parameter, entry)
-            entry, first = first, entry
-        if parameter.value(entry) != parameter.value(first):
-            if key in _WHO_MAY:
-                raise entry.error(
-                    f"{entry.name!r} says something else than line {first.line}: Samba follows the"
-                    " last, ksmbd the first; keep one of them"
-                )
-            self._warn(
-                entry, f"{entry.name!r} does not count: line {first.line} has said it already"
-            )
-
-    def _foreign(self, entry: Entry, foreign: Foreign) -> None:
-        """Pass over a parameter that changes nothing; ConfigError when it would."""
-        value = shown(entry.value)
-        if foreign.accepts(value):
-            return
-        if not foreign.harmless:
-            raise entry.error(f"{entry.name} = {value}: {foreign.reason}")
-        self._ignored.setdefault((entry.file, foreign.reason), []).append(entry)
-
-    def _tell_ignored(self) -> None:
-        """Warn of the parameters that change nothing, in one line for each reason."""
-        for (_, reason), entries in self._ignored.items():
-            first, *others = entries
-            names = [repr(first.name), *(f"{e.name!r} (line {e.line})" for e in others)]
-            self._warn(first, f"without effect: {', '.join(names)}: {reason}")
-
     def _values(self, chosen: Chosen, rows: dict[str, Parameter]) -> dict[str, Any]:
         """Return all values of a scope by the parameters' names: what was said, else defaults."""
         result = {row.name: row.default() for row in rows.values()}
@@ -277,7 +215,9 @@ class _Loader:
         """Return the values that fill a structure, by the fields' names."""
         return {row.field: values[row.name] for row in TABLE if row.scope is scope and row.field}
 
-    def _server(self, chosen: Chosen, tcp_port: int | None) -> tuple[ServerConfig, str]:
+    def _server(
+        self, chosen: Chosen, tcp_port: int | None, kerberos: KerberosConfig | None
+    ) -> tuple[ServerConfig, str]:
         """Return the global settings and the root directory."""
         values = self._values(chosen, GLOBALS)
         fields = self._fields(values, Scope.GLOBAL)
@@ -292,9 +232,32 @@ class _Loader:
             name = next(n for n in chosen if n.startswith("server m") and n.endswith("protocol"))
             why = "server min protocol is above server max protocol"
             self.errors.append(chosen[name][1].error(why))
+        fields["kerberos"] = kerberos is not None
+        fields["ntlm"] = values["ntlm auth"] is not NtlmAuth.DISABLED
         substitutions = static_substitutions(fields["netbios_name"], fields["workgroup"])
         fields["server_string"] = expand(fields["server_string"], substitutions)
         return ServerConfig(**fields), values["root directory"]
+
+    def _idmap_ranges(self, section: Section) -> list[IdmapRange]:
+        """Return the ranges of domains; what is wrong with them is noted."""
+        entries = [each for each in section.entries if is_idmap(each.name)]
+        ranges, errors, warnings = parse_idmap(entries)
+        self.errors += errors
+        self.warnings += warnings
+        return ranges
+
+    def _kerberos(self, chosen: Chosen) -> KerberosConfig | None:
+        """Return what is asked for of Kerberos; what does not go together is noted."""
+        values = self._values(chosen, GLOBALS)
+        try:
+            kerberos = kerberos_of(values)
+        except ValueError as error:
+            self.errors.append(chosen["kerberos method"][1].error(str(error)))
+            return None
+        if values["ntlm auth"] is NtlmAuth.DISABLED and kerberos is None:
+            why = "ntlm auth = disabled: nobody could log in without Kerberos (`kerberos method`)"
+            self.errors.append(chosen["ntlm auth"][1].error(why))
+        return kerberos
 
     def _hosts(self, pair: tuple[Parameter, Entry] | None) -> HostList:
         """Return a list of hosts; a name that is not known is an error like a misspelled one."""
@@ -320,7 +283,7 @@ class _Loader:
         )
         if section is None:
             return Share(config)
-        chosen = self._choose(section, in_global=False)
+        chosen = self._chooser.choose(section, in_global=False)
         for name, (_, entry) in chosen.items():
             if name not in _IPC_PARAMETERS:
                 self.errors.append(entry.error(f"{entry.name!r} has no meaning for IPC$"))
@@ -349,7 +312,7 @@ class _Loader:
             raise ConfigError(section.file, section.line, str(error)) from error
         is_homes = share_key(name) == HOMES
         wrong = len(self.errors)
-        chosen = {**defaults, **self._choose(section, in_global=False)}
+        chosen = {**defaults, **self._chooser.choose(section, in_global=False)}
         values = self._values(chosen, SHARES)
         if not is_homes:
             substitutions = {**substitutions, "S": name}
@@ -437,9 +400,9 @@ class _Loader:
         there = paths.is_directory(path)
         if not there:
             state = "does not answer" if there is None else "is not a directory"
-            self._warn(chosen["path"][1], f"[{section.name}]: {path} {state} (now)")
+            self._chooser.warn(chosen["path"][1], f"[{section.name}]: {path} {state} (now)")
         elif not self.accounts.privileged and not os.access(path, os.R_OK | os.X_OK):
-            self._warn(
+            self._chooser.warn(
                 chosen["path"][1],
                 f"[{section.name}]: the server's user may not read {path}: nobody sees files in it",
             )
@@ -471,7 +434,9 @@ class _Loader:
         if not self.accounts.privileged:
             for name in ("force user", "force group"):
                 if values[name]:
-                    self._warn(chosen[name][1], f"{name!r} has no effect: the server is not root")
+                    self._chooser.warn(
+                        chosen[name][1], f"{name!r} has no effect: the server is not root"
+                    )
             return None, None
         return account, gid
 
@@ -484,7 +449,7 @@ class _Loader:
                 if isinstance(word, Template) or self._is_known(word):
                     continue
                 what = f"group {word[1:]!r}" if word[0] == "@" else f"account {word!r}"
-                self._warn(entry, f"{entry.name}: there is no {what} (now)")
+                self._chooser.warn(entry, f"{entry.name}: there is no {what} (now)")
 
     def _is_known(self, word: str) -> bool:
         """Return whether the system has a user, or a group `@name`; asked once for all shares."""

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from usmbd.mountd.config import values
+from usmbd.mountd.config.kerberos import KerberosMethod, NtlmAuth, Security, ServerRole
 from usmbd.mountd.config.samba import Foreign, find_foreign
 from usmbd.mountd.config.source import Entry, Raw, parameter_key
 from usmbd.mountd.errors import ConfigError
@@ -149,6 +150,20 @@ _SLOW = values.choice(
     Slow,
     **dict.fromkeys(("false", "0", "off", "local"), "no"),
     **dict.fromkeys(("true", "1", "on", "remote"), "yes"),
+)
+_SECURITY = values.choice(Security, auto="user", domain="ads")
+_ROLE = values.choice(
+    ServerRole, auto="standalone server", standalone="standalone server", member="member server"
+)
+_NTLM_AUTH = values.choice(
+    NtlmAuth,
+    **dict.fromkeys(
+        (
+            *("no", "false", "0", "off", "yes", "true", "1", "on", "ntlmv1-permitted"),
+            "mschapv2-and-ntlmv2-only",
+        ),
+        "ntlmv2-only",
+    ),
 )
 _MIB = 1024 * 1024
 # [MS-SMB2] 3.3.5.4: the maxima are at least 65536; 8 MiB is what Windows and Samba offer, and
@@ -299,11 +314,25 @@ TABLE: tuple[Parameter, ...] = (
         8 * _MIB,
         field="max_io_size",
     ),
-    _row(
-        Scope.GLOBAL,
-        "map to guest",
-        values.choice(MapToGuest, bad_uid="never"),
-        MapToGuest.NEVER,
+    _row(Scope.GLOBAL, "map to guest", values.choice(MapToGuest), MapToGuest.NEVER),
+    # Whose users there are, and how they come: what of it is said decides `config.kerberos`.
+    *(
+        _row(Scope.GLOBAL, name, parse, default, field="")
+        for name, parse, default in (
+            ("security", _SECURITY, Security.USER),
+            ("server role", _ROLE, ServerRole.STANDALONE),
+            ("ntlm auth", _NTLM_AUTH, NtlmAuth.NTLMV2),
+            ("realm", values.text, ""),
+            ("kerberos method", values.choice(KerberosMethod), KerberosMethod.DEFAULT),
+            ("dedicated keytab file", values.text, ""),
+            # ksmbd's three, with its defaults.
+            ("kerberos support", values.boolean, False),
+            ("kerberos keytab file", values.text, ""),
+            ("kerberos service name", values.text, ""),
+            # Empty is Samba's backslash, which at a line's end goes on with the next line.
+            ("winbind separator", values.separator, ""),
+            ("min domain uid", values.number(0, 0xFFFFFFFF), 1000),
+        )
     ),
     _row(Scope.GLOBAL, "share:fake_fscaps", values.number(0, 0xFFFFFFFF), 0, field="fake_fscaps"),
     _row(

@@ -75,24 +75,24 @@ HARMLESS = {
         passwd program; password hash gpg key ids; password hash userPassword schemes;
         password server; private dir; private directory; rename user script;
         set primary group script; smb passwd file; unix password sync; username level;
-        username map cache time; enable privileges; min domain uid; auth methods; homedir map;
+        username map cache time; enable privileges; auth methods; homedir map;
         nis homedir""",
-    "usmbd is in no domain and is no domain controller": """
+    "of a domain usmbd knows the tickets alone, by a keytab, and is no domain controller": """
         add machine script; additional dns hostnames; allow dns updates; allow nt4 crypto;
         allow trusted domains; allow unsafe cluster upgrade; apply group policies;
         async dns timeout; bind dns directory; binddns dir; cldap port; create krb5 conf;
-        dcerpc endpoint servers; dedicated keytab file; dns forwarder; dns hostname; dns port;
+        dcerpc endpoint servers; dns forwarder; dns hostname; dns port;
         dns update command; dns zone scavenging; dns zone transfer clients allow;
         dns zone transfer clients deny; gpo update command; idmap backend; idmap cache time;
-        idmap config; idmap gid; idmap negative cache time; idmap uid; include system krb5 conf;
+        idmap gid; idmap negative cache time; idmap uid; include system krb5 conf;
         init logon delay; init logon delayed hosts; kdc default domain supported enctypes;
         kdc enable fast; kdc force enable rc4 weak session keys; kdc supported enctypes;
-        kerberos encryption types; kerberos method; kpasswd port; krb5 port;
+        kerberos encryption types; kpasswd port; krb5 port;
         ldap max anonymous request size; ldap max authenticated request size;
         ldap max search request size; ldap server require strong auth; logon drive; logon home;
         logon path; logon script; lsa over netlogon; machine password timeout;
         map untrusted to domain; mit kdc command; neutralize nt4 emulation; nsupdate command;
-        ntp signd socket directory; ntvfs handler; realm; reject md5 clients;
+        ntp signd socket directory; ntvfs handler; reject md5 clients;
         reject md5 servers; require strong key; samba kcc command; server reject md5 schannel;
         server require schannel; server schannel; server schannel require seal; server services;
         server support krb5 netlogon; spn update command; sync machine password script;
@@ -102,7 +102,7 @@ HARMLESS = {
         winbind expand groups; winbind gid; winbind max clients; winbind max domain connections;
         winbind nested groups; winbind normalize names; winbind nss info; winbind offline logon;
         winbind reconnect delay; winbind refresh tickets; winbind request timeout;
-        winbind rpc only; winbind scan trusted domains; winbind sealed pipes; winbind separator;
+        winbind rpc only; winbind scan trusted domains; winbind sealed pipes;
         winbind uid; winbind use default domain; winbind use krb5 enterprise principals;
         winbindd socket directory""",
     "it is about clients of other servers": """
@@ -182,32 +182,7 @@ SO_ANYWAY = {
 
 # Name -> (values that say what is so anyway, what to write instead).
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
-    "security": (
-        ("user", "auto"),
-        "usmbd has users of its own alone: write `security = user`; for shares without passwords"
-        " `map to guest = bad user` and `guest ok = yes`",
-    ),
-    "server role": (
-        ("standalone server", "standalone", "auto"),
-        "usmbd is a standalone server: leave it out, and add the users by usmbd.adduser",
-    ),
     "domain logons": (NO, "usmbd is no domain controller: leave it out"),
-    "ntlm auth": (
-        (
-            "ntlmv2-only",
-            "no",
-            "false",
-            "0",
-            "off",
-            "yes",
-            "true",
-            "1",
-            "on",
-            "ntlmv1-permitted",
-            "mschapv2-and-ntlmv2-only",
-        ),
-        "usmbd has no other login than NTLMv2: leave it out",
-    ),
     "access based share enum": (NO, "write `browseable = no` in the shares that not all may see"),
     "hide files": (("",), "write `veto files` to keep them from everybody"),
     "hide special files": (NO, "write `veto files`, or keep them elsewhere"),
@@ -265,9 +240,6 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "inherit owner": (NO, "write `force user`"),
     "preserve case": (YES, "names keep the case that they are given: leave it out"),
     "short preserve case": (YES, "names keep the case that they are given: leave it out"),
-    "kerberos support": (NO, "Kerberos is not had: users log in by the passwords of usmbd.adduser"),
-    "kerberos service name": (("",), "Kerberos is not had: leave it out"),
-    "kerberos keytab file": (("",), "Kerberos is not had: leave it out"),
     "time machine": (NO, "Time Machine is not had: leave it out"),
 }
 

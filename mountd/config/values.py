@@ -151,6 +151,14 @@ def number(low: int, high: int) -> Callable[[Raw], int]:
     return parse
 
 
+def separator(value: Raw) -> str:
+    """Return the character between a domain and a name in it."""
+    result = written(value)
+    if len(result) != 1 or result.isalnum():
+        raise ValueError("it is one character, no letter and no digit")
+    return result
+
+
 def minutes(value: Raw) -> int:
     """Return seconds for a number of minutes."""
     return number(0, 60 * 24 * 365)(value) * 60

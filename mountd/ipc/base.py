@@ -10,6 +10,13 @@ MAX_NAME = 256
 MAX_SHARE_NAME = 255
 # NTLMv2: 16 bytes of proof, 28 of blob and the challenge's AV pairs; Windows stays below 1 KiB.
 MAX_NT_RESPONSE = 16 * 1024
+# The longest Kerberos token that a domain gives (Windows' MaxTokenSize).
+MAX_TICKET = 48 * 1024
+# SPNEGO's list of mechanisms as DER, and a signature of it by Kerberos (28 to 40 bytes).
+MAX_MECH_LIST = 1024
+MAX_MIC = 256
+# What a ticket said of its user, sealed: the names, and a number of 5 bytes for each group.
+MAX_TICKET_FACTS = 16 * 1024
 # An address as text with a scope: `fe80::...%interface`.
 MAX_ADDRESS = 64
 # NGROUPS_MAX of Linux.

@@ -15,15 +15,19 @@ The sockets, all Unix SOCK_SEQPACKET beneath the state directory:
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from usmbd.mountd.ipc.base import MAX_ADDRESS as MAX_ADDRESS
 from usmbd.mountd.ipc.base import MAX_GROUPS as MAX_GROUPS
+from usmbd.mountd.ipc.base import MAX_MECH_LIST as MAX_MECH_LIST
+from usmbd.mountd.ipc.base import MAX_MIC as MAX_MIC
 from usmbd.mountd.ipc.base import MAX_NAME as MAX_NAME
 from usmbd.mountd.ipc.base import MAX_NT_RESPONSE as MAX_NT_RESPONSE
 from usmbd.mountd.ipc.base import MAX_ROWS as MAX_ROWS
 from usmbd.mountd.ipc.base import MAX_RPC_DATA as MAX_RPC_DATA
 from usmbd.mountd.ipc.base import MAX_SHARE_NAME as MAX_SHARE_NAME
+from usmbd.mountd.ipc.base import MAX_TICKET as MAX_TICKET
+from usmbd.mountd.ipc.base import MAX_TICKET_FACTS as MAX_TICKET_FACTS
 from usmbd.mountd.ipc.base import Address as Address
 from usmbd.mountd.ipc.base import Envelope as Envelope
 from usmbd.mountd.ipc.base import Groups as Groups
@@ -32,6 +36,15 @@ from usmbd.mountd.ipc.base import Message as Message
 from usmbd.mountd.ipc.base import Name as Name
 from usmbd.mountd.ipc.base import RpcData as RpcData
 from usmbd.mountd.ipc.base import ShareName as ShareName
+from usmbd.mountd.ipc.logins import AnonymousRequest as AnonymousRequest
+from usmbd.mountd.ipc.logins import LoginRequest as LoginRequest
+from usmbd.mountd.ipc.logins import LoginResponse as LoginResponse
+from usmbd.mountd.ipc.logins import LoginStatus as LoginStatus
+from usmbd.mountd.ipc.logins import Logout as Logout
+from usmbd.mountd.ipc.logins import SessionRequest as SessionRequest
+from usmbd.mountd.ipc.logins import SessionResponse as SessionResponse
+from usmbd.mountd.ipc.logins import TicketMicRequest as TicketMicRequest
+from usmbd.mountd.ipc.logins import TicketRequest as TicketRequest
 from usmbd.mountd.ipc.rows import CONSTANT as CONSTANT
 from usmbd.mountd.ipc.rows import ConnectionRow as ConnectionRow
 from usmbd.mountd.ipc.rows import LimitRow as LimitRow
@@ -47,97 +60,6 @@ from usmbd.mountd.ipc.sids import MachineDomain
 MOUNTD_SOCKET = "mountd.sock"
 RPC_SOCKET = "rpc.sock"
 CONTROL_SOCKET = "control.sock"
-
-
-# --- logins ---------------------------------------------------------------------------------
-
-
-class LoginStatus(StrEnum):
-    """What became of a login."""
-
-    OK = "ok"
-    """The user is who he says; `session_base_key` is valid."""
-    GUEST = "guest"
-    """`map to guest` let the client in as the guest account: no key, no signing."""
-    ANONYMOUS = "anonymous"
-    """The null session was let in: no key, IPC$ and `guest ok` shares only."""
-    BAD_USER = "bad_user"
-    """No such user. The client must not learn it: STATUS_LOGON_FAILURE."""
-    BAD_PASSWORD = "bad_password"
-    """The proof does not fit the stored hash: STATUS_LOGON_FAILURE."""
-    TOO_MANY = "too_many"
-    """Too many logins of this client wait for their delayed answers: STATUS_LOGON_FAILURE."""
-    REFUSED = "refused"
-    """The configuration forbids it (no anonymous access): STATUS_ACCESS_DENIED."""
-
-
-class LoginRequest(Message):
-    """Is this NTLMv2 proof ([MS-NLMP] 3.3.2) that of the user? Answer: `LoginResponse`.
-
-    `domain` is as the client sent it: it takes part in the proof.
-    """
-
-    user: Name
-    domain: Name
-    workstation: Name
-    server_challenge: Annotated[bytes, Meta(min_length=8, max_length=8)]
-    nt_response: Annotated[bytes, Meta(max_length=MAX_NT_RESPONSE)]
-    client_address: Address
-
-
-class AnonymousRequest(Message):
-    """May a client without credentials have a session? Answer: `LoginResponse`."""
-
-    client_address: Address
-
-
-class LoginResponse(Message):
-    """The answer to a login: the identity that the session's file operations run with."""
-
-    status: LoginStatus
-    user: Name = ""
-    """The name as stored in the password file; the guest account's for guests."""
-    uid: int = 0
-    gid: int = 0
-    """A user with a password but no account on this system gets the guest account's ids here;
-    only a share with `force user` will let him in."""
-    groups: Groups = []
-    """All supplementary groups, `gid` excluded or included as the system says."""
-    session_base_key: Annotated[bytes, Meta(max_length=16)] = b""
-    """[MS-NLMP] 3.3.2 SessionBaseKey, 16 bytes when the status is OK, else empty."""
-    credential: int = 0
-    """Stands for the password that was used, for `SessionRequest`; 0 for guests."""
-
-
-class SessionRequest(Message):
-    """Is this login still good? Asked after a `ConfigReloaded`. Answer: `SessionResponse`.
-
-    It is not when the user was removed or has another password, or where guests are not let in
-    any more.
-    """
-
-    user: Name
-    """As `LoginResponse.user`."""
-    credential: int = 0
-    """As `LoginResponse.credential`; another mountd of the same state directory knows it too."""
-    guest: bool = False
-    anonymous: bool = False
-
-
-class SessionResponse(Message):
-    """Whether a session may go on, with the ids of its user as they are now."""
-
-    valid: bool
-    uid: int = 0
-    gid: int = 0
-    groups: Groups = []
-    credential: int = 0
-
-
-class Logout(Message):
-    """A session ended: what mountd counts for it is forgotten. No answer."""
-
-    session_id: Handle
 
 
 # --- configuration --------------------------------------------------------------------------
@@ -215,10 +137,12 @@ class TreeConnectRequest(Message):
     client_address: Address
     server_address: Address = ""
     """The address that the client came to."""
-    other_addresses: Annotated[list[Address], Meta(max_length=64)] = []
+    other_addresses: Annotated[list[Address], Meta(max_length=64)] = field(default_factory=list)
     """Of the session's other channels, by which the share is used as well."""
     guest: bool = False
     anonymous: bool = False
+    ticket: Annotated[bytes, Meta(max_length=MAX_TICKET_FACTS)] = b""
+    """As `LoginResponse.ticket`."""
 
 
 class TreeConnectResponse(Message):
@@ -234,7 +158,7 @@ class TreeConnectResponse(Message):
     """The user is in by `guest ok`."""
     uid: int = 0
     gid: int = 0
-    groups: Groups = []
+    groups: Groups = field(default_factory=list)
     domain: MachineDomain | None = None
     """Whose accounts security descriptors name."""
 
@@ -290,6 +214,8 @@ class Failed(Message):
 
 MountdRequest = (
     LoginRequest
+    | TicketRequest
+    | TicketMicRequest
     | AnonymousRequest
     | SessionRequest
     | Logout
@@ -352,7 +278,7 @@ class RpcOpen(Message):
     domain: Name = ""
     uid: int = 65534
     gid: int = 65534
-    groups: Groups = []
+    groups: Groups = field(default_factory=list)
     session_id: Handle = 0
     client_address: Address = ""
     server_name: Name = ""

@@ -44,6 +44,8 @@ class MapToGuest(StrEnum):
     NEVER = "never"
     BAD_USER = "bad user"
     BAD_PASSWORD = "bad password"
+    BAD_UID = "bad uid"
+    """A good ticket of somebody who has no account here."""
 
 
 class Rdma(StrEnum):
@@ -243,6 +245,10 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ipc_timeout: int = 0
     """Seconds without an answer of mountd after which a request fails; 0: the engine's default."""
 
+    kerberos: bool = False
+    """Whether clients are offered Kerberos: mountd has a keytab and the library."""
+    ntlm: bool = True
+    """`ntlm auth`: whether clients are offered NTLMv2."""
     map_to_guest: MapToGuest = MapToGuest.NEVER
     guest_account: str = "nobody"
     restrict_anonymous: int = 1

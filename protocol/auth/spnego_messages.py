@@ -7,6 +7,9 @@ from usmbd.protocol.auth.der import context, encode
 
 SPNEGO_OID = bytes.fromhex("2b0601050502")  # 1.3.6.1.5.5.2
 NTLMSSP_OID = bytes.fromhex("2b06010401823702020a")  # 1.3.6.1.4.1.311.2.2.10
+KERBEROS_OID = bytes.fromhex("2a864886f712010202")  # 1.2.840.113554.1.2.2
+MS_KERBEROS_OID = bytes.fromhex("2a864882f712010202")  # 1.2.840.48018.1.2.2
+"""What Windows 2000 made of it, cutting a number to 16 bits; Windows still puts it first."""
 
 # NegState ([RFC4178] 4.2.2)
 ACCEPT_COMPLETED = 0
@@ -27,6 +30,7 @@ class NegTokenInit:
     mech_types: list[bytes]
     mech_list: bytes
     mech_token: memoryview | None
+    mech_list_mic: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,12 @@ class NegTokenResp:
     mech_list_mic: bytes | None
 
 
-def negotiate_hint() -> bytes:
-    """Return the NegTokenInit2 of a NEGOTIATE Response ([MS-SPNG] 2.2.1): NTLMSSP alone."""
-    mech_types = encode(der.SEQUENCE, encode(der.OBJECT_IDENTIFIER, NTLMSSP_OID))
+def negotiate_hint(*, kerberos: bool = False, ntlm: bool = True) -> bytes:
+    """Return the NegTokenInit2 of a NEGOTIATE Response ([MS-SPNG] 2.2.1), in Windows' order."""
+    offered = [MS_KERBEROS_OID, KERBEROS_OID] if kerberos else []
+    if ntlm:
+        offered.append(NTLMSSP_OID)
+    mech_types = encode(der.SEQUENCE, *(encode(der.OBJECT_IDENTIFIER, oid) for oid in offered))
     hints = encode(der.SEQUENCE, encode(context(0), encode(der.GENERAL_STRING, _HINT_NAME)))
     token = encode(der.SEQUENCE, encode(context(0), mech_types), encode(context(3), hints))
     return encode(
@@ -63,14 +70,18 @@ def parse_init(token: memoryview) -> NegTokenInit:
         if tag != der.OBJECT_IDENTIFIER or len(mech_types) == MAX_MECHANISMS:
             raise ValueError("the list of mechanisms is malformed")
         mech_types.append(bytes(mech_type))
-    return NegTokenInit(mech_types, bytes(mech_list), _octets(found.get(context(2))))
+    mic = found.get(context(3))
+    if mic is not None and der.split(mic)[0] != der.OCTET_STRING:
+        mic = None  # a server's hints have the same number ([MS-SPNG] 2.2.1)
+    return NegTokenInit(
+        mech_types, bytes(mech_list), _octets(found.get(context(2))), _octet_bytes(mic)
+    )
 
 
 def parse_response(token: memoryview) -> NegTokenResp:
     """Return a NegTokenResp; ValueError if it is none."""
     found = der.fields(der.expect(der.expect(token, context(1)), der.SEQUENCE))
-    mic = _octets(found.get(context(3)))
-    return NegTokenResp(_octets(found.get(context(2))), None if mic is None else bytes(mic))
+    return NegTokenResp(_octets(found.get(context(2))), _octet_bytes(found.get(context(3))))
 
 
 def build_response(
@@ -85,6 +96,12 @@ def build_response(
     if mech_list_mic:
         parts.append(encode(context(3), encode(der.OCTET_STRING, mech_list_mic)))
     return encode(context(1), encode(der.SEQUENCE, *parts))
+
+
+def _octet_bytes(field: memoryview | None) -> bytes | None:
+    """Return the content of an optional OCTET STRING, for keeps."""
+    content = _octets(field)
+    return None if content is None else bytes(content)
 
 
 def _octets(field: memoryview | None) -> memoryview | None:

@@ -240,7 +240,8 @@ def _response(
         system_time=from_ns(time.time_ns()),
         server_start_time=0,
     )
-    return build_negotiate_response(response, negotiate_hint(), contexts)
+    hint = negotiate_hint(kerberos=config.kerberos, ntlm=config.ntlm)
+    return build_negotiate_response(response, hint, contexts)
 
 
 def validate_negotiate(

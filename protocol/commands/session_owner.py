@@ -42,6 +42,7 @@ def own(session: Session, answer: LoginResponse, domain: str) -> None:
     session.domain = domain
     session.guest = answer.status is LoginStatus.GUEST
     session.anonymous = answer.status is LoginStatus.ANONYMOUS
+    session.ticket, session.expires = answer.ticket, answer.expires
     refresh(session, answer)
 
 
@@ -61,13 +62,15 @@ def reauthenticate(session: Session, answer: LoginResponse, peer: str) -> None:
         if session.state is SessionState.SUSPENDED:
             log.info("the session is %s's again", session.user, extra=facts)
         refresh(session, answer)
+        session.ticket, session.expires = answer.ticket, answer.expires
         session.state = SessionState.VALID
     elif answer.status is LoginStatus.ANONYMOUS and not (session.guest or session.anonymous):
         log.info(
             "the session of %s re-authenticated as anonymous: it opens nothing more",
             session.user, extra=facts,
         )  # fmt: skip
-        session.state = SessionState.SUSPENDED
+        if session.state is not SessionState.EXPIRED:  # which may do less
+            session.state = SessionState.SUSPENDED
     else:
         log.warning(
             "the session of %s ended: it was re-authenticated as %s",

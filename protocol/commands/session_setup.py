@@ -3,11 +3,25 @@
 import logging
 import time
 
-from usmbd.mountd.ipc.messages import AnonymousRequest, LoginRequest, LoginResponse, LoginStatus
+from usmbd.mountd.ipc.messages import (
+    AnonymousRequest,
+    LoginRequest,
+    LoginResponse,
+    LoginStatus,
+    TicketMicRequest,
+    TicketRequest,
+)
 from usmbd.mountd.ipc.settings import Encryption, Signing
 from usmbd.protocol.auth.ntlm import LoginProof
 from usmbd.protocol.auth.ntlm_messages import ServerNames
-from usmbd.protocol.auth.spnego import Acceptor, Challenge
+from usmbd.protocol.auth.spnego import (
+    Acceptor,
+    Challenge,
+    Established,
+    Proof,
+    Ticket,
+    TicketMic,
+)
 from usmbd.protocol.commands import session_owner
 from usmbd.protocol.commands.binding import check_hosts, find_binding, sign_refusal
 from usmbd.protocol.commands.request import Handling, Reply, Request
@@ -73,21 +87,27 @@ def session_setup(request: Request) -> Handling:
         preauth.update(request.message)
     acceptor = session.acceptors.get(connection)
     if acceptor is None:
+        config = connection.server.config
         acceptor = session.acceptors[connection] = Acceptor(
-            _names(connection), from_ns(time.time_ns())
+            _names(connection),
+            from_ns(time.time_ns()),
+            kerberos=config.kerberos,
+            ntlm=config.ntlm,
         )
     try:
         step = acceptor.step(token)
         del token  # the message is given back while mountd is asked
         if isinstance(step, Challenge):
-            if preauth is not None:
-                request.on_reply = preauth.update
-            return Reply(
-                build_session_setup_response(0, step.token), NtStatus.MORE_PROCESSING_REQUIRED
-            )
+            return _more(request, step, preauth)
         session.acceptors[connection] = None  # mountd is asked: no further step before its answer
         answer = yield from _login(request, step)
-        established = acceptor.finish(answer.session_base_key)
+        if answer.status is LoginStatus.MIC_WANTED:
+            if session.closed or connection.closed:  # meanwhile
+                raise SmbError(NtStatus.USER_SESSION_DELETED)
+            session.acceptors[connection] = acceptor
+            wanted = acceptor.mic_wanted(answer.context, answer.token, answer.mech_list_mic)
+            return _more(request, wanted, preauth)
+        established = _concluded(acceptor, step, answer)
         if binding:
             session_owner.check_binding(session, answer)
             yield from check_hosts(connection, session)
@@ -104,7 +124,8 @@ def session_setup(request: Request) -> Handling:
     if binding:
         _bind(request, session, established.session_key)
     elif session.state is SessionState.IN_PROGRESS:
-        _establish(request, session, body, answer, step, established.session_key)
+        domain = step.domain if isinstance(step, LoginProof) else ""
+        _establish(request, session, body, answer, domain, established.session_key)
         try:
             # Known before it waits: what is configured anew meanwhile has to reach it.
             connection.server.register_session(session, connection)
@@ -118,6 +139,8 @@ def session_setup(request: Request) -> Handling:
     connection.end_login(session.session_id)
     if session.account:
         connection.admit(Standing.USER)
+    if not binding:
+        connection.server.expiries.watch(session)
     channel = session.channel_list.get(connection)
     request._session = session
     request.signer = channel.signer if channel is not None else None
@@ -199,39 +222,73 @@ def _preauth(connection: Connection, session: Session) -> PreauthHash:
     return chain
 
 
-def _login(request: Request, proof: LoginProof) -> Waiting[LoginResponse]:
+def _more(request: Request, challenge: Challenge, preauth: PreauthHash | None) -> Reply:
+    """Send the client a token that it has to answer."""
+    if preauth is not None:
+        request.on_reply = preauth.update
+    return Reply(
+        build_session_setup_response(0, challenge.token), NtStatus.MORE_PROCESSING_REQUIRED
+    )
+
+
+def _concluded(acceptor: Acceptor, proof: Proof, answer: LoginResponse) -> Established:
+    """Return the exchange's end after mountd has let the client in."""
+    if isinstance(proof, LoginProof):
+        return acceptor.finish(answer.session_base_key)
+    return acceptor.finish_ticket(answer.token, answer.mech_list_mic, answer.session_base_key)
+
+
+def _login(request: Request, proof: Proof) -> Waiting[LoginResponse]:
     """Ask mountd who this is; SmbError(LOGON_FAILURE or ACCESS_DENIED) when nobody."""
     server, peer = request.connection.server, request.connection.transport.peer
-    question: LoginRequest | AnonymousRequest
-    if proof.anonymous:
-        question = AnonymousRequest(client_address=peer)
-    elif len(proof.user) > 256 or len(proof.domain) > 256 or len(proof.workstation) > 256:
-        raise SmbError(NtStatus.LOGON_FAILURE)
-    else:
-        question = LoginRequest(
-            user=proof.user,
-            domain=proof.domain,
-            workstation=proof.workstation,
-            server_challenge=proof.server_challenge,
-            nt_response=proof.nt_response,
-            client_address=peer,
-        )
-    user = "anonymous" if proof.anonymous else proof.user
-    log.debug(
-        "logs in",
-        extra={
-            "client": peer,
-            "user": user,
-            "domain": proof.domain,
-            "workstation": proof.workstation,
-        },
-    )
-    answer = yield from ask(server.mountd, question, LoginResponse)
+    facts: dict[str, str | int] = {"client": peer}
+    if isinstance(proof, LoginProof):
+        facts["user"] = "anonymous" if proof.anonymous else proof.user
+        facts["domain"], facts["workstation"] = proof.domain, proof.workstation
+    log.debug("logs in%s", "" if isinstance(proof, LoginProof) else " by Kerberos", extra=facts)
+    answer = yield from ask(server.mountd, _question(request, proof), LoginResponse)
     log.debug("mountd says %s, uid %d", answer.status.value, answer.uid, extra={"client": peer})
-    if answer.status in (LoginStatus.OK, LoginStatus.GUEST, LoginStatus.ANONYMOUS):
+    if answer.status in _GOES_ON:
         return answer
-    log.info("login refused: %s", answer.status.value, extra={"client": peer, "user": user})
+    facts = {"client": peer, "user": facts.get("user") or answer.user or "by Kerberos"}
+    log.info("login refused: %s", answer.status.value, extra=facts)
     raise SmbError(_STATUS.get(answer.status, NtStatus.LOGON_FAILURE))
+
+
+_GOES_ON = (LoginStatus.OK, LoginStatus.GUEST, LoginStatus.ANONYMOUS, LoginStatus.MIC_WANTED)
+
+
+def _question(
+    request: Request, proof: Proof
+) -> LoginRequest | AnonymousRequest | TicketRequest | TicketMicRequest:
+    """Return what mountd is asked; SmbError(LOGON_FAILURE) for names that no account has."""
+    transport = request.connection.transport
+    if isinstance(proof, Ticket):
+        return TicketRequest(
+            token=proof.token,
+            client_address=transport.peer,
+            server_address=transport.local,
+            mech_list=proof.mech_list,
+            mech_list_mic=proof.mech_list_mic,
+        )
+    if isinstance(proof, TicketMic):
+        return TicketMicRequest(
+            context=proof.context,
+            mech_list_mic=proof.mech_list_mic,
+            client_address=transport.peer,
+        )
+    if proof.anonymous:
+        return AnonymousRequest(client_address=transport.peer)
+    if len(proof.user) > 256 or len(proof.domain) > 256 or len(proof.workstation) > 256:
+        raise SmbError(NtStatus.LOGON_FAILURE)
+    return LoginRequest(
+        user=proof.user,
+        domain=proof.domain,
+        workstation=proof.workstation,
+        server_challenge=proof.server_challenge,
+        nt_response=proof.nt_response,
+        client_address=transport.peer,
+    )
 
 
 def _failed(request: Request, session: Session, new: bool, binding: bool) -> None:
@@ -252,13 +309,13 @@ def _establish(
     session: Session,
     body: SessionSetupRequest,
     answer: LoginResponse,
-    proof: LoginProof,
+    domain: str,
     key: bytes,
 ) -> None:
     """Make a new session valid: user, keys, protection ([MS-SMB2] 3.3.5.5.3)."""
     connection = request.connection
     config = connection.server.config
-    session_owner.own(session, answer, proof.domain)
+    session_owner.own(session, answer, domain)
     if not (session.guest or session.anonymous):
         required = (body.security_mode & SMB2_NEGOTIATE_SIGNING_REQUIRED) or (
             config.signing is Signing.MANDATORY

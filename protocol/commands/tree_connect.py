@@ -148,6 +148,7 @@ def question(session: Session, tree_id: int, share: str, connection: Connection)
         other_addresses=sorted(others - {peer}),
         guest=session.guest,
         anonymous=session.anonymous,
+        ticket=session.ticket,
     )
 
 

@@ -20,6 +20,7 @@ from usmbd.protocol.state.caching.caching import Caching
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.durable import DurableOpens
 from usmbd.protocol.state.endings import Endings
+from usmbd.protocol.state.expiry import Expiries
 from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.state.memory import Memory
 from usmbd.protocol.state.mountd import Mountd
@@ -121,6 +122,7 @@ class Server:
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
         self.persistence = Persistence(store, threads)
+        self.expiries = Expiries(self.session_table, clock)
         self.durable = DurableOpens(
             store,
             clock,

@@ -53,6 +53,7 @@ class Session:
         "domain",
         "durable_owner",
         "encrypt_data",
+        "expires",
         "guest",
         "identity",
         "next_tree_id",
@@ -64,6 +65,7 @@ class Session:
         "signing_key",
         "signing_required",
         "state",
+        "ticket",
         "tree_connect_table",
         "user",
     )
@@ -78,6 +80,8 @@ class Session:
         self.identity = Identity(65534, 65534, ())
         self.durable_owner = b""  # of its durable opens, once there is one
         self.credential = 0  # of mountd: by which password the user logged in
+        self.ticket = b""  # of mountd: who a Kerberos ticket said the user is
+        self.expires = 0  # ExpirationTime, seconds since 1970; 0: never
         self.guest = False
         self.anonymous = False
         # Of the connection that the session began on: a binding is checked against them.

@@ -251,4 +251,5 @@ def _session_question(session: Session) -> SessionRequest:
         credential=session.credential,
         guest=session.guest,
         anonymous=session.anonymous,
+        ticket=session.ticket,
     )

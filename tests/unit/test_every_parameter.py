@@ -21,6 +21,7 @@ CA = f"{U}/test_continuous_availability.py"
 RDMA = f"{U}/protocol/worker/test_rdma_connections.py"
 NOTIFY = f"{U}/protocol/commands/test_change_notify"
 WORKER = f"{U}/protocol/worker/test_worker.py"
+KERBEROS, TICKETS = f"{U}/mountd/config/test_kerberos.py", f"{U}/mountd/kerberos"
 VERSIONS = f"{U}/protocol/commands/test_previous_versions.py"
 
 EFFECTS: dict[tuple[Scope, str], str] = {
@@ -72,6 +73,20 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "share:fake_fscaps": f"{OWN}::test_fake_fscaps",
             "smbd:FSCTL_SMBTORTURE": f"{OWN}::test_fsctl_smbtorture",
             "root directory": f"{OWN}::test_root_directory",
+            "security": f"{KERBEROS}::test_where_the_keys_are",
+            "server role": f"{KERBEROS}::test_where_the_keys_are",
+            "ntlm auth": f"{U}/protocol/commands/test_kerberos.py::test_without_ntlm",
+            "realm": f"{TICKETS}/test_principals.py::"
+            "test_another_realm_has_no_bare_names_and_no_domains",
+            "kerberos method": f"{KERBEROS}::test_where_the_keys_are",
+            "dedicated keytab file": f"{U}/protocol/commands/test_kerberos.py::"
+            "test_a_ticket_begins_a_session",
+            "kerberos support": f"{KERBEROS}::test_where_the_keys_are",
+            "kerberos keytab file": f"{KERBEROS}::test_where_the_keys_are",
+            "kerberos service name": f"{TICKETS}/test_acceptor.py::test_kerberos_service_name",
+            "winbind separator": f"{TICKETS}/test_principals.py::"
+            "test_the_spellings_of_a_domain_come_before_the_bare_name",
+            "min domain uid": f"{TICKETS}/test_principals.py::test_min_domain_uid",
         }.items()
     },
     **{

@@ -45,6 +45,7 @@ class Options:
 
     parameters: dict[str, str] = field(default_factory=dict)
     shares: dict[str, dict[str, str]] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 def free_port() -> int:
@@ -190,7 +191,12 @@ class Server(ABC):
         command = self.prepare()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=os.environ | self.options.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
         def up() -> bool:

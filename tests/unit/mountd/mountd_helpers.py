@@ -31,6 +31,10 @@ class FakeAccounts(Accounts):
         """Return one of the accounts."""
         return self.accounts.get(name)
 
+    def uid(self, name: str) -> int | None:
+        """Return the uid of one of the accounts."""
+        return self.accounts[name].uid if name in self.accounts else None
+
     def home(self, name: str) -> str:
         """Return a home below /home, and none for bob."""
         return f"/home/{name}" if name in self.accounts and name != "bob" else ""

@@ -14,6 +14,8 @@ from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, Sha
 
 # Fields that are put together from several parameters, or from none.
 COMPOSED = {
+    "kerberos",
+    "ntlm",
     "name",
     "type",
     "encryption_required",
@@ -181,10 +183,9 @@ def test_a_state_directory_of_one_s_own_holds_the_data_too() -> None:
 
 GLOBAL_ERRORS = [
     ("workgruop = x", "'workgruop' is not a parameter; did you mean 'workgroup'?"),
-    ("kerberos support = yes", "kerberos support = yes: Kerberos is not had: users log in by"),
-    ("security = ads", "security = ads: usmbd has users of its own alone: write `security = user`"),
-    ("server role = member server", "server role = member server: usmbd is a standalone server"),
-    ("ntlm auth = disabled", "ntlm auth = disabled: usmbd has no other login than NTLMv2"),
+    ("security = share", "security = share: 'share' is none of user, ads"),
+    ("server role = classic", "server role = classic: 'classic' is none of standalone server"),
+    ("ntlm auth = disabled", "ntlm auth = disabled: nobody could log in without Kerberos"),
     ("wide links = yes", "wide links = yes: links do not lead out of a share: mount the folder"),
     ("unix charset = ISO8859-15", "unix charset = ISO8859-15: names are UTF-8 on the disk"),
     ("workers = -1", "workers = -1: -1 is not between 1 and 256"),

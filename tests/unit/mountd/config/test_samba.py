@@ -92,7 +92,7 @@ def test_the_warnings_of_one_reason_are_one_line() -> None:
         ("server min protocol = SMB2_24", "min_protocol", 0x0300, "SMB2_24 is taken for SMB3_00"),
         ("server max protocol = default", "max_protocol", 0x0311, ""),
         ("map to guest = Bad User", "map_to_guest", "bad user", ""),
-        ("map to guest = bad uid", "map_to_guest", "never", ""),
+        ("map to guest = bad uid", "map_to_guest", "bad uid", ""),
         ('interfaces = "eth0;speed=1000,capability=RSS"', "interfaces", ["eth0"], "speed=1000,"),
     ],
 )

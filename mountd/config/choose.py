@@ -1,0 +1,100 @@
+"""Which of a section's entries count, and what is to be said of the others."""
+
+from typing import Any
+
+from usmbd.mountd.config.idmap import is_idmap
+from usmbd.mountd.config.parameters import Parameter, find, shown
+from usmbd.mountd.config.samba import Foreign
+from usmbd.mountd.config.source import Entry, Section, parameter_key
+from usmbd.mountd.errors import ConfigError
+
+_WHO_MAY = frozenset(
+    {
+        *("read only", "guest ok", "guest only", "valid users", "invalid users", "read list"),
+        *("write list", "admin users", "hosts allow", "hosts deny", "map to guest", "path"),
+        *("restrict anonymous", "server signing", "server smb encrypt", "force user", "veto files"),
+    }
+)
+"""What decides who may do what: where a file says two things of it, one would open the share."""
+
+Chosen = dict[str, tuple[Parameter, Entry]]
+"""The entries that count, by the parameter's name."""
+
+
+class Chooser:
+    """Chooses among entries; errors and warnings are gathered."""
+
+    def __init__(self) -> None:
+        """Begin with nothing to tell."""
+        self.errors: list[ConfigError] = []
+        self.warnings: list[str] = []
+        self.said: dict[str, dict[str, Any]] = {}
+        """The values that count, by section and parameter."""
+        self._ignored: dict[tuple[str, str], list[Entry]] = {}
+
+    def warn(self, entry: Entry, message: str) -> None:
+        """Note what is probably not meant."""
+        self.warnings.append(str(entry.error(message)))
+
+    def choose(self, section: Section, *, in_global: bool) -> Chosen:
+        """Return the entries that count: of several for one parameter, the first that is not empty.
+
+        A parameter's own name comes before its synonyms, as in ksmbd. Every entry is checked,
+        also one that does not count; one that is wrong is none. Scope-S rows that have a scope-G
+        row of the same name are that one in [global].
+        """
+        chosen: Chosen = {}
+        for entry in section.entries:
+            if in_global and is_idmap(entry.name):
+                continue
+            try:
+                parameter = find(entry, in_global=in_global)
+                if isinstance(parameter, Foreign):
+                    self._foreign(entry, parameter)
+                elif entry.value:
+                    self._choose_entry(chosen, entry, parameter)
+            except ConfigError as error:
+                self.errors.append(error)
+        said = {name: row.value(entry) for name, (row, entry) in chosen.items()}
+        self.said.setdefault(section.name, {}).update(said)
+        return chosen
+
+    def _choose_entry(self, chosen: Chosen, entry: Entry, parameter: Parameter) -> None:
+        """Let an entry count, unless another one for the parameter does."""
+        noted = parameter.read(entry)
+        key = parameter.name
+        if key not in chosen:
+            chosen[key] = (parameter, entry)
+            if noted.note:
+                self.warn(entry, f"{entry.name} = {shown(entry.value)}: {noted.note}")
+            return
+        first = chosen[key][1]
+        own = parameter_key(key)
+        if parameter_key(entry.name) == own and parameter_key(first.name) != own:
+            chosen[key] = (parameter, entry)
+            entry, first = first, entry
+        if parameter.value(entry) != parameter.value(first):
+            if key in _WHO_MAY:
+                raise entry.error(
+                    f"{entry.name!r} says something else than line {first.line}: Samba follows the"
+                    " last, ksmbd the first; keep one of them"
+                )
+            self.warn(
+                entry, f"{entry.name!r} does not count: line {first.line} has said it already"
+            )
+
+    def _foreign(self, entry: Entry, foreign: Foreign) -> None:
+        """Pass over a parameter that changes nothing; ConfigError when it would."""
+        value = shown(entry.value)
+        if foreign.accepts(value):
+            return
+        if not foreign.harmless:
+            raise entry.error(f"{entry.name} = {value}: {foreign.reason}")
+        self._ignored.setdefault((entry.file, foreign.reason), []).append(entry)
+
+    def tell_ignored(self) -> None:
+        """Warn of the parameters that change nothing, in one line for each reason."""
+        for (_, reason), entries in self._ignored.items():
+            first, *others = entries
+            names = [repr(first.name), *(f"{e.name!r} (line {e.line})" for e in others)]
+            self.warn(first, f"without effect: {', '.join(names)}: {reason}")

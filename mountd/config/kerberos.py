@@ -1,0 +1,84 @@
+"""Kerberos as the configuration says it: by Samba's parameters or ksmbd's.
+
+Samba: `kerberos method` with `dedicated keytab file`, for a member of a domain `security = ads`.
+ksmbd: `kerberos support`, `kerberos keytab file`, `kerberos service name`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class KerberosMethod(StrEnum):
+    """`kerberos method`: where the keys are."""
+
+    DEFAULT = "default"
+    """Samba's secrets.tdb, which is not read here."""
+    SECRETS_ONLY = "secrets only"
+    SYSTEM_KEYTAB = "system keytab"
+    DEDICATED_KEYTAB = "dedicated keytab"
+    SECRETS_AND_KEYTAB = "secrets and keytab"
+    """`net ads join` keeps the system's keytab beside Samba's own file."""
+
+
+class Security(StrEnum):
+    """`security`: whose users there are."""
+
+    USER = "user"
+    ADS = "ads"
+    """Of a domain: they come by Kerberos."""
+
+
+class ServerRole(StrEnum):
+    """`server role`, as far as it can be had."""
+
+    STANDALONE = "standalone server"
+    MEMBER = "member server"
+
+
+class NtlmAuth(StrEnum):
+    """`ntlm auth`: NTLMv1 is never taken, whatever is said."""
+
+    NTLMV2 = "ntlmv2-only"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class KerberosConfig:
+    """What mountd needs for Kerberos."""
+
+    keytab: str = ""
+    """As the library names it; empty: its own default, /etc/krb5.keytab mostly."""
+    service: str = ""
+    realm: str = ""
+    separator: str = "\\"
+    least_uid: int = 1000
+
+
+def kerberos_of(values: Mapping[str, Any]) -> KerberosConfig | None:
+    """Return what the [global] values say; None where Kerberos is not asked for.
+
+    ValueError where they do not go together.
+    """
+    method: KerberosMethod = values["kerberos method"]
+    keytab = ""
+    if method is KerberosMethod.DEDICATED_KEYTAB:
+        keytab = values["dedicated keytab file"]
+        if not keytab:
+            raise ValueError("write the file's name as `dedicated keytab file`")
+    elif values["kerberos support"]:
+        keytab = values["kerberos keytab file"]
+    elif not (
+        method in (KerberosMethod.SYSTEM_KEYTAB, KerberosMethod.SECRETS_AND_KEYTAB)
+        or values["security"] is Security.ADS
+        or values["server role"] is ServerRole.MEMBER
+    ):
+        return None
+    return KerberosConfig(
+        keytab,
+        values["kerberos service name"] if values["kerberos support"] else "",
+        "" if values["realm"] == "*" else values["realm"],
+        values["winbind separator"] or "\\",
+        values["min domain uid"],
+    )

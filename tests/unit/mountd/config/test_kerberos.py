@@ -1,0 +1,101 @@
+"""Kerberos and the ranges of domains, as files say them."""
+
+import pytest
+from mountd_helpers import configuration
+
+from usmbd.mountd.config.idmap import IdmapRange
+from usmbd.mountd.config.kerberos import KerberosConfig
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.kerberos.offer import offered
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("kerberos method = secrets only", None),
+        ("dedicated keytab file = /k", None),  # as with Samba, the method says whether
+        ("realm = R.TEST", None),
+        ("security = user\nserver role = standalone", None),
+        ("kerberos method = system keytab", KerberosConfig()),
+        ("kerberos method = secrets and keytab", KerberosConfig()),
+        ("security = ads\nrealm = R.TEST", KerberosConfig(realm="R.TEST")),
+        ("security = ads\nrealm = *", KerberosConfig()),
+        ("server role = member server", KerberosConfig()),
+        (
+            "kerberos method = dedicated keytab\ndedicated keytab file = FILE:/k\n"
+            "winbind separator = +\nmin domain uid = 5",
+            KerberosConfig("FILE:/k", separator="+", least_uid=5),
+        ),
+        ("kerberos support = no\nkerberos keytab file = /k", None),
+        (
+            "kerberos support = yes\nkerberos keytab file = /k\nkerberos service name = cifs/h",
+            KerberosConfig("/k", "cifs/h"),
+        ),
+    ],
+)
+def test_where_the_keys_are(text: str, expected: KerberosConfig | None) -> None:
+    config = configuration(f"[global]\n{text}\n")
+    assert config.kerberos == expected
+    assert config.server.kerberos is (expected is not None)
+    assert config.warnings == []
+
+
+def test_without_a_keytab_there_is_no_kerberos_and_a_warning() -> None:
+    config = offered(
+        configuration("[global]\nkerberos support = yes\nkerberos keytab file = /no/k")
+    )
+    assert (config.kerberos, config.server.kerberos) == (None, False)
+    assert "Kerberos is not offered" in config.warnings[0]
+    with pytest.raises(ConfigError, match="nobody could log in"):
+        offered(
+            configuration(
+                "[global]\nkerberos support = yes\nkerberos keytab file = /no/k\n"
+                "ntlm auth = disabled"
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("kerberos method = dedicated keytab", "write the file's name as `dedicated keytab file`"),
+        ("kerberos method = guess", "'guess' is none of default, secrets only, system keytab"),
+        ("ntlm auth = disabled", "nobody could log in without Kerberos"),
+        ("winbind separator = ab", "it is one character"),
+        ("idmap config A : backend = rid", "`idmap config A : range` is missing"),
+        ("idmap config A : backend = rid\nidmap config A : range = 9-3", "a range is LOW-HIGH"),
+        (
+            "idmap config * : backend = autorid\nidmap config * : range = 10000-99999\n"
+            "idmap config * : rangesize = x",
+            "it is no number",
+        ),
+        (
+            "idmap config A : backend = rid\nidmap config A : range = 100-200\n"
+            "idmap config B : backend = rid\nidmap config B : range = 200-300",
+            "the range of A overlaps it",
+        ),
+    ],
+)
+def test_what_does_not_fit(text: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=r"usmbd\.conf:\d+: ") as error:
+        configuration(f"[global]\n{text}\n")
+    assert why in str(error.value)
+
+
+def test_ranges_of_domains() -> None:
+    config = configuration(
+        "[global]\nidmap config * : backend = tdb\nidmap config * : range = 3000-7999\n"
+        "idmap config dom:backend = RID\nidmap config DOM : range = 10000 - 19999\n"
+        "idmap config DOM : base_rid = 1000\nidmap config X : backend = nss\n"
+    )
+    assert config.idmap == [IdmapRange("DOM", "rid", 10000, 19999, 1000)]
+    assert len(config.warnings) == 1
+    assert (
+        "idmap config * : backend = tdb: ids are those that the system knows" in config.warnings[0]
+    )
+    auto = configuration(
+        "[global]\nidmap config * : backend = autorid\nidmap config * : range = 100000-999999\n"
+        "idmap config * : rangesize = 200000\n"
+    )
+    assert auto.idmap == [IdmapRange("*", "autorid", 100000, 999999, 0, 200000)]
