@@ -42,15 +42,18 @@ test-peer:
 	@lab/setup.sh peer
 	USMBD_TEST_PEER=smbd $(PY) -m pytest tests/interop tests/packet $(ARGS)
 
-#: make torture [ARGS='smb2.lock ...']  Samba's smbtorture against usmbd: the score of each suite next to smbd's
+# smbtorture's program: of another Samba that Debian has (SMBTORTURE=4.25), or a path.
+smbtorture = $(if $(SMBTORTURE),program=$$(lab/smbtorture.sh $(SMBTORTURE)) && SMBTORTURE=$$program)
+
+#: make torture [ARGS='smb2.lock ...'] [SMBTORTURE=4.25]  Samba's smbtorture against usmbd: the score of each suite next to smbd's
 torture:
 	@lab/setup.sh test
-	$(PY) tests/support/torture_scores.py $(ARGS)
+	$(smbtorture) $(PY) tests/support/torture_scores.py $(ARGS)
 
-#: make torture-list [ARGS=...]  the same, and write what came out into the list of tests/interop
+#: make torture-list [ARGS=...] [SMBTORTURE=4.25]  the same, and write what came out into the list of tests/interop
 torture-list:
 	@lab/setup.sh test
-	$(PY) tests/support/torture_scores.py --rewrite $(ARGS)
+	$(smbtorture) $(PY) tests/support/torture_scores.py --rewrite $(ARGS)
 
 #: make coverage            the unit tests' coverage by module; fails below the floor of pyproject.toml
 coverage: dev

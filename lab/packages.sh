@@ -1,4 +1,5 @@
-# Debian packages for the scripts of this folder, which source it: say what is done, install what is missing.
+# Debian packages for the scripts of this folder, which source it: say what is done, install what is missing, reach
+# packages of other releases.
 # shellcheck shell=bash
 
 say() { printf 'usmbd setup: %s\n' "$*" >&2; }
@@ -48,4 +49,22 @@ install_needed() {
     apt_install "${NEEDED[@]}"
     NEEDED=()
   fi
+}
+
+# private_apt DIRECTORY SUITE...: set APT to options for apt with lists of its own in DIRECTORY, so that a Debian 12 (or
+# Ubuntu) machine reaches newer suites and is not changed.
+private_apt() {
+  local directory=$1 mirror suite
+  shift
+  mkdir -p "$directory"/{lists,archives}/partial
+  # The mirror that this machine uses, whatever form its own list has.
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    grep -E '/debian/?$' | head -n 1 || true)
+  for suite in "$@"; do
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:-http://deb.debian.org/debian} $suite main"
+  done >"$directory/sources.list"
+  APT=(-q -o "Dir::Etc::sourcelist=$directory/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root
+    -o "Dir::State::lists=$directory/lists" -o "Dir::Cache=$directory" -o Acquire::Languages=none -o Acquire::Retries=5)
+  apt-get "${APT[@]}" update >"$directory/log" 2>&1 ||
+    { tail -n 5 "$directory/log" >&2; die "apt-get update failed for the lab's own list, $directory/sources.list"; }
 }

@@ -50,22 +50,6 @@ build_tools() {
   need_file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 }
 
-# apt with lists of its own, so that a Debian 12 (or Ubuntu) machine reaches newer suites and is not changed.
-private_apt() {
-  local mirror suite
-  mkdir -p "$CACHE"/apt/{lists,archives}/partial
-  # The mirror that this machine uses, whatever form its own list has.
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-    grep -E '/debian/?$' | head -n 1 || true)
-  for suite in "${SUITES[@]}"; do
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:-http://deb.debian.org/debian} $suite main"
-  done >"$CACHE/apt/sources.list"
-  APT=(-q -o "Dir::Etc::sourcelist=$CACHE/apt/sources.list" -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root
-    -o "Dir::State::lists=$CACHE/apt/lists" -o "Dir::Cache=$CACHE/apt" -o Acquire::Languages=none -o Acquire::Retries=5)
-  apt-get "${APT[@]}" update >"$CACHE/apt/log" 2>&1 ||
-    { tail -n 5 "$CACHE/apt/log" >&2; die "apt-get update failed for the lab's own list, $CACHE/apt/sources.list"; }
-}
-
 # The newest series that there is a source package of, where none was asked for.
 find_series() {
   local newest
@@ -165,7 +149,7 @@ if [ -z "$directory" ]; then
   fi
   WORK=$(mktemp -d "$CACHE/work.XXXXXX")
   trap 'rm -rf "$WORK"' EXIT
-  private_apt
+  private_apt "$CACHE/apt" "${SUITES[@]}"
   find_series
   directory=$CACHE/linux-$SERIES-$(key)
   download

@@ -26,16 +26,17 @@ def main() -> int:
     arguments = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is ended as well
-    rows = torture_list.load()
     server: Server = {"usmbd": Usmbd, "smbd": Smbd}[arguments.server]()
     add_shares(server)
-    kind, places = arguments.server, True
+    kind = arguments.server
     complaints: list[str] = []
     ran: dict[str, Outcome] = {}
     with server.running():
         torture = Smbtorture(server)
         version = torture.version()
-        places = version == torture_list.made_with()
+        path = torture_list.path_of(version)
+        rows = torture_list.load(path)
+        places = version == torture_list.made_with(path)
         if not places:
             print(f"smbtorture is {version}: where tests stop is not compared", file=sys.stderr)
         names = torture.tests(*arguments.suite)
@@ -51,13 +52,18 @@ def main() -> int:
                 if (found := torture_list.complaint(name, outcome, rows.get(name), kind, places))
             ]
             complaints += new
+            new += [
+                f"{name}: {outcome.status}, not in the list: {outcome.place}"
+                for name, outcome in outcomes.items()
+                if name not in rows and outcome.status != "success"
+            ]
             passed = sum(outcome.status == "success" for outcome in outcomes.values())
             seconds = time.monotonic() - begin
             print(f"{suite}: {passed} of {len(mine)} pass, {seconds:.0f} s", *new, sep="\n  ")
             sys.stdout.flush()
             if arguments.rewrite:
                 rows = torture_list.updated(rows, outcomes, kind)
-                torture_list.save(rows)
+                torture_list.save(rows, path)
 
     now = torture_list.updated(rows, ran, kind)
     print("\n" + torture_list.scores(now, {suite_of(name) for name in ran}))

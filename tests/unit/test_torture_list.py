@@ -1,10 +1,13 @@
 """The list of smbtorture's results: what counts as a difference."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from smbtest import torture_list
-from smbtest.torture import Outcome
+from smbtest.server import Server
+from smbtest.torture import Outcome, Smbtorture
 from smbtest.torture_list import Row
 
 PLACE = "read.c:10: status was NT_STATUS_OK, expected NT_STATUS_END_OF_FILE"
@@ -79,3 +82,22 @@ def test_the_list_is_read_as_it_was_written(tmp_path: Path) -> None:
         *("success", "failure", ""),
         "read.c:20: other",
     }
+
+
+def test_a_series_of_smbtorture_may_have_a_list_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common, own = tmp_path / "smbtorture-expected.txt", tmp_path / "smbtorture-expected-4.25.txt"
+    own.touch()
+    monkeypatch.setattr(torture_list, "PATH", common)
+    assert torture_list.path_of("4.25.1") == own
+    assert torture_list.path_of("4.2.5") == torture_list.path_of("") == common
+
+
+def test_the_environment_names_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "smbtorture"
+    program.write_text("#!/bin/sh\necho smbtorture 4.25.1-Debian\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("SMBTORTURE", str(program))
+    server = cast(Server, SimpleNamespace(state=tmp_path))
+    assert Smbtorture(server).version() == "4.25.1"

@@ -1,5 +1,7 @@
 """smbtorture, Samba's own test suite: run it against a server and read what came of each test.
 
+SMBTORTURE in the environment names another program than the one that is installed.
+
 A test has the name that `smbtorture --fullname` gives it, such as `smb2.lock.valid-request`; the
 suite is the part of the name that `smbtorture --list-suites` knows.
 """
@@ -146,14 +148,15 @@ class Smbtorture:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._configuration = ["smbtorture", "-s", client_configuration(server)]
+        self._program = os.environ.get("SMBTORTURE", "smbtorture")
+        self._configuration = [self._program, "-s", client_configuration(server)]
         self._base = server.state / "torture"
         self._base.mkdir(exist_ok=True)
 
     def version(self) -> str:
         """Return the version of smbtorture, such as 4.17.12."""
         said = subprocess.run(
-            ["smbtorture", "-V"], check=True, capture_output=True, text=True, timeout=60
+            [self._program, "-V"], check=True, capture_output=True, text=True, timeout=60
         ).stdout
         found = re.search(r"\d+\.\d+\.\d+", said)
         return found[0] if found else ""

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from smbtest.torture import Outcome, suite_of
 
 PATH = Path(__file__).resolve().parents[2] / "interop" / "smbtorture-expected.txt"
+"""Of the smbtorture that the tests install; another's has its series in its name."""
 UNKNOWN = "unknown"  # smbd's status in a test that its smbtorture did not have
 _PASS = "success"
 
@@ -48,6 +49,13 @@ class Row(NamedTuple):
     def expected(self, kind: str) -> tuple[str, str]:
         """Return the status and the place of a server."""
         return (self.smbd, self.smbd_place) if kind == "smbd" else (self.status, self.place)
+
+
+def path_of(version: str) -> Path:
+    """Return the list of a version of smbtorture: that of its series, if there is one."""
+    series = ".".join(version.split(".")[:2])
+    path = PATH.with_name(f"smbtorture-expected-{series}.txt")
+    return path if path.exists() else PATH
 
 
 def made_with(path: Path = PATH) -> str:
