@@ -390,8 +390,8 @@ class Open:
         Returns what the engine has to tell.
         """
         log.debug("open %#x: %s is deleted", self.persistent_id, self.path)
-        # Its client may not know that somebody else deleted the file.
-        by = self.parent_lease_key if self.delete_on_close else NO_ID
+        # Only who both asked for it and closes last knows of it (Samba's smb2.dirlease.unlink_*).
+        by = self.parent_lease_key if self.parent_lease_key == result.by else NO_ID
         node, stream = self.node, self.stream
         try:
             if stream is not None and not result.delete_base:

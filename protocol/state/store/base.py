@@ -79,7 +79,8 @@ class RemoveOpenResult(NamedTuple):
     `deleted(base_key(key))`; `delete_now` is then false, as the stream goes with its file. The
     caller keeps its descriptor until then, so that the inode number cannot be another file's.
     `path` is the one that was to be deleted, if it was told with `delete_now`: the caller may have
-    the file open by another of its names. `waiters`: workers to send a WakeFile, perhaps this one.
+    the file open by another of its names; and `by` the ParentLeaseKey of the open that asked for
+    the deletion. `waiters`: workers to send a WakeFile, perhaps this one.
     """
 
     last: bool
@@ -87,6 +88,7 @@ class RemoveOpenResult(NamedTuple):
     delete_base: bool = False
     waiters: tuple[int, ...] = ()
     path: str = ""
+    by: bytes = b""
 
     @property
     def deletes(self) -> bool:

@@ -1,7 +1,7 @@
 """Opens in LMDB: one record a file or stream, with the sharing of all its opens counted.
 
 F + FileKey      header (holders and deniers of `sharing`, flags, deleting worker), OpenRecords
-D + FileKey      path of a delete-pending file
+D + FileKey      of a file that is to be deleted: ParentLeaseKey of the open that asks for it, path
 P + open_id      DurableRecord of a durable open
 C + ClientGuid + CreateGuid    open_id of a durable open
 Q + open_id      LockSequenceArray of a durable open
@@ -116,6 +116,12 @@ def forget_durable(txn: Transaction, value: bytes, at: int) -> None:
         txn.delete(b"C" + record.client_guid + record.create_guid)
 
 
+def doom_of(txn: Transaction, key: bytes) -> tuple[str, bytes]:
+    """Return the path by which a file is to be deleted, and who asked for that; empty: unknown."""
+    value = txn.get(b"D" + key, b"")
+    return os.fsdecode(value[len(NO_ID) :]), bytes(value[: len(NO_ID)])
+
+
 def _owned(value: bytes, worker: int) -> list[int] | None:
     """Return the opens of a worker in an F record; None when the record is no concern of it."""
     ids = [
@@ -189,7 +195,7 @@ class LmdbOpens:
             if durable is not None and (caches_handle(record) or record.flags & OPEN_PERSISTENT):
                 _keep_durable(txn, record, durable)
             if path and record.flags & OPEN_DELETE_ON_CLOSE:
-                txn.put(b"D" + key, os.fsencode(path))
+                txn.put(b"D" + key, record.parent_lease_key + os.fsencode(path))
                 flags |= FILE_HAS_PATH
             txn.put(
                 file,
@@ -221,6 +227,10 @@ class LmdbOpens:
         holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
         _, access, share, open_flags = OPEN_HEAD.unpack_from(value, at)
         if open_flags & OPEN_DELETE_ON_CLOSE:
+            alone = len(value) == FILE_HEADER.size + OPEN_SIZE
+            if flags & FILE_HAS_PATH and not flags & FILE_PENDING and not alone:
+                path = txn.get(b"D" + key, b"")[len(NO_ID) :]  # of several it is this one that asks
+                txn.put(b"D" + key, OpenRecord.parse(value, at).parent_lease_key + path)
             flags |= FILE_PENDING
         if open_flags & OPEN_DURABLE:
             forget_durable(txn, value, at)
@@ -261,8 +271,9 @@ class LmdbOpens:
                 txn.delete(file)
                 txn.delete(b"D" + key)
             return RemoveOpenResult(True, False, True, waiters)
-        path = os.fsdecode(txn.get(b"D" + key, b"")) if delete_now else ""
-        return RemoveOpenResult(True, delete_now, False, waiters, path)
+        if not delete_now:
+            return RemoveOpenResult(True, waiters=waiters)
+        return RemoveOpenResult(True, True, False, waiters, *doom_of(txn, key))
 
     def _streams(self, txn: Transaction, base: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the F records of the named streams of a file."""
@@ -348,12 +359,14 @@ class LmdbOpens:
         """Set or clear delete pending: see `Store.set_delete_pending`."""
         with self._write() as txn:
             value = txn.get(b"F" + key)
-            if value is None or find_open(value, open_id) < 0:
+            at = -1 if value is None else find_open(value, open_id)
+            if value is None or at < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
             holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
             flags = flags | FILE_PENDING if pending else flags & ~FILE_PENDING
             if path and pending:
-                txn.put(b"D" + key, os.fsencode(path))
+                by = OpenRecord.parse(value, at).parent_lease_key
+                txn.put(b"D" + key, by + os.fsencode(path))
                 flags |= FILE_HAS_PATH
             txn.put(
                 b"F" + key, FILE_HEADER.pack(holders, deniers, flags, 0) + value[FILE_HEADER.size :]
@@ -459,6 +472,4 @@ class LmdbOpens:
             flags = FILE_HEADER.unpack_from(value)[2]
             txn.put(b"F" + key, FILE_HEADER.pack(0, 0, flags, self._worker))
             doomed.append(key)
-        result.doomed.extend(
-            Doomed(file, os.fsdecode(txn.get(b"D" + file, b""))) for file in doomed
-        )
+        result.doomed.extend(Doomed(file, doom_of(txn, file)[0]) for file in doomed)

@@ -3,7 +3,6 @@
 `drop_worker` leaves none, wherever its worker was killed; this looks whether that is true.
 """
 
-import os
 from collections.abc import Sequence
 
 import msgspec
@@ -18,7 +17,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
 )
 from usmbd.protocol.state.store.lmdb_leases import has_lease
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks, lock_owners, waiting
-from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH, FILE_DELETING, FILE_PENDING
+from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH, FILE_DELETING, FILE_PENDING, doom_of
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
@@ -79,7 +78,7 @@ class LmdbOrphans:
         elif kind == b"F" and FILE_HEADER.unpack_from(value)[2] & FILE_PENDING:
             flags = FILE_HEADER.unpack_from(value)[2] | FILE_DELETING
             txn.put(record, FILE_HEADER.pack(0, 0, flags, self.environment.worker))
-            left.doomed.append(Doomed(key, os.fsdecode(txn.get(b"D" + key, b""))))
+            left.doomed.append(Doomed(key, doom_of(txn, key)[0]))
         else:
             txn.delete(record)
         return True

@@ -6,7 +6,7 @@ hands on when its holder is killed; what the dead writer had not committed never
 
     F + FileKey      header and the OpenRecords, in the order of the opens
     L + FileKey      waiting workers and the byte-range locks, while there are any
-    D + FileKey      path of a delete-pending file
+    D + FileKey      who asks for the deletion of a file, and its path
     G + ClientGuid + LeaseKey    FileKey of the file that a client's lease is on
     P + open_id      what a durable open is made anew from
     C + ClientGuid + CreateGuid    open_id of a durable open

@@ -400,6 +400,40 @@ def test_the_kernel_tells_nothing_of_what_a_client_knows(
     assert breaks(client) == LOST
 
 
+@pytest.mark.parametrize("asked", ["at its end", "by SET_INFO"])
+@pytest.mark.parametrize("closes", ["who asked", "the other"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_asked_for_a_deletion_and_closes_last_knows_of_it(
+    client: Client, other: Client, engine: Engine, asked: str, closes: str, workers: int
+) -> None:
+    """Everybody else is told, also who asked for it and does not see when it happens."""
+    server = engine.server if workers == 1 else engine.another_worker()
+    third = Client(engine, server=server).ready()
+    cache(client)
+    options = FILE_DELETE_ON_CLOSE if asked == "at its end" else 0
+
+    def opened(who: Client, key: bytes, parent: bytes, options: int = 0) -> FileId:
+        access = DELETE | FILE_READ_ATTRIBUTES
+        body = leased(r"dir\file", R, key, parent, access=access, options=options)
+        reply = who.call(Command.CREATE, body)
+        assert reply.status is NtStatus.SUCCESS
+        return reply.file_id
+
+    mine = opened(client, b"1" * 16, KEY, options)
+    his = opened(third, b"2" * 16, b"p" * 16, FILE_DELETE_ON_CLOSE if options else 0)
+    if asked == "by SET_INFO":
+        dispose = requests.set_info(mine, FileDispositionInformation, b"\1")
+        assert client.call(Command.SET_INFO, dispose).status is NtStatus.SUCCESS
+    ends = [(client, mine), (third, his)]
+    for who, file in ends if closes == "the other" else ends[::-1]:
+        assert (engine.files / "dir" / "file").exists()
+        who.close(file)
+    assert not (engine.files / "dir" / "file").exists()
+    wait(engine)
+    knows = closes == "who asked" and asked == "by SET_INFO"
+    assert breaks(client) == ([] if knows else LOST)
+
+
 def test_lost_events_end_all_leases(
     client: Client, other: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -276,10 +276,10 @@ def test_what_belongs_to_nobody_is_found_and_removed(store: LmdbStore) -> None:
     store.add_open(file_key(1, 1), record(store), "")
     store.put_session(SessionRecord(9 << 16, 9, "bob"))
     with store._environment.write() as txn:
-        txn.put(b"D" + file_key(1, 3), b"/nowhere")
+        txn.put(b"D" + file_key(1, 3), bytes(16) + b"/nowhere")
         txn.put(b"F" + file_key(1, 4), bytes(24))
         txn.put(b"F" + file_key(1, 5), bytes(16) + (5).to_bytes(4, "little") + bytes(4))
-        txn.put(b"D" + file_key(1, 5), b"/pending")
+        txn.put(b"D" + file_key(1, 5), bytes(16) + b"/pending")
     act_as(store, SUPERVISOR)
     found, left = store.sweep({1})
     assert found == 1 + 5
