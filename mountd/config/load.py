@@ -54,6 +54,7 @@ _PRINTERS = {
     "print$": "there are no printers, and no drivers of theirs",
 }
 # All that can be said of IPC$.
+_KEEPS_HANDLES = (("durable handles", True), ("kernel oplocks", False), ("posix locking", False))
 _IPC_PARAMETERS = ("comment", "hosts allow", "hosts deny", "valid users")
 
 
@@ -332,9 +333,12 @@ class _Loader:
             fields["comment"] = Template(fields["comment"])
         objects = values["vfs objects"]
         force_account, force_gid = self._forced(chosen, values)
-        if values["continuous availability"] and not values["durable handles"]:
+        if values["continuous availability"]:
             entry = chosen["continuous availability"][1]
-            self.errors.append(entry.error(f"{entry.name} = yes needs durable handles = yes"))
+            for name, needed in _KEEPS_HANDLES:  # else no handle outlives its connection
+                if values[name] is not needed:
+                    said = f"{entry.name} = yes needs {name} = {'yes' if needed else 'no'}"
+                    self.errors.append(entry.error(said))
         if len(self.errors) > wrong:
             return None
         config = ShareConfig(

@@ -52,7 +52,16 @@ def test_persistent_handles_durability(
         assert (durable.record.synced, durable.writes_through) == (synced, flushed)
 
 
-def test_what_does_not_go_together(tmp_path: Path) -> None:
-    text = "durable handles = no\ncontinuous availability = yes"
-    with pytest.raises(ConfigError, match=r":5: .*needs durable handles"), served(tmp_path, text):
+@pytest.mark.parametrize(
+    ("other", "needed"),
+    [
+        ("durable handles = no", "durable handles = yes"),
+        ("posix locking = yes", "posix locking = no"),
+        ("kernel oplocks = yes", "kernel oplocks = no"),
+    ],
+)
+def test_what_does_not_go_together(tmp_path: Path, other: str, needed: str) -> None:
+    """It would promise handles that are never given."""
+    text = f"{other}\ncontinuous availability = yes"
+    with pytest.raises(ConfigError, match=f":5: .*needs {needed}"), served(tmp_path, text):
         pass
