@@ -51,7 +51,7 @@ def snapshot_times(volume: Volume) -> list[int]:
     finally:
         os.close(listed)
     times = [seconds for seconds in found if seconds is not None]
-    return times if options.sort == "none" else sorted(times, reverse=options.sort == "desc")
+    return sorted(times, reverse=options.sort == "desc")  # "none" asks for no order: any will do
 
 
 def open_snapshot(volume: Volume, seconds: int) -> Volume:

@@ -1,7 +1,9 @@
 """What the server's processes run with, as /proc shows it while a client works."""
 
+import base64
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,12 @@ from smbtest import smb2
 from smbtest.peer import only_usmbd
 from smbtest.processes import wait_for
 from smbtest.raw import Raw
+from smbtest.server import ALICE
 from smbtest.usmbd import WORKERS, Usmbd
 
 from usmbd.mountd.confine import profiles
 from usmbd.mountd.confine.profiles import Profile
+from usmbd.mountd.md4 import nt_hash
 
 SECONDS = 20
 KEEPER, RPC_CHILD = "usmbd.protocol.keeper", "usmbd.mountd.rpc_child"
@@ -76,6 +80,44 @@ def test_each_process_has_what_it_needs(server: Usmbd) -> None:
             text = (task / "status").read_text()
             assert "NoNewPrivs:\t1\nSeccomp:\t2" in text
     client.close()
+
+
+def memory_of(pid: int) -> Iterator[bytes]:
+    """Return the memory that a process can write, piece by piece."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            place, mode = line.split()[:2]
+            if mode.startswith("rw"):
+                start, end = (int(each, 16) for each in place.split("-"))
+                with suppress(OSError):  # of a device, or gone meanwhile
+                    memory.seek(start)
+                    yield memory.read(end - start)
+
+
+def test_mountd_alone_reads_the_password_file(server: Usmbd) -> None:
+    """No other has it open, or a hash in its memory, also while users are logged in."""
+    clients = [Raw(server).ready() for _ in range(2 * WORKERS)]
+    hashed = nt_hash(ALICE.password)
+    secrets = (hashed, base64.b64encode(hashed))
+    assert secrets[1] in server.password_path.read_bytes()
+    (mountd,) = [pid for pid in server.mountd() if pid not in server.processes_named(RPC_CHILD)]
+    others = {server.pid, *server.workers(), *server.processes_named(KEEPER)}
+    others |= {*server.door(), *server.rpc()} - {mountd}
+
+    def knows(pid: int) -> bool:
+        return any(secret in piece for piece in memory_of(pid) for secret in secrets)
+
+    try:
+        assert knows(mountd), "or the test finds nothing"
+    except PermissionError:
+        pytest.skip("not even root looks into processes here")
+    assert mountd not in others
+    assert len(others) == 4 + WORKERS
+    assert [pid for pid in others if knows(pid)] == []
+    held = [os.readlink(fd) for pid in others for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    assert str(server.password_path) not in held
+    for client in clients:
+        client.close()
 
 
 def test_no_process_with_rights_reads_what_a_stranger_sends_first(server: Usmbd) -> None:

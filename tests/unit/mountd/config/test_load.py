@@ -94,6 +94,11 @@ def test_yaml_says_the_same() -> None:
     assert (other.server, other.hosts, other.shares) == (ini.server, ini.hosts, ini.shares)
 
 
+@pytest.mark.parametrize("text", ["", "# nothing", "global:", "global:\nshares:\n", "shares: ~"])
+def test_yaml_that_says_nothing(text: str) -> None:
+    assert configuration(text, "usmbd.yaml").shares == configuration("", "usmbd.conf").shares
+
+
 def test_ipc_is_always_there() -> None:
     share = configuration("[IPC$]\ncomment = pipes\nhosts deny = 10.").find_share("ipc$")
     assert share is not None

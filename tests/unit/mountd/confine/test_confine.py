@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -153,3 +154,49 @@ def test_an_old_kernel_without_landlock_is_no_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(kernel, "_syscall", absent)
     with pytest.raises(OSError, match="not implemented"):
         kernel.landlock(files=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "files", "size", "handled"),
+    [
+        (1, False, 8, (0x1FFF, 0, 0)),
+        (2, False, 8, (0x3FFF, 0, 0)),
+        (3, False, 8, (0x7FFF, 0, 0)),
+        (4, False, 16, (0x7FFF, 3, 0)),
+        (5, False, 16, (0xFFFF, 3, 0)),
+        (6, False, 24, (0xFFFF, 3, 3)),
+        (7, True, 24, (0, 3, 3)),
+        (4, True, 16, (0, 3, 0)),
+        (3, True, 0, (0, 0, 0)),
+    ],
+)
+def test_what_landlock_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+    version: int,
+    files: bool,
+    size: int,
+    handled: tuple[int, int, int],
+) -> None:
+    """All that the kernel's version can forbid (landlock(7)), by its numbers and sizes."""
+    asked = []
+    ruleset = os.open("/dev/null", os.O_RDONLY)
+
+    def answer(number: Any, *arguments: Any) -> int:
+        values = [getattr(each, "value", each) for each in arguments]
+        asked.append((number.value, *values))
+        if number.value == 446:
+            return 0
+        return version if arguments[0] is None else ruleset
+
+    monkeypatch.setattr(kernel, "_syscall", answer)
+    kernel.landlock(files=not files)
+    first, *rest = asked
+    assert first == (444, None, 0, 1)  # LANDLOCK_CREATE_RULESET_VERSION
+    if size:
+        attributes = struct.pack("=QQQ", *handled)
+        assert rest == [(444, attributes, size, 0), (446, ruleset, 0)]
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(ruleset)
+    else:
+        assert rest == []
+        os.close(ruleset)

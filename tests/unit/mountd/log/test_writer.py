@@ -98,6 +98,15 @@ def test_a_process_that_ends_before_it_started_says_why(handler: QueueHandler, g
     assert len(gate.lines) == 1
 
 
+def test_its_thread_ends_with_it(handler: QueueHandler) -> None:
+    """It is woken: nobody waits for the time that an end may take at most."""
+    handler.start()
+    thread = handler._thread
+    assert thread is not None
+    handler.close()
+    assert not thread.is_alive()
+
+
 def test_what_was_left_out_is_told_at_the_period_s_end(
     handler: QueueHandler, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

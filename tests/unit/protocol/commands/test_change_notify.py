@@ -225,6 +225,19 @@ def test_vetoed_names(vetoing: Engine) -> None:
     assert watcher.all_told() == []
 
 
+def test_what_others_change_below_a_vetoed_name(vetoing: Engine) -> None:
+    """Another share of the folder shows it, and its clients' changes are told of by the engine."""
+    vetoing.shares["all"] = replace(vetoing.shares["data"], name="all", veto_files=[])
+    watcher = Watcher(Client(vetoing).ready(), flags=SMB2_WATCH_TREE)
+    other = Client(vetoing).ready(share="all")
+    for name in ("secret folder", r"secret folder\secret", "open", r"open\secret", r"open\deep"):
+        other.close(other.open(name, options=FILE_DIRECTORY_FILE))
+    other.close(other.open(r"secret folder\file"))
+    other.close(other.open(r"open\deep\file"))
+    told = {name for _, name in watcher.all_told()}
+    assert told == {"open", r"open\deep", r"open\deep\file"}
+
+
 def test_names_are_spelled_as_in_listings(client: Client, engine: Engine) -> None:
     watcher = Watcher(client, completion_filter=NAMES, flags=SMB2_WATCH_TREE)
     (engine.files / "a:b").mkdir()

@@ -264,3 +264,17 @@ def test_the_limit_of_a_message_rises_with_the_login(engine: Engine) -> None:
     assert client.connection.message_limit == 128 * 1024
     client.login()
     assert client.connection.message_limit == (8 << 20) + 128 * 1024
+
+
+@pytest.mark.parametrize(
+    ("inline", "read", "announced"),
+    [(200_000, 1 << 20, 3 << 16), (100_000, 100_000, 100_000), (1 << 20, 1 << 16, 1 << 16)],
+)
+def test_reads_that_come_in_replies_alone(
+    engine: Engine, inline: int, read: int, announced: int
+) -> None:
+    """MaxReadSize is in whole credits of what a reply carries, or as it was where that is less."""
+    connection = Client(engine).connection
+    connection.max_inline_read, connection.max_read_size = inline, read
+    connection.keep_reads_inline()
+    assert connection.max_read_size == announced

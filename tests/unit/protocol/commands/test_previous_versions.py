@@ -131,6 +131,18 @@ def test_order(tree: Path, order: str, names: tuple[str, ...]) -> None:
     assert enumerate_snapshots(client)[2:] == names
 
 
+def test_no_descriptor_stays_open(tree: Path) -> None:
+    client = served(tree)
+    read(client, rf"{YESTERDAY}\file")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        enumerate_snapshots(client)
+        read(client, rf"{YESTERDAY}\file")
+        assert create(client, r"@GMT-2026.11.28-03.00.01\file").status is not NtStatus.SUCCESS
+    client.close(client.open("file", FILE_READ_DATA, FILE_OPEN))
+    assert len(os.listdir("/proc/self/fd")) <= before + 4
+
+
 def test_a_share_without(tree: Path) -> None:
     """Nothing is listed, and a name with a token is a name."""
     client = served(tree, SHARE.replace(" shadow_copy2", ""))

@@ -56,7 +56,7 @@ GET, SET, DELETE_POINT = (
 # As the Linux client opens what it makes a reparse point of.
 ACCESS = DELETE | FILE_READ_ATTRIBUTES | FILE_WRITE_ATTRIBUTES
 NFS_FIFO, NFS_SOCK, NFS_CHR, NFS_LNK = 0x4F464946, 0x4B434F53, 0x524843, 0x014B4E4C
-VENDOR_TAG, VENDOR_GUID = 0x00000042, bytes(range(16))
+VENDOR_TAG, VENDOR_GUID = 0x00000043, bytes(range(16))  # Microsoft's have the uppermost bit
 
 
 def point(tag: int, data: bytes = b"", guid: bytes = b"") -> bytes:
@@ -232,7 +232,7 @@ def test_what_is_kept_with_the_file(
     body = requests.set_info(opened, 4, basic)
     assert client.call(Command.SET_INFO, body).status is NtStatus.SUCCESS
     assert told(client, opened)[1] == tag
-    other = point(0x80000043)
+    other = point(0x80000044)
     assert control(client, opened, SET, other).status is NtStatus.IO_REPARSE_TAG_MISMATCH
     assert control(client, opened, DELETE_POINT, other).status is NtStatus.IO_REPARSE_TAG_MISMATCH
     guid = VENDOR_GUID if tag == VENDOR_TAG else b""

@@ -103,6 +103,15 @@ def test_zeros_of_a_large_file_take_turns(
     assert asked == []
 
 
+def test_zeros_from_the_beginning_and_of_nothing(client: Client, file: Path) -> None:
+    """A range without bytes is no error ([MS-FSA] 2.1.5.10.39)."""
+    opened, code = client.open("file"), fsctl.FSCTL_SET_ZERO_DATA
+    assert ioctl(client, opened, code, struct.pack("<QQ", 4096, 4096)) is NtStatus.SUCCESS
+    assert file.read_bytes() == b"x" * SIZE
+    assert ioctl(client, opened, code, struct.pack("<QQ", 0, 1)) is NtStatus.SUCCESS
+    assert file.read_bytes() == b"\0" + b"x" * (SIZE - 1)
+
+
 def test_what_cannot_be(client: Client, engine: Engine, file: Path) -> None:
     zeros = fsctl.FSCTL_SET_ZERO_DATA, struct.pack("<QQ", *HOLE)
     told = fsctl.FSCTL_QUERY_ALLOCATED_RANGES, struct.pack("<QQ", 0, SIZE)

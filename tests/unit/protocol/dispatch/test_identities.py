@@ -13,6 +13,7 @@ from smbengine.client import Client
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
+from usmbd.protocol.dispatch.calls import on_loop
 from usmbd.protocol.vfs.identity import Identity, IdentityNeededError, become
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -376,6 +377,29 @@ def test_the_pinned_thread_is_nobody(client: Client, engine: Engine, secret: Pat
     for lost in (0, 1, 2, 3, 4, 24):  # CHOWN, DAC_*, FOWNER, FSETID, SYS_RESOURCE
         assert not effective & 1 << lost
     assert effective & 1 << 10  # NET_BIND_SERVICE: the port of RDMA's listener
+
+
+def test_a_call_of_no_share_is_made_by_nobody_else(engine: Engine, client: Client) -> None:
+    """What a user's request left the thread as does not count; a pinned loop stays as it is."""
+    (tree,) = client.session.tree_connect_table.values()
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.append(fsuid())
+        for asked in (tree, None):
+            on_loop(engine.server, asked, lambda: seen.append(fsuid()), ())
+
+    engine.run(look)
+    pinned = engine.server.pinned
+    assert seen[1:] == (seen[:1] * 2 if pinned else [tree.identity.uid, os.geteuid()])
+
+
+def fsuid() -> int:
+    """Return as whom this thread opens files."""
+    for line in Path("/proc/thread-self/status").read_text().splitlines():
+        if line.startswith("Uid:"):
+            return int(line.split()[4])
+    raise AssertionError
 
 
 def test_a_mistake_is_an_error_of_its_request(

@@ -188,6 +188,27 @@ def test_refused_queue_pair_leaves_nothing_open(device: verbs.VerbsDevice) -> No
     assert fake_pyverbs.Record.closed == ["CQ", "CompChannel"]
 
 
+def test_a_closed_device_makes_nothing(device: verbs.VerbsDevice) -> None:
+    device.close()
+    with pytest.raises(DeviceError, match="closed"):
+        device.queue_pair(1, 1)
+    with pytest.raises(DeviceError, match="closed"):
+        device.register(4096, Access.LOCAL_WRITE)
+
+
+def test_an_interrupted_queue_pair_leaves_nothing_open(
+    device: verbs.VerbsDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is, also what is no error of the device: it goes on to who asked."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verbs_queue_pair.VerbsQueuePair, "_make", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        device.queue_pair(1, 1)
+
+
 def test_state_of_the_connection_manager_is_handed_on(device: verbs.VerbsDevice) -> None:
     queue_pair = device.queue_pair(1, 1)
     wanted = Attributes(qp_state=State.RTR, dest_qp_num=0x99, path_mtu=3, rq_psn=5, retry_cnt=9)
