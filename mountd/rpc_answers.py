@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import socket
-from collections import deque
 from collections.abc import Callable
 
 from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, directory_server
 from usmbd.mountd.ipc.messages import Failed
+from usmbd.mountd.ipc.outbox import Outbox
 
 log = logging.getLogger("usmbd.ipc")
 
@@ -30,9 +30,9 @@ class Answers:
         self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._codec = directory_server()
-        self._unsent: deque[bytes] = deque()
         self._socket, self.other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
+        self._outbox = Outbox(self._socket, self._loop, self._moved)
         self._loop.add_reader(self._socket, self._readable)
 
     def started(self) -> None:
@@ -44,7 +44,7 @@ class Answers:
         if self._socket.fileno() < 0:
             return
         self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
+        self._outbox.close()
         self._socket.close()
         self.other.close()
 
@@ -82,24 +82,11 @@ class Answers:
         except CodecError as error:
             log.error("an answer is too long: %s", error)
             data = self._codec.encode(handle, Failed("the answer is too long"))
-        self._unsent.append(data)
-        self._flush()
+        self._outbox.put(data)
 
-    def _flush(self) -> None:
-        """Send what the process takes, and read on when little waits."""
-        try:
-            while self._unsent:
-                self._socket.send(self._unsent[0])
-                self._unsent.popleft()
-        except BlockingIOError:
-            self._loop.add_writer(self._socket, self._flush)
-        except OSError:
-            self._unsent.clear()
-            self._loop.remove_reader(self._socket)
-            return
-        if not self._unsent:
-            self._loop.remove_writer(self._socket)
-        if len(self._unsent) < MAX_UNSENT:
+    def _moved(self, error: OSError | None) -> None:
+        """Read on when little waits, and no more where nobody reads."""
+        if error is None and len(self._outbox) < MAX_UNSENT:
             self._loop.add_reader(self._socket, self._readable)
         else:
             self._loop.remove_reader(self._socket)

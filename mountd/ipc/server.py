@@ -8,13 +8,13 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
 from usmbd.mountd.ipc.messages import Message
+from usmbd.mountd.ipc.outbox import Outbox
 from usmbd.mountd.ipc.peer import is_ours, peer_uid
 
 T = TypeVar("T", bound=Message)
@@ -56,41 +56,22 @@ class Client(Generic[T]):
         self.is_open = True
         self._server = server
         self._connection = connection
-        self._queue: deque[bytes] = deque()
+        self._outbox = Outbox(connection, server.loop, self._moved)
 
     def send(self, handle: int, message: Message) -> None:
         """Send a message now or as soon as the client reads; a client that never does is closed."""
         if not self.is_open:
             return
         data = self._server.codec.encode(handle, message)
-        if not self._queue and self._try(data):
-            return
-        if not self.is_open:
-            return
-        if len(self._queue) >= MAX_QUEUED:
+        if len(self._outbox) >= MAX_QUEUED:
             self.close("it does not read its answers")
             return
-        if not self._queue:
-            self._server.loop.add_writer(self._connection, self._flush)
-        self._queue.append(data)
+        self._outbox.put(data)
 
-    def _try(self, data: bytes) -> bool:
-        """Send one message if there is room; close the client when it is gone."""
-        try:
-            self._connection.send(data)
-        except BlockingIOError:
-            return False
-        except OSError as error:
+    def _moved(self, error: OSError | None) -> None:
+        """Close the client when it is gone."""
+        if error is not None:
             self.close(str(error))
-        return True
-
-    def _flush(self) -> None:
-        """Send what waits."""
-        while self._queue and self._try(self._queue[0]):
-            if self.is_open:
-                self._queue.popleft()
-        if self.is_open and not self._queue:
-            self._server.loop.remove_writer(self._connection)
 
     def receive(self) -> None:
         """Take what the client sent and hand it on."""
@@ -119,9 +100,8 @@ class Client(Generic[T]):
         if not self.is_open:
             return
         self.is_open = False
-        self._queue.clear()
         self._server.loop.remove_reader(self._connection)
-        self._server.loop.remove_writer(self._connection)
+        self._outbox.close()
         self._connection.close()
         self._server.forget(self, reason)
 

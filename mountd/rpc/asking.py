@@ -1,15 +1,14 @@
 """The RPC process' end of the socket on which mountd answers for it."""
 
 import asyncio
-import contextlib
 import logging
 import socket
-from collections import deque
 from collections.abc import Callable
 
 from usmbd.mountd.ipc.accounts import DirectoryRequest
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, directory_client
 from usmbd.mountd.ipc.messages import Failed
+from usmbd.mountd.ipc.outbox import Outbox
 from usmbd.mountd.rpc.outside import Answered
 
 logger = logging.getLogger("usmbd.ipc")
@@ -31,8 +30,8 @@ class Directory:
         self._loop = asyncio.get_running_loop()
         self._pending: dict[int, tuple[Answered, asyncio.TimerHandle]] = {}
         self._next = 1
-        self._unsent: deque[bytes] = deque()
         sock.setblocking(False)
+        self._outbox = Outbox(sock, self._loop)
         self._loop.add_reader(sock, self._readable)
 
     def ask(self, message: DirectoryRequest, answered: Answered) -> None:
@@ -41,33 +40,14 @@ class Directory:
         try:
             if len(self._pending) >= MAX_PENDING:
                 raise CodecError("too many questions wait")
-            self._unsent.append(self._codec.encode(handle, message))
-            self._flush()
-        except (OSError, CodecError, UnicodeEncodeError) as error:
+            if not self._outbox.put(self._codec.encode(handle, message)):
+                raise CodecError("it is gone")
+        except (CodecError, UnicodeEncodeError) as error:
             logger.error("mountd cannot be asked: %s", error)
             answered(Failed("mountd cannot be asked"))
             return
         timer = self._loop.call_later(SECONDS, self._late, handle)
         self._pending[handle] = answered, timer
-
-    def _flush(self) -> None:
-        """Send what mountd takes; the rest when it takes more. OSError when it is gone."""
-        try:
-            while self._unsent:
-                self._socket.send(self._unsent[0])
-                self._unsent.popleft()
-        except BlockingIOError:
-            self._loop.add_writer(self._socket, self._flush_later)
-            return
-        except OSError:
-            self._unsent.clear()
-            raise
-        self._loop.remove_writer(self._socket)
-
-    def _flush_later(self) -> None:
-        """Send what waits; a mountd that is gone is seen by the reader."""
-        with contextlib.suppress(OSError):
-            self._flush()
 
     def wait(self) -> float:
         """Count nothing: sessions have their own pace."""
@@ -80,7 +60,7 @@ class Directory:
     def close(self) -> None:
         """End; who waits is told nothing."""
         self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
+        self._outbox.close()
         self._socket.close()
         for _, timer in self._pending.values():
             timer.cancel()

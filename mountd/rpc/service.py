@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import time
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 
 from usmbd.mountd import log as logs
@@ -23,6 +22,7 @@ from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import RPC
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, rpc_server
 from usmbd.mountd.ipc.messages import RpcResponse
+from usmbd.mountd.ipc.outbox import Outbox
 from usmbd.mountd.ipc.peer import peer_uid
 from usmbd.mountd.ipc.signals import handled
 from usmbd.mountd.rpc.asking import Directory
@@ -51,15 +51,15 @@ class WorkerConnection:
         self._service = service
         self._hub = Hub(service.pipes, lambda: service.snapshot, service.directory)
         self._codec = rpc_server()
-        self._unsent: deque[bytes] = deque()
         self._reading = True
         sock.setblocking(False)
+        self._outbox = Outbox(sock, service.loop, self._moved)
         service.loop.add_reader(sock, self._readable)
 
     def close(self) -> None:
         """Close the socket; the worker's pipes go with it."""
         self._service.loop.remove_reader(self._sock)
-        self._service.loop.remove_writer(self._sock)
+        self._outbox.close()
         self._sock.close()
         self._service.connections.discard(self)
         self._hub.close()
@@ -90,24 +90,15 @@ class WorkerConnection:
     def _answer(self, handle: int, answer: RpcResponse) -> None:
         """Send an answer, unless the worker has gone meanwhile."""
         if self in self._service.connections:
-            self._unsent.append(self._codec.encode(handle, answer))
-            self._flush()
+            self._outbox.put(self._codec.encode(handle, answer))
 
-    def _flush(self) -> None:
-        """Send what the worker takes; wait for it with the rest."""
-        try:
-            while self._unsent:
-                self._sock.send(self._unsent[0])
-                self._unsent.popleft()
-        except BlockingIOError:
-            self._service.loop.add_writer(self._sock, self._flush)
-        except OSError as error:
+    def _moved(self, error: OSError | None) -> None:
+        """Read on when little waits; end with a worker that is gone."""
+        if error is not None:
             logger.info("a worker's connection failed: %s", error)
             self.close()
             return
-        else:
-            self._service.loop.remove_writer(self._sock)
-        reading = len(self._unsent) < MAX_UNSENT
+        reading = len(self._outbox) < MAX_UNSENT
         if reading != self._reading:
             self._reading = reading
             if reading:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
 from usmbd.mountd.ipc.messages import Failed, Message
+from usmbd.mountd.ipc.outbox import Outbox
 from usmbd.mountd.ipc.peer import is_ours, peer_uid
 from usmbd.protocol.state.mountd import Answered
 from usmbd.protocol.vfs.identity import call_as_process
@@ -54,7 +55,7 @@ class IpcClient:
         self._socket: socket.socket | None = None
         self._next = 1
         self._pending: dict[int, tuple[bytes, Answered, float]] = {}
-        self._unsent: list[bytes] = []
+        self._outbox: Outbox | None = None
         self._closed = False
         self._said = False
         self._connect()
@@ -94,27 +95,13 @@ class IpcClient:
 
     def _send(self, data: bytes) -> None:
         """Send now, or when the socket takes more."""
-        if self._socket is None:
-            return
-        self._unsent.append(data)
-        if len(self._unsent) == 1:
-            self._flush()
+        if self._outbox is not None:
+            self._outbox.put(data)
 
-    def _flush(self) -> None:
-        """Send what waits, as far as the socket takes it."""
-        sock = self._socket
-        try:
-            while self._unsent and sock is not None:
-                sock.send(self._unsent[0])
-                self._unsent.pop(0)
-        except BlockingIOError:
-            self._loop.add_writer(sock.fileno(), self._flush)  # type: ignore[union-attr]
-            return
-        except OSError:
+    def _moved(self, error: OSError | None) -> None:
+        """Connect again when mountd is gone."""
+        if error is not None:
             self._lost()
-            return
-        if sock is not None:
-            self._loop.remove_writer(sock.fileno())
 
     def _connect(self) -> None:
         """Connect, or try again a little later."""
@@ -135,7 +122,7 @@ class IpcClient:
         if self._said:
             log.info("%s: connected", self._path.name)
             self._said = False
-        self._socket = sock
+        self._socket, self._outbox = sock, Outbox(sock, self._loop, self._moved)
         self._loop.add_reader(sock.fileno(), self._readable)
         self._on_connect(self)
         for data, _, _ in list(self._pending.values()):
@@ -183,10 +170,10 @@ class IpcClient:
     def _drop(self) -> None:
         """Close the socket."""
         sock, self._socket = self._socket, None
-        self._unsent.clear()
-        if sock is not None:
+        outbox, self._outbox = self._outbox, None
+        if sock is not None and outbox is not None:
             self._loop.remove_reader(sock.fileno())
-            self._loop.remove_writer(sock.fileno())
+            outbox.close()
             sock.close()
 
     def _sweep(self) -> None:

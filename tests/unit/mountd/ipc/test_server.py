@@ -144,7 +144,7 @@ def test_a_client_that_does_not_read_is_closed(ends: Ends, monkeypatch: pytest.M
     client = ends.connect()
     (theirs,) = ends.server.clients
     sent = 0
-    while not theirs._queue:
+    while not theirs._outbox:
         theirs.send(sent, ShareConfigRequest("x" * 200))
         sent += 1
     for _ in range(9):
@@ -152,11 +152,11 @@ def test_a_client_that_does_not_read_is_closed(ends: Ends, monkeypatch: pytest.M
         sent += 1
     ends.step()
     assert theirs.is_open
-    assert len(theirs._queue) == 10
+    assert len(theirs._outbox) == 10
     for number in range(sent):  # who reads gets all, in their order
         assert CODEC.encode(number, ShareConfigRequest("x" * 200)) == client.recv(1000)
         ends.step(1)
-    assert len(theirs._queue) == 0
+    assert len(theirs._outbox) == 0
     while theirs.is_open:
         theirs.send(0, ShareConfigRequest("x" * 200))
     assert ends.closed == ["it does not read its answers"]

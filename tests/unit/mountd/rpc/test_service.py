@@ -96,19 +96,19 @@ def test_of_a_worker_that_does_not_read_nothing_more_is_taken(ends: Ends) -> Non
     worker = ends.connect()
     (connection,) = ends.service.connections
     sent = 0
-    while len(connection._unsent) < MAX_UNSENT:
+    while len(connection._outbox) < MAX_UNSENT:
         worker.send(ask(sent))
         sent += 1
         ends.step(1)
         assert sent < 100_000
     worker.send(ask(sent))
     ends.step(5)
-    assert len(connection._unsent) == MAX_UNSENT
+    assert len(connection._outbox) == MAX_UNSENT
     for number in range(sent + 1):  # it reads: all is answered, also what waited
         handle, _ = CODEC.decode(worker.recv(1000))
         assert handle == number
         ends.step(2)
-    assert len(connection._unsent) == 0
+    assert len(connection._outbox) == 0
 
 
 def test_what_is_no_message_ends_its_connection_alone(ends: Ends) -> None:

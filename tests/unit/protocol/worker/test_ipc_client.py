@@ -221,7 +221,7 @@ def test_a_dead_mountd_costs_no_memory(
     assert list(answers.got) == ["three"]
     assert answers.got["three"].status is NtStatus.INSUFF_SERVER_RESOURCES
     client.tell(Logout(session_id=1))
-    assert client._unsent == []
+    assert client._outbox is None
 
 
 def test_what_cannot_be_said_is_refused(make: Make, answers: Answers) -> None:
@@ -248,7 +248,7 @@ def test_many_requests_wait_for_a_mountd_that_does_not_read(
     names = [f"{n:03d}" for n in range(900)]
     for name in names:
         ask(client, answers, name)
-    assert client._unsent
+    assert client._outbox
     taken: list[str] = []
 
     def serve() -> bool:
