@@ -5,12 +5,16 @@ import contextlib
 import logging
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 from usmbd.mountd import lockfile
 from usmbd.mountd import log as logs
 from usmbd.mountd.admin.administration import Administration
+from usmbd.mountd.admin.registered import Registered
+from usmbd.mountd.admin.registry import HIVES
+from usmbd.mountd.admin.registry_store import FILE_NAME, RegistryStore
 from usmbd.mountd.admin.running import Running
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.credentials import load_key
@@ -23,6 +27,7 @@ from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
     MOUNTD_SOCKET,
     RPC_SOCKET,
+    ConfigReloaded,
     Failed,
     LimitRow,
     LoginRequest,
@@ -58,6 +63,8 @@ class Daemon:
         # -v on the command line: a reload must not take it away.
         self._least_log_level = least_log_level
         self._passwords = passwords
+        self._store: RegistryStore | None = None
+        self._registered: Registered | None = None
         self._service = Service(configuration, passwords)
         self._delayed = 0
 
@@ -87,9 +94,25 @@ class Daemon:
             self._service.machine_sid = load_machine_sid(data)
             # What has been seen of tickets has to outlive a restart: they are good for minutes.
             os.environ.setdefault("KRB5RCACHENAME", f"file2:{data}/krb5.rcache")
+            self._store = self._open_registry(data)
             asyncio.run(self._main(ready_fd))
         finally:
             os.close(lock)
+
+    def _open_registry(self, data: Path) -> RegistryStore | None:
+        """Open what administrators have made other than the files say; None: it cannot be used."""
+        try:
+            store = RegistryStore(data / FILE_NAME, HIVES)
+            registered = Registered(store)
+        except sqlite3.Error as error:
+            log.error("%s cannot be used: %s", data / FILE_NAME, error)
+            return None
+        os.chmod(data / FILE_NAME, 0o600)
+        self._registered = registered
+        self._service.use_registry(registered)
+        for why in self._service.configuration.left_out.values():
+            log.error("a share of the registry is not served: %s", why)
+        return store
 
     async def _main(self, ready_fd: int | None) -> None:
         """Serve until a signal says otherwise."""
@@ -108,7 +131,8 @@ class Daemon:
         """Serve until told to end."""
         rpc_listener = listen(self._directory / RPC_SOCKET)
         running = Running(self._directory / CONTROL_SOCKET)
-        self._administration = Administration(self._service, running)
+        self._administration = Administration(self._service, running, self._store, self._registered)
+        self._service.configured = self._configured
         self._rpc = RpcProcess(rpc_listener, self._all_for_rpc, self._answer_rpc)
         self._service.debugging_changed = lambda: self._rpc.tell(self._debugging_for_rpc())
         self._service.process_limits = self._limits
@@ -133,6 +157,8 @@ class Daemon:
             rpc_listener.close()
             self._rpc.stop()
             running.close()
+            if self._store is not None:
+                self._store.close()
             log.info("mountd ends")
 
     def _limits(self) -> list[LimitRow]:
@@ -223,6 +249,10 @@ class Daemon:
         except ConfigError as error:
             log.error("the new configuration is not used: %s", error)
             return
+        self._configured(message)
+
+    def _configured(self, message: ConfigReloaded) -> None:
+        """Tell all of a new configuration."""
         self.set_up_log()
         log.info("configuration read, generation %d", message.generation)
         self._rpc.tell(frame(self._service.describe_for_rpc(self._log_level)))

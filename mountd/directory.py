@@ -10,6 +10,13 @@ import pwd
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 
+from usmbd.mountd.admin.descriptors import (
+    ADMINISTRATORS,
+    AUTHENTICATED,
+    EVERYONE,
+    NETWORK,
+    USERS,
+)
 from usmbd.mountd.identity import Accounts, find_entry
 from usmbd.mountd.ipc.accounts import (
     MAX_PAGE,
@@ -29,7 +36,7 @@ from usmbd.mountd.ipc.accounts import (
     Rights,
 )
 from usmbd.mountd.ipc.messages import MAX_NAME
-from usmbd.mountd.ipc.sids import HASHED
+from usmbd.mountd.ipc.sids import HASHED, RID_USERS, UNIX_GROUP, UNIX_USER, group_rid, user_rid
 from usmbd.mountd.shares import is_listed
 from usmbd.mountd.users import UserTable
 
@@ -158,6 +165,18 @@ class Directory:
         """Tell whether a user of the password file administrates the server."""
         found = self._users.find(user)
         return found is not None and self._is_administrator(found)
+
+    def sids(self, user: str, machine: str) -> set[str]:
+        """Return whom a user of the password file is, in the machine's domain and elsewhere."""
+        found = {EVERYONE, NETWORK, AUTHENTICATED, USERS, f"{machine}-{RID_USERS}"}
+        account = self._by_name(user, Kind.USER)
+        if account is None or not account.stored:
+            return found
+        rid = account.id if account.id >= HASHED else user_rid(account.id)
+        found |= {f"{machine}-{rid}", f"{UNIX_USER}-{account.id}"}
+        for group in self._groups_of(ListGroupsOf(account.name)).accounts:
+            found |= {f"{UNIX_GROUP}-{group.id}", f"{machine}-{group_rid(group.id)}"}
+        return found | ({ADMINISTRATORS} if self._is_administrator(account.name) else set())
 
     def _is_administrator(self, user: str) -> bool:
         """Tell whether `admin users` names a user or a group of his, or he is root."""

@@ -8,7 +8,7 @@ from usmbd.mountd.config.load import HOMES, Configuration
 from usmbd.mountd.config.source import share_key
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.shares import Share
-from usmbd.mountd.substitute import Template, expand
+from usmbd.mountd.substitute import Template, fill
 from usmbd.mountd.users import UserTable
 
 
@@ -43,9 +43,7 @@ def find_share(
 def home_of(homes: Share, owner: str, directory: str) -> Share:
     """Return the share of a user's home: at the path of [homes], else at his home directory."""
     substitutions = {**homes.substitutions, "S": owner}
-    comment = expand(
-        homes.config.comment, {**substitutions, "U": owner, "u": owner, "H": directory}
-    )
+    comment = fill(homes.config.comment, {**substitutions, "U": owner, "u": owner, "H": directory})
     path = homes.path or directory
     config = msgspec.structs.replace(
         homes.config,

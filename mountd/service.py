@@ -1,10 +1,17 @@
 """What mountd answers, without sockets: a message and the time give an answer and its delay."""
 
+import dataclasses
 import logging
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
+import msgspec
+
 from usmbd.mountd import log as logs
+from usmbd.mountd.admin import share_rights
+from usmbd.mountd.admin.descriptors import ANONYMOUS, EVERYONE, GUESTS, NETWORK
+from usmbd.mountd.admin.outcome import RefusedError
+from usmbd.mountd.admin.registered import Registered
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.config.source import share_key
 from usmbd.mountd.credentials import Credentials
@@ -12,6 +19,7 @@ from usmbd.mountd.directory import Directory
 from usmbd.mountd.homes import find_share
 from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.idmap import Idmap
+from usmbd.mountd.ipc.administration import Result
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
     ConfigReloaded,
@@ -39,8 +47,8 @@ from usmbd.mountd.ipc.messages import (
     TreesHeld,
     TreeStatus,
 )
-from usmbd.mountd.ipc.settings import ShareConfig
-from usmbd.mountd.ipc.sids import MAX_RANGES, MachineDomain
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
+from usmbd.mountd.ipc.sids import MAX_RANGES, UNIX_GROUP, UNIX_USER, MachineDomain
 from usmbd.mountd.kerberos.acceptor import Acceptor, UnavailableError
 from usmbd.mountd.kerberos.login import TicketLogin, Waiting
 from usmbd.mountd.kerberos.offer import offered
@@ -93,6 +101,10 @@ class Service:
         self.debugging_changed: Callable[[], None] = lambda: None
         self.machine_sid = ""
         """The machine's domain, of which the users of the password file are."""
+        self._registered: Registered | None = None
+        self._securities: dict[str, bytes] = {}
+        self.configured: Callable[[ConfigReloaded], None] = lambda message: None
+        """Told of a configuration that the registry has made another."""
         self.process_limits: Callable[[], list[LimitRow]] = list
         """Returns the rows of what is around this."""
         self._authenticator = self._read_users(configuration)
@@ -154,20 +166,69 @@ class Service:
     def describe_for_rpc(self, log_level: int) -> RpcConfiguration:
         """Return what the RPC process is told of the configuration."""
         users = self._authenticator.users.hashes
-        return describe(self.configuration, users, self._accounts, log_level, self.machine_sid)
+        told = describe(self.configuration, users, self._accounts, log_level, self.machine_sid)
+        told.generation, told.securities = self.generation, self._securities
+        return told
 
     def reload(self) -> ConfigReloaded:
         """Read both files again; ConfigError leaves everything as it was.
 
         Settings that need a restart (port, workers, directories) stay as the engine has them.
         """
-        old = self.configuration
+        return self._use(self._load())
+
+    def _load(self) -> Configuration:
+        """Return the configuration as the files and the registry say it now."""
+        old, registered = self.configuration, self._registered
         port = old.server.tcp_port
-        configuration = offered(load(old.path, tcp_port=port))
+        sections = registered.sections() if registered is not None else []
+        configuration = offered(load(old.path, tcp_port=port, registered=sections))
+        if registered is not None and registered.comment is not None:
+            server = msgspec.structs.replace(configuration.server, server_string=registered.comment)
+            configuration = dataclasses.replace(configuration, server=server)
+        return configuration
+
+    def _use(self, configuration: Configuration) -> ConfigReloaded:
+        """Let a configuration hold, with the users of the moment."""
         self._authenticator = self._read_users(configuration)
         self.configuration = configuration
+        if self._registered is not None:
+            self._securities = self._registered.securities()
         self.generation += 1
         return ConfigReloaded(self.generation)
+
+    # -- administration --------------------------------------------------------------------
+
+    def use_registry(self, registered: Registered) -> None:
+        """Have what the registry says hold as well; ConfigError when the files are wrong by now."""
+        self._registered = registered
+        self._use(self._load())
+        self.generation = 1  # nobody has heard of an earlier one
+
+    def reconfigure(self, share: str | None) -> int:
+        """Have what the registry says take effect; return the configuration's number.
+
+        RefusedError(INVALID) when it would leave `share` out.
+        """
+        configuration = self._load()
+        if share is not None and (why := configuration.left_out.get(share_key(share))):
+            raise RefusedError(Result.INVALID, why)
+        self.configured(self._use(configuration))
+        return self.generation
+
+    @property
+    def server(self) -> ServerConfig:
+        """The settings."""
+        return self.configuration.server
+
+    def disk_shares(self) -> list[ShareConfig]:
+        """Return the shares with files."""
+        shares = (share.config for share in self.configuration.shares.values())
+        return [share for share in shares if share.type is ShareType.DISK]
+
+    def sids(self, user: str) -> set[str]:
+        """Return whom a user of the password file is, for descriptors."""
+        return self.directory.sids(user, self.machine_sid)
 
     def remember_by(self, key: bytes) -> None:
         """Make the numbers of passwords by this key, as an earlier mountd did."""
@@ -278,6 +339,8 @@ class Service:
             request, share, configuration.server, configuration.hosts, self._accounts,
             self._of_ticket(request),
         )  # fmt: skip
+        if response.status is TreeStatus.OK and self._securities:
+            response = self._limited(request, response)
         if response.status is TreeStatus.OK and share is not None:
             tree, proven = (request.session_id, request.tree_id), not unproven(request)
             known = self._trees.connected(worker, request.session_id, share.config.name)
@@ -296,6 +359,23 @@ class Service:
                 },
             )  # fmt: skip
         return response, 0.0
+
+    def _limited(
+        self, request: TreeConnectRequest, response: TreeConnectResponse
+    ) -> TreeConnectResponse:
+        """Return what a share's own security leaves of a tree connect."""
+        assert response.share is not None
+        descriptor = self._securities.get(share_key(response.share.name))
+        if descriptor is None:
+            return response
+        if unproven(request):
+            sids = {EVERYONE, NETWORK, ANONYMOUS if request.anonymous else GUESTS}
+        else:
+            sids = self.sids(request.user)
+            if (account := self._of_ticket(request)) is not None:
+                sids |= {f"{UNIX_USER}-{account.uid}"}
+                sids |= {f"{UNIX_GROUP}-{gid}" for gid in account.groups}
+        return share_rights.limit(response, descriptor, sids)
 
     def _is_full(self, share: ShareConfig, proven: bool) -> bool:
         """Tell whether a share has no place left, for who has `proven` an account or for others."""

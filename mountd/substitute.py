@@ -62,6 +62,11 @@ def expand(text: str, substitutions: Mapping[str, str]) -> str:
     return _PATTERN.sub(value, text)
 
 
+def fill(text: str, substitutions: Mapping[str, str]) -> str:
+    """Return a template with its values put in; another text says what it says, `%` or not."""
+    return expand(text, substitutions) if isinstance(text, Template) else text
+
+
 def expand_path(text: str, substitutions: Mapping[str, str]) -> str:
     """Return the path with its values; ValueError where one is not the name of one folder.
 

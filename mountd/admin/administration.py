@@ -1,10 +1,19 @@
 """The answers to what administrators ask and wish by DCE/RPC (`ipc.administration`)."""
 
 import logging
+import sqlite3
 from collections.abc import Callable
 from typing import Protocol
 
+from usmbd.mountd.admin.computed import Computed
+from usmbd.mountd.admin.outcome import RefusedError
+from usmbd.mountd.admin.registered import Registered
+from usmbd.mountd.admin.registry import Registry
+from usmbd.mountd.admin.registry_store import RegistryStore
 from usmbd.mountd.admin.running import Answered, Lists
+from usmbd.mountd.admin.shares import ShareRequest, Shares
+from usmbd.mountd.config.configuration import Configuration
+from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.accounts import DirectoryResponse
 from usmbd.mountd.ipc.administration import (
     PAGE_ROWS,
@@ -16,6 +25,8 @@ from usmbd.mountd.ipc.administration import (
     RunningPage,
 )
 from usmbd.mountd.ipc.messages import ControlClose, ControlList, Message, Row
+from usmbd.mountd.ipc.registry import RegistryRequest
+from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 
 log = logging.getLogger("usmbd.auth")
 
@@ -25,8 +36,25 @@ Reply = Callable[[DirectoryResponse], None]
 class Host(Protocol):
     """What administration needs of mountd."""
 
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration of the moment."""
+
+    @property
+    def server(self) -> ServerConfig:
+        """The settings."""
+
+    def disk_shares(self) -> list[ShareConfig]:
+        """Return the shares with files."""
+
     def administrates(self, user: str) -> bool:
         """Tell whether a user administrates the server."""
+
+    def sids(self, user: str) -> set[str]:
+        """Return whom a user of the password file is, for descriptors."""
+
+    def reconfigure(self, share: str | None) -> int:
+        """Have what the registry says take effect; return the configuration's number."""
 
 
 class Asked(Protocol):
@@ -39,9 +67,19 @@ class Asked(Protocol):
 class Administration:
     """Answers what administrators ask, at once or later."""
 
-    def __init__(self, host: Host, running: Asked) -> None:
-        """Serve the administrators whom `host` knows."""
+    def __init__(
+        self,
+        host: Host,
+        running: Asked,
+        store: RegistryStore | None = None,
+        registered: Registered | None = None,
+    ) -> None:
+        """Serve the administrators whom `host` knows; without a store nothing can be changed."""
         self._host = host
+        self._shares = self._registry = None
+        if store is not None and registered is not None:
+            self._shares = Shares(store, registered, host)
+            self._registry = Registry(store, host, Computed(store, host))
         self._running = running
         self._lists = Lists()
         self._handlers: dict[type, Callable[..., None]] = {
@@ -54,7 +92,31 @@ class Administration:
         if not self._host.administrates(message.by):
             reply(Outcome(Result.DENIED))
             return
-        self._handlers[type(message)](message, reply)
+        handler = self._handlers.get(type(message))
+        if handler is not None:
+            handler(message, reply)
+            return
+        try:
+            reply(self._kept(message))
+        except RefusedError as error:
+            if error.why:
+                log.info("refused: %s", error.why, extra={"user": message.by})
+            reply(Outcome(error.result))
+        except ConfigError as error:
+            log.error("the configuration file cannot be used, so nothing is changed: %s", error)
+            reply(Outcome(Result.FAILED))
+        except sqlite3.Error as error:
+            log.error("the registry failed: %s", error)
+            reply(Outcome(Result.FAILED))
+
+    def _kept(self, message: AdministrationRequest) -> DirectoryResponse:
+        """Answer what is about the registry, or about shares, which it keeps."""
+        if self._shares is None or self._registry is None:
+            raise RefusedError(Result.FAILED, "there is no registry")
+        if isinstance(message, ShareRequest):
+            return self._shares.answer(message)
+        assert isinstance(message, RegistryRequest)
+        return self._registry.answer(message)
 
     # -- what runs -------------------------------------------------------------------------
 

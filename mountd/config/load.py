@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 from usmbd.mountd import paths
 from usmbd.mountd.config import ini, yaml_file
 from usmbd.mountd.config.choose import Chooser, Chosen
+from usmbd.mountd.config.configuration import Configuration as Configuration
 from usmbd.mountd.config.idmap import IdmapRange, is_idmap, parse_idmap
 from usmbd.mountd.config.kerberos import KerberosConfig, NtlmAuth, kerberos_of
 from usmbd.mountd.config.parameters import (
@@ -40,7 +41,7 @@ from usmbd.mountd.ipc.settings import (
     SnapshotConfig,
 )
 from usmbd.mountd.shares import HostAccess, Share, ShareAccess
-from usmbd.mountd.substitute import Template, expand, letters_of, static_substitutions
+from usmbd.mountd.substitute import Template, fill, letters_of, static_substitutions
 
 # ksmbd-tools' limit: 64 bytes with the end; [MS-SMB2] 2.2.9 itself would allow 80 characters.
 MAX_SHARE_NAME_BYTES = 63
@@ -58,43 +59,20 @@ _KEEPS_HANDLES = (("durable handles", True), ("kernel oplocks", False), ("posix 
 _IPC_PARAMETERS = ("comment", "hosts allow", "hosts deny", "valid users")
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """Everything that a configuration file says."""
-
-    path: Path
-    server: ServerConfig
-    hosts: HostAccess
-    shares: dict[str, Share]
-    """By `share_key`, IPC$ included."""
-    kerberos: KerberosConfig | None = None
-    """What is asked for; whether it can be had is `mountd.kerberos.offer`'s to find out."""
-    idmap: list[IdmapRange] = field(default_factory=list)
-    """Of domains: which ids their users have that the system does not know."""
-    homes: Share | None = None
-    """[homes]: what a share of a user's home directory is made from."""
-    warnings: list[str] = field(default_factory=list)
-    """What works and is probably not meant, as `file:line: message`."""
-    said: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The values that count, by section and parameter, as far as the files say them."""
-
-    @property
-    def administrators(self) -> tuple[str, ...]:
-        """`admin users` of [global]: who administrates the server by DCE/RPC."""
-        return tuple(self.said.get("global", {}).get("admin users", ()))
-
-    def find_share(self, name: str) -> Share | None:
-        """Return the share of that name in any case."""
-        return self.shares.get(share_key(name))
-
-
-def load(path: Path, text: str | None = None, *, tcp_port: int | None = None) -> Configuration:
+def load(
+    path: Path,
+    text: str | None = None,
+    *,
+    tcp_port: int | None = None,
+    registered: Iterable[Section] = (),
+) -> Configuration:
     """Read the configuration; ConfigError when any of it cannot be used.
 
     `text` stands for the file's content (a tool's change before it is written); `tcp_port` is
-    a command line's, which comes before the file's.
+    a command line's, which comes before the file's; `registered` are the registry's shares, which
+    come behind the file's and are left out where they are wrong.
     """
-    return _Loader(path, Accounts()).load(read_source(path, text), tcp_port)
+    return _Loader(path, Accounts()).load(read_source(path, text), tcp_port, registered)
 
 
 def read_source(path: Path, text: str | None = None) -> Source:
@@ -130,7 +108,9 @@ class _Loader:
         self._chooser = Chooser()
         self.errors, self.warnings = self._chooser.errors, self._chooser.warnings
 
-    def load(self, source: Source, tcp_port: int | None) -> Configuration:
+    def load(
+        self, source: Source, tcp_port: int | None, registered: Iterable[Section] = ()
+    ) -> Configuration:
         """Build the configuration; ConfigError with all that is wrong."""
         self.errors += source.errors
         self.warnings += map(str, source.warnings)
@@ -166,8 +146,25 @@ class _Loader:
                 homes = share
             elif share is not None:
                 shares[key] = share
-        self._chooser.tell_ignored()
         raise_all(self.errors)
+        found: dict[str, Share] = {}
+        left_out: dict[str, str] = {}
+        for section in registered:
+            key = share_key(section.name)
+            if key in shares or key in (GLOBAL, HOMES) or self._left_out(section):
+                left_out[key] = "the file says it, or it is no share"
+                continue
+            try:
+                added = self._share(section, defaults, root, substitutions)
+                raise_all(self.errors)
+                if added is not None:
+                    found[key] = added
+            except ConfigError as error:
+                left_out[key] = str(error)
+                self.warnings.append(f"{error} ([{section.name}] is left out)")
+                self.errors.clear()
+        self._chooser.tell_ignored()
+        shares |= found
         every = [*shares.values(), *([homes] if homes is not None else [])]
         available = any(share.config.continuous_availability for share in every)
         server = msgspec.structs.replace(server, persistent_handles=available)
@@ -181,6 +178,8 @@ class _Loader:
             homes,
             self.warnings,
             self._chooser.said,
+            frozenset(found),
+            left_out,
         )
 
     def _left_out(self, section: Section) -> bool:
@@ -236,7 +235,7 @@ class _Loader:
         fields["kerberos"] = kerberos is not None
         fields["ntlm"] = values["ntlm auth"] is not NtlmAuth.DISABLED
         substitutions = static_substitutions(fields["netbios_name"], fields["workgroup"])
-        fields["server_string"] = expand(fields["server_string"], substitutions)
+        fields["server_string"] = fill(fields["server_string"], substitutions)
         return ServerConfig(**fields), values["root directory"]
 
     def _idmap_ranges(self, section: Section) -> list[IdmapRange]:
@@ -320,7 +319,7 @@ class _Loader:
         fields = self._fields(values, Scope.SHARE)
         # Template or not, it is a text for the structures.
         path = self._path(section, chosen, values, root)
-        fields["path"], fields["comment"] = str(path), expand(values["comment"], substitutions)
+        fields["path"], fields["comment"] = str(path), fill(values["comment"], substitutions)
         if not is_homes:
             left = letters_of(fields["comment"])
             if left and isinstance(values["comment"], Template):

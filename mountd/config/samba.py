@@ -202,8 +202,12 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "users": (("",), "write `valid users`"),
     "only user": (NO, "write `valid users`"),
     "config file": (("",), "write all into this file, or `include` the other"),
-    "config backend": (("file",), "the registry is not read: write the shares into this file"),
-    "registry shares": (NO, "the registry is not read: write the shares into this file"),
+    "config backend": (("file",), "Samba's registry is not read: write the shares into this file"),
+    "registry shares": (
+        NO,
+        "Samba's registry is not read: write the shares into this file, or add them to usmbd's own,"
+        " which is always read (`net rpc conf import`)",
+    ),
     "copy": (("",), "write the parameters of the other section out, or `include` them in both"),
     "default service": (("",), "give the share the name that clients ask for"),
     "default": (("",), "give the share the name that clients ask for"),

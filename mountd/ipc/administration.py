@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from usmbd.mountd.ipc.base import MAX_ROWS, Handle, Message, Name
 from usmbd.mountd.ipc.messages import ListKind
+from usmbd.mountd.ipc.registry import Descriptor, RegistryRequest, RegistryResponse
 from usmbd.mountd.ipc.rows import Row
 
 MAX_CLOSED = 1024
@@ -27,6 +28,15 @@ class Result(StrEnum):
     NOT_FOUND = "not found"
     EXISTS = "exists"
     INVALID = "invalid"
+    """A name, a value or a number that cannot be."""
+    NO_FOLDER = "no folder"
+    FIXED = "fixed"
+    """The configuration file says it, which nobody writes but its owner."""
+    NOT_EMPTY = "not empty"
+    VOLATILE = "volatile"
+    """A key that stays cannot be in one that does not."""
+    END = "end"
+    """There is no further one."""
     FAILED = "failed"
     """mountd could not; its log says why."""
 
@@ -57,11 +67,64 @@ class CloseRunning(Message):
     opens: Annotated[list[tuple[Handle, Handle]], Meta(max_length=MAX_CLOSED)]
 
 
+Comment = Annotated[str, Meta(max_length=256)]
+SharePath = Annotated[str, Meta(min_length=1, max_length=4096)]
+Uses = Annotated[int, Meta(ge=0, lt=1 << 31)]
+
+
+class AddShare(Message):
+    """Share a folder, from now on. Answer: `Outcome`."""
+
+    by: Name
+    name: Name
+    path: SharePath
+    """Of this machine."""
+    comment: Comment = ""
+    max_uses: Uses = 0
+    """0: no limit."""
+    security: Descriptor = b""
+    """Empty: everybody who may log in, as far as the files let him."""
+
+
+class ChangeShare(Message):
+    """Change a share; what is None stays. Answer: `Outcome`."""
+
+    by: Name
+    name: Name
+    comment: Comment | None = None
+    max_uses: Uses | None = None
+    security: Descriptor | None = None
+
+
+class DeleteShare(Message):
+    """Share a folder no more. Answer: `Outcome`."""
+
+    by: Name
+    name: Name
+
+
+class SetServerComment(Message):
+    """Change what the server says of itself. Answer: `Outcome`."""
+
+    by: Name
+    comment: Comment
+
+
 class Outcome(Message):
     """What became of a wish."""
 
     result: Result
+    generation: int = 0
+    """The configuration in which it holds; whoever asked hears of it before this answer."""
 
 
-AdministrationRequest = ListRunning | CloseRunning
-AdministrationResponse = RunningPage | Outcome
+AdministrationRequest = (
+    ListRunning
+    | CloseRunning
+    | AddShare
+    | ChangeShare
+    | DeleteShare
+    | SetServerComment
+    | RegistryRequest
+)
+AdministrationResponse = RunningPage | Outcome | RegistryResponse

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 
 from usmbd.mountd.ipc.accounts import DirectoryRequest
+from usmbd.mountd.ipc.administration import Outcome
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, directory_client
 from usmbd.mountd.ipc.messages import Failed
 from usmbd.mountd.ipc.outbox import Outbox
@@ -30,6 +31,9 @@ class Directory:
         self._loop = asyncio.get_running_loop()
         self._pending: dict[int, tuple[Answered, asyncio.TimerHandle]] = {}
         self._next = 1
+        self._generation = 0
+        self._held: list[tuple[int, Answered, Outcome]] = []
+        """Answers that hold in a configuration which is still on its way here."""
         sock.setblocking(False)
         self._outbox = Outbox(sock, self._loop)
         self._loop.add_reader(sock, self._readable)
@@ -92,4 +96,18 @@ class Directory:
         if found is not None:
             answered, timer = found
             timer.cancel()
-            answered(message)
+            if isinstance(message, Outcome) and message.generation > self._generation:
+                self._held.append((message.generation, answered, message))
+            else:
+                answered(message)
+
+    def configured(self, generation: int) -> None:
+        """Let go the answers that hold in this configuration, which is known here from now on."""
+        self._generation = generation
+        held, self._held = self._held, []
+        for each in held:
+            wanted, answered, message = each
+            if wanted > generation:
+                self._held.append(each)
+            else:
+                answered(message)

@@ -40,11 +40,20 @@ class RpcConfiguration(msgspec.Struct, tag=True):
     """The homes of the users of the password file, by name."""
     machine_sid: str = ""
     """The machine's domain."""
+    generation: int = 0
+    securities: dict[str, bytes] = {}
+    """The descriptors of shares that have their own, by `share_key`."""
 
     def snapshot(self) -> Snapshot:
         """Return it as the interfaces see it."""
         shares = [*self.shares, *([self.homes] if self.homes is not None else [])]
-        return Snapshot(self.server, tuple(shares), self.machine_sid, home=self._home_share)
+        return Snapshot(
+            self.server,
+            tuple(shares),
+            self.machine_sid,
+            home=self._home_share,
+            securities=self.securities,
+        )
 
     def _home_share(self, user: str) -> ShareConfig | None:
         """Return the share of a user's home, if he has one."""

@@ -50,6 +50,7 @@ class Hub:
         self._interfaces = pipes
         self._snapshot = snapshot
         self._pipes: dict[int, tuple[Pipe, int]] = {}
+        self._views: dict[int, View] = {}
         self._sessions: Counter[int] = Counter()
 
     def __len__(self) -> int:
@@ -127,10 +128,17 @@ class Hub:
             _AtPace(self._outside, pace),
         )
         self._pipes[message.pipe] = pipe, message.session_id
+        self._views[message.pipe] = view
         self._sessions[message.session_id] += 1
         facts = {"client": message.client_address, "user": message.user}
         logger.debug("pipe %s is open", name, extra=facts)
         return RpcStatus.OK
+
+    def configured(self) -> None:
+        """Show the configuration of the moment on all pipes."""
+        snapshot = self._snapshot()
+        for view in self._views.values():
+            view.snapshot = snapshot.seen_by(view.caller)
 
     def close(self) -> None:
         """Close all pipes: the worker has gone."""
@@ -141,6 +149,7 @@ class Hub:
         """Forget a pipe; one that is not open is fine."""
         if number in self._pipes:
             pipe, session_id = self._pipes.pop(number)
+            del self._views[number]
             pipe.close()
             self._sessions[session_id] -= 1
             if not self._sessions[session_id]:

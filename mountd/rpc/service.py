@@ -29,7 +29,6 @@ from usmbd.mountd.rpc.asking import Directory
 from usmbd.mountd.rpc.configuration import Frames, RpcConfiguration
 from usmbd.mountd.rpc.hub import Hub, InterfaceFactory
 from usmbd.mountd.rpc.interfaces import PIPES
-from usmbd.mountd.rpc.outside import Outside
 
 logger = logging.getLogger("usmbd.ipc")
 
@@ -55,6 +54,10 @@ class WorkerConnection:
         sock.setblocking(False)
         self._outbox = Outbox(sock, service.loop, self._moved)
         service.loop.add_reader(sock, self._readable)
+
+    def configured(self) -> None:
+        """Show a new configuration to the worker's pipes."""
+        self._hub.configured()
 
     def close(self) -> None:
         """Close the socket; the worker's pipes go with it."""
@@ -117,7 +120,7 @@ class Service:
         pipes: Mapping[str, Sequence[InterfaceFactory]],
         configuration: RpcConfiguration,
         frames: Frames,
-        directory: Outside,
+        directory: Directory,
     ) -> None:
         """Serve `listener` to processes of the `trusted` uids; needs a running loop.
 
@@ -129,6 +132,7 @@ class Service:
         self._trusted = trusted
         self._frames = frames
         self.snapshot = configuration.snapshot()
+        directory.configured(configuration.generation)
         self.loop = asyncio.get_running_loop()
         self.connections: set[WorkerConnection] = set()
         self.ended = asyncio.Event()
@@ -146,6 +150,9 @@ class Service:
         for told in self._frames.complete():
             if isinstance(told, RpcConfiguration):
                 self.snapshot = told.snapshot()
+                for connection in self.connections:
+                    connection.configured()
+                self.directory.configured(told.generation)
                 set_up_log(told)
                 logger.info("configuration read: %d shares", len(self.snapshot.shares))
             else:

@@ -1,7 +1,7 @@
 """What the interfaces may know: the server, its shares, and who asks."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -24,6 +24,8 @@ class Snapshot:
     """The machine's domain."""
     home: Callable[[str], ShareConfig | None] = lambda user: None
     """Returns the share of a user's home ([homes]), if he has one."""
+    securities: Mapping[str, bytes] = field(default_factory=dict)
+    """The descriptors of shares that have their own, by `share_key`."""
 
     def seen_by(self, caller: "Caller") -> "Snapshot":
         """Return what a caller sees: his home, too, as in Samba, whatever [homes] says of browsing.
@@ -70,11 +72,12 @@ class Endpoint:
     pipe: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
     """What the calls of one opened pipe work on."""
 
     snapshot: Snapshot
+    """As the caller sees it; another after a reload."""
     caller: Caller
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""

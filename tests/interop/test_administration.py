@@ -1,6 +1,7 @@
 """What an administrator sees and changes by rpcclient, `net rpc` and impacket."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from smbtest.processes import wait_for
 from smbtest.proxy import forwarded
 from smbtest.samba_tools import client_configuration, credentials, rpcclient
 from smbtest.server import ALICE, BOB, Account, Options, Server
-from smbtest.usmbd import Usmbd
+from smbtest.usmbd import BIN, Usmbd
 
 # `net` dials port 445 and no other: a forwarder takes that of an address nobody else uses.
 ADDRESS = "127.0.0.47"
@@ -141,3 +142,86 @@ def test_sessions_are_ended(administered: Server, clients: list[Client]) -> None
         wait_for(gone, 30, "the session is ended")
     with pytest.raises(srvs.DCERPCSessionError):
         srvs.hNetrSessionEnum(dce, "\0", ALICE.name + "\0", 10)
+
+
+# -- what is changed -----------------------------------------------------------------------------
+
+
+def shares(server: Server) -> str:
+    return rpcclient(server, "netshareenumall", account=BOB)
+
+
+def test_shares_come_and_go_at_once(administered: Server, address: str) -> None:
+    folder = administered.data / "shared-now"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+    net(administered, address, "share", "add", f"fresh={folder}")
+    assert "netname: fresh" in shares(administered)
+    with Client(administered, ALICE, share="fresh") as client:
+        client.open("written", smb.ALL, smb.CREATE).close()
+        assert (folder / "written").exists()
+        assert isinstance(administered, Usmbd)
+        before = administered.mountd()
+        os.kill(before[0], signal.SIGKILL)
+        wait_for(
+            lambda: len(set(administered.mountd()) - set(before)) == 2, 30, "mountd is there again"
+        )
+        wait_for(lambda: "netname: fresh" in shares(administered), 30, "the share is kept")
+        net(administered, address, "share", "delete", "fresh")
+
+        def gone() -> bool:
+            try:
+                client.open("more", smb.ALL, smb.OPEN_IF)
+            except SMBResponseException:
+                return True
+            return False
+
+        wait_for(gone, 30, "its users are disconnected")
+    assert "netname: fresh" not in shares(administered)
+    net(administered, address, "share", "delete", "data", ok=False)
+    net(administered, address, "share", "add", f"mine={folder}", account=ALICE, ok=False)
+
+
+def test_net_rpc_conf(administered: Server, address: str) -> None:
+    folder = str(administered.data)
+    conf = ["conf", "addshare", "conf", folder, "writeable=y", "guest_ok=n", "A comment"]
+    net(administered, address, *conf)
+    assert "A comment" in net(administered, address, "conf", "list")
+    net(administered, address, "conf", "setparm", "conf", "comment", "Another")
+    assert "remark:\tAnother" in shares(administered)
+    net(administered, address, "conf", "setparm", "conf", "read only", "perhaps", ok=False)
+    net(administered, address, "conf", "delshare", "conf")
+    assert "netname: conf" not in shares(administered)
+
+
+def test_net_rpc_registry(administered: Server, address: str) -> None:
+    key = "HKLM\\SOFTWARE\\Test\\a key"
+    net(administered, address, "registry", "createkey", key)
+    net(administered, address, "registry", "setvalue", key, "text", "sz", "välue")
+    net(administered, address, "registry", "setvalue", key, "number", "dword", "17")
+    said = net(administered, address, "registry", "enumerate", key)
+    assert '"välue"' in said
+    assert "REG_DWORD" in said
+    assert "S-1-5-32-544" in net(administered, address, "registry", "getsd", key)
+    net(administered, address, "registry", "deletevalue", key, "text")
+    net(administered, address, "registry", "deletekey", key)
+    net(administered, address, "registry", "enumerate", key, ok=False)
+    net(administered, address, "registry", "enumerate", "HKLM", account=ALICE, ok=False)
+
+
+def test_impacket_s_reg(administered: Server, address: str) -> None:
+    done = subprocess.run(
+        [
+            BIN / "reg.py",
+            f"{BOB.name}:{BOB.password}@{address}",
+            *("query", "-s", "-keyName"),
+            "HKLM\\SYSTEM\\CurrentControlSet\\Services\\LanmanServer",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "REG_MULTI_SZ" in done.stdout
+    assert f"Path=C:{administered.data}".replace("/", "\\") in done.stdout

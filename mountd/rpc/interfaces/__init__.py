@@ -12,14 +12,16 @@ from usmbd.mountd.rpc.interfaces import (
     mgmt,
     samr,
     srvsvc,
+    srvsvc_changes,
     srvsvc_running,
     srvsvc_server,
+    winreg,
     wkssvc,
 )
 from usmbd.mountd.rpc.pdu import Syntax
 from usmbd.mountd.rpc.view import View
 
-DECLARED = (srvsvc_running, srvsvc_server)
+DECLARED = (srvsvc_changes, srvsvc_running, srvsvc_server)
 """Modules that declare calls on another's interface."""
 
 _CALLS: Mapping[str, tuple[Calls, ...]] = {
@@ -27,6 +29,7 @@ _CALLS: Mapping[str, tuple[Calls, ...]] = {
     "lsass": (lsarpc.CALLS, samr.CALLS),
     "samr": (samr.CALLS,),
     "srvsvc": (srvsvc.CALLS,),
+    "winreg": (winreg.CALLS,),
     "wkssvc": (wkssvc.CALLS,),
 }
 _SYNTAXES: Mapping[str, tuple[Syntax, ...]] = {

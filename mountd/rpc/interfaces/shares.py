@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
+from usmbd.mountd.config.source import share_key
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
 from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.types import (
@@ -16,6 +17,7 @@ from usmbd.mountd.rpc.ndr.types import (
     WideStringPointer,
     structure,
 )
+from usmbd.mountd.rpc.view import View
 
 STYPE_DISKTREE = 0x00000000
 STYPE_IPC = 0x00000003
@@ -164,18 +166,22 @@ def share_uses(share: ShareConfig) -> int:
     return share.max_connections or SHI_USES_UNLIMITED
 
 
-def share_security(share: ShareConfig) -> bytes:
-    """Return a self-relative descriptor: everyone may do what the share as a whole allows.
+def share_security(share: ShareConfig, view: View) -> bytes:
+    """Return a share's own descriptor, else: everyone may do what the share as a whole allows.
 
-    Who may connect is decided by the configuration, what he may do by the files ([MS-DTYP] 2.4.6).
+    Who may connect is then decided by the configuration, what he may do by the files ([MS-DTYP]
+    2.4.6).
     """
+    own = view.snapshot.securities.get(share_key(share.name))
+    if own is not None:
+        return own
     access = READ_ACCESS if share.read_only and share.path else FULL_ACCESS
     ace = struct.pack("<BBHI", 0, 0, 8 + len(EVERYONE), access) + EVERYONE
     acl = struct.pack("<BBHHH", 2, 0, 8 + len(ace), 1, 0) + ace
     return struct.pack("<BBHIIII", 1, 0, SE_DACL_PRESENT_SELF_RELATIVE, 0, 0, 0, 20) + acl
 
 
-def _level_2(share: ShareConfig, visible: bool) -> Info2:
+def _level_2(share: ShareConfig, view: View) -> Info2:
     """Return name, type, comment, limits and path."""
     return Info2(
         name=share.name,
@@ -184,33 +190,33 @@ def _level_2(share: ShareConfig, visible: bool) -> Info2:
         permissions=0,
         max_uses=share_uses(share),
         current_uses=0,
-        path=share_path(share, visible),
+        path=share_path(share, view.may_see_paths),
         password="",
     )
 
 
-def _level_502(share: ShareConfig, visible: bool) -> Info502:
+def _level_502(share: ShareConfig, view: View) -> Info502:
     """Return level 2 and the security descriptor."""
-    descriptor = share_security(share)
+    descriptor = share_security(share, view)
     return Info502(
-        **vars(_level_2(share, visible)),
+        **vars(_level_2(share, view)),
         descriptor_size=len(descriptor),
         descriptor=descriptor,
     )
 
 
-def _level_503(share: ShareConfig, visible: bool) -> Info503:
+def _level_503(share: ShareConfig, view: View) -> Info503:
     """Return level 502 of a share that belongs to all names of the server."""
-    return Info503(**vars(_level_502(share, visible)), server="*")
+    return Info503(**vars(_level_502(share, view)), server="*")
 
 
-def _level_1501(share: ShareConfig, visible: bool) -> Info1501:
+def _level_1501(share: ShareConfig, view: View) -> Info1501:
     """Return the security descriptor alone."""
-    descriptor = share_security(share)
+    descriptor = share_security(share, view)
     return Info1501(descriptor_size=len(descriptor), descriptor=descriptor)
 
 
-LEVELS: dict[int, tuple[type[Any], Callable[[ShareConfig, bool], Any]]] = {
+LEVELS: dict[int, tuple[type[Any], Callable[[ShareConfig, View], Any]]] = {
     0: (Info0, lambda share, _: Info0(share.name)),
     1: (Info1, lambda share, _: Info1(share.name, share_type(share), share.comment)),
     2: (Info2, _level_2),
@@ -225,7 +231,7 @@ LEVELS: dict[int, tuple[type[Any], Callable[[ShareConfig, bool], Any]]] = {
     1006: (Info1006, lambda share, _: Info1006(share_uses(share))),
     1501: (Info1501, _level_1501),
 }
-"""The structure of a share by level; the second argument says whether paths may be seen."""
+"""The structure of a share by level, as a view shows it."""
 
 LIST_LEVELS = frozenset({0, 1, 2, 501, 502, 503})
 """The levels that NetrShareEnum knows ([MS-SRVS] 3.1.4.8)."""
@@ -243,7 +249,9 @@ FIXED_SIZES = {0: 4, 1: 12, 2: 32, 501: 16, 502: 40, 503: 44}
 """Bytes of one element without what its pointers lead to, as NDR 2.0 encodes it."""
 
 
-def fitting(shares: Sequence[ShareConfig], level: int, limit: int) -> Sequence[ShareConfig]:
+def fitting(
+    view: View, shares: Sequence[ShareConfig], level: int, limit: int
+) -> Sequence[ShareConfig]:
     """Return the first shares that fit `limit` bytes of information, and always one.
 
     A list that never moves on would keep a client asking for ever.
@@ -256,7 +264,7 @@ def fitting(shares: Sequence[ShareConfig], level: int, limit: int) -> Sequence[S
         if level in (2, 502, 503):
             total += 2 * (len(share.path) + 1)
         if level in (502, 503):
-            total += len(share_security(share))
+            total += len(share_security(share, view))
         if total > limit and index:
             return shares[:index]
     return shares

@@ -183,11 +183,11 @@ def _list(
     if not view.may_enumerate:
         raise Status(ERROR_ACCESS_DENIED, *nothing)
     start = min(resume or 0, len(listed))
-    chosen = shares.fitting(listed[start:], level, limit)
+    chosen = shares.fitting(view, listed[start:], level, limit)
     end = start + len(chosen)
     more = end < len(listed)
     describe = shares.LEVELS[level][1]
-    found = [describe(share, view.may_see_paths) for share in chosen]
+    found = [describe(share, view) for share in chosen]
     answer = (
         ShareList(level, (level, found)),
         len(listed) - start,
@@ -210,7 +210,7 @@ def share_get_info(
     share = view.snapshot.share(name)
     if share is None:
         raise Status(NERR_NET_NAME_NOT_FOUND, (level, None))
-    return level, shares.LEVELS[level][1](share, view.may_see_paths)
+    return level, shares.LEVELS[level][1](share, view)
 
 
 @CALLS.call(21)

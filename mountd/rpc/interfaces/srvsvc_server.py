@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Final
 
+from usmbd.mountd.ipc.settings import ShareType
 from usmbd.mountd.rpc.access import is_administrator
 from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.errors import (
@@ -120,7 +121,8 @@ def share_check(view: View, server: WideStringPointer, device: WideString) -> U3
     folder = device.rstrip("\\").casefold()
     for share in view.snapshot.all_shares():
         path = shares.share_path(share, view.may_see_paths)
-        if path and path.rstrip("\\").casefold() == folder:
+        is_pipes = share.type is ShareType.PIPE
+        if (path or is_pipes) and path.rstrip("\\").casefold() == folder:
             return shares.share_type(share)
     raise Status(NERR_DEVICE_NOT_SHARED)
 
@@ -172,14 +174,3 @@ def name_validate(
     longest = 13 if flags else MAX_SHARE_NAME
     if not 0 < len(name) <= longest or FORBIDDEN.intersection(name):
         raise Status(ERROR_INVALID_NAME)
-
-
-@CALLS.call(14, 17, 18, 19, 22, 39, 40)
-def changes(view: View) -> Asking[None]:
-    """NetrShareAdd, -SetInfo, -Del, NetrServerSetInfo, NetrpGet-, SetFileSecurity: refused.
-
-    Shares are the configuration's; files have their security by SMB.
-    """
-    raise Status(
-        ERROR_NOT_SUPPORTED if (yield from is_administrator(view)) else ERROR_ACCESS_DENIED
-    )

@@ -26,6 +26,7 @@ from usmbd.mountd.ipc.accounts import (
     ListMembers,
     Rights,
 )
+from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.codec import directory_client
 from usmbd.mountd.ipc.messages import Failed
 from usmbd.mountd.ipc.sids import HASHED, group_rid, rid_gid, rid_uid, user_rid
@@ -193,6 +194,22 @@ def test_questions_and_answers(pair: Pair) -> None:
     answers = pair.ask(*[page] * 300, AskRights("games"))  # more than the sockets hold at a time
     assert all(isinstance(each, AccountPage) for each in answers[:-1])
     assert answers[-1] == Rights(False)
+
+
+def test_an_answer_waits_for_its_configuration(pair: Pair) -> None:
+    """Who has changed something sees it as soon as he is told that it is done."""
+    got: list[object] = []
+    pair.answer = lambda message: Outcome(Result.DONE, 7)  # type: ignore[method-assign]
+    pair.asker.ask(AskRights("games"), got.append)
+    pair.ask()
+    for _ in range(10):
+        pair.loop.call_soon(pair.loop.stop)
+        pair.loop.run_forever()
+    assert not got
+    pair.asker.configured(6)
+    assert not got
+    pair.asker.configured(8)
+    assert got == [Outcome(Result.DONE, 7)]
 
 
 def test_a_question_that_fails(pair: Pair) -> None:

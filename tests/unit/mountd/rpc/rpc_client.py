@@ -1,20 +1,29 @@
 """The client's side of an association, written by hand: PDUs as a client builds them."""
 
 import struct
+import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from usmbd.mountd.admin.administration import Administration
+from usmbd.mountd.admin.registered import Registered
+from usmbd.mountd.admin.registry import HIVES
+from usmbd.mountd.admin.registry_store import RegistryStore
+from usmbd.mountd.config.load import load
 from usmbd.mountd.directory import Directory
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.accounts import AccountsRequest, DirectoryRequest, DirectoryResponse
+from usmbd.mountd.ipc.codec import directory_client, directory_server
 from usmbd.mountd.ipc.messages import ControlClose, ControlList, Message, Row
+from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.rpc.endpoint import Encoding, Interface, Pipe
 from usmbd.mountd.rpc.handles import Handles
-from usmbd.mountd.rpc.view import View
-from usmbd.mountd.users import UserTable
+from usmbd.mountd.rpc.view import Caller, Snapshot, View
+from usmbd.mountd.service import Service
+from usmbd.mountd.users import UserTable, format_users
 
 NDR = (uuid.UUID("8a885d04-1ceb-11c9-9fe8-08002b104860"), 2)
 NDR64 = (uuid.UUID("71710533-beba-4937-8319-b5dbef9ccc36"), 1)
@@ -192,3 +201,60 @@ class Machine:
         stub = self.run(request.opnum, request.getData())
         assert struct.unpack("<I", stub[-4:]) == (status,), hex(int.from_bytes(stub[-4:], "little"))
         return response(stub, isNDR64=self.encoding.ndr64)
+
+
+class Served(Machine):
+    """The same with a mountd that has files and a registry; man governs it, games is a user."""
+
+    def __init__(
+        self, interface: Callable[[View], Interface], folder: Path, *, ndr64: bool
+    ) -> None:
+        """Write the files, and serve what they say to man."""
+        self.folder = folder
+        (folder / "data").mkdir(exist_ok=True)
+        config, passwords = folder / "usmbd.conf", folder / "passwords.db"
+        if not config.exists():
+            config.write_text(
+                f"[global]\n\tadmin users = man\n\tstate directory = {folder}/state\n"
+                f"[data]\n\tpath = {folder}/data\n\tcomment = from the file\n"
+            )
+            hashes = {name: nt_hash(name) for name in ("games", "man")}
+            passwords.write_text(format_users(hashes))
+        self.service = Service(load(config), passwords)
+        self.service.machine_sid = "S-1-5-21-1-2-3"
+        caller = Caller(user="man", domain="HOME", uid=6)
+        view = View(self._snapshot(), caller)
+        super().__init__(interface, view, ["games", "man"], ("man",), ndr64=ndr64)
+        self.store = RegistryStore(folder / "registry.db", HIVES)
+        registered = Registered(self.store)
+        self.service.use_registry(registered)
+        self.service.configured = self._configured
+        self.administration = Administration(self.service, self.running, self.store, registered)
+        self.view.snapshot = self._snapshot()
+        self.reloads = 0
+
+    def _snapshot(self) -> Snapshot:
+        return self.service.describe_for_rpc(1).snapshot()
+
+    def _configured(self, _message: object) -> None:
+        self.reloads += 1
+        self.view.snapshot = self._snapshot()
+
+    def answer(self, question: DirectoryRequest) -> DirectoryResponse:
+        """Answer a question as mountd does, by its messages' bytes."""
+        _, asked = directory_server().decode(directory_server().encode(1, question))
+        self.directory = self.service.directory
+        _, told = directory_client().decode(directory_client().encode(1, super().answer(asked)))
+        return told
+
+    def request(self, request: Any, uuid: object = None, checkError: bool = True) -> Any:
+        """Make a call as impacket's own helpers do, which speak NDR 2.0."""
+        module = sys.modules[type(request).__module__]
+        stub = self.run(request.opnum, request.getData())
+        answer = getattr(module, type(request).__name__ + "Response")(
+            stub, isNDR64=self.encoding.ndr64
+        )
+        code = int.from_bytes(stub[-4:], "little")
+        if code:
+            raise module.DCERPCSessionError(error_code=code, packet=answer)
+        return answer

@@ -29,6 +29,13 @@ def configuration(*shares: str) -> RpcConfiguration:
     )
 
 
+class NoDirectory(Alone):
+    """Nobody to ask; what it is told of the configuration it forgets."""
+
+    def configured(self, generation: int) -> None:
+        """Take a configuration's number."""
+
+
 class Ends:
     """The service on a loop that runs step by step, and its workers' sockets."""
 
@@ -45,7 +52,7 @@ class Ends:
     async def _make(self) -> Service:
         trusted = (0, os.getuid())
         told = configuration("data")
-        return Service(listen(self.path), trusted, PIPES, told, self.frames, Alone())
+        return Service(listen(self.path), trusted, PIPES, told, self.frames, NoDirectory())  # type: ignore[arg-type]
 
     def connect(self) -> socket.socket:
         """Return the socket of a new worker."""

@@ -1,0 +1,29 @@
+"""What a share's security descriptor lets a user do ([MS-SRVS] 3.1.6.8, [MS-SMB2] 3.3.5.7)."""
+
+from collections.abc import Collection
+
+from usmbd.mountd.admin.descriptors import parse
+from usmbd.mountd.ipc.messages import TreeConnectResponse, TreeStatus
+
+GENERIC_ALL, GENERIC_WRITE, GENERIC_READ = 0x10000000, 0x40000000, 0x80000000
+
+READ = 0x00000001 | GENERIC_READ | GENERIC_ALL
+"""FILE_READ_DATA."""
+
+WRITE = 0x00000002 | GENERIC_WRITE | GENERIC_ALL
+"""FILE_WRITE_DATA: with it all that the files allow, without it reading."""
+
+
+def limit(
+    response: TreeConnectResponse, descriptor: bytes, sids: Collection[str]
+) -> TreeConnectResponse:
+    """Return a tree connect's answer with no more rights than the descriptor gives.
+
+    Of the rights there are three kinds, as in Windows' dialog: none, reading, and writing.
+    """
+    granted = parse(descriptor).granted(sids)
+    if not granted & (READ | WRITE):
+        return TreeConnectResponse(TreeStatus.INVALID_USER)
+    if not granted & WRITE:
+        response.writable = False
+    return response

@@ -1,0 +1,45 @@
+"""Everything that the configuration says, as mountd and the tools use it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from usmbd.mountd.config.idmap import IdmapRange
+from usmbd.mountd.config.kerberos import KerberosConfig
+from usmbd.mountd.config.source import share_key
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.mountd.shares import HostAccess, Share
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything that a configuration file says."""
+
+    path: Path
+    server: ServerConfig
+    hosts: HostAccess
+    shares: dict[str, Share]
+    """By `share_key`, IPC$ included."""
+    kerberos: KerberosConfig | None = None
+    """What is asked for; whether it can be had is `mountd.kerberos.offer`'s to find out."""
+    idmap: list[IdmapRange] = field(default_factory=list)
+    """Of domains: which ids their users have that the system does not know."""
+    homes: Share | None = None
+    """[homes]: what a share of a user's home directory is made from."""
+    warnings: list[str] = field(default_factory=list)
+    """What works and is probably not meant, as `file:line: message`."""
+    said: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The values that count, by section and parameter, as far as the files say them."""
+    registered: frozenset[str] = frozenset()
+    """The shares, by `share_key`, that the registry has and not the file."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Shares of the registry that are not served, and why."""
+
+    @property
+    def administrators(self) -> tuple[str, ...]:
+        """`admin users` of [global]: who administrates the server by DCE/RPC."""
+        return tuple(self.said.get("global", {}).get("admin users", ()))
+
+    def find_share(self, name: str) -> Share | None:
+        """Return the share of that name in any case."""
+        return self.shares.get(share_key(name))
