@@ -84,8 +84,14 @@ def check_hosts(connection: Connection, session: Session) -> Waiting[None]:
 def sign_refusal(request: Request) -> None:
     """Let the refusal of a request that names a session without a channel here be believed.
 
-    SmbError(ACCESS_DENIED) when the request has a wrong signature of that session.
+    Of one that has ended here as well. SmbError(ACCESS_DENIED) when the request has a wrong
+    signature of that session.
     """
+    ended = request.connection.ended_signers.get(request.header.session_id)
+    if ended is not None:
+        if request.header.flags & SMB2_FLAGS_SIGNED and ended.verify(request.message):
+            request.signer = ended
+        return
     with suppress(_UnknownError):
         _check_signature(request, _find(request.connection.server, request.header.session_id))
 

@@ -14,6 +14,7 @@ from usmbd.transport.base import RdmaTransport, Transport
 
 if TYPE_CHECKING:
     from usmbd.protocol.commands.request import Request
+    from usmbd.protocol.crypto.signing import Signer
     from usmbd.protocol.state.server import Server
     from usmbd.protocol.state.session import Session
 
@@ -21,6 +22,9 @@ UNAUTHENTICATED_LIMIT = 128 * 1024
 """Bytes a client may send in one message before a user has logged in, or a share with files let a
 stranger in: a NEGOTIATE with all its contexts is below 1 KiB, a Kerberos ticket with a large PAC
 below 64 KiB."""
+
+MAXIMUM_ENDED = 16
+"""Ended sessions of a connection whose refusals are signed: their clients ask soon, or never."""
 
 HALF_OPEN_SIZE = 8 * 1024
 """Bytes that a login under way counts for beside what any waiting request does: its messages, which
@@ -71,6 +75,7 @@ class Connection:
         "credit_window",
         "dialect",
         "dialects",
+        "ended_signers",
         "half_open",
         "last_request",
         "max_compound_reply",
@@ -127,6 +132,7 @@ class Connection:
         self.preauth_sessions: dict[int, PreauthHash] = {}
         self.credit_window = SequenceWindow(server.config.smb2_max_credits)
         self.session_table: dict[int, Session] = {}
+        self.ended_signers: dict[int, Signer] = {}  # of sessions that were valid here
         self.half_open: dict[int, Session] = {}  # whose login has begun, the oldest first
         self._counted: set[int] = set()  # those that count as memory
         self.async_command_list: dict[int, Request] = {}  # AsyncId -> the waiting request
@@ -179,6 +185,19 @@ class Connection:
         self.half_open[session.session_id] = session
         self.session_table[session.session_id] = session
         return True
+
+    def session_ended(self, session_id: int, signer: "Signer | None") -> None:
+        """Forget a session, but not the key of its channel: its client would believe no refusal.
+
+        As Samba does; the document has no key for what is not there ([MS-SMB2] 3.3.5.2.9).
+        """
+        self.session_table.pop(session_id, None)
+        self.preauth_sessions.pop(session_id, None)
+        self.end_login(session_id)
+        if signer is not None:
+            if len(self.ended_signers) >= MAXIMUM_ENDED:
+                del self.ended_signers[next(iter(self.ended_signers))]
+            self.ended_signers[session_id] = signer
 
     def end_login(self, session_id: int) -> None:
         """Count a session no more as half-open: its login has ended, in whatever way."""

@@ -246,10 +246,9 @@ class Server:
             session.tree_connect_table.clear()
             if self.session_table.pop(session_id, None) is not None:
                 self._count_session(session, -1)
-            for connection in list(session.channel_list) + list(session.acceptors):
-                connection.session_table.pop(session_id, None)
-                connection.preauth_sessions.pop(session_id, None)
-                connection.end_login(session_id)
+            for connection in [*session.channel_list, *session.acceptors]:
+                channel = session.channel_list.get(connection)
+                connection.session_ended(session_id, channel.signer if channel else None)
             session.channel_list.clear()
             session.acceptors.clear()
             opens = list(session.open_table.values())

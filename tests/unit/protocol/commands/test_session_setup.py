@@ -13,7 +13,7 @@ from smbengine.server import Engine
 from usmbd.mountd.ipc.messages import LoginStatus, Logout
 from usmbd.mountd.ipc.settings import Encryption, Signing
 from usmbd.protocol.commands.session_setup import MAXIMUM_HALF_OPEN, STRANGER_SESSIONS
-from usmbd.protocol.state.connection import HALF_OPEN_SIZE
+from usmbd.protocol.state.connection import HALF_OPEN_SIZE, MAXIMUM_ENDED
 from usmbd.protocol.state.memory import WAITING_SIZE
 from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.state.standing import Standing
@@ -355,6 +355,36 @@ def test_a_failed_reauthentication_ends_the_session(client: Client, engine: Engi
     assert client.login("alice", "wrong", sign=True).status is NtStatus.LOGON_FAILURE
     assert nothing_left(engine)
     assert client.create("file") is NtStatus.USER_SESSION_DELETED
+
+
+@pytest.mark.parametrize("end", ["logoff", "a failed login", "closed by an administrator"])
+def test_refusals_after_the_end_of_a_session_can_be_believed(
+    client: Client, engine: Engine, end: str
+) -> None:
+    """They are signed with its key, for whoever signs; there are few such keys."""
+    if end == "logoff":
+        client.call(Command.LOGOFF, requests.EMPTY)
+    elif end == "a failed login":
+        client.login("alice", "wrong", sign=True)
+    else:
+        engine.server.close_session(client.session)
+    for sign in (True, False):
+        reply = client.call(Command.CREATE, requests.create("file"), sign=sign)
+        assert reply.status is NtStatus.USER_SESSION_DELETED
+        assert reply.signed is sign
+    forged = bytearray(client.pack(Command.CREATE, requests.create("file"), sign=True))
+    forged[-1] ^= 1
+    client.send(bytes(forged))
+    engine.settle()
+    assert not client.replies[-1].signed
+
+
+def test_few_keys_of_ended_sessions_are_kept(client: Client, engine: Engine) -> None:
+    for _ in range(MAXIMUM_ENDED + 5):
+        client.session_id, client.signer = 0, None
+        assert client.login().status is NtStatus.SUCCESS
+        client.call(Command.LOGOFF, requests.EMPTY)
+    assert len(client.connection.ended_signers) == MAXIMUM_ENDED
 
 
 def test_a_reauthentication_has_to_be_signed_where_all_is(engine: Engine) -> None:
