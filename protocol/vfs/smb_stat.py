@@ -5,7 +5,8 @@ no extra cost, and it is truer than Samba's guess, the oldest of the other three
 where there is none). Change time: the inode's, unless a client has set one and the inode is
 unchanged since. Allocation size: `st_blocks` * 512 as Samba reports it; its parameter
 `allocation roundup size`, which once made 1 MiB of every file, is 0 by default since 4.14. The
-block that an empty file has for its extended attributes is not counted: it is no room for data.
+block that a file has for its extended attributes is not counted: it is no room for data. Where a
+file has just one block more than its data needs that is taken for it.
 
 The tag of a stored reparse point is in an attribute of its own, which whoever has the file adds
 (`stored_reparse.describe`) where FILE_ATTRIBUTE_REPARSE_POINT is set.
@@ -79,7 +80,10 @@ def smb_stat_for(options: VolumeOptions) -> SmbStat:
                 creation = btime * 10_000_000 + btime_ns // 100 + EPOCH
             else:
                 creation = min(access, write, change)
-        allocation = blocks * _BLOCK if size or blocks > _ATTRIBUTE_BLOCKS else 0
+        room = size + 4095 >> 12 << 3
+        if blocks - room == _ATTRIBUTE_BLOCKS or (not size and blocks < _ATTRIBUTE_BLOCKS):
+            blocks = room
+        allocation = blocks * _BLOCK
         tag = 0
         kind = mode & 0o170000
         if kind == 0o040000:

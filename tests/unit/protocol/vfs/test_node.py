@@ -11,6 +11,7 @@ import pytest
 from usmbd.protocol.vfs import directory_entry, short_names
 from usmbd.protocol.vfs.extents import allocated_ranges, copy, zero
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.smb_stat import smb_stat_for
 from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.wire.filetime import from_ns
@@ -80,13 +81,36 @@ def test_allocation(node: Node) -> None:
     assert node.stat().size == 1000
 
 
-def test_an_empty_file_counts_no_block_of_its_extended_attributes(node: Node) -> None:
+def test_a_block_of_extended_attributes_is_no_room_for_data(node: Node) -> None:
     os.setxattr(f"/proc/self/fd/{node.fd}", "user.large", bytes(3000))  # more than an inode holds
     assert node.stat().allocation == 0
     node.allocate(1000)
     assert node.stat().allocation >= 1000
     node.write(b"x", 0)
     assert node.stat().allocation >= 4096
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks", "allocation"),
+    [
+        (0, 0, 0),
+        (0, 8, 0),  # attributes
+        (0, 2, 0),  # of a file system with small blocks
+        (0, 16, 8192),  # reserved
+        (1, 8, 4096),
+        (1, 16, 4096),
+        (4096, 8, 4096),
+        (4097, 16, 8192),
+        (4097, 24, 8192),
+        (4097, 32, 16384),
+        (1 << 20, 8, 4096),  # holes
+        (1 << 20, 2056, 1 << 20),
+    ],
+)
+def test_what_counts_as_allocation(size: int, blocks: int, allocation: int) -> None:
+    times = (0, 0, 0, 0, 0, 0, 0, 0)
+    statx = (0, 4096, 1, 0, 0, 0o100644, 7, size, blocks, *times, 8, 1)
+    assert smb_stat_for(VolumeOptions())(statx, None, "file").allocation == allocation
 
 
 def test_attributes_and_times(volume: Volume, node: Node) -> None:
