@@ -26,7 +26,7 @@ OFTEN = os.environ.get("USMBD_FAULTS", "")
 FAULTS = int(OFTEN or "1")
 """Of each kind."""
 
-pytestmark = pytest.mark.timeout(600 + 200 * FAULTS)
+pytestmark = pytest.mark.timeout(900 + 450 * FAULTS)
 
 MOUNT = "/run/lab/mnt"
 DATA = "/run/lab/share"
@@ -37,8 +37,8 @@ SERVER, CLIENT = range(2)
 OUT_SECONDS = 12
 """How long the cable is out: with echo_interval=2 the client has given the connection up then."""
 
-PATIENCE = 150
-"""Seconds in which the client has to be back: it tries again every few seconds."""
+PATIENCE = 400
+"""Seconds in which the client has to be back; a busy machine has taken 150 to start the server."""
 
 SHARE = """ continuous availability = yes
  persistent handles durability = {durability}
@@ -133,7 +133,7 @@ def test_a_writer_goes_on(lab: tuple[Lab, str]) -> None:
     """With the file that it has open; nothing is lost, nothing is torn."""
     machines, kind = lab
     writer = machines.client.start(
-        WRITER, f"{MOUNT}/file", PATIENCE, lines=True, limit=500 + 200 * FAULTS
+        WRITER, f"{MOUNT}/file", PATIENCE, lines=True, limit=800 + 450 * FAULTS
     )
     number = goes_on(writer, 0)
     for _ in range(FAULTS):

@@ -60,6 +60,12 @@ DISK_MAP_SIZE: Final = 256 << 20
 MS: Final = 10_000
 """Units of a FILETIME in a millisecond."""
 
+START_SECONDS: Final = 120
+"""Seconds that an open that was brought back waits beside its time-out.
+
+Nobody can come back to it before the server serves: on a busy machine that took two minutes.
+"""
+
 _IDENTITY: Final = b"I"
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -274,7 +280,8 @@ def _restore(txn: Transaction, key: bytes, file: PersistentFile, workers: int) -
         record.worker = own if own < workers else own % workers
         record.flags |= OPEN_DISCONNECTED
         record.oplock_state = record.break_to_lease_state = record.required_lease_state = 0
-        record.durable_open_scavenger_timeout = now + record.durable_open_timeout * MS
+        wait = record.durable_open_timeout + START_SECONDS * 1000
+        record.durable_open_scavenger_timeout = now + wait * MS
         profile = sharing.profile(record.granted_access, record.share_access)
         holders, deniers = holders + profile.holds, deniers + profile.denies
         opens += record.pack()

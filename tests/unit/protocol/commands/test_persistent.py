@@ -18,6 +18,7 @@ from smbengine.server import Engine
 from usmbd.mountd.ipc.settings import Durability
 from usmbd.protocol.commands.durable import V2_TIMEOUT
 from usmbd.protocol.state.store.lmdb_environment import with_prefix
+from usmbd.protocol.state.store.lmdb_persistent import START_SECONDS
 from usmbd.protocol.wire.create import (
     FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
@@ -325,7 +326,7 @@ def test_its_time_begins_anew(client: Client, engine: Engine) -> None:
     file = persistent(client, timeout=5000)
     engine = restarted(engine)
     engine.server.durable.take_over()
-    engine.clock.advance(4)
+    engine.clock.advance(4 + START_SECONDS)
     bob = Client(engine).ready(user="bob")
     assert create(bob, oplock=NONE).status is NtStatus.FILE_NOT_AVAILABLE
     engine.clock.advance(2)
