@@ -14,6 +14,7 @@ from usmbd.mountd.config.choose import Chooser, Chosen
 from usmbd.mountd.config.configuration import Configuration as Configuration
 from usmbd.mountd.config.idmap import IdmapRange, is_idmap, parse_idmap
 from usmbd.mountd.config.kerberos import KerberosConfig, NtlmAuth, kerberos_of
+from usmbd.mountd.config.modules import fruit, snapshots
 from usmbd.mountd.config.parameters import (
     GLOBALS,
     SHARES,
@@ -38,7 +39,6 @@ from usmbd.mountd.ipc.settings import (
     ServerConfig,
     ShareConfig,
     ShareType,
-    SnapshotConfig,
 )
 from usmbd.mountd.shares import HostAccess, Share, ShareAccess
 from usmbd.mountd.substitute import Template, fill, letters_of, static_substitutions
@@ -346,7 +346,10 @@ class _Loader:
             encryption_required=values["server smb encrypt"] is Encryption.REQUIRED,
             acl_xattr="acl_xattr" in objects,
             streams_xattr="streams_xattr" in objects,
-            snapshots=self._snapshots(chosen, values) if "shadow_copy2" in objects else None,
+            snapshots=snapshots(chosen, values, self.errors) if "shadow_copy2" in objects else None,
+            fruit=fruit(chosen, values, self.errors, self._chooser.warn)
+            if "fruit" in objects
+            else None,
             force_uid=force_account.uid if force_account else None,
             force_gid=force_gid,
         )
@@ -365,25 +368,6 @@ class _Loader:
         )
         self._check_groups(chosen, values)
         return Share(config, access, path, substitutions)
-
-    def _snapshots(self, chosen: Chosen, values: dict[str, Any]) -> SnapshotConfig:
-        """Return where a share's previous versions are; a format that does not fit is noted."""
-        wants_seconds = values["shadow:sscanf"]
-        if wants_seconds != ("%lu" in values["shadow:format"]):
-            name = "shadow:format" if "shadow:format" in chosen else "shadow:sscanf"
-            if name in chosen:
-                why = "`shadow:sscanf = yes` and %lu in `shadow:format` go together"
-                self.errors.append(chosen[name][1].error(f"{name} = {values[name]}: {why}"))
-        return SnapshotConfig(
-            directory=values["shadow:snapdir"],
-            mount_point=values["shadow:mountpoint"],
-            base_directory=values["shadow:basedir"],
-            share_path=values["shadow:snapsharepath"],
-            format=values["shadow:format"],
-            local_time=values["shadow:localtime"],
-            sort=values["shadow:sort"],
-            fix_inodes=values["shadow:fixinodes"],
-        )
 
     def _path(self, section: Section, chosen: Chosen, values: dict[str, Any], root: str) -> str:
         """Return a share's path behind the root directory; a warning where there is no folder."""

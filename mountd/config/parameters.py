@@ -20,6 +20,7 @@ from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.settings import (
     Durability,
     Encryption,
+    FinderInfo,
     MangledNames,
     MapToGuest,
     Rdma,
@@ -386,6 +387,22 @@ TABLE: tuple[Parameter, ...] = (
             ("sscanf", values.boolean, False),
             ("sort", values.sort_order, "desc"),
             ("fixinodes", values.boolean, False),
+        )
+    ),
+    # vfs_fruit's, with its defaults; resource forks are kept as streams alone.
+    *(
+        _row(Scope.SHARE, f"fruit:{name}", parse, default, field="", synonyms=synonyms)
+        for name, parse, default, synonyms in (
+            ("aapl", values.boolean, True, ()),
+            ("metadata", values.choice(FinderInfo), FinderInfo.NETATALK, ()),
+            ("resource", values.fruit_resource, "stream", ("fruit:ressource",)),
+            ("model", values.text, "MacSamba", ()),
+            ("copyfile", values.boolean, False, ()),
+            ("nfs_aces", values.boolean, True, ()),
+            ("posix_rename", values.boolean, True, ()),
+            ("zero_file_id", values.boolean, True, ()),
+            ("time machine", values.boolean, False, ("time machine",)),
+            ("time machine max size", values.byte_size, 0, ("time machine max size",)),
         )
     ),
     _row(Scope.SHARE, "force user", values.template, "", field=""),

@@ -244,7 +244,6 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "inherit owner": (NO, "write `force user`"),
     "preserve case": (YES, "names keep the case that they are given: leave it out"),
     "short preserve case": (YES, "names keep the case that they are given: leave it out"),
-    "time machine": (NO, "Time Machine is not had: leave it out"),
 }
 
 # vfs objects that change nothing here -> why.
@@ -252,7 +251,7 @@ HARMLESS_MODULES = {
     "it is not had: nothing is opened or hidden without it": """
         aio_fork aio_linux aio_posix aio_pthread audit btrfs cacheprime catia commit crossrename
         default_quota delay_inject dfs_samba4 dirsort error_inject expand_msdfs extd_audit
-        fake_acls fake_perms fileid fruit full_audit gpfs io_uring ixnas linux_xfs_sgid
+        fake_acls fake_perms fileid full_audit gpfs io_uring ixnas linux_xfs_sgid
         media_harmony netatalk nfs4acl_xattr offline prealloc preopen readahead shadow_copy
         shadow_copy_zfs shell_snap snapper syncops time_audit tmprotect
         truenas_audit tsmsm unityed_media winmsa zfs_core zfsacl zfs_fsrvp noacl syno_vfs""",

@@ -19,7 +19,7 @@ from usmbd.mountd.config.samba import MODULES, REFUSED_MODULES
 from usmbd.mountd.config.source import Raw
 from usmbd.mountd.substitute import CONNECT, STATIC, Template, expand, letters_of
 
-OWN_MODULES = ("acl_xattr", "streams_xattr", "shadow_copy2")
+OWN_MODULES = ("acl_xattr", "streams_xattr", "shadow_copy2", "fruit")
 
 # Times whose every part differs, to see what a format tells of them.
 _SAMPLES = (86_399, 1_234_567_890, 1_700_000_001)
@@ -292,6 +292,26 @@ def vfs_objects(value: Raw) -> list[str] | Noted:
         else:
             raise ValueError(f"usmbd has no {word!r}, only {', '.join(OWN_MODULES)}")
     return Noted(result, "; ".join(noted)) if noted else result
+
+
+def fruit_resource(value: Raw) -> Noted:
+    """Return where resource forks are kept: as streams, whatever Samba would do."""
+    word = text(value).lower()
+    if word not in ("file", "xattr", "stream"):
+        raise ValueError("it is file, xattr or stream")
+    note = "" if word == "stream" else "resource forks are kept as streams (`stream`)"
+    return Noted("stream", note)
+
+
+def byte_size(value: Raw) -> int:
+    """Return a number of bytes, with a unit (`500G`) or without."""
+    match = re.fullmatch(r"(\d+)\s*([kmgtp]?)b?", text(value).strip().lower())
+    if match is None:
+        raise ValueError("a number of bytes is needed, as 500G")
+    result = int(match[1]) << 10 * " kmgtp".index(match[2] or " ")
+    if result >= 1 << 63:
+        raise ValueError("no volume has so many bytes")
+    return result
 
 
 def snapshot_directory(value: Raw) -> str:

@@ -120,6 +120,36 @@ class SnapshotConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`shadow:fixinodes`: files in snapshots get inode numbers of their own."""
 
 
+class FinderInfo(StrEnum):
+    """`fruit:metadata`: where the stream AFP_AfpInfo of a file is kept."""
+
+    NETATALK = "netatalk"
+    """In `user.org.netatalk.Metadata`, as AppleDouble."""
+    STREAM = "stream"
+    """As other streams."""
+
+
+class FruitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What macOS finds on a share (`vfs objects = fruit` and its `fruit:` options)."""
+
+    aapl: bool = True
+    """Whether it is told what there is for it, by the create context AAPL."""
+    metadata: FinderInfo = FinderInfo.NETATALK
+    model: str = "MacSamba"
+    """`fruit:model`: whose icon Finder shows."""
+    copyfile: bool = False
+    """Whole files are copied by one FSCTL_SRV_COPYCHUNK without chunks."""
+    nfs_aces: bool = True
+    """Owner, group and mode are entries S-1-5-88 of DACLs."""
+    posix_rename: bool = True
+    """Directories are renamed while files in them are open."""
+    zero_file_id: bool = True
+    """FileIds are 0, for macOS makes its own of inodes that are used again."""
+    time_machine: bool = False
+    time_machine_max_size: int = 0
+    """Bytes that backups may take as the client is told; 0: no limit."""
+
+
 class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One share."""
 
@@ -157,6 +187,8 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """NT ACLs are kept in `security.NTACL` (`vfs objects = acl_xattr`)."""
     streams_xattr: bool = False
     """Named streams are kept in extended attributes (`vfs objects = streams_xattr`)."""
+    fruit: FruitConfig | None = None
+    """What there is for macOS; None: nothing."""
     snapshots: SnapshotConfig | None = None
     """Where previous versions are; None: there are none."""
     create_mask: int = 0o744

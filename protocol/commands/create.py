@@ -21,6 +21,7 @@ from usmbd.protocol.commands.app_instance import (
     parse_app_instance,
     wait_for_instances,
 )
+from usmbd.protocol.commands.apple import answer_aapl
 from usmbd.protocol.commands.breaks import wait_for_break
 from usmbd.protocol.commands.create_again import come_back, repeat
 from usmbd.protocol.commands.create_answers import answer_contexts, response
@@ -145,6 +146,7 @@ def create(request: Request) -> Answer | Handling:
         if SMB2_CREATE_TIMEWARP_TOKEN in contexts:
             wanted.time = _time(contexts[SMB2_CREATE_TIMEWARP_TOKEN], wanted.time)
         wanted.instance = parse_app_instance(request, contexts)
+        wanted.aapl = answer_aapl(request, contexts)
     if asked is not None:
         wanted.durable = asked
         if asked.create_guid != NO_ID:
@@ -301,6 +303,8 @@ def _open(wanted: Wanted) -> Handling:
             open_.told_at_close = WRITTEN if found.granted & WRITES else 0
         asked = wanted.durable
         answers = answer_contexts(open_, stat, found.maximal, wanted.contexts, asked, found.record)
+        if wanted.aapl is not None:
+            answers.append(wanted.aapl)
         if open_.durable is not None and open_.durable.persistent:
             yield from server.persistence.written(open_.key)
     except BaseException:

@@ -60,7 +60,8 @@ def answer_contexts(
         else:
             answers.append(maximal_access_response(NtStatus.SUCCESS, maximal))
     if SMB2_CREATE_QUERY_ON_DISK_ID in contexts:
-        answers.append(on_disk_id_response(stat.ino, stat.dev))
+        ino = 0 if open_.tree.zero_file_ids else stat.ino
+        answers.append(on_disk_id_response(ino, stat.dev))
     if asked is not None and open_.durable is not None:
         answers.append(durable_answer(open_.durable, asked))
     if open_.lease is not None and record is not None:

@@ -18,12 +18,13 @@ from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.records import OpenRecord, file_key
 from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry, ea, rights
+from usmbd.protocol.vfs.apple import create_stream, open_stream
 from usmbd.protocol.vfs.links import target_of
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
 from usmbd.protocol.vfs.snapshots import open_snapshot
 from usmbd.protocol.vfs.steps import finish
-from usmbd.protocol.vfs.streams import Stream, create_stream, open_stream
+from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -42,6 +43,7 @@ from usmbd.protocol.wire.create import (
     FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
     FILE_NON_DIRECTORY_FILE,
+    FILE_OPEN,
     FILE_OPEN_IF,
     FILE_OPEN_REPARSE_POINT,
     FILE_OPENED,
@@ -107,6 +109,8 @@ class Wanted:
     """Of the previous version that is asked for, in seconds since 1970."""
     volume: Volume | None = None
     """Where the path is: the share's, or a snapshot's once it is open."""
+    aapl: tuple[bytes, bytes] | None = None
+    """What macOS is answered, if it asks."""
     place: Place | None = None
     """Among the worker's descriptors, for the open that this leads to."""
 
@@ -331,8 +335,11 @@ def _stream(wanted: Wanted, node: Node) -> tuple[Stream | None, int]:
         if not writable & request.tree.maximal_access & FILE_WRITE_DATA:
             raise SmbError(NtStatus.ACCESS_DENIED) from error
         return create_stream(node, name), FILE_CREATED
-    if wanted.body.create_disposition == FILE_CREATE:
+    disposition = wanted.body.create_disposition
+    if disposition == FILE_CREATE:
         raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
+    if request.tree.aapl and disposition == FILE_OPEN and not stream.stat().size:
+        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)  # to macOS an empty fork is none
     return stream, FILE_OPENED
 
 

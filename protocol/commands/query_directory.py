@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from usmbd.protocol.commands.apple import describes
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.effects import Blocking, Sliced
 from usmbd.protocol.state.enumeration import Enumeration
@@ -51,14 +52,15 @@ def query_directory(request: Request) -> Answer | Handling:
         tree, shows = open_.tree, None
         if tree.share.acl_xattr and tree.share.hide_unreadable:
             shows = partial(may_see, tree.identity)
-        open_.enumeration = Enumeration(open_.node, Pattern(text), shows)
+        open_.enumeration = Enumeration(open_.node, Pattern(text), shows, describes(request))
     return _list(request, open_.enumeration, body)
 
 
 def _list(request: Request, enumeration: Enumeration, body: QueryDirectoryRequest) -> Handling:
     """Fill a buffer with entries."""
     open_ = request.open
-    writer = DirectoryWriter(body.file_information_class, body.output_buffer_length)
+    apple = open_.tree.lists_finder_info
+    writer = DirectoryWriter(body.file_information_class, body.output_buffer_length, apple=apple)
     single = bool(body.flags & SMB2_RETURN_SINGLE_ENTRY)
     open_.in_use += 1  # a CLOSE does not overtake
     try:

@@ -1,16 +1,17 @@
 """SMB2 QUERY_INFO ([MS-SMB2] 3.3.5.20): of files, file systems, security descriptors, quotas."""
 
 import hashlib
+from dataclasses import replace
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
-from usmbd.protocol.effects import Blocking, OnDescriptor, Sliced
+from usmbd.protocol.effects import Blocking, OnDescriptor, Sliced, Slow
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.pipe import PIPE_STAT
 from usmbd.protocol.state.sequence import check_charge
-from usmbd.protocol.vfs import directory_entry, ea
+from usmbd.protocol.vfs import directory_entry, ea, time_machine
+from usmbd.protocol.vfs.apple import list_streams
 from usmbd.protocol.vfs.steps import Steps
-from usmbd.protocol.vfs.streams import list_streams
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_EA
 from usmbd.protocol.wire.body import parse_body
@@ -63,6 +64,9 @@ _IN_STEPS = {
     file_info.FileEaInformation,
 }
 """Classes that ask for attributes, with the user's rights: a file may have thousands of them."""
+
+
+_SIZES = (fs_info.FileFsSizeInformation, fs_info.FileFsFullSizeInformation)
 
 
 def query_info(request: Request) -> Answer | Handling:
@@ -124,8 +128,11 @@ def _file(request: Request, body: QueryInfoRequest) -> Handling:
 
 def _collect(request: Request, open_: Open, level: int) -> QueriedFile:
     """Ask the file system for what the class needs."""
+    stat = (open_.stream or open_.node).stat()
+    if open_.tree.zero_file_ids:
+        stat = replace(stat, ino=0)
     file = QueriedFile(
-        stat=(open_.stream or open_.node).stat(),
+        stat=stat,
         granted_access=open_.granted_access,
         mode=open_.mode,
         position=open_.position,
@@ -169,7 +176,7 @@ def _streams(open_: Open) -> Steps[list[QueriedStream]]:
     node = open_.node
     own = [] if node.is_directory else [("::$DATA", node.stat())]
     found = [QueriedStream(name, stat.size, stat.allocation) for name, stat in own]
-    for stream in (yield from list_streams(node)):
+    for stream in (yield from list_streams(node, hide_empty=open_.tree.aapl)):
         found.append(QueriedStream(f":{stream.name}:$DATA", stream.size, stream.allocation))
     return found
 
@@ -184,7 +191,13 @@ def _file_system(request: Request, body: QueryInfoRequest) -> Handling:
         if body.output_buffer_length < len(data):
             raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
         return _answer(NtStatus.SUCCESS, data)
-    volume = yield from Blocking(_query_volume, request)
+    fruit = tree.share.fruit
+    bounded = fruit is not None and fruit.time_machine and fruit.time_machine_max_size
+    # Backups have bands by the hundred thousand, which are counted.
+    kind = Slow if bounded and body.file_info_class in _SIZES else Blocking
+    volume = yield from kind(_query_volume, request)
+    if fruit is not None and kind is Slow:
+        volume = yield from Slow(_bounded, tree.volume, volume, fruit.time_machine_max_size)
     return _answer(*fs_info.query_fs(body.file_info_class, volume, body.output_buffer_length))
 
 
@@ -246,6 +259,18 @@ def _query_volume(request: Request) -> QueriedVolume:
         maximum_component_length=255,
         trims=abilities.holes and tree.writable,
         object_id=hashlib.sha256(f"{space.serial}\0{share.path}".encode()).digest()[:16],
+    )
+
+
+def _bounded(volume: Volume, facts: QueriedVolume, limit: int) -> QueriedVolume:
+    """Tell Time Machine of a volume of `limit` bytes that its backups fill."""
+    free = max(0, limit - time_machine.used(volume.resolver.root)) // time_machine.UNIT
+    return replace(
+        facts,
+        total_units=limit // time_machine.UNIT,
+        available_units=free,
+        free_units=free,
+        sectors_per_unit=time_machine.UNIT // SECTOR,
     )
 
 

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+from usmbd.protocol.commands import nfs_aces
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking
@@ -76,7 +77,11 @@ def require_for_query(open_: Open, information: int) -> None:
 def query(node: Node, information: int, tree: TreeConnect) -> bytes:
     """Return the parts of the file's descriptor that the client asks for."""
     descriptor = acl.load(node, tree.share.acl_xattr).select(information)
-    return (descriptor if tree.domain is None else tree.domain.shown(descriptor)).pack()
+    if tree.domain is not None:
+        descriptor = tree.domain.shown(descriptor)
+    if tree.nfs_aces and information & DACL_SECURITY_INFORMATION:
+        descriptor = nfs_aces.told(descriptor, node.stat())
+    return descriptor.pack()
 
 
 def change(request: Request, information: int, data: memoryview) -> Handling:
@@ -106,6 +111,12 @@ def _change(node: Node, data: memoryview, information: int, tree: TreeConnect) -
     By the POSIX extensions permissions come as an entry S-1-5-88-3-mode: a chmod(2).
     """
     new = parse(data, tree.domain)
+    if tree.nfs_aces and information & DACL_SECURITY_INFORMATION:
+        new, said = nfs_aces.taken(new)
+        if said is not None and said != node.stat().mode & 0o7777:
+            node.set_mode(said)
+        if new.dacl is None and said is not None:
+            information &= ~DACL_SECURITY_INFORMATION
     mode = _mode(node, new) if information & DACL_SECURITY_INFORMATION else None
     if mode is not None:
         node.set_mode(mode)

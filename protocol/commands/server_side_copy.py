@@ -10,9 +10,10 @@ from usmbd.protocol.effects import Slow, Waiting
 from usmbd.protocol.state.open import Open, OpenData
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
-from usmbd.protocol.vfs import extents
+from usmbd.protocol.vfs import apple, extents
 from usmbd.protocol.vfs.errors import status_of
 from usmbd.protocol.vfs.node import OFFSET_MAX, Node
+from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import (
     FILE_APPEND_DATA,
@@ -76,6 +77,8 @@ def copychunk(request: Request, body: IoctlRequest, data: memoryview) -> Answer 
     source, target = _source(request.session, copy.source_key), request.open
     if copy.chunk_count > MAX_CHUNKS or source.pipe is not None or target.pipe is not None:
         return _beyond_limits(body)
+    if not copy.chunk_count and request.tree.copies_files:
+        return _copy_file(request, body, source)
     try:
         chunks = parse_copychunks(data, copy)
     except SmbError:
@@ -86,13 +89,18 @@ def copychunk(request: Request, body: IoctlRequest, data: memoryview) -> Answer 
         return _beyond_limits(body)
     if body.max_output_response < CopychunkResponse.SIZE:
         raise SmbError(NtStatus.INVALID_PARAMETER)
+    _check_rights(body, source, target)
+    return _copy(request, body, source, chunks)
+
+
+def _check_rights(body: IoctlRequest, source: Open, target: Open) -> None:
+    """Refuse a copy that one of the opens was not made for (3.3.5.15.6); SmbError."""
     source.file_data()
     target.file_data()
     source.require(FILE_READ_DATA | FILE_EXECUTE)  # what a READ wants
     target.require(FILE_WRITE_DATA | FILE_APPEND_DATA)
     if body.ctl_code == fsctl.FSCTL_SRV_COPYCHUNK:
         target.require(FILE_READ_DATA)
-    return _copy(request, body, source, chunks)
 
 
 def _source(session: Session, key: bytes) -> Open:
@@ -164,6 +172,51 @@ def _copy(
     finally:
         source.release()
     return progress.answer(body)
+
+
+def _copy_file(request: Request, body: IoctlRequest, source: Open) -> Handling:
+    """Copy a whole file with its streams, for macOS: what no chunks mean to Samba's vfs_fruit.
+
+    The answer counts no chunks, and all bytes of the file itself.
+    """
+    target, server = request.open, request.connection.server
+    if body.max_output_response < CopychunkResponse.SIZE:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    _check_rights(body, source, target)
+    progress = _Progress()
+    source.in_use += 1
+    try:
+        size = yield from Slow(_end, source.file_data(), bulk=True)
+        for offset in range(0, size, MAX_CHUNK_SIZE):
+            length = min(MAX_CHUNK_SIZE, size - offset)
+            chunks = [Copychunk(source_offset=offset, target_offset=offset, length=length)]
+            progress.chunks = 0
+            while not progress.chunks and progress.status is NtStatus.SUCCESS:
+                yield from _copy_slice(server, source, target, chunks, progress)
+        if progress.status is NtStatus.SUCCESS and source.stream is None is target.stream:
+            yield Slow(_copy_streams, source.node, target.node, bulk=True)
+        if target.mode & FILE_WRITE_THROUGH:
+            yield Slow(target.file_data().flush)
+    finally:
+        source.release()
+    progress.chunks = 0
+    return progress.answer(body)
+
+
+def _copy_streams(source: Node, target: Node) -> None:
+    """Copy the named streams, those of macOS among them; OSError, SmbError."""
+    for info in finish(apple.list_streams(source, hide_empty=False)):
+        data = bytearray(info.size)
+        count = apple.open_stream(source, info.name).read_into([data], 0)
+        try:
+            stream = apple.open_stream(target, info.name)
+        except SmbError as error:
+            if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND:
+                raise
+            stream = apple.create_stream(target, info.name)
+        stream.truncate(0)
+        if count:
+            stream.write(data[:count], 0)
 
 
 def _copy_slice(

@@ -186,7 +186,7 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
         # Another open that does not share deletion also forbids the rename of its file.
         raise SmbError(NtStatus.SHARING_VIOLATION)
     posix = open_.node.volume.options.posix  # and then what is open is no obstacle
-    if open_.node.is_directory and not posix:
+    if open_.node.is_directory and not (posix or open_.tree.posix_renames):
         yield from _free_below(request)
     if not posix:
         yield from _check_directory(request, path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from usmbd.protocol.effects import Resume, Wait, Waiting
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.scan import Entry, Shows
+from usmbd.protocol.vfs.scan import Describes, Entry, Shows
 from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.vfs.wildcard import Pattern
 from usmbd.protocol.wire.fscc.directory import DirectoryWriter
@@ -29,12 +29,21 @@ class Enumeration:
 
     __slots__ = ("_busy", "_entries", "_left_over", "_waiting", "pattern", "started")
 
-    def __init__(self, node: Node, pattern: Pattern, shows: Shows | None = None) -> None:
-        """Begin to list a directory; `shows` is asked where unreadable files are hidden."""
+    def __init__(
+        self,
+        node: Node,
+        pattern: Pattern,
+        shows: Shows | None = None,
+        describes: Describes | None = None,
+    ) -> None:
+        """Begin to list a directory; `shows` is asked where unreadable files are hidden.
+
+        `describes` says what macOS is told of a file.
+        """
         self.pattern = pattern
         self._left_over: Entry | None = None
         self._entries: Iterator[Entry | None] = node.scan(
-            None if pattern.matches_all else pattern.matches, shows
+            None if pattern.matches_all else pattern.matches, shows, describes
         )
         self._busy = False
         self._waiting: deque[Resume[None]] = deque()

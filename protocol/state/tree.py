@@ -43,11 +43,16 @@ class TreeConnect:
     """
 
     __slots__ = (
+        "aapl",
         "asked_name",
         "closed",
+        "copies_files",
         "created",
         "domain",
         "identity",
+        "lists_finder_info",
+        "nfs_aces",
+        "posix_renames",
         "server_name",
         "session",
         "share",
@@ -55,6 +60,7 @@ class TreeConnect:
         "tree_id",
         "volume",
         "writable",
+        "zero_file_ids",
     )
 
     def __init__(
@@ -82,6 +88,12 @@ class TreeConnect:
         self.closed = False  # ended, perhaps while a request of it waited
         self.created = time.time()
         self.domain: MachineDomain | None = None
+        self.aapl = False  # a macOS client has said by AAPL that it is one
+        self.copies_files = False  # a COPYCHUNK without chunks copies a file with its streams
+        self.nfs_aces = False  # DACLs tell owner, group and mode, and set the mode
+        self.posix_renames = False  # a directory is renamed while files below it are open
+        self.zero_file_ids = False  # and is not told FileIds
+        self.lists_finder_info = False  # and wants listings to tell what Finder shows
 
     @property
     def maximal_access(self) -> int:

@@ -14,7 +14,7 @@ import msgspec
 from usmbd.mountd.ipc.settings import MangledNames, ShareConfig, Slow, SnapshotConfig
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs import file_systems
-from usmbd.protocol.vfs.options import SnapshotOptions
+from usmbd.protocol.vfs.options import FinderInfo, SnapshotOptions
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
 
@@ -81,6 +81,7 @@ def _options(share: ShareConfig) -> VolumeOptions:
         ea_support=share.ea_support,
         made_names=share.mangled_names is not MangledNames.NO,
         lists_short_names=share.mangled_names is MangledNames.YES,
+        finder_info=None if share.fruit is None else FinderInfo[share.fruit.metadata.name],
         snapshots=None if share.snapshots is None else _snapshots(share.snapshots),
     )
 

@@ -23,7 +23,7 @@ from typing import Self
 from usmbd.protocol.vfs import dos_attributes, kernel, stored_reparse
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import retry_as_process
-from usmbd.protocol.vfs.scan import Entry, Shows, scan
+from usmbd.protocol.vfs.scan import Describes, Entry, Shows, scan
 from usmbd.protocol.wire.filetime import from_ns, to_ns
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
@@ -324,10 +324,13 @@ class Node:
         self.volume.resolver.know_short_names(self.fd)
 
     def scan(
-        self, matches: Callable[[str], bool] | None = None, shows: Shows | None = None
+        self,
+        matches: Callable[[str], bool] | None = None,
+        shows: Shows | None = None,
+        describes: Describes | None = None,
     ) -> Iterator[Entry | None]:
         """List the directory: (name, 8.3 name, stat), with pauses; see scan.scan."""
-        return scan(self.volume, self.fd, self.path, matches, shows)
+        return scan(self.volume, self.fd, self.path, matches, shows, describes)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Read into the buffers: the number of bytes, 0 at the end; may wait for the disk."""

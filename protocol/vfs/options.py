@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,15 @@ class SnapshotOptions:
     local_time: bool = False
     sort: str = "desc"
     fix_inodes: bool = False
+
+
+class FinderInfo(Enum):
+    """Where what Finder knows of a file is kept, as `fruit:metadata` says it."""
+
+    NETATALK = auto()
+    """In `user.org.netatalk.Metadata`, as AppleDouble."""
+    STREAM = auto()
+    """As other streams."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +63,8 @@ class VolumeOptions:
     lists_short_names: bool = False
     snapshots: SnapshotOptions | None = None
     """Where the previous versions of the share are, if it has any."""
+    finder_info: FinderInfo | None = None
+    """Where AFP_AfpInfo is kept; None: it is a stream like others."""
     posix: bool = False
     """Names are POSIX's, as clients of the SMB3 POSIX extensions see the tree."""
     inode_salt: int = 0

@@ -22,11 +22,14 @@ from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_REPARSE_POINT
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import SmbError
 
-Entry = tuple[str, str, FileStat]
-"""(name as the client says it, 8.3 name or "", stat)"""
+Entry = tuple[str, str | bytes, FileStat]
+"""(name as the client says it, 8.3 name or "" or what `describes` says in its place, stat)"""
 
 Shows = Callable[[VolumeBase, int, str], bool]
 """Whether a listing shows an entry: its volume, a descriptor that it takes over, its path."""
+
+Describes = Callable[[VolumeBase, int, str], bytes]
+"""What a listing tells in the place of 8.3 names; takes what `Shows` takes."""
 
 NAMES_AT_ONCE: Final = 16
 """Names that do not match between two pauses: the worst pattern takes 0.1 ms for one."""
@@ -44,6 +47,7 @@ def scan(
     path: str,
     matches: Callable[[str], bool] | None,
     shows: Shows | None = None,
+    describes: Describes | None = None,
 ) -> Iterator[Entry | None]:
     """Yield (name, 8.3 name, stat) of what a client may see in the open directory; OSError.
 
@@ -96,6 +100,13 @@ def scan(
             stored_reparse.describe(found, stored_reparse.read_at(directory, encoded))
         return found
 
+    def described(encoded: bytes, path: str) -> bytes:
+        assert describes is not None
+        try:
+            return describes(volume, os.open(encoded, _ENTRY, dir_fd=directory), path)
+        except (OSError, SmbError):  # it has gone meanwhile
+            return b""
+
     # A descriptor of its own gives each scan a position of its own, and keeps the scan on its
     # directory whatever becomes of the open that began it.
     directory = os.open(kernel.fd_path(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -105,7 +116,7 @@ def scan(
                 entry = stat_of(name, b"." if name == "." or not path else b"..", False)
                 entry = entry or stat_of(name, b".", False)
                 if entry is not None:
-                    yield name, "", entry
+                    yield name, "" if describes is None else described(b".", path), entry
         unseen = 0
         with os.scandir(directory) as entries:
             for item in entries:
@@ -126,7 +137,12 @@ def scan(
                 entry = stat_of(name, encode(name), hide)
                 if entry is not None:
                     unseen = 0
-                    yield said, _short_name(volume, directory, name) if shortens else "", entry
+                    short: str | bytes = ""
+                    if describes is not None:
+                        short = described(encode(name), join(path, name))
+                    elif shortens:
+                        short = _short_name(volume, directory, name)
+                    yield said, short, entry
     finally:
         os.close(directory)
 

@@ -38,7 +38,7 @@ class StreamInfo:
     allocation: int
 
 
-def _attribute(name: str) -> str:
+def attribute_of(name: str) -> str:
     """Return the attribute that holds the stream `name`."""
     return f"{STREAM_PREFIX}{name}{STREAM_SUFFIX}"
 
@@ -61,7 +61,7 @@ def list_streams(node: Node) -> Steps[list[StreamInfo]]:
         if not count % _AT_ONCE:
             yield
         try:
-            value = xattrs.get(node, _attribute(name))
+            value = xattrs.get(node, attribute_of(name))
         except OSError as error:
             if error.errno == errno.ENODATA:  # removed meanwhile
                 continue
@@ -92,7 +92,7 @@ def create_stream(node: Node, name: str) -> "Stream":
 def _create(node: Node, name: str, value: bytes) -> None:
     """Write a new attribute; what the kernel says of its name becomes SMB's word."""
     try:
-        xattrs.put(node, _attribute(name), value, os.XATTR_CREATE)
+        xattrs.put(node, attribute_of(name), value, os.XATTR_CREATE)
     except OSError as error:
         if error.errno == errno.ERANGE:  # the attribute's name is over 255 bytes
             raise SmbError(NtStatus.OBJECT_NAME_INVALID) from error
@@ -132,7 +132,7 @@ class Stream:
     def _data(self) -> bytes:
         """Read the whole stream; SmbError(FILE_DELETED) when it is gone."""
         try:
-            return xattrs.get(self.node, _attribute(self.name))[:-1]
+            return xattrs.get(self.node, attribute_of(self.name))[:-1]
         except OSError as error:
             if error.errno == errno.ENODATA:
                 raise SmbError(NtStatus.FILE_DELETED) from error
@@ -141,7 +141,7 @@ class Stream:
     def _store(self, data: bytes | bytearray) -> None:
         """Write the whole stream; SmbError DISK_FULL when it does not fit, FILE_DELETED."""
         try:
-            xattrs.put(self.node, _attribute(self.name), bytes(data) + b"\0", os.XATTR_REPLACE)
+            xattrs.put(self.node, attribute_of(self.name), bytes(data) + b"\0", os.XATTR_REPLACE)
         except OSError as error:
             if error.errno == errno.ENODATA:
                 raise SmbError(NtStatus.FILE_DELETED) from error
@@ -206,16 +206,16 @@ class Stream:
         if found is not None and found != self.name:
             if not replace:
                 raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
-            xattrs.remove(self.node, _attribute(found))
+            xattrs.remove(self.node, attribute_of(found))
         if new_name != self.name:
             _create(self.node, new_name, value)
-            xattrs.remove(self.node, _attribute(self.name))
+            xattrs.remove(self.node, attribute_of(self.name))
             self.name = new_name
 
     def delete(self) -> None:
         """Remove the stream; SmbError(FILE_DELETED) when it is gone."""
         try:
-            xattrs.remove(self.node, _attribute(self.name))
+            xattrs.remove(self.node, attribute_of(self.name))
         except OSError as error:
             if error.errno == errno.ENODATA:
                 raise SmbError(NtStatus.FILE_DELETED) from error

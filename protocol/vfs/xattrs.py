@@ -30,6 +30,8 @@ _RESERVED: Final = frozenset(
         "user.NTACL",
         "user.SAMBA_PAI",
         "user.SmbReparse",
+        "user.org.netatalk.Metadata",
+        "user.org.netatalk.ResourceFork",
     )
 )
 _FOLDED_STREAM_PREFIX: Final = fold(STREAM_PREFIX)

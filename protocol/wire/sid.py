@@ -117,6 +117,20 @@ def _unix_id(sid: Sid, kind: int) -> int | None:
     return _nfs_id(sid, kind)
 
 
+def is_nfs(sid: Sid) -> bool:
+    """Whether it is one of S-1-5-88: an id or permissions, and nobody."""
+    return sid.authority == _NT_AUTHORITY and sid.sub_authorities[:1] == (_NFS,)
+
+
+def nfs_sids(uid: int, gid: int, mode: int) -> tuple[Sid, Sid, Sid]:
+    """Return the SIDs S-1-5-88 that tell a mode, an owner and a group."""
+    return (
+        Sid(_NT_AUTHORITY, (_NFS, _NFS_MODE, mode)),
+        Sid(_NT_AUTHORITY, (_NFS, _UNIX_USERS, uid)),
+        Sid(_NT_AUTHORITY, (_NFS, _UNIX_GROUPS, gid)),
+    )
+
+
 def nfs_mode(sid: Sid) -> int | None:
     """Return the permissions that S-1-5-88-3-mode names, None for any other SID."""
     mode = _nfs_id(sid, _NFS_MODE)

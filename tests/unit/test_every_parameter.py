@@ -21,6 +21,7 @@ CA = f"{U}/test_continuous_availability.py"
 RDMA = f"{U}/protocol/worker/test_rdma_connections.py"
 NOTIFY = f"{U}/protocol/commands/test_change_notify"
 WORKER = f"{U}/protocol/worker/test_worker.py"
+APPLE = f"{U}/protocol/commands/test_apple.py"
 KERBEROS, TICKETS = f"{U}/mountd/config/test_kerberos.py", f"{U}/mountd/kerberos"
 VERSIONS = f"{U}/protocol/commands/test_previous_versions.py"
 
@@ -114,6 +115,16 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "oplocks": f"{OWN}::test_oplocks",
             "kernel oplocks": f"{OWN}::test_kernel_oplocks",
             "posix locking": f"{OWN}::test_posix_locking",
+            "fruit:aapl": f"{APPLE}::test_aapl_tells_what_there_is",
+            "fruit:model": f"{APPLE}::test_aapl_tells_what_there_is",
+            "fruit:metadata": f"{APPLE}::test_finder_info_is_kept_as_samba_keeps_it",
+            "fruit:resource": f"{APPLE}::test_what_cannot_be_is_an_error",
+            "fruit:copyfile": f"{APPLE}::test_a_copy_without_chunks_is_of_all_streams",
+            "fruit:nfs_aces": f"{APPLE}::test_modes_are_told_and_set_by_entries_of_the_dacl",
+            "fruit:posix_rename": f"{APPLE}::test_a_folder_is_renamed_with_open_files",
+            "fruit:zero_file_id": f"{APPLE}::test_listings_tell_what_finder_shows",
+            "fruit:time machine": f"{APPLE}::test_time_machine_sees_a_volume_of_its_size",
+            "fruit:time machine max size": f"{APPLE}::test_time_machine_sees_a_volume_of_its_size",
             "compress data": f"{OWN}::test_compress_data",
             "durable handles": f"{OWN}::test_durable_handles",
             "continuous availability": f"{CA}::test_continuous_availability",

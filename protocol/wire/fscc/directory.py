@@ -5,6 +5,7 @@ from codecs import utf_16_le_encode
 from collections.abc import Callable
 from typing import NamedTuple
 
+from usmbd.protocol.wire.base import Wire, bytes16, u16, u32, u64
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_NORMAL,
     FILE_ATTRIBUTE_REPARSE_POINT,
@@ -90,6 +91,32 @@ _LAYOUTS: dict[int, _Layout] = {
         lambda stat, short: (stat.ea_size, stat.reparse_tag, stat.ino, stat.ino, len(short), short),
     ),
 }
+
+
+class AppleEntry(Wire, size=38):
+    """What macOS is told of a listed file, as Samba's vfs_fruit does, with its FileId.
+
+    The rights stand in the place of EaSize, the fork's size and a part of FinderInfo in that of
+    ShortName, the mode in that of Reserved2.
+    """
+
+    maximal_access: u32
+    resource_size: u64
+    finder_info: bytes16
+    mode: u16
+    file_id: u64
+
+
+_APPLE = struct.Struct("<I24sHQ")
+
+
+def _apple(stat: FileStat, said: bytes) -> tuple[int | bytes, ...]:
+    """Return what follows the common fields for macOS; `said` is an AppleEntry, or nothing."""
+    access, finder, mode, file_id = _APPLE.unpack(said or bytes(AppleEntry.SIZE))
+    return access, SHORT_NAME_SIZE, finder, mode, file_id
+
+
+_APPLE_LAYOUT = _Layout(struct.Struct(_COMMON + "IBx24sHQ"), _apple)
 _NAMES_LAYOUT = struct.Struct("<III")
 _POSIX_LAYOUT = struct.Struct(f"<II{POSIX_FIELDS}I")
 
@@ -112,9 +139,16 @@ class DirectoryWriter:
 
     __slots__ = ("_buffer", "_end", "_extra", "_fixed", "_last", "count", "limit")
 
-    def __init__(self, info_class: int, limit: int) -> None:
-        """Prepare for at most `limit` bytes; KeyError when `info_class` is none of these."""
-        if info_class == FileNamesInformation:
+    _extra: Callable[[FileStat, bytes], tuple[int | bytes, ...]] | None
+
+    def __init__(self, info_class: int, limit: int, *, apple: bool = False) -> None:
+        """Prepare for at most `limit` bytes; KeyError when `info_class` is none of these.
+
+        `apple`: in FileIdBothDirectoryInformation goes what macOS has asked for.
+        """
+        if apple and info_class == FileIdBothDirectoryInformation:
+            self._fixed, self._extra = _APPLE_LAYOUT
+        elif info_class == FileNamesInformation:
             self._fixed, self._extra = _NAMES_LAYOUT, None
         elif info_class == FilePosixInformation:
             self._fixed, self._extra = _POSIX_LAYOUT, None
@@ -126,8 +160,11 @@ class DirectoryWriter:
         self.limit = limit
         self.count = 0
 
-    def add(self, name: str, short_name: str, stat: FileStat, file_index: int = 0) -> bool:
-        """Append one entry; False, with nothing changed, when it does not fit."""
+    def add(self, name: str, short_name: str | bytes, stat: FileStat, file_index: int = 0) -> bool:
+        """Append one entry; False, with nothing changed, when it does not fit.
+
+        `short_name` is the 8.3 name, or bytes that stand in its place.
+        """
         # The codec itself: str.encode() looks it up each time, which costs more than the encoding.
         encoded = utf_16_le_encode(name, "surrogatepass")[0]
         length = len(encoded)
@@ -145,7 +182,12 @@ class DirectoryWriter:
             following = (end - start + 7) & ~7
             self._fixed.pack_into(buffer, start, following, file_index, *fields, length)
         else:
-            short = utf_16_le_encode(short_name)[0][:SHORT_NAME_SIZE] if short_name else b""
+            short = b""
+            if short_name:
+                if isinstance(short_name, bytes):
+                    short = short_name
+                else:
+                    short = utf_16_le_encode(short_name)[0][:SHORT_NAME_SIZE]
             self._fixed.pack_into(
                 buffer,
                 start,

@@ -21,6 +21,7 @@ COMPOSED = {
     "encryption_required",
     "acl_xattr",
     "streams_xattr",
+    "fruit",
     "snapshots",
     "force_uid",
     "force_gid",

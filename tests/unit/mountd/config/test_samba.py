@@ -106,7 +106,12 @@ def test_values_that_are_taken_for_others(line: str, field: str, value: object, 
 @pytest.mark.parametrize(
     ("modules", "acl", "streams", "notes"),
     [
-        ("catia fruit streams_xattr", False, True, ["catia is left out", "fruit is left out"]),
+        (
+            "catia fruit streams_xattr",
+            False,
+            True,
+            ["catia is left out", "resource forks"],
+        ),
         ("acl_xattr", True, False, []),
         ("recycle", False, False, ["what clients delete is gone at once"]),
         ("shadow_copy2 full_audit:x acl_xattr", True, False, ["full_audit"]),
@@ -152,11 +157,11 @@ def test_previous_versions_that_cannot_be(line: str, why: str) -> None:
 
 def test_options_of_modules() -> None:
     config = configuration(
-        "[a]\npath = /tmp\nfruit:metadata = stream\nrecycle:keeptree = yes\n"
+        "[a]\npath = /tmp\nfruit:encoding = native\nrecycle:keeptree = yes\n"
         "streams_xattr:prefix = user.DosStream.\n"
     )
     (warning,) = config.warnings
-    assert "'fruit:metadata', 'recycle:keeptree' (line 4)" in warning
+    assert "'fruit:encoding', 'recycle:keeptree' (line 4)" in warning
     with pytest.raises(ConfigError, match="rename them"):
         configuration("[a]\npath = /tmp\nstreams_xattr:prefix = user.\n")
 

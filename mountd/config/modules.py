@@ -1,0 +1,58 @@
+"""What `vfs objects` mean with their options, where a module has a structure of its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+from usmbd.mountd.config.choose import Chosen
+from usmbd.mountd.config.source import Entry
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.ipc.settings import FruitConfig, SnapshotConfig
+
+
+def fruit(
+    chosen: Chosen,
+    values: dict[str, Any],
+    errors: list[ConfigError],
+    warn: Callable[[Entry, str], None],
+) -> FruitConfig:
+    """Return what a share has for macOS, whose streams have to be kept somewhere."""
+    entry = chosen["vfs objects"][1]
+    if "streams_xattr" not in values["vfs objects"]:
+        errors.append(entry.error(f"{entry.name}: fruit needs streams_xattr"))
+    if "fruit:resource" not in chosen:
+        warn(
+            entry,
+            "fruit: resource forks are kept as streams, which is `fruit:resource = stream`;"
+            " Samba looks for them in `._` files without it",
+        )
+    return FruitConfig(
+        aapl=values["fruit:aapl"],
+        metadata=values["fruit:metadata"],
+        model=values["fruit:model"],
+        copyfile=values["fruit:copyfile"],
+        nfs_aces=values["fruit:nfs_aces"],
+        posix_rename=values["fruit:posix_rename"],
+        zero_file_id=values["fruit:zero_file_id"],
+        time_machine=values["fruit:time machine"],
+        time_machine_max_size=values["fruit:time machine max size"],
+    )
+
+
+def snapshots(chosen: Chosen, values: dict[str, Any], errors: list[ConfigError]) -> SnapshotConfig:
+    """Return where a share's previous versions are; a format that does not fit is noted."""
+    wants_seconds = values["shadow:sscanf"]
+    if wants_seconds != ("%lu" in values["shadow:format"]):
+        name = "shadow:format" if "shadow:format" in chosen else "shadow:sscanf"
+        if name in chosen:
+            why = "`shadow:sscanf = yes` and %lu in `shadow:format` go together"
+            errors.append(chosen[name][1].error(f"{name} = {values[name]}: {why}"))
+    return SnapshotConfig(
+        directory=values["shadow:snapdir"],
+        mount_point=values["shadow:mountpoint"],
+        base_directory=values["shadow:basedir"],
+        share_path=values["shadow:snapsharepath"],
+        format=values["shadow:format"],
+        local_time=values["shadow:localtime"],
+        sort=values["shadow:sort"],
+        fix_inodes=values["shadow:fixinodes"],
+    )

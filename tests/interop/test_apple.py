@@ -1,0 +1,156 @@
+"""What macOS keeps with files: one folder served by usmbd and smbd in turn, and smbtorture's say.
+
+Samba's suite `vfs.fruit` was written beside a macOS server: what it expects is what that does.
+"""
+
+import os
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from smbtest import client as smb
+from smbtest.client import Client
+from smbtest.samba_tools import client_configuration, credentials
+from smbtest.server import ALICE, Options, Server, storage
+from smbtest.smbd import Smbd
+from smbtest.usmbd import Usmbd
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="smbd needs root")
+
+STREAMS = 22
+FINDER = b"TEXTttxt" + bytes(8) + b"\x40\0" + bytes(14)
+INFO = struct.pack(">4sI4xI", b"AFP\0", 0x100, 0x80000000) + FINDER + bytes(12)
+FORK = b"the resource fork" * 20
+
+BOTH = [(Usmbd, Smbd), (Smbd, Usmbd)]
+
+SAME_AS_SMBD = {
+    "resource fork IO",  # 64 MiB, which no extended attribute holds
+    "OS X AppleDouble file conversion",  # of files `._` into streams, with `fruit:resource = file`
+    "OS X AppleDouble file conversion without embedded xattr",
+}
+"""What fails on both with `fruit:resource = stream`."""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make the folder that both serve."""
+    folder = storage()
+    (folder / "share").mkdir()
+    (folder / "share").chmod(0o777)
+    yield folder / "share"
+    shutil.rmtree(folder)
+
+
+def server_of(kind: type[Server], folder: Path, metadata: str) -> Server:
+    """Return one of them, with a share for macOS."""
+    share = {
+        "path": str(folder),
+        "read only": "no",
+        "create mask": "0777",
+        "directory mask": "0777",
+        "store dos attributes": "yes",
+        "vfs objects": "fruit streams_xattr",
+        "fruit:metadata": metadata,
+        "mangled names": "illegal" if kind is Usmbd else "no",
+        "fruit:resource": "stream",
+    }
+    server = kind(Options(shares={"both": share}))
+    if kind is Smbd:
+        server.options.parameters["fruit:copyfile"] = "yes"
+    else:
+        share["fruit:copyfile"] = "yes"
+    return server
+
+
+@contextmanager
+def serving(kind: type[Server], folder: Path, metadata: str) -> Iterator[Client]:
+    """Serve the folder by one of them, with a client."""
+    with (
+        server_of(kind, folder, metadata).running() as server,
+        Client(server, share="both") as client,
+    ):
+        yield client
+
+
+def names(data: bytes) -> set[bytes]:
+    """Take FileStreamInformation apart: each with its sizes, in no order."""
+    found = set()
+    while True:
+        following, length = struct.unpack_from("<II", data)
+        found.add(data[8:16] + data[24 : 24 + length])
+        if not following:
+            return found
+        data = data[following:]
+
+
+def facts(client: Client) -> tuple[set[bytes], bytes, bytes]:
+    """Return a file's streams, and what the two of macOS hold."""
+    opened = client.open("file", smb.READ)
+    told = names(client.query(opened, STREAMS))
+    opened.close(False)
+    parts = []
+    for name in ("AFP_AfpInfo", "AFP_Resource"):
+        stream = client.open(f"file:{name}", smb.READ)
+        parts.append(stream.read(0, 1000))
+        stream.close(False)
+    return told, parts[0], parts[1]
+
+
+def write(client: Client, name: str, data: bytes, disposition: int) -> None:
+    opened = client.open(name, smb.READ | smb.WRITE, disposition)
+    opened.write(data, 0)
+    opened.close(False)
+
+
+@pytest.mark.parametrize("metadata", ["netatalk", "stream"])
+@pytest.mark.parametrize(("writer", "reader"), BOTH, ids=lambda kind: kind.kind)
+def test_what_one_keeps_the_other_reads_and_changes(
+    folder: Path, writer: type[Server], reader: type[Server], metadata: str
+) -> None:
+    with serving(writer, folder, metadata) as client:
+        write(client, "file", b"data", smb.CREATE)
+        write(client, "file:AFP_AfpInfo", INFO, smb.CREATE)
+        write(client, "file:AFP_Resource", FORK, smb.CREATE)
+        known = facts(client)
+    assert known[1:] == (INFO, FORK)
+    other = INFO[:16] + FINDER[::-1] + INFO[48:]
+    with serving(reader, folder, metadata) as client:
+        assert facts(client) == known
+        write(client, "file:AFP_AfpInfo", other, smb.OPEN)
+    kept = os.listxattr(folder / "file")
+    assert ("user.org.netatalk.Metadata" in kept) is (metadata == "netatalk")
+    with serving(writer, folder, metadata) as client:
+        assert facts(client)[1:] == (other, FORK)
+        write(client, "file:AFP_AfpInfo", INFO[:16] + bytes(44), smb.OPEN)
+    with serving(reader, folder, metadata) as client:
+        opened = client.open("file", smb.READ)
+        assert len(names(client.query(opened, STREAMS))) == 2
+        opened.close(False)
+
+
+@pytest.mark.parametrize("metadata", ["netatalk", "stream"])
+def test_sambas_own_suite(folder: Path, metadata: str) -> None:
+    with server_of(Usmbd, folder, metadata).running() as server:
+        ran = subprocess.run(
+            [
+                *("/usr/bin/smbtorture", f"//{server.host}/both", "-p", str(server.port)),
+                *credentials(ALICE),
+                *("-s", client_configuration(server), "--option=torture:osx=no", "vfs.fruit"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+    said = [line.partition(": ") for line in ran.stdout.splitlines()]
+    results = {rest.removesuffix(" ["): word for word, _, rest in said if word in WORDS}
+    wrong = {name for name, word in results.items() if word in ("failure", "error")}
+    assert wrong == SAME_AS_SMBD, ran.stdout
+    assert sum(word == "success" for word in results.values()) == 28
+
+
+WORDS = ("success", "failure", "error", "skip")
