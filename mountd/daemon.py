@@ -36,6 +36,7 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.ipc.server import MAX_CLIENTS, Client, Server, listen
 from usmbd.mountd.ipc.signals import handled
+from usmbd.mountd.ipc.users import ChangePassword
 from usmbd.mountd.machine_sid import load_machine_sid
 from usmbd.mountd.rpc.configuration import Debugging, frame
 from usmbd.mountd.rpc_answers import Reply
@@ -46,6 +47,9 @@ log = logging.getLogger("usmbd.conn")
 
 LOOK_SECONDS = 1.0
 """How often the password file is looked at: whoever was removed is out after the second look."""
+
+TELL_SECONDS = 1.0
+"""Until sessions hear of a password that was changed by RPC: who did it is answered before."""
 
 # Login answers that wait at a time, of all clients together; a further one is sent at once.
 # Each holds a few hundred bytes.
@@ -133,6 +137,7 @@ class Daemon:
         running = Running(self._directory / CONTROL_SOCKET)
         self._administration = Administration(self._service, running, self._store, self._registered)
         self._service.configured = self._configured
+        self._service.users_changed = self._tell_of_users
         self._rpc = RpcProcess(rpc_listener, self._all_for_rpc, self._answer_rpc)
         self._service.debugging_changed = lambda: self._rpc.tell(self._debugging_for_rpc())
         self._service.process_limits = self._limits
@@ -180,7 +185,11 @@ class Daemon:
         """Answer what the RPC process asks, by the users of the moment, or later by `reply`."""
         if isinstance(message, AccountsRequest):
             return self._service.directory.answer(message)
-        self._administration.answer(message, reply)
+        if isinstance(message, ChangePassword):
+            answer, delay = self._service.change_password(message, self._loop.time())
+            self._loop.call_later(delay, reply, answer)
+        else:
+            self._administration.answer(message, reply)
         return None
 
     @staticmethod
@@ -241,6 +250,10 @@ class Daemon:
         self._loop.call_later(LOOK_SECONDS, self._look_at_passwords)
         if self._service.passwords_changed():
             self._reload()
+
+    def _tell_of_users(self) -> None:
+        """Have what is connected stand up to the users as they are, when the answer is out."""
+        self._loop.call_later(TELL_SECONDS, self._reload)
 
     def _reload(self) -> None:
         """Read the files again; a malformed one changes nothing."""

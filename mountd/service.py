@@ -12,6 +12,7 @@ from usmbd.mountd.admin import share_rights
 from usmbd.mountd.admin.descriptors import ANONYMOUS, EVERYONE, GUESTS, NETWORK
 from usmbd.mountd.admin.outcome import RefusedError
 from usmbd.mountd.admin.registered import Registered
+from usmbd.mountd.admin.users import Hashes, Users
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.config.source import share_key
 from usmbd.mountd.credentials import Credentials
@@ -19,7 +20,7 @@ from usmbd.mountd.directory import Directory
 from usmbd.mountd.homes import find_share
 from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.idmap import Idmap
-from usmbd.mountd.ipc.administration import Result
+from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
     ConfigReloaded,
@@ -49,6 +50,7 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.ipc.sids import MAX_RANGES, UNIX_GROUP, UNIX_USER, MachineDomain
+from usmbd.mountd.ipc.users import ChangePassword
 from usmbd.mountd.kerberos.acceptor import Acceptor, UnavailableError
 from usmbd.mountd.kerberos.login import TicketLogin, Waiting
 from usmbd.mountd.kerberos.offer import offered
@@ -59,7 +61,7 @@ from usmbd.mountd.rpc.configuration import RpcConfiguration, describe
 from usmbd.mountd.shares import Share, decide
 from usmbd.mountd.throttle import MAX_QUEUES, Throttle
 from usmbd.mountd.trees import TreeTable
-from usmbd.mountd.users import UserTable, load_users
+from usmbd.mountd.users import UserTable, edit_users, load_users
 
 log = logging.getLogger("usmbd.auth")
 
@@ -105,6 +107,8 @@ class Service:
         self._securities: dict[str, bytes] = {}
         self.configured: Callable[[ConfigReloaded], None] = lambda message: None
         """Told of a configuration that the registry has made another."""
+        self.users_changed: Callable[[], None] = lambda: None
+        """Told of users who are others, by RPC."""
         self.process_limits: Callable[[], list[LimitRow]] = list
         """Returns the rows of what is around this."""
         self._authenticator = self._read_users(configuration)
@@ -225,6 +229,38 @@ class Service:
         """Return the shares with files."""
         shares = (share.config for share in self.configuration.shares.values())
         return [share for share in shares if share.type is ShareType.DISK]
+
+    @property
+    def users(self) -> UserTable:
+        """The users of the moment."""
+        return self._authenticator.users
+
+    def edit_users(self, change: Callable[[Hashes], None]) -> None:
+        """Write the password file anew, changed, and let it hold; what `change` raises stops it.
+
+        What is connected is asked about a moment later, so that who changes his own password is
+        told of it.
+        """
+        edit_users(self._passwords, change)
+        self._authenticator = self._read_users(self.configuration)
+        self.users_changed()
+
+    def change_password(self, message: ChangePassword, now: float) -> tuple[Outcome, float]:
+        """Change a password for who knows it; the answer waits when there were failures before."""
+        account, address = self.users.account(message.user), message.address
+        delay = self._throttle.reserve(account, address, now)
+        if delay is None:
+            return Outcome(Result.WRONG_PASSWORD), 0.0
+        try:
+            Users(self).change_own(message)
+        except RefusedError as error:
+            if error.result is Result.WRONG_PASSWORD:
+                self._throttle.failed(account, address, now)
+                facts = {"client": address, "user": message.user}
+                log.log(REFUSED, "a password is not changed: a wrong one", extra=facts)
+            return Outcome(error.result), delay
+        self._throttle.succeeded(account, address)
+        return Outcome(Result.DONE), delay
 
     def sids(self, user: str) -> set[str]:
         """Return whom a user of the password file is, for descriptors."""

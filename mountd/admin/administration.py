@@ -12,6 +12,7 @@ from usmbd.mountd.admin.registry import Registry
 from usmbd.mountd.admin.registry_store import RegistryStore
 from usmbd.mountd.admin.running import Answered, Lists
 from usmbd.mountd.admin.shares import ShareRequest, Shares
+from usmbd.mountd.admin.users import Hashes, Users
 from usmbd.mountd.config.configuration import Configuration
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.accounts import DirectoryResponse
@@ -27,6 +28,8 @@ from usmbd.mountd.ipc.administration import (
 from usmbd.mountd.ipc.messages import ControlClose, ControlList, Message, Row
 from usmbd.mountd.ipc.registry import RegistryRequest
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
+from usmbd.mountd.ipc.users import UsersRequest
+from usmbd.mountd.users import UserTable
 
 log = logging.getLogger("usmbd.auth")
 
@@ -56,6 +59,13 @@ class Host(Protocol):
     def reconfigure(self, share: str | None) -> int:
         """Have what the registry says take effect; return the configuration's number."""
 
+    @property
+    def users(self) -> UserTable:
+        """The users of the moment."""
+
+    def edit_users(self, change: Callable[[Hashes], None]) -> None:
+        """Write the password file anew, changed; what `change` raises stops it."""
+
 
 class Asked(Protocol):
     """Who tells what runs: `running.Running`."""
@@ -76,6 +86,7 @@ class Administration:
     ) -> None:
         """Serve the administrators whom `host` knows; without a store nothing can be changed."""
         self._host = host
+        self._users = Users(host)
         self._shares = self._registry = None
         if store is not None and registered is not None:
             self._shares = Shares(store, registered, host)
@@ -110,7 +121,9 @@ class Administration:
             reply(Outcome(Result.FAILED))
 
     def _kept(self, message: AdministrationRequest) -> DirectoryResponse:
-        """Answer what is about the registry, or about shares, which it keeps."""
+        """Answer what is about users, the registry, or shares, which it keeps."""
+        if isinstance(message, UsersRequest):
+            return self._users.answer(message)
         if self._shares is None or self._registry is None:
             raise RefusedError(Result.FAILED, "there is no registry")
         if isinstance(message, ShareRequest):

@@ -11,7 +11,7 @@ from pathlib import Path
 from usmbd.mountd import paths
 from usmbd.mountd.cli import common
 from usmbd.mountd.cli.arguments import hide
-from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.config.load import load
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.users import check_user_name, edit_users, hash_password
@@ -57,18 +57,6 @@ def ask_password() -> str:
     return password
 
 
-def used_by(user: str, configuration: Configuration) -> list[str]:
-    """Return the names of the shares (or `global`) whose settings name the user."""
-    folded = user.casefold()
-    shares = [
-        share.config.name
-        for share in configuration.shares.values()
-        if folded in map(str.casefold, share.access.names())
-    ]
-    is_guest = folded == configuration.server.guest_account.casefold()
-    return [*shares, "global"] if is_guest else shares
-
-
 def change(hashes: dict[str, bytes], user: str, action: str | None, digest: bytes) -> None:
     """Apply the action to the users; ValueError when he is there already, or is not."""
     if action == "add" and user in hashes:
@@ -100,7 +88,7 @@ def run(arguments: list[str]) -> int:
             raise PermissionError(errno.EACCES, "may not be changed", str(passwords))
     if options.action == "delete":
         if config.exists():
-            users = used_by(user, load(config))
+            users = load(config).naming(user)
             if users:
                 raise ValueError(f"the user {user!r} is named in {', '.join(users)}")
         digest = b""

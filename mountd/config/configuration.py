@@ -40,6 +40,17 @@ class Configuration:
         """`admin users` of [global]: who administrates the server by DCE/RPC."""
         return tuple(self.said.get("global", {}).get("admin users", ()))
 
+    def naming(self, user: str) -> list[str]:
+        """Return the names of the shares (or `global`) whose settings name the user."""
+        folded = user.casefold()
+        shares = [
+            share.config.name
+            for share in self.shares.values()
+            if folded in map(str.casefold, share.access.names())
+        ]
+        is_guest = folded == self.server.guest_account.casefold()
+        return [*shares, "global"] if is_guest else shares
+
     def find_share(self, name: str) -> Share | None:
         """Return the share of that name in any case."""
         return self.shares.get(share_key(name))

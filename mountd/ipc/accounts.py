@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from usmbd.mountd.ipc.administration import AdministrationRequest, AdministrationResponse
 from usmbd.mountd.ipc.messages import Failed, Message, Name
+from usmbd.mountd.ipc.users import ChangePassword
 
 MAX_ASKED = 1024
 """Names or numbers in one question: [MS-LSAT] lets a client look up 1,000 (section 2.2.14)."""
@@ -117,5 +118,5 @@ class Rights(Message):
 AccountsRequest = (
     FindNames | FindIds | ListAccounts | ListMembers | ListGroupsOf | ListAdministrators | AskRights
 )
-DirectoryRequest = AccountsRequest | AdministrationRequest
+DirectoryRequest = AccountsRequest | AdministrationRequest | ChangePassword
 DirectoryResponse = AccountsFound | AccountPage | Rights | AdministrationResponse | Failed

@@ -12,6 +12,7 @@ from usmbd.mountd.ipc.base import MAX_ROWS, Handle, Message, Name
 from usmbd.mountd.ipc.messages import ListKind
 from usmbd.mountd.ipc.registry import Descriptor, RegistryRequest, RegistryResponse
 from usmbd.mountd.ipc.rows import Row
+from usmbd.mountd.ipc.users import UsersRequest
 
 MAX_CLOSED = 1024
 """Sessions or opens that one message closes."""
@@ -32,6 +33,9 @@ class Result(StrEnum):
     NO_FOLDER = "no folder"
     FIXED = "fixed"
     """The configuration file says it, which nobody writes but its owner."""
+    WRONG_PASSWORD = "wrong password"
+    RESTRICTED = "restricted"
+    """A password that cannot be one."""
     NOT_EMPTY = "not empty"
     VOLATILE = "volatile"
     """A key that stays cannot be in one that does not."""
@@ -126,5 +130,6 @@ AdministrationRequest = (
     | DeleteShare
     | SetServerComment
     | RegistryRequest
+    | UsersRequest
 )
 AdministrationResponse = RunningPage | Outcome | RegistryResponse

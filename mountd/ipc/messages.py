@@ -285,6 +285,8 @@ class RpcOpen(Message):
     """The server as the client addressed it (from the tree path), for answers that repeat it."""
     guest: bool = False
     anonymous: bool = False
+    key: Annotated[bytes, Meta(max_length=32)] = b""
+    """Session.ApplicationKey: passwords that an administrator sets are encrypted with it."""
 
 
 class RpcWrite(Message):

@@ -119,6 +119,8 @@ class Hub:
             uid=message.uid,
             guest=message.guest,
             anonymous=message.anonymous,
+            address=message.client_address,
+            key=message.key,
         )
         view = View(snapshot.seen_by(caller), caller)
         pace = self._paces.setdefault(message.session_id, Pace(time.monotonic))

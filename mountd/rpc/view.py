@@ -62,6 +62,9 @@ class Caller:
     uid: int = 65534
     guest: bool = False
     anonymous: bool = False
+    address: str = ""
+    key: bytes = field(default=b"", repr=False)
+    """The application key of his session."""
 
 
 @dataclass(frozen=True, slots=True)

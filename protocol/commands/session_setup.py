@@ -336,6 +336,7 @@ def _establish(
             session.sealer = make_sealer(connection.cipher_id, keys.encryption, keys.decryption)
             session.encrypt_data = config.encryption in (Encryption.DESIRED, Encryption.REQUIRED)
     session.signer, session.signing_key = signer, keys.signing if signer is not None else b""
+    session.application_key = bytes(keys.application) if signer is not None else b""
     session.signing_algorithm_id = connection.signing_algorithm_id
     session.cipher_id = connection.cipher_id
     session.client_guid = connection.client_guid

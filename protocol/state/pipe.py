@@ -95,6 +95,7 @@ class Pipe:
             server_name=tree.server_name,
             guest=session.guest,
             anonymous=session.anonymous,
+            key=session.application_key,
         )
         yield from self._ask(message)
 

@@ -43,6 +43,7 @@ class Session:
     __slots__ = (
         "acceptors",
         "anonymous",
+        "application_key",
         "channel_list",
         "cipher_id",
         "client_guid",
@@ -82,6 +83,7 @@ class Session:
         self.credential = 0  # of mountd: by which password the user logged in
         self.ticket = b""  # of mountd: who a Kerberos ticket said the user is
         self.expires = 0  # ExpirationTime, seconds since 1970; 0: never
+        self.application_key = b""
         self.guest = False
         self.anonymous = False
         # Of the connection that the session began on: a binding is checked against them.

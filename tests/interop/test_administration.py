@@ -225,3 +225,45 @@ def test_impacket_s_reg(administered: Server, address: str) -> None:
     )
     assert "REG_MULTI_SZ" in done.stdout
     assert f"Path=C:{administered.data}".replace("/", "\\") in done.stdout
+
+
+# -- users ---------------------------------------------------------------------------------------
+
+
+def logs_in(server: Server, name: str, password: str) -> bool:
+    said = rpcclient(server, "getusername", account=Account(name, password), ok=None)
+    return f"Account Name: {name}" in said
+
+
+@pytest.mark.parametrize("level", [18, 23, 24, 25, 26])
+def test_an_administrator_makes_users(administered: Server, level: int) -> None:
+    name, password = f"made{level}", f"Pässword{level}"
+    rpcclient(administered, f"createdomuser {name}", account=BOB)
+    command = f"setuserinfo2 {name} {level} {password}"
+    assert "ACCESS_DENIED" in rpcclient(administered, command, account=ALICE, ok=False)
+    rpcclient(administered, command, account=BOB)
+    assert logs_in(administered, name, password)
+    rpcclient(administered, f"deletedomuser {name}", account=BOB)
+    assert not logs_in(administered, name, password)
+
+
+def test_net_rpc_user(administered: Server, address: str) -> None:
+    net(administered, address, "user", "add", "netuser", "Secret123!")
+    assert logs_in(administered, "netuser", "Secret123!")
+    assert "netuser" in net(administered, address, "user")
+    net(administered, address, "user", "password", "netuser", "Other123!")
+    assert logs_in(administered, "netuser", "Other123!")
+    net(administered, address, "user", "delete", "netuser")
+    assert "netuser" not in net(administered, address, "user")
+
+
+def test_a_user_changes_his_password(administered: Server) -> None:
+    rpcclient(administered, "createdomuser own", "setuserinfo2 own 24 First123!", account=BOB)
+    own = Account("own", "First123!")
+    rpcclient(administered, "chgpasswd2 own First123! Second123!", account=own)
+    assert logs_in(administered, "own", "Second123!")
+    rpcclient(administered, "chgpasswd3 own Second123! Third123!", account=ALICE)
+    assert logs_in(administered, "own", "Third123!")
+    wrong = "chgpasswd2 own Wrong123! Fourth123!"
+    assert "WRONG_PASSWORD" in rpcclient(administered, wrong, account=ALICE, ok=False)
+    rpcclient(administered, "deletedomuser own", account=BOB)

@@ -1,9 +1,9 @@
-"""The Security Account Manager, as far as it is read: domains, users, groups ([MS-SAMR])."""
+"""The Security Account Manager: domains, users, groups, and users' passwords ([MS-SAMR])."""
 
-from usmbd.mountd.rpc.interfaces.samr import groups, lists, server, users
+from usmbd.mountd.rpc.interfaces.samr import changes, groups, lists, server, users
 from usmbd.mountd.rpc.interfaces.samr.base import CALLS as CALLS
 
-DECLARED = (server, lists, groups, users)
+DECLARED = (server, lists, groups, users, changes)
 """The modules that declare the calls."""
 
 interface = CALLS.bind

@@ -1,6 +1,7 @@
 """Users ([MS-SAMR] 3.1.5.5.5)."""
 
 from collections.abc import Callable
+from typing import Final
 
 from usmbd.mountd.ipc.accounts import (
     Kind,
@@ -18,7 +19,9 @@ from usmbd.mountd.rpc.interfaces.samr.base import (
     MEMBER,
     USER,
     USER_LIST_GROUPS,
+    USER_READ_ACCOUNT,
     USER_READ_GENERAL,
+    USER_READ_LOGON,
     Domain,
     OpenUser,
 )
@@ -53,17 +56,35 @@ def open_user(view: View, handle: Handle, desired: U32, rid: U32) -> Asking[Hand
     return view.handles.add(OpenUser(account, rid, granted))
 
 
+_NEEDED: Final = {
+    **dict.fromkeys((4, 10, 11, 12, 14), USER_READ_LOGON),
+    **dict.fromkeys((16, 17, 20), USER_READ_ACCOUNT),
+}
+"""What a level needs, if not USER_READ_GENERAL ([MS-SAMR] 3.1.5.5.5)."""
+
+
 @CALLS.call(36, 47)
 def query_user(view: View, handle: Handle, level: Enum) -> sam.UserPointer:
     """SamrQueryInformationUser and its second version ([MS-SAMR] 3.1.5.5.5, 3.1.5.5.6)."""
     user = view.handles.get(handle, OpenUser)
     if level not in sam.USER.arms:
         raise Status(STATUS_INVALID_INFO_CLASS)
-    need(user.granted, USER_READ_GENERAL)
+    need(user.granted, _NEEDED.get(level, USER_READ_GENERAL))
+    return level, in_level(view, user, level)
+
+
+def _home(view: View, user: OpenUser) -> str:
+    """Return the share of a user's home, as clients name it."""
+    name = user.account.name
+    if view.snapshot.home(name) is None:
+        return ""
+    return f"\\\\{view.snapshot.config.netbios_name}\\{name}"
+
+
+def in_level(view: View, user: OpenUser, level: int) -> object:
+    """Return what is told of a user in a level."""
     name, full_name = user.account.name, user.account.full_name
-    config = view.snapshot.config
-    has_home = view.snapshot.home(name) is not None
-    home = f"\\\\{config.netbios_name}\\{name}" if has_home else ""
+    home = _home(view, user)
     identity = name, full_name, user.rid, RID_USERS
     places = home, "", "", ""
     answers: dict[int, Callable[[], object]] = {
@@ -90,12 +111,12 @@ def query_user(view: View, handle: Handle, level: Enum) -> sam.UserPointer:
         16: lambda: sam.OneNumber(CONTROL),
         17: lambda: sam.OneTime(sam.NEVER),
         20: lambda: sam.UserParameters(None),
-        21: lambda: _everything(user, home),
+        21: lambda: everything(view, user),
     }
-    return level, answers[level]()
+    return answers[level]()
 
 
-def _everything(user: OpenUser, home: str) -> sam.UserAll:
+def everything(view: View, user: OpenUser) -> sam.UserAll:
     """Return UserAllInformation: no times are kept, and hashes are told to nobody."""
     return sam.UserAll(
         last_logon=sam.ZERO,
@@ -106,7 +127,7 @@ def _everything(user: OpenUser, home: str) -> sam.UserAll:
         password_must=sam.NEVER,
         name=user.account.name,
         full_name=user.account.full_name,
-        home=home,
+        home=_home(view, user),
         home_drive="",
         script="",
         profile="",

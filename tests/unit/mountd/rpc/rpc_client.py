@@ -18,6 +18,7 @@ from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.accounts import AccountsRequest, DirectoryRequest, DirectoryResponse
 from usmbd.mountd.ipc.codec import directory_client, directory_server
 from usmbd.mountd.ipc.messages import ControlClose, ControlList, Message, Row
+from usmbd.mountd.ipc.users import ChangePassword
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.rpc.endpoint import Encoding, Interface, Pipe
 from usmbd.mountd.rpc.handles import Handles
@@ -116,6 +117,10 @@ def stub_of(fragments: list[bytes], call_id: int = 1) -> bytes:
         assert hint >= length - 24
         stub += fragment[24:]
     return stub
+
+
+KEY = bytes(range(100, 116))
+"""The application key of the administrator's session."""
 
 
 class Running:
@@ -222,7 +227,7 @@ class Served(Machine):
             passwords.write_text(format_users(hashes))
         self.service = Service(load(config), passwords)
         self.service.machine_sid = "S-1-5-21-1-2-3"
-        caller = Caller(user="man", domain="HOME", uid=6)
+        caller = Caller(user="man", domain="HOME", uid=6, address="192.0.2.1", key=KEY)
         view = View(self._snapshot(), caller)
         super().__init__(interface, view, ["games", "man"], ("man",), ndr64=ndr64)
         self.store = RegistryStore(folder / "registry.db", HIVES)
@@ -232,6 +237,8 @@ class Served(Machine):
         self.administration = Administration(self.service, self.running, self.store, registered)
         self.view.snapshot = self._snapshot()
         self.reloads = 0
+        self.now = 1000.0
+        self.delayed = 0.0
 
     def _snapshot(self) -> Snapshot:
         return self.service.describe_for_rpc(1).snapshot()
@@ -244,6 +251,9 @@ class Served(Machine):
         """Answer a question as mountd does, by its messages' bytes."""
         _, asked = directory_server().decode(directory_server().encode(1, question))
         self.directory = self.service.directory
+        if isinstance(asked, ChangePassword):
+            outcome, self.delayed = self.service.change_password(asked, self.now)
+            return outcome
         _, told = directory_client().decode(directory_client().encode(1, super().answer(asked)))
         return told
 

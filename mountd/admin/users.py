@@ -1,0 +1,165 @@
+"""Users that administrators make, remove and give passwords, and who change their own.
+
+[MS-SAMR] 3.1.5.4.4, 3.1.5.6.4, 3.1.5.10. The password file is written whole, in one step.
+"""
+
+import logging
+import secrets
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+from usmbd.mountd.admin import passwords
+from usmbd.mountd.admin.outcome import RefusedError
+from usmbd.mountd.config.configuration import Configuration
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.ipc.administration import Outcome, Result
+from usmbd.mountd.ipc.users import (
+    ChangePassword,
+    CreateUser,
+    DeleteUser,
+    Scheme,
+    SetPassword,
+    UsersRequest,
+)
+from usmbd.mountd.users import NO_PASSWORD, NT_HASH_SIZE, UserTable, check_user_name, hash_password
+
+log = logging.getLogger("usmbd.auth")
+
+Hashes = dict[str, bytes]
+
+
+class Host(Protocol):
+    """What this needs of mountd."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration of the moment."""
+
+    @property
+    def users(self) -> UserTable:
+        """The users of the moment."""
+
+    def edit_users(self, change: Callable[[Hashes], None]) -> None:
+        """Write the password file anew, changed; what `change` raises stops it."""
+
+
+class Users:
+    """Changes the password file."""
+
+    def __init__(self, host: Host) -> None:
+        """Change the users of `host`."""
+        self._host = host
+        self._handlers: dict[type, Callable[..., None]] = {
+            CreateUser: self._create,
+            DeleteUser: self._delete,
+            SetPassword: self._set_password,
+        }
+
+    def answer(self, message: UsersRequest) -> Outcome:
+        """Do what an administrator wishes; RefusedError when it is refused."""
+        self._handlers[type(message)](message)
+        user = message.user if isinstance(message, SetPassword) else message.name
+        log.info("%s: %s", type(message).__name__, user, extra={"user": message.by})
+        return Outcome(Result.DONE)
+
+    def _create(self, message: CreateUser) -> None:
+        try:
+            name = check_user_name(message.name)
+        except ValueError as error:
+            raise RefusedError(Result.INVALID, str(error)) from error
+        if self._host.users.find(name) is not None:
+            raise RefusedError(Result.EXISTS)
+
+        def change(hashes: Hashes) -> None:
+            if name.casefold() in map(str.casefold, hashes):
+                raise RefusedError(Result.EXISTS)
+            hashes[name] = secrets.token_bytes(NT_HASH_SIZE)  # no password is known that has it
+
+        self._edit(change)
+
+    def _delete(self, message: DeleteUser) -> None:
+        name = self._find(message.name)
+        if places := self._host.configuration.naming(name):
+            raise RefusedError(Result.FIXED, f"{name!r} is named in {', '.join(places)}")
+        self._edit(lambda hashes: self._drop(hashes, name))
+
+    @staticmethod
+    def _drop(hashes: Hashes, name: str) -> None:
+        if hashes.pop(name, None) is None:
+            raise RefusedError(Result.NOT_FOUND)
+
+    def _set_password(self, message: SetPassword) -> None:
+        name = self._find(message.user)
+        try:
+            if message.scheme is Scheme.HASH:
+                digest = passwords.decrypted_hash(message.data[:16], message.key)
+                if digest == NO_PASSWORD:
+                    raise ValueError("an empty password")
+            else:
+                digest = self._hash(self._decrypted(message))
+        except (ValueError, struct.error) as error:
+            raise RefusedError(Result.WRONG_PASSWORD) from error
+        self._put(name, digest)
+
+    def _decrypted(self, message: SetPassword) -> str:
+        """Return a new password that an administrator's session key protects."""
+        if message.scheme is Scheme.RC4:
+            return passwords.by_rc4(message.data, message.key)
+        return passwords.by_aes(message.data, message.salt, message.authenticator, message.key)
+
+    @staticmethod
+    def _hash(password: str) -> bytes:
+        """Return the hash of a password; RefusedError(RESTRICTED) when it cannot be one."""
+        try:
+            return hash_password(password)
+        except ValueError as error:
+            raise RefusedError(Result.RESTRICTED, str(error)) from error
+
+    def change_own(self, message: ChangePassword) -> None:
+        """Change a password for who knows the old one.
+
+        RefusedError: WRONG_PASSWORD, or RESTRICTED where the new one cannot be one.
+        """
+        name = self._host.users.find(message.user)
+        # For a user that does not exist the same is computed, so that nobody learns of it.
+        old = self._host.users.hashes[name] if name is not None else bytes(NT_HASH_SIZE)
+        try:
+            if message.scheme is Scheme.AES:
+                key = passwords.aes_key(old, message.salt, message.iterations)
+                new = passwords.by_aes(message.data, message.salt, message.authenticator, key)
+            else:
+                new = passwords.by_rc4(message.data, old)
+                if not passwords.proves(old, new, message.verifier):
+                    raise ValueError("the old password is another")
+        except (ValueError, struct.error) as error:
+            raise RefusedError(Result.WRONG_PASSWORD) from error
+        if name is None or old == NO_PASSWORD:
+            raise RefusedError(Result.WRONG_PASSWORD)
+        self._put(name, self._hash(new), old)
+        log.info("a user changed his password", extra={"user": name, "client": message.address})
+
+    def _put(self, name: str, digest: bytes, old: bytes | None = None) -> None:
+        """Write a user's new hash, unless another has written one meanwhile."""
+
+        def change(hashes: Hashes) -> None:
+            if name not in hashes:
+                raise RefusedError(Result.NOT_FOUND)
+            if old is not None and hashes[name] != old:
+                raise RefusedError(Result.WRONG_PASSWORD)
+            hashes[name] = digest
+
+        self._edit(change)
+
+    def _find(self, name: str) -> str:
+        found = self._host.users.find(name)
+        if found is None:
+            raise RefusedError(Result.NOT_FOUND)
+        return found
+
+    def _edit(self, change: Callable[[Hashes], None]) -> None:
+        try:
+            self._host.edit_users(change)
+        except (OSError, ConfigError) as error:
+            log.error("the password file cannot be written: %s", error)
+            raise RefusedError(Result.FAILED) from error

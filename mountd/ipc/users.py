@@ -1,0 +1,75 @@
+"""What the RPC process asks mountd to change of users: by an administrator, or by themselves.
+
+New passwords stay encrypted until mountd has them: the RPC process never knows one.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta
+
+from usmbd.mountd.ipc.base import Address, Message, Name
+
+MAX_ENCRYPTED = 1024
+"""Bytes of an encrypted password: AES has 16 more than RC4's 532 at most."""
+
+Encrypted = Annotated[bytes, Meta(min_length=16, max_length=MAX_ENCRYPTED)]
+Key = Annotated[bytes, Meta(min_length=16, max_length=64)]
+Salt = Annotated[bytes, Meta(max_length=16)]
+Authenticator = Annotated[bytes, Meta(max_length=64)]
+
+
+class Scheme(StrEnum):
+    """How a new password is encrypted ([MS-SAMR] 3.2.2)."""
+
+    RC4 = "rc4"
+    """With RC4, and a salt behind it or none."""
+    AES = "aes"
+    """AEAD-AES-256-CBC-HMAC-SHA512."""
+    HASH = "hash"
+    """Its NT hash, with DES."""
+
+
+class CreateUser(Message):
+    """Make a user, who cannot log in until he has a password. Answer: `Outcome`."""
+
+    by: Name
+    name: Name
+
+
+class DeleteUser(Message):
+    """Remove a user. Answer: `Outcome`."""
+
+    by: Name
+    name: Name
+
+
+class SetPassword(Message):
+    """Give a user another password. Answer: `Outcome`."""
+
+    by: Name
+    user: Name
+    scheme: Scheme
+    data: Encrypted
+    key: Key
+    """The application key of the administrator's session."""
+    salt: Salt = b""
+    authenticator: Authenticator = b""
+
+
+class ChangePassword(Message):
+    """Give a user another password who proves that he knows his own. Answer: `Outcome`."""
+
+    user: Name
+    address: Address
+    """Where he is: wrong proofs are made slow, as wrong logins are."""
+    scheme: Scheme
+    data: Encrypted
+    verifier: Annotated[bytes, Meta(max_length=16)] = b""
+    """RC4: the old hash, encrypted with the new one."""
+    salt: Salt = b""
+    authenticator: Authenticator = b""
+    iterations: Annotated[int, Meta(ge=0)] = 0
+
+
+UsersRequest = CreateUser | DeleteUser | SetPassword

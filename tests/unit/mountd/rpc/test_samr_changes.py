@@ -1,0 +1,184 @@
+"""Users made, removed and given passwords by SAM's calls, with impacket and by hand."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from impacket.dcerpc.v5 import samr
+from impacket.dcerpc.v5.dtypes import MAXIMUM_ALLOWED, NULL
+from rpc_client import KEY, Served
+from sam_passwords import aes_change, aes_set, hashed, plain, salted
+
+from usmbd.mountd.md4 import nt_hash
+from usmbd.mountd.rpc.interfaces import samr as interface
+from usmbd.mountd.users import load_users
+
+DENIED, WRONG, RESTRICTED = 0xC0000022, 0xC000006A, 0xC000006C
+EXISTS, BAD_NAME, NO_USER = 0xC0000063, 0xC0000062, 0xC0000064
+PARAMETER, NOT_SUPPORTED = 0xC000000D, 0xC00000BB
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    """Return a server that the administrator man asks; each user's password is his name."""
+    return Served(interface.interface, tmp_path, ndr64=False)
+
+
+@pytest.fixture
+def domain(served: Served) -> Any:
+    return open_domain(served)
+
+
+def open_domain(served: Served) -> Any:
+    server = samr.hSamrConnect5(served)["ServerHandle"]
+    sid = samr.RPC_SID()
+    sid.fromCanonical("S-1-5-21-1-2-3")
+    return samr.hSamrOpenDomain(served, server, domainId=sid)["DomainHandle"]
+
+
+def fails(status: int, call: Callable[[], Any]) -> None:
+    with pytest.raises(samr.DCERPCSessionError) as found:
+        call()
+    assert found.value.get_error_code() == status
+
+
+def hashes(served: Served) -> dict[str, bytes]:
+    return load_users(served.folder / "passwords.db").hashes
+
+
+def open_user(served: Served, domain: Any, name: str, access: int = MAXIMUM_ALLOWED) -> Any:
+    rids = samr.hSamrLookupNamesInDomain(served, domain, (name,))["RelativeIds"]["Element"]
+    return samr.hSamrOpenUser(served, domain, access, rids[0]["Data"])["UserHandle"]
+
+
+def create(served: Served, domain: Any, name: str, kind: int = 0x10) -> Any:
+    request = samr.SamrCreateUser2InDomain()
+    request["DomainHandle"] = domain
+    request["Name"] = name
+    request["AccountType"] = kind
+    request["DesiredAccess"] = MAXIMUM_ALLOWED
+    return served.request(request)["UserHandle"]
+
+
+def test_a_user_is_made_and_removed(served: Served, domain: Any) -> None:
+    create(served, domain, "carol")
+    made = hashes(served)["carol"]
+    assert made not in (nt_hash(""), nt_hash("carol"), bytes(16))
+    user = open_user(served, domain, "carol")
+    fails(EXISTS, lambda: create(served, domain, "Carol"))
+    fails(EXISTS, lambda: create(served, domain, "man"))
+    for name in ("a:b", " x", "y" * 48):
+        fails(BAD_NAME, lambda name=name: create(served, domain, name))
+    fails(PARAMETER, lambda: create(served, domain, "machine$", 0x80))
+    samr.hSamrDeleteUser(served, user)
+    assert "carol" not in hashes(served)
+    assert "carol" not in served.service.users.hashes
+
+
+def test_others_make_and_remove_nobody(served: Served) -> None:
+    served.become("games")
+    domain = open_domain(served)
+    fails(DENIED, lambda: create(served, domain, "carol"))
+    user = open_user(served, domain, "man")
+    fails(DENIED, lambda: samr.hSamrDeleteUser(served, user))
+    assert sorted(hashes(served)) == ["games", "man"]
+
+
+def test_a_user_whom_a_share_names_stays(served: Served, domain: Any) -> None:
+    path = served.folder / "usmbd.conf"
+    path.write_text(path.read_text() + "\tvalid users = games\n")
+    served.service.reload()
+    user = open_user(served, domain, "games")
+    fails(DENIED, lambda: samr.hSamrDeleteUser(served, user))
+    assert "games" in hashes(served)
+
+
+def set_password(served: Served, user: Any, level: int, data: bytes) -> int:
+    """Make SamrSetInformationUser2 of a level with these bytes; the status."""
+    head = user + struct.pack("<HH", level, level)
+    stub = served.run(58, head + data)
+    return int.from_bytes(stub[-4:], "little")
+
+
+@pytest.mark.parametrize("level", [18, 24, 26, 31])
+def test_an_administrator_sets_a_password(served: Served, domain: Any, level: int) -> None:
+    user = open_user(served, domain, "games")
+    made: dict[int, Callable[[], bytes]] = {
+        18: lambda: hashed("new pässword", KEY),
+        24: lambda: plain("new pässword", KEY) + b"\0",
+        26: lambda: salted("new pässword", KEY) + b"\0",
+        31: lambda: aes_set("new pässword", KEY, 24),
+    }
+    assert set_password(served, user, level, made[level]()) == 0
+    assert hashes(served)["games"] == nt_hash("new pässword")
+    assert served.service.users.hashes["games"] == nt_hash("new pässword")
+    assert b"new" not in (served.folder / "passwords.db").read_bytes()
+
+
+def test_a_password_of_another_session_is_none(served: Served, domain: Any) -> None:
+    user = open_user(served, domain, "games")
+    for _ in range(5):
+        status = set_password(served, user, 24, plain("new", bytes(16)) + b"\0")
+        assert status in (WRONG, RESTRICTED)
+    assert hashes(served)["games"] == nt_hash("games")
+    assert set_password(served, user, 24, plain("", KEY) + b"\0") == RESTRICTED
+    assert set_password(served, user, 24, plain("new", KEY) + b"\1") == NOT_SUPPORTED
+    assert hashes(served)["games"] == nt_hash("games")
+
+
+def test_others_set_no_passwords(served: Served) -> None:
+    served.become("games")
+    domain = open_domain(served)
+    user = open_user(served, domain, "man")
+    assert set_password(served, user, 24, plain("new", KEY) + b"\0") == DENIED
+    assert hashes(served)["man"] == nt_hash("man")
+
+
+def change(served: Served, user: str, old: str, new: str) -> None:
+    samr.hSamrUnicodeChangePasswordUser2(served, NULL, user, old, new)
+
+
+def test_a_user_changes_his_password(served: Served) -> None:
+    served.become("games")
+    change(served, "Games", "games", "sécret")
+    assert hashes(served)["games"] == nt_hash("sécret")
+    fails(WRONG, lambda: change(served, "games", "games", "again"))
+    fails(WRONG, lambda: change(served, "nobody there", "games", "again"))
+    fails(RESTRICTED, lambda: change(served, "games", "sécret", ""))
+    fails(RESTRICTED, lambda: change(served, "games", "sécret", "x" * 200))
+    assert hashes(served)["games"] == nt_hash("sécret")
+
+
+def test_guessing_by_changes_is_slow(served: Served) -> None:
+    for _ in range(5):
+        fails(WRONG, lambda: change(served, "games", "guess", "mine"))
+    assert served.delayed > 0.4
+
+
+def test_a_password_is_changed_by_aes(served: Served) -> None:
+    stub = aes_change("games", "games", "by AES", iterations=5000)
+    assert served.run(73, stub)[-4:] == bytes(4)
+    assert hashes(served)["games"] == nt_hash("by AES")
+    assert served.run(73, stub)[-4:] == struct.pack("<I", WRONG)
+    few = aes_change("games", "by AES", "again", iterations=10)
+    assert served.run(73, few)[-4:] == struct.pack("<I", WRONG)
+
+
+def test_what_is_the_system_s(served: Served, domain: Any) -> None:
+    fails(NOT_SUPPORTED, lambda: samr.hSamrCreateGroupInDomain(served, domain, "new"))
+    fails(NOT_SUPPORTED, lambda: samr.hSamrCreateAliasInDomain(served, domain, "new"))
+    served.become("games")
+    domain = open_domain(served)
+    fails(DENIED, lambda: samr.hSamrCreateAliasInDomain(served, domain, "new"))
+
+
+def test_what_stays_as_it_is(served: Served, domain: Any) -> None:
+    user = open_user(served, domain, "games")
+    control = samr.SAMPR_USER_INFO_BUFFER()
+    control["tag"] = samr.USER_INFORMATION_CLASS.UserControlInformation
+    control["Control"]["UserAccountControl"] = 0x10 | 0x200
+    samr.hSamrSetInformationUser2(served, user, control)
+    control["Control"]["UserAccountControl"] = 0x11
+    fails(NOT_SUPPORTED, lambda: samr.hSamrSetInformationUser2(served, user, control))
