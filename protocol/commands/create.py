@@ -200,7 +200,7 @@ def _wanted(
     lease = None
     if body.requested_oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
         lease = _lease(request, contexts)
-    wanted = Wanted(request, body, path, stream_name, contexts, lease)
+    wanted = Wanted(request, body, path, stream_name, contexts, name, lease)
     wanted.posix, wanted.posix_mode = posix, mode
     if tree.volume.options.snapshots is not None and "@GMT-" in path:
         wanted.path, wanted.time = take_token(path)

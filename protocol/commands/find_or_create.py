@@ -95,6 +95,8 @@ class Wanted:
     """On disk, below the share's root."""
     stream_name: str | None
     contexts: dict[bytes, memoryview]
+    name: str = ""
+    """As the client says it, with its stream."""
     lease: LeaseV1 | LeaseV2 | None = None
     """What the client asks for, if its dialect has it."""
     waited: bool = False
@@ -211,9 +213,37 @@ def _look_up(wanted: Wanted) -> Node | None:
                 raise
             return volume.lookup(wanted.path, open_reparse_point=True)
     except SmbError as error:
+        if error.status is NtStatus.ACCESS_DENIED and not volume.options.follow_symlinks:
+            _stop_on_the_way(wanted, volume)
         if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND or not wanted.creates:
             raise
         return None
+
+
+def _stop_on_the_way(wanted: Wanted, volume: Volume) -> None:
+    """Send the client where a link in the middle of its path leads, if that may be told.
+
+    SmbError STOPPED_ON_SYMLINK with what is behind the link, from its separator on, as the part
+    that was not parsed ([MS-SMB2] 2.2.2.2.1). Not where `..` has taken names out of the path.
+    """
+    found = volume.resolver.first_link(wanted.path)
+    if found is None:
+        return
+    fd, path, left = found
+    with Node(volume, fd, path, False, False) as link:
+        target = target_of(link)
+    if target is not None and ".." not in wanted.name.split("\\"):
+        unparsed = _behind(wanted.name, left, "/" if wanted.posix else "\\")
+        error = symlink_error_data(target, unparsed, relative=True)
+        raise SmbError(NtStatus.STOPPED_ON_SYMLINK, error)
+
+
+def _behind(name: str, count: int, separator: str) -> str:
+    """Return the last `count` names of a client's path, from the separator before them on."""
+    end = len(name.rstrip(separator))
+    for _ in range(count):
+        end = len(name[: name.rfind(separator, 0, end)].rstrip(separator))
+    return name[end:]
 
 
 def _is_gone(node: Node) -> bool:

@@ -103,6 +103,22 @@ class Resolver:
         self._check_opened(fd, found, path)
         return fd, found
 
+    def first_link(self, path: str) -> tuple[int, str, int] | None:
+        """Open the first symbolic link on the way to `path`, not at its end; SmbError.
+
+        Returns the descriptor, the link's path on disk, and how many names follow it. For paths
+        that the kernel has refused: each name costs an open.
+        """
+        names = path.split("/")
+        if len(names) > STEPS_AT_ONCE:
+            long_call()
+        for count in range(1, len(names)):
+            fd, found = self.open("/".join(names[:count]), link=True)
+            if stat.S_ISLNK(kernel.statx_fd(fd)[5]):
+                return fd, found, len(names) - count
+            os.close(fd)
+        return None
+
     def _open_variant(self, path: str, how: kernel.How, *, link: bool) -> tuple[int, str]:
         """Open what `path` means when the kernel finds nothing of exactly that path.
 

@@ -309,3 +309,47 @@ def test_a_stream_of_the_root_is_deleted(client: Client, engine: Engine, on_clos
     assert status(client, ":notes", disposition=FILE_OPEN) is NtStatus.OBJECT_NAME_NOT_FOUND
     # The root itself is not to be had so.
     assert status(client, "", DELETE, FILE_OPEN) is NtStatus.ACCESS_DENIED
+
+
+def stopped(client: Client, name: str, **options: int) -> tuple[NtStatus, str, int]:
+    """Open a file by a link; return the status, where the link leads, and UnparsedPathLength."""
+    body = requests.create(name, FILE_READ_DATA, FILE_OPEN, **options)
+    reply = client.call(Command.CREATE, body)
+    if reply.status is not NtStatus.STOPPED_ON_SYMLINK:
+        return reply.status, "", 0
+    size, tag, kind, length, unparsed, at, count, _, _, flags = struct.unpack_from(
+        "<I4sIHHHHHHI", reply.message, 64 + 8
+    )
+    assert (tag, kind, flags) == (b"SYML", IO_REPARSE_TAG_SYMLINK, 1)
+    assert (size, length) == (24 + 2 * count, 12 + 2 * count)
+    start = 64 + 8 + 28 + at
+    return reply.status, reply.message[start : start + count].decode("utf-16-le"), unparsed
+
+
+def test_a_link_in_the_middle_sends_the_client_on(client: Client, engine: Engine) -> None:
+    """What is behind it was not parsed: its bytes, from the separator on."""
+    there = engine.files / "there"
+    (there / "sub").mkdir(parents=True)
+    (there / "sub" / "file").write_bytes(b"data")
+    (engine.files / "link").symlink_to("there")
+    (there / "up").symlink_to("../there/sub")
+    (engine.files / "out").symlink_to("/etc")
+    (engine.files / "above").symlink_to("../..")
+    sent = NtStatus.STOPPED_ON_SYMLINK
+    for name, target, rest in (
+        (r"link\sub\file", "there", r"\sub\file"),
+        (r"LINK\sub", "there", r"\sub"),
+        (r"link\sub\file:stream:$DATA", "there", r"\sub\file:stream:$DATA"),
+        (r"there\up\file", r"..\there\sub", r"\file"),
+        (r"link\nothing\new", "there", r"\nothing\new"),
+        (r"link\\sub\file", "there", r"\\sub\file"),
+    ):
+        assert stopped(client, name) == (sent, target, 2 * len(rest)), name
+    assert stopped(client, r"link\sub\file", options=FILE_OPEN_REPARSE_POINT)[0] is sent
+    for name in (r"out\passwd", r"above\x", r"link\sub\..\file"):
+        assert stopped(client, name)[0] is NtStatus.ACCESS_DENIED, name
+    assert status(client, r"link\new", FILE_WRITE_DATA, FILE_CREATE) is sent
+    assert not (there / "new").exists()
+    assert status(client, r"there\nothing\new", FILE_READ_DATA, FILE_OPEN) is (
+        NtStatus.OBJECT_PATH_NOT_FOUND
+    )
