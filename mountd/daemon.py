@@ -31,6 +31,7 @@ from usmbd.mountd.ipc.messages import (
     Failed,
     LimitRow,
     LoginRequest,
+    LoginResponse,
     Message,
     MountdRequest,
 )
@@ -188,6 +189,10 @@ class Daemon:
         if isinstance(message, ChangePassword):
             answer, delay = self._service.change_password(message, self._loop.time())
             self._loop.call_later(delay, reply, answer)
+        elif isinstance(message, LoginRequest):  # of who binds with security of his own
+            response, delay = self._service.handle(None, message, self._loop.time())
+            if isinstance(response, LoginResponse):
+                self._loop.call_later(delay, reply, response)
         else:
             self._administration.answer(message, reply)
         return None

@@ -10,7 +10,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from usmbd.mountd.ipc.administration import AdministrationRequest, AdministrationResponse
-from usmbd.mountd.ipc.messages import Failed, Message, Name
+from usmbd.mountd.ipc.messages import Failed, LoginRequest, LoginResponse, Message, Name
 from usmbd.mountd.ipc.users import ChangePassword
 
 MAX_ASKED = 1024
@@ -118,5 +118,7 @@ class Rights(Message):
 AccountsRequest = (
     FindNames | FindIds | ListAccounts | ListMembers | ListGroupsOf | ListAdministrators | AskRights
 )
-DirectoryRequest = AccountsRequest | AdministrationRequest | ChangePassword
-DirectoryResponse = AccountsFound | AccountPage | Rights | AdministrationResponse | Failed
+DirectoryRequest = AccountsRequest | AdministrationRequest | ChangePassword | LoginRequest
+DirectoryResponse = (
+    AccountsFound | AccountPage | Rights | AdministrationResponse | LoginResponse | Failed
+)

@@ -17,10 +17,11 @@ from itertools import count
 from typing import Literal
 
 from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
-from usmbd.mountd.ipc.messages import Failed
+from usmbd.mountd.ipc.messages import Failed, LoginResponse
 from usmbd.mountd.rpc import pdu
 from usmbd.mountd.rpc.outside import Alone, Outside
 from usmbd.mountd.rpc.pdu import ContextResult, Fault, NakReason, PduType, ProviderReason, Syntax
+from usmbd.mountd.rpc.security.association import RefusedError, Security
 
 logger = logging.getLogger("usmbd.ipc")
 
@@ -101,8 +102,16 @@ class Pipe:
     """One open of a named pipe, with the interfaces that can be bound on it."""
 
     def __init__(
-        self, name: str, interfaces: Sequence[Interface], outside: Outside | None = None
+        self,
+        name: str,
+        interfaces: Sequence[Interface],
+        outside: Outside | None = None,
+        security: Security | None = None,
+        became: Callable[[LoginResponse, bytes], None] = lambda login, key: None,
     ) -> None:
+        """Serve the interfaces; `became` is told who binds with security of his own."""
+        self._security = security or Security("", "")
+        self._became = became
         self.name = name
         self._interfaces = interfaces
         self._outside = outside or Alone()
@@ -229,6 +238,8 @@ class Pipe:
             raise pdu.PduError(f"PDU type {header.ptype} before the bind")
         elif header.ptype == PduType.ALTER_CONTEXT:
             self._alter_context(header, message)
+        elif header.ptype == PduType.AUTH3:
+            self._log_in(header, message)
         elif header.ptype == PduType.REQUEST:
             self._request(header, message)
         elif header.ptype in (PduType.ORPHANED, PduType.CO_CANCEL):
@@ -244,16 +255,42 @@ class Pipe:
         if self._bound:
             self._nak(header, NakReason.NOT_SPECIFIED)
             return
+        token = b""
         if header.auth_length:
-            # The session is authenticated by SMB, and the secrets that a security provider
-            # would need are in another process on purpose.
-            self._nak(header, NakReason.AUTHENTICATION_TYPE_NOT_RECOGNIZED)
-            return
+            try:
+                token = self._security.bind(message, header)
+            except RefusedError as error:
+                # The session is authenticated by SMB, so that clients need none.
+                logger.info("pipe %s: %s", self.name, error)
+                self._nak(header, NakReason.AUTHENTICATION_TYPE_NOT_RECOGNIZED)
+                return
         bind = pdu.parse_bind(message, header)
         self._max_xmit_frag = max(min(bind.max_recv_frag, MAX_FRAGMENT), MIN_FRAGMENT)
         self._max_recv_frag = max(min(bind.max_xmit_frag, MAX_FRAGMENT), MIN_FRAGMENT)
         self._bound = True
-        self._acknowledge(PduType.BIND_ACK, header, bind, b"\\PIPE\\" + self.name.encode() + b"\0")
+        address = b"\\PIPE\\" + self.name.encode() + b"\0"
+        self._acknowledge(PduType.BIND_ACK, header, bind, address, token)
+
+    def _log_in(self, header: pdu.Header, message: bytes) -> None:
+        """Take the last message of a login, which nothing answers; mountd is asked meanwhile."""
+        try:
+            question = self._security.login(message, header)
+        except RefusedError as error:
+            logger.info("pipe %s: %s", self.name, error)
+            return
+        self.busy = True
+        self._outside.ask(question, self._logged_in)
+
+    def _logged_in(self, answer: DirectoryResponse) -> None:
+        """Go on with who has logged in; of another no call is answered."""
+        try:
+            self._security.finish(answer, self._became)
+        except RefusedError as error:
+            logger.info("pipe %s: %s", self.name, error)
+        if self._broken:
+            self.busy = False
+        else:
+            self._rest()
 
     def _alter_context(self, header: pdu.Header, message: bytes) -> None:
         """Add presentation contexts to the association (C706 12.6.4.1)."""
@@ -268,7 +305,12 @@ class Pipe:
         self._fail()
 
     def _acknowledge(
-        self, ptype: PduType, header: pdu.Header, bind: pdu.Bind, address: bytes
+        self,
+        ptype: PduType,
+        header: pdu.Header,
+        bind: pdu.Bind,
+        address: bytes,
+        token: bytes = b"",
     ) -> None:
         """Decide every context of `bind` and answer with one result for each."""
         # A client that offers both is given NDR 2.0, as every server but Windows does: clients
@@ -290,6 +332,7 @@ class Pipe:
                 bind.assoc_group_id or next(_assoc_groups) & 0xFFFFFFFF,
                 address,
                 results,
+                token,
             )
         )
 
@@ -331,9 +374,14 @@ class Pipe:
 
     def _request(self, header: pdu.Header, message: bytes) -> None:
         """Take one fragment of a request; the last one runs the call."""
-        if header.auth_length:
+        try:
+            message = self._security.opened(message, header)
+        except RefusedError as error:
+            logger.info("pipe %s: %s", self.name, error)
             self._send(pdu.build_fault(header.call_id, 0, Fault.ACCESS_DENIED))
             self._call = None
+            if self._security.wanted:  # what follows could not be told from what was changed
+                self._fail()
             return
         fragment = pdu.parse_request(message, header)
         call = self._call
@@ -413,7 +461,9 @@ class Pipe:
 
     def _respond(self, call: _PartialCall, stub: bytes) -> None:
         """Queue the response of a call."""
-        self._send(*pdu.build_response(call.call_id, call.context_id, stub, self._max_xmit_frag))
+        room = self._max_xmit_frag - self._security.overhead
+        fragments = pdu.build_response(call.call_id, call.context_id, stub, room)
+        self._send(*map(self._security.closed, fragments))
 
     @contextmanager
     def _faults(self, call: _PartialCall) -> Iterator[None]:

@@ -4,10 +4,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from usmbd.mountd.ipc.messages import (
     MAX_PIPES_PER_WORKER,
     MAX_RPC_DATA,
+    LoginResponse,
     RpcClose,
     RpcOpen,
     RpcRead,
@@ -19,6 +22,7 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.rpc.endpoint import Interface, Pipe, PipeBrokenError
 from usmbd.mountd.rpc.outside import Alone, Outside, Pace
+from usmbd.mountd.rpc.security.association import Security
 from usmbd.mountd.rpc.view import Caller, Snapshot, View
 
 logger = logging.getLogger("usmbd.ipc")
@@ -128,6 +132,8 @@ class Hub:
             name,
             [factory(view) for factory in self._interfaces[name]],
             _AtPace(self._outside, pace),
+            Security(snapshot.config.netbios_name, message.client_address),
+            partial(_became, view),
         )
         self._pipes[message.pipe] = pipe, message.session_id
         self._views[message.pipe] = view
@@ -161,6 +167,12 @@ class Hub:
 def _reads(message: RpcWrite | RpcRead | RpcTransceive) -> bool:
     """Tell whether a message waits for the answer of a call: a look never does."""
     return not (isinstance(message, RpcWrite) or (isinstance(message, RpcRead) and message.keep))
+
+
+def _became(view: View, login: LoginResponse, key: bytes) -> None:
+    """Have a view be that of who has logged in on the bind, with the key of that login."""
+    view.caller = replace(view.caller, user=login.user, uid=login.uid, key=key)
+    view.rights.clear()
 
 
 class _AtPace:

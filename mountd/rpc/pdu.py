@@ -16,6 +16,7 @@ HEADER_SIZE = 16
 
 PFC_FIRST_FRAG = 0x01
 PFC_LAST_FRAG = 0x02
+PFC_SUPPORT_HEADER_SIGN = 0x04
 PFC_DID_NOT_EXECUTE = 0x20
 PFC_OBJECT_UUID = 0x80
 
@@ -252,10 +253,12 @@ def build_bind_ack(
     assoc_group_id: int,
     secondary_address: bytes,
     results: Sequence[Result],
+    token: bytes = b"",
 ) -> bytes:
     """Build a bind_ack or alter_context_resp (C706 12.6.4.4, 12.6.4.2).
 
-    `secondary_address` holds its NUL, or is empty (as in alter_context_resp).
+    `secondary_address` holds its NUL, or is empty (as in alter_context_resp); `token` is a
+    sec_trailer with what it stands before, or nothing.
     """
     head = struct.pack(
         "<HHIH", max_xmit_frag, max_recv_frag, assoc_group_id, len(secondary_address)
@@ -264,7 +267,11 @@ def build_bind_ack(
     # The results are aligned to four octets, counted from the start of the PDU.
     head += bytes(-(HEADER_SIZE + len(head)) % 4)
     body = head + struct.pack("<BBH", len(results), 0, 0) + b"".join(r.pack() for r in results)
-    return build(ptype, call_id, body)
+    if not token:
+        return build(ptype, call_id, body)
+    made = bytearray(build(ptype, call_id, body + token, 0x03 | PFC_SUPPORT_HEADER_SIGN))
+    struct.pack_into("<H", made, 10, len(token) - 8)
+    return bytes(made)
 
 
 def build_bind_nak(call_id: int, reason: NakReason) -> bytes:

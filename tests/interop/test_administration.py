@@ -267,3 +267,65 @@ def test_a_user_changes_his_password(administered: Server) -> None:
     wrong = "chgpasswd2 own Wrong123! Fourth123!"
     assert "WRONG_PASSWORD" in rpcclient(administered, wrong, account=ALICE, ok=False)
     rpcclient(administered, "deletedomuser own", account=BOB)
+
+
+def test_smbpasswd_of_another_machine(administered: Server, address: str) -> None:
+    """It binds with NTLM and seals its calls."""
+    rpcclient(administered, "createdomuser remote", "setuserinfo2 remote 24 First123!", account=BOB)
+    done = subprocess.run(
+        [
+            "smbpasswd",
+            "-c",
+            client_configuration(administered),
+            "-r",
+            address,
+            "-U",
+            "remote",
+            "-s",
+        ],
+        input="First123!\nSecond123!\nSecond123!\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert logs_in(administered, "remote", "Second123!")
+    rpcclient(administered, "deletedomuser remote", account=BOB)
+
+
+@pytest.mark.parametrize("level", ["connect", "sign", "seal"])
+def test_ntlm_on_the_bind(administered: Server, address: str, level: str) -> None:
+    def ask(account: Account) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                *["rpcclient", "-s", client_configuration(administered), *credentials(account)],
+                *[f"ncacn_np:{address}[{level},ntlm]", "-c", "netshareenumall;netsessenum"],
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    done = ask(BOB)
+    assert "netname: data" in done.stdout
+    assert "Received" in done.stdout
+    assert "ACCESS_DENIED" in ask(ALICE).stdout
+
+
+def test_impacket_s_rpcmap(administered: Server, address: str) -> None:
+    who = f"{BOB.name}:{BOB.password}"
+    done = subprocess.run(
+        [
+            *[BIN / "rpcmap.py", "-auth-rpc", who, "-auth-transport", who],
+            rf"ncacn_np:{address}[\pipe\epmapper]",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "E1AF8308-5D1F-11C9-91A4-08002B14A0FA" in done.stdout, done.stdout + done.stderr

@@ -158,7 +158,9 @@ def test_faults(pipe: Pipe, opnum: int, context_id: int, status: int) -> None:
 
 
 def test_authenticated_bind_is_refused(pipe: Pipe) -> None:
-    answer, _ = pipe.transceive(rpc.bind((0, rpc.SRVSVC, [rpc.NDR]), auth_length=8), 65535)
+    asked = bytearray(rpc.bind((0, rpc.SRVSVC, [rpc.NDR]))) + bytes((9, 5, 0, 0)) + bytes(12)
+    struct.pack_into("<HH", asked, 8, len(asked), 8)
+    answer, _ = pipe.transceive(bytes(asked), 65535)
     assert answer[2] == 13
     assert struct.unpack_from("<H", answer, 16) == (8,)
     with pytest.raises(PipeBrokenError):

@@ -1,0 +1,205 @@
+"""NTLM on a bind, with impacket's messages: who gets in, and calls that are signed and sealed."""
+
+import struct
+from typing import Any
+
+import pytest
+import rpc_client as rpc
+from impacket import ntlm as client
+
+from usmbd.mountd.ipc.messages import LoginRequest, LoginResponse, LoginStatus
+from usmbd.mountd.md4 import nt_hash
+from usmbd.mountd.ntlm import verify
+from usmbd.mountd.rpc.endpoint import Encoding, Interface, Pipe, PipeBrokenError
+from usmbd.mountd.rpc.outside import Alone
+from usmbd.mountd.rpc.pdu import Fault, Syntax
+from usmbd.mountd.rpc.security.association import Security
+from usmbd.mountd.rpc.security.ntlm import Acceptor, Protection
+
+CONNECT, INTEGRITY, PRIVACY = 2, 5, 6
+HEADER = 24
+
+
+class Mountd(Alone):
+    """Checks the proofs of alice, when it is let."""
+
+    def __init__(self) -> None:
+        """Begin with no question."""
+        self.asked: list[LoginRequest] = []
+        self._answered: list[Any] = []
+
+    def ask(self, message: Any, answered: Any) -> None:
+        """Keep the question."""
+        self.asked.append(message)
+        self._answered.append(answered)
+
+    def answer(self) -> None:
+        """Answer it."""
+        request = self.asked[-1]
+        key = verify(
+            nt_hash("secret"), request.user, request.domain, request.server_challenge,
+            request.nt_response,
+        )  # fmt: skip
+        status = LoginStatus.BAD_PASSWORD if key is None else LoginStatus.OK
+        self._answered.pop()(LoginResponse(status, "alice", 1000, session_base_key=key or b""))
+
+
+class Client:
+    """One association with security, by hand and by impacket."""
+
+    def __init__(self, level: int) -> None:
+        """Be ready to bind."""
+        self.level = level
+        self.mountd = Mountd()
+        self.became: list[tuple[str, bytes]] = []
+        echo = Interface(Syntax(*rpc.SRVSVC, 0), {1: _echo})
+        self.pipe = Pipe(
+            "srvsvc", [echo], self.mountd, Security("NAS", "192.0.2.1"),
+            lambda login, key: self.became.append((login.user, key)),
+        )  # fmt: skip
+        self.protection: Protection | None = None
+
+    def trailed(self, message: bytes, token: bytes, padding: int = 0) -> bytes:
+        """Put a trailer and a token behind a PDU."""
+        made = bytearray(message) + struct.pack("<BBBBI", 10, self.level, padding, 0, 79231) + token
+        struct.pack_into("<HH", made, 8, len(made), len(token))
+        return bytes(made)
+
+    def bind(self, password: str = "secret") -> bytes:
+        """Bind, and send the login's last message; the challenge."""
+        first = client.getNTLMSSPType1("", "", True, use_ntlmv2=True)
+        message = self.trailed(rpc.bind((0, rpc.SRVSVC, [rpc.NDR])), first.getData())
+        answer, _ = self.pipe.transceive(message, 65535)
+        (size,) = struct.unpack_from("<H", answer, 10)
+        assert answer[2] == 12
+        third, key = client.getNTLMSSPType3(
+            first, answer[-size:], "alice", password, "", use_ntlmv2=True
+        )
+        self.pipe.write(self.trailed(rpc.pdu(16, bytes(4)), third.getData()))
+        self.protection = Protection(key)
+        self.protection._incoming, self.protection._outgoing = (
+            *(self.protection._outgoing, self.protection._incoming),
+        )
+        return answer[-size:]
+
+    def request(self, stub: bytes) -> bytes:
+        """Build a request that is protected."""
+        assert self.protection is not None
+        padding = -len(stub) % 16
+        message = self.trailed(rpc.request(1, stub + bytes(padding)), bytes(16), padding)[:-16]
+        end = HEADER + len(stub) + padding
+        return self.protection.seal(message, HEADER, end, sealed=self.level == PRIVACY)
+
+    def answer(self) -> bytes:
+        """Read a response, check what protects it, and return its stub."""
+        found = b""
+        for message in rpc.messages(self.pipe):
+            assert message[2] == 2
+            assert self.protection is not None
+            end = len(message) - 24
+            signed = message[:-16]
+            if self.level == PRIVACY:
+                signed = self.protection.unseal(signed, HEADER, end)
+            assert self.protection.check(signed, message[-16:])
+            found += signed[HEADER : end - message[end + 2]]
+        return found
+
+
+def _echo(stub: bytes, encoding: Encoding) -> bytes:
+    return stub * (1000 if stub == b"much" else 1)
+
+
+@pytest.mark.parametrize("level", [INTEGRITY, PRIVACY])
+def test_calls_are_protected(level: int) -> None:
+    made = Client(level)
+    made.bind()
+    made.pipe.write(made.request(b"before mountd has answered"))
+    assert not rpc.messages(made.pipe)
+    made.mountd.answer()
+    assert made.answer() == b"before mountd has answered"
+    assert made.became[0][0] == "alice"
+    for stub in (b"", b"x", b"y" * 100, b"much"):
+        message = made.request(stub)
+        assert (stub in message) == (level == INTEGRITY or not stub)
+        made.pipe.write(message)
+        assert made.answer() == _echo(stub, Encoding(False, "<"))
+    assert made.mountd.asked[0].client_address == "192.0.2.1"
+
+
+def test_connect_protects_nothing() -> None:
+    made = Client(CONNECT)
+    made.bind()
+    made.mountd.answer()
+    made.pipe.write(rpc.request(1, b"plain"))
+    assert rpc.stub_of(rpc.messages(made.pipe)) == b"plain"
+
+
+@pytest.mark.parametrize("level", [CONNECT, INTEGRITY, PRIVACY])
+def test_a_wrong_password_makes_no_calls(level: int) -> None:
+    made = Client(level)
+    made.bind("wrong")
+    made.mountd.answer()
+    made.pipe.write(made.request(b"x") if level != CONNECT else rpc.request(1, b"x"))
+    (answer,) = rpc.messages(made.pipe)
+    assert rpc.fault(answer) == Fault.ACCESS_DENIED
+    assert not made.became
+    with pytest.raises(PipeBrokenError):
+        made.pipe.write(b"x")
+
+
+@pytest.mark.parametrize("level", [INTEGRITY, PRIVACY])
+@pytest.mark.parametrize("at", [4, HEADER, HEADER + 5, -20, -9, -1])
+def test_what_was_changed_on_the_way_is_refused(level: int, at: int) -> None:
+    made = Client(level)
+    made.bind()
+    made.mountd.answer()
+    message = bytearray(made.request(b"transfer 1 to bob"))
+    message[at] ^= 0x01 if at != 4 else 0x00
+    if at == 4:  # a flag of the header: it is signed, too
+        message[3] ^= 0x10
+    made.pipe.write(bytes(message))
+    (answer,) = rpc.messages(made.pipe)
+    assert rpc.fault(answer) == Fault.ACCESS_DENIED
+
+
+@pytest.mark.parametrize("level", [INTEGRITY, PRIVACY])
+def test_replays_and_plain_calls_are_refused(level: int) -> None:
+    for again in (True, False):
+        made = Client(level)
+        made.bind()
+        made.mountd.answer()
+        message = made.request(b"once")
+        made.pipe.write(message)
+        assert made.answer() == b"once"
+        made.pipe.write(message if again else rpc.request(1, b"plain"))
+        assert rpc.fault(rpc.messages(made.pipe)[0]) == Fault.ACCESS_DENIED
+
+
+def test_a_call_before_the_login_is_refused() -> None:
+    made = Client(INTEGRITY)
+    first = client.getNTLMSSPType1("", "", True, use_ntlmv2=True)
+    made.pipe.write(made.trailed(rpc.bind((0, rpc.SRVSVC, [rpc.NDR])), first.getData()))
+    rpc.messages(made.pipe)
+    made.pipe.write(rpc.request(1, b"x"))
+    assert rpc.fault(rpc.messages(made.pipe)[0]) == Fault.ACCESS_DENIED
+
+
+@pytest.mark.parametrize("token", [b"", b"NTLMSSP\0", b"NTLMSSP\0" + bytes(100), bytes(9000)])
+def test_what_is_no_login_is_refused(token: bytes) -> None:
+    made = Client(PRIVACY)
+    message = made.trailed(rpc.bind((0, rpc.SRVSVC, [rpc.NDR])), token or b"\0")
+    answer, _ = made.pipe.transceive(message, 65535)
+    assert answer[2] == 13
+
+
+def test_short_messages_never_break_the_acceptor() -> None:
+    first = client.getNTLMSSPType1("", "", True, use_ntlmv2=True)
+    acceptor = Acceptor(first.getData(), "NAS")
+    third, _ = client.getNTLMSSPType3(
+        first, acceptor.challenge, "alice", "secret", "", use_ntlmv2=True
+    )
+    whole = third.getData()
+    for size in range(len(whole)):
+        with pytest.raises(ValueError, match=r"."):
+            acceptor.authenticate(whole[:size])
+    assert acceptor.authenticate(whole).user == "alice"
