@@ -262,6 +262,8 @@ class Daemon:
 
     def _reload(self) -> None:
         """Read the files again; a malformed one changes nothing."""
+        if self._stop.is_set():  # the registry is closed, and nobody asks any more
+            return
         try:
             message = self._service.reload()
         except ConfigError as error:

@@ -301,6 +301,20 @@ def test_a_wrong_file_changes_nothing(mountd: Mountd, caplog: pytest.LogCaptureF
     mountd.serve(talk)
 
 
+def test_nothing_is_read_when_it_has_ended(
+    mountd: Mountd, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reload is due a second after a password was changed; the registry may be closed by then."""
+
+    def talk(client: BlockingClient[Any]) -> None:
+        client.request(ServerConfigRequest())
+
+    mountd.serve(talk)
+    caplog.clear()
+    mountd.daemon._reload()
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(("wanted", "least", "level"), [(0, 0, 0), (0, 3, 3), (2, 0, 2), (3, 1, 3)])
 def test_verbose_outlasts_the_file(
     mountd: Mountd, monkeypatch: pytest.MonkeyPatch, wanted: int, least: int, level: int

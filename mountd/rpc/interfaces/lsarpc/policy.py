@@ -31,6 +31,7 @@ from usmbd.mountd.rpc.ntstatus import (
     STATUS_INVALID_INFO_CLASS,
     STATUS_INVALID_PARAMETER,
     STATUS_NO_MORE_ENTRIES,
+    STATUS_NOT_SUPPORTED,
 )
 from usmbd.mountd.rpc.view import View
 
@@ -42,6 +43,12 @@ PRIMARY: Final = 3
 def close(view: View, handle: Handle) -> Handle:
     """LsarClose ([MS-LSAD] 3.1.4.9.4)."""
     return view.handles.close(handle)
+
+
+@CALLS.call(1)
+def delete(view: View, handle: Handle) -> None:
+    """LsarDelete, which no server has any more: objects go by LsarDeleteObject."""
+    raise Status(STATUS_NOT_SUPPORTED)
 
 
 @CALLS.call(6)

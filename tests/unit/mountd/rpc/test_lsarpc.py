@@ -402,6 +402,10 @@ def test_closing(machine: Machine) -> None:
         assert error.value.status == Fault.CONTEXT_MISMATCH
 
 
+def test_objects_are_not_deleted_by_the_old_call(machine: Machine) -> None:
+    assert machine.run(1, bytes(20)) == struct.pack("<I", 0xC00000BB)
+
+
 def test_the_security_of_the_policy(machine: Machine) -> None:
     request = machine.request(lsad.LsarQuerySecurityObject)
     request["PolicyHandle"] = policy(machine, MAXIMUM)
