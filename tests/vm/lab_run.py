@@ -1,6 +1,7 @@
 """All ways to mount on both servers, some of them at once; what came out as a table.
 
     .venv/bin/python tests/vm/lab_run.py [--full] [--only TEXT] [--scenario TEXT] [--capture]
+        [--server NAME] [--jobs N] [--out DIR]
 
 (`make lab-report`)
 """
@@ -43,18 +44,25 @@ KEPT = 4
 """Directories of earlier runs that are kept."""
 
 
-def plan(variants: Iterable[matrix.Variant], kernels: set[str]) -> list[tuple[matrix.Variant, str]]:
-    """Return what is to run, the longest first, as far as the client's kernel is there."""
+def plan(
+    variants: Iterable[matrix.Variant], kernels: set[str], server: str = ""
+) -> list[tuple[matrix.Variant, str]]:
+    """Return what is to run, the longest first, as far as the client's kernel is there.
+
+    `server`: on this one alone.
+    """
     there = [variant for variant in variants if not variant.kernel or variant.kernel in kernels]
     there.sort(key=lambda variant: -variant.work.random_seconds)
     ours = [(variant, "usmbd") for variant in there]
-    return ours + [(replace(v, work=v.peer), "ksmbd") for v in there if v.peer is not None]
+    theirs = [(replace(v, work=v.peer), "ksmbd") for v in there if v.peer is not None]
+    return [(variant, name) for variant, name in ours + theirs if server in ("", name)]
 
 
 def run(
     variants: tuple[matrix.Variant, ...],
     out: Path,
     *,
+    server: str = "",
     capture: bool = False,
     jobs: int = JOBS,
     progress: Callable[[str], None] = lambda text: None,
@@ -74,8 +82,8 @@ def run(
     with ThreadPoolExecutor(jobs) as pool:
         began = time.monotonic()
         runs = {
-            pool.submit(mounts.MountRun(lab, variant, server).run): f"{variant.name} on {server}"
-            for variant, server in plan(variants, set(others))
+            pool.submit(mounts.MountRun(lab, variant, name).run): f"{variant.name} on {name}"
+            for variant, name in plan(variants, set(others), server)
         }
         for finished in as_completed(runs):
             results = finished.result()
@@ -105,6 +113,7 @@ def main() -> int:
     )
     parser.add_argument("--only", default="", help="variants whose name has this in it")
     parser.add_argument("--scenario", default="", help="scenarios whose name has this in it")
+    parser.add_argument("--server", default="", choices=matrix.SERVERS, help="on this one alone")
     parser.add_argument("--capture", action="store_true", help="a pcap of each scenario")
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"runs at once ({JOBS})")
     parser.add_argument("--out", type=Path, help="where the results go")
@@ -121,6 +130,7 @@ def main() -> int:
         done = run(
             variants,
             out,
+            server=options.server,
             capture=options.capture,
             jobs=options.jobs,
             progress=lambda text: print(text, file=sys.stderr, flush=True),
