@@ -1,5 +1,6 @@
 """What no share should have in it: the password file, and the state directory with keys."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -13,6 +14,9 @@ def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
     Their modes keep users out, but not those whom `admin users` or `force user` makes root. The
     share's path is taken as it is written: its file system may hang.
     """
+    with contextlib.suppress(OSError):
+        if passwords.stat().st_mode & 0o077:
+            yield f"{passwords} is not its owner's alone: what is in it is as good as passwords"
     secrets = {
         "the password file": passwords,
         "the state directory": Path(configuration.server.state_directory),

@@ -86,19 +86,33 @@ def check_directory(config: Path, new: Path) -> None:
             raise ValueError(f"a server runs in {old}: end it first (usmbd.control -s)")
 
 
+def warnings_of(config: Path, text: str) -> set[str]:
+    """Return what had to be known of the file before the change."""
+    with contextlib.suppress(ConfigError):
+        return set(map(without_line, load(config, text).warnings))
+    return set()
+
+
+def without_line(warning: str) -> str:
+    """Return a warning without `file:line: `, which a change moves."""
+    return warning.partition(": ")[2]
+
+
 def run(arguments: list[str]) -> int:
     """Change the file and tell a running mountd."""
     options = parse_arguments(arguments)
     config, _ = common.files(options)
+    common.make_folder(config, named=options.config is not None)
     common.say_new(config)
-    config.parent.mkdir(parents=True, exist_ok=True)
     with locked(config):
         text = read_text(config) if config.exists() else ""
         result = changed(text, config, options)
         configuration = load(config, result)
         check_directory(config, Path(configuration.server.state_directory))
+        known = warnings_of(config, text)
         for warning in configuration.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            if without_line(warning) not in known:
+                print(f"warning: {warning}", file=sys.stderr)
         mode = config.stat().st_mode & 0o777 if config.exists() else 0o644
         # A link to the real file stays a link.
         replace_file(config.resolve(), result, mode)

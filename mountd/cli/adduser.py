@@ -11,7 +11,7 @@ from pathlib import Path
 from usmbd.mountd import paths
 from usmbd.mountd.cli import common
 from usmbd.mountd.cli.arguments import hide
-from usmbd.mountd.config.load import load
+from usmbd.mountd.config.load import load, state_directory_of
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.users import check_user_name, edit_users, hash_password
@@ -72,7 +72,7 @@ def change(hashes: dict[str, bytes], user: str, action: str | None, digest: byte
 def state_directory(config: Path) -> Path | None:
     """Return where a running server is found; None when the configuration cannot tell."""
     with contextlib.suppress(ConfigError):
-        return Path(load(config).server.state_directory)
+        return state_directory_of(config)
     return None
 
 
@@ -98,8 +98,8 @@ def run(arguments: list[str]) -> int:
             print(f"warning: {user!r} {note}", file=sys.stderr)
         password = ask_password() if options.password is None else options.password
         digest = hash_password(password)
+    common.make_folder(passwords, named=options.pwddb is not None)
     common.say_new(passwords)
-    passwords.parent.mkdir(parents=True, exist_ok=True)
     edit_users(passwords, lambda hashes: change(hashes, user, options.action, digest))
     if options.verbose:
         print(f"{passwords}: {user!r} written")

@@ -42,7 +42,8 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
         "--pwddb",
         metavar="PWDDB",
         type=Path,
-        help=f"the password file (default: {paths.password_file()})",
+        help=f"the password file (default: {paths.password_file()}; {paths.password_file().name}"
+        " beside CONF where -C names one)",
     )
     result.add_argument("-v", "--verbose", action="store_true", help="say more")
     result.add_argument("-V", "--version", action="version", version=f"usmbd {package_version()}")
@@ -93,6 +94,16 @@ def of_others(directory: Path, config: Path) -> str:
     return f"the server in {directory} has other files: -C {server.config} means it"
 
 
+def make_folder(path: Path, *, named: bool) -> None:
+    """Make the folder of a file; where the command line names the file, it has to be there.
+
+    A mistyped path would be made otherwise. ValueError.
+    """
+    if named and not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def say_whether_told(directory: Path | None, config: Path, *, verbose: bool) -> None:
     """Have the running server read its files, and say so where it did not."""
     if directory is not None and (other := of_others(directory, config)):
@@ -101,7 +112,7 @@ def say_whether_told(directory: Path | None, config: Path, *, verbose: bool) -> 
         if verbose:
             print("the server was told")
     elif directory is None:
-        print("the configuration cannot be read: no server was told", file=sys.stderr)
+        print(f"{config} cannot be read: no server was told", file=sys.stderr)
     elif lockfile.running(directory) is None:
         print(f"no server runs in {directory}: it counts from the next start on", file=sys.stderr)
     else:
@@ -109,7 +120,7 @@ def say_whether_told(directory: Path | None, config: Path, *, verbose: bool) -> 
         print(f"the server in {directory} {note}", file=sys.stderr)
 
 
-def _hint(error: BaseException | None) -> str:
+def hint(error: BaseException | None) -> str:
     """Return what to do about a file that may not be read or written."""
     if isinstance(error, PermissionError) and os.geteuid() != 0:
         return ": as root (sudo), or -C and -P for your own files"
@@ -121,11 +132,11 @@ def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:
     try:
         return main(sys.argv[1:] if arguments is None else arguments)
     except ConfigError as error:
-        hint = _hint(error.__cause__)
+        advice = hint(error.__cause__)
         missing = isinstance(error.__cause__, FileNotFoundError)
         if missing and error.file == str(paths.config_file()):
-            hint = ": `make serve` makes one, -C names another"
-        return fail(f"{error}{hint}", EXIT_CONFIG)
+            advice = ": `make serve` makes one, -C names another"
+        return fail(f"{error}{advice}", EXIT_CONFIG)
     except (AlreadyRunningError, CodecError, ValueError) as error:
         return fail(str(error), EXIT_FAILURE)
     except BrokenPipeError:  # `| head` has read enough
@@ -133,7 +144,7 @@ def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:
         return EXIT_FAILURE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return fail(f"{where}{error.strerror or error}{_hint(error)}", EXIT_FAILURE)
+        return fail(f"{where}{error.strerror or error}{hint(error)}", EXIT_FAILURE)
     except KeyboardInterrupt:
         return 130
 

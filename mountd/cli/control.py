@@ -16,10 +16,10 @@ from typing import get_args
 
 import msgspec
 
-from usmbd.mountd import lockfile
+from usmbd.mountd import lockfile, paths
 from usmbd.mountd.cli import common
 from usmbd.mountd.config import show as show_config
-from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.config.load import Configuration, load, state_directory_of
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.client import BlockingClient
 from usmbd.mountd.ipc.codec import control_client, mountd_client
@@ -229,6 +229,8 @@ def without_supervisor(options: argparse.Namespace, directory: Path) -> int:
     pid = lockfile.running(directory)
     if pid is None:
         hint = "" if options.config else "; -C names the configuration of another one"
+        if os.geteuid() != 0 and directory == paths.state_directory():
+            hint += "; root's servers are asked as root (sudo)"
         return common.fail(f"no server runs in {directory}{hint}", common.EXIT_FAILURE)
     if options.reload or options.shutdown:
         os.kill(pid, signal.SIGHUP if options.reload else signal.SIGTERM)
@@ -257,7 +259,7 @@ def check(config: Path, passwords: Path, options: argparse.Namespace) -> int:
     common.warn(configuration, passwords, named=options.pwddb is not None)
     if errors:
         for each in errors:
-            print(each, file=sys.stderr)
+            print(f"{each}{common.hint(each.__cause__)}", file=sys.stderr)
         return common.EXIT_CONFIG
     assert configuration is not None
     print(f"# {config}")
@@ -266,13 +268,27 @@ def check(config: Path, passwords: Path, options: argparse.Namespace) -> int:
     return 0
 
 
+def find_server(config: Path, *, reload: bool) -> Path:
+    """Return where the server of a configuration is; mistakes in the file are told.
+
+    They do not keep anybody from looking at the server or ending it, but from a reload.
+    """
+    try:
+        return Path(load(config).server.state_directory)
+    except ConfigError as error:
+        if reload or isinstance(error.__cause__, OSError):
+            raise
+        print(f"warning: {error}", file=sys.stderr)
+        return state_directory_of(config)
+
+
 def run(arguments: list[str]) -> int:
     """Ask the server."""
     options = parse_arguments(arguments)
     config, passwords = common.files(options)
     if options.check:
         return check(config, passwords, options)
-    directory = Path(load(config).server.state_directory)
+    directory = find_server(config, reload=options.reload)
     if options.verbose:
         print(f"the server of {config}, in {directory}", file=sys.stderr)
     if options.config is not None and (other := common.of_others(directory, config)):

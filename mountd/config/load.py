@@ -1,6 +1,7 @@
 """From a file to the settings, as mountd, the RPC process and the tools use them."""
 
 import contextlib
+import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +32,7 @@ from usmbd.mountd.config.source import (
     read_text,
     share_key,
 )
+from usmbd.mountd.config.together import Remark, odd_in_share, wrong_in_global, wrong_in_share
 from usmbd.mountd.errors import ConfigError, raise_all
 from usmbd.mountd.hosts import HostList, parse_hosts
 from usmbd.mountd.identity import Account, Accounts
@@ -86,6 +88,16 @@ def read_source(path: Path, text: str | None = None) -> Source:
     return source
 
 
+def state_directory_of(path: Path) -> Path:
+    """Return where the server of a file is found, whatever else is wrong in the file.
+
+    ConfigError when the file cannot be read.
+    """
+    section = read_source(path).sections.get(GLOBAL, Section(GLOBAL, str(path), 0))
+    said = Chooser().choose(section, in_global=True).get("state directory")
+    return Path(said[0].value(said[1])) if said is not None else paths.state_directory()
+
+
 def check_share_name(name: str) -> str:
     """Return the name; ValueError that says why it cannot be a share's."""
     size = len(name.encode("utf-8", "surrogatepass"))
@@ -105,6 +117,7 @@ class _Loader:
         self.path = path
         self.accounts = accounts
         self._known: dict[str, bool] = {}
+        self._server_settings = ServerConfig()
         self._chooser = Chooser()
         self.errors, self.warnings = self._chooser.errors, self._chooser.warnings
 
@@ -132,10 +145,11 @@ class _Loader:
             self._hosts(defaults.pop("hosts deny", None)),
         )
         substitutions = static_substitutions(server.netbios_name, server.workgroup)
+        self._server_settings = server
         shares = {IPC: self._ipc(source.sections.get(IPC))}
         homes = None
         for key, section in source.sections.items():
-            if key in (GLOBAL, IPC) or self._left_out(section):
+            if key in (GLOBAL, IPC) or self._left_out(section) or self._is_mistyped(section):
                 continue
             try:
                 share = self._share(section, defaults, root, substitutions)
@@ -181,6 +195,15 @@ class _Loader:
             frozenset(found),
             left_out,
         )
+
+    def _is_mistyped(self, section: Section) -> bool:
+        """Return whether a section is probably meant to be [global]; that is an error."""
+        near = difflib.get_close_matches(share_key(section.name), [GLOBAL], cutoff=0.8)
+        if not near or any(parameter_key(entry.name) == "path" for entry in section.entries):
+            return False
+        why = f"[{section.name}] has no path: did you mean [global]?"
+        self.errors.append(ConfigError(section.file, section.line, why))
+        return True
 
     def _left_out(self, section: Section) -> bool:
         """Return whether a section is no share, aloud: a printer, or `available = no`."""
@@ -232,6 +255,9 @@ class _Loader:
             name = next(n for n in chosen if n.startswith("server m") and n.endswith("protocol"))
             why = "server min protocol is above server max protocol"
             self.errors.append(chosen[name][1].error(why))
+        self._refuse(
+            wrong_in_global(chosen, values, kerberos=kerberos is not None, accounts=self.accounts)
+        )
         fields["kerberos"] = kerberos is not None
         fields["ntlm"] = values["ntlm auth"] is not NtlmAuth.DISABLED
         substitutions = static_substitutions(fields["netbios_name"], fields["workgroup"])
@@ -258,6 +284,10 @@ class _Loader:
             why = "ntlm auth = disabled: nobody could log in without Kerberos (`kerberos method`)"
             self.errors.append(chosen["ntlm auth"][1].error(why))
         return kerberos
+
+    def _refuse(self, remarks: Iterable[Remark]) -> None:
+        """Note errors."""
+        self.errors += [entry.error(said) for entry, said in remarks]
 
     def _hosts(self, pair: tuple[Parameter, Entry] | None) -> HostList:
         """Return a list of hosts; a name that is not known is an error like a misspelled one."""
@@ -338,8 +368,11 @@ class _Loader:
                 if values[name] is not needed:
                     said = f"{entry.name} = yes needs {name} = {'yes' if needed else 'no'}"
                     self.errors.append(entry.error(said))
+        self._refuse(wrong_in_share(chosen, values, self._server_settings, self.accounts))
         if len(self.errors) > wrong:
             return None
+        for entry, said in odd_in_share(chosen, values, self._server_settings):
+            self._chooser.warn(entry, f"[{section.name}]: {said}")
         config = ShareConfig(
             **fields,
             name=name,

@@ -457,7 +457,7 @@ def _unknown(entry: Entry, *, in_global: bool) -> ConfigError:
     key = parameter_key(entry.name)
     names = {
         name_key: name
-        for table in ((GLOBALS, SHARES) if in_global else (SHARES,))
+        for table in ((GLOBALS, SHARES) if in_global else (SHARES, GLOBALS))
         for row in table.values()
         for name in (row.name, *row.synonyms, *row.inverted)
         for name_key in (parameter_key(name),)

@@ -115,7 +115,7 @@ HARMLESS = {
     "SMB 1 is not served, and NTLMv1 and LM are refused": """
         dos charset; display charset; lanman auth; large readwrite; max mux; max xmit;
         nt status support; raw NTLMv2 auth; read raw; reset on zero vc; smb1 unix extensions;
-        unicode; unix extensions; write raw; enable asu support;
+        unicode; write raw; enable asu support;
         rpc big endian; share modes""",
     "usmbd does it in a way of its own, without tuning": """
         aio max threads; aio read size; aio write behind; aio write size;
@@ -132,10 +132,14 @@ HARMLESS = {
         smb2 disable lock sequence checking; smb2 disable oplock break retry;
         smbd async dosmode; smbd force process locks; smbd getinfo ask sharemode;
         smbd max async dosmode; smbd max xattr size; smbd search ask sharemode;
-        stat cache; strict allocate; strict locking; strict rename; strict sync; sync always;
+        stat cache; strict allocate; strict locking; strict rename; strict sync;
         time offset; use mmap; use sendfile; veto oplock files; vfs mkdir use tmp name;
         write cache size; allow dcerpc auth level connect;
         smb3 share cap:continuous availability""",
+    "SMB 1 is not served; those of SMB 3.1.1 are `smb3 unix extensions`": """
+        unix extensions""",
+    "data is on the disk after a client's FLUSH, not after each WRITE": """
+        sync always""",
     "TCP_NODELAY is set always, probes come by `keepalive`, the kernel sizes buffers": """
         socket options""",
     "usmbd does not have it, and nothing is opened or hidden without it": """

@@ -26,7 +26,12 @@ def lines(configuration: Configuration, *, all_parameters: bool = False) -> list
                 result.append(_line(row, value))
     # A share's parameters in [global] are the shares' defaults, and shown there.
     defaults = {row.name: said[row.name] for row in TABLE if _default(row) and row.name in said}
-    result += [_line(row, defaults[row.name]) for row in TABLE if _default(row, defaults)]
+    own = {row.name for row in TABLE if row.scope is Scope.GLOBAL}
+    result += [
+        _line(row, defaults[row.name])
+        for row in TABLE
+        if _default(row, defaults) and row.name not in own
+    ]
     shares = [
         share.config.name
         for share in configuration.shares.values()

@@ -196,8 +196,6 @@ def users(value: Raw) -> list[str]:
     for word in words(value, template):
         if word[0] == "&" or word.startswith(("@&", "+&", "&+")):
             raise ValueError(f"{word!r}: usmbd has no NIS netgroups")
-        if "\\" in word:
-            raise ValueError(f"{word!r}: usmbd has no domains, only the users of its own file")
         name = "@" + word.lstrip("@+") if word[0] in "@+" else word
         if name == "@":
             raise ValueError(f"{word!r} names no group")

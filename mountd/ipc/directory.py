@@ -1,5 +1,6 @@
 """The state directory: whoever may enter it could talk to the processes in each other's name."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -16,8 +17,13 @@ def prepare_directory(path: Path) -> None:
     path.mkdir(mode=_OWNER_ALONE, parents=True, exist_ok=True)
     status = path.stat()
     if status.st_uid != os.geteuid():
-        raise PermissionError(f"{path} belongs to another user")
+        raise _refused(path, "belongs to another user: as him, or another `state directory`")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"{path} can be written by others")
+        raise _refused(path, "others can write in it: chmod go-w, or another `state directory`")
     if stat.S_IMODE(status.st_mode) != _OWNER_ALONE:
         path.chmod(_OWNER_ALONE)
+
+
+def _refused(path: Path, why: str) -> PermissionError:
+    """Return the error that says why, and what to do."""
+    return PermissionError(errno.EPERM, why, str(path))

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("-p", "--port", type=int, help="the TCP port, instead of the configured")
     parser.add_argument("-v", "--verbose", action="store_true", help="log debug messages")
     parser.add_argument(
-        "-V", "--version", action="version", version=importlib.metadata.version("usmbd")
+        "-V", "--version", action="version", version=f"usmbd {importlib.metadata.version('usmbd')}"
     )
     options = parser.parse_args()
     if options.port is not None and not 1 <= options.port <= 65535:

@@ -34,3 +34,13 @@ def test_a_password_file_is_where_its_link_leads(tmp_path: Path) -> None:
     passwords.symlink_to(tmp_path / "srv" / "pwd.db")
     (warning,) = warnings(tmp_path, f"{tmp_path}/srv", passwords)
     assert str(passwords) in warning
+
+
+def test_a_password_file_that_others_may_read_is_told_of(tmp_path: Path) -> None:
+    passwords = tmp_path / "pwd.db"
+    passwords.touch(mode=0o600)
+    assert warnings(tmp_path, "/srv", passwords) == []
+    for mode in (0o640, 0o604, 0o660):
+        passwords.chmod(mode)
+        (warning,) = warnings(tmp_path, "/srv", passwords)
+        assert warning.startswith(f"{passwords} is not its owner's alone")

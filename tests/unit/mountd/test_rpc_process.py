@@ -113,9 +113,14 @@ def test_it_has_the_listening_socket_and_a_pipe_of_mountd_s(kept: Kept) -> None:
     number = kept.listener.fileno()
     assert os.readlink(f"/proc/{pid}/fd/{number}") == os.readlink(f"/proc/self/fd/{number}")
     assert os.readlink(f"/proc/{pid}/fd/0").startswith("pipe:")
-    others = {int(name) for name in os.listdir(f"/proc/{pid}/fd")} - {0, 1, 2, number}
-    # One end of the pair, and nothing else: the password file's, were one open, too.
-    (asking,) = others
+
+    def others() -> set[int]:
+        return {int(name) for name in os.listdir(f"/proc/{pid}/fd")} - {0, 1, 2, number}
+
+    # One end of the pair, and nothing else: the password file's, were one open, too. While it
+    # begins it has the files of its program open.
+    kept.until(lambda: len(others()) == 1)
+    (asking,) = others()
     assert os.readlink(f"/proc/{pid}/fd/{asking}").startswith("socket:")
     kept.until(lambda: kept.asked)
     ((path, question, seconds, more),) = kept.asked

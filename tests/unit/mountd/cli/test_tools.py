@@ -273,6 +273,20 @@ def test_the_server_of_other_files_is_left_alone(
     os.close(lock)
 
 
+@pytest.mark.parametrize("action", ["--list", "--shutdown", "--debug=all"])
+def test_a_mistake_in_the_file_keeps_nobody_from_its_server(
+    action: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Path(files[1])
+    place = tmp_path / "place"
+    config.write_text(f"[global]\nstate directory = {place}\ntcp port = x\n[s]\nread only = ys\n")
+    assert control.main([action, *files]) == 1
+    said = capsys.readouterr().err
+    assert "'ys' is neither yes nor no" in said
+    assert f"no server runs in {place}" in said
+    assert control.main(["--reload", *files]) == 2
+
+
 def test_a_state_directory_in_use_is_not_changed(
     files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,10 +305,28 @@ def test_a_path_that_may_be_mistyped_is_told(
     config, database = tmp_path / "typo.conf", tmp_path / "typo" / "x.db"
     assert adduser.main(["-C", str(config), "-p", "x", "nobody"]) == 1
     assert f"{config}: there is no such file" in capsys.readouterr().err
+    assert adduser.main([*files[:2], "-P", str(database), "-p", "x", "nobody"]) == 1
+    assert f"{database}: there is no folder {database.parent}" in capsys.readouterr().err
+    assert not database.parent.exists()
+    database.parent.mkdir()
     assert adduser.main([*files[:2], "-P", str(database), "-p", "x", "nobody"]) == 0
     assert f"{database} is made" in capsys.readouterr().err
     assert addshare.main(["-C", str(config), "-o", "path = /tmp", "new"]) == 0
     assert f"{config} is made" in capsys.readouterr().err
+    away = tmp_path / "away" / "new.conf"
+    assert addshare.main(["-C", str(away), "-o", "path = /tmp", "new"]) == 1
+    assert not away.parent.exists()
+
+
+def test_addshare_tells_what_the_change_brings(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Path(files[1])
+    config.write_text(f"[global]\nprinting = bsd\n{config.read_text()}")
+    assert addshare.main(["-o", "path = /not/there", "new", *files]) == 0
+    said = capsys.readouterr().err
+    assert "printing" not in said
+    assert "/not/there is not a directory (now)" in said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to give files away needs root")

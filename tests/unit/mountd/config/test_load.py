@@ -250,7 +250,7 @@ SHARE_ERRORS = [
     ("[a]\nvfs objects = fruit worm", 2, "vfs objects = fruit worm: worm: files can be changed"),
     ("[a]\nfriut:aapl = yes", 2, "'friut:aapl': usmbd has no such module option"),
     ("[a]\nvalid users = &net", 2, "valid users = &net: '&net': usmbd has no NIS netgroups"),
-    ("[a]\nvalid users = D\\x", 2, "valid users = D\\x: 'D\\\\x': usmbd has no domains"),
+    ("[a]\npath = /tmp\nvalid users = D\\x", 3, "valid users: 'D\\\\x': without Kerberos"),
     ('[a]\nvalid users = "x', 2, 'valid users = "x: a quote is not closed'),
     ("[a]\nveto files = *.exe", 2, "veto files = *.exe: the names stand between slashes"),
     ("[a]\ninherit owner = yes", 2, "inherit owner = yes: write `force user`"),

@@ -118,7 +118,6 @@ REFUSED: list[tuple[object, object, str]] = [
     (values.users, "@&nis", "netgroups"),
     (values.users, "+&nis", "netgroups"),
     (values.users, "&+nis", "netgroups"),
-    (values.users, "DOM\\\\alice", "no domains"),
     (values.users, "@", "names no group"),
     (values.users, "+", "names no group"),
     (values.veto_patterns, "a*", "between slashes"),

@@ -23,7 +23,7 @@ def test_one_that_others_could_enter_is_closed(tmp_path: Path, mode: int) -> Non
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o722, 0o1777])
 def test_one_that_others_could_write_is_refused(tmp_path: Path, mode: int) -> None:
     tmp_path.chmod(mode)
-    with pytest.raises(PermissionError, match="can be written by others"):
+    with pytest.raises(PermissionError, match="others can write in it"):
         prepare_directory(tmp_path)
 
 

@@ -159,5 +159,5 @@ def test_an_interrupt_is_the_shell_s_130(command: Command) -> None:
 
 def test_the_version_is_the_package_s(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("-V") == 0
-    assert capsys.readouterr().out.strip() == importlib.metadata.version("usmbd")
+    assert capsys.readouterr().out.strip() == f"usmbd {importlib.metadata.version('usmbd')}"
     assert command.made == []

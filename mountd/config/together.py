@@ -1,0 +1,83 @@
+"""What does not go together: values that are right each by itself.
+
+Together they shut everybody out, do nothing, or promise what cannot be kept.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from usmbd.mountd.config.choose import Chosen
+from usmbd.mountd.config.source import Entry
+from usmbd.mountd.identity import Accounts
+from usmbd.mountd.ipc.settings import Encryption, ServerConfig
+
+SMB3 = 0x0300
+"""The first dialect that encrypts ([MS-SMB2] 3.3.1.5)."""
+
+Remark = tuple[Entry, str]
+"""The entry that it is about, and what is to be known."""
+
+
+def wrong_in_global(
+    chosen: Chosen, values: dict[str, Any], *, kerberos: bool, accounts: Accounts
+) -> Iterator[Remark]:
+    """Return what cannot be meant of [global]."""
+    highest = values["server max protocol"]
+    if values["smb3 encryption"] is Encryption.REQUIRED and highest < SMB3:
+        _, entry = chosen["smb3 encryption"]
+        yield entry, f"{entry.name} = required: nobody can encrypt with this server max protocol"
+    if not kerberos:
+        yield from _of_domains(chosen, values)
+    yield from _root_for_guests(chosen, values, accounts)
+
+
+def wrong_in_share(
+    chosen: Chosen, values: dict[str, Any], server: ServerConfig, accounts: Accounts
+) -> Iterator[Remark]:
+    """Return what cannot be meant of a share."""
+    if values["server smb encrypt"] is Encryption.REQUIRED and server.max_protocol < SMB3:
+        _, entry = chosen["server smb encrypt"]
+        yield entry, f"{entry.name} = required: nobody can encrypt with this server max protocol"
+    if not server.kerberos:
+        yield from _of_domains(chosen, values)
+    yield from _root_for_guests(chosen, values, accounts)
+
+
+def odd_in_share(chosen: Chosen, values: dict[str, Any], server: ServerConfig) -> Iterator[Remark]:
+    """Return what is taken, and has to be known."""
+    if values["compress data"] and not server.compression:
+        entry = chosen["compress data"][1]
+        yield entry, f"{entry.name}: nothing is compressed, as smb3 compression = no"
+    if values["continuous availability"] and server.data_directory == server.state_directory:
+        durability = values["persistent handles durability"]
+        if str(durability) != "none":
+            yield (
+                chosen["continuous availability"][1],
+                f"handles lie in the state directory {server.state_directory}, which a restart"
+                " of the machine may empty: `data directory = /folder` keeps them",
+            )
+
+
+def _of_domains(chosen: Chosen, values: dict[str, Any]) -> Iterator[Remark]:
+    r"""Return the lists that name `DOMAIN\user` where only users of the password file log in."""
+    for name, (_, entry) in chosen.items():
+        if not name.endswith((" users", " list")):
+            continue
+        for word in values.get(name, ()):
+            if "\\" in word:
+                bare = word[0] * word.startswith("@") + word.rpartition("\\")[2]
+                yield (
+                    entry,
+                    f"{entry.name}: {word!r}: without Kerberos (`kerberos method`) there are no"
+                    f" domains, only the users of the password file: write {bare}",
+                )
+
+
+def _root_for_guests(
+    chosen: Chosen, values: dict[str, Any], accounts: Accounts
+) -> Iterator[Remark]:
+    """Return a guest account that is root's."""
+    name = "guest account"
+    if name in chosen and values.get(name) and accounts.uid(values[name]) == 0:
+        entry = chosen[name][1]
+        yield entry, f"{name} = {values[name]}: strangers never act as root; nobody is usual"

@@ -1,0 +1,69 @@
+"""Values that do not go together."""
+
+import pytest
+from mountd_helpers import configuration
+
+from usmbd.mountd.errors import ConfigError
+
+SHARE = "[s]\npath = /tmp\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        (
+            f"[global]\nserver max protocol = SMB2_10\nsmb encrypt = required\n{SHARE}",
+            3,
+            "smb encrypt = required: nobody can encrypt",
+        ),
+        (
+            f"[global]\nserver max protocol = SMB2_10\n{SHARE}server smb encrypt = required\n",
+            5,
+            "server smb encrypt = required: nobody can encrypt",
+        ),
+        (f"[global]\nguest account = root\n{SHARE}", 2, "guest account = root: strangers"),
+        (f"{SHARE}guest account = root\n", 3, "guest account = root: strangers"),
+        (
+            f'{SHARE}write list = "@D\\all of us"\n',
+            3,
+            "write list: '@D\\\\all of us': without Kerberos",
+        ),
+        (f"[global]\nadmin users = D\\x\n{SHARE}", 2, "admin users: 'D\\\\x': without Kerberos"),
+    ],
+)
+def test_what_shuts_everybody_out_is_an_error(text: str, line: int, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configuration(text)
+    assert message in str(caught.value)
+    assert f":{line}: " in str(caught.value)
+
+
+def test_names_of_a_domain_are_taken_with_kerberos() -> None:
+    text = f"[global]\nkerberos method = system keytab\n{SHARE}valid users = D\\x, @D\\all\n"
+    share = configuration(text).shares["s"]
+    assert share.access.valid_users == ("D\\x", "@D\\all")
+
+
+def test_data_that_nothing_compresses_is_told() -> None:
+    found = configuration(f"[global]\nsmb3 compression = no\n{SHARE}compress data = yes\n")
+    assert "nothing is compressed" in "".join(found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("state directory = /run/other", True),
+        ("state directory = /run/other\ndata directory = /var/lib/other", False),
+        ("state directory = /run/other\npersistent handles durability = none", False),
+    ],
+)
+def test_handles_that_a_boot_loses_are_told(said: str, *, told: bool) -> None:
+    found = configuration(f"[global]\n{said}\n{SHARE}continuous availability = yes\n")
+    assert ("`data directory = /folder` keeps them" in "".join(found.warnings)) is told
+
+
+@pytest.mark.parametrize("name", ["globl", "Globel", "gloabl"])
+def test_a_mistyped_global_section(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        configuration(f"[{name}]\ntcp port = 4445\nworkgruop = W\n{SHARE}")
+    assert str(caught.value).endswith(f":1: [{name}] has no path: did you mean [global]?")
