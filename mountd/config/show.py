@@ -26,11 +26,11 @@ def lines(configuration: Configuration, *, all_parameters: bool = False) -> list
                 result.append(_line(row, value))
     # A share's parameters in [global] are the shares' defaults, and shown there.
     defaults = {row.name: said[row.name] for row in TABLE if _default(row) and row.name in said}
-    own = {row.name for row in TABLE if row.scope is Scope.GLOBAL}
+    in_global = {row.name for row in TABLE if row.scope is Scope.GLOBAL}
     result += [
         _line(row, defaults[row.name])
         for row in TABLE
-        if _default(row, defaults) and row.name not in own
+        if _default(row, defaults) and row.name not in in_global
     ]
     shares = [
         share.config.name
