@@ -287,6 +287,8 @@ def test_errors_in_shares(
         ("global: {a: [", 1, "expected the node content"),
         ("global:\n  read only: [a, b]", 2, "read only = a, b: one value is wanted, not a list"),
         ("[" * 2000, 0, "not YAML"),
+        ("shares:\n  ? [a]\n  : {path: /t}", 2, "a key must be text"),
+        ("shares:\n  data: text", 2, "data must be a mapping"),
     ],
 )
 def test_errors_in_yaml(text: str, line: int, message: str) -> None:

@@ -15,7 +15,11 @@ from usmbd.protocol.commands import sparse
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_DATA
-from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
+from usmbd.protocol.wire.create import (
+    FILE_DIRECTORY_FILE,
+    SMB2_OPLOCK_LEVEL_II,
+    SMB2_OPLOCK_LEVEL_NONE,
+)
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_SPARSE_FILE,
     FILE_SUPPORTS_SPARSE_FILES,
@@ -25,6 +29,7 @@ from usmbd.protocol.wire.fscc.fs_info import (
     FileFsSectorSizeInformation,
 )
 from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.lock import SMB2_LOCKFLAG_EXCLUSIVE_LOCK, SMB2_LOCKFLAG_FAIL_IMMEDIATELY
 from usmbd.protocol.wire.status import NtStatus
 
 SIZE = 1 << 18
@@ -110,6 +115,33 @@ def test_zeros_from_the_beginning_and_of_nothing(client: Client, file: Path) -> 
     assert file.read_bytes() == b"x" * SIZE
     assert ioctl(client, opened, code, struct.pack("<QQ", 0, 1)) is NtStatus.SUCCESS
     assert file.read_bytes() == b"\0" + b"x" * (SIZE - 1)
+
+
+def test_zeros_of_a_locked_range_are_refused(client: Client, engine: Engine, file: Path) -> None:
+    """As a WRITE there would be ([MS-FSA] 2.1.5.10.39)."""
+    held, opened = client.open("file"), client.open("file")
+    ranges = (100, 10, SMB2_LOCKFLAG_EXCLUSIVE_LOCK | SMB2_LOCKFLAG_FAIL_IMMEDIATELY)
+    assert client.call(Command.LOCK, requests.lock(held, ranges)).status is NtStatus.SUCCESS
+    code = fsctl.FSCTL_SET_ZERO_DATA
+    for start, end in ((0, SIZE), (109, 200), (0, 101)):
+        status = ioctl(client, opened, code, struct.pack("<QQ", start, end))
+        assert status is NtStatus.FILE_LOCK_CONFLICT
+    assert file.read_bytes() == b"x" * SIZE
+    assert ioctl(client, opened, code, struct.pack("<QQ", 0, 100)) is NtStatus.SUCCESS
+    assert ioctl(client, held, code, struct.pack("<QQ", 100, 110)) is NtStatus.SUCCESS
+
+
+def test_zeros_break_the_level_ii_oplocks_of_others(client: Client, engine: Engine) -> None:
+    """They cache what is not there any more ([MS-FSA] 2.1.5.10.39, 2.1.4.12)."""
+    other = Client(engine).ready()
+    kept = other.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
+    opened = client.open("file")
+    assert other.open_of(kept).oplock_level == SMB2_OPLOCK_LEVEL_II
+    zeros = struct.pack("<QQ", *HOLE)
+    assert ioctl(client, opened, fsctl.FSCTL_SET_ZERO_DATA, zeros) is NtStatus.SUCCESS
+    engine.settle()
+    assert other.open_of(kept).oplock_level == SMB2_OPLOCK_LEVEL_NONE
+    assert client.open_of(opened).modified
 
 
 def test_what_cannot_be(client: Client, engine: Engine, file: Path) -> None:

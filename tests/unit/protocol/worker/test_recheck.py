@@ -14,8 +14,19 @@ from smbengine.requests import FileId
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
-from usmbd.mountd.ipc.messages import LoginStatus, Logout, TreeDisconnect, TreeStatus
+from usmbd.mountd.ipc.messages import (
+    LoginStatus,
+    Logout,
+    Message,
+    SessionRequest,
+    SessionResponse,
+    TreeConnectRequest,
+    TreeConnectResponse,
+    TreeDisconnect,
+    TreeStatus,
+)
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, Signing
+from usmbd.mountd.ipc.sids import MachineDomain
 from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.volume import Volume
@@ -383,7 +394,7 @@ def test_answers_to_an_older_question_do_not_count(client: Client, engine: Engin
     made.begin()
     made.begin()
     first, second = answers
-    first(None, None)  # would fail if it were looked at
+    first(SessionResponse(valid=False))
     assert client.session_id in engine.server.session_table
     second(None, SmbError(NtStatus.IO_TIMEOUT))
     assert len(answers) == 2
@@ -391,14 +402,79 @@ def test_answers_to_an_older_question_do_not_count(client: Client, engine: Engin
     assert len(answers) == 3
 
 
-def test_what_ends_meanwhile_is_left_alone(client: Client, engine: Engine) -> None:
+def test_a_reading_takes_the_places_of_an_earlier_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What that still had to ask is asked once, and what it had asked takes none of the places."""
+    monkeypatch.setattr(recheck, "AT_A_TIME", 1)
+    clients = [Client(engine).ready() for _ in range(3)]
+    engine.mountd.asked.clear()
     made = Recheck(engine.server, engine.clock)
-    client.connect("data")
     engine.mountd.held = True
     made.begin()
-    client.call(Command.LOGOFF, requests.EMPTY)
+    made.begin()
+    assert len(engine.mountd.asked) == 2
+    engine.release(engine.mountd)
+    kinds = [type(asked) for asked in engine.mountd.asked]
+    assert kinds.count(SessionRequest) == 1 + len(clients)
+    assert kinds.count(TreeConnectRequest) == len(clients)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_ends_meanwhile_is_left_alone(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """Whether it has been asked about, or still waits for that; the others go on."""
+    monkeypatch.setattr(recheck, "AT_A_TIME", 1)
+    other, last = Client(engine).ready(user="bob"), Client(engine).ready(user="bob")
+    engine.mountd.asked.clear()
+    made = Recheck(engine.server, engine.clock)
+    engine.mountd.held = True
+    engine.mountd.removed |= {"alice", "bob"}
+    made.begin()
+    ending = client if asked else other
+    ending.call(Command.LOGOFF, requests.EMPTY)
     engine.release(engine.mountd)
     assert not engine.server.session_table
+    about = [each.user for each in engine.mountd.asked if isinstance(each, SessionRequest)]
+    assert about == ["alice", "bob", "bob"] if asked else ["alice", "bob"]
+    for each in (client, other, last):
+        assert engine.mountd.told.count(Logout(session_id=each.session_id)) == 1
+
+
+def test_a_session_without_a_connection_is_passed_over(client: Client, engine: Engine) -> None:
+    """Its last one ends just now: nobody is there to ask for, and nothing is held up."""
+    made = Recheck(engine.server, engine.clock)
+    ended, other = client.session, Client(engine).ready()
+    engine.mountd.held = True
+    made.begin()
+    ended.channel_list.clear()
+    engine.mountd.refused["data"] = TreeStatus.INVALID_USER
+    engine.release(engine.mountd)
+    assert ended.tree_connect_table
+    assert not other.session.tree_connect_table
+    assert made._under_way == set()
+
+
+def test_whose_accounts_a_tree_names(
+    client: Client, engine: Engine, reload: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree,) = client.session.tree_connect_table.values()
+    answer = engine.mountd._answer
+    domain = MachineDomain("S-1-5-21-1-2-3", [(1000, 2000)])
+
+    def with_domain(message: Message) -> Message:
+        found = answer(message)
+        if isinstance(found, TreeConnectResponse):
+            return msgspec.structs.replace(found, domain=domain)
+        return found
+
+    monkeypatch.setattr(engine.mountd, "_answer", with_domain)
+    reload()
+    assert tree.domain is not None
+    monkeypatch.undo()
+    reload()
+    assert tree.domain is None
 
 
 def test_mountd_is_asked_by_the_name_that_the_client_gave(
