@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 
-.PHONY: help setup dev serve test kills faults test-peer torture torture-list coverage mutate fuzz soak lab lab-shell lab-report \
+.PHONY: help setup dev serve test kills faults test-peer torture torture-list coverage mutate parameters fuzz soak lab lab-shell lab-report \
 	lab-full lint format bench clean distclean
 
 help:
@@ -62,6 +62,10 @@ coverage: dev
 #: make mutate [ARGS='--count 100 --seed 1 set_info']  do the unit tests notice single changes? 85 % have to be seen
 mutate: dev
 	$(PY) tests/mutation/mutate.py $(ARGS)
+
+#: make parameters          does each parameter's test fail where nobody reads the parameter? (5 minutes)
+parameters: dev
+	$(PY) tests/mutation/parameters.py
 
 #: make fuzz [MINUTES=10] [TARGET='rpc yaml'] [KEEP=1]  coverage-guided fuzzing of what reads foreign bytes
 fuzz: dev

@@ -39,7 +39,8 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "workers": f"{W}/test_running.py::test_new_connections_see_the_disk_in_every_worker",
             "state directory": f"{W}/mountd/test_daemon.py::"
             "test_it_serves_ends_and_leaves_no_child",
-            "data directory": f"{U}/mountd/test_machine_sid.py::test_it_is_made_once",
+            "data directory": f"{U}/mountd/test_daemon.py::"
+            "test_what_outlives_a_boot_is_in_the_data_directory",
             "smb2 max read": f"{OWN}::test_sizes",
             "smb2 max write": f"{OWN}::test_sizes",
             "smb2 max trans": f"{OWN}::test_sizes",
@@ -52,12 +53,12 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "worker timeout": f"{W}/test_watchdog.py::"
             "test_a_stopped_worker_is_noticed_avoided_and_replaced",
             "ipc timeout": f"{WORKER}::test_mountd_has_so_long_to_answer",
-            "guest account": f"{LOGIN}::test_the_others",
+            "guest account": f"{LOGIN}::test_guests_are_the_guest_account",
             "change notify": f"{NOTIFY}_ends.py::test_change_notify_can_be_switched_off",
             "kernel change notify": f"{NOTIFY}_workers.py::"
             "test_without_the_kernel_the_engine_tells",
             "restrict anonymous": f"{SRVSVC}::test_restrict_anonymous",
-            "keepalive": f"{U}/transport/test_keepalive.py::test_what_the_kernel_is_told",
+            "keepalive": f"{WORKER}::test_clients_are_asked_whether_they_live",
             "log level": f"{W}/mountd/test_daemon.py::test_the_log_is_as_the_files_say",
             "log json": f"{W}/mountd/test_daemon.py::test_the_log_is_as_the_files_say",
             "smb3 compression": f"{OWN}::test_compression",

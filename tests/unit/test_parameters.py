@@ -4,6 +4,7 @@
 """
 
 import os
+import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,6 @@ from smbengine.client import NTLM_NEGOTIATE, Client
 from smbengine.configured import Configured
 
 from usmbd.mountd.config.load import load
-from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.commands.smbtorture import FSCTL_SMBTORTURE_FORCE_UNACKED_TIMEOUT
 from usmbd.protocol.supervisor.listeners import Listeners
 from usmbd.protocol.vfs.short_names import short_name
@@ -99,9 +99,9 @@ def test_names_in_the_challenge(serve: Serve) -> None:
 
 def test_tcp_port_and_interfaces(tmp_path: Path) -> None:
     text = "[global]\ntcp port = {}\ninterfaces = 127.0.0.1\nbind interfaces only = yes\n"
-    probe = Listeners(ServerConfig(interfaces=["127.0.0.1"], bind_interfaces_only=True, tcp_port=0))
-    number = probe.sockets[0].getsockname()[1]
-    probe.close()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number = probe.getsockname()[1]
     made = Listeners(load(tmp_path / "c", text.format(number)).server)
     assert [sock.getsockname() for sock in made.sockets] == [("127.0.0.1", number)]
     made.close()
@@ -251,6 +251,7 @@ def test_path_and_read_only(serve: Serve) -> None:
     one = client(engine)
     assert one.create("here", access=0x80, disposition=1) is SUCCESS
     assert one.create("new", disposition=FILE_CREATE) is DENIED
+    assert client(serve("read only = no")).create("new", disposition=FILE_CREATE) is SUCCESS
 
 
 def test_max_connections(serve: Serve) -> None:

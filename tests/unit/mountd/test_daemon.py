@@ -30,6 +30,7 @@ from usmbd.mountd.ipc.messages import (
     ShareConfigRequest,
     ShareConfigResponse,
 )
+from usmbd.mountd.machine_sid import FILE_NAME
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.users import edit_users
 
@@ -346,3 +347,13 @@ def test_a_client_that_sends_nonsense_is_told_of(
 
     mountd.serve(talk)
     assert "a client of mountd was closed: it sent a bad message" in caplog.text
+
+
+def test_what_outlives_a_boot_is_in_the_data_directory(mountd: Mountd) -> None:
+    data = mountd.state.parent / "data"
+    mountd.configure(f"data directory = {data}")
+    mountd.daemon = Daemon(load(mountd.file), mountd.passwords)
+    mountd.serve(lambda client: None)
+    sid = (data / FILE_NAME).read_text().strip()
+    assert mountd.daemon._service.machine_sid == sid
+    assert not (mountd.state / FILE_NAME).exists()

@@ -44,6 +44,13 @@ def test_the_others(user: str, password: str, mapping: MapToGuest, status: Login
         assert answer.uid == 65534
 
 
+def test_guests_are_the_guest_account() -> None:
+    answer = authenticator(map_to_guest=MapToGuest.BAD_USER, guest_account="alice").login(
+        login("stranger", "x")
+    )
+    assert (answer.status, answer.user, answer.uid) == (LoginStatus.GUEST, "alice", 1001)
+
+
 def test_a_user_without_an_account_never_gets_root_s_ids() -> None:
     answer = authenticator(guest_account="root").login(login("ghost", "boo"))
     assert (answer.status, answer.user) == (LoginStatus.OK, "ghost")

@@ -30,6 +30,7 @@ from usmbd.protocol.vfs.identity import NOBODY, Identity, call_as_process, curre
 from usmbd.protocol.worker import messages
 from usmbd.protocol.worker.peers import WorkerPeers
 from usmbd.protocol.worker.tables import tables
+from usmbd.transport import keepalive
 from usmbd.transport.base import RdmaTransport
 
 Until = Callable[[Callable[[], object]], None]
@@ -107,6 +108,19 @@ def test_a_new_configuration_counts_at_once(supervised: Supervised, until: Until
     config = ServerConfig(state_directory=supervised.config.state_directory, max_open_files=7)
     supervised.say(messages.Configure(config=config))
     until(lambda: supervised.server.config.max_open_files == 7)
+
+
+@pytest.mark.parametrize("supervised", [{"keepalive": 77}], indirect=True)
+def test_clients_are_asked_whether_they_live(
+    supervised: Supervised, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kernel is told by that, test_keepalive shows."""
+    watched: list[int] = []
+    monkeypatch.setattr(keepalive, "watch", lambda sock, seconds: watched.append(seconds))
+    client = supervised.client(1, negotiate())
+    until(lambda: watched)
+    assert watched == [77]
+    client.close()
 
 
 @pytest.mark.parametrize("supervised", [{"deadtime": 10}], indirect=True)
