@@ -48,7 +48,7 @@ class SequenceWindow:
         if granted > room:
             granted = room
         if granted < 1:
-            granted = 1 if self._high == self._low + len(self._used) else 0
+            granted = int(self._high == self._low)  # the lowest is never a used one
         self._high += granted
         return granted
 

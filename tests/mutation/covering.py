@@ -15,6 +15,7 @@ from coverage import CoverageData
 from points import Mutant
 
 IMPORTERS = 12  # files of tests at most, for a line that runs at import
+OF_LIMITS = "tests/unit/test_limits_document.py"
 FOLDERS = ("protocol", "transport", "mountd")
 
 
@@ -76,11 +77,21 @@ class Covering:
             return sorted(found, key=lambda test: (self._size[test], test))
         found = self._of_import(mutant) or set().union(*by_line.values())
         files = self._importers(mutant.path)
+        if self._is_told(mutant):
+            files.insert(0, OF_LIMITS)
         if mutant.function != "module" or not by_line:
             starting = [file for file, folder in self._processes if mutant.path.startswith(folder)]
             files = starting + [file for file in files if file not in starting]
         rest = (test for test in found if test.partition("::")[0] not in files)
         return files + sorted(rest, key=lambda test: (self._size[test], test))
+
+    def _is_told(self, mutant: Mutant) -> bool:
+        """Tell whether a line defines a constant that LIMITS.md has, which a test compares."""
+        source = (self._root / mutant.path).read_text().splitlines()
+        module = ".".join(Path(mutant.path).with_suffix("").parts)
+        defined = re.match(r"(\w+)\s*[:=]", source[mutant.lines[0] - 1])
+        document = (self._root / "LIMITS.md").read_text()
+        return defined is not None and f"`{module}.{defined[1]}`" in document
 
     def _importers(self, path: str) -> list[str]:
         """Return the files of unit tests that import a module: its own, then the narrowest."""

@@ -161,7 +161,7 @@ class Notifier:
 
     def end(self, watch: Watch, status: NtStatus) -> None:
         """End a watch: what waits is answered with `status`."""
-        if not watch.ended or watch.status is None:
+        if watch.status is None:
             watch.end(status)
         watches = self._watches.get(watch.key, [])
         if watch in watches:

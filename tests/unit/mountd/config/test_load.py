@@ -7,7 +7,7 @@ import pytest
 from mountd_helpers import configuration
 
 from usmbd.mountd.config.load import load
-from usmbd.mountd.config.parameters import GLOBALS, SHARES, TABLE, Scope
+from usmbd.mountd.config.parameters import GLOBALS, SHARES, TABLE, Parameter, Scope
 from usmbd.mountd.errors import ConfigError, ConfigErrors
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
@@ -368,3 +368,21 @@ def test_continued_lines_and_comments() -> None:
     share = config.find_share("a")
     assert share is not None
     assert (share.config.comment, share.config.path) == ("one two", "/srv/a#b")
+
+
+MEASURED = {"netbios name", "max connections", "max ip connections", "max active sessions"}
+"""Of [global]: what the machine says, and what is worked out of its memory."""
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.scope.name} {row.name}")
+def test_defaults_of_the_table_are_those_of_the_settings(row: Parameter) -> None:
+    """Tests make settings without a file; a default has two places, and one value."""
+    kind = ServerConfig if row.scope is Scope.GLOBAL else ShareConfig
+    field = {each.name: each for each in msgspec.structs.fields(kind)}.get(row.field)
+    if field is None or field.required:
+        return
+    if row.scope is Scope.SHARE or row.name not in MEASURED:
+        value = field.default
+        if field.default_factory is not msgspec.NODEFAULT:
+            value = field.default_factory()
+        assert row.default() == value

@@ -111,3 +111,10 @@ def test_an_entry_of_the_journal_is_bounded(evil: str) -> None:
     except ValueError:
         whole = record(evil, user=evil, share=evil, path=evil, exc_info=sys.exc_info())
     assert len(form.journal(whole, "worker0")) < 128 * 1024  # of 208 KiB that a socket takes
+
+
+def test_a_message_is_whole_as_far_as_it_may_be() -> None:
+    said = form.text(record("%s", "x" * form.MESSAGE_CHARACTERS), "worker0").decode()
+    assert "x" * form.MESSAGE_CHARACTERS in said
+    fields = json.loads(form.as_json(record("m", user="u" * form.FACT_CHARACTERS), "worker0"))
+    assert fields["user"] == "u" * form.FACT_CHARACTERS

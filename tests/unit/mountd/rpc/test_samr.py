@@ -21,6 +21,7 @@ MAXIMUM = 0x02000000
 GAMES, MAN = pwd.getpwnam("games"), pwd.getpwnam("man")
 ACCESS_DENIED, SOME, NONE, MORE = 0xC0000022, 0x107, 0xC0000073, 0x105
 NO_SUCH_DOMAIN, NO_SUCH_USER, INVALID_CLASS = 0xC00000DF, 0xC0000064, 0xC0000003
+NO_SUCH_ALIAS = 0xC0000151
 EVERYTHING = 0xFFFFFFFF
 
 
@@ -380,3 +381,34 @@ def test_other_questions(machine: Machine) -> None:
     request["SecurityInformation"] = 7
     answer = machine.call(request, client.SamrQuerySecurityObjectResponse)
     assert answer["SecurityDescriptor"]["Length"] > 40
+
+
+@pytest.mark.parametrize(
+    ("level", "value"), [(2, ("Name", "None")), (3, 7), (4, ("AdminComment", "Ordinary users"))]
+)
+def test_single_facts_of_the_group_of_all(
+    machine: Machine, level: int, value: int | tuple[str, str]
+) -> None:
+    request = machine.request(client.SamrOpenGroup)
+    request["DomainHandle"] = domain(machine)
+    request["DesiredAccess"] = MAXIMUM
+    request["GroupId"] = 513
+    handle = machine.call(request, client.SamrOpenGroupResponse)["GroupHandle"]
+    request = machine.request(client.SamrQueryInformationGroup)
+    request["GroupHandle"] = handle
+    request["GroupInformationClass"] = level
+    info = machine.call(request, client.SamrQueryInformationGroupResponse)["Buffer"]
+    assert info["tag"] == level
+    if level == 3:
+        assert info["Attribute"]["Attributes"] == value
+    else:
+        assert info["Name" if level == 2 else "AdminComment"]
+
+
+def test_an_alias_is_no_user(machine: Machine) -> None:
+    for rid in (user_rid(GAMES.pw_uid), 513, 544):
+        request = machine.request(client.SamrOpenAlias)
+        request["DomainHandle"] = domain(machine)
+        request["DesiredAccess"] = MAXIMUM
+        request["AliasId"] = rid
+        machine.call(request, client.SamrOpenAliasResponse, NO_SUCH_ALIAS)

@@ -14,6 +14,8 @@ from smbengine.server import Engine
 from usmbd.mountd.ipc.settings import MangledNames
 from usmbd.protocol.vfs import rights
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.pace import LongCallError
+from usmbd.protocol.vfs.resolve import Resolver
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_READ_ATTRIBUTES,
@@ -133,6 +135,23 @@ def test_two_backslashes_are_one(client: Client, engine: Engine) -> None:
     assert rename(client, opened, "d\\\\newer") is NtStatus.SUCCESS
     assert (engine.files / "d/newer").exists()
     assert status(client, "\\\\d") is NtStatus.INVALID_PARAMETER
+
+
+def test_short_names_that_are_worked_out_anew_are_not_told(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing does not wait for them ([MS-FSCC] 2.4.8: ShortNameLength is 0 without one)."""
+    engine.shares["data"] = replace(engine.shares["data"], mangled_names=MangledNames.YES)
+    (engine.files / "a long name.text").touch()
+
+    def later(*_: object) -> str:
+        raise LongCallError
+
+    client = Client(engine).ready()
+    monkeypatch.setattr(Resolver, "short_name", later)
+    entries = listing(client, "", FileBothDirectoryInformation)
+    assert "a long name".encode("utf-16-le") in b"".join(bytes(entry) for entry in entries)
+    assert [entry[68] for entry in entries] == [0] * len(entries)
 
 
 def test_short_names_in_listings_where_the_share_says_so(engine: Engine) -> None:

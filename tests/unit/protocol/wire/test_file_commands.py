@@ -152,3 +152,8 @@ def test_lock_counts_that_lie_are_refused(count: int) -> None:
     with pytest.raises(SmbError) as error:
         lock.parse_locks(message, request)
     assert error.value.status is NtStatus.INVALID_PARAMETER
+
+
+def test_what_is_reserved_is_zero() -> None:
+    """After the flags, Reserved ([MS-SMB2] 2.2.16)."""
+    assert close.pack_close_response(STAT)[2:8] == b"\1\0" + bytes(4)

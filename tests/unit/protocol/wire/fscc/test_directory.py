@@ -175,3 +175,13 @@ def test_the_buffer_grows_to_the_limit_only() -> None:
 def test_an_unknown_class_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         DirectoryWriter(4, 4096)
+
+
+def test_the_buffer_never_outgrows_its_limit() -> None:
+    """A client names it: 8 MiB would be kept for a listing of three names."""
+    writer = DirectoryWriter(directory.FileNamesInformation, 1 << 16)
+    sizes = set()
+    while writer.add("n" * 50, "", make_stat()):
+        sizes.add(len(writer._buffer))
+        assert len(writer._buffer) <= max(2 * writer._end, min(sizes))
+    assert max(sizes) == 1 << 16
