@@ -30,7 +30,7 @@ test:
 #: make kills [KILLS=1000]  kill the server's processes again and again: nothing of the dead may stay
 kills:
 	@lab/setup.sh test
-	USMBD_KILLS=$(or $(KILLS),1000) USMBD_KILL_STRIDE=1 $(PY) -m pytest -rs tests/wire/test_kills.py \
+	USMBD_KILLS=$(or $(KILLS),1000) USMBD_KILL_STRIDE=1 $(PY) -m pytest -rs -o timeout=0 tests/wire/test_kills.py \
 		tests/unit/protocol/state/store/test_kills.py $(ARGS)
 
 #: make faults [FAULTS=50]  in the lab: a client writes while its server dies and its cable is out, again and again

@@ -170,7 +170,7 @@ def to_posix(
     aces = [ace for ace in descriptor.dacl.aces if ace.mask]
     if exact:
         _check(aces, directory)
-    effective = [replace(ace, flags=0) for ace in aces if not ace.flags & INHERIT_ONLY_ACE]
+    effective = [ace for ace in aces if not ace.flags & INHERIT_ONLY_ACE]
     access = _Principals(effective, unix_user(uid), unix_group(gid), directory, exact).acl()
     if not directory and _full(effective, unix_user(uid), uid):
         access = replace(access, owner=access.owner & ~EXECUTE | before.owner & EXECUTE)

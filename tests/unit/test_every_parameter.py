@@ -78,17 +78,18 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "security": f"{KERBEROS}::test_where_the_keys_are",
             "server role": f"{KERBEROS}::test_where_the_keys_are",
             "ntlm auth": f"{U}/protocol/commands/test_kerberos.py::test_without_ntlm",
-            "realm": f"{TICKETS}/test_principals.py::"
-            "test_another_realm_has_no_bare_names_and_no_domains",
+            "realm": f"{U}/mountd/config/test_kerberos.py::test_what_lines_say_of_principals",
             "kerberos method": f"{KERBEROS}::test_where_the_keys_are",
             "dedicated keytab file": f"{U}/protocol/commands/test_kerberos.py::"
             "test_a_ticket_begins_a_session",
             "kerberos support": f"{KERBEROS}::test_where_the_keys_are",
             "kerberos keytab file": f"{KERBEROS}::test_where_the_keys_are",
-            "kerberos service name": f"{TICKETS}/test_acceptor.py::test_kerberos_service_name",
-            "winbind separator": f"{TICKETS}/test_principals.py::"
-            "test_the_spellings_of_a_domain_come_before_the_bare_name",
-            "min domain uid": f"{TICKETS}/test_principals.py::test_min_domain_uid",
+            "kerberos service name": f"{U}/mountd/config/test_kerberos.py::"
+            "test_the_name_of_the_service",
+            "winbind separator": f"{U}/mountd/config/test_kerberos.py::"
+            "test_what_lines_say_of_principals",
+            "min domain uid": f"{U}/mountd/config/test_kerberos.py::"
+            "test_what_lines_say_of_principals",
         }.items()
     },
     **{
@@ -136,13 +137,13 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "vfs objects": f"{SAMBA}::test_modules",
             "force user": f"{U}/mountd/test_substitute.py::test_in_force_user_and_force_group",
             "force group": f"{U}/mountd/test_substitute.py::test_in_force_user_and_force_group",
-            "guest account": f"{SHARES}::test_a_guest_is_never_an_admin",
+            "guest account": f"{SHARES}::test_what_lines_of_a_file_say",
             "valid users": f"{OWN}::test_who_may_connect",
             "invalid users": f"{OWN}::test_who_may_connect",
             "read list": f"{OWN}::test_who_may_write",
             "write list": f"{OWN}::test_who_may_write",
-            "admin users": f"{SHARES}::test_admins_are_root_and_force_user_is_he",
-            "hosts allow": f"{SHARES}::test_hosts_are_asked_first_and_both_lists_count",
+            "admin users": f"{SHARES}::test_what_lines_of_a_file_say",
+            "hosts allow": f"{SHARES}::test_what_lines_of_a_file_say",
             "hosts deny": f"{OWN}::test_who_may_connect",
             "guest only": f"{U}/mountd/test_substitute.py::"
             "test_everybody_is_the_guest_where_it_says_so",

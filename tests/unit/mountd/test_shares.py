@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from mountd_helpers import FakeAccounts, tree
+from mountd_helpers import FakeAccounts, configuration, tree
 
 from usmbd.mountd.hosts import parse_hosts
 from usmbd.mountd.identity import Account
@@ -139,3 +139,22 @@ def test_the_addresses_of_all_channels_count() -> None:
 def test_no_share() -> None:
     answer = decide(tree("x"), None, ServerConfig(), NO_RESTRICTION, FakeAccounts())
     assert answer.status is TreeStatus.NO_SHARE
+
+
+@pytest.mark.parametrize(
+    ("line", "as_whom", "expected"),
+    [
+        ("admin users = alice", "", (TreeStatus.OK, 0)),
+        ("admin users = bob", "", (TreeStatus.OK, 1001)),
+        ("guest account = alice", "guest", (TreeStatus.OK, 1001)),
+        ("guest account = bob", "guest", (TreeStatus.OK, 1002)),
+        ("hosts allow = 10.", "", (TreeStatus.HOST_DENIED, 0)),
+        ("hosts allow = 192.0.2.", "", (TreeStatus.OK, 1001)),
+    ],
+)
+def test_what_lines_of_a_file_say(
+    line: str, as_whom: str, expected: tuple[TreeStatus, int]
+) -> None:
+    share = configuration(f"[data]\npath = /tmp\nguest ok = yes\n{line}").find_share("data")
+    answer = connect(share=share, as_whom=as_whom)
+    assert (answer.status, answer.uid) == expected

@@ -1,12 +1,20 @@
 """Kerberos and the ranges of domains, as files say them."""
 
-import pytest
-from mountd_helpers import configuration
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+from mountd_helpers import FakeAccounts, configuration
+
+from usmbd.mountd import service
 from usmbd.mountd.config.idmap import IdmapRange
 from usmbd.mountd.config.kerberos import KerberosConfig
 from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.identity import Account
+from usmbd.mountd.kerberos.login import TicketLogin
 from usmbd.mountd.kerberos.offer import offered
+from usmbd.mountd.kerberos.principals import parse_principal
+from usmbd.mountd.users import UserTable
 
 
 @pytest.mark.parametrize(
@@ -99,3 +107,50 @@ def test_ranges_of_domains() -> None:
         "idmap config * : rangesize = 200000\n"
     )
     assert auto.idmap == [IdmapRange("*", "autorid", 100000, 999999, 0, 200000)]
+
+
+@pytest.fixture
+def tickets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], TicketLogin]:
+    """Return what makes mountd's taker of tickets of lines in [global], without a keytab."""
+    monkeypatch.setattr(service, "Acceptor", lambda *arguments: arguments)
+
+    def make(text: str) -> TicketLogin:
+        lines = f"[global]\nworkgroup = DOM\nkerberos method = system keytab\n{text}\n"
+        config = configuration(lines)
+        mountd = service.Service(config, tmp_path / "users", FakeAccounts())
+        made = mountd._read_keytab(config, UserTable())
+        assert made is not None
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("text", "principal", "account", "found"),
+    [
+        ("", "alice@R.TEST", "DOM+alice", "alice"),
+        ("winbind separator = +", "alice@R.TEST", "DOM+alice", "DOM+alice"),
+        ("", "root@R.TEST", "", None),
+        ("min domain uid = 0", "root@R.TEST", "", "root"),
+        ("realm = R.TEST", "alice@R.TEST", "", "alice"),
+        ("realm = OTHER.TEST", "alice@R.TEST", "", None),
+    ],
+)
+def test_what_lines_say_of_principals(
+    tickets: Callable[[str], TicketLogin],
+    text: str,
+    principal: str,
+    account: str,
+    found: str | None,
+) -> None:
+    accounts = FakeAccounts()
+    if account:
+        accounts.accounts[account] = Account(account, 5000, 100, ())
+    mapping = tickets(text)._mapping
+    assert mapping.find(parse_principal(principal, "R.TEST"), UserTable(), accounts) == found
+
+
+def test_the_name_of_the_service(tickets: Callable[[str], TicketLogin]) -> None:
+    text = "kerberos support = yes\nkerberos keytab file = /k\nkerberos service name = cifs/h"
+    assert tickets(text)._acceptor == ("/k", "cifs/h")
+    assert tickets("")._acceptor != ("/k", "cifs/h")

@@ -28,6 +28,7 @@ from usmbd.protocol.wire.query_info import (
 )
 from usmbd.protocol.wire.security import Ace, Acl, SecurityDescriptor
 from usmbd.protocol.wire.sid import (
+    CREATOR_GROUP,
     CREATOR_OWNER,
     EVERYONE,
     LOCAL_SYSTEM,
@@ -212,6 +213,27 @@ def test_entries_for_the_creator_are_handed_down_alone() -> None:
     access, default = posix(found, directory=True)
     assert access == PosixAcl(7, 0, 0, {MAN: 5})
     assert default == PosixAcl(7, 0, 0, {MAN: 5})
+
+
+def test_a_file_hands_nothing_down() -> None:
+    found = descriptor((ALLOW, READ, EVERYONE, BOTH))
+    assert posix(found, directory=False, exact=False) == (PosixAcl(5, 5, 5), None)
+
+
+def test_a_default_without_the_creators_is_for_the_directory_s_owner_and_group() -> None:
+    """As Samba says it; with them it is for whoever makes a file."""
+    mine = (
+        (ALLOW, FILE_ALL_ACCESS, unix_user(OWNER), BOTH),
+        (ALLOW, READ, unix_group(GROUP), BOTH),
+    )
+    _, default = posix(descriptor(*mine), directory=True)
+    assert default is not None
+    assert (default.owner, default.group) == (7, 5)
+    creators = ((ALLOW, READ, CREATOR_OWNER, BOTH | 8), (ALLOW, WRITE, CREATOR_GROUP, BOTH | 8))
+    _, default = posix(descriptor(*mine, *creators), directory=True)
+    assert default is not None
+    assert (default.owner, default.group) == (5, 2)
+    assert (default.users, default.groups) == ({OWNER: 7}, {GROUP: 5})
 
 
 # -- on disk ---------------------------------------------------------------------------------------

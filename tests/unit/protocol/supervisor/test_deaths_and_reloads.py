@@ -1,0 +1,157 @@
+"""What the supervisor does for the others when a worker has died, and when the files were read."""
+
+import asyncio
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from usmbd.mountd import log as logs
+from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state.store.base import Doomed, DropResult, SweepResult
+from usmbd.protocol.state.store.bus import WakeFile
+from usmbd.protocol.supervisor import supervisor as module
+from usmbd.protocol.supervisor.check import CheckError
+from usmbd.protocol.supervisor.processes import Processes
+from usmbd.protocol.supervisor.supervisor import Supervisor
+from usmbd.protocol.worker import messages
+
+DOOMED = [Doomed(b"doomed", "/srv/doomed"), Doomed(b"found", "/srv/found")]
+LEFT = DropResult(DOOMED[:1], [(1, b"one"), (0, b"its own"), (2, b"two")])
+NOTHING = DropResult([], [])
+
+
+class Dying:
+    """A supervisor whose store says what a worker has left."""
+
+    def __init__(self, state: Path, sweep: SweepResult) -> None:
+        self.supervisor = Supervisor(
+            ServerConfig(state_directory=str(state)), [], cast(Processes, None)
+        )
+        self.woken: list[tuple[int, WakeFile]] = []
+        self.flushed = 0
+        self.asked: list[Any] = []
+        supervisor: Any = self.supervisor
+        supervisor._store = SimpleNamespace(
+            drop_worker=lambda number: self.asked.append(number) or LEFT,
+            sweep=lambda living: self.asked.append(set(living)) or sweep,
+        )
+        supervisor._bus = SimpleNamespace(
+            send=lambda worker, message: self.woken.append((worker, message)),
+            flush=lambda: setattr(self, "flushed", self.flushed + 1),
+        )
+
+
+@pytest.fixture
+def deleted(monkeypatch: pytest.MonkeyPatch) -> list[Doomed]:
+    """Return what is deleted for who has died."""
+    found: list[Doomed] = []
+    monkeypatch.setattr(module.leftovers, "delete_all", lambda doomed, _: found.extend(doomed))
+    return found
+
+
+def test_what_a_dead_worker_leaves_is_done(tmp_path: Path, deleted: list[Doomed]) -> None:
+    """Its files are deleted, and who waited for it is woken, but for itself."""
+    dying = Dying(tmp_path, SweepResult(0, NOTHING))
+    dying.supervisor.workers.update({1: cast(Any, None), 2: cast(Any, None)})
+    dying.supervisor._drop_records(0)
+    assert dying.asked == [0, {1, 2}]
+    assert deleted == DOOMED[:1]
+    assert dying.woken == [(1, WakeFile(b"one")), (2, WakeFile(b"two"))]
+    assert dying.flushed == 1
+
+
+def test_what_belonged_to_nobody_is_told_and_done_as_well(
+    tmp_path: Path, deleted: list[Doomed], caplog: pytest.LogCaptureFixture
+) -> None:
+    dying = Dying(tmp_path, SweepResult(3, DropResult(DOOMED[1:], [(2, b"three")])))
+    dying.supervisor._drop_records(0)
+    assert deleted == DOOMED
+    assert dying.woken[-1] == (2, WakeFile(b"three"))
+    (told,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    assert "3 records that belonged to nobody" in told.getMessage()
+
+
+class Reloading:
+    """A supervisor with one worker, whose files say something new."""
+
+    def __init__(
+        self,
+        state: Path,
+        fresh: ServerConfig | CheckError,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        verbose: bool = False,
+    ) -> None:
+        before = ServerConfig(state_directory=str(state), tcp_port=4455, log_level=2)
+        self.supervisor = Supervisor(before, [], cast(Processes, None), verbose=verbose)
+        self.sent: list[Any] = []
+        self.door_told = 0
+        self.logs: list[tuple[Any, ...]] = []
+        self.outcome: list[tuple[bool, str]] = []
+        worker = SimpleNamespace(send=self.sent.append)
+        self.supervisor.workers[0] = cast(Any, worker)
+
+        async def check(*_: object) -> ServerConfig:
+            if isinstance(fresh, CheckError):
+                raise fresh
+            return fresh
+
+        def tell() -> None:
+            self.door_told += 1
+
+        def set_up(name: str, level: int, *, as_json: bool) -> None:
+            self.logs.append((level, as_json))
+
+        supervisor: Any = self.supervisor
+        supervisor.door = SimpleNamespace(tell_log=tell)
+        monkeypatch.setattr(module, "check_again", check)
+        monkeypatch.setattr(module.logs, "set_up", set_up)
+
+    def run(self) -> None:
+        """Reload."""
+        done = self.supervisor._reload(lambda ok, note: self.outcome.append((ok, note)))
+        asyncio.run(done)
+
+
+def test_a_reload_reaches_the_log_the_door_and_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = ServerConfig(tcp_port=445, log_level=0, log_json=True, keepalive=9)
+    reloading = Reloading(tmp_path, fresh, monkeypatch)
+    reloading.run()
+    config = reloading.supervisor.config
+    assert (config.keepalive, config.log_level, config.log_json) == (9, 0, True)
+    assert (config.tcp_port, config.state_directory) == (4455, str(tmp_path))  # they stay
+    assert reloading.sent == [messages.Configure(config=config)]
+    assert reloading.logs == [(0, True)]
+    assert reloading.door_told == 1
+    ((ok, note),) = reloading.outcome
+    assert ok
+    assert "only a new start changes" in note
+    assert "tcp port" in note
+
+
+def test_what_was_asked_for_on_the_command_line_outlasts_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Reloading(tmp_path, ServerConfig(), monkeypatch).supervisor.config
+    fresh = msgspec.structs.replace(before, log_level=0)
+    reloading = Reloading(tmp_path, fresh, monkeypatch, verbose=True)
+    reloading.run()
+    assert reloading.supervisor.config.log_level == logs.DEBUG_LEVEL
+    assert reloading.outcome == [(True, "")]
+
+
+def test_files_that_are_wrong_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reloading = Reloading(tmp_path, CheckError("line 3: what is that?"), monkeypatch)
+    before = reloading.supervisor.config
+    reloading.run()
+    assert reloading.supervisor.config is before
+    assert (reloading.sent, reloading.logs, reloading.door_told) == ([], [], 0)
+    assert reloading.outcome == [(False, "line 3: what is that?")]
