@@ -149,6 +149,21 @@ def test_what_mountd_says_comes_in_pieces(ends: Ends) -> None:
     assert not ends.service.ended.is_set()
 
 
+def test_a_new_configuration_is_the_log_s_as_well(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int, bool]] = []
+    monkeypatch.setattr(
+        module.logs,
+        "set_up",
+        lambda process, level, *, as_json: told.append((process, level, as_json)),
+    )
+    config = RpcConfiguration(ServerConfig(log_json=True), 3, [])
+    os.write(ends.mountd, frame(config))
+    ends.step()
+    assert told == [("rpc", 3, True)]
+
+
 def test_it_ends_with_mountd(ends: Ends) -> None:
     os.close(ends.mountd)
     ends.step()

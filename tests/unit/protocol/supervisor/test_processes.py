@@ -91,7 +91,10 @@ asyncio.run(main())
 
 @pytest.mark.parametrize(
     ("signal", "seconds", "answers"),
-    [("SIGKILL", 60, ["2 True"]), ("SIGSTOP", 0.5, ["it does not answer", "2 True"])],
+    [
+        ("SIGKILL", 60, ["2 True", "gone"]),
+        ("SIGSTOP", 0.5, ["it does not answer", "2 True", "gone"]),
+    ],
 )
 def test_a_fork_server_that_is_gone_is_replaced(
     signal: str, seconds: float, answers: list[str]
@@ -109,7 +112,8 @@ async def check():
 async def main():
     children.watch()
     await started("a")
-    os.kill(children._fork_server, signal.{signal})
+    old = children._fork_server
+    os.kill(old, signal.{signal})
     processes.FORK_SECONDS = {seconds}
     try:
         await check()
@@ -117,6 +121,10 @@ async def main():
         print("it does not answer")
         processes.FORK_SECONDS = 60
         await check()
+    until = time.monotonic() + 60
+    while os.path.exists(f"/proc/{{old}}") and time.monotonic() < until:
+        await asyncio.sleep(0.01)
+    print("there" if os.path.exists(f"/proc/{{old}}") else "gone")
 asyncio.run(main())
 """
     assert run(program) == answers

@@ -173,7 +173,11 @@ def test_a_device_that_one_worker_cannot_use_serves_nobody(
     assert "RDMA device fake1: worker 1 has none: no room" in caplog.text
 
 
-def test_iwarp_listens_on_its_own_port_too(serving: Callable[..., Serving]) -> None:
+def test_iwarp_listens_on_its_own_port_too(
+    serving: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On each of its addresses only where it cannot on all at once."""
+    monkeypatch.setattr(rdma_module, "_addresses_of", lambda usable: ["192.0.2.9"])
     server = serving(Found("fake0", (port(LinkType.IWARP),)))
     server.start()
     assert server.listening == [

@@ -91,6 +91,19 @@ def test_what_waits_is_shown(engine: Engine) -> None:
     assert rows["locks"].used == 2  # with the one that waits
 
 
+def test_what_is_under_way_is_shown_by_standing(engine: Engine) -> None:
+    user, stranger = Client(engine).ready(), Client(engine)
+    stranger.negotiate()
+    user.connection.memory.keep(5000)
+    stranger.connection.memory.keep(70)
+    rows = shown(engine)
+    for whose, used in (("users", 5000), ("guests", 0), ("strangers", 70)):
+        for what in (f"all {whose}", f"an address of {whose}", f"a connection of {whose}"):
+            assert rows[f"bytes under way of {what}"].used == used
+    user.connection.memory.keep(-5000)
+    stranger.connection.memory.keep(-70)
+
+
 def test_what_is_refused_is_counted(engine: Engine) -> None:
     engine.server.descriptor_limit = 0
     client = Client(engine).ready()
