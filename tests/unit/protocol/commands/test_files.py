@@ -22,6 +22,7 @@ from usmbd.protocol.wire.create import (
     FILE_WRITE_THROUGH,
 )
 from usmbd.protocol.wire.fscc.file_info import FileStreamInformation
+from usmbd.protocol.wire.fscc.set_info import FileDispositionInformationEx
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 from usmbd.protocol.wire.write import (
@@ -275,3 +276,18 @@ def test_of_two_names_the_one_that_was_deleted_goes(client: Client, engine: Engi
     assert sorted(path.name for path in engine.files.iterdir()) == ["two"]
     client.close(kept)
     assert (engine.files / "two").read_bytes() == b"data"
+
+
+def test_what_may_not_be_deleted_is_not_by_the_flag_either(client: Client, engine: Engine) -> None:
+    """A folder that is not empty ([MS-FSA] 2.1.5.15.3)."""
+    (engine.files / "dir").mkdir()
+    opened = client.open("dir", options=FILE_DELETE_ON_CLOSE | FILE_DIRECTORY_FILE)
+
+    def change(flags: bytes) -> NtStatus:
+        body = requests.set_info(opened, FileDispositionInformationEx, flags)
+        return client.call(Command.SET_INFO, body).status
+
+    assert change(b"\x08\0\0\0") is NtStatus.SUCCESS
+    (engine.files / "dir/inner").touch()
+    refused = change(b"\x09\0\0\0")
+    assert refused is NtStatus.DIRECTORY_NOT_EMPTY

@@ -277,16 +277,6 @@ def test_delete_on_close_is_changed_where_the_open_began_with_it(
     assert not file.exists()
 
 
-def test_what_may_not_be_deleted_is_not_by_the_flag_either(client: Client, engine: Engine) -> None:
-    """A folder that is not empty ([MS-FSA] 2.1.5.15.3)."""
-    (engine.files / "dir").mkdir()
-    opened = client.open("dir", options=FILE_DELETE_ON_CLOSE | FILE_DIRECTORY_FILE)
-    assert change(client, opened, FileDispositionInformationEx, b"\x08\0\0\0") is SUCCESS
-    (engine.files / "dir/inner").touch()
-    refused = change(client, opened, FileDispositionInformationEx, b"\x09\0\0\0")
-    assert refused is NtStatus.DIRECTORY_NOT_EMPTY
-
-
 def test_posix_deletion_of_a_stream_is_refused(client: Client, file: Path) -> None:
     stream = client.open("file:stream")
     refused = change(client, stream, FileDispositionInformationEx, POSIX_DELETE)
