@@ -273,6 +273,19 @@ def test_policy(machine: Machine, level: int) -> None:
         assert info["PolicyLocalAccountDomainInfo"]["DomainName"] == "NAS"
 
 
+def test_what_is_audited_is_told_to_administrators(machine: Machine) -> None:
+    """Nothing is: nine kinds of events, each with no option ([MS-LSAD] 2.2.4.4)."""
+    machine.become("man")
+    request = machine.request(lsad.LsarQueryInformationPolicy)
+    request["PolicyHandle"] = policy(machine)
+    request["InformationClass"] = 2
+    answer = machine.call(request, lsad.LsarQueryInformationPolicyResponse)
+    events = answer["PolicyInformation"]["PolicyAuditEventsInfo"]
+    assert not events["AuditingMode"]
+    assert events["MaximumAuditEventCount"] == 9
+    assert [each["Data"] for each in events["EventAuditingOptions"]] == [0] * 9
+
+
 def test_policy_levels_that_are_not_there(machine: Machine) -> None:
     handle = policy(machine)
     for level, status in ((1, 0xC0000003), (99, 0xC0000003), (2, ACCESS_DENIED)):
