@@ -19,7 +19,6 @@ without SPNEGO).
 """
 
 import hmac
-import struct
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -33,7 +32,7 @@ from usmbd.protocol.auth.spnego_messages import (
     negotiate_hint,
 )
 from usmbd.protocol.wire.base import Buffer
-from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
 
 __all__ = [
     "Acceptor",
@@ -156,16 +155,13 @@ class Acceptor:
         if it proves nothing that can be checked.
         """
         view = memoryview(token)
-        try:
-            if self._proof is not None or self._kerberos is _Kerberos.DONE:
-                raise ValueError("the proof is being checked")
-            if self._mech_types is None:
-                return self._first(view)
-            if self._kerberos is not _Kerberos.UNUSED:
-                return self._later_of_kerberos(view)
-            return self._later(view)
-        except (ValueError, struct.error) as error:
-            raise SmbError(NtStatus.INVALID_PARAMETER) from error
+        if self._proof is not None or self._kerberos is _Kerberos.DONE:
+            raise MalformedError("the proof is being checked")
+        if self._mech_types is None:
+            return self._first(view)
+        if self._kerberos is not _Kerberos.UNUSED:
+            return self._later_of_kerberos(view)
+        return self._later(view)
 
     def finish(self, session_base_key: bytes) -> Established:
         """Conclude after mountd let the client in, with the base key that it gave.
@@ -173,10 +169,7 @@ class Acceptor:
         An empty key stands for a guest or a null session. SmbError(LOGON_FAILURE) if the
         messages were tampered with.
         """
-        try:
-            session_key = self._ntlm.finish(session_base_key)
-        except ValueError as error:
-            raise SmbError(NtStatus.INVALID_PARAMETER) from error
+        session_key = self._ntlm.finish(session_base_key)
         if not self._mech_types:
             return Established(b"", session_key)
         mic = self._answer_mic() if session_key else b""
@@ -220,7 +213,7 @@ class Acceptor:
             return Challenge(self._negotiate(token))
         init = messages.parse_init(token)
         if len(init.mech_list) > MAX_MECH_LIST:
-            raise ValueError(f"a list of mechanisms of {len(init.mech_list)} bytes")
+            raise MalformedError(f"a list of mechanisms of {len(init.mech_list)} bytes")
         self._mech_types, self._mech_list = init.mech_types, init.mech_list
         self._mech_list_mic = init.mech_list_mic
         optimistic = init.mech_token
@@ -256,7 +249,7 @@ class Acceptor:
                 return oid
         if NTLMSSP_OID in mech_types:
             raise SmbError(NtStatus.LOGON_FAILURE)  # `ntlm auth = disabled`
-        raise ValueError("the client offers no mechanism that is had")
+        raise MalformedError("the client offers no mechanism that is had")
 
     def _negotiate(self, token: memoryview) -> bytes:
         """Return NTLM's challenge; SmbError(LOGON_FAILURE) where NTLM is not had."""
@@ -269,7 +262,7 @@ class Acceptor:
         if self._mech_types:
             response = messages.parse_response(token)
             if response.response_token is None:
-                raise ValueError("the response holds no token of NTLM")
+                raise MalformedError("the response holds no token of NTLM")
             token = response.response_token
             self._mech_list_mic = response.mech_list_mic
         if not self._ntlm.expects_authenticate:
@@ -287,12 +280,12 @@ class Acceptor:
         response = messages.parse_response(token)
         if self._kerberos is _Kerberos.WAITS_FOR_TICKET:
             if response.response_token is None:
-                raise ValueError("the response holds no token of Kerberos")
+                raise MalformedError("the response holds no token of Kerberos")
             self._mech_list_mic = response.mech_list_mic
             return self._ticket(response.response_token)
         mic = response.mech_list_mic
         if not mic or len(mic) > MAX_MIC:
-            raise ValueError("the response holds no signature")
+            raise MalformedError("the response holds no signature")
         self._kerberos = _Kerberos.DONE
         return TicketMic(self._context, mic)
 
@@ -300,7 +293,7 @@ class Acceptor:
         """Return what goes to mountd: the list, too, where it has to be signed."""
         mic = self._mech_list_mic or b""
         if not 0 < len(token) <= MAX_TICKET or len(mic) > MAX_MIC:
-            raise ValueError(f"a token of Kerberos of {len(token)} bytes")
+            raise MalformedError(f"a token of Kerberos of {len(token)} bytes")
         self._kerberos = _Kerberos.DONE
         if self._prefers(self._oid) and not mic:
             return Ticket(bytes(token))

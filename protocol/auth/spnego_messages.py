@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from usmbd.protocol.auth import der
 from usmbd.protocol.auth.der import context, encode
+from usmbd.protocol.wire.status import MalformedError
 
 SPNEGO_OID = bytes.fromhex("2b0601050502")  # 1.3.6.1.5.5.2
 NTLMSSP_OID = bytes.fromhex("2b06010401823702020a")  # 1.3.6.1.4.1.311.2.2.10
@@ -57,18 +58,18 @@ def negotiate_hint(*, kerberos: bool = False, ntlm: bool = True) -> bytes:
 
 
 def parse_init(token: memoryview) -> NegTokenInit:
-    """Return a NegTokenInit in its GSS frame ([RFC2743] 3.1); ValueError if it is none."""
+    """Return a NegTokenInit in its GSS frame ([RFC2743] 3.1); MalformedError if it is none."""
     tag, oid, rest = der.split(der.expect(token, der.APPLICATION_0))
     if tag != der.OBJECT_IDENTIFIER or oid != SPNEGO_OID:
-        raise ValueError("the token is not of SPNEGO")
+        raise MalformedError("the token is not of SPNEGO")
     found = der.fields(der.expect(der.expect(rest, context(0)), der.SEQUENCE))
     mech_list = found.get(context(0))
     if mech_list is None:
-        raise ValueError("the client lists no mechanisms")
+        raise MalformedError("the client lists no mechanisms")
     mech_types: list[bytes] = []
     for tag, mech_type in der.elements(der.expect(mech_list, der.SEQUENCE)):
         if tag != der.OBJECT_IDENTIFIER or len(mech_types) == MAX_MECHANISMS:
-            raise ValueError("the list of mechanisms is malformed")
+            raise MalformedError("the list of mechanisms is malformed")
         mech_types.append(bytes(mech_type))
     mic = found.get(context(3))
     if mic is not None and der.split(mic)[0] != der.OCTET_STRING:
@@ -79,7 +80,7 @@ def parse_init(token: memoryview) -> NegTokenInit:
 
 
 def parse_response(token: memoryview) -> NegTokenResp:
-    """Return a NegTokenResp; ValueError if it is none."""
+    """Return a NegTokenResp; MalformedError if it is none."""
     found = der.fields(der.expect(der.expect(token, context(1)), der.SEQUENCE))
     return NegTokenResp(_octets(found.get(context(2))), _octet_bytes(found.get(context(3))))
 
