@@ -254,7 +254,7 @@ def der_encoding(data: bytes) -> None:
             if tag & 0x20 and depth < 20:
                 descend(inner, depth + 1)
 
-    with suppress(ValueError):
+    with suppress(MalformedError):
         descend(memoryview(data), 0)
 
 
