@@ -251,7 +251,7 @@ def test_who_asks_and_where(view: View, caller: Caller, user: str, domain: str) 
     assert domain.encode("utf-16-le") not in machine.run(45, struct.pack("<3I", 0, 0, 0))
 
 
-@pytest.mark.parametrize("level", [3, 5, 6, 12, 14])
+@pytest.mark.parametrize("level", [3, 4, 5, 6, 12, 14])
 def test_policy(machine: Machine, level: int) -> None:
     handle = policy(machine)
     request = machine.request(lsad.LsarQueryInformationPolicy2)
@@ -262,6 +262,8 @@ def test_policy(machine: Machine, level: int) -> None:
     if level == 3:
         assert info["PolicyPrimaryDomainInfo"]["Name"] == "HOME"
         assert not info["PolicyPrimaryDomainInfo"]["Sid"]
+    elif level == 4:
+        assert info["PolicyPdAccountInfo"]["Name"] == ""
     elif level == 5:
         assert info["PolicyAccountDomainInfo"]["DomainName"] == "NAS"
         assert info["PolicyAccountDomainInfo"]["DomainSid"].formatCanonical() == machine.sid

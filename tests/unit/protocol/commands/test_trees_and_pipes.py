@@ -200,9 +200,11 @@ def pipe(pipes: Client) -> FileId:
     return pipes.open("echo", PIPE_ACCESS, FILE_OPEN)
 
 
-def test_unknown_pipes(pipes: Client) -> None:
+def test_unknown_pipes(pipes: Client, engine: Engine) -> None:
+    """They take no place of those that there are for pipes."""
     assert pipes.create("nothing", PIPE_ACCESS, FILE_OPEN) is NtStatus.OBJECT_NAME_NOT_FOUND
     assert pipes.create("", PIPE_ACCESS, FILE_OPEN) is NtStatus.ACCESS_DENIED
+    assert engine.server.pipes.used == 0
     assert pipes.create("\\ECHO", PIPE_ACCESS, FILE_OPEN) is NtStatus.SUCCESS
 
 
