@@ -1,6 +1,7 @@
 """samr against impacket: its requests, and its reading of the answers, in NDR and NDR64."""
 
 import dataclasses
+import grp
 import pwd
 from typing import Any
 
@@ -10,7 +11,7 @@ from impacket.dcerpc.v5.dtypes import NULL, RPC_UNICODE_STRING, ULONG
 from rpc_client import Machine
 
 from usmbd.mountd.ipc.accounts import Account, AccountPage, Kind, ListAccounts
-from usmbd.mountd.ipc.sids import user_rid
+from usmbd.mountd.ipc.sids import group_rid, user_rid
 from usmbd.mountd.rpc.interfaces import samr
 from usmbd.mountd.rpc.interfaces.lsarpc import types as lsa_types
 from usmbd.mountd.rpc.ndr import types as ndr
@@ -405,7 +406,13 @@ def test_single_facts_of_the_group_of_all(
         assert info["Name" if level == 2 else "AdminComment"]
 
 
-def test_an_alias_is_no_user(machine: Machine) -> None:
+def test_an_alias_is_a_group_and_no_user(machine: Machine) -> None:
+    adm = group_rid(grp.getgrnam("adm").gr_gid)
+    request = machine.request(client.SamrOpenAlias)
+    request["DomainHandle"] = domain(machine)
+    request["DesiredAccess"] = MAXIMUM
+    request["AliasId"] = adm
+    assert machine.call(request, client.SamrOpenAliasResponse)["AliasHandle"]
     for rid in (user_rid(GAMES.pw_uid), 513, 544):
         request = machine.request(client.SamrOpenAlias)
         request["DomainHandle"] = domain(machine)
