@@ -58,6 +58,7 @@ def come_back(
 
     Where it has `replayed` its CREATE instead, it is told what that made.
     """
+    server = request.connection.server
     contexts = {name: memoryview(bytes(data)) for name, data in contexts.items()}
     granted = replayed
     if granted is None and SMB2_CREATE_DURABLE_HANDLE_REQUEST in contexts:
@@ -72,8 +73,11 @@ def come_back(
         record = _record(request, open_) if open_.lease is not None else None
         answers, stat = yield from _answers(request, open_, contexts, granted, record)
     except BaseException:
-        request.connection.server.close_open(open_)
+        server.close_open(open_)
         raise
+    if replayed is not None and not open_.closed:  # its answer may be lost as well
+        guid = request.connection.client_guid, replayed.create_guid
+        server.replays.add(guid, open_, action)
     return response(open_, stat, action, open_.oplock_level, answers)
 
 
