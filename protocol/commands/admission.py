@@ -19,7 +19,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_DURABLE,
     OpenRecord,
 )
-from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.node import OFFSET_MAX, Node
 from usmbd.protocol.wire.access import FILE_WRITE_DATA
 from usmbd.protocol.wire.create import (
     FILE_CREATED,
@@ -90,6 +90,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         record,
         level,
         lease,
+        allocation=node.last_stat.allocation if stream is None else OFFSET_MAX,
         overwrite=overwrite,
         waited=wanted.waited,
         directory=node.is_directory and stream is None,

@@ -85,10 +85,21 @@ class Peers(Protocol):
 class Asked:
     """What an open asks for: its record, and how it is decided beside the others.
 
-    `state` is what its client wants to cache. With `waited` it has waited for a break before.
+    `state` is what its client wants to cache, `allocation` the file's AllocationSize. With `waited`
+    it has waited for a break before.
     """
 
-    __slots__ = ("breaks", "epoch", "key", "overwrite", "record", "state", "version", "waited")
+    __slots__ = (
+        "allocation",
+        "breaks",
+        "epoch",
+        "key",
+        "overwrite",
+        "record",
+        "state",
+        "version",
+        "waited",
+    )
 
     def __init__(
         self,
@@ -97,6 +108,7 @@ class Asked:
         level: int,
         lease: LeaseV1 | LeaseV2 | None,
         *,
+        allocation: int,
         overwrite: bool,
         waited: bool,
         directory: bool = False,
@@ -104,6 +116,7 @@ class Asked:
         """Begin as if the open were the file's only one."""
         self.key = key
         self.record = record
+        self.allocation = allocation
         self.overwrite = overwrite
         self.waited = waited
         self.breaks: list[Break] = []
@@ -126,14 +139,15 @@ class Asked:
             self.state = STATE_OF_LEVEL.get(level, NONE)
             record.oplock_level = LEVEL_OF_STATE[self.state]
 
-    def admit(self, record: OpenRecord, others: list[OpenRecord], locked: bool) -> None:
+    def admit(self, record: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
         """Decide beside the other opens (see `store.base.Admit`); BreakNeededError."""
         waits, self.breaks = self._breaks(others)
         if waits:
             raise BreakNeededError(self.key, self.breaks)
         # Of those that lose something now, a lower state stays, which changes nothing here: W is
         # not among it.
-        state = grantable(self.state, record, others, locked and not self.overwrite)
+        in_data = locked is not None and locked < self.allocation and not self.overwrite
+        state = grantable(self.state, record, others, in_data)
         if not is_lease(record):
             record.oplock_level = LEVEL_OF_STATE[state]
             return

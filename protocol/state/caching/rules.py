@@ -11,7 +11,7 @@ leave room for what Samba does, which its tests (smb2.oplock, smb2.lease) have f
 * A write, a lock or a new size waits for nobody: whoever writes has broken W by its open.
 * Who lost everything keeps its lease, in the state NONE, and may raise it by another open.
 * Beside byte-range locks nothing is granted, unless the open empties the file: what is locked is
-  not to be cached.
+  not to be cached. Locks beyond AllocationSize lock nothing ([MS-FSA] 2.1.5.18).
 """
 
 from collections.abc import Iterable
@@ -161,7 +161,7 @@ def grantable(asked: int, mine: OpenRecord, others: Iterable[OpenRecord], locked
     """Return the state that an open gets of the one it asks for ([MS-FSA] 2.1.5.18).
 
     `mine` is its own record, `others` are all opens that are to stay as they are; `locked`: the
-    file has byte-range locks.
+    file's data has byte-range locks.
     """
     if locked or asked not in STATES:
         return NONE

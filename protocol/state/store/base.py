@@ -53,11 +53,11 @@ class SharingViolation(SmbError):
 class Admit(Protocol):
     """Decides, within the transaction of `add_open`, about an open that sharing admits."""
 
-    def __call__(self, record: OpenRecord, others: list[OpenRecord], locked: bool) -> None:
+    def __call__(self, record: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
         """Set oplock or lease of `record` beside the `others`; what it raises refuses the open.
 
-        `locked`: the file has byte-range locks. It changes nothing but the record, as a
-        transaction may be tried again.
+        `locked` is the lowest offset of the file's byte-range locks; None: it has none. It changes
+        nothing but the record, as a transaction may be tried again.
         """
 
 

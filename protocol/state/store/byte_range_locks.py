@@ -34,6 +34,11 @@ def lock_conflict(locks: bytes, open_id: int, wanted: LockRange) -> LockRecord |
     return None
 
 
+def first_offset(locks: bytes) -> int | None:
+    """Return where the first of the locked bytes is; None: there are no locks."""
+    return min((lock[0] for lock in LOCK.iter_unpack(locks)), default=None)
+
+
 class TooLongError(Exception):
     """The ranges lie in each other, so that more has to be compared than is allowed."""
 

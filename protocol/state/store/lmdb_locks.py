@@ -219,12 +219,12 @@ class LmdbLocks:
             txn.delete(b"L" + key)
             self._hints.remove(key)
 
-    def any_locked(self, txn: Transaction, key: bytes) -> bool:
-        """Tell whether a file has locks, in the caller's transaction."""
+    def first_locked(self, txn: Transaction, key: bytes) -> int | None:
+        """Return the lowest offset of a file's locks, in the caller's transaction; None: none."""
         if not self._counts[crc32(key) & HINT_MASK]:
-            return False
+            return None
         side = txn.get(b"L" + key)
-        return side is not None and bool(_split_side(side)[1])
+        return None if side is None else brl.first_offset(_split_side(side)[1])
 
     def check_io(self, key: bytes, open_id: int, offset: int, length: int, write: bool) -> bool:
         """Tell whether locks permit the I/O; without a transaction when the file has none."""

@@ -189,7 +189,7 @@ class LmdbOpens:
                     if sharing.denies_delete(FILE_HEADER.unpack_from(stream)[1]):
                         raise SharingViolation(name[1:], stream[FILE_HEADER.size :])
             if admit is not None and others and (record.oplock_level or self.oplock_count(key)):
-                admit(record, parse_opens(others), self._locks.any_locked(txn, key))
+                admit(record, parse_opens(others), self._locks.first_locked(txn, key))
             if record.oplock_level == LEASE:
                 others = self._leases.join(txn, key, record, others)
             if durable is not None and (caches_handle(record) or record.flags & OPEN_PERSISTENT):

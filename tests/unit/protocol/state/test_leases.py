@@ -390,6 +390,17 @@ def test_delete_on_close_waits_at_the_close(client: Client, other: Client, engin
     assert not (engine.files / "file").exists()
 
 
+def test_locks_behind_the_data_are_no_obstacle(client: Client, other: Client) -> None:
+    """A file without a byte has none that is locked ([MS-FSA] 2.1.5.18)."""
+    file, _ = take(client, RWH)
+    client.call(Command.LOCK, requests.lock(file, (0, 1, SMB2_LOCKFLAG_EXCLUSIVE_LOCK)))
+    message_id = other.post(Command.CREATE, body(RWH, KEY_2))
+    assert acknowledge(client, RH) is NtStatus.SUCCESS
+    lease = lease_of(other.taken(message_id)[-1])
+    assert lease is not None
+    assert lease.lease_state == RH
+
+
 @pytest.mark.parametrize("state", [W | RH, RW, W])
 def test_more_than_what_was_left_is_not_accepted(client: Client, other: Client, state: int) -> None:
     take(client, RWH)

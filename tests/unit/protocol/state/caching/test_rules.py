@@ -73,14 +73,14 @@ def ask(
     others: list[OpenRecord],
     *,
     access: int = FILE_READ_DATA,
-    locked: bool = False,
+    locked: int | None = None,
     **how: bool,
 ) -> OpenRecord:
     """Ask for a lease beside other opens."""
     mine = record(access, client_guid=ME)
     lease = LeaseV1(lease_key=ME, lease_state=state)
     how = {"overwrite": False, "waited": False} | how
-    asked = Asked(KEY, mine, SMB2_OPLOCK_LEVEL_LEASE, lease, **how)
+    asked = Asked(KEY, mine, SMB2_OPLOCK_LEVEL_LEASE, lease, allocation=4096, **how)
     asked.admit(mine, others, locked)
     return mine
 
@@ -145,7 +145,9 @@ def test_beside_an_oplock_there_is_no_handle_lease(asked: int) -> None:
 )
 def test_beside_a_handle_lease_there_is_no_oplock(held: int, granted: int, level: int) -> None:
     mine = record(client_guid=ME)
-    Asked(KEY, mine, level, None, overwrite=False, waited=False).admit(mine, [leased(held)], False)
+    Asked(KEY, mine, level, None, allocation=0, overwrite=False, waited=False).admit(
+        mine, [leased(held)], False
+    )
     assert mine.oplock_level == granted
 
 
@@ -165,9 +167,13 @@ def test_an_open_without_caching_forbids_to_write_unless_it_only_looks(
     assert ask(RWH, [record(access)]).lease_state == granted
 
 
-@pytest.mark.parametrize(("overwrite", "granted"), [(False, NONE), (True, RH)])
-def test_what_is_locked_is_not_cached(overwrite: bool, granted: int) -> None:
-    assert ask(RWH, [record()], locked=True, overwrite=overwrite).lease_state == granted
+@pytest.mark.parametrize(
+    ("locked", "overwrite", "granted"),
+    [(0, False, NONE), (4095, False, NONE), (4096, False, RH), (0, True, RH), (None, False, RH)],
+)
+def test_what_is_locked_is_not_cached(locked: int | None, overwrite: bool, granted: int) -> None:
+    """Locks behind AllocationSize, and of what is emptied, are no matter ([MS-FSA] 2.1.5.18)."""
+    assert ask(RWH, [record()], locked=locked, overwrite=overwrite).lease_state == granted
 
 
 @pytest.mark.parametrize("asked", [*STATES, H, W])
@@ -207,13 +213,13 @@ def test_nobody_breaks_his_own_lease(held: int) -> None:
 def test_what_an_open_breaks(held: int, left: int | None, overwritten: int | None) -> None:
     for overwrite, expected in ((False, left), (True, overwritten)):
         mine = record(FILE_READ_DATA | FILE_WRITE_DATA)
-        asked = Asked(KEY, mine, 0, None, overwrite=overwrite, waited=False)
+        asked = Asked(KEY, mine, 0, None, allocation=0, overwrite=overwrite, waited=False)
         if held & W:
             with pytest.raises(BreakNeededError) as needed:
-                asked.admit(mine, [leased(held)], False)
+                asked.admit(mine, [leased(held)], None)
             assert needed.value.breaks == asked.breaks
         else:
-            asked.admit(mine, [leased(held)], False)
+            asked.admit(mine, [leased(held)], None)
         assert [one.left for one in asked.breaks] == ([] if expected is None else [expected])
 
 
@@ -320,7 +326,7 @@ def test_silence_costs_all() -> None:
 def test_a_lease_of_version_2_begins_with_its_client_s_epoch() -> None:
     mine = record(client_guid=ME)
     lease = LeaseV2(lease_key=ME, lease_state=RW, epoch=7)
-    Asked(KEY, mine, SMB2_OPLOCK_LEVEL_LEASE, lease, overwrite=False, waited=False)
+    Asked(KEY, mine, SMB2_OPLOCK_LEVEL_LEASE, lease, allocation=0, overwrite=False, waited=False)
     assert (mine.lease_version, mine.lease_epoch, mine.lease_state) == (2, 8, RW)
 
 

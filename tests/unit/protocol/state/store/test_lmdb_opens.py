@@ -66,11 +66,11 @@ def test_an_open_that_wants_to_cache_is_decided_beside_the_others(
     first = add(KEY)
     told = []
 
-    def admit(record: OpenRecord, others: list[OpenRecord], locked: bool) -> None:
+    def admit(record: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
         told.append(([(other.open_id, other.worker) for other in others], locked))
         record.oplock_level = 1
 
-    def refuse(record: OpenRecord, others: list[OpenRecord], locked: bool) -> None:
+    def refuse(record: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
         raise SmbError(NtStatus.CANCELLED)
 
     def add_one(level: int, decide: Admit) -> int:
@@ -83,7 +83,7 @@ def test_an_open_that_wants_to_cache_is_decided_beside_the_others(
     add_one(0, refuse)  # nobody caches, nobody wants to: nobody is asked
     assert store.lock(KEY, first, [LockRange(0, 1)]) is None
     second = add_one(9, admit)
-    assert [(len(others), locked) for others, locked in told] == [(2, True)]
+    assert [(len(others), locked) for others, locked in told] == [(2, 0)]
     assert told[0][0][0] == (first, 1)
     with pytest.raises(SmbError):
         add_one(0, refuse)  # somebody caches

@@ -103,26 +103,26 @@ def test_an_update_changes_what_sharing_is_checked_against(stores: Stores) -> No
 def test_who_caches_is_asked_for_once_in_the_transaction(stores: Stores) -> None:
     """`admit` sees the others, may set what the open gets, and may refuse it."""
     first = opened(stores.one, oplock_level=SMB2_OPLOCK_LEVEL_BATCH)
-    seen: list[tuple[list[int], bool]] = []
+    seen: list[tuple[list[int], int | None]] = []
 
-    def admit(new: OpenRecord, others: list[OpenRecord], locked: bool) -> None:
+    def admit(new: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
         seen.append(([other.open_id for other in others], locked))
         new.oplock_level = 1
 
     new = record(stores.two)
     stores.two.add_open(KEY, new, admit=admit)
-    assert seen == [([first], False)]
+    assert seen == [([first], None)]
     assert [one.oplock_level for one in stores.one.opens(KEY)] == [SMB2_OPLOCK_LEVEL_BATCH, 1]
 
-    def refuse(new: OpenRecord, others: list[OpenRecord], locked: bool) -> None:
+    def refuse(new: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         stores.two.add_open(KEY, record(stores.two), admit=refuse)
     assert stores.one.count_opens(KEY) == 2
-    stores.one.lock(KEY, first, [LockRange(0, 1)])
+    stores.one.lock(KEY, first, [LockRange(9, 1), LockRange(7, 1)])
     stores.two.add_open(KEY, record(stores.two), admit=admit)
-    assert seen[-1][1]
+    assert seen[-1][1] == 7
 
 
 def test_one_of_two_at_once_gets_what_only_one_can_have(stores: Stores) -> None:
