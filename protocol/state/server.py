@@ -303,6 +303,8 @@ class Server:
     def close_open(self, open_: Open) -> None:
         """End an open; what goes wrong is logged, for its client cannot do anything about it."""
         try:
+            if open_.delete_on_close and not open_.closed:
+                self.caching.handles_given_up(open_)
             open_.close(self)
         except Exception:
             log.exception("a close failed", extra={"path": open_.path})

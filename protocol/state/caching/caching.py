@@ -325,6 +325,18 @@ class Caching:
                 mine = next((r for r in others if r.open_id == open_.persistent_id), None)
             check(key, Operation.SHARE, others, mine)
 
+    def handles_given_up(self, open_: Open) -> None:
+        """Ask others to give a file up that is to be deleted when `open_` ends; nobody waits.
+
+        For who ends in another way than by a CLOSE, which waits for them.
+        """
+        try:
+            self.check_others(open_.key, open_)
+        except BreakNeededError as needed:
+            self.request_breaks(needed.key, needed.breaks)
+        except SmbError:
+            pass  # a persistent open's client is away: the file goes when it has come back
+
     # -- breaking ------------------------------------------------------------------------
 
     def request_breaks(self, key: bytes, breaks: Iterable[Break]) -> None:

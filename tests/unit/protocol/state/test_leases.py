@@ -390,6 +390,27 @@ def test_delete_on_close_waits_at_the_close(client: Client, other: Client, engin
     assert not (engine.files / "file").exists()
 
 
+@pytest.mark.parametrize("end", ["tree disconnect", "logoff", "lost connection"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_delete_on_close_takes_handles_also_at_another_end(
+    client: Client, other: Client, engine: Engine, end: str, workers: int
+) -> None:
+    """Nobody waits: the file goes when its last holder gives it up."""
+    if workers == 2:
+        other = Client(engine, server=engine.another_worker()).ready()
+    cached, _ = take(client, RH)
+    other.open("file", DELETE, options=FILE_DELETE_ON_CLOSE)
+    assert breaks(client) == []
+    if end == "lost connection":
+        other.disconnect()
+    else:
+        command = Command.LOGOFF if end == "logoff" else Command.TREE_DISCONNECT
+        assert other.call(command, requests.EMPTY).status is NtStatus.SUCCESS
+    assert breaks(client) == [(RH, R, ACK)]
+    client.close(cached)
+    assert not (engine.files / "file").exists()
+
+
 def test_locks_behind_the_data_are_no_obstacle(client: Client, other: Client) -> None:
     """A file without a byte has none that is locked ([MS-FSA] 2.1.5.18)."""
     file, _ = take(client, RWH)
