@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import link_told, tell, tell_all
-from usmbd.protocol.effects import Blocking, Sliced, Waiting
+from usmbd.protocol.effects import Blocking, Resume, Sliced, Wait, Waiting
+from usmbd.protocol.state.below import Below, opens_about, opens_below
 from usmbd.protocol.state.notify.change import (
     ADDED_STREAM,
     MODIFIED_STREAM,
@@ -221,49 +223,37 @@ def _rename_node(
     return moved(before, place(node), is_directory=node.is_directory, by=by)
 
 
-def _others_of_share(open_: Open, server: Server) -> list[Open]:
-    """Return the other opens of files of the same share, as of now: a thread looks at them."""
-    return [
-        other
-        for session in server.session_table.values()
-        for other in session.open_table.values()
-        if other.pipe is None
-        and other is not open_
-        and other.tree.share.path == open_.tree.share.path
-    ]
-
-
 def _free_below(request: Request) -> Waiting[None]:
     """Refuse to rename a directory while something below it is open ([MS-FSA] 2.1.4.2).
 
-    What is open only because clients cache the handle is closed first.
+    What is open only because clients cache the handle is closed first, one file after the other.
+    The first that stays open decides, and what is opened meanwhile.
     """
     open_, server = request.open, request.connection.server
-    below = yield from Blocking(_opens_below, open_, _others_of_share(open_, server))
-    if not below:
-        return
-    for key in dict.fromkeys(other.key for other in below):
+    name = yield from Blocking(directory_entry.current_path, open_.node)
+    path = f"{open_.tree.share.path}/{name}"
+    found = yield from _open_below(request, path)
+    for key in found.keys:
         yield from handles_given_up(request, key, None)
-    if any(not other.closed for other in below):
+        if server.store.count_opens(key):
+            break
+    if found.keys and (found.more or (yield from _open_below(request, path)).keys):
         raise SmbError(NtStatus.ACCESS_DENIED)
 
 
-def _opens_below(open_: Open, others: list[Open]) -> list[Open]:
-    """Return the opens of files below a directory.
+def _open_below(request: Request, path: str) -> Waiting[Below]:
+    """Return what is open below the directory of the request, in all workers."""
+    open_, server = request.open, request.connection.server
+    opens = opens_about(server, path)
+    own = yield from Blocking(opens_below, path, open_.key, opens)
+    found = yield from Wait(partial(_ask_others, server, path, open_.key))
+    keys = dict.fromkeys([other.key for other in own if not other.closed])
+    return Below((*keys, *(key for key in found.keys if key not in keys)), found.more)
 
-    The opens of this worker are known by name; those of others are not, and are not asked:
-    with POSIX below they go on undisturbed.
-    """
-    prefix = directory_entry.current_path(open_.node) + "/"
-    below = []
-    for other in others:
-        try:
-            path = directory_entry.current_path(other.node)
-        except (OSError, SmbError):
-            continue  # closed meanwhile, or deleted on the server: it is nowhere
-        if (path + "/").startswith(prefix) and other.node.inode != open_.node.inode:
-            below.append(other)
-    return below
+
+def _ask_others(server: Server, path: str, key: bytes, resume: Resume[Below]) -> None:
+    """Ask the other workers what they have open below a directory."""
+    server.peers.find_below(path, key, resume)
 
 
 def _check_directory(request: Request, path: str) -> Waiting[None]:

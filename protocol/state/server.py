@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from usmbd.mountd.ipc.messages import MAX_PIPES_PER_WORKER, Logout, TreeDisconnect
 from usmbd.mountd.ipc.settings import ServerConfig
@@ -27,6 +27,7 @@ from usmbd.protocol.state.mountd import Mountd
 from usmbd.protocol.state.notify.change import DirectoryChange
 from usmbd.protocol.state.notify.notifier import Notifier
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.peers import Peers
 from usmbd.protocol.state.persistence import Persistence
 from usmbd.protocol.state.replays import Replays
 from usmbd.protocol.state.session import Session
@@ -62,34 +63,6 @@ OPEN_BYTES = 300
 """Of a file with one open in the store."""
 
 R = TypeVar("R")
-
-
-class Peers(Protocol):
-    """The messages to other workers."""
-
-    def wake(self, worker: int, key: bytes) -> None:
-        """Tell `worker` that an open or a lock of the file `key` went away."""
-
-    def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
-        """Have `worker` break the oplock or lease of one of its opens, so that `left` may stay."""
-
-    def close_open(self, worker: int, session_id: int, open_id: int) -> None:
-        """Have `worker` close an open of one of its sessions."""
-
-    def forget_open(self, worker: int, open_id: int) -> None:
-        """Tell `worker` that an open whose time it keeps has been claimed or has ended."""
-
-    def is_there(self, worker: int) -> bool:
-        """Tell whether a worker runs; False also until its successor does."""
-
-    def changed(self, worker: int, change: DirectoryChange) -> None:
-        """Tell `worker` of a change in a directory."""
-
-    def doomed(self, worker: int, key: bytes) -> None:
-        """Tell `worker` that a directory is going to be deleted."""
-
-    def close_session(self, worker: int, session_id: int, gone: Callable[[], None]) -> None:
-        """Have `worker` close a session; call `gone()` when it is gone."""
 
 
 class Server:
@@ -347,7 +320,7 @@ class Server:
         self._tell(changes)
         if calls:
             ended = partial(self._end_open, open_, calls[1:])
-            self._as_user(open_.tree, partial(calls[0], self), ended)
+            self.as_user(open_.tree, partial(calls[0], self), ended)
         else:
             self._leave(open_)
 
@@ -360,7 +333,7 @@ class Server:
             elif result.deletes:
                 delete = partial(open_.delete, self, result)
                 ended = partial(self._left, open_, result)
-                self._as_user(open_.tree, delete, ended, slow=open_.is_large())
+                self.as_user(open_.tree, delete, ended, slow=open_.is_large())
             else:
                 if open_.delete_on_close and not result.last:
                     self.notifier.dooms(open_.key)
@@ -399,7 +372,7 @@ class Server:
         for change in changes or ():
             self.notifier.changed(change)
 
-    def _as_user(
+    def as_user(
         self,
         tree: TreeConnect,
         call: Callable[[], R],

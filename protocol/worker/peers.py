@@ -3,9 +3,11 @@
 import itertools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from usmbd.protocol.state.below import NOTHING, Below, tell
 from usmbd.protocol.state.notify.change import Change, DirectoryChange
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.bus import (
@@ -16,7 +18,9 @@ from usmbd.protocol.state.store.bus import (
     CloseOpen,
     CloseSession,
     DirectoryDoomed,
+    FindBelow,
     ForgetOpen,
+    FoundBelow,
     Message,
     SessionClosed,
     WakeAll,
@@ -29,9 +33,19 @@ FLUSH_SECONDS = 0.002
 """Until queued messages are tried again."""
 
 ANSWER_SECONDS = 5.0
-"""A worker that has not closed a session by then is not waited for any longer."""
+"""A worker that has not answered by then is not waited for any longer."""
 
 Gone = Callable[[], None]
+Found = Callable[[Below], None]
+
+
+@dataclass(slots=True)
+class _Question:
+    """What is open below a directory, and how many workers have not told."""
+
+    found: Found
+    left: int
+    below: Below = NOTHING
 
 
 class WorkerPeers:
@@ -43,6 +57,7 @@ class WorkerPeers:
         self._loop = loop
         self._cookies = itertools.count(1)
         self._waiting: dict[int, Gone] = {}
+        self._asking: dict[int, _Question] = {}
         self._flushing = False  # a flush is due
         self._server: Server | None = None
 
@@ -86,6 +101,19 @@ class WorkerPeers:
         else:
             self._loop.call_later(ANSWER_SECONDS, self._closed, cookie)
 
+    def find_below(self, path: str, key: bytes, found: Found) -> None:
+        """Ask all which files they have open below a directory; none who does not answer."""
+        assert self._server is not None
+        cookie, own = next(self._cookies), self._server.worker
+        question = FindBelow(os.fsencode(path), key, own, cookie)
+        others = [other for other in range(self._server.config.workers) if other != own]
+        asked = sum(self._send(other, question) for other in others)
+        if not asked:
+            found(NOTHING)
+            return
+        self._asking[cookie] = _Question(found, asked)
+        self._loop.call_later(ANSWER_SECONDS, self._found, cookie, NOTHING, True)
+
     def changed(self, worker: int, change: DirectoryChange) -> None:
         """Tell `worker`, some of whose clients watch directories, of a change."""
         message = Changed(
@@ -124,6 +152,27 @@ class WorkerPeers:
         if gone is not None:
             gone()
 
+    def _found(self, cookie: int, below: Below, enough: bool = False) -> None:
+        """Note what a worker has open below a directory; go on when all have told or it is late."""
+        question = self._asking.get(cookie)
+        if question is None:
+            return
+        keys, more = question.below
+        question.below = Below(keys + below.keys, more or below.more)
+        question.left -= 1
+        if enough or not question.left:
+            del self._asking[cookie]
+            question.found(question.below)
+
+    def _answer(self, message: FindBelow) -> None:
+        """Tell another worker what is open here below a directory."""
+
+        def found(below: Below) -> None:
+            self._send(message.reply_to, FoundBelow(message.cookie, *below))
+
+        assert self._server is not None
+        tell(self._server, os.fsdecode(message.path), message.key, found)
+
     def _readable(self) -> None:
         """Act on what the other workers say."""
         server = self._server
@@ -149,6 +198,10 @@ class WorkerPeers:
                 self._closed(message.cookie)
             elif isinstance(message, DirectoryDoomed):
                 server.notifier.is_doomed(message.key)
+            elif isinstance(message, FindBelow):
+                self._answer(message)
+            elif isinstance(message, FoundBelow):
+                self._found(message.cookie, Below(message.keys, message.more))
             elif isinstance(message, ChangesLost):
                 server.notifier.all_lost()
             else:

@@ -27,9 +27,9 @@ DATAGRAM_MAX: Final = 32_768
 # Half of what the smallest default socket buffer (net.core.wmem_default) surely takes.
 MESSAGE_MAX: Final = 1_024
 # The largest is WakeFile with a FileKey of 271 bytes, but for Changed.
-CHANGED_MAX: Final = 8_192
-# Of Changed: names below 4,096 bytes and a key for each of 100 folders. In place of a larger one
-# goes ChangesLost.
+LARGE_MAX: Final = 8_192
+# Of FindBelow, with a path below 4,096 bytes, and its answer; of Changed: names below that and a
+# key for each of 100 folders. In place of a larger one of these goes ChangesLost.
 QUEUE_MAX: Final = 1_024
 # Messages that wait for one peer. Past it wake-ups become one WakeAll, others are refused.
 RECEIVE_MAX: Final = 16
@@ -105,6 +105,26 @@ class ChangesLost(msgspec.Struct, tag=True, frozen=True):
     """More was changed than can be told: whoever watches has to list."""
 
 
+class FindBelow(msgspec.Struct, tag=True, frozen=True):
+    """Which files has the receiver open below a directory? Answered by FoundBelow.
+
+    `path` is the directory's, as bytes, `key` its FileKey, `reply_to` the worker that asks.
+    """
+
+    path: bytes
+    key: bytes
+    reply_to: int
+    cookie: int
+
+
+class FoundBelow(msgspec.Struct, tag=True, frozen=True):
+    """The files that the FindBelow with this cookie has asked for; `more` than could be told."""
+
+    cookie: int
+    keys: tuple[bytes, ...]
+    more: bool
+
+
 class DirectoryDoomed(msgspec.Struct, tag=True, frozen=True):
     """A directory is delete pending: who watches it is answered ([MS-SMB2] 3.3.4.4)."""
 
@@ -122,7 +142,11 @@ Message = (
     | Changed
     | ChangesLost
     | DirectoryDoomed
+    | FindBelow
+    | FoundBelow
 )
+
+_LARGE = Changed | FindBelow | FoundBelow
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode
@@ -160,12 +184,12 @@ class Bus:
 
         ValueError when the message is larger than any should be.
         """
-        if isinstance(message, Changed) and len(_encode([message])) > CHANGED_MAX:
+        if isinstance(message, Changed) and len(_encode([message])) > LARGE_MAX:
             message = ChangesLost()
         queue = self._queues.get(worker)
         if queue is None:
             payload = _encode([message])
-            if len(payload) > MESSAGE_MAX and not isinstance(message, Changed):
+            if len(payload) > MESSAGE_MAX and not isinstance(message, _LARGE):
                 raise ValueError(f"a message of {len(payload)} bytes")
             sent = self._transmit(worker, payload)
             if sent is not None:
@@ -249,7 +273,7 @@ def _batch(queue: Iterable[Message]) -> list[Message]:
     batch: list[Message] = []
     room = DATAGRAM_MAX
     for message in queue:
-        room -= CHANGED_MAX if isinstance(message, Changed) else MESSAGE_MAX
+        room -= LARGE_MAX if isinstance(message, _LARGE) else MESSAGE_MAX
         if room < 0:
             break
         batch.append(message)

@@ -25,9 +25,11 @@ from usmbd.mountd.ipc.messages import (
     SessionRow,
 )
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.state.below import NOTHING, Below
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.vfs.identity import NOBODY, Identity, call_as_process, current_uid
 from usmbd.protocol.worker import messages
+from usmbd.protocol.worker import peers as peers_module
 from usmbd.protocol.worker.peers import WorkerPeers
 from usmbd.protocol.worker.tables import tables
 from usmbd.transport import keepalive
@@ -166,6 +168,38 @@ def test_peers_reach_another_worker(
     other.close_session(200, 0x1234, lambda: closed.append(False))  # nobody there: it goes on
     assert closed == [True, False]
     other.close()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_workers_tell_what_they_have_open_below_a_directory(
+    supervised: Supervised,
+    until: Until,
+    loop: asyncio.AbstractEventLoop,
+    state: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: bool,
+) -> None:
+    """All at once; who does not answer, or is not there, has nothing."""
+    keys = tuple(bytes([number]) * 24 for number in range(250))
+    monkeypatch.setattr(peers_module, "ANSWER_SECONDS", 60 if answers else 0.01)
+
+    def tell(server: Server, path: str, key: bytes, found: Callable[[Below], None]) -> None:
+        assert (path, key) == ("/share/" + "long" * 1000, b"key")
+        if server.worker != 4 or answers:
+            found(Below(keys, True) if server.worker == 4 else NOTHING)
+
+    monkeypatch.setattr(peers_module, "tell", tell)
+    asking, told = WorkerPeers(state, 5, loop), WorkerPeers(state, 4, loop)
+    config = ServerConfig(workers=7)
+    asking.serve(cast(Server, SimpleNamespace(worker=5, config=config)))
+    told.serve(cast(Server, SimpleNamespace(worker=4, config=config)))
+    found: list[Below] = []
+    asking.find_below("/share/" + "long" * 1000, b"key", found.append)
+    assert found == []
+    until(lambda: found)
+    assert found == [Below(keys, True) if answers else NOTHING]
+    asking.close()
+    told.close()
 
 
 def test_the_rows_of_a_session(tmp_path: Path) -> None:
