@@ -139,6 +139,8 @@ def add_shares(server: Server) -> None:
     closed = server.folder / "noperm"
     closed.mkdir(mode=0o700)
     server.shares["noperm"] = share | {"path": str(closed)}  # for ioctl.bug14788
+    if server.kind == "usmbd":  # off for the Linux client's sake: protocol/state/README.md
+        server.options.parameters["smb3 directory leases"] = "yes"
     server.options.parameters["smbd:FSCTL_SMBTORTURE"] = "yes"  # a connection is taken for cut
     server.shares["hideunread"] = share | {"hide unreadable": "yes"}  # for acls.ACCESSBASED
 
