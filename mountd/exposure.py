@@ -23,7 +23,7 @@ def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
     }
     for share in configuration.shares.values():
         folder = PurePath(os.path.normpath(share.config.path or ""))
-        if not folder.is_absolute():
+        if not folder.is_absolute() or share.config.msdfs_proxy:
             continue
         for what, path in secrets.items():
             places = (Path(os.path.abspath(path)), path.resolve())

@@ -181,7 +181,10 @@ class _Loader:
         shares |= found
         every = [*shares.values(), *([homes] if homes is not None else [])]
         available = any(share.config.continuous_availability for share in every)
-        server = msgspec.structs.replace(server, persistent_handles=available)
+        dfs = self._values(ours, GLOBALS)["host msdfs"] and any(
+            share.config.msdfs_root for share in every
+        )
+        server = msgspec.structs.replace(server, persistent_handles=available, dfs=dfs)
         return Configuration(
             self.path,
             server,
@@ -360,6 +363,7 @@ class _Loader:
                 )
         elif isinstance(values["comment"], Template):
             fields["comment"] = Template(fields["comment"])
+        fields["msdfs_root"] = values["msdfs root"] or bool(values["msdfs proxy"])
         objects = values["vfs objects"]
         force_account, force_gid = self._forced(chosen, values)
         if values["continuous availability"]:
@@ -405,6 +409,8 @@ class _Loader:
     def _path(self, section: Section, chosen: Chosen, values: dict[str, Any], root: str) -> str:
         """Return a share's path behind the root directory; a warning where there is no folder."""
         path: str = values["path"]
+        if not path and values["msdfs proxy"]:
+            return "/"  # nothing of it is ever opened: all is elsewhere
         if not path:
             if share_key(section.name) != HOMES and not any(
                 SHARES.get(parameter_key(e.name)) is SHARES["path"] and e.value

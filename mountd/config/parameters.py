@@ -207,6 +207,8 @@ _G = (
     ("kernel change notify", values.boolean, True),
     # ksmbd's and Samba's 0 tells strangers the shares and who is connected; Windows' is 1.
     ("restrict anonymous", values.number(0, 2), 1),
+    # Ours: Samba has no costs.
+    ("dfs sites", values.dfs_sites, list),
     ("log level", values.log_level, 1),
     ("log json", values.boolean, False),
 )
@@ -241,6 +243,8 @@ _S = (
     ("continuous availability", values.boolean, False),
     ("persistent handles durability", values.choice(Durability), Durability.DATA),
     ("browseable", values.boolean, True),
+    ("msdfs root", values.boolean, False),
+    ("msdfs proxy", values.dfs_targets, list),
     # Ours, after Windows' New-SmbShare -CompressData: off, as there.
     ("compress data", values.boolean, False),
 )
@@ -316,6 +320,8 @@ TABLE: tuple[Parameter, ...] = (
         field="max_io_size",
     ),
     _row(Scope.GLOBAL, "map to guest", values.choice(MapToGuest), MapToGuest.NEVER),
+    _row(Scope.GLOBAL, "host msdfs", values.boolean, True, field=""),
+    _row(Scope.SHARE, "msdfs shuffle referrals", values.boolean, False, field="msdfs_shuffle"),
     # Whose users there are, and how they come: what of it is said decides `config.kerberos`.
     *(
         _row(Scope.GLOBAL, name, parse, default, field="")

@@ -62,7 +62,7 @@ HARMLESS = {
         name resolve order; nbt client socket address; nbt port; netbios aliases; netbios scope;
         nmbd bind explicit broadcast; os level; prefered master; preferred master; preload;
         remote announce; remote browse sync; time server; wins hook; wins proxy; wins server;
-        wins support; announce as; announce version; host msdfs; hostname lookups""",
+        wins support; announce as; announce version; hostname lookups""",
     "users and passwords are those of usmbd.adduser, groups those of the system": """
         add group script; add user script; add user to group script; algorithmic rid base;
         check password script; delete group script; delete user from group script;
@@ -152,7 +152,7 @@ HARMLESS = {
         force security mode; force unknown acl user; honor change notify privilege;
         inherit acls; magic output; magic script; mangle prefix; mangling char; mangling method;
         map acl inherit; map archive; map hidden; map readonly; map system;
-        msdfs shuffle referrals; nt acl support; postexec; preexec; profile acls; root postexec;
+        nt acl support; postexec; preexec; profile acls; root postexec;
         root preexec; security mask; shutdown script; spotlight; spotlight backend; svcctl list;
         volume; volume serial number; aapl model""",
     "shares of `net usershare` are not served: usmbd.addshare makes shares": """
@@ -215,8 +215,6 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "copy": (("",), "write the parameters of the other section out, or `include` them in both"),
     "default service": (("",), "give the share the name that clients ask for"),
     "default": (("",), "give the share the name that clients ask for"),
-    "msdfs root": (NO, "usmbd has no DFS: leave it out, and name the other share to clients"),
-    "msdfs proxy": (("",), "usmbd has no DFS: name the other server's share to clients"),
     "clustering": (NO, "usmbd is no part of a cluster: leave it out"),
     "unix charset": (
         ("utf-8", "utf8"),

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from usmbd.mountd.config.samba import MODULES, REFUSED_MODULES
 from usmbd.mountd.config.source import Raw
+from usmbd.mountd.ipc.settings import DfsSite
 from usmbd.mountd.substitute import CONNECT, STATIC, Template, expand, letters_of
 
 OWN_MODULES = ("acl_xattr", "streams_xattr", "shadow_copy2", "fruit")
@@ -157,6 +158,36 @@ def separator(value: Raw) -> str:
     if len(result) != 1 or result.isalnum():
         raise ValueError("it is one character, no letter and no digit")
     return result
+
+
+def dfs_targets(value: Raw) -> list[str]:
+    r"""Return the places of `msdfs proxy`, `\server\share[\path]` each, parted by commas."""
+    targets = []
+    for each in words(value) if isinstance(value, list) else value.split(","):
+        parts = [part for part in each.strip().replace("/", "\\").split("\\") if part]
+        if len(parts) < 2:
+            raise ValueError(f"{each.strip()!r} is not \\SERVER\\SHARE")
+        targets.append("\\" + "\\".join(parts))
+    return targets
+
+
+def dfs_sites(value: Raw) -> list[DfsSite]:
+    """Return the sites of `NAME=ITEM,ITEM NAME=...`: networks of clients, hosts of targets."""
+    sites: list[DfsSite] = []
+    for word in value if isinstance(value, list) else written(value).split():
+        name, equals, items = word.partition("=")
+        if not name or not equals or any(s.name.casefold() == name.casefold() for s in sites):
+            raise ValueError(f"{word!r} is not NAME=NETWORK,SERVER,... of a site of its own")
+        site = DfsSite(name, [], [])
+        for item in filter(None, items.split(",")):
+            try:
+                site.networks.append(str(ipaddress.ip_network(item, strict=False)))
+            except ValueError:
+                if "/" in item:
+                    raise ValueError(f"{item!r} is no network") from None
+                site.servers.append(item)
+        sites.append(site)
+    return sites
 
 
 def minutes(value: Raw) -> int:

@@ -99,6 +99,16 @@ class Slow(StrEnum):
     """No call holds up anything but its own request."""
 
 
+class DfsSite(Struct, array_like=True, frozen=True):
+    """Clients and servers that are near each other (`dfs sites`)."""
+
+    name: str
+    networks: list[str]
+    """Where its clients are."""
+    servers: list[str]
+    """The hosts of DFS links that are near them."""
+
+
 class SnapshotConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where previous versions are (`vfs objects = shadow_copy2` and its `shadow:` options)."""
 
@@ -183,6 +193,12 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     store_dos_attributes: bool = True
     ea_support: bool = True
+    msdfs_root: bool = False
+    """A root of DFS: symbolic links to `msdfs:server\\share` lead clients to other servers."""
+    msdfs_proxy: list[str] = []
+    """All of the share is elsewhere, at one of these: `\\server\\share`. It is a root, too."""
+    msdfs_shuffle: bool = False
+    """`msdfs shuffle referrals`: targets that cost the same come in any order."""
     acl_xattr: bool = False
     """NT ACLs are kept in `security.NTACL` (`vfs objects = acl_xattr`)."""
     streams_xattr: bool = False
@@ -286,6 +302,10 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     restrict_anonymous: int = 1
     """0: null sessions may list shares; 1: null sessions may not enumerate; 2: they reach
     `guest ok` shares alone, not IPC$."""
+
+    dfs: bool = False
+    """Whether there is a root of DFS (and `host msdfs = yes`): only then anything is said of it."""
+    dfs_sites: list[DfsSite] = []
 
     change_notify: bool = True
     """Whether CHANGE_NOTIFY is served at all."""

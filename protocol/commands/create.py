@@ -26,6 +26,7 @@ from usmbd.protocol.commands.breaks import wait_for_break
 from usmbd.protocol.commands.create_again import come_back, repeat
 from usmbd.protocol.commands.create_answers import answer_contexts, response
 from usmbd.protocol.commands.create_pipe import create_pipe
+from usmbd.protocol.commands.dfs import path_in_root
 from usmbd.protocol.commands.durable import Reconnect, parse_asked
 from usmbd.protocol.commands.find_or_create import (
     TRUNCATES,
@@ -140,6 +141,8 @@ def create(request: Request) -> Answer | Handling:
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     if request.tree.is_pipe:
         return create_pipe(request, body, name)
+    if request.tree.share.msdfs_root:
+        name = path_in_root(request, body, name)
     _check(body)
     wanted = _wanted(request, body, name, contexts)
     if contexts:

@@ -19,6 +19,7 @@ from usmbd.protocol.state.store.records import OpenRecord, file_key
 from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.apple import create_stream, open_stream
+from usmbd.protocol.vfs.dfs_links import find_link
 from usmbd.protocol.vfs.links import target_of
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
@@ -165,6 +166,8 @@ def find_or_create(wanted: Wanted) -> Found:
     if wanted.posix:
         volume = volume.posix_view()
     wanted.volume = volume if wanted.time is None else open_snapshot(volume, wanted.time)
+    if volume.options.msdfs:
+        _stop_at_dfs_link(wanted, volume)
     for _ in range(_TRIES):
         node = _look_up(wanted)
         try:
@@ -177,6 +180,20 @@ def find_or_create(wanted: Wanted) -> Found:
                 raise
     # It came and went each time: who only wants to open it finds nothing.
     raise SmbError(NtStatus.SHARING_VIOLATION if wanted.creates else NtStatus.OBJECT_NAME_NOT_FOUND)
+
+
+def _stop_at_dfs_link(wanted: Wanted, volume: Volume) -> None:
+    """Send the client for a referral where a link of DFS is on the way ([MS-DFSC] 3.3.5.3).
+
+    SmbError(PATH_NOT_COVERED), whether the client spoke of a path of DFS or not, as with Samba. The
+    link itself can be opened, and so deleted.
+    """
+    found = find_link(volume, wanted.path)
+    if found is None:
+        return
+    is_last = found[0] == wanted.path.count("/") + 1
+    if not (is_last and wanted.body.create_options & FILE_OPEN_REPARSE_POINT):
+        raise SmbError(NtStatus.PATH_NOT_COVERED)
 
 
 def _is_over(wanted: Wanted, node: Node | None, status: NtStatus) -> bool:

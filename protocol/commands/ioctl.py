@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from usmbd.protocol.commands import (
+    dfs,
     file_facts,
     pipe_controls,
     reparse,
@@ -65,11 +66,6 @@ def _require_open(request: Request) -> None:
         raise SmbError(NtStatus.FILE_CLOSED)
 
 
-def _dfs_referrals(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
-    """FSCTL_DFS_GET_REFERRALS: no share is a DFS one ([MS-SMB2] 3.3.5.15.2)."""
-    raise SmbError(NtStatus.NOT_FOUND)
-
-
 def _validate(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
     """FSCTL_VALIDATE_NEGOTIATE_INFO; a mismatch ends the connection ([MS-SMB2] 3.3.5.15.12)."""
     connection = request.connection
@@ -126,8 +122,8 @@ _NOT_SUPPORTED = {
 """Codes of [MS-SMB2] itself whose feature is not there ([MS-SMB2] 3.3.5.15)."""
 
 _HANDLERS: dict[int, Callable[[Request, IoctlRequest, memoryview], Answer | Handling]] = {
-    fsctl.FSCTL_DFS_GET_REFERRALS: _dfs_referrals,
-    fsctl.FSCTL_DFS_GET_REFERRALS_EX: _dfs_referrals,
+    fsctl.FSCTL_DFS_GET_REFERRALS: dfs.get_referrals,
+    fsctl.FSCTL_DFS_GET_REFERRALS_EX: dfs.get_referrals,
     fsctl.FSCTL_VALIDATE_NEGOTIATE_INFO: _validate,
     fsctl.FSCTL_QUERY_NETWORK_INTERFACE_INFO: _interfaces,
     fsctl.FSCTL_PIPE_TRANSCEIVE: pipe_controls.transceive,

@@ -21,6 +21,7 @@ from usmbd.protocol.wire.negotiate import (
     SMB2_DIALECT_302,
     SMB2_DIALECT_311,
     SMB2_DIALECT_WILDCARD,
+    SMB2_GLOBAL_CAP_DFS,
     SMB2_GLOBAL_CAP_DIRECTORY_LEASING,
     SMB2_GLOBAL_CAP_ENCRYPTION,
     SMB2_GLOBAL_CAP_LARGE_MTU,
@@ -136,7 +137,7 @@ def _settle(connection: Connection, dialect: int) -> None:
     config = connection.server.config
     connection.negotiated = True
     connection.dialect = dialect
-    capabilities = 0
+    capabilities = SMB2_GLOBAL_CAP_DFS if config.dfs else 0
     if dialect > SMB2_DIALECT_202:
         capabilities |= SMB2_GLOBAL_CAP_LARGE_MTU
         connection.supports_multi_credit = True

@@ -23,13 +23,17 @@ from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.machine_domain import MachineDomain
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_DIALECT_311
+from usmbd.protocol.wire.negotiate import SMB2_GLOBAL_CAP_DFS as SMB2_GLOBAL_CAP_DFS
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.protocol.wire.tree_connect import (
     SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY,
+    SMB2_SHARE_CAP_DFS,
     SMB2_SHARE_TYPE_DISK,
     SMB2_SHARE_TYPE_PIPE,
     SMB2_SHAREFLAG_ACCESS_BASED_DIRECTORY_ENUM,
     SMB2_SHAREFLAG_COMPRESS_DATA,
+    SMB2_SHAREFLAG_DFS,
+    SMB2_SHAREFLAG_DFS_ROOT,
     SMB2_SHAREFLAG_ENCRYPT_DATA,
     SMB2_SHAREFLAG_MANUAL_CACHING,
     SMB2_SHAREFLAG_NO_CACHING,
@@ -162,6 +166,9 @@ def _response(request: Request, share: ShareConfig, tree: TreeConnect) -> bytes:
     if tree.volume and share.hide_unreadable:
         flags |= SMB2_SHAREFLAG_ACCESS_BASED_DIRECTORY_ENUM
     capabilities = 0
+    if share.msdfs_root and request.connection.server_capabilities & SMB2_GLOBAL_CAP_DFS:
+        flags |= SMB2_SHAREFLAG_DFS | SMB2_SHAREFLAG_DFS_ROOT
+        capabilities |= SMB2_SHARE_CAP_DFS
     if share.continuous_availability and request.connection.dialect >= SMB2_DIALECT_300:
         capabilities |= SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY
     return TreeConnectResponse(

@@ -82,6 +82,7 @@ def _options(share: ShareConfig) -> VolumeOptions:
         made_names=share.mangled_names is not MangledNames.NO,
         lists_short_names=share.mangled_names is MangledNames.YES,
         finder_info=None if share.fruit is None else FinderInfo[share.fruit.metadata.name],
+        msdfs=share.msdfs_root,
         snapshots=None if share.snapshots is None else _snapshots(share.snapshots),
     )
 

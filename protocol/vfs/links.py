@@ -3,6 +3,7 @@
 import os
 
 from usmbd.protocol.vfs import directory_entry, stored_reparse
+from usmbd.protocol.vfs.dfs_links import parse_link
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.spelling import is_odd
 from usmbd.protocol.wire.fscc.reparse import link_of, parse_reparse_point
@@ -19,6 +20,8 @@ def target_of(link: Node) -> str | None:
     """
     if not link.has_xattrs:
         target = os.fsdecode(os.readlink(b"", dir_fd=link.fd))
+        if link.volume.options.msdfs and parse_link(target):
+            return None  # of DFS: no client looks for it here
     else:
         try:
             stored = stored_reparse.read(link.xattr_target())

@@ -61,6 +61,8 @@ class VolumeOptions:
     streams: bool = True
     made_names: bool = True
     lists_short_names: bool = False
+    msdfs: bool = False
+    """Symbolic links to `msdfs:` are links of DFS; see dfs_links.py."""
     snapshots: SnapshotOptions | None = None
     """Where the previous versions of the share are, if it has any."""
     finder_info: FinderInfo | None = None

@@ -14,6 +14,7 @@ from typing import Final
 
 from usmbd.protocol.vfs import dos_attributes, kernel, stored_reparse
 from usmbd.protocol.vfs.base import VolumeBase
+from usmbd.protocol.vfs.dfs_links import describe_link, read_link
 from usmbd.protocol.vfs.identity import as_process
 from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.vfs.resolve import encode, exists_at, join
@@ -69,6 +70,7 @@ def scan(
     shortens = volume.options.lists_short_names
     stored = volume.options.store_dos_attributes
     hide = volume.options.hide_unreadable
+    dfs = volume.options.msdfs
     statx_at = kernel.statx_at
     getxattr_at = kernel.getxattr_at
     attribute = dos_attributes.XATTR_NAME_BYTES
@@ -80,6 +82,8 @@ def scan(
             return None
         kind = sx[5] & 0o170000
         if kind == stat.S_IFLNK:
+            if dfs and read_link(directory, name):
+                return describe_link(smb_stat(sx, None, name))
             return _link_stat(volume, sx, join(path, name), name, shows)
         if hide and not _is_readable(directory, encoded, kind):
             return None

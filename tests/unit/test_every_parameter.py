@@ -23,6 +23,7 @@ NOTIFY = f"{U}/protocol/commands/test_change_notify"
 WORKER = f"{U}/protocol/worker/test_worker.py"
 APPLE = f"{U}/protocol/commands/test_apple.py"
 KERBEROS, TICKETS = f"{U}/mountd/config/test_kerberos.py", f"{U}/mountd/kerberos"
+DFS = f"{U}/protocol/commands/test_dfs.py"
 VERSIONS = f"{U}/protocol/commands/test_previous_versions.py"
 
 EFFECTS: dict[tuple[Scope, str], str] = {
@@ -75,6 +76,8 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "share:fake_fscaps": f"{OWN}::test_fake_fscaps",
             "smbd:FSCTL_SMBTORTURE": f"{OWN}::test_fsctl_smbtorture",
             "root directory": f"{OWN}::test_root_directory",
+            "host msdfs": f"{DFS}::test_it_is_told_only_where_it_is_true",
+            "dfs sites": f"{DFS}::test_the_nearest_come_first",
             "security": f"{KERBEROS}::test_where_the_keys_are",
             "server role": f"{KERBEROS}::test_where_the_keys_are",
             "ntlm auth": f"{U}/protocol/commands/test_kerberos.py::test_without_ntlm",
@@ -147,6 +150,9 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "hosts deny": f"{OWN}::test_who_may_connect",
             "guest only": f"{U}/mountd/test_substitute.py::"
             "test_everybody_is_the_guest_where_it_says_so",
+            "msdfs root": f"{DFS}::test_it_is_told_only_where_it_is_true",
+            "msdfs proxy": f"{DFS}::test_paths_of_other_shares_and_of_a_proxy",
+            "msdfs shuffle referrals": f"{DFS}::test_shuffled_targets",
             "available": f"{OWN}::test_sections_that_are_no_shares",
             "printable": f"{OWN}::test_sections_that_are_no_shares",
             "shadow:snapdir": f"{VERSIONS}::test_enumeration",

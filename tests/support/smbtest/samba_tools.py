@@ -80,7 +80,7 @@ def smbclient(
     command = smbclient_command(
         server, account, dialect=dialect, protection=protection, options=options
     )
-    command += [f"//{HOST}/{share}", "-c", ";".join(commands)]
+    command += [f"//{server.host}/{share}", "-c", ";".join(commands)]
     run = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,

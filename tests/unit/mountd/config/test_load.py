@@ -14,6 +14,7 @@ from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, Sha
 
 # Fields that are put together from several parameters, or from none.
 COMPOSED = {
+    "dfs",
     "kerberos",
     "ntlm",
     "name",
