@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from usmbd.mountd.admin.computed import Computed
+from usmbd.mountd.admin.dfs import change_link, list_links
 from usmbd.mountd.admin.outcome import RefusedError
 from usmbd.mountd.admin.registered import Registered
 from usmbd.mountd.admin.registry import Registry
@@ -25,6 +26,7 @@ from usmbd.mountd.ipc.administration import (
     Result,
     RunningPage,
 )
+from usmbd.mountd.ipc.dfs import PAGE_LINKS, AddTarget, LinkPage, ListLinks, RemoveTarget
 from usmbd.mountd.ipc.messages import ControlClose, ControlList, Message, Row
 from usmbd.mountd.ipc.registry import RegistryRequest
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
@@ -96,10 +98,17 @@ class Administration:
         self._handlers: dict[type, Callable[..., None]] = {
             ListRunning: self._list,
             CloseRunning: self._close,
+            AddTarget: self._change_link,
+            RemoveTarget: self._change_link,
         }
 
     def answer(self, message: AdministrationRequest, reply: Reply) -> None:
         """Answer one question."""
+        if isinstance(message, ListLinks):  # every user may know them
+            links = list_links(self._host.configuration, message.share)
+            part = links[message.start : message.start + PAGE_LINKS]
+            reply(LinkPage(part, len(links)))
+            return
         if not self._host.administrates(message.by):
             reply(Outcome(Result.DENIED))
             return
@@ -130,6 +139,15 @@ class Administration:
             return self._shares.answer(message)
         assert isinstance(message, RegistryRequest)
         return self._registry.answer(message)
+
+    def _change_link(self, message: AddTarget | RemoveTarget, reply: Reply) -> None:
+        """Change a link of DFS."""
+        result = change_link(self._host.configuration, message)
+        log.info(
+            "an administrator changes the DFS link %s of %s: %s",
+            message.path, message.share, result, extra={"user": message.by},
+        )  # fmt: skip
+        reply(Outcome(result))
 
     # -- what runs -------------------------------------------------------------------------
 

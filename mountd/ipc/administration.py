@@ -9,6 +9,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from usmbd.mountd.ipc.base import MAX_ROWS, Handle, Message, Name
+from usmbd.mountd.ipc.dfs import DfsRequest, DfsResponse
 from usmbd.mountd.ipc.messages import ListKind
 from usmbd.mountd.ipc.registry import Descriptor, RegistryRequest, RegistryResponse
 from usmbd.mountd.ipc.rows import Row
@@ -129,7 +130,8 @@ AdministrationRequest = (
     | ChangeShare
     | DeleteShare
     | SetServerComment
+    | DfsRequest
     | RegistryRequest
     | UsersRequest
 )
-AdministrationResponse = RunningPage | Outcome | RegistryResponse
+AdministrationResponse = RunningPage | Outcome | DfsResponse | RegistryResponse

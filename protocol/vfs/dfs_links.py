@@ -8,6 +8,7 @@ import os
 import stat
 from typing import Final
 
+from usmbd.mountd.ipc.dfs import parse_link
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.resolve import encode
@@ -19,27 +20,7 @@ from usmbd.protocol.wire.fscc.attributes import (
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import SmbError
 
-PREFIX: Final = "msdfs:"
-
-MAX_TARGETS: Final = 64
-"""Of one link: PATH_MAX has room for some hundred short ones, an answer for 64 KiB."""
-
 _STEP: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-def parse_link(text: str) -> list[str]:
-    r"""Return the targets of a link's text, as `\server\share\path`; none: it is no DFS link.
-
-    Slashes are backslashes, as with Samba; what names no share is left out.
-    """
-    if not text.startswith(PREFIX):
-        return []
-    targets = []
-    for each in text[len(PREFIX) :].split(","):
-        parts = [part for part in each.strip().replace("/", "\\").split("\\") if part]
-        if len(parts) >= 2:
-            targets.append("\\" + "\\".join(parts))
-    return targets[:MAX_TARGETS]
 
 
 def read_link(directory: int, name: str) -> list[str]:

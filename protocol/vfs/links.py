@@ -2,8 +2,8 @@
 
 import os
 
+from usmbd.mountd.ipc.dfs import parse_link
 from usmbd.protocol.vfs import directory_entry, stored_reparse
-from usmbd.protocol.vfs.dfs_links import parse_link
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.spelling import is_odd
 from usmbd.protocol.wire.fscc.reparse import link_of, parse_reparse_point

@@ -56,8 +56,13 @@ mountd.rpc.interfaces.srvsvc SV_USERS_UNLIMITED=FFFFFFFF SV_DISCONNECT_MINUTES=F
 mountd.rpc.interfaces.srvsvc SV_ANNOUNCE_SECONDS=F0
 mountd.rpc.interfaces.srvsvc SV_ANNOUNCE_DELTA_MILLISECONDS=BB8 CLOCK_INTERVAL=136
 mountd.rpc.interfaces.srvsvc SV_TYPE_SERVER_UNIX=800
-mountd.rpc.interfaces.shares SHI1005_FLAGS_DFS_NONE=0 CSC_CACHE_MANUAL_REINT=0
+mountd.rpc.interfaces.shares SHI1005_FLAGS_DFS=1 SHI1005_FLAGS_DFS_ROOT=2 CSC_CACHE_MANUAL_REINT=0
 mountd.rpc.interfaces.shares SHI1005_FLAGS_ENCRYPT_DATA=8000
+[MS-DFSNM] 2.2.2.3, 2.2.2.4, 2.2.2.8, 3.1.4.1.3; [MS-DFSC] 2.2.3, 2.2.4, 2.2.5.4
+mountd.rpc.interfaces.netdfs VOLUME_OK=1 STORAGE_ONLINE=2 MANAGER_VERSION=1
+mountd.rpc.interfaces.netdfs ADD_VOLUME=1 RESTORE_VOLUME=2
+protocol.wire.dfs REFERRAL_SERVERS=1 STORAGE_SERVERS=2 TARGET_FAILBACK=4 TARGET_SET_BOUNDARY=4
+protocol.wire.dfs ROOT_TARGETS=1 LINK_TARGETS=0 SITE_NAME=1
 mountd.rpc.interfaces.shares SHI_USES_UNLIMITED=FFFFFFFF FULL_ACCESS=1F01FF READ_ACCESS=1200A9
 mountd.rpc.interfaces.shares SE_DACL_PRESENT_SELF_RELATIVE=8004
 [MS-FSCC] 2.4: the unit of a sector where a file system says none; stat(2): the unit of st_blocks

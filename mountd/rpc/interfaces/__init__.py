@@ -10,6 +10,7 @@ from usmbd.mountd.rpc.interfaces import (
     epmapper,
     lsarpc,
     mgmt,
+    netdfs,
     samr,
     srvsvc,
     srvsvc_changes,
@@ -27,6 +28,7 @@ DECLARED = (srvsvc_changes, srvsvc_running, srvsvc_server)
 _CALLS: Mapping[str, tuple[Calls, ...]] = {
     "lsarpc": (lsarpc.CALLS, dssetup.CALLS),
     "lsass": (lsarpc.CALLS, samr.CALLS),
+    "netdfs": (netdfs.CALLS,),
     "samr": (samr.CALLS,),
     "srvsvc": (srvsvc.CALLS,),
     "winreg": (winreg.CALLS,),

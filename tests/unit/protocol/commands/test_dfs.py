@@ -10,9 +10,9 @@ from smbengine import requests
 from smbengine.client import Client, Reply
 from smbengine.configured import Configured
 
+from usmbd.mountd.ipc.dfs import parse_link
 from usmbd.mountd.ipc.settings import DfsSite
 from usmbd.protocol.commands import dfs
-from usmbd.protocol.vfs.dfs_links import parse_link
 from usmbd.protocol.wire.create import FILE_OPEN, FILE_OPEN_REPARSE_POINT
 from usmbd.protocol.wire.fsctl import FSCTL_DFS_GET_REFERRALS, FSCTL_DFS_GET_REFERRALS_EX
 from usmbd.protocol.wire.header import RELATED_ID, SMB2_FLAGS_DFS_OPERATIONS, Command
