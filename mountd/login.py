@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from usmbd.mountd import ntlm
+from usmbd.mountd.config.username_map import UsernameMap
 from usmbd.mountd.credentials import Credentials
 from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.ipc.messages import (
@@ -27,12 +28,18 @@ class Authenticator:
     server: ServerConfig
     accounts: Accounts
     credentials: Credentials = field(default_factory=Credentials)
+    names: UsernameMap = field(default_factory=UsernameMap)
+
+    def account_of(self, user: str) -> str:
+        """Return the account that a client means by a name (`username map`)."""
+        return self.names.account(user, self.accounts.is_member)
 
     def login(self, request: LoginRequest) -> LoginResponse:
         """Return what the proof is worth; a login without a name is anonymous."""
         if not request.user:
             return self.anonymous()
-        name = self.users.find(request.user)
+        # The client's proof is made of the name that it says, with the account's password.
+        name = self.users.find(self.account_of(request.user))
         key = ntlm.verify(
             self.users.hashes[name] if name is not None else _NO_HASH,
             request.user,

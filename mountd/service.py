@@ -136,7 +136,10 @@ class Service:
         self._had_users = self._passwords.exists()
         self.directory = Directory(users, self._accounts, configuration.administrators)
         self._tickets = self._read_keytab(configuration, users)
-        return Authenticator(users, configuration.server, self._accounts, self._credentials)
+        return Authenticator(
+            users, configuration.server, self._accounts, self._credentials,
+            configuration.username_map,
+        )  # fmt: skip
 
     def _read_keytab(self, configuration: Configuration, users: UserTable) -> TicketLogin | None:
         """Return what takes Kerberos' tickets; None, with a word in the log, where nothing can."""
@@ -283,7 +286,7 @@ class Service:
         """Check a login; the answer waits when there were failures before."""
         user, address = request.user, request.client_address
         users = self._authenticator.users
-        account = users.account(user)
+        account = users.account(self._authenticator.account_of(user))
         delay = self._throttle.reserve(account, address, now)
         if delay is None:
             log.log(REFUSED, "too many logins wait", extra={"client": address, "user": user})

@@ -11,9 +11,11 @@ from pathlib import Path
 from usmbd.mountd import paths
 from usmbd.mountd.cli import common
 from usmbd.mountd.cli.arguments import hide
-from usmbd.mountd.config.load import load, state_directory_of
+from usmbd.mountd.config.load import load
+from usmbd.mountd.config.reading import state_directory_of
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.identity import Accounts
+from usmbd.mountd.passdb import read_passdb
 from usmbd.mountd.users import check_user_name, edit_users, hash_password
 
 
@@ -38,8 +40,21 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         " read it in the list of processes. Better leave it out and type it, or pipe it in:"
         " printf '%%s\\n' \"$PASSWORD\" | usmbd.adduser -a USER",
     )
-    parser.add_argument("user", metavar="USER", help="1 to 47 bytes, no colon")
+    action.add_argument(
+        "--import",
+        dest="source",
+        metavar="FILE",
+        type=Path,
+        help="add the users of Samba's smbpasswd or passdb.tdb, or of what `pdbedit -L -w` printed;"
+        " disabled accounts and those without a password are left out, users who are there keep"
+        " the password that they have here (with -v each is named)",
+    )
+    parser.add_argument("user", metavar="USER", nargs="?", help="1 to 47 bytes, no colon")
     options = parser.parse_args(arguments)
+    if (options.user is None) == (options.source is None):
+        parser.error("a USER is wanted, or --import FILE")
+    if options.source is not None and options.password is not None:
+        parser.error("--password does not go with --import")
     if options.password:
         hide(options.password)
     if options.action == "delete" and options.password is not None:
@@ -69,6 +84,33 @@ def change(hashes: dict[str, bytes], user: str, action: str | None, digest: byte
         hashes[user] = digest
 
 
+def import_users(source: Path, passwords: Path, *, verbose: bool) -> None:
+    """Add the users of one of Samba's files; say what was not taken."""
+    found = read_passdb(source)
+    known: list[str] = []
+    accounts = Accounts()
+
+    def add(hashes: dict[str, bytes]) -> None:
+        for name, digest in found.hashes.items():
+            if name in hashes:
+                known.append(name)
+            else:
+                hashes[name] = digest
+
+    common.say_new(passwords)
+    passwords.parent.mkdir(parents=True, exist_ok=True)
+    edit_users(passwords, add)
+    added = [name for name in found.hashes if name not in known]
+    for name in added:
+        if accounts.find(name) is None:
+            print(f"warning: {name!r} has no account on this system", file=sys.stderr)
+    for why in (*found.left_out, *(f"{name}: he is there already" for name in known)):
+        print(f"left out: {why}", file=sys.stderr)
+    print(f"{passwords}: {len(added)} users added")
+    if verbose:
+        print("\n".join(added))
+
+
 def state_directory(config: Path) -> Path | None:
     """Return where a running server is found; None when the configuration cannot tell."""
     with contextlib.suppress(ConfigError):
@@ -79,13 +121,18 @@ def state_directory(config: Path) -> Path | None:
 def run(arguments: list[str]) -> int:
     """Change the file and tell a running mountd."""
     options = parse_arguments(arguments)
-    user = check_user_name(options.user)
+    user = "" if options.user is None else check_user_name(options.user)
     config, passwords = common.files(options)
     if options.config is not None and not config.exists():
         raise ValueError(f"{config}: there is no such file; -C names the server's configuration")
     for there in (passwords, passwords.parent):
         if there.exists() and not os.access(there, os.W_OK):
             raise PermissionError(errno.EACCES, "may not be changed", str(passwords))
+    directory = state_directory(config) if config.exists() else paths.state_directory()
+    if options.source is not None:
+        import_users(options.source, passwords, verbose=options.verbose)
+        common.say_whether_told(directory, config, verbose=options.verbose)
+        return 0
     if options.action == "delete":
         if config.exists():
             users = load(config).naming(user)
@@ -103,7 +150,6 @@ def run(arguments: list[str]) -> int:
     edit_users(passwords, lambda hashes: change(hashes, user, options.action, digest))
     if options.verbose:
         print(f"{passwords}: {user!r} written")
-    directory = state_directory(config) if config.exists() else paths.state_directory()
     common.say_whether_told(directory, config, verbose=options.verbose)
     return 0
 

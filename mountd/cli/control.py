@@ -19,7 +19,8 @@ import msgspec
 from usmbd.mountd import lockfile, paths
 from usmbd.mountd.cli import common
 from usmbd.mountd.config import show as show_config
-from usmbd.mountd.config.load import Configuration, load, state_directory_of
+from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.config.reading import state_directory_of
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.client import BlockingClient
 from usmbd.mountd.ipc.codec import control_client, mountd_client

@@ -7,6 +7,7 @@ from typing import Any
 from usmbd.mountd.config.idmap import IdmapRange
 from usmbd.mountd.config.kerberos import KerberosConfig
 from usmbd.mountd.config.source import share_key
+from usmbd.mountd.config.username_map import UsernameMap
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.mountd.shares import HostAccess, Share
 
@@ -24,6 +25,8 @@ class Configuration:
     """What is asked for; whether it can be had is `mountd.kerberos.offer`'s to find out."""
     idmap: list[IdmapRange] = field(default_factory=list)
     """Of domains: which ids their users have that the system does not know."""
+    username_map: UsernameMap = field(default_factory=UsernameMap)
+    """Whom clients mean by the names that they log in with."""
     homes: Share | None = None
     """[homes]: what a share of a user's home directory is made from."""
     warnings: list[str] = field(default_factory=list)

@@ -13,8 +13,8 @@ from pathlib import Path
 import yaml
 
 from usmbd.mountd.config import ini
-from usmbd.mountd.config.load import read_source
 from usmbd.mountd.config.parameters import find
+from usmbd.mountd.config.reading import read_source
 from usmbd.mountd.config.source import GLOBAL, Entry, parameter_key, share_key
 from usmbd.mountd.errors import ConfigError
 

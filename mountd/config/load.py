@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from usmbd.mountd import paths
-from usmbd.mountd.config import ini, yaml_file
 from usmbd.mountd.config.choose import Chooser, Chosen
 from usmbd.mountd.config.configuration import Configuration as Configuration
 from usmbd.mountd.config.idmap import IdmapRange, is_idmap, parse_idmap
@@ -23,16 +22,17 @@ from usmbd.mountd.config.parameters import (
     Parameter,
     Scope,
 )
+from usmbd.mountd.config.reading import read_source
 from usmbd.mountd.config.source import (
     GLOBAL,
     Entry,
     Section,
     Source,
     parameter_key,
-    read_text,
     share_key,
 )
 from usmbd.mountd.config.together import Remark, odd_in_share, wrong_in_global, wrong_in_share
+from usmbd.mountd.config.username_map import UsernameMap, load_username_map
 from usmbd.mountd.errors import ConfigError, raise_all
 from usmbd.mountd.hosts import HostList, parse_hosts
 from usmbd.mountd.identity import Account, Accounts
@@ -77,27 +77,6 @@ def load(
     return _Loader(path, Accounts()).load(read_source(path, text), tcp_port, registered)
 
 
-def read_source(path: Path, text: str | None = None) -> Source:
-    """Read the file's syntax by its suffix: .yaml and .yml are YAML, all else ksmbd.conf's.
-
-    ConfigError for YAML that is malformed; what is malformed in the other is in `errors`.
-    """
-    source = Source()
-    parse = yaml_file.parse if path.suffix in (".yaml", ".yml") else ini.parse
-    parse(read_text(path) if text is None else text, path, source)
-    return source
-
-
-def state_directory_of(path: Path) -> Path:
-    """Return where the server of a file is found, whatever else is wrong in the file.
-
-    ConfigError when the file cannot be read.
-    """
-    section = read_source(path).sections.get(GLOBAL, Section(GLOBAL, str(path), 0))
-    said = Chooser().choose(section, in_global=True).get("state directory")
-    return Path(said[0].value(said[1])) if said is not None else paths.state_directory()
-
-
 def check_share_name(name: str) -> str:
     """Return the name; ValueError that says why it cannot be a share's."""
     size = len(name.encode("utf-8", "surrogatepass"))
@@ -138,6 +117,7 @@ class _Loader:
         }
         kerberos = self._kerberos(ours)
         idmap = self._idmap_ranges(global_section)
+        username_map = self._username_map(ours)
         server, root = self._server(ours, tcp_port, kerberos)
         # Samba: `hosts allow` in [global] holds for the server, whatever a share says.
         hosts = HostAccess(
@@ -192,6 +172,7 @@ class _Loader:
             shares,
             kerberos,
             idmap,
+            username_map,
             homes,
             self.warnings,
             self._chooser.said,
@@ -266,6 +247,21 @@ class _Loader:
         substitutions = static_substitutions(fields["netbios_name"], fields["workgroup"])
         fields["server_string"] = fill(fields["server_string"], substitutions)
         return ServerConfig(**fields), values["root directory"]
+
+    def _username_map(self, chosen: Chosen) -> UsernameMap:
+        """Return what `username map` names; a warning where there is no such file."""
+        name = "username map"
+        if name not in chosen:
+            return UsernameMap()
+        path = Path(chosen[name][0].value(chosen[name][1]))
+        if not path.exists():
+            self._chooser.warn(chosen[name][1], f"{name}: there is no {path} (now)")
+            return UsernameMap()
+        try:
+            return load_username_map(path)
+        except ConfigError as error:
+            self.errors.append(error)
+            return UsernameMap()
 
     def _idmap_ranges(self, section: Section) -> list[IdmapRange]:
         """Return the ranges of domains; what is wrong with them is noted."""

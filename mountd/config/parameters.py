@@ -322,6 +322,7 @@ TABLE: tuple[Parameter, ...] = (
     _row(Scope.GLOBAL, "map to guest", values.choice(MapToGuest), MapToGuest.NEVER),
     _row(Scope.GLOBAL, "host msdfs", values.boolean, True, field=""),
     _row(Scope.SHARE, "msdfs shuffle referrals", values.boolean, False, field="msdfs_shuffle"),
+    _row(Scope.GLOBAL, "username map", values.path, "", field=""),
     # Whose users there are, and how they come: what of it is said decides `config.kerberos`.
     *(
         _row(Scope.GLOBAL, name, parse, default, field="")

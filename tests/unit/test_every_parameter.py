@@ -78,6 +78,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "root directory": f"{OWN}::test_root_directory",
             "host msdfs": f"{DFS}::test_it_is_told_only_where_it_is_true",
             "dfs sites": f"{DFS}::test_the_nearest_come_first",
+            "username map": f"{U}/mountd/config/test_username_map.py::test_who_logs_in_as_whom",
             "security": f"{KERBEROS}::test_where_the_keys_are",
             "server role": f"{KERBEROS}::test_where_the_keys_are",
             "ntlm auth": f"{U}/protocol/commands/test_kerberos.py::test_without_ntlm",

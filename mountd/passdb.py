@@ -1,0 +1,122 @@
+"""Users of Samba's password files, for the import: smbpasswd(5), and what `pdbedit -L -w` prints.
+
+Both have a line `name:uid:LM hash:NT hash:[flags]:LCT-...:` for each user. passdb.tdb is read by
+Samba's own pdbedit.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.users import MAX_FILE_SIZE, NO_PASSWORD, NT_HASH_SIZE, check_user_name
+
+TDB_MAGIC: Final = b"TDB file\n"
+
+PDBEDIT_SECONDS: Final = 60
+"""Until pdbedit is given up: it reads a thousand users in a second."""
+
+_FIELDS: Final = 5
+"""Those that count; the last change and what follows may be missing."""
+
+
+@dataclass(slots=True)
+class Imported:
+    """What a file says."""
+
+    hashes: dict[str, bytes] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    """Users whom nobody could or should log in as, each with the reason."""
+
+
+def read_passdb(path: Path) -> Imported:
+    """Read a file; ConfigError with the line that is malformed, OSError."""
+    with path.open("rb") as stream:
+        data = stream.read(MAX_FILE_SIZE + 1)
+    if data.startswith(TDB_MAGIC):
+        data = _ask_pdbedit(path)
+    if len(data) > MAX_FILE_SIZE:
+        raise ConfigError(str(path), 0, f"the file is larger than {MAX_FILE_SIZE} bytes")
+    try:
+        return parse_smbpasswd(data.decode(), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), 0, "the file is not UTF-8") from error
+
+
+def parse_smbpasswd(text: str, file: str) -> Imported:
+    """Read the lines of smbpasswd(5); ConfigError."""
+    result = Imported()
+    for number, line in enumerate(text.split("\n"), start=1):
+        entry = line.strip()
+        if not entry or entry[0] == "#":
+            continue
+        parts = entry.split(":")
+        if len(parts) < _FIELDS or not parts[1].lstrip("-").isdecimal():
+            raise ConfigError(file, number, "the line is not NAME:UID:LM:NT:[FLAGS]:...")
+        name, digest, flags = parts[0], parts[3], parts[4]
+        if not (flags.startswith("[") and flags.endswith("]")):
+            raise ConfigError(file, number, f"the flags of {name!r} are not in brackets")
+        try:
+            check_user_name(name)
+        except ValueError as error:
+            raise ConfigError(file, number, str(error)) from error
+        if name in result.hashes:
+            raise ConfigError(file, number, f"the user {name!r} occurs twice")
+        why = _why_not(flags, digest)
+        if why:
+            result.left_out.append(f"{name}: {why}")
+            continue
+        try:
+            result.hashes[name] = bytes.fromhex(digest)
+        except ValueError as error:
+            raise ConfigError(file, number, f"the hash of {name!r} is malformed") from error
+        if len(digest) != 2 * NT_HASH_SIZE:
+            raise ConfigError(file, number, f"the hash of {name!r} is malformed")
+        if result.hashes[name] == NO_PASSWORD:
+            del result.hashes[name]
+            result.left_out.append(f"{name}: the password is empty")
+    return result
+
+
+def _why_not(flags: str, digest: str) -> str:
+    """Return why nobody is to log in as a user, "" where somebody may."""
+    if "U" not in flags:
+        return "it is the account of a machine or a domain"
+    if "D" in flags:
+        return "the account is disabled"
+    if "L" in flags:
+        return "the account is locked"
+    if "N" in flags or digest.startswith(("NO PASSWORD", "XXXX")):
+        return "there is no password"
+    return ""
+
+
+def _ask_pdbedit(path: Path) -> bytes:
+    """Have Samba's tool print its database; ConfigError where that cannot be.
+
+    A copy of it: pdbedit writes to what it opens, and makes an empty one of what is broken.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="usmbd-passdb-") as folder:
+            copy = shutil.copy(path, folder)
+            done = subprocess.run(
+                ["pdbedit", "-s", "/dev/null", "-b", f"tdbsam:{copy}", "-L", "-w"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PDBEDIT_SECONDS,
+                check=False,
+            )
+    except FileNotFoundError as error:
+        why = "Samba's pdbedit, which reads it, is not there (package samba-common-bin)"
+        raise ConfigError(str(path), 0, why) from error
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(str(path), 0, "pdbedit does not end") from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise ConfigError(str(path), 0, f"pdbedit: {said[-1] if said else done.returncode}")
+    if not done.stdout:
+        raise ConfigError(str(path), 0, "pdbedit finds no users in it")
+    return done.stdout
