@@ -10,6 +10,7 @@ from usmbd.protocol.state import one_file
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.state.store.records import LOCK_SEQUENCES, LockRange, LockSequence
 from usmbd.protocol.wire.access import (
     FILE_APPEND_DATA,
@@ -71,6 +72,9 @@ def _perform(
         if durable is not None and durable.persistent:
             return _unlock_persistently(request, elements, sequence)
         return _unlock(request, elements, sequence)
+    if request.session.state is SessionState.EXPIRED:
+        # [MS-SMB2] 3.3.5.2.9 lets LOCK go on; Windows and Samba let what is locked be unlocked.
+        raise SmbError(NtStatus.NETWORK_SESSION_EXPIRED)
     return _lock(request, elements, sequence)
 
 

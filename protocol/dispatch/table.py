@@ -66,7 +66,7 @@ TABLE: tuple[Row, ...] = (
     Row(session_setup, session=False, tree=False),
     Row(logoff, tree=False, when_expired=True),
     Row(tree_connect, tree=False, when_suspended=False),
-    Row(tree_disconnect, when_expired=True),
+    Row(tree_disconnect),
     Row(create, when_suspended=False),
     Row(close, file_id=8, when_expired=True),
     Row(flush, file_id=8),

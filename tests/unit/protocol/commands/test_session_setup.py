@@ -19,6 +19,7 @@ from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.store.records import SessionRecord
 from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.lock import SMB2_LOCKFLAG_EXCLUSIVE_LOCK, SMB2_LOCKFLAG_UNLOCK
 from usmbd.protocol.wire.negotiate import SMB2_NEGOTIATE_SIGNING_REQUIRED
 from usmbd.protocol.wire.negotiate_contexts import AES_128_CCM, AES_128_GCM, AES_256_GCM
 from usmbd.protocol.wire.session_setup import (
@@ -341,12 +342,19 @@ def test_reauthentication_keeps_keys_and_opens(client: Client) -> None:
 
 def test_what_an_expired_session_may_still_do(client: Client) -> None:
     file = client.open("file")
+    exclusive, unlock = SMB2_LOCKFLAG_EXCLUSIVE_LOCK | 0x10, SMB2_LOCKFLAG_UNLOCK
+    locks = {flags: requests.lock(file, (0, 1, flags)) for flags in (exclusive, unlock)}
+    assert client.call(Command.LOCK, locks[exclusive]).status is NtStatus.SUCCESS
     client.session.state = SessionState.EXPIRED
+    assert client.call(Command.LOCK, locks[unlock]).status is NtStatus.SUCCESS
+    refused = client.call(Command.LOCK, locks[exclusive])
+    assert refused.status is NtStatus.NETWORK_SESSION_EXPIRED
     read = client.call(Command.READ, requests.read(file, 1))
     assert read.status is NtStatus.NETWORK_SESSION_EXPIRED
     assert client.call(Command.ECHO, requests.EMPTY).status is NtStatus.SUCCESS
     assert client.close(file) is NtStatus.SUCCESS
-    assert client.call(Command.TREE_DISCONNECT, requests.EMPTY).status is NtStatus.SUCCESS
+    tree = client.call(Command.TREE_DISCONNECT, requests.EMPTY)
+    assert tree.status is NtStatus.NETWORK_SESSION_EXPIRED
     assert client.call(Command.LOGOFF, requests.EMPTY).status is NtStatus.SUCCESS
 
 
