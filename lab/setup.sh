@@ -141,6 +141,9 @@ test_packages() {
   pyverbs_package
   need krb5kdc:krb5-kdc kadmin.local:krb5-admin-server kinit:krb5-user
   need_file /usr/lib/python3/dist-packages/gssapi python3-gssapi
+  need_file /usr/share/samba/setup/provision.ldif samba-ad-provision
+  need_file '/usr/lib/*/samba/ldb/samba_dsdb.so' samba-dsdb-modules
+  need_file '/usr/lib/*/samba/service/kdc.so' samba-ad-dc # Debian 12 has it in samba
   need_file '/usr/lib/*/samba/vfs/streams_xattr.so' samba-vfs-modules
   install_needed
 }
