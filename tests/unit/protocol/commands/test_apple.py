@@ -245,6 +245,24 @@ def test_listings_tell_what_finder_shows(serve: Serve) -> None:
     assert file_id == (told.engine.files / "file").stat().st_ino
 
 
+def test_a_long_listing_makes_room_for_others(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each entry opens its file, so that a step has fewer of them."""
+    client = serve()
+    for number in range(20):
+        (client.engine.files / f"file{number}").touch()
+    looks: list[int] = []
+    turns = client.connection.server.turns
+    monkeypatch.setattr(turns, "over", lambda: bool(looks.append(1)))
+    assert len(listing(client)) == 22
+    before = len(looks)
+    aapl(client)
+    looks.clear()
+    assert len(listing(client)) == 22
+    assert len(looks) > before + 2
+
+
 def copy(client: Client, source: str, target: str) -> tuple[NtStatus, bytes]:
     """Send FSCTL_SRV_COPYCHUNK without a chunk."""
     opened = client.open(source, 0x1, FILE_OPEN)
