@@ -35,9 +35,6 @@ def wrong_in_share(
     chosen: Chosen, values: dict[str, Any], server: ServerConfig, accounts: Accounts
 ) -> Iterator[Remark]:
     """Return what cannot be meant of a share."""
-    if values["server smb encrypt"] is Encryption.REQUIRED and server.max_protocol < SMB3:
-        _, entry = chosen["server smb encrypt"]
-        yield entry, f"{entry.name} = required: nobody can encrypt with this server max protocol"
     if not server.kerberos:
         yield from _of_domains(chosen, values)
     yield from _root_for_guests(chosen, values, accounts)
@@ -45,6 +42,9 @@ def wrong_in_share(
 
 def odd_in_share(chosen: Chosen, values: dict[str, Any], server: ServerConfig) -> Iterator[Remark]:
     """Return what is taken, and has to be known."""
+    if values["server smb encrypt"] is Encryption.REQUIRED and server.max_protocol < SMB3:
+        entry = chosen["server smb encrypt"][1]
+        yield entry, f"{entry.name} = required: nobody can encrypt with this server max protocol"
     if values["compress data"] and not server.compression:
         entry = chosen["compress data"][1]
         yield entry, f"{entry.name}: nothing is compressed, as smb3 compression = no"

@@ -69,11 +69,14 @@ class Facts(NamedTuple):
 
 
 def streams(data: bytes) -> set[bytes]:
-    """Take FileStreamInformation apart: each with its sizes, in no order."""
+    """Take FileStreamInformation apart: each with its size, in no order.
+
+    Not with its allocation: smbd counts the block that a file system has for attributes, too.
+    """
     found = set()
     while True:
         following, length = struct.unpack_from("<II", data)
-        found.add(data[8 : 24 + length])
+        found.add(data[8:16] + data[24 : 24 + length])
         if not following:
             return found
         data = data[following:]

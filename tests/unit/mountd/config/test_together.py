@@ -16,11 +16,6 @@ SHARE = "[s]\npath = /tmp\n"
             3,
             "smb encrypt = required: nobody can encrypt",
         ),
-        (
-            f"[global]\nserver max protocol = SMB2_10\n{SHARE}server smb encrypt = required\n",
-            5,
-            "server smb encrypt = required: nobody can encrypt",
-        ),
         (f"[global]\nguest account = root\n{SHARE}", 2, "guest account = root: strangers"),
         (f"{SHARE}guest account = root\n", 3, "guest account = root: strangers"),
         (
@@ -42,6 +37,11 @@ def test_names_of_a_domain_are_taken_with_kerberos() -> None:
     text = f"[global]\nkerberos method = system keytab\n{SHARE}valid users = D\\x, @D\\all\n"
     share = configuration(text).shares["s"]
     assert share.access.valid_users == ("D\\x", "@D\\all")
+
+
+def test_a_share_that_nobody_reaches_is_told() -> None:
+    text = f"[global]\nserver max protocol = SMB2_10\n{SHARE}server smb encrypt = required\n"
+    assert "nobody can encrypt" in "".join(configuration(text).warnings)
 
 
 def test_data_that_nothing_compresses_is_told() -> None:
