@@ -28,12 +28,13 @@ def _decoding(table: memoryview) -> list[int]:
     for index, both in enumerate(table):
         by_length[both & 15].append(2 * index)
         by_length[both >> 4].append(2 * index + 1)
+    # Before memory is taken: 256 bytes could ask for millions of entries.
+    if sum(len(by_length[n]) << (_LONGEST - n) for n in range(1, 16)) != 1 << _LONGEST:
+        raise MalformedError("a table that is no Huffman code")
     entries: list[int] = []
     for length in range(1, 16):
         for symbol in by_length[length]:
             entries += [length << 9 | symbol] * (1 << (_LONGEST - length))
-    if len(entries) != 1 << _LONGEST:
-        raise MalformedError("a table that is no Huffman code")
     return entries
 
 

@@ -84,10 +84,11 @@ def _go_on(
     """Go on with a compressed message; give it to the dispatcher when it is whole."""
     try:
         while True:
-            next(steps)
+            # Asked before the first as well: messages of many clients may come in one turn.
             if dispatcher.server.turns.over():
                 dispatcher.later(partial(_go_on, dispatcher, steps, keeps, sealed), keeps)
                 return
+            next(steps)
     except StopIteration as stop:
         plain = stop.value
     except MalformedError as error:

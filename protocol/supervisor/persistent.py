@@ -8,6 +8,7 @@ from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.store.lmdb_persistent import PersistentPlaces
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import DurableRecord, file_key
+from usmbd.protocol.wire.status import SmbError
 
 log = logging.getLogger("usmbd.conn")
 
@@ -24,7 +25,7 @@ def bring_back(store: LmdbStore, config: ServerConfig) -> None:
         return
     try:
         restored = store.restore(config.workers, find_again)
-    except OSError as error:
+    except (OSError, SmbError) as error:
         log.error("persistent opens cannot be brought back: %s", error)
         return
     if restored:

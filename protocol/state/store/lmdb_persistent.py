@@ -14,6 +14,7 @@ directory, where a commit is on the disk when it returns.
 import logging
 import os
 import shutil
+import struct
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -68,6 +69,14 @@ Nobody can come back to it before the server serves: on a busy machine that took
 
 _IDENTITY: Final = b"I"
 
+_DAMAGES: Final = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.VersionMismatchError,
+)
+
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -94,6 +103,17 @@ class PersistentPlaces(NamedTuple):
         """Forget all persistent opens; no process may have these places open."""
         for place in self:
             shutil.rmtree(place, ignore_errors=True)
+
+    def set_aside(self) -> str:
+        """Begin anew and leave what there was to be looked at; return where it is."""
+        asides = []
+        for place in self:
+            aside = place.with_name(f"{place.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            if place.exists():
+                place.rename(aside)
+                asides.append(str(aside))
+        return ", ".join(asides)
 
 
 class _Batch:
@@ -183,13 +203,19 @@ class LmdbPersistent:
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
 
     def forget_ended(self) -> None:
-        """Remove from the disk what a dead worker has ended and not written."""
+        """Remove from the disk what a dead worker has ended and not written.
+
+        Where there is no room for it, that is told: what is there too much ends by its time-out.
+        """
         keys: set[bytes] = set()
-        for kept in self._kept:
-            with kept.env.begin() as txn:
-                keys.update(name[1:] for name, _ in with_prefix(txn, b"K"))
-        if keys:
-            self._put(keys)
+        try:
+            for kept in self._kept:
+                with kept.env.begin() as txn:
+                    keys.update(name[1:] for name, _ in with_prefix(txn, b"K"))
+            if keys:
+                self._put(keys)
+        except lmdb.Error as error:
+            log.error("what a dead worker has ended stays on the disk: %s", error)
 
     def _put(self, keys: Collection[bytes]) -> None:
         """Write some files, where there is anything to change."""
@@ -199,7 +225,9 @@ class LmdbPersistent:
             if stale:
                 with kept.env.begin(write=True) as txn:
                     if txn.get(_IDENTITY, b"") != self._identity:
-                        return  # the server has been started again, and this process ends
+                        # The server has been started again and this process ends; or that
+                        # start found no room to say so.
+                        raise lmdb.Error("these are another start's")
                     for key in stale:
                         _replace(txn, key, self._packed(kept, key))
 
@@ -231,29 +259,51 @@ class LmdbPersistent:
         """Bring back what was kept: see `Store.restore`."""
         if self._places is None:
             return 0
+        try:
+            return self._restore_all(self._places, workers, locate)
+        except (OSError, lmdb.Error) as error:
+            self.close()
+            if not isinstance(error.__cause__ or error, _DAMAGES):
+                raise OSError(str(error)) from error
+            aside = self._places.set_aside()
+            log.error("persistent opens are lost, their files are damaged: %s (%s)", error, aside)
+        try:
+            return self._restore_all(self._places, workers, locate)
+        except lmdb.Error as error:
+            self.close()
+            raise OSError(str(error)) from error
+
+    def _restore_all(self, places: PersistentPlaces, workers: int, locate: Locate) -> int:
+        """Bring back what there is, and forget what cannot be brought back."""
         boot = _boot_id()
-        same = {path: _same_boot(path, boot) for path in self._places}
-        if not same[self._places.memory]:  # not synced: perhaps not whole
-            shutil.rmtree(self._places.memory, ignore_errors=True)
+        same = {path: _same_boot(path, boot) for path in places}
+        if not same[places.memory]:  # not synced: perhaps not whole
+            shutil.rmtree(places.memory, ignore_errors=True)
         identity = os.urandom(16)
         with self._write() as txn:
             txn.put(_IDENTITY, identity)
         self.prepare_persistent()
         restored = 0
         kept_keys = set()
-        for kept, path in zip(self._kept, self._places, strict=True):
+        for kept, path in zip(self._kept, places, strict=True):
             with kept.env.begin(write=True) as txn:
                 txn.put(_IDENTITY, identity)
-                files = [(name[1:], _decode(value)) for name, value in with_prefix(txn, b"K")]
-            for key, file in files:
-                now_key = key if same[path] else _find_again(file, locate)
+                files = [(name[1:], bytes(value)) for name, value in with_prefix(txn, b"K")]
+            for key, packed in files:
                 kept_keys.add(key)
-                if now_key is None:
-                    log.warning("a file of persistent opens is gone", extra=_facts(file))
-                    continue
-                kept_keys.add(now_key)
-                with self._write() as txn:
-                    restored += _restore(txn, now_key, file, workers)
+                try:
+                    file = _decode(packed)
+                    now_key = key if same[path] else _find_again(file, locate)
+                    if now_key is None:
+                        log.warning("a file of persistent opens is gone", extra=_facts(file))
+                        continue
+                    kept_keys.add(now_key)
+                    with self._write() as txn:
+                        restored += _restore(txn, now_key, file, workers)
+                except (ValueError, LookupError, struct.error) as error:
+                    log.error("persistent opens of a file cannot be read: %s", error)
+                except lmdb.MapFullError:
+                    log.error("no room for persistent opens of a file", extra=_facts(file))
             (path / "boot").write_text(boot)
         self._put(kept_keys)
         return restored

@@ -2,6 +2,7 @@
 
 import os
 import struct
+from collections.abc import Callable
 
 import pytest
 from lz4 import block
@@ -10,6 +11,7 @@ from smbengine.client import Client
 from smbengine.compression import CHAIN, chain, payload, unchained
 from smbengine.server import Engine
 
+from usmbd.protocol.compression import matches
 from usmbd.protocol.compression.transform import Compression, compress, whole
 from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT
 from usmbd.protocol.wire.header import HEADER_SIZE, Command
@@ -164,6 +166,26 @@ def test_a_long_message_comes_in_slices(
     assert len(later) == 2
     assert min(later) > len(plain)
     assert client.connection.memory.used == 0
+    assert [reply.status for reply in client.replies] == [NtStatus.SUCCESS]
+
+
+def test_a_message_waits_where_others_have_used_up_the_turn(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a step is taken, and no memory for what is to come out."""
+    client = ready(engine, (5,), chained=False)
+    plain = client.pack(Command.ECHO, struct.pack("<HH", 4, 0))
+    work: list[Callable[[], None]] = []
+    monkeypatch.setattr(client.connection.server.turns, "over", lambda: not work)
+    monkeypatch.setattr(client.dispatcher, "later", lambda one, keeps: work.append(one))
+    monkeypatch.setattr(matches, "decompress", lambda data, size: pytest.fail("not its turn"))
+    client.send(unchained(5, lz4(plain), len(plain)))
+    engine.settle()
+    assert client.replies == []
+    monkeypatch.undo()
+    (go_on,) = work
+    go_on()
+    engine.settle()
     assert [reply.status for reply in client.replies] == [NtStatus.SUCCESS]
 
 

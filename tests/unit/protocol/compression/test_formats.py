@@ -1,6 +1,7 @@
 """LZ77, LZ77+Huffman and LZNT1: the document's examples, round trips, and an independent reader."""
 
 import struct
+import tracemalloc
 from collections.abc import Generator
 from hashlib import sha256
 from pathlib import Path
@@ -229,3 +230,21 @@ def test_what_does_not_pay_is_not_written(number: int) -> None:
     payloads = whole(transform.compress(memoryview(b"a line that comes again\n" * 3000), one))
     assert payloads is not None
     assert sum(map(len, payloads.parts)) < 72000 / 6
+
+
+@pytest.mark.parametrize("table", [b"\x11" * 256, b"\xff" * 256, b"\x77" * 256, bytes(256)])
+def test_a_huffman_table_is_counted_before_memory_is_taken(table: bytes) -> None:
+    """256 bytes of 0x11 stand for 8 million entries."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedError, match="no Huffman code"):
+            whole(huffman_message(table))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1 << 20
+
+
+def huffman_message(table: bytes) -> Generator[None]:
+    """Return the steps of a message with a table of code lengths."""
+    return huffman.decompress(memoryview(table + bytes(32)), bytearray(), 100)

@@ -8,6 +8,7 @@ from smbengine.compression import CHAIN, chain, payload, unchained
 
 from usmbd.protocol.compression.transform import (
     MAXIMUM_PAYLOADS,
+    RUN_STEP,
     Compression,
     compress,
     decompress,
@@ -138,3 +139,30 @@ def test_what_is_common_is_negotiated_in_the_clients_order() -> None:
     assert payloads is not None
     assert len(payloads.parts) == 1
     assert whole(compress(memoryview(PLAIN), one)) is None
+
+
+def test_a_long_run_is_looked_at_in_pieces() -> None:
+    data = memoryview(bytes(4 << 20) + b"x" * 70 + b"y" * (4 << 20))
+    steps = compress(data, ALL)
+    taken = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            payloads = stop.value
+            break
+        taken += 1
+    assert taken >= 2 * ((4 << 20) // RUN_STEP)
+    assert payloads is not None
+    message = b"".join(map(bytes, payloads.message(PLAIN[:64])))
+    assert len(message) < 400
+    assert bytes(whole(decompress(memoryview(message), ALL, 64 + len(data))))[64:] == data
+
+
+@pytest.mark.parametrize("number", [63, 64, 65, RUN_STEP - 1, RUN_STEP, RUN_STEP + 1])
+def test_runs_end_where_they_end(number: int) -> None:
+    data = memoryview(b"a" * number + bytes(range(250)) * 200 + b"z" * number)
+    payloads = whole(compress(data, ALL))
+    assert payloads is not None
+    message = b"".join(map(bytes, payloads.message(PLAIN[:64])))
+    assert bytes(whole(decompress(memoryview(message), ALL, 64 + len(data))))[64:] == data
