@@ -26,7 +26,7 @@ SCENARIOS = (
 none of a plan: they run when they are asked for by name."""
 
 WITH_TOOLS = ("cifs_utils.py", *SCENARIOS)
-"""On some mounts: what programs beside the kernel show is the same on all of one dialect."""
+"""On two mounts: what programs beside the kernel show is the same on all."""
 
 OF_LINUX_6_12 = tuple(name for name in SCENARIOS if name != "random_file.py")
 """Where it may not cache a file, Linux 6.12 reads from the server what it has still to write:
@@ -106,8 +106,8 @@ class Variant:
 
 VARIANTS = (
     Variant("tcp-3.1.1", "vers=3.1.1", WITH_TOOLS, work=FULL, peer=SHORT),
-    Variant("rdma-3.1.1", "vers=3.1.1,rdma", WITH_TOOLS, work=FULL, peer=SHORT),
-    Variant("tcp-2.1", "vers=2.1", WITH_TOOLS),
+    Variant("rdma-3.1.1", "vers=3.1.1,rdma", work=FULL, peer=SHORT),
+    Variant("tcp-2.1", "vers=2.1"),
     Variant("tcp-3.0-nounix", "vers=3.0,nounix"),
     Variant("tcp-cache-none", "vers=3.1.1,cache=none"),
     Variant("tcp-reparse-wsl", "vers=3.1.1,reparse=wsl", ("special_files.py", "posix.py")),
