@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from usmbd.mountd.ipc.sids import pack_sid
+
 ACCESS_ALLOWED, ACCESS_DENIED = 0, 1
 CONTAINER_INHERIT, NO_PROPAGATE, INHERIT_ONLY, INHERITED = 0x02, 0x04, 0x08, 0x10
 SE_DACL_PRESENT, SE_SELF_RELATIVE = 0x0004, 0x8000
@@ -95,16 +97,6 @@ def _sid(data: bytes, at: int) -> str:
     subs = struct.unpack_from(f"<{count}I", data, at + 8)
     shown = f"0x{authority:012x}" if authority >= 1 << 32 else str(authority)
     return "-".join(("S-1", shown, *map(str, subs)))
-
-
-def pack_sid(sid: str) -> bytes:
-    """Return a SID's bytes."""
-    _, _, authority, *subs = sid.split("-")
-    return (
-        bytes((1, len(subs)))
-        + int(authority, 0).to_bytes(6, "big")
-        + struct.pack(f"<{len(subs)}I", *map(int, subs))
-    )
 
 
 def pack(descriptor: Descriptor, *, dacl: bool = True) -> bytes:

@@ -31,7 +31,13 @@ from usmbd.mountd.config.source import (
     parameter_key,
     share_key,
 )
-from usmbd.mountd.config.together import Remark, odd_in_share, wrong_in_global, wrong_in_share
+from usmbd.mountd.config.together import (
+    Remark,
+    odd_in_share,
+    who_is_listed,
+    wrong_in_global,
+    wrong_in_share,
+)
 from usmbd.mountd.config.username_map import UsernameMap, load_username_map
 from usmbd.mountd.errors import ConfigError, raise_all
 from usmbd.mountd.hosts import HostList, parse_hosts
@@ -96,7 +102,6 @@ class _Loader:
         self.path = path
         self.accounts = accounts
         self._known: dict[str, bool] = {}
-        self._server_settings = ServerConfig()
         self._chooser = Chooser()
         self.errors, self.warnings = self._chooser.errors, self._chooser.warnings
 
@@ -125,14 +130,13 @@ class _Loader:
             self._hosts(defaults.pop("hosts deny", None)),
         )
         substitutions = static_substitutions(server.netbios_name, server.workgroup)
-        self._server_settings = server
         shares = {IPC: self._ipc(source.sections.get(IPC))}
         homes = None
         for key, section in source.sections.items():
             if key in (GLOBAL, IPC) or self._left_out(section) or self._is_mistyped(section):
                 continue
             try:
-                share = self._share(section, defaults, root, substitutions)
+                share = self._share(section, defaults, root, substitutions, server)
             except ConfigError as error:
                 self.errors.append(error)
                 continue
@@ -149,7 +153,7 @@ class _Loader:
                 left_out[key] = "the file says it, or it is no share"
                 continue
             try:
-                added = self._share(section, defaults, root, substitutions)
+                added = self._share(section, defaults, root, substitutions, server)
                 raise_all(self.errors)
                 if added is not None:
                     found[key] = added
@@ -332,7 +336,12 @@ class _Loader:
         )
 
     def _share(
-        self, section: Section, defaults: Chosen, root: str, substitutions: dict[str, str]
+        self,
+        section: Section,
+        defaults: Chosen,
+        root: str,
+        substitutions: dict[str, str],
+        server: ServerConfig,
     ) -> Share | None:
         """Return one disk share, or [homes]; None when it is wrong in a way that is noted."""
         try:
@@ -368,10 +377,10 @@ class _Loader:
                 if values[name] is not needed:
                     said = f"{entry.name} = yes needs {name} = {'yes' if needed else 'no'}"
                     self.errors.append(entry.error(said))
-        self._refuse(wrong_in_share(chosen, values, self._server_settings, self.accounts))
+        self._refuse(wrong_in_share(chosen, values, server, self.accounts))
         if len(self.errors) > wrong:
             return None
-        for entry, said in odd_in_share(chosen, values, self._server_settings):
+        for entry, said in odd_in_share(chosen, values, server):
             self._chooser.warn(entry, f"[{section.name}]: {said}")
         config = ShareConfig(
             **fields,
@@ -464,14 +473,11 @@ class _Loader:
 
     def _check_groups(self, chosen: Chosen, values: dict[str, Any]) -> None:
         """Warn of groups and accounts that do not exist (now): nobody is meant by them."""
-        for name, (_, entry) in chosen.items():
-            if not name.endswith((" users", " list")):
+        for entry, word in who_is_listed(chosen, values):
+            if isinstance(word, Template) or self._is_known(word):
                 continue
-            for word in values[name]:
-                if isinstance(word, Template) or self._is_known(word):
-                    continue
-                what = f"group {word[1:]!r}" if word[0] == "@" else f"account {word!r}"
-                self._chooser.warn(entry, f"{entry.name}: there is no {what} (now)")
+            what = f"group {word[1:]!r}" if word[0] == "@" else f"account {word!r}"
+            self._chooser.warn(entry, f"{entry.name}: there is no {what} (now)")
 
     def _is_known(self, word: str) -> bool:
         """Return whether the system has a user, or a group `@name`; asked once for all shares."""

@@ -9,7 +9,7 @@ from typing import Any
 from usmbd.mountd.config.choose import Chosen
 from usmbd.mountd.config.source import Entry
 from usmbd.mountd.identity import Accounts
-from usmbd.mountd.ipc.settings import Encryption, ServerConfig
+from usmbd.mountd.ipc.settings import Durability, Encryption, ServerConfig
 
 SMB3 = 0x0300
 """The first dialect that encrypts ([MS-SMB2] 3.3.1.5)."""
@@ -22,10 +22,7 @@ def wrong_in_global(
     chosen: Chosen, values: dict[str, Any], *, kerberos: bool, accounts: Accounts
 ) -> Iterator[Remark]:
     """Return what cannot be meant of [global]."""
-    highest = values["server max protocol"]
-    if values["smb3 encryption"] is Encryption.REQUIRED and highest < SMB3:
-        _, entry = chosen["smb3 encryption"]
-        yield entry, f"{entry.name} = required: nobody can encrypt with this server max protocol"
+    yield from _nobody_encrypts("smb3 encryption", chosen, values, values["server max protocol"])
     if not kerberos:
         yield from _of_domains(chosen, values)
     yield from _root_for_guests(chosen, values, accounts)
@@ -42,35 +39,47 @@ def wrong_in_share(
 
 def odd_in_share(chosen: Chosen, values: dict[str, Any], server: ServerConfig) -> Iterator[Remark]:
     """Return what is taken, and has to be known."""
-    if values["server smb encrypt"] is Encryption.REQUIRED and server.max_protocol < SMB3:
-        entry = chosen["server smb encrypt"][1]
-        yield entry, f"{entry.name} = required: nobody can encrypt with this server max protocol"
+    yield from _nobody_encrypts("server smb encrypt", chosen, values, server.max_protocol)
     if values["compress data"] and not server.compression:
         entry = chosen["compress data"][1]
         yield entry, f"{entry.name}: nothing is compressed, as smb3 compression = no"
-    if values["continuous availability"] and server.data_directory == server.state_directory:
-        durability = values["persistent handles durability"]
-        if str(durability) != "none":
-            yield (
-                chosen["continuous availability"][1],
-                f"handles lie in the state directory {server.state_directory}, which a restart"
-                " of the machine may empty: `data directory = /folder` keeps them",
-            )
+    outlives_boot = values["persistent handles durability"] is not Durability.NONE
+    in_state = server.data_directory == server.state_directory
+    if values["continuous availability"] and outlives_boot and in_state:
+        yield (
+            chosen["continuous availability"][1],
+            f"handles lie in the state directory {server.state_directory}, which a restart"
+            " of the machine may empty: `data directory = /folder` keeps them",
+        )
+
+
+def who_is_listed(chosen: Chosen, values: dict[str, Any]) -> Iterator[tuple[Entry, str]]:
+    """Return each user and `@group` that the lists of who may do what name."""
+    for name, (_, entry) in chosen.items():
+        if name.endswith((" users", " list")):
+            for word in values.get(name, ()):
+                yield entry, word
+
+
+def _nobody_encrypts(
+    name: str, chosen: Chosen, values: dict[str, Any], highest: int
+) -> Iterator[Remark]:
+    """Return a demand for encryption that no dialect which is served can meet."""
+    if values[name] is Encryption.REQUIRED and highest < SMB3:
+        entry = chosen[name][1]
+        yield entry, f"{entry.name} = required: nobody can encrypt with this server max protocol"
 
 
 def _of_domains(chosen: Chosen, values: dict[str, Any]) -> Iterator[Remark]:
     r"""Return the lists that name `DOMAIN\user` where only users of the password file log in."""
-    for name, (_, entry) in chosen.items():
-        if not name.endswith((" users", " list")):
-            continue
-        for word in values.get(name, ()):
-            if "\\" in word:
-                bare = word[0] * word.startswith("@") + word.rpartition("\\")[2]
-                yield (
-                    entry,
-                    f"{entry.name}: {word!r}: without Kerberos (`kerberos method`) there are no"
-                    f" domains, only the users of the password file: write {bare}",
-                )
+    for entry, word in who_is_listed(chosen, values):
+        if "\\" in word:
+            bare = word[0] * word.startswith("@") + word.rpartition("\\")[2]
+            yield (
+                entry,
+                f"{entry.name}: {word!r}: without Kerberos (`kerberos method`) there are no"
+                f" domains, only the users of the password file: write {bare}",
+            )
 
 
 def _root_for_guests(

@@ -5,6 +5,7 @@ algorithmic mapping does it; so no table has to be kept. All others are S-1-22-1
 S-1-22-2-gid, as Samba has them.
 """
 
+import struct
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -21,6 +22,16 @@ HASHED: Final = 1 << 31
 
 UNIX_USER: Final = "S-1-22-1"
 UNIX_GROUP: Final = "S-1-22-2"
+
+
+def pack_sid(sid: str) -> bytes:
+    """Return a SID's bytes ([MS-DTYP] 2.4.2.2)."""
+    _, _, authority, *subs = sid.split("-")
+    return (
+        bytes((1, len(subs)))
+        + int(authority, 0).to_bytes(6, "big")
+        + struct.pack(f"<{len(subs)}I", *map(int, subs))
+    )
 
 
 def user_rid(uid: int) -> int | None:

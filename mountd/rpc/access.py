@@ -4,9 +4,8 @@ import struct
 from dataclasses import dataclass
 
 from usmbd.mountd.ipc.accounts import AskRights, Rights
+from usmbd.mountd.ipc.sids import pack_sid
 from usmbd.mountd.rpc.calls import Asking, Status
-from usmbd.mountd.rpc.ndr.streams import Writer
-from usmbd.mountd.rpc.ndr.types import SID
 from usmbd.mountd.rpc.ntstatus import STATUS_ACCESS_DENIED
 from usmbd.mountd.rpc.view import View
 
@@ -55,19 +54,12 @@ class Access:
         aces = [(EVERYONE, self.everybody), (ADMINISTRATORS, self.all)]
         packed = b"".join(
             struct.pack("<BBHI", 0, 0, 8 + len(sid), mask) + sid
-            for sid, mask in ((packed_sid(sid), mask) for sid, mask in aces)
+            for sid, mask in ((pack_sid(sid), mask) for sid, mask in aces)
         )
         acl = struct.pack("<BBHHH", 2, 0, 8 + len(packed), len(aces), 0) + packed
-        owner = packed_sid(ADMINISTRATORS)
+        owner = pack_sid(ADMINISTRATORS)
         head = struct.pack("<BBHIIII", 1, 0, 0x8004, 20, 20, 0, 20 + len(owner))
         return head + owner + acl
-
-
-def packed_sid(sid: str) -> bytes:
-    """Return a SID's bytes ([MS-DTYP] 2.4.2.2)."""
-    writer = Writer()
-    SID.write(writer, sid)
-    return bytes(writer.data[4:])
 
 
 def is_administrator(view: View) -> Asking[bool]:

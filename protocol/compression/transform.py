@@ -278,7 +278,7 @@ def compress(data: memoryview, compression: Compression) -> Generator[None, None
     if compression.patterns:
         front = yield from _run(data)
         if front < len(data):
-            back = yield from _run(data[::-1])
+            back = yield from _run(data, back=True)
     middle = data[front : len(data) - back]
     parts: list[Buffer] = []
     if front:
@@ -318,21 +318,24 @@ def _pattern(byte: int, repetitions: int) -> bytes:
     )
 
 
-def _run(data: memoryview) -> Generator[None, None, int]:
-    """Return how often the first byte comes at the front, 0 below 64 ([MS-SMB2] 3.1.4.4.1).
+def _run(data: memoryview, *, back: bool = False) -> Generator[None, None, int]:
+    """Return how often the first byte comes at the front, or the last at the `back`.
 
-    Looked for by the C of `==` and `strip`, in pieces.
+    0 below 64 ([MS-SMB2] 3.1.4.4.1). Looked for by the C of `==` and `strip`, in pieces.
     """
-    first = bytes(data[:1])
-    if bytes(data[:LEAST_PATTERN]) != first * LEAST_PATTERN:
+    size = len(data)
+    edge = bytes(data[-1:] if back else data[:1])
+    if bytes(data[-LEAST_PATTERN:] if back else data[:LEAST_PATTERN]) != edge * LEAST_PATTERN:
         return 0
-    wanted = first * RUN_STEP
-    for begin in range(0, len(data), RUN_STEP):
-        piece = bytes(data[begin : begin + RUN_STEP])
+    wanted = edge * RUN_STEP
+    for done in range(0, size, RUN_STEP):
+        end = size - done
+        piece = bytes(data[max(end - RUN_STEP, 0) : end] if back else data[done : done + RUN_STEP])
         if piece != wanted:
-            return begin + len(piece) - len(piece.lstrip(first))
+            rest = piece.rstrip(edge) if back else piece.lstrip(edge)
+            return done + len(piece) - len(rest)
         yield
-    return len(data)
+    return size
 
 
 def _pack_lz4(data: memoryview) -> Generator[None, None, Buffer | None]:

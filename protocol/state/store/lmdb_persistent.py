@@ -88,6 +88,10 @@ Locate = Callable[[DurableRecord], bytes | None]
 """Returns the FileKey that an open's file has now, by its path; None when it is gone."""
 
 
+class DamagedError(OSError):
+    """The files of persistent opens cannot be read by anybody."""
+
+
 class PersistentPlaces(NamedTuple):
     """Directories for what outlives the processes, and for what outlives the machine."""
 
@@ -260,18 +264,20 @@ class LmdbPersistent:
         if self._places is None:
             return 0
         try:
-            return self._restore_all(self._places, workers, locate)
+            return self._attempt(self._places, workers, locate)
+        except DamagedError as error:
+            where = self._places.set_aside()
+            log.error("persistent opens are lost, their files are damaged: %s (%s)", error, where)
+        return self._attempt(self._places, workers, locate)
+
+    def _attempt(self, places: PersistentPlaces, workers: int, locate: Locate) -> int:
+        """Bring back what there is; OSError, DamagedError where another start may do better."""
+        try:
+            return self._restore_all(places, workers, locate)
         except (OSError, lmdb.Error) as error:
             self.close()
-            if not isinstance(error.__cause__ or error, _DAMAGES):
-                raise OSError(str(error)) from error
-            aside = self._places.set_aside()
-            log.error("persistent opens are lost, their files are damaged: %s (%s)", error, aside)
-        try:
-            return self._restore_all(self._places, workers, locate)
-        except lmdb.Error as error:
-            self.close()
-            raise OSError(str(error)) from error
+            kind = DamagedError if isinstance(error.__cause__ or error, _DAMAGES) else OSError
+            raise kind(str(error)) from error
 
     def _restore_all(self, places: PersistentPlaces, workers: int, locate: Locate) -> int:
         """Bring back what there is, and forget what cannot be brought back."""

@@ -231,11 +231,7 @@ def change_password2(
     lm_verifier: secrets.HashPointer,
 ) -> Asking[None]:
     """SamrUnicodeChangePasswordUser2; LM hashes are not kept ([MS-SAMR] 3.1.5.10.3)."""
-    try:
-        wish = _rc4(view, name, new, verifier)
-    except Status as status:
-        raise Status(status.code) from None
-    _check((yield wish))
+    _check((yield _rc4(view, name, new, verifier)))
 
 
 @CALLS.call(63)

@@ -144,15 +144,22 @@ def _several(
     return told, bytes(octets)
 
 
+def _several_in(
+    view: View, handle: Handle, entries: Entries, number: U32, buffer: Room, size: U32
+) -> Asking[tuple[Entries, RoomOut, U32]]:
+    """Return several values in the client's room, with the size that they need."""
+    told, octets = yield from _several(view, handle, entries, number)
+    if octets and (len(octets) > size or buffer is None):
+        raise Status(ERROR_MORE_DATA, entries, None, len(octets))
+    return told, None if buffer is None else (octets, len(octets)), len(octets)
+
+
 @CALLS.call(29)
 def query_multiple_values(
     view: View, handle: Handle, entries: Entries, number: U32, buffer: Room, size: U32
 ) -> Asking[tuple[Entries, RoomOut, U32]]:
     """BaseRegQueryMultipleValues ([MS-RRP] 3.1.5.25)."""
-    told, octets = yield from _several(view, handle, entries, number)
-    if octets and (len(octets) > size or buffer is None):
-        raise Status(ERROR_MORE_DATA, entries, None, len(octets))
-    return told, None if buffer is None else (octets, len(octets)), len(octets)
+    return (yield from _several_in(view, handle, entries, number, buffer, size))
 
 
 @CALLS.call(34)
@@ -160,7 +167,4 @@ def query_multiple_values2(
     view: View, handle: Handle, entries: Entries, number: U32, buffer: Room, size: U32
 ) -> Asking[tuple[Entries, RoomOut, U32]]:
     """BaseRegQueryMultipleValues2 ([MS-RRP] 3.1.5.30)."""
-    told, octets = yield from _several(view, handle, entries, number)
-    if octets and (len(octets) > size or buffer is None):
-        raise Status(ERROR_MORE_DATA, entries, None, len(octets))
-    return told, None if buffer is None else (octets, len(octets)), len(octets)
+    return (yield from _several_in(view, handle, entries, number, buffer, size))
