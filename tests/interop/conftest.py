@@ -1,9 +1,13 @@
 """smbtorture's suites run beside the other tests, from the beginning."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
+from smbtest.proxy import at_port_445
+from smbtest.server import BOB, Options, Server
 from smbtest.torture_lanes import Lanes
+from smbtest.usmbd import Usmbd
 
 TESTS = "test_smbtorture.py"
 
@@ -33,3 +37,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def lanes(request: pytest.FixtureRequest) -> Lanes:
     """Return the lanes that run."""
     return request.config.stash[RUNNING]
+
+
+@pytest.fixture(scope="module")
+def administered() -> Iterator[Server]:
+    """Run a server that BOB administrates."""
+    with Usmbd(Options(parameters={"admin users": BOB.name})).running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def address(administered: Server) -> Iterator[str]:
+    """Return an address at whose port 445 that server is."""
+    with at_port_445(administered) as address:
+        yield address

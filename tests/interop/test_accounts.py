@@ -5,36 +5,17 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from smbtest.processes import wait_for
-from smbtest.proxy import forwarded
+from smbtest.proxy import ADDRESS
 from smbtest.samba_tools import client_configuration, credentials, rpcclient
-from smbtest.server import ALICE, BOB, NETBIOS_NAME, WORKGROUP, Account, Options, Server
+from smbtest.server import ALICE, BOB, NETBIOS_NAME, WORKGROUP, Account, Server
 from smbtest.usmbd import BIN, Usmbd
 
-# Most tools dial port 445 and no other: a forwarder takes that of an address nobody else uses.
-ADDRESS = "127.0.0.46"
 SID = r"S-1-5-21-\d+-\d+-\d+"
-
-
-@pytest.fixture(scope="module")
-def administered() -> Iterator[Server]:
-    """Run a server that BOB administrates."""
-    with Usmbd(Options(parameters={"admin users": BOB.name})).running() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def address(administered: Server) -> Iterator[str]:
-    """Let ADDRESS:445 lead to the server."""
-    try:
-        with forwarded(administered, ADDRESS, 445):
-            yield ADDRESS
-    except OSError as error:
-        pytest.skip(f"{ADDRESS}:445: {error.strerror}")
 
 
 def run(server: Server, *command: str | Path, ok: bool = True) -> str:

@@ -13,30 +13,9 @@ from smbprotocol.exceptions import SMBResponseException
 from smbtest import client as smb
 from smbtest.client import Client
 from smbtest.processes import wait_for
-from smbtest.proxy import forwarded
 from smbtest.samba_tools import client_configuration, credentials, rpcclient
-from smbtest.server import ALICE, BOB, Account, Options, Server
+from smbtest.server import ALICE, BOB, Account, Server
 from smbtest.usmbd import BIN, Usmbd
-
-# `net` dials port 445 and no other: a forwarder takes that of an address nobody else uses.
-ADDRESS = "127.0.0.47"
-
-
-@pytest.fixture(scope="module")
-def administered() -> Iterator[Server]:
-    """Run a server that BOB administrates."""
-    with Usmbd(Options(parameters={"admin users": BOB.name})).running() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def address(administered: Server) -> Iterator[str]:
-    """Let ADDRESS:445 lead to the server."""
-    try:
-        with forwarded(administered, ADDRESS, 445):
-            yield ADDRESS
-    except OSError as error:
-        pytest.skip(f"{ADDRESS}:445: {error.strerror}")
 
 
 def net(server: Server, address: str, *words: str, account: Account = BOB, ok: bool = True) -> str:

@@ -4,7 +4,6 @@ Samba's suite `vfs.fruit` was written beside a macOS server: what it expects is 
 """
 
 import os
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pytest
 from smbtest import client as smb
 from smbtest.client import Client
 from smbtest.samba_tools import client_configuration, credentials
-from smbtest.server import ALICE, Options, Server, storage
+from smbtest.server import ALICE, Options, Server, shared_folder
 from smbtest.smbd import Smbd
 from smbtest.usmbd import Usmbd
 
@@ -39,11 +38,8 @@ SAME_AS_SMBD = {
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Make the folder that both serve."""
-    folder = storage()
-    (folder / "share").mkdir()
-    (folder / "share").chmod(0o777)
-    yield folder / "share"
-    shutil.rmtree(folder)
+    with shared_folder() as folder:
+        yield folder
 
 
 def server_of(kind: type[Server], folder: Path, metadata: str) -> Server:

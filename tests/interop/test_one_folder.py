@@ -4,7 +4,6 @@ Streams, EAs, DOS attributes, times and NT ACLs, byte for byte as clients see th
 """
 
 import os
-import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from smbtest import client as smb
 from smbtest.client import Client
-from smbtest.server import Options, Server, storage
+from smbtest.server import Options, Server, shared_folder
 from smbtest.smbd import Smbd
 from smbtest.usmbd import Usmbd
 
@@ -34,11 +33,8 @@ BOTH = [(Usmbd, Smbd), (Smbd, Usmbd)]
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Make the folder that both serve."""
-    folder = storage()
-    (folder / "share").mkdir()
-    (folder / "share").chmod(0o777)
-    yield folder / "share"
-    shutil.rmtree(folder)
+    with shared_folder() as folder:
+        yield folder
 
 
 @contextmanager

@@ -5,23 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from smbtest.proxy import forwarded
+from smbtest.proxy import at_port_445
 from smbtest.samba_tools import client_configuration
 from smbtest.server import ALICE, REPOSITORY, Server
 
 SCRIPT = REPOSITORY / "tests/support/samba_client.py"
-# The client dials port 445 and no other: a forwarder takes that of an address nobody else uses.
-ADDRESS = "127.0.0.45"
 
 
 @pytest.fixture(scope="module")
 def address(server: Server) -> Iterator[str]:
-    """Let ADDRESS:445 lead to the server."""
-    try:
-        with forwarded(server, ADDRESS, 445):
-            yield ADDRESS
-    except OSError as error:
-        pytest.skip(f"{ADDRESS}:445: {error.strerror}")
+    """Return an address at whose port 445 the server is."""
+    with at_port_445(server) as address:
+        yield address
 
 
 @pytest.mark.parametrize(

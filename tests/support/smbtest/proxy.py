@@ -5,7 +5,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from smbtest.server import Server
+
+ADDRESS = "127.0.0.46"
+"""Nobody else's, so that its port 445 is free: many tools dial that port and no other."""
 
 
 class Forwarder:
@@ -49,6 +54,7 @@ class Forwarder:
 
     def close(self) -> None:
         """Stop listening and cut every connection."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # ends an accept, which keeps the port otherwise
         self._listener.close()
         for end in self._sockets:
             end.close()
@@ -62,3 +68,13 @@ def forwarded(server: Server, host: str = "127.0.0.1", port: int = 0) -> Iterato
         yield forwarder
     finally:
         forwarder.close()
+
+
+@contextmanager
+def at_port_445(server: Server) -> Iterator[str]:
+    """Have a server at port 445 of an address as well; the test is skipped where nobody may."""
+    try:
+        with forwarded(server, ADDRESS, 445):
+            yield ADDRESS
+    except OSError as error:
+        pytest.skip(f"{ADDRESS}:445: {error.strerror}")

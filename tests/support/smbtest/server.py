@@ -74,6 +74,18 @@ def reachable(folder: Path) -> bool:
     return all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
 
 
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """Make a folder for a share in which everybody may write, for as long as the block."""
+    folder = storage()
+    try:
+        (folder / "share").mkdir()
+        (folder / "share").chmod(0o777)
+        yield folder / "share"
+    finally:
+        shutil.rmtree(folder)
+
+
 def storage() -> Path:
     """Make a folder for shares: extended attributes are kept there, all users can reach it."""
     candidates = [REPOSITORY / "run", Path("/var/tmp"), Path(tempfile.gettempdir())]

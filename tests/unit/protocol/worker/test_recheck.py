@@ -4,12 +4,11 @@ import os
 import struct
 from collections.abc import Callable
 
-import msgspec
 import pytest
 import spnego
 from smbengine import requests
 from smbengine.client import Client, challenge_of
-from smbengine.requests import FileId
+from smbengine.reloads import change, write
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import (
@@ -29,27 +28,6 @@ from usmbd.protocol.wire.status import NtStatus
 from usmbd.protocol.worker.recheck import Recheck
 
 DISPOSITION, BASIC, RENAME = 13, 4, 10
-
-
-@pytest.fixture
-def reload(engine: Engine) -> Callable[[], None]:
-    """Return what tells the engine that mountd has read its files."""
-    made = Recheck(engine.server, engine.clock)
-
-    def run() -> None:
-        engine.run(made.begin)
-        engine.settle()
-
-    return run
-
-
-def change(engine: Engine, share: str = "data", **options: object) -> None:
-    """Change a share's configuration as mountd has it."""
-    engine.shares[share] = msgspec.structs.replace(engine.shares[share], **options)
-
-
-def write(client: Client, file: FileId) -> NtStatus:
-    return client.call(Command.WRITE, requests.write(file, b"new")).status
 
 
 # -- trees ----------------------------------------------------------------------------------------

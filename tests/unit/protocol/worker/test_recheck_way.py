@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from smbengine import requests
 from smbengine.client import Client
-from smbengine.requests import FileId
+from smbengine.reloads import change, write
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
@@ -28,28 +28,6 @@ from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.protocol.worker import recheck
 from usmbd.protocol.worker.recheck import RETRY_SECONDS, Recheck
-
-
-@pytest.fixture
-def reload(engine: Engine) -> Callable[[], None]:
-    """Return what tells the engine that mountd has read its files."""
-    made = Recheck(engine.server, engine.clock)
-
-    def run() -> None:
-        engine.run(made.begin)
-        engine.settle()
-
-    return run
-
-
-def change(engine: Engine, share: str = "data", **options: object) -> None:
-    """Change a share's configuration as mountd has it."""
-    engine.shares[share] = msgspec.structs.replace(engine.shares[share], **options)
-
-
-def write(client: Client, file: FileId) -> NtStatus:
-    return client.call(Command.WRITE, requests.write(file, b"new")).status
-
 
 # -- the way --------------------------------------------------------------------------------------
 
