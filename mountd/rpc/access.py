@@ -31,8 +31,8 @@ class Access:
     execute: int
     everybody: int
 
-    def granted(self, desired: int, administrator: bool) -> int:
-        """Return what is granted of a request; Status(ACCESS_DENIED) when that is not all."""
+    def granted(self, desired: int, administrator: bool, denied: int = STATUS_ACCESS_DENIED) -> int:
+        """Return what is granted of a request; Status(denied) when that is not all."""
         mine = self.all if administrator else self.everybody
         wanted = desired & 0x01FFFFFF
         for bit, meaning in (
@@ -46,7 +46,7 @@ class Access:
         if administrator:
             mine |= ACCESS_SYSTEM_SECURITY
         if wanted & ~mine:
-            raise Status(STATUS_ACCESS_DENIED)
+            raise Status(denied)
         return wanted | (mine & self.all if desired & MAXIMUM_ALLOWED else 0)
 
     def descriptor(self) -> bytes:

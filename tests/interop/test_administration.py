@@ -308,3 +308,41 @@ def test_impacket_s_rpcmap(administered: Server, address: str) -> None:
         check=False,
     )
     assert "E1AF8308-5D1F-11C9-91A4-08002B14A0FA" in done.stdout, done.stdout + done.stderr
+
+
+# -- services and logs ---------------------------------------------------------------------------
+
+
+def test_net_rpc_service(administered: Server, address: str) -> None:
+    said = net(administered, address, "service", "list")
+    assert "LanmanServer" in said
+    assert "RemoteRegistry" in said
+    assert "is running" in net(administered, address, "service", "status", "LanmanServer")
+    said = net(administered, address, "service", "stop", "LanmanServer", ok=False)
+    assert "WERR_INVALID_SERVICE_CONTROL" in said
+    said = net(administered, address, "service", "list", account=ALICE, ok=False)
+    assert "WERR_ACCESS_DENIED" in said
+
+
+def test_impacket_s_services(administered: Server, address: str) -> None:
+    done = subprocess.run(
+        [BIN / "services.py", f"{BOB.name}:{BOB.password}@{address}", "list"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "Total Services: 6" in done.stdout
+
+
+def test_event_logs_are_empty(administered: Server) -> None:
+    said = rpcclient(
+        administered,
+        *("eventlog_numrecord System", "eventlog_oldestrecord Application"),
+        "eventlog_loginfo Security",
+        account=BOB,
+    )
+    assert "number of records: 0" in said
+    assert "oldest entry: 0" in said
+    assert "ACCESS_DENIED" in rpcclient(administered, "eventlog_numrecord System", ok=False)

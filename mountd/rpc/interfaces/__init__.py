@@ -8,6 +8,7 @@ from usmbd.mountd.rpc.endpoint import Interface
 from usmbd.mountd.rpc.interfaces import (
     dssetup,
     epmapper,
+    eventlog,
     lsarpc,
     mgmt,
     netdfs,
@@ -16,6 +17,7 @@ from usmbd.mountd.rpc.interfaces import (
     srvsvc_changes,
     srvsvc_running,
     srvsvc_server,
+    svcctl,
     winreg,
     wkssvc,
 )
@@ -26,11 +28,13 @@ DECLARED = (srvsvc_changes, srvsvc_running, srvsvc_server)
 """Modules that declare calls on another's interface."""
 
 _CALLS: Mapping[str, tuple[Calls, ...]] = {
+    "eventlog": (eventlog.CALLS,),
     "lsarpc": (lsarpc.CALLS, dssetup.CALLS),
     "lsass": (lsarpc.CALLS, samr.CALLS),
     "netdfs": (netdfs.CALLS,),
     "samr": (samr.CALLS,),
     "srvsvc": (srvsvc.CALLS,),
+    "svcctl": (svcctl.CALLS,),
     "winreg": (winreg.CALLS,),
     "wkssvc": (wkssvc.CALLS,),
 }
