@@ -1,13 +1,18 @@
 """FSCTLs that tell what a file is, or that a feature of NTFS is not there ([MS-FSA] 2.1.5.10)."""
 
-from usmbd.protocol.commands.request import Answer, Handling, Request
+from usmbd.protocol.commands.request import Handling, Request
+from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, OnDescriptor, Slow
+from usmbd.protocol.state.notify.change import modified
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.vfs.inode_flags import set_compressed
 from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.vfs.snapshots import snapshot_times
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_WRITE_DATA
 from usmbd.protocol.wire.base import Layout
+from usmbd.protocol.wire.change_notify import FILE_NOTIFY_CHANGE_ATTRIBUTES
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_COMPRESSED
 from usmbd.protocol.wire.fsctl_smb2 import build_snapshot_array
 from usmbd.protocol.wire.ioctl import IoctlRequest, build_ioctl_response
 from usmbd.protocol.wire.snapshot_tokens import token
@@ -16,21 +21,39 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 _U16 = Layout("<H")
 
 
-def get_compression(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
-    """FSCTL_GET_COMPRESSION ([MS-FSA] 2.1.5.10.9): nothing is, which ReFS and Samba say, too."""
-    _file(request)
+def get_compression(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_GET_COMPRESSION ([MS-FSA] 2.1.5.10.9).
+
+    Where nothing can be compressed that is said, not refused: so do ReFS and Samba.
+    """
+    open_ = _file(request)
     if body.max_output_response < _U16.size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    return list(build_ioctl_response(body, _U16.pack(fsctl.COMPRESSION_FORMAT_NONE)))
+    state = fsctl.COMPRESSION_FORMAT_NONE
+    if open_.stream is None:
+        stat = yield from Blocking(open_.node.stat)
+        if stat.attributes & FILE_ATTRIBUTE_COMPRESSED:
+            state = fsctl.COMPRESSION_FORMAT_LZNT1
+    return list(build_ioctl_response(body, _U16.pack(state)))
 
 
-def set_compression(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
-    """FSCTL_SET_COMPRESSION ([MS-FSA] 2.1.5.10.30): no file can be."""
-    _file(request).require(FILE_WRITE_DATA)
+def set_compression(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
+    """FSCTL_SET_COMPRESSION ([MS-FSA] 2.1.5.10.30); by which algorithm is the file system's choice.
+
+    A named stream is an attribute of its file and is never compressed. NOT_SUPPORTED is what ReFS
+    and Samba answer where nothing can be.
+    """
+    open_ = _file(request)
+    open_.require(FILE_WRITE_DATA)
     (state,) = _U16.unpack_from(data)
     if state not in fsctl.COMPRESSION_FORMATS:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    if state != fsctl.COMPRESSION_FORMAT_NONE:
+    wanted = state != fsctl.COMPRESSION_FORMAT_NONE
+    able = open_.stream is None and (yield from Blocking(open_.node.volume.abilities)).compresses
+    if able:
+        yield Blocking(set_compressed, open_.node, wanted)
+        yield from tell(open_, modified(FILE_NOTIFY_CHANGE_ATTRIBUTES))
+    elif wanted:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     return list(build_ioctl_response(body))
 

@@ -20,6 +20,7 @@ from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.apple import create_stream, open_stream
 from usmbd.protocol.vfs.dfs_links import find_link
+from usmbd.protocol.vfs.inode_flags import set_compressed
 from usmbd.protocol.vfs.links import target_of
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
@@ -43,6 +44,7 @@ from usmbd.protocol.wire.create import (
     FILE_CREATED,
     FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
+    FILE_NO_COMPRESSION,
     FILE_NON_DIRECTORY_FILE,
     FILE_OPEN,
     FILE_OPEN_IF,
@@ -65,6 +67,7 @@ from usmbd.protocol.wire.create_contexts import (
 from usmbd.protocol.wire.error import symlink_error_data
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_ARCHIVE,
+    FILE_ATTRIBUTE_COMPRESSED,
     FILE_ATTRIBUTE_HIDDEN,
     FILE_ATTRIBUTE_READONLY,
     FILE_ATTRIBUTE_REPARSE_POINT,
@@ -423,6 +426,9 @@ def _new(wanted: Wanted) -> Found:
         stream = create_stream(node, name) if name is not None else None
         if eas:
             finish(ea.set_eas(node, eas))
+        if options & FILE_NO_COMPRESSION and node.last_stat.attributes & FILE_ATTRIBUTE_COMPRESSED:
+            set_compressed(node, False)
+            node.last_stat.attributes &= ~FILE_ATTRIBUTE_COMPRESSED
         security.set_new(request, node, descriptor)
         maximal = _maximal_access(wanted, node)
         # The creator gets what it asked for, whatever the new descriptor says.

@@ -19,6 +19,7 @@ from usmbd.protocol.wire.fscc import file_info, fs_info, posix
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_CASE_PRESERVED_NAMES,
     FILE_CASE_SENSITIVE_SEARCH,
+    FILE_FILE_COMPRESSION,
     FILE_NAMED_STREAMS,
     FILE_PERSISTENT_ACLS,
     FILE_READ_ONLY_VOLUME,
@@ -242,6 +243,8 @@ def _query_volume(request: Request) -> QueriedVolume:
         attributes |= FILE_SUPPORTS_REPARSE_POINTS
     if abilities.clones:
         attributes |= FILE_SUPPORTS_BLOCK_REFCOUNTING
+    if abilities.compresses:
+        attributes |= FILE_FILE_COMPRESSION
     if share.streams_xattr:
         attributes |= FILE_NAMED_STREAMS
     if not tree.writable or space.read_only:

@@ -9,6 +9,7 @@ from typing import Final
 
 from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.identity import as_process
+from usmbd.protocol.vfs.inode_flags import try_compression
 
 _FICLONERANGE: Final = 0x4020940D
 _CLONE_RANGE: Final = struct.Struct("=qQQQ")
@@ -25,6 +26,8 @@ class Abilities:
     """What DOS knows of a file can be kept, with its reparse point."""
     clones: bool = False
     """Files can share blocks."""
+    compresses: bool = False
+    """What is written to a file is compressed where that is asked for."""
 
 
 def find_abilities(root: int, store_dos_attributes: bool) -> Abilities | None:
@@ -53,6 +56,7 @@ def _try(fd: int, store_dos_attributes: bool) -> Abilities:
         holes=keeps and _gives_back(fd, block),
         attributes=keeps,
         clones=_shares(fd, block),
+        compresses=try_compression(fd),
     )
 
 

@@ -24,6 +24,15 @@ LOCAL: Final = frozenset(
     }
 )
 
+# What compresses files that are flagged. ext4 keeps the flag as well, and compresses nothing.
+COMPRESSING: Final = frozenset(
+    {
+        0x9123683E,  # btrfs
+        0xF2F52010,  # F2FS
+        0x24051905,  # UBIFS
+    }
+)
+
 # What another machine or another process answers for, who may be gone: each call may take forever.
 REMOTE: Final = frozenset(
     {

@@ -60,19 +60,20 @@ _UTIME_OMIT = 0x3FFFFFFE
 _NO_CHANGE = ctypes.c_int(-1)
 
 STATX_BTIME = 0x800
+STATX_ATTR_COMPRESSED = 0x4
 STATX_MNT_ID = 0x1000
 _IDENTITY_MASK = ctypes.c_uint(0x100 | STATX_MNT_ID)  # STATX_INO
 _MOUNT_OFFSET = 0x90  # stx_mnt_id, behind the device
 _STATX_MASK = ctypes.c_uint(0xFFF)  # STATX_BASIC_STATS | STATX_BTIME
-# struct statx: mask, blksize, attributes, nlink, uid, gid, mode, ino, size, blocks,
+# struct statx: mask, (blksize), attributes, nlink, uid, gid, mode, ino, size, blocks,
 # attributes_mask, then atime, btime, ctime, mtime as (s64 seconds, u32 nanoseconds),
 # rdev major and minor, dev major and minor.
-_STATX = struct.Struct("=II8xIIIH2xQQQ8xqI4xqI4xqI4xqI4x8xII")
+_STATX = struct.Struct("=I4xQIIIH2xQQQ8xqI4xqI4xqI4xqI4x8xII")
 StatxTuple = tuple[
     int, int, int, int, int, int, int, int, int,
     int, int, int, int, int, int, int, int, int, int,
 ]  # fmt: skip
-"""(mask, blksize, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns, btime, btime_ns,
+"""(mask, attributes, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns, btime, btime_ns,
 ctime, ctime_ns, mtime, mtime_ns, dev_major, dev_minor)"""
 
 CAP_SYS_RESOURCE = 24

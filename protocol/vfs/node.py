@@ -146,7 +146,8 @@ class Node:
             stored_reparse.describe(result, stored_reparse.read(self.xattr_target()))
         if self.reserved > result.size:
             # The blocks also hold what belongs to the file system: extended attributes, extents.
-            result.allocation = min(statx[8] * 512, -(-self.reserved // statx[1]) * statx[1])
+            block = os.fstat(self.fd).st_blksize
+            result.allocation = min(statx[8] * 512, -(-self.reserved // block) * block)
         return result
 
     def size(self) -> int:

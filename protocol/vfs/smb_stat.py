@@ -18,10 +18,11 @@ from os import makedev
 from typing import Final
 
 from usmbd.protocol.vfs import dos_attributes
-from usmbd.protocol.vfs.kernel import STATX_BTIME, StatxTuple
+from usmbd.protocol.vfs.kernel import STATX_ATTR_COMPRESSED, STATX_BTIME, StatxTuple
 from usmbd.protocol.vfs.options import VolumeOptions
 from usmbd.protocol.wire.filetime import EPOCH
 from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_COMPRESSED,
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_HIDDEN,
     FILE_ATTRIBUTE_NORMAL,
@@ -63,7 +64,7 @@ def smb_stat_for(options: VolumeOptions) -> SmbStat:
 
     def smb_stat(sx: StatxTuple, dos: bytes | None, name: str) -> FileStat:
         (
-            mask, _, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns,
+            mask, inode_attributes, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns,
             btime, btime_ns, ctime, ctime_ns, mtime, mtime_ns, major, minor,
         ) = sx  # fmt: skip
         access = atime * 10_000_000 + atime_ns // 100 + EPOCH
@@ -80,6 +81,8 @@ def smb_stat_for(options: VolumeOptions) -> SmbStat:
                 creation = btime * 10_000_000 + btime_ns // 100 + EPOCH
             else:
                 creation = min(access, write, change)
+        if inode_attributes & STATX_ATTR_COMPRESSED:
+            attributes |= FILE_ATTRIBUTE_COMPRESSED
         room = size + 4095 >> 12 << 3
         if blocks - room == _ATTRIBUTE_BLOCKS or (not size and blocks < _ATTRIBUTE_BLOCKS):
             blocks = room

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from usmbd.protocol.wire.base import Wire, bytes16, u8, u16, u32, u64
-from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_NORMAL
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_COMPRESSED, FILE_ATTRIBUTE_NORMAL
 from usmbd.protocol.wire.fscc.chain import build_chain
 from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, build_full_eas
 from usmbd.protocol.wire.fscc.file_stat import FileStat
@@ -253,8 +253,10 @@ def build_attribute_tag(file: QueriedFile) -> bytes:
 
 
 def build_compression(file: QueriedFile) -> bytes:
-    """FileCompressionInformation ([MS-FSCC] 2.4.9): the object store compresses nothing."""
-    return _COMPRESSION.pack(file.stat.size, COMPRESSION_FORMAT_NONE, 0, 0, 0)
+    """FileCompressionInformation ([MS-FSCC] 2.4.9); the kernel does not tell what is saved."""
+    compressed = file.stat.attributes & FILE_ATTRIBUTE_COMPRESSED
+    state = COMPRESSION_FORMAT_LZNT1 if compressed else COMPRESSION_FORMAT_NONE
+    return _COMPRESSION.pack(file.stat.size, state, 0, 0, 0)
 
 
 def build_id(file: QueriedFile) -> bytes:

@@ -85,12 +85,12 @@ def test_statx_is_what_stat_says(fd: int, directory: int, path: Path) -> None:
     stat = path.stat()
     for found in (kernel.statx_fd(fd), kernel.statx_at(directory, b"file")):
         (
-            mask, blksize, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns,
+            mask, attributes, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns,
             _btime, _btime_ns, ctime, ctime_ns, mtime, mtime_ns, major, minor,
         ) = found  # fmt: skip
         assert mask & 0x7FF == 0x7FF  # STATX_BASIC_STATS
-        assert (blksize, nlink, uid, gid) == (
-            stat.st_blksize, stat.st_nlink, stat.st_uid, stat.st_gid
+        assert (attributes & kernel.STATX_ATTR_COMPRESSED, nlink, uid, gid) == (
+            0, stat.st_nlink, stat.st_uid, stat.st_gid
         )  # fmt: skip
         assert (mode, ino, size, blocks) == (
             stat.st_mode, stat.st_ino, stat.st_size, stat.st_blocks
