@@ -25,7 +25,8 @@ from usmbd.protocol.state.notify.place import Place
 from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.state.store.records import file_key
+from usmbd.protocol.state.store.records import OpenRecord, file_key
+from usmbd.protocol.state.store.sharing import violates
 from usmbd.protocol.vfs import directory_entry, ea
 from usmbd.protocol.vfs.base import NameRights
 from usmbd.protocol.vfs.names import parse_path
@@ -35,6 +36,7 @@ from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
     DELETE,
+    FILE_ADD_FILE,
     FILE_APPEND_DATA,
     FILE_WRITE_ATTRIBUTES,
     FILE_WRITE_DATA,
@@ -48,7 +50,7 @@ from usmbd.protocol.wire.change_notify import (
     FILE_NOTIFY_CHANGE_LAST_ACCESS,
     FILE_NOTIFY_CHANGE_LAST_WRITE,
 )
-from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
+from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_SHARE_ALL, FILE_SHARE_DELETE
 from usmbd.protocol.wire.fscc import set_info as setters
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
@@ -191,7 +193,7 @@ def _rename(request: Request, change: setters.SetRename) -> Handling:
     if open_.node.is_directory and not (posix or open_.tree.posix_renames):
         yield from _free_below(request)
     if not posix:
-        yield from _check_directory(request, path)
+        yield from _open_directory(request, path, FILE_SHARE_ALL & ~FILE_SHARE_DELETE)
     if change.replace:
         ignores = change.ignore_read_only or posix
         yield from _free_target(request, path, change.posix or posix, ignores)
@@ -256,16 +258,20 @@ def _ask_others(server: Server, path: str, key: bytes, resume: Resume[Below]) ->
     server.peers.find_below(path, key, resume)
 
 
-def _check_directory(request: Request, path: str) -> Waiting[None]:
-    """Refuse a rename into a directory that is open for deletion ([MS-FSA] 2.1.5.15.11).
+def _open_directory(request: Request, path: str, share: int) -> Waiting[None]:
+    """Refuse a new name in a directory that somebody has for himself ([MS-FSA] 2.1.5.15.6, 11).
 
-    The rename opens the target's directory for adding and does not share its deletion.
+    It is opened to add a file, with this sharing; smbd only looks for opens with DELETE.
     """
     key = yield from Blocking(_directory, request, path)
     store = request.connection.server.store
-    if any(r.granted_access & DELETE for r in store.opens(key)):
+
+    def keeps_out(record: OpenRecord) -> bool:
+        return violates(FILE_ADD_FILE, share, record.granted_access, record.share_access)
+
+    if any(map(keeps_out, store.opens(key))):
         yield from handles_given_up(request, key, None)
-        if any(r.granted_access & DELETE for r in store.opens(key)):
+        if any(map(keeps_out, store.opens(key))):
             raise SmbError(NtStatus.SHARING_VIOLATION)
 
 
@@ -354,8 +360,10 @@ def _link(request: Request, change: setters.SetLink) -> Handling:
         raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
     if server.store.is_delete_pending(open_.key):
         raise SmbError(NtStatus.ACCESS_DENIED)
+    posix = node.volume.options.posix
+    if not posix:
+        yield from _open_directory(request, path, FILE_SHARE_ALL)
     if change.replace:
-        posix = node.volume.options.posix
         yield from _free_target(request, path, posix, posix)
     yield Blocking(directory_entry.link, node, path, change.replace, names)
     tell_all(server, (yield from Blocking(link_told, request, path)))

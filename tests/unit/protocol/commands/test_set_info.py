@@ -22,6 +22,8 @@ from usmbd.protocol.wire.create import (
     FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
     FILE_OPEN,
+    FILE_SHARE_ALL,
+    FILE_SHARE_WRITE,
 )
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_READONLY
@@ -136,6 +138,39 @@ def test_names_that_cannot_be(
     result = rename(client, client.open("file"), name)
     assert result is status or (not name and result is NtStatus.INVALID_PARAMETER)
     assert os.listdir(engine.files) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("access", "share", "renames", "links"),
+    [
+        (FILE_READ_DATA, FILE_SHARE_ALL, True, True),
+        (FILE_READ_DATA, FILE_SHARE_WRITE, True, True),
+        (FILE_READ_DATA, FILE_SHARE_ALL & ~FILE_SHARE_WRITE, False, False),
+        (FILE_READ_ATTRIBUTES, 0, True, True),
+        (DELETE, FILE_SHARE_ALL, False, True),
+        (DELETE, 0, False, False),
+    ],
+)
+@pytest.mark.parametrize("where", ["", "dir"])
+def test_a_directory_that_somebody_has_for_himself(
+    client: Client,
+    engine: Engine,
+    file: Path,
+    where: str,
+    access: int,
+    share: int,
+    renames: bool,
+    links: bool,
+) -> None:
+    """It takes no new names; that of the old name may be anybody's."""
+    (engine.files / "dir").mkdir()
+    held = Client(engine).ready().open("dir", access, share=share, options=FILE_DIRECTORY_FILE)
+    assert held
+    opened = client.open("file")
+    link = change(client, opened, FileLinkInformation, named("dir\\link"))
+    assert link is (SUCCESS if links else NtStatus.SHARING_VIOLATION)
+    moved = rename(client, opened, "dir\\moved" if where else "moved")
+    assert moved is (SUCCESS if renames or not where else NtStatus.SHARING_VIOLATION)
 
 
 @pytest.mark.parametrize("slow", [False, True])
