@@ -1,42 +1,23 @@
-"""SMB2 SET_INFO ([MS-SMB2] 3.3.5.21): times and attributes, rename, link, deletion, sizes."""
-
-import os
-from collections.abc import Callable
-from functools import partial
+"""SMB2 SET_INFO ([MS-SMB2] 3.3.5.21): times and attributes, deletion, sizes; see also rename."""
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.data_change import changing
+from usmbd.protocol.commands.rename import link, rename
 from usmbd.protocol.commands.request import Answer, Handling, Request
-from usmbd.protocol.commands.telling import link_told, tell, tell_all
-from usmbd.protocol.effects import Blocking, Resume, Sliced, Wait, Waiting
-from usmbd.protocol.state.below import Below, opens_about, opens_below
+from usmbd.protocol.commands.telling import tell
+from usmbd.protocol.effects import Blocking, Sliced, Waiting
 from usmbd.protocol.state.notify.change import (
-    ADDED_STREAM,
     MODIFIED_STREAM,
-    REMOVED_STREAM,
-    RENAMED,
-    DirectoryChange,
     modified,
-    moved,
     of_stream,
 )
-from usmbd.protocol.state.notify.place import Place
 from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.sequence import check_charge
-from usmbd.protocol.state.server import Server
-from usmbd.protocol.state.store.records import OpenRecord, file_key
-from usmbd.protocol.state.store.sharing import violates
-from usmbd.protocol.vfs import directory_entry, ea
-from usmbd.protocol.vfs.base import NameRights
-from usmbd.protocol.vfs.names import parse_path
-from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.streams import Stream
-from usmbd.protocol.vfs.volume import Volume
+from usmbd.protocol.vfs import ea
 from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
     DELETE,
-    FILE_ADD_FILE,
     FILE_APPEND_DATA,
     FILE_WRITE_ATTRIBUTES,
     FILE_WRITE_DATA,
@@ -50,7 +31,7 @@ from usmbd.protocol.wire.change_notify import (
     FILE_NOTIFY_CHANGE_LAST_ACCESS,
     FILE_NOTIFY_CHANGE_LAST_WRITE,
 )
-from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_SHARE_ALL, FILE_SHARE_DELETE
+from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
 from usmbd.protocol.wire.fscc import set_info as setters
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
@@ -107,9 +88,9 @@ def _change(request: Request, change: setters.SetRequest) -> Answer | Handling:
         case setters.SetBasic():
             return _basic(request, change)
         case setters.SetRename():
-            return _rename(request, change)
+            return rename(request, change)
         case setters.SetLink():
-            return _link(request, change)
+            return link(request, change)
         case setters.SetDisposition():
             return _disposition(request, change)
         case setters.SetEndOfFile():
@@ -140,10 +121,8 @@ def _basic(request: Request, change: setters.SetBasic) -> Handling:
         change.last_write_time,
         change.change_time,
     )
-    if wanted:
-        yield Blocking(node.set_attributes, wanted)
-    if any(times):
-        yield Blocking(_set_times, open_, *times)
+    if wanted or any(times):
+        yield Blocking(_set_basic, open_, change)
     matches = FILE_NOTIFY_CHANGE_ATTRIBUTES if wanted else 0
     for time, what in zip(times, _TIMES, strict=True):
         matches |= what if time > 0 else 0
@@ -152,222 +131,28 @@ def _basic(request: Request, change: setters.SetBasic) -> Handling:
     return _RESPONSE
 
 
-def _set_times(open_: Open, creation: int, access: int, write: int, change: int) -> None:
-    """Set times, and whether what this open does changes them; 0 leaves one as it is.
+def _set_basic(open_: Open, change: setters.SetBasic) -> None:
+    """Set attributes and times, and whether what this open does changes them; 0 leaves one.
 
     A time and -1 stop the changes, -2 starts them again. The change time goes on with the next
-    change of the file: the inode's own cannot be set, nor stopped, as on Samba.
+    change that is none of these: the inode's own cannot be set, nor stopped, as on Samba.
     """
     node = open_.node
-    times = [max(time, 0) for time in (creation, access, write, change)]
-    if any(times):
-        node.set_times(*times)
+    if change.change_time == setters.TIME_SUSPEND_UPDATES:
+        open_.kept_change_time = open_.kept_change_time or node.stat().change_time
+    elif change.change_time:
+        open_.kept_change_time = max(change.change_time, 0)
+    if change.file_attributes:
+        node.set_attributes(change.file_attributes)
+    access, write = change.last_access_time, change.last_write_time
+    creation, kept = change.creation_time, open_.kept_change_time
+    if max(creation, access, write, kept) > 0:
+        node.set_times(max(creation, 0), max(access, 0), max(write, 0), kept)
     if write:
         resumes = write == setters.TIME_RESUME_UPDATES
         open_.kept_write_time = None if resumes else KeptWriteTime(node)
     if access:
         node.keep_access_time(access != setters.TIME_RESUME_UPDATES)
-
-
-def _rename(request: Request, change: setters.SetRename) -> Handling:
-    """FileRenameInformation ([MS-FSA] 2.1.5.15.11)."""
-    open_, server = request.open, request.connection.server
-    open_.require(DELETE)
-    names = security.name_rights(request)
-    if open_.stream is not None or change.name.startswith(":"):
-        yield from _rename_stream(request, change)
-        return _RESPONSE
-    path, stream = open_.node.volume.parse_path(change.name.removeprefix("\\"))
-    if stream is not None:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    if not path or not open_.node.path:
-        raise SmbError(NtStatus.ACCESS_DENIED)
-    if server.store.is_delete_pending(open_.key):
-        raise SmbError(NtStatus.DELETE_PENDING)
-    yield from handles_given_up(request, open_.key, open_)
-    others = [r for r in server.store.opens(open_.key) if r.open_id != open_.persistent_id]
-    if any(not r.share_access & 4 and r.granted_access & ~0x00100180 for r in others):
-        # Another open that does not share deletion also forbids the rename of its file.
-        raise SmbError(NtStatus.SHARING_VIOLATION)
-    posix = open_.node.volume.options.posix  # and then what is open is no obstacle
-    if open_.node.is_directory and not (posix or open_.tree.posix_renames):
-        yield from _free_below(request)
-    if not posix:
-        yield from _open_directory(request, path, FILE_SHARE_ALL & ~FILE_SHARE_DELETE)
-    if change.replace:
-        ignores = change.ignore_read_only or posix
-        yield from _free_target(request, path, change.posix or posix, ignores)
-    call = Blocking(_rename_node, open_, path, change.replace, names, server.notifier.place)
-    tell_all(server, (yield from call))
-    if not open_.node.is_directory:
-        open_.told_at_close |= RENAMED
-    store = request.connection.server.store
-    if store.oplock_count(open_.key):
-        store.move_durable(open_.key, os.fsencode(open_.node.path))
-        if server.persistence.ready:
-            yield from server.persistence.written(open_.key)
-    return _RESPONSE
-
-
-def _rename_node(
-    open_: Open,
-    path: str,
-    replace: bool,
-    names: NameRights,
-    place: Callable[[Node], Place | None],
-) -> list[DirectoryChange]:
-    """Rename and remember the new name; return what the engine has to tell."""
-    node = open_.node
-    before = place(node)
-    directory_entry.rename(node, path, replace, names)
-    open_.path = path
-    by = open_.parent_lease_key
-    return moved(before, place(node), is_directory=node.is_directory, by=by)
-
-
-def _free_below(request: Request) -> Waiting[None]:
-    """Refuse to rename a directory while something below it is open ([MS-FSA] 2.1.4.2).
-
-    What is open only because clients cache the handle is closed first, one file after the other.
-    The first that stays open decides, and what is opened meanwhile.
-    """
-    open_, server = request.open, request.connection.server
-    name = yield from Blocking(directory_entry.current_path, open_.node)
-    path = f"{open_.tree.share.path}/{name}"
-    found = yield from _open_below(request, path)
-    for key in found.keys:
-        yield from handles_given_up(request, key, None)
-        if server.store.count_opens(key):
-            break
-    if found.keys and (found.more or (yield from _open_below(request, path)).keys):
-        raise SmbError(NtStatus.ACCESS_DENIED)
-
-
-def _open_below(request: Request, path: str) -> Waiting[Below]:
-    """Return what is open below the directory of the request, in all workers."""
-    open_, server = request.open, request.connection.server
-    opens = opens_about(server, path)
-    own = yield from Blocking(opens_below, path, open_.key, opens)
-    found = yield from Wait(partial(_ask_others, server, path, open_.key))
-    keys = dict.fromkeys([other.key for other in own if not other.closed])
-    return Below((*keys, *(key for key in found.keys if key not in keys)), found.more)
-
-
-def _ask_others(server: Server, path: str, key: bytes, resume: Resume[Below]) -> None:
-    """Ask the other workers what they have open below a directory."""
-    server.peers.find_below(path, key, resume)
-
-
-def _open_directory(request: Request, path: str, share: int) -> Waiting[None]:
-    """Refuse a new name in a directory that somebody has for himself ([MS-FSA] 2.1.5.15.6, 11).
-
-    It is opened to add a file, with this sharing; smbd only looks for opens with DELETE.
-    """
-    key = yield from Blocking(_directory, request, path)
-    store = request.connection.server.store
-
-    def keeps_out(record: OpenRecord) -> bool:
-        return violates(FILE_ADD_FILE, share, record.granted_access, record.share_access)
-
-    if any(map(keeps_out, store.opens(key))):
-        yield from handles_given_up(request, key, None)
-        if any(map(keeps_out, store.opens(key))):
-            raise SmbError(NtStatus.SHARING_VIOLATION)
-
-
-def _directory(request: Request, path: str) -> bytes:
-    """Return the key of the directory of `path`; SmbError(OBJECT_PATH_NOT_FOUND)."""
-    volume = request.tree.volume
-    assert volume is not None
-    try:
-        with volume.lookup(path.rpartition("/")[0]) as directory:
-            stat = directory.last_stat
-    except SmbError as error:
-        if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND:
-            raise
-        raise SmbError(NtStatus.OBJECT_PATH_NOT_FOUND) from error
-    return file_key(stat.dev, stat.ino)
-
-
-def _free_target(request: Request, path: str, posix: bool, ignore_read_only: bool) -> Waiting[None]:
-    """Refuse to replace a file that is open, or read-only ([MS-FSA] 2.1.5.15.6, 2.1.5.15.11).
-
-    What is open only because clients cache the handle is closed first. With POSIX semantics it is
-    replaced all the same, and goes on without a name.
-    """
-    target = yield from Blocking(_target, request, path)
-    if target is None:
-        return
-    key, read_only = target
-    if read_only and not ignore_read_only:
-        raise SmbError(NtStatus.ACCESS_DENIED)
-    if not posix:
-        yield from handles_given_up(request, key, None)
-        if request.connection.server.store.opens(key):
-            raise SmbError(NtStatus.ACCESS_DENIED)
-
-
-def _target(request: Request, path: str) -> tuple[bytes, bool] | None:
-    """Return key and read-only attribute of the file that is to be replaced, if there is one."""
-    volume = request.open.node.volume
-    assert isinstance(volume, Volume)
-    try:
-        target = volume.lookup(path)
-    except SmbError:
-        return None
-    with target:
-        if target.inode == request.open.node.inode:
-            return None
-        stat = target.last_stat
-        return file_key(stat.dev, stat.ino), bool(stat.attributes & FILE_ATTRIBUTE_READONLY)
-
-
-def _rename_stream(request: Request, change: setters.SetRename) -> Handling:
-    """Rename a named stream: the target is another stream of the same file."""
-    open_ = request.open
-    if open_.stream is None or not change.name.startswith(":"):
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    _, stream = parse_path("x" + change.name)
-    if stream is None:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    old = open_.stream.name
-    yield Blocking(_rename_stream_node, request, open_.stream, stream, change.replace)
-    yield from tell(
-        open_,
-        of_stream(REMOVED_STREAM, old),
-        of_stream(ADDED_STREAM, stream),
-    )
-    return _RESPONSE
-
-
-def _rename_stream_node(request: Request, named: Stream, name: str, replace: bool) -> None:
-    """Rename a stream by whoever may write the file: the new name changes it, as a new stream."""
-    granted = security.maximal_access(request, named.node, FILE_WRITE_DATA)
-    if not granted & FILE_WRITE_DATA:
-        raise SmbError(NtStatus.ACCESS_DENIED)
-    named.rename(name, replace=replace)
-
-
-def _link(request: Request, change: setters.SetLink) -> Handling:
-    """FileLinkInformation ([MS-FSA] 2.1.5.15.6)."""
-    open_, server = request.open, request.connection.server
-    node = open_.node
-    path, stream = node.volume.parse_path(change.name.removeprefix("\\"))
-    if stream is not None or not path or open_.stream is not None:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    names = security.name_rights(request)
-    if node.is_directory:
-        raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
-    if server.store.is_delete_pending(open_.key):
-        raise SmbError(NtStatus.ACCESS_DENIED)
-    posix = node.volume.options.posix
-    if not posix:
-        yield from _open_directory(request, path, FILE_SHARE_ALL)
-    if change.replace:
-        yield from _free_target(request, path, posix, posix)
-    yield Blocking(directory_entry.link, node, path, change.replace, names)
-    tell_all(server, (yield from Blocking(link_told, request, path)))
-    return _RESPONSE
 
 
 def _disposition(request: Request, change: setters.SetDisposition) -> Handling:

@@ -80,6 +80,7 @@ class Open:
         "granted_access",
         "idle",
         "in_use",
+        "kept_change_time",
         "kept_write_time",
         "key",
         "lease",
@@ -143,6 +144,7 @@ class Open:
         self.path = path  # as the client opened it; the file's present name is asked from the node
         self.delete_on_close = False
         self.deletes_name = False  # at its close, whoever else has the file open
+        self.kept_change_time = 0  # what SET_INFO of this open leaves as it is; 0: nothing
         self.kept_write_time: KeptWriteTime | None = None
         self.modified = False  # by a WRITE: its directory is told at the close
         self.position = 0  # FilePositionInformation; kept, never used by READ or WRITE
