@@ -87,8 +87,13 @@ def shared_folder() -> Iterator[Path]:
 
 
 def storage() -> Path:
-    """Make a folder for shares: extended attributes are kept there, all users can reach it."""
+    """Make a folder for shares: extended attributes are kept there, all users can reach it.
+
+    USMBD_TEST_FOLDER names another place, such as a file system that the tests are to run on.
+    """
     candidates = [REPOSITORY / "run", Path("/var/tmp"), Path(tempfile.gettempdir())]
+    if wanted := os.environ.get("USMBD_TEST_FOLDER"):
+        candidates = [Path(wanted)]
     for candidate in candidates:
         with suppress(OSError):
             candidate.mkdir(exist_ok=True)
