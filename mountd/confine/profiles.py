@@ -49,13 +49,13 @@ WORKER = Profile(
 )
 """Acts for users on their files. CAP_IPC_LOCK is for the memory that an RDMA device uses."""
 
-NTACL_KEEPER = Profile(
+KEEPER = Profile(
     frozenset({Capability.SYS_ADMIN}),
-    frozenset([*calls.PYTHON, *calls.MESSAGES, "setxattr", "fsetxattr"]),
+    frozenset([*calls.PYTHON, *calls.MESSAGES, "setxattr", "fsetxattr", "quotactl_fd"]),
     files=False,
 )
-"""Stores what the kernel lets none but CAP_SYS_ADMIN store: `security.NTACL`, of files that it is
-given."""
+"""Does what the kernel lets none but CAP_SYS_ADMIN do: stores `security.NTACL`, and reads and sets
+quotas, of files that it is given."""
 
 RPC = Profile(
     frozenset(),
@@ -102,14 +102,14 @@ MOUNTD = Profile(
 SUPERVISOR = Profile(
     SERVE_FILES
     | MOUNTD.capabilities
-    | NTACL_KEEPER.capabilities
+    | KEEPER.capabilities
     | {
         Capability.IPC_LOCK,
         Capability.NET_BIND_SERVICE,
         Capability.SYS_PTRACE,
         Capability.SYS_RESOURCE,
     },
-    MOUNTD.system_calls | WORKER.system_calls | NTACL_KEEPER.system_calls,
+    MOUNTD.system_calls | WORKER.system_calls | KEEPER.system_calls,
     processes=True,
     any_socket=True,
 )

@@ -47,8 +47,8 @@ LOOK: Final = _names(
     """
     open openat openat2 access faccessat faccessat2 readlink readlinkat getdents getdents64
     getcwd statfs statfs64 fstatfs fstatfs64 fadvise64 fadvise64_64 flock getxattr lgetxattr
-    fgetxattr listxattr llistxattr flistxattr getxattrat listxattrat inotify_init1
-    inotify_add_watch inotify_rm_watch
+    fgetxattr listxattr llistxattr flistxattr getxattrat listxattrat quotactl_fd
+    inotify_init1 inotify_add_watch inotify_rm_watch
     """
 )
 """To find and read files."""
@@ -101,9 +101,9 @@ CONFINE: Final = _names(
 """What a child needs to give up what it does not: its parent's filter is its own, too."""
 
 NUMBERS: Final[Mapping[str, int]] = {
-    "futex_waitv": 449, "cachestat": 451, "fchmodat2": 452, "map_shadow_stack": 453,
-    "futex_wake": 454, "futex_wait": 455, "futex_requeue": 456, "setxattrat": 463,
-    "getxattrat": 464, "listxattrat": 465, "removexattrat": 466,
+    "quotactl_fd": 443, "futex_waitv": 449, "cachestat": 451, "fchmodat2": 452,
+    "map_shadow_stack": 453, "futex_wake": 454, "futex_wait": 455, "futex_requeue": 456,
+    "setxattrat": 463, "getxattrat": 464, "listxattrat": 465, "removexattrat": 466,
 }  # fmt: skip
 """Calls that an older libseccomp has no name for: since 2019 they have one number everywhere
 (alpha aside)."""

@@ -36,6 +36,7 @@ from usmbd.protocol.commands.find_or_create import (
     find_or_create,
     take_back,
 )
+from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, OnDescriptor, Resume, Slow, Wait, Waiting
@@ -191,6 +192,8 @@ def _wanted(
     if posix:
         mode = parse_posix_mode(contexts[SMB2_CREATE_POSIX])
         path, stream_name = parse_posix_path(name), None
+    elif name.lower() == QUOTA_FILE:
+        return _quota_file(request, body, name, contexts)
     else:
         path, stream_name = tree.volume.parse_path(name)
     if stream_name is not None and not tree.share.streams_xattr:
@@ -207,6 +210,16 @@ def _wanted(
     wanted.posix, wanted.posix_mode = posix, mode
     if tree.volume.options.snapshots is not None and "@GMT-" in path:
         wanted.path, wanted.time = take_token(path)
+    return wanted
+
+
+def _quota_file(
+    request: Request, body: CreateRequest, name: str, contexts: dict[bytes, memoryview]
+) -> Wanted:
+    """Return what a client wants that opens the quotas themselves, where there are any."""
+    body.desired_access = QUOTA_FILE_ACCESS
+    wanted = Wanted(request, body, "", None, contexts, name)
+    wanted.quota_file = True
     return wanted
 
 

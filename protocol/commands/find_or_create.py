@@ -17,7 +17,7 @@ from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.records import OpenRecord, file_key
 from usmbd.protocol.state.tree import WRITING
-from usmbd.protocol.vfs import directory_entry, ea, rights
+from usmbd.protocol.vfs import directory_entry, ea, quotactl, rights
 from usmbd.protocol.vfs.apple import create_stream, open_stream
 from usmbd.protocol.vfs.dfs_links import find_link
 from usmbd.protocol.vfs.inode_flags import set_compressed
@@ -107,6 +107,8 @@ class Wanted:
     """Whether it has waited for what others cache."""
     durable: Asked | None = None
     instance: AppInstance | None = None
+    quota_file: bool = False
+    """The volume's quotas, for which its root is opened."""
     posix: bool = False
     """By the POSIX extensions."""
     posix_mode: int | None = None
@@ -169,6 +171,8 @@ def find_or_create(wanted: Wanted) -> Found:
     if wanted.posix:
         volume = volume.posix_view()
     wanted.volume = volume if wanted.time is None else open_snapshot(volume, wanted.time)
+    if wanted.quota_file and not quotactl.kept(volume.resolver.root)[0]:
+        raise SmbError(NtStatus.OBJECT_NAME_INVALID)  # as of any stream that is no data
     if volume.options.msdfs:
         _stop_at_dfs_link(wanted, volume)
     for _ in range(_TRIES):

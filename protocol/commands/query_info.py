@@ -3,13 +3,13 @@
 import hashlib
 from dataclasses import replace
 
-from usmbd.protocol.commands import security
+from usmbd.protocol.commands import quotas, security
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Sliced, Slow
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.pipe import PIPE_STAT
 from usmbd.protocol.state.sequence import check_charge
-from usmbd.protocol.vfs import directory_entry, ea, time_machine
+from usmbd.protocol.vfs import directory_entry, ea, quotactl, time_machine
 from usmbd.protocol.vfs.apple import list_streams
 from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.vfs.volume import Volume
@@ -27,13 +27,19 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_SUPPORTS_REPARSE_POINTS,
     FILE_SUPPORTS_SPARSE_FILES,
     FILE_UNICODE_ON_DISK,
+    FILE_VOLUME_QUOTAS,
 )
 from usmbd.protocol.wire.fscc.file_info import QueriedFile, QueriedStream
-from usmbd.protocol.wire.fscc.fs_info import QueriedVolume
+from usmbd.protocol.wire.fscc.fs_info import (
+    FILE_VC_QUOTA_ENFORCE,
+    FILE_VC_QUOTA_TRACK,
+    QueriedVolume,
+)
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_311
 from usmbd.protocol.wire.query_info import (
     SMB2_0_INFO_FILE,
     SMB2_0_INFO_FILESYSTEM,
+    SMB2_0_INFO_QUOTA,
     SMB2_0_INFO_SECURITY,
     QueryInfoRequest,
     build_query_info_response,
@@ -86,7 +92,8 @@ def query_info(request: Request) -> Answer | Handling:
         return _file_system(request, body)
     if body.info_type == SMB2_0_INFO_SECURITY:
         return _security(request, body)
-    # Quotas are the file system's own affair.
+    if body.info_type == SMB2_0_INFO_QUOTA:
+        return quotas.query(request, body)
     raise SmbError(NtStatus.NOT_SUPPORTED)
 
 
@@ -188,7 +195,9 @@ def _file_system(request: Request, body: QueryInfoRequest) -> Handling:
     if tree.volume is None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     if body.file_info_class == posix.FileFsPosixInformation and _is_posix(request.open):
-        data = yield from Blocking(_posix_volume, tree.volume)
+        counted, _ = yield from Blocking(quotactl.kept, tree.volume.resolver.root)
+        left = (yield from Slow(quotas.left, tree)) if counted else None
+        data = yield from Blocking(_posix_volume, tree.volume, left)
         if body.output_buffer_length < len(data):
             raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
         return _answer(NtStatus.SUCCESS, data)
@@ -197,6 +206,8 @@ def _file_system(request: Request, body: QueryInfoRequest) -> Handling:
     # Backups have bands by the hundred thousand, which are counted.
     kind = Slow if bounded and body.file_info_class in _SIZES else Blocking
     volume = yield from kind(_query_volume, request)
+    if volume.quotas and body.file_info_class in _SIZES:
+        volume = yield from Slow(quotas.within, tree, volume)
     if fruit is not None and kind is Slow:
         volume = yield from Slow(_bounded, tree.volume, volume, fruit.time_machine_max_size)
     return _answer(*fs_info.query_fs(body.file_info_class, volume, body.output_buffer_length))
@@ -207,15 +218,18 @@ def _is_posix(open_: Open) -> bool:
     return open_.pipe is None and open_.node.volume.options.posix
 
 
-def _posix_volume(volume: Volume) -> bytes:
-    """Return FILE_FS_POSIX_INFORMATION."""
+def _posix_volume(volume: Volume, left: tuple[int, int] | None) -> bytes:
+    """Return FILE_FS_POSIX_INFORMATION; `left` is the user's limit and what he has left of it."""
     space = volume.fs_info()
+    available = space.available
+    if left is not None:
+        available = min(available, left[1] // space.block_size)
     return posix.FsPosixInformation(
         optimal_transfer_size=space.block_size,
         block_size=space.block_size,
         total_blocks=space.total,
         blocks_available=space.free,
-        user_blocks_available=space.available,
+        user_blocks_available=available,
         total_file_nodes=space.files,
         free_file_nodes=space.files_free,
         file_system_identifier=space.serial,
@@ -249,6 +263,9 @@ def _query_volume(request: Request) -> QueriedVolume:
         attributes |= FILE_NAMED_STREAMS
     if not tree.writable or space.read_only:
         attributes |= FILE_READ_ONLY_VOLUME
+    counted, enforced = quotactl.kept(volume.resolver.root)
+    if counted:
+        attributes |= FILE_VOLUME_QUOTAS
     return QueriedVolume(
         label=share.name,
         serial=space.serial & 0xFFFFFFFF ^ space.serial >> 32,
@@ -261,6 +278,7 @@ def _query_volume(request: Request) -> QueriedVolume:
         attributes=attributes,
         maximum_component_length=255,
         trims=abilities.holes and tree.writable,
+        quotas=(FILE_VC_QUOTA_ENFORCE if enforced else FILE_VC_QUOTA_TRACK) if counted else 0,
         object_id=hashlib.sha256(f"{space.serial}\0{share.path}".encode()).digest()[:16],
     )
 

@@ -1,6 +1,6 @@
 """SMB2 SET_INFO ([MS-SMB2] 3.3.5.21): times and attributes, deletion, sizes; see also rename."""
 
-from usmbd.protocol.commands import security
+from usmbd.protocol.commands import quotas, security
 from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.data_change import changing
 from usmbd.protocol.commands.rename import link, rename
@@ -43,6 +43,7 @@ from usmbd.protocol.wire.fscc.file_info import FileFullEaInformation
 from usmbd.protocol.wire.query_info import (
     SMB2_0_INFO_FILE,
     SMB2_0_INFO_FILESYSTEM,
+    SMB2_0_INFO_QUOTA,
     SMB2_0_INFO_SECURITY,
 )
 from usmbd.protocol.wire.set_info import SetInfoRequest, SetInfoResponse, set_info_buffer
@@ -77,8 +78,10 @@ def set_info(request: Request) -> Answer | Handling:
     if body.info_type == SMB2_0_INFO_SECURITY:
         return security.change(request, body.additional_information, data)
     if body.info_type == SMB2_0_INFO_FILESYSTEM:
-        # Volume labels, quotas and object ids belong to the machine's administrator.
+        # Labels, object ids and whether there are quotas belong to the machine's administrator.
         raise SmbError(NtStatus.ACCESS_DENIED)
+    if body.info_type == SMB2_0_INFO_QUOTA:
+        return quotas.change(request, data)
     raise SmbError(NtStatus.NOT_SUPPORTED)
 
 

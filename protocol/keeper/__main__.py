@@ -9,8 +9,10 @@ import threading
 
 from usmbd.mountd.confine.kernel import set_death_signal
 from usmbd.mountd.confine.process import confine
-from usmbd.mountd.confine.profiles import NTACL_KEEPER
-from usmbd.protocol.vfs.ntacl_keeper import THREADS, serve
+from usmbd.mountd.confine.profiles import KEEPER
+from usmbd.protocol.vfs.keeper import THREADS, serve
+from usmbd.protocol.vfs.ntacl import NTACL
+from usmbd.protocol.vfs.quotas import QUOTAS
 
 
 def main(arguments: list[str]) -> None:
@@ -21,9 +23,9 @@ def main(arguments: list[str]) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=options.socket_fd)
-    confine(NTACL_KEEPER)  # the workers' log says what the machine lacks
+    confine(KEEPER)  # the workers' log says what the machine lacks
     set_death_signal(signal.SIGKILL)
-    threads = [threading.Thread(target=serve, args=(sock,)) for _ in range(THREADS)]
+    threads = [threading.Thread(target=serve, args=(sock, (NTACL, QUOTAS))) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -89,6 +89,7 @@ class Open:
         "lock_sequence",
         "mode",
         "modified",
+        "next_quota",
         "oplock_break_to",
         "oplock_level",
         "outstanding",
@@ -153,6 +154,7 @@ class Open:
         self.lock_place: Place | None = None  # with the ranges that it has locked
         self.lock_sequence: dict[int, int] = {}
         self.enumeration: Enumeration | None = None  # of QUERY_DIRECTORY
+        self.next_quota = 0  # the uid at which a list of quotas goes on
         self.waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
         self.watch: Watch | None = None  # of CHANGE_NOTIFY
         self.told_at_close = 0  # FILE_NOTIFY_CHANGE_*: see `last_words`

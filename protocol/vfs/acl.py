@@ -12,7 +12,7 @@ import os
 import time
 from typing import Final
 
-from usmbd.protocol.vfs import directory_entry, ntacl_keeper, posix_acl
+from usmbd.protocol.vfs import directory_entry, ntacl, posix_acl
 from usmbd.protocol.vfs.acl_mapping import EVERYBODY, describe, to_posix
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import Identity, as_process
@@ -46,7 +46,7 @@ from usmbd.protocol.wire.sid import Sid, unix_gid, unix_group, unix_uid, unix_us
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _is_root = os.geteuid() == 0
-XATTR: Final = ntacl_keeper.XATTR if _is_root else "user.NTACL"
+XATTR: Final = ntacl.XATTR if _is_root else "user.NTACL"
 
 _SEEN = FILE_READ_DATA | FILE_READ_EA | FILE_READ_ATTRIBUTES | READ_CONTROL
 _ALL_PARTS = OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION
@@ -102,7 +102,7 @@ def store(node: Node, descriptor: SecurityDescriptor) -> None:
     with as_process():
         value = build_ntacl(descriptor, from_ns(time.time_ns()), _posix_hash(node))
         if _is_root:
-            ntacl_keeper.store(node.fd, value)
+            ntacl.store(node.fd, value)
         else:
             os.setxattr(node.xattr_target(), XATTR, value)
 

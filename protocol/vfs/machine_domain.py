@@ -27,13 +27,13 @@ class MachineDomain:
 
     def shown(self, descriptor: SecurityDescriptor) -> SecurityDescriptor:
         """Return a descriptor as clients see it."""
-        return _mapped(descriptor, self._account)
+        return _mapped(descriptor, self.account)
 
     def meant(self, descriptor: SecurityDescriptor) -> SecurityDescriptor:
         """Return what a client's descriptor means: Unix ids in place of the domain's accounts."""
-        return _mapped(descriptor, self._unix)
+        return _mapped(descriptor, self.unix)
 
-    def _account(self, sid: Sid) -> Sid:
+    def account(self, sid: Sid) -> Sid:
         """Return the account that a Unix user is; any other SID as it is."""
         uid = unix_uid(sid)
         if uid is None:
@@ -42,7 +42,7 @@ class MachineDomain:
         rid = user_rid(uid) if place >= 0 and uid <= self._lasts[place] else None
         return sid if rid is None else self._with_rid(rid)
 
-    def _unix(self, sid: Sid) -> Sid:
+    def unix(self, sid: Sid) -> Sid:
         """Return the Unix user or group that an account is; any other SID as it is."""
         own, subs = self._sid, sid.sub_authorities
         if sid.authority != own.authority or subs[:-1] != own.sub_authorities:

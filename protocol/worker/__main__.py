@@ -4,7 +4,7 @@ import argparse
 import socket
 import sys
 
-from usmbd.protocol.vfs import ntacl_keeper
+from usmbd.protocol.vfs import keeper
 from usmbd.protocol.worker.worker import run
 
 
@@ -12,10 +12,10 @@ def main(arguments: list[str]) -> None:
     """Serve until the supervisor ends or says so."""
     parser = argparse.ArgumentParser(prog="usmbd worker")
     parser.add_argument("--control-fd", type=int, required=True)
-    parser.add_argument("--keeper-fd", type=int, help="where NT ACLs are stored")
+    parser.add_argument("--keeper-fd", type=int, help="where what takes CAP_SYS_ADMIN is done")
     options = parser.parse_args(arguments)
     if options.keeper_fd is not None:
-        ntacl_keeper.use(socket.socket(fileno=options.keeper_fd))
+        keeper.use(socket.socket(fileno=options.keeper_fd))
     run(socket.socket(fileno=options.control_fd))
 
 

@@ -54,7 +54,7 @@ def test_each_process_has_what_it_needs(server: Usmbd) -> None:
         (server.pid, profiles.SUPERVISOR),
         (mountd, profiles.MOUNTD),
         *((pid, profiles.WORKER) for pid in server.workers()),
-        *((pid, profiles.NTACL_KEEPER) for pid in server.processes_named(KEEPER)),
+        *((pid, profiles.KEEPER) for pid in server.processes_named(KEEPER)),
     ]
     processes += [(pid, profiles.DOOR) for pid in server.door()]
     processes += [(pid, profiles.RPC) for pid in server.rpc()]

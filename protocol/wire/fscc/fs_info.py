@@ -130,7 +130,8 @@ class QueriedVolume:
     file_system_name: str = "NTFS"
     device_type: int = FILE_DEVICE_DISK
     device_characteristics: int = FILE_DEVICE_IS_MOUNTED
-    control: ControlInformation | None = None
+    quotas: int = 0
+    """FILE_VC_QUOTA_TRACK or FILE_VC_QUOTA_ENFORCE, where it has any."""
     trims: bool = False
     """Blocks that hold nothing of use can be given back: FSCTL_FILE_LEVEL_TRIM."""
 
@@ -184,8 +185,8 @@ def build_attribute(volume: QueriedVolume) -> bytes:
 
 
 def build_control(volume: QueriedVolume) -> bytes:
-    """FileFsControlInformation ([MS-FSCC] 2.5.2); without quotas: no limits, no flags."""
-    return (volume.control or ControlInformation()).pack()
+    """FileFsControlInformation ([MS-FSCC] 2.5.2): who has no quota of his own has no limit."""
+    return ControlInformation(file_system_control_flags=volume.quotas).pack()
 
 
 def build_object_id(volume: QueriedVolume) -> bytes:

@@ -226,16 +226,20 @@ def query_info(
     *,
     limit: int = 65536,
     additional: int = 0,
+    data: bytes = b"",
 ) -> bytes:
     """QUERY_INFO."""
-    return QueryInfoRequest(
+    fixed = QueryInfoRequest(
         info_type=kind,
         file_info_class=level,
         output_buffer_length=limit,
+        input_buffer_offset=HEADER_SIZE + QueryInfoRequest.SIZE if data else 0,
+        input_buffer_length=len(data),
         additional_information=additional,
         persistent=file_id[0],
         volatile=file_id[1],
-    ).pack()
+    )
+    return fixed.pack() + data
 
 
 def set_info(

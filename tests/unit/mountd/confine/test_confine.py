@@ -70,7 +70,7 @@ NEVER = {
 }  # fmt: skip
 """What nobody has, by its number on x86-64."""
 
-PROFILES = ("WORKER", "NTACL_KEEPER", "RPC", "DOOR", "MOUNTD", "SUPERVISOR")
+PROFILES = ("WORKER", "KEEPER", "RPC", "DOOR", "MOUNTD", "SUPERVISOR")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
 
@@ -130,7 +130,7 @@ def test_no_profile_names_what_nobody_needs() -> None:
         assert not set(NEVER) & getattr(profiles, name).system_calls, name
     assert not profiles.WORKER.system_calls & {"execve", "fork", "vfork", "listen", "accept"}
     assert Capability.SYS_ADMIN not in profiles.WORKER.capabilities
-    for name in ("WORKER", "NTACL_KEEPER", "RPC", "DOOR", "MOUNTD"):
+    for name in ("WORKER", "KEEPER", "RPC", "DOOR", "MOUNTD"):
         child: Profile = getattr(profiles, name)
         # What the parent has given up, a child cannot have.
         assert child.capabilities <= profiles.SUPERVISOR.capabilities

@@ -1,4 +1,4 @@
-"""NT ACLs stored by another process, in the same one here: values, errors, a keeper that dies."""
+"""What another process does, in the same one here: values, errors, a keeper that dies."""
 
 import errno
 import os
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from usmbd.protocol.vfs import ntacl_keeper
-from usmbd.protocol.vfs.ntacl_keeper import XATTR, NtAclKeeper
+from usmbd.protocol.vfs import keeper as keeping
+from usmbd.protocol.vfs.keeper import Keeper
+from usmbd.protocol.vfs.ntacl import NTACL, XATTR
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root stores security.NTACL")
 
@@ -27,11 +28,11 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.fixture
-def keeper(ends: tuple[socket.socket, socket.socket]) -> Iterator[NtAclKeeper]:
+def keeper(ends: tuple[socket.socket, socket.socket]) -> Iterator[Keeper]:
     """Run the keeper's half on a thread; it ends with the last worker."""
-    thread = threading.Thread(target=ntacl_keeper.serve, args=(ends[1],))
+    thread = threading.Thread(target=keeping.serve, args=(ends[1], (NTACL,)))
     thread.start()
-    yield NtAclKeeper(ends[0])
+    yield Keeper(ends[0])
     ends[0].shutdown(socket.SHUT_RDWR)
     thread.join(20)
     assert not thread.is_alive()
@@ -47,12 +48,12 @@ def is_open(file: Path) -> bool:
 
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_PATH])
-def test_a_value_is_stored_and_replaced(keeper: NtAclKeeper, tmp_path: Path, flags: int) -> None:
+def test_a_value_is_stored_and_replaced(keeper: Keeper, tmp_path: Path, flags: int) -> None:
     file = tmp_path / "file"
     file.touch()
     descriptor = os.open(file, flags)
     for value in (b"one", b"two" * 1000):
-        keeper.store(descriptor, value)
+        keeper.ask(NTACL, descriptor, value)
         assert os.getxattr(file, XATTR) == value
     os.close(descriptor)
     end = time.monotonic() + 20
@@ -60,31 +61,31 @@ def test_a_value_is_stored_and_replaced(keeper: NtAclKeeper, tmp_path: Path, fla
         assert time.monotonic() < end
 
 
-def test_the_kernel_s_refusal_is_the_caller_s(keeper: NtAclKeeper, tmp_path: Path) -> None:
+def test_the_kernel_s_refusal_is_the_caller_s(keeper: Keeper, tmp_path: Path) -> None:
     descriptor = os.open("/proc/self/status", os.O_RDONLY)  # a file system without attributes
     with pytest.raises(OSError) as error:  # noqa: PT011
-        keeper.store(descriptor, b"value")
+        keeper.ask(NTACL, descriptor, b"value")
     os.close(descriptor)
     assert error.value.errno == errno.ENOTSUP
 
 
-def test_a_value_that_is_too_long_is_refused(keeper: NtAclKeeper, tmp_path: Path) -> None:
+def test_a_value_that_is_too_long_is_refused(keeper: Keeper, tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     for length in (65537, 100_000):
         with pytest.raises(OSError, match="too long") as error:
-            keeper.store(descriptor, b"x" * length)
+            keeper.ask(NTACL, descriptor, b"x" * length)
         assert error.value.errno == errno.E2BIG
     os.close(descriptor)
 
 
 def test_broken_messages_change_nothing(
-    ends: tuple[socket.socket, socket.socket], keeper: NtAclKeeper, tmp_path: Path
+    ends: tuple[socket.socket, socket.socket], keeper: Keeper, tmp_path: Path
 ) -> None:
     ends[0].send(b"no descriptors")
     descriptor = os.open(tmp_path, os.O_RDONLY)
     socket.send_fds(ends[0], [b"value"], [descriptor])
-    socket.send_fds(ends[0], [b"value"], [descriptor, descriptor])  # nowhere to answer
-    keeper.store(descriptor, b"right")
+    socket.send_fds(ends[0], [b"\1value"], [descriptor, descriptor])  # nowhere to answer
+    keeper.ask(NTACL, descriptor, b"right")
     os.close(descriptor)
     assert os.getxattr(tmp_path, XATTR) == b"right"
 
@@ -93,9 +94,9 @@ def test_what_a_dead_keeper_left_is_for_the_next_one(
     ends: tuple[socket.socket, socket.socket], tmp_path: Path
 ) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
-    caller = threading.Thread(target=NtAclKeeper(ends[0]).store, args=(descriptor, b"waited"))
+    caller = threading.Thread(target=Keeper(ends[0]).ask, args=(NTACL, descriptor, b"waited"))
     caller.start()  # nobody serves yet
-    late = threading.Thread(target=ntacl_keeper.serve, args=(ends[1],))
+    late = threading.Thread(target=keeping.serve, args=(ends[1], (NTACL,)))
     late.start()
     caller.join(20)
     assert os.getxattr(tmp_path, XATTR) == b"waited"
@@ -116,6 +117,6 @@ def test_a_keeper_that_dies_at_it_is_an_error(
     thread.start()
     descriptor = os.open(tmp_path, os.O_RDONLY)
     with pytest.raises(OSError, match="died"):
-        NtAclKeeper(ends[0]).store(descriptor, b"lost")
+        Keeper(ends[0]).ask(NTACL, descriptor, b"lost")
     os.close(descriptor)
     thread.join(20)
