@@ -36,7 +36,7 @@ from usmbd.protocol.commands.find_or_create import (
     find_or_create,
     take_back,
 )
-from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS
+from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS, check_quota_file
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, OnDescriptor, Resume, Slow, Wait, Waiting
@@ -53,6 +53,7 @@ from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.replays import CreateGuid
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED
+from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs.names import parse_posix_path
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
@@ -144,7 +145,7 @@ def create(request: Request) -> Answer | Handling:
         return create_pipe(request, body, name)
     if request.tree.share.msdfs_root:
         name = path_in_root(request, body, name)
-    _check(body)
+    _check(body, request.tree)
     wanted = _wanted(request, body, name, contexts)
     if contexts:
         if SMB2_CREATE_TIMEWARP_TOKEN in contexts:
@@ -158,7 +159,7 @@ def create(request: Request) -> Answer | Handling:
     return _open(wanted)
 
 
-def _check(body: CreateRequest) -> None:
+def _check(body: CreateRequest, tree: TreeConnect) -> None:
     """Refuse what no file system would take ([MS-FSA] 2.1.5.1, phase 1)."""
     options, access = body.create_options, body.desired_access
     if body.create_disposition > FILE_OVERWRITE_IF or body.share_access & ~FILE_SHARE_ALL:
@@ -178,7 +179,7 @@ def _check(body: CreateRequest) -> None:
         raise SmbError(NtStatus.ACCESS_DENIED)
     if body.file_attributes & ~_VALID_ATTRIBUTES:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    if access & ACCESS_SYSTEM_SECURITY:
+    if access & ACCESS_SYSTEM_SECURITY and not tree.administers:
         raise SmbError(NtStatus.PRIVILEGE_NOT_HELD)
 
 
@@ -383,6 +384,8 @@ def _find(wanted: Wanted) -> Found:
     Only what leaves the file as it is: the store may still refuse the open, whose error comes
     before those of the preparation.
     """
+    if wanted.quota_file:
+        check_quota_file(wanted.request.tree)
     found = find_or_create(wanted)
     if found.action == FILE_OPENED and found.stream is None and not found.granted & _DATA:
         found.prepared = found.node.last_stat

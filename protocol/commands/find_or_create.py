@@ -17,7 +17,7 @@ from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.store.records import OpenRecord, file_key
 from usmbd.protocol.state.tree import WRITING
-from usmbd.protocol.vfs import directory_entry, ea, quotactl, rights
+from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.apple import create_stream, open_stream
 from usmbd.protocol.vfs.dfs_links import find_link
 from usmbd.protocol.vfs.inode_flags import set_compressed
@@ -29,6 +29,7 @@ from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import (
+    ACCESS_SYSTEM_SECURITY,
     DELETE,
     FILE_ALL_ACCESS,
     FILE_APPEND_DATA,
@@ -171,8 +172,6 @@ def find_or_create(wanted: Wanted) -> Found:
     if wanted.posix:
         volume = volume.posix_view()
     wanted.volume = volume if wanted.time is None else open_snapshot(volume, wanted.time)
-    if wanted.quota_file and not quotactl.kept(volume.resolver.root)[0]:
-        raise SmbError(NtStatus.OBJECT_NAME_INVALID)  # as of any stream that is no data
     if volume.options.msdfs:
         _stop_at_dfs_link(wanted, volume)
     for _ in range(_TRIES):
@@ -476,7 +475,8 @@ def _maximal_access(wanted: Wanted, node: Node) -> int:
         maximal |= DELETE
     if wanted.time is not None:
         maximal &= ~WRITING
-    return maximal & request.tree.maximal_access
+    maximal &= request.tree.maximal_access  # and what no descriptor gives: CREATE has checked it
+    return maximal | wanted.body.desired_access & ACCESS_SYSTEM_SECURITY
 
 
 def _grant(body: CreateRequest, maximal: int) -> int:

@@ -48,9 +48,15 @@ QUOTA_FILE_ACCESS = FILE_READ_ATTRIBUTES | READ_CONTROL | SYNCHRONIZE
 
 _RESPONSE = SetInfoResponse().pack()
 _NOBODY = 0xFFFFFFFF
-_MANAGER = 0
 _ENTRY = QuotaHead.SIZE + unix_user(0).size
 """Bytes that an entry of an answer takes at least."""
+
+
+def check_quota_file(tree: TreeConnect) -> None:
+    """SmbError(OBJECT_NAME_INVALID), as of any stream that is no data, where are no quotas."""
+    assert tree.volume is not None
+    if not quotactl.kept(tree.volume.resolver.root)[0]:
+        raise SmbError(NtStatus.OBJECT_NAME_INVALID)
 
 
 def query(request: Request, body: QueryInfoRequest) -> Handling:
@@ -98,7 +104,7 @@ def _of_list(open_: Open, data: memoryview, single: bool) -> bytes:
         if len(sids) > quotas.MAXIMUM_AT_ONCE:
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     uids = [_uid(tree, sid) for sid in sids]
-    if not _manages(tree) and any(uid != tree.identity.uid for uid in uids):
+    if not tree.administers and any(uid != tree.identity.uid for uid in uids):
         raise SmbError(NtStatus.ACCESS_DENIED)
     known = quotas.of_users(open_.node.fd, [uid for uid in uids if uid != _NOBODY])
     by_uid = {quota.uid: quota for quota in known}
@@ -113,7 +119,7 @@ def _next(open_: Open, count: int) -> list[UserQuota]:
     tree, first = open_.tree, open_.next_quota
     if first >= _NOBODY:
         return []
-    if _manages(tree):
+    if tree.administers:
         return quotas.of_all(open_.node.fd, first, count)
     own = tree.identity.uid
     return quotas.of_users(open_.node.fd, [own]) if first <= own else []
@@ -153,7 +159,7 @@ def change(request: Request, data: memoryview) -> Handling:
     counted, _ = yield from Blocking(quotactl.kept, open_.node.fd)
     if not counted:
         raise SmbError(NtStatus.NOT_SUPPORTED)
-    if not _manages(tree) or not tree.writable:
+    if not tree.administers or not tree.writable:
         raise SmbError(NtStatus.ACCESS_DENIED)
     yield Slow(_set, open_.node, tree, data)
     return _RESPONSE
@@ -209,11 +215,6 @@ def within(tree: TreeConnect, facts: QueriedVolume) -> QueriedVolume:
         total_units=min(facts.total_units, limit),
         available_units=min(facts.available_units, free),
     )
-
-
-def _manages(tree: TreeConnect) -> bool:
-    """Whether the user may see and set the quotas of others."""
-    return tree.identity.uid == _MANAGER
 
 
 def _told(quota: UserQuota, sid: Sid) -> Quota:

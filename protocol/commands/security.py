@@ -93,6 +93,8 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
         open_.require(WRITE_DAC)
     if information & SACL_SECURITY_INFORMATION:
         open_.require(ACCESS_SYSTEM_SECURITY)
+        if not request.tree.writable:
+            raise SmbError(NtStatus.ACCESS_DENIED)
     if information & _OTHER_PARTS and not information & _PARTS:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     information &= _PARTS

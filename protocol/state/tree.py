@@ -101,6 +101,11 @@ class TreeConnect:
         return FILE_ALL_ACCESS if self.writable else FILE_ALL_ACCESS & ~WRITING
 
     @property
+    def administers(self) -> bool:
+        """Whether its user is root here (`admin users`): he holds SeSecurityPrivilege."""
+        return self.identity.uid == 0
+
+    @property
     def is_pipe(self) -> bool:
         """Whether this is IPC$."""
         return self.share.type is ShareType.PIPE

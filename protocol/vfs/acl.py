@@ -36,6 +36,7 @@ from usmbd.protocol.wire.query_info import (
     DACL_SECURITY_INFORMATION,
     GROUP_SECURITY_INFORMATION,
     OWNER_SECURITY_INFORMATION,
+    SACL_SECURITY_INFORMATION,
 )
 from usmbd.protocol.wire.security import (
     CONTAINER_INHERIT_ACE,
@@ -136,6 +137,8 @@ def change(node: Node, new: SecurityDescriptor, information: int, stored: bool) 
     """
     node.volume.check_writable()
     node.stat()
+    if not stored and information & SACL_SECURITY_INFORMATION and new.sacl and new.sacl.aces:
+        raise SmbError(NtStatus.NOT_SUPPORTED)
     descriptor = load(node, stored).with_parts(new, information)
     stat = node.last_stat
     uid = unix_uid(descriptor.owner) if descriptor.owner else None
