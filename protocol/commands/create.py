@@ -8,7 +8,7 @@ The walk, in the order of this file:
       admit        share modes, pending deletion, oplocks        (admission.py)
       _prepare     open the data, truncate what is overwritten
       response     with its create contexts                      (create_answers.py)
-    _open_once   the same where the client may have sent it before (create_again.py)
+    _open_once   unless the client has sent it before              (create_again.py)
 """
 
 from contextlib import suppress
@@ -27,7 +27,7 @@ from usmbd.protocol.commands.create_again import come_back, repeat
 from usmbd.protocol.commands.create_answers import answer_contexts, response
 from usmbd.protocol.commands.create_pipe import create_pipe
 from usmbd.protocol.commands.dfs import path_in_root
-from usmbd.protocol.commands.durable import Reconnect, parse_asked
+from usmbd.protocol.commands.durable import Asked, Reconnect, parse_asked
 from usmbd.protocol.commands.find_or_create import (
     TRUNCATES,
     WRITES,
@@ -88,6 +88,7 @@ from usmbd.protocol.wire.create import (
 )
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_ALLOCATION_SIZE,
+    SMB2_CREATE_APP_INSTANCE_ID,
     SMB2_CREATE_REQUEST_LEASE,
     SMB2_CREATE_TIMEWARP_TOKEN,
     LeaseV1,
@@ -96,6 +97,7 @@ from usmbd.protocol.wire.create_contexts import (
     parse_lease,
     parse_u64,
 )
+from usmbd.protocol.wire.create_contexts_aapl import SMB2_CREATE_AAPL
 from usmbd.protocol.wire.create_contexts_posix import SMB2_CREATE_POSIX, parse_posix_mode
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_ARCHIVE,
@@ -120,6 +122,9 @@ answers SHARING_VIOLATION to who comes before that."""
 LEASE_LOOK_SECONDS = 0.1
 """The kernel does not say when a lease is gone; a look is an open(2)."""
 
+_SELDOM = frozenset({SMB2_CREATE_TIMEWARP_TOKEN, SMB2_CREATE_APP_INSTANCE_ID, SMB2_CREATE_AAPL})
+"""Contexts that few opens have: one look for all of them."""
+
 _READS = FILE_READ_DATA | FILE_EXECUTE
 _DATA = _READS | WRITES
 _OVERWRITES = (FILE_OVERWRITTEN, FILE_SUPERSEDED)
@@ -130,11 +135,14 @@ def create(request: Request) -> Answer | Handling:
     body = parse_body(CreateRequest, request.message)
     name = create_name(request.message, body)
     contexts = parse_contexts(create_contexts_buffer(request.message, body))
-    asked = parse_asked(request, contexts) if contexts else None
-    if isinstance(asked, Reconnect):
-        if request.tree.is_pipe:
-            raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
-        return come_back(request, contexts, _with_lease(request, name, contexts, asked))
+    asked: Asked | None = None
+    if contexts:
+        durable = parse_asked(request.connection.dialect, contexts)
+        if isinstance(durable, Reconnect):
+            if request.tree.is_pipe:
+                raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+            return come_back(request, contexts, _with_lease(request, name, contexts, durable))
+        asked = durable
     if body.impersonation_level > IMPERSONATION_DELEGATE:
         raise SmbError(NtStatus.BAD_IMPERSONATION_LEVEL)
     if len(request.session.open_table) >= request.connection.server.config.max_open_files:
@@ -147,7 +155,7 @@ def create(request: Request) -> Answer | Handling:
         name = path_in_root(request, body, name)
     _check(body, request.tree)
     wanted = _wanted(request, body, name, contexts)
-    if contexts:
+    if contexts and not _SELDOM.isdisjoint(contexts):
         if SMB2_CREATE_TIMEWARP_TOKEN in contexts:
             wanted.time = _time(contexts[SMB2_CREATE_TIMEWARP_TOKEN], wanted.time)
         wanted.instance = parse_app_instance(request, contexts)
@@ -155,7 +163,7 @@ def create(request: Request) -> Answer | Handling:
     if asked is not None:
         wanted.durable = asked
         if asked.create_guid != NO_ID:
-            return _open_once(wanted, (request.connection.client_guid, asked.create_guid))
+            return _open_once(wanted, asked, (request.connection.client_guid, asked.create_guid))
     return _open(wanted)
 
 
@@ -292,16 +300,20 @@ def _admitted(wanted: Wanted) -> Waiting[tuple[Found, Open]]:
             raise
 
 
-def _open(wanted: Wanted) -> Handling:
-    """Open or create a file, directory or stream."""
+def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
+    """Open or create a file, directory or stream; `guid` by which the client may ask again."""
     request = wanted.request
     connection = request.connection
     server = connection.server
     place = wanted.place = server.descriptors.take(request.session.proven_user, connection.network)
+    if guid is not None:
+        server.replays.begin(guid, request)
     try:
         found, open_ = yield from _admitted(wanted)
     except BaseException:
         place.give_back()
+        if guid is not None:
+            server.replays.failed(guid, request)
         raise
     request._open = open_
     open_.channel_sequence = request.header.channel_sequence
@@ -326,22 +338,24 @@ def _open(wanted: Wanted) -> Handling:
             yield from server.persistence.written(open_.key)
     except BaseException:
         server.close_open(open_)
+        if guid is not None:
+            server.replays.failed(guid, request)
         raise
-    if asked is not None and asked.create_guid != NO_ID and not open_.closed:
-        server.replays.add((connection.client_guid, asked.create_guid), open_, found.action)
+    if guid is not None:
+        server.replays.made(guid, request, open_, found.action)
     return response(open_, stat, found.action, open_.oplock_level, answers)
 
 
-def _open_once(wanted: Wanted, guid: CreateGuid) -> Handling:
+def _open_once(wanted: Wanted, asked: Asked, guid: CreateGuid) -> Handling:
     """Open a file unless the same CREATE has opened it before ([MS-SMB2] 3.3.5.9.10)."""
-    request, server, asked = wanted.request, wanted.request.connection.server, wanted.durable
-    assert asked is not None
-    replayed = bool(request.header.flags & SMB2_FLAGS_REPLAY_OPERATION)
-    created = server.replays.find(guid)
-    if created is not None:
-        if not replayed:
+    request = wanted.request
+    server = request.connection.server
+    replayed = request.header.flags & SMB2_FLAGS_REPLAY_OPERATION
+    made = server.replays.find(guid)
+    if made is not None:
+        if not replayed or made.replay is None:
             raise SmbError(NtStatus.DUPLICATE_OBJECTID)
-        return (yield from repeat(wanted, created))
+        return repeat(wanted, made, made.replay[1])
     if replayed or asked.persistent:
         kept = server.store.find_create_guid(*guid)
         if kept is not None and kept.record.flags & OPEN_DISCONNECTED:
@@ -350,9 +364,8 @@ def _open_once(wanted: Wanted, guid: CreateGuid) -> Handling:
             # It was made on a connection that is gone, and its answer with it.
             action, open_id = kept.durable.action, kept.record.open_id
             again = Reconnect(open_id, guid[1], wanted.path, wanted.lease, asked.persistent)
-            return (yield from come_back(request, wanted.contexts, again, asked, action))
-    with server.replays.under_way(guid, request):
-        return (yield from _open(wanted))
+            return come_back(request, wanted.contexts, again, asked, action)
+    return _open(wanted, guid)
 
 
 def _tell(open_: Open, found: Found) -> Waiting[None]:

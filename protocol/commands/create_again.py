@@ -7,7 +7,6 @@ from usmbd.protocol.commands.find_or_create import Wanted
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Waiting
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.replays import Created
 from usmbd.protocol.state.store.records import OpenRecord
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS
 from usmbd.protocol.wire.create import (
@@ -23,13 +22,13 @@ from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
-def repeat(wanted: Wanted, created: Created) -> Handling:
+def repeat(wanted: Wanted, open_: Open, action: int) -> Handling:
     """Answer a CREATE once more that has been answered on a channel which is lost.
 
     As Windows and Samba, who take the other fields of the request as read: the oplock level is the
     one that is asked for now, and durable is what that would have been. A lease is the open's own.
     """
-    request, open_ = wanted.request, created.open
+    request = wanted.request
     if open_.session is not request.session or open_.tree is not request.tree:
         raise SmbError(NtStatus.DUPLICATE_OBJECTID)
     record = None
@@ -44,7 +43,7 @@ def repeat(wanted: Wanted, created: Created) -> Handling:
     )
     asked = wanted.durable if durable else None
     answers, stat = yield from _answers(request, open_, wanted.contexts, asked, record)
-    return response(open_, stat, created.action, level, answers)
+    return response(open_, stat, action, level, answers)
 
 
 def come_back(
@@ -63,7 +62,7 @@ def come_back(
     granted = replayed
     if granted is None and SMB2_CREATE_DURABLE_HANDLE_REQUEST in contexts:
         name = SMB2_CREATE_DURABLE_HANDLE_REQUEST
-        again = parse_asked(request, {name: contexts[name]})
+        again = parse_asked(request.connection.dialect, {name: contexts[name]})
         assert not isinstance(again, Reconnect)
         granted = again
     open_ = yield from reconnect(request, asked, sum(map(len, contexts.values())))

@@ -13,9 +13,12 @@ a file that has been replaced.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
+
+import msgspec
 
 from usmbd.mountd.ipc.settings import Durability
 from usmbd.protocol.commands.request import Request
@@ -66,14 +69,14 @@ from usmbd.protocol.wire.create_contexts import (
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_PERSISTENT_HANDLES
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
-_OF_DURABLE: Final = frozenset(
-    {
-        SMB2_CREATE_DURABLE_HANDLE_REQUEST,
-        SMB2_CREATE_DURABLE_HANDLE_RECONNECT,
-        SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2,
-        SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2,
-    }
+_OF_V1: Final = frozenset(
+    {SMB2_CREATE_DURABLE_HANDLE_REQUEST, SMB2_CREATE_DURABLE_HANDLE_RECONNECT}
 )
+_OF_V2: Final = frozenset(
+    {SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2, SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2}
+)
+_OF_DURABLE: Final = _OF_V1 | _OF_V2
+_AGAIN_V1: Final = frozenset({SMB2_CREATE_DURABLE_HANDLE_RECONNECT})
 
 V1_TIMEOUT: Final = 16 * 60 * 1000
 """Open.DurableOpenTimeout of version 1, in ms: as with Windows and Samba."""
@@ -94,8 +97,7 @@ The kernel closes a killed worker's sockets one after the other, the client's pe
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request for a durable open."""
 
     version: int
@@ -118,37 +120,55 @@ class Reconnect:
     persistent: bool = False
 
 
-def parse_asked(request: Request, contexts: dict[bytes, memoryview]) -> Asked | Reconnect | None:
+def parse_asked(dialect: int, contexts: dict[bytes, memoryview]) -> Asked | Reconnect | None:
     """Return what the contexts of durable opens say; SmbError(INVALID_PARAMETER).
 
     Those of version 2 are of SMB 3.x alone, and no contexts for older dialects.
     """
-    if _OF_DURABLE.isdisjoint(contexts):
+    names = (_OF_DURABLE if dialect >= SMB2_DIALECT_300 else _OF_V1).intersection(contexts)
+    if not names:
         return None
-    v1 = contexts.get(SMB2_CREATE_DURABLE_HANDLE_REQUEST)
-    v1_again = contexts.get(SMB2_CREATE_DURABLE_HANDLE_RECONNECT)
-    v2 = v2_again = None
-    if request.connection.dialect >= SMB2_DIALECT_300:
-        v2 = contexts.get(SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2)
-        v2_again = contexts.get(SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2)
-    of_v1, of_v2 = v1 is not None or v1_again is not None, v2 is not None or v2_again is not None
-    if (of_v1 and of_v2) or (v2 is not None and v2_again is not None):
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    if v1_again is not None:  # a request beside it is ignored (3.3.5.9.7)
-        return Reconnect(parse_durable_reconnect(v1_again).persistent)
-    if v2_again is not None:
-        again = parse_durable_reconnect_v2(v2_again)
-        persistent = bool(again.flags & SMB2_DHANDLE_FLAG_PERSISTENT)
-        return Reconnect(again.persistent, again.create_guid, persistent=persistent)
-    if v1 is not None:
-        parse_durable_request(v1)
-        return Asked(1, V1_TIMEOUT)
-    if v2 is not None:
-        asked = parse_durable_request_v2(v2)
-        timeout = min(asked.timeout, V2_TIMEOUT_MAX) or V2_TIMEOUT
-        persistent = bool(asked.flags & SMB2_DHANDLE_FLAG_PERSISTENT)
-        return Asked(2, timeout, asked.create_guid, persistent)
-    return None
+    if len(names) > 1:
+        if names != _OF_V1:
+            raise SmbError(NtStatus.INVALID_PARAMETER)
+        names = _AGAIN_V1  # a request beside it is ignored (3.3.5.9.7)
+    (name,) = names
+    return _READERS[name](contexts[name])
+
+
+def _read_v1(data: memoryview) -> Asked:
+    """Return what DHnQ asks for."""
+    parse_durable_request(data)
+    return _ASKED_V1
+
+
+def _read_v1_again(data: memoryview) -> Reconnect:
+    """Return what DHnC asks for."""
+    return Reconnect(parse_durable_reconnect(data).persistent)
+
+
+def _read_v2(data: memoryview) -> Asked:
+    """Return what DH2Q asks for."""
+    timeout, flags, create_guid = parse_durable_request_v2(data)
+    timeout = min(timeout, V2_TIMEOUT_MAX) or V2_TIMEOUT
+    return Asked(2, timeout, create_guid, bool(flags & SMB2_DHANDLE_FLAG_PERSISTENT))
+
+
+def _read_v2_again(data: memoryview) -> Reconnect:
+    """Return what DH2C asks for."""
+    again = parse_durable_reconnect_v2(data)
+    persistent = bool(again.flags & SMB2_DHANDLE_FLAG_PERSISTENT)
+    return Reconnect(again.persistent, again.create_guid, persistent=persistent)
+
+
+_ASKED_V1: Final = Asked(1, V1_TIMEOUT)
+
+_READERS: Final[dict[bytes, Callable[[memoryview], Asked | Reconnect]]] = {
+    SMB2_CREATE_DURABLE_HANDLE_REQUEST: _read_v1,
+    SMB2_CREATE_DURABLE_HANDLE_RECONNECT: _read_v1_again,
+    SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2: _read_v2,
+    SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2: _read_v2_again,
+}
 
 
 def prepare(
@@ -164,20 +184,23 @@ def prepare(
 
     `granted` is the client's own access, which an overwrite's record has more than.
     """
-    if not may_be_durable(request, node):
+    tree = request.tree
+    owner = owner_of(tree, node)
+    if not owner:
         return None
     record.durable_open_timeout = asked.timeout
     record.create_guid = asked.create_guid
-    record.durable_owner = owner(request.session)
+    record.durable_owner = owner
     if asked.persistent and may_be_persistent(request) and not record.flags & OPEN_DELETE_ON_CLOSE:
         record.flags |= OPEN_PERSISTENT
-    return kept_of(request.tree, key, node, granted, action, record.create_options & MODE)
+    return kept_of(tree, key, node, granted, action, record.create_options & MODE)
 
 
-def may_be_durable(request: Request, node: Node) -> bool:
-    """Tell whether this client may have an open of this file on this share that survives."""
-    share = request.tree.share
-    return node.is_regular and share.keeps_handles and bool(request.session.account)
+def owner_of(tree: TreeConnect, node: Node) -> bytes:
+    """Return Open.DurableOwner of an open of this file; empty where none survives."""
+    if node.is_regular and tree.share.keeps_handles:
+        return tree.session.durable_owner or owner(tree.session)
+    return b""
 
 
 def may_be_persistent(request: Request) -> bool:
@@ -191,17 +214,19 @@ def kept_of(
     tree: TreeConnect, key: bytes, node: Node, granted: int, action: int, mode: int
 ) -> DurableRecord:
     """Return what an open of `node` can be made anew from."""
+    share = tree.share
+    durability = share.persistent_handles_durability
     return DurableRecord(
-        key=key,
-        share=tree.share.name,
-        share_path=tree.share.path,
-        path=os.fsencode(node.path),
-        granted_access=granted,
-        birth=node.born,
-        action=action,
+        key,
+        share.name,
+        share.path,
+        node.path.encode("utf-8", "surrogateescape"),
+        granted,
+        node.born,
+        action,
         mode=mode,
-        synced=tree.share.persistent_handles_durability is not Durability.NONE,
-        write_through=tree.share.persistent_handles_durability is Durability.STRICT,
+        synced=durability is not Durability.NONE,
+        write_through=durability is Durability.STRICT,
     )
 
 
@@ -214,8 +239,8 @@ def durable_answer(durable: Durable, asked: Asked) -> tuple[bytes, bytes]:
 
 
 def owner(session: Session) -> bytes:
-    """Return Open.DurableOwner: what stands for a user, 16 bytes."""
-    if not session.durable_owner:
+    """Return what stands for a user, 16 bytes; empty for who has proved to be nobody."""
+    if not session.durable_owner and session.account:
         account = session.account.encode("utf-8", "surrogatepass")
         session.durable_owner = blake2b(account, digest_size=16).digest()
     return session.durable_owner
@@ -373,11 +398,12 @@ def _open(
 
 def durable_of(record: OpenRecord, kept: DurableRecord) -> Durable:
     """Return what an open has because its record says that it survives."""
+    flags = record.flags
     return Durable(
         kept,
         record.durable_open_timeout,
-        lasting=bool(record.flags & OPEN_LASTING),
-        persistent=bool(record.flags & OPEN_PERSISTENT),
+        lasting=flags & OPEN_LASTING != 0,
+        persistent=flags & OPEN_PERSISTENT != 0,
     )
 
 

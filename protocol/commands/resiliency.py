@@ -7,7 +7,7 @@ the client is gone ([MS-SMB2] 3.3.4.6). The client comes back as to a durable op
 
 from typing import Final
 
-from usmbd.protocol.commands.durable import kept_of, may_be_durable, owner
+from usmbd.protocol.commands.durable import kept_of, owner_of
 from usmbd.protocol.commands.request import Answer, Request
 from usmbd.protocol.state.durable import Durable
 from usmbd.protocol.wire.create import FILE_OPENED
@@ -42,16 +42,15 @@ def request_resiliency(request: Request, body: IoctlRequest, data: memoryview) -
     if timeout // 1000 > MAX_RESILIENCY_TIMEOUT:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     node = open_.node
-    if open_.stream is not None or open_.delete_on_close or not may_be_durable(request, node):
+    owner = owner_of(request.tree, node)
+    if open_.stream is not None or open_.delete_on_close or not owner:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     timeout = timeout or RESILIENCY_TIMEOUT
     before = open_.durable
     action = FILE_OPENED if before is None else before.record.action
     granted, mode = open_.granted_access, open_.mode
     kept = kept_of(request.tree, open_.key, node, granted, action, mode)
-    connection.server.store.make_resilient(
-        open_.key, open_.persistent_id, kept, timeout, owner(request.session)
-    )
+    connection.server.store.make_resilient(open_.key, open_.persistent_id, kept, timeout, owner)
     persistent = before is not None and before.persistent
     open_.durable = Durable(kept, timeout, lasting=True, persistent=persistent)
     if persistent:

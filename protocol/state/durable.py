@@ -58,8 +58,7 @@ class Peers(Protocol):
         """Tell whether a worker runs; False also until its successor does."""
 
 
-@dataclass(slots=True)
-class Durable:
+class Durable(msgspec.Struct):
     """What an Open has because it is durable."""
 
     record: DurableRecord

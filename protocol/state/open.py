@@ -164,7 +164,7 @@ class Open:
         self.parent_lease_key = NO_ID  # the client's, on the directory
         self.oplock_break_to: int | None = None  # while the client has not answered a break
         self.durable: Durable | None = None  # Open.IsDurable
-        self.replay: CreateGuid | None = None  # Open.IsReplayEligible: it can be found by this
+        self.replay: tuple[CreateGuid, int] | None = None  # Open.IsReplayEligible; CreateAction
         self.closed = False
         self.channel_sequence = 0  # see `dispatch/channel_sequence`, with the counts below
         self.outstanding = self.outstanding_pre = 0

@@ -5,9 +5,7 @@ the first one made: Open.IsReplayEligible. Once it has used the FileId it has ha
 nothing is repeated any more. All channels of a client are in one worker, so these are the worker's.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -19,43 +17,43 @@ CreateGuid = tuple[bytes, bytes]
 """A client's ClientGuid and the CreateGuid of one of its CREATEs."""
 
 
-class Created(NamedTuple):
-    """What a CREATE made."""
-
-    open: Open
-    action: int
-    """CreateAction."""
-
-
 class Replays:
     """The CREATEs of one worker's clients that can be repeated, or are under way."""
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._created: dict[CreateGuid, Created | Request] = {}
+        self._created: dict[CreateGuid, Open | Request] = {}
         self._under_way: set[Request] = set()
 
-    def find(self, guid: CreateGuid) -> Created | None:
+    def find(self, guid: CreateGuid) -> Open | None:
         """Return what the CREATE has made; None: there was no such.
 
         SmbError(FILE_NOT_AVAILABLE) while it is under way: the client asks again.
         """
         created = self._created.get(guid)
-        if created is None or isinstance(created, Created):
+        if created is None or isinstance(created, Open):
             return created
         raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
 
-    @contextmanager
-    def under_way(self, guid: CreateGuid, request: "Request") -> Iterator[None]:
-        """Know of a CREATE until it is answered; what it has made then was told by `add`."""
+    def begin(self, guid: CreateGuid, request: "Request") -> None:
+        """Know of a CREATE until `made` or `failed` says what became of it."""
         self._created[guid] = request
         self._under_way.add(request)
-        try:
-            yield
-        finally:
-            self._under_way.discard(request)
-            if self._created.get(guid) is request:
-                del self._created[guid]
+
+    def failed(self, guid: CreateGuid, request: "Request") -> None:
+        """Forget a CREATE that has made nothing that lasts."""
+        self._under_way.discard(request)
+        if self._created.get(guid) is request:
+            del self._created[guid]
+
+    def made(self, guid: CreateGuid, request: "Request", open_: Open, action: int) -> None:
+        """Know what a CREATE has made, unless that is closed already."""
+        if open_.closed:
+            self.failed(guid, request)
+            return
+        self._under_way.discard(request)
+        open_.replay = guid, action
+        self._created[guid] = open_
 
     def outlives(self, request: "Request") -> bool:
         """Tell whether a CREATE goes on without its channel: the client asks for it on another.
@@ -65,14 +63,15 @@ class Replays:
         return request in self._under_way and len(request.session.channel_list) > 1
 
     def add(self, guid: CreateGuid, open_: Open, action: int) -> None:
-        """Know what a CREATE has made."""
-        open_.replay = guid
-        self._created[guid] = Created(open_, action)
+        """Know what a CREATE has made, and by which CreateAction."""
+        open_.replay = guid, action
+        self._created[guid] = open_
 
     def forget(self, open_: Open) -> None:
         """Repeat an open's CREATE no more: it is closed, or its FileId has been used."""
-        guid, open_.replay = open_.replay, None
-        if guid is not None:
-            created = self._created.get(guid)
-            if isinstance(created, Created) and created.open is open_:
-                del self._created[guid]
+        if open_.replay is None:
+            return
+        guid, _ = open_.replay
+        open_.replay = None
+        if self._created.get(guid) is open_:
+            del self._created[guid]

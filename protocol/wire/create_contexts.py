@@ -80,6 +80,9 @@ class DurableRequestV2(Wire, size=32):
     create_guid: bytes16
 
 
+_unpack_durable_v2 = struct.Struct("<II8x16s").unpack
+
+
 class DurableReconnectV2(Wire, size=36):
     """SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2 ([MS-SMB2] 2.2.13.2.12)."""
 
@@ -233,10 +236,12 @@ def parse_durable_reconnect(data: memoryview) -> DurableReconnect:
     return DurableReconnect.parse(data)
 
 
-def parse_durable_request_v2(data: memoryview) -> DurableRequestV2:
-    """Return the data of DH2Q."""
-    _require(data, DurableRequestV2.SIZE)
-    return DurableRequestV2.parse(data)
+def parse_durable_request_v2(data: memoryview) -> tuple[int, int, bytes]:
+    """Return timeout, flags and CreateGuid of DH2Q."""
+    try:
+        return _unpack_durable_v2(data)
+    except struct.error:
+        raise SmbError(NtStatus.INVALID_PARAMETER) from None
 
 
 def parse_durable_reconnect_v2(data: memoryview) -> DurableReconnectV2:
@@ -288,6 +293,7 @@ def durable_response() -> tuple[bytes, bytes]:
     return SMB2_CREATE_DURABLE_HANDLE_REQUEST, bytes(8)
 
 
+@lru_cache(maxsize=64)
 def durable_response_v2(timeout: int, flags: int) -> tuple[bytes, bytes]:
     """Return DH2Q with the `timeout` granted in ms and the flags (2.2.14.2.12)."""
     return SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2, struct.pack("<II", timeout, flags)

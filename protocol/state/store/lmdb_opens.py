@@ -44,6 +44,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_DURABLE,
     OPEN_HEAD,
     OPEN_ID,
+    OPEN_IDS,
     OPEN_LASTING,
     OPEN_OPLOCK_OFFSET,
     OPEN_PERSISTENT,
@@ -108,12 +109,11 @@ def _keep_durable(txn: Transaction, record: OpenRecord, durable: DurableRecord) 
 
 def forget_durable(txn: Transaction, value: bytes, at: int) -> None:
     """Remove what is kept of the durable open whose record stands at `at` of an F record."""
-    record = OpenRecord.parse(value, at)
-    packed = OPEN_ID.pack(record.open_id)
+    packed, client_guid, create_guid = OPEN_IDS.unpack_from(value, at)
     txn.delete(b"P" + packed)
     txn.delete(b"Q" + packed)
-    if record.create_guid != NO_ID:
-        txn.delete(b"C" + record.client_guid + record.create_guid)
+    if create_guid != NO_ID:
+        txn.delete(b"C" + client_guid + create_guid)
 
 
 def doom_of(txn: Transaction, key: bytes) -> tuple[str, bytes]:

@@ -133,6 +133,9 @@ LEASE_STATE: Final = struct.Struct("<IHHHH")
 OPEN_LEASE_STATE_OFFSET: Final = OPEN_LEASE_OFFSET + LEASE_ID_SIZE + 16
 """Where they stand: behind `parent_lease_key`."""
 
+OPEN_IDS: Final = struct.Struct("<8s32x16s48x16s")
+"""By what an OpenRecord is found: `open_id` as it is packed, `client_guid`, `create_guid`."""
+
 OPLOCK_HELD: Final = 0
 """`oplock_state`: nothing is going on."""
 OPLOCK_BREAKING: Final = 1

@@ -44,7 +44,7 @@ def test_chain_of_smbprotocol_is_read() -> None:
         peer_context(cc.SMB2_CREATE_APP_INSTANCE_ID, struct.pack("<HH", 20, 0) + KEY),
     ]
     contexts = cc.parse_contexts(pack_chain(chain))
-    assert cc.parse_durable_request_v2(contexts[b"DH2Q"]).timeout == 1000
+    assert cc.parse_durable_request_v2(contexts[b"DH2Q"]) == (1000, 0, KEY)
     assert contexts[b"QFid"] == b""
     read = cc.parse_lease(contexts[b"RqLs"])
     assert isinstance(read, cc.LeaseV2)
