@@ -145,6 +145,7 @@ test_packages() {
   need_file '/usr/lib/*/samba/ldb/samba_dsdb.so' samba-dsdb-modules
   need_file '/usr/lib/*/samba/service/kdc.so' samba-ad-dc # Debian 12 has it in samba
   need_file '/usr/lib/*/samba/vfs/streams_xattr.so' samba-vfs-modules
+  need wsdd:wsdd ip:iproute2
   install_needed
 }
 

@@ -168,7 +168,14 @@ class _Loader:
         dfs = self._values(ours, GLOBALS)["host msdfs"] and any(
             share.config.msdfs_root for share in every
         )
-        server = msgspec.structs.replace(server, persistent_handles=available, dfs=dfs)
+        fruits = {share.config.name: share.config.fruit for share in shares.values()}
+        server = msgspec.structs.replace(
+            server,
+            persistent_handles=available,
+            dfs=dfs,
+            fruit_model=next((fruit.model for fruit in fruits.values() if fruit), ""),
+            backup_disks=[name for name, fruit in fruits.items() if fruit and fruit.time_machine],
+        )
         return Configuration(
             self.path,
             server,

@@ -201,6 +201,9 @@ _G = (
     # Samba's 300; its kernel then asks 9 times, 75 s apart: 16 minutes. Here it is 3 in all.
     ("keepalive", values.number(0, 32767), 120),
     ("ipc timeout", values.number(0, 3600), 0),
+    # Samba's, and ours for what wsdd does beside Samba.
+    ("multicast dns register", values.boolean, True),
+    ("ws discovery", values.boolean, True),
     ("guest account", values.text, "nobody"),
     # Both Samba's; ksmbd never tells of changes.
     ("change notify", values.boolean, True),

@@ -58,7 +58,7 @@ HARMLESS = {
     "there is no NetBIOS: no name service, no browsing elections, no WINS": """
         auto services; browse list; disable netbios; dgram port; dns proxy; domain master;
         enhanced browsing; lm announce; lm interval; local master; max ttl; max wins ttl;
-        mdns name; message command; min wins ttl; multicast dns register; name cache timeout;
+        mdns name; message command; min wins ttl; name cache timeout;
         name resolve order; nbt client socket address; nbt port; netbios aliases; netbios scope;
         nmbd bind explicit broadcast; os level; prefered master; preferred master; preload;
         remote announce; remote browse sync; time server; wins hook; wins proxy; wins server;

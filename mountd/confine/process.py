@@ -64,7 +64,7 @@ def become_nobody_else(preferred: int) -> None:
         _set_ids(FALLBACK_ID)
 
 
-_OWN_USERS = range(2)  # as many as there are profiles with one, so that they never meet
+_OWN_USERS = range(4)  # as many as there are profiles with one, so that they never meet
 
 
 def _is_taken(number: int) -> bool:

@@ -74,6 +74,24 @@ DOOR = Profile(
 )
 """Accepts strangers and reads the first message of each; logs as the RPC process does."""
 
+MDNS = Profile(
+    frozenset(),
+    frozenset([*calls.PYTHON, *calls.MESSAGES, *calls.CONNECT]),
+    files=False,
+    own_user=UNUSED_IDS[-3],
+)
+"""Answers multicast DNS: UDP sockets, and netlink's to look addresses up."""
+
+WSD = Profile(
+    frozenset(),
+    frozenset(
+        [*calls.PYTHON, *calls.MESSAGES, *calls.LOOK, *calls.CONNECT, *calls.LISTEN, "execve"]
+    ),
+    any_socket=True,
+    own_user=UNUSED_IDS[-4],
+)
+"""Becomes wsdd, which reads what anybody may read, and answers by UDP and HTTP."""
+
 MOUNTD = Profile(
     frozenset(
         {

@@ -293,6 +293,15 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ipc_timeout: int = 0
     """Seconds without an answer of mountd after which a request fails; 0: the engine's default."""
 
+    multicast_dns_register: bool = True
+    """Whether other machines find the server by multicast DNS."""
+    ws_discovery: bool = True
+    """Whether they find it by WS-Discovery, if it is at port 445."""
+    fruit_model: str = ""
+    """What it is announced as to macOS: the model of the first share with `fruit`."""
+    backup_disks: list[str] = []
+    """The shares with `fruit:time machine`."""
+
     kerberos: bool = False
     """Whether clients are offered Kerberos: mountd has a keytab and the library."""
     ntlm: bool = True

@@ -31,6 +31,8 @@ MODULES = {
     "mountd": "usmbd.mountd.cli.mountd",
     "door": "usmbd.protocol.door.__main__",
     "keeper": "usmbd.protocol.keeper.__main__",
+    "mdns": "usmbd.protocol.discovery.mdns",
+    "wsd": "usmbd.protocol.discovery.wsd",
     "worker": "usmbd.protocol.worker.__main__",
 }
 """What can be asked for: modules with a `main(arguments)` that returns an exit status."""

@@ -43,6 +43,7 @@ from usmbd.protocol.supervisor.children import (
 )
 from usmbd.protocol.supervisor.clients import Clients
 from usmbd.protocol.supervisor.control import ControlService
+from usmbd.protocol.supervisor.discovery import Discovery
 from usmbd.protocol.supervisor.door import Door
 from usmbd.protocol.supervisor.hanging import what_hangs
 from usmbd.protocol.supervisor.limits import limits
@@ -107,6 +108,7 @@ class Supervisor:
         self._keeper: Kept | None = None
         self._control: ControlService | None = None
         self._listeners: Listeners | None = None
+        self._discovery = Discovery(processes, lambda: self.config, server_guid())
         self._stopping = asyncio.Event()
         self._failed = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,6 +142,7 @@ class Supervisor:
                 self.door.serve(listener)
             if not self._listeners.everywhere:
                 watch = AddressWatch(self._loop, self._follow_addresses)
+            self._discovery.begin()
             self._control = ControlService(self, self._state)
             watchdog = Watchdog(
                 self.workers,
@@ -417,6 +420,7 @@ class Supervisor:
         self.door.tell_log()
         for worker in self.workers.values():
             worker.send(messages.Configure(config=self.config))
+        self._discovery.look()
         log.info("configuration read%s", f"; {note}" if note else "")
         done(True, note)
 
@@ -432,6 +436,7 @@ class Supervisor:
     async def _end(self) -> None:
         """End all children; clients first, then mountd."""
         self.rdma.stop()
+        await self._discovery.end()
         await self.door.kept.end()
         self.door.close()
         for worker in self.workers.values():

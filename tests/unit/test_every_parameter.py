@@ -54,6 +54,10 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "worker timeout": f"{W}/test_watchdog.py::"
             "test_a_stopped_worker_is_noticed_avoided_and_replaced",
             "ipc timeout": f"{WORKER}::test_mountd_has_so_long_to_answer",
+            "multicast dns register": f"{U}/protocol/supervisor/test_discovery.py::"
+            "test_each_can_be_switched_off_and_on",
+            "ws discovery": f"{U}/protocol/supervisor/test_discovery.py::"
+            "test_each_can_be_switched_off_and_on",
             "guest account": f"{LOGIN}::test_guests_are_the_guest_account",
             "change notify": f"{NOTIFY}_ends.py::test_change_notify_can_be_switched_off",
             "kernel change notify": f"{NOTIFY}_workers.py::"

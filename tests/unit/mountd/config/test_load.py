@@ -14,7 +14,9 @@ from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, Sha
 
 # Fields that are put together from several parameters, or from none.
 COMPOSED = {
+    "backup_disks",
     "dfs",
+    "fruit_model",
     "kerberos",
     "ntlm",
     "name",
