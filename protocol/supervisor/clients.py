@@ -56,6 +56,8 @@ class Clients:
         """ClientGuid -> (worker, connections)."""
         self.addresses: dict[str, Counter[int]] = {}
         """Address -> worker -> connections."""
+        self._latest: dict[int, int] = {}
+        """Worker -> its latest connection."""
         self._expected: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self.strangers: Places[tuple[int, int]] = Places(
             max(1, min(MAXIMUM_STRANGERS, descriptors.limit() // DESCRIPTOR_SHARE))
@@ -146,13 +148,21 @@ class Clients:
         return self._least_loaded(able)
 
     def _least_loaded(self, able: Callable[["WorkerChild"], bool]) -> "WorkerChild | None":
-        """Return the able worker with the fewest clients, one that answers if there is one."""
+        """Return the able worker with the fewest clients, one that answers if there is one.
+
+        Of several that whose latest client came longest ago: clients that stay for a moment alone
+        take turns as well, and a client that comes back may meet any worker.
+        """
         found = [w for w in self._workers.values() if w.ready.is_set() and able(w)]
-        return min(found, key=lambda worker: (worker.silent, len(worker.clients)), default=None)
+        return min(
+            found,
+            key=lambda w: (w.silent, len(w.clients), self._latest.get(w.number, 0)),
+            default=None,
+        )
 
     def came(self, worker: "WorkerChild", address: str, guid: bytes) -> int:
         """Note a client that is given to `worker`; return the connection's number."""
-        number = next(self._numbers)
+        number = self._latest[worker.number] = next(self._numbers)
         worker.clients[number] = (address, guid)
         self.addresses.setdefault(address, Counter())[worker.number] += 1
         self._count(worker, guid)

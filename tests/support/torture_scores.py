@@ -2,7 +2,8 @@
 
 `torture_scores.py [--rewrite] [SUITE...]`: all of smb2 without an argument. It fails when a test
 came out otherwise than the list says, or stopped elsewhere; --rewrite writes the list instead.
-`--server smbd` runs Samba's own server, for its column of the list.
+`--server smbd` runs Samba's own server, for its column of the list. With `--workers 8` usmbd has
+each client in another worker than the one before: all that clients share goes between workers.
 """
 
 import argparse
@@ -22,12 +23,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rewrite", action="store_true", help="write the statuses into the list")
     parser.add_argument("--server", choices=("usmbd", "smbd"), default="usmbd")
+    parser.add_argument("--workers", type=int, help="of usmbd; else two")
     parser.add_argument("suite", nargs="*", default=["smb2"], help="suites or single tests")
     arguments = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is ended as well
     server: Server = {"usmbd": Usmbd, "smbd": Smbd}[arguments.server]()
     add_shares(server)
+    if arguments.workers:
+        server.options.parameters["workers"] = str(arguments.workers)
     kind = arguments.server
     complaints: list[str] = []
     ran: dict[str, Outcome] = {}

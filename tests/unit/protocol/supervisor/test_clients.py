@@ -73,6 +73,16 @@ def test_a_worker_that_cannot_is_passed_over(clients: Clients, workers: list[Any
     assert by_address(clients, HERE) is None
 
 
+def test_clients_that_do_not_stay_take_turns(clients: Clients, workers: list[Any]) -> None:
+    found = []
+    for _ in range(4):
+        one = clients.by_guid(A)
+        assert one is not None
+        clients.gone(one, clients.came(one, HERE, A))
+        found.append(one.number)
+    assert found == [0, 1, 2, 0]
+
+
 def test_a_guid_is_claimed_by_whoever_comes_first(clients: Clients, workers: list[Any]) -> None:
     first = clients.came(workers[1], HERE, NO_GUID)
     assert clients.claim(workers[1], first, A, 0.0)
@@ -95,7 +105,7 @@ def test_a_client_of_another_worker_comes_again(clients: Clients, workers: list[
     third = clients.came(workers[2], THERE, NO_GUID)
     assert clients.claim(workers[2], third, A, 11.0)
     clients.gone(workers[2], third)
-    assert by_address(clients, THERE, 10.0 + EXPECTED_SECONDS) == 0
+    assert by_address(clients, THERE, 10.0 + EXPECTED_SECONDS) == 1  # idle longest
 
 
 def test_what_is_expected_is_bounded(
@@ -107,7 +117,7 @@ def test_what_is_expected_is_bounded(
         number = clients.came(workers[0], f"198.51.100.{host}", NO_GUID)
         assert not clients.claim(workers[0], number, A, 0.0)
         clients.gone(workers[0], number)
-    assert [by_address(clients, f"198.51.100.{host}") for host in range(3)] == [0, 2, 2]
+    assert [by_address(clients, f"198.51.100.{host}") for host in range(3)] == [1, 2, 2]
 
 
 def test_a_guid_of_a_worker_that_died(clients: Clients, workers: list[Any]) -> None:
