@@ -279,4 +279,4 @@ class DurableOpens:
 
 def seen(statx: kernel.StatxTuple) -> tuple[int, ...]:
     """Return what of a file tells that somebody else has changed it: see DurableRecord."""
-    return statx[7], statx[15] * 1_000_000_000 + statx[16], statx[13] * 1_000_000_000 + statx[14]
+    return statx[7], statx[15], statx[16], statx[13], statx[14]

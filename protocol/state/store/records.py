@@ -207,8 +207,9 @@ class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
 
     `path` is on disk, below the root of the share that lies at `share_path`; `granted_access` is
     the client's own. `birth` is the file's creation by the file system's clock (s and ns). The rest
-    is known once the client is gone: `seen` is size, write time and change time (ns) that the file
-    had then, empty where nobody was left to look.
+    is known once the client is gone: `seen` is size, write time and change time (s and ns: as one
+    number a time of the year 2600 would be too long) that the file had then, empty where nobody was
+    left to look.
     """
 
     key: bytes
