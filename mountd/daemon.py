@@ -27,6 +27,7 @@ from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
     MOUNTD_SOCKET,
     RPC_SOCKET,
+    BindTicketRequest,
     ConfigReloaded,
     Failed,
     LimitRow,
@@ -193,6 +194,8 @@ class Daemon:
             response, delay = self._service.handle(None, message, self._loop.time())
             if isinstance(response, LoginResponse):
                 self._loop.call_later(delay, reply, response)
+        elif isinstance(message, BindTicketRequest):
+            return self._service.bind_ticket(message, self._loop.time())
         else:
             self._administration.answer(message, reply)
         return None

@@ -23,6 +23,8 @@ from usmbd.mountd.idmap import Idmap
 from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
+    BindTicketRequest,
+    BindTicketResponse,
     ConfigReloaded,
     DebugAreas,
     LimitRow,
@@ -52,6 +54,7 @@ from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.ipc.sids import MAX_RANGES, UNIX_GROUP, UNIX_USER, MachineDomain
 from usmbd.mountd.ipc.users import ChangePassword
 from usmbd.mountd.kerberos.acceptor import Acceptor, UnavailableError
+from usmbd.mountd.kerberos.bind import Binds
 from usmbd.mountd.kerberos.login import TicketLogin, Waiting
 from usmbd.mountd.kerberos.offer import offered
 from usmbd.mountd.kerberos.principals import Mapping
@@ -98,6 +101,7 @@ class Service:
         self._credentials = Credentials()
         self._tickets_waiting = Waiting()
         self._tickets: TicketLogin | None = None
+        self._binds = Binds()
         self._had_users = False
         self._passwords_version = self._passwords_seen = ""
         self.debugging_changed: Callable[[], None] = lambda: None
@@ -336,6 +340,10 @@ class Service:
         if self._tickets is None:
             return LoginResponse(LoginStatus.BAD_TICKET), 0.0
         return self._tickets.finish(worker, request, now), 0.0
+
+    def bind_ticket(self, request: BindTicketRequest, now: float) -> BindTicketResponse:
+        """Check a login by Kerberos on a bind of DCE/RPC."""
+        return self._binds.answer(self._tickets, request, now)
 
     def _of_ticket(self, request: TreeConnectRequest) -> Account | None:
         """Return who acts for a user that came by Kerberos; None for all others."""

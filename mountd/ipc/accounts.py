@@ -10,7 +10,15 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from usmbd.mountd.ipc.administration import AdministrationRequest, AdministrationResponse
-from usmbd.mountd.ipc.messages import Failed, LoginRequest, LoginResponse, Message, Name
+from usmbd.mountd.ipc.messages import (
+    BindTicketRequest,
+    BindTicketResponse,
+    Failed,
+    LoginRequest,
+    LoginResponse,
+    Message,
+    Name,
+)
 from usmbd.mountd.ipc.users import ChangePassword
 
 MAX_ASKED = 1024
@@ -118,7 +126,15 @@ class Rights(Message):
 AccountsRequest = (
     FindNames | FindIds | ListAccounts | ListMembers | ListGroupsOf | ListAdministrators | AskRights
 )
-DirectoryRequest = AccountsRequest | AdministrationRequest | ChangePassword | LoginRequest
+DirectoryRequest = (
+    AccountsRequest | AdministrationRequest | ChangePassword | LoginRequest | BindTicketRequest
+)
 DirectoryResponse = (
-    AccountsFound | AccountPage | Rights | AdministrationResponse | LoginResponse | Failed
+    AccountsFound
+    | AccountPage
+    | Rights
+    | AdministrationResponse
+    | LoginResponse
+    | BindTicketResponse
+    | Failed
 )

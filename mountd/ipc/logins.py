@@ -80,6 +80,20 @@ class TicketMicRequest(Message):
     client_address: Address
 
 
+class BindTicketRequest(Message):
+    """Is this Kerberos token of a bind of DCE/RPC good? Answer: `BindTicketResponse`.
+
+    `mech_list` and `mech_list_mic` as in `TicketRequest`, with the last token.
+    """
+
+    token: Annotated[bytes, Meta(min_length=1, max_length=MAX_TICKET)]
+    client_address: Address
+    context: Handle = 0
+    """As `BindTicketResponse.context`; 0: it is the first."""
+    mech_list: Annotated[bytes, Meta(max_length=MAX_MECH_LIST)] = b""
+    mech_list_mic: Annotated[bytes, Meta(max_length=MAX_MIC)] = b""
+
+
 class AnonymousRequest(Message):
     """May a client without credentials have a session? Answer: `LoginResponse`."""
 
@@ -113,6 +127,20 @@ class LoginResponse(Message):
     """The server's signature of the list of mechanisms."""
     context: Handle = 0
     """With MIC_WANTED: the security context that waits in mountd."""
+
+
+class BindTicketResponse(Message):
+    """The answer to a token of a bind, and at the end what protects calls ([RFC4121] 2)."""
+
+    login: LoginResponse
+    context: Handle = 0
+    """The client is to be answered `login.token`, and to send another one, with this."""
+    kind: int = 0
+    """The encryption type of the key."""
+    key: Annotated[bytes, Meta(max_length=32)] = b""
+    subkey: bool = False
+    sending: Handle = 0
+    receiving: Handle = 0
 
 
 class SessionRequest(Message):

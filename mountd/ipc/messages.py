@@ -37,6 +37,8 @@ from usmbd.mountd.ipc.base import Name as Name
 from usmbd.mountd.ipc.base import RpcData as RpcData
 from usmbd.mountd.ipc.base import ShareName as ShareName
 from usmbd.mountd.ipc.logins import AnonymousRequest as AnonymousRequest
+from usmbd.mountd.ipc.logins import BindTicketRequest as BindTicketRequest
+from usmbd.mountd.ipc.logins import BindTicketResponse as BindTicketResponse
 from usmbd.mountd.ipc.logins import LoginRequest as LoginRequest
 from usmbd.mountd.ipc.logins import LoginResponse as LoginResponse
 from usmbd.mountd.ipc.logins import LoginStatus as LoginStatus

@@ -88,6 +88,53 @@ class Accepted:
         with _refusing():
             _library().verify_mic(self.context, message, mic)
 
+    def export(self) -> "Exported":
+        """Return what protects messages, after which the context is gone; RefusedError."""
+        with _refusing():
+            lucid = _library().krb5_export_lucid_sec_context(self.context, 1)
+        if lucid.protocol != 1:
+            raise RefusedError("its ticket's encryption is one of old (RC4 or DES)")
+        keys = lucid.cfx_kd
+        subkey = keys.acceptor_subkey_type is not None
+        return Exported(
+            keys.acceptor_subkey_type if subkey else keys.ctx_key_type,
+            bytes(keys.acceptor_subkey if subkey else keys.ctx_key),
+            subkey,
+            lucid.send_seq,
+            lucid.recv_seq,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What protects messages by a context, away from the library ([RFC4121] 2)."""
+
+    kind: int
+    """The encryption type of the key."""
+    key: bytes = field(repr=False)
+    subkey: bool
+    """The key is the acceptor's."""
+    sending: int
+    receiving: int
+    """The numbers of the next messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """A client whose context wants another token (DCE style, [MS-KILE] 3.4.5.4)."""
+
+    token: bytes
+    """What it is to be answered first."""
+    context: object = field(repr=False)
+    credentials: object = field(repr=False)
+
+    def finish(self, token: bytes) -> Accepted:
+        """Take its last token; RefusedError."""
+        found = _step(token, self.credentials, self.context)
+        if isinstance(found, Half):
+            raise RefusedError("there is no end of tokens")
+        return found
+
 
 class Acceptor:
     """The keytab, and what is asked of tickets."""
@@ -120,26 +167,33 @@ class Acceptor:
             raise UnavailableError(_told(problem)) from problem
 
     def accept(self, token: bytes) -> Accepted:
-        """Take a client's token; RefusedError."""
+        """Take a client's only token; RefusedError."""
+        found = self.begin(token)
+        if isinstance(found, Half):
+            raise RefusedError("the client speaks another kind of Kerberos (DCE style)")
+        return found
+
+    def begin(self, token: bytes) -> Accepted | Half:
+        """Take a client's first token; RefusedError."""
         problem: RefusedError | None = None
         for credentials in self._credentials:
             try:
-                return _accept(token, credentials)
+                return _step(token, credentials)
             except RefusedError as error:
                 problem = problem or error
         assert problem is not None
         raise problem
 
 
-def _accept(token: bytes, credentials: object) -> Accepted:
+def _step(token: bytes, credentials: object, context: object = None) -> Accepted | Half:
     """Take a token by the keys of one service; RefusedError."""
     raw = _library()
     try:
         with _refusing():
-            result = raw.accept_sec_context(token, acceptor_creds=credentials)
-            if result.more_steps:
-                raise RefusedError("the client speaks another kind of Kerberos (DCE style)")
+            result = raw.accept_sec_context(token, acceptor_creds=credentials, context=context)
             context = result.context
+            if result.more_steps:
+                return Half(bytes(result.token or b""), context, credentials)
             facts = raw.inquire_context(context)
             target = str(raw.display_name(facts.target_name, False).name, "utf-8")
             client = str(raw.display_name(facts.initiator_name, False).name, "utf-8")

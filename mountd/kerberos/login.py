@@ -94,7 +94,7 @@ class TicketLogin:
     ) -> None:
         """Take the keytab and what says who is who."""
         self._idmap = idmap
-        self._acceptor = acceptor
+        self.acceptor = acceptor
         self._mapping = mapping
         self._users = users
         self._server = server
@@ -105,10 +105,10 @@ class TicketLogin:
     def login(self, worker: Hashable, request: TicketRequest, now: float) -> LoginResponse:
         """Return what a ticket is worth."""
         try:
-            accepted = self._acceptor.accept(request.token)
+            accepted = self.acceptor.accept(request.token)
             if request.mech_list_mic:
                 accepted.check(request.mech_list, request.mech_list_mic)
-            answer = self._answer(accepted)
+            answer = self.answer(accepted)
             if not request.mech_list:
                 return answer
             mic = accepted.sign(request.mech_list)
@@ -116,7 +116,7 @@ class TicketLogin:
                 return msgspec.structs.replace(answer, mech_list_mic=mic)
             number = self._waiting.add(worker, accepted, answer, request.mech_list, now)
         except RefusedError as error:
-            return _refused(request.client_address, error)
+            return refused(request.client_address, error)
         return LoginResponse(
             LoginStatus.MIC_WANTED, token=accepted.token, mech_list_mic=mic, context=number
         )
@@ -127,10 +127,10 @@ class TicketLogin:
             accepted, answer, mech_list = self._waiting.take(worker, request.context, now)
             accepted.check(mech_list, request.mech_list_mic)
         except RefusedError as error:
-            return _refused(request.client_address, error)
+            return refused(request.client_address, error)
         return msgspec.structs.replace(answer, token=b"")  # it has been sent
 
-    def _answer(self, accepted: Accepted) -> LoginResponse:
+    def answer(self, accepted: Accepted) -> LoginResponse:
         """Return who a principal is."""
         principal, facts = accepted.principal, self._facts(accepted)
         if facts is None:
@@ -204,7 +204,7 @@ class TicketLogin:
         return self._accounts.guest(self._server.guest_account)
 
 
-def _refused(client: str, error: RefusedError) -> LoginResponse:
+def refused(client: str, error: RefusedError) -> LoginResponse:
     """Return the refusal; why stands in the log alone."""
     log.log(REFUSED, "a ticket is refused: %s", error, extra={"client": client})
     return LoginResponse(LoginStatus.BAD_TICKET)

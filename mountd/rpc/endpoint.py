@@ -13,15 +13,18 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Literal
 
 from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
 from usmbd.mountd.ipc.messages import Failed, LoginResponse
 from usmbd.mountd.rpc import pdu
+from usmbd.mountd.rpc.contexts import Contexts
 from usmbd.mountd.rpc.outside import Alone, Outside
-from usmbd.mountd.rpc.pdu import ContextResult, Fault, NakReason, PduType, ProviderReason, Syntax
+from usmbd.mountd.rpc.pdu import Fault, NakReason, PduType, Syntax
 from usmbd.mountd.rpc.security.association import RefusedError, Security
+from usmbd.mountd.rpc.security.exchange import Step
 
 logger = logging.getLogger("usmbd.ipc")
 
@@ -39,13 +42,6 @@ MAX_WRITTEN = 64 * 1024
 
 MAX_PENDING_OUTPUT = 1024 * 1024
 """Unread answers after which a client that only writes loses its pipe."""
-
-MAX_CONTEXTS = 32
-"""Presentation contexts one association may hold, over its bind and all alter_contexts."""
-
-KEEP_CONNECTION_ON_ORPHAN = 0x02
-"""The one bind time feature offered: an orphaned call does not end the association
-([MS-RPCE] 2.2.2.14). Security contexts are not multiplexed: there are none."""
 
 _assoc_groups = count(0x5000)
 
@@ -113,7 +109,6 @@ class Pipe:
         self._security = security or Security("", "")
         self._became = became
         self.name = name
-        self._interfaces = interfaces
         self._outside = outside or Alone()
         self._idle: list[Callable[[], None]] = []
         self.busy = False
@@ -121,7 +116,7 @@ class Pipe:
         self._input = bytearray()
         self._output: deque[bytes] = deque()
         self._pending_output = 0
-        self._contexts: dict[int, tuple[Interface, bool]] = {}
+        self._contexts = Contexts(interfaces)
         self._call: _PartialCall | None = None
         self._max_xmit_frag = MIN_FRAGMENT
         self._max_recv_frag = MAX_FRAGMENT
@@ -255,49 +250,84 @@ class Pipe:
         if self._bound:
             self._nak(header, NakReason.NOT_SPECIFIED)
             return
-        token = b""
+        bind = pdu.parse_bind(message, header)
+        step: Step = b""
         if header.auth_length:
             try:
-                token = self._security.bind(message, header)
+                step = self._security.bind(message, header)
             except RefusedError as error:
                 # The session is authenticated by SMB, so that clients need none.
                 logger.info("pipe %s: %s", self.name, error)
                 self._nak(header, NakReason.AUTHENTICATION_TYPE_NOT_RECOGNIZED)
                 return
-        bind = pdu.parse_bind(message, header)
         self._max_xmit_frag = max(min(bind.max_recv_frag, MAX_FRAGMENT), MIN_FRAGMENT)
         self._max_recv_frag = max(min(bind.max_xmit_frag, MAX_FRAGMENT), MIN_FRAGMENT)
         self._bound = True
         address = b"\\PIPE\\" + self.name.encode() + b"\0"
-        self._acknowledge(PduType.BIND_ACK, header, bind, address, token)
+        self._secure(
+            step,
+            partial(self._acknowledge, PduType.BIND_ACK, header, bind, address),
+            lambda: self._nak(header, NakReason.AUTHENTICATION_TYPE_NOT_RECOGNIZED),
+        )
 
     def _log_in(self, header: pdu.Header, message: bytes) -> None:
         """Take the last message of a login, which nothing answers; mountd is asked meanwhile."""
         try:
-            question = self._security.login(message, header)
+            step = self._security.go_on(message, header)
         except RefusedError as error:
             logger.info("pipe %s: %s", self.name, error)
             return
-        self.busy = True
-        self._outside.ask(question, self._logged_in)
-
-    def _logged_in(self, answer: DirectoryResponse) -> None:
-        """Go on with who has logged in; of another no call is answered."""
-        try:
-            self._security.finish(answer, self._became)
-        except RefusedError as error:
-            logger.info("pipe %s: %s", self.name, error)
-        if self._broken:
-            self.busy = False
-        else:
-            self._rest()
+        self._secure(step, lambda token: None, lambda: None)
 
     def _alter_context(self, header: pdu.Header, message: bytes) -> None:
-        """Add presentation contexts to the association (C706 12.6.4.1)."""
-        if header.auth_length:
+        """Add presentation contexts to the association, or go on with its login (C706 12.6.4.1)."""
+        bind = pdu.parse_bind(message, header)
+
+        def refuse() -> None:
             self._send(pdu.build_fault(header.call_id, 0, Fault.ACCESS_DENIED))
+
+        step: Step = b""
+        if header.auth_length:
+            try:
+                step = self._security.go_on(message, header)
+            except RefusedError as error:
+                logger.info("pipe %s: %s", self.name, error)
+                refuse()
+                return
+        self._secure(
+            step,
+            partial(self._acknowledge, PduType.ALTER_CONTEXT_RESP, header, bind, b""),
+            refuse,
+        )
+
+    def _secure(
+        self, step: Step, told: Callable[[bytes], None], refused: Callable[[], None]
+    ) -> None:
+        """Answer a token of the login: at once, or when mountd has said what it is worth.
+
+        Of who is refused no call is answered.
+        """
+        if isinstance(step, bytes):
+            told(step)
             return
-        self._acknowledge(PduType.ALTER_CONTEXT_RESP, header, pdu.parse_bind(message, header), b"")
+
+        def answered(answer: DirectoryResponse) -> None:
+            try:
+                token = self._security.answered(answer, self._became)
+            except RefusedError as error:
+                logger.info("pipe %s: %s", self.name, error)
+                token = None
+            self.busy = False
+            if self._broken:
+                return
+            if token is None:
+                refused()
+            else:
+                told(token)
+            self._rest()
+
+        self.busy = True
+        self._outside.ask(step, answered)
 
     def _nak(self, header: pdu.Header, reason: NakReason) -> None:
         """Refuse a bind and end the association."""
@@ -313,16 +343,7 @@ class Pipe:
         token: bytes = b"",
     ) -> None:
         """Decide every context of `bind` and answer with one result for each."""
-        # A client that offers both is given NDR 2.0, as every server but Windows does: clients
-        # meet it daily. NDR64 is for those that offer nothing else.
-        plain = {
-            element.abstract for element in bind.contexts if pdu.NDR_SYNTAX in element.transfers
-        }
-        results = [self._negotiate(element, plain) for element in bind.contexts]
-        excess = pdu.Result(
-            ContextResult.PROVIDER_REJECTION, ProviderReason.LOCAL_LIMIT_EXCEEDED, pdu.NO_SYNTAX
-        )
-        results += [excess] * (bind.total_contexts - len(results))
+        results = self._contexts.decide(bind)
         self._send(
             pdu.build_bind_ack(
                 ptype,
@@ -333,44 +354,9 @@ class Pipe:
                 address,
                 results,
                 token,
+                signs_headers=bool(header.flags & pdu.PFC_SUPPORT_HEADER_SIGN),
             )
         )
-
-    def _negotiate(self, element: pdu.ContextElement, plain: set[Syntax]) -> pdu.Result:
-        """Accept or reject one context; an accepted one becomes usable in requests.
-
-        `plain` holds the interfaces that the same PDU offers in NDR 2.0.
-        """
-        for transfer in element.transfers:
-            raw = transfer.uuid.bytes_le
-            if raw[:8] == pdu.BIND_TIME_FEATURES_PREFIX:
-                return pdu.Result(
-                    ContextResult.NEGOTIATE_ACK,
-                    int.from_bytes(raw[8:10], "little") & KEEP_CONNECTION_ON_ORPHAN,
-                    pdu.NO_SYNTAX,
-                )
-        interface = self._find(element.abstract)
-        if interface is None:
-            reason = ProviderReason.ABSTRACT_SYNTAX_NOT_SUPPORTED
-        elif len(self._contexts) >= MAX_CONTEXTS and element.context_id not in self._contexts:
-            reason = ProviderReason.LOCAL_LIMIT_EXCEEDED
-        elif pdu.NDR_SYNTAX in element.transfers:
-            self._contexts[element.context_id] = interface, False
-            return pdu.Result(ContextResult.ACCEPTANCE, 0, pdu.NDR_SYNTAX)
-        elif pdu.NDR64_SYNTAX in element.transfers and element.abstract not in plain:
-            self._contexts[element.context_id] = interface, True
-            return pdu.Result(ContextResult.ACCEPTANCE, 0, pdu.NDR64_SYNTAX)
-        else:
-            reason = ProviderReason.PROPOSED_TRANSFER_SYNTAXES_NOT_SUPPORTED
-        return pdu.Result(ContextResult.PROVIDER_REJECTION, reason, pdu.NO_SYNTAX)
-
-    def _find(self, abstract: Syntax) -> Interface | None:
-        """Return the interface of that identifier whose version serves the one asked for."""
-        for interface in self._interfaces:
-            own = interface.syntax
-            if (own.uuid, own.major) == (abstract.uuid, abstract.major):
-                return interface if abstract.minor <= own.minor else None
-        return None
 
     def _request(self, header: pdu.Header, message: bytes) -> None:
         """Take one fragment of a request; the last one runs the call."""
@@ -424,9 +410,10 @@ class Pipe:
     def _execute(self, call: _PartialCall, endian: Literal["<", ">"]) -> None:
         """Run a call and queue its response, or the fault that it ends in."""
         with self._faults(call):
-            if call.context_id not in self._contexts:
+            found = self._contexts.get(call.context_id)
+            if found is None:
                 raise CallError(Fault.UNK_IF)
-            interface, ndr64 = self._contexts[call.context_id]
+            interface, ndr64 = found
             if call.opnum not in interface.calls:
                 raise CallError(Fault.OP_RNG_ERROR)
             stub = interface.calls[call.opnum](bytes(call.stub), Encoding(ndr64, endian))

@@ -254,6 +254,8 @@ def build_bind_ack(
     secondary_address: bytes,
     results: Sequence[Result],
     token: bytes = b"",
+    *,
+    signs_headers: bool = False,
 ) -> bytes:
     """Build a bind_ack or alter_context_resp (C706 12.6.4.4, 12.6.4.2).
 
@@ -269,7 +271,8 @@ def build_bind_ack(
     body = head + struct.pack("<BBH", len(results), 0, 0) + b"".join(r.pack() for r in results)
     if not token:
         return build(ptype, call_id, body)
-    made = bytearray(build(ptype, call_id, body + token, 0x03 | PFC_SUPPORT_HEADER_SIGN))
+    flags = 0x03 | (PFC_SUPPORT_HEADER_SIGN if signs_headers else 0)
+    made = bytearray(build(ptype, call_id, body + token, flags))
     struct.pack_into("<H", made, 10, len(token) - 8)
     return bytes(made)
 

@@ -273,13 +273,16 @@ def test_smbpasswd_of_another_machine(administered: Server, address: str) -> Non
     rpcclient(administered, "deletedomuser remote", account=BOB)
 
 
-@pytest.mark.parametrize("level", ["connect", "sign", "seal"])
-def test_ntlm_on_the_bind(administered: Server, address: str, level: str) -> None:
+@pytest.mark.parametrize("mechanism", ["ntlm", "spnego"])
+@pytest.mark.parametrize("level", ["connect", "packet", "sign", "seal"])
+def test_a_login_on_the_bind(
+    administered: Server, address: str, level: str, mechanism: str
+) -> None:
     def ask(account: Account) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
                 *["rpcclient", "-s", client_configuration(administered), *credentials(account)],
-                *[f"ncacn_np:{address}[{level},ntlm]", "-c", "netshareenumall;netsessenum"],
+                *[f"ncacn_np:{address}[{level},{mechanism}]", "-c", "netshareenumall;netsessenum"],
             ],
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -9,6 +9,7 @@ import pytest
 from impacket.smbconnection import SessionError, SMBConnection
 from smbtest.peer import only_usmbd
 from smbtest.processes import wait_for
+from smbtest.proxy import at_port_445
 from smbtest.realm import SERVER, SERVICE, Realm
 from smbtest.samba_tools import client_configuration
 from smbtest.server import ALICE, BOB, HOST, Options
@@ -27,6 +28,7 @@ def realm() -> Iterator[Realm]:
     with Realm().running() as running:
         for user in (ALICE.name, BOB.name, STRANGER):
             running.add_user(user, PASSWORD)
+        running.add_service(f"host/{SERVER}")  # whom rpcclient asks for
         yield running
 
 
@@ -174,3 +176,22 @@ def test_without_ntlm_passwords_are_refused(realm: Realm) -> None:
         with pytest.raises(SessionError, match="LOGON_FAILURE"):
             connection.login(ALICE.name, ALICE.password)
         connection.close()
+
+
+@pytest.mark.parametrize("level", ["connect", "sign", "seal"])
+@pytest.mark.parametrize("mechanism", ["krb5", "spnego"])
+def test_a_ticket_on_a_bind(kerberized: Usmbd, realm: Realm, mechanism: str, level: str) -> None:
+    with at_port_445(kerberized) as address:
+        done = subprocess.run(
+            [
+                *("rpcclient", "-s", client_configuration(kerberized), "-I", address),
+                *("--use-kerberos=required", "-N", f"ncacn_np:{SERVER}[{mechanism},{level}]"),
+                *("-c", "netshareenumall;srvinfo"),
+            ],
+            env=os.environ | realm.environment | {"KRB5CCNAME": realm.ticket(BOB.name, PASSWORD)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert "netname: data" in done.stdout, done.stdout + done.stderr
+    assert "platform_id" in done.stdout

@@ -1,7 +1,6 @@
 """Security of one association: its bind's login, and how its calls are protected.
 
-[MS-RPCE] 2.2.1.1.7, 2.2.2.11, 3.3.1.5.2. NTLM alone: SPNEGO and Kerberos are refused, and a client
-that the SMB session lets in needs neither.
+[MS-RPCE] 2.2.1.1.7, 2.2.2.11, 3.3.1.5.2.
 """
 
 import struct
@@ -10,27 +9,38 @@ from enum import IntEnum
 from typing import Final
 
 from usmbd.mountd.ipc.accounts import DirectoryResponse
-from usmbd.mountd.ipc.messages import LoginRequest, LoginResponse, LoginStatus
-from usmbd.mountd.rpc.pdu import HEADER_SIZE, PFC_OBJECT_UUID, Header, PduError
-from usmbd.mountd.rpc.security.ntlm import MAC_SIZE, Acceptor, Proof, Protection
-
-AUTHN_WINNT: Final = 10
-"""RPC_C_AUTHN_WINNT ([MS-RPCE] 2.2.1.1.7)."""
+from usmbd.mountd.ipc.messages import LoginResponse
+from usmbd.mountd.rpc.pdu import (
+    HEADER_SIZE,
+    PFC_OBJECT_UUID,
+    PFC_SUPPORT_HEADER_SIGN,
+    Header,
+    PduError,
+)
+from usmbd.mountd.rpc.security.exchange import (
+    AUTHN_GSS_KERBEROS,
+    EXCHANGES,
+    Exchange,
+    Protection,
+    Step,
+    Surroundings,
+)
 
 TRAILER: Final = struct.Struct("<BBBBI")
 """sec_trailer ([MS-RPCE] 2.2.2.11): type, level, padding, reserved, context."""
 
-MAX_TOKEN: Final = 8192
-"""Bytes of a message of NTLM; those of clients have some hundred."""
+MAX_TOKEN: Final = 48 * 1024
+"""Bytes of a token: Windows' MaxTokenSize, the longest ticket that a domain gives."""
 
 PAD: Final = 16
 """What the stub of an answer is filled up to ([MS-RPCE] 2.2.2.11)."""
 
 
 class Level(IntEnum):
-    """RPC_C_AUTHN_LEVEL ([MS-RPCE] 2.2.1.1.8)."""
+    """RPC_C_AUTHN_LEVEL ([MS-RPCE] 2.2.1.1.8); PKT is the next one in fact."""
 
     CONNECT = 2
+    PKT = 4
     INTEGRITY = 5
     PRIVACY = 6
 
@@ -58,66 +68,70 @@ class Security:
 
     def __init__(self, computer: str, address: str) -> None:
         """Be the server `computer` for a client at `address`."""
-        self._computer = computer
-        self._address = address
-        self._acceptor: Acceptor | None = None
-        self._level = Level.CONNECT
-        self._context = 0
+        self._around = Surroundings(computer, address)
+        self._exchange: Exchange | None = None
+        self._agreed = AUTHN_GSS_KERBEROS, Level.CONNECT, 0
         self._protection: Protection | None = None
         self.wanted = False
         """The bind asked for security: without it no call is answered."""
 
     @property
-    def ready(self) -> bool:
-        """Whether calls may come: the login is over, or there is none."""
-        return not self.wanted or self._protection is not None
+    def _level(self) -> Level:
+        return self._agreed[1]
 
-    def bind(self, message: bytes, header: Header) -> bytes:
-        """Take a bind's token; return the trailer and the token of its answer."""
+    def bind(self, message: bytes, header: Header) -> Step:
+        """Take a bind's token; return its answer's, or what mountd has to be asked for that."""
         _, (kind, level, _, context), token = split(message, header)
-        if kind != AUTHN_WINNT or level not in tuple(Level) or len(token) > MAX_TOKEN:
+        if kind not in EXCHANGES or level not in tuple(Level):
             raise RefusedError(f"security of type {kind}, level {level}")
-        try:
-            self._acceptor = Acceptor(token, self._computer)
-        except ValueError as error:
-            raise RefusedError(str(error)) from error
-        self.wanted, self._level, self._context = True, Level(level), context
-        return TRAILER.pack(kind, level, 0, 0, context) + self._acceptor.challenge
+        self._around.signs_headers = bool(header.flags & PFC_SUPPORT_HEADER_SIGN)
+        self._exchange = EXCHANGES[kind](self._around)
+        self.wanted, self._agreed = True, (kind, Level(level), context)
+        return self._step(token)
 
-    def login(self, message: bytes, header: Header) -> LoginRequest:
-        """Take the client's last token; return what mountd is asked of it."""
+    def go_on(self, message: bytes, header: Header) -> Step:
+        """Take a later token of the login; the same."""
         _, (kind, level, _, context), token = split(message, header)
-        agreed = AUTHN_WINNT, self._level, self._context
-        if self._acceptor is None or (kind, level, context) != agreed or len(token) > MAX_TOKEN:
+        if self._exchange is None or (kind, level, context) != self._agreed:
+            raise RefusedError("a login that was not begun")
+        return self._step(token)
+
+    def _step(self, token: bytes) -> Step:
+        assert self._exchange is not None
+        if len(token) > MAX_TOKEN:
+            raise RefusedError("a token that is too long")
+        try:
+            answer = self._exchange.step(token)
+        except ValueError as error:
+            self._exchange = None
+            raise RefusedError(str(error)) from error
+        return self._trailed(answer) if isinstance(answer, bytes) else answer
+
+    def _trailed(self, token: bytes) -> bytes:
+        """Return a token behind its trailer."""
+        kind, level, context = self._agreed
+        return TRAILER.pack(kind, level, 0, 0, context) + token
+
+    def answered(
+        self, answer: DirectoryResponse, became: Callable[[LoginResponse, bytes], None]
+    ) -> bytes:
+        """Take mountd's answer; return the trailer and the token for the client.
+
+        At the end of the login `became` is told who he is, and his key.
+        """
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
             raise RefusedError("a login that was not begun")
         try:
-            proof: Proof = self._acceptor.authenticate(token)
+            found = exchange.answered(answer)
         except ValueError as error:
             raise RefusedError(str(error)) from error
-        return LoginRequest(
-            proof.user,
-            proof.domain,
-            proof.workstation,
-            proof.challenge,
-            proof.nt_response,
-            self._address,
-        )
-
-    def finish(
-        self, answer: DirectoryResponse, became: Callable[[LoginResponse, bytes], None]
-    ) -> None:
-        """Take mountd's answer; `became` is told who the client is, and his session's key."""
-        acceptor, self._acceptor = self._acceptor, None
-        if acceptor is None or not isinstance(answer, LoginResponse):
-            raise RefusedError("mountd does not tell")
-        if answer.status is not LoginStatus.OK or not answer.session_base_key:
-            raise RefusedError(f"the login is refused: {answer.status}")
-        try:
-            key = acceptor.finish(answer.session_base_key)
-        except ValueError as error:
-            raise RefusedError(str(error)) from error
-        self._protection = Protection(key)
-        became(answer, key)
+        if found.established is None:
+            self._exchange = exchange
+        else:
+            self._protection = found.established.protection
+            became(found.established.login, found.established.key)
+        return self._trailed(found.token)
 
     def opened(self, message: bytes, header: Header) -> bytes:
         """Return a request in the clear, without what protects it; RefusedError for a wrong one."""
@@ -130,43 +144,42 @@ class Security:
             raise RefusedError("a call before the login")
         if self._level is Level.CONNECT:
             return message if not header.auth_length else split(message, header)[0]
-        if header.auth_length != MAC_SIZE:
+        if not header.auth_length:
             raise RefusedError("a call without a signature")
-        body, (kind, level, padding, context), signature = split(message, header)
-        if (kind, level, context) != (AUTHN_WINNT, self._level, self._context):
+        body, (kind, level, padding, context), token = split(message, header)
+        if (kind, level, context) != self._agreed:
             raise RefusedError("a call of another security than the bind's")
         start = HEADER_SIZE + 8 + (16 if header.flags & PFC_OBJECT_UUID else 0)
-        if start > len(body):
-            raise PduError("a request that is short")
-        signed = message[: len(message) - MAC_SIZE]
-        if self._level is Level.PRIVACY:
-            signed = protection.unseal(signed, start, len(body))
-        if not protection.check(signed, signature):
-            raise RefusedError("a signature that is wrong")
         end = len(body) - padding
-        if end < start:
-            raise PduError("more padding than stub")
-        return signed[:end]
+        if start > end:
+            raise PduError("a request that is short, or more padding than stub")
+        signed = message[: len(message) - len(token)]
+        sealed = self._level is Level.PRIVACY
+        try:
+            return protection.open(signed, start, len(body), token, sealed=sealed)[:end]
+        except ValueError as error:
+            raise RefusedError(str(error)) from error
 
     @property
     def overhead(self) -> int:
         """Bytes that protection takes of a fragment, at most."""
-        return TRAILER.size + MAC_SIZE + PAD if self._protects else 0
-
-    @property
-    def _protects(self) -> bool:
-        return self._protection is not None and self._level is not Level.CONNECT
+        if self._protection is None or self._level is Level.CONNECT:
+            return 0
+        sealed = self._level is Level.PRIVACY
+        return TRAILER.size + self._protection.size(sealed=sealed) + PAD
 
     def closed(self, fragment: bytes) -> bytes:
         """Return a fragment of a response as it goes out: signed, sealed, or as it is."""
-        if not self._protects:
+        protection = self._protection
+        if protection is None or self._level is Level.CONNECT:
             return fragment
-        assert self._protection is not None
+        kind, level, context = self._agreed
         start = HEADER_SIZE + 8
         padding = -(len(fragment) - start) % PAD
         body = bytearray(fragment + bytes(padding))
         end = len(body)
-        body += TRAILER.pack(AUTHN_WINNT, self._level, padding, 0, self._context)
-        struct.pack_into("<HH", body, 8, len(body) + MAC_SIZE, MAC_SIZE)
-        sealed = self._level is Level.PRIVACY
-        return self._protection.seal(bytes(body), start, end, sealed=sealed)
+        body += TRAILER.pack(kind, level, padding, 0, context)
+        sealed = level is Level.PRIVACY
+        size = protection.size(sealed=sealed)
+        struct.pack_into("<HH", body, 8, len(body) + size, size)
+        return protection.close(bytes(body), start, end, sealed=sealed)

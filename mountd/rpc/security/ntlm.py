@@ -119,10 +119,26 @@ class Acceptor:
 class Protection:
     """The signatures and the sealing of both directions, in order ([MS-NLMP] 3.4.3, 3.4.4.2)."""
 
-    def __init__(self, key: bytes) -> None:
-        """Make the keys of a session key."""
-        self._incoming = _Direction(key, "client-to-server")
-        self._outgoing = _Direction(key, "server-to-client")
+    def __init__(self, key: bytes, first: int = 0) -> None:
+        """Make the keys of a session key; `first`: the number of the first message."""
+        self._incoming = _Direction(key, "client-to-server", first)
+        self._outgoing = _Direction(key, "server-to-client", first)
+
+    def size(self, *, sealed: bool) -> int:
+        """Return the bytes of a signature, sealed or not."""
+        return MAC_SIZE
+
+    def open(self, message: bytes, start: int, end: int, token: bytes, *, sealed: bool) -> bytes:
+        """Return a message in the clear; ValueError when its signature is wrong."""
+        if sealed:
+            message = self.unseal(message, start, end)
+        if not self.check(message, token):
+            raise ValueError("a signature that is wrong")
+        return message
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature of the next message."""
+        return self._outgoing.mac(message)
 
     def unseal(self, message: bytes, start: int, end: int) -> bytes:
         """Return a message whose part from `start` to `end` is sealed, in the clear."""
@@ -132,7 +148,7 @@ class Protection:
         """Tell whether a message, in the clear, has the next signature."""
         return hmac.compare_digest(self._incoming.mac(message), signature)
 
-    def seal(self, message: bytes, start: int, end: int, *, sealed: bool) -> bytes:
+    def close(self, message: bytes, start: int, end: int, *, sealed: bool) -> bytes:
         """Return a message with its signature behind it, its part sealed or not."""
         if not sealed:
             return message + self._outgoing.mac(message)
@@ -143,14 +159,14 @@ class Protection:
 class _Direction:
     """What one side sends."""
 
-    def __init__(self, key: bytes, direction: str) -> None:
+    def __init__(self, key: bytes, direction: str, first: int) -> None:
         def made(kind: str) -> bytes:
             magic = f"session key to {direction} {kind} key magic constant\0".encode()
             return hashlib.md5(key + magic, usedforsecurity=False).digest()
 
         self._sign = made("signing")
         self.stream = Rc4(made("sealing"))
-        self._sequence = 0
+        self._sequence = first
 
     def mac(self, message: bytes) -> bytes:
         """Return the signature of the next message."""

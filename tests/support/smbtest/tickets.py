@@ -249,8 +249,13 @@ def _membership(rid: int) -> Any:
 class Initiator:
     """A client that has a ticket: MIT's library, by python-gssapi."""
 
-    def __init__(self, cache: str, service: str = SERVICE, *, mutual: bool = True) -> None:
-        """Take the cache of `Forge.ticket` or of kinit, and whom the client means to reach."""
+    def __init__(
+        self, cache: str, service: str = SERVICE, *, mutual: bool = True, dce: bool = False
+    ) -> None:
+        """Take the cache of `Forge.ticket` or of kinit, and whom the client means to reach.
+
+        `dce`: as clients of DCE/RPC do it, in three tokens.
+        """
         from gssapi import raw
 
         self.raw = raw
@@ -263,16 +268,24 @@ class Initiator:
             if mutual
             else [raw.RequirementFlag.integrity],
         }
+        if dce:
+            kinds = raw.RequirementFlag
+            self._options["flags"] += [kinds.dce_style, kinds.integrity, kinds.confidentiality]
         begun = raw.init_sec_context(self._name, **self._options)
         self._context = begun.context
         self.token = bytes(begun.token)
 
-    def finish(self, token: bytes) -> None:
-        """Take the server's answer; the library raises when it is not the right server."""
-        if token:
-            self.raw.init_sec_context(
-                self._name, context=self._context, input_token=token, **self._options
-            )
+    def finish(self, token: bytes) -> bytes:
+        """Take the server's answer, and return the client's, which DCE style has.
+
+        The library raises when it is not the right server.
+        """
+        if not token:
+            return b""
+        done = self.raw.init_sec_context(
+            self._name, context=self._context, input_token=token, **self._options
+        )
+        return bytes(done.token or b"")
 
     @property
     def key(self) -> bytes:
@@ -287,3 +300,39 @@ class Initiator:
     def verify(self, message: bytes, mic: bytes) -> None:
         """Check the server's signature of it."""
         self.raw.verify_mic(self._context, message, mic)
+
+    def protect(
+        self, head: bytes, stub: bytes, tail: bytes, *, sealed: bool
+    ) -> tuple[bytes, bytes]:
+        """Return a call's stub and token; head and tail are signed alone."""
+        message = self._buffers(head, stub, tail, True, sealed=sealed)
+        if sealed:
+            self.raw.wrap_iov(self._context, message)
+        else:
+            self.raw.get_mic_iov(self._context, message)
+        return bytes(message[2].value), bytes(message[0].value)
+
+    def unprotect(
+        self, head: bytes, stub: bytes, tail: bytes, token: bytes, *, sealed: bool
+    ) -> bytes:
+        """Return an answer's stub; the library raises when its token is wrong."""
+        message = self._buffers(head, stub, tail, token, sealed=sealed)
+        if sealed:
+            self.raw.unwrap_iov(self._context, message)
+        else:
+            self.raw.verify_mic_iov(self._context, message)
+        return bytes(message[2].value)
+
+    def _buffers(
+        self, head: bytes, stub: bytes, tail: bytes, token: bytes | bool, *, sealed: bool
+    ) -> Any:
+        """Return what the library works on: the token, and the three parts of a message."""
+        kinds = self.raw.IOVBufferType
+        allocate, value = (token, None) if isinstance(token, bool) else (False, token)
+        return self.raw.IOV(
+            (kinds.header if sealed else kinds.mic_token, allocate, value),
+            (kinds.sign_only, False, head),
+            (kinds.data, False, stub),
+            (kinds.sign_only, False, tail),
+            std_layout=False,
+        )

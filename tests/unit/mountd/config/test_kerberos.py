@@ -152,5 +152,5 @@ def test_what_lines_say_of_principals(
 
 def test_the_name_of_the_service(tickets: Callable[[str], TicketLogin]) -> None:
     text = "kerberos support = yes\nkerberos keytab file = /k\nkerberos service name = cifs/h"
-    assert tickets(text)._acceptor == ("/k", "cifs/h")
-    assert tickets("")._acceptor != ("/k", "cifs/h")
+    assert tickets(text).acceptor == ("/k", "cifs/h")
+    assert tickets("").acceptor != ("/k", "cifs/h")

@@ -7,6 +7,7 @@ import pytest
 from smbtest.tickets import Forge
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "rpc"))  # binds of DCE/RPC
 
 from kerberos_server import Server
 

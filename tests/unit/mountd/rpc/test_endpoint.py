@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import rpc_client as rpc
 
+from usmbd.mountd.rpc import contexts as contexts_of
 from usmbd.mountd.rpc import endpoint
 from usmbd.mountd.rpc.endpoint import CallError, Encoding, Interface, Pipe, PipeBrokenError
 from usmbd.mountd.rpc.pdu import Fault, Syntax
@@ -179,8 +180,8 @@ def test_bind_with_more_contexts_than_can_be(pipe: Pipe) -> None:
     answer, _ = pipe.transceive(rpc.bind(*contexts), 65535)
     found = rpc.results(answer)
     assert len(found) == 255
-    assert [r[:2] for r in found[: endpoint.MAX_CONTEXTS]] == [(0, 0)] * endpoint.MAX_CONTEXTS
-    assert {r[:2] for r in found[endpoint.MAX_CONTEXTS :]} == {(2, 3)}
+    assert [r[:2] for r in found[: contexts_of.MAX_CONTEXTS]] == [(0, 0)] * contexts_of.MAX_CONTEXTS
+    assert {r[:2] for r in found[contexts_of.MAX_CONTEXTS :]} == {(2, 3)}
 
 
 def _bind_claiming(count: int, transfers: int) -> bytes:
