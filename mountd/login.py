@@ -1,8 +1,11 @@
 """Logins: a proof, the password file and the configuration give an identity or a refusal."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from usmbd.mountd import ntlm
+from usmbd.mountd.account_facts import PasswordPolicy
 from usmbd.mountd.config.username_map import UsernameMap
 from usmbd.mountd.credentials import Credentials
 from usmbd.mountd.identity import Account, Accounts
@@ -20,6 +23,19 @@ from usmbd.mountd.users import NO_PASSWORD, NT_HASH_SIZE, UserTable
 _NO_HASH = b"\0" * NT_HASH_SIZE
 
 
+_ENDED = (LoginStatus.ACCOUNT_DISABLED, LoginStatus.ACCOUNT_EXPIRED)
+"""What ends sessions, too: a password that has become too old is asked for at the next login."""
+
+
+PROVEN = (
+    LoginStatus.OK,
+    LoginStatus.PASSWORD_EXPIRED,
+    LoginStatus.PASSWORD_MUST_CHANGE,
+    *_ENDED,
+)
+"""What is answered to the right password alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Authenticator:
     """Answers logins from one state of the password file and the configuration."""
@@ -29,6 +45,9 @@ class Authenticator:
     accounts: Accounts
     credentials: Credentials = field(default_factory=Credentials)
     names: UsernameMap = field(default_factory=UsernameMap)
+    policy: PasswordPolicy = field(default_factory=PasswordPolicy)
+    clock: Callable[[], float] = time.time
+    """Seconds since 1970."""
 
     def account_of(self, user: str) -> str:
         """Return the account that a client means by a name (`username map`)."""
@@ -52,11 +71,17 @@ class Authenticator:
             return self._refuse(LoginStatus.BAD_USER, guests)
         if key is None or self.users.hashes[name] == NO_PASSWORD:
             return self._refuse(LoginStatus.BAD_PASSWORD, (MapToGuest.BAD_PASSWORD,))
+        # Who does not know the password does not learn of this, as on Windows.
+        facts = self.users.facts_of(name)
+        if (why := self.policy.refusal(facts, self.clock())) is not None:
+            return LoginResponse(why)
         # ksmbd lets a user without an account of the system in as uid -1, who can do nothing
         # but use shares with `force user`. The same here, as the guest: a uid of -1 would
         # leave the worker's own identity in place.
         account = self.accounts.find(name) or self._guest()
-        return _response(LoginStatus.OK, name, account, key, self._credential(name))
+        response = _response(LoginStatus.OK, name, account, key, self._credential(name))
+        response.expires = facts.ends
+        return response
 
     def still_valid(self, request: SessionRequest) -> SessionResponse:
         """Return whether who logged in before could do so now, by the same password."""
@@ -68,6 +93,8 @@ class Authenticator:
             return _session(self._guest())
         name = self.users.find(request.user)
         if name != request.user:
+            return SessionResponse(valid=False)
+        if self.policy.refusal(self.users.facts_of(name), self.clock()) in _ENDED:
             return SessionResponse(valid=False)
         credential = self._credential(name)
         if request.credential != credential:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.users import MAX_FILE_SIZE, NO_PASSWORD, NT_HASH_SIZE, check_user_name
 
@@ -20,7 +21,9 @@ PDBEDIT_SECONDS: Final = 60
 """Until pdbedit is given up: it reads a thousand users in a second."""
 
 _FIELDS: Final = 5
-"""Those that count; the last change and what follows may be missing."""
+"""Those that have to be there; the last change and what follows may be missing."""
+
+_CHANGED: Final = "LCT-"
 
 
 @dataclass(slots=True)
@@ -28,6 +31,7 @@ class Imported:
     """What a file says."""
 
     hashes: dict[str, bytes] = field(default_factory=dict)
+    facts: dict[str, AccountFacts] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     """Users whom nobody could or should log in as, each with the reason."""
 
@@ -75,10 +79,25 @@ def parse_smbpasswd(text: str, file: str) -> Imported:
             raise ConfigError(file, number, f"the hash of {name!r} is malformed") from error
         if len(digest) != 2 * NT_HASH_SIZE:
             raise ConfigError(file, number, f"the hash of {name!r} is malformed")
+        try:
+            result.facts[name] = _facts(flags, parts[_FIELDS : _FIELDS + 1])
+        except ValueError as error:
+            raise ConfigError(file, number, f"{name!r}: {error}") from error
         if result.hashes[name] == NO_PASSWORD:
-            del result.hashes[name]
+            del result.hashes[name], result.facts[name]
             result.left_out.append(f"{name}: the password is empty")
     return result
+
+
+def _facts(flags: str, changed: list[str]) -> AccountFacts:
+    """Return what else is told of a user: a last change at 0 is one that he has to make."""
+    lasting = "X" in flags
+    if not changed or not changed[0].startswith(_CHANGED):
+        return AccountFacts(lasting=lasting)
+    time = int(changed[0].removeprefix(_CHANGED), 16)
+    if not 0 <= time < 1 << 32:
+        raise ValueError(f"{changed[0]} is no time")
+    return AccountFacts(time, lasting=lasting, must_change=not time and not lasting)
 
 
 def _why_not(flags: str, digest: str) -> str:

@@ -12,7 +12,7 @@ from usmbd.mountd.admin import share_rights
 from usmbd.mountd.admin.descriptors import ANONYMOUS, EVERYONE, GUESTS, NETWORK
 from usmbd.mountd.admin.outcome import RefusedError
 from usmbd.mountd.admin.registered import Registered
-from usmbd.mountd.admin.users import Hashes, Users
+from usmbd.mountd.admin.users import Users
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.config.source import share_key
 from usmbd.mountd.credentials import Credentials
@@ -59,12 +59,12 @@ from usmbd.mountd.kerberos.login import TicketLogin, Waiting
 from usmbd.mountd.kerberos.offer import offered
 from usmbd.mountd.kerberos.principals import Mapping
 from usmbd.mountd.log import REFUSED
-from usmbd.mountd.login import Authenticator
+from usmbd.mountd.login import PROVEN, Authenticator
 from usmbd.mountd.rpc.configuration import RpcConfiguration, describe
 from usmbd.mountd.shares import Share, decide
 from usmbd.mountd.throttle import MAX_QUEUES, Throttle
 from usmbd.mountd.trees import TreeTable
-from usmbd.mountd.users import UserTable, edit_users, load_users
+from usmbd.mountd.users import UserTable, edit_accounts, load_users
 
 log = logging.getLogger("usmbd.auth")
 
@@ -142,7 +142,7 @@ class Service:
         self._tickets = self._read_keytab(configuration, users)
         return Authenticator(
             users, configuration.server, self._accounts, self._credentials,
-            configuration.username_map,
+            configuration.username_map, configuration.policy,
         )  # fmt: skip
 
     def _read_keytab(self, configuration: Configuration, users: UserTable) -> TicketLogin | None:
@@ -242,13 +242,13 @@ class Service:
         """The users of the moment."""
         return self._authenticator.users
 
-    def edit_users(self, change: Callable[[Hashes], None]) -> None:
+    def edit_users(self, change: Callable[[UserTable], None]) -> None:
         """Write the password file anew, changed, and let it hold; what `change` raises stops it.
 
         What is connected is asked about a moment later, so that who changes his own password is
         told of it.
         """
-        edit_users(self._passwords, change)
+        edit_accounts(self._passwords, change)
         self._authenticator = self._read_users(self.configuration)
         self.users_changed()
 
@@ -266,7 +266,7 @@ class Service:
                 facts = {"client": address, "user": message.user}
                 log.log(REFUSED, "a password is not changed: a wrong one", extra=facts)
             return Outcome(error.result), delay
-        self._throttle.succeeded(account, address)
+        self._throttle.succeeded(account, address, now)
         return Outcome(Result.DONE), delay
 
     def sids(self, user: str) -> set[str]:
@@ -296,9 +296,9 @@ class Service:
             log.log(REFUSED, "too many logins wait", extra={"client": address, "user": user})
             return LoginResponse(LoginStatus.TOO_MANY), 0.0
         response = self._authenticator.login(request)
-        if response.status is LoginStatus.OK:
-            self._throttle.succeeded(account, address)
-            log.debug("login as uid %d", response.uid, extra={"client": address, "user": user})
+        if response.status in PROVEN:
+            self._throttle.succeeded(account, address, now)
+            log.debug("login: %s", response.status, extra={"client": address, "user": user})
         elif response.status in (LoginStatus.BAD_USER, LoginStatus.BAD_PASSWORD):
             self._throttle.failed(account, address, now)
             log.log(

@@ -1,7 +1,8 @@
 """The password file: `name:base64(NT hash)`, one user a line, as ksmbd's `ksmbdpwd.db`.
 
-It is read whole and replaced whole: written beside, synced, renamed, mode 0600, under a lock
-file, so that neither a reader nor a crash ever sees half of it.
+What else is known of an account stands in a comment (`account_facts`). It is read whole and
+replaced whole: written beside, synced, renamed, mode 0600, under a lock file, so that neither a
+reader nor a crash ever sees half of it.
 """
 
 import base64
@@ -10,9 +11,18 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from usmbd.mountd.account_facts import (
+    MARK,
+    NOTHING_KNOWN,
+    AccountFacts,
+    format_facts,
+    parse_facts,
+)
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.md4 import nt_hash
 
@@ -24,7 +34,7 @@ MAX_PASSWORD_BYTES = 128
 NT_HASH_SIZE = 16
 NO_PASSWORD = nt_hash("")
 """The NT hash of the empty password, which lets nobody in (Samba: `null passwords = no`)."""
-# A line is at most a name, a colon, 24 characters of base64: 1 MiB holds 14000 users and more.
+# Both lines of a user have 150 bytes at most: it holds 100,000 users and more.
 MAX_FILE_SIZE = 16 * 1024 * 1024
 
 
@@ -59,9 +69,14 @@ def hash_password(password: str) -> bytes:
 class UserTable:
     """The users by name. Names are looked up as they are first, then without regard to case."""
 
-    def __init__(self, hashes: dict[str, bytes] | None = None) -> None:
-        """Take the NT hashes by name."""
+    def __init__(
+        self,
+        hashes: dict[str, bytes] | None = None,
+        facts: dict[str, AccountFacts] | None = None,
+    ) -> None:
+        """Take the NT hashes, and what else is known, by name."""
         self.hashes: dict[str, bytes] = dict(hashes or {})
+        self.facts: dict[str, AccountFacts] = dict(facts or {})
         self._folded: dict[str, str | None] = {}
         for name in self.hashes:
             key = name.casefold()
@@ -73,6 +88,17 @@ class UserTable:
         if name in self.hashes:
             return name
         return self._folded.get(name.casefold())
+
+    def facts_of(self, name: str) -> AccountFacts:
+        """Return what is known of a user by his stored name."""
+        return self.facts.get(name, NOTHING_KNOWN)
+
+    def put(self, name: str, digest: bytes, *, must_change: bool = False) -> None:
+        """Give a user, new or not, a password that begins to age now."""
+        self.hashes[name] = digest
+        self.facts[name] = replace(
+            self.facts_of(name), changed=int(time.time()), must_change=must_change
+        )
 
     def account(self, name: str) -> str:
         """Return what failures of this name count for: the user that it finds, else its own kind.
@@ -89,8 +115,16 @@ class UserTable:
 def parse_users(text: str, file: str) -> UserTable:
     """Read the file's text; ConfigError with the line that is malformed."""
     hashes: dict[str, bytes] = {}
+    facts: dict[str, AccountFacts] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         entry = line.strip()
+        if entry.startswith(MARK):
+            try:
+                name, known = parse_facts(entry)
+            except ValueError as error:  # it may be one that keeps somebody out
+                raise ConfigError(file, number, str(error)) from error
+            facts[name] = known
+            continue
         if not entry or entry[0] in ";#":
             continue
         name, colon, encoded = entry.partition(":")
@@ -110,7 +144,7 @@ def parse_users(text: str, file: str) -> UserTable:
         if name in hashes:
             raise ConfigError(file, number, f"the user {name!r} occurs twice")
         hashes[name] = digest
-    return UserTable(hashes)
+    return UserTable(hashes, facts)
 
 
 def load_users(path: Path, *, required: bool = False) -> UserTable:
@@ -132,9 +166,14 @@ def load_users(path: Path, *, required: bool = False) -> UserTable:
         raise ConfigError(str(path), 0, error.strerror or str(error)) from error
 
 
-def format_users(hashes: dict[str, bytes]) -> str:
-    """Return the file's text."""
-    return "".join(f"{name}:{base64.b64encode(h).decode()}\n" for name, h in hashes.items())
+def format_users(hashes: dict[str, bytes], facts: dict[str, AccountFacts] | None = None) -> str:
+    """Return the file's text; of who has no password nothing is kept."""
+    known = facts or {}
+    return "".join(
+        f"{name}:{base64.b64encode(digest).decode()}\n"
+        + format_facts(name, known.get(name, NOTHING_KNOWN))
+        for name, digest in hashes.items()
+    )
 
 
 @contextlib.contextmanager
@@ -186,7 +225,22 @@ def replace_file(path: Path, text: str, mode: int) -> None:
 
 def edit_users(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
     """Apply `change` to the users by name and write the file; what `change` raises stops it."""
+    edit_accounts(path, lambda users: change(users.hashes))
+
+
+def edit_accounts(path: Path, change: Callable[[UserTable], None]) -> None:
+    """Apply `change` to the users and what is known of them, and write the file.
+
+    Of who is not there any more nothing is kept. Where nobody knows how old a password is, or there
+    is another one, it begins to age.
+    """
     with locked(path):
-        hashes = dict(load_users(path).hashes)
-        change(hashes)
-        replace_file(path, format_users(hashes), 0o600)
+        before = load_users(path)
+        users = UserTable(before.hashes, before.facts)
+        change(users)
+        for name, digest in users.hashes.items():
+            if digest != before.hashes.get(name) and users.facts_of(name) == before.facts_of(name):
+                users.put(name, digest)
+            elif not users.facts_of(name).changed:
+                users.facts[name] = replace(users.facts_of(name), changed=int(time.time()))
+        replace_file(path, format_users(users.hashes, users.facts), 0o600)

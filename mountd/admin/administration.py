@@ -13,7 +13,7 @@ from usmbd.mountd.admin.registry import Registry
 from usmbd.mountd.admin.registry_store import RegistryStore
 from usmbd.mountd.admin.running import Answered, Lists
 from usmbd.mountd.admin.shares import ShareRequest, Shares
-from usmbd.mountd.admin.users import Hashes, Users
+from usmbd.mountd.admin.users import Users
 from usmbd.mountd.config.configuration import Configuration
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.accounts import DirectoryResponse
@@ -65,7 +65,7 @@ class Host(Protocol):
     def users(self) -> UserTable:
         """The users of the moment."""
 
-    def edit_users(self, change: Callable[[Hashes], None]) -> None:
+    def edit_users(self, change: Callable[[UserTable], None]) -> None:
         """Write the password file anew, changed; what `change` raises stops it."""
 
 

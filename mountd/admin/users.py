@@ -6,14 +6,17 @@
 import logging
 import secrets
 import struct
+import time
 from collections.abc import Callable
 from typing import Protocol
 
+from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.admin import passwords
 from usmbd.mountd.admin.outcome import RefusedError
 from usmbd.mountd.config.configuration import Configuration
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.administration import Outcome, Result
+from usmbd.mountd.ipc.messages import LoginStatus
 from usmbd.mountd.ipc.users import (
     ChangePassword,
     CreateUser,
@@ -25,8 +28,6 @@ from usmbd.mountd.ipc.users import (
 from usmbd.mountd.users import NO_PASSWORD, NT_HASH_SIZE, UserTable, check_user_name, hash_password
 
 log = logging.getLogger("usmbd.auth")
-
-Hashes = dict[str, bytes]
 
 
 class Host(Protocol):
@@ -40,7 +41,7 @@ class Host(Protocol):
     def users(self) -> UserTable:
         """The users of the moment."""
 
-    def edit_users(self, change: Callable[[Hashes], None]) -> None:
+    def edit_users(self, change: Callable[[UserTable], None]) -> None:
         """Write the password file anew, changed; what `change` raises stops it."""
 
 
@@ -71,10 +72,12 @@ class Users:
         if self._host.users.find(name) is not None:
             raise RefusedError(Result.EXISTS)
 
-        def change(hashes: Hashes) -> None:
-            if name.casefold() in map(str.casefold, hashes):
+        def change(users: UserTable) -> None:
+            if name.casefold() in map(str.casefold, users.hashes):
                 raise RefusedError(Result.EXISTS)
-            hashes[name] = secrets.token_bytes(NT_HASH_SIZE)  # no password is known that has it
+            users.hashes[name] = secrets.token_bytes(
+                NT_HASH_SIZE
+            )  # no password is known that has it
 
         self._edit(change)
 
@@ -82,11 +85,11 @@ class Users:
         name = self._find(message.name)
         if places := self._host.configuration.naming(name):
             raise RefusedError(Result.FIXED, f"{name!r} is named in {', '.join(places)}")
-        self._edit(lambda hashes: self._drop(hashes, name))
+        self._edit(lambda users: self._drop(users, name))
 
     @staticmethod
-    def _drop(hashes: Hashes, name: str) -> None:
-        if hashes.pop(name, None) is None:
+    def _drop(users: UserTable, name: str) -> None:
+        if users.hashes.pop(name, None) is None:
             raise RefusedError(Result.NOT_FOUND)
 
     def _set_password(self, message: SetPassword) -> None:
@@ -100,7 +103,7 @@ class Users:
                 digest = self._hash(self._decrypted(message))
         except (ValueError, struct.error) as error:
             raise RefusedError(Result.WRONG_PASSWORD) from error
-        self._put(name, digest)
+        self._put(name, digest, must_change=message.must_change)
 
     def _decrypted(self, message: SetPassword) -> str:
         """Return a new password that an administrator's session key protects."""
@@ -136,18 +139,33 @@ class Users:
             raise RefusedError(Result.WRONG_PASSWORD) from error
         if name is None or old == NO_PASSWORD:
             raise RefusedError(Result.WRONG_PASSWORD)
-        self._put(name, self._hash(new), old)
+        digest = self._hash(new)
+        self._check_age(self._host.users.facts_of(name), is_same=digest == old)
+        self._put(name, digest, old)
         log.info("a user changed his password", extra={"user": name, "client": message.address})
 
-    def _put(self, name: str, digest: bytes, old: bytes | None = None) -> None:
+    def _check_age(self, facts: AccountFacts, *, is_same: bool) -> None:
+        """RefusedError where a user may not change his password now, or not to the same."""
+        policy, now = self._host.configuration.policy, time.time()
+        why = policy.refusal(facts, now)
+        if why in (LoginStatus.ACCOUNT_DISABLED, LoginStatus.ACCOUNT_EXPIRED):
+            raise RefusedError(Result.DENIED)
+        if policy.is_too_young(facts, now):
+            raise RefusedError(Result.RESTRICTED, "it was changed a short while ago")
+        if why is not None and is_same:
+            raise RefusedError(Result.RESTRICTED, "it has to become another")
+
+    def _put(
+        self, name: str, digest: bytes, old: bytes | None = None, *, must_change: bool = False
+    ) -> None:
         """Write a user's new hash, unless another has written one meanwhile."""
 
-        def change(hashes: Hashes) -> None:
-            if name not in hashes:
+        def change(users: UserTable) -> None:
+            if name not in users.hashes:
                 raise RefusedError(Result.NOT_FOUND)
-            if old is not None and hashes[name] != old:
+            if old is not None and users.hashes[name] != old:
                 raise RefusedError(Result.WRONG_PASSWORD)
-            hashes[name] = digest
+            users.put(name, digest, must_change=must_change)
 
         self._edit(change)
 
@@ -157,7 +175,7 @@ class Users:
             raise RefusedError(Result.NOT_FOUND)
         return found
 
-    def _edit(self, change: Callable[[Hashes], None]) -> None:
+    def _edit(self, change: Callable[[UserTable], None]) -> None:
         try:
             self._host.edit_users(change)
         except (OSError, ConfigError) as error:

@@ -6,6 +6,8 @@ import errno
 import getpass
 import os
 import sys
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from usmbd.mountd import paths
@@ -16,7 +18,7 @@ from usmbd.mountd.config.reading import state_directory_of
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.passdb import read_passdb
-from usmbd.mountd.users import check_user_name, edit_users, hash_password
+from usmbd.mountd.users import UserTable, check_user_name, edit_accounts, hash_password
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -49,6 +51,28 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         " disabled accounts and those without a password are left out, users who are there keep"
         " the password that they have here (with -v each is named)",
     )
+    account = parser.add_argument_group(
+        "the account", "of a user who is there, without asking for a password:"
+    )
+    either = account.add_mutually_exclusive_group()
+    either.add_argument(
+        "--disable", action="store_true", default=None, dest="disabled", help="lets nobody in"
+    )
+    either.add_argument("--enable", action="store_false", dest="disabled", help="lets him in again")
+    account.add_argument(
+        "--must-change",
+        action="store_true",
+        default=None,
+        help="has to choose another password before he logs in (smbpasswd -r, Windows)",
+    )
+    account.add_argument(
+        "--lasting",
+        choices=("yes", "no"),
+        help="whether his password outlasts `maximum password age`",
+    )
+    account.add_argument(
+        "--ends", metavar="DATE", type=day, help="lets him in until that day (2027-12-31); never"
+    )
     parser.add_argument("user", metavar="USER", nargs="?", help="1 to 47 bytes, no colon")
     options = parser.parse_args(arguments)
     if (options.user is None) == (options.source is None):
@@ -59,7 +83,31 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         hide(options.password)
     if options.action == "delete" and options.password is not None:
         parser.error("--password does not go with --delete")
+    if wishes(options) and (options.action == "delete" or options.source is not None):
+        parser.error("what an account is does not go with --delete or --import")
     return options
+
+
+def day(text: str) -> int:
+    """Return when a day begins here, in seconds since 1970; 0 for never."""
+    if text == "never":
+        return 0
+    seconds = int(datetime.fromisoformat(text).timestamp())
+    if not 0 < seconds < 1 << 32:
+        raise ValueError(text)
+    return seconds
+
+
+def wishes(options: argparse.Namespace) -> dict[str, object]:
+    """Return what is to be another of an account, by the names of its facts."""
+    lasting = None if options.lasting is None else options.lasting == "yes"
+    said = {
+        "disabled": options.disabled,
+        "must_change": options.must_change,
+        "lasting": lasting,
+        "ends": options.ends,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def ask_password() -> str:
@@ -72,16 +120,20 @@ def ask_password() -> str:
     return password
 
 
-def change(hashes: dict[str, bytes], user: str, action: str | None, digest: bytes) -> None:
+def change(
+    users: UserTable, user: str, action: str | None, digest: bytes | None, facts: dict[str, object]
+) -> None:
     """Apply the action to the users; ValueError when he is there already, or is not."""
-    if action == "add" and user in hashes:
+    if action == "add" and user in users.hashes:
         raise ValueError(f"the user {user!r} is there already")
-    if action in ("update", "delete") and user not in hashes:
+    if user not in users.hashes and (action in ("update", "delete") or digest is None):
         raise ValueError(f"there is no user {user!r}")
     if action == "delete":
-        del hashes[user]
-    else:
-        hashes[user] = digest
+        del users.hashes[user]
+        return
+    if digest is not None:
+        users.put(user, digest)
+    users.facts[user] = replace(users.facts_of(user), **facts)  # type: ignore[arg-type]
 
 
 def import_users(source: Path, passwords: Path, *, verbose: bool) -> None:
@@ -90,16 +142,17 @@ def import_users(source: Path, passwords: Path, *, verbose: bool) -> None:
     known: list[str] = []
     accounts = Accounts()
 
-    def add(hashes: dict[str, bytes]) -> None:
+    def add(users: UserTable) -> None:
         for name, digest in found.hashes.items():
-            if name in hashes:
+            if name in users.hashes:
                 known.append(name)
             else:
-                hashes[name] = digest
+                users.hashes[name] = digest
+                users.facts[name] = found.facts[name]
 
     common.say_new(passwords)
     passwords.parent.mkdir(parents=True, exist_ok=True)
-    edit_users(passwords, add)
+    edit_accounts(passwords, add)
     added = [name for name in found.hashes if name not in known]
     for name in added:
         if accounts.find(name) is None:
@@ -138,7 +191,9 @@ def run(arguments: list[str]) -> int:
             users = load(config).naming(user)
             if users:
                 raise ValueError(f"the user {user!r} is named in {', '.join(users)}")
-        digest = b""
+        digest = None
+    elif wishes(options) and options.action != "add" and options.password is None:
+        digest = None
     else:
         if Accounts().find(user) is None:
             note = "has no account on this system: only shares with `force user` will let him in"
@@ -147,7 +202,8 @@ def run(arguments: list[str]) -> int:
         digest = hash_password(password)
     common.make_folder(passwords, named=options.pwddb is not None)
     common.say_new(passwords)
-    edit_users(passwords, lambda hashes: change(hashes, user, options.action, digest))
+    facts = wishes(options)
+    edit_accounts(passwords, lambda users: change(users, user, options.action, digest, facts))
     if options.verbose:
         print(f"{passwords}: {user!r} written")
     common.say_whether_told(directory, config, verbose=options.verbose)

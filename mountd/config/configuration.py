@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from usmbd.mountd.account_facts import PasswordPolicy
 from usmbd.mountd.config.idmap import IdmapRange
 from usmbd.mountd.config.kerberos import KerberosConfig
 from usmbd.mountd.config.source import share_key
@@ -27,6 +28,8 @@ class Configuration:
     """Of domains: which ids their users have that the system does not know."""
     username_map: UsernameMap = field(default_factory=UsernameMap)
     """Whom clients mean by the names that they log in with."""
+    policy: PasswordPolicy = field(default_factory=PasswordPolicy)
+    """How old passwords may get, and have to."""
     homes: Share | None = None
     """[homes]: what a share of a user's home directory is made from."""
     warnings: list[str] = field(default_factory=list)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from usmbd.mountd import paths
+from usmbd.mountd.account_facts import PasswordPolicy
 from usmbd.mountd.config.choose import Chooser, Chosen
 from usmbd.mountd.config.configuration import Configuration as Configuration
 from usmbd.mountd.config.idmap import IdmapRange, is_idmap, parse_idmap
@@ -184,6 +185,7 @@ class _Loader:
             kerberos,
             idmap,
             username_map,
+            PasswordPolicy.of(self._values(ours, GLOBALS)),
             homes,
             self.warnings,
             self._chooser.said,

@@ -171,6 +171,7 @@ _MIB = 1024 * 1024
 # with it a message stays below the 16 MiB of the transport's length field.
 _IO_SIZE = values.number(64 * 1024, 8 * _MIB)
 _COUNT = values.number(0, 65536)
+_DAYS = values.number(0, 999)
 
 _G = (
     ("netbios name", values.name_text(15), netbios_name),
@@ -326,6 +327,9 @@ TABLE: tuple[Parameter, ...] = (
     _row(Scope.GLOBAL, "host msdfs", values.boolean, True, field=""),
     _row(Scope.SHARE, "msdfs shuffle referrals", values.boolean, False, field="msdfs_shuffle"),
     _row(Scope.GLOBAL, "username map", values.path, "", field=""),
+    # Samba keeps them in a database (`pdbedit -P`), in seconds; days as Windows has them.
+    _row(Scope.GLOBAL, "maximum password age", _DAYS, 0, field=""),
+    _row(Scope.GLOBAL, "minimum password age", _DAYS, 0, field=""),
     # Whose users there are, and how they come: what of it is said decides `config.kerberos`.
     *(
         _row(Scope.GLOBAL, name, parse, default, field="")

@@ -55,6 +55,8 @@ class SetPassword(Message):
     """The application key of the administrator's session."""
     salt: Salt = b""
     authenticator: Authenticator = b""
+    must_change: bool = False
+    """The user has to choose another one himself before he can log in."""
 
 
 class ChangePassword(Message):

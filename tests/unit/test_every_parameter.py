@@ -82,6 +82,8 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "root directory": f"{OWN}::test_root_directory",
             "host msdfs": f"{DFS}::test_it_is_told_only_where_it_is_true",
             "dfs sites": f"{DFS}::test_the_nearest_come_first",
+            "maximum password age": f"{U}/mountd/test_account_facts.py::test_the_ages_are_days",
+            "minimum password age": f"{U}/mountd/test_account_facts.py::test_the_ages_are_days",
             "username map": f"{U}/mountd/config/test_username_map.py::test_who_logs_in_as_whom",
             "security": f"{KERBEROS}::test_where_the_keys_are",
             "server role": f"{KERBEROS}::test_where_the_keys_are",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.cli import adduser
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.md4 import nt_hash
@@ -36,6 +37,10 @@ TEXT = (
 def test_who_is_taken_and_who_is_not() -> None:
     found = parse_smbpasswd(TEXT, "smbpasswd")
     assert found.hashes == {"alice": nt_hash("secret"), "bob": nt_hash("hidden")}
+    assert found.facts == {
+        "alice": AccountFacts(0x60000000),
+        "bob": AccountFacts(0x60000000, lasting=True),
+    }
     left_out = dict(each.split(": ", 1) for each in found.left_out)
     assert left_out == {
         "gone": "the account is disabled",
@@ -47,6 +52,13 @@ def test_who_is_taken_and_who_is_not() -> None:
     }
 
 
+def test_a_password_that_was_never_changed_has_to_be() -> None:
+    text = line("new", "x").replace("LCT-60000000", "LCT-00000000")
+    assert parse_smbpasswd(text, "f").facts["new"] == AccountFacts(must_change=True)
+    short = text.partition("LCT")[0]
+    assert parse_smbpasswd(short, "f").facts["new"] == AccountFacts()
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -56,6 +68,8 @@ def test_who_is_taken_and_who_is_not() -> None:
         (line("a", "x") * 2, "occurs twice"),
         (f"a:1:{NO_LM}:12:[U]:\n", "the hash of 'a' is malformed"),
         (f"a:1:{NO_LM}:{'Z' * 32}:[U]:\n", "the hash of 'a' is malformed"),
+        (line("a", "x").replace("LCT-6", "LCT-?"), "'a': invalid literal"),
+        (line("a", "x").replace("LCT-6", "LCT-F6"), "LCT-F60000000 is no time"),
         (line("n" * 48, "x"), "a user name has 1 to 47 bytes"),
     ],
 )

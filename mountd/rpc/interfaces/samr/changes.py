@@ -158,12 +158,11 @@ def set_user(view: View, handle: Handle, level: Enum, info: secrets.UserSet) -> 
         has_password = whole is None or bool(whole.fields & PASSWORDS)
         if whole is not None:
             _same(view, user, whole)
-        # What is to expire at once does not here: nobody would be told when he logs in.
-        expires = whole.fields & EXPIRED and whole.expired if whole else given.expired
-        if expires:
-            raise Status(STATUS_NOT_SUPPORTED)
+        expires = bool(whole.fields & EXPIRED and whole.expired if whole else given.expired)
         if has_password:
-            _check((yield _password(view, user, given)))
+            _check((yield _password(view, user, given, must_change=expires)))
+        elif expires:  # without a new password
+            raise Status(STATUS_NOT_SUPPORTED)
         return
     need(user.granted, USER_WRITE)
     if level == 21:
@@ -185,8 +184,15 @@ def _same(view: View, user: OpenUser, given: sam.UserAll) -> None:
             raise Status(STATUS_NOT_SUPPORTED)
 
 
-def _password(view: View, user: OpenUser, given: Any) -> SetPassword:
+def _password(view: View, user: OpenUser, given: Any, *, must_change: bool) -> SetPassword:
     """Return the wish for another password; it stays encrypted."""
+    wish = _encrypted(view, user, given)
+    wish.must_change = must_change
+    return wish
+
+
+def _encrypted(view: View, user: OpenUser, given: Any) -> SetPassword:
+    """Return the new password as it came."""
     key = view.caller.key
     if not key:  # a session without one: a guest's
         raise Status(STATUS_ACCESS_DENIED)

@@ -1,5 +1,7 @@
 """The tools, run in this process: files, messages, exit codes."""
 
+import dataclasses
+import datetime
 import io
 import json
 import os
@@ -9,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from usmbd.mountd import lockfile
+from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.cli import addshare, adduser, control, mountd
 from usmbd.mountd.config.load import load
 from usmbd.mountd.ipc.messages import ControlRows, OpenRow, SessionRow
@@ -45,6 +48,25 @@ def test_check_reads_the_passwords_too(
     Path(files[3]).write_text("alice\n")
     assert mountd.main(["--check", *files]) == 2
     assert capsys.readouterr().err.startswith(f"{files[3]}:1: ")
+
+
+def test_an_account_is_changed_without_its_password(files: list[str]) -> None:
+    def facts() -> AccountFacts:
+        users = load_users(Path(files[3]))
+        assert users.hashes == {"alice": nt_hash("one")}
+        return dataclasses.replace(users.facts_of("alice"), changed=0)
+
+    assert adduser.main(["-a", "-p", "one", "--must-change", "alice", *files]) == 0
+    assert facts() == AccountFacts(must_change=True)
+    assert adduser.main(["--disable", "--lasting", "yes", "alice", *files]) == 0
+    assert facts() == AccountFacts(must_change=True, disabled=True, lasting=True)
+    ends = int(datetime.datetime(2027, 12, 31).timestamp())
+    assert adduser.main(["-u", "--enable", "--ends", "2027-12-31", "alice", *files]) == 0
+    assert facts() == AccountFacts(must_change=True, lasting=True, ends=ends)
+    assert adduser.main(["--ends", "never", "--lasting", "no", "alice", *files]) == 0
+    assert adduser.main(["-p", "one", "alice", *files]) == 0
+    assert facts() == AccountFacts()
+    assert adduser.main(["--disable", "bob", *files]) == 1
 
 
 def test_users_come_change_and_go(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +227,9 @@ def test_a_password_file_that_is_named_has_to_be_there(
         (control, ["--check", "-l"]),
         (control, ["--check", "--json"]),
         (adduser, ["-d", "-p", "x", "alice"]),
+        (adduser, ["-d", "--disable", "alice"]),
+        (adduser, ["--ends", "2107-01-01", "alice"]),
+        (adduser, ["--enable", "--import", "file"]),
         (addshare, ["-d", "-o", "path = /usr", "data"]),
         (mountd, ["--check", "-n"]),
     ],

@@ -1,6 +1,8 @@
 """Users made, removed and given passwords by SAM's calls, with impacket and by hand."""
 
+import dataclasses
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from impacket.dcerpc.v5.dtypes import MAXIMUM_ALLOWED, NULL
 from rpc_client import KEY, Served
 from sam_passwords import aes_change, aes_set, hashed, plain, salted
 
+from usmbd.mountd.account_facts import AccountFacts, PasswordPolicy
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.rpc.interfaces import samr as interface
 from usmbd.mountd.users import load_users
@@ -124,8 +127,40 @@ def test_a_password_of_another_session_is_none(served: Served, domain: Any) -> N
         assert status in (WRONG, RESTRICTED)
     assert hashes(served)["games"] == nt_hash("games")
     assert set_password(served, user, 24, plain("", KEY) + b"\0") == RESTRICTED
-    assert set_password(served, user, 24, plain("new", KEY) + b"\1") == NOT_SUPPORTED
     assert hashes(served)["games"] == nt_hash("games")
+
+
+def test_a_password_that_has_to_be_changed_first(served: Served, domain: Any) -> None:
+    user = open_user(served, domain, "games")
+    assert set_password(served, user, 24, plain("new", KEY) + b"\1") == 0
+    assert served.service.users.facts_of("games").must_change
+    served.become("")  # nobody else could ask
+    fails(RESTRICTED, lambda: change(served, "games", "new", "new"))
+    change(served, "games", "new", "own")
+    assert not served.service.users.facts_of("games").must_change
+
+
+@pytest.mark.parametrize(
+    ("facts", "status"),
+    [
+        (AccountFacts(int(time.time())), RESTRICTED),
+        (AccountFacts(1, disabled=True), DENIED),
+        (AccountFacts(1, ends=2), DENIED),
+        (AccountFacts(int(time.time()), must_change=True), 0),
+        (AccountFacts(1), 0),
+    ],
+)
+def test_who_may_change_his_password_when(served: Served, facts: AccountFacts, status: int) -> None:
+    policy = PasswordPolicy(minimum_age=1000)
+    configuration = dataclasses.replace(served.service.configuration, policy=policy)
+    served.service.configuration = configuration
+    served.service.edit_users(lambda users: users.facts.update(games=facts))
+    fails(WRONG, lambda: change(served, "games", "wrong", "new"))
+    if status:
+        fails(status, lambda: change(served, "games", "games", "new"))
+    else:
+        change(served, "games", "games", "new")
+    assert hashes(served)["games"] == nt_hash("games" if status else "new")
 
 
 def test_others_set_no_passwords(served: Served) -> None:

@@ -473,3 +473,23 @@ def test_a_lost_connection_ends_its_sessions(client: Client, engine: Engine) -> 
     assert nothing_left(engine)
     assert not engine.server.connections
     assert Client(engine).ready().create("file", share=0) is NtStatus.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("why", "status"),
+    [
+        (LoginStatus.BAD_USER, NtStatus.LOGON_FAILURE),
+        (LoginStatus.TOO_MANY, NtStatus.LOGON_FAILURE),
+        (LoginStatus.PASSWORD_EXPIRED, NtStatus.PASSWORD_EXPIRED),
+        (LoginStatus.PASSWORD_MUST_CHANGE, NtStatus.PASSWORD_MUST_CHANGE),
+        (LoginStatus.ACCOUNT_DISABLED, NtStatus.ACCOUNT_DISABLED),
+        (LoginStatus.ACCOUNT_EXPIRED, NtStatus.ACCOUNT_EXPIRED),
+    ],
+)
+def test_why_somebody_is_not_let_in(
+    engines: Callable[..., Engine], why: LoginStatus, status: NtStatus
+) -> None:
+    engine = engines()
+    engine.mountd.unknown_user = why
+    assert negotiated(engine).login("somebody", "x").status == status
+    assert not engine.server.session_table
