@@ -1,7 +1,5 @@
 """SMB2 CLOSE ([MS-SMB2] 3.3.5.10)."""
 
-from contextlib import suppress
-
 from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.commands.telling import tell_all
@@ -12,7 +10,6 @@ from usmbd.protocol.wire.close import (
     CloseRequest,
     pack_close_response,
 )
-from usmbd.protocol.wire.status import SmbError
 
 
 def close(request: Request) -> Handling:
@@ -42,6 +39,5 @@ def close(request: Request) -> Handling:
         if result.waiters:
             server.wake_workers(open_.key, result.waiters)
         if open_.durable is not None and open_.durable.persistent:
-            with suppress(SmbError):  # it is closed; the worst is that a restart finds it once more
-                yield from server.persistence.written(open_.key)
+            yield from server.persistence.tried(open_.key)
     return pack_close_response(stat)

@@ -27,7 +27,7 @@ from usmbd.protocol.commands.create_again import come_back, repeat
 from usmbd.protocol.commands.create_answers import answer_contexts, response
 from usmbd.protocol.commands.create_pipe import create_pipe
 from usmbd.protocol.commands.dfs import path_in_root
-from usmbd.protocol.commands.durable import Asked, Reconnect, parse_asked
+from usmbd.protocol.commands.durable import Asked, Reconnect, keep, parse_asked
 from usmbd.protocol.commands.find_or_create import (
     TRUNCATES,
     WRITES,
@@ -330,12 +330,12 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
         if not server.config.kernel_change_notify and found.stream is None:
             open_.write_time = stat.last_write_time
             open_.told_at_close = WRITTEN if found.granted & WRITES else 0
+        if open_.durable is not None and open_.durable.persistent:
+            yield from keep(server, open_, open_.durable)
         asked = wanted.durable
         answers = answer_contexts(open_, stat, found.maximal, wanted.contexts, asked, found.record)
         if wanted.aapl is not None:
             answers.append(wanted.aapl)
-        if open_.durable is not None and open_.durable.persistent:
-            yield from server.persistence.written(open_.key)
     except BaseException:
         server.close_open(open_)
         if guid is not None:

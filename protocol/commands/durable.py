@@ -26,6 +26,8 @@ from usmbd.protocol.effects import Blocking, OnDescriptor, Wait, Waiting
 from usmbd.protocol.state.durable import Durable, seen
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.open import MODE, Open
+from usmbd.protocol.state.persistence import is_full
+from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.store.base import DurableOpen
 from usmbd.protocol.state.store.records import (
@@ -228,6 +230,22 @@ def kept_of(
         synced=durability is not Durability.NONE,
         write_through=durability is Durability.STRICT,
     )
+
+
+def keep(server: Server, open_: Open, durable: Durable) -> Waiting[None]:
+    """Wait until a persistent open is kept; where it cannot be, it is durable at most.
+
+    Its CREATE has made or overwritten the file, so it does not fail: the object store grants less
+    than was asked for ([MS-SMB2] 3.3.5.9.10).
+    """
+    try:
+        yield from server.persistence.written(open_.key)
+    except SmbError as error:
+        if not is_full(error):
+            raise
+        durable.persistent = durable.lasting = False
+        if not server.store.end_persistence(open_.key, open_.persistent_id):
+            open_.durable = None
 
 
 def durable_answer(durable: Durable, asked: Asked) -> tuple[bytes, bytes]:

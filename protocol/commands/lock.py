@@ -142,7 +142,7 @@ def _unlock_persistently(
     try:
         return _unlock(request, elements, sequence)
     finally:
-        yield from request.connection.server.persistence.written(request.open.key)
+        yield from request.connection.server.persistence.tried(request.open.key)
 
 
 def _lock(request: Request, elements: list[LockElement], sequence: LockSequence | None) -> Handling:

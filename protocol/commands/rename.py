@@ -81,7 +81,7 @@ def rename(request: Request, change: setters.SetRename) -> Handling:
     if store.oplock_count(open_.key):
         store.move_durable(open_.key, os.fsencode(open_.node.path))
         if server.persistence.ready:
-            yield from server.persistence.written(open_.key)
+            yield from server.persistence.tried(open_.key)
     return _RESPONSE
 
 

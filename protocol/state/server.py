@@ -94,7 +94,7 @@ class Server:
         self.closing = 0  # opens that end on threads, sessions and trees that end in slices
         self.connections: set[Connection] = set()
         self.session_table: dict[int, Session] = {}
-        self.persistence = Persistence(store, threads)
+        self.persistence = Persistence(store, threads, clock)
         self.expiries = Expiries(self.session_table, clock)
         self.durable = DurableOpens(
             store,

@@ -304,6 +304,13 @@ class Store(Protocol):
         SmbError(INSUFFICIENT_RESOURCES) when it cannot be kept.
         """
 
+    def end_persistence(self, key: bytes, open_id: int) -> bool:
+        """Have an open be persistent no more, as it cannot be kept; tell whether it is durable.
+
+        That it stays where it caches its handle. Unknown opens are no error: the open was closed
+        meanwhile.
+        """
+
     def restore(self, workers: int, locate: Callable[[DurableRecord], bytes | None]) -> int:
         """Bring back into a fresh store what persistent opens were; return how many.
 

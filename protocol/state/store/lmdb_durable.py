@@ -17,7 +17,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
     writes,
 )
 from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
-from usmbd.protocol.state.store.lmdb_opens import LmdbOpens, find_open
+from usmbd.protocol.state.store.lmdb_opens import LmdbOpens, find_open, forget_durable
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     OPEN_DISCONNECTED,
@@ -25,10 +25,12 @@ from usmbd.protocol.state.store.records import (
     OPEN_HEAD,
     OPEN_ID,
     OPEN_LASTING,
+    OPEN_PERSISTENT,
     OPEN_RESILIENT,
     OPEN_SIZE,
     DurableRecord,
     OpenRecord,
+    caches_handle,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -85,6 +87,23 @@ class LmdbDurable:
             record.durable_owner = owner
             txn.put(b"F" + key, value[:at] + record.pack() + value[at + OPEN_SIZE :])
             txn.put(b"P" + OPEN_ID.pack(open_id), _encode(durable))
+
+    @writes
+    def end_persistence(self, key: bytes, open_id: int) -> bool:
+        """Have an open be persistent no more: see `Store.end_persistence`."""
+        with self._write() as txn:
+            value, at = self._find(txn, key, open_id)
+            if at < 0:
+                return False
+            record = OpenRecord.parse(value, at)
+            if not record.oplock_level:
+                self.environment.oplock_hints.remove(key)
+            record.flags &= ~OPEN_PERSISTENT
+            if not caches_handle(record):
+                forget_durable(txn, value, at)
+                record.flags &= ~OPEN_DURABLE
+            txn.put(b"F" + key, value[:at] + record.pack() + value[at + OPEN_SIZE :])
+            return bool(record.flags & OPEN_DURABLE)
 
     @staticmethod
     def _find(txn: Transaction, key: bytes, open_id: int) -> tuple[bytes, int]:

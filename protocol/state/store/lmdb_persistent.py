@@ -67,6 +67,9 @@ START_SECONDS: Final = 120
 Nobody can come back to it before the server serves: on a busy machine that took two minutes.
 """
 
+TELL_SECONDS: Final = 60.0
+"""Between two lines of a disk that keeps nothing: every open and every retry meets it."""
+
 _IDENTITY: Final = b"I"
 
 _DAMAGES: Final = (
@@ -169,6 +172,7 @@ class LmdbPersistent:
         self._turn = threading.Lock()
         self._batch = _Batch()
         self._identity = b""
+        self._silent_until = 0.0
 
     def prepare_persistent(self) -> None:
         """Open both environments: see `Store.prepare_persistent`."""
@@ -201,10 +205,17 @@ class LmdbPersistent:
                 try:
                     self._put(batch.keys)
                 except lmdb.Error as error:
-                    log.error("persistent opens cannot be kept: %s", error)
+                    self._tell(error)
                     batch.error = error
         if batch.error is not None:
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+
+    def _tell(self, error: lmdb.Error) -> None:
+        """Say that persistent opens cannot be kept, unless that was said lately."""
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + TELL_SECONDS
+            log.error("persistent opens cannot be kept: %s", error)
 
     def forget_ended(self) -> None:
         """Remove from the disk what a dead worker has ended and not written.

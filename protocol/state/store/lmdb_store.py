@@ -77,6 +77,7 @@ class LmdbStore:
         self.move_durable = durable.move_durable
         self.disconnect_open = durable.disconnect_open
         self.claim_open = durable.claim_open
+        self.end_persistence = durable.end_persistence
         self.end_disconnected = durable.end_disconnected
         self.disconnected = durable.disconnected
 

@@ -4,39 +4,45 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import lmdb
 import pytest
 from msgspec.structs import replace
 from smbengine import requests
-from smbengine.client import Client, Reply
-from smbengine.durable import GUID, Context, again, create, granted, v2
-from smbengine.requests import FileId
+from smbengine.client import Client
+from smbengine.durable import GUID, again, create, granted, v2
+from smbengine.persistent import (
+    FLAG,
+    KEY,
+    LOCK,
+    NONE,
+    RH,
+    RWH,
+    available,
+    come_back,
+    kept,
+    lease,
+    persistent,
+    restarted,
+)
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.settings import Durability
 from usmbd.protocol.commands.durable import V2_TIMEOUT
-from usmbd.protocol.state.store.lmdb_environment import with_prefix
 from usmbd.protocol.state.store.lmdb_persistent import START_SECONDS
 from usmbd.protocol.wire.create import (
     FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
     SMB2_OPLOCK_LEVEL_BATCH,
     SMB2_OPLOCK_LEVEL_LEASE,
-    SMB2_OPLOCK_LEVEL_NONE,
     CreateResponse,
 )
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2,
     SMB2_CREATE_REQUEST_LEASE,
-    SMB2_DHANDLE_FLAG_PERSISTENT,
     LeaseV2,
 )
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.lock import (
-    SMB2_LOCKFLAG_EXCLUSIVE_LOCK,
-    SMB2_LOCKFLAG_FAIL_IMMEDIATELY,
     SMB2_LOCKFLAG_UNLOCK,
 )
 from usmbd.protocol.wire.negotiate import (
@@ -53,23 +59,6 @@ from usmbd.protocol.wire.tree_connect import (
     TreeConnectResponse,
 )
 
-FLAG = SMB2_DHANDLE_FLAG_PERSISTENT
-LOCK = SMB2_LOCKFLAG_EXCLUSIVE_LOCK | SMB2_LOCKFLAG_FAIL_IMMEDIATELY
-KEY = bytes([7] * 16)
-RH, RWH = 3, 7
-NONE = SMB2_OPLOCK_LEVEL_NONE
-
-
-def available(path: Path, durability: Durability = Durability.DATA, **config: Any) -> Engine:
-    """Return an engine whose share is available all the time."""
-    engine = Engine(path, persistent_handles=True, **config)
-    engine.shares["data"] = replace(
-        engine.shares["data"],
-        continuous_availability=True,
-        persistent_handles_durability=durability,
-    )
-    return engine
-
 
 @pytest.fixture(params=[Durability.NONE, Durability.DATA, Durability.STRICT])
 def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
@@ -77,48 +66,6 @@ def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
     engine = available(tmp_path, request.param)
     yield engine
     engine.close()
-
-
-def restarted(engine: Engine) -> Engine:
-    """Return the server after all of its processes were killed at once and started again."""
-    engine.transports.clear()  # the dead say nothing any more
-    engine.store.close()
-    path = engine.files.parent
-    return available(path, engine.shares["data"].persistent_handles_durability)
-
-
-def lease(state: int) -> Context:
-    """RqLs."""
-    fields = LeaseV2(
-        lease_key=KEY, lease_state=state, lease_flags=0, parent_lease_key=bytes(16), epoch=1
-    )
-    return SMB2_CREATE_REQUEST_LEASE, fields.pack()
-
-
-def persistent(client: Client, *contexts: Context, timeout: int = 0, **options: Any) -> FileId:
-    """Open a file persistently; without an oplock unless told."""
-    asked = v2(timeout, flags=FLAG)
-    reply = create(client, asked, *contexts, **{"oplock": NONE, **options})
-    data = granted(reply)[SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2]
-    assert struct.unpack("<II", data) == (timeout or V2_TIMEOUT, FLAG)
-    return reply.file_id
-
-
-def come_back(
-    engine: Engine, client: Client, file: FileId, *contexts: Context, **options: Any
-) -> tuple[Client, Reply]:
-    """Claim the open by a new connection of the same client."""
-    newer = Client(engine, client.guid).ready()
-    return newer, create(newer, again(file, GUID, FLAG), *contexts, **{"oplock": NONE, **options})
-
-
-def kept(engine: Engine) -> list[int]:
-    """Return how many files have persistent opens in memory and on the disk."""
-    counts = []
-    for place in engine.store._persistent._kept:
-        with place.env.begin() as txn:
-            counts.append(len(list(with_prefix(txn, b"K"))))
-    return counts
 
 
 # -- who may have one --------------------------------------------------------------------------
@@ -188,27 +135,6 @@ def test_what_is_not_persistent(client: Client) -> None:
         reply = create(client, v2(guid=os.urandom(16), flags=FLAG), name=name, options=options)
         found = granted(reply).get(SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2, bytes(8))
         assert struct.unpack("<II", found)[1] == 0, name
-
-
-def test_a_disk_that_is_full(
-    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What cannot be kept is refused: the open, and a lock of one that there is."""
-    file = persistent(client)
-
-    def full(*_: object) -> None:
-        raise lmdb.DiskError("no space left on device")
-
-    with monkeypatch.context() as context:
-        context.setattr(engine.store._persistent, "_put", full)
-        reply = create(client, v2(guid=KEY, flags=FLAG), name="other", oplock=NONE)
-        assert reply.status is NtStatus.INSUFFICIENT_RESOURCES
-        locked = client.call(Command.LOCK, requests.lock(file, (0, 10, LOCK)))
-        assert locked.status is NtStatus.INSUFFICIENT_RESOURCES
-    assert create(client, v2(guid=KEY, flags=FLAG), name="other", share=0).status is (
-        NtStatus.SUCCESS
-    )
-    assert client.call(Command.LOCK, requests.lock(file, (0, 10, LOCK))).status is NtStatus.SUCCESS
 
 
 # -- the server is killed ----------------------------------------------------------------------

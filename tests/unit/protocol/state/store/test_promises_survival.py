@@ -29,6 +29,7 @@ from store_promises import (
 from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
     OPEN_DISCONNECTED,
+    OPEN_DURABLE,
     OPEN_PERSISTENT,
     OPEN_RESILIENT,
     OPLOCK_BREAKING,
@@ -292,6 +293,26 @@ def test_a_persistent_open_outlives_the_store(stores: Stores, synced: bool, boot
     ids = {stores.engine.worker(number).new_open_id() for number in range(3)}
     assert not ids & {own, bystander}
     assert store.claim_open(own, 1, 1) is not None
+
+
+@pytest.mark.parametrize("caches", [True, False])
+def test_an_open_is_persistent_no_more(stores: Stores, caches: bool) -> None:
+    """It is durable as any other, and its end leaves nothing."""
+    one = stores.engine.worker(1)
+    one.prepare_persistent()
+    new = leased(one) if caches else record(one, client_guid=CLIENT)
+    new.create_guid, new.durable_open_timeout, new.flags = GUID, 1000, OPEN_PERSISTENT
+    one.add_open(KEY, new, durable=durable_record(synced=True))
+    assert one.end_persistence(KEY, new.open_id) is caches
+    assert one.end_persistence(KEY, new.open_id + 1) is False
+    assert flags_of(stores.two, new.open_id) == (OPEN_DURABLE if caches else 0)
+    assert (stores.two.find_create_guid(CLIENT, GUID) is not None) is caches
+    one.remove_open(KEY, new.open_id)
+    assert stores.two.find_create_guid(CLIENT, GUID) is None
+    opened(stores.two, key=OTHER)  # the count is lowered by the next write
+    assert stores.two.oplock_count(KEY) == 0
+    one.persist(KEY)
+    assert stores.engine.start_again(2) == 0
 
 
 def test_what_was_closed_and_written_does_not_come_back(stores: Stores) -> None:
