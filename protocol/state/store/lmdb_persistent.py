@@ -35,6 +35,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
     writes,
 )
 from usmbd.protocol.state.store.lmdb_locks import locks_of, put_locks
+from usmbd.protocol.state.store.lmdb_probe import ends_its_reader
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     NO_ID,
@@ -287,6 +288,8 @@ class LmdbPersistent:
             return self._restore_all(places, workers, locate)
         except (OSError, lmdb.Error) as error:
             self.close()
+            if isinstance(error, DamagedError):
+                raise
             kind = DamagedError if isinstance(error.__cause__ or error, _DAMAGES) else OSError
             raise kind(str(error)) from error
 
@@ -296,6 +299,9 @@ class LmdbPersistent:
         same = {path: _same_boot(path, boot) for path in places}
         if not same[places.memory]:  # not synced: perhaps not whole
             shutil.rmtree(places.memory, ignore_errors=True)
+        for path in places:
+            if end := ends_its_reader(path):
+                raise DamagedError(f"{path}: {end}")
         identity = os.urandom(16)
         with self._write() as txn:
             txn.put(_IDENTITY, identity)

@@ -1,5 +1,6 @@
 """Files of persistent opens that are full or damaged: a server starts and serves without them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,24 @@ def test_a_database_that_nobody_can_read_is_set_aside(
     assert engine.supervisor().restore(2, engine._locate) == 0
     assert "persistent opens are lost" in caplog.text
     assert [path.read_bytes()[:2] for path in tmp_path.rglob("disk.damaged/data.mdb")] == [b"no"]
+    keep(engine, b"two")
+    assert engine.start_again(2) == 1
+
+
+@pytest.mark.parametrize("left", [2, 4])
+def test_a_database_that_was_cut_short_is_set_aside(
+    engine: LmdbEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture, left: int
+) -> None:
+    """What is behind the file's end is SIGBUS to who reads it: another process looks first."""
+    for number in range(16):
+        keep(engine, b"%d" % number)
+    engine.close()
+    for file in tmp_path.rglob("disk/data.mdb"):
+        assert file.stat().st_size > 6 * 4096
+        os.truncate(file, left * 4096)
+    engine._attach()
+    assert engine.supervisor().restore(2, engine._locate) == 0
+    assert "SIGBUS" in caplog.text
     keep(engine, b"two")
     assert engine.start_again(2) == 1
 
