@@ -5,7 +5,7 @@ import struct
 from collections.abc import Generator, Iterable
 
 from usmbd.protocol.compression.matches import Sequence
-from usmbd.protocol.compression.output import repeat
+from usmbd.protocol.compression.output import AT_ONCE, repeat, repeat_long
 from usmbd.protocol.wire.status import MalformedError
 
 BLOCK = 1 << 16
@@ -87,7 +87,10 @@ def decompress(data: memoryview, out: bytearray, size: int) -> Generator[None]:
                     bits |= word(data, position)[0] << -extra
                     position += 2
                     extra += 16
-                repeat(out, begin, end, distance, length + _MINIMUM_MATCH)
+                if length > AT_ONCE:
+                    yield from repeat_long(out, begin, end, distance, length + _MINIMUM_MATCH)
+                else:
+                    repeat(out, begin, end, distance, length + _MINIMUM_MATCH)
             symbols += 1
             if not symbols % SYMBOLS_AT_ONCE:
                 yield

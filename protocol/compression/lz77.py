@@ -4,7 +4,7 @@ import struct
 from collections.abc import Generator
 
 from usmbd.protocol.compression.matches import Sequence
-from usmbd.protocol.compression.output import repeat
+from usmbd.protocol.compression.output import AT_ONCE, repeat, repeat_long
 from usmbd.protocol.wire.status import MalformedError
 
 WINDOW = 8192
@@ -65,7 +65,10 @@ def decompress(data: memoryview, out: bytearray, size: int) -> Generator[None]:
                             raise MalformedError("a match of negative length")
                     length += _BYTE
                 length += _NIBBLE
-            repeat(out, begin, end, (word >> 3) + 1, length + MINIMUM_MATCH)
+            if length > AT_ONCE:
+                yield from repeat_long(out, begin, end, (word >> 3) + 1, length + MINIMUM_MATCH)
+            else:
+                repeat(out, begin, end, (word >> 3) + 1, length + MINIMUM_MATCH)
         if len(out) > end:
             raise MalformedError("more data than was announced")
         groups += 1

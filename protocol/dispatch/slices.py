@@ -81,9 +81,14 @@ class Slices:
         return self._run(lambda: perf_counter() >= end)
 
     def _run(self, over: Callable[[], bool]) -> bool:
-        """Take steps, one at least, until `over()`; True after the last."""
+        """Take steps until `over()`; True after the last.
+
+        Asked before the first as well: those of many clients may begin in one turn.
+        """
         try:
             if self._steps is None:
+                if over():
+                    return False
                 self._steps = iter(self._effect.function(*self._effect.args))
             while True:
                 next(self._steps)

@@ -3,12 +3,12 @@
 [MS-SMB2] 3.3.5.2.1.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from usmbd.protocol.commands.request import Disconnect
-from usmbd.protocol.compression.transform import decompress, original_size
+from usmbd.protocol.compression.transform import Steps, decompress, original_size
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
@@ -18,6 +18,10 @@ from usmbd.protocol.wire.header import (
     TransformHeader,
 )
 from usmbd.protocol.wire.status import MalformedError
+
+LANE: Final = "compressed messages"
+LANE_THREADS: Final = 2
+"""Of the threads: who sends them computes with them, and has the processors beside the loops."""
 
 
 class Taking(Protocol):
@@ -77,22 +81,46 @@ def take_compressed(dispatcher: Taking, message: memoryview, sealed: Session | N
 
 def _go_on(
     dispatcher: Taking,
-    steps: Generator[None, None, memoryview],
+    steps: Steps[memoryview],
     keeps: int,
     sealed: Session | None,
+    error: BaseException | None = None,
 ) -> None:
-    """Go on with a compressed message; give it to the dispatcher when it is whole."""
+    """Go on with a compressed message; give it to the dispatcher when it is whole.
+
+    An `error` is that of a thread.
+    """
+    if error is not None:
+        raise error
     try:
         while True:
             # Asked before the first as well: messages of many clients may come in one turn.
             if dispatcher.server.turns.over():
                 dispatcher.later(partial(_go_on, dispatcher, steps, keeps, sealed), keeps)
                 return
-            next(steps)
+            apart = next(steps)
+            if apart is not None:
+                dispatcher.connection.memory.keep(keeps)
+                after = partial(_after_thread, dispatcher, steps, keeps, sealed)
+                dispatcher.server.threads.submit(apart.run, (), None, after, LANE, LANE_THREADS)
+                return
     except StopIteration as stop:
         plain = stop.value
-    except MalformedError as error:
-        raise Disconnect(f"a compressed message: {error}") from error
+    except MalformedError as malformed:
+        raise Disconnect(f"a compressed message: {malformed}") from malformed
     if plain[:4] != SMB2_PROTOCOL_ID:
         raise Disconnect("no SMB2 message inside the compression")
     dispatcher.take(plain, sealed)
+
+
+def _after_thread(
+    dispatcher: Taking,
+    steps: Steps[memoryview],
+    keeps: int,
+    sealed: Session | None,
+    _: object,
+    error: BaseException | None,
+) -> None:
+    """Go on when others had their turn."""
+    dispatcher.connection.memory.keep(-keeps)
+    dispatcher.later(partial(_go_on, dispatcher, steps, keeps, sealed, error), keeps)

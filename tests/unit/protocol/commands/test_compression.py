@@ -169,6 +169,29 @@ def test_a_long_message_comes_in_slices(
     assert [reply.status for reply in client.replies] == [NtStatus.SUCCESS]
 
 
+def test_much_of_lz4_is_made_on_a_thread(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the loop goes on meanwhile; what is broken ends the connection all the same."""
+    made: list[bool] = []
+    real = matches.decompress
+
+    def decompress(data: memoryview, size: int) -> bytes:
+        made.append(engine.threads.running)
+        return real(data, size)
+
+    monkeypatch.setattr(matches, "decompress", decompress)
+    client = ready(engine, (5,), chained=False)
+    opened = client.open("file")
+    plain = client.pack(Command.WRITE, requests.write(opened, bytes(1 << 20)), credit_charge=16)
+    client.send(unchained(5, lz4(plain), len(plain)))
+    engine.settle()
+    assert [reply.status for reply in client.replies] == [NtStatus.SUCCESS]
+    client.send(unchained(5, b"\xff" * 1000, len(plain)))
+    engine.settle()
+    assert client.lost
+    assert made == [True, True]
+    assert client.connection.memory.used == 0
+
+
 def test_a_message_waits_where_others_have_used_up_the_turn(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -232,7 +232,7 @@ def test_a_close_does_not_overtake_listings(client: Client, engine: Engine) -> N
     if engine.server.pinned:
         pytest.skip("a pinned loop lists on threads")
     directory = many(engine, client, 100)
-    rotation = Rotation(engine, 0)
+    rotation = Rotation(engine, 1)
     body = requests.query_directory(directory, FileNamesInformation, "*", limit=700)
     numbers = [client.post(Command.QUERY_DIRECTORY, body) for _ in range(3)]
     closing = client.post(Command.CLOSE, requests.close(directory))
@@ -249,7 +249,7 @@ def test_a_client_that_leaves_ends_its_listings(client: Client, engine: Engine) 
     directory = many(engine, client, 200)
     other = Client(engine).ready()
     open_ = client.open_of(directory)
-    rotation = Rotation(engine, 0)
+    rotation = Rotation(engine, 1)
     body = requests.query_directory(directory, FileNamesInformation, "nothing*here")
     for _ in range(3):
         client.post(Command.QUERY_DIRECTORY, body)

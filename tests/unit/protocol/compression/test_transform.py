@@ -1,12 +1,17 @@
 """Compressed messages: what is taken and what is refused before memory is taken for it."""
 
 import struct
+from collections.abc import Generator
+from typing import Any, TypeVar
 
 import pytest
 from lz4 import block
 from smbengine.compression import CHAIN, chain, payload, unchained
 
+from usmbd.protocol.compression import huffman, lz77
+from usmbd.protocol.compression.output import AT_ONCE
 from usmbd.protocol.compression.transform import (
+    LZ4_AT_ONCE,
     MAXIMUM_PAYLOADS,
     RUN_STEP,
     Compression,
@@ -19,6 +24,7 @@ from usmbd.protocol.compression.transform import (
 from usmbd.protocol.wire import negotiate_contexts as nc
 from usmbd.protocol.wire.status import MalformedError
 
+Result = TypeVar("Result")
 ALL = Compression((5, 4, 2, 3, 1), chained=True)
 LIMIT = 1 << 20
 BROKEN = MalformedError
@@ -141,22 +147,68 @@ def test_what_is_common_is_negotiated_in_the_clients_order() -> None:
     assert whole(compress(memoryview(PLAIN), one)) is None
 
 
-def test_a_long_run_is_looked_at_in_pieces() -> None:
-    data = memoryview(bytes(4 << 20) + b"x" * 70 + b"y" * (4 << 20))
-    steps = compress(data, ALL)
+def counted(steps: Generator[Any, Any, Result]) -> tuple[Result, int]:
+    """Take all steps; return what they lead to, and how many there are."""
     taken = 0
     while True:
         try:
             next(steps)
         except StopIteration as stop:
-            payloads = stop.value
-            break
+            return stop.value, taken
         taken += 1
+
+
+def test_a_long_run_is_looked_at_in_pieces() -> None:
+    data = memoryview(bytes(4 << 20) + b"x" * 70 + b"y" * (4 << 20))
+    payloads, taken = counted(compress(data, ALL))
     assert taken >= 2 * ((4 << 20) // RUN_STEP)
     assert payloads is not None
     message = b"".join(map(bytes, payloads.message(PLAIN[:64])))
     assert len(message) < 400
     assert bytes(whole(decompress(memoryview(message), ALL, 64 + len(data))))[64:] == data
+
+
+def one_match(number: int, length: int) -> bytes:
+    """Return a byte, and a match of it that stands for millions, compressed."""
+    if number == nc.COMPRESSION_LZ77:
+        encoder = lz77.Encoder()
+        encoder.literals(memoryview(b"x"))
+        encoder.match(1, length)
+        return bytes(encoder.finish())
+    out = bytearray()
+    whole(huffman.encode_block(memoryview(b"x"), [(1, 1, 0x5678)], out, last=False))
+    found = b"\xff" + struct.pack("<H", 0x5678 - 3)
+    assert out.count(found) == 1
+    return bytes(out).replace(found, b"\xff\0\0" + struct.pack("<I", length - 3))
+
+
+@pytest.mark.parametrize("kind", ["match", "match of Huffman", "pattern", "plain"])
+def test_what_is_short_and_stands_for_much_is_written_in_steps(kind: str) -> None:
+    """No step appends more than a part."""
+    size = 2 << 20
+    if kind == "pattern":
+        message = chain(size, payload(4, struct.pack("<BxHI", 7, 0, size), flags=CHAIN))
+    elif kind == "plain":
+        message = chain(size, payload(0, bytes(size), flags=CHAIN))
+    else:
+        number = nc.COMPRESSION_LZ77 if kind == "match" else nc.COMPRESSION_LZ77_HUFFMAN
+        message = unchained(number, one_match(number, size - 1), size)
+    steps = decompress(memoryview(message), ALL, size)
+    plain, taken = counted(steps)
+    assert len(plain) == size
+    assert taken >= size // AT_ONCE - 1
+
+
+def test_much_of_lz4_is_made_elsewhere() -> None:
+    data = bytes(LZ4_AT_ONCE + 1)
+    steps = decompress(memoryview(unchained(5, lz4(data), len(data))), ALL, len(data))
+    apart = next(steps)
+    assert apart is not None
+    apart.run()
+    assert apart.take() == data
+    little = data[:-1]
+    message = unchained(5, lz4(little), len(little))
+    assert list(decompress(memoryview(message), ALL, len(little))) == [None]
 
 
 @pytest.mark.parametrize("number", [63, 64, 65, RUN_STEP - 1, RUN_STEP, RUN_STEP + 1])

@@ -6,12 +6,14 @@ from collections.abc import Callable
 import pytest
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
 from usmbd.protocol.state.speed import BEAT, LATE, SLOW_CALL, SLOW_CALLS, SLOW_SPAN, STUCK_CALL
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
-from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_OPEN
+from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_DIRECTORY_FILE, FILE_OPEN
+from usmbd.protocol.wire.fscc.directory import FileNamesInformation
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -274,3 +276,19 @@ def test_what_a_close_overtakes_is_answered_first(slow: Client, engine: Engine) 
     assert [reply.header.message_id for reply in slow.replies] == [listing, closing]
     assert "entry".encode("utf-16-le") in slow.taken(listing)[0].data
     assert slow.taken(closing)[0].status is NtStatus.SUCCESS
+
+
+def test_slices_do_not_begin_where_others_have_used_up_the_turn(
+    client: Client, engine: Engine
+) -> None:
+    """Not even by one step: many clients' may come together."""
+    folder = client.open("", FILE_LIST_DIRECTORY, FILE_OPEN, options=FILE_DIRECTORY_FILE)
+    turns = Rotation(engine, 0)
+    body = requests.query_directory(folder, FileNamesInformation)
+    asked = client.post(Command.QUERY_DIRECTORY, body)
+    assert (client.taken(asked), len(turns.waiting)) == ([], 1)
+    turns.turn()  # which has no time either
+    assert (client.taken(asked), len(turns.waiting)) == ([], 1)
+    turns._looks = 100
+    turns.turn()
+    assert [reply.status for reply in client.taken(asked)] == [NtStatus.SUCCESS]
