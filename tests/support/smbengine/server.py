@@ -385,19 +385,22 @@ class Engine:
     def _settle(self) -> None:
         """Do so, on the loop's thread."""
         for _ in range(MAXIMUM_ROUNDS):
-            moved = sum(transport.pump() for transport in self.transports)
-            if self.network is not None:
-                moved += self.network.settle()
+            moved = self._deliver()
             for turns in (self.mountd, self.rpc, self.threads, self.peers):
                 if not turns.held:
                     moved += turns.run()
             for server in self.peers.servers.values():
                 server.notifier.read()
                 server.caching.kernel.read()
-            moved += sum(transport.pump() for transport in self.transports)
+            moved += self._deliver()
             if not moved:
                 return
         raise AssertionError("the engine does not come to rest")
+
+    def _deliver(self) -> int:
+        """Deliver the messages that are on their way; return how many moved."""
+        moved = sum(transport.pump() for transport in self.transports)
+        return moved + (self.network.settle() if self.network is not None else 0)
 
     def release(self, turns: Turns) -> None:
         """Let go of what was held."""

@@ -31,18 +31,40 @@ PINNED_TOO = {
 }
 """Modules whose tests run on a pinned engine as well; only root's can be pinned."""
 
+BY_RDMA_TOO = {
+    "test_binding",
+    "test_change_notify",
+    "test_directory_leases",
+    "test_durable",
+    "test_durable_leases",
+    "test_durable_workers",
+    "test_leases",
+    "test_lock",
+    "test_oplocks",
+    "test_replays",
+    "test_resiliency",
+}
+"""Modules whose clients come by SMB Direct as well: breaks, waits and lost connections cross it."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what touches files in both modes."""
+    """Run what touches files in both modes, and what clients share over both transports."""
+    if "engine" not in metafunc.fixturenames:
+        return
     module = metafunc.module.__name__.rpartition(".")[2]
-    if "engine" in metafunc.fixturenames and module in PINNED_TOO and os.geteuid() == 0:
-        metafunc.parametrize("engine", [False, True], ids=["unpinned", "pinned"], indirect=True)
+    kinds = {"unpinned": {}, "pinned": {"pinned": True}, "rdma": {"transport": "smbdirect"}}
+    if module not in PINNED_TOO or os.geteuid() != 0:
+        del kinds["pinned"]
+    if module not in BY_RDMA_TOO:
+        del kinds["rdma"]
+    if len(kinds) > 1:
+        metafunc.parametrize("engine", kinds.values(), ids=kinds, indirect=True)
 
 
 @pytest.fixture
 def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
     """Run one worker's engine in memory."""
-    engine = Engine(tmp_path, pinned=getattr(request, "param", False))
+    engine = Engine(tmp_path, **getattr(request, "param", {}))
     yield engine
     engine.close()
 

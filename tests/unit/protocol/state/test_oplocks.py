@@ -105,6 +105,7 @@ def test_one_look_at_a_time_is_due(client: Client, other: Client, engine: Engine
     engine.clock.advance(LOOK_SECONDS)
     due = pytest.approx(engine.clock.now + LOOK_SECONDS)
     looks = [timer for timer in engine.clock._timers if timer.call and timer.when == due]
+    engine.settle()
     assert client.lost
     assert len(looks) == 1
 
