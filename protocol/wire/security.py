@@ -147,7 +147,9 @@ class Acl:
         if len(view) < _ACL_HEAD.size:
             raise SmbError(NtStatus.INVALID_ACL)
         revision, _, acl_size, count, _ = _ACL_HEAD.unpack_from(view)
-        if revision not in (ACL_REVISION, ACL_REVISION_DS) or acl_size > len(view):
+        # Revision 3 is of kernels before Windows 2000, which Windows and Samba take; smbcacls
+        # sends it with each list that is set whole.
+        if not ACL_REVISION <= revision <= ACL_REVISION_DS or acl_size > len(view):
             raise SmbError(NtStatus.INVALID_ACL)
         position = _ACL_HEAD.size
         aces = []

@@ -139,7 +139,8 @@ ACE = Ace(0, 0, 1, EVERYONE).pack()
         (head(4, dacl=20) + acl(0, b"")[:7], NtStatus.INVALID_ACL),
         (head(4, dacl=20) + acl(0, b"", size=9), NtStatus.INVALID_ACL),
         (head(4, dacl=20) + acl(0, b"", size=0xFFFF), NtStatus.INVALID_ACL),
-        (head(4, dacl=20) + acl(0, b"", revision=3), NtStatus.INVALID_ACL),
+        (head(4, dacl=20) + acl(0, b"", revision=1), NtStatus.INVALID_ACL),
+        (head(4, dacl=20) + acl(0, b"", revision=5), NtStatus.INVALID_ACL),
         (head(4, dacl=20) + acl(2, ACE), NtStatus.INVALID_ACL),
         (head(4, dacl=20) + acl(0xFFFF, ACE), NtStatus.INVALID_ACL),
         (head(4, dacl=20) + acl(1, ACE, size=8), NtStatus.INVALID_ACL),
@@ -234,3 +235,11 @@ def test_parts_are_those_that_are_there() -> None:
     assert SecurityDescriptor(owner=unix_user(7)).parts == OWNER_SECURITY_INFORMATION
     null_dacl = SecurityDescriptor(control=security.SE_DACL_PRESENT)
     assert null_dacl.parts == DACL_SECURITY_INFORMATION
+
+
+@pytest.mark.parametrize("revision", [2, 3, 4])
+def test_revisions_of_a_list(revision: int) -> None:
+    """Smbcacls sends 3 with `-S`; it is kept as it came."""
+    sent = head(4, dacl=20) + acl(0, b"", revision=revision)
+    descriptor = SecurityDescriptor.parse(memoryview(sent))
+    assert descriptor.dacl == Acl((), revision)
