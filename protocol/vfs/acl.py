@@ -68,33 +68,47 @@ def token(identity: Identity) -> frozenset[Sid]:
 def load(node: Node, stored: bool, *, at_once: bool = False) -> SecurityDescriptor:
     """Return the file's descriptor; one made from its permissions where none is stored.
 
-    Nor where they were changed since, by somebody who knows nothing of it, as with Samba. With
-    `at_once` a long one is read here, too.
+    With `at_once` a long one is read here, too.
     """
-    if stored and node.has_xattrs:
-        with as_process():
-            try:
-                value = os.getxattr(node.xattr_target(), XATTR)
-                if len(value) > SHORT_DATA and not at_once:
-                    long_call()
-                found = parse_ntacl(value)
-                if found.version < 4 or found.is_current(_posix_hash(node)):
-                    return found.descriptor
-            except OSError as error:
-                if error.errno not in (errno.ENODATA, errno.ENOTSUP):
-                    raise
-    return from_posix(node)
+    found = _stored(node, at_once=at_once) if stored else None
+    return from_posix(node, stored=stored) if found is None else found
 
 
-def from_posix(node: Node) -> SecurityDescriptor:
-    """Describe owner, group and permissions as they are in force."""
+def _stored(node: Node, *, at_once: bool = False) -> SecurityDescriptor | None:
+    """Return the descriptor that is stored with the file.
+
+    None where the permissions were changed since, by somebody who knows nothing of it, as with
+    Samba.
+    """
+    if not node.has_xattrs:
+        return None
+    with as_process():
+        try:
+            value = os.getxattr(node.xattr_target(), XATTR)
+            if len(value) > SHORT_DATA and not at_once:
+                long_call()
+            found = parse_ntacl(value)
+            if found.version < 4 or found.is_current(_posix_hash(node)):
+                return found.descriptor
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+                raise
+    return None
+
+
+def from_posix(node: Node, *, stored: bool = False) -> SecurityDescriptor:
+    """Describe owner, group and permissions as they are in force.
+
+    Where descriptors are stored, a directory hands down what the share's masks give: an entry that
+    somebody adds to it would else be all that new files inherit. Samba tells the same.
+    """
     stat = node.last_stat
+    default = posix_acl.read_default(node)
+    if stored and node.is_directory and default is None:
+        mode = node.volume.options.new_mode
+        default = PosixAcl(mode >> 6 & 7, mode >> 3 & 7, mode & 7)
     return describe(
-        stat.uid,
-        stat.gid,
-        posix_acl.read_access(node),
-        posix_acl.read_default(node),
-        directory=node.is_directory,
+        stat.uid, stat.gid, posix_acl.read_access(node), default, directory=node.is_directory
     )
 
 
@@ -221,24 +235,24 @@ def set_new(
 ) -> None:
     """Give a new file its descriptor: what its directory hands down, but the client's parts.
 
-    Not stored, the kernel hands a default ACL down by itself. A directory that hands nothing down
-    leaves the permissions to the share's masks.
+    Not stored, the kernel hands a default ACL down by itself; so it does below a directory that has
+    no descriptor stored, and the share's masks hold. They do for the permissions below one that
+    hands nothing down.
     """
     if not stored:
         if descriptor is not None:
             change(node, descriptor, descriptor.parts & _ALL_PARTS, stored)
         return
-    own = from_posix(node)
     with directory_entry.parent(node) as parent:
-        above = load(parent, True)
-    new = inherit(
-        above,
-        owner=own.owner or unix_user(identity.uid),
-        group=own.group or unix_group(identity.gid),
-        is_directory=node.is_directory,
-    )
-    handed_down = above.dacl is not None and any(
-        ace.flags & (OBJECT_INHERIT_ACE | CONTAINER_INHERIT_ACE) for ace in above.dacl.aces
+        above = _stored(parent)
+    if above is None and descriptor is None:
+        return
+    own = from_posix(node, stored=True)
+    new = own if above is None else _inherited(above, own, identity, node)
+    handed_down = (
+        above is not None
+        and above.dacl is not None
+        and any(ace.flags & (OBJECT_INHERIT_ACE | CONTAINER_INHERIT_ACE) for ace in above.dacl.aces)
     )
     if descriptor is not None:
         new = new.with_parts(descriptor, descriptor.parts & _ALL_PARTS)
@@ -247,3 +261,15 @@ def set_new(
         permissions = _permissions(node, new, stat.uid, stat.gid, exact=False)
         _set_permissions(node, *permissions, stored=True)
     store(node, new)
+
+
+def _inherited(
+    above: SecurityDescriptor, own: SecurityDescriptor, identity: Identity, node: Node
+) -> SecurityDescriptor:
+    """Return what a stored descriptor hands down to a new file."""
+    return inherit(
+        above,
+        owner=own.owner or unix_user(identity.uid),
+        group=own.group or unix_group(identity.gid),
+        is_directory=node.is_directory,
+    )

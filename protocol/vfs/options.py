@@ -22,6 +22,11 @@ class SnapshotOptions:
     fix_inodes: bool = False
 
 
+# The rights of a new file or directory before the share's masks, as Samba begins.
+NEW_FILE = 0o666
+NEW_DIRECTORY = 0o777
+
+
 class FinderInfo(Enum):
     """Where what Finder knows of a file is kept, as `fruit:metadata` says it."""
 
@@ -71,3 +76,9 @@ class VolumeOptions:
     """Names are POSIX's, as clients of the SMB3 POSIX extensions see the tree."""
     inode_salt: int = 0
     """What sets the inode numbers of a snapshot apart from those of the files, where it must."""
+
+    @property
+    def new_mode(self) -> int:
+        """The permissions that new directories or new files have by the masks."""
+        file = NEW_FILE & self.create_mask | self.force_create_mode
+        return file | NEW_DIRECTORY & self.directory_mask | self.force_directory_mode

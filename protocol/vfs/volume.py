@@ -11,7 +11,7 @@ from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.base import NameRights, VolumeBase
 from usmbd.protocol.vfs.errors import status_of_errno
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.options import VolumeOptions
+from usmbd.protocol.vfs.options import NEW_DIRECTORY, NEW_FILE, VolumeOptions
 from usmbd.protocol.vfs.resolve import encode, join
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
@@ -23,9 +23,6 @@ log = logging.getLogger("usmbd.vfs")
 
 __all__ = ["FileSystemFacts", "Volume", "VolumeOptions"]
 
-# The rights of a new file or directory before the share's masks, as Samba begins.
-_FILE_MODE = 0o666
-_DIRECTORY_MODE = 0o777
 _SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 _NEW_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -109,7 +106,7 @@ class Volume(VolumeBase):
         """
         options = self.options
         if mode is None:
-            mode = _FILE_MODE & options.create_mask | options.force_create_mode
+            mode = NEW_FILE & options.create_mask | options.force_create_mode
             if attributes & FILE_ATTRIBUTE_READONLY and not options.store_dos_attributes:
                 mode &= ~0o222
         access = (os.O_RDWR if read else os.O_WRONLY) if write else os.O_RDONLY
@@ -148,7 +145,7 @@ class Volume(VolumeBase):
         """Create a directory that must not exist, with DOS attributes; SmbError as above."""
         options = self.options
         if mode is None:
-            mode = _DIRECTORY_MODE & options.directory_mask | options.force_directory_mode
+            mode = NEW_DIRECTORY & options.directory_mask | options.force_directory_mode
         self._check_creation(path)
         parent, directory, name = self.resolver.open_parent(path)
         try:
