@@ -36,7 +36,8 @@ for file in passwd group; do cp "/etc/$file" "/run/$file" && mount --bind "/run/
 grep -q ^lab: /etc/passwd || { echo 'lab:x:2000:2000::/:/bin/sh' >>/etc/passwd; echo 'lab:x:2000:' >>/etc/group; }
 
 export DATA=/run/lab
-mkdir -p $DATA && mount -t tmpfs -o size=75% lab $DATA
+mkdir -p $DATA
+mount -t tmpfs -o size=75%,usrquota lab $DATA 2>/dev/null || mount -t tmpfs -o size=75% lab $DATA # no kernel of the lab's
 mkdir -p $DATA/{share,mnt,scratch} && ln -s "$OUT" $DATA/log
 chmod 1777 $DATA/share
 export PATH=$PROJECT/lab/guest:$PATH PYTHONDONTWRITEBYTECODE=1

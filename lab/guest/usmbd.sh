@@ -1,6 +1,6 @@
 #!/bin/bash
 # usmbd in a guest: usmbd.sh start | stop | kill | kill-workers | list | control OPTIONS...
-# At all of the guest's addresses, port 445 (iWARP: 5445), share "data", user lab, password pw.
+# At all of the guest's addresses, port 445 (iWARP: 5445), share "data", user lab, password pw; "admin": the same as root.
 # WORKERS says how many workers (2); lines in OPTIONS go into the section [global], in SHARE_OPTIONS into the share's.
 set -u
 state=$DATA/usmbd
@@ -23,6 +23,10 @@ ${OPTIONS:-}
  vfs objects = acl_xattr streams_xattr shadow_copy2
  compress data = yes
 ${SHARE_OPTIONS:-}
+[admin]
+ path = $DATA/share
+ read only = no
+ admin users = lab
 F
 }
 files=(-C "$state/usmbd.conf" -P "$state/usmbdpwd.db")

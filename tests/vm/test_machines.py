@@ -115,6 +115,38 @@ except OSError as error: print('refused', error.errno in (11, 13))
     assert two.wait().failure == ""
 
 
+def test_a_user_is_held_to_his_quota(machines: Machines) -> None:
+    """By Samba's client for quotas, from an administrator; statvfs and write(2) of the kernel's."""
+    if machines.options == "rdma":
+        pytest.skip("the same by TCP")
+
+    def smbcquotas(share: str, *options: str) -> str:
+        place = f"//10.99.0.1/{share}"
+        done = machines.one.run("smbcquotas", "-U", "lab%pw", "-n", *options, place, limit=60)
+        assert done.failure == ""
+        return done.said
+
+    assert "Deny Disk:      On" in smbcquotas("admin", "-F")
+    assert "Soft" in smbcquotas("admin", "-v", "-S", "UQLIM:lab:2097152/4194304")
+    told = python(machines.one, "import os; v = os.statvfs('.'); print(v.f_bavail * v.f_frsize)")
+    assert 0 < int(told.said) <= 4 << 20
+    write = """
+import os
+f = open('quota', 'wb', 0)
+try: print(sum(f.write(bytes(1 << 20)) for _ in range(8)), os.fsync(f.fileno()))
+except OSError as error: print(error.errno in (28, 122))  # ENOSPC, EDQUOT
+os.unlink('quota')
+"""
+    assert python(machines.one, write).said == "True"
+    own = smbcquotas("data", "-L")
+    assert len(own.splitlines()) == 1
+    assert own.endswith("4194304")
+    assert len(smbcquotas("admin", "-L").splitlines()) > 1  # root's, too
+    unlimited = (1 << 64) - 1
+    smbcquotas("admin", "-S", f"UQLIM:lab:{unlimited}/{unlimited}")
+    assert python(machines.one, write).said == f"{8 << 20} None"
+
+
 def test_writes_survive_a_lossy_and_slow_wire(machines: Machines) -> None:
     program = """
 import hashlib, os
