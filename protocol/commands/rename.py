@@ -24,7 +24,7 @@ from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import OpenRecord, file_key
 from usmbd.protocol.state.store.sharing import violates
 from usmbd.protocol.vfs import directory_entry
-from usmbd.protocol.vfs.base import NameRights
+from usmbd.protocol.vfs.base import NameRights, VolumeBase
 from usmbd.protocol.vfs.names import parse_path
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
@@ -40,6 +40,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_READONLY,
 )
 from usmbd.protocol.wire.set_info import SetInfoResponse
+from usmbd.protocol.wire.snapshot_tokens import take_token
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _RESPONSE = SetInfoResponse().pack()
@@ -53,9 +54,7 @@ def rename(request: Request, change: setters.SetRename) -> Handling:
     if open_.stream is not None or change.name.startswith(":"):
         yield from _rename_stream(request, change)
         return _RESPONSE
-    path, stream = open_.node.volume.parse_path(change.name.removeprefix("\\"))
-    if stream is not None:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
+    path = _new_path(open_.node.volume, change.name)
     if not path or not open_.node.path:
         raise SmbError(NtStatus.ACCESS_DENIED)
     if server.store.is_delete_pending(open_.key):
@@ -83,6 +82,20 @@ def rename(request: Request, change: setters.SetRename) -> Handling:
         if server.persistence.ready:
             yield from server.persistence.tried(open_.key)
     return _RESPONSE
+
+
+def _new_path(volume: VolumeBase, name: str) -> str:
+    """Return the path that a new name means below the share's root.
+
+    SmbError INVALID_PARAMETER for that of a stream, MEDIA_WRITE_PROTECTED for one in a previous
+    version, as Samba: who opens it gets that, and never a file of the present.
+    """
+    path, stream = volume.parse_path(name.removeprefix("\\"))
+    if stream is not None:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if volume.options.snapshots is not None and take_token(path)[1] is not None:
+        raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED)
+    return path
 
 
 def _rename_node(
@@ -228,8 +241,8 @@ def link(request: Request, change: setters.SetLink) -> Handling:
     """FileLinkInformation ([MS-FSA] 2.1.5.15.6)."""
     open_, server = request.open, request.connection.server
     node = open_.node
-    path, stream = node.volume.parse_path(change.name.removeprefix("\\"))
-    if stream is not None or not path or open_.stream is not None:
+    path = _new_path(node.volume, change.name)
+    if not path or open_.stream is not None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     names = security.name_rights(request)
     if node.is_directory:

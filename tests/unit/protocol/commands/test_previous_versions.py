@@ -225,6 +225,24 @@ def test_nothing_can_be_changed(tree: Path) -> None:
     assert sorted(os.listdir(tree / "data")) == ["file", "folder"]
 
 
+@pytest.mark.parametrize("name", [YESTERDAY, rf"{YESTERDAY}\new", rf"folder\{LAST_YEAR}"])
+@pytest.mark.parametrize("kind", [10, 11])
+def test_no_file_of_the_present_gets_the_name_of_a_time(tree: Path, name: str, kind: int) -> None:
+    """By a rename or a link: nobody could open it by that."""
+    client = served(tree)
+    opened = client.open("file")
+
+    def give(name: str) -> NtStatus:
+        target = name.encode("utf-16-le")
+        data = struct.pack("<BxxxxxxxQI", 0, 0, len(target)) + target
+        return client.call(Command.SET_INFO, requests.set_info(opened, kind, data)).status
+
+    assert give(name) is NtStatus.MEDIA_WRITE_PROTECTED
+    assert sorted(os.listdir(tree / "data")) == ["file", "folder"]
+    assert os.listdir(tree / "data/folder") == []
+    assert give("@GMT-2026.02.30-00.00.00") is NtStatus.SUCCESS  # no day, so a name
+
+
 def test_links_lead_nowhere(tree: Path) -> None:
     """Not in a snapshot, not in its place, and not where snapshots are."""
     (tree / "secret").mkdir()
