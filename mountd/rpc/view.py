@@ -100,5 +100,8 @@ class View:
 
     @property
     def may_see_paths(self) -> bool:
-        """Whether the caller may learn where shares lie: guests and null sessions may not."""
-        return not (self.caller.guest or self.caller.anonymous)
+        """Whether the caller may learn where shares lie: if `is_administrator` has said that he is.
+
+        Windows refuses others the levels with paths; smbd tells them all. Here they get the rest.
+        """
+        return self.rights.get("administrator", False)

@@ -236,6 +236,9 @@ LEVELS: dict[int, tuple[type[Any], Callable[[ShareConfig, View], Any]]] = {
 }
 """The structure of a share by level, as a view shows it."""
 
+PATH_LEVELS = frozenset({2, 502, 503})
+"""The levels that tell where a share lies: to administrators alone."""
+
 LIST_LEVELS = frozenset({0, 1, 2, 501, 502, 503})
 """The levels that NetrShareEnum knows ([MS-SRVS] 3.1.4.8)."""
 
@@ -264,7 +267,7 @@ def fitting(
         total += FIXED_SIZES[level] + 2 * (len(share.name) + 1)
         if level:
             total += 2 * (len(share.comment) + 1)
-        if level in (2, 502, 503):
+        if level in PATH_LEVELS:
             total += 2 * (len(share.path) + 1)
         if level in (502, 503):
             total += len(share_security(share, view))

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
-from usmbd.mountd.rpc.calls import Calls, Status
+from usmbd.mountd.rpc.access import is_administrator
+from usmbd.mountd.rpc.calls import Asking, Calls, Status
 from usmbd.mountd.rpc.errors import (
     ERROR_ACCESS_DENIED,
     ERROR_INVALID_LEVEL,
@@ -143,7 +144,7 @@ ListOfShares = tuple[ShareList, U32, U32Pointer]
 @CALLS.call(15)
 def share_enum(
     view: View, server: WideStringPointer, wanted: ShareList, limit: U32, resume: U32Pointer
-) -> ListOfShares:
+) -> Asking[ListOfShares]:
     """NetrShareEnum: all that are browseable, and IPC$ ([MS-SRVS] 3.1.4.8)."""
     # IPC$ is always listed, as every server does: clients know that it is none to browse.
     listed = [
@@ -151,16 +152,16 @@ def share_enum(
         for share in view.snapshot.all_shares()
         if share.browseable or share.type is ShareType.PIPE
     ]
-    return _list(view, listed, shares.LIST_LEVELS, wanted, limit, resume)
+    return (yield from _list(view, listed, shares.LIST_LEVELS, wanted, limit, resume))
 
 
 @CALLS.call(36)
 def share_enum_sticky(
     view: View, server: WideStringPointer, wanted: ShareList, limit: U32, resume: U32Pointer
-) -> ListOfShares:
+) -> Asking[ListOfShares]:
     """NetrShareEnumSticky: the configured ones ([MS-SRVS] 3.1.4.9)."""
     listed = [share for share in view.snapshot.shares if share.browseable and share.path]
-    return _list(view, listed, STICKY_LEVELS, wanted, limit, resume)
+    return (yield from _list(view, listed, STICKY_LEVELS, wanted, limit, resume))
 
 
 def _list(
@@ -170,7 +171,7 @@ def _list(
     wanted: ShareList,
     limit: int,
     resume: int | None,
-) -> tuple[ShareList, int, int | None]:
+) -> Asking[tuple[ShareList, int, int | None]]:
     """Answer an enumeration of `listed`.
 
     The limit cuts the list (ERROR_MORE_DATA); `resume` is the index of the first share that was
@@ -182,6 +183,8 @@ def _list(
         raise Status(ERROR_INVALID_LEVEL, *nothing)
     if not view.may_enumerate:
         raise Status(ERROR_ACCESS_DENIED, *nothing)
+    if level in shares.PATH_LEVELS:
+        yield from is_administrator(view)
     start = min(resume or 0, len(listed))
     chosen = shares.fitting(view, listed[start:], level, limit)
     end = start + len(chosen)
@@ -201,7 +204,7 @@ def _list(
 @CALLS.call(16)
 def share_get_info(
     view: View, server: WideStringPointer, name: WideString, level: U32
-) -> Annotated[tuple[int, Any], shares.INFO]:
+) -> Asking[Annotated[tuple[int, Any], shares.INFO]]:
     """NetrShareGetInfo: one share, browseable or not ([MS-SRVS] 3.1.4.10)."""
     if level not in shares.LEVELS:
         raise Status(ERROR_INVALID_LEVEL, (level, None))
@@ -210,6 +213,8 @@ def share_get_info(
     share = view.snapshot.share(name)
     if share is None:
         raise Status(NERR_NET_NAME_NOT_FOUND, (level, None))
+    if level in shares.PATH_LEVELS:
+        yield from is_administrator(view)
     return level, shares.LEVELS[level][1](share, view)
 
 

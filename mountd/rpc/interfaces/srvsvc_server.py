@@ -114,10 +114,11 @@ class Drives:
 
 
 @CALLS.call(20)
-def share_check(view: View, server: WideStringPointer, device: WideString) -> U32:
+def share_check(view: View, server: WideStringPointer, device: WideString) -> Asking[U32]:
     """NetrShareCheck: of which type is the share of this folder ([MS-SRVS] 3.1.4.13)."""
     if not view.may_enumerate:
         raise Status(ERROR_ACCESS_DENIED)
+    yield from is_administrator(view)
     folder = device.rstrip("\\").casefold()
     for share in view.snapshot.all_shares():
         path = shares.share_path(share, view.may_see_paths)

@@ -2,6 +2,7 @@
 
 import struct
 import time
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from impacket.dcerpc.v5 import srvs
 from impacket.dcerpc.v5.dtypes import NULL
 
+from usmbd.mountd.ipc.accounts import AskRights, Rights
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.rpc.endpoint import CallError, Encoding
 from usmbd.mountd.rpc.interfaces import srvsvc
@@ -20,9 +22,29 @@ ALL = 0xFFFFFFFF
 DISK, IPC = 0, 0x80000003
 
 
-def run(view: View, opnum: int, request: Any, answer: Any, encoding: Encoding) -> Any:
+def call(view: View, opnum: int, request: bytes, encoding: Encoding, administrator: bool) -> bytes:
+    """Make a call; mountd says that its user is an administrator or not, if it is asked."""
+    answer = srvsvc.interface(view).calls[opnum](request, encoding)
+    if not isinstance(answer, Generator):
+        return answer
+    try:
+        assert next(answer) == AskRights(view.caller.user)
+        answer.send(Rights(administrator))
+    except StopIteration as stop:
+        return bytes(stop.value)
+    raise AssertionError("a second question")
+
+
+def run(
+    view: View,
+    opnum: int,
+    request: Any,
+    answer: Any,
+    encoding: Encoding,
+    administrator: bool = False,
+) -> Any:
     """Make a call with impacket's structures; what it does not consume is an error."""
-    stub = srvsvc.interface(view).calls[opnum](request.getData(), encoding)
+    stub = call(view, opnum, request.getData(), encoding, administrator)
     found = answer(stub, isNDR64=encoding.ndr64)
     assert len(stub) % 4 == 0
     assert found["ErrorCode"] == struct.unpack("<I", stub[-4:])[0]
@@ -67,8 +89,11 @@ def fields(row: Any, level: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("level", [0, 1, 2, 501, 502])
-def test_share_enum(view: View, level: int, encoding: Encoding) -> None:
-    answer = run(view, 15, enum_request(encoding, level), srvs.NetrShareEnumResponse, encoding)
+@pytest.mark.parametrize("administrator", [False, True])
+def test_share_enum(view: View, level: int, encoding: Encoding, administrator: bool) -> None:
+    """Where the shares lie is for administrators."""
+    request = enum_request(encoding, level)
+    answer = run(view, 15, request, srvs.NetrShareEnumResponse, encoding, administrator)
     assert answer["ErrorCode"] == 0
     assert answer["TotalEntries"] == 3
     found = rows(answer, level)
@@ -79,7 +104,8 @@ def test_share_enum(view: View, level: int, encoding: Encoding) -> None:
     if level == 501:
         assert [row["flags"] for row in found] == [0, 0x8000, 0]
     if level in (2, 502):
-        assert [row["path"] for row in found] == ["C:\\srv\\data", "C:\\srv\\büro", ""]
+        paths = ["C:\\srv\\data", "C:\\srv\\büro", ""]
+        assert [row["path"] for row in found] == (paths if administrator else [""] * 3)
         assert [row["max_uses"] for row in found] == [ALL, 128, ALL]
         assert [row["current_uses"] for row in found] == [0, 0, 0]
     if level == 502:
@@ -104,7 +130,7 @@ def test_share_enum_is_the_bytes_of_the_document(snapshot: Snapshot) -> None:
     """One share, written out by hand from [MS-SRVS] 2.2.4.32 and C706 14.3."""
     one = Snapshot(snapshot.config, (ShareConfig(name="IPC$", comment="x"),))
     view = View(one, Caller())
-    stub = srvsvc.interface(view).calls[15](enum_request(ENCODINGS[0], 0).getData(), ENCODINGS[0])
+    stub = call(view, 15, enum_request(ENCODINGS[0], 0).getData(), ENCODINGS[0], False)
     name = struct.pack("<III", 5, 0, 5) + "IPC$\0".encode("utf-16-le") + bytes(2)
     info = struct.pack("<IIIIIII", 0, 0, 0x20000, 1, 0x20004, 1, 0x20008)
     assert stub == info + name + struct.pack("<IIII", 1, 0x2000C, 0, 0)
@@ -146,7 +172,7 @@ def test_share_enum_past_the_end(view: View) -> None:
 @pytest.mark.parametrize(("level", "tag"), [(504, 504), (99, 99), (1, 2)])
 def test_share_enum_of_a_level_that_is_not_there(view: View, level: int, tag: int) -> None:
     request = struct.pack("<IIIIIIII", 0, level, tag, 0x20000, 0, 0, ALL, 0)
-    stub = srvsvc.interface(view).calls[15](request, ENCODINGS[0])
+    stub = call(view, 15, request, ENCODINGS[0], False)
     assert struct.unpack_from("<I", stub) == (level,)
     assert stub[-4:] == struct.pack("<I", 124)
 
@@ -170,8 +196,8 @@ def test_restrict_anonymous(view: View, value: int | None, status: int) -> None:
     config = ServerConfig() if value is None else ServerConfig(restrict_anonymous=value)
     snapshot = Snapshot(config, view.snapshot.shares)
     for caller, expected in ((Caller(anonymous=True), status), (Caller(user="alice"), 0)):
-        calls = srvsvc.interface(View(snapshot, caller)).calls
-        stub = calls[15](enum_request(ENCODINGS[0], 1).getData(), ENCODINGS[0])
+        request = enum_request(ENCODINGS[0], 1).getData()
+        stub = call(View(snapshot, caller), 15, request, ENCODINGS[0], False)
         assert stub[-4:] == struct.pack("<I", expected)
         assert ("data".encode("utf-16-le") in stub) == (not expected)
 
@@ -179,13 +205,16 @@ def test_restrict_anonymous(view: View, value: int | None, status: int) -> None:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("level", [0, 1, 2, 501, 502, 1005])
 @pytest.mark.parametrize("name", ["bÜRO", "secret", "ipc$"])
-def test_share_get_info(view: View, level: int, name: str, encoding: Encoding) -> None:
-    """A share is found in any case, hidden or not."""
+@pytest.mark.parametrize("administrator", [False, True])
+def test_share_get_info(
+    view: View, level: int, name: str, encoding: Encoding, administrator: bool
+) -> None:
+    """A share is found in any case, hidden or not; its path is for administrators."""
     request = srvs.NetrShareGetInfo(isNDR64=encoding.ndr64)
     request["ServerName"] = NULL
     request["NetName"] = name + "\x00"
     request["Level"] = level
-    answer = run(view, 16, request, srvs.NetrShareGetInfoResponse, encoding)
+    answer = run(view, 16, request, srvs.NetrShareGetInfoResponse, encoding, administrator)
     assert answer["ErrorCode"] == 0
     assert answer["InfoStruct"]["tag"] == level
     found = fields(answer["InfoStruct"][f"ShareInfo{level}"], level)
@@ -193,6 +222,8 @@ def test_share_get_info(view: View, level: int, name: str, encoding: Encoding) -
         assert found == {"flags": 0x8000 if name == "bÜRO" else 0}
     else:
         assert found["netname"].casefold() == name.casefold()
+    if level in (2, 502):
+        assert bool(found["path"]) == (administrator and name != "ipc$")
 
 
 @pytest.mark.parametrize(("name", "level", "status"), [("nil", 1, 2310), ("data", 77, 124)])
@@ -204,7 +235,7 @@ def test_share_get_info_of_nothing(
     request["ServerName"] = NULL
     request["NetName"] = name + "\x00"
     request["Level"] = level
-    stub = srvsvc.interface(view).calls[16](request.getData(), encoding)
+    stub = call(view, 16, request.getData(), encoding, False)
     assert struct.unpack_from("<I", stub) == (level,)
     assert stub[-4:] == struct.pack("<I", status)
 
