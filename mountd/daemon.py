@@ -254,21 +254,21 @@ class Daemon:
             log.error("a client of mountd was closed: %s", reason)
 
     def _look_at_passwords(self) -> None:
-        """Read the files again where the password file has changed; now and ever again."""
+        """Read the password file again where it has changed; now and ever again."""
         self._loop.call_later(LOOK_SECONDS, self._look_at_passwords)
         if self._service.passwords_changed():
-            self._reload()
+            self._reload(self._service.reread_users)
 
     def _tell_of_users(self) -> None:
         """Have what is connected stand up to the users as they are, when the answer is out."""
-        self._loop.call_later(TELL_SECONDS, self._reload)
+        self._loop.call_later(TELL_SECONDS, self._reload, self._service.reread_users)
 
-    def _reload(self) -> None:
-        """Read the files again; a malformed one changes nothing."""
+    def _reload(self, read: Callable[[], ConfigReloaded] | None = None) -> None:
+        """Read the files again, or what `read` reads; a malformed one changes nothing."""
         if self._stop.is_set():  # the registry is closed, and nobody asks any more
             return
         try:
-            message = self._service.reload()
+            message = (read or self._service.reload)()
         except ConfigError as error:
             log.error("the new configuration is not used: %s", error)
             return

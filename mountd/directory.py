@@ -54,6 +54,7 @@ class Directory:
         self._accounts = accounts
         self._administrators = administrators
         self._sorted: list[Account] | None = None
+        self._hashed: dict[int, Account] = {}
         self._ranges: list[tuple[int, int]] | None = None
         self._handlers: dict[type, Callable[..., DirectoryResponse]] = {
             FindNames: self._find_names,
@@ -68,6 +69,15 @@ class Directory:
     def answer(self, message: AccountsRequest) -> DirectoryResponse:
         """Answer one question."""
         return self._handlers[type(message)](message)
+
+    def has_now(self, users: UserTable) -> bool:
+        """Take the users of the moment; False where they are not the same, and another is needed.
+
+        A new password makes no other account of theirs.
+        """
+        same = users.hashes.keys() == self._users.hashes.keys()
+        self._users = users if same else self._users
+        return same
 
     def uid_ranges(self) -> list[tuple[int, int]]:
         """Return the uids of the users of the password file, as ranges in order."""
@@ -85,6 +95,7 @@ class Directory:
                 self._user(name, entries.get(name) or find_entry(name))
                 for name in sorted(self._users.hashes)
             ]
+            self._hashed = {each.id: each for each in reversed(self._sorted) if each.id >= HASHED}
         return self._sorted
 
     def _user(self, name: str, entry: Entry | None) -> Account:
@@ -115,7 +126,8 @@ class Directory:
         if kind is Kind.GROUP:
             return _group(number)
         if number >= HASHED:
-            return next((each for each in self._stored() if each.id == number), None)
+            self._stored()
+            return self._hashed.get(number)
         try:
             entry = pwd.getpwuid(number)
         except (KeyError, OverflowError):
@@ -141,10 +153,7 @@ class Directory:
         group = _group(message.group)
         if group is None:
             return AccountPage([], 0)
-        try:
-            names = set(grp.getgrgid(message.group).gr_mem)
-        except KeyError:
-            names = set()
+        names = _named_in(message.group)
         found = [each for each in self._stored() if each.gid == message.group or each.name in names]
         return _page(found, message.start)
 
@@ -156,7 +165,18 @@ class Directory:
         return _page([each for gid in gids if (each := _group(gid)) is not None], 0)
 
     def _administrating(self, message: ListAdministrators) -> AccountPage:
-        return _page([each for each in self._stored() if self._is_administrator(each.name)], 0)
+        """List by what groups say of themselves: to ask of each user would take minutes."""
+        names = {name.casefold() for name in self._administrators if name[0] != "@"}
+        groups = (name[1:] for name in self._administrators if name[0] == "@")
+        gids = {gid for name in groups if (gid := self._accounts.find_group(name)) is not None}
+        for gid in gids:
+            names |= {name.casefold() for name in _named_in(gid)}
+        found = [
+            each
+            for each in self._stored()
+            if each.id == 0 or each.gid in gids or each.name.casefold() in names
+        ]
+        return _page(found, 0)
 
     def _rights(self, message: AskRights) -> DirectoryResponse:
         return Rights(self.administrates(message.user))
@@ -202,6 +222,14 @@ def _group(gid: int) -> Account | None:
         return _from_group(grp.getgrgid(gid))
     except (KeyError, OverflowError):
         return None
+
+
+def _named_in(gid: int) -> set[str]:
+    """Return whom a group names; for whom it is the primary one, it does not."""
+    try:
+        return set(grp.getgrgid(gid).gr_mem)
+    except (KeyError, OverflowError):
+        return set()
 
 
 def _from_group(entry: grp.struct_group) -> Account:

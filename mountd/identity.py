@@ -80,6 +80,10 @@ class Accounts:
         entry = find_entry(name)
         return entry.pw_dir if entry is not None else ""
 
+    def homes(self) -> dict[str, str]:
+        """Return the home directories of the users that the system lists, which may not be all."""
+        return {entry.pw_name: entry.pw_dir for entry in pwd.getpwall()}
+
     def primary_group(self, name: str) -> str:
         """Return the name of the user's primary group; "" when the system does not know it."""
         entry = find_entry(name)

@@ -12,6 +12,7 @@ what outlives it   /var/lib/usmbd                       $XDG_STATE_HOME/usmbd (~
 import os
 import threading
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 # Own names first; a directory with ksmbd's files works as it is.
 CONFIG_NAMES = ("usmbd.conf", "usmbd.yaml", "usmbd.yml", "ksmbd.conf")
@@ -19,6 +20,10 @@ PASSWORD_NAMES = ("usmbdpwd.db", "ksmbdpwd.db")
 
 ANSWER_SECONDS = 0.2
 """How long a share's file system may think about whether a directory is there."""
+
+SILENCES = 5
+"""Directories that do not answer, after which no others are asked for: they may all be on one
+machine that is gone, and logins wait."""
 
 
 def _xdg(variable: str, fallback: Path) -> Path:
@@ -64,13 +69,41 @@ def password_file(directory: Path | None = None) -> Path:
     return _first(directory or config_directory(), PASSWORD_NAMES)
 
 
-def is_directory(path: str) -> bool | None:
-    """Whether `path` is a directory now; None when its file system does not say in time.
+class Directories:
+    """Asks whether directories are there, in a thread: one may be on a machine that is gone.
 
-    It may be another machine's, which is gone: nobody waits for that.
+    There is one thread for all questions, until one hangs; a thousand shares have as many.
     """
-    found: list[bool] = []
-    thread = threading.Thread(target=lambda: found.append(os.path.isdir(path)), daemon=True)
-    thread.start()
-    thread.join(ANSWER_SECONDS)
-    return found[0] if found else None
+
+    def __init__(self) -> None:
+        """Begin without a thread."""
+        self._patience = SILENCES
+        self._questions: SimpleQueue[str | None] | None = None
+        self._answers: SimpleQueue[bool] = SimpleQueue()
+
+    def has(self, path: str) -> bool | None:
+        """Whether `path` is a directory now; None when its file system does not say in time."""
+        if not self._patience:
+            return None
+        if self._questions is None:
+            self._questions, self._answers = SimpleQueue(), SimpleQueue()
+            queues = self._questions, self._answers
+            threading.Thread(target=_answer, args=queues, daemon=True).start()
+        self._questions.put(path)
+        try:
+            return self._answers.get(timeout=ANSWER_SECONDS)
+        except Empty:
+            self._patience -= 1
+            self.close()
+            return None
+
+    def close(self) -> None:
+        """End the thread, when it can."""
+        if self._questions is not None:
+            self._questions.put(None)
+            self._questions = None
+
+
+def _answer(questions: "SimpleQueue[str | None]", answers: "SimpleQueue[bool]") -> None:
+    while (path := questions.get()) is not None:
+        answers.put(os.path.isdir(path))

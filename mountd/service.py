@@ -64,7 +64,7 @@ from usmbd.mountd.rpc.configuration import RpcConfiguration, describe
 from usmbd.mountd.shares import Share, decide
 from usmbd.mountd.throttle import MAX_QUEUES, Throttle
 from usmbd.mountd.trees import TreeTable
-from usmbd.mountd.users import UserTable, edit_accounts, load_users
+from usmbd.mountd.users import UserTable, edit_accounts, file_version, load_users
 
 log = logging.getLogger("usmbd.auth")
 
@@ -134,11 +134,14 @@ class Service:
 
     def _read_users(self, configuration: Configuration) -> Authenticator:
         """Return an authenticator from the password file as it is now."""
-        self._passwords_version = _version(self._passwords)
+        self._passwords_version = file_version(self._passwords)
         # A file that was there and is not is a mistake, not the end of all sessions.
         users = load_users(self._passwords, required=self._had_users)
         self._had_users = self._passwords.exists()
         self.directory = Directory(users, self._accounts, configuration.administrators)
+        return self._authenticate(users, configuration)
+
+    def _authenticate(self, users: UserTable, configuration: Configuration) -> Authenticator:
         self._tickets = self._read_keytab(configuration, users)
         return Authenticator(
             users, configuration.server, self._accounts, self._credentials,
@@ -167,7 +170,7 @@ class Service:
 
         Called again and again: a program that writes it in place may not have come to its end.
         """
-        before, self._passwords_seen = self._passwords_seen, _version(self._passwords)
+        before, self._passwords_seen = self._passwords_seen, file_version(self._passwords)
         return self._passwords_version != self._passwords_seen == before
 
     def administrates(self, user: str) -> bool:
@@ -187,6 +190,10 @@ class Service:
         Settings that need a restart (port, workers, directories) stay as the engine has them.
         """
         return self._use(self._load())
+
+    def reread_users(self) -> ConfigReloaded:
+        """Read the password file alone again; ConfigError leaves everything as it was."""
+        return self._use(self.configuration)
 
     def _load(self) -> Configuration:
         """Return the configuration as the files and the registry say it now."""
@@ -248,8 +255,10 @@ class Service:
         What is connected is asked about a moment later, so that who changes his own password is
         told of it.
         """
-        edit_accounts(self._passwords, change)
-        self._authenticator = self._read_users(self.configuration)
+        users = edit_accounts(self._passwords, change)
+        if not self.directory.has_now(users):
+            self.directory = Directory(users, self._accounts, self.configuration.administrators)
+        self._authenticator = self._authenticate(users, self.configuration)
         self.users_changed()
 
     def change_password(self, message: ChangePassword, now: float) -> tuple[Outcome, float]:
@@ -485,12 +494,3 @@ class Service:
 def unproven(request: TreeConnectRequest) -> bool:
     """Tell whether a session has proved no account."""
     return request.guest or request.anonymous
-
-
-def _version(path: Path) -> str:
-    """Return what changes with a file's contents; nothing where there is no file."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return ""
-    return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"

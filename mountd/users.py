@@ -166,6 +166,15 @@ def load_users(path: Path, *, required: bool = False) -> UserTable:
         raise ConfigError(str(path), 0, error.strerror or str(error)) from error
 
 
+def file_version(path: Path) -> str:
+    """Return what changes with a file's contents; nothing where there is no file."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
 def format_users(hashes: dict[str, bytes], facts: dict[str, AccountFacts] | None = None) -> str:
     """Return the file's text; of who has no password nothing is kept."""
     known = facts or {}
@@ -228,8 +237,8 @@ def edit_users(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
     edit_accounts(path, lambda users: change(users.hashes))
 
 
-def edit_accounts(path: Path, change: Callable[[UserTable], None]) -> None:
-    """Apply `change` to the users and what is known of them, and write the file.
+def edit_accounts(path: Path, change: Callable[[UserTable], None]) -> UserTable:
+    """Apply `change` to the users and what is known of them, and write the file; return them.
 
     Of who is not there any more nothing is kept. Where nobody knows how old a password is, or there
     is another one, it begins to age.
@@ -244,3 +253,4 @@ def edit_accounts(path: Path, change: Callable[[UserTable], None]) -> None:
             elif not users.facts_of(name).changed:
                 users.facts[name] = replace(users.facts_of(name), changed=int(time.time()))
         replace_file(path, format_users(users.hashes, users.facts), 0o600)
+        return UserTable(users.hashes, users.facts)

@@ -81,7 +81,9 @@ def load(
     a command line's, which comes before the file's; `registered` are the registry's shares, which
     come behind the file's and are left out where they are wrong.
     """
-    return _Loader(path, Accounts()).load(read_source(path, text), tcp_port, registered)
+    source = read_source(path, text)
+    with contextlib.closing(paths.Directories()) as directories:
+        return _Loader(path, Accounts(), directories).load(source, tcp_port, registered)
 
 
 def check_share_name(name: str) -> str:
@@ -99,11 +101,12 @@ def check_share_name(name: str) -> str:
 class _Loader:
     """One pass over one source: errors and warnings are gathered, and told at its end."""
 
-    def __init__(self, path: Path, accounts: Accounts) -> None:
+    def __init__(self, path: Path, accounts: Accounts, directories: paths.Directories) -> None:
         self.path = path
         self.accounts = accounts
         self._known: dict[str, bool] = {}
         self._chooser = Chooser()
+        self._directories = directories
         self.errors, self.warnings = self._chooser.errors, self._chooser.warnings
 
     def load(
@@ -166,9 +169,8 @@ class _Loader:
         shares |= found
         every = [*shares.values(), *([homes] if homes is not None else [])]
         available = any(share.config.continuous_availability for share in every)
-        dfs = self._values(ours, GLOBALS)["host msdfs"] and any(
-            share.config.msdfs_root for share in every
-        )
+        values = self._values(ours, GLOBALS)
+        dfs = values["host msdfs"] and any(share.config.msdfs_root for share in every)
         fruits = {share.config.name: share.config.fruit for share in shares.values()}
         server = msgspec.structs.replace(
             server,
@@ -185,7 +187,7 @@ class _Loader:
             kerberos,
             idmap,
             username_map,
-            PasswordPolicy.of(self._values(ours, GLOBALS)),
+            PasswordPolicy.of(values),
             homes,
             self.warnings,
             self._chooser.said,
@@ -437,7 +439,7 @@ class _Loader:
             return Template(root + path)
         if root:
             path = os.path.normpath(root + path)
-        there = paths.is_directory(path)
+        there = self._directories.has(path)
         if not there:
             state = "does not answer" if there is None else "is not a directory"
             self._chooser.warn(chosen["path"][1], f"[{section.name}]: {path} {state} (now)")

@@ -39,6 +39,10 @@ class FakeAccounts(Accounts):
         """Return a home below /home, and none for bob."""
         return f"/home/{name}" if name in self.accounts and name != "bob" else ""
 
+    def homes(self) -> dict[str, str]:
+        """Return none: the system lists nobody."""
+        return {}
+
     def primary_group(self, name: str) -> str:
         """Return a group of the user's own name."""
         return f"{name}s" if name in self.accounts else ""
