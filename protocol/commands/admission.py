@@ -83,7 +83,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         check_instances(request, wanted.instance, key)
         wanted.instance.put(record)
     durable = None
-    if wanted.durable is not None and stream is None and wanted.is_plain:
+    if wanted.durable is not None and stream is None and wanted.time is None:
         durable = prepare(request, wanted.durable, record, key, node, found.granted, found.action)
     asked = Asked(
         key,

@@ -264,7 +264,10 @@ def _with_lease(
     if lease is None:
         return asked
     assert request.tree.volume is not None
-    path, _ = request.tree.volume.parse_path(name)
+    if request.connection.posix_extensions and SMB2_CREATE_POSIX in contexts:
+        path = parse_posix_path(name)
+    else:
+        path, _ = request.tree.volume.parse_path(name)
     return replace(asked, path=path, lease=lease)
 
 

@@ -229,6 +229,7 @@ def kept_of(
         mode=mode,
         synced=durability is not Durability.NONE,
         write_through=durability is Durability.STRICT,
+        posix=node.volume.options.posix,
     )
 
 
@@ -343,7 +344,9 @@ def _check_lease(request: Request, asked: Reconnect, found: DurableOpen) -> None
         or not (caches_handle(record) or record.flags & OPEN_LASTING)
     ):
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
-    if fold(asked.path) != fold(os.fsdecode(found.durable.path)):
+    path = os.fsdecode(found.durable.path)
+    same = asked.path == path if found.durable.posix else fold(asked.path) == fold(path)
+    if not same:
         raise SmbError(NtStatus.INVALID_PARAMETER)
 
 
@@ -357,6 +360,8 @@ def _find(
     """
     volume = request.tree.volume
     assert volume is not None
+    if durable.posix:
+        volume = volume.posix_view()
     try:
         node = volume.lookup(os.fsdecode(durable.path))
     except (OSError, SmbError) as error:

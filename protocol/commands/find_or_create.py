@@ -129,11 +129,6 @@ class Wanted:
         return self.body.create_disposition in _CREATES
 
     @property
-    def is_plain(self) -> bool:
-        """Whether a durable open of it is found again by its path alone."""
-        return self.time is None and not self.posix
-
-    @property
     def truncates(self) -> bool:
         """Whether the disposition empties the file that is there."""
         return self.body.create_disposition in TRUNCATES

@@ -74,6 +74,7 @@ class Lab:
 KINDS: dict[str, tuple[str, str]] = {
     "persistent": ("vers=3.1.1,persistenthandles", SHARE.format(durability="data")),
     "persistent-strict": ("vers=3.0,persistenthandles", SHARE.format(durability="strict")),
+    "persistent-posix": ("vers=3.1.1,posix,persistenthandles", SHARE.format(durability="data")),
     "resilient": ("vers=3.1.1,resilienthandles", ""),
     "resilient-2.1": ("vers=2.1,resilienthandles", ""),
 }

@@ -231,6 +231,8 @@ class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
     """Of a persistent open: it outlives the machine."""
     write_through: bool = False
     """Of a persistent open: so does what is written through it, once that is answered."""
+    posix: bool = False
+    """It was made by the POSIX extensions, which look `path` up as it is."""
 
 
 class PersistentOpen(msgspec.Struct, array_like=True, frozen=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from smbengine import requests
+from smbengine import durable, requests
 from smbengine.client import Client, Reply
 from smbengine.requests import FileId
 from smbengine.server import Engine
@@ -23,8 +23,9 @@ from usmbd.protocol.wire.create import (
     FILE_OPEN_IF,
     FILE_OPEN_REPARSE_POINT,
 )
+from usmbd.protocol.wire.create_contexts import SMB2_CREATE_REQUEST_LEASE, LeaseV2
 from usmbd.protocol.wire.fscc.attributes import IO_REPARSE_TAG_SYMLINK
-from usmbd.protocol.wire.header import HEADER_SIZE, Command
+from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.ioctl import IoctlResponse
 from usmbd.protocol.wire.query_info import SMB2_0_INFO_FILESYSTEM, SMB2_0_INFO_SECURITY
 from usmbd.protocol.wire.security import Ace, Acl, SecurityDescriptor
@@ -382,13 +383,6 @@ def test_short_buffers(posix: Client) -> None:
         assert posix.call(Command.QUERY_INFO, body).status is status
 
 
-def test_a_durable_handle_is_not_promised(posix: Client) -> None:
-    contexts = [(NAME, struct.pack("<I", 0o644)), (b"DHnQ", bytes(16))]
-    reply = posix.call(Command.CREATE, requests.create("file", contexts=contexts, oplock=9))
-    assert reply.status is SUCCESS
-    assert b"DHnQ" not in reply.message[HEADER_SIZE:]
-
-
 def test_a_vetoed_name_stays_unseen(engine: Engine, tmp_path: Path) -> None:
     share = engine.shares["data"]
     options = {name: getattr(share, name) for name in share.__struct_fields__}
@@ -420,3 +414,32 @@ def test_a_descriptor_with_a_mode(posix: Client, engine: Engine) -> None:
     assert reply.status is SUCCESS
     found = (engine.files / "file").stat()
     assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o640, os.geteuid())
+
+
+def test_a_durable_open_is_found_again_by_its_name_as_it_is(engine: Engine, posix: Client) -> None:
+    """Beside others that differ in case alone, and with what no Windows name has."""
+    name = "A:b"
+    for other in ("a:b", name):
+        (engine.files / other).write_text(other)
+    mode = (NAME, struct.pack("<I", 0o644))
+    lease = (SMB2_CREATE_REQUEST_LEASE, LeaseV2(lease_key=b"k" * 16, lease_state=7, epoch=1).pack())
+    body = requests.create(
+        name, FILE_READ_DATA, FILE_OPEN, oplock=255, contexts=[mode, lease, durable.v2()]
+    )
+    file = posix.call(Command.CREATE, body).file_id
+    posix.disconnect()
+    engine.settle()
+    client = Client(engine, posix.guid)
+    client.negotiate(posix=True)
+    client.login()
+    client.connect("data")
+    again = durable.again(file, durable.GUID)
+    for wrong in ("a:b", "A:B"):
+        body = requests.create(wrong, FILE_READ_DATA, oplock=255, contexts=[mode, lease, again])
+        assert client.call(Command.CREATE, body).status is NtStatus.INVALID_PARAMETER
+    body = requests.create(name, FILE_READ_DATA, oplock=255, contexts=[mode, lease, again])
+    reply = client.call(Command.CREATE, body)
+    assert reply.status is SUCCESS
+    assert NAME in durable.granted(reply)
+    data = client.call(Command.READ, requests.read(reply.file_id, 10))
+    assert data.data == name.encode()
