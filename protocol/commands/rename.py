@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from usmbd.protocol.commands import security
@@ -78,7 +79,8 @@ def rename(request: Request, change: setters.SetRename) -> Handling:
         open_.told_at_close |= RENAMED
     store = request.connection.server.store
     if store.oplock_count(open_.key):
-        store.move_durable(open_.key, os.fsencode(open_.node.path))
+        with suppress(SmbError):  # no room: it is renamed, and lost to who loses his connection
+            store.move_durable(open_.key, os.fsencode(open_.node.path))
         if server.persistence.ready:
             yield from server.persistence.tried(open_.key)
     return _RESPONSE

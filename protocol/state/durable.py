@@ -38,6 +38,12 @@ SCAVENGE_SECONDS: Final = 0.25
 AT_ONCE: Final = 128
 """Opens that end at one look, of 20 us each: the next look comes when others had their turn."""
 
+PLACE_BYTES: Final = 800
+"""Of the store, that an open which waits takes by a place."""
+
+RECORD_BYTES: Final = 700
+"""Of the store, that it takes beside twice the path of its file: pages are never full."""
+
 SETTLE_SECONDS: Final = 0.05
 """Between two looks whether an open that its client wants back is disconnected yet."""
 
@@ -136,7 +142,8 @@ class DurableOpens:
             return False
         try:
             user, network = open_.session.proven_user, open_.connection.network
-            durable.place = self.places.take(user, network)
+            size = RECORD_BYTES + 2 * len(open_.node.path.encode("utf-8", "surrogateescape"))
+            durable.place = self.places.take(user, network, -(-size // PLACE_BYTES))
         except SmbError:
             log.info("too many opens wait for their clients", extra={"path": open_.path})
             return False

@@ -18,7 +18,7 @@ from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import descriptors
 from usmbd.protocol.state.caching.caching import Caching
 from usmbd.protocol.state.connection import Connection
-from usmbd.protocol.state.durable import DurableOpens
+from usmbd.protocol.state.durable import PLACE_BYTES, DurableOpens
 from usmbd.protocol.state.endings import Endings
 from usmbd.protocol.state.expiry import Expiries
 from usmbd.protocol.state.fair_share import FairShare
@@ -56,11 +56,9 @@ for what grows with them (folders of the tree, paths of files to be deleted) and
 DISCONNECTED_OF_STORE = 8
 """And what opens may take that wait for their clients."""
 
-DURABLE_BYTES = 800
-"""Of an open that does, with the path of its file."""
-
-OPEN_BYTES = 300
-"""Of a file with one open in the store."""
+OPEN_BYTES = 450
+"""Of a file with one open in the store; of a durable one twice as much, which the half still holds.
+Long paths are kept as long as there is much room (`Store.add_open`)."""
 
 R = TypeVar("R")
 
@@ -149,7 +147,7 @@ class Server:
 
     def _room_for_disconnected(self) -> int:
         """Return how many opens may wait for their clients."""
-        room = self.store.room // DISCONNECTED_OF_STORE // DURABLE_BYTES
+        room = self.store.room // DISCONNECTED_OF_STORE // PLACE_BYTES
         return room // max(self.config.workers, 1)
 
     def _room_for_locks(self) -> int:

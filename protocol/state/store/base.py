@@ -179,7 +179,8 @@ class Store(Protocol):
 
         With `durable` an open that caches its handle becomes durable, with the time-out, owner and
         CreateGuid of its record, which then has OPEN_DURABLE: it survives its worker, as
-        `drop_worker` leaves it, disconnected. It is found by its open_id and by ClientGuid and
+        `drop_worker` leaves it, disconnected. Long paths are kept while there is much room, else
+        the open is not durable, nor persistent. It is found by its open_id and by ClientGuid and
         CreateGuid (NO_ID: it has none), by one look-up each.
         """
 
@@ -257,7 +258,11 @@ class Store(Protocol):
         """Return the durable open that this client's CREATE with this CreateGuid made."""
 
     def move_durable(self, key: bytes, path: bytes) -> None:
-        """Have the durable opens of a file made anew from another path: it was renamed."""
+        """Have the durable opens of a file made anew from another path: it was renamed.
+
+        Those of them for which there is room: the others are not found any more once they are
+        disconnected.
+        """
 
     def disconnect_open(
         self, open_id: int, durable: DurableRecord, deadline: int

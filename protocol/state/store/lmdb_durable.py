@@ -79,6 +79,8 @@ class LmdbDurable:
             value, at = self._find(txn, key, open_id)
             if at < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
+            if not self.environment.takes_path(durable.path):
+                raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             record = OpenRecord.parse(value, at)
             if not record.oplock_level and not record.flags & OPEN_LASTING:
                 self.environment.oplock_hints.add(key)
@@ -116,7 +118,9 @@ class LmdbDurable:
         """Have a file's opens made anew from another path: see `Store.move_durable`."""
         with self._write() as txn:
             value = txn.get(b"F" + key, b"")
-            for place in range(FILE_HEADER.size, len(value), OPEN_SIZE):
+            most = self.environment.takes_copies(path) * OPEN_SIZE
+            end = min(len(value), FILE_HEADER.size + most)
+            for place in range(FILE_HEADER.size, end, OPEN_SIZE):
                 open_id, _, _, flags = OPEN_HEAD.unpack_from(value, place)
                 if flags & OPEN_DURABLE:
                     _change(txn, OPEN_ID.pack(open_id), path=path)
@@ -128,7 +132,9 @@ class LmdbDurable:
         """Keep an open without its client: see `Store.disconnect_open`."""
         with self._write() as txn:
             value, at = self._find(txn, durable.key, open_id)
-            if at < 0 or not self._opens.disconnect(txn, durable.key, value, at, deadline):
+            if at < 0 or not self.environment.takes_path(durable.path):
+                return None
+            if not self._opens.disconnect(txn, durable.key, value, at, deadline):
                 return None
             txn.put(b"P" + OPEN_ID.pack(open_id), _encode(durable))
             return self._locks.release(txn, durable.key, NO_OPEN)

@@ -35,9 +35,10 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 MAP_SIZE: Final = 128 << 20
 # The environment cannot grow while others have it open, and all its pages are taken at the start:
 # one that tmpfs cannot provide later would kill the process (SIGBUS), where a full map is an error
-# that the client sees. A file with one open takes about 290 bytes, so this holds 400,000.
+# that the client sees. A file with one open takes 430 bytes, of a durable one 850, so this holds
+# 140,000 or more.
 MAP_SIZE_MIN: Final = 4 << 20
-# Below this (12,000 open files) the file system is no place for the store.
+# Below this (8,000 open files) the file system is no place for the store.
 MAP_SHARE_OF_FREE: Final = 2
 # The map takes at most half of what is free at the start.
 MAP_SHARE_OF_MEMORY: Final = 32
@@ -50,6 +51,11 @@ ROOM_CHECK: Final = 16
 # far below the reserve.
 LARGEST_VALUE: Final = 64
 # No record is larger than this fraction of the map, so that it can be rewritten from the reserve.
+PATH_BYTES: Final = 100
+# Of a path that are counted with its open. One of 4,096 takes three pages, twenty times of what
+# an open does, and a rename makes one of any: longer ones are kept while there is much room.
+MOVED_OPENS: Final = 256
+# Opens whose path a rename changes, of 10 us each; of a long path a sixteenth.
 MAX_READERS: Final = 4096
 # A slot of 64 bytes for each thread that reads: 64 workers of 64 threads.
 
@@ -217,6 +223,20 @@ class LmdbEnvironment:
         stat = self._env.stat()
         pages = stat["leaf_pages"] + stat["branch_pages"] + stat["overflow_pages"]
         return int(pages * stat["psize"])
+
+    def takes_path(self, path: bytes) -> bool:
+        """Tell whether a path may be kept: a long one as long as half of the room is free.
+
+        What it is kept for does without: an open is not durable, a name stays that a dead worker
+        was to delete.
+        """
+        return len(path) <= PATH_BYTES or self.used() < self.room // 2
+
+    def takes_copies(self, path: bytes) -> int:
+        """Tell how many opens of a file may have a new path."""
+        if len(path) <= PATH_BYTES:
+            return MOVED_OPENS
+        return MOVED_OPENS // 16 if self.takes_path(path) else 0
 
     def require_room(self) -> None:
         """Refuse to grow into the reserve: SmbError(INSUFFICIENT_RESOURCES)."""

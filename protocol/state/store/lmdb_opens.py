@@ -193,10 +193,12 @@ class LmdbOpens:
             if record.oplock_level == LEASE:
                 others = self._leases.join(txn, key, record, others)
             if durable is not None and (caches_handle(record) or record.flags & OPEN_PERSISTENT):
-                _keep_durable(txn, record, durable)
+                if self.environment.takes_path(durable.path):
+                    _keep_durable(txn, record, durable)
+                else:
+                    record.flags &= ~OPEN_PERSISTENT
             if path and record.flags & OPEN_DELETE_ON_CLOSE:
-                txn.put(b"D" + key, record.parent_lease_key + os.fsencode(path))
-                flags |= FILE_HAS_PATH
+                flags |= self._keep_path(txn, key, record, path)
             txn.put(
                 file,
                 FILE_HEADER.pack(holders + new.holds, deniers + new.denies, flags, 0)
@@ -207,6 +209,17 @@ class LmdbOpens:
                 self._oplock_hints.add(key)
                 if record.flags & OPEN_DIRECTORY:
                     self._oplock_hints.add(DIRECTORIES)
+
+    def _keep_path(self, txn: Transaction, key: bytes, record: OpenRecord, path: str) -> int:
+        """Keep by which path a file is to be deleted, and for whom; return the flag that says so.
+
+        Where there is no room for that: 0.
+        """
+        packed = os.fsencode(path)
+        if not self.environment.takes_path(packed):
+            return 0
+        txn.put(b"D" + key, record.parent_lease_key + packed)
+        return FILE_HAS_PATH
 
     @writes
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
@@ -365,9 +378,7 @@ class LmdbOpens:
             holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
             flags = flags | FILE_PENDING if pending else flags & ~FILE_PENDING
             if path and pending:
-                by = OpenRecord.parse(value, at).parent_lease_key
-                txn.put(b"D" + key, by + os.fsencode(path))
-                flags |= FILE_HAS_PATH
+                flags |= self._keep_path(txn, key, OpenRecord.parse(value, at), path)
             txn.put(
                 b"F" + key, FILE_HEADER.pack(holders, deniers, flags, 0) + value[FILE_HEADER.size :]
             )

@@ -432,6 +432,14 @@ def test_who_has_only_level_two_is_not_kept(client: Client, engine: Engine) -> N
     assert create(client, again(file)).status is NtStatus.OBJECT_NAME_NOT_FOUND
 
 
+def test_a_long_path_takes_more_places(client: Client, engine: Engine) -> None:
+    folder = "/".join(["x" * 250] * 8)
+    (engine.files / folder).mkdir(parents=True)
+    durable(client, v2(), name=folder.replace("/", "\\") + "\\file")
+    client.disconnect()
+    assert engine.server.durable.places.used == 6  # 4,726 bytes of 800 each
+
+
 def test_nobody_collects_them(client: Client, engine: Engine) -> None:
     """A user has a half of the places, and one that is refused is closed as any other."""
     room = engine.server.durable.places.capacity

@@ -139,7 +139,7 @@ def test_pipes_are_divided_and_given_back(engine: Engine) -> None:
 def test_a_store_with_little_room_bounds_the_opens(tmp_path: Path) -> None:
     engine = Engine(tmp_path, workers=64)
     try:
-        store = engine.store.room // 2 // 300 // 64
+        store = engine.store.room // 2 // 450 // 64
         assert engine.server.descriptors.capacity == store
     finally:
         engine.close()
