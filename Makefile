@@ -31,7 +31,7 @@ test:
 kills:
 	@lab/setup.sh test
 	USMBD_KILLS=$(or $(KILLS),1000) USMBD_KILL_STRIDE=1 $(PY) -m pytest -rs -o timeout=0 tests/wire/test_kills.py \
-		tests/unit/protocol/state/store/test_kills.py $(ARGS)
+		tests/wire/test_kills_of_mountd.py tests/unit/protocol/state/store/test_kills.py $(ARGS)
 
 #: make faults [FAULTS=50]  in the lab: a client writes while its server dies and its cable is out, again and again
 faults: lab

@@ -10,6 +10,7 @@ import binascii
 import contextlib
 import fcntl
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -192,9 +193,19 @@ def locked(path: Path) -> Iterator[None]:
     try:
         _give_to_owner(descriptor, path)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _clear_away(path)
         yield
     finally:
         os.close(descriptor)
+
+
+def _clear_away(path: Path) -> None:
+    """Remove what somebody has left half written who was killed; who has the lock writes alone."""
+    begun = re.compile(re.escape(f".{path.name}.") + "[a-z0-9_]{8}")  # mkstemp(3)'s names
+    with contextlib.suppress(OSError):
+        for each in path.parent.iterdir():
+            if begun.fullmatch(each.name):
+                each.unlink()
 
 
 def _give_to_owner(descriptor: int, path: Path) -> None:

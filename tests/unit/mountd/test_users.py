@@ -93,3 +93,14 @@ def test_the_file_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "MAX_FILE_SIZE", path.stat().st_size - 1)
     with pytest.raises(ConfigError, match="larger than"):
         load_users(path)
+
+
+def test_what_was_left_half_written_goes_at_the_next_change(tmp_path: Path) -> None:
+    path = tmp_path / "users.db"
+    left, others = tmp_path / ".users.db.ab3_xyz9", tmp_path / ".users.db.backup"
+    left.write_text("alice:")
+    others.touch()
+    edit_users(path, lambda hashes: hashes.update(alice=nt_hash("x")))
+    assert not left.exists()
+    assert others.exists()
+    assert list(load_users(path).hashes) == ["alice"]
