@@ -34,7 +34,7 @@ HELD_OVERHEAD = 512
 class Backlog:
     """Messages in their order; their memory counts, which may be more than is used."""
 
-    __slots__ = ("_bytes", "_messages", "_serve", "_transport", "_turns", "_waits", "began")
+    __slots__ = ("_began", "_bytes", "_messages", "_serve", "_transport", "_turns", "waits")
 
     def __init__(
         self, transport: Transport, serve: Callable[[], None], turns: Turns | None
@@ -48,9 +48,15 @@ class Backlog:
         self._messages: deque[memoryview] = deque()
         self._bytes = 0
         self._turns = turns
-        self.began = 0.0
+        self._began = 0.0
         """When, by the turns' clock, messages that came together began to be served; 0.0: never."""
-        self._waits = False  # until others have had their turn
+        self.waits = False
+        """Whether others have their turn first."""
+
+    def begin(self) -> None:
+        """Count the time of what has come anew, unless it waits behind what came before."""
+        if not self.waits:
+            self._began = 0.0
 
     def stops(self, queued: int, under_way: int) -> bool:
         """Whether no further request is taken up, with these bytes of replies and transfers."""
@@ -60,7 +66,7 @@ class Backlog:
 
     def goes_on(self, queued: int, under_way: int) -> bool:
         """Whether a stopped client is served again."""
-        if self._waits:
+        if self.waits:
             return False
         return queued <= LOW_WATER and under_way <= TRANSFERS_LOW and not self._starves()
 
@@ -69,19 +75,19 @@ class Backlog:
         turns = self._turns
         if turns is None:
             return False
-        if not self.began:  # the first of those that came together
-            self.began = turns.clock()
+        if not self._began:  # the first of those that came together
+            self._began = turns.clock()
             return False
-        if not turns.over(self.began):
+        if not turns.over(self._began):
             return False
-        if not self._waits:
-            self._waits = True
+        if not self.waits:
+            self.waits = True
             turns.later(self._transport, self._go_on)
         return True
 
     def _go_on(self) -> None:
         """Serve on after the others."""
-        self._waits = False
+        self.waits = False
         self._serve()
 
     def _starves(self) -> bool:

@@ -88,12 +88,10 @@ class SmbDirectTransport(RdmaTransport):
         """
         depths = Depths.fit(limits, device.limits)
         limits = fitted(limits, depths)
-        self.peer = peer
-        self.local = local
+        self.peer, self.local = peer, local
         self.queue_pair = queue_pair
         self.max_remote_length = limits.max_read_write_size
-        self._pool = pool
-        self._loop = loop
+        self._pool, self._loop = pool, loop
         self._disconnect = disconnect
         self._receives = Slots(device, depths.receives, limits.max_receive_size)
         try:
@@ -114,8 +112,7 @@ class SmbDirectTransport(RdmaTransport):
         self._backlog = Backlog(self, self._serve_backlog, turns)
         self._kept = Kept(self, self.engine, self._send_order)
         self._withheld: list[int] = []
-        self._stopped = False
-        self._corked = False
+        self._stopped = self._corked = False
         self._receiver: Receiver | None = None
         self._fd = -1
         self._timer: Cancellable | None = None
@@ -281,7 +278,7 @@ class SmbDirectTransport(RdmaTransport):
         if self._turn.due or self.state is _FINISHED:
             return
         self._now = self._loop.time()
-        self._backlog.began = 0.0
+        self._backlog.begin()
         queue_pair, armed, held = self.queue_pair, False, 0
         try:
             for _ in range(ROUNDS):
@@ -289,6 +286,9 @@ class SmbDirectTransport(RdmaTransport):
                 if completions:
                     self._handle(completions)
                     held += 1
+                    if self._backlog.waits:  # so do those that have come since
+                        self._turn.ask()
+                        break
                     if held < HELD_POLLS:
                         continue
                 if held:

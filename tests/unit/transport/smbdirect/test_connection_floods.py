@@ -10,9 +10,11 @@ from smbdirect.network import Network
 
 from usmbd.protocol.state.memory import CLIENT_SHARE, LEAST_POOL, ConnectionMemory, Memory
 from usmbd.protocol.state.standing import Standing
+from usmbd.transport.smbdirect.batches import BATCH
 from usmbd.transport.smbdirect.connection import SmbDirectTransport, State
 from usmbd.transport.smbdirect.kept import UNMETERED_SIZE
 from usmbd.transport.smbdirect.limits import Limits
+from usmbd.transport.smbdirect.provider import Completion
 
 from .conftest import Upper
 
@@ -161,6 +163,32 @@ def test_a_flood_of_requests_gives_way_to_others(
     assert [message[0] for message in peer.upper.messages] == list(range(requests))
     assert peer.meter.kept == 0
     assert turns.looks == requests - 1
+
+
+def test_what_comes_to_who_waits_for_a_turn_is_taken_in_the_next(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To take it costs time as well, which others have had to wait for."""
+    monkeypatch.setattr(network, "turns", Turns())
+    peer = Peer(network)
+    taken: list[int] = []
+    poll = peer.transport.queue_pair.poll
+
+    def count(limit: int) -> list[Completion]:
+        found = poll(limit)
+        taken.append(sum(not completion.id & 1 for completion in found))
+        return found
+
+    monkeypatch.setattr(peer.transport.queue_pair, "poll", count)
+    requests = 2 * BATCH + 1
+    for number in range(requests):
+        peer.client.post(data(bytes([number])))
+    turns = []
+    while network.loop.turn():
+        turns.append(sum(taken))
+        taken.clear()
+    assert max(turns) == BATCH
+    assert len(turns) > 1
 
 
 def test_who_waits_for_a_turn_may_end(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
