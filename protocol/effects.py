@@ -130,7 +130,7 @@ class Wait(Effect[T_co]):
         in_compound: bool = False,
         keeps: int = 0,
     ) -> None:
-        """Keep how to begin; `in_compound` allows a wait before a compound's end, untold."""
+        """Keep how to begin; `in_compound` allows a wait before a compound's end."""
         self.start = start
         self.keeps = keeps
         self.interim = interim

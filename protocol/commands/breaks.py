@@ -64,7 +64,6 @@ def handles_given_up(request: Request, key: bytes, open_: Open | None) -> Waitin
         except BreakNeededError as needed:
             yield Wait(
                 partial(wait_for_break, server, needed, open_=request.open),
-                interim=True,
                 in_compound=True,
             )
         else:

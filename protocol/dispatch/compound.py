@@ -97,7 +97,8 @@ class Chain:
         self.file: tuple[int, int] | None = None
         self.create_failure: NtStatus | None = None
         self.last = False
-        self.replies: list[tuple[Request, list[Part]]] = []
+        self.replies: list[tuple[Request, list[Part], bool]] = []
+        """What is to be sent; False: it is an interim response."""
 
     def run(self) -> None:
         """Take up the requests until one waits or others are due; send the replies at the end."""
@@ -177,13 +178,13 @@ class Chain:
             answer = self._dispatcher.failure(request, error)
         parts = self._replies.reply(request, answer, chained=1)
         if parts is not None:
-            self.replies.append((request, parts))
+            self.replies.append((request, parts, True))
 
     def send(self) -> None:
         """Send all replies in one message: aligned to 8 bytes, each signed for itself."""
         message: list[Part] = []
         replies, self.replies = self.replies, []
-        for index, (request, parts) in enumerate(replies):
+        for index, (request, parts, final) in enumerate(replies):
             header = bytearray(buffer(parts[0]))
             size = sum(len(buffer(part)) for part in parts)
             following = (size + 7) & ~7
@@ -193,7 +194,7 @@ class Chain:
                 following = 0
             struct.pack_into("<I", header, NEXT_COMMAND_OFFSET, following)
             parts[0] = bytes(header)
-            if request.signer is not None and request.sealed is None and not request.async_id:
+            if request.signer is not None and request.sealed is None and final:
                 parts = self._replies.sign(request, parts)
             message += parts
         if not message:
@@ -206,7 +207,7 @@ class Chain:
             return
         # One token can go with a message: later ones are the client's to invalidate
         # ([MS-SMBD] 3.1.5.8). What only became pending has its memory in use.
-        tokens = (request.invalidate for request, _ in replies if not request.async_id)
+        tokens = (request.invalidate for request, _, final in replies if final)
         invalidate = next(filter(None, tokens), 0)
         if self._sealed is not None:
             self._replies.seal(self._sealed, message, invalidate)

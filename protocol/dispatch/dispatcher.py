@@ -350,9 +350,7 @@ class Dispatcher:
         """Suspend a request; tell the client where the wait may be long ([MS-SMB2] 3.3.4.2)."""
         chain = request.chain
         interim = effect.interim
-        if effect.in_compound and chain is not None and not chain.last:
-            interim = False
-        elif effect.interim and chain is not None and not chain.last:
+        if interim and not effect.in_compound and chain is not None and not chain.last:
             # Only the last of a compound may go on alone ([MS-SMB2] 3.3.5.2.7).
             raise SmbError(NtStatus.INTERNAL_ERROR)
         if interim and len(self.connection.async_command_list) >= MAXIMUM_ASYNC:
@@ -408,7 +406,8 @@ class Dispatcher:
         if request.counted is not None:
             channel_sequence.over(request, request.counted)
         try:
-            if request.chain is not None and not request.async_id:
+            if request.chain is not None:
+                self.connection.async_command_list.pop(request.async_id, None)
                 request.chain.go_on(request, answer)
             else:
                 self._finish(request, answer)
@@ -456,11 +455,16 @@ class Dispatcher:
             self.replies.send(parts, request.invalidate)
 
     def _send_interim(self, request: Request) -> None:
-        """Send STATUS_PENDING, with what a compound has answered so far."""
+        """Send STATUS_PENDING, with what a compound has answered so far.
+
+        The last of a compound goes on alone; what stands before others is answered with them.
+        """
         parts = self.replies.interim(request)
-        chain, request.chain = request.chain, None
+        chain = request.chain
         if chain is not None:
-            chain.replies.append((request, parts))
+            if chain.last:
+                request.chain = None
+            chain.replies.append((request, parts, False))
             chain.send()
         elif request.sealed is not None:
             self.replies.seal(request.sealed, parts)

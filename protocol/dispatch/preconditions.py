@@ -53,7 +53,7 @@ def find_open(request: Request, row: Row) -> None:
         raise MalformedError(str(error)) from None
     chain = request.chain
     if (
-        volatile == RELATED_ID == persistent
+        RELATED_ID in (volatile, persistent)
         and chain is not None
         and request.header.flags & SMB2_FLAGS_RELATED_OPERATIONS
     ):

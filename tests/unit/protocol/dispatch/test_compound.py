@@ -6,7 +6,7 @@ import pytest
 from smbengine import requests
 from smbengine.client import Client, Reply
 from smbengine.marks import BY_MEMORY
-from smbengine.requests import RELATED
+from smbengine.requests import RELATED, FileId
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
@@ -85,6 +85,13 @@ def test_related_requests_inherit_session_tree_and_file(client: Client) -> None:
     client.engine.settle()
     assert statuses(client.replies[-2:]) == [NtStatus.SUCCESS] * 2
     assert client.session.open_table == {}
+
+
+@pytest.mark.parametrize("file", [(RELATED[0], 0), (0, RELATED[0])])
+def test_half_of_a_file_id_says_that_it_is_the_same_file(client: Client, file: FileId) -> None:
+    """smb2.compound_async.getinfo_middle of Samba 4.25; no open has such a half."""
+    replies = client.compound(create("file"), (Command.CLOSE, requests.close(file)))
+    assert statuses(replies) == [NtStatus.SUCCESS] * 2
 
 
 def test_unrelated_requests_stand_for_themselves(client: Client) -> None:

@@ -335,27 +335,49 @@ def rename(file: FileId, name: str) -> bytes:
     return requests.set_info(file, FileRenameInformation, buffer)
 
 
+def untold(client: Client, command: int, body: bytes) -> int:
+    """Send a request that waits without an interim response, as from Windows."""
+    message_id = client.post(command, body)
+    assert client.taken(message_id) == []
+    return message_id
+
+
 def test_a_rename_waits_for_cached_handles(client: Client, other: Client) -> None:
     take(client, RH)
     file = other.open("file")
-    message_id, _ = other.pending(Command.SET_INFO, rename(file, "new"))
+    message_id = untold(other, Command.SET_INFO, rename(file, "new"))
     assert breaks(client) == [(RH, R, ACK)]
     acknowledge(client, R)
     assert other.taken(message_id)[0].status is NtStatus.SUCCESS
     assert client.create("new") is NtStatus.SUCCESS
 
 
+def test_a_compound_is_answered_at_once_when_its_rename_waits(
+    client: Client, other: Client
+) -> None:
+    """Nothing is told before, as by Windows (smb2.compound_async.rename_last of Samba 4.25)."""
+    take(client, RH)
+    replies = other.compound(
+        (Command.CREATE, requests.create("file", DELETE)),
+        (Command.SET_INFO, rename(requests.RELATED, "new")),
+    )
+    assert replies == []
+    assert breaks(client) == [(RH, R, ACK)]
+    acknowledge(client, R)
+    assert [r.status for r in other.replies] == [NtStatus.SUCCESS] * 2
+
+
 def test_the_wait_for_a_rename_ends_with_its_file(client: Client, other: Client) -> None:
     take(client, RH)
     file = other.open("file")
-    message_id, _ = other.pending(Command.SET_INFO, rename(file, "new"))
+    message_id = untold(other, Command.SET_INFO, rename(file, "new"))
     other.close(file)
     assert other.taken(message_id)[0].status is NtStatus.FILE_CLOSED
 
 
 def test_a_rename_over_a_file_waits_for_its_cached_handles(client: Client, other: Client) -> None:
     cached, _ = take(client, RH, name="target")
-    message_id, _ = other.pending(Command.SET_INFO, rename(other.open("file"), "target"))
+    message_id = untold(other, Command.SET_INFO, rename(other.open("file"), "target"))
     assert breaks(client) == [(RH, R, ACK)]
     client.close(cached)
     assert other.taken(message_id)[0].status is NtStatus.SUCCESS
@@ -372,7 +394,7 @@ def test_a_deletion_waits_for_cached_handles(client: Client, other: Client, engi
     cached, _ = take(client, RH)
     file = other.open("file")
     delete = requests.set_info(file, FileDispositionInformation, b"\1")
-    message_id, _ = other.pending(Command.SET_INFO, delete)
+    message_id = untold(other, Command.SET_INFO, delete)
     assert breaks(client) == [(RH, R, ACK)]
     client.close(cached)
     assert other.taken(message_id)[0].status is NtStatus.SUCCESS
@@ -383,7 +405,7 @@ def test_a_deletion_waits_for_cached_handles(client: Client, other: Client, engi
 def test_delete_on_close_waits_at_the_close(client: Client, other: Client, engine: Engine) -> None:
     cached, _ = take(client, RH)
     file = other.open("file", DELETE, options=FILE_DELETE_ON_CLOSE)
-    message_id, _ = other.pending(Command.CLOSE, requests.close(file))
+    message_id = untold(other, Command.CLOSE, requests.close(file))
     assert breaks(client) == [(RH, R, ACK)]
     client.close(cached)
     assert other.taken(message_id)[0].status is NtStatus.SUCCESS
