@@ -199,8 +199,9 @@ class Result:
 
 def _parse_syntax(pdu: bytes, offset: int, endian: str) -> Syntax:
     """Read a p_syntax_id_t; `PduError` when the PDU ends before it does."""
-    raw, major, minor = _unpack(endian + "16sHH", pdu, offset)
-    return Syntax(UUID(bytes_le=raw) if endian == "<" else UUID(bytes=raw), major, minor)
+    raw, version = _unpack(endian + "16sI", pdu, offset)
+    uuid = UUID(bytes_le=raw) if endian == "<" else UUID(bytes=raw)
+    return Syntax(uuid, version & 0xFFFF, version >> 16)
 
 
 def parse_bind(pdu: bytes, header: Header) -> Bind:

@@ -4,6 +4,7 @@ What the methods do is said once, in `Type`.
 """
 # ruff: noqa: D102
 
+import codecs
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from usmbd.mountd.rpc.ndr.streams import Writer as Writer
 
 T = TypeVar("T")
 
+_DECODERS: Final = {"<": codecs.getdecoder("utf-16-le"), ">": codecs.getdecoder("utf-16-be")}
+"""Loaded with this module: the RPC process opens no file later, not even Python's own."""
+
 
 class WideCharacters(Type):
     """A conformant and varying string of UTF-16, with its NUL when it is `terminated`."""
@@ -47,7 +51,7 @@ class WideCharacters(Type):
         if offset or count > maximum:
             raise NdrError("a string that is not within its size")
         data = reader.take(2 * count)
-        text = data.decode("utf-16-le" if reader.endian == "<" else "utf-16-be", "replace")
+        text, _ = _DECODERS[reader.endian](data, "replace")
         if self.terminated:
             if not text.endswith("\0"):
                 raise NdrError("a string without an end")

@@ -108,9 +108,12 @@ def test_object_identifier_is_skipped(pipe: Pipe) -> None:
 
 
 def test_big_endian_client(pipe: Pipe) -> None:
-    """A client writes in its byte order, the answer is in ours (C706 14.1)."""
-    abstract = rpc.SRVSVC[0].bytes + struct.pack(">HH", 3, 0)
-    transfer = rpc.NDR[0].bytes + struct.pack(">HH", 2, 0)
+    """A client writes in its byte order, the answer is in ours (C706 14.1).
+
+    A version is one number of 32 bits: its halves change places (C706 12.6.3.1).
+    """
+    abstract = rpc.SRVSVC[0].bytes + struct.pack(">I", 3)
+    transfer = rpc.NDR[0].bytes + struct.pack(">I", 2)
     body = struct.pack(">HHIBBHHBB", 4280, 4280, 0, 1, 0, 0, 0, 1, 0) + abstract + transfer
     head = bytes((5, 0, 11, 3, 0, 0, 0, 0))
     answer, _ = pipe.transceive(head + struct.pack(">HHI", 16 + len(body), 0, 1) + body, 65535)

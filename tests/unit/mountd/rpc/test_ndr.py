@@ -1,5 +1,7 @@
 """NDR: bytes written by hand from C706 and [MS-RPCE], what is refused, and random values."""
 
+import subprocess
+import sys
 import uuid
 from typing import Annotated, Any
 
@@ -157,3 +159,10 @@ def test_what_other_values_are() -> None:
         "02000400 00000200 02000000 00000000 01000000 6100"
     )
     assert read(ndr.SID, written(ndr.SID, "S-1-0x100000000000-1"))[0] == "S-1-0x100000000000-1"
+
+
+def test_nothing_is_loaded_when_a_big_endian_string_comes() -> None:
+    """The RPC process has no file system then."""
+    program = "import sys, usmbd.mountd.rpc.service; print('encodings.utf_16_be' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"True\n"
