@@ -20,11 +20,12 @@ from usmbd.mountd.rpc.interfaces import (
     svcctl,
     winreg,
     wkssvc,
+    wkssvc_workstation,
 )
 from usmbd.mountd.rpc.pdu import Syntax
 from usmbd.mountd.rpc.view import View
 
-DECLARED = (srvsvc_changes, srvsvc_running, srvsvc_server)
+DECLARED = (srvsvc_changes, srvsvc_running, srvsvc_server, wkssvc_workstation)
 """Modules that declare calls on another's interface."""
 
 _CALLS: Mapping[str, tuple[Calls, ...]] = {

@@ -113,6 +113,42 @@ class Drives:
     drives: Annotated[list[str] | None, Unique(VaryingArray(Drive()))]
 
 
+@structure
+class Devices:
+    """What LAN Manager had for serial lines, of which there are none."""
+
+    level: U32
+    rows: Annotated[
+        tuple[int, list[Any] | None],
+        Union(
+            ndr.UINT32,
+            dict.fromkeys((0, 1), Unique(Counted(ndr.UINT32))),
+            Nothing(),
+        ),
+    ]
+
+
+@CALLS.call(0)
+def device_enum(
+    view: View, server: WideStringPointer, wanted: Devices, limit: U32, resume: U32Pointer
+) -> tuple[Devices, U32, U32Pointer]:
+    """Refuse LAN Manager's NetrCharDevEnum as Windows does ([MS-SRVS] 3.1.4 leaves it out)."""
+    raise Status(ERROR_NOT_SUPPORTED, Devices(wanted.level, (wanted.rows[0], None)), 0, resume)
+
+
+@CALLS.call(3)
+def device_queue_enum(
+    view: View,
+    server: WideStringPointer,
+    user: WideStringPointer,
+    wanted: Devices,
+    limit: U32,
+    resume: U32Pointer,
+) -> tuple[Devices, U32, U32Pointer]:
+    """Refuse LAN Manager's NetrCharDevQEnum, as above."""
+    return device_enum(view, server, wanted, limit, resume)
+
+
 @CALLS.call(20)
 def share_check(view: View, server: WideStringPointer, device: WideString) -> Asking[U32]:
     """NetrShareCheck: of which type is the share of this folder ([MS-SRVS] 3.1.4.13)."""

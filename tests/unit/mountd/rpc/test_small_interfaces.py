@@ -296,3 +296,90 @@ def test_towers_that_are_none(view: View, tower: bytes) -> None:
     rpc.bound(opened, EPM)
     opened.write(rpc.request(3, stub))
     assert rpc.fault(rpc.messages(opened)[0]) == 0x6F7
+
+
+# -- what a workstation does ---------------------------------------------------------------------
+
+REMOTE_DISABLED = 0x8001011C
+
+
+def test_the_server_uses_no_shares(make: Any) -> None:
+    machine = make(wkssvc.interface)
+    for level in range(3):
+        request = machine.request(wkst.NetrUseEnum)
+        request["ServerName"] = NULL
+        request["InfoStruct"]["Level"] = level
+        request["InfoStruct"]["UseInfo"]["tag"] = level
+        request["InfoStruct"]["UseInfo"][f"Level{level}"]["Buffer"] = NULL
+        request["PreferredMaximumLength"] = EVERYTHING
+        request["ResumeHandle"] = NULL
+        stub = machine.run(11, request.getData())
+        assert not any(stub[-12:])  # none, nowhere to go on, no error
+
+
+def test_a_client_that_is_none_has_no_statistics(make: Any) -> None:
+    machine = make(wkssvc.interface)
+    request = machine.request(wkst.NetrWorkstationStatisticsGet)
+    request["ServerName"] = request["ServiceName"] = NULL
+    for level, options, status in ((1, 0, LEVEL), (0, 1, 87), (0, 0, DENIED)):
+        request["Level"], request["Options"] = level, options
+        assert status_of(machine.run(13, request.getData())) == status
+    machine.become("man")
+    answer = machine.call(request, wkst.NetrWorkstationStatisticsGetResponse)
+    assert answer["Buffer"]["BytesReceived"] == answer["Buffer"]["CurrentCommands"] == 0
+
+
+@pytest.mark.parametrize(
+    ("opnum", "status"),
+    [
+        *((opnum, NOT_SUPPORTED) for opnum in (22, 23, 24, 27, 28, 29)),
+        (7, 2),  # ERROR_FILE_NOT_FOUND
+    ],
+)
+def test_what_is_refused_to_administrators_too(make: Any, opnum: int, status: int) -> None:
+    machine = make(wkssvc.interface)
+    assert status_of(machine.run(opnum, bytes(16))) == DENIED
+    machine.become("man")
+    assert status_of(machine.run(opnum, bytes(16))) == status
+
+
+@pytest.mark.parametrize(
+    ("opnum", "status"),
+    [
+        *((opnum, NOT_SUPPORTED) for opnum in (12, 14, 15, 16, 17, 18, 19, 21)),
+        *((opnum, REMOTE_DISABLED) for opnum in (25, 26)),
+    ],
+)
+def test_what_is_refused_to_all(make: Any, opnum: int, status: int) -> None:
+    assert status_of(make(wkssvc.interface).run(opnum, b"")) == status
+
+
+@pytest.mark.parametrize(("level", "status"), [(0, LEVEL), (1, NOT_SUPPORTED), (9, LEVEL)])
+def test_no_share_is_used(make: Any, level: int, status: int) -> None:
+    machine = make(wkssvc.interface)
+    machine.become("man")
+    pointer = bytes(8 if machine.encoding.ndr64 else 4)
+    assert status_of(machine.run(8, pointer + struct.pack("<I", level))) == status
+
+
+def test_no_transport_is_added(make: Any) -> None:
+    machine = make(wkssvc.interface)
+    request = machine.request(wkst.NetrWkstaTransportAdd)
+    request["ServerName"] = NULL
+    request["TransportInfo"]["wkti0_transport_name"] = "\\Device\\Other\0"
+    request["TransportInfo"]["wkti0_transport_address"] = "000000000000\0"
+    request["ErrorParameter"] = 0
+    for user, level, status in (("games", 0, DENIED), ("man", 0, 87), ("man", 1, LEVEL)):
+        machine.become(user)
+        request["Level"] = level
+        assert status_of(machine.run(6, request.getData())) == status
+
+
+@pytest.mark.parametrize("opnum", [0, 3])
+def test_there_are_no_serial_lines(make: Any, opnum: int) -> None:
+    machine = make(srvsvc.interface)
+    pointer = 8 if machine.encoding.ndr64 else 4
+    stub = bytes(pointer) * (1 if opnum == 0 else 2)
+    stub += bytes(2 * pointer) + bytes(pointer)  # the level, the tag, no list
+    stub += EVERYTHING.to_bytes(pointer, "little") + bytes(pointer)
+    assert status_of(machine.run(opnum, stub)) == NOT_SUPPORTED
