@@ -26,6 +26,7 @@ from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
     OPEN_DISCONNECTED,
+    OPEN_PERSISTENT,
     DurableRecord,
     LockRange,
     LockSequence,
@@ -33,6 +34,7 @@ from usmbd.protocol.state.store.records import (
     SessionRecord,
     file_key,
 )
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_BATCH
 
 KEY, STREAM, ALONE = file_key(1, 4711), file_key(1, 4711, "stream"), file_key(1, 4712)
 HELD = file_key(1, 4713)
@@ -115,6 +117,21 @@ def resilient(store: LmdbStore, open_id: int) -> None:
     store.end_disconnected(KEY, open_id)
 
 
+def rename(store: LmdbStore, _: int) -> None:
+    """Give two durable opens another path, one of which was to be persistent."""
+    opens = []
+    for flags in (0, OPEN_PERSISTENT):
+        own = record(store, oplock_level=SMB2_OPLOCK_LEVEL_BATCH, flags=flags)
+        own.create_guid = bytes([flags] * 16)
+        durable = DurableRecord(ALONE, "share", "/nowhere", b"file", 3, (0, 0), 1)
+        store.add_open(ALONE, own, "", durable=durable)
+        opens.append(own.open_id)
+    store.end_persistence(ALONE, opens[1])
+    store.move_durable(ALONE, b"another")
+    for open_id in opens:
+        store.remove_open(ALONE, open_id)
+
+
 OPERATIONS: dict[str, Operation] = {
     "open": add_with_oplock,
     "lease": lease,
@@ -127,10 +144,10 @@ OPERATIONS: dict[str, Operation] = {
     "delete pending": set_delete_pending,
     "session's end": session_ends,
     "resilient": resilient,
+    "rename": rename,
     "session": lambda store, _: store.put_session(SessionRecord(1 << 16, 1, "alice")),
 }
-"""What worker 1 does that has KEY open and a lock on it (`rename` asks the store, and writes
-nothing there)."""
+"""What worker 1 does that has KEY open and a lock on it."""
 
 
 def count_instructions(then: Callable[[int], object]) -> None:
@@ -228,12 +245,15 @@ def clean_up(directory: Path, bystander: int) -> None:
     assert all(worker != 1 for worker, _ in left.waiters)
     for doomed in left.doomed:
         supervisor.deleted(doomed.key)
-    for open_ in supervisor.opens(KEY):  # what survives its worker is whole, and ends as a whole
-        kept = supervisor.find_durable(open_.open_id)
-        assert kept is not None
-        assert kept.record.flags & OPEN_DISCONNECTED
-        supervisor.end_disconnected(KEY, open_.open_id)
-        supervisor.remove_session(0)  # the next transaction lowers the hints
+    for key in (KEY, ALONE):
+        for open_ in supervisor.opens(
+            key
+        ):  # what survives its worker is whole, and ends as a whole
+            kept = supervisor.find_durable(open_.open_id)
+            assert kept is not None
+            assert kept.record.flags & OPEN_DISCONNECTED
+            supervisor.end_disconnected(key, open_.open_id)
+            supervisor.remove_session(0)  # the next transaction lowers the hints
     assert supervisor.sweep({2}).found == 0
     assert [held.open_id for held in supervisor.opens(HELD)] == [bystander]
     assert not supervisor.check_io(HELD, 0, 1000, 1, write=True)
