@@ -16,6 +16,7 @@ import atheris
 # What is ours tells the fuzzer which lines and comparisons an input reached, from its import on.
 with atheris.instrument_imports(include=["usmbd"], enable_loader_override=False):
     import targets
+    import targets_domain  # noqa: F401 -- it enters its own
 
 
 def fuzz(name: str, options: list[str]) -> None:

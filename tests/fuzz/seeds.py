@@ -12,6 +12,7 @@ import rpc_client
 import spnego
 from impacket.dcerpc.v5 import srvs
 from smbengine import requests
+from smbtest.tickets import Pac, _logon_info
 from targets import CHALLENGE, NAMES, NOW
 
 from usmbd.mountd.ipc import codec
@@ -113,6 +114,12 @@ def seeds() -> dict[str, list[bytes]]:
         "mountd": [joined(*_mountd())] + [joined(message) for message in _mountd()],
         "compression": [message[4:] for message in _compressed()],
         "smbdirect": [joined(struct.pack("<HHHHIIIII", 1, 9, 0, 0, 0, 24, 4, 0, 0) + b"data")],
+        "referral": _referrals(),
+        "pac": [
+            _logon_info(Pac(extra=extra, resource=resource), "alice")
+            for extra in ((), ("S-1-18-1", "S-1-5-21-7-8-9-1000"))
+            for resource in (("", ()), ("S-1-5-21-1-2-3", (1300, 1301)))
+        ],
         "ini": [INI.encode(), *(line.encode() for line in INI.splitlines(keepends=True))],
         "yaml": [YAML.encode(), b"global: {workgroup: A}\n", b"shares: {a: {path: /}}\n"],
     }
@@ -129,6 +136,23 @@ def _compressed() -> list[bytes]:
             assert payloads is not None
             messages.append(b"".join(payloads.message(bytes(80))))
     return messages
+
+
+def _referrals() -> list[bytes]:
+    """Return questions for what is there and what is not, in both forms."""
+    found = []
+    for path in (
+        "\\NAS\\root",
+        "\\NAS\\root\\link\\more",
+        "\\NAS\\away\\x",
+        "\\NAS\\root\\folder\\within",
+    ):
+        name = path.encode("utf-16-le")
+        found += [b"\0" + struct.pack("<H", level) + name + bytes(2) for level in (1, 2, 3, 4)]
+        site = "there".encode("utf-16-le")
+        body = struct.pack("<H", len(name)) + name + struct.pack("<H", len(site)) + site
+        found.append(b"\xff" + struct.pack("<HHI", 4, 1, len(body)) + body)
+    return found
 
 
 def _header(command: int, **fields: int) -> bytes:
