@@ -73,10 +73,10 @@ class Covering:
         """
         by_line = self._lines.get(mutant.path, {})
         found = set().union(*(by_line.get(line, ()) for line in mutant.lines))
-        if found:
+        if found and mutant.function != "module":  # else a test was the first to import it
             return sorted(found, key=lambda test: (self._size[test], test))
-        found = self._of_import(mutant) or set().union(*by_line.values())
-        files = self._importers(mutant.path)
+        found |= self._of_import(mutant) or set().union(*by_line.values())
+        files = self._importers(mutant)
         if self._is_told(mutant):
             files.insert(0, OF_LIMITS)
         if mutant.function != "module" or not by_line:
@@ -85,47 +85,65 @@ class Covering:
         rest = (test for test in found if test.partition("::")[0] not in files)
         return files + sorted(rest, key=lambda test: (self._size[test], test))
 
+    def _defined(self, mutant: Mutant) -> list[str]:
+        """Return the names that the line of a mutant defines."""
+        source = (self._root / mutant.path).read_text().splitlines()
+        defined = re.match(r"\s*(\w+(?:, \w+)*)\s*[:=]", source[mutant.lines[0] - 1])
+        return defined[1].split(", ") if defined else []
+
     def _is_told(self, mutant: Mutant) -> bool:
         """Tell whether a line defines a constant that LIMITS.md has, which a test compares."""
-        source = (self._root / mutant.path).read_text().splitlines()
         module = ".".join(Path(mutant.path).with_suffix("").parts)
-        defined = re.match(r"(\w+)\s*[:=]", source[mutant.lines[0] - 1])
         document = (self._root / "LIMITS.md").read_text()
-        return defined is not None and f"`{module}.{defined[1]}`" in document
+        return any(f"`{module}.{name}`" in document for name in self._defined(mutant))
 
-    def _importers(self, path: str) -> list[str]:
-        """Return the files of unit tests that import a module: its own, then the narrowest."""
-        place = Path(path)
-        module = ".".join(("usmbd", *place.with_suffix("").parts)).removesuffix(".__init__")
+    def _importers(self, mutant: Mutant) -> list[str]:
+        """Return the files of unit tests that import a mutant's module.
+
+        First those that say what the line defines, in a table as `protocol.auth.der SEQUENCE=30`
+        too; then the module's own, then the narrowest.
+        """
+        place = Path(mutant.path)
+        told = ".".join(place.with_suffix("").parts).removesuffix(".__init__")
+        module = f"usmbd.{told}"
         parent, _, name = module.rpartition(".")
+        above = "|".join(map(re.escape, _above(module)))
         imports = re.compile(
-            rf"^(?:from|import) {re.escape(module)}\b|^import {re.escape(parent)}$"
+            rf"^(?:from|import) {re.escape(module)}\b|^import (?:{above})$"
             rf"|^from {re.escape(parent)} import (?:\([^)]*|.*)\b{name}\b",
             re.MULTILINE,
         )
+        says = re.compile("|".join(rf"\b{each}\b" for each in self._defined(mutant)) or r"(?!)")
+        tells = re.compile(rf"^{re.escape(told)}\b.*(?:{says.pattern})", re.MULTILINE)
         files = []
         for file in (self._root / "tests/unit").rglob("test_*.py"):
             text = file.read_text()
-            if imports.search(text):
+            table = tells.search(text) is not None
+            if table or imports.search(text):
                 own = file.stem.startswith(f"test_{place.stem}")
-                files.append((not own, text.count("usmbd."), str(file.relative_to(self._root))))
-        return [file for _, _, file in sorted(files)[:IMPORTERS]]
+                named = table or says.search(text) is not None
+                order = not named, not own, text.count("usmbd.")
+                files.append((order, str(file.relative_to(self._root))))
+        return [file for _, file in sorted(files)[:IMPORTERS]]
 
     def _of_import(self, mutant: Mutant) -> set[str]:
         """Return the tests of the lines that name what a line defines, in any module."""
-        source = (self._root / mutant.path).read_text().splitlines()
-        defined = re.match(r"\s*(\w+)\s*[:=]", source[mutant.lines[0] - 1])
-        if not defined:
-            return set()
-        name = re.compile(rf"\b{defined[1]}\b")
         found: set[str] = set()
-        for path, by_line in self._lines.items():
-            words = (self._root / path).read_text()
-            if defined[1] in words:
-                for number, line in enumerate(words.splitlines(), 1):
-                    if name.search(line):
-                        found |= by_line.get(number, set())
+        for defined in self._defined(mutant):
+            name = re.compile(rf"\b{defined}\b")
+            for path, by_line in self._lines.items():
+                words = (self._root / path).read_text()
+                if defined in words:
+                    for number, line in enumerate(words.splitlines(), 1):
+                        if name.search(line):
+                            found |= by_line.get(number, set())
         return found
+
+
+def _above(module: str) -> list[str]:
+    """Return the packages that a module is in."""
+    parts = module.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def cover(root: Path, cache: Path) -> Covering:

@@ -6,7 +6,9 @@ and the next; a condition that is never true; a statement left out (calls, raise
 assignments to an attribute or item); None instead of what a function returns.
 
 Nothing is made of annotations, documentation, imports, log lines, f-strings (Python 3.11 does not
-say where their parts stand) and what only a type checker reads.
+say where their parts stand) and what only a type checker reads. Where a function says that it
+returns a bool, its False becomes True and not None: that is as false to who asks, and ruff lets
+nobody compare with False.
 """
 
 import ast
@@ -93,6 +95,7 @@ class _Finder:
         for line in source.splitlines(keepends=True):
             self._starts.append(self._starts[-1] + len(line))
         self._function = "module"
+        self._returns_bool = False
         self._lines: tuple[int, ...] = ()
 
     def walk(self, node: ast.AST, function: str) -> None:
@@ -118,9 +121,13 @@ class _Finder:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 name = node.name if function == "module" else f"{function}.{node.name}"
+                outside = self._returns_bool
+                if not isinstance(node, ast.ClassDef):
+                    self._returns_bool = _is_name(node.returns, "bool")
                 if isinstance(node, ast.ClassDef) or node.name not in ("__repr__", "__str__"):
                     for part in node.body:
                         self._statement(part, name)
+                self._returns_bool = outside
                 if not isinstance(node, ast.ClassDef):
                     self._function = name
                     for default in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
@@ -138,6 +145,8 @@ class _Finder:
                 self._note(node, "pass")
             case ast.Assign([ast.Attribute() | ast.Subscript()]):
                 self._note(node, "pass")
+            case ast.Return(ast.Constant(False)) if self._returns_bool:
+                pass
             case ast.Return(ast.expr() as value) if not _is_none(value):
                 self._note(node, "return None")
             case ast.If(ast.Name("TYPE_CHECKING")):
@@ -197,6 +206,10 @@ def _is_log(node: ast.expr) -> bool:
         if isinstance(part, (ast.Name, ast.Attribute))
     )
     return isinstance(node, ast.Call) and any(name.strip("_") in _LOGGERS for name in names)
+
+
+def _is_name(node: ast.expr | None, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
 
 
 def _is_none(node: ast.expr) -> bool:
