@@ -27,8 +27,8 @@ _ON_DESCRIPTOR: Final[dict[str, dict[int, str]]] = {
         439: "faccessat2", 464: "getxattrat",
     },
     "aarch64": {
-        5: "setxattr", 7: "fsetxattr", 10: "fgetxattr", 13: "flistxattr", 16: "fremovexattr",
-        34: "mkdirat", 35: "unlinkat", 37: "linkat", 44: "fstatfs", 46: "ftruncate",
+        7: "fsetxattr", 10: "fgetxattr", 13: "flistxattr", 16: "fremovexattr",
+        34: "mkdirat", 35: "unlinkat", 37: "linkat", 38: "renameat", 44: "fstatfs", 46: "ftruncate",
         47: "fallocate", 48: "faccessat", 52: "fchmod", 55: "fchown", 56: "openat", 57: "close",
         61: "getdents64", 62: "lseek", 63: "read", 64: "write", 65: "readv", 66: "writev",
         67: "pread64", 68: "pwrite64", 69: "preadv", 70: "pwritev", 78: "readlinkat",
@@ -40,7 +40,8 @@ _ON_DESCRIPTOR: Final[dict[str, dict[int, str]]] = {
 _OTHERS: Final[dict[str, dict[int, str]]] = {
     "x86_64": {4: "stat", 40: "sendfile", 191: "getxattr", 188: "setxattr", 194: "listxattr",
                197: "removexattr", 202: "futex", 232: "epoll_wait", 281: "epoll_pwait"},
-    "aarch64": {8: "getxattr", 11: "listxattr", 22: "epoll_pwait", 71: "sendfile", 98: "futex"},
+    "aarch64": {5: "setxattr", 8: "getxattr", 11: "listxattr", 14: "removexattr",
+                22: "epoll_pwait", 71: "sendfile", 98: "futex"},
 }  # fmt: skip
 
 
