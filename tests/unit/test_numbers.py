@@ -48,7 +48,8 @@ transport.smbdirect.limits MAX_U32=FFFFFFFF
 protocol.supervisor.rdma_service IWARP_PORT=1545
 C706 12.6.3.1: the header of a PDU and its flags
 mountd.rpc.pdu HEADER_SIZE=10 PFC_DID_NOT_EXECUTE=20 PFC_OBJECT_UUID=80
-mountd.rpc.endpoint MIN_FRAGMENT=598 KEEP_CONNECTION_ON_ORPHAN=2
+mountd.rpc.endpoint MIN_FRAGMENT=598
+mountd.rpc.contexts KEEP_CONNECTION_ON_ORPHAN=2
 mountd.rpc.ndr.streams FIRST_REFERENT=20000
 [MS-SRVS] 2.2.2.6, 2.2.4.42, 2.2.4.105: what Windows answers where nothing is meant
 mountd.rpc.platform PLATFORM_ID_NT=1F4 VERSION_MAJOR=6 VERSION_MINOR=1
@@ -152,7 +153,8 @@ protocol.vfs.kernel _STATX_MASK=FFF XATTR_SIZE_MAX=10000 CAP_SYS_RESOURCE=18
 protocol.vfs.kernel _CAPABILITY_VERSION_3=20080522
 protocol.vfs.kernel_lease _F_SETOWN_EX=F _F_OWNER_TID=0 _SIGSET_SIZE=80
 protocol.vfs.posix_acl _USER_OBJ=1 _USER=2 _GROUP_OBJ=4 _GROUP=8 _MASK=10 _OTHER=20
-protocol.vfs.volume _FILE_MODE=1B6 _DIRECTORY_MODE=1FF _SPECIAL_BITS=E00
+protocol.vfs.options NEW_FILE=1B6 NEW_DIRECTORY=1FF
+protocol.vfs.volume _SPECIAL_BITS=E00
 protocol.worker.allocator _M_TRIM_THRESHOLD=-1 _M_MMAP_THRESHOLD=-3 _M_ARENA_MAX=-8
 transport.loop TFD_TIMER_ABSTIME=1
 mountd.confine.kernel _PR_SET_CHILD_SUBREAPER=24 _NETWORK_VERSION=4 _NETWORK=3 _SCOPES_VERSION=6

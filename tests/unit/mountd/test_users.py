@@ -47,6 +47,22 @@ def test_a_malformed_line_is_named(text: str, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+def test_what_is_wrong_with_the_whole_file_names_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "pwd.db"
+    with pytest.raises(ConfigError, match=f"^{path}: there is no such file"):
+        load_users(path, required=True)
+    with pytest.raises(ConfigError, match=f"^{tmp_path}: "):
+        load_users(tmp_path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=f"^{path}: the file is not UTF-8"):
+        load_users(path)
+    os.truncate(path, module.MAX_FILE_SIZE + 1)
+    with pytest.raises(ConfigError, match=f"^{path}: the file is larger than 16777216 bytes"):
+        load_users(path)
+    os.truncate(path, 0)
+    assert not load_users(path).hashes
+
+
 @pytest.mark.parametrize("name", ["", "a:b", "a\nb", " a", "ä" * 24])
 def test_names_that_cannot_be(name: str) -> None:
     with pytest.raises(ValueError, match="user name"):

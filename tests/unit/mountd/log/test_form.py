@@ -113,6 +113,16 @@ def test_an_entry_of_the_journal_is_bounded(evil: str) -> None:
     assert len(form.journal(whole, "worker0")) < 128 * 1024  # of 208 KiB that a socket takes
 
 
+def test_a_line_is_as_long_as_it_may_be() -> None:
+    """All shortened alike as often as it takes; then it is cut. A new line comes behind it."""
+    assert form._fitted(lambda divisor: "x" * 4095) == b"x" * 4095
+    assert form._fitted(lambda divisor: "x" * (4096 // divisor)) == b"x" * 1024
+    assert form._fitted(lambda divisor: "x" * (64 * 4000 // divisor)) == b"x" * 4000
+    assert form._fitted(lambda divisor: "x" * (64 * 4096 // divisor)) == b"x" * 4095
+    assert form._cut("x" * 4095 + "y") == b"x" * 4095
+    assert form._cut("x" * 4094 + "\u00e4") == b"x" * 4094
+
+
 def test_a_message_is_whole_as_far_as_it_may_be() -> None:
     said = form.text(record("%s", "x" * form.MESSAGE_CHARACTERS), "worker0").decode()
     assert "x" * form.MESSAGE_CHARACTERS in said

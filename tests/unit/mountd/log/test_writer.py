@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from usmbd.mountd.log import form, limit, writer
+from usmbd.mountd.log import form, limit, setup, writer
 from usmbd.mountd.log.writer import Journal, QueueHandler, Stream, journal_reads
 
 WAIT = 30.0
@@ -96,6 +96,16 @@ def test_a_process_that_ends_before_it_started_says_why(handler: QueueHandler, g
     handler.handle(record("the configuration cannot be used"))
     handler.close()
     assert len(gate.lines) == 1
+
+
+def test_what_is_said_before_there_is_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "_handler", None)
+    setup.start()
+    setup.say("usmbd: ready")
+    assert capsys.readouterr().err == "usmbd: ready\n"
+    assert setup.queue_state() == (writer.QUEUE_BYTES, 0, 0)
 
 
 def test_its_thread_ends_with_it(handler: QueueHandler) -> None:

@@ -110,6 +110,7 @@ class Client:
         found = b""
         for message in rpc.messages(self.pipe):
             assert message[2] == 2
+            assert struct.unpack_from("<HH", message, 8) == (len(message), 16)
             assert self.protection is not None
             end = len(message) - 24
             signed = message[:-16]

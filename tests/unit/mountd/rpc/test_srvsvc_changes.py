@@ -228,8 +228,11 @@ def test_the_server_s_comment(served: Served) -> None:
     told = srvs.hNetrServerGetInfo(served, 101)["InfoStruct"]["ServerInfo101"]
     assert told["sv101_comment"] == "Ablage\0"
     assert served.service.server.server_string == "Ablage"
+    unknown = struct.pack("<4I", 0, 599, 599, 0)
+    assert served.run(22, unknown)[-4:] == struct.pack("<I", LEVEL)
     served.become("games")
     change(1005, DENIED)
+    assert served.run(22, unknown)[-4:] == struct.pack("<I", DENIED)  # whatever the level
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,24 @@ def test_too_little_room(served: Served, machine: Any) -> None:
     assert found.value.get_packet()["lpcbData"] == 202
 
 
+@pytest.mark.parametrize(("size", "fits"), [(10, True), (8, False)])
+def test_a_name_has_to_fit(served: Served, machine: Any, size: int, fits: bool) -> None:
+    """Bytes of the name, with its NUL."""
+    key = create(served, machine, "SOFTWARE\\Room")
+    set_text(served, key, "name", "x")
+    request = rrp.BaseRegEnumValue()
+    request["hKey"] = key
+    request["dwIndex"] = 0
+    request["lpValueNameIn"] = " " * (size // 2)
+    request["lpData"] = b" " * 10
+    request["lpcbData"] = request["lpcbLen"] = 10
+    request.fields["lpValueNameIn"].fields["MaximumLength"] = size
+    if fits:
+        assert served.request(request)["lpValueNameOut"] == "name\0"
+    else:
+        fails(MORE_DATA, lambda: served.request(request))
+
+
 def test_several_values(served: Served, machine: Any) -> None:
     key = create(served, machine, "SOFTWARE\\Several")
     set_text(served, key, "a", "first")

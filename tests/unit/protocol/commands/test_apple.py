@@ -142,6 +142,15 @@ def test_finder_info_is_kept_as_samba_keeps_it(serve: Serve, kind: str) -> None:
         kept = os.getxattr(file, METADATA)
         assert len(kept) == 402
         assert kept[:26] == bytes.fromhex("0005160700020000") + b"Netatalk        " + b"\0\x08"
+        # netatalk's: comment, dates, the AFP server's, and what its database has of a file
+        rows = ((9, 122, 32), (4, 154, 0), (8, 354, 16), (14, 370, 4))
+        empty = zip(
+            (b"\x80DEV", b"\x80INO", b"\x80SYN", b"\x80SV~"), range(374, 406, 8), strict=True
+        )
+        told = b"".join(struct.pack(">III", *row) for row in rows)
+        assert kept[26:122] == told + b"".join(
+            kind + struct.pack(">II", at, 0) for kind, at in empty
+        )
         assert kept[122:154] == FINDER
         os.setxattr(file, METADATA, kept[:154] + b"a comment" + kept[163:])
         other = b"x" * 32

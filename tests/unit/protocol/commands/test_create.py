@@ -1,5 +1,6 @@
 """CREATE: dispositions, rights, share modes between two sessions, deletion, contexts."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -10,6 +11,7 @@ from smbengine import requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
+from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_ALL_ACCESS,
@@ -158,6 +160,23 @@ def test_a_read_only_share(engine: Engine, file: Path) -> None:
     assert granted & READ
     assert not granted & (WRITE | FILE_APPEND_DATA | DELETE)
     assert os.listdir(engine.files) == ["file"]
+
+
+def test_a_file_that_cannot_be_written_after_all(
+    client: Client, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that runs, say: as much as there may be is no writing, to write is refused."""
+    opened_data = Node.open_data
+
+    def open_data(node: Node, *, read: bool, write: bool) -> None:
+        if write:
+            raise OSError(errno.ETXTBSY, "it runs")
+        opened_data(node, read=read, write=write)
+
+    monkeypatch.setattr(Node, "open_data", open_data)
+    opened = client.open("file", MAXIMUM_ALLOWED, FILE_OPEN)
+    assert client.call(Command.READ, requests.read(opened, 3)).data == b"old"
+    assert client.create("file", WRITE, FILE_OPEN) is NtStatus.SHARING_VIOLATION
 
 
 def test_what_an_open_was_not_granted_it_may_not(client: Client, file: Path) -> None:

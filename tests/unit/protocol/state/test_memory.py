@@ -48,9 +48,12 @@ def pools() -> Pools:
     return Pools()
 
 
-def test_the_pool_is_a_part_of_the_machine() -> None:
+def test_the_pool_is_a_part_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pool_limit(10**6) == LEAST_POOL
     assert LEAST_POOL <= pool_limit(2) <= pool_limit(1) <= MOST_POOL
+    machine = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": (24 << 30) // 4096}
+    monkeypatch.setattr("os.sysconf", machine.__getitem__)
+    assert [pool_limit(workers) // MIB for workers in (1, 2, 3, 4, 8)] == [512, 384, 256, 192, 128]
 
 
 def test_a_connection_has_its_limit_and_a_client_with_many_has_a_part(pools: Pools) -> None:

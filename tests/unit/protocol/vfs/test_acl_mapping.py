@@ -148,6 +148,7 @@ BOTH = 3
             PosixAcl(6, 0, 0, {MAN: 7}),
         ),
         ([(ALLOW, READ, EVERYONE, 0)], PosixAcl(5, 5, 5)),
+        ([(ALLOW, READ, unix_user(OWNER), 0)], PosixAcl(5, 0, 0)),
         (
             [(DENY, WRITE, unix_user(MAN), 0), (ALLOW, READ | WRITE, EVERYONE, 0)],
             PosixAcl(7, 7, 7, {MAN: 5}),

@@ -1,6 +1,7 @@
 """Which file systems may hang: by what they say themselves, and what is mounted beneath."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,38 @@ def mounts(tmp_path: Path, *rows: tuple[str, str]) -> str:
     file = tmp_path / "mountinfo"
     file.write_text("".join(MOUNT.format(point=p, kind=k, source="x:/y") for p, k in rows))
     return str(file)
+
+
+# linux/magic.h
+OF_THE_KERNEL = {
+    "EXT4_SUPER_MAGIC": 0xEF53, "BTRFS_SUPER_MAGIC": 0x9123683E, "TMPFS_MAGIC": 0x01021994,
+    "RAMFS_MAGIC": 0x858458F6, "F2FS_SUPER_MAGIC": 0xF2F52010, "OVERLAYFS_SUPER_MAGIC": 0x794C7630,
+    "XFS_SUPER_MAGIC": 0x58465342,
+}  # fmt: skip
+OF_OTHERS = {
+    "NFS_SUPER_MAGIC": 0x6969, "FUSE_SUPER_MAGIC": 0x65735546, "CEPH_SUPER_MAGIC": 0x00C36400,
+    "V9FS_MAGIC": 0x01021997, "CIFS_SUPER_MAGIC": 0xFF534D42, "SMB2_SUPER_MAGIC": 0xFE534D42,
+    "SMB_SUPER_MAGIC": 0x517B, "AFS_SUPER_MAGIC": 0x5346414F, "AFS_FS_MAGIC": 0x6B414653,
+    "CODA_SUPER_MAGIC": 0x73757245, "OCFS2_SUPER_MAGIC": 0x7461636F,
+    "AUTOFS_SUPER_MAGIC": 0x0187,
+}  # fmt: skip
+# of file systems that are not in it: by their own sources (ZFS and bcachefs; Lustre, GPFS, BeeGFS,
+# GFS2, OrangeFS, PanFS, VirtualBox's and VMware's shared folders)
+ELSEWHERE = {0x2FC12FC1, 0xCA451A4E}
+ELSEWHERE_REMOTE = {0x0BD00BD0, 0x47504653, 0x19830326, 0x01161970, 0x20030528, 0xAAD7AAEA} | {
+    *(0x786F4256, 0xBACBACBC)
+}
+
+
+def test_magics() -> None:
+    assert ELSEWHERE | set(OF_THE_KERNEL.values()) == file_systems.LOCAL
+    assert ELSEWHERE_REMOTE | set(OF_OTHERS.values()) == file_systems.REMOTE
+    header = Path("/usr/include/linux/magic.h")
+    if header.exists():
+        told = dict(re.findall(r"#define\s+(\w+)\s+(0x[0-9a-fA-F]+)", header.read_text()))
+        for name, value in (OF_THE_KERNEL | OF_OTHERS).items():
+            if name in told:
+                assert value == int(told[name], 16), name
 
 
 def test_this_machines_own_does_not_hang(tmp_path: Path, root: int) -> None:

@@ -251,7 +251,8 @@ def test_only_served_devices_are_kept_and_told(
         FoundPort(1, LinkType.ROCE, True, 25_000_000_000, ("eth0", "eth0.5")),
         FoundPort(2, LinkType.ROCE, False, 25_000_000_000, ("eth1",)),
     )
-    found = [Found("fake0", ports), Found("other0", ports[:1])]
+    other = FoundPort(1, LinkType.ROCE, True, 25_000_000_000, ("eth2",))
+    found = [Found("fake0", ports), Found("other0", (other,))]
     monkeypatch.setattr(module.discovery, "devices", lambda: found)
     assert served.rdma.interfaces() == {}
     served.rdma.serve(messages.RdmaServed(devices=["fake0"], reason=""))

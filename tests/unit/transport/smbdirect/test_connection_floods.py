@@ -191,6 +191,20 @@ def test_what_comes_to_who_waits_for_a_turn_is_taken_in_the_next(
     assert len(turns) > 1
 
 
+def test_requests_within_a_turn_are_served_at_once(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = Turns()
+    monkeypatch.setattr(turns, "over", lambda began: False)
+    monkeypatch.setattr(network, "turns", turns)
+    peer = Peer(network)
+    for number in range(7):
+        peer.client.post(data(bytes([number])))
+    network.pump()
+    assert len(peer.upper.messages) == 7
+    assert not turns.waiting
+
+
 def test_who_waits_for_a_turn_may_end(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = Turns()
     monkeypatch.setattr(network, "turns", turns)

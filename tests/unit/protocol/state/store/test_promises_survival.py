@@ -167,10 +167,11 @@ def test_a_dead_worker_leaves_what_is_durable(stores: Stores) -> None:
     stores.one.set_watching(True)
     waits = opened(stores.two, key=OTHER)
     assert stores.two.lock(OTHER, waits, [LockRange(0, 1, True)], wait=True) is not None
+    stores.two.add_waiter(KEY)
     stores.one.add_waiter(file_key(3, 3))
     left = stores.supervisor.drop_worker(1)
     assert left.doomed == []
-    assert left.waiters == [(2, OTHER)]
+    assert sorted(left.waiters) == sorted([(2, OTHER), (2, KEY)])
     assert flags_of(stores.two, kept) & OPEN_DISCONNECTED
     assert stores.two.count_locks(KEY) == 1
     assert [one.open_id for one in stores.two.opens(OTHER)] == [waits]
