@@ -307,7 +307,8 @@ class Service:
         response = self._authenticator.login(request)
         if response.status in PROVEN:
             self._throttle.succeeded(account, address, now)
-            log.debug("login: %s", response.status, extra={"client": address, "user": user})
+            facts = {"client": address, "user": user}
+            log.debug("login as uid %d: %s", response.uid, response.status, extra=facts)
         elif response.status in (LoginStatus.BAD_USER, LoginStatus.BAD_PASSWORD):
             self._throttle.failed(account, address, now)
             log.log(
