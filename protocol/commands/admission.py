@@ -4,7 +4,7 @@ The store knows the opens of all workers; what their clients cache is broken fir
 """
 
 from usmbd.protocol.commands.app_instance import check_instances
-from usmbd.protocol.commands.durable import durable_of, prepare
+from usmbd.protocol.commands.durable import durable_of, may_be_persistent, prepare
 from usmbd.protocol.commands.find_or_create import Found, Wanted
 from usmbd.protocol.state import one_file
 from usmbd.protocol.state.caching.caching import Asked
@@ -152,6 +152,8 @@ def _lease(wanted: Wanted, found: Found) -> LeaseV1 | LeaseV2 | None:
             can
             and isinstance(lease, LeaseV2)
             and bool(connection.server_capabilities & SMB2_GLOBAL_CAP_DIRECTORY_LEASING)
+            # Nobody follows it while its client is away; smbd gives none there either.
+            and not _is_persistent(wanted)
         )
     if can:
         return lease
@@ -159,6 +161,12 @@ def _lease(wanted: Wanted, found: Found) -> LeaseV1 | LeaseV2 | None:
     if known is not None and known != found.key:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     return None
+
+
+def _is_persistent(wanted: Wanted) -> bool:
+    """Tell whether a persistent open is asked for that there can be."""
+    asked = wanted.durable
+    return asked is not None and asked.persistent and may_be_persistent(wanted.request)
 
 
 def _follow(wanted: Wanted, open_id: int, key: bytes, node: Node) -> bool:

@@ -52,7 +52,7 @@ from usmbd.protocol.state.notify.change import (
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.replays import CreateGuid
 from usmbd.protocol.state.speed import Clock
-from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED
+from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED, OPEN_PERSISTENT
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs.names import parse_posix_path
 from usmbd.protocol.vfs.node import Node
@@ -368,6 +368,9 @@ def _open_once(wanted: Wanted, asked: Asked, guid: CreateGuid) -> Handling:
             action, open_id = kept.durable.action, kept.record.open_id
             again = Reconnect(open_id, guid[1], wanted.path, wanted.lease, asked.persistent)
             return come_back(request, wanted.contexts, again, asked, action)
+        if kept is not None and replayed and kept.record.flags & OPEN_PERSISTENT:
+            # Its client has had the answer, or nobody knows yet that the connection is gone.
+            raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
     return _open(wanted, guid)
 
 

@@ -1,9 +1,9 @@
 """CREATE's part in durable opens: asking for one, coming back to it, sending its CREATE again.
 
 [MS-SMB2] 3.3.5.9.6 and .10 (request), .7 and .12 (reconnect), .10 (replay). Where those leave room
-it is as with smbd: files alone are durable, not folders or named streams; 16 minutes for version 1;
-5 minutes at most and one by default for version 2. Who has proved to be nobody gets none: anybody
-could claim it.
+it is as with smbd: files alone are durable, folders where they are persistent, named streams never;
+16 minutes for version 1; 5 minutes at most and one by default for version 2. Who has proved to be
+nobody gets none: anybody could claim it.
 
 A reconnect makes the open anew, by the path that the store kept, as the user and with the access
 that was granted; the file must be the very one, and as it was when the client went. That is how
@@ -49,6 +49,7 @@ from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
     FILE_APPEND_DATA,
     FILE_EXECUTE,
+    FILE_LIST_DIRECTORY,
     FILE_READ_DATA,
     FILE_WRITE_DATA,
 )
@@ -187,20 +188,26 @@ def prepare(
     `granted` is the client's own access, which an overwrite's record has more than.
     """
     tree = request.tree
-    owner = owner_of(tree, node)
+    persistent = (
+        asked.persistent and may_be_persistent(request) and not record.flags & OPEN_DELETE_ON_CLOSE
+    )
+    owner = owner_of(tree, node, persistent=persistent)
     if not owner:
         return None
     record.durable_open_timeout = asked.timeout
     record.create_guid = asked.create_guid
     record.durable_owner = owner
-    if asked.persistent and may_be_persistent(request) and not record.flags & OPEN_DELETE_ON_CLOSE:
+    if persistent:
         record.flags |= OPEN_PERSISTENT
     return kept_of(tree, key, node, granted, action, record.create_options & MODE)
 
 
-def owner_of(tree: TreeConnect, node: Node) -> bytes:
-    """Return Open.DurableOwner of an open of this file; empty where none survives."""
-    if node.is_regular and tree.share.keeps_handles:
+def owner_of(tree: TreeConnect, node: Node, *, persistent: bool = False) -> bytes:
+    """Return Open.DurableOwner of an open of this file; empty where none survives.
+
+    A folder has only `persistent` ones: nothing of it that caches a handle is given.
+    """
+    if (node.is_regular or (persistent and node.is_directory)) and tree.share.keeps_handles:
         return tree.session.durable_owner or owner(tree.session)
     return b""
 
@@ -375,6 +382,8 @@ def _find(
         access = durable.granted_access
         write = bool(access & (FILE_WRITE_DATA | FILE_APPEND_DATA))
         read = bool(access & (FILE_READ_DATA | FILE_EXECUTE))
+        if node.is_directory:
+            read, write = bool(access & FILE_LIST_DIRECTORY), False
         if read or write:
             try:
                 node.open_data(read=read, write=write)

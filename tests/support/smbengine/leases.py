@@ -75,3 +75,10 @@ def acknowledge(client: Client, state: int, key: bytes = KEY) -> NtStatus:
     if reply.status is NtStatus.SUCCESS:
         assert reply.parse(LeaseBreak) == answer
     return reply.status
+
+
+def untold(client: Client, command: int, body: bytes) -> int:
+    """Send a request that waits without an interim response, as from Windows."""
+    message_id = client.post(command, body)
+    assert client.taken(message_id) == []
+    return message_id

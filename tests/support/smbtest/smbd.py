@@ -1,10 +1,14 @@
 """Samba's smbd in the place of usmbd, private to a folder: it shows whether the tests are right."""
 
 import os
+import shlex
 import socket
 import subprocess
 
 from smbtest.server import ALICE, BOB, HOST, Server
+
+RUN = shlex.split(os.environ.get("SMBD", ""))
+"""What runs the programs of another release's Samba."""
 
 
 class Smbd(Server):
@@ -49,12 +53,13 @@ class Smbd(Server):
                 "posix locking": "no",
                 "server multi channel support": "yes",
             }
+            | ({"persistent handles": "yes", "kernel share modes": "no"} if RUN else {})
         )
         path = self.folder / "smb.conf"
         path.write_text(self.configuration(parameters))
         for account in (ALICE, BOB):
             subprocess.run(
-                ["/usr/bin/smbpasswd", "-c", path, "-s", "-a", account.name],
+                [*RUN, "/usr/bin/smbpasswd", "-c", path, "-s", "-a", account.name],
                 input=f"{account.password}\n{account.password}\n",
                 text=True,
                 check=True,
@@ -62,6 +67,7 @@ class Smbd(Server):
                 timeout=30,
             )
         return [
+            *RUN,
             "/usr/sbin/smbd",
             "-F",
             "--no-process-group",

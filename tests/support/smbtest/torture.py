@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from typing import IO, NamedTuple
@@ -24,6 +24,8 @@ from smbtest.samba_tools import client_configuration, credentials
 from smbtest.server import ALICE, BOB, Server
 
 SHARE = "torture"
+PERSISTENT = "persistent"
+"""The same folder with continuous availability, for the suites of that name."""
 SILENCE_SECONDS = 75.0  # a test that says nothing for so long has hung: its requests end after 60 s
 
 # Benchmarks, helpers that hold a handle for ever, and what needs a prepared file or snapshot.
@@ -140,6 +142,7 @@ def add_shares(server: Server) -> None:
     if server.kind == "smbd":  # it asks the kernel besides the stored ACL only without this
         share["acl_xattr:ignore system acls"] = "yes"
     server.shares[SHARE] = share
+    server.shares[PERSISTENT] = share | {"continuous availability": "yes"}
     closed = server.folder / "noperm"
     closed.mkdir(mode=0o700)
     server.shares["noperm"] = share | {"path": str(closed)}  # for ioctl.bug14788
@@ -210,14 +213,19 @@ class Smbtorture:
             else:
                 entry.unlink()
 
-    def _command(self, names: Iterable[str]) -> list[str]:
+    @staticmethod
+    def _share(names: Sequence[str]) -> str:
+        """Return the share that tests of one suite use."""
+        return PERSISTENT if names[0].startswith("smb2.persistent-open") else SHARE
+
+    def _command(self, names: Sequence[str]) -> list[str]:
         """Return the command line that runs some tests."""
         host, port = self.server.host, self.server.port
         if self._dials_445:
             host, port = _ADDRESS_445, 445
         return [
             *self._configuration,
-            f"//{host}/{SHARE}",
+            f"//{host}/{self._share(names)}",
             *["-p", str(port), *credentials(ALICE)],
             *["--fullname", "--format=subunit", "--seed=1", f"--basedir={self._base}"],
             "--option=torture:progress=no",

@@ -126,9 +126,8 @@ def test_a_server_without_such_shares_keeps_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_not_persistent(client: Client) -> None:
-    """Folders, named streams and what is deleted on close."""
+    """Named streams and what is deleted on close."""
     for name, options in (
-        ("folder", FILE_DIRECTORY_FILE),
         ("file:stream", 0),
         ("doomed", FILE_DELETE_ON_CLOSE),
     ):
@@ -337,6 +336,41 @@ def test_a_replay_finds_it(client: Client, engine: Engine) -> None:
     assert reply.file_id[0] == file[0]
     data = granted(reply)[SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2]
     assert struct.unpack("<II", data) == (V2_TIMEOUT, FLAG)
+
+
+def test_a_replay_of_what_is_used_already(client: Client) -> None:
+    """The client has had its answer (smb2.persistent-open.replay-multi of Samba 4.25)."""
+    file = persistent(client)
+    for _ in range(2):
+        again_ = create(client, v2(flags=FLAG), oplock=NONE, replay=True)
+        assert again_.file_id == file
+    client.call(Command.WRITE, requests.write(file, b"used"))
+    reply = create(client, v2(flags=FLAG), oplock=NONE, replay=True)
+    assert reply.status is NtStatus.FILE_NOT_AVAILABLE
+
+
+@pytest.mark.parametrize("end", ["connection", "server"])
+def test_a_folder_is_kept(client: Client, engine: Engine, end: str) -> None:
+    """As with Windows; it is listed from the beginning. A lease on it there is none."""
+    options = {"name": "folder", "options": FILE_DIRECTORY_FILE}
+    client.close(client.open("folder", options=FILE_DIRECTORY_FILE))
+    (engine.files / "folder" / "entry").touch()
+    body = {**options, "oplock": SMB2_OPLOCK_LEVEL_LEASE, "share": 0}
+    file = persistent(client, lease(RH), **body)
+    if end == "connection":
+        client.disconnect()
+    else:
+        engine = restarted(engine)
+    other = Client(engine).ready(user="bob")
+    assert create(other, oplock=NONE, **options).status is NtStatus.FILE_NOT_AVAILABLE
+    newer, reply = come_back(engine, client, file, **options)
+    assert reply.file_id[0] == file[0]
+    listed = newer.call(Command.QUERY_DIRECTORY, requests.query_directory(reply.file_id, 1))
+    assert "entry".encode("utf-16le") in listed.data
+    assert create(other, oplock=NONE, **options).status is NtStatus.SHARING_VIOLATION
+    assert newer.close(reply.file_id) is NtStatus.SUCCESS
+    if end == "server":
+        engine.close()
 
 
 def test_it_is_found_by_its_create_guid(client: Client, engine: Engine) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from smbengine import requests
 from smbengine.client import Client
-from smbengine.leases import KEY, acknowledge, breaks, lease_of
+from smbengine.leases import KEY, acknowledge, breaks, lease_of, untold
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
@@ -247,7 +247,7 @@ def test_a_renamed_directory_is_freed_of_cached_handles_below(
     cached = cache(client, r"dir\sub")
     above = second.open("dir", disposition=FILE_OPEN)
     rename = requests.set_info(above, FileRenameInformation, target("moved"))
-    message_id, _ = second.pending(Command.SET_INFO, rename)
+    message_id = untold(second, Command.SET_INFO, rename)
     assert breaks(client) == [(RH, R, ACK)]
     client.close(cached)
     assert second.taken(message_id)[0].status is NtStatus.SUCCESS
@@ -260,7 +260,7 @@ def test_a_cached_handle_that_may_delete_the_target_s_directory_is_freed(
     file = other.open("outside")
     cached = cache(client, access=DELETE)
     rename = requests.set_info(file, FileRenameInformation, target(r"dir\in"))
-    message_id, _ = other.pending(Command.SET_INFO, rename)
+    message_id = untold(other, Command.SET_INFO, rename)
     assert breaks(client) == [(RH, R, ACK)]
     client.close(cached)
     assert other.taken(message_id)[0].status is NtStatus.SUCCESS

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from smbengine import requests
 from smbengine.client import Client
-from smbengine.leases import KEY, acknowledge, body, breaks, lease_of, take
+from smbengine.leases import KEY, acknowledge, body, breaks, lease_of, take, untold
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
@@ -333,13 +333,6 @@ def rename(file: FileId, name: str) -> bytes:
     raw = name.encode("utf-16-le")
     buffer = b"\1" + bytes(15) + len(raw).to_bytes(4, "little") + raw
     return requests.set_info(file, FileRenameInformation, buffer)
-
-
-def untold(client: Client, command: int, body: bytes) -> int:
-    """Send a request that waits without an interim response, as from Windows."""
-    message_id = client.post(command, body)
-    assert client.taken(message_id) == []
-    return message_id
 
 
 def test_a_rename_waits_for_cached_handles(client: Client, other: Client) -> None:
