@@ -11,6 +11,7 @@ from usmbd.mountd.admin.outcome import RefusedError
 from usmbd.mountd.admin.registered import Registered
 from usmbd.mountd.admin.registry import Registry
 from usmbd.mountd.admin.registry_store import RegistryStore
+from usmbd.mountd.admin.rights import AccountRights
 from usmbd.mountd.admin.running import Answered, Lists
 from usmbd.mountd.admin.shares import ShareRequest, Shares
 from usmbd.mountd.admin.users import Users
@@ -19,8 +20,11 @@ from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.accounts import DirectoryResponse
 from usmbd.mountd.ipc.administration import (
     PAGE_ROWS,
+    AddShare,
     AdministrationRequest,
+    ChangeShare,
     CloseRunning,
+    DeleteShare,
     ListRunning,
     Outcome,
     Result,
@@ -29,6 +33,13 @@ from usmbd.mountd.ipc.administration import (
 from usmbd.mountd.ipc.dfs import PAGE_LINKS, AddTarget, LinkPage, ListLinks, RemoveTarget
 from usmbd.mountd.ipc.messages import ControlClose, ControlList, Message, Row
 from usmbd.mountd.ipc.registry import RegistryRequest
+from usmbd.mountd.ipc.rights import (
+    DISK_OPERATOR,
+    AskGiven,
+    GivenPage,
+    ListGiven,
+    RightsRequest,
+)
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.ipc.users import UsersRequest
 from usmbd.mountd.users import UserTable
@@ -90,7 +101,9 @@ class Administration:
         self._host = host
         self._users = Users(host)
         self._shares = self._registry = None
+        self._rights: AccountRights | None = None
         if store is not None and registered is not None:
+            self._rights = AccountRights(store, host)
             self._shares = Shares(store, registered, host)
             self._registry = Registry(store, host, Computed(store, host))
         self._running = running
@@ -109,7 +122,7 @@ class Administration:
             part = links[message.start : message.start + PAGE_LINKS]
             reply(LinkPage(part, len(links)))
             return
-        if not self._host.administrates(message.by):
+        if not (self._host.administrates(message.by) or self._may(message)):
             reply(Outcome(Result.DENIED))
             return
         handler = self._handlers.get(type(message))
@@ -129,10 +142,25 @@ class Administration:
             log.error("the registry failed: %s", error)
             reply(Outcome(Result.FAILED))
 
+    def _may(self, message: AdministrationRequest) -> bool:
+        """Tell whether who does not administrate has been given the right to this one thing."""
+        if self._rights is None:
+            return False
+        if isinstance(message, AskGiven):
+            return True
+        wanted = AddShare | ChangeShare | DeleteShare
+        return isinstance(message, wanted) and self._rights.has(message.by, DISK_OPERATOR)
+
     def _kept(self, message: AdministrationRequest) -> DirectoryResponse:
-        """Answer what is about users, the registry, or shares, which it keeps."""
+        """Answer what is about users, the registry, or rights and shares, which it keeps."""
         if isinstance(message, UsersRequest):
             return self._users.answer(message)
+        if isinstance(message, RightsRequest):
+            if self._rights is not None:
+                return self._rights.answer(message)
+            if isinstance(message, ListGiven):
+                return GivenPage([], 0)
+            raise RefusedError(Result.FAILED, "there is no registry")
         if self._shares is None or self._registry is None:
             raise RefusedError(Result.FAILED, "there is no registry")
         if isinstance(message, ShareRequest):

@@ -12,6 +12,7 @@ from usmbd.mountd.ipc.base import MAX_ROWS, Handle, Message, Name
 from usmbd.mountd.ipc.dfs import DfsRequest, DfsResponse
 from usmbd.mountd.ipc.messages import ListKind
 from usmbd.mountd.ipc.registry import Descriptor, RegistryRequest, RegistryResponse
+from usmbd.mountd.ipc.rights import RightsRequest, RightsResponse
 from usmbd.mountd.ipc.rows import Row
 from usmbd.mountd.ipc.users import UsersRequest
 
@@ -132,6 +133,7 @@ AdministrationRequest = (
     | SetServerComment
     | DfsRequest
     | RegistryRequest
+    | RightsRequest
     | UsersRequest
 )
-AdministrationResponse = RunningPage | Outcome | DfsResponse | RegistryResponse
+AdministrationResponse = RunningPage | Outcome | DfsResponse | RegistryResponse | RightsResponse

@@ -4,6 +4,8 @@ import struct
 from dataclasses import dataclass
 
 from usmbd.mountd.ipc.accounts import AskRights, Rights
+from usmbd.mountd.ipc.administration import Outcome, Result
+from usmbd.mountd.ipc.rights import AskGiven
 from usmbd.mountd.ipc.sids import pack_sid
 from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.ntstatus import STATUS_ACCESS_DENIED
@@ -70,6 +72,18 @@ def is_administrator(view: View) -> Asking[bool]:
         answer = yield AskRights(view.caller.user)
         view.rights["administrator"] = isinstance(answer, Rights) and answer.administrator
     return view.rights["administrator"]
+
+
+def may(view: View, right: str) -> Asking[bool]:
+    """Tell whether the caller administrates, or has been given this right; asked once a pipe."""
+    if (yield from is_administrator(view)):
+        return True
+    if view.caller.guest or view.caller.anonymous:
+        return False
+    if right not in view.rights:
+        answer = yield AskGiven(view.caller.user, right)
+        view.rights[right] = isinstance(answer, Outcome) and answer.result is Result.DONE
+    return view.rights[right]
 
 
 def need(granted: int, wanted: int) -> None:

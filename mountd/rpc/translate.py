@@ -208,6 +208,8 @@ def _split(view: View, full: str) -> tuple[str, str]:
 def _known_name(view: View, domain: str, name: str) -> Named | None:
     """Return what needs nobody to be asked: well-known names and domains."""
     folded = name.casefold()
+    if not domain and not folded:  # what Windows says of no name at all
+        return Named(BUILTIN_SID, BUILTIN, BUILTIN, Use.DOMAIN)
     known = _BY_NAME.get((domain, folded))
     if known is not None:
         return known

@@ -349,3 +349,18 @@ def test_event_logs_are_empty(administered: Server) -> None:
     assert "number of records: 0" in said
     assert "oldest entry: 0" in said
     assert "ACCESS_DENIED" in rpcclient(administered, "eventlog_numrecord System", ok=False)
+
+
+def test_net_rpc_rights(administered: Server, address: str) -> None:
+    folder = administered.data / "of-a-disk-operator"
+    folder.mkdir(exist_ok=True)
+    right, add = "SeDiskOperatorPrivilege", ("share", "add", f"operated={folder}")
+    net(administered, address, *add, account=ALICE, ok=False)
+    net(administered, address, "rights", "grant", ALICE.name, right)
+    assert ALICE.name in net(administered, address, "rights", "list", "accounts")
+    net(administered, address, *add, account=ALICE)
+    net(administered, address, "share", "delete", "operated", account=ALICE)
+    said = net(administered, address, "rights", "grant", ALICE.name, "SeTcbPrivilege", ok=False)
+    assert "NT_STATUS_NOT_SUPPORTED" in said
+    net(administered, address, "rights", "revoke", ALICE.name, right)
+    net(administered, address, *add, account=ALICE, ok=False)

@@ -10,8 +10,9 @@ from usmbd.mountd.ipc.administration import (
     Result,
     SetServerComment,
 )
+from usmbd.mountd.ipc.rights import DISK_OPERATOR
 from usmbd.mountd.ipc.settings import ShareConfig
-from usmbd.mountd.rpc.access import is_administrator
+from usmbd.mountd.rpc.access import is_administrator, may
 from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.errors import (
@@ -85,6 +86,12 @@ def _need_administrator(view: View, *values: Any) -> Asking[None]:
         raise Status(ERROR_ACCESS_DENIED, *values)
 
 
+def _need_disk_operator(view: View, *values: Any) -> Asking[None]:
+    """Status(ERROR_ACCESS_DENIED) for who may not change shares."""
+    if not (yield from may(view, DISK_OPERATOR)):
+        raise Status(ERROR_ACCESS_DENIED, *values)
+
+
 def _check(answer: object, *values: Any) -> None:
     """Status, or a fault, unless a wish is fulfilled."""
     if not isinstance(answer, Outcome) or answer.result is Result.FAILED:
@@ -118,7 +125,7 @@ def share_add(
 
     Its password and permissions are for servers without users, and change nothing.
     """
-    yield from _need_administrator(view, wrong)
+    yield from _need_disk_operator(view, wrong)
     if level not in ADD_LEVELS or info[0] != level:
         raise Status(ERROR_INVALID_LEVEL, wrong)
     wanted = info[1]
@@ -157,7 +164,7 @@ def share_set_info(
 
     A share's folder and type stay, whatever levels 2 and 502 say, as in Windows.
     """
-    yield from _need_administrator(view, wrong)
+    yield from _need_disk_operator(view, wrong)
     if level not in SET_LEVELS or info[0] != level:
         raise Status(ERROR_INVALID_LEVEL, wrong)
     share = view.snapshot.share(name)
@@ -194,7 +201,7 @@ def share_del(
     view: View, server: WideStringPointer, name: WideString, reserved: U32
 ) -> Asking[None]:
     """NetrShareDel: who uses the share is disconnected ([MS-SRVS] 3.1.4.12)."""
-    yield from _need_administrator(view)
+    yield from _need_disk_operator(view)
     _check((yield DeleteShare(view.caller.user, name[:256])))
 
 
@@ -211,7 +218,7 @@ def share_del_start(
     view: View, server: WideStringPointer, name: WideString, reserved: U32
 ) -> Asking[Handle]:
     """NetrShareDelStart ([MS-SRVS] 3.1.4.14)."""
-    yield from _need_administrator(view)
+    yield from _need_disk_operator(view)
     if view.snapshot.share(name) is None:
         raise Status(NERR_NET_NAME_NOT_FOUND)
     return view.handles.add(Deleting(name[:256]))

@@ -12,6 +12,7 @@ CALLS = Calls(UUID("12345778-1234-abcd-ef00-0123456789ab"), 0)
 
 POLICY_VIEW_LOCAL_INFORMATION = 0x0001
 POLICY_VIEW_AUDIT_INFORMATION = 0x0002
+POLICY_CREATE_ACCOUNT = 0x0010
 POLICY_LOOKUP_NAMES = 0x0800
 POLICY: Final = Access(
     all=0x000F1FFF, read=0x00020006, write=0x000207F8, execute=0x00020801, everybody=0x00020801
@@ -22,6 +23,8 @@ ACCOUNT: Final = Access(
     all=0x000F000F, read=0x00020001, write=0x0002000E, execute=0x00020000, everybody=0
 )
 """[MS-LSAD] 2.2.1.1.3: of accounts administrators alone learn."""
+
+ACCOUNT_VIEW, ACCOUNT_ADJUST_PRIVILEGES, DELETE = 0x0001, 0x0002, 0x00010000
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,15 @@
 
 from typing import Final
 
+from usmbd.mountd.ipc.rights import DISK_OPERATOR, GivenPage, ListGiven
 from usmbd.mountd.rpc.access import ADMINISTRATORS, EVERYONE, is_administrator, need
 from usmbd.mountd.rpc.calls import Asking, Status
+from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.interfaces.lsarpc import types as lsa
 from usmbd.mountd.rpc.interfaces.lsarpc.base import (
-    ACCOUNT,
     CALLS,
     POLICY_LOOKUP_NAMES,
     POLICY_VIEW_LOCAL_INFORMATION,
-    OpenAccount,
     Policy,
 )
 from usmbd.mountd.rpc.ndr.types import (
@@ -24,9 +24,9 @@ from usmbd.mountd.rpc.ntstatus import (
     STATUS_ACCESS_DENIED,
     STATUS_NO_MORE_ENTRIES,
     STATUS_NO_SUCH_PRIVILEGE,
-    STATUS_NOT_SUPPORTED,
     STATUS_OBJECT_NAME_NOT_FOUND,
 )
+from usmbd.mountd.rpc.pdu import Fault
 from usmbd.mountd.rpc.view import View
 
 PRIVILEGES: Final = {
@@ -59,8 +59,12 @@ PRIVILEGES: Final = {
     "SeManageVolumePrivilege": (28, "Perform volume maintenance tasks"),
     "SeImpersonatePrivilege": (29, "Impersonate a client after authentication"),
     "SeCreateGlobalPrivilege": (30, "Create global objects"),
+    DISK_OPERATOR: (0x1003, "Manage disk shares"),
 }
-"""The privileges with the low halves of their LUIDs; the high ones are 0 ([MS-LSAD] 3.1.1.2.1)."""
+"""The privileges with the low halves of their LUIDs; the high ones are 0 ([MS-LSAD] 3.1.1.2.1).
+
+The last is Samba's, with Samba's number.
+"""
 
 _FOLDED: Final = {name.casefold(): name for name in PRIVILEGES}
 
@@ -73,13 +77,12 @@ HELD: Final = {
         "SeTakeOwnershipPrivilege",
         "SeBackupPrivilege",
         "SeRestorePrivilege",
+        DISK_OPERATOR,
     ),
     EVERYONE: LOGON_RIGHTS,
 }
-"""Who holds which: administrators act as root, and whoever has a password may log in."""
-
-NETWORK_LOGON: Final = 0x00000002
-"""The right SeNetworkLogonRight as a bit ([MS-LSAD] 2.2.1.2)."""
+"""Who holds which by the configuration: administrators act as root, and whoever has a password may
+log in. Others hold what administrators have given them (`mountd.admin.rights`)."""
 
 
 @CALLS.call(2)
@@ -133,11 +136,12 @@ def enumerate_accounts(
 ) -> Asking[tuple[U32, lsa.Sids]]:
     """LsarEnumerateAccounts: who holds rights ([MS-LSAD] 3.1.4.5.2)."""
     need(view.handles.get(handle, Policy).granted, POLICY_VIEW_LOCAL_INFORMATION)
-    yield from _administrators_alone(view)
-    rest = list(HELD)[resume:]
+    yield from administrators_alone(view)
+    held = yield from all_held(view)
+    rest = list(held)[resume:]
     if not rest:
         raise Status(STATUS_NO_MORE_ENTRIES, resume, lsa.Sids(None))
-    return len(HELD), lsa.Sids([lsa.SidHolder(sid) for sid in rest])
+    return len(held), lsa.Sids([lsa.SidHolder(sid) for sid in rest])
 
 
 @CALLS.call(35)
@@ -146,15 +150,10 @@ def enumerate_accounts_with_right(
 ) -> Asking[lsa.Sids]:
     """LsarEnumerateAccountsWithUserRight ([MS-LSAD] 3.1.4.5.3)."""
     need(view.handles.get(handle, Policy).granted, POLICY_VIEW_LOCAL_INFORMATION)
-    yield from _administrators_alone(view)
-    folded = (right or "").casefold()
-    if right is not None and folded not in {*_FOLDED, *map(str.casefold, LOGON_RIGHTS)}:
-        raise Status(STATUS_NO_SUCH_PRIVILEGE)
-    found = [
-        sid
-        for sid, held in HELD.items()
-        if right is None or folded in {each.casefold() for each in held}
-    ]
+    yield from administrators_alone(view)
+    known = None if right is None else known_right(right)
+    held = yield from all_held(view)
+    found = [sid for sid, rights in held.items() if known is None or known in rights]
     if not found:
         raise Status(STATUS_NO_MORE_ENTRIES)
     return lsa.Sids([lsa.SidHolder(sid) for sid in found])
@@ -164,50 +163,38 @@ def enumerate_accounts_with_right(
 def enumerate_account_rights(view: View, handle: Handle, sid: Sid) -> Asking[lsa.Rights]:
     """LsarEnumerateAccountRights ([MS-LSAD] 3.1.4.5.10)."""
     need(view.handles.get(handle, Policy).granted, POLICY_VIEW_LOCAL_INFORMATION)
-    yield from _administrators_alone(view)
-    if sid not in HELD:
+    yield from administrators_alone(view)
+    held = yield from all_held(view)
+    if sid not in held:
         raise Status(STATUS_OBJECT_NAME_NOT_FOUND)
-    return lsa.Rights(list(HELD[sid]))
+    return lsa.Rights(list(held[sid]))
 
 
-@CALLS.call(37)
-def add_account_rights(view: View, handle: Handle, sid: Sid, rights: lsa.Rights) -> Asking[None]:
-    """LsarAddAccountRights: who has rights follows from the configuration."""
-    yield from _refuse_change(view, handle)
+def known_right(name: str | None) -> str:
+    """Return a right as it is spelled; Status(STATUS_NO_SUCH_PRIVILEGE) when there is none."""
+    folded = (name or "").casefold()
+    for each in (*PRIVILEGES, *LOGON_RIGHTS):
+        if each.casefold() == folded:
+            return each
+    raise Status(STATUS_NO_SUCH_PRIVILEGE)
 
 
-@CALLS.call(10)
-def create_account(view: View, handle: Handle, sid: Sid, desired: U32) -> Asking[Handle]:
-    """LsarCreateAccount: who has rights follows from the configuration."""
-    yield from _refuse_change(view, handle)
-    raise AssertionError
+def all_held(view: View) -> Asking[dict[str, tuple[str, ...]]]:
+    """Return who holds which rights: by the configuration, and as they were given."""
+    held = dict(HELD)
+    start = 0
+    while True:
+        page = yield ListGiven(view.caller.user, start)
+        if not isinstance(page, GivenPage):
+            raise CallError(Fault.SERVER_TOO_BUSY)
+        for sid, rights in page.accounts:
+            held[sid] = tuple(dict.fromkeys((*held.get(sid, ()), *rights)))
+        start += len(page.accounts)
+        if start >= page.total or not page.accounts:
+            return held
 
 
-@CALLS.call(17)
-def open_account(view: View, handle: Handle, sid: Sid, desired: U32) -> Asking[Handle]:
-    """LsarOpenAccount ([MS-LSAD] 3.1.4.5.5)."""
-    need(view.handles.get(handle, Policy).granted, POLICY_VIEW_LOCAL_INFORMATION)
-    granted = ACCOUNT.granted(desired, (yield from is_administrator(view)))
-    if sid not in HELD:
-        raise Status(STATUS_OBJECT_NAME_NOT_FOUND)
-    return view.handles.add(OpenAccount(sid, granted))
-
-
-@CALLS.call(23)
-def get_system_access(view: View, handle: Handle) -> U32:
-    """LsarGetSystemAccessAccount ([MS-LSAD] 3.1.4.5.13)."""
-    account = view.handles.get(handle, OpenAccount)
-    need(account.granted, 0x0001)
-    return NETWORK_LOGON if "SeNetworkLogonRight" in HELD[account.sid] else 0
-
-
-def _administrators_alone(view: View) -> Asking[None]:
+def administrators_alone(view: View) -> Asking[None]:
+    """Status(STATUS_ACCESS_DENIED) for all others: of accounts they learn nothing."""
     if not (yield from is_administrator(view)):
         raise Status(STATUS_ACCESS_DENIED)
-
-
-def _refuse_change(view: View, handle: bytes) -> Asking[None]:
-    """Refuse to change what follows from the configuration."""
-    view.handles.get(handle, Policy)
-    yield from _administrators_alone(view)
-    raise Status(STATUS_NOT_SUPPORTED)

@@ -1,8 +1,10 @@
 """The structures of LSA ([MS-LSAD] 2.2, [MS-LSAT] 2.2)."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from usmbd.mountd.rpc.ndr import types as ndr
+from usmbd.mountd.rpc.ndr.streams import NdrError
 from usmbd.mountd.rpc.ndr.types import (
     U8,
     U16,
@@ -13,13 +15,16 @@ from usmbd.mountd.rpc.ndr.types import (
     Enum,
     LargeString,
     Octets,
+    Reader,
     SidPointer,
     SizeT,
+    Type,
     UnicodeString,
     Union,
     Unique,
     Uuid,
     WideStringPointer,
+    Writer,
     structure,
 )
 
@@ -264,6 +269,41 @@ class Privileges:
     """LSAPR_PRIVILEGE_ENUM_BUFFER ([MS-LSAD] 2.2.8.2)."""
 
     privileges: Annotated[list[Privilege] | None, Counted(ndr.of(Privilege))]
+
+
+class PrivilegeSetType(Type):
+    """LSAPR_PRIVILEGE_SET ([MS-LSAD] 2.2.5.5): an array at its end, whose count stands before."""
+
+    smallest = 12
+
+    def alignment(self, ndr64: bool) -> int:
+        """Return the alignment of the counts."""
+        return 8 if ndr64 else 4
+
+    def read(self, reader: Reader) -> list[tuple[int, int]]:
+        """Read the LUIDs."""
+        elements = reader.elements(12)
+        count, _ = reader.number(4), reader.number(4)
+        if count != elements:
+            raise NdrError("a set whose count lies")
+        found = []
+        for _ in range(count):
+            low, high, _ = reader.number(4), reader.number(4), reader.number(4)
+            found.append((low, high))
+        return found
+
+    def write(self, writer: Writer, value: Sequence[tuple[int, int]]) -> None:
+        """Write LUIDs of privileges that are not switched on by themselves."""
+        writer.count(len(value))
+        for number in (len(value), 0):
+            writer.number(number, 4)
+        for low, high in value:
+            for number in (low, high, 0):
+                writer.number(number, 4)
+
+
+PrivilegeSet = Annotated[list[tuple[int, int]], PrivilegeSetType()]
+PrivilegeSetPointer = Annotated[list[tuple[int, int]] | None, Unique(PrivilegeSetType())]
 
 
 @structure

@@ -1,0 +1,175 @@
+"""Rights that administrators give by LSA, against impacket, and what they let others do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from impacket.dcerpc.v5 import lsad, srvs
+from impacket.dcerpc.v5.dtypes import NULL
+from rpc_client import Served
+
+from usmbd.mountd.admin.rights import ACCOUNTS
+from usmbd.mountd.ipc.sids import user_rid
+from usmbd.mountd.rpc.endpoint import CallError
+from usmbd.mountd.rpc.interfaces import lsarpc, srvsvc
+
+DENIED, NOT_FOUND, COLLISION = 0xC0000022, 0xC0000034, 0xC0000035
+NO_PRIVILEGE, NOT_SUPPORTED = 0xC0000060, 0xC00000BB
+SID, USERS, ADMINISTRATORS = "S-1-5-21-9-8-7-1000", "S-1-5-32-545", "S-1-5-32-544"
+DISKS = "SeDiskOperatorPrivilege"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    """Return a server whose rights the administrator man gives."""
+    return Served(lsarpc.interface, tmp_path, ndr64=False)
+
+
+def policy(served: Served) -> Any:
+    return lsad.hLsarOpenPolicy2(served)["PolicyHandle"]
+
+
+@pytest.fixture
+def handle(served: Served) -> Any:
+    """Return the administrator's policy."""
+    return policy(served)
+
+
+def fails(status: int, call: Callable[[], Any]) -> None:
+    with pytest.raises(lsad.DCERPCSessionError) as found:
+        call()
+    assert found.value.get_error_code() == status
+
+
+def give(served: Served, handle: Any, sid: str, *rights: str) -> None:
+    lsad.hLsarAddAccountRights(served, handle, sid, list(rights))
+
+
+def take(served: Served, handle: Any, sid: str, *rights: str) -> None:
+    lsad.hLsarRemoveAccountRights(served, handle, sid, list(rights))
+
+
+def held(served: Served, handle: Any, sid: str) -> set[str]:
+    answer = lsad.hLsarEnumerateAccountRights(served, handle, sid)
+    return {each["Data"] for each in answer["UserRights"]["UserRights"]}
+
+
+def with_right(served: Served, handle: Any, right: Any) -> set[str]:
+    answer = lsad.hLsarEnumerateAccountsWithUserRight(served, handle, right)
+    return {each["Sid"].formatCanonical() for each in answer["EnumerationBuffer"]["Information"]}
+
+
+def test_rights_are_given_kept_and_taken(served: Served, handle: Any) -> None:
+    fails(NOT_FOUND, lambda: held(served, handle, SID))
+    give(served, handle, SID, DISKS.upper())
+    assert held(served, handle, SID) == {DISKS}
+    assert with_right(served, handle, DISKS) == {SID, ADMINISTRATORS}
+    served.store.close()
+    again = Served(lsarpc.interface, served.folder, ndr64=False)
+    handle = policy(again)
+    assert held(again, handle, SID) == {DISKS}
+    take(again, handle, SID, DISKS)
+    fails(NOT_FOUND, lambda: held(again, handle, SID))
+    fails(NOT_FOUND, lambda: take(again, handle, SID, DISKS))
+    assert with_right(again, handle, DISKS) == {ADMINISTRATORS}
+
+
+def test_what_cannot_be_given(served: Served, handle: Any) -> None:
+    fails(NOT_SUPPORTED, lambda: give(served, handle, SID, "SeBackupPrivilege"))
+    fails(NO_PRIVILEGE, lambda: give(served, handle, SID, "SeNothing"))
+    fails(NOT_FOUND, lambda: held(served, handle, SID))
+    give(served, handle, ADMINISTRATORS, "SeBackupPrivilege")  # they have it
+    fails(NOT_SUPPORTED, lambda: take(served, handle, ADMINISTRATORS, "SeBackupPrivilege"))
+
+
+def test_accounts_are_made_and_deleted(served: Served, handle: Any) -> None:
+    account = lsad.hLsarCreateAccount(served, handle, SID)["AccountHandle"]
+    fails(COLLISION, lambda: lsad.hLsarCreateAccount(served, handle, SID))
+    fails(COLLISION, lambda: lsad.hLsarCreateAccount(served, handle, ADMINISTRATORS))
+    none = lsad.hLsarEnumeratePrivilegesAccount(served, account)["Privileges"]
+    assert none["PrivilegeCount"] == 0
+    luid = lsad.hLsarLookupPrivilegeValue(served, handle, DISKS)["Value"]
+    one = [lsad.LSAPR_LUID_AND_ATTRIBUTES()]
+    one[0]["Luid"], one[0]["Attributes"] = luid, 0
+    lsad.hLsarAddPrivilegesToAccount(served, account, one)
+    assert held(served, handle, SID) == {DISKS}
+    listed = lsad.hLsarEnumeratePrivilegesAccount(served, account)["Privileges"]["Privilege"]
+    assert [each["Luid"]["LowPart"] for each in listed] == [0x1003]
+    assert lsad.hLsarGetSystemAccessAccount(served, account)["SystemAccess"] == 0
+    lsad.hLsarRemovePrivilegesFromAccount(served, account, one)
+    fails(NOT_FOUND, lambda: held(served, handle, SID))
+    lsad.hLsarCreateAccount(served, handle, SID)
+    lsad.hLsarDeleteObject(served, account)
+    with pytest.raises(CallError):
+        lsad.hLsarDeleteObject(served, account)
+    fails(NOT_FOUND, lambda: lsad.hLsarOpenAccount(served, handle, SID))
+    own = lsad.hLsarOpenAccount(served, handle, ADMINISTRATORS)["AccountHandle"]
+    fails(NOT_SUPPORTED, lambda: lsad.hLsarDeleteObject(served, own))
+    assert len(lsad.hLsarEnumeratePrivilegesAccount(served, own)["Privileges"]["Privilege"]) == 5
+
+
+def test_all_at_once_is_taken(served: Served, handle: Any) -> None:
+    give(served, handle, SID, DISKS)
+    request = lsad.LsarRemoveAccountRights()
+    request["PolicyHandle"] = handle
+    request["AccountSid"].fromCanonical(SID)
+    request["AllRights"] = 1
+    request["UserRights"]["EntriesRead"] = 0
+    request["UserRights"]["UserRights"] = NULL
+    served.request(request)
+    fails(NOT_FOUND, lambda: held(served, handle, SID))
+
+
+def test_others_are_refused(served: Served) -> None:
+    served.become("games")
+    handle = policy(served)
+    fails(DENIED, lambda: held(served, handle, SID))
+    fails(DENIED, lambda: give(served, handle, SID, DISKS))
+    fails(DENIED, lambda: take(served, handle, SID, DISKS))
+    fails(DENIED, lambda: lsad.hLsarCreateAccount(served, handle, SID))
+
+
+def share(served: Served, name: str) -> None:
+    """Share a folder, as `net rpc share add` does."""
+    (served.folder / name).mkdir(exist_ok=True)
+    information = srvs.SHARE_INFO_2()
+    information["shi2_netname"] = name + "\0"
+    information["shi2_type"] = 0
+    information["shi2_remark"] = "\0"
+    information["shi2_path"] = f"C:{served.folder}/{name}\0"
+    information["shi2_passwd"] = NULL
+    information["shi2_max_uses"] = 0xFFFFFFFF
+    srvs.hNetrShareAdd(served, 2, information)
+
+
+@pytest.mark.parametrize("by_group", [False, True])
+def test_who_was_given_disks_changes_shares(tmp_path: Path, by_group: bool) -> None:
+    rights = Served(lsarpc.interface, tmp_path, ndr64=False)
+    own = f"{rights.service.machine_sid}-{user_rid(5)}"  # games of every Debian
+    give(rights, policy(rights), USERS if by_group else own, DISKS)
+    rights.store.close()
+    served = Served(srvsvc.interface, tmp_path, ndr64=False)
+    served.become("games")
+    share(served, "new")
+    assert served.view.snapshot.share("new") is not None
+    srvs.hNetrShareDel(served, "new\0")
+    served.store.remove(served.store.get((*ACCOUNTS, USERS if by_group else own)))
+    served.become("games")
+    with pytest.raises(srvs.DCERPCSessionError) as found:
+        share(served, "another")
+    assert found.value.get_error_code() == 5
+
+
+def test_a_right_that_is_taken_ends_at_once(tmp_path: Path) -> None:
+    """The pipe that asked before asks no more, but mountd does."""
+    rights = Served(lsarpc.interface, tmp_path, ndr64=False)
+    give(rights, policy(rights), USERS, DISKS)
+    rights.store.close()
+    served = Served(srvsvc.interface, tmp_path, ndr64=False)
+    served.become("games")
+    share(served, "new")
+    served.store.remove(served.store.get((*ACCOUNTS, USERS)))
+    with pytest.raises(srvs.DCERPCSessionError) as found:
+        srvs.hNetrShareDel(served, "new\0")
+    assert found.value.get_error_code() == 5
