@@ -65,6 +65,27 @@ def test_rows_come_in_parts(path: Path) -> None:
     assert asked(path, *parts) == [ROW] * 3
 
 
+def test_an_end_ends_the_questions(path: Path) -> None:
+    """Their connections, and their timers; nobody is told."""
+
+    async def run() -> list[str]:
+        said: list[str] = []
+        server = Server(
+            listen(path), control_server(), lambda *_: said.append("asked"),
+            lambda *_: said.append("gone"),
+        )  # fmt: skip
+        made = Running(path)
+        made.ask(QUESTION, lambda rows: said.append("told"))
+        for turn in range(10):
+            await asyncio.sleep(0)
+            if turn == 4:
+                made.close()
+        server.close()
+        return said
+
+    assert asyncio.run(run()) == ["asked", "gone"]
+
+
 def test_what_is_done(path: Path) -> None:
     assert asked(path, ControlDone()) == []
 

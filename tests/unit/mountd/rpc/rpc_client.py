@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from impacket.dcerpc.v5 import ndr as their_ndr
+
 from usmbd.mountd.admin.administration import Administration
 from usmbd.mountd.admin.registered import Registered
 from usmbd.mountd.admin.registry import HIVES
@@ -268,3 +270,18 @@ class Served(Machine):
         if code:
             raise module.DCERPCSessionError(error_code=code, packet=answer)
         return answer
+
+
+def plain(value: Any) -> Any:
+    """Return what impacket has read as dictionaries, lists, numbers and texts."""
+    if isinstance(value, their_ndr.NDR):
+        if isinstance(value, their_ndr.NDRUNION):
+            (name, _) = value.union[value["tag"]]
+            return plain(value[name])
+        names = [name for name, *_ in value.structure if name != "Data" or len(value.structure) > 1]
+        return {name: plain(value[name]) for name in names} if names else plain(value["Data"])
+    if isinstance(value, list):
+        if all(isinstance(each, bytes) and len(each) == 1 for each in value):
+            return b"".join(value)
+        return [plain(each) for each in value]
+    return value

@@ -14,6 +14,7 @@ from usmbd.mountd.ntlm import verify
 from usmbd.mountd.rpc.endpoint import Encoding, Interface, Pipe, PipeBrokenError
 from usmbd.mountd.rpc.outside import Alone
 from usmbd.mountd.rpc.pdu import Fault, Syntax
+from usmbd.mountd.rpc.security import ntlm
 from usmbd.mountd.rpc.security import spnego as tokens
 from usmbd.mountd.rpc.security.association import Security
 from usmbd.mountd.rpc.security.ntlm import Acceptor, Protection
@@ -207,6 +208,37 @@ def test_what_is_no_login_is_refused(token: bytes) -> None:
     message = made.trailed(rpc.bind((0, rpc.SRVSVC, [rpc.NDR])), token or b"\0")
     answer, _ = made.pipe.transceive(message, 65535)
     assert answer[2] == 13
+
+
+def test_what_was_agreed_holds() -> None:
+    """And whoever sends no name, no response or no key logs nobody in ([MS-NLMP] 3.2.5.1.2)."""
+    first = client.getNTLMSSPType1("", "", True, use_ntlmv2=True)
+    acceptor = Acceptor(first.getData(), "NAS")
+    third, _ = client.getNTLMSSPType3(
+        first, acceptor.challenge, "alice", "secret", "", use_ntlmv2=True
+    )
+    whole = third.getData()
+    (flags,) = struct.unpack_from("<I", whole, 60)
+    for needed in (0x1, 0x80000, 0x20000000, 0x40000000):
+        less = whole[:60] + struct.pack("<I", flags & ~needed) + whole[64:]
+        with pytest.raises(ValueError, match="agreed no more"):
+            acceptor.authenticate(less)
+    for field in (20, 36, 52):  # response, user, key
+        less = whole[:field] + bytes(2) + whole[field + 2 :]
+        with pytest.raises(ValueError, match="nobody, or without a key"):
+            acceptor.authenticate(less)
+    with pytest.raises(ValueError, match="no AUTHENTICATE_MESSAGE"):
+        acceptor.authenticate(first.getData() + bytes(100))
+
+
+def test_pairs_of_a_response() -> None:
+    """[MS-NLMP] 2.2.2.1: until the end, and none that passes it."""
+    pair = struct.pack("<HH3s", 2, 3, b"abc") + struct.pack("<HHI", 6, 4, 2)
+    assert ntlm._pairs(bytes(44) + pair + bytes(4)) == {2: b"abc", 6: b"\2\0\0\0"}
+    assert ntlm._pairs(bytes(44) + pair) == {2: b"abc", 6: b"\2\0\0\0"}
+    assert ntlm._pairs(bytes(44) + pair[:-1]) == {2: b"abc"}
+    assert ntlm._pairs(bytes(44) + bytes(4) + pair) == {}
+    assert ntlm._pairs(bytes(44)) == {}
 
 
 def test_short_messages_never_break_the_acceptor() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from usmbd.mountd.rpc.interfaces import mgmt
 from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.streams import NdrError, Reader, Writer
 
@@ -158,7 +159,25 @@ def test_what_other_values_are() -> None:
     assert written(ndr.CountedString(large=True), "a").hex() == squeezed(
         "02000400 00000200 02000000 00000000 01000000 6100"
     )
-    assert read(ndr.SID, written(ndr.SID, "S-1-0x100000000000-1"))[0] == "S-1-0x100000000000-1"
+    for authority in ("0x100000000000", "0x000100000000", "4294967295", "5"):
+        sid = f"S-1-{authority}-1"
+        assert read(ndr.SID, written(ndr.SID, sid))[0] == sid
+
+
+def test_alignments() -> None:
+    """C706 14.2.2, 14.3; [MS-RPCE] 2.2.5: counts and pointers have 4 bytes, in NDR64 8."""
+    for kind, alignment, alignment64 in (
+        (ndr.UINT8, 1, 1),
+        (ndr.UINT16, 2, 2),
+        (ndr.UINT32, 4, 4),
+        (ndr.UINT64, 8, 8),
+        (ndr.Unique(ndr.UINT8), 4, 8),
+        (ndr.Array(ndr.UINT8), 4, 8),
+        (ndr.Array(ndr.UINT64), 8, 8),
+        (ndr.of(Inner), 4, 8),
+        (mgmt.Vector(), 4, 8),
+    ):
+        assert (kind.alignment(False), kind.alignment(True)) == (alignment, alignment64)
 
 
 def test_nothing_is_loaded_when_a_big_endian_string_comes() -> None:

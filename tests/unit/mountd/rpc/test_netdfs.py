@@ -1,9 +1,11 @@
 """netdfs: who may do what, levels, pages, bad paths; rpcclient speaks it in the interop tests."""
 
+import dataclasses
 import os
 import struct
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from rpc_client import Served
@@ -11,6 +13,7 @@ from rpc_client import Served
 from usmbd.mountd.rpc.interfaces import netdfs
 from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.streams import Reader, Writer
+from usmbd.mountd.rpc.view import Caller
 
 DENIED, NOT_SUPPORTED, EXISTS, INVALID, LEVEL, NO_MORE, NO_VOLUME = 5, 50, 80, 87, 124, 259, 2662
 ALL = 0xFFFFFFFF
@@ -83,6 +86,44 @@ def test_lists(machine: Served) -> None:
     assert (status, len(listing.entries[1].entries), resume) == (0, 1, 1)
     assert listed(machine, 1, resume=2)[0] == NO_MORE
     assert listed(machine, 7)[0] == LEVEL
+
+
+def test_lists_of_one_root(machine: Served) -> None:
+    machine.become("games")
+    pointer = ndr.Unique(ndr.of(netdfs.Listing))
+    for path, found in (("\\\\any\\ROOT", 2), ("\\\\any\\none", 0)):
+        status, reader = call(
+            machine, 21, (ndr.WIDE_STRING, path), (ndr.UINT32, 1), (ndr.UINT32, ALL),
+            (pointer, netdfs.Listing(1, (1, None))), (ndr.Unique(ndr.UINT32), 0),
+        )  # fmt: skip
+        assert status == (0 if found else NO_MORE)
+        assert len(read(reader, pointer).entries[1].entries) == found
+        assert read(reader, ndr.Unique(ndr.UINT32)) == found
+
+
+def test_who_has_proved_no_account_is_told_nothing(machine: Served) -> None:
+    for caller in (Caller("games", guest=True), Caller(anonymous=True)):
+        machine.view = dataclasses.replace(machine.view, caller=caller)
+        assert listed(machine, 1)[0] == DENIED
+
+
+def test_what_is_told_of_each_link(machine: Served) -> None:
+    for path, targets in (("root", ["NAS", "root"]), ("root\\link", ["fs1", "a", "fs2", "b\\c"])):
+        count = len(targets) // 2
+        for level in (2, 3, 4):
+            status, reader = call(
+                machine, 4, (ndr.WIDE_STRING, f"\\\\any\\{path}"), (POINTER, None),
+                (POINTER, None), (ndr.UINT32, level),
+            )  # fmt: skip
+            _, info = read(reader, netdfs.INFO)
+            assert (status, info.comment, info.state, info.count) == (0, "", 1, count)
+            if level > 2:
+                found = [(each.state, each.server, each.share) for each in info.storages]
+                assert found == [
+                    (2, *pair) for pair in zip(targets[::2], targets[1::2], strict=True)
+                ]
+            if level == 4:
+                assert (info.timeout, info.guid) == (600, UUID(int=0))
 
 
 def test_one_link(machine: Served) -> None:

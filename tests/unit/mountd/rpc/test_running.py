@@ -57,6 +57,32 @@ def machine(view: View, request: pytest.FixtureRequest) -> Machine:
     return made
 
 
+def test_who_works_here(machine: Machine) -> None:
+    """Users of sessions, once each, by name: [MS-WKST] 3.2.4.3."""
+    machine = Machine(
+        wkssvc.interface, machine.view, ["man"], ("man",), ndr64=machine.encoding.ndr64
+    )
+    machine.running.rows = {"sessions": [BOB, ALICE, ALICE]}
+    for level, resume, status, names in (
+        (0, NULL, 0, ["alice", "bob"]),
+        (1, 1, 0, ["bob"]),
+    ):
+        request = machine.request(wkst.NetrWkstaUserEnum)
+        request["ServerName"] = NULL
+        request["UserInfo"]["Level"] = level
+        request["UserInfo"]["WkstaUserInfo"]["tag"] = level
+        request["UserInfo"]["WkstaUserInfo"][f"Level{level}"]["Buffer"] = NULL
+        request["PreferredMaximumLength"] = ALL
+        request["ResumeHandle"] = resume
+        answer = machine.call(request, wkst.NetrWkstaUserEnumResponse, status)
+        found = answer["UserInfo"]["WkstaUserInfo"][f"Level{level}"]["Buffer"]
+        prefix = f"wkui{level}_"
+        assert [each[prefix + "username"] for each in found] == [f"{name}\0" for name in names]
+        if level == 1:
+            assert found[0]["wkui1_logon_domain"] == found[0]["wkui1_logon_server"] == "NAS\0"
+            assert found[0]["wkui1_oth_domains"] == "\0"
+
+
 def ask(
     machine: Machine,
     kind: str,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from impacket.dcerpc.v5 import samr as client
 from impacket.dcerpc.v5.dtypes import NULL, RPC_UNICODE_STRING, ULONG
-from rpc_client import Machine
+from rpc_client import Machine, plain
 
 from usmbd.mountd.ipc.accounts import Account, AccountPage, Kind, ListAccounts
 from usmbd.mountd.ipc.sids import group_rid, user_rid
@@ -232,6 +232,28 @@ USER_LEVELS = {
 }  # fmt: skip
 
 
+ZERO = {"LowPart": 0, "HighPart": 0}
+NEVER = {"LowPart": 0xFFFFFFFF, "HighPart": 0x7FFFFFFF}
+NO_SECRET = {"Length": 0, "MaximumLength": 0, "Buffer": b""}
+USER = {
+    **dict.fromkeys(("UserName", "FullName"), "games"),
+    **dict.fromkeys(("HomeDirectory", "HomeDirectoryDrive", "ScriptPath", "ProfilePath"), ""),
+    **dict.fromkeys(("WorkStations", "AdminComment", "UserComment", "Reserved1"), ""),
+    **dict.fromkeys(("CountryCode", "CodePage", "BadPasswordCount", "LogonCount"), 0),
+    **dict.fromkeys(("LastLogon", "LastLogoff", "PasswordLastSet", "PasswordCanChange"), ZERO),
+    **dict.fromkeys(("PasswordMustChange", "AccountExpires"), NEVER),
+    **dict.fromkeys(("LmOwfPassword", "NtOwfPassword"), NO_SECRET),
+    **dict.fromkeys(("Parameters", "PrivateData"), b""),
+    **dict.fromkeys(("LmPasswordPresent", "PasswordExpired", "PrivateDataSensitive"), 0),
+    "NtPasswordPresent": 1,
+    "SecurityDescriptor": {"Length": 0, "SecurityDescriptor": b""},
+    "PrimaryGroupId": 513,
+    "UserAccountControl": 0x210,
+    "WhichFields": 0x00FFFFFF,
+    "LogonHours": {"UnitsPerWeek": 168, "LogonHours": b"\xff" * 21},
+}
+
+
 @pytest.mark.parametrize("level", USER_LEVELS)
 def test_a_user(machine: Machine, level: int) -> None:
     request = machine.request(client.SamrQueryInformationUser2)
@@ -239,22 +261,8 @@ def test_a_user(machine: Machine, level: int) -> None:
     request["UserInformationClass"] = level
     answer = machine.call(request, client.SamrQueryInformationUser2Response)
     info = answer["Buffer"][USER_LEVELS[level]]
-    told = {name for name, _ in info.structure}
-    for field, value in (
-        ("UserName", "games"),
-        ("FullName", GAMES.pw_gecos),
-        ("UserId", user_rid(GAMES.pw_uid)),
-        ("PrimaryGroupId", 513),
-        ("UserAccountControl", 0x210),
-    ):
-        if field in told:
-            assert info[field] == value
-    if level == 21:
-        assert info["WhichFields"] == 0x00FFFFFF
-        assert info["LogonHours"]["UnitsPerWeek"] == 168
-        assert not info["NtOwfPassword"]["Buffer"]
-    if level in (3, 4, 5):
-        assert b"".join(info["LogonHours"]["LogonHours"]) == b"\xff" * 21
+    facts = USER | {"FullName": GAMES.pw_gecos, "UserId": user_rid(GAMES.pw_uid)}
+    assert plain(info) == {name: facts[name] for name, _ in info.structure}
 
 
 def test_users_that_are_none(machine: Machine) -> None:
@@ -330,23 +338,42 @@ def test_the_group_of_all(machine: Machine) -> None:
     assert user_rid(MAN.pw_uid) in [each["Data"] for each in found["Members"]]
 
 
+GENERAL = {
+    "ForceLogoff": {"LowPart": 0, "HighPart": -(1 << 31)},  # never
+    "OemInformation": "Ablage",
+    "DomainName": "NAS",
+    "ReplicaSourceNodeName": "",
+    "DomainModifiedCount": ZERO,
+    "DomainServerState": 1,
+    "DomainServerRole": 3,
+    "UasCompatibilityRequired": 1,
+    "UserCount": 3,
+    "GroupCount": 1,
+}
+DOMAIN = {
+    **GENERAL,
+    **dict.fromkeys(("PasswordHistoryLength", "PasswordProperties", "LockoutDuration"), 0),
+    **dict.fromkeys(("LockoutObservationWindow", "LockoutThreshold"), 0),
+    **dict.fromkeys(("MaxPasswordAge", "MinPasswordAge", "CreationTime"), ZERO),
+    "ModifiedCountAtLastPromotion": ZERO,
+    "MinPasswordLength": 1,
+}
+
+
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13])
 def test_a_domain(machine: Machine, level: int) -> None:
-    request = machine.request(client.SamrQueryInformationDomain2)
-    request["DomainHandle"] = domain(machine)
-    request["DomainInformationClass"] = level
-    answer = machine.call(request, client.SamrQueryInformationDomain2Response)["Buffer"]
-    if level == 1:
-        assert answer["Password"]["MinPasswordLength"] == 1
-    elif level == 2:
-        general = answer["General"]
-        assert (general["DomainName"], general["UserCount"]) == ("NAS", 3)
-    elif level == 5:
-        assert answer["Name"]["DomainName"] == "NAS"
-    elif level == 11:
-        assert answer["General2"]["I1"]["OemInformation"] == "Ablage"
-    elif level == 12:
-        assert answer["Lockout"]["LockoutThreshold"] == 0
+    for sid in (machine.sid, "S-1-5-32"):
+        request = machine.request(client.SamrQueryInformationDomain2)
+        request["DomainHandle"] = domain(machine, sid)
+        request["DomainInformationClass"] = level
+        found = plain(machine.call(request, client.SamrQueryInformationDomain2Response)["Buffer"])
+        found |= found.pop("I1", {})
+        aliases = found.pop("AliasCount", 0)
+        assert aliases == 3 or (aliases and sid == machine.sid) or level not in (2, 11)
+        builtin = {"DomainName": "Builtin", "UserCount": 0, "GroupCount": 0}
+        facts = DOMAIN | (builtin if sid == "S-1-5-32" else {})
+        assert found == {name: facts[name] for name in found}
+        assert len(found) == {2: 10, 11: 13, 1: 5, 12: 3, 13: 3, 8: 2}.get(level, 1)
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])

@@ -15,7 +15,7 @@ from usmbd.mountd.ipc.messages import RpcOpen, RpcStatus
 from usmbd.mountd.ipc.server import listen
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.rpc import service as module
-from usmbd.mountd.rpc.configuration import Debugging, Frames, RpcConfiguration, frame
+from usmbd.mountd.rpc.configuration import Debugging, Frames, Home, RpcConfiguration, frame
 from usmbd.mountd.rpc.interfaces import PIPES
 from usmbd.mountd.rpc.outside import Alone
 from usmbd.mountd.rpc.service import MAX_UNSENT, Service
@@ -27,6 +27,22 @@ def configuration(*shares: str) -> RpcConfiguration:
     return RpcConfiguration(
         ServerConfig(), 1, [ShareConfig(name=name, path="/srv") for name in shares]
     )
+
+
+def test_homes_are_shares_of_their_users() -> None:
+    homes = ShareConfig(name="homes", path="", comment="of all", read_only=False)
+    told = RpcConfiguration(
+        ServerConfig(), 1, [ShareConfig(name="data", path="/srv")], homes,
+        {"alice": Home("/home/alice", "hers")},
+    )  # fmt: skip
+    seen = told.snapshot()
+    found = seen.home("alice")
+    assert found is not None
+    assert (found.name, found.path, found.comment) == ("alice", "/home/alice", "hers")
+    assert found.read_only is False
+    assert seen.home("bob") is None
+    assert [share.name for share in seen.shares] == ["data", "homes"]
+    assert RpcConfiguration(ServerConfig(), 1, [], home=told.home).snapshot().home("alice") is None
 
 
 class NoDirectory(Alone):
