@@ -75,6 +75,8 @@ class Apart:
         self._call = call
         self._made = b""
         self._error: ValueError | None = None
+        self.over: Callable[[], None] = lambda: None
+        """Called when what it made is used up, or will not be used."""
 
     def run(self) -> None:
         """Take the step."""
@@ -84,10 +86,11 @@ class Apart:
             self._error = error
 
     def take(self) -> bytes:
-        """Return what it made; ValueError."""
+        """Return what it made, which it has no more; ValueError."""
         if self._error is not None:
             raise self._error
-        return self._made
+        made, self._made = self._made, b""
+        return made
 
 
 Steps = Generator[Apart | None, None, Result]
@@ -104,10 +107,17 @@ def _lz4(data: memoryview, out: bytearray, size: int) -> Steps[None]:
     """
     if size > LZ4_AT_ONCE:
         apart = Apart(partial(matches.decompress, data, size))
-        yield apart
-        plain = apart.take()
+        try:
+            yield apart
+            yield from _append(out, apart.take(), size)
+        finally:
+            apart.over()
     else:
-        plain = matches.decompress(data, size)
+        yield from _append(out, matches.decompress(data, size), size)
+
+
+def _append(out: bytearray, plain: bytes, size: int) -> Generator[None]:
+    """Append what was made, if it has its size."""
     if len(plain) != size:
         raise MalformedError("less data than was announced")
     yield from append(out, plain)

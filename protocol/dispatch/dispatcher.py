@@ -298,8 +298,13 @@ class Dispatcher:
             except Exception as failure:
                 error = failure
 
-    def later(self, work: Callable[[], None], keeps: int) -> None:
-        """Go on with this client's work, which keeps some bytes, when others had their turn."""
+    def later(
+        self, work: Callable[[], None], keeps: int, drop: Callable[[], None] | None = None
+    ) -> None:
+        """Go on with this client's work, which keeps some bytes, when others had their turn.
+
+        Where the client has gone meanwhile, `drop()` is called instead.
+        """
         self.connection.memory.keep(keeps)
 
         def go_on() -> None:
@@ -309,6 +314,8 @@ class Dispatcher:
                     work()
                 except Exception as error:
                     self._fault(error)
+            elif drop is not None:
+                drop()
 
         self.server.turns.later(self.connection.transport, go_on)
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from usmbd.protocol.commands.request import Disconnect
-from usmbd.protocol.compression.transform import Steps, decompress, original_size
+from usmbd.protocol.compression.transform import Apart, Steps, decompress, original_size
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
@@ -20,8 +20,7 @@ from usmbd.protocol.wire.header import (
 from usmbd.protocol.wire.status import MalformedError
 
 LANE: Final = "compressed messages"
-LANE_THREADS: Final = 2
-"""Of the threads: who sends them computes with them, and has the processors beside the loops."""
+"""Of the threads; few come at a time (`Server.unpacking`)."""
 
 
 class Taking(Protocol):
@@ -37,8 +36,13 @@ class Taking(Protocol):
     def take(self, message: memoryview, sealed: Session | None) -> None:
         """Take up one request, or a compound of them."""
 
-    def later(self, work: Callable[[], None], keeps: int) -> None:
-        """Go on with this client's work, which keeps some bytes, when others had their turn."""
+    def later(
+        self, work: Callable[[], None], keeps: int, drop: Callable[[], None] | None = None
+    ) -> None:
+        """Go on with this client's work, which keeps some bytes, when others had their turn.
+
+        Where the client has gone meanwhile, `drop()` is called instead.
+        """
 
 
 def take_encrypted(dispatcher: Taking, message: memoryview) -> None:
@@ -91,18 +95,20 @@ def _go_on(
     An `error` is that of a thread.
     """
     if error is not None:
+        steps.close()
         raise error
     try:
         while True:
             # Asked before the first as well: messages of many clients may come in one turn.
             if dispatcher.server.turns.over():
-                dispatcher.later(partial(_go_on, dispatcher, steps, keeps, sealed), keeps)
+                again = partial(_go_on, dispatcher, steps, keeps, sealed)
+                dispatcher.later(again, keeps, steps.close)
                 return
             apart = next(steps)
             if apart is not None:
                 dispatcher.connection.memory.keep(keeps)
-                after = partial(_after_thread, dispatcher, steps, keeps, sealed)
-                dispatcher.server.threads.submit(apart.run, (), None, after, LANE, LANE_THREADS)
+                start = partial(_make, dispatcher, steps, apart, keeps, sealed)
+                dispatcher.server.unpacking.begin(start)
                 return
     except StopIteration as stop:
         plain = stop.value
@@ -113,7 +119,22 @@ def _go_on(
     dispatcher.take(plain, sealed)
 
 
-def _after_thread(
+def _make(
+    dispatcher: Taking, steps: Steps[memoryview], apart: Apart, keeps: int, sealed: Session | None
+) -> bool:
+    """Have a thread take the long step; False where the client has gone meanwhile."""
+    connection, server = dispatcher.connection, dispatcher.server
+    if connection.closed:
+        connection.memory.keep(-keeps)
+        steps.close()
+        return False
+    apart.over = server.unpacking.end
+    ended = partial(_made, dispatcher, steps, keeps, sealed)
+    server.threads.submit(apart.run, (), None, ended, LANE)
+    return True
+
+
+def _made(
     dispatcher: Taking,
     steps: Steps[memoryview],
     keeps: int,
@@ -123,4 +144,5 @@ def _after_thread(
 ) -> None:
     """Go on when others had their turn."""
     dispatcher.connection.memory.keep(-keeps)
-    dispatcher.later(partial(_go_on, dispatcher, steps, keeps, sealed, error), keeps)
+    again = partial(_go_on, dispatcher, steps, keeps, sealed, error)
+    dispatcher.later(again, keeps, steps.close)

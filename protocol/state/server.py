@@ -22,6 +22,7 @@ from usmbd.protocol.state.durable import PLACE_BYTES, DurableOpens
 from usmbd.protocol.state.endings import Endings
 from usmbd.protocol.state.expiry import Expiries
 from usmbd.protocol.state.fair_share import FairShare
+from usmbd.protocol.state.few import Few
 from usmbd.protocol.state.memory import Memory
 from usmbd.protocol.state.mountd import Mountd
 from usmbd.protocol.state.notify.change import DirectoryChange
@@ -47,6 +48,9 @@ from usmbd.protocol.vfs.identity import become, pin
 from usmbd.protocol.wire.filetime import from_ns
 
 log = logging.getLogger("usmbd.conn")
+
+UNPACKED_AT_ONCE = 2
+"""Compressed messages that threads make; each takes its whole size until it is taken up."""
 
 OPENS_OF_STORE = 2
 LOCKS_OF_STORE = 4
@@ -116,6 +120,8 @@ class Server:
         )
         self.pulse = Pulse(clock)
         self.turns: Turns = Unhurried()
+        self.unpacking = Few(UNPACKED_AT_ONCE)
+        """Of compressed messages on threads."""
         self.memory = Memory(config.workers, lambda work: self.turns.later(self, work))
         self.waiters: dict[bytes, dict[Callable[[], None], None]] = {}
         """Who waits for a file, by its key; who has waited for the longest stands first."""

@@ -14,6 +14,8 @@ from smbengine.server import Engine
 from usmbd.protocol.compression import matches
 from usmbd.protocol.compression.transform import Compression, compress, whole
 from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT
+from usmbd.protocol.state.server import UNPACKED_AT_ONCE
+from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.wire.header import HEADER_SIZE, Command
 from usmbd.protocol.wire.negotiate_contexts import (
     COMPRESSION_LZ4,
@@ -159,7 +161,9 @@ def test_a_long_message_comes_in_slices(
     monkeypatch.setattr(turns, "over", lambda: len(later) < 2)
     original = client.dispatcher.later
     monkeypatch.setattr(
-        client.dispatcher, "later", lambda work, keeps: (later.append(keeps), original(work, keeps))
+        client.dispatcher,
+        "later",
+        lambda work, keeps, drop: (later.append(keeps), original(work, keeps, drop)),
     )
     client.send(unchained(algorithm, bytes(payloads.parts[0]), len(plain)))
     engine.settle()
@@ -192,6 +196,31 @@ def test_much_of_lz4_is_made_on_a_thread(engine: Engine, monkeypatch: pytest.Mon
     assert client.connection.memory.used == 0
 
 
+def test_few_messages_are_made_at_a_time(engine: Engine) -> None:
+    """Each takes its whole size; those that wait are as they came, and need not be made at all."""
+    clients = [ready(engine, (5,), chained=False) for _ in range(6)]
+    opened = [client.open("file") for client in clients]
+    plain = [
+        client.pack(Command.WRITE, requests.write(file, bytes(1 << 20)), credit_charge=16)
+        for client, file in zip(clients, opened, strict=True)
+    ]
+    engine.threads.held = True
+    before = engine.threads.submitted
+    for client, message in zip(clients, plain, strict=True):
+        client.send(unchained(5, lz4(message), len(message)))
+    engine.settle()
+    assert engine.threads.submitted == before + UNPACKED_AT_ONCE
+    for gone in (0, 3):  # one that is made, one that waits
+        clients[gone].disconnect()
+    engine.release(engine.threads)
+    assert engine.threads.submitted == before + 5
+    for number, client in enumerate(clients):
+        statuses = [reply.status for reply in client.replies]
+        assert statuses == ([] if number in (0, 3) else [NtStatus.SUCCESS])
+    assert engine.server.unpacking._under_way == 0
+    assert engine.server.memory.pools[Standing.USER].used == 0
+
+
 def test_a_message_waits_where_others_have_used_up_the_turn(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +229,7 @@ def test_a_message_waits_where_others_have_used_up_the_turn(
     plain = client.pack(Command.ECHO, struct.pack("<HH", 4, 0))
     work: list[Callable[[], None]] = []
     monkeypatch.setattr(client.connection.server.turns, "over", lambda: not work)
-    monkeypatch.setattr(client.dispatcher, "later", lambda one, keeps: work.append(one))
+    monkeypatch.setattr(client.dispatcher, "later", lambda one, keeps, drop: work.append(one))
     monkeypatch.setattr(matches, "decompress", lambda data, size: pytest.fail("not its turn"))
     client.send(unchained(5, lz4(plain), len(plain)))
     engine.settle()
