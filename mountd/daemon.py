@@ -53,6 +53,9 @@ LOOK_SECONDS = 1.0
 TELL_SECONDS = 1.0
 """Until sessions hear of a password that was changed by RPC: who did it is answered before."""
 
+LATEST_TELL_SECONDS = 5.0
+"""The same where one password after the other is changed."""
+
 # Login answers that wait at a time, of all clients together; a further one is sent at once.
 # Each holds a few hundred bytes.
 MAX_DELAYED = 4096
@@ -73,6 +76,8 @@ class Daemon:
         self._registered: Registered | None = None
         self._service = Service(configuration, passwords)
         self._delayed = 0
+        self._telling: asyncio.TimerHandle | None = None
+        self._tell_by = 0.0
 
     def set_up_log(self) -> None:
         """Have the log as the configuration says, and what has to be known of that in it."""
@@ -260,8 +265,20 @@ class Daemon:
             self._reload(self._service.reread_users)
 
     def _tell_of_users(self) -> None:
-        """Have what is connected stand up to the users as they are, when the answer is out."""
-        self._loop.call_later(TELL_SECONDS, self._reload, self._service.reread_users)
+        """Have what is connected stand up to the users as they are, when the answer is out.
+
+        Of several changes the last one counts, for a while.
+        """
+        now = self._loop.time()
+        if self._telling is None:
+            self._tell_by = now + LATEST_TELL_SECONDS
+        else:
+            self._telling.cancel()
+        self._telling = self._loop.call_at(min(now + TELL_SECONDS, self._tell_by), self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
+        self._reload(self._service.reread_users)
 
     def _reload(self, read: Callable[[], ConfigReloaded] | None = None) -> None:
         """Read the files again, or what `read` reads; a malformed one changes nothing."""

@@ -10,6 +10,7 @@ import pwd
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 
+from usmbd.mountd.account_facts import PasswordPolicy
 from usmbd.mountd.admin.descriptors import (
     ADMINISTRATORS,
     AUTHENTICATED,
@@ -25,6 +26,7 @@ from usmbd.mountd.ipc.accounts import (
     AccountsFound,
     AccountsRequest,
     AskRights,
+    AskStandings,
     DirectoryResponse,
     FindIds,
     FindNames,
@@ -34,6 +36,8 @@ from usmbd.mountd.ipc.accounts import (
     ListGroupsOf,
     ListMembers,
     Rights,
+    Standing,
+    Standings,
 )
 from usmbd.mountd.ipc.messages import MAX_NAME
 from usmbd.mountd.ipc.sids import HASHED, RID_USERS, UNIX_GROUP, UNIX_USER, group_rid, user_rid
@@ -47,10 +51,15 @@ class Directory:
     """Answers by the password file and the system's accounts, as they were at the last reload."""
 
     def __init__(
-        self, users: UserTable, accounts: Accounts, administrators: tuple[str, ...]
+        self,
+        users: UserTable,
+        accounts: Accounts,
+        administrators: tuple[str, ...],
+        policy: PasswordPolicy = PasswordPolicy(),  # noqa: B008 -- it never changes
     ) -> None:
         """Take the users of the password file, and the names of `admin users` in [global]."""
         self._users = users
+        self._policy = policy
         self._accounts = accounts
         self._administrators = administrators
         self._sorted: list[Account] | None = None
@@ -64,6 +73,7 @@ class Directory:
             ListGroupsOf: self._groups_of,
             ListAdministrators: self._administrating,
             AskRights: self._rights,
+            AskStandings: self._standings,
         }
 
     def answer(self, message: AccountsRequest) -> DirectoryResponse:
@@ -180,6 +190,21 @@ class Directory:
 
     def _rights(self, message: AskRights) -> DirectoryResponse:
         return Rights(self.administrates(message.user))
+
+    def _standings(self, message: AskStandings) -> DirectoryResponse:
+        return Standings([self._standing(user) for user in message.users])
+
+    def _standing(self, user: str) -> Standing:
+        """Return what is known of a user; nothing of who is none of the password file."""
+        facts = self._users.facts_of(self._users.find(user) or "")
+        return Standing(
+            facts.disabled,
+            facts.lasting,
+            facts.must_change,
+            facts.changed,
+            self._policy.expiry(facts),
+            facts.ends,
+        )
 
     def administrates(self, user: str) -> bool:
         """Tell whether a user of the password file administrates the server."""

@@ -138,8 +138,11 @@ class Service:
         # A file that was there and is not is a mistake, not the end of all sessions.
         users = load_users(self._passwords, required=self._had_users)
         self._had_users = self._passwords.exists()
-        self.directory = Directory(users, self._accounts, configuration.administrators)
+        self.directory = self._direct(users, configuration)
         return self._authenticate(users, configuration)
+
+    def _direct(self, users: UserTable, said: Configuration) -> Directory:
+        return Directory(users, self._accounts, said.administrators, said.policy)
 
     def _authenticate(self, users: UserTable, configuration: Configuration) -> Authenticator:
         self._tickets = self._read_keytab(configuration, users)
@@ -255,9 +258,9 @@ class Service:
         What is connected is asked about a moment later, so that who changes his own password is
         told of it.
         """
-        users = edit_accounts(self._passwords, change)
+        users, self._passwords_version = edit_accounts(self._passwords, change)
         if not self.directory.has_now(users):
-            self.directory = Directory(users, self._accounts, self.configuration.administrators)
+            self.directory = self._direct(users, self.configuration)
         self._authenticator = self._authenticate(users, self.configuration)
         self.users_changed()
 

@@ -248,8 +248,10 @@ def edit_users(path: Path, change: Callable[[dict[str, bytes]], None]) -> None:
     edit_accounts(path, lambda users: change(users.hashes))
 
 
-def edit_accounts(path: Path, change: Callable[[UserTable], None]) -> UserTable:
-    """Apply `change` to the users and what is known of them, and write the file; return them.
+def edit_accounts(path: Path, change: Callable[[UserTable], None]) -> tuple[UserTable, str]:
+    """Apply `change` to the users and what is known of them, and write the file.
+
+    Return them, and the file's version.
 
     Of who is not there any more nothing is kept. Where nobody knows how old a password is, or there
     is another one, it begins to age.
@@ -264,4 +266,4 @@ def edit_accounts(path: Path, change: Callable[[UserTable], None]) -> UserTable:
             elif not users.facts_of(name).changed:
                 users.facts[name] = replace(users.facts_of(name), changed=int(time.time()))
         replace_file(path, format_users(users.hashes, users.facts), 0o600)
-        return UserTable(users.hashes, users.facts)
+        return UserTable(users.hashes, users.facts), file_version(path)

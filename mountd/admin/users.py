@@ -8,6 +8,7 @@ import secrets
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from usmbd.mountd.account_facts import AccountFacts
@@ -23,6 +24,7 @@ from usmbd.mountd.ipc.users import (
     DeleteUser,
     Scheme,
     SetPassword,
+    SetStanding,
     UsersRequest,
 )
 from usmbd.mountd.users import NO_PASSWORD, NT_HASH_SIZE, UserTable, check_user_name, hash_password
@@ -55,12 +57,13 @@ class Users:
             CreateUser: self._create,
             DeleteUser: self._delete,
             SetPassword: self._set_password,
+            SetStanding: self._set_standing,
         }
 
     def answer(self, message: UsersRequest) -> Outcome:
         """Do what an administrator wishes; RefusedError when it is refused."""
         self._handlers[type(message)](message)
-        user = message.user if isinstance(message, SetPassword) else message.name
+        user = message.name if isinstance(message, CreateUser | DeleteUser) else message.user
         log.info("%s: %s", type(message).__name__, user, extra={"user": message.by})
         return Outcome(Result.DONE)
 
@@ -104,6 +107,19 @@ class Users:
         except (ValueError, struct.error) as error:
             raise RefusedError(Result.WRONG_PASSWORD) from error
         self._put(name, digest, must_change=message.must_change)
+
+    def _set_standing(self, message: SetStanding) -> None:
+        name = self._find(message.user)
+        names = ("disabled", "lasting", "must_change", "ends")
+        wishes = {each: getattr(message, each) for each in names}
+        said = {each: value for each, value in wishes.items() if value is not None}
+
+        def change(users: UserTable) -> None:
+            if name not in users.hashes:
+                raise RefusedError(Result.NOT_FOUND)
+            users.facts[name] = replace(users.facts_of(name), **said)
+
+        self._edit(change)
 
     def _decrypted(self, message: SetPassword) -> str:
         """Return a new password that an administrator's session key protects."""

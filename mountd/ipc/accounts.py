@@ -103,6 +103,33 @@ class AskRights(Message):
     user: Name
 
 
+class Standing(Struct, array_like=True, frozen=True):
+    """What a user's account is beside its password; times in seconds since 1970."""
+
+    disabled: bool = False
+    lasting: bool = False
+    """The password's age does not matter."""
+    must_change: bool = False
+    changed: int = 0
+    """When the password was last changed; 0: nobody knows."""
+    expires: int = 0
+    """When the password does; 0: never."""
+    ends: int = 0
+    """When the account does; 0: never."""
+
+
+class AskStandings(Message):
+    """Ask what the accounts of some users are. Answer: `Standings`."""
+
+    users: Annotated[list[Name], Meta(max_length=MAX_ASKED)]
+
+
+class Standings(Message):
+    """The answer, in the order of the question."""
+
+    found: Annotated[list[Standing], Meta(max_length=MAX_ASKED)]
+
+
 class AccountsFound(Message):
     """The accounts in the order of the question, None where there is none."""
 
@@ -124,7 +151,14 @@ class Rights(Message):
 
 
 AccountsRequest = (
-    FindNames | FindIds | ListAccounts | ListMembers | ListGroupsOf | ListAdministrators | AskRights
+    FindNames
+    | FindIds
+    | ListAccounts
+    | ListMembers
+    | ListGroupsOf
+    | ListAdministrators
+    | AskRights
+    | AskStandings
 )
 DirectoryRequest = (
     AccountsRequest | AdministrationRequest | ChangePassword | LoginRequest | BindTicketRequest
@@ -133,6 +167,7 @@ DirectoryResponse = (
     AccountsFound
     | AccountPage
     | Rights
+    | Standings
     | AdministrationResponse
     | LoginResponse
     | BindTicketResponse

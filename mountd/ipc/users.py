@@ -59,6 +59,17 @@ class SetPassword(Message):
     """The user has to choose another one himself before he can log in."""
 
 
+class SetStanding(Message):
+    """Make a user's account another than it is; None: as it is. Answer: `Outcome`."""
+
+    by: Name
+    user: Name
+    disabled: bool | None = None
+    lasting: bool | None = None
+    must_change: bool | None = None
+    ends: Annotated[int, Meta(ge=0, lt=1 << 32)] | None = None
+
+
 class ChangePassword(Message):
     """Give a user another password who proves that he knows his own. Answer: `Outcome`."""
 
@@ -74,4 +85,4 @@ class ChangePassword(Message):
     iterations: Annotated[int, Meta(ge=0)] = 0
 
 
-UsersRequest = CreateUser | DeleteUser | SetPassword
+UsersRequest = CreateUser | DeleteUser | SetPassword | SetStanding

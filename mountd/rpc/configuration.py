@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from usmbd.mountd.account_facts import PasswordPolicy
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.homes import home_of
 from usmbd.mountd.identity import Accounts
@@ -43,6 +44,7 @@ class RpcConfiguration(msgspec.Struct, tag=True):
     generation: int = 0
     securities: dict[str, bytes] = {}
     """The descriptors of shares that have their own, by `share_key`."""
+    policy: PasswordPolicy = msgspec.field(default_factory=PasswordPolicy)
 
     def snapshot(self) -> Snapshot:
         """Return it as the interfaces see it."""
@@ -53,6 +55,7 @@ class RpcConfiguration(msgspec.Struct, tag=True):
             self.machine_sid,
             home=self._home_share,
             securities=self.securities,
+            policy=self.policy,
         )
 
     def _home_share(self, user: str) -> ShareConfig | None:
@@ -97,6 +100,7 @@ def describe(
         _plain(configuration.homes.config) if configuration.homes is not None else None,
         home,
         machine_sid,
+        policy=configuration.policy,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from usmbd.mountd.account_facts import PasswordPolicy
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.rpc.handles import Handles
 from usmbd.mountd.rpc.pdu import Syntax
@@ -26,6 +27,7 @@ class Snapshot:
     """Returns the share of a user's home ([homes]), if he has one."""
     securities: Mapping[str, bytes] = field(default_factory=dict)
     """The descriptors of shares that have their own, by `share_key`."""
+    policy: PasswordPolicy = field(default_factory=PasswordPolicy)
 
     def seen_by(self, caller: "Caller") -> "Snapshot":
         """Return what a caller sees: his home, too, as in Samba, whatever [homes] says of browsing.

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from smbtest.peer import only_usmbd
@@ -87,6 +88,9 @@ def test_an_account_that_is_closed(server: Usmbd) -> None:
     closed = Account("closed", "First123!")
     adduser(server, "-a", "-p", closed.password, "--disable", closed.name)
     wait_for(lambda: "ACCOUNT_DISABLED" in login(server, closed), SECONDS, "the new file")
+    said = rpcclient(server, "queryuser closed", account=BOB)
+    assert "acb_info :\t0x00000011" in said
+    assert f"Password last set Time   :\t{datetime.now(UTC):%a, %d %b %Y}" in said
     adduser(server, "--enable", "--ends", "2020-01-01", closed.name)
     wait_for(lambda: "ACCOUNT_EXPIRED" in login(server, closed), SECONDS, "the next one")
     adduser(server, "--ends", "never", closed.name)

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 from mountd_helpers import FakeAccounts, login
@@ -15,7 +16,7 @@ from mountd_helpers import FakeAccounts, login
 from usmbd.mountd import daemon as module
 from usmbd.mountd import lockfile, service
 from usmbd.mountd.config.load import load
-from usmbd.mountd.daemon import Daemon
+from usmbd.mountd.daemon import LATEST_TELL_SECONDS, TELL_SECONDS, Daemon
 from usmbd.mountd.ipc.client import BlockingClient
 from usmbd.mountd.ipc.codec import mountd_client
 from usmbd.mountd.ipc.messages import (
@@ -357,3 +358,36 @@ def test_what_outlives_a_boot_is_in_the_data_directory(mountd: Mountd) -> None:
     sid = (data / FILE_NAME).read_text().strip()
     assert mountd.daemon._service.machine_sid == sid
     assert not (mountd.state / FILE_NAME).exists()
+
+
+def test_of_several_changes_of_passwords_the_last_is_told(
+    mountd: Mountd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Loop:
+        """A clock, and what is to happen."""
+
+        now = 0.0
+        due: ClassVar[dict[int, float]] = {}
+
+        def time(self) -> float:
+            return self.now
+
+        def call_at(self, when: float, call: Callable[[], None]) -> Any:
+            number = len(self.due)
+            self.due[number] = when
+            return SimpleNamespace(cancel=lambda: self.due.update({number: -1.0}))
+
+    daemon = mountd.daemon
+    loop = Loop()
+    monkeypatch.setattr(daemon, "_loop", loop, raising=False)
+    for _ in range(20):
+        daemon._tell_of_users()
+        loop.now += 0.4
+    pending = [when for when in loop.due.values() if when >= 0]
+    assert pending == [LATEST_TELL_SECONDS]
+    told: list[object] = []
+    monkeypatch.setattr(daemon, "_reload", told.append)
+    daemon._tell()
+    assert told == [daemon._service.reread_users]
+    daemon._tell_of_users()
+    assert max(loop.due.values()) == loop.now + TELL_SECONDS

@@ -7,10 +7,13 @@ from usmbd.mountd.ipc.accounts import (
     Account,
     AccountPage,
     AccountsFound,
+    AskStandings,
     FindIds,
     Kind,
     ListAccounts,
     ListMembers,
+    Standing,
+    Standings,
 )
 from usmbd.mountd.rpc.calls import Asking
 from usmbd.mountd.rpc.interfaces.samr.base import FIRST_GROUP, NO_GROUP_ID, Domain
@@ -39,6 +42,13 @@ def some_users(start: int, count: int) -> Asking[tuple[list[Account], int]]:
         found += answer.accounts
         if not answer.accounts or len(found) >= count:
             return found[:count], answer.total
+
+
+def standings_of(users: list[Account]) -> Asking[list[Standing]]:
+    """Return what the accounts of users are, of the system's nothing; `MAX_ASKED` at most."""
+    answer = yield AskStandings([each.name if each.stored else "" for each in users])
+    assert isinstance(answer, Standings)
+    return answer.found
 
 
 def whole_list(ask: Callable[[int], ListAccounts | ListMembers]) -> Asking[list[Account]]:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from usmbd.mountd.ipc.accounts import (
     Account,
+    Standing,
 )
 from usmbd.mountd.rpc.access import Access
 from usmbd.mountd.rpc.calls import Calls
@@ -48,8 +49,15 @@ NO_GROUP_ID: Final = 65534
 
 NORMAL: Final = 0x00000010
 NO_EXPIRY: Final = 0x00000200
-CONTROL: Final = NORMAL | NO_EXPIRY
-"""USER_NORMAL_ACCOUNT, USER_DONT_EXPIRE_PASSWORD ([MS-SAMR] 2.2.1.12)."""
+DISABLED: Final = 0x00000001
+"""USER_NORMAL_ACCOUNT, USER_DONT_EXPIRE_PASSWORD, USER_ACCOUNT_DISABLED ([MS-SAMR] 2.2.1.12)."""
+
+
+def control_of(standing: Standing) -> int:
+    """Return what UserAccountControl says of an account."""
+    lasts = not standing.must_change and (standing.lasting or not standing.expires)
+    return NORMAL | NO_EXPIRY * lasts | DISABLED * standing.disabled
+
 
 MEMBER: Final = 0x00000007
 """Mandatory, enabled by default, enabled ([MS-SAMR] 2.2.1.10)."""

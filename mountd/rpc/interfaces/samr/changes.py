@@ -9,6 +9,7 @@ from usmbd.mountd.ipc.accounts import (
     FindNames,
     Kind,
     ListAdministrators,
+    Standing,
 )
 from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.messages import MAX_NAME
@@ -19,6 +20,7 @@ from usmbd.mountd.ipc.users import (
     DeleteUser,
     Scheme,
     SetPassword,
+    SetStanding,
 )
 from usmbd.mountd.rpc.access import is_administrator, need
 from usmbd.mountd.rpc.calls import Asking, Status
@@ -26,7 +28,18 @@ from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.interfaces.lsarpc import types as lsa
 from usmbd.mountd.rpc.interfaces.samr import secrets
 from usmbd.mountd.rpc.interfaces.samr import types as sam
-from usmbd.mountd.rpc.interfaces.samr.base import CALLS, NO_EXPIRY, NORMAL, USER, Domain, OpenUser
+from usmbd.mountd.rpc.interfaces.samr.asked import standings_of
+from usmbd.mountd.rpc.interfaces.samr.base import (
+    CALLS,
+    DISABLED,
+    NO_EXPIRY,
+    NORMAL,
+    USER,
+    Domain,
+    OpenUser,
+    control_of,
+)
+from usmbd.mountd.rpc.interfaces.samr.times import seconds_of
 from usmbd.mountd.rpc.interfaces.samr.users import everything, in_level
 from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.types import U8, U32, Enum, Handle, Sid, UnicodeString, Unique
@@ -68,10 +81,13 @@ OWN_FIELDS: Final[dict[int, str]] = {
     0x20: "comment", 0x40: "home", 0x80: "home_drive", 0x100: "script", 0x200: "profile",
     0x400: "workstations", 0x800: "last_logon", 0x1000: "last_logoff", 0x2000: "hours",
     0x4000: "bad_passwords", 0x8000: "logons", 0x10000: "password_may", 0x20000: "password_must",
-    0x40000: "password_set", 0x80000: "expires", 0x100000: "control", 0x200000: "parameters",
-    0x400000: "country", 0x800000: "code_page",
+    0x40000: "password_set", 0x200000: "parameters", 0x400000: "country", 0x800000: "code_page",
 }  # fmt: skip
-"""The fields of UserAll by their bits."""
+"""The fields of UserAll by their bits, that stay as they are."""
+
+EXPIRES_FIELD: Final = 0x80000
+CONTROL_FIELD: Final = 0x100000
+"""Those that do not: AccountExpires, UserAccountControl."""
 
 SECRET_LEVELS: Final = frozenset({18, 23, 24, 25, 26, 31, 32})
 
@@ -146,7 +162,8 @@ def delete_user(view: View, handle: Handle) -> Asking[Handle]:
 def set_user(view: View, handle: Handle, level: Enum, info: secrets.UserSet) -> Asking[None]:
     """SamrSetInformationUser and its second version ([MS-SAMR] 3.1.5.6.4, 3.1.5.6.5).
 
-    Passwords are set; all else that is told of users is the system's, and can only stay as it is.
+    Passwords are set, accounts closed and ended; all else that is told of users is the system's,
+    and can only stay as it is.
     """
     user = view.handles.get(handle, OpenUser)
     if info[0] != level:
@@ -155,32 +172,60 @@ def set_user(view: View, handle: Handle, level: Enum, info: secrets.UserSet) -> 
     if level in SECRET_LEVELS:
         need(user.granted, USER_FORCE_PASSWORD)
         whole = getattr(given, "all", None)
-        has_password = whole is None or bool(whole.fields & PASSWORDS)
-        if whole is not None:
-            _same(view, user, whole)
-        expires = bool(whole.fields & EXPIRED and whole.expired if whole else given.expired)
-        if has_password:
-            _check((yield _password(view, user, given, must_change=expires)))
-        elif expires:  # without a new password
-            raise Status(STATUS_NOT_SUPPORTED)
-        return
-    need(user.granted, USER_WRITE)
-    if level == 21:
-        if given.fields & (PASSWORDS | EXPIRED):
+    else:
+        need(user.granted, USER_WRITE)
+        whole = given if level == 21 else None
+        if whole is not None and whole.fields & PASSWORDS:
             raise Status(STATUS_ACCESS_DENIED)
-        _same(view, user, given)
-    elif given != in_level(view, user, level):
+    (standing,) = yield from standings_of([user.account])
+    wish = SetStanding(view.caller.user, user.account.name)
+    if whole is not None:
+        _same(view, user, standing, whole)
+        fields = whole.fields
+        if fields & CONTROL_FIELD:
+            _control(standing, whole.control, wish)
+        if fields & EXPIRES_FIELD:
+            _end(whole.expires, wish)
+    elif level == 16:
+        _control(standing, given.number, wish)
+    elif level == 17:
+        _end(given.time, wish)
+    elif level not in SECRET_LEVELS and given != in_level(view, user, standing, level):
         raise Status(STATUS_NOT_SUPPORTED)
+    expires = bool(whole.expired if whole else getattr(given, "expired", 0))
+    says_so = whole is None or bool(whole.fields & EXPIRED)
+    if level in SECRET_LEVELS and (whole is None or whole.fields & PASSWORDS):
+        _check((yield _password(view, user, given, must_change=says_so and expires)))
+    elif whole is not None and says_so:
+        wish.must_change = expires
+    if wish != SetStanding(wish.by, wish.user):
+        _check((yield wish))
 
 
-def _same(view: View, user: OpenUser, given: sam.UserAll) -> None:
-    """Status(STATUS_NOT_SUPPORTED) where any field of a user would become another."""
-    now = everything(view, user)
+def _control(standing: Standing, new: int, wish: SetStanding) -> None:
+    """Wish for what UserAccountControl says; Status(STATUS_NOT_SUPPORTED) for any other bit."""
+    changed = new ^ control_of(standing)
+    if changed & ~(DISABLED | NO_EXPIRY):
+        raise Status(STATUS_NOT_SUPPORTED)
+    if changed & DISABLED:
+        wish.disabled = bool(new & DISABLED)
+    if changed & NO_EXPIRY:
+        wish.lasting = bool(new & NO_EXPIRY)
+
+
+def _end(time: bytes, wish: SetStanding) -> None:
+    """Wish for an account's end; Status for what no day here is."""
+    ends = seconds_of(time)
+    if not 0 <= ends < 1 << 32:
+        raise Status(STATUS_INVALID_PARAMETER)
+    wish.ends = ends
+
+
+def _same(view: View, user: OpenUser, standing: Standing, given: sam.UserAll) -> None:
+    """Status(STATUS_NOT_SUPPORTED) where any field would become another that stays."""
+    now = everything(view, user, standing)
     for bit, field in OWN_FIELDS.items():
-        new, old = getattr(given, field), getattr(now, field)
-        if field == "control":  # passwords never expire, whether that is said or not
-            new, old = new | NO_EXPIRY, old | NO_EXPIRY
-        if given.fields & bit and new != old:
+        if given.fields & bit and getattr(given, field) != getattr(now, field):
             raise Status(STATUS_NOT_SUPPORTED)
 
 

@@ -16,11 +16,11 @@ from usmbd.mountd.rpc.interfaces.samr.asked import (
     ALL_USERS,
     all_aliases,
     some_users,
+    standings_of,
     whole_list,
 )
 from usmbd.mountd.rpc.interfaces.samr.base import (
     CALLS,
-    CONTROL,
     DOMAIN_LIST,
     DOMAIN_LOOKUP,
     ENTRY_SIZE,
@@ -29,6 +29,7 @@ from usmbd.mountd.rpc.interfaces.samr.base import (
     MEMBER,
     NORMAL,
     Domain,
+    control_of,
 )
 from usmbd.mountd.rpc.ndr.types import (
     U32,
@@ -134,10 +135,12 @@ def display(
     if level in (1, 4) and not domain.builtin:
         users, total = yield from some_users(start, min(count, MAX_ENTRIES))
     rows: list[object] = []
-    for index, each in enumerate(users, start + 1):
+    standings = yield from standings_of(users)
+    for index, (each, standing) in enumerate(zip(users, standings, strict=True), start + 1):
         rid = account_rid(each) or 0
         if level == 1:
-            rows.append(sam.DisplayUser(index, rid, CONTROL, each.name, "", each.full_name))
+            control = control_of(standing)
+            rows.append(sam.DisplayUser(index, rid, control, each.name, "", each.full_name))
         else:
             rows.append(sam.DisplayName(index, each.name.encode("ascii", "replace")))
     if level in (3, 5) and not domain.builtin:

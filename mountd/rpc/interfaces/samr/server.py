@@ -30,6 +30,7 @@ from usmbd.mountd.rpc.interfaces.samr.base import (
     OpenUser,
     Server,
 )
+from usmbd.mountd.rpc.interfaces.samr.times import span
 from usmbd.mountd.rpc.ndr.types import (
     U32,
     UINT16,
@@ -170,7 +171,7 @@ def query_domain(view: View, handle: Handle, level: Enum) -> Asking[sam.DomainPo
             level, DOMAIN_READ_PASSWORD if level == 12 else DOMAIN_READ_OTHER
         ),
     )
-    config = view.snapshot.config
+    config, policy = view.snapshot.config, view.snapshot.policy
     if level in (2, 11):
         users = 0 if domain.builtin else (yield from count_accounts(Kind.USER))
         aliases = yield from all_aliases(view, domain)
@@ -180,7 +181,9 @@ def query_domain(view: View, handle: Handle, level: Enum) -> Asking[sam.DomainPo
         )
         return level, general if level == 2 else sam.DomainGeneral2(general, *_LOCKOUT)
     simple: dict[int, object] = {
-        1: sam.DomainPassword(MIN_PASSWORD, 0, 0, sam.ZERO, sam.ZERO),
+        1: sam.DomainPassword(
+            *(MIN_PASSWORD, 0, 0, span(policy.maximum_age), span(policy.minimum_age))
+        ),
         3: sam.OneTime(sam.NO_LOGOFF),
         4: sam.OneText(config.server_string),
         5: sam.OneText(domain.name),

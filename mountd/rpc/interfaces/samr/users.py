@@ -5,15 +5,15 @@ from typing import Final
 
 from usmbd.mountd.ipc.accounts import (
     Kind,
+    Standing,
 )
 from usmbd.mountd.ipc.sids import RID_USERS
 from usmbd.mountd.rpc.access import is_administrator, need
 from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.interfaces.samr import types as sam
-from usmbd.mountd.rpc.interfaces.samr.asked import find_account
+from usmbd.mountd.rpc.interfaces.samr.asked import find_account, standings_of
 from usmbd.mountd.rpc.interfaces.samr.base import (
     CALLS,
-    CONTROL,
     DOMAIN_LOOKUP,
     FIELDS,
     MEMBER,
@@ -24,7 +24,9 @@ from usmbd.mountd.rpc.interfaces.samr.base import (
     USER_READ_LOGON,
     Domain,
     OpenUser,
+    control_of,
 )
+from usmbd.mountd.rpc.interfaces.samr.times import time_of
 from usmbd.mountd.rpc.ndr.types import (
     U32,
     Enum,
@@ -64,13 +66,14 @@ _NEEDED: Final = {
 
 
 @CALLS.call(36, 47)
-def query_user(view: View, handle: Handle, level: Enum) -> sam.UserPointer:
+def query_user(view: View, handle: Handle, level: Enum) -> Asking[sam.UserPointer]:
     """SamrQueryInformationUser and its second version ([MS-SAMR] 3.1.5.5.5, 3.1.5.5.6)."""
     user = view.handles.get(handle, OpenUser)
     if level not in sam.USER.arms:
         raise Status(STATUS_INVALID_INFO_CLASS)
     need(user.granted, _NEEDED.get(level, USER_READ_GENERAL))
-    return level, in_level(view, user, level)
+    (standing,) = yield from standings_of([user.account])
+    return level, in_level(view, user, standing, level)
 
 
 def _home(view: View, user: OpenUser) -> str:
@@ -81,23 +84,25 @@ def _home(view: View, user: OpenUser) -> str:
     return f"\\\\{view.snapshot.config.netbios_name}\\{name}"
 
 
-def in_level(view: View, user: OpenUser, level: int) -> object:
+def in_level(view: View, user: OpenUser, standing: Standing, level: int) -> object:
     """Return what is told of a user in a level."""
     name, full_name = user.account.name, user.account.full_name
     home = _home(view, user)
     identity = name, full_name, user.rid, RID_USERS
+    control, ends = control_of(standing), time_of(standing.ends, sam.NEVER)
+    times = password_times(view, standing)
     places = home, "", "", ""
     answers: dict[int, Callable[[], object]] = {
         1: lambda: sam.UserGeneral(name, full_name, RID_USERS, "", ""),
         2: lambda: sam.UserPreferences("", "", 0, 0),
         3: lambda: sam.UserLogon(
-            *(*identity, *places, "", sam.ZERO, sam.ZERO, sam.ZERO, sam.ZERO, sam.NEVER),
-            *(sam.ALWAYS, 0, 0, CONTROL),
+            *(*identity, *places, "", sam.ZERO, sam.ZERO, *times),
+            *(sam.ALWAYS, 0, 0, control),
         ),
         4: lambda: sam.UserHours(sam.ALWAYS),
         5: lambda: sam.UserAccount(
             *(*identity, *places, "", "", sam.ZERO, sam.ZERO, sam.ALWAYS, 0, 0),
-            *(sam.ZERO, sam.NEVER, CONTROL),
+            *(times[0], ends, control),
         ),
         6: lambda: sam.UserNames(name, full_name),
         7: lambda: sam.OneText(name),
@@ -108,23 +113,32 @@ def in_level(view: View, user: OpenUser, level: int) -> object:
         12: lambda: sam.OneText(""),
         13: lambda: sam.OneText(""),
         14: lambda: sam.OneText(""),
-        16: lambda: sam.OneNumber(CONTROL),
-        17: lambda: sam.OneTime(sam.NEVER),
+        16: lambda: sam.OneNumber(control),
+        17: lambda: sam.OneTime(ends),
         20: lambda: sam.UserParameters(None),
-        21: lambda: everything(view, user),
+        21: lambda: everything(view, user, standing),
     }
     return answers[level]()
 
 
-def everything(view: View, user: OpenUser) -> sam.UserAll:
-    """Return UserAllInformation: no times are kept, and hashes are told to nobody."""
+def password_times(view: View, standing: Standing) -> tuple[bytes, bytes, bytes]:
+    """Return when a password was set, may be changed and must be ([MS-SAMR] 3.1.5.14.3, .4)."""
+    changed = 0 if standing.must_change else standing.changed
+    may = changed and changed + view.snapshot.policy.minimum_age
+    must = sam.ZERO if standing.must_change else time_of(standing.expires, sam.NEVER)
+    return time_of(changed, sam.ZERO), time_of(may, sam.ZERO), must
+
+
+def everything(view: View, user: OpenUser, standing: Standing) -> sam.UserAll:
+    """Return UserAllInformation: when somebody was here is not kept, hashes are told to nobody."""
+    changed, may, must = password_times(view, standing)
     return sam.UserAll(
         last_logon=sam.ZERO,
         last_logoff=sam.ZERO,
-        password_set=sam.ZERO,
-        expires=sam.NEVER,
-        password_may=sam.ZERO,
-        password_must=sam.NEVER,
+        password_set=changed,
+        expires=time_of(standing.ends, sam.NEVER),
+        password_may=may,
+        password_must=must,
         name=user.account.name,
         full_name=user.account.full_name,
         home=_home(view, user),
@@ -142,7 +156,7 @@ def everything(view: View, user: OpenUser) -> sam.UserAll:
         descriptor=None,
         rid=user.rid,
         primary_group=RID_USERS,
-        control=CONTROL,
+        control=control_of(standing),
         fields=FIELDS,
         hours=sam.ALWAYS,
         bad_passwords=0,
@@ -151,7 +165,7 @@ def everything(view: View, user: OpenUser) -> sam.UserAll:
         code_page=0,
         lm_set=0,
         nt_set=1,
-        expired=0,
+        expired=int(standing.must_change),
         private_sensitive=0,
     )
 

@@ -215,5 +215,94 @@ def test_what_stays_as_it_is(served: Served, domain: Any) -> None:
     control["tag"] = samr.USER_INFORMATION_CLASS.UserControlInformation
     control["Control"]["UserAccountControl"] = 0x10 | 0x200
     samr.hSamrSetInformationUser2(served, user, control)
-    control["Control"]["UserAccountControl"] = 0x11
+    assert served.service.users.facts_of("games") == AccountFacts()
+    control["Control"]["UserAccountControl"] = 0x80 | 0x200  # a workstation's
     fails(NOT_SUPPORTED, lambda: samr.hSamrSetInformationUser2(served, user, control))
+
+
+def all_of(served: Served, user: Any) -> Any:
+    level = samr.USER_INFORMATION_CLASS.UserAllInformation
+    answer = samr.hSamrQueryInformationUser2(served, user, level)
+    return answer["Buffer"]["All"]
+
+
+def moment(time: Any) -> int:
+    """Return a time in seconds since 1970."""
+    filetime = time["HighPart"] << 32 | time["LowPart"] & 0xFFFFFFFF
+    return int(filetime // 10**7 - 11644473600)
+
+
+def set_info(served: Served, user: Any, kind: str, arm: str, **fields: Any) -> None:
+    """Set one level of a user."""
+    buffer = samr.SAMPR_USER_INFO_BUFFER()
+    buffer["tag"] = getattr(samr.USER_INFORMATION_CLASS, kind)
+    for name, value in fields.items():
+        buffer[arm][name] = value
+    samr.hSamrSetInformationUser2(served, user, buffer)
+
+
+def test_an_administrator_closes_and_ends_accounts(served: Served, domain: Any) -> None:
+    def facts() -> AccountFacts:
+        known = load_users(served.folder / "passwords.db").facts_of("games")
+        return dataclasses.replace(known, changed=0)
+
+    def control(value: int) -> None:
+        arm = {"UserAccountControl": value}
+        set_info(served, user, "UserControlInformation", "Control", **arm)
+
+    user = open_user(served, domain, "games")
+    control(0x211)
+    assert facts() == AccountFacts(disabled=True)
+    assert all_of(served, user)["UserAccountControl"] == 0x211
+    control(0x210)
+    assert facts() == AccountFacts()
+    ends = samr.OLD_LARGE_INTEGER()
+    ends["LowPart"], ends["HighPart"] = divmod((2_000_000_000 + 11644473600) * 10**7, 1 << 32)[::-1]
+    set_info(served, user, "UserExpiresInformation", "Expires", AccountExpires=ends)
+    assert facts() == AccountFacts(ends=2_000_000_000)
+    assert moment(all_of(served, user)["AccountExpires"]) == 2_000_000_000
+    ends["LowPart"], ends["HighPart"] = 0xFFFFFFFF, 0x7FFFFFFF
+    set_info(served, user, "UserExpiresInformation", "Expires", AccountExpires=ends)
+    assert facts() == AccountFacts()
+
+
+def test_all_of_it_is_set_at_once(served: Served, domain: Any) -> None:
+    """As MMC does: what is to change, in UserAllInformation."""
+    user = open_user(served, domain, "games")
+    buffer = samr.SAMPR_USER_INFO_BUFFER()
+    buffer["tag"] = samr.USER_INFORMATION_CLASS.UserAllInformation
+    whole = all_of(served, user)
+    whole["WhichFields"] = 0x08000000 | 0x100000
+    whole["UserAccountControl"], whole["PasswordExpired"] = 0x211, 1
+    buffer["All"] = whole
+    samr.hSamrSetInformationUser2(served, user, buffer)
+    known = served.service.users.facts_of("games")
+    assert (known.disabled, known.must_change) == (True, True)
+    told = all_of(served, user)
+    assert (told["PasswordExpired"], told["UserAccountControl"]) == (1, 0x11)
+    assert moment(told["PasswordMustChange"]) == -11644473600
+    served.become("games")
+    user = open_user(served, open_domain(served), "games")
+    fails(DENIED, lambda: samr.hSamrSetInformationUser2(served, user, buffer))
+
+
+def test_what_is_told_of_a_password_s_age(served: Served, domain: Any) -> None:
+    policy = PasswordPolicy(maximum_age=1000, minimum_age=10)
+    configuration = dataclasses.replace(served.service.configuration, policy=policy)
+    served.service.configuration = configuration
+    served.service._use(configuration)
+    served.view.snapshot = served._snapshot()
+    facts = AccountFacts(2_000_000_000)
+    served.service.edit_users(lambda users: users.facts.update(games=facts))
+    user = open_user(served, domain, "games")
+    told = all_of(served, user)
+    times = ("PasswordLastSet", "PasswordCanChange", "PasswordMustChange")
+    assert [moment(told[each]) - facts.changed for each in times] == [0, 10, 1000]
+    assert told["UserAccountControl"] == 0x10
+    level = samr.DOMAIN_INFORMATION_CLASS.DomainPasswordInformation
+    rules = samr.hSamrQueryInformationDomain2(served, domain, level)["Buffer"]["Password"]
+    ages = [
+        (rules[each]["HighPart"] << 32) + (rules[each]["LowPart"] & 0xFFFFFFFF)
+        for each in ("MaxPasswordAge", "MinPasswordAge")
+    ]
+    assert ages == [-1000 * 10**7, -10 * 10**7]
