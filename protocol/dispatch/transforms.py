@@ -106,9 +106,10 @@ def _go_on(
                 return
             apart = next(steps)
             if apart is not None:
-                dispatcher.connection.memory.keep(keeps)
+                connection = dispatcher.connection
+                connection.memory.keep(keeps)
                 start = partial(_make, dispatcher, steps, apart, keeps, sealed)
-                dispatcher.server.unpacking.begin(start)
+                dispatcher.server.unpacking.begin(connection.network, start)
                 return
     except StopIteration as stop:
         plain = stop.value

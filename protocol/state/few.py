@@ -1,26 +1,26 @@
 """Work of which few pieces are under way at a time, as each takes much memory."""
 
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
 
 Start = Callable[[], bool]
 
 
 class Few:
-    """Starts work in the order of its coming, and no more than a number of pieces at a time."""
+    """Starts work, no more than a number of pieces at a time, of its owners by rotation."""
 
     def __init__(self, most: int) -> None:
         """Begin without work."""
         self._most = most
         self._under_way = 0
-        self._waiting: deque[Start] = deque()
+        self._waiting: OrderedDict[Hashable, deque[Start]] = OrderedDict()
 
-    def begin(self, start: Start) -> None:
-        """Call `start()` when there is a place.
+    def begin(self, owner: Hashable, start: Start) -> None:
+        """Call `start()` when there is a place, after what `owner` has given before.
 
         It returns False where the work is needless by then; else `end` follows, once.
         """
-        self._waiting.append(start)
+        self._waiting.setdefault(owner, deque()).append(start)
         self._go_on()
 
     def end(self) -> None:
@@ -31,6 +31,10 @@ class Few:
     def _go_on(self) -> None:
         """Start what has a place."""
         while self._waiting and self._under_way < self._most:
+            owner, starts = self._waiting.popitem(last=False)
+            start = starts.popleft()
+            if starts:
+                self._waiting[owner] = starts
             self._under_way += 1
-            if not self._waiting.popleft()():
+            if not start():
                 self._under_way -= 1
