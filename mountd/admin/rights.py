@@ -138,7 +138,7 @@ class AccountRights:
                 raise RefusedError(Result.NOT_FOUND)
             held = self._rights(key)
             left = [] if message.every else [each for each in held if each not in message.rights]
-            if left:
+            if left or message.keep:
                 self._set(key, left)
             else:
                 self._store.remove(key)

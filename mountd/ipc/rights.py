@@ -60,13 +60,15 @@ class GiveRights(Message):
 
 
 class TakeRights(Message):
-    """Take rights from an account; with none left, it goes. Answer: `Outcome`."""
+    """Take rights from an account. Answer: `Outcome`."""
 
     by: Name
     sid: Sid
     rights: Rights
     every: bool = False
     """All that it has."""
+    keep: bool = False
+    """It stays when it has none left; otherwise it goes."""
 
 
 class AskGiven(Message):

@@ -334,7 +334,7 @@ def _enumerate(
     """Return a part of the list of roots and links."""
     _known(view)
     if level not in _ENTRIES or (wanted is not None and wanted.level != level):
-        raise Status(ERROR_INVALID_LEVEL, wanted, resume)
+        raise Status(ERROR_INVALID_LEVEL, None, resume)  # a level unknown here has no form to echo
     links = yield from _links(view, share)
     rows: Sequence[Any] = [_info(view, level, link) for link in links]
     chosen, _, following = page(rows, limit, resume)

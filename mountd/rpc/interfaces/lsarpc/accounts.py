@@ -111,7 +111,10 @@ def add_account_rights(view: View, handle: Handle, sid: Sid, rights: lsa.Rights)
 def remove_account_rights(
     view: View, handle: Handle, sid: Sid, every: U8, rights: lsa.Rights
 ) -> Asking[None]:
-    """LsarRemoveAccountRights: what was given ([MS-LSAD] 3.1.4.5.12)."""
+    """LsarRemoveAccountRights: what was given; without any an account goes.
+
+    [MS-LSAD] 3.1.4.5.12.
+    """
     need(view.handles.get(handle, Policy).granted, POLICY_LOOKUP_NAMES)
     yield from administrators_alone(view)
     wanted = _wanted(rights)
@@ -162,13 +165,13 @@ def add_privileges(view: View, handle: Handle, privileges: lsa.PrivilegeSet) -> 
 def remove_privileges(
     view: View, handle: Handle, every: U8, privileges: lsa.PrivilegeSetPointer
 ) -> Asking[None]:
-    """LsarRemovePrivilegesFromAccount ([MS-LSAD] 3.1.4.5.8)."""
+    """LsarRemovePrivilegesFromAccount: the account stays ([MS-LSAD] 3.1.4.5.8)."""
     account = view.handles.get(handle, OpenAccount)
     need(account.granted, ACCOUNT_ADJUST_PRIVILEGES)
     if account.sid in HELD:
         raise Status(STATUS_NOT_SUPPORTED)
     wanted = _named(privileges or [])
-    _done((yield TakeRights(view.caller.user, account.sid, wanted, bool(every))))
+    _done((yield TakeRights(view.caller.user, account.sid, wanted, bool(every), keep=True)))
 
 
 @CALLS.call(23)

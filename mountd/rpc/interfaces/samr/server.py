@@ -7,6 +7,7 @@ from usmbd.mountd.ipc.accounts import (
 )
 from usmbd.mountd.rpc.access import Access, is_administrator, need
 from usmbd.mountd.rpc.calls import Asking, Status
+from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.interfaces.lsarpc import types as lsa
 from usmbd.mountd.rpc.interfaces.samr import types as sam
 from usmbd.mountd.rpc.interfaces.samr.asked import all_aliases, count_accounts
@@ -48,6 +49,7 @@ from usmbd.mountd.rpc.ntstatus import (
     STATUS_INVALID_PARAMETER,
     STATUS_NO_SUCH_DOMAIN,
 )
+from usmbd.mountd.rpc.pdu import Fault
 from usmbd.mountd.rpc.translate import (
     BUILTIN,
     BUILTIN_SID,
@@ -219,3 +221,9 @@ def rid_to_sid(view: View, handle: Handle, rid: U32) -> SidPointer:
     """SamrRidToSid, of the domain of an open object ([MS-SAMR] 3.1.5.13.7)."""
     found = view.handles.get(handle, object)
     return f"{found.sid if isinstance(found, Domain) else view.snapshot.machine_sid}-{rid}"
+
+
+@CALLS.call(67)
+def validate_password(view: View) -> None:
+    """SamrValidatePassword: over TCP alone, and encrypted ([MS-SAMR] 3.1.5.13.7)."""
+    raise CallError(Fault.ACCESS_DENIED)

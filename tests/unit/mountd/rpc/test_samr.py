@@ -12,10 +12,12 @@ from rpc_client import Machine, plain
 
 from usmbd.mountd.ipc.accounts import Account, AccountPage, Kind, ListAccounts
 from usmbd.mountd.ipc.sids import group_rid, user_rid
+from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.interfaces import samr
 from usmbd.mountd.rpc.interfaces.lsarpc import types as lsa_types
 from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.streams import Writer
+from usmbd.mountd.rpc.pdu import Fault
 from usmbd.mountd.rpc.view import Caller, View
 
 MAXIMUM = 0x02000000
@@ -446,3 +448,9 @@ def test_an_alias_is_a_group_and_no_user(machine: Machine) -> None:
         request["DesiredAccess"] = MAXIMUM
         request["AliasId"] = rid
         machine.call(request, client.SamrOpenAliasResponse, NO_SUCH_ALIAS)
+
+
+def test_passwords_are_not_checked_for_others(machine: Machine) -> None:
+    with pytest.raises(CallError) as error:
+        machine.run(67, bytes(20))
+    assert error.value.status == Fault.ACCESS_DENIED
