@@ -1,7 +1,8 @@
 """Run smbtorture's suites against usmbd and print the scores next to smbd's.
 
-`torture_scores.py [--rewrite] [SUITE...]`: all of smb2 without an argument. It fails when a test
-came out otherwise than the list says, or stopped elsewhere; --rewrite writes the list instead.
+`torture_scores.py [--rewrite] [SUITE...]`: all of smb2 without an argument, with `rpc` those of
+DCE/RPC. It fails when a test came out otherwise than the list says, or stopped elsewhere; --rewrite
+writes the list instead.
 `--server smbd` runs Samba's own server, for its column of the list. With `--workers 8` usmbd has
 each client in another worker than the one before: all that clients share goes between workers.
 """
@@ -12,9 +13,9 @@ import sys
 import time
 
 from smbtest import torture_list
-from smbtest.server import Server
+from smbtest.server import BOB, Options, Server
 from smbtest.smbd import Smbd
-from smbtest.torture import Outcome, Smbtorture, add_shares, suite_of
+from smbtest.torture import RPC_SUITES, Outcome, Smbtorture, add_shares, suite_of
 from smbtest.usmbd import Usmbd
 
 
@@ -28,7 +29,11 @@ def main() -> int:
     arguments = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is ended as well
-    server: Server = {"usmbd": Usmbd, "smbd": Smbd}[arguments.server]()
+    rpc = any(suite.startswith("rpc") for suite in arguments.suite)
+    if arguments.suite == ["rpc"]:
+        arguments.suite = list(RPC_SUITES)
+    options = Options({"admin users": BOB.name})
+    server: Server = {"usmbd": Usmbd, "smbd": Smbd}[arguments.server](options if rpc else None)
     add_shares(server)
     if arguments.workers:
         server.options.parameters["workers"] = str(arguments.workers)
@@ -38,7 +43,7 @@ def main() -> int:
     with server.running():
         torture = Smbtorture(server)
         version = torture.version()
-        path = torture_list.path_of(version)
+        path = torture_list.path_of(version, torture_list.RPC_PATH if rpc else None)
         rows = torture_list.load(path)
         places = version == torture_list.made_with(path)
         if not places:

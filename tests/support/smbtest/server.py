@@ -110,6 +110,8 @@ class Server(ABC):
     """A running server with the shares of `default_shares` and the users ALICE and BOB."""
 
     kind: str
+    administrator = BOB
+    """Who may change the server by DCE/RPC, where a test has it so (`admin users`)."""
 
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()

@@ -5,7 +5,7 @@ import shlex
 import socket
 import subprocess
 
-from smbtest.server import ALICE, BOB, HOST, Server
+from smbtest.server import ALICE, BOB, HOST, Account, Server
 
 RUN = shlex.split(os.environ.get("SMBD", ""))
 """What runs the programs of another release's Samba."""
@@ -15,6 +15,8 @@ class Smbd(Server):
     """The peer. Needs root: smbd changes its user."""
 
     kind = "smbd"
+    administrator = Account("root", BOB.password)
+    """`admin users` are those of files; of DCE/RPC it is root alone without a domain."""
 
     def prepare(self) -> list[str]:
         """Write smb.conf and the password database."""
@@ -57,7 +59,7 @@ class Smbd(Server):
         )
         path = self.folder / "smb.conf"
         path.write_text(self.configuration(parameters))
-        for account in (ALICE, BOB):
+        for account in (ALICE, BOB, self.administrator):
             subprocess.run(
                 [*RUN, "/usr/bin/smbpasswd", "-c", path, "-s", "-a", account.name],
                 input=f"{account.password}\n{account.password}\n",

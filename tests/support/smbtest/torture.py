@@ -21,7 +21,7 @@ from typing import IO, NamedTuple
 
 from smbtest.proxy import forwarded
 from smbtest.samba_tools import client_configuration, credentials
-from smbtest.server import ALICE, BOB, Server
+from smbtest.server import ALICE, BOB, NETBIOS_NAME, Server
 
 SHARE = "torture"
 PERSISTENT = "persistent"
@@ -41,6 +41,8 @@ _NOT_TESTS = (
     "smb2.set-sparse-ioctl",
     "smb2.timestamp_resolution",
     "smb2.twrp",
+    "rpc.samr.passwords.default",  # wrong passwords are slowed down here: minutes
+    "rpc.samr.large-dc",  # thousands of accounts, of which there are none of the kinds
     "smb2.zero-data-ioctl",
 )
 # What needs modules or parameters of smbd, or a path on its disk.
@@ -74,7 +76,7 @@ _END = re.compile(rf"(?:.*[^\w.-])?(?P<word>{'|'.join(_STATUSES)}): (?P<name>.+?
 
 
 _SOURCE_LINE = re.compile(r"\b\w+\.c:\d+")
-_SOURCE_FOLDER = re.compile(r"(?:\.\./)+source\d/torture/(?:smb2/)?")
+_SOURCE_FOLDER = re.compile(r"(?:\.\./)+source\d/torture/(?:smb2/|rpc/)?")
 # What differs from run to run, and what stands for it: moments, numbers made of them, addresses.
 _VARYING = (
     (re.compile(r"\b\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} \w+"), "TIME"),
@@ -84,6 +86,24 @@ _VARYING = (
     (re.compile(r"fnum_test_\d+"), "fnum_test_N"),
     (re.compile(r"_time should be 0x\w+ - 0x\w+"), "_time should be TIME - TIME"),
 )
+
+
+RPC_SUITES = (
+    "rpc.dfs",
+    "rpc.dssetup",
+    "rpc.epmapper",
+    "rpc.eventlog",
+    "rpc.handles",
+    "rpc.lsa",
+    "rpc.lsa-getuser",
+    "rpc.lsalookup",
+    "rpc.samr",
+    "rpc.srvsvc",
+    "rpc.svcctl",
+    "rpc.winreg",
+    "rpc.wkssvc",
+)
+"""The suites of DCE/RPC whose interfaces the server has."""
 
 
 class Outcome(NamedTuple):
@@ -120,6 +140,15 @@ def _fullname(listed: str) -> str:
         if name.endswith("." + last):
             return name
     return listed
+
+
+def _program_s_name(name: str) -> str:
+    """Return what the program runs a test by: those of an RPC interface go together alone."""
+    _, suite, *rest = name.split(".")
+    interfaces = ("netdfs", suite, f"{suite} (admin access)", f"{suite} anonymous access")
+    if not name.startswith("rpc.") or len(rest) < 2:
+        return name
+    return name.rsplit(".", 2)[0] if rest[-2].startswith(interfaces) else name
 
 
 def suite_of(name: str) -> str:
@@ -181,7 +210,7 @@ class Smbtorture:
             timeout=60,
         ).stdout
         names = dict.fromkeys(
-            _fullname(line) for line in listed.splitlines() if line.startswith("smb2.")
+            _fullname(line) for line in listed.splitlines() if line.startswith(("smb2.", "rpc."))
         )
         return [
             name
@@ -199,6 +228,9 @@ class Smbtorture:
                 at_445 = Smbtorture(self.server, dials_445=True)
                 outcomes = at_445.run(dialling, silence)
         while left := [name for name in names if name not in outcomes]:
+            if left[0].startswith("rpc."):  # some leave other credentials to the next one
+                program = _program_s_name(left[0])
+                left = [name for name in left if _program_s_name(name) == program]
             found = dict(self._run_once(left, silence))
             if not found.keys() & set(left):
                 found = {left[0]: Outcome("crash", reason="smbtorture ran nothing")}
@@ -223,10 +255,16 @@ class Smbtorture:
         host, port = self.server.host, self.server.port
         if self._dials_445:
             host, port = _ADDRESS_445, 445
+        names = list(dict.fromkeys(map(_program_s_name, names)))
+        rpc = names[0].startswith("rpc.")  # by named pipes, as an administrator
+        reached = ["-p", str(port), f"//{host}/{self._share(names)}"]
+        if rpc:
+            # the domain whose accounts they ask for: a server of none has its own
+            domain = f"--option=workgroup={NETBIOS_NAME}"
+            reached = [domain, f"--option=smb ports={port}", f"ncacn_np:{host}"]
         return [
             *self._configuration,
-            f"//{host}/{self._share(names)}",
-            *["-p", str(port), *credentials(ALICE)],
+            *[*reached, *credentials(self.server.administrator if rpc else ALICE)],
             *["--fullname", "--format=subunit", "--seed=1", f"--basedir={self._base}"],
             "--option=torture:progress=no",
             f"--option=torture:user2name={BOB.name}",

@@ -21,6 +21,8 @@ from smbtest.torture import Outcome, suite_of
 
 PATH = Path(__file__).resolve().parents[2] / "interop" / "smbtorture-expected.txt"
 """Of the smbtorture that the tests install; another's has its series in its name."""
+RPC_PATH = PATH.with_name("smbtorture-rpc-expected.txt")
+"""The same of DCE/RPC, by an administrator."""
 UNKNOWN = "unknown"  # smbd's status in a test that its smbtorture did not have
 _PASS = "success"
 
@@ -51,11 +53,12 @@ class Row(NamedTuple):
         return (self.smbd, self.smbd_place) if kind == "smbd" else (self.status, self.place)
 
 
-def path_of(version: str) -> Path:
+def path_of(version: str, common: Path | None = None) -> Path:
     """Return the list of a version of smbtorture: that of its series, if there is one."""
+    common = common or PATH
     series = ".".join(version.split(".")[:2])
-    path = PATH.with_name(f"smbtorture-expected-{series}.txt")
-    return path if path.exists() else PATH
+    path = common.with_stem(f"{common.stem}-{series}")
+    return path if path.exists() else common
 
 
 def made_with(path: Path = PATH) -> str:
