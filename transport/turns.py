@@ -33,6 +33,7 @@ class Turns:
         self.clock = clock
         self._works: OrderedDict[Hashable, deque[Work]] = OrderedDict()
         self._end = 0.0  # of this turn's slice; 0.0: nobody has asked for one
+        self._begins = 0.0  # until when work may begin beside the slice; 0.0: none has yet
         self._called = False  # the loop is going to call `_turn`
 
     def over(self, began: float = 0.0) -> bool:
@@ -47,6 +48,19 @@ class Turns:
         self._end = (began or now) + SLICE
         self._call()
         return now >= self._end
+
+    def full(self) -> bool:
+        """Tell whether long work that would begin now has to wait for a later turn.
+
+        Beside the slice all that begins has one ALLOWANCE together: who asks for little is answered
+        though others have much done, and many that begin at once hold up nobody.
+        """
+        if not self.over():
+            return False
+        now = self.clock()
+        if not self._begins:
+            self._begins = now + ALLOWANCE
+        return now >= self._begins
 
     def later(self, owner: Hashable, work: Work) -> None:
         """Call `work` in a later turn, after what `owner` has given before."""
@@ -73,7 +87,7 @@ class Turns:
                 while works and self.clock() < self._end:
                     self._next()()
         finally:
-            self._end = 0.0
+            self._end = self._begins = 0.0
             if works:
                 self._call()
 

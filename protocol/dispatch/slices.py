@@ -38,7 +38,16 @@ class Slices:
     it is while a thread uses it.
     """
 
-    __slots__ = ("_dispatcher", "_effect", "_error", "_holds", "_request", "_steps", "_value")
+    __slots__ = (
+        "_begun",
+        "_dispatcher",
+        "_effect",
+        "_error",
+        "_holds",
+        "_request",
+        "_steps",
+        "_value",
+    )
 
     def __init__(self, dispatcher: Resuming, request: Request, effect: Sliced[object]) -> None:
         """Begin with the first call of `go_on`."""
@@ -47,6 +56,7 @@ class Slices:
         self._effect = effect
         self._steps: Iterator[None] | None = None
         self._holds = False  # counted in the `in_use` of the request's open
+        self._begun = False  # or it waits for a turn with time for that
         self._value: object = None
         self._error: BaseException | None = None
 
@@ -55,7 +65,9 @@ class Slices:
         dispatcher, request = self._dispatcher, self._request
         server, tree, open_ = dispatcher.server, request._tree, request._open
         slow = server.pinned or (tree is not None and not tree.speed.fast())
-        if not slow and on_loop(server, tree, self._run, (server.turns.over,)):
+        begins, self._begun = not self._begun, True
+        waits = begins and not slow and server.turns.full()
+        if not slow and not waits and on_loop(server, tree, self._run, (server.turns.over,)):
             return True
         if open_ is not None and not self._holds:
             open_.in_use += 1
@@ -81,14 +93,9 @@ class Slices:
         return self._run(lambda: perf_counter() >= end)
 
     def _run(self, over: Callable[[], bool]) -> bool:
-        """Take steps until `over()`; True after the last.
-
-        Asked before the first as well: those of many clients may begin in one turn.
-        """
+        """Take steps, one at least, until `over()`; True after the last."""
         try:
             if self._steps is None:
-                if over():
-                    return False
                 self._steps = iter(self._effect.function(*self._effect.args))
             while True:
                 next(self._steps)

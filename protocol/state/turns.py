@@ -17,6 +17,9 @@ class Turns(Protocol):
         Requests that came together say when, by `clock`, work on them `began`.
         """
 
+    def full(self) -> bool:
+        """Tell whether long work that would begin now has to wait for a later turn."""
+
     def later(self, owner: Hashable, work: Callable[[], None]) -> None:
         """Call `work` in a later turn; owners have their work called by rotation."""
 
@@ -39,6 +42,10 @@ class Unhurried:
     clock = staticmethod(time.perf_counter)
 
     def over(self, began: float = 0.0) -> bool:
+        """Never."""
+        return False
+
+    def full(self) -> bool:
         """Never."""
         return False
 

@@ -23,6 +23,10 @@ class Rotation:
         self._left -= 1
         return self._left < 0
 
+    def full(self) -> bool:
+        """Count a look as well."""
+        return self.over()
+
     def later(self, owner: Hashable, work: Callable[[], None]) -> None:
         """Keep work for `turn`."""
         self.waiting.append((owner, work))

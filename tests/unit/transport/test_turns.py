@@ -101,6 +101,22 @@ def test_beside_the_descriptors_the_first_gets_the_slice(loop: Loop, turns: Turn
     assert turns.over()
 
 
+def test_what_begins_beside_long_work_has_one_allowance(loop: Loop, turns: Turns) -> None:
+    """Of all who begin together, in each turn; whoever has begun waits like others."""
+    assert not turns.full()
+    for others in (lambda: turns.later("much", lambda: None), lambda: None):
+        loop.turn()
+        others()
+        turns.over()
+        loop.time += SLICE
+        assert turns.over()
+        assert not turns.full()
+        loop.time += 0.9 * ALLOWANCE
+        assert not turns.full()
+        loop.time += 0.2 * ALLOWANCE
+        assert turns.full()
+
+
 def test_work_that_fails_does_not_stop_the_others(loop: Loop, turns: Turns) -> None:
     done: list[str] = []
     turns.later("a", lambda: 1 // 0)
