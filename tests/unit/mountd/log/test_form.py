@@ -113,6 +113,16 @@ def test_an_entry_of_the_journal_is_bounded(evil: str) -> None:
     assert len(form.journal(whole, "worker0")) < 128 * 1024  # of 208 KiB that a socket takes
 
 
+def test_levels_are_those_of_syslog() -> None:
+    """syslog(3); what was refused as it should be is told from `log level = 2` on."""
+    told = {}
+    for level in (logging.ERROR, logging.WARNING, logging.INFO, form.REFUSED, logging.DEBUG):
+        entry = form.journal(record("x", levelno=level), "worker0")
+        told[level] = int(re.search(rb"^PRIORITY=(\d)$", entry, re.MULTILINE)[1])  # type: ignore[index]
+    assert list(told.values()) == [3, 4, 6, 6, 7]
+    assert logging.DEBUG < form.REFUSED < logging.INFO
+
+
 def test_a_line_is_as_long_as_it_may_be() -> None:
     """All shortened alike as often as it takes; then it is cut. A new line comes behind it."""
     assert form._fitted(lambda divisor: "x" * 4095) == b"x" * 4095

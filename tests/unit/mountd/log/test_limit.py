@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from usmbd.mountd.log import limit as module
 from usmbd.mountd.log.limit import (
     OWN,
     PERIOD_SECONDS,
@@ -42,6 +43,13 @@ def admitted(
     return sum(
         limit.admits(logging.makeLogRecord({**record, **message, **facts})) for _ in range(times)
     )
+
+
+def test_it_is_what_the_readme_says() -> None:
+    """README.md of the project: of an address and of all; README.md of mountd/log."""
+    assert module.STRANGERS == (5, 50)
+    assert module.PROVEN == (300, 1000)
+    assert module.OWN == (100, 100)
 
 
 def test_an_address_says_a_few_lines_of_a_kind(limit: RateLimit, clock: Clock) -> None:

@@ -5,8 +5,10 @@ from types import ModuleType
 
 from impacket import nt_errors, system_errors
 from impacket import ntlm as their_ntlm
-from impacket.dcerpc.v5 import epm, lsad, ndr, rrp, samr, srvs, wkst
+from impacket.dcerpc.v5 import dssp, epm, lsad, ndr, rrp, samr, srvs, wkst
+from impacket.dcerpc.v5 import mgmt as their_mgmt
 from impacket.ldap.ldaptypes import ACCESS_MASK, ACE
+from impacket.uuid import bin_to_uuidtup
 
 from usmbd.mountd.admin import (
     computed,
@@ -17,10 +19,13 @@ from usmbd.mountd.admin import (
     share_rights,
 )
 from usmbd.mountd.ipc import sids
-from usmbd.mountd.rpc import access, errors, ntstatus, translate
+from usmbd.mountd.rpc import access, errors, ntstatus, pdu, translate
 from usmbd.mountd.rpc.access import Access
 from usmbd.mountd.rpc.interfaces import (
+    dssetup,
     epmapper,
+    mgmt,
+    netdfs,
     shares,
     srvsvc,
     srvsvc_changes,
@@ -29,8 +34,8 @@ from usmbd.mountd.rpc.interfaces import (
     tables,
     wkssvc,
 )
+from usmbd.mountd.rpc.interfaces.lsarpc import accounts, rights
 from usmbd.mountd.rpc.interfaces.lsarpc import base as lsa_base
-from usmbd.mountd.rpc.interfaces.lsarpc import rights
 from usmbd.mountd.rpc.interfaces.lsarpc import types as lsa
 from usmbd.mountd.rpc.interfaces.samr import base, changes, secrets
 from usmbd.mountd.rpc.interfaces.samr import types as sam
@@ -59,7 +64,8 @@ SAME_NAMES: list[tuple[ModuleType, ModuleType | type, str]] = [
     (
         lsa_base,
         lsad,
-        "POLICY_VIEW_LOCAL_INFORMATION POLICY_VIEW_AUDIT_INFORMATION POLICY_LOOKUP_NAMES",
+        "POLICY_VIEW_LOCAL_INFORMATION POLICY_VIEW_AUDIT_INFORMATION POLICY_LOOKUP_NAMES"
+        " POLICY_CREATE_ACCOUNT",
     ),
     (
         shares,
@@ -117,7 +123,7 @@ OTHER_NAMES: list[tuple[ModuleType, ModuleType | type, dict[str, str]]] = [
             "EXPIRED": "USER_ALL_PASSWORDEXPIRED",
         },
     ),
-    (rights, lsad, {"NETWORK_LOGON": "POLICY_MODE_NETWORK"}),
+    (accounts, lsad, {"NETWORK_LOGON": "POLICY_MODE_NETWORK"}),
     (sids, samr, {"RID_GUEST": "DOMAIN_USER_RID_GUEST", "RID_USERS": "DOMAIN_GROUP_RID_USERS"}),
     (
         epmapper,
@@ -177,6 +183,31 @@ LoadDriver SystemProfile Systemtime ProfileSingleProcess IncreaseBasePriority Cr
 CreatePermanent Backup Restore Shutdown Debug Audit SystemEnvironment ChangeNotify RemoteShutdown
 Undock SyncAgent EnableDelegation ManageVolume Impersonate CreateGlobal
 """
+
+
+def test_identifiers_and_versions() -> None:
+    for calls, theirs in (
+        (base.CALLS, samr.MSRPC_UUID_SAMR),
+        (lsa_base.CALLS, lsad.MSRPC_UUID_LSAD),
+        (srvsvc.CALLS, srvs.MSRPC_UUID_SRVS),
+        (wkssvc.CALLS, wkst.MSRPC_UUID_WKST),
+        (winreg.CALLS, rrp.MSRPC_UUID_RRP),
+        (epmapper.CALLS, epm.MSRPC_UUID_PORTMAP),
+        (mgmt.CALLS, their_mgmt.MSRPC_UUID_MGMT),
+        (dssetup.CALLS, dssp.MSRPC_UUID_DSSP),
+    ):
+        identifier, version = bin_to_uuidtup(theirs)
+        ours = calls.syntax
+        assert (str(ours.uuid).upper(), f"{ours.major}.{ours.minor}") == (identifier, version)
+    netdfs_id = "4fc742e0-4a10-11cf-8273-00aa004ae673"  # [MS-DFSNM] 1.9
+    assert str(netdfs.CALLS.syntax.uuid) == netdfs_id
+    assert (netdfs.CALLS.syntax.major, netdfs.CALLS.syntax.minor) == (3, 0)
+    for syntax, name, major in (  # C706 appendix I, [MS-RPCE] 2.2.4.12
+        (pdu.NDR_SYNTAX, "8a885d04-1ceb-11c9-9fe8-08002b104860", 2),
+        (pdu.NDR64_SYNTAX, "71710533-beba-4937-8319-b5dbef9ccc36", 1),
+        (pdu.NO_SYNTAX, "00000000-0000-0000-0000-000000000000", 0),
+    ):
+        assert (str(syntax.uuid), syntax.major, syntax.minor) == (name, major, 0)
 
 
 def test_constants() -> None:
@@ -252,11 +283,12 @@ def test_what_a_user_has_bits_for() -> None:
     """WhichFields of UserAll: [MS-SAMR] 2.2.1.8."""
     every = {value for name, value in vars(samr).items() if name.startswith("USER_ALL_")}
     own = {bit for bit in every if bit < samr.USER_ALL_NTPASSWORDPRESENT and bit.bit_count() == 1}
-    assert set(changes.OWN_FIELDS) == own
+    changeable = samr.USER_ALL_ACCOUNTEXPIRES, samr.USER_ALL_USERACCOUNTCONTROL
+    assert changeable == (changes.EXPIRES_FIELD, changes.CONTROL_FIELD)
+    assert set(changes.OWN_FIELDS) == own - set(changeable)
     assert sum(own) == base.FIELDS
-    assert changes.OWN_FIELDS[samr.USER_ALL_USERACCOUNTCONTROL] == "control"
+    assert changes.OWN_FIELDS[samr.USER_ALL_LOGONCOUNT] == "logons"
     assert changes.PASSWORDS == samr.USER_ALL_NTPASSWORDPRESENT | samr.USER_ALL_LMPASSWORDPRESENT
-    assert base.CONTROL == samr.USER_NORMAL_ACCOUNT | samr.USER_DONT_EXPIRE_PASSWORD
     mandatory = samr.SE_GROUP_MANDATORY | samr.SE_GROUP_ENABLED_BY_DEFAULT | samr.SE_GROUP_ENABLED
     assert mandatory == base.MEMBER
     assert (
@@ -268,7 +300,8 @@ def test_what_a_user_has_bits_for() -> None:
 def test_privileges() -> None:
     names = [f"Se{name}Privilege" for name in PRIVILEGES.split()]
     found = {name: luid for name, (luid, _) in rights.PRIVILEGES.items()}
-    assert found == {name: luid for luid, name in enumerate(names, start=2)}
+    samba = {"SeDiskOperatorPrivilege": 0x1003}  # librpc/idl/security.idl
+    assert found == {name: luid for luid, name in enumerate(names, start=2)} | samba
 
 
 def test_levels() -> None:

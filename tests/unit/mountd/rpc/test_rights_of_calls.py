@@ -9,14 +9,17 @@ from impacket.dcerpc.v5 import lsad, rrp, samr
 
 from usmbd.mountd.ipc.accounts import Account, Kind
 from usmbd.mountd.rpc.access import need
-from usmbd.mountd.rpc.calls import Status
-from usmbd.mountd.rpc.interfaces.lsarpc import lookups, policy, rights
+from usmbd.mountd.rpc.calls import Calls, Status
+from usmbd.mountd.rpc.interfaces import PIPES
+from usmbd.mountd.rpc.interfaces.lsarpc import base as lsa_base
+from usmbd.mountd.rpc.interfaces.lsarpc import lookups
 from usmbd.mountd.rpc.interfaces.lsarpc.base import OpenAccount, Policy
-from usmbd.mountd.rpc.interfaces.samr import base, changes, groups, lists, server, users
-from usmbd.mountd.rpc.interfaces.winreg import keys, values
+from usmbd.mountd.rpc.interfaces.samr import base
+from usmbd.mountd.rpc.interfaces.winreg import base as winreg
 from usmbd.mountd.rpc.interfaces.winreg.types import Key
 from usmbd.mountd.rpc.view import View
 
+assert PIPES  # all calls are declared
 EVERY = 0xFFFFFFFF
 DENIED = {0xC0000022, 5}  # STATUS_ACCESS_DENIED, ERROR_ACCESS_DENIED
 GAMES = Account(Kind.USER, "games", 5)
@@ -48,64 +51,68 @@ POLICY_LEVELS = {  # [MS-LSAD] 3.1.4.4.4
     **dict.fromkeys((3, 4, 5, 6, 7, 12, 13, 14), lsad.POLICY_VIEW_LOCAL_INFORMATION),
     2: lsad.POLICY_VIEW_AUDIT_INFORMATION,
 }
-ROWS: list[tuple[type, int, list[Callable[..., Any]]]] = [
-    (base.Server, samr.SAM_SERVER_LOOKUP_DOMAIN, [server.lookup_domain, server.open_domain]),
-    (base.Server, samr.SAM_SERVER_ENUMERATE_DOMAINS, [server.enumerate_domains]),
+OPENED = {
+    base.CALLS: (samr, "Samr"),
+    lsa_base.CALLS: (lsad, "Lsar"),
+    winreg.CALLS: (rrp, "BaseReg"),
+}
+ROWS: list[tuple[Calls, type, int, str]] = [
+    (base.CALLS, base.Server, samr.SAM_SERVER_LOOKUP_DOMAIN, "LookupDomainInSamServer OpenDomain"),
+    (base.CALLS, base.Server, samr.SAM_SERVER_ENUMERATE_DOMAINS, "EnumerateDomainsInSamServer"),
     (
+        base.CALLS,
         base.Domain,
         samr.DOMAIN_LIST_ACCOUNTS,
-        [
-            *(lists.enumerate_users, lists.enumerate_groups, lists.enumerate_aliases),
-            *(lists.display, lists.display_index),
-        ],
+        "EnumerateUsersInDomain EnumerateGroupsInDomain EnumerateAliasesInDomain"
+        " QueryDisplayInformation QueryDisplayInformation2 QueryDisplayInformation3"
+        " GetDisplayEnumerationIndex GetDisplayEnumerationIndex2",
     ),
     (
+        base.CALLS,
         base.Domain,
         samr.DOMAIN_LOOKUP,
-        [
-            *(lists.lookup_names, lists.lookup_rids, users.open_user, groups.open_group),
-            groups.open_alias,
-        ],
+        "LookupNamesInDomain LookupIdsInDomain OpenUser OpenGroup OpenAlias",
     ),
-    (base.Domain, samr.DOMAIN_GET_ALIAS_MEMBERSHIP, [groups.alias_membership]),
-    (base.Domain, samr.DOMAIN_CREATE_USER, [changes.create_user2]),
-    (base.OpenGroup, samr.GROUP_READ_INFORMATION, [groups.query_group]),
-    (base.OpenGroup, samr.GROUP_LIST_MEMBERS, [groups.group_members]),
-    (base.OpenAlias, samr.ALIAS_READ_INFORMATION, [groups.query_alias]),
-    (base.OpenAlias, samr.ALIAS_LIST_MEMBERS, [groups.alias_members]),
-    (base.OpenUser, samr.USER_LIST_GROUPS, [users.groups_of_user]),
+    (base.CALLS, base.Domain, samr.DOMAIN_GET_ALIAS_MEMBERSHIP, "GetAliasMembership"),
+    (base.CALLS, base.Domain, samr.DOMAIN_CREATE_USER, "CreateUser2InDomain"),
+    (base.CALLS, base.OpenGroup, samr.GROUP_READ_INFORMATION, "QueryInformationGroup"),
+    (base.CALLS, base.OpenGroup, samr.GROUP_LIST_MEMBERS, "GetMembersInGroup"),
+    (base.CALLS, base.OpenAlias, samr.ALIAS_READ_INFORMATION, "QueryInformationAlias"),
+    (base.CALLS, base.OpenAlias, samr.ALIAS_LIST_MEMBERS, "GetMembersInAlias"),
+    (base.CALLS, base.OpenUser, samr.USER_LIST_GROUPS, "GetGroupsForUser"),
     (
+        lsa_base.CALLS,
         Policy,
         lsad.POLICY_VIEW_LOCAL_INFORMATION,
-        [
-            *(policy.enumerate_trusted_domains, policy.enumerate_trusted_domains_ex),
-            *(rights.enumerate_privileges, rights.enumerate_accounts, rights.open_account),
-            *(rights.enumerate_accounts_with_right, rights.enumerate_account_rights),
-        ],
+        "EnumeratePrivileges EnumerateAccounts OpenAccount EnumerateAccountsWithUserRight"
+        " EnumerateAccountRights",
     ),
     (
+        lsa_base.CALLS,
         Policy,
         lsad.POLICY_LOOKUP_NAMES,
-        [
-            *(rights.lookup_privilege_value, rights.lookup_privilege_name),
-            rights.lookup_privilege_display_name,
-        ],
+        "LookupPrivilegeValue LookupPrivilegeName LookupPrivilegeDisplayName",
     ),
-    (Policy, samr.READ_CONTROL, [policy.query_security]),
-    (OpenAccount, lsad.ACCOUNT_VIEW, [rights.get_system_access]),
-    (OpenAccount, samr.READ_CONTROL, [policy.query_security]),
+    (lsa_base.CALLS, Policy, samr.READ_CONTROL, "QuerySecurityObject"),
+    (lsa_base.CALLS, OpenAccount, lsad.ACCOUNT_VIEW, "GetSystemAccessAccount"),
+    (lsa_base.CALLS, OpenAccount, samr.READ_CONTROL, "QuerySecurityObject"),
     (
+        winreg.CALLS,
         Key,
         rrp.KEY_QUERY_VALUE,
-        [
-            *(values.enumerate_value, values.query_value, values.query_multiple_values),
-            keys.query_info_key,
-        ],
+        "EnumValue QueryValue QueryMultipleValues QueryInfoKey",
     ),
-    (Key, rrp.KEY_SET_VALUE, [values.set_value, values.delete_value]),
-    (Key, rrp.KEY_ENUMERATE_SUB_KEYS, [keys.enumerate_key]),
-    (Key, samr.READ_CONTROL, [keys.get_key_security]),
+    (winreg.CALLS, Key, rrp.KEY_SET_VALUE, "SetValue DeleteValue"),
+    (winreg.CALLS, Key, rrp.KEY_ENUMERATE_SUB_KEYS, "EnumKey"),
+    (winreg.CALLS, Key, samr.READ_CONTROL, "GetKeySecurity"),
 ]
+
+
+def function_of(calls: Calls, name: str) -> Callable[..., Any]:
+    """Return what answers a call of impacket's name, by its opnum there."""
+    module, prefix = OPENED[calls]
+    found: Callable[..., Any] = calls.calls[getattr(module, prefix + name).opnum]._function
+    return found
 
 
 def denied(view: View, made: object, function: Callable[..., Any], *arguments: object) -> bool:
@@ -139,35 +146,33 @@ def wrong(
 def test_calls(view: View) -> None:
     assert not [
         text
-        for kind, needed, functions in ROWS
-        for function in functions
-        for text in wrong(view, kind, needed, function)
+        for calls, kind, needed, names in ROWS
+        for name in names.split()
+        for text in wrong(view, kind, needed, function_of(calls, name))
     ]
 
 
 @pytest.mark.parametrize(
-    ("kind", "function", "levels"),
+    ("kind", "calls", "name", "levels"),
     [
-        (base.Domain, server.query_domain, DOMAIN_LEVELS),
-        (base.OpenUser, users.query_user, USER_LEVELS),
-        (Policy, policy.query_policy, POLICY_LEVELS),
+        (base.Domain, base.CALLS, "QueryInformationDomain", DOMAIN_LEVELS),
+        (base.OpenUser, base.CALLS, "QueryInformationUser", USER_LEVELS),
+        (Policy, lsa_base.CALLS, "QueryInformationPolicy", POLICY_LEVELS),
     ],
     ids=["domain", "user", "policy"],
 )
-def test_levels(
-    view: View, kind: type, function: Callable[..., Any], levels: dict[int, int]
-) -> None:
+def test_levels(view: View, kind: type, calls: Calls, name: str, levels: dict[int, int]) -> None:
     assert not [
         text
         for level, needed in levels.items()
-        for text in wrong(view, kind, needed, function, level)
+        for text in wrong(view, kind, needed, function_of(calls, name), level)
     ]
 
 
 def test_to_write_a_key_s_security(view: View) -> None:
     """The DACL needs one right, owner and group another, a SACL is nobody's."""
     for wanted, needed in ((1, samr.WRITE_OWNER), (2, samr.WRITE_OWNER), (4, samr.WRITE_DAC)):
-        assert not wrong(view, Key, needed, keys.set_key_security, wanted)
+        assert not wrong(view, Key, needed, function_of(winreg.CALLS, "SetKeySecurity"), wanted)
 
 
 def test_to_look_names_up(view: View) -> None:

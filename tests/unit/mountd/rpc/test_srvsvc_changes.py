@@ -210,6 +210,16 @@ def test_security_of_a_share_of_the_file(served: Served) -> None:
     assert get_info(served, "data")["security_descriptor"] == descriptor
 
 
+def test_pipes_are_for_all(served: Served) -> None:
+    """Nobody's permissions keep anybody from IPC$, be they set or not."""
+    descriptor = security((0, 0x1F01FF, "S-1-5-32-544"))
+    before = get_info(served, "IPC$")
+    same = {"netname": "IPC$", "remark": before["remark"], "max_uses": before["max_uses"]}
+    fields = {"reserved": len(descriptor), "security_descriptor": list(descriptor)}
+    set_info(served, "IPC$", 502, NOT_SUPPORTED, **same, **fields)
+    assert get_info(served, "IPC$") == before
+
+
 def test_the_server_s_comment(served: Served) -> None:
     def change(level: int, status: int = 0) -> None:
         request = srvs.NetrServerSetInfo()

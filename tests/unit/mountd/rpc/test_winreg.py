@@ -175,6 +175,15 @@ def test_shares_are_keys(served: Served, machine: Any) -> None:
     fails(DENIED, lambda: rrp.hBaseRegDeleteKey(served, machine, SMBCONF))
 
 
+def test_a_share_has_no_keys(served: Served, machine: Any) -> None:
+    key = share(served, machine, "new", path=str(served.folder / "new"))
+    fails(PARAMETER, lambda: create(served, key, "below"))
+    above = create(served, machine, SMBCONF)
+    fails(PARAMETER, lambda: create(served, above, "new\\below"))
+    fails(PARAMETER, lambda: create(served, above, "global"))
+    fails(PARAMETER, lambda: rrp.hBaseRegSetValue(served, key, "comment", rrp.REG_BINARY, b"x"))
+
+
 def test_the_file_comes_first(served: Served, machine: Any) -> None:
     key = create(served, machine, f"{SMBCONF}\\data")
     fails(PARAMETER, lambda: set_text(served, key, "path", "/"))

@@ -100,7 +100,7 @@ def test_what_ends_meanwhile_is_left_alone(
     engine.release(engine.mountd)
     assert not engine.server.session_table
     about = [each.user for each in engine.mountd.asked if isinstance(each, SessionRequest)]
-    assert about == ["alice", "bob", "bob"] if asked else ["alice", "bob"]
+    assert about == (["alice", "bob", "bob"] if asked else ["alice", "bob"])
     for each in (client, other, last):
         assert engine.mountd.told.count(Logout(session_id=each.session_id)) == 1
 

@@ -98,6 +98,19 @@ def test_drain_closes_all(
     assert client.recv(1) == b""
 
 
+def test_what_administrators_close_is_closed_where_it_is(
+    supervised: Supervised, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[object] = []
+    here = SimpleNamespace(user="alice")
+    monkeypatch.setitem(supervised.server.session_table, 7, here)  # type: ignore[arg-type]
+    monkeypatch.setattr(supervised.server, "close_session", closed.append)
+    monkeypatch.setattr(supervised.server, "close_own_open", lambda *of: closed.append(of))
+    supervised.say(messages.Close(sessions=[6, 7], opens=[(7, 9), (6, 1)]))
+    until(lambda: len(closed) == 3)
+    assert closed == [(7, 9), (6, 1), here]
+
+
 def test_a_worker_ends_with_its_supervisor(
     supervised: Supervised, loop: asyncio.AbstractEventLoop
 ) -> None:
