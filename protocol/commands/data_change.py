@@ -1,10 +1,22 @@
-"""How a command changes the data of an open: by which thread, and whether its write time stays."""
+"""How a command changes the data of an open: by which thread, and what of the file changes, too.
 
+The write time may be kept, and FILE_ATTRIBUTE_ARCHIVE tells backups that the file has changed.
+"""
+
+import logging
 from collections.abc import Callable
 from typing import TypeVarTuple
 
-from usmbd.protocol.effects import Blocking, OnDescriptor, Slow
+from usmbd.protocol.commands.telling import tell
+from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Waiting
+from usmbd.protocol.state.notify.change import modified
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.wire.change_notify import FILE_NOTIFY_CHANGE_ATTRIBUTES
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_ARCHIVE
+from usmbd.protocol.wire.status import SmbError
+
+log = logging.getLogger("usmbd.files")
 
 Ts = TypeVarTuple("Ts")
 
@@ -35,3 +47,26 @@ def moving(open_: Open, call: Callable[[*Ts], object], *args: *Ts) -> Blocking[o
     if kept is not None:
         return Slow(kept.during, call, *args, bulk=True)
     return Slow(call, *args, bulk=True)
+
+
+def archive(open_: Open) -> Waiting[None]:
+    """Set FILE_ATTRIBUTE_ARCHIVE with an open's first change or new name ([MS-FSA] 2.1.4.17).
+
+    Once for each open, and not by the POSIX extensions, as with Samba: a file that was backed up
+    while it was open, and is changed then, has it again from the next open on.
+    """
+    open_.archived = True
+    node = open_.node
+    if node.volume.options.posix or node.last_stat.attributes & FILE_ATTRIBUTE_ARCHIVE:
+        return
+    if (yield from Blocking(_archive, node)):
+        yield from tell(open_, modified(FILE_NOTIFY_CHANGE_ATTRIBUTES))
+
+
+def _archive(node: Node) -> bool:
+    """Set the attribute; return whether it was not there. What cannot keep it keeps the data."""
+    try:
+        return node.set_archive()
+    except (OSError, SmbError) as error:
+        log.debug("not marked as changed: %s", error, extra={"path": node.path})
+        return False

@@ -4,7 +4,7 @@ As on ReFS and with Samba, locks are not asked, and what lies behind the end of 
 out. What the request itself must be is in [MS-SMB2] 3.3.5.15.17 and .18.
 """
 
-from usmbd.protocol.commands.data_change import moving
+from usmbd.protocol.commands.data_change import archive, moving
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.vfs import extents
@@ -53,6 +53,8 @@ def _duplicate(
             asked.target_file_offset,
             asked.byte_count,
         )
+        if not target.archived:
+            yield from archive(target)
     finally:
         source.release()
     return list(build_ioctl_response(body))

@@ -7,6 +7,7 @@ from functools import partial
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.breaks import handles_given_up
+from usmbd.protocol.commands.data_change import archive
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.commands.telling import link_told, tell, tell_all
 from usmbd.protocol.effects import Blocking, Resume, Wait, Waiting
@@ -77,6 +78,8 @@ def rename(request: Request, change: setters.SetRename) -> Handling:
     tell_all(server, (yield from call))
     if not open_.node.is_directory:
         open_.told_at_close |= RENAMED
+        if not open_.archived:
+            yield from archive(open_)
     store = request.connection.server.store
     if store.oplock_count(open_.key):
         with suppress(SmbError):  # no room: it is renamed, and lost to who loses his connection

@@ -4,7 +4,7 @@ import dataclasses
 import struct
 from collections.abc import Sequence
 
-from usmbd.protocol.commands.data_change import moving
+from usmbd.protocol.commands.data_change import archive, moving
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Slow, Waiting
 from usmbd.protocol.state.open import Open, OpenData
@@ -231,6 +231,8 @@ def _copy_slice(
         target.modified = True
         files = source.file_data(), target.file_data()
         yield moving(target, _copy_chunks, *files, part, progress)
+        if not target.archived:
+            yield from archive(target)
     except SmbError as error:
         progress.status = error.status
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from usmbd.protocol.commands import quotas, security
 from usmbd.protocol.commands.breaks import handles_given_up
-from usmbd.protocol.commands.data_change import changing
+from usmbd.protocol.commands.data_change import archive, changing
 from usmbd.protocol.commands.rename import link, rename
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
@@ -222,6 +222,8 @@ def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     request.connection.server.caching.changed(open_)
     truncate = open_.file_data().truncate
     yield changing(open_, truncate, change.end_of_file, long=open_.is_large())
+    if not open_.archived:
+        yield from archive(open_)
     yield from _tell_size(open_)
     return _RESPONSE
 
@@ -232,6 +234,8 @@ def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     request.connection.server.caching.changed(open_)
     long = change.allocation_size > LARGE_FILE or open_.is_large()
     yield changing(open_, open_.file_data().allocate, change.allocation_size, long=long)
+    if not open_.archived:
+        yield from archive(open_)
     yield from _tell_size(open_)
     return _RESPONSE
 

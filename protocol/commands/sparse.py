@@ -6,7 +6,7 @@ what is trimmed stays. That it were sparse could not be kept.
 
 import struct
 
-from usmbd.protocol.commands.data_change import changing, moving
+from usmbd.protocol.commands.data_change import archive, changing, moving
 from usmbd.protocol.commands.request import Handling, Reply, Request
 from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, OnDescriptor, Sliced
@@ -67,6 +67,8 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
         if offset < min(size, zeros.beyond_final_zero):
             nothing = bytes(min(size, zeros.beyond_final_zero) - offset)
             yield changing(open_, stream.write, nothing, offset)
+            if not open_.archived:
+                yield from archive(open_)
         return list(build_ioctl_response(body))
     end = min(zeros.beyond_final_zero, (yield from OnDescriptor(node.size)))
     for start in range(offset, end, ZEROS_AT_ONCE):
@@ -75,6 +77,8 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
             yield moving(open_, extents.zero, node, start, part)
         else:
             yield changing(open_, extents.zero, node, start, part)
+    if offset < end and not open_.archived:
+        yield from archive(open_)
     return list(build_ioctl_response(body))
 
 

@@ -1,6 +1,6 @@
 """SMB2 WRITE ([MS-SMB2] 3.3.5.13)."""
 
-from usmbd.protocol.commands.data_change import changing
+from usmbd.protocol.commands.data_change import archive, changing
 from usmbd.protocol.commands.rdma_data import fetch, find_write_buffers
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
@@ -86,6 +86,8 @@ def _write_file(
     open_.modified = True
     if data:
         yield changing(open_, target.write, data, offset)
+        if not open_.archived:
+            yield from archive(open_)
         if open_.stream is not None:
             change = of_stream(MODIFIED_STREAM, open_.stream.name)
             yield from tell(open_, change)

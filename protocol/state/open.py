@@ -68,6 +68,7 @@ class Open:
     __slots__ = (
         "__weakref__",
         "_node",
+        "archived",
         "channel_sequence",
         "closed",
         "connection",
@@ -147,6 +148,7 @@ class Open:
         self.deletes_name = False  # at its close, whoever else has the file open
         self.kept_change_time = 0  # what SET_INFO of this open leaves as it is; 0: nothing
         self.kept_write_time: KeptWriteTime | None = None
+        self.archived = False  # its file is marked as changed, by this open or before
         self.modified = False  # by a WRITE: its directory is told at the close
         self.position = 0  # FilePositionInformation; kept, never used by READ or WRITE
         self.mode = 0

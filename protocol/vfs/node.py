@@ -26,6 +26,7 @@ from usmbd.protocol.vfs.identity import retry_as_process
 from usmbd.protocol.vfs.scan import Describes, Entry, Shows, scan
 from usmbd.protocol.wire.filetime import from_ns, to_ns
 from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_ARCHIVE,
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_READONLY,
     FILE_ATTRIBUTE_REPARSE_POINT,
@@ -236,6 +237,16 @@ class Node:
                 self.set_mode(mode & ~0o222)
             elif not read_only and not mode & 0o200:
                 self.set_mode(mode | 0o200 | (0o222 & self.volume.options.create_mask))
+
+    def set_archive(self) -> bool:
+        """Set FILE_ATTRIBUTE_ARCHIVE, if attributes are stored; return whether it was not set."""
+        if not (self.has_xattrs and self.volume.options.store_dos_attributes):
+            return False
+        stored, creation = self._stored()
+        if stored & FILE_ATTRIBUTE_ARCHIVE:
+            return False
+        self.write_dos_attributes(stored | FILE_ATTRIBUTE_ARCHIVE, creation)
+        return True
 
     def is_sparse(self) -> bool:
         """Whether the file has FILE_ATTRIBUTE_SPARSE_FILE now."""
