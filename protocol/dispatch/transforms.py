@@ -80,7 +80,11 @@ def take_compressed(dispatcher: Taking, message: memoryview, sealed: Session | N
         )
     except MalformedError as error:
         raise Disconnect(f"a compressed message: {error}") from error
-    _go_on(dispatcher, decompress(message, compression, size), len(message) + size, sealed)
+    steps, keeps = decompress(message, compression, size), len(message) + size
+    if dispatcher.server.turns.full():  # messages of many clients may come in one turn
+        dispatcher.later(partial(_go_on, dispatcher, steps, keeps, sealed), keeps, steps.close)
+    else:
+        _go_on(dispatcher, steps, keeps, sealed)
 
 
 def _go_on(
@@ -99,17 +103,16 @@ def _go_on(
         raise error
     try:
         while True:
-            # Asked before the first as well: messages of many clients may come in one turn.
-            if dispatcher.server.turns.over():
-                again = partial(_go_on, dispatcher, steps, keeps, sealed)
-                dispatcher.later(again, keeps, steps.close)
-                return
             apart = next(steps)
             if apart is not None:
                 connection = dispatcher.connection
                 connection.memory.keep(keeps)
                 start = partial(_make, dispatcher, steps, apart, keeps, sealed)
                 dispatcher.server.unpacking.begin(connection.network, start)
+                return
+            if dispatcher.server.turns.over():
+                again = partial(_go_on, dispatcher, steps, keeps, sealed)
+                dispatcher.later(again, keeps, steps.close)
                 return
     except StopIteration as stop:
         plain = stop.value

@@ -228,7 +228,7 @@ def test_a_message_waits_where_others_have_used_up_the_turn(
     client = ready(engine, (5,), chained=False)
     plain = client.pack(Command.ECHO, struct.pack("<HH", 4, 0))
     work: list[Callable[[], None]] = []
-    monkeypatch.setattr(client.connection.server.turns, "over", lambda: not work)
+    monkeypatch.setattr(client.connection.server.turns, "full", lambda: True)
     monkeypatch.setattr(client.dispatcher, "later", lambda one, keeps, drop: work.append(one))
     monkeypatch.setattr(matches, "decompress", lambda data, size: pytest.fail("not its turn"))
     client.send(unchained(5, lz4(plain), len(plain)))
