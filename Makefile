@@ -42,8 +42,9 @@ test-peer:
 	@lab/setup.sh peer
 	USMBD_TEST_PEER=smbd $(PY) -m pytest tests/interop tests/packet $(ARGS)
 
-# smbtorture's program: of another Samba that Debian has (SMBTORTURE=4.25), or a path.
-smbtorture = $(if $(SMBTORTURE),program=$$(lab/smbtorture.sh $(SMBTORTURE)) && SMBTORTURE=$$program)
+# smbtorture's program: of another Samba that Debian has (SMBTORTURE=4.25), or a path. And smbd, the same (SMBD=4.25).
+smbtorture = $(if $(SMBTORTURE),program=$$(lab/smbtorture.sh $(SMBTORTURE)) && export SMBTORTURE=$$program &&) \
+	$(if $(SMBD),runs=$$(lab/smbd.sh $(SMBD)) && export SMBD=$$runs &&)
 
 #: make torture [ARGS='smb2.lock ...'] [SMBTORTURE=4.25]  Samba's smbtorture against usmbd: the score of each suite next to smbd's
 torture:

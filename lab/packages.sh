@@ -68,3 +68,19 @@ private_apt() {
   apt-get "${APT[@]}" update >"$directory/log" 2>&1 ||
     { tail -n 5 "$directory/log" >&2; die "apt-get update failed for the lab's own list, $directory/sources.list"; }
 }
+
+# unpack_series PACKAGE SERIES DIRECTORY: unpack the newest PACKAGE of a series of Samba that Debian has, and all that it
+# needs down to the C library, as on a machine that has nothing, below DIRECTORY/root; set VERSION. After private_apt.
+unpack_series() {
+  local package=$1 series=$2 directory=$3 suite archive
+  read -r VERSION suite < <(apt-cache "${APT[@]}" madison "$package" |
+    awk -v series="2:$series." 'index($3, series) == 1 {print $3, $6}' |
+    sort -V | tail -n 1 | sed 's,/.*,,') || true
+  [ -n "${suite:-}" ] || die "Debian has no $package $series in the suites of its list"
+  say "fetching $package $VERSION and what it needs"
+  mkdir -p "$directory"/{archives/partial,root}
+  apt-get "${APT[@]}" -o Dir::State::status=/dev/null -o "Dir::Cache::archives=$directory/archives" -t "$suite" -y \
+    --no-install-recommends --download-only install "$package" >"$directory/log" 2>&1 ||
+    { tail -n 5 "$directory/log" >&2; die "apt-get download failed"; }
+  for archive in "$directory"/archives/*.deb; do dpkg-deb -x "$archive" "$directory/root"; done
+}

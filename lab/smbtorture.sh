@@ -29,23 +29,14 @@ if ! [ -x "$directory/smbtorture" ]; then
   WORK=$(mktemp -d "$CACHE/work.XXXXXX")
   trap 'rm -rf "$WORK"' EXIT
   private_apt "$CACHE/apt-smbtorture" "${SUITES[@]}"
-  read -r version suite < <(apt-cache "${APT[@]}" madison samba-testsuite |
-    awk -v series="2:$series." 'index($3, series) == 1 {print $3, $6}' |
-    sort -V | tail -n 1 | sed 's,/.*,,') || true
-  [ -n "${suite:-}" ] || die "Debian has no Samba $series in ${SUITES[*]}"
-  say "fetching smbtorture $version and what it needs (60 MB)"
-  mkdir -p "$WORK"/{archives/partial,root,done/libraries}
-  # As on a machine that has nothing: so all comes from there, down to the C library.
-  apt-get "${APT[@]}" -o Dir::State::status=/dev/null -o "Dir::Cache::archives=$WORK/archives" -t "$suite" -y \
-    --no-install-recommends --download-only install samba-testsuite >"$WORK/log" 2>&1 ||
-    { tail -n 5 "$WORK/log" >&2; die "apt-get download failed"; }
-  for package in "$WORK"/archives/*.deb; do dpkg-deb -x "$package" "$WORK/root"; done
+  unpack_series samba-testsuite "$series" "$WORK"
+  mkdir -p "$WORK/done/libraries"
   loader=$(compgen -G "$WORK/root/usr/lib*/ld-linux*.so.*" || compgen -G "$WORK/root/lib*/ld-linux*.so.*")
   libraries=$(dirname "$(find "$WORK/root" -name libc.so.6 | head -n 1)")
   samba=$(dirname "$(find "$WORK/root" -name 'libtorture*' | head -n 1)")
   "$loader" --library-path "$libraries:$WORK/root/usr/lib/$(basename "$libraries"):$samba" --list "$WORK/root/usr/bin/smbtorture" |
     awk '$2 == "=>" {print $3}' >"$WORK/list"
-  if grep -v "^$WORK/" "$WORK/list" >&2; then die "smbtorture $version needs what is in none of its packages"; fi
+  if grep -v "^$WORK/" "$WORK/list" >&2; then die "smbtorture $VERSION needs what is in none of its packages"; fi
   xargs -a "$WORK/list" cp -L -t "$WORK/done/libraries"
   cp -L "$loader" "$WORK/done/loader"
   cp "$WORK/root/usr/bin/smbtorture" "$WORK/done/program"
@@ -55,9 +46,9 @@ here=$(dirname "$(realpath "$0")")
 exec "$here/loader" --library-path "$here/libraries" "$here/program" "$@"
 PROGRAM
   chmod +x "$WORK/done/smbtorture"
-  "$WORK/done/smbtorture" -V >"$WORK/log" 2>&1 || { cat "$WORK/log" >&2; die "smbtorture $version does not run here"; }
+  "$WORK/done/smbtorture" -V >"$WORK/log" 2>&1 || { cat "$WORK/log" >&2; die "smbtorture $VERSION does not run here"; }
   rm -rf "$directory"
   mv "$WORK/done" "$directory"
-  say "ready: smbtorture $version in $directory"
+  say "ready: smbtorture $VERSION in $directory"
 fi
 echo "$directory/smbtorture"

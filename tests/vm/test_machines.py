@@ -17,6 +17,7 @@ from wire import Switch
 pytestmark = pytest.mark.timeout(1200)
 
 MOUNT = "/run/lab/mnt"
+DATA = "/run/lab/share"
 SERVER, ONE, TWO = range(3)
 """The cables."""
 
@@ -80,12 +81,54 @@ def machines(
 
 
 def test_two_machines_see_each_others_work(machines: Machines) -> None:
+    """What one wrote and was told is on the server's disk, and the other reads it."""
     write = "import os; f = open('shared', 'wb'); f.write(b'{}' * 100000); f.flush(); os.fsync(f)"
     turns = (("one", machines.one, machines.two), ("two", machines.two, machines.one))
     for text, writer, reader in turns:
         assert python(writer, write.format(text)).failure == ""
-        read = python(reader, f"print(open('shared', 'rb').read() == b'{text}' * 100000)")
-        assert read.said == "True"
+        read = f"print(open('{{}}', 'rb').read() == b'{text}' * 100000)"
+        on_disk = machines.server.run("python3", "-ISc", read.format(f"{DATA}/shared"))
+        assert on_disk.said == "True"
+        assert python(reader, read.format("shared")).said == "True"
+
+
+def test_two_machines_write_one_file_by_turns(machines: Machines) -> None:
+    """Both have it open all the time: what one caches is broken by what the other does.
+
+    It has its size from the beginning. Linux 7.3 takes what another machine has appended since its
+    last look for a hole, also after a new open, and writes zeros there: with ksmbd as well.
+    """
+    program = """
+import os
+file = os.open('turns', os.O_RDWR)
+print('open')
+for number in range({first}, {count}, 2):
+    input()
+    seen = os.pread(file, 1 << 20, 0)
+    written = b''.join(b'%04d' % n * 64 for n in range(number))
+    assert seen == written + b'none' * 64 * ({count} - number), (number, seen)
+    os.pwrite(file, b'%04d' % number * 64, number * 256)
+    os.fsync(file)
+    print(number)
+"""
+    count = 20
+    assert python(machines.one, f"open('turns', 'wb').write(b'none' * 64 * {count})").failure == ""
+    both = [
+        talk(guest, program.format(first=first, count=count))
+        for first, guest in enumerate((machines.one, machines.two))
+    ]
+    assert [each.line() for each in both] == ["open", "open"]
+    check = f"""
+data = open('{DATA}/turns', 'rb').read()
+print(data == b''.join(b'%04d' % n * 64 if n <= {{}} else b'none' * 64 for n in range({count})))
+"""
+    for number in range(count):
+        both[number % 2].feed("")
+        assert both[number % 2].line() == str(number)
+        on_disk = machines.server.run("python3", "-ISc", check.format(number))
+        assert on_disk.said == "True"
+    for each in both:
+        assert each.wait().failure == ""
 
 
 def test_a_lock_of_one_machine_holds_up_the_other(machines: Machines) -> None:

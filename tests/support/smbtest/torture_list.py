@@ -23,7 +23,7 @@ PATH = Path(__file__).resolve().parents[2] / "interop" / "smbtorture-expected.tx
 """Of the smbtorture that the tests install; another's has its series in its name."""
 RPC_PATH = PATH.with_name("smbtorture-rpc-expected.txt")
 """The same of DCE/RPC, by an administrator."""
-UNKNOWN = "unknown"  # smbd's status in a test that its smbtorture did not have
+UNKNOWN = "unknown"  # of a server that was not tried, or whose smbtorture did not have the test
 _PASS = "success"
 
 
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     @property
     def differs(self) -> bool:
         """Whether usmbd does not pass and smbd does, or stops elsewhere."""
-        if self.status == _PASS or self.smbd == UNKNOWN:
+        if self.status == _PASS or UNKNOWN in (self.status, self.smbd):
             return False
         return (self.status, self.place) != (self.smbd, self.smbd_place)
 
@@ -112,7 +112,7 @@ def updated(
     """Return the list with what came out; the reason of a test that now passes goes."""
     new = dict(rows)
     for name, outcome in outcomes.items():
-        row = rows.get(name, Row("", UNKNOWN))
+        row = rows.get(name, Row(UNKNOWN, UNKNOWN))
         if kind == "smbd":
             row = row._replace(smbd=outcome.status, smbd_place=outcome.place)
         else:
