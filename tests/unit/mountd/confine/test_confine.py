@@ -126,6 +126,32 @@ def test_who_talks_to_strangers_is_a_user_of_his_own() -> None:
     assert len({uids[0] for uids, _, _ in found}) == len(OWN_USERS)
 
 
+def test_who_talks_to_strangers_has_next_to_nothing() -> None:
+    """Their users are no accounts on any system (systemd: "Users, Groups, UIDs and GIDs")."""
+    users = [getattr(profiles, name).own_user for name in OWN_USERS]
+    assert all(60706 <= user <= 61183 for user in users)
+    assert len(set(users)) == len(users)
+    for name in OWN_USERS:
+        profile: Profile = getattr(profiles, name)
+        assert not profile.capabilities
+        assert not profile.processes
+    for name in ("RPC", "DOOR"):
+        profile = getattr(profiles, name)
+        assert not profile.files
+        assert not profile.any_socket
+        assert not profile.system_calls & {"openat", "socket", "bind", "listen", "execve", "fork"}
+    assert {each.name for each in profiles.WORKER.capabilities} == {
+        *("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID", "IPC_LOCK")
+    }
+    assert {
+        each.name for each in profiles.SUPERVISOR.capabilities - profiles.WORKER.capabilities
+    } == {
+        *("DAC_READ_SEARCH", "KILL", "SETPCAP", "SYS_ADMIN", "NET_BIND_SERVICE", "SYS_PTRACE"),
+        "SYS_RESOURCE",
+    }
+    assert {"openat2", "socket", "setgroups", "bind"} <= profiles.SUPERVISOR.system_calls
+
+
 def test_no_profile_names_what_nobody_needs() -> None:
     for name in PROFILES:
         assert not set(NEVER) & getattr(profiles, name).system_calls, name

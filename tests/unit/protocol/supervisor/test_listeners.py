@@ -91,6 +91,10 @@ def test_an_address_that_goes_is_not_listened_on_any_more(make: Callable[..., Fo
     assert first.fileno() == -1
     assert followed.listeners.addresses == ["127.0.0.2"]
     assert not reaches("127.0.0.1", followed)
+    last = followed.listeners.sockets[0]
+    followed.listeners.close()
+    assert last.fileno() == -1
+    assert not followed.listeners.sockets
 
 
 def test_an_address_that_cannot_be_had_yet_is_tried_again(

@@ -28,8 +28,10 @@ from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.below import NOTHING, Below
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.vfs.identity import NOBODY, Identity, call_as_process, current_uid
+from usmbd.protocol.wire import negotiate_contexts
 from usmbd.protocol.worker import messages
 from usmbd.protocol.worker import peers as peers_module
+from usmbd.protocol.worker import tables as module
 from usmbd.protocol.worker.peers import WorkerPeers
 from usmbd.protocol.worker.tables import tables
 from usmbd.transport import keepalive
@@ -84,6 +86,18 @@ def test_empty_tables_are_said_too(supervised: Supervised, until: Until) -> None
     supervised.say(messages.List(cookie=1, kinds=[ListKind.OPENS]))
     until(lambda: supervised.heard(messages.Rows))
     assert supervised.heard(messages.Rows) == messages.Rows(cookie=1, rows=[], more=False)
+
+
+def test_tables_call_things_by_their_names() -> None:
+    """[MS-SMB2] 2.2.3, 2.2.3.1.2, 2.2.3.1.7."""
+    for value, said in module._CIPHERS.items():
+        assert getattr(negotiate_contexts, said.replace("-", "_")) == value
+    for value, said in module._SIGNING.items():
+        name = "SIGNING_" + said.replace("-", "_")
+        assert getattr(negotiate_contexts, name) == value
+    for value, said in module._DIALECTS.items():
+        assert f"{value:x}" == (said + ".0").replace(".", "")[:3]
+    assert (len(module._CIPHERS), len(module._SIGNING), len(module._DIALECTS)) == (4, 3, 5)
 
 
 def test_drain_closes_all(
