@@ -71,6 +71,8 @@ Nobody can come back to it before the server serves: on a busy machine that took
 TELL_SECONDS: Final = 60.0
 """Between two lines of a disk that keeps nothing: every open and every retry meets it."""
 
+LOST: Final = "persistent opens are lost, their files are damaged: %s (%s)"
+
 _IDENTITY: Final = b"I"
 
 _DAMAGES: Final = (
@@ -114,14 +116,7 @@ class PersistentPlaces(NamedTuple):
 
     def set_aside(self) -> str:
         """Begin anew and leave what there was to be looked at; return where it is."""
-        asides = []
-        for place in self:
-            aside = place.with_name(f"{place.name}.damaged")
-            shutil.rmtree(aside, ignore_errors=True)
-            if place.exists():
-                place.rename(aside)
-                asides.append(str(aside))
-        return ", ".join(asides)
+        return ", ".join(str(_set_aside(place)) for place in self if place.exists())
 
 
 class _Batch:
@@ -275,11 +270,14 @@ class LmdbPersistent:
         """Bring back what was kept: see `Store.restore`."""
         if self._places is None:
             return 0
+        for place in self._places:
+            if end := ends_its_reader(place):
+                log.error(LOST, end, _set_aside(place))
         try:
             return self._attempt(self._places, workers, locate)
         except DamagedError as error:
             where = self._places.set_aside()
-            log.error("persistent opens are lost, their files are damaged: %s (%s)", error, where)
+            log.error(LOST, error, where)
         return self._attempt(self._places, workers, locate)
 
     def _attempt(self, places: PersistentPlaces, workers: int, locate: Locate) -> int:
@@ -288,8 +286,6 @@ class LmdbPersistent:
             return self._restore_all(places, workers, locate)
         except (OSError, lmdb.Error) as error:
             self.close()
-            if isinstance(error, DamagedError):
-                raise
             kind = DamagedError if isinstance(error.__cause__ or error, _DAMAGES) else OSError
             raise kind(str(error)) from error
 
@@ -299,9 +295,6 @@ class LmdbPersistent:
         same = {path: _same_boot(path, boot) for path in places}
         if not same[places.memory]:  # not synced: perhaps not whole
             shutil.rmtree(places.memory, ignore_errors=True)
-        for path in places:
-            if end := ends_its_reader(path):
-                raise DamagedError(f"{path}: {end}")
         identity = os.urandom(16)
         with self._write() as txn:
             txn.put(_IDENTITY, identity)
@@ -330,6 +323,13 @@ class LmdbPersistent:
             (path / "boot").write_text(boot)
         self._put(kept_keys)
         return restored
+
+
+def _set_aside(place: Path) -> Path:
+    """Move the files of a place to where they can be looked at; return where that is."""
+    aside = place.with_name(f"{place.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    return place.rename(aside)
 
 
 def _replace(txn: Transaction, key: bytes, value: bytes | None) -> None:
