@@ -272,7 +272,7 @@ class MountRun:
             FOLDER / name,
             env=folders
             | {"SEED": str(self.lab.seed), "VARIANT": self.variant.options, "SERVER": self.name}
-            | {"SECONDS_OF_WORK": str(self.variant.work.random_seconds)}
+            | {"SECONDS_OF_WORK": str(self.variant.work.of(label))}
             | {"FILES": str(self.variant.work.files)},
             cwd=folders["SCRATCH"],
             output=self.client.out / f"{label}.txt",
