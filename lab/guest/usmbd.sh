@@ -14,6 +14,8 @@ configuration() {
  state directory = $state/state
  max ip connections = 0
  server multi channel support = yes
+ multicast dns register = no
+ ws discovery = no
 ${OPTIONS:-}
 [data]
  path = $DATA/share

@@ -38,6 +38,7 @@ fi
 run_tools() {
   need mount.cifs:cifs-utils ip:iproute2 rdma:iproute2 ibv_devinfo:ibverbs-utils rping:rdmacm-utils tcpdump:tcpdump \
     fio:fio git:git tar:tar sysctl:procps setsid:util-linux
+  need request-key:keyutils # which the kernel calls for tickets
   need_file '/usr/lib/*/libibverbs/librxe-rdmav*.so' ibverbs-providers
   need_file '/usr/lib/*/librdmacm.so.1' librdmacm1
   need_file '/usr/lib/*/libnl-genl-3.so.200' libnl-genl-3-200 # ksmbd.mountd
