@@ -284,13 +284,14 @@ def _query_volume(request: Request) -> QueriedVolume:
 
 
 def _bounded(volume: Volume, facts: QueriedVolume, limit: int) -> QueriedVolume:
-    """Tell Time Machine of a volume of `limit` bytes that its backups fill."""
-    free = max(0, limit - time_machine.used(volume.resolver.root)) // time_machine.UNIT
+    """Tell Time Machine of a volume of `limit` bytes that its backups fill, or the disk sooner."""
+    free = max(0, limit - time_machine.used(volume.resolver.root))
+    unit = facts.sectors_per_unit * facts.bytes_per_sector
     return replace(
         facts,
         total_units=limit // time_machine.UNIT,
-        available_units=free,
-        free_units=free,
+        available_units=min(free, facts.available_units * unit) // time_machine.UNIT,
+        free_units=min(free, facts.free_units * unit) // time_machine.UNIT,
         sectors_per_unit=time_machine.UNIT // SECTOR,
     )
 

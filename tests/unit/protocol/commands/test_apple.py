@@ -10,6 +10,7 @@ import pytest
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.configured import Configured
+from smbengine.quotas import FakeQuotas
 
 from usmbd.mountd.errors import ConfigError
 from usmbd.protocol.vfs.apple import METADATA
@@ -395,6 +396,22 @@ def test_time_machine_sees_a_volume_of_its_size(serve: Serve) -> None:
     assert size() == (65536, 0)
     (client.engine.files / "empty.sparsebundle").mkdir()
     assert size() == (65536, 0)
+
+
+def test_time_machine_is_promised_no_more_than_the_disk_has(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a backup begins that cannot end; here a quota stands for a small disk."""
+    quotas = FakeQuotas()
+    quotas.install(monkeypatch)
+    client = serve("fruit:time machine = yes", "fruit:time machine max size = 64K")
+    opened = client.open("", 0x81, FILE_OPEN)
+    (tree,) = client.session.tree_connect_table.values()
+    quotas.give(tree.identity.uid, 8192, hard=24576)
+    asked = requests.query_info(opened, FileFsSizeInformation, SMB2_0_INFO_FILESYSTEM)
+    data = client.call(Command.QUERY_INFO, asked).data
+    total, available, sectors, sector = struct.unpack("<QQII", data)
+    assert (total * sectors * sector, available * sectors * sector) == (65536, 16384)
 
 
 def test_what_cannot_be_is_an_error(serve: Serve) -> None:
