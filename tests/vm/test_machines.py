@@ -1,5 +1,7 @@
 """Three machines on one switch: two clients of usmbd, and a wire that is cut, delayed and lossy."""
 
+import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lab_run
+import locked_blocks
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "lab/machines"))
@@ -14,7 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "lab/machines"))
 from guest import Done, Guest, Running
 from wire import Switch
 
-pytestmark = pytest.mark.timeout(1200)
+LOCKED_SECONDS = os.environ.get("USMBD_LOCKED_SECONDS", "5")
+"""How long two machines change one file under locks."""
+
+pytestmark = pytest.mark.timeout(1200 + int(LOCKED_SECONDS))
 
 MOUNT = "/run/lab/mnt"
 DATA = "/run/lab/share"
@@ -156,6 +162,27 @@ except OSError as error: print('refused', error.errno in (11, 13))
     assert two.line() == "locked"
     two.feed("")
     assert two.wait().failure == ""
+
+
+def test_nothing_is_lost_of_one_file_under_locks(machines: Machines) -> None:
+    """Of blocks that both machines read and write in turn, for LOCKED_SECONDS."""
+    program, blocks = Path(locked_blocks.__file__), locked_blocks.BLOCKS
+    made = machines.one.run("python3", "-IS", program, "make", "blocks", cwd=MOUNT)
+    assert made.failure == ""
+    started = [
+        guest.start(
+            "python3", "-IS", program, "work", "blocks", name, LOCKED_SECONDS, cwd=MOUNT, limit=900
+        )
+        for guest, name in ((machines.one, "one"), (machines.two, "two"))
+    ]
+    done = [each.wait() for each in started]
+    assert [each.failure for each in done] == ["", ""]
+    one, two = (json.loads(each.said) for each in done)
+    assert min(sum(one), sum(two)) > 0
+    counts = json.loads(
+        machines.two.run("python3", "-IS", program, "count", "blocks", cwd=MOUNT).said
+    )
+    assert counts == [one[number] + two[number] for number in range(blocks)]
 
 
 def test_a_user_is_held_to_his_quota(machines: Machines) -> None:
