@@ -194,7 +194,8 @@ def lookup(
     host = view.snapshot.config.netbios_name
     found = [Entry(UUID(int=0), build_tower(each, host), b"") for each in known[:count]]
     rest = known[count:]
-    again = view.handles.add(Listing(rest)) if rest else NO_HANDLE
+    # After a part that is full clients ask again, by the null handle they would begin anew.
+    again = view.handles.add(Listing(rest)) if len(found) == count else NO_HANDLE
     return again, len(found), (limit, found)
 
 

@@ -270,18 +270,21 @@ def test_where_an_interface_is(view: View, known: bool) -> None:
     assert (b"\\PIPE\\srvsvc\0" in answer) == known
 
 
-def test_endpoints_in_parts(view: View) -> None:
+@pytest.mark.parametrize("size", [4, 1])
+def test_endpoints_in_parts(view: View, size: int) -> None:
+    """Clients ask on until a part is not full, or there is none any more."""
     opened = Pipe("epmapper", [each(view) for each in PIPES["epmapper"]])
     rpc.bound(opened, EPM)
     handle, seen = bytes(20), 0
     while True:
-        stub = struct.pack("<4I", 0, 0, 0, 1) + handle + struct.pack("<I", 4)
+        stub = struct.pack("<4I", 0, 0, 0, 1) + handle + struct.pack("<I", size)
         opened.write(rpc.request(2, stub))
         answer = rpc.stub_of(rpc.messages(opened))
         handle, (count,) = answer[:20], struct.unpack_from("<I", answer, 20)
-        assert status_of(answer) == 0
+        assert status_of(answer) == (0 if count else 0x16C9A0D6)
         seen += count
-        if handle == bytes(20):
+        assert (handle == bytes(20)) == (count < size)
+        if count < size:
             break
     assert seen == sum(len(each) - 1 for pipe, each in PIPES.items() if pipe != "epmapper")
     opened.write(rpc.request(4, b"\1" * 20))
