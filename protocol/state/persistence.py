@@ -22,6 +22,9 @@ log = logging.getLogger("usmbd.conn")
 LANE: Final = "persistent opens"
 """Of the threads: one that waits for the disk is enough, as those that come meanwhile share."""
 
+AT_ONCE: Final = 64
+"""Files of one write where nobody waits for it: 4 ms of the interpreter, and then the disk's."""
+
 RETRY_SECONDS: Final = 5.0
 """Until what could not be written is tried again: a disk that is full stays so for a while."""
 
@@ -102,10 +105,21 @@ class Persistence:
     def _write(self, keys: set[bytes]) -> set[bytes]:
         """Write what can be; return what cannot."""
         failed = set()
+        rest = iter(keys)
+        while some := list(islice(rest, AT_ONCE)):
+            try:
+                self._store.persist(*some)
+            except SmbError:  # the store has said why; nobody waits for it
+                failed |= self._write_each(some)
+        return failed
+
+    def _write_each(self, keys: list[bytes]) -> set[bytes]:
+        """Do so one by one: a file that needs room leaves those unwritten that need none."""
+        failed = set()
         for key in keys:
             try:
                 self._store.persist(key)
-            except SmbError:  # the store has said why; nobody waits for it
+            except SmbError:
                 failed.add(key)
         return failed
 

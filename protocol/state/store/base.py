@@ -299,8 +299,8 @@ class Store(Protocol):
         A second call does nothing. Before it nothing of this costs anything.
         """
 
-    def persist(self, key: bytes) -> None:
-        """Have what persistent opens of a file are by now outlive the store.
+    def persist(self, *keys: bytes) -> None:
+        """Have what persistent opens of some files are by now outlive the store.
 
         Opens with OPEN_PERSISTENT, what they are made anew from, their leases, locks and
         LockSequences, or that there are none any more. When it returns that has happened: if

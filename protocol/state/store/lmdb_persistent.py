@@ -188,11 +188,11 @@ class LmdbPersistent:
 
     # -- writing ---------------------------------------------------------------------------
 
-    def persist(self, key: bytes) -> None:
-        """Write what outlives the store of a file: see `Store.persist`."""
+    def persist(self, *keys: bytes) -> None:
+        """Write what outlives the store of some files: see `Store.persist`."""
         with self._guard:
             batch = self._batch
-            batch.keys.add(key)
+            batch.keys.update(keys)
         with self._turn:
             if not batch.begun:
                 batch.begun = True

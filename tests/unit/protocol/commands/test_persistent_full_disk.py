@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import lmdb
@@ -16,7 +16,7 @@ from smbengine.server import Engine
 
 from usmbd.protocol.commands.durable import V2_TIMEOUT
 from usmbd.protocol.state import persistence
-from usmbd.protocol.state.persistence import RETRY_SECONDS
+from usmbd.protocol.state.persistence import AT_ONCE, RETRY_SECONDS
 from usmbd.protocol.state.store import lmdb_persistent
 from usmbd.protocol.state.store.records import OPEN_LASTING
 from usmbd.protocol.wire.create import FILE_OVERWRITE_IF, SMB2_OPLOCK_LEVEL_BATCH
@@ -141,6 +141,29 @@ def test_a_file_that_cannot_be_written_costs_no_other(
     fill(full=False)
     later(engine)
     assert sum(kept(engine)) == 0
+
+
+def test_many_that_end_together_are_written_together(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a client's do whose time is over: the disk is waited for once, not for each."""
+    many = 2 * AT_ONCE
+    for number in range(many):
+        persistent(client, name=f"{number}", guid=os.urandom(16))
+    writes: list[int] = []
+    put = lmdb_persistent.LmdbPersistent._put
+
+    def count(self: lmdb_persistent.LmdbPersistent, keys: Collection[bytes]) -> None:
+        writes.append(len(keys))
+        put(self, keys)
+
+    monkeypatch.setattr(lmdb_persistent.LmdbPersistent, "_put", count)
+    client.disconnect()
+    engine.clock.advance(V2_TIMEOUT)
+    engine.settle()
+    assert sum(kept(engine)) == 0
+    assert sum(writes) >= many
+    assert len(writes) <= 6
 
 
 def test_what_waits_for_room_has_a_bound(
