@@ -27,6 +27,7 @@ from usmbd.protocol.state.store.base import (
 from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
+    PATH_BYTES,
     LmdbEnvironment,
     with_prefix,
     writes,
@@ -193,7 +194,7 @@ class LmdbOpens:
             if record.oplock_level == LEASE:
                 others = self._leases.join(txn, key, record, others)
             if durable is not None and (caches_handle(record) or record.flags & OPEN_PERSISTENT):
-                if self.environment.takes_path(durable.path):
+                if len(durable.path) <= PATH_BYTES or self.environment.takes_path(durable.path):
                     _keep_durable(txn, record, durable)
                 else:
                     record.flags &= ~OPEN_PERSISTENT
