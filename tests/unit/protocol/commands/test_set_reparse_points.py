@@ -1,8 +1,10 @@
 """Reparse points that clients make: links that stay in the share, special files, others' tags."""
 
+import errno
 import os
 import stat
 import struct
+from typing import Any
 
 import pytest
 from smbengine import requests
@@ -10,6 +12,7 @@ from smbengine.client import Client, Reply
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
+from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -317,6 +320,46 @@ def test_a_directory_that_is_not_empty(client: Client, engine: Engine) -> None:
     (engine.files / "d/file").touch()
     for buffer in (symlink("x"), point(0x80000042)):
         assert control(client, opened, SET, buffer).status is NtStatus.DIRECTORY_NOT_EMPTY
+
+
+def test_a_file_that_was_exchanged_meanwhile(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has the name by now stays, and nothing else is left."""
+    path = engine.files / "file"
+    opened = new(client)
+    rename, renamed = kernel.rename, []
+
+    def late(directory: int, name: bytes, *to: Any) -> None:
+        if not renamed:
+            path.unlink()
+            path.write_bytes(b"another")
+        renamed.append(name)
+        rename(directory, name, *to)
+
+    monkeypatch.setattr(kernel, "rename", late)
+    assert control(client, opened, SET, symlink("x")).status is NtStatus.FILE_DELETED
+    assert len(renamed) == 2
+    assert os.listdir(engine.files) == ["file"]
+    assert path.read_bytes() == b"another"
+
+
+def test_a_link_that_cannot_be_made_is_kept(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the file, where the file system has no links; what was begun is gone."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EPERM, "none here")
+
+    for name, of in (("symlink", os), ("rename", kernel)):
+        opened = new(client, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(of, name, fail)
+            assert control(client, opened, SET, symlink("x")).status is NtStatus.SUCCESS
+        assert (engine.files / name).is_file()
+        assert os.getxattr(engine.files / name, "user.SmbReparse") == symlink("x")
+    assert sorted(os.listdir(engine.files)) == ["rename", "symlink"]
 
 
 @pytest.mark.parametrize("why", ["data", "EA", "stream", "link", "open"])

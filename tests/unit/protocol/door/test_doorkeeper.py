@@ -126,6 +126,52 @@ def test_what_follows_the_first_message_is_kept(door: Door, until: Until) -> Non
     assert door.passed[0][2] == frame(negotiate()) + b"more"
 
 
+NAMES = b"\x20" + b"CA" * 16 + b"\0" + b"\x20" + b"AC" * 16 + b"\0"
+
+
+def session_request(names: bytes = NAMES) -> bytes:
+    """[RFC1002] 4.3.2."""
+    return b"\x81\0" + len(names).to_bytes(2, "big") + names
+
+
+@pytest.mark.parametrize("names", [NAMES, b"", bytes(2 * 255)])
+@pytest.mark.parametrize("split", [1, 4, 10, 500])
+def test_a_client_of_netbios_is_answered_and_goes_on(
+    door: Door, until: Until, names: bytes, split: int
+) -> None:
+    client = door.listener.connect()
+    request = session_request(names)
+    client.send(request[:split])
+    until(lambda: _read(door) in (len(request[:split]), 0))
+    client.send(request[split:])
+    until(lambda: door.guests() and next(iter(door.keeper._guests.values())).greeted)
+    assert client.recv(100) == b"\x82\0\0\0"
+    client.send(frame(negotiate()))
+    until(lambda: door.passed)
+    assert door.passed[0][1:] == (GUID, frame(negotiate()))
+    client.setblocking(False)
+    with pytest.raises(BlockingIOError):  # it is answered once
+        client.recv(1)
+
+
+def test_what_comes_with_a_session_request_is_kept(door: Door, until: Until) -> None:
+    client = door.listener.connect()
+    client.send(session_request() + frame(negotiate()) + b"more")
+    until(lambda: door.passed)
+    assert door.passed[0][1:] == (GUID, frame(negotiate()) + b"more")
+    assert client.recv(100) == b"\x82\0\0\0"
+
+
+@pytest.mark.parametrize("said", [session_request(bytes(2 * 255 + 1)), session_request() * 2])
+def test_session_requests_that_are_none(door: Door, until: Until, said: bytes) -> None:
+    """One whose names are too long, and a second one: frames like others, and too long."""
+    client = door.listener.connect()
+    client.send(said)
+    until(lambda: door.accepted() and not door.guests())
+    assert not door.passed
+    assert client.recv(100) in (b"", b"\x82\0\0\0")
+
+
 @pytest.mark.parametrize(
     "said", [bytes(4), (FIRST_MESSAGE_LIMIT + 1).to_bytes(4, "big"), b"GET / HTTP/1.1\r\n"]
 )
