@@ -142,11 +142,19 @@ def _default_dacl(new: SecurityDescriptor) -> Acl:
 def _inherit_acl(
     acl: Acl | None, new: SecurityDescriptor, is_directory: bool, mark: int
 ) -> Acl | None:
-    """Return the ACL of the ACEs that `acl` hands down, None without any."""
+    """Return the ACL of the ACEs that `acl` hands down, each once; None without any.
+
+    The creator's own entry and one that names him come to the same, as do one that is set and one
+    that is inherited: smbd leaves the second out, too.
+    """
     if acl is None:
         return None
     aces = tuple(
-        inherited for ace in acl.aces for inherited in _inherit_ace(ace, new, is_directory, mark)
+        dict.fromkeys(
+            inherited
+            for ace in acl.aces
+            for inherited in _inherit_ace(ace, new, is_directory, mark)
+        )
     )
     return replace(acl, aces=aces) if aces else None
 

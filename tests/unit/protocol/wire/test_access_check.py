@@ -218,3 +218,12 @@ def test_sacls_are_inherited_too() -> None:
     assert new.sacl == Acl((audit,))
     assert new.control & security.SE_SACL_PRESENT
     assert inherit(sd, ALICE, STAFF, is_directory=False).sacl is None
+
+
+def test_each_ace_is_inherited_once() -> None:
+    """The creator's own entry may be there by name as well, and twice in a list that was copied."""
+    creator = allow(FILE_ALL_ACCESS, CREATOR_OWNER, CI | OI | IO)
+    named = allow(FILE_ALL_ACCESS, ALICE, CI | OI)
+    copied = allow(FILE_ALL_ACCESS, ALICE, CI | OI | security.INHERITED_ACE)
+    new = inherit(descriptor(creator, named, copied), ALICE, STAFF, is_directory=False)
+    assert new.dacl == Acl((allow(FILE_ALL_ACCESS, ALICE),))
