@@ -20,7 +20,13 @@ from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.credentials import load_key
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.exposure import exposed
-from usmbd.mountd.ipc.accounts import AccountsRequest, DirectoryRequest, DirectoryResponse
+from usmbd.mountd.ipc.accounts import (
+    AccountsRequest,
+    AskUses,
+    DirectoryRequest,
+    DirectoryResponse,
+    Uses,
+)
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
 from usmbd.mountd.ipc.directory import prepare_directory
 from usmbd.mountd.ipc.messages import (
@@ -199,6 +205,8 @@ class Daemon:
             response, delay = self._service.handle(None, message, self._loop.time())
             if isinstance(response, LoginResponse):
                 self._loop.call_later(delay, reply, response)
+        elif isinstance(message, AskUses):
+            return Uses([self._service.trees.count(share) for share in message.shares])
         elif isinstance(message, BindTicketRequest):
             return self._service.bind_ticket(message, self._loop.time())
         else:

@@ -97,7 +97,7 @@ class Service:
         self._passwords = passwords
         self._accounts = accounts or Accounts()
         self._throttle = Throttle()
-        self._trees = TreeTable()
+        self.trees = TreeTable()
         self._credentials = Credentials()
         self._tickets_waiting = Waiting()
         self._tickets: TicketLogin | None = None
@@ -295,7 +295,7 @@ class Service:
 
     def worker_gone(self, worker: Hashable) -> None:
         """Forget what a worker held whose connection ended."""
-        self._trees.remove_worker(worker)
+        self.trees.remove_worker(worker)
         self._tickets_waiting.worker_gone(worker)
 
     def _login(self, _worker: Hashable, request: LoginRequest, now: float) -> Answer:
@@ -372,7 +372,7 @@ class Service:
 
     def _logout(self, worker: Hashable, message: Logout, _now: float) -> Answer:
         """Forget a session's tree connects."""
-        self._trees.remove_session(worker, message.session_id)
+        self.trees.remove_session(worker, message.session_id)
         return None, 0.0
 
     def _server_config(self, *_: object) -> Answer:
@@ -403,11 +403,11 @@ class Service:
             response = self._limited(request, response)
         if response.status is TreeStatus.OK and share is not None:
             tree, proven = (request.session_id, request.tree_id), not unproven(request)
-            known = self._trees.connected(worker, request.session_id, share.config.name)
+            known = self.trees.connected(worker, request.session_id, share.config.name)
             if not known and self._is_full(share.config, proven):
                 response = TreeConnectResponse(TreeStatus.TOO_MANY_CONNECTIONS)
             else:
-                self._trees.add(worker, tree, share.config.name, proven=proven)
+                self.trees.add(worker, tree, share.config.name, proven=proven)
                 response.domain = self._domain()
         if response.status is not TreeStatus.OK:
             log.log(
@@ -439,7 +439,7 @@ class Service:
 
     def _is_full(self, share: ShareConfig, proven: bool) -> bool:
         """Tell whether a share has no place left, for who has `proven` an account or for others."""
-        most, trees = share.max_connections, self._trees
+        most, trees = share.max_connections, self.trees
         if not most:
             return False
         if not proven and trees.unproven(share.name) >= max(most // UNPROVEN, 1):
@@ -454,7 +454,7 @@ class Service:
 
     def _tree_disconnect(self, worker: Hashable, message: TreeDisconnect, _now: float) -> Answer:
         """Forget a tree connect."""
-        self._trees.remove(worker, (message.session_id, message.tree_id))
+        self.trees.remove(worker, (message.session_id, message.tree_id))
         return None, 0.0
 
     def _debug(self, _worker: Hashable, message: DebugAreas, _now: float) -> Answer:
@@ -467,7 +467,7 @@ class Service:
 
     def _limits(self, *_: object) -> Answer:
         """Return what is limited, and what is used of it."""
-        counts = self._trees.counts()
+        counts = self.trees.counts()
 
         def used_of(share: Share) -> int:
             return counts.get(share_key(share.config.name), 0)
@@ -491,7 +491,7 @@ class Service:
         """Count what a worker held before mountd was restarted."""
         for held in message.trees:
             tree = held.session_id, held.tree_id
-            self._trees.add(worker, tree, held.share, proven=held.proven)
+            self.trees.add(worker, tree, held.share, proven=held.proven)
         return None, 0.0
 
 

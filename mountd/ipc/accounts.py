@@ -130,6 +130,18 @@ class Standings(Message):
     found: Annotated[list[Standing], Meta(max_length=MAX_ASKED)]
 
 
+class AskUses(Message):
+    """By how many sessions is each of these shares used? Answer: `Uses`."""
+
+    shares: Annotated[list[Name], Meta(max_length=MAX_ASKED)]
+
+
+class Uses(Message):
+    """The numbers of sessions, in the order of the question."""
+
+    counts: Annotated[list[int], Meta(max_length=MAX_ASKED)]
+
+
 class AccountsFound(Message):
     """The accounts in the order of the question, None where there is none."""
 
@@ -161,12 +173,18 @@ AccountsRequest = (
     | AskStandings
 )
 DirectoryRequest = (
-    AccountsRequest | AdministrationRequest | ChangePassword | LoginRequest | BindTicketRequest
+    AccountsRequest
+    | AskUses
+    | AdministrationRequest
+    | ChangePassword
+    | LoginRequest
+    | BindTicketRequest
 )
 DirectoryResponse = (
     AccountsFound
     | AccountPage
     | Rights
+    | Uses
     | Standings
     | AdministrationResponse
     | LoginResponse

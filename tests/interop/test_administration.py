@@ -74,6 +74,8 @@ def test_what_all_workers_have(administered: Server, clients: list[Client]) -> N
         assert f"listed-{number}" in said
     rows = srvs.hNetrConnectionEnum(dce, "data\0", 1)["InfoStruct"]["ConnectInfo"]["Level1"]
     assert [row["coni1_num_opens"] for row in rows["Buffer"]] == [1] * len(clients)
+    share = srvs.hNetrShareGetInfo(dce, "data\0", 2)["InfoStruct"]["ShareInfo2"]
+    assert share["shi2_current_uses"] == len(clients)
     rpcclient(administered, "wkssvc_enumerateusers", account=BOB)  # says nothing when it succeeds
     for command in ("netsessenum", "netfileenum", "netconnenum data", "wkssvc_enumerateusers"):
         assert "ACCESS_DENIED" in rpcclient(administered, command, account=ALICE, ok=False)

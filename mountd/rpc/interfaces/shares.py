@@ -5,7 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from usmbd.mountd.config.source import share_key
+from usmbd.mountd.ipc.accounts import MAX_ASKED, AskUses, Uses
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
+from usmbd.mountd.rpc.calls import Asking
+from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.types import (
     U32,
@@ -17,6 +20,7 @@ from usmbd.mountd.rpc.ndr.types import (
     WideStringPointer,
     structure,
 )
+from usmbd.mountd.rpc.pdu import Fault
 from usmbd.mountd.rpc.view import View
 
 STYPE_DISKTREE = 0x00000000
@@ -184,7 +188,7 @@ def share_security(share: ShareConfig, view: View) -> bytes:
     return struct.pack("<BBHIIII", 1, 0, SE_DACL_PRESENT_SELF_RELATIVE, 0, 0, 0, 20) + acl
 
 
-def _level_2(share: ShareConfig, view: View) -> Info2:
+def _level_2(share: ShareConfig, view: View, uses: int) -> Info2:
     """Return name, type, comment, limits and path."""
     return Info2(
         name=share.name,
@@ -192,49 +196,52 @@ def _level_2(share: ShareConfig, view: View) -> Info2:
         remark=share.comment,
         permissions=0,
         max_uses=share_uses(share),
-        current_uses=0,
+        current_uses=uses,
         path=share_path(share, view.may_see_paths),
         password="",
     )
 
 
-def _level_502(share: ShareConfig, view: View) -> Info502:
+def _level_502(share: ShareConfig, view: View, uses: int) -> Info502:
     """Return level 2 and the security descriptor."""
     descriptor = share_security(share, view)
     return Info502(
-        **vars(_level_2(share, view)),
+        **vars(_level_2(share, view, uses)),
         descriptor_size=len(descriptor),
         descriptor=descriptor,
     )
 
 
-def _level_503(share: ShareConfig, view: View) -> Info503:
+def _level_503(share: ShareConfig, view: View, uses: int) -> Info503:
     """Return level 502 of a share that belongs to all names of the server."""
-    return Info503(**vars(_level_502(share, view)), server="*")
+    return Info503(**vars(_level_502(share, view, uses)), server="*")
 
 
-def _level_1501(share: ShareConfig, view: View) -> Info1501:
+def _level_1501(share: ShareConfig, view: View, uses: int) -> Info1501:
     """Return the security descriptor alone."""
     descriptor = share_security(share, view)
     return Info1501(descriptor_size=len(descriptor), descriptor=descriptor)
 
 
-LEVELS: dict[int, tuple[type[Any], Callable[[ShareConfig, View], Any]]] = {
-    0: (Info0, lambda share, _: Info0(share.name)),
-    1: (Info1, lambda share, _: Info1(share.name, share_type(share), share.comment)),
+LEVELS: dict[int, tuple[type[Any], Callable[[ShareConfig, View, int], Any]]] = {
+    0: (Info0, lambda share, *_: Info0(share.name)),
+    1: (Info1, lambda share, *_: Info1(share.name, share_type(share), share.comment)),
     2: (Info2, _level_2),
     501: (
         Info501,
-        lambda share, _: Info501(share.name, share_type(share), share.comment, share_flags(share)),
+        lambda share, *_: Info501(share.name, share_type(share), share.comment, share_flags(share)),
     ),
     502: (Info502, _level_502),
     503: (Info503, _level_503),
-    1004: (Info1004, lambda share, _: Info1004(share.comment)),
-    1005: (Info1005, lambda share, _: Info1005(share_flags(share))),
-    1006: (Info1006, lambda share, _: Info1006(share_uses(share))),
+    1004: (Info1004, lambda share, *_: Info1004(share.comment)),
+    1005: (Info1005, lambda share, *_: Info1005(share_flags(share))),
+    1006: (Info1006, lambda share, *_: Info1006(share_uses(share))),
     1501: (Info1501, _level_1501),
 }
-"""The structure of a share by level, as a view shows it."""
+"""The structure of a share by level, as a view shows it, with the sessions that use it."""
+
+USED_LEVELS = frozenset({2, 502, 503})
+"""The levels that say how many use a share."""
 
 PATH_LEVELS = frozenset({2, 502, 503})
 """The levels that tell where a share lies: to administrators alone."""
@@ -274,3 +281,15 @@ def fitting(
         if total > limit and index:
             return shares[:index]
     return shares
+
+
+def ask_uses(level: int, shares: Sequence[ShareConfig]) -> Asking[list[int]]:
+    """Return how many sessions use each share, where the level says so; else nobody is asked."""
+    counts: list[int] = []
+    while level in USED_LEVELS and len(counts) < len(shares):
+        part = shares[len(counts) : len(counts) + MAX_ASKED]
+        answer = yield AskUses([share.name for share in part])
+        if not isinstance(answer, Uses) or len(answer.counts) != len(part):
+            raise CallError(Fault.SERVER_TOO_BUSY)
+        counts += answer.counts
+    return counts or [0] * len(shares)

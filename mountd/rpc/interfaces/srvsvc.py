@@ -190,7 +190,8 @@ def _list(
     end = start + len(chosen)
     more = end < len(listed)
     describe = shares.LEVELS[level][1]
-    found = [describe(share, view) for share in chosen]
+    uses = yield from shares.ask_uses(level, chosen)
+    found = [describe(share, view, used) for share, used in zip(chosen, uses, strict=True)]
     answer = (
         ShareList(level, (level, found)),
         len(listed) - start,
@@ -215,7 +216,8 @@ def share_get_info(
         raise Status(NERR_NET_NAME_NOT_FOUND, (level, None))
     if level in shares.PATH_LEVELS:
         yield from is_administrator(view)
-    return level, shares.LEVELS[level][1](share, view)
+    (used,) = yield from shares.ask_uses(level, [share])
+    return level, shares.LEVELS[level][1](share, view, used)
 
 
 @CALLS.call(21)

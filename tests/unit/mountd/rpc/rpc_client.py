@@ -17,7 +17,13 @@ from usmbd.mountd.admin.registry_store import RegistryStore
 from usmbd.mountd.config.load import load
 from usmbd.mountd.directory import Directory
 from usmbd.mountd.identity import Accounts
-from usmbd.mountd.ipc.accounts import AccountsRequest, DirectoryRequest, DirectoryResponse
+from usmbd.mountd.ipc.accounts import (
+    AccountsRequest,
+    AskUses,
+    DirectoryRequest,
+    DirectoryResponse,
+    Uses,
+)
 from usmbd.mountd.ipc.codec import directory_client, directory_server
 from usmbd.mountd.ipc.messages import ControlClose, ControlList, Message, Row
 from usmbd.mountd.ipc.users import ChangePassword
@@ -199,6 +205,8 @@ class Machine:
         """Answer a question as mountd does."""
         if isinstance(question, AccountsRequest):
             return self.directory.answer(question)
+        if isinstance(question, AskUses):
+            return Uses([0] * len(question.shares))
         found: list[DirectoryResponse] = []
         self.administration.answer(question, found.append)
         return found[0]

@@ -10,7 +10,7 @@ import pytest
 from impacket.dcerpc.v5 import srvs
 from impacket.dcerpc.v5.dtypes import NULL
 
-from usmbd.mountd.ipc.accounts import AskRights, Rights
+from usmbd.mountd.ipc.accounts import AskRights, AskUses, Rights, Uses
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.rpc.endpoint import CallError, Encoding
 from usmbd.mountd.rpc.interfaces import srvsvc
@@ -28,11 +28,15 @@ def call(view: View, opnum: int, request: bytes, encoding: Encoding, administrat
     if not isinstance(answer, Generator):
         return answer
     try:
-        assert next(answer) == AskRights(view.caller.user)
-        answer.send(Rights(administrator))
+        question = next(answer)
+        while True:
+            if isinstance(question, AskUses):
+                question = answer.send(Uses([len(name) for name in question.shares]))
+            else:
+                assert question == AskRights(view.caller.user)
+                question = answer.send(Rights(administrator))
     except StopIteration as stop:
         return bytes(stop.value)
-    raise AssertionError("a second question")
 
 
 def run(
@@ -107,7 +111,7 @@ def test_share_enum(view: View, level: int, encoding: Encoding, administrator: b
         paths = ["C:\\srv\\data", "C:\\srv\\büro", ""]
         assert [row["path"] for row in found] == (paths if administrator else [""] * 3)
         assert [row["max_uses"] for row in found] == [ALL, 128, ALL]
-        assert [row["current_uses"] for row in found] == [0, 0, 0]
+        assert [row["current_uses"] for row in found] == [4, 4, 4]
     if level == 502:
         masks = []
         for row in found:
