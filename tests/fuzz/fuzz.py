@@ -26,7 +26,7 @@ RUN = ROOT / "run" / "fuzz"
 NAMES = (
     *("frame", "header", "negotiate", "command", "session_setup", "ntlm", "der_encoding"),
     *("contexts", "extended_attributes", "descriptor", "rpc", "ipc", "door", "mountd"),
-    *("compression", "smbdirect", "ini", "yaml", "referral", "pac"),
+    *("compression", "smbdirect", "ini", "yaml", "referral", "pac", "bind_tokens"),
 )
 LONGEST = 4096  # bytes of one input: what matters is in headers and counts
 SLOW = 20  # seconds for one input, on a machine that does other things as well

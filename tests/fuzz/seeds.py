@@ -4,13 +4,16 @@ import struct
 import sys
 from functools import cache
 from pathlib import Path
+from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "mountd" / "rpc"))
 
 import msgspec
 import rpc_client
 import spnego
-from impacket.dcerpc.v5 import srvs
+from governed import RPC_PIPES
+from impacket.dcerpc.v5 import even, rrp, scmr, srvs
+from impacket.dcerpc.v5.dtypes import NULL
 from smbengine import requests
 from smbtest.tickets import Pac, _logon_info
 from targets import CHALLENGE, NAMES, NOW
@@ -105,10 +108,11 @@ def seeds() -> dict[str, list[bytes]]:
         "session_setup": [joined(*_login("ntlm")), joined(*_login("negotiate"))],
         "ntlm": [_login("ntlm")[1]],
         "der_encoding": _login("negotiate"),
+        "bind_tokens": _login("negotiate"),
         "contexts": [contexts],
         "extended_attributes": [ea.build_full_eas(attributes), b"\x0f" + bytes(40)],
         "descriptor": [_descriptor()],
-        "rpc": [b"\1" + joined(*calls) for calls in _calls()],
+        "rpc": [b"\1" + joined(*calls) for calls in _calls()] + _administrators_calls(),
         "ipc": _ipc(),
         "door": _door(),
         "mountd": [joined(*_mountd())] + [joined(message) for message in _mountd()],
@@ -225,6 +229,63 @@ def _calls() -> list[list[bytes]]:
         [bind, rpc_client.request(16, information.getData())],
         [bind, rpc_client.request(21, b"\0\0\2\0" + bytes(16))],
     ]
+
+
+def _administrators_calls() -> list[bytes]:
+    """Return calls of the registry, of services and of event logs, by impacket."""
+    key = rrp.BaseRegCreateKey()
+    key["lpSubKey"], key["lpClass"] = "SOFTWARE\\A\0", NULL
+    key["lpSecurityAttributes"], key["lpdwDisposition"] = NULL, 1
+    value = rrp.BaseRegSetValue()
+    value["lpValueName"], value["dwType"], value["lpData"], value["cbData"] = "a\0", 1, b"x\0", 2
+    query = rrp.BaseRegQueryValue()
+    query["lpValueName"], query["lpData"] = "a\0", b"x" * 8
+    query["lpcbData"] = query["lpcbLen"] = 8
+    machine = rrp.OpenLocalMachine()
+    machine["ServerName"] = NULL
+    manager = scmr.ROpenSCManagerW()
+    manager["lpMachineName"], manager["lpDatabaseName"] = "nas\0", "ServicesActive\0"
+    manager["dwDesiredAccess"] = 0x02000000
+    listed = scmr.REnumServicesStatusW()
+    listed["dwServiceType"], listed["dwServiceState"], listed["cbBufSize"] = 0x30, 3, 200
+    listed["lpResumeIndex"] = 0
+    change = scmr.RChangeServiceConfigW()
+    for field in ("lpBinaryPathName", "lpDisplayName"):
+        change[field] = "x\0"
+    absent = ("lpLoadOrderGroup", "lpdwTagId", "lpDependencies", "lpServiceStartName", "lpPassword")
+    for field in absent:
+        change[field] = NULL
+    log = even.ElfrOpenELW()
+    log["UNCServerName"], log["ModuleName"], log["RegModuleName"] = NULL, "System", ""
+    read = even.ElfrReadELW()
+    read["ReadFlags"], read["NumberOfBytesToRead"] = 5, 100
+    clear = even.ElfrClearELFW()
+    clear["BackupFileName"] = "C:\\x"
+    for each in (key, value, query):
+        each["hKey"]["context_handle_attributes"] = 0
+        each["hKey"]["context_handle_uuid"] = bytes(16)
+    for each in (listed, change, read, clear):
+        for handle in {"hSCManager", "hService", "LogHandle"} & each.fields.keys():
+            each[handle] = bytes(20)
+    made: list[bytes] = []
+    for pipe, requests_of in (
+        ("winreg", (machine, key, value, query)),
+        ("svcctl", (manager, listed, change)),
+        ("eventlog", (log, read, clear)),
+    ):
+        uuid, version = _INTERFACES[pipe]
+        bind = rpc_client.bind((0, (UUID(uuid), version), [rpc_client.NDR]))
+        first = bytes([RPC_PIPES.index(pipe)])
+        calls = [rpc_client.request(each.opnum, each.getData()) for each in requests_of]
+        made += [first + joined(bind, call) for call in calls] + [first + joined(bind, *calls)]
+    return made
+
+
+_INTERFACES = {
+    "winreg": ("338cd001-2244-31f1-aaaa-900038001003", 1),
+    "svcctl": ("367abb81-9844-35f1-ad32-98f038001003", 2),
+    "eventlog": ("82273fdc-e32a-18c3-3f78-827929dc23ea", 0),
+}
 
 
 def _door() -> list[bytes]:

@@ -23,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from engine_pair import established
+from governed import RPC_PIPES, Governed, served
 from smbengine.client import NTLM_NEGOTIATE, Client
 from smbengine.server import Engine
 
@@ -30,12 +31,11 @@ from usmbd.mountd.config.load import load
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc import codec
 from usmbd.mountd.ipc.messages import RpcClose, RpcOpen, RpcRead, RpcTransceive, RpcWrite
-from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.ntlm import verify
 from usmbd.mountd.rpc.hub import Hub
 from usmbd.mountd.rpc.interfaces import PIPES
-from usmbd.mountd.rpc.view import Snapshot
+from usmbd.mountd.rpc.security import spnego
 from usmbd.mountd.service import Service
 from usmbd.mountd.users import edit_users
 from usmbd.protocol.auth import der, ntlm_messages
@@ -309,10 +309,10 @@ def descriptor(data: bytes) -> None:
 
 @target
 def rpc(data: bytes) -> None:
-    """Put DCE/RPC's PDUs and NDR on both pipes: binds, fragments, calls."""
-    snapshot = _snapshot()
-    hub = Hub(PIPES, lambda: snapshot)
-    name = "srvsvc" if not data or data[0] & 1 else "wkssvc"
+    """Put DCE/RPC's PDUs and NDR on a pipe, as an administrator: binds, fragments, calls."""
+    snapshot = served()
+    hub = Hub(PIPES, lambda: snapshot, Governed())
+    name = RPC_PIPES[data[0] % len(RPC_PIPES)] if data else "srvsvc"
     hub.handle(RpcOpen(1, name, "alice"))
     for number, piece in enumerate(pieces(data[1:])):
         if number & 1:
@@ -323,10 +323,12 @@ def rpc(data: bytes) -> None:
     hub.handle(RpcClose(1))
 
 
-@cache
-def _snapshot() -> Snapshot:
-    shares = (ShareConfig(name="data", path="/srv"), ShareConfig(name="Büro", path="/srv/büro"))
-    return Snapshot(ServerConfig(netbios_name="NAS", workgroup="HOME"), shares)
+@target
+def bind_tokens(data: bytes) -> None:
+    """Read the tokens of SPNEGO on a bind."""
+    for parse in (spnego.parse_init, spnego.parse_response):
+        with suppress(ValueError):
+            parse(data)
 
 
 @target
