@@ -223,6 +223,7 @@ raise ValueError("an end\\nby an error")
 """
 
 
+@pytest.mark.processes("mountd/log/setup")
 @pytest.mark.parametrize("kind", ["text", "json", "journal"])
 def test_a_process_s_log_has_one_form(kind: str, tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()

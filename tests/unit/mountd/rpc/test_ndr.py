@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from usmbd.mountd.rpc.interfaces import mgmt
+from usmbd.mountd.rpc.interfaces import epmapper, mgmt
 from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.streams import NdrError, Reader, Writer
 
@@ -164,20 +164,39 @@ def test_what_other_values_are() -> None:
         assert read(ndr.SID, written(ndr.SID, sid))[0] == sid
 
 
-def test_alignments() -> None:
+def test_alignments_and_what_stands_for_nothing() -> None:
     """C706 14.2.2, 14.3; [MS-RPCE] 2.2.5: counts and pointers have 4 bytes, in NDR64 8."""
-    for kind, alignment, alignment64 in (
-        (ndr.UINT8, 1, 1),
-        (ndr.UINT16, 2, 2),
-        (ndr.UINT32, 4, 4),
-        (ndr.UINT64, 8, 8),
-        (ndr.Unique(ndr.UINT8), 4, 8),
-        (ndr.Array(ndr.UINT8), 4, 8),
-        (ndr.Array(ndr.UINT64), 8, 8),
-        (ndr.of(Inner), 4, 8),
-        (mgmt.Vector(), 4, 8),
+    for kind, alignment, alignment64, null in (
+        (ndr.UINT8, 1, 1, 0),
+        (ndr.UINT16, 2, 2, 0),
+        (ndr.UINT32, 4, 4, 0),
+        (ndr.UINT64, 8, 8, 0),
+        (ndr.Size(), 4, 8, 0),
+        (ndr.Enumeration(), 2, 4, 0),
+        (ndr.Boxed(ndr.UINT64), 8, 8, None),
+        (ndr.Bytes(20, 4), 4, 4, bytes(20)),
+        (ndr.Bytes(3), 1, 1, bytes(3)),
+        (ndr.Guid(), 4, 4, uuid.UUID(int=0)),
+        (ndr.Nothing(), 1, 1, None),
+        (ndr.Unique(ndr.UINT8), 4, 8, None),
+        (ndr.Reference(ndr.UINT8), 4, 8, 0),
+        (ndr.Array(ndr.UINT8), 4, 8, []),
+        (ndr.Array(ndr.UINT64), 8, 8, []),
+        (ndr.Octets(), 4, 8, b""),
+        (ndr.WideCharacters(), 4, 8, ""),
+        (ndr.UNICODE_STRING, 4, 8, None),
+        (ndr.CountedBytes(), 4, 8, None),
+        (ndr.Counted(ndr.UINT8), 4, 8, None),
+        (ndr.SID, 4, 8, None),
+        (ndr.of(Inner), 4, 8, Inner(0, None, None)),
+        (mgmt.Vector(), 4, 8, None),
+        (epmapper.Tower(), 4, 8, None),
+        (epmapper.Varying(ndr.UINT8), 4, 8, (0, [])),
+        (epmapper.Annotation(), 4, 8, None),
     ):
-        assert (kind.alignment(False), kind.alignment(True)) == (alignment, alignment64)
+        name = type(kind).__name__
+        assert (kind.alignment(False), kind.alignment(True)) == (alignment, alignment64), name
+        assert kind.null() == null, name
 
 
 def test_nothing_is_loaded_when_a_big_endian_string_comes() -> None:
