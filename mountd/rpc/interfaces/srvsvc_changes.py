@@ -25,7 +25,15 @@ from usmbd.mountd.rpc.errors import (
     NERR_UNKNOWN_DEV_DIR,
 )
 from usmbd.mountd.rpc.interfaces import shares
-from usmbd.mountd.rpc.interfaces.srvsvc import CALLS, Server101, Server102
+from usmbd.mountd.rpc.interfaces.srvsvc import (
+    CALLS,
+    SV_ANNOUNCE_DELTA_MILLISECONDS,
+    SV_ANNOUNCE_SECONDS,
+    SV_DISCONNECT_MINUTES,
+    SV_USERS_UNLIMITED,
+    Server101,
+    Server102,
+)
 from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.types import (
     U32,
@@ -66,12 +74,29 @@ class Server1005:
     comment: WideStringPointer
 
 
+@structure
+class Number:
+    """SERVER_INFO_1010, 1016, 1017, 1018, 1107 ([MS-SRVS] 2.2.4.47 to 2.2.4.51)."""
+
+    value: U32
+
+
+NUMBERS: Final = {
+    1107: ("users", SV_USERS_UNLIMITED),
+    1010: ("disconnect", SV_DISCONNECT_MINUTES),
+    1016: ("hidden", 0),
+    1017: ("announce", SV_ANNOUNCE_SECONDS),
+    1018: ("announce_delta", SV_ANNOUNCE_DELTA_MILLISECONDS),
+}
+"""By their levels, the numbers of level 102 that can be set by Windows, and what they are here."""
+
 SERVER_INFO = Union(
     ndr.UINT32,
     {
         101: Unique(ndr.of(Server101)),
         102: Unique(ndr.of(Server102)),
         1005: Unique(ndr.of(Server1005)),
+        **dict.fromkeys(NUMBERS, Unique(ndr.of(Number))),
     },
     Nothing(),
 )
@@ -241,16 +266,19 @@ def server_set_info(
     info: Annotated[tuple[int, Any], SERVER_INFO],
     wrong: U32Pointer,
 ) -> Asking[U32Pointer]:
-    """NetrServerSetInfo: the comment; nothing else of a server is an administrator's to say here.
-
-    [MS-SRVS] 3.1.4.18.
-    """
+    """NetrServerSetInfo: the comment, and all else to what it is already ([MS-SRVS] 3.1.4.18)."""
     yield from _need_administrator(view, wrong)
     if level not in SERVER_INFO.arms or info[0] != level:
         raise Status(ERROR_INVALID_LEVEL, wrong)
-    if info[1] is None or len(info[1].comment or "") > 256:
+    wanted = info[1]
+    if wanted is None or len(getattr(wanted, "comment", None) or "") > 256:
         raise Status(ERROR_INVALID_PARAMETER, wrong)
-    _check((yield SetServerComment(view.caller.user, info[1].comment or "")), wrong)
+    for number, (name, own) in NUMBERS.items():
+        said = wanted.value if level == number else getattr(wanted, name, own)
+        if said != own:
+            raise Status(ERROR_NOT_SUPPORTED, wrong)
+    if level not in NUMBERS:
+        _check((yield SetServerComment(view.caller.user, wanted.comment or "")), wrong)
     return wrong
 
 

@@ -246,6 +246,31 @@ def test_the_server_s_comment(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
+    ("level", "same"), [(1107, 0xFFFFFFFF), (1010, 15), (1016, 0), (1017, 240), (1018, 3000)]
+)
+def test_what_has_no_effect_is_not_set(served: Served, level: int, same: int) -> None:
+    """To what it is already, and to nothing else, in levels of their own and in 102."""
+
+    def change(value: int) -> int:
+        data = struct.pack("<5I", 0, level, level, 0x20000, value) + bytes(4)
+        return int.from_bytes(served.run(22, data)[-4:], "little")
+
+    assert (change(same), change(same ^ 1)) == (0, NOT_SUPPORTED)
+    told = srvs.hNetrServerGetInfo(served, 102)["InfoStruct"]["ServerInfo102"]
+    field = {1107: "users", 1010: "disc", 1016: "hidden", 1017: "announce", 1018: "anndelta"}[level]
+    assert told[f"sv102_{field}"] == same
+    request = srvs.NetrServerSetInfo()
+    request["ServerName"] = NULL
+    request["Level"] = request["InfoStruct"]["tag"] = 102
+    request["InfoStruct"]["ServerInfo102"] = told
+    for value, status in ((same, 0), (same ^ 1, NOT_SUPPORTED)):
+        request["InfoStruct"]["ServerInfo102"][f"sv102_{field}"] = value
+        data = request.getData()
+        stub = served.run(22, data + bytes(-len(data) % 4 + 4))
+        assert stub[-4:] == struct.pack("<I", status)
+
+
+@pytest.mark.parametrize(
     ("path", "local"),
     [("C:\\", "/"), ("c:\\srv\\x\\", "/srv/x"), ("/srv/x", "/srv/x"), ("D:\\x", "D:/x"), ("", "/")],
 )
