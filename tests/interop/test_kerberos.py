@@ -6,6 +6,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from impacket.dcerpc.v5 import srvs, transport
+from impacket.dcerpc.v5.rpcrt import (
+    RPC_C_AUTHN_GSS_NEGOTIATE,
+    RPC_C_AUTHN_LEVEL_PKT_INTEGRITY,
+    RPC_C_AUTHN_LEVEL_PKT_PRIVACY,
+)
 from impacket.smbconnection import SessionError, SMBConnection
 from smbtest.peer import only_usmbd
 from smbtest.processes import wait_for
@@ -195,3 +201,25 @@ def test_a_ticket_on_a_bind(kerberized: Usmbd, realm: Realm, mechanism: str, lev
         )
     assert "netname: data" in done.stdout, done.stdout + done.stderr
     assert "platform_id" in done.stdout
+
+
+@pytest.mark.parametrize("level", [RPC_C_AUTHN_LEVEL_PKT_INTEGRITY, RPC_C_AUTHN_LEVEL_PKT_PRIVACY])
+def test_impacket_s_ticket_on_a_bind(
+    kerberized: Usmbd, realm: Realm, monkeypatch: pytest.MonkeyPatch, level: int
+) -> None:
+    cache = realm.ticket(BOB.name, PASSWORD)
+    realm.run("kvno", SERVICE, f"host/{SERVER}", KRB5CCNAME=cache)
+    monkeypatch.setenv("KRB5CCNAME", cache.removeprefix("FILE:"))
+    binding = transport.DCERPCTransportFactory(rf"ncacn_np:{SERVER}[\pipe\srvsvc]")
+    binding.setRemoteHost(HOST)
+    binding.set_dport(kerberized.port)
+    binding.set_credentials(BOB.name, "", realm.name)
+    binding.set_kerberos(True)
+    dce = binding.get_dce_rpc()
+    dce.set_auth_type(RPC_C_AUTHN_GSS_NEGOTIATE)
+    dce.set_auth_level(level)
+    dce.connect()
+    dce.bind(srvs.MSRPC_UUID_SRVS)
+    rows = srvs.hNetrShareEnum(dce, 1)["InfoStruct"]["ShareInfo"]["Level1"]["Buffer"]
+    assert "data\0" in [row["shi1_netname"] for row in rows]
+    dce.disconnect()

@@ -114,7 +114,10 @@ class NtlmExchange:
 
 
 class TicketExchange:
-    """Kerberos ([RFC4121]): mountd has the keytab; by DCE style a third token ends it."""
+    """Kerberos ([RFC4121]): mountd has the keytab; a third token ends it, as in DCE style.
+
+    There its tokens have no frame ([MS-KILE] 3.4.5.4); impacket frames the first one all the same.
+    """
 
     def __init__(self, around: Surroundings) -> None:
         """Begin with none."""
@@ -127,6 +130,7 @@ class TicketExchange:
 
     def step(self, token: bytes) -> Step:
         """Take a ticket, or what ends the exchange."""
+        token = spnego.unframed(token)
         if not token:
             raise ValueError("no ticket")
         return BindTicketRequest(

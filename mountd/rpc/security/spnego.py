@@ -69,6 +69,20 @@ def response(state: int, mechanism: bytes = b"", inner: bytes = b"", mic: bytes 
     return encode(0xA1, encode(SEQUENCE, parts))
 
 
+AP_REQ: Final = b"\1\0"
+"""TOK_ID of a ticket in a GSS frame ([RFC4121] 4.1)."""
+
+
+def unframed(token: bytes) -> bytes:
+    """Return a Kerberos token without its GSS frame ([RFC2743] 3.1), if it has one; ValueError."""
+    if token[:1] != bytes((APPLICATION,)):
+        return token
+    kind, oid, rest = _split(_only(token, APPLICATION))
+    if kind != OID or oid != KERBEROS or rest[:2] != AP_REQ:
+        raise ValueError("no ticket")
+    return rest[2:]
+
+
 def encode(kind: int, content: bytes) -> bytes:
     """Return one element of DER ([X.690] 8.1)."""
     size = len(content)

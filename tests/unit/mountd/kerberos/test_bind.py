@@ -172,10 +172,23 @@ def test_connect_protects_nothing(server: Server, forge: Forge) -> None:
     assert rpc.stub_of(rpc.messages(client.pipe)) == b"plain" * 3
 
 
-def test_one_token_is_enough_without_dce_style(server: Server, forge: Forge) -> None:
-    client = Client(server, forge.ticket(), KERBEROS, INTEGRITY, dce=False)
-    client.log_in()
+def test_a_ticket_in_a_frame(server: Server, forge: Forge) -> None:
+    """Impacket frames it, and wants an answer without a frame."""
+    client = Client(server, forge.ticket(), KERBEROS, PRIVACY)
+    frame = spnego.encode(spnego.OID, spnego.KERBEROS) + spnego.AP_REQ + client.library.token
+    answer = client.exchange(spnego.encode(spnego.APPLICATION, frame), 11)
+    client.exchange(client.library.finish(answer))
     assert client.call(b"x") == b"xxx"
+
+
+def test_a_frame_of_another_mechanism(server: Server, forge: Forge) -> None:
+    client = Client(server, forge.ticket(), KERBEROS, PRIVACY)
+    frame = spnego.encode(spnego.OID, spnego.NTLMSSP) + spnego.AP_REQ + client.library.token
+    message = client.trailed(
+        rpc.bind((0, rpc.SRVSVC, [rpc.NDR])), spnego.encode(spnego.APPLICATION, frame)
+    )
+    answer, _ = client.pipe.transceive(message, 65535)
+    assert answer[2] == 13
 
 
 @pytest.mark.parametrize("mic", [True, False])
