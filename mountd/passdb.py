@@ -91,21 +91,19 @@ def parse_smbpasswd(text: str, file: str) -> Imported:
 
 def _facts(flags: str, changed: list[str]) -> AccountFacts:
     """Return what else is told of a user: a last change at 0 is one that he has to make."""
-    lasting = "X" in flags
+    disabled, lasting = "D" in flags, "X" in flags
     if not changed or not changed[0].startswith(_CHANGED):
-        return AccountFacts(lasting=lasting)
+        return AccountFacts(disabled=disabled, lasting=lasting)
     time = int(changed[0].removeprefix(_CHANGED), 16)
     if not 0 <= time < 1 << 32:
         raise ValueError(f"{changed[0]} is no time")
-    return AccountFacts(time, lasting=lasting, must_change=not time and not lasting)
+    return AccountFacts(time, disabled, lasting, must_change=not time and not lasting)
 
 
 def _why_not(flags: str, digest: str) -> str:
     """Return why nobody is to log in as a user, "" where somebody may."""
     if "U" not in flags:
         return "it is the account of a machine or a domain"
-    if "D" in flags:
-        return "the account is disabled"
     if "L" in flags:
         return "the account is locked"
     if "N" in flags or digest.startswith(("NO PASSWORD", "XXXX")):

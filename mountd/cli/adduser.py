@@ -48,7 +48,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="FILE",
         type=Path,
         help="add the users of Samba's smbpasswd or passdb.tdb, or of what `pdbedit -L -w` printed;"
-        " disabled accounts and those without a password are left out, users who are there keep"
+        " disabled accounts stay so, those without a password are left out, who is there keeps"
         " the password that they have here (with -v each is named)",
     )
     account = parser.add_argument_group(

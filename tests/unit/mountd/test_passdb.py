@@ -36,14 +36,18 @@ TEXT = (
 
 def test_who_is_taken_and_who_is_not() -> None:
     found = parse_smbpasswd(TEXT, "smbpasswd")
-    assert found.hashes == {"alice": nt_hash("secret"), "bob": nt_hash("hidden")}
+    assert found.hashes == {
+        "alice": nt_hash("secret"),
+        "bob": nt_hash("hidden"),
+        "gone": nt_hash("x"),
+    }
     assert found.facts == {
         "alice": AccountFacts(0x60000000),
         "bob": AccountFacts(0x60000000, lasting=True),
+        "gone": AccountFacts(0x60000000, disabled=True),
     }
     left_out = dict(each.split(": ", 1) for each in found.left_out)
     assert left_out == {
-        "gone": "the account is disabled",
         "locked": "the account is locked",
         "pc$": "it is the account of a machine or a domain",
         "empty": "the password is empty",
@@ -85,11 +89,15 @@ def test_the_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ["-P", str(passwords)]
     assert adduser.main(["-a", "-p", "older", "bob", *files]) == 0
     assert adduser.main(["--import", str(source), *files]) == 0
-    assert load_users(passwords).hashes == {"bob": nt_hash("older"), "alice": nt_hash("secret")}
+    users = load_users(passwords)
+    hashes = {"bob": "older", "alice": "secret", "gone": "x"}
+    assert users.hashes == {name: nt_hash(password) for name, password in hashes.items()}
+    assert users.facts_of("gone") == AccountFacts(0x60000000, disabled=True)
+    assert users.facts_of("alice") == AccountFacts(0x60000000)
     said = capsys.readouterr()
-    assert "left out: gone: the account is disabled" in said.err
+    assert "left out: locked: the account is locked" in said.err
     assert "left out: bob: he is there already" in said.err
-    assert "1 users added" in said.out
+    assert "2 users added" in said.out
     assert adduser.main(["--import", str(tmp_path / "none"), *files]) == 1
     source.write_text("x\n")
     assert adduser.main(["--import", str(source), *files]) == 2
@@ -119,8 +127,9 @@ def test_passdb_tdb(tmp_path: Path) -> None:
         if more:
             subprocess.run([*command, "-r", "-u", name, *more], capture_output=True, check=True)
     found = read_passdb(database)
-    assert found.hashes == {"games": nt_hash("secret")}
-    assert found.left_out == ["man: the account is disabled"]
+    assert found.hashes == dict.fromkeys(("games", "man"), nt_hash("secret"))
+    assert [found.facts[name].disabled for name in ("games", "man")] == [False, True]
+    assert all(facts.changed > 1_700_000_000 for facts in found.facts.values())
     database.write_bytes(b"TDB file\n" + bytes(100))
     with pytest.raises(ConfigError, match="pdbedit"):
         read_passdb(database)
