@@ -22,6 +22,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if item.path.name == TESTS
         and isinstance(item, pytest.Function)
         and hasattr(item, "callspec")
+        and "suite" in item.callspec.params
     ]
     if wanted and not session.config.option.collectonly and os.geteuid() == 0:
         session.config.stash[RUNNING] = Lanes(wanted)

@@ -76,7 +76,7 @@ _END = re.compile(rf"(?:.*[^\w.-])?(?P<word>{'|'.join(_STATUSES)}): (?P<name>.+?
 
 
 _SOURCE_LINE = re.compile(r"\b\w+\.c:\d+")
-_SOURCE_FOLDER = re.compile(r"(?:\.\./)+source\d/torture/(?:smb2/|rpc/)?")
+_SOURCE_FOLDER = re.compile(r"(?:\.\./)*source\d/torture/(?:smb2/|rpc/)?")
 # What differs from run to run, and what stands for it: moments, numbers made of them, addresses.
 _VARYING = (
     (re.compile(r"\b\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4} \w+"), "TIME"),
