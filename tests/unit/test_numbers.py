@@ -180,6 +180,21 @@ mountd.rpc.interfaces.samr.base MIN_PASSWORD=1 NO_GROUP_ID=FFFE FIRST_GROUP=3E8
 mountd.rpc.ndr.types MAX_SUB_AUTHORITIES=F
 mountd.rpc.pdu PFC_SUPPORT_HEADER_SIGN=4
 mountd.kerberos.acceptor MIN_KEY=10 MAX_KEY=20
+sys/quota.h, linux/dqblk_xfs.h: quotas by descriptor, in units of 1 KiB
+protocol.vfs.quotactl _NR_QUOTACTL_FD=1BB _USRQUOTA=0 Q_GETQUOTA=800007 Q_SETQUOTA=800008
+protocol.vfs.quotactl Q_GETNEXTQUOTA=800009 Q_XGETQSTATV=5808 BLOCK=400 LIMIT_MAX=3FFFFFFFFFFFFF
+protocol.vfs.quotactl _QIF_BLIMITS=1 _STATV_VERSION=1 _UDQ_ACCT=1 _UDQ_ENFD=2
+[RFC4121] 2, 4.2.6, 4.2.2: tokens, usages of keys, flags; [X.690] 8: identifiers
+mountd.rpc.security.kerberos SIZE=10 MIC=404 WRAP=504 SENT_BY_ACCEPTOR=1 SEALED=2
+mountd.rpc.security.kerberos ACCEPTOR_SUBKEY=4 ACCEPTOR_SEAL=16 ACCEPTOR_SIGN=17
+mountd.rpc.security.kerberos INITIATOR_SEAL=18 INITIATOR_SIGN=19
+mountd.rpc.security.spnego ACCEPT_COMPLETED=0 ACCEPT_INCOMPLETE=1 OCTETS=4 OID=6 ENUMERATED=A
+mountd.rpc.security.spnego SEQUENCE=30 APPLICATION=60
+[MS-WKST] 2.2.5.11, [MS-ERREF] 2.1: what statistics take; what is switched off
+mountd.rpc.interfaces.wkssvc_workstation RPC_E_REMOTE_DISABLED=8001011C STATISTICS_SIZE=D8
+[MS-SCMR] 2.2.15, 3.1.4.12, 3.1.4.39: types of services, reasons of a stop, errors
+mountd.rpc.interfaces.svcctl.manager TYPES=13F
+mountd.rpc.interfaces.svcctl.service ENUM_VALUE_OUT_OF_RANGE=6F5 TRIGGERS=8
 IANA: the port of SMB
 mountd.cli.quickstart SMB_PORT=1BD
 """
