@@ -48,10 +48,10 @@ READS: Final = {
 
 MAX_BATCH_BUFF: Final = 0x7FFFF
 MAX_INFORMATION: Final = 1024
-"""Bytes of buffers ([MS-EVEN] 2.2.2, 3.1.4.23)."""
+"""Bytes of buffers ([MS-EVEN] 2.2.2, 3.1.4.20)."""
 
 FULL_SIZE: Final = 4
-"""Bytes of EVENTLOG_FULL_INFORMATION ([MS-EVEN] 2.2.5)."""
+"""Bytes of EVENTLOG_FULL_INFORMATION ([MS-EVEN] 2.2.4)."""
 
 Server = Annotated[int | None, Unique(ndr.UINT16)]
 """EVENTLOG_HANDLE_W: of the server's name one character comes ([MS-EVEN] 2.2.7)."""
@@ -110,7 +110,7 @@ def read(view: View, handle: Handle, flags: U32, offset: U32, size: U32) -> tupl
 
 @CALLS.call(22)
 def information(view: View, handle: Handle, level: U32, size: U32) -> tuple[Buffer, U32]:
-    """ElfrGetLogInformation: it is not full ([MS-EVEN] 3.1.4.23)."""
+    """ElfrGetLogInformation: it is not full ([MS-EVEN] 3.1.4.20)."""
     view.handles.get(handle, Log)
     if size > MAX_INFORMATION:
         raise CallError(Fault.BAD_STUB_DATA)

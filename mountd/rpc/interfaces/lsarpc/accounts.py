@@ -75,7 +75,7 @@ def create_account(view: View, handle: Handle, sid: Sid, desired: U32) -> Asking
 
 @CALLS.call(17)
 def open_account(view: View, handle: Handle, sid: Sid, desired: U32) -> Asking[Handle]:
-    """LsarOpenAccount ([MS-LSAD] 3.1.4.5.5)."""
+    """LsarOpenAccount ([MS-LSAD] 3.1.4.5.3)."""
     need(view.handles.get(handle, Policy).granted, POLICY_VIEW_LOCAL_INFORMATION)
     granted = ACCOUNT.granted(desired, (yield from is_administrator(view)))
     if sid not in (yield from all_held(view)):
@@ -133,7 +133,7 @@ def _wanted(rights: lsa.Rights) -> list[str]:
 
 @CALLS.call(18)
 def enumerate_privileges(view: View, handle: Handle) -> Asking[lsa.PrivilegeSetPointer]:
-    """LsarEnumeratePrivilegesAccount ([MS-LSAD] 3.1.4.5.6)."""
+    """LsarEnumeratePrivilegesAccount ([MS-LSAD] 3.1.4.5.4)."""
     account = view.handles.get(handle, OpenAccount)
     need(account.granted, ACCOUNT_VIEW)
     held = (yield from all_held(view)).get(account.sid, ())
@@ -152,7 +152,7 @@ def _named(privileges: list[tuple[int, int]]) -> list[str]:
 
 @CALLS.call(19)
 def add_privileges(view: View, handle: Handle, privileges: lsa.PrivilegeSet) -> Asking[None]:
-    """LsarAddPrivilegesToAccount ([MS-LSAD] 3.1.4.5.7)."""
+    """LsarAddPrivilegesToAccount ([MS-LSAD] 3.1.4.5.5)."""
     account = view.handles.get(handle, OpenAccount)
     need(account.granted, ACCOUNT_ADJUST_PRIVILEGES)
     wanted = _named(privileges)
@@ -165,7 +165,7 @@ def add_privileges(view: View, handle: Handle, privileges: lsa.PrivilegeSet) -> 
 def remove_privileges(
     view: View, handle: Handle, every: U8, privileges: lsa.PrivilegeSetPointer
 ) -> Asking[None]:
-    """LsarRemovePrivilegesFromAccount: the account stays ([MS-LSAD] 3.1.4.5.8)."""
+    """LsarRemovePrivilegesFromAccount: the account stays ([MS-LSAD] 3.1.4.5.6)."""
     account = view.handles.get(handle, OpenAccount)
     need(account.granted, ACCOUNT_ADJUST_PRIVILEGES)
     if account.sid in HELD:
@@ -176,7 +176,7 @@ def remove_privileges(
 
 @CALLS.call(23)
 def get_system_access(view: View, handle: Handle) -> U32:
-    """LsarGetSystemAccessAccount ([MS-LSAD] 3.1.4.5.13)."""
+    """LsarGetSystemAccessAccount ([MS-LSAD] 3.1.4.5.7)."""
     account = view.handles.get(handle, OpenAccount)
     need(account.granted, ACCOUNT_VIEW)
     return NETWORK_LOGON if "SeNetworkLogonRight" in HELD.get(account.sid, ()) else 0

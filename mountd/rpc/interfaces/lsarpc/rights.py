@@ -148,7 +148,7 @@ def enumerate_accounts(
 def enumerate_accounts_with_right(
     view: View, handle: Handle, right: lsa.StringPointer
 ) -> Asking[lsa.Sids]:
-    """LsarEnumerateAccountsWithUserRight ([MS-LSAD] 3.1.4.5.3)."""
+    """LsarEnumerateAccountsWithUserRight ([MS-LSAD] 3.1.4.5.9)."""
     need(view.handles.get(handle, Policy).granted, POLICY_VIEW_LOCAL_INFORMATION)
     yield from administrators_alone(view)
     known = None if right is None else known_right(right)
