@@ -59,6 +59,7 @@ from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
 from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
+    DELETE,
     FILE_APPEND_DATA,
     FILE_EXECUTE,
     FILE_LIST_DIRECTORY,
@@ -70,6 +71,7 @@ from usmbd.protocol.wire.change_notify import FILE_NOTIFY_CHANGE_ATTRIBUTES
 from usmbd.protocol.wire.create import (
     FILE_CREATE_TREE_CONNECTION,
     FILE_CREATED,
+    FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
     FILE_NO_INTERMEDIATE_BUFFERING,
     FILE_NON_DIRECTORY_FILE,
@@ -176,6 +178,8 @@ def _check(body: CreateRequest, tree: TreeConnect) -> None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     if options & _REFUSED_OPTIONS:
         raise SmbError(NtStatus.NOT_SUPPORTED)
+    if options & FILE_DELETE_ON_CLOSE and not access & DELETE:  # named: no generic right will do
+        raise SmbError(NtStatus.INVALID_PARAMETER)
     if options & FILE_NO_INTERMEDIATE_BUFFERING and access & FILE_APPEND_DATA:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     if options & FILE_DIRECTORY_FILE:

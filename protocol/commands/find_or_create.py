@@ -483,8 +483,6 @@ def _grant(body: CreateRequest, maximal: int) -> int:
             needed |= DELETE
         if needed & ~maximal:
             raise SmbError(NtStatus.ACCESS_DENIED)
-    if body.create_options & FILE_DELETE_ON_CLOSE and not desired & (DELETE | MAXIMUM_ALLOWED):
-        raise SmbError(NtStatus.INVALID_PARAMETER)
     if desired & MAXIMUM_ALLOWED:
         desired = desired & ~MAXIMUM_ALLOWED
         if desired & ~maximal & ~SYNCHRONIZE:

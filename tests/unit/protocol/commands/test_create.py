@@ -19,6 +19,8 @@ from usmbd.protocol.wire.access import (
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
     FILE_WRITE_DATA,
+    GENERIC_ALL,
+    GENERIC_WRITE,
     MAXIMUM_ALLOWED,
 )
 from usmbd.protocol.wire.create import (
@@ -415,3 +417,15 @@ def test_new_directories_have_the_special_bits_of_the_share(
     client.open("dir", options=FILE_DIRECTORY_FILE)
     assert (engine.files / "dir").stat().st_mode & 0o7777 == mode
     engine.close()
+
+
+@pytest.mark.parametrize("access", [GENERIC_ALL, GENERIC_WRITE, MAXIMUM_ALLOWED, FILE_WRITE_DATA])
+@pytest.mark.parametrize("name", ["new", "old"])
+def test_deletion_at_the_close_takes_the_right_by_its_name(
+    client: Client, engine: Engine, access: int, name: str
+) -> None:
+    """As by Windows' NtCreateFile and smbd, before anything is made."""
+    (engine.files / "old").touch()
+    body = requests.create(name, access, FILE_OPEN_IF, options=FILE_DELETE_ON_CLOSE)
+    assert client.call(Command.CREATE, body).status is NtStatus.INVALID_PARAMETER
+    assert [path.name for path in engine.files.iterdir()] == ["old"]

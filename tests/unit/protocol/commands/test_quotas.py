@@ -107,7 +107,7 @@ def test_the_quota_file_can_be_asked_and_nothing_else(client: Client, quotas: Fa
     new = requests.create(QUOTA_FILE, disposition=FILE_CREATE)
     assert client.call(Command.CREATE, new).status is NtStatus.OBJECT_NAME_COLLISION
     gone = requests.create(QUOTA_FILE, options=FILE_DELETE_ON_CLOSE)
-    assert client.call(Command.CREATE, gone).status is NtStatus.INVALID_PARAMETER
+    assert client.call(Command.CREATE, gone).status is NtStatus.ACCESS_DENIED
 
 
 @pytest.mark.skipif(ME != 0, reason="only root sees the quotas of others")
