@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import signal
+import sys
 
 from usmbd.mountd.confine.kernel import set_death_signal
 from usmbd.mountd.confine.process import confine
@@ -25,14 +26,36 @@ MEMORY_LIMIT = 512 * 1024 * 1024
 """Bytes that it may take: it reads as much of a request as a stranger says there is."""
 
 
+REQUEST_SECONDS = 2
+"""How long it waits for a request: it takes one client of HTTP after the other, and without this
+one that says nothing would hold up all others for ever."""
+
+_BEGIN = f"""import http.server, runpy, sys
+http.server.BaseHTTPRequestHandler.timeout = {REQUEST_SECONDS}
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")"""
+"""It is a program in Python, and has no option for that."""
+
+
 def find_wsdd() -> str | None:
     """Return where wsdd is; None: this host has none."""
     return shutil.which("wsdd", path=DIRECTORIES)
 
 
 def command(program: str, plan: Plan) -> list[str]:
-    """Return its command line."""
-    found = [program, "--shortlog", "--preserve-case", "--uuid", plan.uuid]
+    """Return its command line, in the host's Python and not the server's own."""
+    python = shutil.which("python3", path=DIRECTORIES) or sys.executable
+    found = [
+        python,
+        "-I",
+        "-c",
+        _BEGIN,
+        program,
+        "--shortlog",
+        "--preserve-case",
+        "--uuid",
+        plan.uuid,
+    ]
     found += ["--hostname", plan.name, "--workgroup", plan.workgroup]
     for interface, addresses in plan.interfaces.items():
         for each in [interface] if plan.everywhere else addresses:
@@ -53,4 +76,5 @@ def main(arguments: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     confine(WSD)
     set_death_signal(signal.SIGTERM)
-    os.execve(program, command(program, plan), {"PATH": DIRECTORIES, "LC_ALL": "C.UTF-8"})
+    words = command(program, plan)
+    os.execve(words[0], words, {"PATH": DIRECTORIES, "LC_ALL": "C.UTF-8"})

@@ -142,3 +142,20 @@ def test_it_is_found_where_it_is_served_and_nowhere_else() -> None:
     assert {said["on"] for said in senders if said["source"] == f"{SERVED}.1"} == {"served"}
     # The neighbour, who is at the server's other address, has nothing to answer.
     assert not [said for said in senders if said["on"] == "other" and said["simple"]]
+
+
+def test_who_says_nothing_holds_up_nobody_for_long() -> None:
+    """Wsdd takes one client of HTTP after the other; here the first one never asks."""
+    only_usmbd("smbd leaves that to wsdd")
+    with two_machines({"served": SERVED}) as (here, there):
+        server = Announced(here, Options({"interfaces": "served"}))
+        silent = f"import socket; s = socket.create_connection(('{SERVED}.1', 5357)); print('here')"
+        explore = there.command("wsdd", "--discovery", "--no-host", "--verbose", "-i", "served")
+        with server.running():
+            wait_for(lambda: server.processes_named("wsdd"), SECONDS, "wsdd")
+            program = f"{silent}; import time; time.sleep({SECONDS})"
+            retry = f"import time\nwhile True:\n try: {program}\n except OSError: time.sleep(0.1)"
+            with started(there.command(sys.executable, "-uc", retry)) as stranger:
+                stranger.wait("here")
+                with started(explore) as explorer:
+                    explorer.wait(f"discovered {NETBIOS_NAME}")

@@ -1,6 +1,8 @@
 """What is said of a server by mDNS and by wsdd, without a network."""
 
 import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,7 +81,20 @@ def test_as_many_disks_as_there_may_be_fit_one_answer() -> None:
 
 def test_wsdd_is_told_addresses_or_whole_interfaces() -> None:
     words = wsd.command("/sbin/wsdd", PLAN)
+    words = words[words.index("/sbin/wsdd") :]
     assert words[:4] == ["/sbin/wsdd", "--shortlog", "--preserve-case", "--uuid"]
     assert words[4:9] == [PLAN.uuid, "--hostname", "ARCHIVE", "--workgroup", "OFFICE"]
     assert words[10::2] == ["192.0.2.1", "2001:db8::1", "198.51.100.1"]
-    assert wsd.command("/sbin/wsdd", with_(everywhere=True))[10::2] == ["eth0", "eth1"]
+    everywhere = wsd.command("/sbin/wsdd", with_(everywhere=True))
+    assert everywhere[-4:] == ["--interface", "eth0", "--interface", "eth1"]
+
+
+def test_it_runs_as_it_would_by_itself(tmp_path: Path) -> None:
+    program = tmp_path / "wsdd"
+    program.write_text(
+        "import http.server, sys\n"
+        "print(__name__, http.server.BaseHTTPRequestHandler.timeout, sys.argv[0], sys.argv[-1])\n"
+    )
+    words = wsd.command(str(program), PLAN)
+    said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said.split() == ["__main__", str(wsd.REQUEST_SECONDS), str(program), "198.51.100.1"]
