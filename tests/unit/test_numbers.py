@@ -180,6 +180,8 @@ mountd.rpc.interfaces.samr.base MIN_PASSWORD=1 NO_GROUP_ID=FFFE FIRST_GROUP=3E8
 mountd.rpc.ndr.types MAX_SUB_AUTHORITIES=F
 mountd.rpc.pdu PFC_SUPPORT_HEADER_SIGN=4
 mountd.kerberos.acceptor MIN_KEY=10 MAX_KEY=20
+linux/fs.h: the flags of an inode
+protocol.vfs.inode_flags _GET_FLAGS=80086601 _SET_FLAGS=40086602 _COMPRESS=4
 sys/quota.h, linux/dqblk_xfs.h: quotas by descriptor, in units of 1 KiB
 protocol.vfs.quotactl _NR_QUOTACTL_FD=1BB _USRQUOTA=0 Q_GETQUOTA=800007 Q_SETQUOTA=800008
 protocol.vfs.quotactl Q_GETNEXTQUOTA=800009 Q_XGETQSTATV=5808 BLOCK=400 LIMIT_MAX=3FFFFFFFFFFFFF

@@ -1,12 +1,18 @@
 """With what flags folders and files are opened that clients name, or that lie among theirs."""
 
+import fcntl
 import os
-from typing import Final
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Final, cast
+
+import pytest
 
 from usmbd.mountd.admin import dfs
 from usmbd.protocol.state.notify import sight, walk
 from usmbd.protocol.vfs import (
     dfs_links,
+    inode_flags,
     kernel,
     reparse_points,
     scan,
@@ -15,6 +21,7 @@ from usmbd.protocol.vfs import (
     volume,
 )
 from usmbd.protocol.vfs import resolve as resolve_module
+from usmbd.protocol.vfs.node import Node
 
 NAMED: Final = {  # without looking into it: for what is there, whatever it is
     "a folder that is watched": (sight._PATH, True),
@@ -70,6 +77,22 @@ def test_where_the_kernel_follows_no_link() -> None:
     for resolve in (snapshots._NO_LINKS, resolve_module._BENEATH):
         assert resolve & kernel.RESOLVE_BENEATH
     assert resolve_module._BENEATH & kernel.RESOLVE_NO_MAGICLINKS
+
+
+def test_who_asks_for_flags_waits_for_nobody(tmp_path: Path) -> None:
+    """A local program may have a lease of the file (fcntl(2), F_SETLEASE)."""
+    named = os.open(tmp_path, os.O_PATH)
+    node = SimpleNamespace(readable=False, writable=False, fd=named)
+    with inode_flags._open(cast(Node, node)) as fd:
+        assert fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK
+        assert fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+        assert fd != named
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    for node.readable, node.writable in ((True, False), (False, True)):
+        with inode_flags._open(cast(Node, node)) as fd:
+            assert fd == named
+    os.close(named)
 
 
 def test_what_is_new_is_new() -> None:
