@@ -89,7 +89,11 @@ class Processes:
         self._reap()
 
     def close(self) -> None:
-        """End the fork server; the children have ended."""
+        """End the fork server; the children have ended. On the event loop.
+
+        Its end is a signal, which would meet a loop that is being closed.
+        """
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
         self._sock.close()
 
     def _reap(self) -> None:

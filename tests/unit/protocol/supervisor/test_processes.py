@@ -155,3 +155,24 @@ os._exit(0)
         pidfd = os.pidfd_open(int(pid))
         assert select.select([pidfd], [], [], 60)[0], "the fork server is still there"
         os.close(pidfd)
+
+
+def test_the_end_of_the_fork_server_meets_no_loop_that_is_being_closed() -> None:
+    """The signal would be written to what the loop has closed, and the log would tell of it."""
+    program = """
+def waits_until_the_fork_server_has_ended():
+    end = time.monotonic() + 60
+    while open(f"/proc/{children._fork_server}/stat").read().split()[2] != "Z":
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+async def main():
+    children.watch()
+    children.close()
+    loop = asyncio.get_running_loop()
+    close = loop._close_self_pipe
+    loop._close_self_pipe = lambda: (close(), waits_until_the_fork_server_has_ended())
+sys.unraisablehook = lambda what: print(what.exc_value)
+asyncio.run(main())
+"""
+    assert run(program) == []
