@@ -10,7 +10,9 @@ from impacket.dcerpc.v5.dtypes import MAXIMUM_ALLOWED
 from rpc_client import Served
 
 from usmbd.mountd.admin.descriptors import Ace, Descriptor, pack, parse
+from usmbd.mountd.rpc.calls import Status
 from usmbd.mountd.rpc.interfaces import winreg
+from usmbd.mountd.rpc.interfaces.winreg import values
 
 NOT_FOUND, DENIED, NOT_SUPPORTED, PARAMETER = 2, 5, 50, 87
 MORE_DATA, NO_MORE, VOLATILE_CHILD = 234, 259, 1021
@@ -116,6 +118,17 @@ def test_a_name_has_to_fit(served: Served, machine: Any, size: int, fits: bool) 
         assert served.request(request)["lpValueNameOut"] == "name\0"
     else:
         fails(MORE_DATA, lambda: served.request(request))
+
+
+def test_names_of_values_have_an_end(served: Served, machine: Any) -> None:
+    key = create(served, machine, "SOFTWARE\\Long")
+    set_text(served, key, "n" * 1023, "x")  # and its NUL
+    assert rrp.hBaseRegQueryValue(served, key, "n" * 1023)[1] == "x\0"
+    assert values._name(values.Text("n" * 1024)) == "n" * 1024
+    assert values._name(values.Text(None)) == ""
+    with pytest.raises(Status, match="0x00000057"):
+        values._name(values.Text("n" * 1025))
+    fails(PARAMETER, lambda: set_text(served, key, "n" * 1025, "x"))
 
 
 def test_several_values(served: Served, machine: Any) -> None:

@@ -72,6 +72,13 @@ def test_a_file_system_without_clones(
     assert find_abilities(root, True) == Abilities(holes=True, clones=False)
 
 
+def test_a_disk_that_is_full_says_nothing(root: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for of, name in ((kernel, "fallocate"), (abilities, "clone"), (abilities, "try_compression")):
+        with monkeypatch.context() as full:
+            full.setattr(of, name, refuse(errno.ENOSPC))
+            assert find_abilities(root, True) is None, name
+
+
 @pytest.mark.parametrize("call", ["open", "pwrite", "setxattr"])
 def test_what_cannot_be_tried_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str

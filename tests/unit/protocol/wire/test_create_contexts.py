@@ -133,6 +133,40 @@ def test_cut_chain_raises(chain: bytes) -> None:
         cc.parse_contexts(memoryview(chain))
 
 
+@pytest.mark.parametrize(
+    ("header", "good"),
+    [
+        ((0, 16, 4, 0, 24, 8), True),
+        ((0, 16, 4, 0, 0, 0), True),
+        ((0, 16, 4, 0, 77, 0), True),  # DataOffset counts only if there is data
+        ((32, 16, 4, 0, 24, 8), True),  # one more would follow where nothing is left
+        ((4, 16, 4, 0, 0, 0), False),
+        ((12, 16, 4, 0, 0, 0), False),
+        ((36, 16, 4, 0, 0, 0), False),  # past the end, and not aligned
+        ((40, 16, 4, 0, 0, 0), False),  # past the end
+        ((8, 16, 4, 0, 0, 0), False),  # within the header
+        ((0, 16, 3, 0, 0, 0), False),  # a short name
+        ((0, 15, 4, 0, 0, 0), False),  # within the header
+        ((0, 29, 4, 0, 0, 0), False),  # a name past the end
+        ((0, 28, 4, 0, 0, 0), True),
+        ((24, 21, 4, 0, 0, 0), False),  # past its own end
+        ((0, 16, 4, 0, 20, 8), False),  # data that is not aligned
+        ((0, 20, 8, 0, 24, 8), False),  # data within the name
+        ((0, 16, 4, 0, 24, 9), False),  # data past the end
+    ],
+)
+def test_each_bound_of_a_context(header: tuple[int, ...], good: bool) -> None:
+    """[MS-SMB2] 2.2.13.2: Next, NameOffset and -Length, DataOffset and -Length, of 32 bytes."""
+    data = memoryview(struct.pack("<IHHHHI", *header) + b"Name" + bytes(12))
+    assert len(data) == 32
+    if good:
+        cc._read(data)
+    else:
+        with pytest.raises(SmbError) as caught:
+            cc._read(data)
+        assert caught.value.status is NtStatus.INVALID_PARAMETER
+
+
 def test_edges_that_are_allowed() -> None:
     assert cc.parse_contexts(memoryview(b"")) == {}
     # DataOffset means nothing without data; the first of two contexts counts.
