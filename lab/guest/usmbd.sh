@@ -38,8 +38,8 @@ case "${1:-}" in
   start)
     if ! [ -e "$state/usmbd.conf" ]; then
       configuration >"$state/usmbd.conf"
-      program mountd.cli.adduser -a -p pw "${files[@]}" lab >"$state/adduser.log" 2>&1 ||
-        { cat "$state/adduser.log" >&2; exit 1; }
+      # What `usmbd.adduser -a -p pw lab` writes: to start a Python for it takes a guest 1.5 s.
+      (umask 077 && echo 'lab:jMGbaoz+rCmcKHHIazjeKA==' >"$state/usmbdpwd.db")
     fi
     log=$OUT/usmbd.log
     touch "$log"
