@@ -58,6 +58,8 @@ _ONLY_SMBD = (
     "smb2.samba3misc",
     "smb2.session-require-signing",
 )
+# What asks for persistent handles.
+_PERSISTENT = ("smb2.persistent-open", "smb2.replay.replay5")
 # What dials port 445, whatever port the server has.
 _AT_445 = ("smb2.multichannel.bugs",)
 _ADDRESS_445 = "127.0.0.47"  # of its own: other tests dial that port beside these
@@ -151,6 +153,11 @@ def _program_s_name(name: str) -> str:
     return name.rsplit(".", 2)[0] if rest[-2].startswith(interfaces) else name
 
 
+def _share(name: str) -> str:
+    """Return the share that a test uses."""
+    return PERSISTENT if any(within(name, each) for each in _PERSISTENT) else SHARE
+
+
 def suite_of(name: str) -> str:
     """Return the suite that a test belongs to: the first two parts of its name."""
     return ".".join(name.split(".")[:2])
@@ -231,6 +238,7 @@ class Smbtorture:
             if left[0].startswith("rpc."):  # some leave other credentials to the next one
                 program = _program_s_name(left[0])
                 left = [name for name in left if _program_s_name(name) == program]
+            left = [name for name in left if _share(name) == _share(left[0])]
             found = dict(self._run_once(left, silence))
             if not found.keys() & set(left):
                 found = {left[0]: Outcome("crash", reason="smbtorture ran nothing")}
@@ -245,11 +253,6 @@ class Smbtorture:
             else:
                 entry.unlink()
 
-    @staticmethod
-    def _share(names: Sequence[str]) -> str:
-        """Return the share that tests of one suite use."""
-        return PERSISTENT if names[0].startswith("smb2.persistent-open") else SHARE
-
     def _command(self, names: Sequence[str]) -> list[str]:
         """Return the command line that runs some tests."""
         host, port = self.server.host, self.server.port
@@ -257,7 +260,7 @@ class Smbtorture:
             host, port = _ADDRESS_445, 445
         names = list(dict.fromkeys(map(_program_s_name, names)))
         rpc = names[0].startswith("rpc.")  # by named pipes, as an administrator
-        reached = ["-p", str(port), f"//{host}/{self._share(names)}"]
+        reached = ["-p", str(port), f"//{host}/{_share(names[0])}"]
         if rpc:
             # the domain whose accounts they ask for: a server of none has its own
             domain = f"--option=workgroup={NETBIOS_NAME}"
