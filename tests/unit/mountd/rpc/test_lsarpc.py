@@ -251,7 +251,7 @@ def test_who_asks_and_where(view: View, caller: Caller, user: str, domain: str) 
     assert domain.encode("utf-16-le") not in machine.run(45, struct.pack("<3I", 0, 0, 0))
 
 
-@pytest.mark.parametrize("level", [3, 4, 5, 6, 12, 14])
+@pytest.mark.parametrize("level", [3, 4, 5, 6, 7, 12, 13, 14])
 def test_policy(machine: Machine, level: int) -> None:
     handle = policy(machine)
     request = machine.request(lsad.LsarQueryInformationPolicy2)
@@ -271,6 +271,15 @@ def test_policy(machine: Machine, level: int) -> None:
         assert info["PolicyServerRoleInfo"]["LsaServerRole"] == 3
     elif level == 12:
         assert info["PolicyDnsDomainInfo"]["Name"] == "HOME"
+        assert info["PolicyDnsDomainInfo"]["DomainGuid"] == bytes(16)
+        assert info["PolicyDnsDomainInfo"]["DnsDomainName"] == ""
+        assert info["PolicyDnsDomainInfo"]["DnsForestName"] == ""
+        assert not info["PolicyDnsDomainInfo"]["Sid"]
+    elif level == 7:
+        assert info["PolicyReplicaSourceInfo"]["ReplicaSource"] == ""
+        assert info["PolicyReplicaSourceInfo"]["ReplicaAccountName"] == ""
+    elif level == 13:
+        assert info["tag"] == 13
     else:
         assert info["PolicyLocalAccountDomainInfo"]["DomainName"] == "NAS"
 
