@@ -10,6 +10,7 @@ from impacket.dcerpc.v5.dtypes import MAXIMUM_ALLOWED
 from rpc_client import Served
 
 from usmbd.mountd.admin.descriptors import Ace, Descriptor, pack, parse
+from usmbd.mountd.ipc.registry import ValueFound
 from usmbd.mountd.rpc.calls import Status
 from usmbd.mountd.rpc.interfaces import winreg
 from usmbd.mountd.rpc.interfaces.winreg import values
@@ -118,6 +119,31 @@ def test_a_name_has_to_fit(served: Served, machine: Any, size: int, fits: bool) 
         assert served.request(request)["lpValueNameOut"] == "name\0"
     else:
         fails(MORE_DATA, lambda: served.request(request))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "size", "length", "told"),
+    [
+        (0, b"", 9, 0, (1, (b"value", 5), 5, 5)),
+        (0, b"", 5, None, (1, (b"value", 5), 5, None)),
+        (None, b"", 5, 0, (None, (b"value", 5), 5, 5)),
+        (0, None, 0, 7, (1, None, 5, 0)),
+        (None, None, None, None, (None, None, None, None)),
+        (0, b"", 4, 0, None),
+        (0, b"", None, 0, None),
+    ],
+)
+def test_what_is_told_of_a_value(
+    kind: int | None, data: bytes | None, size: int | None, length: int | None, told: Any
+) -> None:
+    """As far as it is asked for; None: there is too little room, and how much is needed."""
+    found = ValueFound("name", 1, b"value")
+    if told:
+        assert values._told(found, kind, data, size, length) == told
+    else:
+        with pytest.raises(Status, match="0x000000ea") as caught:
+            values._told(found, kind, data, size, length)
+        assert caught.value.values == (1, None, None if size is None else 5, 0)
 
 
 def test_names_of_values_have_an_end(served: Served, machine: Any) -> None:

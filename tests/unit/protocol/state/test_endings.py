@@ -1,5 +1,7 @@
 """Much that ends, or goes on, at once does so in slices; who comes after the last waits."""
 
+from unittest.mock import MagicMock
+
 import pytest
 from smbengine import requests
 from smbengine.client import Client, prove_with
@@ -11,6 +13,7 @@ from usmbd.mountd.ipc.messages import Logout, TreeDisconnect
 from usmbd.protocol.commands.durable import NEWS_TRIES
 from usmbd.protocol.state import durable
 from usmbd.protocol.state.durable import SETTLE_SECONDS
+from usmbd.protocol.state.endings import Endings
 from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
 from usmbd.protocol.wire.echo import EchoRequest
@@ -49,6 +52,21 @@ def rest(client: Client, rotation: Rotation) -> list[int]:
 def in_slices() -> list[int]:
     """Return how many opens are left after each slice."""
     return [*range(OPENS - LOOKS - 1, 0, -LOOKS - 1), 0]
+
+
+def test_who_comes_while_a_session_ends_waits() -> None:
+    endings = Endings(MagicMock())
+    said: list[str] = []
+    endings.after(7, lambda: said.append("none ends"))
+    endings.begin(7)
+    endings.after(7, lambda: said.append("first"))
+    endings.after(7, lambda: said.append("second"))
+    endings.after(8, lambda: said.append("another"))
+    assert said == ["none ends", "another"]
+    endings.over(7)
+    endings.over(7)
+    endings.after(7, lambda: said.append("later"))
+    assert said == ["none ends", "another", "first", "second", "later"]
 
 
 def test_a_logoff_is_answered_after_the_last_close(opens: Client, engine: Engine) -> None:
