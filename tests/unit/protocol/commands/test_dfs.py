@@ -164,7 +164,7 @@ def test_what_has_no_referral(serve: Serve, path: str, status: NtStatus) -> None
     engine = serve()
     client = ready(engine)
     assert asks(client, path).status is status
-    assert not engine._service._trees.count("root")  # it was no tree connect
+    assert not engine._service.trees.count("root")  # it was no tree connect
 
 
 def test_bad_requests(serve: Serve) -> None:
