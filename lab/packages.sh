@@ -69,6 +69,20 @@ private_apt() {
     { tail -n 5 "$directory/log" >&2; die "apt-get update failed for the lab's own list, $directory/sources.list"; }
 }
 
+# begin_unpacking CACHE: make WORK, a directory below the lab's cache that goes with the script, and reach the packages of
+# all releases that may have what is asked for; one script at a time.
+begin_unpacking() {
+  need dpkg-deb:dpkg
+  need_file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
+  install_needed
+  mkdir -p "$1"
+  exec 8>"$1/lock"
+  flock 8
+  WORK=$(mktemp -d "$1/work.XXXXXX")
+  trap 'rm -rf "$WORK"' EXIT
+  private_apt "$1/apt-smbtorture" bookworm bookworm-backports trixie trixie-backports forky
+}
+
 # unpack_series PACKAGE SERIES DIRECTORY: unpack the newest PACKAGE of a series of Samba that Debian has, and all that it
 # needs down to the C library, as on a machine that has nothing, below DIRECTORY/root; set VERSION. After private_apt.
 unpack_series() {

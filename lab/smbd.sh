@@ -9,7 +9,6 @@ cd "$(dirname "$0")/.."
 # shellcheck source=lab/packages.sh
 . lab/packages.sh
 
-SUITES=(bookworm bookworm-backports trixie trixie-backports forky)
 CACHE=$(realpath -m "${USMBD_LAB_CACHE:-${XDG_CACHE_HOME:-$(echo ~)/.cache}/usmbd-lab}")
 
 series=${1:?lab/smbd.sh 4.25}
@@ -19,15 +18,7 @@ esac
 
 directory=$CACHE/smbd-$series
 if ! [ -x "$directory/run" ]; then
-  need dpkg-deb:dpkg
-  need_file /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
-  install_needed
-  mkdir -p "$CACHE"
-  exec 8>"$CACHE/lock"
-  flock 8
-  WORK=$(mktemp -d "$CACHE/work.XXXXXX")
-  trap 'rm -rf "$WORK"' EXIT
-  private_apt "$CACHE/apt-smbtorture" "${SUITES[@]}"
+  begin_unpacking "$CACHE"
   unpack_series samba "$series" "$WORK"
   root=$WORK/root
   for name in bin sbin lib lib64; do

@@ -3,19 +3,13 @@
 The kernel asks programs of the machine for tickets: request-key(8), which calls cifs.upcall(8).
 """
 
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import lab_run
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "lab/machines"))
-
+from booted import booted
 from guest import Done, Guest
-from wire import Switch
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -86,21 +80,10 @@ def shell(guest: Guest, script: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+def machines() -> Iterator[Machines]:
     """Boot three machines, and start what they serve."""
-    try:
-        kernel = lab_run.prepare_kernel()
-    except lab_run.UnsupportedError as error:
-        pytest.skip(str(error))
-    out = lab_run.results_directory()
-    with ExitStack() as stack:
-        switch = stack.enter_context(Switch(3))
-        guests = [
-            Guest(kernel, out / name, name, host=number + 1, wire=switch.ends[number])
-            for number, name in enumerate(("first", "client", "second"))
-        ]
+    with booted("first", "client", "second") as (_, guests):
         for guest in guests:
-            stack.enter_context(guest)
             for path, text in FILES.items():
                 shell(guest, f"cat >/run/lab/file <<'F'\n{text}F\n")
                 shell(guest, f"mv /run/lab/file /run/{Path(path).name}")
@@ -116,7 +99,6 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         )
         shell(client, f"mkdir -p {MOUNT}")
         yield Machines(first, second, client)
-    (out / "finished").touch()
 
 
 @pytest.mark.parametrize("protection", ["krb5", "krb5i,seal"])

@@ -7,17 +7,12 @@ USMBD_FAULTS says by `make faults`.
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import lab_run
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "lab/machines"))
-
+from booted import booted
 from guest import Guest, Running
 from wire import Switch
 
@@ -85,24 +80,10 @@ FEW = ("persistent",)
 
 
 @pytest.fixture(scope="module", params=KINDS if OFTEN else FEW)
-def lab(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Lab, str]]:
+def lab(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, str]]:
     """Boot both machines and mount the share."""
-    try:
-        kernel = lab_run.prepare_kernel()
-    except lab_run.UnsupportedError as error:
-        pytest.skip(str(error))
     options, share = KINDS[request.param]
-    out = lab_run.results_directory()
-    with ExitStack() as stack:
-        switch = stack.enter_context(Switch(2))
-        guests = [
-            Guest(kernel, out / name, name, host=number + 1, wire=switch.ends[number])
-            for number, name in enumerate(("server", "client"))
-        ]
-        for guest in guests:
-            stack.enter_context(guest)
+    with booted("server", "client") as (switch, guests):
         made = Lab(switch, *guests)
         started = made.server.run("usmbd.sh", "start", limit=300, env={"SHARE_OPTIONS": share})
         assert started.failure == ""
@@ -113,7 +94,6 @@ def lab(
         assert mount.failure == ""
         yield made, request.param
         assert made.client.run("umount", MOUNT, limit=120).failure == ""
-    (out / "finished").touch()
 
 
 def goes_on(writer: Running, before: int) -> int:

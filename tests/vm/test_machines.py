@@ -2,18 +2,13 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import lab_run
 import locked_blocks
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "lab/machines"))
-
+from booted import booted
 from guest import Done, Guest, Running
 from wire import Switch
 
@@ -58,23 +53,9 @@ def talk(guest: Guest, program: str) -> Running:
 
 
 @pytest.fixture(scope="module", params=["tcp", "rdma"])
-def machines(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Machines]:
+def machines(request: pytest.FixtureRequest) -> Iterator[Machines]:
     """Boot three machines, and mount the share on two of them."""
-    try:
-        kernel = lab_run.prepare_kernel()
-    except lab_run.UnsupportedError as error:
-        pytest.skip(str(error))
-    out = lab_run.results_directory()
-    with ExitStack() as stack:
-        switch = stack.enter_context(Switch(3))
-        guests = [
-            Guest(kernel, out / name, name, host=number + 1, wire=switch.ends[number])
-            for number, name in enumerate(("server", "one", "two"))
-        ]
-        for guest in guests:
-            stack.enter_context(guest)
+    with booted("server", "one", "two") as (switch, guests):
         options = "rdma" if request.param == "rdma" else "echo_interval=2"
         made = Machines(switch, options, *guests)
         assert guests[SERVER].run("usmbd.sh", "start", limit=300).failure == ""
@@ -83,7 +64,6 @@ def machines(
         yield made
         for guest in guests[1:]:
             assert guest.run("umount", MOUNT, limit=120).failure == ""
-    (out / "finished").touch()
 
 
 def test_two_machines_see_each_others_work(machines: Machines) -> None:
