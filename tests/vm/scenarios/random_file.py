@@ -49,7 +49,8 @@ class File:
             pairs = enumerate(zip(found, expected, strict=False))
             at = next((n for n, (a, b) in pairs if a != b), min(len(found), len(expected)))
             sizes = f"{len(found)} bytes of {len(expected)}"
-            raise AssertionError(f"{what}: {sizes}, the first other one at {at}")
+            shown = f"{found[at : at + 16].hex()} and not {expected[at : at + 16].hex()}"
+            raise AssertionError(f"{what}: {sizes}, the first other one at {at}: {shown}")
 
     def write(self) -> None:
         """Write at a place within the largest size, maybe beyond the end."""
