@@ -58,10 +58,8 @@ class PasswordPolicy:
 
     def refusal(self, facts: AccountFacts, now: float) -> LoginStatus | None:
         """Return why who has the right password does not log in; None: he does."""
-        if facts.disabled:
-            return LoginStatus.ACCOUNT_DISABLED
-        if facts.ends and now >= facts.ends:
-            return LoginStatus.ACCOUNT_EXPIRED
+        if (ended := closed(facts, now)) is not None:
+            return ended
         if facts.must_change:
             return LoginStatus.PASSWORD_MUST_CHANGE
         expiry = self.expiry(facts)
@@ -69,7 +67,18 @@ class PasswordPolicy:
 
     def is_too_young(self, facts: AccountFacts, now: float) -> bool:
         """Tell whether a user may not change his password yet."""
-        return not facts.must_change and now < facts.changed + self.minimum_age
+        if facts.must_change or not self.minimum_age:
+            return False
+        return 0 <= now - facts.changed < self.minimum_age  # and not of a clock that was put back
+
+
+def closed(facts: AccountFacts, now: float) -> LoginStatus | None:
+    """Return why an account lets nobody in, by whatever proof; None: it does."""
+    if facts.disabled:
+        return LoginStatus.ACCOUNT_DISABLED
+    if facts.ends and now >= facts.ends:
+        return LoginStatus.ACCOUNT_EXPIRED
+    return None
 
 
 NOTHING_KNOWN: Final = AccountFacts()

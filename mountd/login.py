@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from usmbd.mountd import ntlm
-from usmbd.mountd.account_facts import PasswordPolicy
+from usmbd.mountd.account_facts import PasswordPolicy, closed
 from usmbd.mountd.config.username_map import UsernameMap
 from usmbd.mountd.credentials import Credentials
 from usmbd.mountd.identity import Account, Accounts
@@ -23,15 +23,12 @@ from usmbd.mountd.users import NO_PASSWORD, NT_HASH_SIZE, UserTable
 _NO_HASH = b"\0" * NT_HASH_SIZE
 
 
-_ENDED = (LoginStatus.ACCOUNT_DISABLED, LoginStatus.ACCOUNT_EXPIRED)
-"""What ends sessions, too: a password that has become too old is asked for at the next login."""
-
-
 PROVEN = (
     LoginStatus.OK,
     LoginStatus.PASSWORD_EXPIRED,
     LoginStatus.PASSWORD_MUST_CHANGE,
-    *_ENDED,
+    LoginStatus.ACCOUNT_DISABLED,
+    LoginStatus.ACCOUNT_EXPIRED,
 )
 """What is answered to the right password alone."""
 
@@ -94,12 +91,15 @@ class Authenticator:
         name = self.users.find(request.user)
         if name != request.user:
             return SessionResponse(valid=False)
-        if self.policy.refusal(self.users.facts_of(name), self.clock()) in _ENDED:
+        facts = self.users.facts_of(name)
+        if closed(facts, self.clock()) is not None:
             return SessionResponse(valid=False)
         credential = self._credential(name)
         if request.credential != credential:
             return SessionResponse(valid=False)
-        return _session(self.accounts.find(name) or self._guest(), credential)
+        response = _session(self.accounts.find(name) or self._guest(), credential)
+        response.expires = facts.ends
+        return response
 
     def _credential(self, name: str) -> int:
         """Return what stands for a user's password."""

@@ -25,9 +25,10 @@ Answer = Callable[[DirectoryRequest, Reply], DirectoryResponse | None]
 class Answers:
     """Answers one RPC process; it dies with its end of the pair."""
 
-    def __init__(self, answer: Answer) -> None:
-        """Make the pair; needs a running loop."""
+    def __init__(self, answer: Answer, distrust: Callable[[], None] = lambda: None) -> None:
+        """Make the pair; needs a running loop. `distrust()` has to end who sends nonsense."""
         self._answer = answer
+        self._distrust = distrust
         self._loop = asyncio.get_running_loop()
         self._codec = directory_server()
         self._socket, self.other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -64,6 +65,8 @@ class Answers:
             # It is not asked again: who sends nonsense is not trusted with another question.
             log.log(logging.ERROR if data else logging.DEBUG, "the RPC process: %s", error)
             self._loop.remove_reader(self._socket)
+            if data:
+                self._distrust()
             return
         try:
             answer = self._answer(message, lambda answer: self._reply(handle, answer))

@@ -78,7 +78,7 @@ class RpcProcess:
         self._timer = None
         try:
             # All other descriptors are closed: the password file's, were one open, too.
-            self._answers = Answers(self._answer)
+            self._answers = Answers(self._answer, self._kill)
             given = self._listener.fileno(), self._answers.other.fileno()
             self._process = subprocess.Popen(
                 self.command(*given), stdin=subprocess.PIPE, bufsize=0, pass_fds=given
@@ -114,6 +114,11 @@ class RpcProcess:
             log.error(
                 "the RPC process does not answer and is ended", extra={"pid": self._process.pid}
             )
+            self._process.kill()
+
+    def _kill(self) -> None:
+        """End a process that is not answered any more: the next one is."""
+        if self._process is not None:
             self._process.kill()
 
     def _ended(self) -> None:

@@ -300,30 +300,29 @@ class Service:
 
     def _login(self, _worker: Hashable, request: LoginRequest, now: float) -> Answer:
         """Check a login; the answer waits when there were failures before."""
+        if not self.configuration.server.ntlm:  # on the bind of DCE/RPC: the engine does not ask
+            return LoginResponse(LoginStatus.REFUSED), 0.0
         user, address = request.user, request.client_address
+        facts = {"client": address, "user": user}
         users = self._authenticator.users
         account = users.account(self._authenticator.account_of(user))
         delay = self._throttle.reserve(account, address, now)
         if delay is None:
-            log.log(REFUSED, "too many logins wait", extra={"client": address, "user": user})
+            log.log(REFUSED, "too many logins wait", extra=facts)
             return LoginResponse(LoginStatus.TOO_MANY), 0.0
         response = self._authenticator.login(request)
         if response.status in PROVEN:
             self._throttle.succeeded(account, address, now)
-            facts = {"client": address, "user": user}
             log.debug("login as uid %d: %s", response.uid, response.status, extra=facts)
         elif response.status in (LoginStatus.BAD_USER, LoginStatus.BAD_PASSWORD):
             self._throttle.failed(account, address, now)
-            log.log(
-                REFUSED, "login failed: %s", response.status,
-                extra={"client": address, "user": user},
-            )  # fmt: skip
+            log.log(REFUSED, "login failed: %s", response.status, extra=facts)
         else:
             if account in users.hashes:
                 # `map to guest = bad password`: a wrong password is a guess all the same. Names of
                 # nobody are not: whole offices come as guests with their own.
                 self._throttle.failed(account, address, now)
-            log.debug("login as %s", response.status, extra={"client": address, "user": user})
+            log.debug("login as %s", response.status, extra=facts)
         return response, delay
 
     def login_again(self, request: LoginRequest) -> LoginResponse:

@@ -61,7 +61,7 @@ class Shares:
         with self._store.changing():
             share = self._handlers[type(message)](message)
             generation = self._host.reconfigure(share)
-        log.info("an administrator: %s", _said(message), extra={"user": message.by})
+        log.info("by DCE/RPC: %s", _said(message), extra={"user": message.by})
         return Outcome(Result.DONE, generation)
 
     def _add(self, message: AddShare) -> str:

@@ -176,6 +176,8 @@ class SessionResponse(Message):
     gid: int = 0
     groups: Groups = field(default_factory=list)
     credential: int = 0
+    expires: int = 0
+    """When the account ends, of who came by a password; 0: never."""
 
 
 class Logout(Message):

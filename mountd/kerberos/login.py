@@ -2,12 +2,14 @@
 
 import logging
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
 
 import msgspec
 
+from usmbd.mountd.account_facts import closed
 from usmbd.mountd.credentials import Credentials
 from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.idmap import Idmap
@@ -142,13 +144,16 @@ class TicketLogin:
                 LoginStatus.GUEST, self._server.guest_account, guest.uid, guest.gid,
                 list(guest.groups), token=accepted.token,
             )  # fmt: skip
+        standing = self._users.facts_of(facts.user)
+        if (why := closed(standing, time.time())) is not None:
+            return LoginResponse(why)
         account = self.account(facts) or self._guest()
         log.debug("the ticket of %s is %s's", principal, facts.user)
         return LoginResponse(
             LoginStatus.OK, facts.user, account.uid, account.gid, list(account.groups),
             accepted.session_key,
             ticket=seal(facts, self._credentials),
-            expires=accepted.expires,
+            expires=min(filter(None, (accepted.expires, standing.ends)), default=0),
             token=accepted.token,
         )  # fmt: skip
 
@@ -195,6 +200,8 @@ class TicketLogin:
         principal = Principal(facts.principal, facts.realm, facts.is_own)
         found = self._mapping.find(principal, self._users, self._accounts, facts.domain)
         if found != user and (found is not None or facts.own is None):
+            return SessionResponse(valid=False)
+        if closed(self._users.facts_of(user), time.time()) is not None:
             return SessionResponse(valid=False)
         account = self.account(facts) or self._guest()
         return SessionResponse(True, account.uid, account.gid, list(account.groups))

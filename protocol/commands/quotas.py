@@ -6,6 +6,7 @@ QUOTA_FILE.
 """
 
 import errno
+import logging
 import time
 from dataclasses import replace
 
@@ -39,6 +40,8 @@ from usmbd.protocol.wire.query_info import (
 from usmbd.protocol.wire.set_info import SetInfoResponse
 from usmbd.protocol.wire.sid import Sid, unix_uid, unix_user
 from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
+
+log = logging.getLogger("usmbd.files")
 
 QUOTA_FILE = "$extend\\$quota:$q:$index_allocation"
 """Where NTFS keeps quotas ([MS-FSA] 2.1.5.21), in lower case: here the volume's root."""
@@ -199,7 +202,11 @@ def _blocks(limit: int) -> int:
 def left(tree: TreeConnect) -> tuple[int, int] | None:
     """Return the limit of a tree's user and what he may still take, in bytes; None without one."""
     assert tree.volume is not None
-    (own,) = quotas.of_users(tree.volume.resolver.root, [tree.identity.uid])
+    try:
+        (own,) = quotas.of_users(tree.volume.resolver.root, [tree.identity.uid])
+    except OSError as error:  # without CAP_SYS_ADMIN of the machine, for one: the disk is told
+        log.debug("a quota cannot be read: %s", error.strerror)
+        return None
     return quotas.left(own, time.time())
 
 

@@ -1,6 +1,6 @@
-"""Sessions end when the tickets do that they began by ([MS-SMB2] 3.3.2.3, 3.3.6.2).
+"""Sessions end when the tickets do that they began by ([MS-SMB2] 3.3.2.3, 3.3.6.2), or accounts.
 
-Nothing is asked per request: a timer changes Session.State. A session of NTLM never expires.
+Nothing is asked per request: a timer changes Session.State.
 """
 
 import heapq

@@ -223,9 +223,9 @@ class WorkerChild(Child):
 
 
 async def start_keeper(processes: Processes, sock: socket.socket) -> Child:
-    """Start the process that stores NT ACLs, with its end of the socket."""
+    """Start the process that stores NT ACLs and asks for quotas, with its end of the socket."""
     process = await processes.start("keeper", options={"--socket-fd": sock.fileno()})
-    return Child("the keeper of NT ACLs", process)
+    return Child("the keeper of NT ACLs and quotas", process)
 
 
 async def start_worker(

@@ -115,6 +115,9 @@ class Recheck:
         """End a session whose login is not good any more, or ask about its trees."""
         if answer.valid:
             session_owner.refresh(session, answer)
+            if not session.ticket and session.expires != answer.expires:
+                session.expires = answer.expires
+                self._server.expiries.watch(session)
             self._waiting.extend(session.tree_connect_table.values())
         else:
             self._end(session, "the user may not log in like this any more")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from usmbd.mountd.ipc.base import MAX_MECH_LIST, MAX_MIC
+
 SPNEGO: Final = bytes.fromhex("2b0601050502")  # 1.3.6.1.5.5.2
 NTLMSSP: Final = bytes.fromhex("2b06010401823702020a")  # 1.3.6.1.4.1.311.2.2.10
 KERBEROS: Final = bytes.fromhex("2a864886f712010202")  # 1.2.840.113554.1.2.2
@@ -45,16 +47,26 @@ def parse_init(data: bytes) -> Token:
         if kind != OID or len(mechanisms) == MAX_MECHANISMS:
             raise ValueError("a list of mechanisms that is none")
         mechanisms.append(oid)
+    if len(mech_list) > MAX_MECH_LIST:
+        raise ValueError("a list of mechanisms that is too long")
     mic = found.get(0xA3, b"")
     if mic[:1] != bytes((OCTETS,)):
         mic = b""  # a server's hints have the same number ([MS-SPNG] 2.2.1)
-    return Token(tuple(mechanisms), mech_list, _octets(found.get(0xA2)), _octets(mic or None))
+    return Token(tuple(mechanisms), mech_list, _octets(found.get(0xA2)), _mic(mic))
 
 
 def parse_response(data: bytes) -> Token:
     """Read a client's NegTokenResp ([RFC4178] 4.2.2); ValueError."""
     found = _fields(_only(_only(data, 0xA1), SEQUENCE))
-    return Token(inner=_octets(found.get(0xA2)), mic=_octets(found.get(0xA3)))
+    return Token(inner=_octets(found.get(0xA2)), mic=_mic(found.get(0xA3)))
+
+
+def _mic(element: bytes | None) -> bytes:
+    """Return a mechListMIC, which mountd takes so long; ValueError."""
+    mic = _octets(element or None)
+    if len(mic) > MAX_MIC:
+        raise ValueError("a signature that is too long")
+    return mic
 
 
 def response(state: int, mechanism: bytes = b"", inner: bytes = b"", mic: bytes = b"") -> bytes:

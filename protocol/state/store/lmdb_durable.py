@@ -20,6 +20,8 @@ from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_opens import LmdbOpens, find_open, forget_durable
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
+    DIRECTORIES,
+    OPEN_DIRECTORY,
     OPEN_DISCONNECTED,
     OPEN_DURABLE,
     OPEN_HEAD,
@@ -100,6 +102,8 @@ class LmdbDurable:
             record = OpenRecord.parse(value, at)
             if not record.oplock_level:
                 self.environment.oplock_hints.remove(key)
+                if record.flags & OPEN_DIRECTORY:
+                    self.environment.oplock_hints.remove(DIRECTORIES)
             record.flags &= ~OPEN_PERSISTENT
             if not caches_handle(record):
                 forget_durable(txn, value, at)

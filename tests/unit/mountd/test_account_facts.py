@@ -100,6 +100,30 @@ def test_what_ends_sessions_that_are_there(facts: AccountFacts, valid: bool) -> 
     assert one.still_valid(SessionRequest(user="alice", credential=credential)).valid is valid
 
 
+def test_an_end_that_was_set_meanwhile_is_told() -> None:
+    one = authenticator(AccountFacts(NOW, ends=NOW + 7))
+    request = SessionRequest(user="alice", credential=one._credential("alice"))
+    assert one.still_valid(request).expires == NOW + 7
+    assert authenticator(AccountFacts(NOW)).still_valid(request).expires == 0
+
+
+@pytest.mark.parametrize(
+    ("minimum", "changed", "too_young"),
+    [
+        (0, NOW, False),
+        (0, NOW + 100 * DAY, False),  # a clock that was put back
+        (DAY, NOW + 100 * DAY, False),
+        (DAY, NOW, True),
+        (DAY, NOW - DAY + 1, True),
+        (DAY, NOW - DAY, False),
+    ],
+)
+def test_how_young_a_password_may_be(minimum: int, changed: int, too_young: bool) -> None:
+    policy = PasswordPolicy(minimum_age=minimum)
+    assert policy.is_too_young(AccountFacts(changed), NOW) is too_young
+    assert not policy.is_too_young(AccountFacts(changed, must_change=True), NOW)
+
+
 def test_a_password_begins_to_age_when_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text(FILE + "bob:iEb36u6PsRetBr3YMLdYbA==\n#@bob:[M]:LCT-00000001\n")

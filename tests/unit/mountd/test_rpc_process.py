@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,19 @@ def test_one_that_does_not_answer_is_killed(
     kept.until(lambda: kept.pid not in (0, before))
     assert not alive(before)
     assert "does not answer and is ended" in caplog.text
+
+
+def test_one_that_sends_nonsense_is_replaced(kept: Kept, delays: list[float]) -> None:
+    """It is not answered any more, so none of its clients would be; the next process is."""
+    program = "import os, time; os.write({}, b'no'); time.sleep(60)"
+    kept.patch.setattr(
+        kept.kept,
+        "command",
+        lambda _, asking: [sys.executable, "-IS", "-c", program.format(asking)],
+    )
+    pid = kept.start()
+    kept.until(lambda: kept.pid not in (0, pid))
+    assert not alive(pid)
 
 
 def test_its_end_leaves_nothing_open(kept: Kept, delays: list[float]) -> None:

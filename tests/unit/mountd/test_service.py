@@ -1,8 +1,10 @@
 """What mountd answers to its workers."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from mountd_helpers import FakeAccounts, login, tree
 
@@ -31,6 +33,7 @@ from usmbd.mountd.ipc.messages import (
     TreesHeld,
     TreeStatus,
 )
+from usmbd.mountd.ipc.settings import MapToGuest
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.service import Service
 from usmbd.mountd.users import edit_users
@@ -114,6 +117,18 @@ def test_guesses_count_where_they_are_let_in_as_guests(tmp_path: Path) -> None:
         assert answer.status is LoginStatus.GUEST
         assert service.handle("w", login("somebody", "x"), 0.0)[1] == 0.0
     assert service.handle("w", login("alice", "secret"), 0.0)[1] > 0
+
+
+def test_nobody_comes_by_a_password_where_kerberos_alone_is_taken(service: Service) -> None:
+    """The engine does not ask then; DCE/RPC's bind does, and brings no guest in either."""
+    # `ntlm auth = disabled`, which wants a keytab
+    server = msgspec.structs.replace(
+        service.configuration.server, ntlm=False, map_to_guest=MapToGuest.BAD_USER
+    )
+    service.configuration = dataclasses.replace(service.configuration, server=server)
+    for user, password in (("alice", "secret"), ("alice", "wrong"), ("nobody else", "")):
+        answer, _ = service.handle("w", login(user, password), 0.0)
+        assert answer == LoginResponse(LoginStatus.REFUSED)
 
 
 def test_a_flood_is_refused_unseen(service: Service) -> None:

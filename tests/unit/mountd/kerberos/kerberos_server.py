@@ -5,6 +5,7 @@ from pathlib import Path
 from mountd_helpers import FakeAccounts
 from smbtest.tickets import Forge, Initiator
 
+from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.config.idmap import IdmapRange
 from usmbd.mountd.credentials import Credentials
 from usmbd.mountd.idmap import Idmap
@@ -28,13 +29,14 @@ class Server:
         self.credentials = Credentials()
         self.waiting = Waiting()
         self.ranges: list[IdmapRange] = []
+        self.facts: dict[str, AccountFacts] = {}
 
     def login(self, mapping: Mapping | None = None, **server: object) -> TicketLogin:
         """Return what takes tickets, with such settings."""
         return TicketLogin(
             Acceptor(f"FILE:{self.forge.keytab}"),
             mapping or Mapping("DOM"),
-            UserTable({"alice": nt_hash("secret"), "ghost": nt_hash("boo")}),
+            UserTable({"alice": nt_hash("secret"), "ghost": nt_hash("boo")}, self.facts),
             ServerConfig(**server),  # type: ignore[arg-type]
             self.accounts,
             self.credentials,

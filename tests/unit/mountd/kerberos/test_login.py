@@ -4,6 +4,7 @@ import pytest
 from kerberos_server import Server
 from smbtest.tickets import Initiator, Pac
 
+from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.config.idmap import IdmapRange
 from usmbd.mountd.identity import Account
 from usmbd.mountd.ipc.messages import LoginStatus, TicketMicRequest, TicketRequest
@@ -155,3 +156,32 @@ def test_autorid_gives_each_domain_a_part_and_remembers_it(server: Server) -> No
     assert third.uid == 1_200_005
     full = server.of(server.forge.ticket("carol", pac=Pac(rid=5, sid="S-1-5-21-6-6-6")))
     assert full.status is LoginStatus.BAD_USER
+
+
+@pytest.mark.parametrize(
+    ("facts", "status"),
+    [
+        (AccountFacts(disabled=True), LoginStatus.ACCOUNT_DISABLED),
+        (AccountFacts(ends=1), LoginStatus.ACCOUNT_EXPIRED),
+        (AccountFacts(1, must_change=True), LoginStatus.OK),  # of the password, not of the ticket
+    ],
+)
+def test_an_account_that_lets_nobody_in(
+    server: Server, facts: AccountFacts, status: LoginStatus
+) -> None:
+    """A ticket is no way around `--disable` and `--ends`, nor is a session that is there."""
+    before = server.of(server.forge.ticket())
+    server.facts["alice"] = facts
+    answer = server.of(server.forge.ticket())
+    assert answer.status is status
+    assert bool(answer.session_base_key) == (status is LoginStatus.OK)
+    still = server.login().still_valid("alice", before.ticket).valid
+    assert still is (status is LoginStatus.OK)
+
+
+def test_a_session_ends_with_the_first_of_ticket_and_account(server: Server) -> None:
+    ticket = server.of(server.forge.ticket()).expires
+    assert ticket
+    for ends, expected in ((ticket - 5, ticket - 5), (ticket + 5, ticket)):
+        server.facts["alice"] = AccountFacts(ends=ends)
+        assert server.of(server.forge.ticket()).expires == expected

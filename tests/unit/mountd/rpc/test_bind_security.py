@@ -339,3 +339,28 @@ def test_tokens_of_spnego() -> None:
     for size in range(len(whole)):
         with pytest.raises(ValueError, match=r"."):
             tokens.parse_response(whole[:size])
+
+
+@pytest.mark.parametrize(
+    ("mechanisms", "mic", "fits"), [(1, 256, True), (1, 257, False), (90, 0, False)]
+)
+def test_what_mountd_would_not_take_is_refused_before(
+    mechanisms: int, mic: int, fits: bool
+) -> None:
+    """A question that is too long would be the last that mountd answers to this process."""
+    oid = tokens.encode(tokens.OID, tokens.KERBEROS + b"\1" * 30 * (mechanisms > 1))
+    count = min(mechanisms, tokens.MAX_MECHANISMS)
+    fields = tokens.encode(0xA0, tokens.encode(tokens.SEQUENCE, oid * count))
+    fields += tokens.encode(0xA2, tokens.encode(tokens.OCTETS, b"ticket"))
+    fields += tokens.encode(0xA3, tokens.encode(tokens.OCTETS, b"m" * mic)) if mic else b""
+    init = tokens.encode(0xA0, tokens.encode(tokens.SEQUENCE, fields))
+    token = tokens.encode(tokens.APPLICATION, tokens.encode(tokens.OID, tokens.SPNEGO) + init)
+    response = tokens.response(1, mic=b"m" * mic)
+    if fits:
+        assert len(tokens.parse_init(token).mic) == len(tokens.parse_response(response).mic) == mic
+        return
+    with pytest.raises(ValueError, match="too long"):
+        tokens.parse_init(token)
+    if mic:
+        with pytest.raises(ValueError, match="too long"):
+            tokens.parse_response(response)

@@ -1,5 +1,6 @@
 """Quotas over the wire: whose are told to whom, lists that go on, limits that are set."""
 
+import errno
 import os
 import struct
 
@@ -10,6 +11,7 @@ from smbengine.quotas import FakeQuotas
 from smbengine.requests import FileId
 from smbengine.server import Engine, own_identity
 
+from usmbd.protocol.vfs import quotas as usmbd_quotas
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES
 from usmbd.protocol.wire.create import FILE_CREATE, FILE_DELETE_ON_CLOSE
@@ -276,3 +278,17 @@ def test_a_volume_says_whether_it_has_quotas(
     control = fs_info.ControlInformation.parse(client.call(Command.QUERY_INFO, body).data)
     assert control.file_system_control_flags == told
     assert control.default_quota_limit == -1
+
+
+def test_a_quota_that_cannot_be_read_hides_no_disk(
+    client: Client, quotas: FakeQuotas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is root in a user namespace alone may not ask; the disk's own sizes are told."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "not of this machine")
+
+    monkeypatch.setattr(usmbd_quotas, "of_users", refuse)
+    file = client.open("", FILE_READ_ATTRIBUTES)
+    body = requests.query_info(file, 7, SMB2_0_INFO_FILESYSTEM)  # FileFsFullSizeInformation
+    assert client.call(Command.QUERY_INFO, body).status is NtStatus.SUCCESS

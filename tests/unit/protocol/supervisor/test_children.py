@@ -421,7 +421,7 @@ def test_the_keeper_has_its_end_of_the_socket(shell: Any, tmp_path: Path) -> Non
         return child.name
 
     with ours, theirs:
-        assert run(start()) == "the keeper of NT ACLs"
+        assert run(start()) == "the keeper of NT ACLs and quotas"
         said = (tmp_path / "said").read_text().split()
         assert said == ["keeper", "--socket-fd", str(theirs.fileno())]
 

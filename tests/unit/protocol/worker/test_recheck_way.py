@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -229,3 +230,19 @@ def test_sessions_that_are_not_allowed_end_in_slices(engine: Engine) -> None:
     assert there[0] == 4
     assert there[-1] == 1
     assert max(a - b for a, b in itertools.pairwise(there)) == 1
+
+
+def test_a_session_takes_the_new_end_of_its_account(client: Client, engine: Engine) -> None:
+    """One that is set, put off or taken back, while a ticket's end stays its own."""
+    for expires in (int(time.time()) + 100, int(time.time()) + 200, 0):
+        made = Recheck(engine.server, engine.clock)
+        answers: list[Callable[..., None]] = []
+        engine.mountd.ask = lambda message, resume, a=answers: a.append(resume)  # type: ignore[method-assign, misc]
+        made.begin()
+        answers[0](SessionResponse(valid=True, uid=os.getuid(), expires=expires))
+        assert client.session.expires == expires
+    client.session.ticket, client.session.expires = b"ticket", 7
+    made = Recheck(engine.server, engine.clock)
+    made.begin()
+    answers[-1](SessionResponse(valid=True, uid=os.getuid()))
+    assert client.session.expires == 7

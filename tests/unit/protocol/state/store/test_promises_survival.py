@@ -27,7 +27,9 @@ from store_promises import (
 )
 
 from usmbd.protocol.state.store.records import (
+    DIRECTORIES,
     OPEN_DELETE_ON_CLOSE,
+    OPEN_DIRECTORY,
     OPEN_DISCONNECTED,
     OPEN_DURABLE,
     OPEN_PERSISTENT,
@@ -294,6 +296,20 @@ def test_a_persistent_open_outlives_the_store(stores: Stores, synced: bool, boot
     ids = {stores.engine.worker(number).new_open_id() for number in range(3)}
     assert not ids & {own, bystander}
     assert store.claim_open(own, 1, 1) is not None
+
+
+def test_a_folder_that_is_persistent_no_more_is_not_counted(stores: Stores) -> None:
+    one = stores.engine.worker(1)
+    one.prepare_persistent()
+    new = record(one, client_guid=CLIENT)
+    new.create_guid, new.durable_open_timeout = GUID, 1000
+    new.flags = OPEN_PERSISTENT | OPEN_DIRECTORY
+    one.add_open(KEY, new, durable=durable_record(synced=True))
+    assert one.oplock_count(DIRECTORIES)
+    one.end_persistence(KEY, new.open_id)
+    one.remove_open(KEY, new.open_id)
+    opened(stores.two, key=OTHER)  # the count is lowered by the next write
+    assert stores.two.oplock_count(DIRECTORIES) == 0
 
 
 @pytest.mark.parametrize("caches", [True, False])
