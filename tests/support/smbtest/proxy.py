@@ -57,6 +57,8 @@ class Forwarder:
         self._listener.shutdown(socket.SHUT_RDWR)  # ends an accept, which keeps the port otherwise
         self._listener.close()
         for end in self._sockets:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)  # a thread that reads would keep it open otherwise
             end.close()
 
 
