@@ -9,7 +9,7 @@ from impacket import ntlm as impacket_ntlm
 
 from usmbd.protocol.auth import ntlm_messages as messages
 from usmbd.protocol.auth.ntlm import LoginProof, NtlmAcceptor
-from usmbd.protocol.auth.ntlm_messages import ServerNames
+from usmbd.protocol.auth.ntlm_messages import ServerNames, message_type
 from usmbd.protocol.auth.rc4 import rc4
 from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
 
@@ -301,3 +301,10 @@ def test_a_client_with_a_name_must_keep_session_security() -> None:
     with pytest.raises(SmbError) as error:
         challenged().authenticate(authenticate(nt=nt_response(), flags=flags))
     assert error.value.status == NtStatus.INVALID_PARAMETER
+
+
+@pytest.mark.parametrize("signature", [b"NTLMSSQ\0", b"NTLMSSP1", bytes(8)])
+def test_what_is_no_ntlm_has_no_type(signature: bytes) -> None:
+    with pytest.raises(MalformedError, match="no NTLMSSP signature"):
+        message_type(memoryview(signature + b"\1\0\0\0"))
+    assert message_type(memoryview(b"NTLMSSP\0\3\0\0\0")) == 3

@@ -1,5 +1,6 @@
 """Look-up and creation in a share's tree, on real files."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from usmbd.protocol.vfs import directory_entry
-from usmbd.protocol.vfs.volume import Volume, VolumeOptions
+from usmbd.protocol.vfs.volume import Volume, VolumeOptions, _creation_status
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_ARCHIVE,
     FILE_ATTRIBUTE_DIRECTORY,
@@ -278,3 +279,17 @@ def test_what_takes_a_new_directory_s_place_at_once_is_not_opened(
         with pytest.raises(SmbError) as refused:
             volume.create_directory("new")
     assert refused.value.status is NtStatus.FILE_DELETED
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (errno.ENOENT, NtStatus.OBJECT_PATH_NOT_FOUND),
+        (errno.ENOTDIR, NtStatus.OBJECT_PATH_NOT_FOUND),
+        (errno.EXDEV, NtStatus.ACCESS_DENIED),  # the way would lead out of the share
+        (errno.EEXIST, NtStatus.OBJECT_NAME_COLLISION),
+        (errno.ENOSPC, NtStatus.DISK_FULL),
+    ],
+)
+def test_why_nothing_was_made(number: int, status: NtStatus) -> None:
+    assert _creation_status(number) is status
