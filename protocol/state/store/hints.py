@@ -80,13 +80,15 @@ class Hints:
         """Make the table: nobody has locked anything."""
         shared_table.create(path, _SIZE)
 
-    def add(self, key: bytes) -> None:
-        """Count one more file."""
-        self.counts[crc32(key) & HINT_MASK] += 1
+    def add(self, *keys: bytes) -> None:
+        """Count one more of each."""
+        for key in keys:
+            self.counts[crc32(key) & HINT_MASK] += 1
 
-    def remove(self, key: bytes) -> None:
-        """Count one file less, after this transaction's commit."""
-        self._late.lower(self, self._view[_SLOTS], crc32(key) & HINT_MASK)
+    def remove(self, *keys: bytes) -> None:
+        """Count one less of each, after this transaction's commit."""
+        for key in keys:
+            self._late.lower(self, self._view[_SLOTS], crc32(key) & HINT_MASK)
 
     def lower(self, generation: int, slot: int) -> None:
         """Lower a slot, unless it was counted anew since `generation`, without what is gone."""

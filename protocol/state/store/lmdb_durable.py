@@ -20,8 +20,6 @@ from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_opens import LmdbOpens, find_open, forget_durable
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
-    DIRECTORIES,
-    OPEN_DIRECTORY,
     OPEN_DISCONNECTED,
     OPEN_DURABLE,
     OPEN_HEAD,
@@ -33,6 +31,7 @@ from usmbd.protocol.state.store.records import (
     DurableRecord,
     OpenRecord,
     caches_handle,
+    counted_under,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -101,9 +100,7 @@ class LmdbDurable:
                 return False
             record = OpenRecord.parse(value, at)
             if not record.oplock_level:
-                self.environment.oplock_hints.remove(key)
-                if record.flags & OPEN_DIRECTORY:
-                    self.environment.oplock_hints.remove(DIRECTORIES)
+                self.environment.oplock_hints.remove(*counted_under(key, record.flags))
             record.flags &= ~OPEN_PERSISTENT
             if not caches_handle(record):
                 forget_durable(txn, value, at)

@@ -20,13 +20,12 @@ import lmdb
 from usmbd.protocol.state.store.hints import Hints, Late
 from usmbd.protocol.state.store.lmdb_transaction import Begin, Transaction
 from usmbd.protocol.state.store.records import (
-    DIRECTORIES,
-    OPEN_DIRECTORY,
     OPEN_HEAD,
     OPEN_LASTING,
     OPEN_OPLOCK_OFFSET,
     OPEN_SIZE,
     WORKER,
+    counted_under,
 )
 from usmbd.protocol.state.store.session_counts import SessionCounts
 from usmbd.protocol.state.store.watchers import Watchers
@@ -250,12 +249,10 @@ class LmdbEnvironment:
         """Make the hints right from the locks and oplocks that there are."""
         with self.write() as txn:
             self.lock_hints.recount([key[1:] for key, _ in with_prefix(txn, b"L")])
-            holders = []
+            holders: list[bytes] = []
             for key, value in with_prefix(txn, b"F"):
                 for at in range(FILE_HEADER.size, len(value), OPEN_SIZE):
                     flags = OPEN_HEAD.unpack_from(value, at)[3]
                     if value[at + OPEN_OPLOCK_OFFSET] or flags & OPEN_LASTING:
-                        holders.append(key[1:])
-                        if flags & OPEN_DIRECTORY:
-                            holders.append(DIRECTORIES)
+                        holders += counted_under(key[1:], flags)
             self.oplock_hints.recount(holders)

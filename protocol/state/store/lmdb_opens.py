@@ -37,10 +37,8 @@ from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
-    DIRECTORIES,
     NO_ID,
     OPEN_DELETE_ON_CLOSE,
-    OPEN_DIRECTORY,
     OPEN_DISCONNECTED,
     OPEN_DURABLE,
     OPEN_HEAD,
@@ -57,6 +55,7 @@ from usmbd.protocol.state.store.records import (
     DurableRecord,
     OpenRecord,
     caches_handle,
+    counted_under,
     may_wait,
     parse_opens,
 )
@@ -207,9 +206,7 @@ class LmdbOpens:
                 + record.pack(),
             )
             if record.oplock_level or record.flags & OPEN_PERSISTENT:
-                self._oplock_hints.add(key)
-                if record.flags & OPEN_DIRECTORY:
-                    self._oplock_hints.add(DIRECTORIES)
+                self._oplock_hints.add(*counted_under(key, record.flags))
 
     def _keep_path(self, txn: Transaction, key: bytes, record: OpenRecord, path: str) -> int:
         """Keep by which path a file is to be deleted, and for whom; return the flag that says so.
@@ -250,9 +247,7 @@ class LmdbOpens:
             forget_durable(txn, value, at)
         level = value[at + OPEN_OPLOCK_OFFSET]
         if level or open_flags & OPEN_LASTING:
-            self._oplock_hints.remove(key)
-            if open_flags & OPEN_DIRECTORY:
-                self._oplock_hints.remove(DIRECTORIES)
+            self._oplock_hints.remove(*counted_under(key, open_flags))
             if level == LEASE:
                 self._leases.leave(txn, value, at)
         rest = value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :]

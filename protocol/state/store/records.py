@@ -190,6 +190,11 @@ def may_wait(record: OpenRecord) -> bool:
     )
 
 
+def counted_under(key: bytes, flags: int) -> tuple[bytes, ...]:
+    """Return what `oplock_count` counts an open of the file `key` under that caches or lasts."""
+    return (key, DIRECTORIES) if flags & OPEN_DIRECTORY else (key,)
+
+
 def caches_handle(record: OpenRecord) -> bool:
     """Tell whether the client is told before another open, by a batch oplock or a lease with H."""
     if record.oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
