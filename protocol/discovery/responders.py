@@ -49,8 +49,7 @@ async def serve(plan: Plan) -> None:
     ending = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     tries = [announce(plan, name, addresses) for name, addresses in plan.interfaces.items()]
-    announcing = asyncio.gather(*tries, return_exceptions=True)
-    results = await announcing
+    results = await asyncio.gather(*tries, return_exceptions=True)
     responders = []
     for name, result in zip(plan.interfaces, results, strict=True):
         if isinstance(result, AsyncZeroconf):

@@ -52,8 +52,7 @@ class Replays:
             self.failed(guid, request)
             return
         self._under_way.discard(request)
-        open_.replay = guid, action
-        self._created[guid] = open_
+        self.add(guid, open_, action)
 
     def outlives(self, request: "Request") -> bool:
         """Tell whether a CREATE goes on without its channel: the client asks for it on another.

@@ -10,6 +10,7 @@ from usmbd.protocol.wire.fscc.chain import build_chain
 from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, build_full_eas
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.fscc.query import InformationClass, Overflow, answer
+from usmbd.protocol.wire.fsctl import COMPRESSION_FORMAT_LZNT1, COMPRESSION_FORMAT_NONE
 from usmbd.protocol.wire.names import encode
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -46,10 +47,6 @@ FILE_DELETE_ON_CLOSE = 0x00001000
 
 # FileAlignmentInformation ([MS-FSCC] 2.4.3).
 FILE_BYTE_ALIGNMENT = 0
-
-# FileCompressionInformation ([MS-FSCC] 2.4.9).
-COMPRESSION_FORMAT_NONE = 0
-COMPRESSION_FORMAT_LZNT1 = 2
 
 
 @dataclass(frozen=True, slots=True)
