@@ -24,7 +24,7 @@ _ON_DESCRIPTOR: Final[dict[str, dict[int, str]]] = {
         263: "unlinkat", 264: "renameat", 265: "linkat", 267: "readlinkat", 269: "faccessat",
         280: "utimensat", 285: "fallocate", 295: "preadv", 296: "pwritev", 316: "renameat2",
         326: "copy_file_range", 327: "preadv2", 328: "pwritev2", 332: "statx", 437: "openat2",
-        439: "faccessat2", 464: "getxattrat",
+        439: "faccessat2", 464: "getxattrat", 465: "listxattrat",
     },
     "aarch64": {
         7: "fsetxattr", 10: "fgetxattr", 13: "flistxattr", 16: "fremovexattr",
@@ -34,7 +34,7 @@ _ON_DESCRIPTOR: Final[dict[str, dict[int, str]]] = {
         67: "pread64", 68: "pwrite64", 69: "preadv", 70: "pwritev", 78: "readlinkat",
         79: "newfstatat", 80: "fstat", 82: "fsync", 83: "fdatasync", 88: "utimensat",
         276: "renameat2", 285: "copy_file_range", 286: "preadv2", 287: "pwritev2", 291: "statx",
-        437: "openat2", 439: "faccessat2", 464: "getxattrat",
+        437: "openat2", 439: "faccessat2", 464: "getxattrat", 465: "listxattrat",
     },
 }  # fmt: skip
 _OTHERS: Final[dict[str, dict[int, str]]] = {

@@ -4,17 +4,22 @@ A file may have thousands of EAs, and a list of a client's as many: all of this 
 """
 
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from usmbd.protocol.vfs import xattrs
+from usmbd.protocol.vfs import dos_attributes, kernel, xattrs
 from usmbd.protocol.vfs.folding import fold
-from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.identity import retry_as_process
 from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.vfs.xattrs import PREFIX, is_reserved
 from usmbd.protocol.wire.fscc.ea import ExtendedAttribute, get_eas
 from usmbd.protocol.wire.status import NtStatus, SmbError
+
+if TYPE_CHECKING:
+    from usmbd.protocol.vfs.node import Node
 
 #: The longest name that an attribute can have behind its prefix (XATTR_NAME_MAX 255).
 NAME_MAX: Final = 255 - len(PREFIX)
@@ -28,11 +33,14 @@ TOTAL_MAX: Final = 0x10000 - 5
 _LIST_OVERHEAD: Final = 4
 _ENTRY_OVERHEAD: Final = 5
 
+# What the names of a file's attributes are where it has no EA.
+_NO_EAS: Final = frozenset((b"", dos_attributes.XATTR_NAME_BYTES + b"\0"))
+
 # Entries of a step: to read an attribute takes 5 to 10 us, an entry of a list 3.
 _AT_ONCE: Final = 32
 
 
-def list_eas(node: Node, limit: int) -> Steps[list[ExtendedAttribute]]:
+def list_eas(node: "Node", limit: int) -> Steps[list[ExtendedAttribute]]:
     """Read all EAs of a file, names as they are stored, to the first beyond `limit` bytes; OSError.
 
     Another program may have given it more than TOTAL_MAX.
@@ -51,7 +59,7 @@ def list_eas(node: Node, limit: int) -> Steps[list[ExtendedAttribute]]:
     return found
 
 
-def total_size(node: Node) -> Steps[int]:
+def total_size(node: "Node") -> Steps[int]:
     """Return EaSize ([MS-FSA] 2.1.5.12.10): 0 when the file has no EA; OSError."""
     total = 0
     for count, attribute in enumerate(_names(node), 1):
@@ -63,7 +71,30 @@ def total_size(node: Node) -> Steps[int]:
     return total + _LIST_OVERHEAD if total else 0
 
 
-def choose(node: Node, wanted: memoryview, limit: int) -> Steps[list[ExtendedAttribute]]:
+def names_at(directory: int, name: bytes) -> list[str]:
+    """List the attributes that are EAs of an entry of an open directory: most have none."""
+    found = kernel.listxattr_at(directory, name)
+    if found in _NO_EAS:
+        return []
+    names = (os.fsdecode(each) for each in found.split(b"\0"))
+    return [each for each in names if each.startswith(PREFIX) and not is_reserved(each)]
+
+
+def size_at(directory: int, name: bytes, attributes: list[str]) -> Steps[int]:
+    """Return EaSize of an entry that has these EAs, as `total_size` has it of an open file."""
+    path = os.fsencode(kernel.fd_path(directory)) + b"/" + name
+    total = 0
+    for count, attribute in enumerate(attributes, 1):
+        with suppress(OSError):  # removed meanwhile
+            value = retry_as_process(partial(os.getxattr, path, attribute, follow_symlinks=False))
+            if len(value) <= VALUE_MAX:
+                total += _size(attribute, value)
+        if not count % _AT_ONCE:
+            yield
+    return total + _LIST_OVERHEAD if total else 0
+
+
+def choose(node: "Node", wanted: memoryview, limit: int) -> Steps[list[ExtendedAttribute]]:
     """Read the EAs that a FILE_GET_EA_INFORMATION chain names, in its order, as `list_eas`.
 
     One that does not exist is answered with an empty value ([MS-FSA] 2.1.5.12.13). SmbError as
@@ -87,7 +118,7 @@ def choose(node: Node, wanted: memoryview, limit: int) -> Steps[list[ExtendedAtt
     return found
 
 
-def set_eas(node: Node, eas: Iterable[ExtendedAttribute]) -> Steps[None]:
+def set_eas(node: "Node", eas: Iterable[ExtendedAttribute]) -> Steps[None]:
     """Write several EAs, all or none ([MS-FSA] 2.1.5.15.5); an empty value removes one.
 
     Names are found in any case, and of several entries for one the last counts. EA_TOO_LARGE beyond
@@ -106,7 +137,7 @@ def set_eas(node: Node, eas: Iterable[ExtendedAttribute]) -> Steps[None]:
 class _Changes:
     """What a list of EAs makes of a file's."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: "Node") -> None:
         self._node = node
         # By the folded name: the attribute as it is stored, the size of each EA, and what to write.
         self._stored: dict[str, str] = {}
@@ -160,13 +191,13 @@ class _Changes:
             raise
 
 
-def _names(node: Node) -> Iterator[str]:
+def _names(node: "Node") -> Iterator[str]:
     """Return the attributes that are EAs; none where the share has none."""
     found = xattrs.names(node) if node.volume.options.ea_support else ()
     return (attribute for attribute in found if not is_reserved(attribute))
 
 
-def _value(node: Node, attribute: str) -> bytes | None:
+def _value(node: "Node", attribute: str) -> bytes | None:
     """Read an attribute; None when it was removed meanwhile."""
     try:
         return xattrs.get(node, attribute)
@@ -195,7 +226,7 @@ def _check(ea: ExtendedAttribute) -> None:
         raise SmbError(NtStatus.EA_TOO_LARGE)
 
 
-def _write(node: Node, attribute: str, value: bytes) -> None:
+def _write(node: "Node", attribute: str, value: bytes) -> None:
     """Write an attribute, or remove it; too much for the file system is EA_TOO_LARGE."""
     try:
         if value:

@@ -32,6 +32,7 @@ _capset = _libc.capset
 _NR_OPENAT2 = ctypes.c_long(437)
 _NR_FACCESSAT2 = ctypes.c_long(439)
 _NR_GETXATTRAT = ctypes.c_long(464)
+_NR_LISTXATTRAT = ctypes.c_long(465)
 # setgroups(2) has to be called raw, as glibc's wrapper changes all threads of the process; its
 # number is the architecture's own (asm-generic: arm64, riscv64, loongarch64).
 _NR_SETGROUPS = ctypes.c_long(
@@ -85,6 +86,8 @@ _CAPABILITY_VERSION_3 = 0x20080522
 XATTR_SIZE_MAX = 65536
 # What a directory scan reads of an attribute; DOSATTRIB has 24 to 56 bytes.
 _XATTR_BUFFER = 256
+# What it reads of an attributes' names at first; those of a file with some EAs have 100 bytes.
+_NAMES_BUFFER = 1024
 
 
 # How often a look-up is tried that renames elsewhere keep disturbing: each try fails by
@@ -121,11 +124,13 @@ class _Buffers(threading.local):
         self.xattr = ctypes.create_string_buffer(_XATTR_BUFFER)
         self.xattr_args = _XattrArgs(ctypes.addressof(self.xattr), _XATTR_BUFFER, 0)
         self.xattr_ref = ctypes.byref(self.xattr_args)
+        self.names = ctypes.create_string_buffer(_NAMES_BUFFER)
 
 
 _buffers = _Buffers()
 _HOW_SIZE = ctypes.c_size_t(ctypes.sizeof(_OpenHow))
 _ARGS_SIZE = ctypes.c_size_t(ctypes.sizeof(_XattrArgs))
+_NAMES_SIZE = ctypes.c_size_t(_NAMES_BUFFER)
 
 
 def _failed(what: str | bytes | None = None) -> OSError:
@@ -222,6 +227,32 @@ def _has_getxattrat() -> bool:
 
 
 getxattr_at = _getxattrat if _has_getxattrat() else _getxattr_by_proc
+
+
+def _listxattrat(directory: int, name: bytes) -> bytes:
+    """List the extended attributes of an entry by listxattrat(2): each name and a NUL.
+
+    What cannot be asked has none.
+    """
+    buffers = _buffers
+    size: int = _syscall(
+        _NR_LISTXATTRAT, directory, name, _AT_SYMLINK_NOFOLLOW, buffers.names, _NAMES_SIZE
+    )
+    if size >= 0:
+        return buffers.names.raw[:size]
+    return _listxattr_by_proc(directory, name) if ctypes.get_errno() == errno.ERANGE else b""
+
+
+def _listxattr_by_proc(directory: int, name: bytes) -> bytes:
+    """List them through /proc, on older kernels and where there are many."""
+    try:
+        found = os.listxattr(b"/proc/self/fd/%d/%b" % (directory, name), follow_symlinks=False)
+    except OSError:
+        return b""
+    return b"".join(os.fsencode(each) + b"\0" for each in found)
+
+
+listxattr_at = _listxattrat if getxattr_at is _getxattrat else _listxattr_by_proc
 
 
 def fd_path(fd: int) -> str:

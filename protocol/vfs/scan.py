@@ -1,18 +1,18 @@
 """Listing a directory with the stat of every entry: the hot loop of QUERY_DIRECTORY.
 
 An entry costs one statx by the directory's descriptor and, where the share stores DOS
-attributes, one getxattrat; nothing is opened but the target of a symbolic link. Where
-the share hides what the user may not read, a faccessat2 comes on top.
+attributes, one getxattrat, where it has EAs one listxattrat; nothing is opened but the target of a
+symbolic link. Where the share hides what the user may not read, a faccessat2 comes on top.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Final
 
-from usmbd.protocol.vfs import dos_attributes, kernel, stored_reparse
+from usmbd.protocol.vfs import dos_attributes, ea, kernel, stored_reparse
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.dfs_links import describe_link, read_link
 from usmbd.protocol.vfs.identity import as_process
@@ -49,7 +49,7 @@ def scan(
     matches: Callable[[str], bool] | None,
     shows: Shows | None = None,
     describes: Describes | None = None,
-) -> Iterator[Entry | None]:
+) -> Generator[Entry | None, None, None]:
     """Yield (name, 8.3 name, stat) of what a client may see in the open directory; OSError.
 
     And None after NAMES_AT_ONCE that it does not: a pause, when others may have their turn.
@@ -70,6 +70,7 @@ def scan(
     shortens = volume.options.lists_short_names
     stored = volume.options.store_dos_attributes
     hide = volume.options.hide_unreadable
+    counts_eas = volume.options.ea_support and not says_all and describes is None
     dfs = volume.options.msdfs
     statx_at = kernel.statx_at
     getxattr_at = kernel.getxattr_at
@@ -138,12 +139,15 @@ def scan(
                     continue
                 if vetoes and resolver.is_vetoed(name):
                     continue
-                entry = stat_of(name, encode(name), hide)
+                encoded = encode(name)
+                entry = stat_of(name, encoded, hide)
                 if entry is not None:
                     unseen = 0
+                    if counts_eas and (eas := ea.names_at(directory, encoded)):
+                        entry.ea_size = yield from ea.size_at(directory, encoded, eas)
                     short: str | bytes = ""
                     if describes is not None:
-                        short = described(encode(name), join(path, name))
+                        short = described(encoded, join(path, name))
                     elif shortens:
                         short = _short_name(volume, directory, name)
                     yield said, short, entry

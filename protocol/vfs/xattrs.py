@@ -7,12 +7,14 @@ done with the rights of the process.
 
 import errno
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from usmbd.protocol.vfs import dos_attributes
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.identity import retry_as_process
-from usmbd.protocol.vfs.node import Node
+
+if TYPE_CHECKING:
+    from usmbd.protocol.vfs.node import Node
 
 #: Where all that SMB stores lives, but the NT ACL; Linux has it on files and directories only.
 PREFIX: Final = "user."
@@ -43,7 +45,7 @@ def is_reserved(attribute: str) -> bool:
     return folded in _RESERVED or folded.startswith(_FOLDED_STREAM_PREFIX)
 
 
-def names(node: Node) -> list[str]:
+def names(node: "Node") -> list[str]:
     """List the attributes in `user.`, the prefix included; none where there can be none."""
     if not node.has_xattrs:
         return []
@@ -56,24 +58,24 @@ def names(node: Node) -> list[str]:
     return [name for name in found if name.startswith(PREFIX)]
 
 
-def get(node: Node, name: str) -> bytes:
+def get(node: "Node", name: str) -> bytes:
     """Read an attribute; OSError ENODATA when it does not exist."""
     return retry_as_process(lambda: os.getxattr(node.xattr_target(), name))
 
 
-def put(node: Node, name: str, value: bytes, flags: int = 0) -> None:
+def put(node: "Node", name: str, value: bytes, flags: int = 0) -> None:
     """Write an attribute; `flags` 0, os.XATTR_CREATE or os.XATTR_REPLACE; OSError."""
     node.volume.check_writable()
     retry_as_process(lambda: os.setxattr(node.xattr_target(), name, value, flags))
 
 
-def remove(node: Node, name: str) -> None:
+def remove(node: "Node", name: str) -> None:
     """Remove an attribute; OSError ENODATA when it does not exist."""
     node.volume.check_writable()
     retry_as_process(lambda: os.removexattr(node.xattr_target(), name))
 
 
-def clear_eas_and_streams(node: Node, *, eas: bool = True) -> None:
+def clear_eas_and_streams(node: "Node", *, eas: bool = True) -> None:
     """Remove all named streams and, with `eas`, all EAs: what replacing a file does.
 
     ([MS-FSA] 2.1.5.1.2: a superseded file loses both, an overwritten one its streams.)

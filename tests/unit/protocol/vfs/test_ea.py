@@ -369,3 +369,45 @@ def test_a_read_only_share_changes_no_attribute(path: Path) -> None:
                 change()
             assert caught.value.status is NtStatus.ACCESS_DENIED
     assert attributes(path) == {}
+
+
+# -- listings --------------------------------------------------------------------------------
+
+
+def told(volume: Volume, name: str = "file") -> int:
+    """Return EaSize of a listing's entry."""
+    with volume.lookup("") as root:
+        return next(entry[2].ea_size for entry in root.scan() if entry and entry[0] == name)
+
+
+def test_a_listing_says_what_the_open_file_says(
+    volume: Volume, node: Node, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By both system calls, with a list of names that does not fit at once, too."""
+    assert told(volume) == 0
+    node.set_attributes(0x22)
+    assert told(volume) == 0
+    put(node, ("one", b"1"), ("two", b"22"))
+    os.setxattr(path, "user.DosStream.s:$DATA", b"12345")
+    assert told(volume) == finish(ea.total_size(node)) == 4 + 5 + 3 + 1 + 5 + 3 + 2
+    put(node, *((f"{n}" * 90, b"x") for n in range(10, 20)))
+    assert told(volume) == finish(ea.total_size(node)) > 1800
+    monkeypatch.setattr(ea.kernel, "listxattr_at", ea.kernel._listxattr_by_proc)
+    assert told(volume) == finish(ea.total_size(node))
+
+
+def test_a_listing_counts_no_eas_where_the_share_has_none(path: Path, node: Node) -> None:
+    put(node, ("one", b"1"))
+    assert told(Volume(str(path.parent), VolumeOptions(ea_support=False))) == 0
+
+
+def test_a_link_that_is_not_followed_has_no_eas(path: Path, node: Node) -> None:
+    put(node, ("one", b"1"))
+    (path.parent / "link").symlink_to("file")
+    assert told(Volume(str(path.parent), VolumeOptions(follow_symlinks=False)), "link") == 0
+
+
+def test_a_listing_pauses_where_a_file_has_many(node: Node, volume: Volume) -> None:
+    put(node, *((f"{n}", b"x") for n in range(70)))
+    with volume.lookup("") as root:
+        assert sum(entry is None for entry in root.scan()) == 2
