@@ -13,6 +13,7 @@ from usmbd.mountd.admin.registry import Registry
 from usmbd.mountd.admin.registry_store import RegistryStore
 from usmbd.mountd.admin.rights import AccountRights
 from usmbd.mountd.admin.running import Answered, Lists
+from usmbd.mountd.admin.secrets import Secrets
 from usmbd.mountd.admin.shares import ShareRequest, Shares
 from usmbd.mountd.admin.users import Users
 from usmbd.mountd.config.configuration import Configuration
@@ -40,6 +41,7 @@ from usmbd.mountd.ipc.rights import (
     ListGiven,
     RightsRequest,
 )
+from usmbd.mountd.ipc.secrets import SecretRequest
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.ipc.users import UsersRequest
 from usmbd.mountd.users import UserTable
@@ -102,8 +104,10 @@ class Administration:
         self._users = Users(host)
         self._shares = self._registry = None
         self._rights: AccountRights | None = None
+        self._secrets: Secrets | None = None
         if store is not None and registered is not None:
             self._rights = AccountRights(store, host)
+            self._secrets = Secrets(store)
             self._shares = Shares(store, registered, host)
             self._registry = Registry(store, host, Computed(store, host))
         self._running = running
@@ -161,8 +165,10 @@ class Administration:
             if isinstance(message, ListGiven):
                 return GivenPage([], 0)
             raise RefusedError(Result.FAILED, "there is no registry")
-        if self._shares is None or self._registry is None:
+        if self._shares is None or self._registry is None or self._secrets is None:
             raise RefusedError(Result.FAILED, "there is no registry")
+        if isinstance(message, SecretRequest):
+            return self._secrets.answer(message)
         if isinstance(message, ShareRequest):
             return self._shares.answer(message)
         assert isinstance(message, RegistryRequest)

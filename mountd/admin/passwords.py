@@ -74,16 +74,16 @@ def proves(old_hash: bytes, new_password: str, verifier: bytes) -> bool:
 def encrypted_hash(digest: bytes, key: bytes) -> bytes:
     """Return a hash encrypted by DES, each half with 7 bytes of a key ([MS-SAMR] 2.2.11.1.1)."""
     halves = (digest[:8], key[:7]), (digest[8:], key[7:14])
-    return b"".join(_des(each, half) for half, each in halves)
+    return b"".join(des(each, half) for half, each in halves)
 
 
 def decrypted_hash(data: bytes, key: bytes) -> bytes:
     """Return what `encrypted_hash` was given."""
     halves = (data[:8], key[:7]), (data[8:], key[7:14])
-    return b"".join(_des(each, half, back=True) for half, each in halves)
+    return b"".join(des(each, half, back=True) for half, each in halves)
 
 
-def _des(key: bytes, block: bytes, *, back: bool = False) -> bytes:
+def des(key: bytes, block: bytes, *, back: bool = False) -> bytes:
     """Encrypt one block by DES with a key of 7 bytes ([MS-SAMR] 2.2.11.1.2)."""
     bits = int.from_bytes(key, "big")
     wide = bytes((bits >> (49 - 7 * at) & 0x7F) << 1 for at in range(8))

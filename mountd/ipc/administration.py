@@ -14,6 +14,7 @@ from usmbd.mountd.ipc.messages import ListKind
 from usmbd.mountd.ipc.registry import Descriptor, RegistryRequest, RegistryResponse
 from usmbd.mountd.ipc.rights import RightsRequest, RightsResponse
 from usmbd.mountd.ipc.rows import Row
+from usmbd.mountd.ipc.secrets import SecretRequest, SecretValues
 from usmbd.mountd.ipc.users import UsersRequest
 
 MAX_CLOSED = 1024
@@ -134,6 +135,9 @@ AdministrationRequest = (
     | DfsRequest
     | RegistryRequest
     | RightsRequest
+    | SecretRequest
     | UsersRequest
 )
-AdministrationResponse = RunningPage | Outcome | DfsResponse | RegistryResponse | RightsResponse
+AdministrationResponse = (
+    RunningPage | Outcome | DfsResponse | RegistryResponse | RightsResponse | SecretValues
+)

@@ -159,6 +159,32 @@ class Guid(Type):
         return UUID(int=0)
 
 
+class ContextHandle(Type):
+    """A context handle, as its 20 bytes in little endian (ndr_context_handle, C706 appendix N).
+
+    To its client it is a number and a UUID, which one with another order of bytes turns round.
+    """
+
+    smallest = 20
+
+    def alignment(self, ndr64: bool) -> int:
+        return 4
+
+    def read(self, reader: Reader) -> bytes:
+        reader.align(4)
+        data = reader.take(20)
+        if reader.endian == "<":
+            return data
+        return data[3::-1] + UUID(bytes=data[4:]).bytes_le
+
+    def write(self, writer: Writer, value: bytes) -> None:
+        writer.align(4)
+        writer.data += value
+
+    def null(self) -> bytes:
+        return bytes(20)
+
+
 class Unique(Type):
     """A pointer that may be null, to something that is not shared (C706 14.3.10)."""
 

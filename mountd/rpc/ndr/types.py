@@ -14,6 +14,7 @@ from uuid import UUID
 from usmbd.mountd.rpc.ndr.basics import Array as Array
 from usmbd.mountd.rpc.ndr.basics import Boxed as Boxed
 from usmbd.mountd.rpc.ndr.basics import Bytes as Bytes
+from usmbd.mountd.rpc.ndr.basics import ContextHandle as ContextHandle
 from usmbd.mountd.rpc.ndr.basics import Enumeration as Enumeration
 from usmbd.mountd.rpc.ndr.basics import Guid as Guid
 from usmbd.mountd.rpc.ndr.basics import Integer as Integer
@@ -362,5 +363,4 @@ LargeString = Annotated[str | None, CountedString(large=True)]
 SidPointer = Annotated[str | None, Unique(SID)]
 Sid = Annotated[str, SID]
 U32Pointer = Annotated[int | None, Unique(UINT32)]
-Handle = Annotated[bytes, Bytes(20, 4)]
-"""A context handle, as 20 bytes (ndr_context_handle, C706 appendix N)."""
+Handle = Annotated[bytes, ContextHandle()]

@@ -10,7 +10,6 @@ from usmbd.mountd.ipc.rights import MAX_RIGHTS, DeleteAccount, GiveRights, MakeA
 from usmbd.mountd.rpc.access import is_administrator, need
 from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.endpoint import CallError
-from usmbd.mountd.rpc.handles import NO_HANDLE
 from usmbd.mountd.rpc.interfaces.lsarpc import types as lsa
 from usmbd.mountd.rpc.interfaces.lsarpc.base import (
     ACCOUNT,
@@ -22,6 +21,7 @@ from usmbd.mountd.rpc.interfaces.lsarpc.base import (
     POLICY_LOOKUP_NAMES,
     POLICY_VIEW_LOCAL_INFORMATION,
     OpenAccount,
+    OpenSecret,
     Policy,
 )
 from usmbd.mountd.rpc.interfaces.lsarpc.rights import (
@@ -31,6 +31,7 @@ from usmbd.mountd.rpc.interfaces.lsarpc.rights import (
     all_held,
     known_right,
 )
+from usmbd.mountd.rpc.interfaces.lsarpc.secrets import delete_secret
 from usmbd.mountd.rpc.ndr.types import U8, U32, Handle, Sid
 from usmbd.mountd.rpc.ntstatus import (
     STATUS_ACCESS_DENIED,
@@ -85,14 +86,19 @@ def open_account(view: View, handle: Handle, sid: Sid, desired: U32) -> Asking[H
 
 @CALLS.call(34)
 def delete_object(view: View, handle: Handle) -> Asking[Handle]:
-    """LsarDeleteObject: an account, with what it was given ([MS-LSAD] 3.1.4.9.3)."""
-    account = view.handles.get(handle, OpenAccount)
+    """LsarDeleteObject: a secret, or an account with what it was given ([MS-LSAD] 3.1.4.9.3)."""
+    account = view.handles.get(handle, object)
+    if isinstance(account, OpenSecret):
+        need(account.granted, DELETE)
+        yield from delete_secret(view, account)
+        return view.handles.close(handle)
+    if not isinstance(account, OpenAccount):
+        raise CallError(Fault.CONTEXT_MISMATCH)
     need(account.granted, DELETE)
     if account.sid in HELD:
         raise Status(STATUS_NOT_SUPPORTED, handle)
     _done((yield DeleteAccount(view.caller.user, account.sid)))
-    view.handles.close(handle)
-    return NO_HANDLE
+    return view.handles.close(handle)
 
 
 @CALLS.call(37)

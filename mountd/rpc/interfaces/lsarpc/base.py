@@ -12,7 +12,10 @@ CALLS = Calls(UUID("12345778-1234-abcd-ef00-0123456789ab"), 0)
 
 POLICY_VIEW_LOCAL_INFORMATION = 0x0001
 POLICY_VIEW_AUDIT_INFORMATION = 0x0002
+POLICY_GET_PRIVATE_INFORMATION = 0x0004
+POLICY_TRUST_ADMIN = 0x0008
 POLICY_CREATE_ACCOUNT = 0x0010
+POLICY_CREATE_SECRET = 0x0020
 POLICY_LOOKUP_NAMES = 0x0800
 POLICY: Final = Access(
     all=0x000F1FFF, read=0x00020006, write=0x000207F8, execute=0x00020801, everybody=0x00020801
@@ -24,6 +27,12 @@ ACCOUNT: Final = Access(
 )
 """[MS-LSAD] 2.2.1.1.3: of accounts administrators alone learn."""
 
+SECRET: Final = Access(
+    all=0x000F0003, read=0x00020002, write=0x00020001, execute=0x00020000, everybody=0
+)
+"""[MS-LSAD] 2.2.1.1.4."""
+
+SECRET_SET_VALUE, SECRET_QUERY_VALUE = 0x0001, 0x0002
 ACCOUNT_VIEW, ACCOUNT_ADJUST_PRIVILEGES, DELETE = 0x0001, 0x0002, 0x00010000
 
 
@@ -40,3 +49,19 @@ class OpenAccount:
 
     sid: str
     granted: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSecret:
+    """An open secret."""
+
+    name: str
+    granted: int
+
+
+KINDS: Final[tuple[tuple[type[Policy | OpenAccount | OpenSecret], Access], ...]] = (
+    (Policy, POLICY),
+    (OpenAccount, ACCOUNT),
+    (OpenSecret, SECRET),
+)
+"""What may be open, and who may what with it."""

@@ -8,12 +8,11 @@ from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.interfaces.lsarpc import types as lsa
 from usmbd.mountd.rpc.interfaces.lsarpc.base import (
-    ACCOUNT,
     CALLS,
+    KINDS,
     POLICY,
     POLICY_VIEW_AUDIT_INFORMATION,
     POLICY_VIEW_LOCAL_INFORMATION,
-    OpenAccount,
     Policy,
 )
 from usmbd.mountd.rpc.ndr.types import (
@@ -30,13 +29,21 @@ from usmbd.mountd.rpc.ntstatus import (
     STATUS_ACCESS_DENIED,
     STATUS_INVALID_INFO_CLASS,
     STATUS_INVALID_PARAMETER,
-    STATUS_NO_MORE_ENTRIES,
     STATUS_NOT_SUPPORTED,
 )
+from usmbd.mountd.rpc.pdu import Fault
 from usmbd.mountd.rpc.view import View
+
+READ_CONTROL: Final = 0x00020000
 
 PRIMARY: Final = 3
 """PolicyServerRolePrimary: its accounts are its own ([MS-LSAD] 2.2.4.8)."""
+
+AUDITING: Final = (1, 2)
+"""The levels of what is audited, which is nothing: an empty log, and no events."""
+
+OF_OTHERS: Final = (9, 10, 11)
+"""Levels of domain controllers and of the event log's own ([MS-LSAD] 3.1.4.4.4)."""
 
 
 @CALLS.call(0)
@@ -82,14 +89,13 @@ def _open(view: View, attributes: lsa.ObjectAttributes, desired: int) -> Asking[
 @CALLS.call(3)
 def query_security(view: View, handle: Handle, what: U32) -> lsa.DescriptorPointer:
     """LsarQuerySecurityObject ([MS-LSAD] 3.1.4.9.1)."""
-    try:
-        found: Policy | OpenAccount = view.handles.get(handle, Policy)
-        data = POLICY.descriptor()
-    except CallError:
-        found = view.handles.get(handle, OpenAccount)
-        data = ACCOUNT.descriptor()
-    need(found.granted, 0x00020000)
-    return lsa.Descriptor(len(data), data)
+    found = view.handles.get(handle, object)
+    for kind, access in KINDS:
+        if isinstance(found, kind):
+            need(found.granted, READ_CONTROL)
+            data = access.descriptor()
+            return lsa.Descriptor(len(data), data)
+    raise CallError(Fault.CONTEXT_MISMATCH)
 
 
 @CALLS.call(7, 46)
@@ -97,12 +103,14 @@ def query_policy(view: View, handle: Handle, level: Enum) -> lsa.PolicyPointer:
     """LsarQueryInformationPolicy and its second version ([MS-LSAD] 3.1.4.4.3, 3.1.4.4.4)."""
     policy = view.handles.get(handle, Policy)
     config, sid = view.snapshot.config, view.snapshot.machine_sid
-    audit = level == 2
+    audit = level in AUDITING
     need(
         policy.granted,
         POLICY_VIEW_AUDIT_INFORMATION if audit else POLICY_VIEW_LOCAL_INFORMATION,
     )
-    if audit:
+    if level == 1:
+        return level, lsa.AuditLog(0, 0, 0, 0, 0, 0)
+    if level == 2:
         return level, lsa.AuditEvents(0, [0] * 9, 9)
     if level == 3:
         return level, lsa.Domain(config.workgroup, None)
@@ -116,25 +124,7 @@ def query_policy(view: View, handle: Handle, level: Enum) -> lsa.PolicyPointer:
         return level, lsa.Replica("", "")
     if level in (12, 13):
         return level, lsa.DnsDomain(config.workgroup, "", "", UUID(int=0), None)
-    raise Status(STATUS_INVALID_INFO_CLASS)
-
-
-@CALLS.call(13)
-def enumerate_trusted_domains(
-    view: View, handle: Handle, resume: U32, size: U32
-) -> tuple[U32, lsa.TrustedDomains]:
-    """LsarEnumerateTrustedDomains: a server of its own trusts none ([MS-LSAD] 3.1.4.7.8)."""
-    need(view.handles.get(handle, Policy).granted, POLICY_VIEW_LOCAL_INFORMATION)
-    raise Status(STATUS_NO_MORE_ENTRIES, 0, lsa.TrustedDomains(None))
-
-
-@CALLS.call(50)
-def enumerate_trusted_domains_ex(
-    view: View, handle: Handle, resume: U32, size: U32
-) -> tuple[U32, lsa.TrustedDomains]:
-    """LsarEnumerateTrustedDomainsEx: none ([MS-LSAD] 3.1.4.7.7)."""
-    need(view.handles.get(handle, Policy).granted, POLICY_VIEW_LOCAL_INFORMATION)
-    raise Status(STATUS_NO_MORE_ENTRIES, 0, lsa.TrustedDomains(None))
+    raise Status(STATUS_INVALID_PARAMETER if level in OF_OTHERS else STATUS_INVALID_INFO_CLASS)
 
 
 @CALLS.call(45)

@@ -71,6 +71,18 @@ class DnsDomain:
 
 
 @structure
+class AuditLog:
+    """POLICY_AUDIT_LOG_INFO ([MS-LSAD] 2.2.4.3)."""
+
+    percent_full: U32
+    maximum_size: U32
+    retention: U64
+    shutdown: U8
+    time_to_shutdown: U64
+    next_record: U32
+
+
+@structure
 class AuditEvents:
     """LSAPR_POLICY_AUDIT_EVENTS_INFO ([MS-LSAD] 2.2.4.4)."""
 
@@ -113,6 +125,7 @@ _DOMAIN, _DNS = ndr.of(Domain), ndr.of(DnsDomain)
 POLICY = Union(
     ndr.Enumeration(),
     {
+        1: ndr.of(AuditLog),
         2: ndr.of(AuditEvents),
         3: _DOMAIN,
         4: ndr.of(Text),
@@ -320,6 +333,18 @@ class Descriptor:
     size: U32
     data: Annotated[bytes | None, Unique(Octets())]
 
+
+@structure
+class Cipher:
+    """LSAPR_CR_CIPHER_VALUE ([MS-LSAD] 2.2.6.1)."""
+
+    length: U32
+    size: U32
+    data: Annotated[bytes | None, Unique(Octets(varying=True))]
+
+
+NoTrustPointer = Annotated[int | None, Unique(ndr.UINT32)]
+"""What is told of a trusted domain, of which there is none: always null."""
 
 DescriptorPointer = Annotated[Descriptor | None, Unique(ndr.of(Descriptor))]
 StringPointer = Annotated[str | None, Unique(ndr.UNICODE_STRING)]

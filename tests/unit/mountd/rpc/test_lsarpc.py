@@ -297,9 +297,21 @@ def test_what_is_audited_is_told_to_administrators(machine: Machine) -> None:
     assert [each["Data"] for each in events["EventAuditingOptions"]] == [0] * 9
 
 
+def test_the_audit_log_is_empty(machine: Machine) -> None:
+    machine.become("man")
+    request = machine.request(lsad.LsarQueryInformationPolicy)
+    request["PolicyHandle"] = policy(machine)
+    request["InformationClass"] = 1
+    stub = machine.run(7, request.getData())
+    pointer = 8 if machine.encoding.ndr64 else 4
+    assert stub[-4:] == bytes(4)
+    assert set(stub[pointer + pointer :]) == {0}
+
+
 def test_policy_levels_that_are_not_there(machine: Machine) -> None:
     handle = policy(machine)
-    for level, status in ((1, 0xC0000003), (99, 0xC0000003), (2, ACCESS_DENIED)):
+    levels = {8: 0xC0000003, 99: 0xC0000003, 9: 0xC000000D, 1: ACCESS_DENIED, 2: ACCESS_DENIED}
+    for level, status in levels.items():
         request = machine.request(lsad.LsarQueryInformationPolicy)
         request["PolicyHandle"] = handle
         request["InformationClass"] = level

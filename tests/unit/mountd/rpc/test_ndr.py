@@ -1,5 +1,6 @@
 """NDR: bytes written by hand from C706 and [MS-RPCE], what is refused, and random values."""
 
+import struct
 import subprocess
 import sys
 import uuid
@@ -80,6 +81,16 @@ def test_ndr64_has_large_counts_and_gaps_at_the_end() -> None:
 def test_big_endian_is_read() -> None:
     data = bytes.fromhex("0002 0002 00020004 00000001 00000000 00000001 0041")
     assert read(ndr.UNICODE_STRING, data, endian=">") == ("A", 0)
+
+
+def test_a_big_endian_client_has_its_handle_back() -> None:
+    # It takes the answer's number and UUID apart, and sends them in its own order.
+    own = bytes(range(20))
+    handle = ndr.type_of(ndr.Handle)
+    number, first, second, third = struct.unpack_from("<IIHH", own)
+    theirs = struct.pack(">IIHH", number, first, second, third) + own[12:]
+    assert read(handle, theirs, endian=">") == (own, 0)
+    assert read(handle, own) == (own, 0)
 
 
 @pytest.mark.parametrize(

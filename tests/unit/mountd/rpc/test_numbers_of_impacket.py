@@ -65,7 +65,8 @@ SAME_NAMES: list[tuple[ModuleType, ModuleType | type, str]] = [
         lsa_base,
         lsad,
         "POLICY_VIEW_LOCAL_INFORMATION POLICY_VIEW_AUDIT_INFORMATION POLICY_LOOKUP_NAMES"
-        " POLICY_CREATE_ACCOUNT",
+        " POLICY_CREATE_ACCOUNT POLICY_GET_PRIVATE_INFORMATION POLICY_TRUST_ADMIN"
+        " POLICY_CREATE_SECRET SECRET_SET_VALUE SECRET_QUERY_VALUE",
     ),
     (
         shares,
@@ -315,8 +316,9 @@ def test_levels() -> None:
     _compare(sam.USER.arms, samr.SAMPR_USER_INFO_BUFFER, without={18, 23, 24, 25, 26, 30})
     _compare(secrets.USER_SET.arms, samr.SAMPR_USER_INFO_BUFFER, without={30}, besides={31, 32})
     assert secret == changes.SECRET_LEVELS
-    # [MS-LSAD] 3.1.4.4.4: 1, 10 and 11 are of the audit log, which is not there
-    _compare(lsa.POLICY.arms, lsad.LSAPR_POLICY_INFORMATION, without={1, 10, 11})
+    # [MS-LSAD] 3.1.4.4.4: 10 and 11 are of the audit log, and refused
+    _compare(lsa.POLICY.arms, lsad.LSAPR_POLICY_INFORMATION, without={10, 11})
+
     _compare(shares.INFO.arms, srvs.SHARE_INFO)
     _compare(shares.LIST.arms, srvs.SHARE_ENUM_UNION)
     _compare(shares.LIST_LEVELS, srvs.SHARE_ENUM_UNION)
