@@ -59,8 +59,8 @@ class Resolver:
         *,
         follow_symlinks: bool,
         case_sensitive: bool,
-        cross_mounts: bool = True,
-        made_names: bool = True,
+        cross_mounts: bool,
+        made_names: bool,
         veto: Callable[[str], bool] | None = None,
     ) -> None:
         """Open the root, a mount point itself or not; `cross_mounts` is about those beneath.

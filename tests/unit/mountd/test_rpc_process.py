@@ -254,6 +254,15 @@ def test_one_that_closes_its_ear_is_not_told(kept: Kept) -> None:
     assert alive(pid)
 
 
+def test_what_waits_to_be_written_when_it_has_ended_is_nobody_s(kept: Kept) -> None:
+    """The loop may have its writer called in the turn that sees its end."""
+    kept.kept._flush()
+    pid = kept.start()
+    kept.kept.stop()
+    kept.kept._flush()
+    assert not alive(pid)
+
+
 def test_the_end(kept: Kept) -> None:
     pid = kept.start()
     kept.kept.stop()

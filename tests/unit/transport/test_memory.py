@@ -69,6 +69,7 @@ def test_nothing_goes_on_a_closed_connection() -> None:
     one.close("enough")
     one.close("again")
     one.send([b"more"])
+    assert not two.arrived  # what nobody will take is not kept
     assert first.lost == ["enough"]
     assert one.pump() == two.pump() == 0
     assert first.messages == []

@@ -261,8 +261,13 @@ def test_the_tools_say_when_no_server_was_told(
         message = f"no server runs in {state}: it counts from the next start on\n"
         assert capsys.readouterr().err.endswith(message)
     monkeypatch.setattr("usmbd.mountd.lockfile.tell_to_reload", lambda directory: True)
+    capsys.readouterr()
     assert adduser.main(["-p", "y", "nobody", *files]) == 0
-    assert capsys.readouterr().err == ""
+    quiet = capsys.readouterr()
+    assert quiet.err == ""
+    assert "was told" not in quiet.out
+    assert adduser.main(["-v", "-p", "z", "nobody", *files]) == 0
+    assert capsys.readouterr().out.endswith("the server was told\n")
 
 
 def test_the_help_recommends_a_password_that_no_process_list_shows(

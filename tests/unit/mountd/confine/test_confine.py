@@ -173,6 +173,16 @@ def test_names_of_system_calls_are_right() -> None:
         assert seccomp.resolve_syscall(0, each) in (-1, number)
 
 
+def test_calls_that_the_library_does_not_name_have_the_kernel_s_numbers() -> None:
+    """The kernel's scripts/syscall.tbl, as of 6.13; from 424 on they are all architectures'."""
+    known = {
+        **{"quotactl_fd": 443, "futex_waitv": 449, "cachestat": 451, "fchmodat2": 452},
+        **{"map_shadow_stack": 453, "futex_wake": 454, "futex_wait": 455, "futex_requeue": 456},
+        **{"setxattrat": 463, "getxattrat": 464, "listxattrat": 465, "removexattrat": 466},
+    }
+    assert known == system_calls.NUMBERS
+
+
 def test_an_old_kernel_without_landlock_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*_: object) -> int:
         kernel.ctypes.set_errno(errno.ENOSYS)

@@ -259,6 +259,18 @@ def test_client_that_does_not_read(pipe: Pipe) -> None:
     assert pipe.waiting < endpoint.MAX_PENDING_OUTPUT + 20000
 
 
+def test_a_client_may_leave_unread_what_just_fits(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rpc.bound(pipe)
+    pipe.write(rpc.request(2, b""))
+    monkeypatch.setattr(endpoint, "MAX_PENDING_OUTPUT", pipe.waiting)
+    pipe.write(rpc.request(2, b""))
+    pipe.write(rpc.request(2, b""))
+    with pytest.raises(PipeBrokenError):
+        pipe.write(b"")
+
+
 def test_associations_have_groups_of_their_own() -> None:
     """C706 12.6.4.3."""
     found = []

@@ -180,6 +180,21 @@ def test_a_new_configuration_is_the_log_s_as_well(
     assert told == [("rpc", 3, True)]
 
 
+@pytest.mark.parametrize("told", [b"", frame(Debugging(["vfs"]))])
+def test_a_mountd_that_ends_before_it_has_told_what_to_serve(told: bytes) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, told)
+    os.close(writing)
+    frames = Frames(reading)
+    reads = []
+    frames.read = lambda: (reads.append(1), Frames.read(frames))[1]  # type: ignore[method-assign]
+    assert frames.first() is None
+    assert frames.ended
+    assert frames.first() is None
+    assert len(reads) == (2 if told else 1)  # none after the end
+    os.close(reading)
+
+
 def test_it_ends_with_mountd(ends: Ends) -> None:
     os.close(ends.mountd)
     ends.step()

@@ -10,7 +10,7 @@ from smbengine import requests
 from smbengine.client import Client, Reply
 from smbengine.server import Engine
 
-from usmbd.mountd.ipc.messages import LoginResponse, LoginStatus
+from usmbd.mountd.ipc.messages import LoginRequest, LoginResponse, LoginStatus
 from usmbd.mountd.ipc.settings import Encryption, Signing
 from usmbd.protocol.commands import session_owner
 from usmbd.protocol.state.session import Session, SessionState
@@ -242,3 +242,26 @@ def test_a_new_session_is_whose_mountd_says(status: LoginStatus) -> None:
     assert session.anonymous == (status is LoginStatus.ANONYMOUS)
     assert session.identity == Identity(7, 8, (8, 9))
     assert session.proven_user == ("alice" if status is LoginStatus.OK else "")
+
+
+@pytest.mark.parametrize("which", ["user", "domain", "workstation"])
+@pytest.mark.parametrize(("length", "asked"), [(256, True), (257, False)])
+def test_mountd_is_asked_about_names_of_a_name_s_length(
+    engines: Callable[..., Engine],
+    monkeypatch: pytest.MonkeyPatch,
+    which: str,
+    length: int,
+    asked: bool,
+) -> None:
+    """A longer one is no message to it: who has such a name is not known, that is all."""
+    names = {"user": "nobody", "domain": "", "workstation": "pc", which: "x" * length}
+    monkeypatch.setenv("NETBIOS_COMPUTER_NAME", names["workstation"])
+    engine = engines()
+    client = Client(engine)
+    client.negotiate()
+    client.signs = False
+    engine.mountd.unknown_user = LoginStatus.BAD_USER
+    reply = client.login(names["user"], domain=names["domain"])
+    assert reply.status is NtStatus.LOGON_FAILURE
+    logins = [message for message in engine.mountd.asked if isinstance(message, LoginRequest)]
+    assert [len(getattr(message, which)) for message in logins] == [length] * asked

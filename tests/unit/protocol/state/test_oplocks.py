@@ -80,6 +80,16 @@ def test_a_channel_that_acknowledges_nothing_is_given_up(
     assert (caching._deliveries._on_way, caching.oplocks._told) == ({}, {})
 
 
+@pytest.mark.parametrize(("level", "left"), [(II, NONE), (EXCLUSIVE, EXCLUSIVE), (BATCH, BATCH)])
+def test_who_writes_keeps_what_lets_him_alone_write(
+    client: Client, engine: Engine, level: int, left: int
+) -> None:
+    """A shared read cache goes with any write, also by him who has it."""
+    file, _ = create(client, level)
+    client.call(Command.WRITE, requests.write(file, b"data"))
+    assert breaks(client) == ([] if left == level else [(file, left)])
+
+
 def test_a_client_that_is_gone_is_not_waited_for(
     client: Client, other: Client, engine: Engine
 ) -> None:

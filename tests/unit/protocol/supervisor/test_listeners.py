@@ -132,6 +132,14 @@ def test_everywhere_is_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     made.close()
 
 
+def test_nobody_s_connection_is_waited_for() -> None:
+    """A client that is gone when its turn comes would hold up the supervisor in accept(2)."""
+    made = Listeners(ServerConfig(tcp_port=port()))
+    with pytest.raises(BlockingIOError):
+        made.sockets[0].accept()
+    made.close()
+
+
 def test_without_ipv6_there_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
     bind = listeners._bind
 

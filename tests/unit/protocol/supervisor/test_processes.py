@@ -89,6 +89,27 @@ asyncio.run(main())
     assert run(program) == ["-15", "no other process of this number is killed", "True"]
 
 
+def test_a_child_that_ends_before_it_is_known_has_ended() -> None:
+    """Its end is seen before the fork server's answer is read."""
+    program = """
+async def main():
+    children.watch()
+    ask = children._asked
+    async def late(*given):
+        data = await ask(*given)
+        until = time.monotonic() + 5
+        while not children._early and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        return data
+    children._asked = late
+    with open(os.devnull, "w") as output:
+        child = await children.start("child", ["a", "b"], streams=[output.fileno()])
+        print(await asyncio.wait_for(child.wait(), 5))
+asyncio.run(main())
+"""
+    assert run(program) == ["2"]
+
+
 @pytest.mark.parametrize(
     ("signal", "seconds", "answers"),
     [

@@ -3,6 +3,7 @@
 import os
 import threading
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -15,6 +16,8 @@ from usmbd.protocol.vfs.resolve import STEPS_AT_ONCE, Resolver
 from usmbd.protocol.vfs.short_names import short_name
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.status import NtStatus, SmbError
+
+RULES: Final = {"case_sensitive": False, "cross_mounts": True, "made_names": True}
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ def test_of_entries_with_one_8_3_name_the_first_counts(
 def test_a_deep_path_in_another_case_is_walked_on_threads_alone(loop: None, tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["dd"] * (STEPS_AT_ONCE + 1))
     deep.mkdir(parents=True)
-    resolver = Resolver(str(tmp_path), follow_symlinks=False, case_sensitive=False)
+    resolver = Resolver(str(tmp_path), **RULES, follow_symlinks=False)
     path = "/".join(["DD"] * (STEPS_AT_ONCE + 1))
     with pytest.raises(LongCallError):
         resolver.open_directory(path)
@@ -115,7 +118,7 @@ def test_a_link_out_of_its_directory_is_followed_in_a_walk(tmp_path: Path) -> No
     (tmp_path / "There" / "End").mkdir(parents=True)
     (tmp_path / "Here" / "In" / "Link").symlink_to("../../There")
     (tmp_path / "Here" / "In" / "Out").symlink_to("../../../")
-    resolver = Resolver(str(tmp_path), follow_symlinks=True, case_sensitive=False)
+    resolver = Resolver(str(tmp_path), **RULES, follow_symlinks=True)
     fd, found = resolver.open_directory("here/in/link/end")
     assert os.readlink(f"/proc/self/fd/{fd}") == str(tmp_path / "There" / "End")
     os.close(fd)

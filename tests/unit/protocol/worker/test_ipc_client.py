@@ -140,8 +140,11 @@ def test_what_is_not_answered_is_asked_again(
     client = make(on_connect=connected.append)
     ask(client, answers, "one")
     mountd.take()
+    lost = client._socket
+    assert lost is not None
     mountd.close()
     until(lambda: client._socket is None)
+    assert lost.fileno() == -1  # nothing of the old connection stays open
     ask(client, answers, "two")  # while it is away
     again = Mountd(path)
     until(lambda: len(connected) == 2)

@@ -113,6 +113,7 @@ def test_idle_threads_end_and_come_again(pool: ThreadPool, until: Until) -> None
     got: list[Any] = []
     pool.submit(str, (), None, lambda value, error: got.append(value))
     until(lambda: not running())
+    assert pool.threads == 0
     pool.submit(str, (), None, lambda value, error: got.append(value))
     until(lambda: len(got) == 2)
 
