@@ -120,8 +120,7 @@ def set_info(client: Client, file_id: FileId, kind: int, data: bytes) -> NtStatu
 def rename(client: Client, old: str, new: str) -> None:
     """Rename a file by an open of its own, which is closed."""
     file_id = client.open(old)
-    raw = new.encode("utf-16-le")
-    data = struct.pack("<B7xQI", 0, 0, len(raw)) + raw
+    data = requests.named(new)
     assert set_info(client, file_id, RENAME, data) is NtStatus.SUCCESS
     client.close(file_id)
 

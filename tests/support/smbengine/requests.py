@@ -15,6 +15,7 @@ from usmbd.protocol.wire.create import (
 )
 from usmbd.protocol.wire.create_contexts import build_contexts
 from usmbd.protocol.wire.flush import FlushRequest
+from usmbd.protocol.wire.fscc.set_info import FileRenameInformation
 from usmbd.protocol.wire.header import HEADER_SIZE, RELATED_ID
 from usmbd.protocol.wire.ioctl import IoctlRequest
 from usmbd.protocol.wire.lock import LockElement, LockRequest
@@ -260,3 +261,14 @@ def set_info(
         volatile=file_id[1],
     )
     return fixed.pack() + (data or b"\0")
+
+
+def named(name: str, *, replace: bool = False) -> bytes:
+    """FileRenameInformation or FileLinkInformation ([MS-FSCC] 2.4.42.2, 2.4.27.2)."""
+    raw = name.encode("utf-16-le")
+    return struct.pack("<B7xQI", replace, 0, len(raw)) + raw
+
+
+def rename(file_id: FileId, name: str, *, replace: bool = False) -> bytes:
+    """SET_INFO of a new name."""
+    return set_info(file_id, FileRenameInformation, named(name, replace=replace))

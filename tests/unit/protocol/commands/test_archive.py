@@ -20,7 +20,6 @@ from usmbd.protocol.wire.fscc.file_info import BasicInformation, FileBasicInform
 from usmbd.protocol.wire.fscc.set_info import (
     FileAllocationInformation,
     FileEndOfFileInformation,
-    FileRenameInformation,
 )
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
@@ -40,10 +39,7 @@ def set_zero(client: Client, file: FileId) -> Reply:
 
 
 def rename(client: Client, file: FileId) -> Reply:
-    name = "renamed".encode("utf-16-le")
-    data = struct.pack("<B7xQI", 0, 0, len(name)) + name
-    body = requests.set_info(file, FileRenameInformation, data)
-    return client.call(Command.SET_INFO, body)
+    return client.call(Command.SET_INFO, requests.rename(file, "renamed"))
 
 
 CHANGES: dict[str, Change] = {

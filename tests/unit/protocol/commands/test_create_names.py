@@ -85,11 +85,7 @@ def query(client: Client, file_id: FileId, level: int) -> bytes:
 
 
 def rename(client: Client, file_id: FileId, name: str) -> NtStatus:
-    raw = name.encode("utf-16-le")
-    data = struct.pack("<B7xQI", 1, 0, len(raw)) + raw
-    return client.call(
-        Command.SET_INFO, requests.set_info(file_id, FILE_RENAME_INFORMATION, data)
-    ).status
+    return client.call(Command.SET_INFO, requests.rename(file_id, name, replace=True)).status
 
 
 # -- spellings -----------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Durable opens that are claimed from, ended by or left to other workers."""
 
 import os
-import struct
 
 from smbengine import requests
 from smbengine.client import Client
@@ -66,9 +65,7 @@ def test_a_dead_worker_s_are_claimed(client: Client, engine: Engine) -> None:
 def test_a_renamed_file_is_found(client: Client, engine: Engine) -> None:
     """By its new name, also when nobody was left to tell it."""
     file = durable(client, v2())
-    target = "renamed".encode("utf-16-le")
-    data = struct.pack("<B7xQI", 0, 0, len(target)) + target  # FileRenameInformation
-    assert client.call(Command.SET_INFO, requests.set_info(file, 10, data)).status is (
+    assert client.call(Command.SET_INFO, requests.rename(file, "renamed")).status is (
         NtStatus.SUCCESS
     )
     engine.store.drop_worker(1)

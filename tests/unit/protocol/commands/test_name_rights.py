@@ -1,7 +1,6 @@
 """What adds, replaces or links a name asks the stored descriptors as CREATE does."""
 
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,8 +78,7 @@ def stored(engine: Engine) -> Client:
 
 def move(client: Client, kind: int, file: FileId, to: str, replace: bool = False) -> NtStatus:
     """Rename or link."""
-    name = to.encode("utf-16-le")
-    data = struct.pack("<B7xQI", replace, 0, len(name)) + name
+    data = requests.named(to, replace=replace)
     return client.call(Command.SET_INFO, requests.set_info(file, kind, data)).status
 
 

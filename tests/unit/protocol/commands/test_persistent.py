@@ -230,9 +230,7 @@ def test_an_oplock_is_kept(client: Client, engine: Engine) -> None:
 
 def test_a_renamed_file_is_found(client: Client, engine: Engine) -> None:
     file = persistent(client)
-    target = "renamed".encode("utf-16-le")
-    data = struct.pack("<B7xQI", 0, 0, len(target)) + target
-    client.call(Command.SET_INFO, requests.set_info(file, 10, data))
+    client.call(Command.SET_INFO, requests.rename(file, "renamed"))
     engine = restarted(engine)
     assert come_back(engine, client, file)[1].status is NtStatus.SUCCESS
     engine.close()

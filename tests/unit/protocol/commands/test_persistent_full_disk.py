@@ -60,9 +60,7 @@ def later(engine: Engine) -> None:
 
 def rename(client: Client, file: FileId, name: str) -> NtStatus:
     """Rename an open file."""
-    target = name.encode("utf-16-le")
-    data = struct.pack("<B7xQI", 0, 0, len(target)) + target
-    return client.call(Command.SET_INFO, requests.set_info(file, 10, data)).status
+    return client.call(Command.SET_INFO, requests.rename(file, name)).status
 
 
 @pytest.mark.parametrize("caches", [SMB2_OPLOCK_LEVEL_BATCH, NONE])

@@ -23,7 +23,6 @@ from usmbd.protocol.wire.create import (
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_READONLY
 from usmbd.protocol.wire.fscc.set_info import (
     FileLinkInformation,
-    FileRenameInformation,
     FileRenameInformationEx,
 )
 from usmbd.protocol.wire.header import Command
@@ -43,14 +42,8 @@ def change(client: Client, file: FileId, level: int, data: bytes) -> NtStatus:
     return client.call(Command.SET_INFO, requests.set_info(file, level, data)).status
 
 
-def named(name: str, replace: bool = False) -> bytes:
-    """Pack a rename or link."""
-    raw = name.encode("utf-16-le")
-    return struct.pack("<B7xQI", replace, 0, len(raw)) + raw
-
-
 def rename(client: Client, file: FileId, name: str, replace: bool = False) -> NtStatus:
-    return change(client, file, FileRenameInformation, named(name, replace))
+    return client.call(Command.SET_INFO, requests.rename(file, name, replace=replace)).status
 
 
 def test_a_rename_moves_the_file(client: Client, engine: Engine, file: Path) -> None:
@@ -145,7 +138,7 @@ def test_a_directory_that_somebody_has_for_himself(
     held = Client(engine).ready().open("dir", access, share=share, options=FILE_DIRECTORY_FILE)
     assert held
     opened = client.open("file")
-    link = change(client, opened, FileLinkInformation, named("dir\\link"))
+    link = change(client, opened, FileLinkInformation, requests.named("dir\\link"))
     assert link is (SUCCESS if links else NtStatus.SHARING_VIOLATION)
     moved = rename(client, opened, "dir\\moved" if where else "moved")
     assert moved is (SUCCESS if renames or not where else NtStatus.SHARING_VIOLATION)
@@ -179,9 +172,9 @@ def test_a_file_deleted_on_the_server_hinders_no_rename(
 
 def test_a_link_is_another_name(client: Client, engine: Engine, file: Path) -> None:
     opened = client.open("file")
-    assert change(client, opened, FileLinkInformation, named("second")) is SUCCESS
+    assert change(client, opened, FileLinkInformation, requests.named("second")) is SUCCESS
     assert (engine.files / "second").samefile(file)
-    again = change(client, opened, FileLinkInformation, named("second"))
+    again = change(client, opened, FileLinkInformation, requests.named("second"))
     assert again is NtStatus.OBJECT_NAME_COLLISION
 
 

@@ -179,9 +179,7 @@ def test_a_durable_open_becomes_resilient(client: Client, engine: Engine) -> Non
     """It keeps its CreateGuid, and is found by its new name."""
     file = durable(client, v2())
     assert ask(client, file) is NtStatus.SUCCESS
-    target = "renamed".encode("utf-16-le")
-    data = struct.pack("<B7xQI", 0, 0, len(target)) + target  # FileRenameInformation
-    client.call(Command.SET_INFO, requests.set_info(file, 10, data))
+    client.call(Command.SET_INFO, requests.rename(file, "renamed"))
     assert ask(client, file) is NtStatus.SUCCESS
     engine.store.drop_worker(1)
     client = Client(engine, client.guid, engine.another_worker()).ready()
@@ -192,9 +190,7 @@ def test_a_durable_open_becomes_resilient(client: Client, engine: Engine) -> Non
 def test_a_renamed_file_is_found(client: Client, engine: Engine) -> None:
     """Nobody caches it, and nobody was left to tell its new name."""
     file = resilient(client)
-    target = "renamed".encode("utf-16-le")
-    data = struct.pack("<B7xQI", 0, 0, len(target)) + target
-    client.call(Command.SET_INFO, requests.set_info(file, 10, data))
+    client.call(Command.SET_INFO, requests.rename(file, "renamed"))
     engine.store.drop_worker(1)
     client = Client(engine, client.guid, engine.another_worker()).ready()
     assert create(client, again(file)).status is NtStatus.SUCCESS

@@ -14,7 +14,7 @@ from usmbd.protocol.wire.create import FILE_OPEN, FILE_OPEN_IF
 from usmbd.protocol.wire.fscc.set_info import FileLinkInformation
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.lock import SMB2_LOCKFLAG_EXCLUSIVE_LOCK, SMB2_LOCKFLAG_FAIL_IMMEDIATELY
-from usmbd.protocol.wire.query_info import SMB2_0_INFO_FILE, SMB2_0_INFO_SECURITY
+from usmbd.protocol.wire.query_info import SMB2_0_INFO_SECURITY
 from usmbd.protocol.wire.status import NtStatus
 
 
@@ -33,13 +33,7 @@ def test_a_read_only_share_gets_no_new_stream(engine: Engine, reader: Client) ->
 
 def test_a_read_only_share_gets_no_new_link(engine: Engine, reader: Client) -> None:
     opened = reader.open("file", FILE_READ_DATA, FILE_OPEN)
-    name = "other".encode("utf-16-le")
-    body = requests.set_info(
-        opened,
-        FileLinkInformation,
-        struct.pack("<B7xQI", 0, 0, len(name)) + name,
-        SMB2_0_INFO_FILE,
-    )
+    body = requests.set_info(opened, FileLinkInformation, requests.named("other"))
     assert reader.call(Command.SET_INFO, body).status is NtStatus.ACCESS_DENIED
     assert not (engine.files / "other").exists()
 

@@ -1,7 +1,6 @@
 """`veto files`: every way to a name that a client could try, and none leads there."""
 
 import os
-import struct
 from pathlib import Path
 
 import msgspec
@@ -139,8 +138,7 @@ def test_no_rename_or_link_gets_to_it(
 ) -> None:
     for made, name in enumerate(ways(engine.files)):
         file = vetoed.open(f"mine{made}", disposition=FILE_CREATE)
-        raw = name.encode("utf-16-le")
-        data = struct.pack("<B7xQI", replace, 0, len(raw)) + raw
+        data = requests.named(name, replace=replace)
         status = vetoed.call(Command.SET_INFO, requests.set_info(file, kind, data)).status
         vetoed.close(file)
         assert is_untouched(engine.files), (name, status)

@@ -40,7 +40,6 @@ from usmbd.protocol.wire.fscc.file_info import FileBasicInformation, FileStandar
 from usmbd.protocol.wire.fscc.set_info import (
     FileDispositionInformation,
     FileEndOfFileInformation,
-    FileRenameInformation,
 )
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.query_info import DACL_SECURITY_INFORMATION, SMB2_0_INFO_SECURITY
@@ -97,9 +96,7 @@ def change(client: Client, file: FileId, level: int, data: bytes) -> NtStatus:
 
 
 def rename(client: Client, file: FileId, name: str, replace: bool = False) -> NtStatus:
-    raw = name.encode("utf-16-le")
-    data = struct.pack("<B7xQI", replace, 0, len(raw)) + raw
-    return change(client, file, FileRenameInformation, data)
+    return client.call(Command.SET_INFO, requests.rename(file, name, replace=replace)).status
 
 
 def test_what_a_user_makes_is_his(client: Client, bob: Client, engine: Engine) -> None:

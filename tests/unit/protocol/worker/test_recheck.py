@@ -193,8 +193,7 @@ def test_options_hold_for_what_an_open_does_by_name(
     assert "mine".encode("utf-16-le") in listing.message
     assert "secret".encode("utf-16-le") not in listing.message
     for name in ("secret new", "secret file", short):
-        raw = name.encode("utf-16-le")
-        body = requests.set_info(kept, RENAME, struct.pack("<B7xQI", 1, 0, len(raw)) + raw)
+        body = requests.rename(kept, name, replace=True)
         status = client.call(Command.SET_INFO, body).status
         assert status is (NtStatus.SUCCESS if name == short else NtStatus.OBJECT_NAME_NOT_FOUND)
     assert hidden.read_bytes() == b"secret"
