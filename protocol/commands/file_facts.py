@@ -49,7 +49,10 @@ def set_compression(request: Request, body: IoctlRequest, data: memoryview) -> H
     if state not in fsctl.COMPRESSION_FORMATS:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     wanted = state != fsctl.COMPRESSION_FORMAT_NONE
-    able = open_.stream is None and (yield from Blocking(open_.node.volume.abilities)).compresses
+    able = (
+        open_.stream is None
+        and (yield from Blocking(open_.node.volume.abilities, open_.node)).compresses
+    )
     if able:
         yield Blocking(set_compressed, open_.node, wanted)
         yield from tell(open_, modified(FILE_NOTIFY_CHANGE_ATTRIBUTES))

@@ -11,6 +11,7 @@ from usmbd.protocol.state.pipe import PIPE_STAT
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs import directory_entry, ea, quotactl, time_machine
 from usmbd.protocol.vfs.apple import list_streams
+from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_EA
@@ -74,6 +75,8 @@ _IN_STEPS = {
 
 
 _SIZES = (fs_info.FileFsSizeInformation, fs_info.FileFsFullSizeInformation)
+_SPACE = (*_SIZES, posix.FileFsPosixInformation)
+"""Classes that tell how much there is, and what of it is left to the user."""
 
 
 def query_info(request: Request) -> Answer | Handling:
@@ -194,10 +197,13 @@ def _file_system(request: Request, body: QueryInfoRequest) -> Handling:
     tree = request.tree
     if tree.volume is None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    node = request.open.node
+    has_quotas = False
+    if body.file_info_class in _SPACE:
+        has_quotas = bool((yield from Blocking(quotactl.flags, node.fd)) & quotactl.COUNTED)
     if body.file_info_class == posix.FileFsPosixInformation and _is_posix(request.open):
-        counted, _ = yield from Blocking(quotactl.kept, tree.volume.resolver.root)
-        left = (yield from Slow(quotas.left, tree)) if counted else None
-        data = yield from Blocking(_posix_volume, tree.volume, left)
+        left = (yield from Slow(quotas.left, tree, node)) if has_quotas else None
+        data = yield from Blocking(_posix_volume, tree.volume, node, left)
         if body.output_buffer_length < len(data):
             raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
         return _answer(NtStatus.SUCCESS, data)
@@ -206,8 +212,8 @@ def _file_system(request: Request, body: QueryInfoRequest) -> Handling:
     # Backups have bands by the hundred thousand, which are counted.
     kind = Slow if bounded and body.file_info_class in _SIZES else Blocking
     volume = yield from kind(_query_volume, request)
-    if volume.quotas and body.file_info_class in _SIZES:
-        volume = yield from Slow(quotas.within, tree, volume)
+    if has_quotas and body.file_info_class in _SIZES:
+        volume = yield from Slow(quotas.within, tree, node, volume)
     if fruit is not None and kind is Slow:
         volume = yield from Slow(_bounded, tree.volume, volume, fruit.time_machine_max_size)
     return _answer(*fs_info.query_fs(body.file_info_class, volume, body.output_buffer_length))
@@ -218,9 +224,9 @@ def _is_posix(open_: Open) -> bool:
     return open_.pipe is None and open_.node.volume.options.posix
 
 
-def _posix_volume(volume: Volume, left: tuple[int, int] | None) -> bytes:
+def _posix_volume(volume: Volume, node: Node, left: tuple[int, int] | None) -> bytes:
     """Return FILE_FS_POSIX_INFORMATION; `left` is the user's limit and what he has left of it."""
-    space = volume.fs_info()
+    space = volume.fs_info(node)
     available = space.available
     if left is not None:
         available = min(available, left[1] // space.block_size)
@@ -237,11 +243,14 @@ def _posix_volume(volume: Volume, left: tuple[int, int] | None) -> bytes:
 
 
 def _query_volume(request: Request) -> QueriedVolume:
-    """Ask the file system for its sizes and say what the share can."""
-    tree = request.tree
+    """Ask the file system for its sizes and say what the share can.
+
+    That of the open file: another one may be mounted below the share's root.
+    """
+    tree, node = request.tree, request.open.node
     volume = tree.volume
     assert volume is not None
-    space = volume.fs_info()
+    space = volume.fs_info(node)
     share = tree.share
     attributes = (
         FILE_CASE_SENSITIVE_SEARCH
@@ -250,7 +259,7 @@ def _query_volume(request: Request) -> QueriedVolume:
         | FILE_PERSISTENT_ACLS
         | request.connection.server.config.fake_fscaps
     )
-    abilities = volume.abilities()
+    abilities = volume.abilities(node)
     if abilities.holes:
         attributes |= FILE_SUPPORTS_SPARSE_FILES
     if abilities.attributes:
@@ -263,7 +272,7 @@ def _query_volume(request: Request) -> QueriedVolume:
         attributes |= FILE_NAMED_STREAMS
     if not tree.writable or space.read_only:
         attributes |= FILE_READ_ONLY_VOLUME
-    counted, enforced = quotactl.kept(volume.resolver.root)
+    counted, enforced = quotactl.kept(node.fd)
     if counted:
         attributes |= FILE_VOLUME_QUOTAS
     return QueriedVolume(

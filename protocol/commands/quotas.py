@@ -9,6 +9,8 @@ import errno
 import logging
 import time
 from dataclasses import replace
+from operator import itemgetter
+from stat import S_ISGID
 
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Blocking, Slow
@@ -199,20 +201,31 @@ def _blocks(limit: int) -> int:
     return min(max(limit // BLOCK, 1), LIMIT_MAX)
 
 
-def left(tree: TreeConnect) -> tuple[int, int] | None:
-    """Return the limit of a tree's user and what he may still take, in bytes; None without one."""
-    assert tree.volume is not None
+def left(tree: TreeConnect, node: Node) -> tuple[int, int] | None:
+    """Return the limit of a tree's user and what he may still take, in bytes; None without one.
+
+    Of the file system of a node. The least of his own and of his group's: in a directory with
+    set-gid that is the directory's, as with Samba.
+    """
+    stat = node.last_stat
+    own_group = not (node.is_directory and stat.mode & S_ISGID)
+    now = time.time()
     try:
-        (own,) = quotas.of_users(tree.volume.resolver.root, [tree.identity.uid])
+        found = [
+            quotas.left(quotas.of_users(node.fd, [tree.identity.uid])[0], now),
+            quotas.left(
+                quotas.of_group(node.fd, tree.identity.gid if own_group else stat.gid), now
+            ),
+        ]
     except OSError as error:  # without CAP_SYS_ADMIN of the machine, for one: the disk is told
         log.debug("a quota cannot be read: %s", error.strerror)
         return None
-    return quotas.left(own, time.time())
+    return min((each for each in found if each is not None), key=itemgetter(1), default=None)
 
 
-def within(tree: TreeConnect, facts: QueriedVolume) -> QueriedVolume:
+def within(tree: TreeConnect, node: Node, facts: QueriedVolume) -> QueriedVolume:
     """Tell of a volume as its user may fill it ([MS-FSCC] 2.5.4, 2.5.8)."""
-    found = left(tree)
+    found = left(tree, node)
     if found is None:
         return facts
     unit = facts.sectors_per_unit * facts.bytes_per_sector

@@ -1,5 +1,7 @@
 """What a volume and its nodes have in common: the options, the resolver, how SMB sees a file."""
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from usmbd.protocol.vfs import kernel
@@ -34,6 +36,10 @@ class NameRights(Protocol):
         """Whether the file may get another name."""
 
 
+FILE_SYSTEMS_MAX: Final = 256
+"""Of which a volume remembers what they can do: those that are mounted below it."""
+
+
 class VolumeBase:
     """A share's root and rules, without the ways into it."""
 
@@ -51,18 +57,44 @@ class VolumeBase:
         self.smb_stat: Final = smb_stat_for(self.options)
         self.root_identity: Final = kernel.directory_identity(self.resolver.root)
         """Device, inode and mount of the root: what the path led to."""
-        self._abilities: Abilities | None = None
+        self._abilities: dict[int, Abilities] = {}
 
     def close(self) -> None:
         """Give the root's descriptor back; open nodes stay usable for data."""
         self.resolver.close()
 
-    def abilities(self) -> Abilities:
-        """Return what the root's file system can do; the first call may write to it, unseen."""
-        if self._abilities is None:
-            self._abilities = find_abilities(self.resolver.root, self.options.store_dos_attributes)
+    def abilities(self, node: "Node | None" = None) -> Abilities:
+        """Return what the file system of a node can do, or that of the root.
+
+        The first call for each may write to it, unseen.
+        """
+        device = self.root_identity[0] if node is None else os.makedev(*node.inode[:2])
+        found = self._abilities.get(device)
+        if found is None:
+            found = self._try(node, device)
+            if found is None:  # it will be asked again
+                stored = self.options.store_dos_attributes
+                return Abilities(holes=stored, attributes=stored)
+            if len(self._abilities) >= FILE_SYSTEMS_MAX:
+                self._abilities.clear()
+            self._abilities[device] = found
+        return found
+
+    def _try(self, node: "Node | None", device: int) -> Abilities | None:
+        """Try what a file system can do: in the root, or in the directory of the node."""
         stored = self.options.store_dos_attributes
-        return self._abilities or Abilities(holes=stored, attributes=stored)
+        if node is None or device == self.root_identity[0]:
+            return find_abilities(self.resolver.root, stored)
+        if node.is_directory:
+            return find_abilities(node.fd, stored)
+        with suppress(SmbError, OSError):
+            parent, *_ = self.resolver.open_parent(node.path)
+            try:
+                if os.fstat(parent).st_dev == device:  # it is no file that was mounted alone
+                    return find_abilities(parent, stored)
+            finally:
+                os.close(parent)
+        return None
 
     def parse_path(self, path: str) -> tuple[str, str | None]:
         """Split what a client wrote into (path on disk, stream name or None); SmbError."""

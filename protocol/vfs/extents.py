@@ -141,7 +141,7 @@ def duplicate(
     source range up to the end of the last block, and leaves out what lies behind the target's end.
     """
     target.volume.check_writable()
-    if not target.volume.abilities().clones:
+    if not target.volume.abilities(target).clones:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     block = os.fstatvfs(target.fd).f_bsize
     size, room = source.size(), target.size() - target_offset

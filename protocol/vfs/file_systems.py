@@ -9,10 +9,12 @@ import re
 from pathlib import Path
 from typing import Final
 
+_EXT: Final = 0xEF53
+
 # What this kernel alone changes: inotify then tells every change.
 LOCAL: Final = frozenset(
     {
-        0xEF53,  # ext2, ext3, ext4
+        _EXT,  # ext2, ext3, ext4
         0x58465342,  # XFS
         0x9123683E,  # btrfs
         0x01021994,  # tmpfs
@@ -83,6 +85,11 @@ def magic(fd: int) -> int:
     """Return the type of the file system of `fd`; 0 when it does not say."""
     buffer = _Statfs()
     return buffer[0] & 0xFFFFFFFF if _libc.fstatfs(fd, buffer) == 0 else 0
+
+
+def means_compressed(fd: int) -> bool:
+    """Whether a file's flag, which statx(2) tells, says anything where `fd` lies."""
+    return magic(fd) != _EXT
 
 
 def may_hang(root: int, path: str, *, cross_mounts: bool) -> bool:

@@ -85,7 +85,7 @@ class Node:
             self.has_xattrs = self.is_directory or self.is_regular
             self.inode = (statx[17], statx[18], statx[6])
             self.born = (statx[11], statx[12])  # by the file system's clock; 0, 0: it has none
-            stat_ = volume.smb_stat(statx, self._read_dos_attributes(), self.name)
+            stat_ = volume.smb_stat(statx, self._read_dos_attributes(), self.name, fd)
             if stat_.attributes & FILE_ATTRIBUTE_REPARSE_POINT and self.has_xattrs:
                 stored_reparse.describe(stat_, stored_reparse.read(self.xattr_target()))
             self.last_stat = stat_
@@ -142,7 +142,7 @@ class Node:
         """Return the file's stat as it is now; kept in `last_stat`."""
         statx = kernel.statx_fd(self.fd)
         dos = self._read_dos_attributes()
-        self.last_stat = result = self.volume.smb_stat(statx, dos, self.name)
+        self.last_stat = result = self.volume.smb_stat(statx, dos, self.name, self.fd)
         if result.attributes & FILE_ATTRIBUTE_REPARSE_POINT and self.has_xattrs:
             stored_reparse.describe(result, stored_reparse.read(self.xattr_target()))
         if self.reserved > result.size:

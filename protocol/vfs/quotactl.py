@@ -1,7 +1,8 @@
-"""quotactl_fd(2) (Linux 5.14): what a file system keeps of its users' use of it.
+"""quotactl_fd(2) (Linux 5.14): what a file system keeps of its users' and groups' use of it.
 
 The file system is the one that a descriptor (O_PATH or not) is on. What it keeps at all anybody may
-ask; the quotas of others than the process's own user, and to set any, take CAP_SYS_ADMIN.
+ask; the quotas of others than the process's own user and groups, and to set any, take
+CAP_SYS_ADMIN.
 """
 
 import ctypes
@@ -17,7 +18,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
-_USRQUOTA: Final = 0
+USERS: Final = 0
+GROUPS: Final = 1
+"""Whose quotas are meant: USRQUOTA, GRPQUOTA."""
+
 Q_GETQUOTA: Final = 0x800007
 Q_SETQUOTA: Final = 0x800008
 Q_GETNEXTQUOTA: Final = 0x800009
@@ -38,11 +42,13 @@ _STATV = struct.Struct("=bxH156x")
 _STATV_VERSION: Final = 1
 _UDQ_ACCT: Final = 1
 _UDQ_ENFD: Final = 2
+COUNTED: Final = _UDQ_ACCT | 4
+"""Of `flags`: what users or groups take is counted (FS_QUOTA_UDQ_ACCT, FS_QUOTA_GDQ_ACCT)."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserQuota:
-    """What a user has on a file system: bytes, 0 for no limit."""
+    """What a user, or a group, has on a file system: bytes, 0 for no limit."""
 
     uid: int
     used: int
@@ -52,30 +58,40 @@ class UserQuota:
     """When the soft limit becomes hard, in seconds since 1970; 0: it is not exceeded."""
 
 
-def quotactl(file: int, command: int, uid: int, buffer: ctypes.Array[ctypes.c_char]) -> None:
-    """Make the call for users' quotas; OSError."""
-    what = ctypes.c_uint32(command << 8 | _USRQUOTA)
+def quotactl(
+    file: int, command: int, uid: int, buffer: ctypes.Array[ctypes.c_char], whose: int = USERS
+) -> None:
+    """Make the call for the quotas of USERS or GROUPS; OSError."""
+    what = ctypes.c_uint32(command << 8 | whose)
     if _syscall(_NR_QUOTACTL_FD, file, what, ctypes.c_uint32(uid), ctypes.byref(buffer)):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
 
-def kept(file: int) -> tuple[bool, bool]:
-    """Return whether the file system counts what users take, and whether it refuses them more."""
+def flags(file: int) -> int:
+    """Return what the file system counts and refuses (FS_QUOTA_*); 0 where it has no quotas."""
     buffer = ctypes.create_string_buffer(_STATV.pack(_STATV_VERSION, 0), _STATV.size)
     try:
         quotactl(file, Q_XGETQSTATV, 0, buffer)
     except OSError:  # has no quotas, or the kernel no such call
-        return False, False
-    _, flags = _STATV.unpack(buffer.raw)
-    return bool(flags & _UDQ_ACCT), flags & (_UDQ_ACCT | _UDQ_ENFD) == _UDQ_ACCT | _UDQ_ENFD
+        return 0
+    return int(_STATV.unpack(buffer.raw)[1])
 
 
-def read(file: int, uid: int, *, or_next: bool = False) -> UserQuota | None:
-    """Return a user's quota, or the first from that uid on; None when there is none; OSError."""
+def kept(file: int) -> tuple[bool, bool]:
+    """Return whether the file system counts what users take, and whether it refuses them more."""
+    found = flags(file)
+    return bool(found & _UDQ_ACCT), found & (_UDQ_ACCT | _UDQ_ENFD) == _UDQ_ACCT | _UDQ_ENFD
+
+
+def read(file: int, uid: int, *, or_next: bool = False, whose: int = USERS) -> UserQuota | None:
+    """Return a user's quota, or the first from that uid on; None when there is none; OSError.
+
+    With `whose` GROUPS a group's.
+    """
     buffer = ctypes.create_string_buffer(_DQBLK.size)
     try:
-        quotactl(file, Q_GETNEXTQUOTA if or_next else Q_GETQUOTA, uid, buffer)
+        quotactl(file, Q_GETNEXTQUOTA if or_next else Q_GETQUOTA, uid, buffer, whose)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESRCH):
             return None

@@ -1,6 +1,6 @@
-"""Users' quotas: read and set by the keeper, as the kernel asks for CAP_SYS_ADMIN.
+"""Users' quotas, and groups': read and set by the keeper, as the kernel asks for CAP_SYS_ADMIN.
 
-Of users alone: what a directory or project may take, statvfs(3) tells already.
+What a directory or project may take, statvfs(3) tells already.
 """
 
 import struct
@@ -14,7 +14,7 @@ MAXIMUM_AT_ONCE: Final = 1024
 """Users that one request is answered for, or sets: a keeper's thread takes 2 ms for them. More are
 asked for by requests that follow each other."""
 
-_READ, _LIST, _SET = range(3)
+_READ, _LIST, _SET, _READ_GROUPS = range(4)
 _HEAD = struct.Struct("=BI")  # what to do; for a list how many
 _UID = struct.Struct("=I")
 _LIMITS = struct.Struct("=IQQ")  # uid, soft and hard limit in blocks
@@ -25,10 +25,12 @@ def _perform(file: int, message: bytes) -> bytes:
     """Do what a worker asks for, with the file system of a descriptor; OSError."""
     what, count = _HEAD.unpack_from(message)
     rest = memoryview(message)[_HEAD.size :]
-    if what == _READ:
-        uids = [uid for (uid,) in _UID.iter_unpack(rest)]
-        found = [quotactl.read(file, uid) or UserQuota(uid, 0, 0, 0, 0) for uid in uids]
-        return _packed(found)
+    if what in (_READ, _READ_GROUPS):
+        whose = quotactl.USERS if what == _READ else quotactl.GROUPS
+        ids = [each for (each,) in _UID.iter_unpack(rest)]
+        return _packed(
+            quotactl.read(file, each, whose=whose) or UserQuota(each, 0, 0, 0, 0) for each in ids
+        )
     if what == _LIST:
         (first,) = _UID.unpack(rest)
         return _packed(_from(file, first, min(count, MAXIMUM_AT_ONCE)))
@@ -64,6 +66,12 @@ def of_users(file: int, uids: Iterable[int]) -> list[UserQuota]:
     """Return the quotas of up to MAXIMUM_AT_ONCE users, in their order; OSError."""
     packed = b"".join(map(_UID.pack, uids))
     return _unpacked(keeper.ask(QUOTAS, file, _HEAD.pack(_READ, 0) + packed))
+
+
+def of_group(file: int, gid: int) -> UserQuota:
+    """Return a group's quota; OSError."""
+    (found,) = _unpacked(keeper.ask(QUOTAS, file, _HEAD.pack(_READ_GROUPS, 0) + _UID.pack(gid)))
+    return found
 
 
 def of_all(file: int, first: int, count: int) -> list[UserQuota]:

@@ -84,7 +84,7 @@ def scan(
         kind = sx[5] & 0o170000
         if kind == stat.S_IFLNK:
             if dfs and read_link(directory, name):
-                return describe_link(smb_stat(sx, None, name))
+                return describe_link(smb_stat(sx, None, name, directory))
             return _link_stat(volume, sx, join(path, name), name, shows)
         if hide and not _is_readable(directory, encoded, kind):
             return None
@@ -100,7 +100,7 @@ def scan(
             dos = getxattr_at(directory, encoded, attribute)
             if dos.__class__ is int and dos in _REFUSED:
                 dos = _as_process(directory, encoded)
-        found = smb_stat(sx, dos if isinstance(dos, bytes) else None, name)
+        found = smb_stat(sx, dos if isinstance(dos, bytes) else None, name, directory)
         if found.attributes & FILE_ATTRIBUTE_REPARSE_POINT and kind in _WITH_XATTRS:
             stored_reparse.describe(found, stored_reparse.read_at(directory, encoded))
         return found
@@ -188,11 +188,11 @@ def _link_stat(
     A link that leads to what the user may not read is hidden as that is.
     """
     if not volume.options.follow_symlinks:
-        return volume.smb_stat(link, None, name)
+        return volume.smb_stat(link, None, name, -1)
     try:
         fd, _ = volume.resolver.open(path)
     except (SmbError, OSError):
-        return volume.smb_stat(link, None, name)
+        return volume.smb_stat(link, None, name, -1)
     try:
         sx = kernel.statx_fd(fd)
         if volume.options.hide_unreadable:
@@ -204,7 +204,7 @@ def _link_stat(
         if volume.options.store_dos_attributes:
             with suppress(OSError):
                 dos = os.getxattr(kernel.fd_path(fd), dos_attributes.XATTR_NAME)
-        found = volume.smb_stat(sx, dos, name)
+        found = volume.smb_stat(sx, dos, name, fd)
         if found.attributes & FILE_ATTRIBUTE_REPARSE_POINT and dos is not None:
             stored_reparse.describe(found, stored_reparse.read(kernel.fd_path(fd)))
         return found

@@ -18,6 +18,7 @@ from os import makedev
 from typing import Final
 
 from usmbd.protocol.vfs import dos_attributes
+from usmbd.protocol.vfs.file_systems import means_compressed
 from usmbd.protocol.vfs.kernel import STATX_ATTR_COMPRESSED, STATX_BTIME, StatxTuple
 from usmbd.protocol.vfs.options import VolumeOptions
 from usmbd.protocol.wire.filetime import EPOCH
@@ -52,17 +53,20 @@ _REPARSE_TAGS: Final = {
     stat.S_IFBLK: IO_REPARSE_TAG_LX_BLK,
 }
 
-SmbStat = Callable[[StatxTuple, bytes | None, str], FileStat]
+SmbStat = Callable[[StatxTuple, bytes | None, str, int], FileStat]
 
 
 def smb_stat_for(options: VolumeOptions) -> SmbStat:
-    """Make the function (statx, DOSATTRIB or None, name) -> FileStat of a share."""
+    """Make the function (statx, DOSATTRIB or None, name, descriptor) -> FileStat of a share.
+
+    The descriptor is the file's or its directory's: its file system is asked what a flag means.
+    """
     hide_dot_files = options.hide_dot_files
     hidden = options.hidden
     map_read_only = not options.store_dos_attributes
     parse = dos_attributes.parse
 
-    def smb_stat(sx: StatxTuple, dos: bytes | None, name: str) -> FileStat:
+    def smb_stat(sx: StatxTuple, dos: bytes | None, name: str, fd: int) -> FileStat:
         (
             mask, inode_attributes, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns,
             btime, btime_ns, ctime, ctime_ns, mtime, mtime_ns, major, minor,
@@ -81,7 +85,7 @@ def smb_stat_for(options: VolumeOptions) -> SmbStat:
                 creation = btime * 10_000_000 + btime_ns // 100 + EPOCH
             else:
                 creation = min(access, write, change)
-        if inode_attributes & STATX_ATTR_COMPRESSED:
+        if inode_attributes & STATX_ATTR_COMPRESSED and means_compressed(fd):
             attributes |= FILE_ATTRIBUTE_COMPRESSED
         room = size + 4095 >> 12 << 3
         if blocks - room == _ATTRIBUTE_BLOCKS or (not size and blocks < _ATTRIBUTE_BLOCKS):
@@ -113,8 +117,8 @@ def smb_stat_for(options: VolumeOptions) -> SmbStat:
     if not salt:
         return smb_stat
 
-    def salted(sx: StatxTuple, dos: bytes | None, name: str) -> FileStat:
-        found = smb_stat(sx, dos, name)
+    def salted(sx: StatxTuple, dos: bytes | None, name: str, fd: int) -> FileStat:
+        found = smb_stat(sx, dos, name, fd)
         found.ino ^= salt
         return found
 

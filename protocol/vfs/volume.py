@@ -173,9 +173,9 @@ class Volume(VolumeBase):
             Node(self, fd, path, False, False), attributes | FILE_ATTRIBUTE_DIRECTORY
         )
 
-    def fs_info(self) -> FileSystemFacts:
-        """Ask for the size and identity of the root's file system; OSError."""
-        statvfs = os.fstatvfs(self.resolver.root)
+    def fs_info(self, node: Node | None = None) -> FileSystemFacts:
+        """Ask for the size and identity of the file system of a node, or the root's; OSError."""
+        statvfs = os.fstatvfs(self.resolver.root if node is None else node.fd)
         return FileSystemFacts(
             block_size=statvfs.f_frsize,
             total=statvfs.f_blocks,

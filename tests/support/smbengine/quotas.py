@@ -14,11 +14,12 @@ _BLOCK = 1024
 
 
 class FakeQuotas:
-    """What quotactl_fd(2) answers: users' hard and soft limits, used bytes and end of grace."""
+    """What quotactl_fd(2) answers: hard and soft limits, used bytes and end of grace, by id."""
 
     def __init__(self) -> None:
         """Begin without users, and with quotas that are enforced."""
         self.users: dict[int, list[int]] = {}
+        self.groups: dict[int, list[int]] = {}
         self.flags = 3
         self.calls = 0
         self.maximum = 1 << 40
@@ -31,9 +32,17 @@ class FakeQuotas:
         """Let a user have taken bytes, with limits in bytes."""
         self.users[uid] = [hard // _BLOCK, soft // _BLOCK, used, grace]
 
-    def call(self, file: int, command: int, uid: int, buffer: ctypes.Array[ctypes.c_char]) -> None:
-        """Do what the kernel does with a call for users."""
+    def call(
+        self,
+        file: int,
+        command: int,
+        uid: int,
+        buffer: ctypes.Array[ctypes.c_char],
+        whose: int = quotactl.USERS,
+    ) -> None:
+        """Do what the kernel does with a call for users, or for groups."""
         os.fstat(file)
+        known = self.users if whose == quotactl.USERS else self.groups
         self.calls += 1
         if command == quotactl.Q_XGETQSTATV:
             if not self.flags:
@@ -50,11 +59,11 @@ class FakeQuotas:
             assert valid == 1
             if max(hard, soft) > self.maximum:
                 raise OSError(errno.ERANGE, "too large")
-            self.users[uid] = [hard, soft, *self.users.get(uid, [0, 0, 0, 0])[2:]]
+            known[uid] = [hard, soft, *known.get(uid, [0, 0, 0, 0])[2:]]
             return
         if command == quotactl.Q_GETNEXTQUOTA:
-            uid = min((each for each in self.users if each >= uid), default=-1)
-        if uid not in self.users:
+            uid = min((each for each in known if each >= uid), default=-1)
+        if uid not in known:
             raise OSError(errno.ENOENT, "no such quota")
-        hard, soft, used, grace = self.users[uid]
+        hard, soft, used, grace = known[uid]
         _DQBLK.pack_into(buffer, 0, hard, soft, used, 0, 0, 0, grace, 0, 0x3F, uid)

@@ -53,7 +53,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
     """Let the volumes know how to share blocks."""
     kernel = Kernel()
     monkeypatch.setattr(extents, "clone", kernel.clone)
-    monkeypatch.setattr(VolumeBase, "abilities", lambda self: Abilities(clones=True))
+    monkeypatch.setattr(VolumeBase, "abilities", lambda *_: Abilities(clones=True))
     return kernel
 
 
@@ -275,7 +275,7 @@ def test_a_file_system_that_shares_no_blocks(
     monkeypatch: pytest.MonkeyPatch,
     code: int,
 ) -> None:
-    monkeypatch.setattr(VolumeBase, "abilities", lambda self: Abilities())
+    monkeypatch.setattr(VolumeBase, "abilities", lambda *_: Abilities())
     for length in (0, BLOCK):
         status = duplicate(client, source, target, 0, 0, length, code=code)
         assert status is NtStatus.INVALID_DEVICE_REQUEST

@@ -16,7 +16,7 @@ from smbengine.client import Client
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
-from usmbd.protocol.vfs import inode_flags, kernel
+from usmbd.protocol.vfs import file_systems, inode_flags, kernel
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_WRITE_DATA
 from usmbd.protocol.wire.create import FILE_CREATE, FILE_DIRECTORY_FILE, FILE_NO_COMPRESSION
@@ -85,6 +85,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr(inode_flags.fcntl, "ioctl", disk.ioctl)
     monkeypatch.setattr(kernel, "statx_fd", disk.statx_fd)
     monkeypatch.setattr(inode_flags, "magic", lambda fd: BTRFS)
+    monkeypatch.setattr(file_systems, "magic", lambda fd: BTRFS)
     return disk
 
 
@@ -103,6 +104,18 @@ def query(client: Client, file: FileId, level: int, kind: int = SMB2_0_INFO_FILE
     reply = client.call(Command.QUERY_INFO, requests.query_info(file, level, kind))
     assert reply.status is NtStatus.SUCCESS
     return bytes(reply.data)
+
+
+def test_a_flag_that_means_nothing_is_not_told(
+    disk: Kernel, client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ext4 keeps what chattr +c sets, tells it by statx(2), and compresses nothing."""
+    file = client.open("file")
+    disk.flags[(engine.files / "file").stat().st_ino] = COMPRESS
+    assert attributes(client, file) & FILE_ATTRIBUTE_COMPRESSED
+    monkeypatch.setattr(file_systems, "magic", lambda fd: 0xEF53)
+    assert not attributes(client, file) & FILE_ATTRIBUTE_COMPRESSED
+    assert state(client, file) == NONE
 
 
 def set_attributes(client: Client, file: FileId, attributes: int) -> None:

@@ -262,6 +262,31 @@ def test_a_volume_is_as_large_as_its_user_may_fill_it(client: Client, quotas: Fa
     assert sizes(client, full)[:2] == (4 * MIB // unit, MIB // unit)
 
 
+def test_the_quota_of_a_group_bounds_its_users(
+    client: Client, engine: Engine, quotas: FakeQuotas
+) -> None:
+    """The least that is left counts, as with smbd; a directory with set-gid has its own group's."""
+    full = fs_info.FileFsFullSizeInformation
+    total, _, _, sectors, size = sizes(client, full)
+    unit = sectors * size
+    quotas.flags = 4  # of groups alone, which are counted
+    gid = own_identity().gid
+    quotas.groups[gid] = [8 * MIB // 1024, 0, 3 * MIB, 0]
+    assert sizes(client, full)[:2] == (8 * MIB // unit, 5 * MIB // unit)
+    quotas.give(ME, MIB, hard=2 * MIB)
+    assert sizes(client, full)[:2] == (2 * MIB // unit, MIB // unit)
+    quotas.give(ME, MIB, hard=32 * MIB)
+    assert sizes(client, full)[:2] == (8 * MIB // unit, 5 * MIB // unit)
+    del quotas.groups[gid], quotas.users[ME]
+    assert sizes(client, full)[0] == total
+    if ME == 0:
+        os.chown(engine.files, -1, 4711)
+        quotas.groups[4711] = [4 * MIB // 1024, 0, MIB, 0]
+        assert sizes(client, full)[0] == total
+        engine.files.chmod(0o2777)
+        assert sizes(client, full)[:2] == (4 * MIB // unit, 3 * MIB // unit)
+
+
 @pytest.mark.parametrize(("flags", "told"), [(0, 0), (1, 1), (3, 2)])
 def test_a_volume_says_whether_it_has_quotas(
     client: Client, quotas: FakeQuotas, flags: int, told: int

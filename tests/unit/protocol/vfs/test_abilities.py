@@ -1,15 +1,16 @@
 """What a volume finds out of its file system: by trying, without leaving anything."""
 
+import ctypes
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from smbengine.server import in_a_thread_of_its_own
 
-from usmbd.protocol.vfs import abilities, kernel
+from usmbd.protocol.vfs import abilities, base, kernel
 from usmbd.protocol.vfs.abilities import Abilities, find_abilities
 from usmbd.protocol.vfs.identity import NOBODY, become, current_uid
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
@@ -101,3 +102,64 @@ def test_a_share_that_keeps_no_attributes(tmp_path: Path, monkeypatch: pytest.Mo
     assert not volume.abilities().holes
     monkeypatch.setattr(os, "open", refuse(errno.EROFS))
     assert not volume.abilities().holes
+
+
+@pytest.fixture
+def nested(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 1 MiB below the share."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"none", os.fsencode(inner), b"tmpfs", 0, b"size=1m"):
+        pytest.skip(f"cannot mount: {os.strerror(ctypes.get_errno())}")
+    yield inner
+    libc.umount2(os.fsencode(inner), 2)  # MNT_DETACH
+
+
+def test_a_file_system_below_the_share_is_tried_by_itself(
+    nested: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For its directories and its files; once, and again when it could not be."""
+    tried: list[int] = []
+
+    def compresses(fd: int) -> bool:
+        tried.append(os.fstat(fd).st_dev)
+        return os.fstat(fd).st_dev == nested.stat().st_dev
+
+    monkeypatch.setattr(abilities, "try_compression", compresses)
+    (nested / "folder").mkdir()
+    (nested / "folder/file").touch()
+    (nested.parent / "file").touch()
+    volume = Volume(str(nested.parent))
+    assert not volume.abilities().compresses
+    with volume.lookup("file") as node:
+        assert not volume.abilities(node).compresses
+    with volume.lookup("inner/folder/file") as node:
+        with monkeypatch.context() as full:
+            full.setattr(os, "pwrite", refuse(errno.ENOSPC))
+            assert not volume.abilities(node).compresses
+        assert volume.abilities(node).compresses
+        assert volume.fs_info(node).total * volume.fs_info(node).block_size == 1 << 20
+    assert volume.fs_info().total * volume.fs_info().block_size > 1 << 20
+    with volume.lookup("inner") as node:
+        assert volume.abilities(node).compresses
+    assert len(tried) == 2
+    volume = Volume(str(nested.parent))
+    with volume.lookup("inner/folder") as node:
+        assert volume.abilities(node).compresses
+    assert not volume.abilities().compresses
+    monkeypatch.setattr(base, "FILE_SYSTEMS_MAX", 1)
+    with volume.lookup("inner") as node:
+        volume.abilities(node)
+    assert len(tried) == 4
+
+
+def test_a_file_that_is_mounted_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be tried beside it: what most file systems can is told."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(abilities, "try_compression", lambda fd: True)
+    volume = Volume(str(tmp_path))
+    with volume.lookup("file") as node:
+        assert volume.abilities(node).compresses
+        node.inode = (99, *node.inode[1:])
+        assert volume.abilities(node) == Abilities()

@@ -1,12 +1,16 @@
 """Which file systems may hang: by what they say themselves, and what is mounted beneath."""
 
+import array
+import fcntl
 import os
 import re
 from pathlib import Path
 
 import pytest
 
-from usmbd.protocol.vfs import file_systems
+from usmbd.protocol.vfs import file_systems, kernel
+from usmbd.protocol.vfs.volume import Volume
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_COMPRESSED
 
 MOUNT = "36 35 98:0 / {point} rw,noatime shared:1 - {kind} {source} rw,errors=continue\n"
 
@@ -95,3 +99,19 @@ def test_a_loop_device_may_lie_anywhere(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "readlink", lambda path: links[path.rpartition("/")[2]])
     assert file_systems._is_remote_device(os.makedev(7, 3))
     assert not file_systems._is_remote_device(os.makedev(8, 1))
+
+
+def test_ext4_compresses_nothing_that_is_flagged(tmp_path: Path) -> None:
+    """Neither an open file nor a listing shows chattr +c of ext4 as compressed."""
+    path = tmp_path / "file"
+    path.touch()
+    with path.open() as file:
+        if file_systems.magic(file.fileno()) != 0xEF53:
+            pytest.skip("needs ext4")
+        fcntl.ioctl(file, 0x40086602, array.array("I", [0x00080004]))  # FS_COMPR_FL and extents
+        assert kernel.statx_fd(file.fileno())[1] & kernel.STATX_ATTR_COMPRESSED
+    volume = Volume(str(tmp_path))
+    with volume.lookup("file") as node, volume.lookup("") as root:
+        listed = next(entry[2] for entry in root.scan() if entry and entry[0] == "file")
+        for stat in (node.last_stat, node.stat(), listed):
+            assert not stat.attributes & FILE_ATTRIBUTE_COMPRESSED

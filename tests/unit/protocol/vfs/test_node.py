@@ -110,7 +110,7 @@ def test_a_block_of_extended_attributes_is_no_room_for_data(node: Node) -> None:
 def test_what_counts_as_allocation(size: int, blocks: int, allocation: int) -> None:
     times = (0, 0, 0, 0, 0, 0, 0, 0)
     statx = (0, 4096, 1, 0, 0, 0o100644, 7, size, blocks, *times, 8, 1)
-    assert smb_stat_for(VolumeOptions())(statx, None, "file").allocation == allocation
+    assert smb_stat_for(VolumeOptions())(statx, None, "file", -1).allocation == allocation
 
 
 def test_attributes_and_times(volume: Volume, node: Node) -> None:
