@@ -36,7 +36,7 @@ from usmbd.protocol.commands.find_or_create import (
     find_or_create,
     take_back,
 )
-from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS, check_quota_file
+from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS, quota_file_stat
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, OnDescriptor, Resume, Slow, Wait, Waiting
@@ -229,7 +229,7 @@ def _wanted(
 def _quota_file(
     request: Request, body: CreateRequest, name: str, contexts: dict[bytes, memoryview]
 ) -> Wanted:
-    """Return what a client wants that opens the quotas themselves, where there are any."""
+    """Return what a client wants that opens the quotas themselves."""
     body.desired_access = QUOTA_FILE_ACCESS
     wanted = Wanted(request, body, "", None, contexts, name)
     wanted.quota_file = True
@@ -407,10 +407,10 @@ def _find(wanted: Wanted) -> Found:
     Only what leaves the file as it is: the store may still refuse the open, whose error comes
     before those of the preparation.
     """
-    if wanted.quota_file:
-        check_quota_file(wanted.request.tree)
     found = find_or_create(wanted)
-    if found.action == FILE_OPENED and found.stream is None and not found.granted & _DATA:
+    if wanted.quota_file:
+        found.prepared = quota_file_stat(found.node.last_stat)
+    elif found.action == FILE_OPENED and found.stream is None and not found.granted & _DATA:
         found.prepared = found.node.last_stat
     elif wanted.request.connection.server.pinned and found.action not in _OVERWRITES:
         with suppress(OSError, SmbError):

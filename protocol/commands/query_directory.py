@@ -14,6 +14,7 @@ from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.fscc.directory import FIXED_SIZES, DirectoryWriter
 from usmbd.protocol.wire.fscc.posix import FilePosixInformation
 from usmbd.protocol.wire.query_directory import (
+    SMB2_INDEX_SPECIFIED,
     SMB2_REOPEN,
     SMB2_RESTART_SCANS,
     SMB2_RETURN_SINGLE_ENTRY,
@@ -46,14 +47,19 @@ def query_directory(request: Request) -> Answer | Handling:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     open_.require(FILE_LIST_DIRECTORY)
     restart = body.flags & (SMB2_REOPEN | SMB2_RESTART_SCANS)
-    # SMB2_INDEX_SPECIFIED is passed over: no file system here has stable indexes (3.3.5.18).
-    if open_.enumeration is None or restart:
+    index = body.file_index if body.flags & SMB2_INDEX_SPECIFIED and not restart else 0
+    listing = open_.enumeration
+    # It goes on behind the entry that the client says (3.3.5.18): where that is not the last one,
+    # the directory is read anew up to there.
+    if listing is None or restart or index not in (0, listing.given):
         # A new pattern counts with the restart ([MS-FSA] 2.1.5.6.3).
+        pattern = Pattern(text) if listing is None or restart else listing.pattern
         tree, shows = open_.tree, None
         if tree.share.acl_xattr and tree.share.hide_unreadable:
             shows = partial(may_see, tree.identity)
-        open_.enumeration = Enumeration(open_.node, Pattern(text), shows, describes(request))
-    return _list(request, open_.enumeration, body)
+        listing = Enumeration(open_.node, pattern, shows, describes(request), index)
+        open_.enumeration = listing
+    return _list(request, listing, body)
 
 
 def _list(request: Request, enumeration: Enumeration, body: QueryDirectoryRequest) -> Handling:

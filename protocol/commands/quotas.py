@@ -20,7 +20,14 @@ from usmbd.protocol.vfs import quotactl, quotas
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.quotactl import BLOCK, LIMIT_MAX, UserQuota
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, READ_CONTROL, SYNCHRONIZE
+from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_ARCHIVE,
+    FILE_ATTRIBUTE_DIRECTORY,
+    FILE_ATTRIBUTE_HIDDEN,
+    FILE_ATTRIBUTE_SYSTEM,
+)
 from usmbd.protocol.wire.fscc.chain import whole_entries
+from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.fscc.fs_info import QueriedVolume
 from usmbd.protocol.wire.fscc.quota import (
     DELETE_ENTRY,
@@ -51,17 +58,32 @@ QUOTA_FILE = "$extend\\$quota:$q:$index_allocation"
 QUOTA_FILE_ACCESS = FILE_READ_ATTRIBUTES | READ_CONTROL | SYNCHRONIZE
 """What an open of it is granted: nothing that would change the root or list it."""
 
+QUOTA_FILE_ATTRIBUTES = (
+    FILE_ATTRIBUTE_HIDDEN
+    | FILE_ATTRIBUTE_SYSTEM
+    | FILE_ATTRIBUTE_DIRECTORY
+    | FILE_ATTRIBUTE_ARCHIVE
+)
+
 _RESPONSE = SetInfoResponse().pack()
 _NOBODY = 0xFFFFFFFF
 _ENTRY = QuotaHead.SIZE + unix_user(0).size
 """Bytes that an entry of an answer takes at least."""
 
 
-def check_quota_file(tree: TreeConnect) -> None:
-    """SmbError(OBJECT_NAME_INVALID), as of any stream that is no data, where are no quotas."""
-    assert tree.volume is not None
-    if not quotactl.kept(tree.volume.resolver.root)[0]:
-        raise SmbError(NtStatus.OBJECT_NAME_INVALID)
+def quota_file_stat(root: FileStat) -> FileStat:
+    """Return what a CREATE says of QUOTA_FILE: attributes and no times, as NTFS and Samba have it.
+
+    It is there, whether quotas are counted or not: who asks it for some is told.
+    """
+    return replace(
+        root,
+        creation_time=0,
+        last_access_time=0,
+        last_write_time=0,
+        change_time=0,
+        attributes=QUOTA_FILE_ATTRIBUTES,
+    )
 
 
 def query(request: Request, body: QueryInfoRequest) -> Handling:

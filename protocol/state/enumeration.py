@@ -30,7 +30,17 @@ class Enumeration:
     other.
     """
 
-    __slots__ = ("_at_once", "_busy", "_entries", "_left_over", "_waiting", "pattern", "started")
+    __slots__ = (
+        "_at_once",
+        "_busy",
+        "_entries",
+        "_left_over",
+        "_skip",
+        "_waiting",
+        "given",
+        "pattern",
+        "started",
+    )
 
     def __init__(
         self,
@@ -38,10 +48,12 @@ class Enumeration:
         pattern: Pattern,
         shows: Shows | None = None,
         describes: Describes | None = None,
+        skip: int = 0,
     ) -> None:
         """Begin to list a directory; `shows` is asked where unreadable files are hidden.
 
-        `describes` says what macOS is told of a file.
+        `describes` says what macOS is told of a file. `skip` is the FileIndex of the last entry
+        that is passed over.
         """
         self.pattern = pattern
         self._at_once = ENTRIES_AT_ONCE if describes is None else DESCRIBED_AT_ONCE
@@ -49,9 +61,12 @@ class Enumeration:
         self._entries: Iterator[Entry | None] = node.scan(
             None if pattern.matches_all else pattern.matches, shows, describes
         )
+        self._skip = skip
+        self.given = 0
+        """FileIndex of the last entry that was given: they are counted as they come."""
         self._busy = False
         self._waiting: deque[Resume[None]] = deque()
-        self.started = False
+        self.started = skip > 0
 
     def take(self) -> Waiting[None]:
         """Wait until no other request uses it; `leave` has to follow."""
@@ -77,9 +92,15 @@ class Enumeration:
             if entry is None:
                 yield
                 continue
-            if not writer.add(*entry):
+            if self.given < self._skip:
+                self.given += 1
+                if not self.given % self._at_once:
+                    yield
+                continue
+            if not writer.add(*entry, self.given + 1):
                 self._left_over = entry
                 break
+            self.given += 1
             if single:
                 break
             if not writer.count % self._at_once:

@@ -204,13 +204,19 @@ def change_notify(
 
 
 def query_directory(
-    file_id: FileId, level: int, pattern: str = "*", flags: int = 0, limit: int = 65536
+    file_id: FileId,
+    level: int,
+    pattern: str = "*",
+    flags: int = 0,
+    limit: int = 65536,
+    index: int = 0,
 ) -> bytes:
     """QUERY_DIRECTORY."""
     raw = pattern.encode("utf-16-le")
     fixed = QueryDirectoryRequest(
         file_information_class=level,
         flags=flags,
+        file_index=index,
         persistent=file_id[0],
         volatile=file_id[1],
         file_name_offset=HEADER_SIZE + QueryDirectoryRequest.SIZE,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from smbengine import requests
-from smbengine.client import Client
+from smbengine.client import Client, Reply
 from smbengine.requests import FileId
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
@@ -23,6 +23,7 @@ from usmbd.protocol.wire.fscc.directory import (
 from usmbd.protocol.wire.fscc.posix import FilePosixInformation
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.query_directory import (
+    SMB2_INDEX_SPECIFIED,
     SMB2_REOPEN,
     SMB2_RESTART_SCANS,
     SMB2_RETURN_SINGLE_ENTRY,
@@ -101,6 +102,55 @@ def test_a_restart_may_bring_a_new_pattern(client: Client, directory: FileId, fl
     assert isinstance(listing(client, directory), list)
     assert listing(client, directory, "b*") is NtStatus.NO_MORE_FILES  # only the first counts
     assert listing(client, directory, "b*", flag) == ["b.txt"]
+
+
+def indexes(data: bytes) -> list[int]:
+    """Return each entry's FileIndex."""
+    return [struct.unpack_from("<I", entry, 4)[0] for entry in entries(data)]
+
+
+@pytest.mark.parametrize("limit", [65536, 100])
+def test_a_client_goes_on_behind_an_entry(client: Client, directory: FileId, limit: int) -> None:
+    """[MS-SMB2] 3.3.5.18: by the FileIndex of any that it has had, also by another pattern."""
+
+    def ask(index: int, pattern: str = "*", flags: int = SMB2_INDEX_SPECIFIED) -> Reply:
+        body = requests.query_directory(directory, 12, pattern, flags, limit, index)
+        return client.call(Command.QUERY_DIRECTORY, body)
+
+    def rest(index: int) -> list[str]:
+        found: list[str] = []
+        while (reply := ask(index, "b*" if index else "*")).status is NtStatus.SUCCESS:
+            found += names(reply.data)
+            assert indexes(reply.data) == list(range(index + 1, len(found) + before + 1))
+            index = indexes(reply.data)[-1]
+        assert reply.status is NtStatus.NO_MORE_FILES
+        return found
+
+    before = 0
+    everything = rest(0)
+    assert sorted(everything) == NAMES
+    for before in (2, 5, 1, 6):
+        assert rest(before) == everything[before:]
+    assert ask(99).status is NtStatus.NO_MORE_FILES
+    # Without the flag the field says nothing, beside a restart neither.
+    assert ask(0, flags=SMB2_RESTART_SCANS | SMB2_INDEX_SPECIFIED).status is NtStatus.SUCCESS
+    assert indexes(ask(4, flags=SMB2_RESTART_SCANS | SMB2_INDEX_SPECIFIED).data)[0] == 1
+
+
+def test_who_goes_on_behind_the_last_entry_reads_nothing_twice(
+    client: Client, engine: Engine
+) -> None:
+    directory = many(engine, client, 40)
+    first = requests.query_directory(directory, FileNamesInformation, limit=300)
+    last = indexes(client.call(Command.QUERY_DIRECTORY, first).data)[-1]
+    enumeration = client.open_of(directory).enumeration
+    for index, goes_on in ((last, True), (last - 1, False)):
+        body = requests.query_directory(
+            directory, FileNamesInformation, "*", SMB2_INDEX_SPECIFIED, 300, index
+        )
+        reply = client.call(Command.QUERY_DIRECTORY, body)
+        assert indexes(reply.data)[0] == index + 1
+        assert (client.open_of(directory).enumeration is enumeration) == goes_on
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from smbengine.quotas import FakeQuotas
 from smbengine.requests import FileId
 from smbengine.server import Engine, own_identity
 
+from usmbd.protocol.commands.quotas import QUOTA_FILE_ATTRIBUTES
 from usmbd.protocol.vfs import quotas as usmbd_quotas
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES
-from usmbd.protocol.wire.create import FILE_CREATE, FILE_DELETE_ON_CLOSE
+from usmbd.protocol.wire.create import FILE_CREATE, FILE_DELETE_ON_CLOSE, CreateResponse
 from usmbd.protocol.wire.fscc import fs_info
 from usmbd.protocol.wire.fscc.attributes import FILE_VOLUME_QUOTAS
 from usmbd.protocol.wire.fscc.quota import Quota, build_quotas, parse_quotas
@@ -91,12 +92,15 @@ def sid_list(*sids: Sid) -> bytes:
 
 
 def test_without_quotas_nothing_is_told(client: Client) -> None:
-    """[MS-SMB2] 3.3.5.20.4, 3.3.5.21.4; and the quota file is not there."""
-    root = client.open("", FILE_READ_ATTRIBUTES)
-    assert query(client, root, restart=True).status is NtStatus.NOT_SUPPORTED
-    assert change(client, root, b"") is NtStatus.NOT_SUPPORTED
-    reply = client.call(Command.CREATE, requests.create(QUOTA_FILE))
-    assert reply.status is NtStatus.OBJECT_NAME_INVALID
+    """[MS-SMB2] 3.3.5.20.4, 3.3.5.21.4; by the quota file either, which is there as on NTFS."""
+    for name in ("", QUOTA_FILE):
+        file = client.open(name, FILE_READ_ATTRIBUTES)
+        assert query(client, file, restart=True).status is NtStatus.NOT_SUPPORTED
+        assert change(client, file, b"") is NtStatus.NOT_SUPPORTED
+    created = client.call(Command.CREATE, requests.create(QUOTA_FILE)).parse(CreateResponse)
+    assert created.file_attributes == QUOTA_FILE_ATTRIBUTES
+    times = (created.creation_time, created.last_access_time, created.last_write_time)
+    assert (*times, created.change_time) == (0, 0, 0, 0)
 
 
 def test_the_quota_file_can_be_asked_and_nothing_else(client: Client, quotas: FakeQuotas) -> None:
