@@ -21,6 +21,8 @@ MAX_TICKET_FACTS = 16 * 1024
 MAX_ADDRESS = 64
 # NGROUPS_MAX of Linux.
 MAX_GROUPS = 65536
+# Of a name in SMB: 16 bits count its bytes.
+MAX_PATH = 32767
 # A DCE/RPC fragment has a 16-bit length ([C706] 12.6.3.1).
 MAX_RPC_DATA = 64 * 1024
 # What a server may answer in one message of a list; the rest follows in further ones.

@@ -21,8 +21,8 @@ from usmbd.mountd.ipc.messages import (
     Message,
     MountdRequest,
     MountdResponse,
+    RpcAnswer,
     RpcRequest,
-    RpcResponse,
 )
 
 # Room for one RPC fragment (64 KiB) or 65536 groups of 3 to 5 bytes would be 320 KiB; the kernel
@@ -86,9 +86,9 @@ def rpc_server() -> Codec[RpcRequest]:
     return Codec(RpcRequest)
 
 
-def rpc_client() -> Codec[RpcResponse]:
+def rpc_client() -> Codec[RpcAnswer]:
     """Return the engine's end of `rpc.sock`."""
-    return Codec(RpcResponse)
+    return Codec(RpcAnswer)
 
 
 def directory_server() -> Codec[DirectoryRequest]:

@@ -8,7 +8,7 @@ refuses a message that breaks them, before any code sees it.
 The sockets, all Unix SOCK_SEQPACKET beneath the state directory:
 
 * `mountd.sock`: `MountdRequest` -> `MountdResponse`, served by usmbd.mountd;
-* `rpc.sock`: `RpcRequest` -> `RpcResponse`, served by mountd's RPC process;
+* `rpc.sock`: `RpcRequest` -> `RpcAnswer`, served by mountd's RPC process;
 * `control.sock`: `ControlRequest` -> `ControlResponse`, served by the supervisor.
 """
 
@@ -23,6 +23,7 @@ from usmbd.mountd.ipc.base import MAX_MECH_LIST as MAX_MECH_LIST
 from usmbd.mountd.ipc.base import MAX_MIC as MAX_MIC
 from usmbd.mountd.ipc.base import MAX_NAME as MAX_NAME
 from usmbd.mountd.ipc.base import MAX_NT_RESPONSE as MAX_NT_RESPONSE
+from usmbd.mountd.ipc.base import MAX_PATH as MAX_PATH
 from usmbd.mountd.ipc.base import MAX_ROWS as MAX_ROWS
 from usmbd.mountd.ipc.base import MAX_RPC_DATA as MAX_RPC_DATA
 from usmbd.mountd.ipc.base import MAX_SHARE_NAME as MAX_SHARE_NAME
@@ -332,7 +333,34 @@ class RpcResponse(Message):
     """Bytes that still wait in the pipe (FilePipeLocalInformation, FSCTL_PIPE_PEEK)."""
 
 
-RpcRequest = RpcOpen | RpcWrite | RpcRead | RpcTransceive | RpcClose
+class RpcAsks(Message):
+    """What a call needs of a file before it can be answered; `RpcTold` follows.
+
+    It comes instead of the answer to a message that reads. The worker does it as a client of the
+    session could that opened the pipe, and with no other rights.
+    """
+
+    share: Name
+    path: Annotated[str, Meta(max_length=MAX_PATH)]
+    """As the client says it, below the share's root."""
+    information: Annotated[int, Meta(ge=0, lt=1 << 32)]
+    """SECURITY_INFORMATION: the parts of the file's descriptor ([MS-DTYP] 2.4.7)."""
+    descriptor: RpcData | None = None
+    """What they become; None: what are they?"""
+
+
+class RpcTold(Message):
+    """What came of `RpcAsks`. Answer: what the message would have had that read."""
+
+    pipe: Handle
+    status: Annotated[int, Meta(ge=0, lt=1 << 32)]
+    """NTSTATUS."""
+    max_output: Annotated[int, Meta(ge=0)]
+    descriptor: RpcData = b""
+
+
+RpcRequest = RpcOpen | RpcWrite | RpcRead | RpcTransceive | RpcClose | RpcTold
+RpcAnswer = RpcResponse | RpcAsks
 
 
 # --- usmbd.control --------------------------------------------------------------------------

@@ -5,12 +5,11 @@ import logging
 import socket
 from collections.abc import Callable
 
-from usmbd.mountd.ipc.accounts import DirectoryRequest
 from usmbd.mountd.ipc.administration import Outcome
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, directory_client
 from usmbd.mountd.ipc.messages import Failed
 from usmbd.mountd.ipc.outbox import Outbox
-from usmbd.mountd.rpc.outside import Answered
+from usmbd.mountd.rpc.outside import Answered, Question
 
 logger = logging.getLogger("usmbd.ipc")
 
@@ -38,7 +37,7 @@ class Directory:
         self._outbox = Outbox(sock, self._loop)
         self._loop.add_reader(sock, self._readable)
 
-    def ask(self, message: DirectoryRequest, answered: Answered) -> None:
+    def ask(self, message: Question, answered: Answered) -> None:
         """Ask; `answered` follows, with `Failed` when mountd does not tell."""
         handle, self._next = self._next, self._next + 1
         try:

@@ -19,18 +19,18 @@ from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
 from usmbd.mountd.rpc.endpoint import CallError, Encoding, Interface, Stub
 from usmbd.mountd.rpc.ndr.streams import NdrError, Reader, Writer
 from usmbd.mountd.rpc.ndr.types import Type, type_of
+from usmbd.mountd.rpc.outside import Question, Told
 from usmbd.mountd.rpc.pdu import Fault, Syntax
 from usmbd.mountd.rpc.view import View
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-Asking = Generator[DirectoryRequest, DirectoryResponse, T]
-"""What a call is that asks mountd before it answers."""
+Asking = Generator[Question, Told, T]
+"""What a call is that asks mountd, or its worker, before it answers."""
 
 
 class Status(Exception):
@@ -83,9 +83,7 @@ class Call:
             return self._asking(answer, encoding)
         return self._answer(answer, encoding)
 
-    def _asking(
-        self, answer: Generator[DirectoryRequest, DirectoryResponse, Any], encoding: Encoding
-    ) -> Asking[bytes]:
+    def _asking(self, answer: Generator[Question, Told, Any], encoding: Encoding) -> Asking[bytes]:
         """Let the function ask, and write its answer."""
         try:
             values = yield from answer

@@ -17,11 +17,10 @@ from functools import partial
 from itertools import count
 from typing import Literal
 
-from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
-from usmbd.mountd.ipc.messages import Failed, LoginResponse
+from usmbd.mountd.ipc.messages import Failed, LoginResponse, RpcTold
 from usmbd.mountd.rpc import pdu
 from usmbd.mountd.rpc.contexts import Contexts
-from usmbd.mountd.rpc.outside import Alone, Outside
+from usmbd.mountd.rpc.outside import Alone, Outside, Question, Told
 from usmbd.mountd.rpc.pdu import Fault, NakReason, PduType, Syntax
 from usmbd.mountd.rpc.security.association import RefusedError, Security
 from usmbd.mountd.rpc.security.exchange import Step
@@ -66,10 +65,10 @@ class Encoding:
     endian: Literal["<", ">"]
 
 
-Asking = Generator[DirectoryRequest, DirectoryResponse, bytes]
+Asking = Generator[Question, Told, bytes]
 
 Stub = bytes | Asking
-"""The stub of an answer, or what asks mountd before it has one."""
+"""The stub of an answer, or what asks before it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +310,8 @@ class Pipe:
             told(step)
             return
 
-        def answered(answer: DirectoryResponse) -> None:
+        def answered(answer: Told) -> None:
+            assert not isinstance(answer, RpcTold)  # the worker is not asked for a login
             try:
                 token = self._security.answered(answer, self._became)
             except RefusedError as error:
@@ -422,7 +422,7 @@ class Pipe:
             else:
                 self._go_on(call, stub, None)
 
-    def _go_on(self, call: _PartialCall, asking: Asking, answer: DirectoryResponse | None) -> None:
+    def _go_on(self, call: _PartialCall, asking: Asking, answer: Told | None) -> None:
         """Let a call go on to its end, or to what it has to ask."""
         if isinstance(answer, Failed):
             raise CallError(Fault.SERVER_TOO_BUSY)
@@ -435,8 +435,8 @@ class Pipe:
             self.busy = True
             self._outside.ask(message, lambda answer: self._answered(call, asking, answer))
 
-    def _answered(self, call: _PartialCall, asking: Asking, answer: DirectoryResponse) -> None:
-        """Go on with a call that mountd was asked for."""
+    def _answered(self, call: _PartialCall, asking: Asking, answer: Told) -> None:
+        """Go on with a call that has asked."""
         self.busy = False
         if self._broken:
             asking.close()

@@ -10,18 +10,22 @@ from functools import partial
 from usmbd.mountd.ipc.messages import (
     MAX_PIPES_PER_WORKER,
     MAX_RPC_DATA,
+    Failed,
     LoginResponse,
+    RpcAnswer,
+    RpcAsks,
     RpcClose,
     RpcOpen,
     RpcRead,
     RpcRequest,
     RpcResponse,
     RpcStatus,
+    RpcTold,
     RpcTransceive,
     RpcWrite,
 )
 from usmbd.mountd.rpc.endpoint import Interface, Pipe, PipeBrokenError
-from usmbd.mountd.rpc.outside import Alone, Outside, Pace
+from usmbd.mountd.rpc.outside import Alone, Answered, Outside, Pace, Question
 from usmbd.mountd.rpc.security.association import Security
 from usmbd.mountd.rpc.view import Caller, Snapshot, View
 
@@ -31,6 +35,8 @@ MAX_PIPES_PER_SESSION = 64
 """Windows has one or two open at a time; without a limit one client could take them all."""
 
 InterfaceFactory = Callable[[View], Interface]
+
+_Transfer = RpcWrite | RpcRead | RpcTransceive | RpcTold
 
 
 def pipe_name(name: str) -> str:
@@ -54,6 +60,7 @@ class Hub:
         self._interfaces = pipes
         self._snapshot = snapshot
         self._pipes: dict[int, tuple[Pipe, int]] = {}
+        self._asked: dict[int, _AskedWorker] = {}
         self._views: dict[int, View] = {}
         self._sessions: Counter[int] = Counter()
 
@@ -61,8 +68,8 @@ class Hub:
         return len(self._pipes)
 
     def handle(
-        self, message: RpcRequest, answered: Callable[[RpcResponse], None] = lambda answer: None
-    ) -> RpcResponse | None:
+        self, message: RpcRequest, answered: Callable[[RpcAnswer], None] = lambda answer: None
+    ) -> RpcAnswer | None:
         """Return the answer to one message of the worker, or None: `answered` takes it later."""
         if isinstance(message, RpcOpen):
             return RpcResponse(self._open(message))
@@ -73,23 +80,25 @@ class Hub:
             return RpcResponse(RpcStatus.BAD_HANDLE)
         pipe, _ = self._pipes[message.pipe]
         try:
+            asked = self._asked[message.pipe]
             if isinstance(message, RpcTransceive | RpcWrite):
                 pipe.write(message.data)
+            elif isinstance(message, RpcTold):
+                asked.told(message)
             if pipe.busy and _reads(message):
-                pipe.when_idle(lambda: answered(self._read(pipe, message)))
-                return None
+                return asked.wait(pipe, partial(self._read, pipe, message), answered)
         except PipeBrokenError:
             return RpcResponse(RpcStatus.BROKEN)
         return self._read(pipe, message)
 
-    def _read(self, pipe: Pipe, message: RpcWrite | RpcRead | RpcTransceive) -> RpcResponse:
+    def _read(self, pipe: Pipe, message: _Transfer) -> RpcResponse:
         """Return what there is to read."""
         try:
             return self._transfer(pipe, message)
         except PipeBrokenError:
             return RpcResponse(RpcStatus.BROKEN)
 
-    def _transfer(self, pipe: Pipe, message: RpcWrite | RpcRead | RpcTransceive) -> RpcResponse:
+    def _transfer(self, pipe: Pipe, message: _Transfer) -> RpcResponse:
         """Read from an open pipe what a message asks for."""
         if isinstance(message, RpcWrite):
             return RpcResponse(RpcStatus.OK, waiting=pipe.waiting)
@@ -128,10 +137,11 @@ class Hub:
         )
         view = View(snapshot.seen_by(caller), caller)
         pace = self._paces.setdefault(message.session_id, Pace(time.monotonic))
+        worker = self._asked[message.pipe] = _AskedWorker(view)
         pipe = Pipe(
             name,
             [factory(view) for factory in self._interfaces[name]],
-            _AtPace(self._outside, pace),
+            _AtPace(self._outside, pace, worker),
             Security(snapshot.config.netbios_name, message.client_address),
             partial(_became, view),
         )
@@ -157,14 +167,14 @@ class Hub:
         """Forget a pipe; one that is not open is fine."""
         if number in self._pipes:
             pipe, session_id = self._pipes.pop(number)
-            del self._views[number]
+            del self._views[number], self._asked[number]
             pipe.close()
             self._sessions[session_id] -= 1
             if not self._sessions[session_id]:
                 del self._sessions[session_id], self._paces[session_id]
 
 
-def _reads(message: RpcWrite | RpcRead | RpcTransceive) -> bool:
+def _reads(message: _Transfer) -> bool:
     """Tell whether a message waits for the answer of a call: a look never does."""
     return not (isinstance(message, RpcWrite) or (isinstance(message, RpcRead) and message.keep))
 
@@ -175,10 +185,67 @@ def _became(view: View, login: LoginResponse, key: bytes) -> None:
     view.rights.clear()
 
 
+class _AskedWorker:
+    """What a pipe's call asks of the worker, which comes to hear of it where it reads."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._opened_by = view.caller.user
+        self._question: RpcAsks | None = None
+        self._answered: Answered | None = None
+        self._waiting: list[Callable[[RpcAnswer], None]] = []
+
+    def ask(self, message: RpcAsks, answered: Answered) -> None:
+        """Ask; only for who has opened the pipe, for the worker knows no other."""
+        if self._view.caller.user != self._opened_by:
+            answered(Failed("he has logged in on the pipe alone"))
+            return
+        self._answered = answered
+        if self._waiting:
+            self._waiting.pop(0)(message)
+        else:
+            self._question = message
+
+    def told(self, message: RpcTold) -> None:
+        """Take what the worker tells; what it was not asked it does not tell."""
+        answered = self._answered
+        if answered is not None and self._question is None:
+            self._answered = None
+            answered(message)
+
+    def wait(
+        self,
+        pipe: Pipe,
+        read: Callable[[], RpcResponse],
+        answered: Callable[[RpcAnswer], None],
+    ) -> RpcAsks | None:
+        """Have a message wait for the call's end, or for a question; return one that waits."""
+        question, self._question = self._question, None
+        if question is not None:
+            return question
+        self._waiting.append(answered)
+
+        def ended() -> None:
+            if answered in self._waiting:  # and has not carried a question
+                self._waiting.remove(answered)
+                answered(read())
+
+        pipe.when_idle(ended)
+        return None
+
+
 class _AtPace:
     """What is around the pipes of one session."""
 
-    def __init__(self, outside: Outside, pace: Pace) -> None:
-        self.ask = outside.ask
+    def __init__(self, outside: Outside, pace: Pace, worker: _AskedWorker) -> None:
+        self._outside = outside
+        self._worker = worker
         self.later = outside.later
         self.wait = pace.wait
+
+    def ask(self, message: Question, answered: Answered) -> None:
+        """Ask the worker or mountd."""
+        if isinstance(message, RpcAsks):
+            self._worker.ask(message, answered)
+        else:
+            self._outside.ask(message, answered)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from usmbd.mountd.ipc.accounts import DirectoryRequest, DirectoryResponse
-from usmbd.mountd.ipc.messages import Failed
+from usmbd.mountd.ipc.messages import Failed, RpcAsks, RpcTold
 
 CALLS_PER_SECOND = 2000
 """Calls of one session in the long run. A tool that asks for one user after the other makes
@@ -14,14 +14,19 @@ some hundred a second; what comes faster waits, so that others have the process 
 BURST = 4000
 """Calls that a session makes at once before it is slowed down."""
 
-Answered = Callable[[DirectoryResponse], None]
+Question = DirectoryRequest | RpcAsks
+"""What a call asks of mountd, or of the worker whose client has the pipe."""
+
+Told = DirectoryResponse | RpcTold
+
+Answered = Callable[[Told], None]
 
 
 class Outside(Protocol):
     """What is around a pipe."""
 
-    def ask(self, message: DirectoryRequest, answered: Answered) -> None:
-        """Ask mountd; `answered` follows, at once or later, with `Failed` when it does not tell."""
+    def ask(self, message: Question, answered: Answered) -> None:
+        """Ask; `answered` follows, at once or later, with `Failed` where nobody tells."""
 
     def wait(self) -> float:
         """Count a call; return the seconds that it must wait."""
@@ -33,7 +38,7 @@ class Outside(Protocol):
 class Alone:
     """Nothing around: whoever asks is told nothing, and no call waits."""
 
-    def ask(self, message: DirectoryRequest, answered: Answered) -> None:
+    def ask(self, message: Question, answered: Answered) -> None:
         """Tell that there is nobody to ask."""
         answered(Failed("mountd is not there"))
 

@@ -21,7 +21,7 @@ from usmbd.mountd import log as logs
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import RPC
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, rpc_server
-from usmbd.mountd.ipc.messages import RpcResponse
+from usmbd.mountd.ipc.messages import RpcAnswer
 from usmbd.mountd.ipc.outbox import Outbox
 from usmbd.mountd.ipc.peer import peer_uid
 from usmbd.mountd.ipc.signals import handled
@@ -90,7 +90,7 @@ class WorkerConnection:
         if answer is not None:
             self._answer(handle, answer)
 
-    def _answer(self, handle: int, answer: RpcResponse) -> None:
+    def _answer(self, handle: int, answer: RpcAnswer) -> None:
         """Send an answer, unless the worker has gone meanwhile."""
         if self in self._service.connections:
             self._outbox.put(self._codec.encode(handle, answer))

@@ -1,5 +1,8 @@
 """FSCTLs of named pipes: PIPE_TRANSCEIVE, PIPE_PEEK, PIPE_WAIT ([MS-FSCC] 2.3.45 to 2.3.52)."""
 
+from functools import partial
+
+from usmbd.protocol.commands.pipe_questions import file_security
 from usmbd.protocol.commands.request import Handling, Reply, Request
 from usmbd.protocol.state.pipe import Pipe
 from usmbd.protocol.wire import fsctl
@@ -9,7 +12,8 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 
 def transceive(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
     """FSCTL_PIPE_TRANSCEIVE ([MS-SMB2] 3.3.5.15.3)."""
-    output, status = yield from _pipe(request).transceive(data, body.max_output_response)
+    asked = partial(file_security, request)
+    output, status = yield from _pipe(request).transceive(data, body.max_output_response, asked)
     return Reply(list(build_ioctl_response(body, output)), status)
 
 

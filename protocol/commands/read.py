@@ -1,5 +1,8 @@
 """SMB2 READ ([MS-SMB2] 3.3.5.12)."""
 
+from functools import partial
+
+from usmbd.protocol.commands.pipe_questions import file_security
 from usmbd.protocol.commands.rdma_data import deliver, find_read_buffers
 from usmbd.protocol.commands.request import Answer, CompressedReply, Handling, Reply, Request
 from usmbd.protocol.compression.transform import (
@@ -146,7 +149,7 @@ def _read_pipe(
     request: Request, pipe: Pipe, length: int, buffers: list[RemoteBuffer] | None
 ) -> Handling:
     """Read from a named pipe; waits while it is empty."""
-    data, status = yield from pipe.read(length)
+    data, status = yield from pipe.read(length, partial(file_security, request))
     if buffers is not None:
         return Reply(deliver(request, buffers, memoryview(bytearray(data))), status)
     return Reply([pack_read_response(len(data)), data], status)

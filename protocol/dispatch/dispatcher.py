@@ -255,7 +255,7 @@ class Dispatcher:
         """Run a handler until it answers or waits; exceptions are those of the handler."""
         generator = request.generator
         assert generator is not None
-        server, tree = self.server, request._tree
+        server = self.server
         while True:
             try:
                 effect = generator.send(value) if error is None else generator.throw(error)
@@ -281,6 +281,7 @@ class Dispatcher:
                     return SUSPENDED
                 value, error = slices.take()
                 continue
+            tree = request._tree  # another for a while, where a pipe asks for a file
             if (
                 kind is Slow
                 or (server.pinned and kind is not OnDescriptor)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 from usmbd.mountd.ipc.messages import (
     MAX_RPC_DATA,
     Message,
+    RpcAsks,
     RpcClose,
     RpcOpen,
     RpcRead,
     RpcResponse,
     RpcStatus,
+    RpcTold,
     RpcTransceive,
     RpcWrite,
 )
@@ -64,6 +66,9 @@ PIPE_STAT: Final = FileStat(
 """What queries of a pipe are answered with."""
 
 _numbers = itertools.count(1)
+
+Asked = Callable[[RpcAsks], Waiting[tuple[NtStatus, bytes]]]
+"""Does with a file what a call asks for: the status, and what is told."""
 
 
 class Pipe:
@@ -118,11 +123,12 @@ class Pipe:
         for resume in readers:
             resume()
 
-    def read(self, length: int) -> Waiting[tuple[bytes, NtStatus]]:
+    def read(self, length: int, asked: Asked) -> Waiting[tuple[bytes, NtStatus]]:
         """Take at most `length` bytes of an answer; waits while there is none."""
-        message = RpcRead(pipe=self._number, max_length=min(length, MAX_RPC_DATA))
+        limit = min(length, MAX_RPC_DATA)
+        message = RpcRead(pipe=self._number, max_length=limit)
         while True:
-            answer = yield from ask(self._server.rpc, message, RpcResponse)
+            answer = yield from self._answer(message, limit, asked)
             if answer.status is not RpcStatus.EMPTY:
                 break
             if self._closed:  # while the RPC process was asked: nobody would wake this reader
@@ -143,15 +149,29 @@ class Pipe:
             return b"", 0, False
         return answer.data, answer.waiting, _status(answer) is NtStatus.BUFFER_OVERFLOW
 
-    def transceive(self, data: memoryview, limit: int) -> Waiting[tuple[bytes, NtStatus]]:
+    def transceive(
+        self, data: memoryview, limit: int, asked: Asked
+    ) -> Waiting[tuple[bytes, NtStatus]]:
         """Write a message and take its answer (FSCTL_PIPE_TRANSCEIVE, [MS-FSCC] 2.3.45)."""
         if len(data) > MAX_RPC_DATA:
             raise SmbError(NtStatus.INVALID_PARAMETER)
-        answer = yield from self._ask(
-            RpcTransceive(pipe=self._number, data=bytes(data), max_output=min(limit, MAX_RPC_DATA)),
-            keeps=len(data),
-        )
+        limit = min(limit, MAX_RPC_DATA)
+        message = RpcTransceive(pipe=self._number, data=bytes(data), max_output=limit)
+        answer = yield from self._answer(message, limit, asked, keeps=len(data))
         return answer.data, _status(answer)
+
+    def _answer(
+        self, message: Message, limit: int, asked: Asked, keeps: int = 0
+    ) -> Waiting[RpcResponse]:
+        """Have a message's answer, after what the call has asked for."""
+        answer = yield from ask(self._server.rpc, message, Message, keeps)
+        while isinstance(answer, RpcAsks):
+            status, told = yield from asked(answer)
+            message = RpcTold(self._number, status, limit, told)
+            answer = yield from ask(self._server.rpc, message, Message)
+        if not isinstance(answer, RpcResponse):
+            raise SmbError(NtStatus.INTERNAL_ERROR)
+        return answer
 
     def _ask(self, message: Message, keeps: int = 0) -> Waiting[RpcResponse]:
         """Ask the RPC process; SmbError with the status that its answer means."""

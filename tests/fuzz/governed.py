@@ -2,10 +2,10 @@
 
 from functools import cache
 
-from usmbd.mountd.ipc.accounts import AskRights, DirectoryRequest, Rights
+from usmbd.mountd.ipc.accounts import AskRights, Rights
 from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
-from usmbd.mountd.rpc.outside import Alone, Answered
+from usmbd.mountd.rpc.outside import Alone, Answered, Question
 from usmbd.mountd.rpc.view import Snapshot
 
 RPC_PIPES = (
@@ -17,7 +17,7 @@ RPC_PIPES = (
 class Governed(Alone):
     """mountd, for which everybody administrates, and which does nothing."""
 
-    def ask(self, message: DirectoryRequest, answered: Answered) -> None:
+    def ask(self, message: Question, answered: Answered) -> None:
         """Answer at once."""
         if isinstance(message, AskRights):
             answered(Rights(administrator=True))

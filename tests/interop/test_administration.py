@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from impacket.dcerpc.v5 import srvs, transport
 from impacket.dcerpc.v5.dtypes import NULL
+from impacket.dcerpc.v5.rpcrt import DCERPCException
 from smbprotocol.exceptions import SMBResponseException
 from smbtest import client as smb
 from smbtest.client import Client
@@ -366,3 +367,21 @@ def test_net_rpc_rights(administered: Server, address: str) -> None:
     assert "NT_STATUS_NOT_SUPPORTED" in said
     net(administered, address, "rights", "revoke", ALICE.name, right)
     net(administered, address, *add, account=ALICE, ok=False)
+
+
+def test_files_security_by_srvsvc(administered: Server) -> None:
+    """Whoever has the right by SMB has it here, and nobody else ([MS-SRVS] 3.1.4.14, 3.1.4.15)."""
+    owner, other = srvsvc(administered, ALICE), srvsvc(administered)
+    with Client(administered, ALICE) as mine:
+        mine.open("mine.txt", smb.ALL, smb.CREATE)
+    with Client(administered, BOB) as root:
+        root.open("root.txt", smb.ALL, smb.CREATE)
+    told = srvs.hNetrpGetFileSecurity(owner, "data\0", "mine.txt\0", 5)
+    srvs.hNetrpSetFileSecurity(owner, "data\0", "mine.txt\0", 4, told)
+    assert srvs.hNetrpGetFileSecurity(other, "data\0", "mine.txt\0", 5)
+    with pytest.raises(DCERPCException, match="access_denied"):
+        srvs.hNetrpSetFileSecurity(owner, "data\0", "root.txt\0", 4, told)
+    for share, name, error in (("data", "not there", 2), ("not there", "mine.txt", 2310)):
+        with pytest.raises(srvs.DCERPCSessionError) as found:
+            srvs.hNetrpGetFileSecurity(owner, share + "\0", name + "\0", 4)
+        assert found.value.get_error_code() == error

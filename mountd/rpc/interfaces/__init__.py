@@ -15,6 +15,7 @@ from usmbd.mountd.rpc.interfaces import (
     samr,
     srvsvc,
     srvsvc_changes,
+    srvsvc_files,
     srvsvc_running,
     srvsvc_server,
     svcctl,
@@ -25,7 +26,7 @@ from usmbd.mountd.rpc.interfaces import (
 from usmbd.mountd.rpc.pdu import Syntax
 from usmbd.mountd.rpc.view import View
 
-DECLARED = (srvsvc_changes, srvsvc_running, srvsvc_server, wkssvc_workstation)
+DECLARED = (srvsvc_changes, srvsvc_files, srvsvc_running, srvsvc_server, wkssvc_workstation)
 """Modules that declare calls on another's interface."""
 
 _CALLS: Mapping[str, tuple[Calls, ...]] = {

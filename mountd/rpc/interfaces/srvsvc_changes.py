@@ -282,11 +282,8 @@ def server_set_info(
     return wrong
 
 
-@CALLS.call(19, 39, 40)
-def not_done(view: View) -> Asking[None]:
-    """NetrShareDelSticky, NetrpGet- and SetFileSecurity: refused.
-
-    Of a share there is one life; files have their security by SMB, where their owner is asked.
-    """
+@CALLS.call(19)
+def share_del_sticky(view: View) -> Asking[None]:
+    """NetrShareDelSticky ([MS-SRVS] 3.1.4.13): refused, for of a share there is one life."""
     yield from _need_administrator(view)
     raise Status(ERROR_NOT_SUPPORTED)

@@ -29,11 +29,14 @@ from usmbd.mountd.ipc.messages import (
     LoginResponse,
     LoginStatus,
     Message,
+    RpcAnswer,
+    RpcAsks,
     RpcClose,
     RpcOpen,
-    RpcRead,
+    RpcRequest,
     RpcResponse,
     RpcStatus,
+    RpcTold,
     RpcTransceive,
     RpcWrite,
     SessionRequest,
@@ -177,12 +180,17 @@ class FakeMountd(Turns):
 
 
 class FakeRpc(Turns):
-    """Pipes named `echo`: what is written can be read; a transaction is answered in capitals."""
+    """Pipes named `echo`: what is written can be read; a transaction is answered in capitals.
+
+    Who has written something asks for what is in `asks` before it is read.
+    """
 
     def __init__(self) -> None:
         """Begin without a pipe."""
         super().__init__()
         self.pipes: dict[int, bytes] = {}
+        self.asks: list[RpcAsks] = []
+        self.told: list[RpcTold] = []
 
     def ask(self, message: Message, resume: Resume) -> None:
         """Take a question."""
@@ -192,8 +200,8 @@ class FakeRpc(Turns):
         """Take what has no answer: for pipes there is no such message."""
         raise AssertionError(message)
 
-    def _answer(self, message: Message) -> RpcResponse:
-        assert isinstance(message, RpcOpen | RpcWrite | RpcRead | RpcTransceive | RpcClose)
+    def _answer(self, message: Message) -> RpcAnswer:
+        assert isinstance(message, RpcRequest)
         if isinstance(message, RpcOpen):
             if message.name.casefold() != "echo":
                 return RpcResponse(status=RpcStatus.NO_PIPE)
@@ -207,6 +215,14 @@ class FakeRpc(Turns):
         if isinstance(message, RpcWrite):
             self.pipes[message.pipe] += message.data
             return RpcResponse(status=RpcStatus.OK)
+        if isinstance(message, RpcTold):
+            self.told.append(message)
+        if self.asks:
+            if isinstance(message, RpcTransceive):
+                self.pipes[message.pipe] = message.data.upper()
+            return self.asks.pop(0)
+        if isinstance(message, RpcTold):
+            return self._cut(message.pipe, self.pipes[message.pipe], message.max_output)
         if isinstance(message, RpcTransceive):
             return self._cut(message.pipe, message.data.upper(), message.max_output)
         if not self.pipes[message.pipe]:
