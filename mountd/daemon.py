@@ -28,7 +28,7 @@ from usmbd.mountd.ipc.accounts import (
     Uses,
 )
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
-from usmbd.mountd.ipc.directory import prepare_directory
+from usmbd.mountd.ipc.directory import SECRETS_DIRECTORY, prepare_state_directory
 from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
     MOUNTD_SOCKET,
@@ -103,10 +103,10 @@ class Daemon:
         OSError when the directory or a socket cannot be had, AlreadyRunningError when another
         mountd has them.
         """
-        prepare_directory(self._directory)
+        prepare_state_directory(self._directory)
         lock = lockfile.acquire(self._directory, self._service.configuration.path)
         try:
-            self._service.remember_by(load_key(self._directory))
+            self._service.remember_by(load_key(self._directory / SECRETS_DIRECTORY))
             data = Path(self._service.configuration.server.data_directory)
             self._service.machine_sid = load_machine_sid(data)
             # What has been seen of tickets has to outlive a restart: they are good for minutes.

@@ -1,11 +1,20 @@
-"""What no share should have in it: the password file, and the state directory with keys."""
+"""The password file, keys and sockets: what no share should have in it, and no worker see."""
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from usmbd.mountd.config.load import Configuration
+from usmbd.mountd.ipc.directory import SECRETS_DIRECTORY
+
+SYSTEM_KEYTAB = "/etc/krb5.keytab"
+
+TOO_MUCH = frozenset(
+    {"/", "/home", "/lib", "/opt", "/proc", "/run", "/srv", "/tmp", "/usr", "/var"}
+)
+"""Folders in which too much else lies that workers need."""
 
 
 def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
@@ -21,11 +30,48 @@ def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
         "the password file": passwords,
         "the state directory": Path(configuration.server.state_directory),
     }
-    for share in configuration.shares.values():
-        folder = PurePath(os.path.normpath(share.config.path or ""))
-        if not folder.is_absolute() or share.config.msdfs_proxy:
-            continue
+    for each in sorted(TOO_MUCH & _secret_folders(configuration, passwords)):
+        yield f"workers that are taken over can read the secrets in {each}: give them a folder"
+    for name, folder in _folders(configuration):
         for what, path in secrets.items():
             places = (Path(os.path.abspath(path)), path.resolve())
             if any(place.is_relative_to(folder) for place in places):
-                yield f"{what}, {path}, lies in the share {share.config.name}, {folder}"
+                yield f"{what}, {path}, lies in the share {name}, {folder}"
+
+
+def hidden(configuration: Configuration, passwords: Path) -> dict[str, list[str]]:
+    """Return the folders that workers shall not see, each with what they shall see in it.
+
+    A folder that is a share cannot be hidden; one in a share is empty to its users.
+    """
+    server = configuration.server
+    state = os.path.realpath(server.state_directory)
+    shares = {_constant_part(folder) for _, folder in _folders(configuration)}
+    seen = shares | {state, os.path.realpath(server.data_directory)}
+    secrets = {*_secret_folders(configuration, passwords), os.path.join(state, SECRETS_DIRECTORY)}
+    return {
+        folder: sorted(each for each in seen if PurePath(each).is_relative_to(folder))
+        for folder in secrets - shares - TOO_MUCH
+    }
+
+
+def _secret_folders(configuration: Configuration, passwords: Path) -> set[str]:
+    """Return where the password file and the keytab lie, whatever links lead there."""
+    secrets = [str(passwords)]
+    if configuration.server.kerberos and configuration.kerberos is not None:
+        secrets.append(configuration.kerberos.keytab.removeprefix("FILE:") or SYSTEM_KEYTAB)
+    return {os.path.dirname(os.path.realpath(each)) for each in secrets}
+
+
+def _constant_part(folder: PurePath) -> str:
+    """Return a share's folder up to what differs by user or client (`/srv` of `/srv/%U`)."""
+    parts = itertools.takewhile(lambda part: "%" not in part, folder.parts)
+    return str(PurePath(*parts))
+
+
+def _folders(configuration: Configuration) -> Iterator[tuple[str, PurePath]]:
+    """Yield the name and the folder of each share that has one that can be told."""
+    for share in configuration.shares.values():
+        folder = PurePath(os.path.normpath(share.config.path or ""))
+        if folder.is_absolute() and not share.config.msdfs_proxy:
+            yield share.config.name, folder

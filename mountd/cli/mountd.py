@@ -20,6 +20,7 @@ from usmbd.mountd.confine.kernel import set_death_signal
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import MOUNTD
 from usmbd.mountd.daemon import Daemon
+from usmbd.mountd.exposure import hidden
 from usmbd.mountd.kerberos.offer import offered
 from usmbd.mountd.users import load_users
 
@@ -89,7 +90,9 @@ def run(arguments: list[str]) -> int:
         load_users(passwords, required=options.pwddb is not None)
     if options.check:
         common.warn(configuration, passwords)
-        encoded = msgspec.json.format(msgspec.json.encode(configuration.server))
+        folders = hidden(configuration, passwords)
+        server = msgspec.structs.replace(configuration.server, hidden=folders)
+        encoded = msgspec.json.format(msgspec.json.encode(server))
         print(encoded.decode())
         return 0
     daemon = Daemon(

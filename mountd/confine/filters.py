@@ -9,6 +9,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterable
 
+from usmbd.mountd.confine.kernel import CLONE_NEWNS
 from usmbd.mountd.confine.system_calls import NUMBERS
 
 _CLONE_THREAD = 0x00010000
@@ -28,8 +29,8 @@ def build(calls: Iterable[str], *, threads_only: bool, any_socket: bool) -> Call
     """Return what allows this process, and all that it starts, nothing but `calls`.
 
     With `threads_only` clone(2) makes threads and no processes; without `any_socket` sockets are
-    Unix, netlink and UDP ones (by which addresses and interfaces are asked for). OSError where the
-    kernel does not take the filter.
+    Unix, netlink and UDP ones (by which addresses and interfaces are asked for); unshare(2) is for
+    mounts alone. OSError where the kernel does not take the filter.
     """
     try:
         import pyseccomp as seccomp
@@ -48,6 +49,9 @@ def build(calls: Iterable[str], *, threads_only: bool, any_socket: bool) -> Call
                 for family in (socket.AF_INET, socket.AF_INET6):
                     datagram = seccomp.Arg(1, masked, _TYPE_MASK, socket.SOCK_DGRAM)
                     rules.add_rule(seccomp.ALLOW, name, seccomp.Arg(0, equal, family), datagram)
+            elif name == "unshare":
+                mounts = seccomp.Arg(0, equal, CLONE_NEWNS)
+                rules.add_rule(seccomp.ALLOW, name, mounts)
             elif (number := _number(seccomp, name)) is not None:
                 rules.add_rule(seccomp.ALLOW, number)
         for name in sorted(_OPEN - set(calls)):

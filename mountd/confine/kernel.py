@@ -1,4 +1,4 @@
-"""prctl(2), capset(2) and Landlock's calls, which Python's `os` does not offer.
+"""prctl(2), capset(2), mount(2) and Landlock's calls, which Python's `os` does not offer.
 
 The libraries for the first two (pyprctl, python-prctl) have had no release since 2021, and of
 Landlock only two calls are needed, without rules: so they are called by ctypes.
@@ -8,10 +8,12 @@ import ctypes
 import os
 import struct
 from collections.abc import Iterable
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl, _capget, _capset, _syscall = _libc.prctl, _libc.capget, _libc.capset, _libc.syscall
+_unshare, _mount, _umount2 = _libc.unshare, _libc.mount, _libc.umount2
+_mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
 _syscall.restype = ctypes.c_long
 
 _PR_SET_PDEATHSIG = 1
@@ -27,7 +29,31 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _SETS = struct.Struct("=6I")
 """Twice (effective, permitted, inheritable): the lower and the upper 32 capabilities."""
 
+CLONE_NEWNS = 0x00020000
+MNT_DETACH = 2
+
+
+class MountFlag(IntFlag):
+    """Those of mount(2)."""
+
+    RDONLY = 1
+    NOSUID = 2
+    NODEV = 4
+    NOEXEC = 8
+    REMOUNT = 32
+    BIND = 4096
+    REC = 16384
+    SLAVE = 1 << 19
+
+
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_MOUNT_ATTRIBUTES = struct.Struct("=QQQQ")
+"""struct mount_attr: set, cleared, propagation, user namespace."""
+_MOUNT_ATTR_NODEV = 4
+
 # These have one number on every architecture but alpha.
+_NR_MOUNT_SETATTR = ctypes.c_long(442)
 _NR_LANDLOCK_CREATE_RULESET = ctypes.c_long(444)
 _NR_LANDLOCK_RESTRICT_SELF = ctypes.c_long(446)
 _LANDLOCK_CREATE_RULESET_VERSION = 1
@@ -124,6 +150,46 @@ def _permitted() -> tuple[int, int]:
     _check(_capget(ctypes.byref(_header()), data))
     _, low, _, _, high, _ = _SETS.unpack(data.raw)
     return low, high
+
+
+def may(capability: Capability) -> bool:
+    """Tell whether this thread has a capability to use."""
+    low, high = _permitted()
+    return bool((low | high << 32) >> capability & 1)
+
+
+def leave_mounts() -> None:
+    """Have mounts of this process's own, which begin as they are; the process has one thread."""
+    _check(_unshare(CLONE_NEWNS))
+
+
+def mount(
+    source: str | None, target: str, kind: str | None, flags: MountFlag, options: str | None = None
+) -> None:
+    """Mount something, or change what is mounted (mount(2))."""
+    names = [None if each is None else os.fsencode(each) for each in (source, target, kind)]
+    _check(_mount(*names, flags, options.encode() if options is not None else None))
+
+
+def unmount(target: str) -> None:
+    """Take a mount away, and what is mounted on it."""
+    _check(_umount2(os.fsencode(target), MNT_DETACH))
+
+
+def forbid_devices(target: str, *, forbid: bool) -> None:
+    """Let no device be opened by a name below a mount, or let it again (Linux 5.12)."""
+    change = (_MOUNT_ATTR_NODEV, 0) if forbid else (0, _MOUNT_ATTR_NODEV)
+    attributes = _MOUNT_ATTRIBUTES.pack(*change, 0, 0)
+    _check(
+        _syscall(
+            _NR_MOUNT_SETATTR,
+            ctypes.c_int(_AT_FDCWD),
+            os.fsencode(target),
+            ctypes.c_uint(_AT_RECURSIVE),
+            attributes,
+            ctypes.c_size_t(len(attributes)),
+        )
+    )
 
 
 def landlock_version() -> int:

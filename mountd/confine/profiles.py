@@ -127,7 +127,7 @@ SUPERVISOR = Profile(
         Capability.SYS_PTRACE,
         Capability.SYS_RESOURCE,
     },
-    MOUNTD.system_calls | WORKER.system_calls | KEEPER.system_calls,
+    MOUNTD.system_calls | WORKER.system_calls | KEEPER.system_calls | frozenset(calls.HIDE),
     processes=True,
     any_socket=True,
 )

@@ -100,10 +100,18 @@ CONFINE: Final = _names(
 )
 """What a child needs to give up what it does not: its parent's filter is its own, too."""
 
+HIDE: Final = _names(
+    """
+    unshare mount umount2 mount_setattr
+    """
+)
+"""What a child needs to have mounts of its own; of unshare(2) nothing else."""
+
 NUMBERS: Final[Mapping[str, int]] = {
-    "quotactl_fd": 443, "futex_waitv": 449, "cachestat": 451, "fchmodat2": 452,
-    "map_shadow_stack": 453, "futex_wake": 454, "futex_wait": 455, "futex_requeue": 456,
-    "setxattrat": 463, "getxattrat": 464, "listxattrat": 465, "removexattrat": 466,
+    "mount_setattr": 442, "quotactl_fd": 443, "futex_waitv": 449, "cachestat": 451,
+    "fchmodat2": 452, "map_shadow_stack": 453, "futex_wake": 454, "futex_wait": 455,
+    "futex_requeue": 456, "setxattrat": 463, "getxattrat": 464, "listxattrat": 465,
+    "removexattrat": 466,
 }  # fmt: skip
 """Calls that an older libseccomp has no name for: since 2019 they have one number everywhere
 (alpha aside)."""

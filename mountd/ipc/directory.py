@@ -5,7 +5,16 @@ import os
 import stat
 from pathlib import Path
 
+SECRETS_DIRECTORY = "secrets"
+"""Of the state directory: mountd's keys, which no worker sees."""
+
 _OWNER_ALONE = 0o700
+
+
+def prepare_state_directory(path: Path) -> None:
+    """Make the state directory as below, and in it the one of the keys."""
+    prepare_directory(path)
+    prepare_directory(path / SECRETS_DIRECTORY)
 
 
 def prepare_directory(path: Path) -> None:

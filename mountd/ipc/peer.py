@@ -12,10 +12,16 @@ CREDENTIALS_SPACE = socket.CMSG_SPACE(CREDENTIALS.size)
 """Bytes of ancillary data of a datagram's sender; descriptors that come along find no room."""
 
 
-def peer_uid(connection: socket.socket) -> int:
-    """Return the uid of the process at the other end, or of the one that listened there."""
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """Return pid and uid of the process at the other end, or of the one that listened there."""
     data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    return int(CREDENTIALS.unpack(data)[1])
+    pid, uid, _ = CREDENTIALS.unpack(data)
+    return pid, uid
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return the uid of that process."""
+    return peer(connection)[1]
 
 
 def sender_uid(ancillary: Iterable[tuple[int, int, bytes]]) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, Codec, CodecError
 from usmbd.mountd.ipc.messages import Message
 from usmbd.mountd.ipc.outbox import Outbox
-from usmbd.mountd.ipc.peer import is_ours, peer_uid
+from usmbd.mountd.ipc.peer import is_ours, peer
 
 T = TypeVar("T", bound=Message)
 
@@ -115,14 +115,16 @@ class Server(Generic[T]):
         codec: Codec[T],
         on_message: Callable[[Client[T], int, T], None],
         on_close: Callable[[Client[T], str], None],
+        admits: Callable[[int], bool] = lambda pid: True,
     ) -> None:
-        """Start to accept in the running event loop."""
+        """Start to accept in the running event loop, whom `admits` says of our processes."""
         self.loop = asyncio.get_running_loop()
         self.codec = codec
         self.on_message = on_message
         self.clients: set[Client[T]] = set()
         self._on_close = on_close
         self._listener = listener
+        self._admits = admits
         self.loop.add_reader(listener, self._accept)
 
     def _accept(self) -> None:
@@ -132,7 +134,8 @@ class Server(Generic[T]):
         except OSError:
             # Gone again, or no descriptor left: the listener is readable until there is one.
             return
-        if not is_ours(peer_uid(connection)) or len(self.clients) >= MAX_CLIENTS:
+        pid, uid = peer(connection)
+        if not (is_ours(uid) and self._admits(pid)) or len(self.clients) >= MAX_CLIENTS:
             connection.close()
             return
         connection.setblocking(False)

@@ -252,6 +252,8 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Absolute; the sockets and the store lie here. Need not outlive a boot."""
     data_directory: str = ""
     """Absolute; what must outlive a boot (persistent opens)."""
+    hidden: dict[str, list[str]] = {}
+    """Folders that no worker shall see (the password file's, keys'), and what he may of each."""
 
     min_protocol: int = 0x0202
     max_protocol: int = 0x0311

@@ -45,7 +45,11 @@ class ControlService:
         self._cookies = itertools.count(1)
         self._lists: dict[int, tuple[Client[ControlRequest], int, set[int]]] = {}
         self._server: Server[ControlRequest] = Server(
-            listen(state / CONTROL_SOCKET), control_server(), self._on_message, self._on_close
+            listen(state / CONTROL_SOCKET),
+            control_server(),
+            self._on_message,
+            self._on_close,
+            lambda pid: all(pid != worker.process.pid for worker in supervisor.workers.values()),
         )
 
     def _on_message(

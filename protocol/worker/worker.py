@@ -6,9 +6,11 @@ import os
 import signal
 import socket
 import time
+from logging import INFO, WARNING
 from pathlib import Path
 
 from usmbd.mountd import log as logs
+from usmbd.mountd.confine.hide import hide
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import WORKER
 from usmbd.mountd.ipc.codec import mountd_client, rpc_client
@@ -361,6 +363,9 @@ def run(control: socket.socket) -> None:
     """Run one worker until it is stopped."""
     os.umask(0)  # the share's masks decide
     keep_buffers()
+    first = messages.decode_to_worker(control.recv(messages.MESSAGE_LIMIT, socket.MSG_PEEK))
+    folders = first.config.hidden if isinstance(first, messages.Start) else {}
+    unhidden = hide(folders)
     missing = confine(WORKER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the supervisor
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -373,6 +378,8 @@ def run(control: socket.socket) -> None:
     logs.start()
     for each in missing:
         log.info("this process runs without %s", each)
+    for each in unhidden:
+        log.log(INFO if worker.server.worker else WARNING, "this process runs without %s", each)
     loop.add_signal_handler(signal.SIGTERM, worker.stop, "told to end")
     # What was made until now stays: the collector need not look at it again.
     gc.collect()

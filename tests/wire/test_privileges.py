@@ -2,6 +2,7 @@
 
 import base64
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -118,6 +119,44 @@ def test_mountd_alone_reads_the_password_file(server: Usmbd) -> None:
     assert str(server.password_path) not in held
     for client in clients:
         client.close()
+
+
+class Handing(Usmbd):
+    """A server on a host whose mounts are handed on, as systemd makes them."""
+
+    def prepare(self) -> list[str]:
+        """Start it in mounts of its own that are."""
+        return ["unshare", "--mount", "--propagation", "shared", "--", *super().prepare()]
+
+
+def test_no_worker_sees_the_password_file_or_the_keys() -> None:
+    """But it sees what is mounted over a share later."""
+    only_usmbd("it is about usmbd's processes")
+    own = Handing()
+    with own.running():
+        if "mounts of its own" in own.log or "hiding" in own.log:
+            pytest.skip("no mounts of its own on this machine")
+        secrets = (own.password_path, own.state / "secrets" / "credentials.key")
+        for secret in secrets:
+            assert secret.exists()
+            assert Path(f"/proc/{own.mountd()[0]}/root{secret}").exists()
+            for pid in own.workers():
+                root = Path(f"/proc/{pid}/root")
+                assert not Path(f"{root}{secret}").exists()
+                assert Path(f"{root}{own.data}").is_dir()
+        client = Raw(own).ready()
+        client.open("below")
+        client.close()
+        host = ["nsenter", "-t", str(own.pid), "-m", "--"]
+        subprocess.run([*host, "mount", "-t", "tmpfs", "none", str(own.data)], check=True)
+        client = Raw(own).ready()
+        body = smb2.create_body("below", disposition=1)  # FILE_OPEN
+        assert client.call(smb2.CREATE, body).status == smb2.OBJECT_NAME_NOT_FOUND
+        client.close()
+        os.kill(own.workers()[0], 9)
+        wait_for(lambda: len(own.workers()) == WORKERS, SECONDS, "another worker")
+        for pid in own.workers():
+            assert not Path(f"/proc/{pid}/root{secrets[0]}").exists()
 
 
 def test_no_process_with_rights_reads_what_a_stranger_sends_first(server: Usmbd) -> None:

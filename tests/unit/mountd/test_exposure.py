@@ -1,9 +1,12 @@
 """Which shares have the password file or the state directory in them."""
 
+import dataclasses
 from pathlib import Path
 
+import msgspec
+
 from usmbd.mountd.config.load import load
-from usmbd.mountd.exposure import exposed
+from usmbd.mountd.exposure import exposed, hidden
 
 
 def warnings(tmp_path: Path, share: str, passwords: Path) -> list[str]:
@@ -44,3 +47,54 @@ def test_a_password_file_that_others_may_read_is_told_of(tmp_path: Path) -> None
         passwords.chmod(mode)
         (warning,) = warnings(tmp_path, "/srv", passwords)
         assert warning.startswith(f"{passwords} is not its owner's alone")
+
+
+def hides(tmp_path: Path, passwords: str, *shares: str, more: str = "") -> dict[str, list[str]]:
+    """Return what is hidden from workers, by paths below tmp_path."""
+    config = tmp_path / "usmbd.conf"
+    text = f"[global]\nstate directory = {tmp_path}/etc/run\n{more}"
+    for number, share in enumerate(shares):
+        text += f"[share{number}]\npath = {tmp_path}/{share}\n"
+    config.write_text(text)
+    configuration = load(config)
+    if more:  # as where there are a keytab and the library
+        server = msgspec.structs.replace(configuration.server, kerberos=True)
+        configuration = dataclasses.replace(configuration, server=server)
+    prefix = f"{tmp_path}/"
+    return {
+        folder.removeprefix(prefix): [each.removeprefix(prefix) for each in seen]
+        for folder, seen in hidden(configuration, tmp_path / passwords).items()
+    }
+
+
+def test_the_folders_of_the_password_file_and_the_keys_are_hidden(tmp_path: Path) -> None:
+    """What else workers need of them is not."""
+    found = hides(tmp_path, "etc/pwd.db", "etc/share", "etc/homes/%U", "srv")
+    assert found == {"etc": ["etc/homes", "etc/run", "etc/share"], "etc/run/secrets": []}
+    assert hides(tmp_path, "other/pwd.db", "etc/share") == {"other": [], "etc/run/secrets": []}
+
+
+def test_the_keytab_is_hidden(tmp_path: Path) -> None:
+    keytab = f"dedicated keytab file = FILE:{tmp_path}/keys/keytab\n"
+    more = f"kerberos method = dedicated keytab\n{keytab}"
+    found = hides(tmp_path, "etc/pwd.db", more=more)
+    assert set(found) == {"etc", "etc/run/secrets", "keys"}
+
+
+def test_the_password_file_is_hidden_where_its_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "pwd.db").symlink_to(tmp_path / "real" / "pwd.db")
+    assert "real" in hides(tmp_path, "pwd.db")
+
+
+def test_what_is_a_share_is_not_hidden(tmp_path: Path) -> None:
+    """Of which there is a warning; in one it is empty to all."""
+    assert set(hides(tmp_path, "srv/pwd.db", "srv")) == {"etc/run/secrets"}
+    assert set(hides(tmp_path, "srv/pwd.db", "srv/%U")) == {"etc/run/secrets"}
+    assert set(hides(tmp_path, "srv/in/pwd.db", "srv")) == {"srv/in", "etc/run/secrets"}
+
+
+def test_a_folder_that_has_everything_in_it_is_not_hidden_and_told_of(tmp_path: Path) -> None:
+    assert set(hides(tmp_path, "/var/pwd.db")) == {"etc/run/secrets"}
+    (warning,) = warnings(tmp_path, "/srv/share", Path("/var/pwd.db"))
+    assert "the secrets in /var" in warning

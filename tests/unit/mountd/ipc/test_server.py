@@ -120,7 +120,7 @@ def test_so_many_may_connect(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_strangers_may_not_connect(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "peer_uid", lambda connection: os.getuid() + 1)
+    monkeypatch.setattr(server, "peer", lambda connection: (os.getpid(), os.getuid() + 1))
     assert not is_open(ends.connect())
     assert ends.server.clients == set()
 

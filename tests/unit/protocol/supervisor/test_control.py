@@ -148,6 +148,18 @@ def test_a_shutdown_is_confirmed_first(served: Served) -> None:
     assert served.supervisor.stopped
 
 
+def test_a_worker_may_not_administrate(served: Served) -> None:
+    """Its uid is the server's, and what it was sent may have taken it over."""
+    served.supervisor.workers[1].process.pid = os.getpid()
+    tool = served.another()
+    with pytest.raises(ConnectionResetError):
+        served.ask(ControlShutdown(), tool)
+    assert not served.supervisor.stopped
+    tool.close()
+    served.supervisor.workers[1].process.pid = 1001
+    assert served.ask(ControlShutdown(), served.another()) == [ControlDone()]
+
+
 def test_the_version(served: Served) -> None:
     (answer,) = served.ask(ControlVersion())
     assert isinstance(answer, ControlVersionInfo)
