@@ -24,7 +24,7 @@ from usmbd.mountd.account_facts import (
     format_facts,
     parse_facts,
 )
-from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.errors import ConfigError, raise_all
 from usmbd.mountd.md4 import nt_hash
 
 # ksmbd's protocol with its kernel half leaves 48 bytes for a name with its end; the same limit
@@ -114,38 +114,45 @@ class UserTable:
 
 
 def parse_users(text: str, file: str) -> UserTable:
-    """Read the file's text; ConfigError with the line that is malformed."""
+    """Read the file's text; ConfigError with all lines that are malformed."""
     hashes: dict[str, bytes] = {}
     facts: dict[str, AccountFacts] = {}
+    errors: list[ConfigError] = []
     for number, line in enumerate(text.split("\n"), start=1):
         entry = line.strip()
         if entry.startswith(MARK):
             try:
                 name, known = parse_facts(entry)
+                facts[name] = known
             except ValueError as error:  # it may be one that keeps somebody out
-                raise ConfigError(file, number, str(error)) from error
-            facts[name] = known
+                errors.append(ConfigError(file, number, str(error)))
             continue
         if not entry or entry[0] in ";#":
             continue
-        name, colon, encoded = entry.partition(":")
-        if not colon:
-            raise ConfigError(file, number, "the line is not NAME:HASH")
         try:
-            check_user_name(name)
-            digest = base64.b64decode(encoded, validate=True)
-        except binascii.Error as error:
-            raise ConfigError(file, number, f"the hash of {name!r} is not base64") from error
+            name, digest = _parse_user(entry)
+            if name in hashes:
+                raise ValueError(f"the user {name!r} occurs twice")
+            hashes[name] = digest
         except ValueError as error:
-            raise ConfigError(file, number, str(error)) from error
-        if len(digest) != NT_HASH_SIZE:
-            raise ConfigError(
-                file, number, f"the hash of {name!r} has {len(digest)} bytes, not {NT_HASH_SIZE}"
-            )
-        if name in hashes:
-            raise ConfigError(file, number, f"the user {name!r} occurs twice")
-        hashes[name] = digest
+            errors.append(ConfigError(file, number, str(error)))
+    raise_all(errors)
     return UserTable(hashes, facts)
+
+
+def _parse_user(entry: str) -> tuple[str, bytes]:
+    """Return a line's user and NT hash; ValueError that says what is wrong."""
+    name, colon, encoded = entry.partition(":")
+    if not colon:
+        raise ValueError("the line is not NAME:HASH")
+    check_user_name(name)
+    try:
+        digest = base64.b64decode(encoded, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"the hash of {name!r} is not base64") from error
+    if len(digest) != NT_HASH_SIZE:
+        raise ValueError(f"the hash of {name!r} has {len(digest)} bytes, not {NT_HASH_SIZE}")
+    return name, digest
 
 
 def load_users(path: Path, *, required: bool = False) -> UserTable:

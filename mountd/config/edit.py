@@ -2,21 +2,27 @@
 
 Everything else in the file stays as it is, comments and layout too (ksmbd.addshare writes the
 file anew and loses them). In a section that is changed, a parameter's line is replaced where it
-stands, whatever synonym it was written with. YAML is written anew. The result is a text:
-whoever asked for it checks it with `load` before it is written.
+stands, whatever synonym it was written with. The result is a text: whoever asked for it checks
+it with `load` before it is written.
 """
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 from usmbd.mountd.config import ini
 from usmbd.mountd.config.parameters import find
 from usmbd.mountd.config.reading import read_source
 from usmbd.mountd.config.source import GLOBAL, Entry, parameter_key, share_key
 from usmbd.mountd.errors import ConfigError
+
+LINE_WIDTH = 1 << 16
+"""Columns of a YAML file's line: a longer one is not folded, which would change it."""
 
 Options = list[tuple[str, str]]
 """Names and values as given; an empty value removes the parameter's line."""
@@ -49,8 +55,11 @@ def remove_share(text: str, path: Path, share: str) -> str:
     """Return the text without the share."""
     if path.suffix in (".yaml", ".yml"):
         data = _yaml_data(text)
-        shares = data.get("shares") or {}
-        data["shares"] = {k: v for k, v in shares.items() if share_key(str(k)) != share_key(share)}
+        shares = _mapping(data, "shares")
+        for key in [k for k in shares if share_key(str(k)) == share_key(share)]:
+            del shares[key]
+        if not shares:  # nothing would stand below it but comments
+            del data["shares"]
         return _yaml_text(data)
     lines = list(_ini_lines(text, share))
     kept = [line for line, inside, _ in lines if not inside]
@@ -121,34 +130,57 @@ def _set_ini(text: str, path: Path, share: str, options: Options) -> str:
     return "\n".join(result)
 
 
-def _yaml_data(text: str) -> dict[str, dict[str, object]]:
-    """Return the YAML document with every scalar as it is written."""
-    data = yaml.load(text, Loader=yaml.BaseLoader)
-    return data if isinstance(data, dict) else {}
+def _yaml() -> YAML:
+    """Return a reader and writer that keeps comments, order, quotes and flow style."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = LINE_WIDTH
+    return yaml
 
 
-def _yaml_text(data: dict[str, dict[str, object]]) -> str:
-    """Return the document's text. Comments are lost, as with ksmbd.addshare."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=False)
+def _yaml_data(text: str) -> CommentedMap:
+    """Return the YAML document with all that is between its values."""
+    try:
+        data = _yaml().load(text)
+    except YAMLError as error:
+        raise ValueError(f"the file is not YAML that can be changed: {error}") from error
+    return data if isinstance(data, CommentedMap) else CommentedMap()
+
+
+def _yaml_text(data: CommentedMap) -> str:
+    """Return the document's text."""
+    written = io.StringIO()
+    _yaml().dump(data, written)
+    return written.getvalue()
+
+
+def _mapping(data: CommentedMap, key: str) -> CommentedMap:
+    """Return what is below a key, a mapping; it is made where it is none."""
+    found = data.get(key)
+    if not isinstance(found, CommentedMap):
+        found = data[key] = CommentedMap()
+    return found
 
 
 def _set_yaml(text: str, share: str, options: Options) -> str:
     """Change a YAML document."""
     data = _yaml_data(text)
     if share_key(share) == GLOBAL:
-        section = data.get(GLOBAL) or {}
-        data[GLOBAL] = section
+        section = _mapping(data, GLOBAL)
     else:
-        shares = data.get("shares") or {}
-        data["shares"] = shares
+        shares = _mapping(data, "shares")
         key = next((k for k in shares if share_key(str(k)) == share_key(share)), share)
-        found = shares.get(key) or {}
-        section = found if isinstance(found, dict) else {}
-        shares[key] = section
+        section = _mapping(shares, key)
     for name, value in options:
         row = _row_name(name, value, share)
-        for old in [k for k in section if _written_name(str(k), share) == row]:
+        there = [k for k in section if _written_name(str(k), share) == row]
+        if value and any(parameter_key(str(old)) == parameter_key(name) for old in there[:1]):
+            name = there.pop(0)
+        place = list(section).index(there[0]) if there else len(section)
+        for old in there:
             del section[old]
-        if value:
+        if value and name in section:  # with its comment
             section[name] = value
+        elif value:  # a synonym may mean the opposite
+            section.insert(place, name, value)
     return _yaml_text(data)

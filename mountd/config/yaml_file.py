@@ -13,6 +13,7 @@ Scalars are taken as they are written (`0744` stays octal, `yes` stays yes), and
 keeps its line. Two levels of mappings are read, never more, so that aliases cannot multiply.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -22,18 +23,8 @@ from usmbd.mountd.errors import ConfigError
 
 
 def parse(text: str, path: Path, source: Source) -> None:
-    """Add what the YAML text says to `source`; ConfigError where it is malformed."""
-    file = str(path)
-    for name, line, node in _items(_compose(text, file), file, "the file"):
-        if name == GLOBAL:
-            _entries(node, source.section(GLOBAL, file, line))
-        elif name == "shares":
-            for share, share_line, options in _items(node, file, "shares"):
-                if share_key(share) in source.sections:
-                    raise ConfigError(file, share_line, f"the share {share!r} occurs twice")
-                _entries(options, source.section(share, file, share_line))
-        else:
-            raise ConfigError(file, line, f"{name!r} is not known here: only global and shares")
+    """Add what the YAML text says to `source`, with its errors; ConfigError where it is no YAML."""
+    _Reader(str(path), source).read(_compose(text, str(path)))
 
 
 def _compose(text: str, file: str) -> yaml.Node | None:
@@ -47,31 +38,66 @@ def _compose(text: str, file: str) -> yaml.Node | None:
         raise ConfigError(file, 0, f"not YAML: {error}") from error
 
 
-def _items(node: yaml.Node | None, file: str, what: str) -> list[tuple[str, int, yaml.Node]]:
-    """Return a mapping's keys with their lines and values; nothing for null."""
-    if node is None or _is_null(node):
-        return []
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(file, node.start_mark.line + 1, f"{what} must be a mapping")
-    items: dict[str, tuple[str, int, yaml.Node]] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise ConfigError(file, line, "a key must be text")
-        if key.value in items:
-            raise ConfigError(file, line, f"{key.value!r} occurs twice")
-        items[key.value] = (key.value, line, value)
-    return list(items.values())
+class _Reader:
+    """One pass over the nodes; what is wrong is noted, and the rest is read."""
+
+    def __init__(self, file: str, source: Source) -> None:
+        self._file = file
+        self._source = source
+
+    def read(self, root: yaml.Node | None) -> None:
+        """Take the document."""
+        source = self._source
+        for name, line, node in self._items(root, "the file"):
+            if name == GLOBAL:
+                self._entries(node, source.section(GLOBAL, self._file, line))
+            elif name == "shares":
+                for share, share_line, options in self._items(node, "shares"):
+                    if share_key(share) in source.sections:
+                        self._wrong(share_line, f"the share {share!r} occurs twice")
+                    elif self._is_mapping(options, share):
+                        self._entries(options, source.section(share, self._file, share_line))
+            else:
+                self._wrong(line, f"{name!r} is not known here: only global and shares")
+
+    def _wrong(self, line: int, why: str) -> None:
+        """Note an error."""
+        self._source.errors.append(ConfigError(self._file, line, why))
+
+    def _is_mapping(self, node: yaml.Node | None, what: str) -> bool:
+        """Return whether there is a mapping, or nothing, which stands for an empty one."""
+        if node is None or _is_null(node) or isinstance(node, yaml.MappingNode):
+            return True
+        self._wrong(node.start_mark.line + 1, f"{what} must be a mapping")
+        return False
+
+    def _items(self, node: yaml.Node | None, what: str) -> Iterator[tuple[str, int, yaml.Node]]:
+        """Yield a mapping's keys with their lines and values; nothing for null."""
+        if not self._is_mapping(node, what) or not isinstance(node, yaml.MappingNode):
+            return
+        there = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self._wrong(line, "a key must be text")
+            elif key.value in there:
+                self._wrong(line, f"{key.value!r} occurs twice")
+            else:
+                there.add(key.value)
+                yield key.value, line, value
+
+    def _entries(self, node: yaml.Node, section: Section) -> None:
+        """Add a mapping's parameters to the section."""
+        for name, line, value in self._items(node, section.name):
+            raw = _raw(value)
+            if raw is None:
+                self._wrong(line, f"{name}: a value must be text or a list of texts")
+            else:
+                section.entries.append(Entry(name, raw, section.file, line))
 
 
-def _entries(node: yaml.Node, section: Section) -> None:
-    """Add a mapping's parameters to the section."""
-    for name, line, value in _items(node, section.file, section.name):
-        section.entries.append(Entry(name, _raw(value, section.file, line), section.file, line))
-
-
-def _raw(node: yaml.Node, file: str, line: int) -> Raw:
-    """Return a scalar's text or a sequence's texts."""
+def _raw(node: yaml.Node) -> Raw | None:
+    """Return a scalar's text or a sequence's texts; None of what is neither."""
     if _is_null(node):
         return ""
     if isinstance(node, yaml.ScalarNode):
@@ -80,7 +106,7 @@ def _raw(node: yaml.Node, file: str, line: int) -> Raw:
         isinstance(item, yaml.ScalarNode) for item in node.value
     ):
         return [str(item.value) for item in node.value]
-    raise ConfigError(file, line, "a value must be text or a list of texts")
+    return None
 
 
 def _is_null(node: yaml.Node) -> bool:

@@ -120,3 +120,15 @@ def test_what_was_left_half_written_goes_at_the_next_change(tmp_path: Path) -> N
     assert not left.exists()
     assert others.exists()
     assert list(load_users(path).hashes) == ["alice"]
+
+
+def test_all_malformed_lines_are_told_at_once() -> None:
+    known = "bob:iEb36u6PsRetBr3YMLdYbA==\n"
+    text = f"alice:???\nfoo\n{known}{known}"
+    with pytest.raises(ConfigError) as caught:
+        parse_users(text, "pw")
+    assert str(caught.value).split("\n") == [
+        "pw:1: the hash of 'alice' is not base64",
+        "pw:2: the line is not NAME:HASH",
+        "pw:4: the user 'bob' occurs twice",
+    ]

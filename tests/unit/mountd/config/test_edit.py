@@ -84,3 +84,44 @@ def test_options_that_cannot_be() -> None:
     for text in ("comment", "= x", "comment = x\npath = /"):
         with pytest.raises(ValueError, match="is not NAME = VALUE"):
             parse_option(text)
+
+
+COMMENTED = """\
+# my server
+global:
+  log level: 1   # first
+  tcp port: 24467
+shares:
+  # of all
+  data:
+    path: /tmp
+    create mask: 0744
+    read only: no
+    valid users: [alice, "@staff"]
+"""
+
+
+def test_yaml_keeps_what_is_not_changed() -> None:
+    """Comments, order, quotes, flow style, and how numbers are written."""
+    text = set_options(COMMENTED, YAML, "new", [("path", "/new"), ("comment", "a: b # c")])
+    assert text == COMMENTED + "  new:\n    path: /new\n    comment: 'a: b # c'\n"
+    assert remove_share(text, YAML, "NEW") == COMMENTED
+    text = set_options(COMMENTED, YAML, "data", [("writable", "yes"), ("valid users", "")])
+    assert text == COMMENTED.replace("read only: no", "writable: yes").replace(
+        '    valid users: [alice, "@staff"]\n', ""
+    )
+    assert set_options(COMMENTED, YAML, "data", [("Read_Only", "yes")]) == COMMENTED.replace(
+        "read only: no", "read only: yes"
+    )
+    assert set_options(COMMENTED, YAML, "global", [("comment", "x" * 300)]) == COMMENTED.replace(
+        "  tcp port: 24467\n", "  tcp port: 24467\n  comment: " + "x" * 300 + "\n"
+    )
+    alone = remove_share(COMMENTED, YAML, "data")
+    assert alone.startswith("# my server\nglobal:\n  log level: 1   # first\n")
+    assert configuration(alone, YAML.name).shares.keys() == {"ipc$"}
+
+
+def test_what_is_no_yaml_is_not_changed() -> None:
+    for text in ("a: [", "a: b: c", "global: {}\nglobal: {}\n"):
+        with pytest.raises(ValueError, match="not YAML that can be changed"):
+            set_options(text, YAML, "data", [("path", "/t")])

@@ -301,6 +301,27 @@ def test_errors_in_yaml(text: str, line: int, message: str) -> None:
     assert message in caught.value.message
 
 
+def test_all_errors_in_yaml_are_told_at_once() -> None:
+    text = """\
+other: 1
+global:
+  workgroup: A
+  workgroup: B
+  foo: 3
+  log level: {a: b}
+shares:
+  s: text
+  t:
+    path: /t
+    path: /u
+    raed only: maybe
+"""
+    with pytest.raises(ConfigError) as caught:
+        configuration(text, "usmbd.yml")
+    said = [line.split(":")[1] for line in str(caught.value).split("\n")]
+    assert sorted(map(int, said)) == [1, 4, 5, 6, 8, 11, 12]
+
+
 def test_aliases_do_not_multiply() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     for n in range(1, 30):
