@@ -269,7 +269,7 @@ class Daemon:
     def _look_at_passwords(self) -> None:
         """Read the password file again where it has changed; now and ever again."""
         self._loop.call_later(LOOK_SECONDS, self._look_at_passwords)
-        if self._service.passwords_changed():
+        if self._service.passwords_version.settled():
             self._reload(self._service.reread_users)
 
     def _tell_of_users(self) -> None:
@@ -296,6 +296,9 @@ class Daemon:
             message = (read or self._service.reload)()
         except ConfigError as error:
             log.error("the new configuration is not used: %s", error)
+            if read is None and self._service.passwords_version.differs():
+                # Whom an administrator locks out is so at once, whatever else is wrong.
+                self._reload(self._service.reread_users)
             return
         self._configured(message)
 

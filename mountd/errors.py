@@ -27,6 +27,11 @@ class ConfigErrors(ConfigError):
         return "\n".join(map(str, self.errors))
 
 
+def all_of(error: ConfigError) -> list[ConfigError]:
+    """Return the errors that one stands for."""
+    return error.errors if isinstance(error, ConfigErrors) else [error]
+
+
 def raise_all(errors: list[ConfigError]) -> None:
     """Raise what was found, if anything was."""
     if len(errors) == 1:

@@ -64,7 +64,7 @@ from usmbd.mountd.rpc.configuration import RpcConfiguration, describe
 from usmbd.mountd.shares import Share, decide
 from usmbd.mountd.throttle import MAX_QUEUES, Throttle
 from usmbd.mountd.trees import TreeTable
-from usmbd.mountd.users import UserTable, edit_accounts, file_version, load_users
+from usmbd.mountd.users import UserTable, Version, edit_accounts, load_users
 
 log = logging.getLogger("usmbd.auth")
 
@@ -103,7 +103,7 @@ class Service:
         self._tickets: TicketLogin | None = None
         self._binds = Binds()
         self._had_users = False
-        self._passwords_version = self._passwords_seen = ""
+        self.passwords_version = Version(passwords)
         self.debugging_changed: Callable[[], None] = lambda: None
         self.machine_sid = ""
         """The machine's domain, of which the users of the password file are."""
@@ -134,7 +134,7 @@ class Service:
 
     def _read_users(self, configuration: Configuration) -> Authenticator:
         """Return an authenticator from the password file as it is now."""
-        self._passwords_version = file_version(self._passwords)
+        self.passwords_version.read()
         # A file that was there and is not is a mistake, not the end of all sessions.
         users = load_users(self._passwords, required=self._had_users)
         self._had_users = self._passwords.exists()
@@ -167,14 +167,6 @@ class Service:
             acceptor, mapping, users, server, self._accounts, self._credentials,
             self._tickets_waiting, Idmap(configuration.idmap, Path(server.data_directory)),
         )  # fmt: skip
-
-    def passwords_changed(self) -> bool:
-        """Whether the password file has become another since it was read, and is so for a while.
-
-        Called again and again: a program that writes it in place may not have come to its end.
-        """
-        before, self._passwords_seen = self._passwords_seen, file_version(self._passwords)
-        return self._passwords_version != self._passwords_seen == before
 
     def administrates(self, user: str) -> bool:
         """Tell whether a user administrates the server."""
@@ -258,7 +250,7 @@ class Service:
         What is connected is asked about a moment later, so that who changes his own password is
         told of it.
         """
-        users, self._passwords_version = edit_accounts(self._passwords, change)
+        users, self.passwords_version.known = edit_accounts(self._passwords, change)
         if not self.directory.has_now(users):
             self.directory = self._direct(users, self.configuration)
         self._authenticator = self._authenticate(users, self.configuration)

@@ -183,6 +183,31 @@ def file_version(path: Path) -> str:
     return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
+class Version:
+    """Which contents of a file are known."""
+
+    def __init__(self, path: Path) -> None:
+        """Know none."""
+        self._path = path
+        self.known = self._seen = ""
+
+    def read(self) -> None:
+        """Know those of the moment: they are going to be read."""
+        self.known = file_version(self._path)
+
+    def differs(self) -> bool:
+        """Whether the file is another than is known."""
+        return self.known != file_version(self._path)
+
+    def settled(self) -> bool:
+        """Whether the file is another, and was the same at the last call.
+
+        For one that calls again and again: a program that writes in place may not be at its end.
+        """
+        before, self._seen = self._seen, file_version(self._path)
+        return self.known != self._seen == before
+
+
 def format_users(hashes: dict[str, bytes], facts: dict[str, AccountFacts] | None = None) -> str:
     """Return the file's text; of who has no password nothing is kept."""
     known = facts or {}

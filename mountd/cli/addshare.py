@@ -13,7 +13,7 @@ from usmbd.mountd.cli import common
 from usmbd.mountd.config.edit import has_share, parse_option, remove_share, set_options
 from usmbd.mountd.config.load import check_share_name, load
 from usmbd.mountd.config.source import GLOBAL, read_text, share_key
-from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.errors import ConfigError, ConfigErrors, all_of
 from usmbd.mountd.users import locked, replace_file
 
 
@@ -44,6 +44,13 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.action == "delete" and options.option:
         parser.error("--option does not go with --delete")
+    try:
+        if share_key(options.share) != GLOBAL:
+            check_share_name(options.share)
+        for option in options.option or ():
+            parse_option(option)
+    except ValueError as error:
+        parser.error(str(error))
     return options
 
 
@@ -63,8 +70,6 @@ def changed(text: str, path: Path, options: argparse.Namespace) -> str:
     """Return the configuration's text after the change; ValueError when it makes no sense."""
     share, action = options.share, options.action
     is_global = share_key(share) == GLOBAL
-    if not is_global:
-        check_share_name(share)
     exists = has_share(text, path, share)
     if action == "add" and exists:
         raise ValueError(f"the share {share!r} is there already")
@@ -75,7 +80,20 @@ def changed(text: str, path: Path, options: argparse.Namespace) -> str:
             raise ValueError("global is not a share and cannot be deleted")
         return remove_share(text, path, share)
     given = options.option or ask_options()
+    if not given and exists:
+        raise ValueError(f"nothing is said that {share!r} is to have (-o 'NAME = VALUE')")
     return set_options(text, path, share, [parse_option(option) for option in given])
+
+
+def at_the_options(error: ConfigError, config: Path, before: str, after: str) -> ConfigErrors:
+    """Return the errors of a text that is not the file: what is new there is an option's."""
+    lines, old = after.split("\n"), set(before.split("\n"))
+
+    def placed(one: ConfigError) -> ConfigError:
+        of_option = one.file == str(config) and one.line and lines[one.line - 1] not in old
+        return ConfigError("the option", 0, one.message) if of_option else one
+
+    return ConfigErrors([placed(one) for one in all_of(error)])
 
 
 def check_directory(config: Path, new: Path) -> None:
@@ -107,7 +125,10 @@ def run(arguments: list[str]) -> int:
     with locked(config):
         text = read_text(config) if config.exists() else ""
         result = changed(text, config, options)
-        configuration = load(config, result)
+        try:
+            configuration = load(config, result)
+        except ConfigError as error:
+            raise at_the_options(error, config, text, result) from error
         check_directory(config, Path(configuration.server.state_directory))
         known = warnings_of(config, text)
         for warning in configuration.warnings:

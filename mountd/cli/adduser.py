@@ -6,6 +6,7 @@ import errno
 import getpass
 import os
 import sys
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +16,10 @@ from usmbd.mountd.cli import common
 from usmbd.mountd.cli.arguments import hide
 from usmbd.mountd.config.load import load
 from usmbd.mountd.config.reading import state_directory_of
-from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.errors import ConfigError, all_of
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.passdb import read_passdb
-from usmbd.mountd.users import UserTable, check_user_name, edit_accounts, hash_password
+from usmbd.mountd.users import UserTable, check_user_name, edit_accounts, hash_password, load_users
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -92,10 +93,11 @@ def day(text: str) -> int:
     """Return when a day begins here, in seconds since 1970; 0 for never."""
     if text == "never":
         return 0
-    seconds = int(datetime.fromisoformat(text).timestamp())
-    if not 0 < seconds < 1 << 32:
-        raise ValueError(text)
-    return seconds
+    with contextlib.suppress(ValueError, OverflowError):
+        seconds = int(datetime.fromisoformat(text).timestamp())
+        if 0 < seconds < 1 << 32:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text} is no day like 2027-12-31, and not never")
 
 
 def wishes(options: argparse.Namespace) -> dict[str, object]:
@@ -120,13 +122,20 @@ def ask_password() -> str:
     return password
 
 
+def check_action(users: UserTable, user: str, action: str | None) -> None:
+    """ValueError when who is to be added is there already, or who is to be changed is not."""
+    if action == "add" and user in users.hashes:
+        raise ValueError(f"the user {user!r} is there already")
+    if action in ("update", "delete") and user not in users.hashes:
+        raise ValueError(f"there is no user {user!r}")
+
+
 def change(
     users: UserTable, user: str, action: str | None, digest: bytes | None, facts: dict[str, object]
 ) -> None:
     """Apply the action to the users; ValueError when he is there already, or is not."""
-    if action == "add" and user in users.hashes:
-        raise ValueError(f"the user {user!r} is there already")
-    if user not in users.hashes and (action in ("update", "delete") or digest is None):
+    check_action(users, user, action)
+    if user not in users.hashes and digest is None:
         raise ValueError(f"there is no user {user!r}")
     if action == "delete":
         del users.hashes[user]
@@ -164,6 +173,28 @@ def import_users(source: Path, passwords: Path, *, verbose: bool) -> None:
         print("\n".join(added))
 
 
+def refuse_if_named(config: Path, user: str) -> None:
+    """ValueError where the configuration names the user; a warning where that cannot be known."""
+    try:
+        users = load(config).naming(user) if config.exists() else []
+    except ConfigError:
+        print("warning: whether a share names him cannot be told", file=sys.stderr)
+        return
+    if users:
+        raise ValueError(f"the user {user!r} is named in {', '.join(users)}")
+
+
+def say_if_wrong(config: Path) -> None:
+    """Warn of a configuration that a server does not take, of which its log alone tells."""
+    try:
+        if config.exists():
+            load(config)
+    except ConfigError as error:
+        more = f" and {count - 1} more" if (count := len(all_of(error))) > 1 else ""
+        print(f"warning: {all_of(error)[0]}{more}: see usmbd.control --check", file=sys.stderr)
+        print("warning: a running server takes over its users alone", file=sys.stderr)
+
+
 def state_directory(config: Path) -> Path | None:
     """Return where a running server is found; None when the configuration cannot tell."""
     with contextlib.suppress(ConfigError):
@@ -177,24 +208,24 @@ def run(arguments: list[str]) -> int:
     user = "" if options.user is None else check_user_name(options.user)
     config, passwords = common.files(options)
     if options.config is not None and not config.exists():
-        raise ValueError(f"{config}: there is no such file; -C names the server's configuration")
+        why = "there is no such file; -C names the server's configuration"
+        raise ConfigError(str(config), 0, why)
     for there in (passwords, passwords.parent):
         if there.exists() and not os.access(there, os.W_OK):
             raise PermissionError(errno.EACCES, "may not be changed", str(passwords))
     directory = state_directory(config) if config.exists() else paths.state_directory()
     if options.source is not None:
         import_users(options.source, passwords, verbose=options.verbose)
+        say_if_wrong(config)
         common.say_whether_told(directory, config, verbose=options.verbose)
         return 0
     if options.action == "delete":
-        if config.exists():
-            users = load(config).naming(user)
-            if users:
-                raise ValueError(f"the user {user!r} is named in {', '.join(users)}")
+        refuse_if_named(config, user)
         digest = None
     elif wishes(options) and options.action != "add" and options.password is None:
         digest = None
     else:
+        check_action(load_users(passwords), user, options.action)
         if Accounts().find(user) is None:
             note = "has no account on this system: only shares with `force user` will let him in"
             print(f"warning: {user!r} {note}", file=sys.stderr)
@@ -204,8 +235,11 @@ def run(arguments: list[str]) -> int:
     common.say_new(passwords)
     facts = wishes(options)
     edit_accounts(passwords, lambda users: change(users, user, options.action, digest, facts))
+    if 0 < (options.ends or 0) <= time.time():
+        print(f"warning: that day is over: {user!r} is let in no more", file=sys.stderr)
     if options.verbose:
         print(f"{passwords}: {user!r} written")
+    say_if_wrong(config)
     common.say_whether_told(directory, config, verbose=options.verbose)
     return 0
 

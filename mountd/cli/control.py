@@ -43,6 +43,7 @@ from usmbd.mountd.ipc.messages import (
     Message,
     Row,
 )
+from usmbd.mountd.kerberos.offer import offered
 from usmbd.mountd.log import AREAS
 from usmbd.mountd.users import load_users
 
@@ -247,7 +248,7 @@ def check(config: Path, passwords: Path, options: argparse.Namespace) -> int:
     errors: list[ConfigError] = []
     configuration = None
     for read in (
-        partial(load, config),
+        lambda: offered(load(config)),
         partial(load_users, passwords, required=options.pwddb is not None),
     ):
         try:

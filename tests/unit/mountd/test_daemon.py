@@ -303,6 +303,24 @@ def test_a_wrong_file_changes_nothing(mountd: Mountd, caplog: pytest.LogCaptureF
     mountd.serve(talk)
 
 
+def test_whom_an_administrator_locks_out_is_so_whatever_else_is_wrong(
+    mountd: Mountd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "LOOK_SECONDS", 1000.0)
+
+    def talk(client: BlockingClient[Any]) -> None:
+        client.request(ServerConfigRequest())
+        mountd.configure("workers = none")
+        edit_users(mountd.passwords, lambda hashes: hashes.update(alice=nt_hash("other")))
+        os.kill(os.getpid(), signal.SIGHUP)
+        until(lambda: "configuration read, generation" in caplog.text)
+        assert client.request(ServerConfigRequest()).config.workgroup == "TEAM"
+        assert mountd.daemon._service._authenticator.users.hashes["alice"] == nt_hash("other")
+
+    caplog.set_level(logging.INFO, "usmbd.conn")
+    mountd.serve(talk)
+
+
 def test_nothing_is_read_when_it_has_ended(
     mountd: Mountd, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -333,7 +333,7 @@ def test_a_path_that_may_be_mistyped_is_told(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, database = tmp_path / "typo.conf", tmp_path / "typo" / "x.db"
-    assert adduser.main(["-C", str(config), "-p", "x", "nobody"]) == 1
+    assert adduser.main(["-C", str(config), "-p", "x", "nobody"]) == 2
     assert f"{config}: there is no such file" in capsys.readouterr().err
     assert adduser.main([*files[:2], "-P", str(database), "-p", "x", "nobody"]) == 1
     assert f"{database}: there is no folder {database.parent}" in capsys.readouterr().err

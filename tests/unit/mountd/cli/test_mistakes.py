@@ -1,0 +1,117 @@
+"""What the tools say of mistakes: at once, where they are, and before they ask for more."""
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+
+from usmbd.mountd.account_facts import AccountFacts
+from usmbd.mountd.cli import addshare, adduser, control
+from usmbd.mountd.users import load_users
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Return the options that name a configuration and its password file."""
+    (tmp_path / "usmbd.conf").write_text(
+        f"[global]\nstate directory = {tmp_path}/state\n[data]\npath = /tmp\n"
+    )
+    return ["-C", str(tmp_path / "usmbd.conf"), "-P", str(tmp_path / "pwd.db")]
+
+
+def test_who_is_locked_out_is_so_whatever_else_is_wrong(files: list[str], capsys: Capture) -> None:
+    assert adduser.main(["-p", "x", "nobody", *files]) == 0
+    with open(files[1], "a", encoding="utf-8") as config:
+        config.write("foo = bar\nraed only = yes\n")
+    capsys.readouterr()
+    assert adduser.main(["--disable", "nobody", *files]) == 0
+    said = capsys.readouterr().err
+    assert f"warning: {files[1]}:5: 'foo' is not a parameter" in said
+    assert "and 1 more: see usmbd.control --check" in said
+    assert "a running server takes over its users alone" in said
+    assert load_users(Path(files[3])).facts_of("nobody").disabled
+    assert adduser.main(["-d", "nobody", *files]) == 0
+    assert "whether a share names him cannot be told" in capsys.readouterr().err
+    assert not load_users(Path(files[3])).hashes
+
+
+@pytest.mark.parametrize("action", ["-u", "-d"])
+def test_nobody_is_asked_for_the_password_of_who_is_not_there(
+    files: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    monkeypatch.setattr(adduser, "ask_password", lambda: pytest.fail("asked"))
+    assert adduser.main([action, "ghost", *files]) == 1
+    assert "there is no user 'ghost'" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setattr("sys.stdin", io.StringIO("secret\n"))
+    assert adduser.main(["-a", "nobody", *files]) == 0
+    monkeypatch.setattr(adduser, "ask_password", lambda: pytest.fail("asked"))
+    assert adduser.main(["-a", "nobody", *files]) == 1
+    assert "the user 'nobody' is there already" in capsys.readouterr().err
+
+
+def test_the_form_of_a_day_is_told(files: list[str], capsys: Capture) -> None:
+    assert adduser.main(["-p", "x", "nobody", *files]) == 0
+    for text in ("31.12.2027", "soon", "1969-01-01", "9999-12-31"):
+        with pytest.raises(SystemExit) as ended:
+            adduser.main(["--ends", text, "nobody", *files])
+        assert ended.value.code == 2
+        assert f"{text} is no day like 2027-12-31" in capsys.readouterr().err
+    assert adduser.main(["--ends", "2020-01-01", "nobody", *files]) == 0
+    assert "that day is over: 'nobody' is let in no more" in capsys.readouterr().err
+    assert load_users(Path(files[3])).facts_of("nobody").ends < time.time()
+    assert adduser.main(["--ends", "never", "nobody", *files]) == 0
+    assert capsys.readouterr().err.count("warning") == 0
+    assert load_users(Path(files[3])).facts_of("nobody") == AccountFacts(
+        changed=load_users(Path(files[3])).facts_of("nobody").changed
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["-o", "path /x", "new"], ["-o", "path = /x", "a/b"], ["-o", "path = /x", "x" * 64]],
+)
+def test_what_is_no_option_and_no_share_is_a_wrong_command_line(
+    files: list[str], options: list[str]
+) -> None:
+    before = Path(files[1]).read_text()
+    with pytest.raises(SystemExit) as ended:
+        addshare.main([*options, *files])
+    assert ended.value.code == 2
+    assert Path(files[1]).read_text() == before
+
+
+def test_a_wrong_value_is_the_option_s(files: list[str], capsys: Capture) -> None:
+    """Its line is none of the file, which is as it was."""
+    before = Path(files[1]).read_text()
+    wrong = ["-o", "path = /x", "-o", "read only = maybe", "-o", "create mask = 9"]
+    assert addshare.main([*wrong, "new", *files]) == 2
+    said = capsys.readouterr().err
+    assert "the option: read only = maybe" in said
+    assert "the option: create mask = 9" in said
+    assert Path(files[1]).read_text() == before
+    Path(files[1]).write_text(before + "foo = bar\n")
+    assert addshare.main([*wrong, "new", *files]) == 2
+    assert f"{files[1]}:5: 'foo' is not a parameter" in capsys.readouterr().err
+
+
+def test_an_update_without_anything_is_none(
+    files: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert addshare.main(["-u", "data", *files]) == 1
+    assert "nothing is said that 'data' is to have" in capsys.readouterr().err
+
+
+def test_the_check_says_what_the_server_would(files: list[str], capsys: Capture) -> None:
+    """Without passwords, and without the keytab, nobody could log in."""
+    keytab = "ntlm auth = disabled\nkerberos method = dedicated keytab\n"
+    text = Path(files[1]).read_text()
+    Path(files[1]).write_text(
+        text.replace("[data]", f"{keytab}dedicated keytab file = /no/such.keytab\n[data]")
+    )
+    assert control.main(["--check", *files]) == 2
+    assert "nobody could log in: Kerberos is not offered" in capsys.readouterr().err
