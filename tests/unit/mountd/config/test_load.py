@@ -15,6 +15,7 @@ from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, Sha
 # Fields that are put together from several parameters, or from none.
 COMPOSED = {
     "backup_disks",
+    "hidden",
     "dfs",
     "fruit_model",
     "kerberos",
