@@ -1,12 +1,18 @@
 """What a caller may do with what he opens by LSA or SAM ([MS-LSAD] 3.1.4.2, [MS-SAMR] 3.1.2.1)."""
 
-import struct
 from dataclasses import dataclass
 
+from usmbd.mountd.admin.descriptors import (
+    ACCESS_ALLOWED,
+    ADMINISTRATORS,
+    EVERYONE,
+    Ace,
+    Descriptor,
+    pack,
+)
 from usmbd.mountd.ipc.accounts import AskRights, Rights
 from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.rights import AskGiven
-from usmbd.mountd.ipc.sids import pack_sid
 from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.ntstatus import STATUS_ACCESS_DENIED
 from usmbd.mountd.rpc.view import View
@@ -18,9 +24,6 @@ GENERIC_WRITE = 0x40000000
 GENERIC_READ = 0x80000000
 ACCESS_SYSTEM_SECURITY = 0x01000000
 """[MS-DTYP] 2.4.3."""
-
-EVERYONE = "S-1-1-0"
-ADMINISTRATORS = "S-1-5-32-544"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,11 @@ class Access:
 
     def descriptor(self) -> bytes:
         """Return the self-relative descriptor that says so ([MS-DTYP] 2.4.6)."""
-        aces = [(EVERYONE, self.everybody), (ADMINISTRATORS, self.all)]
-        packed = b"".join(
-            struct.pack("<BBHI", 0, 0, 8 + len(sid), mask) + sid
-            for sid, mask in ((pack_sid(sid), mask) for sid, mask in aces)
+        aces = (
+            Ace(ACCESS_ALLOWED, 0, self.everybody, EVERYONE),
+            Ace(ACCESS_ALLOWED, 0, self.all, ADMINISTRATORS),
         )
-        acl = struct.pack("<BBHHH", 2, 0, 8 + len(packed), len(aces), 0) + packed
-        owner = pack_sid(ADMINISTRATORS)
-        head = struct.pack("<BBHIIII", 1, 0, 0x8004, 20, 20, 0, 20 + len(owner))
-        return head + owner + acl
+        return pack(Descriptor(ADMINISTRATORS, ADMINISTRATORS, aces))
 
 
 def is_administrator(view: View) -> Asking[bool]:

@@ -10,10 +10,12 @@ import resource
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 from usmbd.mountd.confine.kernel import set_death_signal
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import WSD
+from usmbd.protocol.discovery import wsdd_http
 from usmbd.protocol.discovery.plan import Plan, read_plan
 
 DIRECTORIES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -24,17 +26,6 @@ SMB_PORT = 445
 
 MEMORY_LIMIT = 512 * 1024 * 1024
 """Bytes that it may take: it reads as much of a request as a stranger says there is."""
-
-
-REQUEST_SECONDS = 2
-"""How long it waits for a request: it takes one client of HTTP after the other, and without this
-one that says nothing would hold up all others for ever."""
-
-_BEGIN = f"""import http.server, runpy, sys
-http.server.BaseHTTPRequestHandler.timeout = {REQUEST_SECONDS}
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")"""
-"""It is a program in Python, and has no option for that."""
 
 
 def find_wsdd() -> str | None:
@@ -49,7 +40,7 @@ def command(program: str, plan: Plan) -> list[str]:
         python,
         "-I",
         "-c",
-        _BEGIN,
+        Path(wsdd_http.__file__).read_text(),
         program,
         "--shortlog",
         "--preserve-case",

@@ -144,8 +144,8 @@ def test_it_is_found_where_it_is_served_and_nowhere_else() -> None:
     assert not [said for said in senders if said["on"] == "other" and said["simple"]]
 
 
-def test_who_says_nothing_holds_up_nobody_for_long() -> None:
-    """Wsdd takes one client of HTTP after the other; here the first one never asks."""
+def test_who_says_nothing_holds_up_nobody() -> None:
+    """By itself wsdd takes one client of HTTP after the other; here the first one never asks."""
     only_usmbd("smbd leaves that to wsdd")
     with two_machines({"served": SERVED}) as (here, there):
         server = Announced(here, Options({"interfaces": "served"}))

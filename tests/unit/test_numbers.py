@@ -65,7 +65,6 @@ mountd.rpc.interfaces.netdfs ADD_VOLUME=1 RESTORE_VOLUME=2
 protocol.wire.dfs REFERRAL_SERVERS=1 STORAGE_SERVERS=2 TARGET_FAILBACK=4 TARGET_SET_BOUNDARY=4
 protocol.wire.dfs ROOT_TARGETS=1 LINK_TARGETS=0 SITE_NAME=1
 mountd.rpc.interfaces.shares SHI_USES_UNLIMITED=FFFFFFFF FULL_ACCESS=1F01FF READ_ACCESS=1200A9
-mountd.rpc.interfaces.shares SE_DACL_PRESENT_SELF_RELATIVE=8004
 [MS-FSCC] 2.4: the unit of a sector where a file system says none; stat(2): the unit of st_blocks
 protocol.commands.query_info SECTOR=200
 protocol.vfs.smb_stat _BLOCK=200

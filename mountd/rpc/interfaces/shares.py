@@ -1,9 +1,9 @@
 """Shares in the information levels of the Server Service ([MS-SRVS] 2.2.4.22 to 2.2.4.27)."""
 
-import struct
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
+from usmbd.mountd.admin import descriptors
 from usmbd.mountd.config.source import share_key
 from usmbd.mountd.ipc.accounts import MAX_ASKED, AskUses, Uses
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
@@ -38,10 +38,6 @@ SHI_USES_UNLIMITED = 0xFFFFFFFF
 FULL_ACCESS = 0x001F01FF
 READ_ACCESS = 0x001200A9
 """The access masks of the share's security descriptor: all, and read with execute."""
-
-SE_DACL_PRESENT_SELF_RELATIVE = 0x8004
-EVERYONE = bytes.fromhex("010100000000000100000000")
-"""S-1-1-0 ([MS-DTYP] 2.4.2.4)."""
 
 Descriptor = Annotated[bytes | None, Unique(Octets())]
 
@@ -183,9 +179,8 @@ def share_security(share: ShareConfig, view: View) -> bytes:
     if own is not None:
         return own
     access = READ_ACCESS if share.read_only and share.path else FULL_ACCESS
-    ace = struct.pack("<BBHI", 0, 0, 8 + len(EVERYONE), access) + EVERYONE
-    acl = struct.pack("<BBHHH", 2, 0, 8 + len(ace), 1, 0) + ace
-    return struct.pack("<BBHIIII", 1, 0, SE_DACL_PRESENT_SELF_RELATIVE, 0, 0, 0, 20) + acl
+    ace = descriptors.Ace(descriptors.ACCESS_ALLOWED, 0, access, descriptors.EVERYONE)
+    return descriptors.pack(descriptors.Descriptor(None, None, (ace,)))
 
 
 def _level_2(share: ShareConfig, view: View, uses: int) -> Info2:

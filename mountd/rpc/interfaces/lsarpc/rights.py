@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from usmbd.mountd.admin.descriptors import ADMINISTRATORS, EVERYONE
 from usmbd.mountd.ipc.rights import DISK_OPERATOR, GivenPage, ListGiven
-from usmbd.mountd.rpc.access import ADMINISTRATORS, EVERYONE, is_administrator, need
+from usmbd.mountd.rpc.access import is_administrator, need
 from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.interfaces.lsarpc import types as lsa

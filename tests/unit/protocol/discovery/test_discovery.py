@@ -93,8 +93,8 @@ def test_it_runs_as_it_would_by_itself(tmp_path: Path) -> None:
     program = tmp_path / "wsdd"
     program.write_text(
         "import http.server, sys\n"
-        "print(__name__, http.server.BaseHTTPRequestHandler.timeout, sys.argv[0], sys.argv[-1])\n"
+        "print(__name__, http.server.HTTPServer.__name__, sys.argv[0], sys.argv[-1])\n"
     )
     words = wsd.command(str(program), PLAN)
     said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert said.split() == ["__main__", str(wsd.REQUEST_SECONDS), str(program), "198.51.100.1"]
+    assert said.split() == ["__main__", "PatientServer", str(program), "198.51.100.1"]
