@@ -182,7 +182,7 @@ mountd.kerberos.acceptor MIN_KEY=10 MAX_KEY=20
 linux/fs.h: the flags of an inode
 protocol.vfs.inode_flags _GET_FLAGS=80086601 _SET_FLAGS=40086602 _COMPRESS=4
 sys/quota.h, linux/dqblk_xfs.h: quotas by descriptor, in units of 1 KiB
-protocol.vfs.quotactl _NR_QUOTACTL_FD=1BB _USRQUOTA=0 Q_GETQUOTA=800007 Q_SETQUOTA=800008
+protocol.vfs.quotactl _NR_QUOTACTL_FD=1BB USERS=0 Q_GETQUOTA=800007 Q_SETQUOTA=800008
 protocol.vfs.quotactl Q_GETNEXTQUOTA=800009 Q_XGETQSTATV=5808 BLOCK=400 LIMIT_MAX=3FFFFFFFFFFFFF
 protocol.vfs.quotactl _QIF_BLIMITS=1 _STATV_VERSION=1 _UDQ_ACCT=1 _UDQ_ENFD=2
 [RFC4121] 2, 4.2.6, 4.2.2: tokens, usages of keys, flags; [X.690] 8: identifiers
@@ -297,7 +297,7 @@ def test_capabilities_are_the_kernel_s() -> None:
 def test_system_calls_have_their_names() -> None:
     """What /proc shows of a process that hangs is told by these."""
     seccomp = pytest.importorskip("pyseccomp")
-    newer = {"getxattrat": 464}  # than the library
+    newer = {"getxattrat": 464, "listxattrat": 465}  # than the library
     machines = {"x86_64": seccomp.Arch.X86_64, "aarch64": seccomp.Arch.AARCH64}
     for table in (hanging._ON_DESCRIPTOR, hanging._OTHERS):
         for machine, arch in machines.items():
