@@ -28,7 +28,7 @@ from usmbd.mountd.ipc.accounts import (
     Uses,
 )
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
-from usmbd.mountd.ipc.directory import SECRETS_DIRECTORY, prepare_state_directory
+from usmbd.mountd.ipc.directory import SECRETS_DIRECTORY, prepare_directories
 from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
     MOUNTD_SOCKET,
@@ -103,28 +103,31 @@ class Daemon:
         OSError when the directory or a socket cannot be had, AlreadyRunningError when another
         mountd has them.
         """
-        prepare_state_directory(self._directory)
+        data = Path(self._service.configuration.server.data_directory)
+        prepare_directories(self._directory, data)
         lock = lockfile.acquire(self._directory, self._service.configuration.path)
         try:
             self._service.remember_by(load_key(self._directory / SECRETS_DIRECTORY))
-            data = Path(self._service.configuration.server.data_directory)
             self._service.machine_sid = load_machine_sid(data)
             # What has been seen of tickets has to outlive a restart: they are good for minutes.
             os.environ.setdefault("KRB5RCACHENAME", f"file2:{data}/krb5.rcache")
-            self._store = self._open_registry(data)
+            self._store = self._open_registry(data / SECRETS_DIRECTORY)
             asyncio.run(self._main(ready_fd))
         finally:
             os.close(lock)
 
-    def _open_registry(self, data: Path) -> RegistryStore | None:
+    def _open_registry(self, folder: Path) -> RegistryStore | None:
         """Open what administrators have made other than the files say; None: it cannot be used."""
+        path = folder / FILE_NAME
         try:
-            store = RegistryStore(data / FILE_NAME, HIVES)
+            for earlier in folder.parent.glob(f"{FILE_NAME}*"):  # where it was once
+                earlier.rename(folder / earlier.name)
+            store = RegistryStore(path, HIVES)
             registered = Registered(store)
-        except sqlite3.Error as error:
-            log.error("%s cannot be used: %s", data / FILE_NAME, error)
+        except (OSError, sqlite3.Error) as error:
+            log.error("%s cannot be used: %s", path, error)
             return None
-        os.chmod(data / FILE_NAME, 0o600)
+        os.chmod(path, 0o600)
         self._registered = registered
         self._service.use_registry(registered)
         for why in self._service.configuration.left_out.values():

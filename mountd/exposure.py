@@ -46,9 +46,11 @@ def hidden(configuration: Configuration, passwords: Path) -> dict[str, list[str]
     """
     server = configuration.server
     state = os.path.realpath(server.state_directory)
+    data = os.path.realpath(server.data_directory)
     shares = {_constant_part(folder) for _, folder in _folders(configuration)}
-    seen = shares | {state, os.path.realpath(server.data_directory)}
-    secrets = {*_secret_folders(configuration, passwords), os.path.join(state, SECRETS_DIRECTORY)}
+    seen = shares | {state, data}
+    secrets = _secret_folders(configuration, passwords)
+    secrets |= {os.path.join(each, SECRETS_DIRECTORY) for each in (state, data)}
     return {
         folder: sorted(each for each in seen if PurePath(each).is_relative_to(folder))
         for folder in secrets - shares - TOO_MUCH

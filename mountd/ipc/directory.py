@@ -1,20 +1,27 @@
 """The state directory: whoever may enter it could talk to the processes in each other's name."""
 
+import contextlib
 import errno
 import os
 import stat
 from pathlib import Path
 
 SECRETS_DIRECTORY = "secrets"
-"""Of the state directory: mountd's keys, which no worker sees."""
+"""Of the state and the data directory: mountd's keys and its registry, which no worker sees."""
 
 _OWNER_ALONE = 0o700
 
 
-def prepare_state_directory(path: Path) -> None:
-    """Make the state directory as below, and in it the one of the keys."""
-    prepare_directory(path)
-    prepare_directory(path / SECRETS_DIRECTORY)
+def prepare_directories(state: Path, data: Path) -> None:
+    """Make the state directory as below, and for secrets one in it and one in the data directory.
+
+    Where nothing can be kept in the data directory, the server does without.
+    """
+    prepare_directory(state)
+    prepare_directory(state / SECRETS_DIRECTORY)
+    with contextlib.suppress(OSError):
+        data.mkdir(mode=_OWNER_ALONE, parents=True, exist_ok=True)
+        prepare_directory(data / SECRETS_DIRECTORY)
 
 
 def prepare_directory(path: Path) -> None:

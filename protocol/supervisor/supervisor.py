@@ -19,7 +19,7 @@ import msgspec
 
 from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.codec import mountd_client
-from usmbd.mountd.ipc.directory import prepare_state_directory
+from usmbd.mountd.ipc.directory import prepare_directories
 from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, LimitRow, ShareConfigRequest
 from usmbd.mountd.ipc.probe import is_stopped, silence
 from usmbd.mountd.ipc.settings import Rdma as Wanted
@@ -172,7 +172,7 @@ class Supervisor:
     def _prepare(self) -> None:
         """Make the state directory and the empty store; StartError when another server is there."""
         try:
-            prepare_state_directory(self._state)
+            prepare_directories(self._state, Path(self.config.data_directory))
             store = self._state / messages.STORE_DIRECTORY
             self._lock = os.open(self._state / "usmbd.lock", os.O_CREAT | os.O_RDWR, 0o600)
             try:

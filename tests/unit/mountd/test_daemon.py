@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from usmbd.mountd.config.load import load
 from usmbd.mountd.daemon import LATEST_TELL_SECONDS, TELL_SECONDS, Daemon
 from usmbd.mountd.ipc.client import BlockingClient
 from usmbd.mountd.ipc.codec import mountd_client
+from usmbd.mountd.ipc.directory import SECRETS_DIRECTORY
 from usmbd.mountd.ipc.messages import (
     MOUNTD_SOCKET,
     RPC_SOCKET,
@@ -376,6 +378,19 @@ def test_what_outlives_a_boot_is_in_the_data_directory(mountd: Mountd) -> None:
     sid = (data / FILE_NAME).read_text().strip()
     assert mountd.daemon._service.machine_sid == sid
     assert not (mountd.state / FILE_NAME).exists()
+
+
+def test_an_earlier_registry_moves_to_where_no_worker_sees_it(mountd: Mountd) -> None:
+    mountd.serve(lambda client: None)
+    data = Path(mountd.daemon._service.configuration.server.data_directory)
+    registry = data / SECRETS_DIRECTORY / "registry.db"
+    kept = registry.read_bytes()
+    assert stat.S_IMODE(registry.stat().st_mode) == 0o600
+    registry.rename(data / "registry.db")
+    mountd.daemon = Daemon(load(mountd.file), mountd.passwords)
+    mountd.serve(lambda client: None)
+    assert registry.read_bytes() == kept
+    assert not (data / "registry.db").exists()
 
 
 def test_of_several_changes_of_passwords_the_last_is_told(

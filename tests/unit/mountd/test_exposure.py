@@ -49,10 +49,15 @@ def test_a_password_file_that_others_may_read_is_told_of(tmp_path: Path) -> None
         assert warning.startswith(f"{passwords} is not its owner's alone")
 
 
+SECRETS: dict[str, list[str]] = {"etc/run/secrets": [], "data/secrets": []}
+
+
 def hides(tmp_path: Path, passwords: str, *shares: str, more: str = "") -> dict[str, list[str]]:
     """Return what is hidden from workers, by paths below tmp_path."""
     config = tmp_path / "usmbd.conf"
-    text = f"[global]\nstate directory = {tmp_path}/etc/run\n{more}"
+    text = (
+        f"[global]\nstate directory = {tmp_path}/etc/run\ndata directory = {tmp_path}/data\n{more}"
+    )
     for number, share in enumerate(shares):
         text += f"[share{number}]\npath = {tmp_path}/{share}\n"
     config.write_text(text)
@@ -70,15 +75,15 @@ def hides(tmp_path: Path, passwords: str, *shares: str, more: str = "") -> dict[
 def test_the_folders_of_the_password_file_and_the_keys_are_hidden(tmp_path: Path) -> None:
     """What else workers need of them is not."""
     found = hides(tmp_path, "etc/pwd.db", "etc/share", "etc/homes/%U", "srv")
-    assert found == {"etc": ["etc/homes", "etc/run", "etc/share"], "etc/run/secrets": []}
-    assert hides(tmp_path, "other/pwd.db", "etc/share") == {"other": [], "etc/run/secrets": []}
+    assert found == {"etc": ["etc/homes", "etc/run", "etc/share"], **SECRETS}
+    assert hides(tmp_path, "other/pwd.db", "etc/share") == {"other": [], **SECRETS}
 
 
 def test_the_keytab_is_hidden(tmp_path: Path) -> None:
     keytab = f"dedicated keytab file = FILE:{tmp_path}/keys/keytab\n"
     more = f"kerberos method = dedicated keytab\n{keytab}"
     found = hides(tmp_path, "etc/pwd.db", more=more)
-    assert set(found) == {"etc", "etc/run/secrets", "keys"}
+    assert set(found) == {"etc", "keys", *SECRETS}
 
 
 def test_the_password_file_is_hidden_where_its_link_leads(tmp_path: Path) -> None:
@@ -89,12 +94,12 @@ def test_the_password_file_is_hidden_where_its_link_leads(tmp_path: Path) -> Non
 
 def test_what_is_a_share_is_not_hidden(tmp_path: Path) -> None:
     """Of which there is a warning; in one it is empty to all."""
-    assert set(hides(tmp_path, "srv/pwd.db", "srv")) == {"etc/run/secrets"}
-    assert set(hides(tmp_path, "srv/pwd.db", "srv/%U")) == {"etc/run/secrets"}
-    assert set(hides(tmp_path, "srv/in/pwd.db", "srv")) == {"srv/in", "etc/run/secrets"}
+    assert set(hides(tmp_path, "srv/pwd.db", "srv")) == {*SECRETS}
+    assert set(hides(tmp_path, "srv/pwd.db", "srv/%U")) == {*SECRETS}
+    assert set(hides(tmp_path, "srv/in/pwd.db", "srv")) == {"srv/in", *SECRETS}
 
 
 def test_a_folder_that_has_everything_in_it_is_not_hidden_and_told_of(tmp_path: Path) -> None:
-    assert set(hides(tmp_path, "/var/pwd.db")) == {"etc/run/secrets"}
+    assert set(hides(tmp_path, "/var/pwd.db")) == {*SECRETS}
     (warning,) = warnings(tmp_path, "/srv/share", Path("/var/pwd.db"))
     assert "the secrets in /var" in warning

@@ -1,11 +1,12 @@
 """The state directory is its owner's alone, whatever it was before."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from usmbd.mountd.ipc.directory import prepare_directory
+from usmbd.mountd.ipc.directory import prepare_directories, prepare_directory
 
 
 def test_it_is_made_for_its_owner_alone(tmp_path: Path) -> None:
@@ -32,3 +33,16 @@ def test_one_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 65534, 65534)
     with pytest.raises(PermissionError, match="another user"):
         prepare_directory(tmp_path)
+
+
+def test_secrets_have_a_place_in_both_directories(tmp_path: Path) -> None:
+    state, data = tmp_path / "run", tmp_path / "a" / "lib"
+    prepare_directories(state, data)
+    for folder in (state, state / "secrets", data, data / "secrets"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_without_a_data_directory_the_server_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    prepare_directories(tmp_path / "run", tmp_path / "file" / "data")
+    assert (tmp_path / "run" / "secrets").is_dir()
