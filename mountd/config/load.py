@@ -24,6 +24,7 @@ from usmbd.mountd.config.parameters import (
     Scope,
 )
 from usmbd.mountd.config.reading import read_source
+from usmbd.mountd.config.sections import PRINTERS, UNAVAILABLE, why_left_out
 from usmbd.mountd.config.source import (
     GLOBAL,
     Entry,
@@ -58,13 +59,8 @@ MAX_SHARE_NAME_BYTES = 63
 _FORBIDDEN = frozenset('"\\/[]:|<>+=;,*?')
 IPC = "ipc$"
 HOMES = "homes"
-# Sections of smb.conf that are about printers.
-_PRINTERS = {
-    "printers": "there are no printers",
-    "print$": "there are no printers, and no drivers of theirs",
-}
-# All that can be said of IPC$.
 _KEEPS_HANDLES = (("durable handles", True), ("kernel oplocks", False), ("posix locking", False))
+# All that can be said of IPC$.
 _IPC_PARAMETERS = ("comment", "hosts allow", "hosts deny", "valid users")
 
 
@@ -93,8 +89,8 @@ def check_share_name(name: str) -> str:
         raise ValueError(f"a share name has 1 to {MAX_SHARE_NAME_BYTES} bytes, this one {size}")
     if not name.isprintable() or _FORBIDDEN & set(name):
         raise ValueError(f"{name!r} has characters that a share name cannot have")
-    if share_key(name) in _PRINTERS:
-        raise ValueError(f"[{name}]: {_PRINTERS[share_key(name)]}")
+    if share_key(name) in PRINTERS:
+        raise ValueError(f"[{name}]: {PRINTERS[share_key(name)]}")
     return name
 
 
@@ -137,7 +133,13 @@ class _Loader:
         shares = {IPC: self._ipc(source.sections.get(IPC))}
         homes = None
         for key, section in source.sections.items():
-            if key in (GLOBAL, IPC) or self._left_out(section) or self._is_mistyped(section):
+            if key in (GLOBAL, IPC):
+                continue
+            if why := self._left_out(section):
+                if why == UNAVAILABLE:
+                    self._tell_of_later(section, defaults, root, substitutions, server)
+                continue
+            if self._is_mistyped(section):
                 continue
             try:
                 share = self._share(section, defaults, root, substitutions, server)
@@ -204,28 +206,25 @@ class _Loader:
         self.errors.append(ConfigError(section.file, section.line, why))
         return True
 
-    def _left_out(self, section: Section) -> bool:
-        """Return whether a section is no share, aloud: a printer, or `available = no`."""
-        reason = _PRINTERS.get(share_key(section.name), "")
-        if not reason and self._says(section, "printable", True):
-            reason = _PRINTERS["printers"]
-        if not reason and self._says(section, "available", False):
-            reason = "it says available = no"
+    def _left_out(self, section: Section) -> str:
+        """Return why a section is no share, aloud: a printer, or `available = no`."""
+        reason = why_left_out(section)
         if reason:
-            error = ConfigError(
-                section.file, section.line, f"[{section.name}] is left out: {reason}"
-            )
-            self.warnings.append(str(error))
-        return bool(reason)
+            said = f"[{section.name}] is left out: {reason}"
+            self.warnings.append(str(ConfigError(section.file, section.line, said)))
+        return reason
 
-    def _says(self, section: Section, name: str, wanted: bool) -> bool:
-        """Return whether a section says this of a boolean; what is malformed says nothing."""
-        row = SHARES[parameter_key(name)]
-        for entry in section.entries:
-            if SHARES.get(parameter_key(entry.name)) is row and entry.value:
-                with contextlib.suppress(ConfigError):
-                    return bool(row.value(entry)) is wanted
-        return False
+    def _tell_of_later(self, section: Section, *about: Any) -> None:
+        """Warn of what will be wrong with a share once it is available."""
+        errors, warnings = len(self.errors), len(self.warnings)
+        try:
+            self._share(section, *about)
+        except ConfigError as error:
+            self.errors.append(error)
+        found = self.errors[errors:]
+        del self.errors[errors:], self.warnings[warnings:]
+        self._chooser.said.pop(section.name, None)
+        self.warnings += [f"{error} (once it is available)" for error in found]
 
     def _values(self, chosen: Chosen, rows: dict[str, Parameter]) -> dict[str, Any]:
         """Return all values of a scope by the parameters' names: what was said, else defaults."""

@@ -181,6 +181,20 @@ def test_sections_that_are_left_out_aloud() -> None:
     ]
 
 
+def test_what_is_wrong_with_a_share_that_is_not_available_is_told() -> None:
+    config = configuration(
+        "[off]\navailable = no\nread only = perhaps\nrad only = yes\n"
+        "[away]\navailable = no\npath = /nowhere\n[on]\npath = /srv\n"
+    )
+    assert sorted(config.shares) == ["ipc$", "on"]
+    told = [warning.split(":", 1)[1] for warning in config.warnings]
+    assert told[0] == "1: [off] is left out: it says available = no"
+    wrong = [each for each in told if each.endswith("(once it is available)")]
+    assert len(wrong) == 3  # the value, the name, and that there is no path
+    assert any("has no path" in each for each in wrong)
+    assert told[-1].endswith("[away] is left out: it says available = no")
+
+
 # -- files of the shape that distributions and appliances have -------------------------------------
 
 DEBIAN = """
