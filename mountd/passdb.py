@@ -4,10 +4,13 @@ Both have a line `name:uid:LM hash:NT hash:[flags]:LCT-...:` for each user. pass
 Samba's own pdbedit.
 """
 
+import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +22,9 @@ TDB_MAGIC: Final = b"TDB file\n"
 
 PDBEDIT_SECONDS: Final = 60
 """Until pdbedit is given up: it reads a thousand users in a second."""
+
+ENDLESS: Final = 2085923199
+"""6 February 2036: what Samba says of an account without an end."""
 
 _FIELDS: Final = 5
 """Those that have to be there; the last change and what follows may be missing."""
@@ -40,14 +46,18 @@ def read_passdb(path: Path) -> Imported:
     """Read a file; ConfigError with the line that is malformed, OSError."""
     with path.open("rb") as stream:
         data = stream.read(MAX_FILE_SIZE + 1)
+    ends: dict[str, int] = {}
     if data.startswith(TDB_MAGIC):
-        data = _ask_pdbedit(path)
+        data, ends = _ask_pdbedit(path)
     if len(data) > MAX_FILE_SIZE:
         raise ConfigError(str(path), 0, f"the file is larger than {MAX_FILE_SIZE} bytes")
     try:
-        return parse_smbpasswd(data.decode(), str(path))
+        found = parse_smbpasswd(data.decode(), str(path))
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), 0, "the file is not UTF-8") from error
+    for name in ends.keys() & found.facts.keys():
+        found.facts[name] = replace(found.facts[name], ends=ends[name])
+    return found
 
 
 def parse_smbpasswd(text: str, file: str) -> Imported:
@@ -111,21 +121,44 @@ def _why_not(flags: str, digest: str) -> str:
     return ""
 
 
-def _ask_pdbedit(path: Path) -> bytes:
-    """Have Samba's tool print its database; ConfigError where that cannot be.
+def parse_ends(text: str) -> dict[str, int]:
+    """Return when accounts end, of what `pdbedit -L -v` says in UTC; those that do not are not."""
+    ends: dict[str, int] = {}
+    name = ""
+    for line in text.splitlines():
+        what, _, said = line.partition(":")
+        if what == "Unix username":
+            name = said.strip()
+        elif what == "Kickoff time":
+            with contextlib.suppress(ValueError):  # `never`
+                end = int(parsedate_to_datetime(said.strip()).timestamp())
+                if 0 < end < ENDLESS:
+                    ends[name] = end
+    return ends
+
+
+def _ask_pdbedit(path: Path) -> tuple[bytes, dict[str, int]]:
+    """Have Samba's tool print its database, and when accounts end; ConfigError.
 
     A copy of it: pdbedit writes to what it opens, and makes an empty one of what is broken.
     """
+    with tempfile.TemporaryDirectory(prefix="usmbd-passdb-") as folder:
+        copy = shutil.copy(path, folder)
+        lines = _pdbedit(path, copy, "-w")
+        return lines, parse_ends(_pdbedit(path, copy, "-v").decode(errors="replace"))
+
+
+def _pdbedit(path: Path, copy: str, how: str) -> bytes:
+    """List all users of a copy of `path`."""
     try:
-        with tempfile.TemporaryDirectory(prefix="usmbd-passdb-") as folder:
-            copy = shutil.copy(path, folder)
-            done = subprocess.run(
-                ["pdbedit", "-s", "/dev/null", "-b", f"tdbsam:{copy}", "-L", "-w"],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=PDBEDIT_SECONDS,
-                check=False,
-            )
+        done = subprocess.run(
+            ["pdbedit", "-s", "/dev/null", "-b", f"tdbsam:{copy}", "-L", how],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PDBEDIT_SECONDS,
+            check=False,
+            env=os.environ | {"TZ": "UTC", "LC_ALL": "C"},
+        )
     except FileNotFoundError as error:
         why = "Samba's pdbedit, which reads it, is not there (package samba-common-bin)"
         raise ConfigError(str(path), 0, why) from error

@@ -11,7 +11,7 @@ from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.cli import adduser
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.md4 import nt_hash
-from usmbd.mountd.passdb import parse_smbpasswd, read_passdb
+from usmbd.mountd.passdb import parse_ends, parse_smbpasswd, read_passdb
 from usmbd.mountd.users import load_users
 
 NO_LM = "X" * 32
@@ -106,6 +106,17 @@ def test_the_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             adduser.main([*wrong, *files])
 
 
+def test_when_accounts_end() -> None:
+    said = (
+        "---------------\nUnix username:        alice\nFull Name:            Kickoff time: x\n"
+        "Logoff time:          Wed, 06 Feb 2036 15:06:39 UTC\n"
+        "Kickoff time:         Sun, 17 Mar 2030 17:46:40 UTC\n---------------\n"
+        "Unix username:        bob\nKickoff time:         Wed, 06 Feb 2036 15:06:39 UTC\n"
+        "Unix username:        carol\nKickoff time:         never\n"
+    )
+    assert parse_ends(said) == {"alice": 1900000000}
+
+
 def test_passdb_tdb(tmp_path: Path) -> None:
     if shutil.which("pdbedit") is None or os.geteuid():
         pytest.skip("needs pdbedit, and root")
@@ -126,7 +137,10 @@ def test_passdb_tdb(tmp_path: Path) -> None:
         )  # fmt: skip
         if more:
             subprocess.run([*command, "-r", "-u", name, *more], capture_output=True, check=True)
+    end = ["-u", "games", "-K", "1900000000"]
+    subprocess.run([*command, *end], capture_output=True, check=True)
     found = read_passdb(database)
+    assert [found.facts[name].ends for name in ("games", "man")] == [1900000000, 0]
     assert found.hashes == dict.fromkeys(("games", "man"), nt_hash("secret"))
     assert [found.facts[name].disabled for name in ("games", "man")] == [False, True]
     assert all(facts.changed > 1_700_000_000 for facts in found.facts.values())
