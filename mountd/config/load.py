@@ -15,7 +15,7 @@ from usmbd.mountd.config.choose import Chooser, Chosen
 from usmbd.mountd.config.configuration import Configuration as Configuration
 from usmbd.mountd.config.idmap import IdmapRange, is_idmap, parse_idmap
 from usmbd.mountd.config.kerberos import KerberosConfig, NtlmAuth, kerberos_of
-from usmbd.mountd.config.modules import fruit, snapshots
+from usmbd.mountd.config.modules import fruit, snapshots, vetoed
 from usmbd.mountd.config.parameters import (
     GLOBALS,
     SHARES,
@@ -380,6 +380,7 @@ class _Loader:
             fields["comment"] = Template(fields["comment"])
         fields["msdfs_root"] = values["msdfs root"] or bool(values["msdfs proxy"])
         objects = values["vfs objects"]
+        fields["veto_files"] = vetoed(values)
         force_account, force_gid = self._forced(chosen, values)
         if values["continuous availability"]:
             entry = chosen["continuous availability"][1]
@@ -399,9 +400,7 @@ class _Loader:
             acl_xattr="acl_xattr" in objects,
             streams_xattr="streams_xattr" in objects,
             snapshots=snapshots(chosen, values, self.errors) if "shadow_copy2" in objects else None,
-            fruit=fruit(chosen, values, self.errors, self._chooser.warn)
-            if "fruit" in objects
-            else None,
+            fruit=fruit(chosen, values, self.errors, self._chooser.warn),
             force_uid=force_account.uid if force_account else None,
             force_gid=force_gid,
         )

@@ -6,7 +6,9 @@ from typing import Any
 from usmbd.mountd.config.choose import Chosen
 from usmbd.mountd.config.source import Entry
 from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.ipc.settings import FruitConfig, SnapshotConfig
+from usmbd.mountd.ipc.settings import FruitConfig, ResourceForks, SnapshotConfig
+
+_DOUBLES = "._*"
 
 
 def fruit(
@@ -14,28 +16,45 @@ def fruit(
     values: dict[str, Any],
     errors: list[ConfigError],
     warn: Callable[[Entry, str], None],
-) -> FruitConfig:
+) -> FruitConfig | None:
     """Return what a share has for macOS, whose streams have to be kept somewhere."""
+    if "fruit" not in values["vfs objects"]:
+        return None
     entry = chosen["vfs objects"][1]
     if "streams_xattr" not in values["vfs objects"]:
         errors.append(entry.error(f"{entry.name}: fruit needs streams_xattr"))
-    if "fruit:resource" not in chosen:
+    if "fruit:veto_appledouble" in chosen and values["fruit:resource"] is ResourceForks.STREAM:
         warn(
-            entry,
-            "fruit: resource forks are kept as streams, which is `fruit:resource = stream`;"
-            " Samba looks for them in `._` files without it",
+            chosen["fruit:veto_appledouble"][1],
+            "fruit:veto_appledouble is for `fruit:resource = file`, as with Samba",
         )
     return FruitConfig(
         aapl=values["fruit:aapl"],
         metadata=values["fruit:metadata"],
+        resource=values["fruit:resource"],
+        convert_adouble=values["fruit:convert_adouble"],
+        wipe_intentionally_left_blank_rfork=values["fruit:wipe_intentionally_left_blank_rfork"],
+        delete_empty_adfiles=values["fruit:delete_empty_adfiles"],
         model=values["fruit:model"],
         copyfile=values["fruit:copyfile"],
         nfs_aces=values["fruit:nfs_aces"],
         posix_rename=values["fruit:posix_rename"],
         zero_file_id=values["fruit:zero_file_id"],
+        aapl_rsize=values["readdir_attr:aapl_rsize"],
+        aapl_finder_info=values["readdir_attr:aapl_finder_info"],
+        aapl_max_access=values["readdir_attr:aapl_max_access"],
         time_machine=values["fruit:time machine"],
         time_machine_max_size=values["fruit:time machine max size"],
     )
+
+
+def vetoed(values: dict[str, Any]) -> list[str]:
+    """Return what a share vetoes: with `fruit` the files `._NAME` that hold resource forks, too."""
+    patterns: list[str] = values["veto files"]
+    in_files = "fruit" in values["vfs objects"] and values["fruit:resource"] is ResourceForks.FILE
+    if in_files and values["fruit:veto_appledouble"] and _DOUBLES not in patterns:
+        return [*patterns, _DOUBLES]
+    return patterns
 
 
 def snapshots(chosen: Chosen, values: dict[str, Any], errors: list[ConfigError]) -> SnapshotConfig:

@@ -24,6 +24,7 @@ from usmbd.mountd.ipc.settings import (
     MangledNames,
     MapToGuest,
     Rdma,
+    ResourceForks,
     Signing,
     Slow,
 )
@@ -403,13 +404,17 @@ TABLE: tuple[Parameter, ...] = (
             ("fixinodes", values.boolean, False),
         )
     ),
-    # vfs_fruit's, with its defaults; resource forks are kept as streams alone.
+    # vfs_fruit's, with its defaults.
     *(
         _row(Scope.SHARE, f"fruit:{name}", parse, default, field="", synonyms=synonyms)
         for name, parse, default, synonyms in (
             ("aapl", values.boolean, True, ()),
             ("metadata", values.choice(FinderInfo), FinderInfo.NETATALK, ()),
-            ("resource", values.fruit_resource, "stream", ("fruit:ressource",)),
+            ("resource", values.fruit_resource, ResourceForks.FILE, ("fruit:ressource",)),
+            ("veto_appledouble", values.boolean, True, ()),
+            ("convert_adouble", values.boolean, True, ()),
+            ("wipe_intentionally_left_blank_rfork", values.boolean, False, ()),
+            ("delete_empty_adfiles", values.boolean, False, ()),
             ("model", values.text, "MacSamba", ()),
             ("copyfile", values.boolean, False, ()),
             ("nfs_aces", values.boolean, True, ()),
@@ -418,6 +423,10 @@ TABLE: tuple[Parameter, ...] = (
             ("time machine", values.boolean, False, ("time machine",)),
             ("time machine max size", values.byte_size, 0, ("time machine max size",)),
         )
+    ),
+    *(
+        _row(Scope.SHARE, f"readdir_attr:{name}", values.boolean, True, field="")
+        for name in ("aapl_rsize", "aapl_finder_info", "aapl_max_access")
     ),
     _row(Scope.SHARE, "force user", values.template, "", field=""),
     _row(Scope.SHARE, "force group", values.template, "", field="", synonyms=("group",)),

@@ -298,6 +298,10 @@ REFUSED_OPTIONS = {
         ("",),
         "names of snapshots are a time alone: write it with its prefix as `shadow:format`",
     ),
+    parameter_key("fruit:locking"): (
+        ("none",),
+        "locks of netatalk are not asked: write `none`, and share the folder by one of both",
+    ),
     parameter_key("streams_xattr:prefix"): (
         ("user.dosstream.",),
         "streams are in `user.DosStream.*`: rename them, leave it out",

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from usmbd.mountd.config.samba import MODULES, REFUSED_MODULES
 from usmbd.mountd.config.source import Raw
-from usmbd.mountd.ipc.settings import DfsSite
+from usmbd.mountd.ipc.settings import DfsSite, ResourceForks
 from usmbd.mountd.substitute import CONNECT, STATIC, Template, expand, letters_of
 
 OWN_MODULES = ("acl_xattr", "streams_xattr", "shadow_copy2", "fruit")
@@ -323,13 +323,11 @@ def vfs_objects(value: Raw) -> list[str] | Noted:
     return Noted(result, "; ".join(noted)) if noted else result
 
 
-def fruit_resource(value: Raw) -> Noted:
-    """Return where resource forks are kept: as streams, whatever Samba would do."""
-    word = text(value).lower()
-    if word not in ("file", "xattr", "stream"):
-        raise ValueError("it is file, xattr or stream")
-    note = "" if word == "stream" else "resource forks are kept as streams (`stream`)"
-    return Noted("stream", note)
+def fruit_resource(value: Raw) -> ResourceForks:
+    """Return where resource forks are kept."""
+    if text(value).lower() == "xattr":
+        raise ValueError("Samba has no xattr on Linux either: it is file or stream")
+    return choice(ResourceForks)(value)
 
 
 def byte_size(value: Raw) -> int:

@@ -139,12 +139,26 @@ class FinderInfo(StrEnum):
     """As other streams."""
 
 
+class ResourceForks(StrEnum):
+    """`fruit:resource`: where the stream AFP_Resource of a file is kept."""
+
+    FILE = "file"
+    """In a file `._NAME` beside it, in AppleDouble's form."""
+    STREAM = "stream"
+    """As other streams."""
+
+
 class FruitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What macOS finds on a share (`vfs objects = fruit` and its `fruit:` options)."""
 
     aapl: bool = True
     """Whether it is told what there is for it, by the create context AAPL."""
     metadata: FinderInfo = FinderInfo.NETATALK
+    resource: ResourceForks = ResourceForks.FILE
+    convert_adouble: bool = True
+    """What macOS itself has put into files `._NAME` becomes streams."""
+    wipe_intentionally_left_blank_rfork: bool = False
+    delete_empty_adfiles: bool = False
     model: str = "MacSamba"
     """`fruit:model`: whose icon Finder shows."""
     copyfile: bool = False
@@ -155,6 +169,11 @@ class FruitConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Directories are renamed while files in them are open."""
     zero_file_id: bool = True
     """FileIds are 0, for macOS makes its own of inodes that are used again."""
+    aapl_rsize: bool = True
+    """Listings tell the size of resource forks."""
+    aapl_finder_info: bool = True
+    aapl_max_access: bool = True
+    """Listings tell what the user may do; without it that he may do all."""
     time_machine: bool = False
     time_machine_max_size: int = 0
     """Bytes that backups may take as the client is told; 0: no limit."""

@@ -73,12 +73,16 @@ def _describe(request: Request, volume: VolumeBase, fd: int, path: str) -> bytes
     tree = request.tree
     with Node(volume, fd, path, False, False) as node:
         stat = node.last_stat
-        maximal = security.maximal_access(request, node, FILE_ALL_ACCESS)
+        fruit = tree.share.fruit
+        assert fruit is not None
+        maximal = FILE_ALL_ACCESS
+        if fruit.aapl_max_access:
+            maximal = security.maximal_access(request, node, FILE_ALL_ACCESS)
         size, finder = apple.listed(node)
         return AppleEntry(
             maximal_access=maximal & tree.maximal_access,
-            resource_size=size,
-            finder_info=finder,
+            resource_size=size if fruit.aapl_rsize else 0,
+            finder_info=finder if fruit.aapl_finder_info else bytes(16),
             mode=stat.mode & 0xFFFF,
             file_id=0 if tree.zero_file_ids else stat.ino,
         ).pack()

@@ -54,6 +54,7 @@ from usmbd.protocol.state.replays import CreateGuid
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED, OPEN_PERSISTENT
 from usmbd.protocol.state.tree import TreeConnect
+from usmbd.protocol.vfs import apple_fork
 from usmbd.protocol.vfs.names import parse_posix_path
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
@@ -464,6 +465,7 @@ def _prepare(wanted: Wanted, found: Found) -> FileStat:
             attributes = body.file_attributes & ~FILE_ATTRIBUTE_DIRECTORY
             node.set_attributes(attributes | FILE_ATTRIBUTE_ARCHIVE)
             clear_eas_and_streams(node, eas=found.action == FILE_SUPERSEDED)
+            apple_fork.empty(node)
     if SMB2_CREATE_ALLOCATION_SIZE in contexts and found.action != FILE_OPENED:
         data.allocate(parse_u64(contexts[SMB2_CREATE_ALLOCATION_SIZE]))
     if found.action != FILE_OPENED or found.stream is not None:

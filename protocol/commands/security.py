@@ -10,7 +10,7 @@ from usmbd.protocol.state.notify.change import modified
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.state.tree import TreeConnect
-from usmbd.protocol.vfs import acl, rights
+from usmbd.protocol.vfs import acl, apple_fork, rights
 from usmbd.protocol.vfs.base import NameRights
 from usmbd.protocol.vfs.identity import retry_as_process
 from usmbd.protocol.vfs.machine_domain import MachineDomain
@@ -125,6 +125,8 @@ def _change(node: Node, data: memoryview, information: int, tree: TreeConnect) -
         information &= ~DACL_SECURITY_INFORMATION
     if information:
         acl.change(node, new, information, tree.share.acl_xattr)
+    if new.dacl is not None or mode is not None:
+        apple_fork.follow_mode(node)
 
 
 def _mode(node: Node, descriptor: SecurityDescriptor) -> int | None:

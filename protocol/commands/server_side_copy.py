@@ -205,18 +205,21 @@ def _copy_file(request: Request, body: IoctlRequest, source: Open) -> Handling:
 
 def _copy_streams(source: Node, target: Node) -> None:
     """Copy the named streams, those of macOS among them; OSError, SmbError."""
+    data = bytearray(MAX_CHUNK_SIZE)
     for info in finish(apple.list_streams(source, hide_empty=False)):
-        data = bytearray(info.size)
-        count = apple.open_stream(source, info.name).read_into([data], 0)
+        from_ = apple.open_stream(source, info.name)
         try:
-            stream = apple.open_stream(target, info.name)
+            to = apple.open_stream(target, info.name)
         except SmbError as error:
             if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND:
                 raise
-            stream = apple.create_stream(target, info.name)
-        stream.truncate(0)
-        if count:
-            stream.write(data[:count], 0)
+            to = apple.create_stream(target, info.name)
+        to.truncate(0)
+        done = 0
+        while count := from_.read_into([data], done):
+            done += to.write(memoryview(data)[:count], done)
+            if isinstance(from_, apple.AfpInfo):  # which reads the same from any offset
+                break
 
 
 def _copy_slice(

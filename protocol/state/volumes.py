@@ -11,7 +11,13 @@ import weakref
 
 import msgspec
 
-from usmbd.mountd.ipc.settings import MangledNames, ShareConfig, Slow, SnapshotConfig
+from usmbd.mountd.ipc.settings import (
+    MangledNames,
+    ResourceForks,
+    ShareConfig,
+    Slow,
+    SnapshotConfig,
+)
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs import file_systems
 from usmbd.protocol.vfs.options import FinderInfo, SnapshotOptions
@@ -66,6 +72,7 @@ class Volumes:
 def _options(share: ShareConfig) -> VolumeOptions:
     """Return a share's options as the file system layer knows them."""
     patterns = [Pattern(text) for text in share.veto_files]
+    fruit = share.fruit
     return VolumeOptions(
         follow_symlinks=share.follow_symlinks,
         cross_mounts=share.crossmnt,
@@ -81,7 +88,11 @@ def _options(share: ShareConfig) -> VolumeOptions:
         ea_support=share.ea_support,
         made_names=share.mangled_names is not MangledNames.NO,
         lists_short_names=share.mangled_names is MangledNames.YES,
-        finder_info=None if share.fruit is None else FinderInfo[share.fruit.metadata.name],
+        finder_info=None if fruit is None else FinderInfo[fruit.metadata.name],
+        forks_in_files=fruit is not None and fruit.resource is ResourceForks.FILE,
+        converts_doubles=fruit is not None and fruit.convert_adouble,
+        wipes_blank_forks=fruit is not None and fruit.wipe_intentionally_left_blank_rfork,
+        deletes_empty_doubles=fruit is not None and fruit.delete_empty_adfiles,
         msdfs=share.msdfs_root,
         snapshots=None if share.snapshots is None else _snapshots(share.snapshots),
     )

@@ -2,7 +2,8 @@
 
 Finder's knowledge of a file is the stream AFP_AfpInfo of 60 bytes, which is there when 32 of them,
 FinderInfo, are not all zero. It is kept as a stream, or in `user.org.netatalk.Metadata` in
-AppleDouble's form. The resource fork, AFP_Resource, is a stream like others.
+AppleDouble's form. The resource fork, AFP_Resource, is a stream like others, or in a file of its
+own (`apple_fork`).
 """
 
 import dataclasses
@@ -10,19 +11,23 @@ import errno
 import struct
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
-from usmbd.protocol.vfs import streams, xattrs
+from usmbd.protocol.vfs import apple_fork, streams, xattrs
+from usmbd.protocol.vfs.apple_convert import convert
+from usmbd.protocol.vfs.apple_double import ENTRY, FINDER_ENTRY, HEADER, MAGIC, VERSION
+from usmbd.protocol.vfs.apple_fork import AFP_RESOURCE, StreamFork
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.options import FinderInfo
+from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.vfs.streams import Stream, StreamInfo
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 AFP_INFO: Final = "AFP_AfpInfo"
-AFP_RESOURCE: Final = "AFP_Resource"
 _FOLDED, _FOLDED_RESOURCE = fold(AFP_INFO), fold(AFP_RESOURCE)
 
 SIZE: Final = 60
@@ -35,13 +40,9 @@ _HEAD: Final = struct.pack(">4sI4xI", b"AFP\0", 0x00000100, 0x80000000)
 """AFP_Signature, AFP_Version, and a backup time that says never."""
 
 METADATA: Final = "user.org.netatalk.Metadata"
-_ENTRY = struct.Struct(">III")
-_HEADER = struct.Struct(">II16sH")
-_MAGIC, _VERSION = 0x00051607, 0x00020000
 # What netatalk keeps there: the entry's number, offset and length; 402 bytes in all.
-_FINDER_ENTRY: Final = 9
 _ENTRIES: Final = (
-    (_FINDER_ENTRY, 122, 32),
+    (FINDER_ENTRY, 122, 32),
     (4, 154, 0),  # a comment
     (8, 354, 16),  # dates
     (14, 370, 4),  # the AFP server's attributes
@@ -64,18 +65,21 @@ def keeps_finder_info(node: Node, name: str) -> bool:
     return node.volume.options.finder_info is not None and fold(name) == _FOLDED
 
 
-def _opened(stream: Stream) -> Stream:
-    """Return a stream as macOS has it."""
-    apple = stream.node.volume.options.finder_info is not None
-    if apple and fold(stream.name) == _FOLDED_RESOURCE:
-        return ResourceFork(stream.node, stream.name)
-    return stream
+def _is_fork(node: Node, name: str) -> bool:
+    """Whether a stream's name is the one of the resource fork, on a share for macOS."""
+    return node.volume.options.finder_info is not None and fold(name) == _FOLDED_RESOURCE
 
 
 def open_stream(node: Node, name: str) -> Stream:
     """Open a stream by its name in any case; SmbError(OBJECT_NAME_NOT_FOUND), OSError."""
+    if _is_fork(node, name):
+        convert(node, _store)
+        if node.volume.options.forks_in_files:
+            return apple_fork.open_fork(node)
+        return StreamFork(node, streams.open_stream(node, name).name)
     if not keeps_finder_info(node, name):
-        return _opened(streams.open_stream(node, name))
+        return streams.open_stream(node, name)
+    convert(node, _store)
     if load(node) is None:
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     return AfpInfo(node)
@@ -83,8 +87,12 @@ def open_stream(node: Node, name: str) -> Stream:
 
 def create_stream(node: Node, name: str) -> Stream:
     """Create an empty stream; SmbError(OBJECT_NAME_COLLISION), OBJECT_NAME_INVALID; OSError."""
+    if _is_fork(node, name):
+        if node.volume.options.forks_in_files:
+            return apple_fork.create_fork(node)
+        return StreamFork(node, streams.create_stream(node, name).name)
     if not keeps_finder_info(node, name):
-        return _opened(streams.create_stream(node, name))
+        return streams.create_stream(node, name)
     if not node.has_xattrs:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     if load(node) is not None:
@@ -96,9 +104,13 @@ def list_streams(node: Node, *, hide_empty: bool) -> Steps[list[StreamInfo]]:
     """List the file's streams; macOS is shown none that is empty, nor a broken AFP_AfpInfo."""
     found = yield from streams.list_streams(node)
     if node.volume.options.finder_info is not None:
-        found = [stream for stream in found if fold(stream.name) != _FOLDED]
+        in_file = node.volume.options.forks_in_files
+        elsewhere = (_FOLDED, _FOLDED_RESOURCE) if in_file else (_FOLDED,)
+        found = [stream for stream in found if fold(stream.name) not in elsewhere]
         if load(node) is not None:
             found.append(StreamInfo(AFP_INFO, SIZE, SIZE))
+        if in_file and (size := apple_fork.size_of(node)):
+            found.append(StreamInfo(AFP_RESOURCE, size, size))
     return [stream for stream in found if stream.size or not hide_empty]
 
 
@@ -131,14 +143,14 @@ def _attribute(node: Node) -> str:
 
 def _find(value: bytes | bytearray) -> int:
     """Return where FinderInfo lies in AppleDouble; 0 where it does not."""
-    if len(value) < _HEADER.size:
+    if len(value) < HEADER.size:
         return 0
-    magic, version, _, count = _HEADER.unpack_from(value)
-    if (magic, version) != (_MAGIC, _VERSION) or len(value) < _HEADER.size + count * _ENTRY.size:
+    magic, version, _, count = HEADER.unpack_from(value)
+    if (magic, version) != (MAGIC, VERSION) or len(value) < HEADER.size + count * ENTRY.size:
         return 0
     for number in range(count):
-        entry, offset, length = _ENTRY.unpack_from(value, _HEADER.size + number * _ENTRY.size)
-        if entry == _FINDER_ENTRY and length == _FINDER_SIZE and offset + length <= len(value):
+        entry, offset, length = ENTRY.unpack_from(value, HEADER.size + number * ENTRY.size)
+        if entry == FINDER_ENTRY and length == _FINDER_SIZE and offset + length <= len(value):
             return int(offset)
     return 0
 
@@ -168,9 +180,9 @@ def _packed(info: bytes) -> bytes:
 
 def _new_metadata() -> bytearray:
     """Return AppleDouble without FinderInfo, with the dates of now."""
-    value = bytearray(_HEADER.pack(_MAGIC, _VERSION, b"Netatalk        ", len(_ENTRIES)))
+    value = bytearray(HEADER.pack(MAGIC, VERSION, b"Netatalk        ", len(_ENTRIES)))
     for entry in _ENTRIES:
-        value += _ENTRY.pack(*entry)
+        value += ENTRY.pack(*entry)
     value += bytes(_METADATA_SIZE - len(value))
     now = int(time.time()) - _EPOCH & 0xFFFFFFFF
     struct.pack_into(">IIII", value, _DATES, now, now, _NEVER, now)
@@ -240,20 +252,13 @@ class AfpInfo(Stream):
                 raise
 
 
-class ResourceFork(Stream):
-    """The stream AFP_Resource, open: macOS makes it empty, and does not delete it by itself."""
-
-    __slots__ = ()
-
-    def delete(self) -> None:
-        """Leave it as it is."""
-
-
 # -- listings ------------------------------------------------------------------------------
 
 
 def listed(node: Node) -> tuple[int, bytes]:
     """Return the resource fork's size, and what listings tell of FinderInfo: 16 bytes."""
+    with suppress(LongCallError):  # when it is asked for by itself, a thread does it
+        convert(node, _store)
     info = load(node) or bytes(_FINDER_SIZE)
     born = node.last_stat.creation_time // 10_000_000 - _FILETIME_EPOCH - _EPOCH
     finder = struct.pack(
@@ -268,6 +273,8 @@ def listed(node: Node) -> tuple[int, bytes]:
 
 def _resource_size(node: Node) -> int:
     """Return the size of the resource fork."""
+    if node.volume.options.forks_in_files:
+        return apple_fork.size_of(node)
     try:
         return len(xattrs.get(node, streams.attribute_of(AFP_RESOURCE))) - 1
     except OSError as error:

@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
-from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs import apple_double, kernel
 from usmbd.protocol.vfs.base import NameRights, VolumeBase
 from usmbd.protocol.vfs.errors import status_of_errno
 from usmbd.protocol.vfs.folding import fold
@@ -113,7 +113,11 @@ def rename(node: Node, new_path: str, replace: bool, rights: NameRights | None =
         target_dir, directory, target = node.volume.resolver.open_parent(new_path)
         try:
             place = _Place(node.volume, target_dir, directory, rights)
-            _rename(node, source_dir, source, place, target, replace=replace)
+            replaced = _rename(node, source_dir, source, place, target, replace=replace)
+            if node.is_regular:
+                apple_double.follow_rename(
+                    node.volume, (source_dir, source), (target_dir, target), replaced
+                )
         finally:
             os.close(target_dir)
     finally:
@@ -146,14 +150,14 @@ class _Place:
 
 def _rename(
     node: Node, source_dir: int, source: str, place: _Place, target: str, *, replace: bool
-) -> None:
-    """Rename one directory entry to another, whatever stands there now."""
+) -> str | None:
+    """Rename one directory entry to another, whatever stands there now: the name that has gone."""
     target_dir = place.fd
     same_directory = _identity(kernel.statx_fd(source_dir)) == _identity(
         kernel.statx_fd(target_dir)
     )
     if same_directory and source == target:
-        return
+        return None
     if same_directory and fold(source) == fold(target):
         # Only the case changes. On a case-sensitive disk the other name may be taken.
         found = target if _name_exists(target_dir, target) else None
@@ -164,14 +168,14 @@ def _rename(
     place.check_add(is_directory=node.is_directory)
     if found is None:
         _rename_at(source_dir, source, target_dir, target, kernel.RENAME_NOREPLACE)
-        return
+        return None
     if not replace:
         raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
     statx = kernel.statx_at(target_dir, encode(found))
     if node.volume.options.posix:
         place.check_replace(found)
         _rename_at(source_dir, source, target_dir, found, 0)  # by rename(2)'s own rules
-        return
+        return found
     if stat.S_ISDIR(statx[5]):
         raise SmbError(NtStatus.ACCESS_DENIED)
     place.check_replace(found)
@@ -185,6 +189,7 @@ def _rename(
         _rename_at(source_dir, source, target_dir, found, 0)
     if found != target:
         _rename_at(target_dir, found, target_dir, target, kernel.RENAME_NOREPLACE)
+    return found
 
 
 def link(node: Node, new_path: str, replace: bool, rights: NameRights | None = None) -> None:
@@ -252,6 +257,8 @@ def unlink(node: Node, path: str | None = None) -> None:
                 os.rmdir(name, dir_fd=directory)
         else:
             os.unlink(name, dir_fd=directory)
+            if node.is_regular:
+                apple_double.remove(node.volume, directory, name)
     except OSError as error:
         if error.errno == errno.EEXIST:  # what some file systems say for ENOTEMPTY
             raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY) from error

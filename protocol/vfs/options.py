@@ -72,6 +72,14 @@ class VolumeOptions:
     """Where the previous versions of the share are, if it has any."""
     finder_info: FinderInfo | None = None
     """Where AFP_AfpInfo is kept; None: it is a stream like others."""
+    forks_in_files: bool = False
+    """Resource forks are in files `._NAME`, not streams (`fruit:resource = file`)."""
+    converts_doubles: bool = False
+    """What macOS has put into files `._NAME` becomes streams, when a file is asked for them."""
+    wipes_blank_forks: bool = False
+    """One that says it is intentionally left blank is emptied then."""
+    deletes_empty_doubles: bool = False
+    """Files `._NAME` without a fork are deleted then."""
     posix: bool = False
     """Names are POSIX's, as clients of the SMB3 POSIX extensions see the tree."""
     inode_salt: int = 0

@@ -21,6 +21,7 @@ CA = f"{U}/test_continuous_availability.py"
 RDMA = f"{U}/protocol/worker/test_rdma_connections.py"
 NOTIFY = f"{U}/protocol/commands/test_change_notify"
 WORKER = f"{U}/protocol/worker/test_worker.py"
+DOUBLES = f"{U}/protocol/commands/test_apple_doubles.py"
 APPLE = f"{U}/protocol/commands/test_apple.py"
 KERBEROS, TICKETS = f"{U}/mountd/config/test_kerberos.py", f"{U}/mountd/kerberos"
 DFS = f"{U}/protocol/commands/test_dfs.py"
@@ -130,7 +131,14 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "fruit:aapl": f"{APPLE}::test_aapl_tells_what_there_is",
             "fruit:model": f"{APPLE}::test_aapl_tells_what_there_is",
             "fruit:metadata": f"{APPLE}::test_finder_info_is_kept_as_samba_keeps_it",
-            "fruit:resource": f"{APPLE}::test_what_cannot_be_is_an_error",
+            "fruit:resource": f"{DOUBLES}::test_the_files_are_vetoed",
+            "fruit:veto_appledouble": f"{DOUBLES}::test_the_files_are_vetoed",
+            "fruit:convert_adouble": f"{DOUBLES}::test_nothing_is_changed_where_that_is_not_wanted",
+            "fruit:wipe_intentionally_left_blank_rfork": f"{DOUBLES}::test_a_blank_fork_goes",
+            "fruit:delete_empty_adfiles": f"{DOUBLES}::test_an_empty_one_goes_where_that_is_wanted",
+            "readdir_attr:aapl_rsize": f"{DOUBLES}::test_listings_tell_its_size",
+            "readdir_attr:aapl_finder_info": f"{DOUBLES}::test_listings_tell_its_size",
+            "readdir_attr:aapl_max_access": f"{DOUBLES}::test_listings_tell_rights",
             "fruit:copyfile": f"{APPLE}::test_a_copy_without_chunks_is_of_all_streams",
             "fruit:nfs_aces": f"{APPLE}::test_modes_are_told_and_set_by_entries_of_the_dacl",
             "fruit:posix_rename": f"{APPLE}::test_a_folder_is_renamed_with_open_files",

@@ -110,7 +110,7 @@ def test_values_that_are_taken_for_others(line: str, field: str, value: object, 
             "catia fruit streams_xattr",
             False,
             True,
-            ["catia is left out", "resource forks"],
+            ["catia is left out"],
         ),
         ("acl_xattr", True, False, []),
         ("recycle", False, False, ["what clients delete is gone at once"]),
@@ -480,7 +480,7 @@ def test_what_such_a_file_says_is_done() -> None:
     assert docker is not None
     assert docker.access.guest_only
     assert (docker.config.create_mask, docker.config.force_directory_mode) == (0o664, 0o775)
-    assert docker.config.veto_files == [".apdisk", ".DS_Store"]
+    assert docker.config.veto_files == [".apdisk", ".DS_Store", "._*"]
     warnings = "\n".join(read(DOCKER).warnings)
     assert "smb2 leases" not in warnings
     assert "durable handles" not in warnings

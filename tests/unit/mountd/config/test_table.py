@@ -8,13 +8,16 @@ ON = """
 change notify, kernel change notify, smb3 compression, server multi channel support, smb2 leases,
 smb3 unix extensions, host msdfs, hide dot files, crossmnt, store dos attributes, ea support,
 oplocks, durable handles, browseable, read only, fruit:aapl, fruit:nfs_aces, fruit:posix_rename,
-fruit:zero_file_id, available, multicast dns register, ws discovery
+fruit:zero_file_id, fruit:veto_appledouble, fruit:convert_adouble, readdir_attr:aapl_rsize,
+readdir_attr:aapl_finder_info, readdir_attr:aapl_max_access, available,
+multicast dns register, ws discovery
 """
 OFF = """
 bind interfaces only, log json, smb3 directory leases, kerberos support, smbd:FSCTL_SMBTORTURE,
 guest ok, case sensitive, hide unreadable, follow symlinks, kernel oplocks, posix locking,
 continuous availability, msdfs root, compress data, msdfs shuffle referrals, shadow:localtime,
-shadow:sscanf, shadow:fixinodes, fruit:copyfile, fruit:time machine, guest only, printable
+shadow:sscanf, shadow:fixinodes, fruit:copyfile, fruit:time machine,
+fruit:wipe_intentionally_left_blank_rfork, fruit:delete_empty_adfiles, guest only, printable
 """
 WORDS = {
     "G server string": "SMB SERVER",
@@ -36,7 +39,7 @@ WORDS = {
     "S shadow:format": "@GMT-%Y.%m.%d-%H.%M.%S",
     "S shadow:sort": "desc",
     "S fruit:metadata": "netatalk",
-    "S fruit:resource": "stream",
+    "S fruit:resource": "file",
     "S fruit:model": "MacSamba",
 }
 NUMBERS = {

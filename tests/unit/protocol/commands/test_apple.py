@@ -2,14 +2,11 @@
 
 import os
 import struct
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 from smbengine import requests
 from smbengine.client import Client
-from smbengine.configured import Configured
+from smbengine.macos import FINDER, INFO, QUERY, Serve, aapl, copy, listing, names, read, write
 from smbengine.quotas import FakeQuotas
 
 from usmbd.mountd.errors import ConfigError
@@ -19,13 +16,8 @@ from usmbd.protocol.wire.create import (
     FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
     FILE_OPEN,
-    CreateResponse,
 )
-from usmbd.protocol.wire.create_contexts import parse_contexts
-from usmbd.protocol.wire.fscc.directory import FileIdBothDirectoryInformation
-from usmbd.protocol.wire.fscc.file_info import FileStreamInformation
 from usmbd.protocol.wire.fscc.fs_info import FileFsSizeInformation
-from usmbd.protocol.wire.fsctl import FSCTL_SRV_COPYCHUNK, FSCTL_SRV_REQUEST_RESUME_KEY
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.query_info import (
     DACL_SECURITY_INFORMATION,
@@ -37,76 +29,7 @@ from usmbd.protocol.wire.sid import nfs_mode, nfs_sids
 from usmbd.protocol.wire.status import NtStatus
 
 SUCCESS = NtStatus.SUCCESS
-QUERY = struct.pack("<IIQQ", 1, 0, 7, 7)
-"""The first CREATE of macOS asks for capabilities, volume and model."""
-
-FINDER = b"TEXTttxt" + bytes(8) + b"\x40\0" + bytes(14)
-INFO = struct.pack(">4sI4xI", b"AFP\0", 0x100, 0x80000000) + FINDER + bytes(12)
 STREAM = "user.DosStream.AFP_AfpInfo:$DATA"
-
-Serve = Callable[..., Client]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Return what serves a share for macOS with more parameters, to a client that is connected."""
-    made: list[Configured] = []
-
-    def start(*lines: str, modules: str = "fruit streams_xattr") -> Client:
-        path = Path(mkdtemp(dir=tmp_path))
-        (path / "data").mkdir(parents=True)
-        text = "\n".join(
-            ("[data]", "path = {path}/data", "read only = no", f"vfs objects = {modules}", *lines)
-        )
-        made.append(Configured(path, text))
-        return Client(made[-1]).ready()
-
-    yield start
-    for engine in made:
-        engine.close()
-
-
-def aapl(client: Client, query: bytes = QUERY) -> bytes | None:
-    """Send AAPL as macOS does, with the share's root; return the answer's data."""
-    reply = client.call(
-        Command.CREATE,
-        requests.create("", 0x81, FILE_OPEN, contexts=[(b"AAPL", query)]),
-    )
-    assert reply.status is SUCCESS
-    client.close(reply.file_id)
-    created = reply.parse(CreateResponse)
-    start = created.create_contexts_offset
-    found = memoryview(reply.message)[start : start + created.create_contexts_length]
-    answer = parse_contexts(found).get(b"AAPL") if len(found) else None
-    return None if answer is None else bytes(answer)
-
-
-def write(client: Client, name: str, data: bytes, offset: int = 0) -> NtStatus:
-    opened = client.open(name)
-    status = client.call(Command.WRITE, requests.write(opened, data, offset)).status
-    client.close(opened)
-    return status
-
-
-def read(client: Client, name: str, size: int = 100, offset: int = 0) -> bytes:
-    opened = client.open(name, 0x1, FILE_OPEN)
-    reply = client.call(Command.READ, requests.read(opened, size, offset))
-    client.close(opened)
-    return reply.data if reply.status is SUCCESS else b""
-
-
-def names(client: Client, name: str) -> list[str]:
-    """Return the names of a file's streams."""
-    opened = client.open(name, 0x80, FILE_OPEN)
-    asked = requests.query_info(opened, FileStreamInformation)
-    data = client.call(Command.QUERY_INFO, asked).data
-    client.close(opened)
-    found = []
-    while data:
-        following, length = struct.unpack_from("<II", data)
-        found.append(data[24 : 24 + length].decode("utf-16-le"))
-        data = data[following:] if following else b""
-    return sorted(found)
 
 
 def test_aapl_tells_what_there_is(serve: Serve) -> None:
@@ -198,7 +121,7 @@ def test_broken_metadata_is_none(serve: Serve, value: bytes) -> None:
 
 
 def test_an_empty_fork_is_none_to_macos_and_lives_as_long_as_the_file(serve: Serve) -> None:
-    client = serve()
+    client = serve("fruit:resource = stream")
     assert write(client, "file", b"data") is SUCCESS
     client.close(client.open("file:AFP_Resource"))
     assert names(client, "file") == ["::$DATA", ":AFP_Resource:$DATA"]
@@ -209,22 +132,6 @@ def test_an_empty_fork_is_none_to_macos_and_lives_as_long_as_the_file(serve: Ser
     assert write(client, "file:AFP_Resource", b"fork") is SUCCESS
     client.close(client.open("file:AFP_Resource", options=FILE_DELETE_ON_CLOSE))
     assert read(client, "file:AFP_Resource") == b"fork"
-
-
-def listing(client: Client) -> dict[str, bytes]:
-    """Return the entries of the share's root, by their names."""
-    opened = client.open("", 0x81, FILE_OPEN)
-    asked = requests.query_directory(opened, FileIdBothDirectoryInformation)
-    reply = client.call(Command.QUERY_DIRECTORY, asked)
-    assert reply.status is SUCCESS
-    data = reply.data
-    client.close(opened)
-    found = {}
-    while data:
-        following, length = struct.unpack_from("<I56xI", data)
-        found[data[104 : 104 + length].decode("utf-16-le")] = data[:104]
-        data = data[following:] if following else b""
-    return found
 
 
 def test_listings_tell_what_finder_shows(serve: Serve) -> None:
@@ -271,20 +178,6 @@ def test_a_long_listing_makes_room_for_others(
     looks.clear()
     assert len(listing(client)) == 22
     assert len(looks) > before + 2
-
-
-def copy(client: Client, source: str, target: str) -> tuple[NtStatus, bytes]:
-    """Send FSCTL_SRV_COPYCHUNK without a chunk."""
-    opened = client.open(source, 0x1, FILE_OPEN)
-    asked = requests.ioctl(opened, FSCTL_SRV_REQUEST_RESUME_KEY, limit=32)
-    reply = client.call(Command.IOCTL, asked)
-    key = reply.message[112:136]
-    to = client.open(target, 0x3)
-    body = requests.ioctl(to, FSCTL_SRV_COPYCHUNK, key + bytes(8), limit=12)
-    reply = client.call(Command.IOCTL, body)
-    client.close(opened)
-    client.close(to)
-    return reply.status, reply.message[112:124]
 
 
 def test_a_copy_without_chunks_is_of_all_streams(serve: Serve) -> None:
@@ -418,6 +311,8 @@ def test_what_cannot_be_is_an_error(serve: Serve) -> None:
     for lines, modules in (
         (("fruit:metadata = elsewhere",), "fruit streams_xattr"),
         (("fruit:resource = elsewhere",), "fruit streams_xattr"),
+        (("fruit:resource = xattr",), "fruit streams_xattr"),
+        (("fruit:locking = netatalk",), "fruit streams_xattr"),
         (("fruit:time machine max size = much",), "fruit streams_xattr"),
         (("fruit:time machine max size = 99999999T",), "fruit streams_xattr"),
         ((), "fruit"),

@@ -1,0 +1,176 @@
+"""The resource fork of a file, AFP_Resource: a stream like others, or in a file `._NAME`."""
+
+import dataclasses
+import os
+import stat
+from collections.abc import Sequence
+from typing import Final
+
+from usmbd.protocol.vfs import apple_double, directory_entry
+from usmbd.protocol.vfs.apple_double import Double, Layout
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.streams import Stream
+from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+AFP_RESOURCE: Final = "AFP_Resource"
+
+
+class StreamFork(Stream):
+    """The stream, open: macOS makes it empty, and does not delete it by itself."""
+
+    __slots__ = ()
+
+    def delete(self) -> None:
+        """Leave it as it is."""
+
+
+class FileFork(Stream):
+    """The fork in a file `._NAME`, open; as large as a file can be."""
+
+    __slots__ = ("_double",)
+
+    def __init__(self, node: Node, double: Double) -> None:
+        super().__init__(node, AFP_RESOURCE)
+        self._double = double
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._double.close()
+
+    def _layout(self) -> Layout:
+        """Look where the fork is; SmbError(FILE_CORRUPT_ERROR) where the file is none any more."""
+        layout = self._double.layout()
+        if layout is None:
+            raise SmbError(NtStatus.FILE_CORRUPT_ERROR)
+        return layout
+
+    def _changed(self) -> Layout:
+        """Look where the fork is that is to be changed; SmbError(ACCESS_DENIED)."""
+        self.node.volume.check_writable()
+        if not self._double.writable:
+            raise SmbError(NtStatus.ACCESS_DENIED)
+        return self._layout()
+
+    def stat(self) -> FileStat:
+        """Return the file's stat with the size of the fork."""
+        size = self._layout().fork_size
+        return dataclasses.replace(self.node.stat(), size=size, allocation=size)
+
+    def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
+        """Read into the buffers: the number of bytes, 0 at the end."""
+        return self._double.read_into(self._layout(), buffers, offset)
+
+    def write(self, buffer: bytes | bytearray | memoryview, offset: int) -> int:
+        """Write `buffer` at `offset`: the number of bytes; SmbError(DISK_FULL) beyond 4 GiB."""
+        layout = self._changed()
+        end = offset + len(buffer)
+        if end > apple_double.FORK_MAX:
+            raise SmbError(NtStatus.DISK_FULL)
+        done = 0
+        while done < len(buffer):
+            part = memoryview(buffer)[done:]
+            done += os.pwrite(self._double.fd, part, layout.fork_at + offset + done)
+        if end > layout.fork_size:
+            self._double.set_length(layout, end)
+        return done
+
+    def truncate(self, size: int) -> None:
+        """Set the end of the fork; SmbError(DISK_FULL) beyond 4 GiB."""
+        layout = self._changed()
+        if size > apple_double.FORK_MAX:
+            raise SmbError(NtStatus.DISK_FULL)
+        os.ftruncate(self._double.fd, layout.fork_at + size)
+        self._double.set_length(layout, size)
+
+    def allocate(self, allocation: int) -> None:
+        """Cut a fork that is longer; no room is reserved."""
+        if allocation < self._layout().fork_size:
+            self.truncate(allocation)
+
+    def flush(self) -> None:
+        """Wait until it is on the disk, and the file with its attributes."""
+        os.fsync(self._double.fd)
+        self.node.flush()
+
+    def rename(self, new_name: str, replace: bool) -> None:
+        """Refuse: it is where it is by its name; SmbError(ACCESS_DENIED)."""
+        raise SmbError(NtStatus.ACCESS_DENIED)
+
+    def delete(self) -> None:
+        """Remove it where it is empty; macOS does not delete one by itself."""
+        if not self._layout().fork_size:
+            directory, name = directory_entry.locate(self.node)
+            try:
+                apple_double.remove(self.node.volume, directory, name)
+            finally:
+                os.close(directory)
+
+
+def find(node: Node) -> Double | None:
+    """Open the file `._NAME` of a file; None where there is none, or it is no AppleDouble; OSError.
+
+    Directories have none, nor have files of such names themselves.
+    """
+    if not node.is_regular or apple_double.is_double(node.name):
+        return None
+    try:
+        directory, name = directory_entry.locate(node)
+    except SmbError:  # it has no name any more
+        return None
+    try:
+        return apple_double.open_beside(directory, name)
+    finally:
+        os.close(directory)
+
+
+def open_fork(node: Node) -> FileFork:
+    """Open the fork in its file; SmbError(OBJECT_NAME_NOT_FOUND), OSError."""
+    double = find(node)
+    if double is None or double.layout() is None:
+        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+    return FileFork(node, double)
+
+
+def create_fork(node: Node) -> FileFork:
+    """Make an empty fork in a file of its own, with the rights of the file itself.
+
+    SmbError OBJECT_NAME_COLLISION, OBJECT_NAME_INVALID for what has none; OSError.
+    """
+    if not node.is_regular or apple_double.is_double(node.name):
+        raise SmbError(NtStatus.OBJECT_NAME_INVALID)
+    node.volume.check_writable()
+    directory, name = directory_entry.locate(node)
+    try:
+        mode = stat.S_IMODE(node.last_stat.mode)
+        return FileFork(node, apple_double.create_beside(directory, name, mode))
+    except FileExistsError as error:
+        raise SmbError(NtStatus.OBJECT_NAME_COLLISION) from error
+    finally:
+        os.close(directory)
+
+
+def size_of(node: Node) -> int:
+    """Return the size of the fork in its file; 0 where there is none, or not for this user."""
+    try:
+        double = find(node)
+        layout = double.layout() if double is not None else None
+    except OSError:
+        return 0
+    return layout.fork_size if layout is not None else 0
+
+
+def follow_mode(node: Node) -> None:
+    """Give the file with the fork the rights that the file has now; OSError."""
+    if node.volume.options.forks_in_files and (double := find(node)) is not None:
+        os.fchmod(double.fd, stat.S_IMODE(node.stat().mode) & 0o666)
+
+
+def empty(node: Node) -> None:
+    """Remove the file with the fork of a file that is overwritten; OSError, SmbError."""
+    if node.volume.options.forks_in_files and find(node) is not None:
+        directory, name = directory_entry.locate(node)
+        try:
+            apple_double.remove(node.volume, directory, name)
+        finally:
+            os.close(directory)
