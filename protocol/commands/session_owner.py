@@ -27,13 +27,20 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 log = logging.getLogger("usmbd.auth")
 
 
-def admit(config: ServerConfig, answer: LoginResponse) -> None:
+def admit(config: ServerConfig, answer: LoginResponse, peer: str) -> None:
     """Refuse a guest or nobody where all has to be protected; SmbError(ACCESS_DENIED).
 
     They have no key, so that they can neither sign nor encrypt ([MS-SMB2] 3.3.5.5.3).
     """
     if config.protected and answer.status is not LoginStatus.OK:
+        tell_refusal(f"{answer.status.value}_cannot_sign", peer, answer.user)
         raise SmbError(NtStatus.ACCESS_DENIED)
+
+
+def tell_refusal(reason: str, peer: str, user: str = "") -> None:
+    """Log why somebody is not let in: the client hears a status alone."""
+    facts = {"client": peer} | ({"user": user} if user else {})
+    log.info("login refused: %s", reason, extra=facts)
 
 
 def own(session: Session, answer: LoginResponse, domain: str) -> None:

@@ -116,7 +116,7 @@ def session_setup(request: Request) -> Handling:
             session_owner.check_binding(session, answer)
             yield from check_hosts(connection, session)
         else:
-            session_owner.admit(connection.server.config, answer)
+            session_owner.admit(connection.server.config, answer, connection.transport.peer)
             if session.valid:
                 session_owner.reauthenticate(session, answer, connection.transport.peer)
     except Exception:
@@ -159,6 +159,7 @@ def _find(request: Request, body: SessionSetupRequest) -> tuple[Session, bool, b
     if not session_id:
         _make_room(connection)
         if server.config.encryption is Encryption.REQUIRED and not connection.cipher_id:
+            session_owner.tell_refusal("encryption_required", connection.transport.peer)
             raise SmbError(NtStatus.ACCESS_DENIED)
         session = server.new_session(connection.dialect)
         if not connection.begin_login(session):
@@ -194,6 +195,7 @@ def _make_room(connection: Connection) -> None:
     if len(connection.session_table) >= most or (
         0 < server.config.max_active_sessions <= server.store.user_sessions()
     ):
+        session_owner.tell_refusal("too_many_sessions", connection.transport.peer)
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
 
 
@@ -254,8 +256,9 @@ def _login(request: Request, proof: Proof) -> Waiting[LoginResponse]:
     log.debug("mountd says %s, uid %d", answer.status.value, answer.uid, extra={"client": peer})
     if answer.status in _GOES_ON:
         return answer
-    facts = {"client": peer, "user": facts.get("user") or answer.user or "by Kerberos"}
-    log.info("login refused: %s", answer.status.value, extra=facts)
+    session_owner.tell_refusal(
+        answer.status.value, peer, str(facts.get("user") or answer.user or "by Kerberos")
+    )
     raise SmbError(_STATUS.get(answer.status, NtStatus.LOGON_FAILURE))
 
 

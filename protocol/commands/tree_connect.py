@@ -74,6 +74,7 @@ def tree_connect(request: Request) -> Handling:
     ):
         request.disconnect("an unprotected TREE_CONNECT")
     if len(session.tree_connect_table) >= MAXIMUM_TREES:
+        _tell_refusal(session, connection, name, "too_many_trees")
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     tree_id = session.next_tree_id
     session.next_tree_id += 1
@@ -82,18 +83,12 @@ def tree_connect(request: Request) -> Handling:
         generation = server.generation
         answer = yield from ask(server.mountd, asked, TreeAnswer)
         if answer.status is not TreeStatus.OK or answer.share is None:
-            log.info(
-                "tree connect refused: %s", answer.status.value,
-                extra={
-                    "client": connection.transport.peer,
-                    "user": session.user or "anonymous",
-                    "share": name,
-                },
-            )  # fmt: skip
+            _tell_refusal(session, connection, name, answer.status.value)
             raise SmbError(_STATUS.get(answer.status, NtStatus.UNSUCCESSFUL))
         share, found = answer.share, None
         try:
             if share.encryption_required and session.sealer is None:
+                _tell_refusal(session, connection, name, "encryption_required")
                 raise SmbError(NtStatus.ACCESS_DENIED)
             if share.type is ShareType.DISK:
                 # On a thread: the path may lead to a server that hangs.
@@ -133,6 +128,13 @@ def tree_connect(request: Request) -> Handling:
         connection.admit(Standing.USER if session.proven_user else Standing.GUEST)
     request.header.tree_id = tree_id
     return _response(request, share, tree)
+
+
+def _tell_refusal(session: Session, connection: Connection, share: str, reason: str) -> None:
+    """Log why somebody does not get a share: the client hears a status alone."""
+    user = session.user or "anonymous"
+    facts = {"client": connection.transport.peer, "user": user, "share": share}
+    log.info("tree connect refused: %s", reason, extra=facts)
 
 
 def question(session: Session, tree_id: int, share: str, connection: Connection) -> AskTreeConnect:
