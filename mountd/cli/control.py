@@ -37,6 +37,7 @@ from usmbd.mountd.ipc.messages import (
     ControlShutdown,
     ControlVersion,
     ControlVersionInfo,
+    LimitRow,
     LimitsRequest,
     LimitsResponse,
     ListKind,
@@ -133,9 +134,20 @@ def request_for(options: argparse.Namespace) -> Message:
     return ControlVersion()
 
 
+UNITS = {"age": "age_s", "idle": "idle_s", "silent": "silent_s", "speed": "speed_mbit/s"}
+"""How a column is headed whose numbers have a unit: in one word, so that those of a line count."""
+
+MASKS = ("access", "share_access")
+"""Columns of bits, in hexadecimal as in the log and the documents."""
+
+
 def columns(row: Row) -> list[str]:
     """Return a row's fields as text, in order."""
-    return ["-" if value is None else _text(value) or "-" for value in msgspec.structs.astuple(row)]
+    fields = msgspec.structs.asdict(row).items()
+    return [
+        "-" if value is None else f"{value:#x}" if name in MASKS else _text(value) or "-"
+        for name, value in fields
+    ]
 
 
 def _text(value: object) -> str:
@@ -145,11 +157,20 @@ def _text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def order(row: Row) -> int:
+    """Return where a row comes: one worker's limits behind the other's, as none of them waits."""
+    if not isinstance(row, LimitRow):
+        return 0
+    kind, _, number = row.process.partition(" ")
+    return int(number) + 1 if number.isdecimal() else 1 << 30 if kind == "mountd" else 0
+
+
 def table(rows: list[Row]) -> list[str]:
     """Return the rows as lines, one table for each kind with its heading."""
     lines: list[str] = []
     for kind in get_args(Row):
-        cells = [list(kind.__struct_fields__), *(columns(r) for r in rows if type(r) is kind)]
+        heads = [UNITS.get(name, name) for name in kind.__struct_fields__]
+        cells = [heads, *(columns(r) for r in rows if type(r) is kind)]
         if len(cells) == 1:
             continue
         if lines:
@@ -205,6 +226,7 @@ def ask(
             break
     if options.list == ListKind.LIMITS:
         rows += mountd_limits(directory, as_json=options.json)
+    rows.sort(key=order)
     for line in table(rows):
         print(line)
     if isinstance(request, ControlList) and not rows and not options.json:

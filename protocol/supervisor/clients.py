@@ -118,12 +118,16 @@ class Clients:
             del self._unproven[address]
         return True
 
+    def guest_places(self, config: ServerConfig) -> int:
+        """Return how many connections guests may have."""
+        most = config.max_connections or self.strangers.capacity * GUESTS
+        return max(1, most // GUESTS)
+
     def guest(self, config: ServerConfig, worker: "WorkerChild", number: int) -> None:
         """Note a guest on a connection, and have another's closed if that is one too many."""
         if not self._knows(worker, number):
             return  # it has ended, or a user's is one already
-        most = config.max_connections or self.strangers.capacity * GUESTS
-        self.guests.capacity = max(1, most // GUESTS)
+        self.guests.capacity = self.guest_places(config)
         self._displace(self.guests, worker, number, Standing.GUEST, "other guests come")
 
     def by_guid(self, guid: bytes) -> "WorkerChild | None":

@@ -46,13 +46,13 @@ def limits(
             "connections",
             config.max_connections or None,
             clients.known_total,
-            "parameter: max connections",
+            "parameter: max connections, else the machine",
         ),
         row(
             "connections of an address",
             config.max_ip_connections or None,
             max(map(clients.known, clients.addresses), default=0),
-            "parameter: max ip connections",
+            "parameter: max ip connections, else the machine",
         ),
         row(
             "clients that have not said anything",
@@ -77,9 +77,9 @@ def limits(
         ),
         row(
             "connections of guests",
-            clients.guests.capacity,
+            clients.guest_places(config),
             len(clients.guests),
-            "parameter: max connections",
+            "parameter: max connections, else the machine",
             clients.guests.displaced,
         ),
         row("RDMA clients to be connected", MAXIMUM_OFFERS, sum(offers.values())),

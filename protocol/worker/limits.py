@@ -44,22 +44,31 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
     locks_of_files: Counter[bytes] = Counter()
     for open_ in opens:
         locks_of_files[open_.key] += open_.lock_count
+    room = "room in the state directory"
     part = f", one of {config.workers} workers' parts" if config.workers > 1 else ""
     limit, waiting, lost = logs.queue_state()
     names = directory_names()
     return [
         descriptors_row(process, server.descriptor_limit),
         *_shared(
-            process, "open files", server.descriptors, f"machine: descriptors, room in /run{part}"
+            process,
+            "open files",
+            server.descriptors,
+            f"machine: descriptors, {room}{part}",
         ),
-        *_shared(process, "lost opens", server.durable.places, f"machine: room in /run{part}"),
+        *_shared(
+            process,
+            "lost opens",
+            server.durable.places,
+            f"machine: {room}{part}",
+        ),
         row(
             "opens of a session",
             config.max_open_files,
             _most(session.open_table for session in sessions),
             "parameter: max open files",
         ),
-        *_shared(process, "locks", server.locks, f"machine: room in /run{part}"),
+        *_shared(process, "locks", server.locks, f"machine: {room}{part}"),
         row("opens of a file", MAX_OPENS_PER_FILE, max(of_files.values(), default=0)),
         row("locks of a file", MAX_LOCKS_PER_FILE, max(locks_of_files.values(), default=0)),
         row("locks of an open", MAXIMUM_LOCKS, max((o.lock_count for o in opens), default=0)),
@@ -71,12 +80,17 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
             f"machine: fs.inotify.max_user_watches{part}",
         ),
         *_shared(process, "bytes of changes that wait", server.notifier.buffers, CONSTANT),
-        row("bytes of the store", server.store.room, server.store.used(), "machine: room in /run"),
+        row(
+            "bytes of the store",
+            server.store.room,
+            server.store.used(),
+            f"machine: {room}",
+        ),
         row(
             "sessions of all workers",
             config.max_active_sessions or None,
             server.store.user_sessions(),
-            "parameter: max active sessions",
+            "parameter: max active sessions, else the machine",
         ),
         row(
             "sessions of a connection",

@@ -150,6 +150,20 @@ def test_limits_are_those_of_mountd_too(
     assert (len(out.splitlines()), error[:8]) == (2, "mountd: ")
 
 
+def test_the_limits_of_a_process_stand_together(
+    server: Server, files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Workers answer when they can."""
+    rows = [LimitRow(f"worker {number}", "pipes", 1, 0) for number in (10, 2, 10, 2)]
+    server.answers_to[CONTROL_SOCKET] = [ControlRows([*rows, LIMIT])]
+    server.answers_to[MOUNTD_SOCKET] = [LimitsResponse([OF_MOUNTD])]
+    assert control.main(["--limits", *files]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.partition("  ")[0] for line in lines] == [
+        *("usmbd", "worker 2", "worker 2", "worker 10", "worker 10", "mountd")
+    ]
+
+
 def test_what_the_server_is(
     server: Server, files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

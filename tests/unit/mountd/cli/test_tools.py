@@ -136,13 +136,15 @@ def test_control_without_a_server(files: list[str], capsys: pytest.CaptureFixtur
 
 def test_control_shows_tables(capsys: pytest.CaptureFixture[str]) -> None:
     session = SessionRow(7, "alice", "192.0.2.1", 0, "3.1.1", "GMAC", "", 1, 2, 60, 5, ["a", "b"])
-    rows = ControlRows([session, OpenRow(1, 7, "alice", 0, "a", "x y", 1, 7, "RWH", 0)])
+    rows = ControlRows([session, OpenRow(1, 7, "alice", 0, "a", "x y", 0x12019F, 7, "RWH", 0)])
     lines = control.table(control.show(rows, as_json=False))
     assert lines[0].split()[:3] == ["session_id", "user", "client_address"]
     assert lines[1].split()[-2:] == ["a,b", "no"]
     assert lines[1].split()[6] == "-"  # no column is empty: the words of a line can be counted
     assert lines[2] == ""
     assert lines[3].split()[0] == "open_id"
+    assert lines[0].split()[9:11] == ["age_s", "idle_s"]
+    assert lines[4].split()[7:9] == ["0x12019f", "0x7"]
     assert control.show(rows, as_json=True) == []
     assert json.loads(capsys.readouterr().out.splitlines()[1])["path"] == "x y"
 

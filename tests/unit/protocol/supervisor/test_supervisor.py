@@ -197,6 +197,8 @@ def test_guests_take_no_users_places_and_displace_each_other(
         door.log_in(0, index, Standing.GUEST)
     numbers = door.given(0)
     assert len(known.guests) == known.guests.capacity == 16 // GUESTS
+    assert known.guest_places(ServerConfig(max_connections=16)) == 16 // GUESTS
+    assert known.guest_places(ServerConfig(max_connections=1)) == 1
     told = door.dismissed()
     assert [message.connection for message in told] == numbers[:16], "the eldest"
     assert all(message.standing is Standing.GUEST for message in told)

@@ -67,10 +67,17 @@ def test_each_limit_says_where_it_comes_from(engine: Engine) -> None:
     config = engine.server.config
     for what, name, value in (
         ("opens of a session", "max open files", config.max_open_files),
-        ("sessions of all workers", "max active sessions", config.max_active_sessions),
+        (
+            "sessions of all workers",
+            "max active sessions, else the machine",
+            config.max_active_sessions,
+        ),
         ("credits of a connection", "smb2 max credits", config.smb2_max_credits),
     ):
         assert (rows[what].limit, rows[what].origin) == (value, f"parameter: {name}")
+    sessions = rows["sessions of all workers"]
+    assert sessions.limit == config.max_active_sessions
+    assert sessions.origin == "parameter: max active sessions, else the machine"
     assert rows["descriptors"].limit == engine.server.descriptor_limit
     assert rows["descriptors"].origin == "machine: RLIMIT_NOFILE"
     assert rows["open files"].limit == engine.server.descriptors.capacity
@@ -125,7 +132,7 @@ def test_a_part_of_several_workers_is_called_so(tmp_path: Path) -> None:
         try:
             rows = shown(engine)
             for what in ("open files", "lost opens", "locks"):
-                assert rows[what].origin.endswith(f"room in /run{said}")
+                assert rows[what].origin.endswith(f"room in the state directory{said}")
             assert rows["watched folders"].origin.endswith(f"max_user_watches{said}")
         finally:
             engine.close()
