@@ -44,11 +44,14 @@ class Cancellable(Protocol):
 class EventLoop(Protocol):
     """What is needed of an event loop; all but one of it on the loop's own thread."""
 
+    turn_number: int
+    """Counts the turns: of each, first the descriptors that have become ready, then the calls."""
+
     def time(self) -> float:
         """Return the loop's time, in seconds."""
 
     def call_soon(self, callback: Callable[..., Any], *args: Any) -> object:
-        """Call `callback(*args)` in the loop's next turn."""
+        """Call `callback(*args)` after the descriptors, of this turn or the next."""
 
     def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any) -> object:
         """Do the same from any thread; RuntimeError when the loop is closed."""
@@ -120,6 +123,7 @@ class EpollLoop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = count()  # timers of one moment go in the order of their making
         self._now = 0.0  # this turn's time; 0.0: nobody has asked yet
+        self.turn_number = 0
         self._stopping = False
         self._closed = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -142,6 +146,7 @@ class EpollLoop:
             if timers and timers[0][0] != self._alarm_at:
                 self._set_alarm(timers[0][0])
             self._now = 0.0
+            self.turn_number += 1
             for fd, events in poll(0 if ready else None, MAXIMUM_EVENTS):
                 # Looked up now: what was called before in this turn may have removed it.
                 watch = watched.get(fd)

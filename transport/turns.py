@@ -32,7 +32,8 @@ class Turns:
         self._loop = loop
         self.clock = clock
         self._works: OrderedDict[Hashable, deque[Work]] = OrderedDict()
-        self._end = 0.0  # of this turn's slice; 0.0: nobody has asked for one
+        self._turn_number = -1  # of the loop's turn that the next two are about
+        self._end = 0.0  # of its slice; 0.0: that is for what waits already
         self._begins = 0.0  # until when work may begin beside the slice; 0.0: none has yet
         self._called = False  # the loop is going to call `_turn`
 
@@ -43,11 +44,11 @@ class Turns:
         have come together say when, by `clock`, work on them `began`: they have their ALLOWANCE.
         """
         now = self.clock()
-        if self._end or self._works:
-            return now >= self._end and now - began >= ALLOWANCE
-        self._end = (began or now) + SLICE
-        self._call()
-        return now >= self._end
+        if self._turn_number != self._loop.turn_number:
+            self._turn_number = self._loop.turn_number
+            self._end = 0.0 if self._works else (began or now) + SLICE
+            self._begins = 0.0
+        return now >= self._end and now - began >= ALLOWANCE
 
     def full(self) -> bool:
         """Tell whether long work that would begin now has to wait for a later turn.
@@ -77,17 +78,21 @@ class Turns:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """End the slice that was used beside the descriptors; give one to what waits."""
+        """Give what waits this turn's slice, or what was left of it beside the descriptors.
+
+        The loop makes these calls after it has looked after the descriptors, in the same turn.
+        """
         self._called = False
         works = self._works
-        try:
-            if works:
-                self._end = self.clock() + SLICE
-                self._next()()
-                while works and self.clock() < self._end:
-                    self._next()()
-        finally:
+        if self._turn_number != self._loop.turn_number:
+            self._turn_number = self._loop.turn_number
             self._end = self._begins = 0.0
+        if not self._end:
+            self._end = self.clock() + SLICE
+        try:
+            while works and self.clock() < self._end:
+                self._next()()
+        finally:
             if works:
                 self._call()
 

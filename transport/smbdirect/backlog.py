@@ -34,7 +34,16 @@ HELD_OVERHEAD = 512
 class Backlog:
     """Messages in their order; their memory counts, which may be more than is used."""
 
-    __slots__ = ("_began", "_bytes", "_messages", "_serve", "_transport", "_turns", "waits")
+    __slots__ = (
+        "_began",
+        "_bytes",
+        "_first",
+        "_messages",
+        "_serve",
+        "_transport",
+        "_turns",
+        "waits",
+    )
 
     def __init__(
         self, transport: Transport, serve: Callable[[], None], turns: Turns | None
@@ -49,14 +58,17 @@ class Backlog:
         self._bytes = 0
         self._turns = turns
         self._began = 0.0
-        """When, by the turns' clock, messages that came together began to be served; 0.0: never."""
+        """When, by the turns' clock, what came together began to be received."""
+        self._first = True
+        """Whether none of it has been served, after which nobody looks at the clock."""
         self.waits = False
         """Whether others have their turn first."""
 
     def begin(self) -> None:
         """Count the time of what has come anew, unless it waits behind what came before."""
-        if not self.waits:
-            self._began = 0.0
+        if self._turns is not None and not self.waits:
+            self._began = self._turns.clock()
+            self._first = True
 
     def stops(self, queued: int, under_way: int) -> bool:
         """Whether no further request is taken up, with these bytes of replies and transfers."""
@@ -75,8 +87,8 @@ class Backlog:
         turns = self._turns
         if turns is None:
             return False
-        if not self._began:  # the first of those that came together
-            self._began = turns.clock()
+        if self._first:
+            self._first = False
             return False
         if not turns.over(self._began):
             return False

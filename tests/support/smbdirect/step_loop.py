@@ -27,6 +27,7 @@ class StepLoop:
     def __init__(self) -> None:
         """Begin at an hour that is nobody's default, with nothing to do."""
         self.now = 3600.0
+        self.turn_number = 0
         self.readers: dict[int, Callable[[], Any]] = {}
         self._soon: deque[Callable[[], Any]] = deque()
         self._timers: list[StepTimer] = []
@@ -60,6 +61,7 @@ class StepLoop:
 
     def turn(self) -> int:
         """Make the calls that are due now, once; return how many."""
+        self.turn_number += 1
         calls = list(self._soon)
         self._soon.clear()
         if self.readers:

@@ -1,12 +1,12 @@
 """A TcpTransport on one end of a socket pair, on a real event loop that runs step by step."""
 
-import asyncio
 import select
 import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from usmbd.transport.loop import EpollLoop
 from usmbd.transport.tcp import TcpTransport
 
 STEPS = 200
@@ -42,7 +42,7 @@ class Wire:
 
     def __init__(self, first: bytes = b"", buffer: int = 0) -> None:
         """Join both; `buffer` makes the kernel's buffers small."""
-        self.loop = asyncio.new_event_loop()
+        self.loop = EpollLoop()
         self.client, theirs = socket.socketpair()
         self.client.setblocking(False)
         if buffer:

@@ -35,6 +35,23 @@ def pair() -> Iterator[Pair]:
     theirs.close()
 
 
+def test_descriptors_and_calls_of_one_turn_see_its_number(loop: EpollLoop, pair: Pair) -> None:
+    seen = []
+
+    def readable() -> None:
+        pair[0].recv(1)
+        seen.append(loop.turn_number)
+        loop.call_soon(lambda: seen.append(loop.turn_number))
+
+    loop.add_reader(pair[0].fileno(), readable)
+    for _ in range(2):
+        pair[1].send(b"x")
+        turns(loop)
+    first, second = seen[0], seen[2]
+    assert seen == [first, first, second, second]
+    assert second == first + 1
+
+
 def turns(loop: EpollLoop, number: int = 1) -> None:
     """Take turns that do not wait."""
     for _ in range(number):

@@ -15,16 +15,18 @@ class Loop:
     def __init__(self) -> None:
         self.ready: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self.time = 1.0
+        self.turn_number = 1
 
     def call_soon(self, callback: Callable[..., Any], *args: Any) -> None:
         """Keep a call for the next turn."""
         self.ready.append((callback, args))
 
     def turn(self) -> None:
-        """Make the calls that were kept."""
+        """Make the calls that were kept; the next turn begins after them."""
         for _ in range(len(self.ready)):
             callback, args = self.ready.popleft()
             callback(*args)
+        self.turn_number += 1
 
 
 @pytest.fixture
@@ -136,9 +138,53 @@ def test_the_loop_is_asked_for_one_turn(loop: Loop, turns: Turns) -> None:
     loop.turn()
     assert len(loop.ready) == 0, "all was done within the slice"
     assert not turns.over()
-    assert len(loop.ready) == 1, "the slice that was begun beside the descriptors ends with a turn"
+    assert len(loop.ready) == 0, "a slice beside the descriptors ends with its turn, uncalled"
+
+
+def test_a_slice_beside_the_descriptors_is_all_of_its_turn(loop: Loop, turns: Turns) -> None:
+    """What it leaves waits for the next turn, in which others are looked after first."""
+    done: list[str] = []
+    assert not turns.over()
+    loop.time += SLICE
+    assert turns.over()
+    turns.later("a", work(loop, turns, "a", 2, done))
     loop.turn()
+    assert done == []
+    assert turns.over(), "what waits comes first"
+    loop.turn()
+    assert done == ["a"]
     assert not loop.ready
+
+
+def test_what_is_left_of_a_slice_beside_the_descriptors_is_for_who_waits(
+    loop: Loop, turns: Turns
+) -> None:
+    done: list[str] = []
+    assert not turns.over()
+    loop.time += SLICE / 2
+    turns.later("a", work(loop, turns, "a", 12, done))
+    before = loop.time
+    loop.turn()
+    assert loop.time - before == pytest.approx(SLICE / 2)
+    before = loop.time
+    loop.turn()
+    assert loop.time - before == pytest.approx(SLICE)
+
+
+def test_what_comes_in_a_turn_after_work_has_what_is_left_of_it(loop: Loop, turns: Turns) -> None:
+    """Also when nothing waits any more: two slices of a turn would be twice as long a wait."""
+    found = []
+
+    def ask() -> None:
+        found.append(turns.over())
+        loop.time += SLICE / 3
+        found.append(turns.over())
+
+    turns.later("a", work(loop, turns, "a", 3, []))
+    loop.call_soon(ask)
+    loop.turn()
+    assert found == [False, True]
+    assert not turns.over(), "the next turn has its own"
 
 
 def test_a_slice_is_four_milliseconds(loop: Loop, turns: Turns) -> None:

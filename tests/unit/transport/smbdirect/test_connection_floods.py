@@ -15,6 +15,8 @@ from usmbd.transport.smbdirect.connection import SmbDirectTransport, State
 from usmbd.transport.smbdirect.kept import UNMETERED_SIZE
 from usmbd.transport.smbdirect.limits import Limits
 from usmbd.transport.smbdirect.provider import Completion
+from usmbd.transport.turns import SLICE
+from usmbd.transport.turns import Turns as EqualTurns
 
 from .conftest import Upper
 
@@ -206,6 +208,32 @@ def test_requests_within_a_turn_are_served_at_once(
     assert max(found) == 7
     assert len({count for count in found if count}) == 1, found  # all of them in one turn
     assert not turns.waiting
+
+
+@pytest.mark.parametrize("requests", [5, 14, 20, 40])
+def test_a_flood_has_one_slice_of_each_turn(
+    network: Network, monkeypatch: pytest.MonkeyPatch, requests: int
+) -> None:
+    """What is taken up again, and what has come meanwhile, share it: by a clock of the requests."""
+    now = [1.0]
+    monkeypatch.setattr(network, "turns", EqualTurns(network.loop, lambda: now[0]))
+    peer = Peer(network)
+    step = SLICE / 10
+
+    def serve(_: object) -> None:
+        now[0] += step
+
+    peer.upper.on_message = serve
+    posted, served = 0, []
+    for _ in range(12):
+        for _ in range(min(requests, 60 - posted + sum(served))):
+            peer.client.post(data(b"request"))
+            posted += 1
+        network.loop.turn()
+        served.append(len(peer.upper.messages) - sum(served))
+        peer.client.pump()
+    assert sum(served) >= 50
+    assert max(served) <= SLICE / step + 1, "the last goes over"
 
 
 def test_who_waits_for_a_turn_may_end(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
