@@ -82,6 +82,8 @@ class Daemon:
         self._registered: Registered | None = None
         self._service = Service(configuration, passwords)
         self._delayed = 0
+        self._warned: frozenset[str] = frozenset()
+        """What the log has had of this configuration: a reload tells what is new."""
         self._telling: asyncio.TimerHandle | None = None
         self._tell_by = 0.0
 
@@ -90,8 +92,11 @@ class Daemon:
         configuration = self._service.configuration
         server = configuration.server
         logs.set_up(PROCESS, self._log_level, as_json=server.log_json)
-        for warning in (*configuration.warnings, *exposed(configuration, self._passwords)):
-            log.warning("%s", warning)
+        warnings = [*configuration.warnings, *exposed(configuration, self._passwords)]
+        for warning in warnings:
+            if warning not in self._warned:
+                log.warning("%s", warning)
+        self._warned = frozenset(warnings)
 
     @property
     def _log_level(self) -> int:

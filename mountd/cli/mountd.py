@@ -43,11 +43,16 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--check", action="store_true", help="check the files and print as JSON")
     parser.add_argument(
+        "--quiet", action="store_true", help="with --check: errors alone, no warnings"
+    )
+    parser.add_argument(
         "--ready-fd", type=int, metavar="N", help='write "ready" to this descriptor when serving'
     )
     options = parser.parse_args(arguments)
     if options.check and (options.nodetach is not None or options.ready_fd is not None):
         parser.error("--check starts nothing: -n and --ready-fd do not go with it")
+    if options.quiet and not options.check:
+        parser.error("--quiet is for --check")
     return options
 
 
@@ -89,7 +94,8 @@ def run(arguments: list[str]) -> int:
     if options.pwddb is not None or options.check:
         load_users(passwords, required=options.pwddb is not None)
     if options.check:
-        common.warn(configuration, passwords)
+        if not options.quiet:
+            common.warn(configuration, passwords)
         folders = hidden(configuration, passwords)
         server = msgspec.structs.replace(configuration.server, hidden=folders)
         encoded = msgspec.json.format(msgspec.json.encode(server))

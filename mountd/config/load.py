@@ -15,7 +15,7 @@ from usmbd.mountd.config.choose import Chooser, Chosen
 from usmbd.mountd.config.configuration import Configuration as Configuration
 from usmbd.mountd.config.idmap import IdmapRange, is_idmap, parse_idmap
 from usmbd.mountd.config.kerberos import KerberosConfig, NtlmAuth, kerberos_of
-from usmbd.mountd.config.modules import fruit, snapshots, vetoed
+from usmbd.mountd.config.modules import fruit, no_snapshots, snapshots, vetoed
 from usmbd.mountd.config.parameters import (
     GLOBALS,
     SHARES,
@@ -391,7 +391,8 @@ class _Loader:
         self._refuse(wrong_in_share(chosen, values, server, self.accounts))
         if len(self.errors) > wrong:
             return None
-        for entry, said in odd_in_share(chosen, values, server):
+        missing = no_snapshots(chosen, values, fields["path"], self._directories.has)
+        for entry, said in (*odd_in_share(chosen, values, server), *missing):
             self._chooser.warn(entry, f"[{section.name}]: {said}")
         config = ShareConfig(
             **fields,

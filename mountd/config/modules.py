@@ -1,6 +1,7 @@
 """What `vfs objects` mean with their options, where a module has a structure of its own."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from usmbd.mountd.config.choose import Chosen
@@ -75,3 +76,25 @@ def snapshots(chosen: Chosen, values: dict[str, Any], errors: list[ConfigError])
         sort=values["shadow:sort"],
         fix_inodes=values["shadow:fixinodes"],
     )
+
+
+def no_snapshots(
+    chosen: Chosen, values: dict[str, Any], path: str, has: Callable[[str], bool | None]
+) -> Iterator[tuple[Entry, str]]:
+    """Yield which folders of previous versions are not there (now): nobody would see one.
+
+    `has` says whether there is a directory.
+    """
+    if "shadow_copy2" not in values["vfs objects"] or "%" in path or not has(path):
+        return
+    mount = values["shadow:mountpoint"]
+    if mount and not has(mount):
+        yield chosen["shadow:mountpoint"][1], f"shadow:mountpoint: {mount} is not a directory (now)"
+    elif "shadow:snapdir" in chosen:
+        if not mount:
+            mount = os.path.realpath(path)
+            while not os.path.ismount(mount):
+                mount = os.path.dirname(mount)
+        where = os.path.join(mount, values["shadow:snapdir"])
+        if not has(where):
+            yield chosen["shadow:snapdir"][1], f"shadow:snapdir: {where} is not a directory (now)"

@@ -43,6 +43,15 @@ def odd_in_share(chosen: Chosen, values: dict[str, Any], server: ServerConfig) -
     if values["compress data"] and not server.compression:
         entry = chosen["compress data"][1]
         yield entry, f"{entry.name}: nothing is compressed, as smb3 compression = no"
+    has_to_sign = server.protected or values["server smb encrypt"] is Encryption.REQUIRED
+    if values["guest ok"] and has_to_sign:
+        name = next((name for name in ("guest only", "guest ok") if name in chosen), "")
+        if name:
+            yield (
+                chosen[name][1],
+                f"{name}: no guest is let in: he has no key to sign or encrypt with, as"
+                " `server signing`, `smb3 encryption` or `server smb encrypt` demand",
+            )
     outlives_boot = values["persistent handles durability"] is not Durability.NONE
     in_state = server.data_directory == server.state_directory
     if values["continuous availability"] and outlives_boot and in_state:

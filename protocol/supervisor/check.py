@@ -26,10 +26,13 @@ NO_END = "the check of the configuration does not end"
 
 
 def check(processes: Processes, files: list[str]) -> ServerConfig:
-    """Check the files before there is an event loop; mountd's complaints go to standard error."""
+    """Check the files before there is an event loop; mountd's errors go to standard error.
+
+    Its warnings do not: the log has them as soon as mountd serves.
+    """
     with tempfile.TemporaryFile() as output:
         try:
-            status = processes.run("check", ["--check", *files], output, CHECK_SECONDS)
+            status = processes.run("check", ["--check", "--quiet", *files], output, CHECK_SECONDS)
         except TimeoutError:
             raise CheckError(NO_END) from None
         if status:
@@ -43,7 +46,9 @@ async def check_again(processes: Processes, files: list[str]) -> ServerConfig:
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
         try:
             process = await processes.start(
-                "check", ["--check", *files], streams=[output.fileno(), complaints.fileno()]
+                "check",
+                ["--check", "--quiet", *files],
+                streams=[output.fileno(), complaints.fileno()],
             )
         except OSError as error:
             raise CheckError(f"it cannot be checked: {error.strerror or error}") from error

@@ -22,6 +22,8 @@ from usmbd.protocol.supervisor.processes import Processes
 
 log = logging.getLogger("usmbd.conn")
 
+NAMES = {"mdns": "mDNS", "wsd": "WS-Discovery"}
+
 FIRST_RESTART_SECONDS = 1.0
 MAX_RESTART_SECONDS = 300.0
 """What ends at once is tried again at a growing distance: another wsdd has the port, say."""
@@ -124,6 +126,7 @@ class Announcer:
         except OSError as error:
             return error
         self.child = Child(self._kind, process)
+        log.info("announced by %s at %s", NAMES[self._kind], ", ".join(plan.interfaces))
         try:
             return await self.child.gone()
         finally:
@@ -143,6 +146,7 @@ class Discovery:
         self.mdns = Announcer("mdns", processes)
         self.wsd = Announcer("wsd", processes)
         self._watch: AddressWatch | None = None
+        self._lacks: dict[str, str] = {}
 
     def begin(self) -> None:
         """Announce the server from now on, and follow the addresses of the machine."""
@@ -157,9 +161,33 @@ class Discovery:
         """Announce what the configuration and the addresses are now."""
         config = self._config()
         plan = plan_of(config, self._guid)
-        self.mdns.want(plan if plan.interfaces and _by_mdns(config) else None)
-        self.wsd.want(plan if plan.interfaces and _by_wsd(config) else None)
+        self.mdns.want(plan if plan.interfaces and self._by_mdns(config) else None)
+        self.wsd.want(plan if plan.interfaces and self._by_wsd(config) else None)
         return True
+
+    def _by_mdns(self, config: ServerConfig) -> bool:
+        """Return whether mDNS is wanted and can be had."""
+        missing = importlib.util.find_spec("zeroconf") is None
+        why = "there is no library zeroconf" if missing else ""
+        if why and config.backup_disks:
+            why += "; macOS does not find the disks of Time Machine without it"
+        return config.multicast_dns_register and self._can("mdns", why)
+
+    def _by_wsd(self, config: ServerConfig) -> bool:
+        """Return whether WS-Discovery is wanted and can be had."""
+        why = ""
+        if config.tcp_port != SMB_PORT:
+            why = f"Explorer knows port {SMB_PORT} alone"
+        elif find_wsdd() is None:
+            why = "there is no wsdd"
+        return config.ws_discovery and self._can("wsd", why)
+
+    def _can(self, kind: str, why_not: str) -> bool:
+        """Return whether nothing is in the way; what is, is told when it is new."""
+        if why_not and self._lacks.get(kind) != why_not:
+            log.info("not announced by %s: %s", NAMES[kind], why_not)
+        self._lacks[kind] = why_not
+        return not why_not
 
     async def end(self) -> None:
         """Say goodbye."""
@@ -167,23 +195,3 @@ class Discovery:
             self._watch.close()
             self._watch = None
         await asyncio.gather(self.mdns.end(), self.wsd.end())
-
-
-def _by_mdns(config: ServerConfig) -> bool:
-    """Return whether mDNS is wanted and can be had."""
-    if not config.multicast_dns_register:
-        return False
-    if importlib.util.find_spec("zeroconf") is None:
-        log.debug("not announced by mDNS: there is no library zeroconf")
-        return False
-    return True
-
-
-def _by_wsd(config: ServerConfig) -> bool:
-    """Return whether WS-Discovery is wanted and can be had."""
-    if not config.ws_discovery or config.tcp_port != SMB_PORT:
-        return False
-    if find_wsdd() is None:
-        log.debug("not announced by WS-Discovery: there is no wsdd")
-        return False
-    return True

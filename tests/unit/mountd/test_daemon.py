@@ -292,6 +292,28 @@ def test_a_reload_reaches_all(mountd: Mountd, caplog: pytest.LogCaptureFixture) 
     assert "configuration read, generation" in caplog.text
 
 
+def test_a_reload_warns_of_what_is_new(mountd: Mountd, caplog: pytest.LogCaptureFixture) -> None:
+    def warned() -> list[str]:
+        told = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        caplog.clear()
+        return [each.partition(": ")[2] for each in told]
+
+    def talk(client: BlockingClient[Any]) -> None:
+        client.request(ServerConfigRequest())
+        assert warned() == []
+        for more, new in (("/no/one", ["/no/one"]), ("/no/one", []), ("/no/two", ["/no/two"])):
+            generation = mountd.daemon._service.generation
+            mountd.configure(f"[more]\npath = {more}")
+            os.kill(os.getpid(), signal.SIGHUP)
+            until(lambda before=generation: mountd.daemon._service.generation > before)
+            client.request(ServerConfigRequest())
+            assert warned() == [f"[more]: {each} is not a directory (now)" for each in new]
+
+    mountd.daemon.set_up_log()
+    caplog.clear()
+    mountd.serve(talk)
+
+
 def test_a_wrong_file_changes_nothing(mountd: Mountd, caplog: pytest.LogCaptureFixture) -> None:
     def talk(client: BlockingClient[Any]) -> None:
         client.request(ServerConfigRequest())

@@ -103,69 +103,6 @@ def test_values_that_are_taken_for_others(line: str, field: str, value: object, 
     assert all(note in warning for warning in config.warnings)
 
 
-@pytest.mark.parametrize(
-    ("modules", "acl", "streams", "notes"),
-    [
-        (
-            "catia fruit streams_xattr",
-            False,
-            True,
-            ["catia is left out"],
-        ),
-        ("acl_xattr", True, False, []),
-        ("recycle", False, False, ["what clients delete is gone at once"]),
-        ("shadow_copy2 full_audit:x acl_xattr", True, False, ["full_audit"]),
-    ],
-)
-def test_modules(modules: str, acl: bool, streams: bool, notes: list[str]) -> None:
-    config = configuration(f"[a]\npath = /tmp\nvfs objects = {modules}\n")
-    share = config.find_share("a")
-    assert share is not None
-    assert (share.config.acl_xattr, share.config.streams_xattr) == (acl, streams)
-    assert all(note in "".join(config.warnings) for note in notes)
-
-
-@pytest.mark.parametrize("name", samba.REFUSED_MODULES)
-def test_modules_that_would_open_or_hide_something(name: str) -> None:
-    with pytest.raises(ConfigError, match="vfs objects"):
-        configuration(f"[a]\npath = /tmp\nvfs objects = acl_xattr {name}\n")
-
-
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        ("shadow:snapdir = ../snapshots", "without `..`"),
-        ("shadow:snapsharepath = a/../../b", "without `..`"),
-        ("shadow:mountpoint = mnt", "absolute"),
-        ("shadow:format = a/%Y%m%d%H%M%S", "no `/`"),
-        ("shadow:format = %Y%m%d", "minute and second are needed"),
-        ("shadow:format = %Q", "strptime"),
-        ("shadow:format = daily", "are needed"),
-        ("shadow:format = snap-%lu", "go together"),
-        ("shadow:sscanf = yes", "go together"),
-        ("shadow:localtime = sometimes", "localtime"),
-        ("shadow:snapdirseverywhere = yes", "shadow:snapdir"),
-        ("shadow:crossmountpoints = yes", "shadow:snapdir"),
-        ("shadow:snapprefix = daily", "shadow:format"),
-    ],
-)
-def test_previous_versions_that_cannot_be(line: str, why: str) -> None:
-    with pytest.raises(ConfigError, match=why) as refused:
-        configuration(f"[a]\npath = /tmp\nvfs objects = shadow_copy2\n{line}\n")
-    assert refused.value.line == 4
-
-
-def test_options_of_modules() -> None:
-    config = configuration(
-        "[a]\npath = /tmp\nfruit:encoding = native\nrecycle:keeptree = yes\n"
-        "streams_xattr:prefix = user.DosStream.\n"
-    )
-    (warning,) = config.warnings
-    assert "'fruit:encoding', 'recycle:keeptree' (line 4)" in warning
-    with pytest.raises(ConfigError, match="rename them"):
-        configuration("[a]\npath = /tmp\nstreams_xattr:prefix = user.\n")
-
-
 def test_sections_that_are_left_out_aloud() -> None:
     config = configuration(
         "[global]\n[printers]\npath = /var/spool\nprintable = yes\nread only = perhaps\n"

@@ -67,3 +67,16 @@ def test_a_mistyped_global_section(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         configuration(f"[{name}]\ntcp port = 4445\nworkgruop = W\n{SHARE}")
     assert str(caught.value).endswith(f":1: [{name}] has no path: did you mean [global]?")
+
+
+def test_guests_that_nobody_lets_in() -> None:
+    share = "[a]\npath = /tmp\nguest ok = yes\n"
+    for line in ("server signing = mandatory", "smb3 encryption = required"):
+        warnings = "".join(configuration(f"[global]\n{line}\n{share}").warnings)
+        assert ":5: [a]: guest ok: no guest is let in" in warnings
+        warnings = "".join(configuration(f"[global]\n{line}\n{share}guest only=yes\n").warnings)
+        assert ":6: [a]: guest only: no guest is let in" in warnings
+        assert "guest" not in "".join(configuration(f"[global]\n{line}\n[a]\npath=/\n").warnings)
+    warnings = "".join(configuration(f"{share}server smb encrypt = required\n").warnings)
+    assert "no guest is let in" in warnings
+    assert "no guest" not in "".join(configuration(share).warnings)

@@ -101,7 +101,7 @@ def test_before_the_event_loop() -> None:
     with pytest.raises(CheckError, match="does not end") as given_up:
         check(cast(Processes, hangs), ["-C", "some"])
     assert given_up.value.status == 1
-    assert hangs.asked == [("check", ["--check", "-C", "some"], 60)]
+    assert hangs.asked == [("check", ["--check", "--quiet", "-C", "some"], 60)]
 
 
 def test_a_check_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

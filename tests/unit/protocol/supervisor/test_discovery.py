@@ -153,11 +153,31 @@ def test_explorer_knows_port_445_alone(starts: Starts) -> None:
 
 
 def test_without_what_it_takes_nothing_is_started(
-    starts: Starts, monkeypatch: pytest.MonkeyPatch
+    starts: Starts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """What is in the way is told, once; nothing is where nothing was asked for."""
     monkeypatch.setattr(module, "find_wsdd", lambda: None)
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    assert announced(starts, CONFIG) == [{}]
+    caplog.set_level("INFO", "usmbd.conn")
+    off = with_(multicast_dns_register=False, ws_discovery=False)
+    assert announced(starts, off, CONFIG, CONFIG, with_(tcp_port=4450), off) == [{}] * 5
+    assert [record.getMessage() for record in caplog.records] == [
+        "not announced by mDNS: there is no library zeroconf",
+        "not announced by WS-Discovery: there is no wsdd",
+        "not announced by WS-Discovery: Explorer knows port 445 alone",
+    ]
+    caplog.clear()
+    assert announced(starts, with_(ws_discovery=False, backup_disks=["b"])) == [{}]
+    assert "macOS does not find the disks of Time Machine without it" in caplog.text
+
+
+def test_where_it_is_announced_is_told(starts: Starts, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "usmbd.conn")
+    announced(starts, CONFIG)
+    assert {record.getMessage() for record in caplog.records} == {
+        "announced by mDNS at eth0, eth1",
+        "announced by WS-Discovery at eth0, eth1",
+    }
 
 
 def test_a_server_of_loopback_is_not_announced(starts: Starts) -> None:
