@@ -298,7 +298,7 @@ def _existing(wanted: Wanted, node: Node) -> Found:
         raise SmbError(NtStatus.NOT_A_DIRECTORY)
     read_only = stat.attributes & FILE_ATTRIBUTE_READONLY and not node.is_directory
     if wanted.truncates and stream_name is None:
-        _check_overwrite(body, stat)
+        _check_overwrite(body, node)
     maximal = _maximal_access(wanted, node)
     try:
         granted = _grant(body, maximal)
@@ -359,12 +359,18 @@ def _is_write_protected(wanted: Wanted, node: Node) -> bool:
     )
 
 
-def _check_overwrite(body: CreateRequest, stat: FileStat) -> None:
-    """Refuse to overwrite a hidden or system file but as such ([MS-FSA] 2.1.5.1.2)."""
-    if stat.attributes & FILE_ATTRIBUTE_READONLY:
+def _check_overwrite(body: CreateRequest, node: Node) -> None:
+    """Refuse to overwrite a hidden or system file but as such ([MS-FSA] 2.1.5.1.2).
+
+    One that is hidden by its name is no such file: who writes `.profile` again says nothing of it.
+    """
+    attributes = node.last_stat.attributes
+    if attributes & FILE_ATTRIBUTE_READONLY:
         raise SmbError(NtStatus.ACCESS_DENIED)
+    if node.volume.options.hides(node.name):
+        attributes &= ~FILE_ATTRIBUTE_HIDDEN
     for attribute in (FILE_ATTRIBUTE_HIDDEN, FILE_ATTRIBUTE_SYSTEM):
-        if stat.attributes & attribute & ~body.file_attributes:
+        if attributes & attribute & ~body.file_attributes:
             raise SmbError(NtStatus.ACCESS_DENIED)
 
 

@@ -85,6 +85,11 @@ class VolumeOptions:
     inode_salt: int = 0
     """What sets the inode numbers of a snapshot apart from those of the files, where it must."""
 
+    def hides(self, name: str) -> bool:
+        """Whether a file shows as hidden because of its name."""
+        by_dot = self.hide_dot_files and name.startswith(".")
+        return by_dot or (self.hidden is not None and self.hidden(name))
+
     @property
     def new_mode(self) -> int:
         """The permissions that new directories or new files have by the masks."""

@@ -50,7 +50,11 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_TIMEWARP_TOKEN,
     parse_contexts,
 )
-from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_READONLY
+from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_DIRECTORY,
+    FILE_ATTRIBUTE_HIDDEN,
+    FILE_ATTRIBUTE_READONLY,
+)
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
@@ -429,3 +433,21 @@ def test_deletion_at_the_close_takes_the_right_by_its_name(
     body = requests.create(name, access, FILE_OPEN_IF, options=FILE_DELETE_ON_CLOSE)
     assert client.call(Command.CREATE, body).status is NtStatus.INVALID_PARAMETER
     assert [path.name for path in engine.files.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("disposition", [FILE_SUPERSEDE, FILE_OVERWRITE, FILE_OVERWRITE_IF])
+def test_what_is_hidden_by_its_name_alone_is_overwritten(
+    client: Client, engine: Engine, disposition: int
+) -> None:
+    """`echo x > .profile` on a mount, smbclient's `put`: they know of no attributes."""
+    for name in (".profile", "plain"):
+        (engine.files / name).write_bytes(b"data")
+        created = client.call(Command.CREATE, requests.create(name, disposition=disposition))
+        assert created.status is NtStatus.SUCCESS, name
+        client.close(created.file_id)
+        assert (engine.files / name).read_bytes() == b""
+    body = requests.create("hidden", attributes=FILE_ATTRIBUTE_HIDDEN)
+    hidden = client.call(Command.CREATE, body).file_id
+    client.close(hidden)
+    refused = client.call(Command.CREATE, requests.create("hidden", disposition=disposition))
+    assert refused.status is NtStatus.ACCESS_DENIED
