@@ -49,6 +49,7 @@ from usmbd.mountd.machine_sid import load_machine_sid
 from usmbd.mountd.rpc.configuration import Debugging, frame
 from usmbd.mountd.rpc_answers import Reply
 from usmbd.mountd.rpc_process import RpcProcess
+from usmbd.mountd.rpc_start import ForkServer
 from usmbd.mountd.service import PROCESS, Service
 
 log = logging.getLogger("usmbd.conn")
@@ -71,9 +72,18 @@ class Daemon:
     """Serves one state directory until it is told to end."""
 
     def __init__(
-        self, configuration: Configuration, passwords: Path, *, least_log_level: int = 0
+        self,
+        configuration: Configuration,
+        passwords: Path,
+        *,
+        least_log_level: int = 0,
+        fork_server: ForkServer | None = None,
     ) -> None:
-        """Read the password file; ConfigError when it is malformed."""
+        """Read the password file; ConfigError when it is malformed.
+
+        `fork_server` forks the RPC process, which is executed where there is none.
+        """
+        self._fork_server = fork_server
         self._directory = Path(configuration.server.state_directory)
         # -v on the command line: a reload must not take it away.
         self._least_log_level = least_log_level
@@ -159,7 +169,7 @@ class Daemon:
         self._administration = Administration(self._service, running, self._store, self._registered)
         self._service.configured = self._configured
         self._service.users_changed = self._tell_of_users
-        self._rpc = RpcProcess(rpc_listener, self._all_for_rpc, self._answer_rpc)
+        self._rpc = RpcProcess(rpc_listener, self._all_for_rpc, self._answer_rpc, self._fork_server)
         self._service.debugging_changed = lambda: self._rpc.tell(self._debugging_for_rpc())
         self._service.process_limits = self._limits
         self._server: Server[MountdRequest] = Server(

@@ -4,25 +4,21 @@ mountd holds the other end of standard input, whose end means mountd's. Until th
 there, while it imports, a signal does (the kernel forgets it at the change to another user).
 """
 
-import logging
-import os
 import signal
-import sys
+from typing import Never
 
 from usmbd.mountd.confine.kernel import set_death_signal
+from usmbd.mountd.ipc.ending import leave
 
 
-def main() -> int:
-    """Run the service with this process' arguments; return its exit code."""
+def main(arguments: list[str] | None = None) -> Never:
+    """Run the service with these arguments, or this process' own, and end."""
     set_death_signal(signal.SIGTERM)
     # Imported here: whoever parses DCE/RPC needs modules that take seconds to import.
     from usmbd.mountd.rpc import service
 
-    status = service.main()
-    # What was imported takes a busy machine seconds to take apart, for which mountd would wait.
-    logging.shutdown()
-    os._exit(status)
+    leave(service.main(arguments))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

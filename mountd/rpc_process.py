@@ -9,14 +9,14 @@ DCE/RPC is parsed there, by code that never had the password file open. It gets
   after a reload; its end means that mountd is gone.
 
 It gives up all rights by itself, after its imports: the interpreter may lie where only root can
-read.
+read. `rpc_start` says who starts it.
 """
 
 import asyncio
 import logging
 import os
+import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +25,7 @@ from usmbd.mountd.ipc.codec import rpc_client
 from usmbd.mountd.ipc.messages import RpcClose
 from usmbd.mountd.ipc.probe import is_stopped, silence
 from usmbd.mountd.rpc_answers import Answer, Answers
+from usmbd.mountd.rpc_start import ForkServer, Started, execute
 
 log = logging.getLogger("usmbd.conn")
 
@@ -49,19 +50,20 @@ class RpcProcess:
         listener: socket.socket,
         begin: Callable[[], bytes],
         answer: Answer,
+        fork_server: ForkServer | None = None,
     ) -> None:
         """Take the listening socket; `begin` returns the frames that a new process is told.
 
-        `answer` answers what it asks.
+        `answer` answers what it asks; `fork_server` starts it, as long as there is one.
         """
+        self._fork_server = fork_server
         self._listener = listener
         self._answer = answer
         self._answers: Answers | None = None
         self._begin = begin
         self._unsent = bytearray()
         self._loop = asyncio.get_running_loop()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pidfd = -1
+        self._process: Started | None = None
         self._started = 0.0
         self._delay = FIRST_RESTART
         self._timer: asyncio.TimerHandle | None = None
@@ -80,13 +82,9 @@ class RpcProcess:
             # All other descriptors are closed: the password file's, were one open, too.
             self._answers = Answers(self._answer, self._kill)
             given = self._listener.fileno(), self._answers.other.fileno()
-            self._process = subprocess.Popen(
-                self.command(*given), stdin=subprocess.PIPE, bufsize=0, pass_fds=given
-            )
+            forked = self._fork_server.start(*given) if self._fork_server is not None else None
+            self._process = forked or execute(self.command(*given), *given)
             self._answers.started()
-            assert self._process.stdin is not None
-            os.set_blocking(self._process.stdin.fileno(), False)
-            self._pidfd = os.pidfd_open(self._process.pid)
         except OSError as error:
             log.error("the RPC process cannot be started: %s", error)
             if self._answers is not None:
@@ -94,7 +92,7 @@ class RpcProcess:
             self._schedule()
             return
         self._started = self._loop.time()
-        self._loop.add_reader(self._pidfd, self._ended)
+        self._loop.add_reader(self._process.pidfd, self._ended)
         self._probe = self._loop.create_task(self._end_when_silent())
         log.debug("the RPC process started, pid %d", self._process.pid)
         self.tell(self._begin())
@@ -114,19 +112,19 @@ class RpcProcess:
             log.error(
                 "the RPC process does not answer and is ended", extra={"pid": self._process.pid}
             )
-            self._process.kill()
+            self._process.send_signal(signal.SIGKILL)
 
     def _kill(self) -> None:
         """End a process that is not answered any more: the next one is."""
         if self._process is not None:
-            self._process.kill()
+            self._process.send_signal(signal.SIGKILL)
 
     def _ended(self) -> None:
         """Start another process soon, at once when this one was ended to be replaced."""
-        code = self._reap()
+        how = self._reap()
         if self._loop.time() - self._started > LIVED:
             self._delay = FIRST_RESTART
-        log.error("the RPC process ended (%d), again in %g s", code, self._delay)
+        log.error("the RPC process ended%s, again in %g s", how, self._delay)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -134,22 +132,19 @@ class RpcProcess:
         self._timer = self._loop.call_later(self._delay, self.start)
         self._delay = min(self._delay * 2, MAX_RESTART)
 
-    def _reap(self) -> int:
-        """Take leave of a process that has ended; return its exit code."""
+    def _reap(self) -> str:
+        """Take leave of a process that has ended; return how."""
         assert self._process is not None
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        self._loop.remove_reader(self._process.pidfd)
+        self._loop.remove_writer(self._process.stdin)
         if self._probe is not None:
             self._probe.cancel()
-        code = self._process.wait()
-        if self._process.stdin:
-            self._loop.remove_writer(self._process.stdin.fileno())
-            self._process.stdin.close()
+        how = self._process.close()
         self._unsent.clear()
         self._process = None
         if self._answers is not None:
             self._answers.close()
-        return code
+        return how
 
     def tell(self, frames: bytes) -> None:
         """Write frames, as the process takes them: it may still be importing. None is nothing."""
@@ -159,9 +154,9 @@ class RpcProcess:
 
     def _flush(self) -> None:
         """Write what waits."""
-        if self._process is None or self._process.stdin is None:
+        if self._process is None:
             return
-        descriptor = self._process.stdin.fileno()
+        descriptor = self._process.stdin
         try:
             while self._unsent:
                 del self._unsent[: os.write(descriptor, self._unsent)]
@@ -178,9 +173,8 @@ class RpcProcess:
             self._timer.cancel()
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        self._process.send_signal(signal.SIGTERM)
+        if not self._process.has_ended(GRACE):
+            self._process.send_signal(signal.SIGKILL)
+            self._process.has_ended(GRACE)
         self._reap()

@@ -8,7 +8,8 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+
+from usmbd.mountd.ipc.version import version
 
 # `%%` means a percent sign, and so does one that no letter follows.
 _PATTERN = re.compile(r"%(?:(%)|([A-Za-z])|\$\(([^)]*)\))")
@@ -33,20 +34,27 @@ def letters_of(text: str) -> list[str]:
     return [found[2] or "$" for found in _PATTERN.finditer(text) if not found[1]]
 
 
+class _Static(dict[str, str]):
+    """What is known when a file is read; the version is looked up where a text has it."""
+
+    def __missing__(self, letter: str) -> str:
+        if letter != "v":
+            raise KeyError(letter)
+        return version()
+
+
 def static_substitutions(netbios_name: str = "", workgroup: str = "") -> dict[str, str]:
     """Return what is known when a file is read, as far as it is given."""
     host = socket.gethostname().split(".")[0]
+    name = netbios_name or host.upper()[:15]
+    return _Static({"h": host, "L": name, "D": workgroup, "w": "\\"})
+
+
+def _value(substitutions: Mapping[str, str], letter: str, otherwise: str) -> str:
     try:
-        number = version("usmbd")
-    except PackageNotFoundError:
-        number = "unknown"
-    return {
-        "h": host,
-        "v": number,
-        "L": netbios_name or host.upper()[:15],
-        "D": workgroup,
-        "w": "\\",
-    }
+        return substitutions[letter]
+    except KeyError:
+        return otherwise
 
 
 def expand(text: str, substitutions: Mapping[str, str]) -> str:
@@ -56,7 +64,7 @@ def expand(text: str, substitutions: Mapping[str, str]) -> str:
         if found[1]:
             return "%"
         if found[2]:
-            return substitutions.get(found[2], found[0])
+            return _value(substitutions, found[2], found[0])
         return os.environ.get(found[3], "")
 
     return _PATTERN.sub(value, text)
@@ -73,7 +81,7 @@ def expand_path(text: str, substitutions: Mapping[str, str]) -> str:
     %H is a path by itself, which the system knows.
     """
     for letter in letters_of(text):
-        value = substitutions.get(letter, "")
+        value = _value(substitutions, letter, "")
         if letter not in "H$" and ("/" in value or "\0" in value or value in ("", ".", "..")):
             raise ValueError(f"%{letter} is {value!r}, which is no name of a folder")
     return os.path.normpath(expand(text, substitutions))

@@ -43,19 +43,25 @@ case "${1:-}" in
     fi
     log=$OUT/usmbd.log
     touch "$log"
-    before=$(stat -c %s "$log") # what an earlier server wrote
-    program protocol.supervisor "${files[@]}" >>"$log" 2>&1 </dev/null &
-    server=$!
+    exec 3<"$log" 4<> <(:)
+    mapfile -u 3 # what an earlier server wrote
+    program protocol.supervisor "${files[@]}" >>"$log" 2>&1 </dev/null 3<&- 4<&- &
+    server=$! said=()
+    # The shell looks by itself: programs that it started ten times a second took more than a start of usmbd.
     while kill -0 $server 2>/dev/null; do
-      if tail -c +$((before + 1)) "$log" | grep -q '^usmbd: ready'; then exit 0; fi
-      sleep 0.1
+      mapfile -u 3 lines
+      for line in "${lines[@]}"; do if [[ $line == "usmbd: ready"* ]]; then exit 0; fi; done
+      said+=("${lines[@]}")
+      read -r -t 0.05 <&4 || :
     done
-    tail -c +$((before + 1)) "$log" >&2
+    mapfile -u 3 lines
+    printf %s "${said[@]}" "${lines[@]}" >&2
     exit 1
     ;;
   stop)
     pid=$(cat "$state/state/usmbd.lock") && kill "$pid" || exit
-    while [ -d "/proc/$pid" ]; do sleep 0.1; done
+    exec 4<> <(:)
+    while [ -d "/proc/$pid" ]; do read -r -t 0.05 <&4 || :; done
     ;;
   kill) pkill -9 -f 'usmbd\.(protocol|mountd)' ;;
   kill-workers) pkill -9 -f 'usmbd\.protocol\.worker' ;;

@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from usmbd.mountd import lockfile, paths
@@ -12,19 +11,12 @@ from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.exposure import exposed
 from usmbd.mountd.ipc.codec import CodecError
+from usmbd.mountd.ipc.version import ShowVersion
 from usmbd.mountd.lockfile import AlreadyRunningError
 
 EXIT_FAILURE = 1
 EXIT_CONFIG = 2
 """The configuration, the password file or the command line cannot be used."""
-
-
-def package_version() -> str:
-    """Return the version that is installed."""
-    try:
-        return version("usmbd")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -46,7 +38,9 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
         " beside CONF where -C names one)",
     )
     result.add_argument("-v", "--verbose", action="store_true", help="say more")
-    result.add_argument("-V", "--version", action="version", version=f"usmbd {package_version()}")
+    result.add_argument(
+        "-V", "--version", action=ShowVersion, nargs=0, help="say which usmbd this is"
+    )
     return result
 
 

@@ -22,6 +22,7 @@ from usmbd.mountd.confine.profiles import MOUNTD
 from usmbd.mountd.daemon import Daemon
 from usmbd.mountd.exposure import hidden
 from usmbd.mountd.kerberos.offer import offered
+from usmbd.mountd.rpc_start import ForkServer
 from usmbd.mountd.users import load_users
 
 log = logging.getLogger("usmbd.conn")
@@ -47,6 +48,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--ready-fd", type=int, metavar="N", help='write "ready" to this descriptor when serving'
+    )
+    parser.add_argument(
+        "--fork-fd", type=int, metavar="N", help="ask there for the RPC process to be forked"
     )
     options = parser.parse_args(arguments)
     if options.check and (options.nodetach is not None or options.ready_fd is not None):
@@ -102,7 +106,10 @@ def run(arguments: list[str]) -> int:
         print(encoded.decode())
         return 0
     daemon = Daemon(
-        configuration, passwords, least_log_level=logs.DEBUG_LEVEL if options.verbose else 0
+        configuration,
+        passwords,
+        least_log_level=logs.DEBUG_LEVEL if options.verbose else 0,
+        fork_server=None if options.fork_fd is None else ForkServer(options.fork_fd),
     )
     daemon.set_up_log()
     ready_fd = options.ready_fd

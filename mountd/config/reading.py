@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from usmbd.mountd import paths
-from usmbd.mountd.config import ini, yaml_file
+from usmbd.mountd.config import ini
 from usmbd.mountd.config.choose import Chooser
 from usmbd.mountd.config.source import GLOBAL, Section, Source, read_text
 
@@ -14,7 +14,10 @@ def read_source(path: Path, text: str | None = None) -> Source:
     ConfigError for YAML that is malformed; what is malformed in the other is in `errors`.
     """
     source = Source()
-    parse = yaml_file.parse if path.suffix in (".yaml", ".yml") else ini.parse
+    parse = ini.parse
+    if path.suffix in (".yaml", ".yml"):
+        # Imported here: the library is a twentieth of what a start imports.
+        from usmbd.mountd.config.yaml_file import parse
     parse(read_text(path) if text is None else text, path, source)
     return source
 

@@ -1,6 +1,5 @@
 """The socket of `usmbd.control`: shutdown, reload, debug areas, and the tables of all workers."""
 
-import importlib.metadata
 import itertools
 import os
 import time
@@ -28,6 +27,7 @@ from usmbd.mountd.ipc.messages import (
     WorkerRow,
 )
 from usmbd.mountd.ipc.server import Client, Server, listen
+from usmbd.mountd.ipc.version import version
 from usmbd.protocol.supervisor.watchdog import silence
 from usmbd.protocol.worker import messages
 
@@ -79,7 +79,7 @@ class ControlService:
             client.send(
                 handle,
                 ControlVersionInfo(
-                    version=importlib.metadata.version("usmbd"),
+                    version=version(),
                     pid=os.getpid(),
                     workers=len(supervisor.workers),
                     uptime=int(time.monotonic() - supervisor.started),

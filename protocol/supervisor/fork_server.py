@@ -11,17 +11,22 @@ once. The child is the supervisor's own: as its parent ends, it falls to the nex
 import gc
 import importlib
 import os
+import select
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterable
+from typing import Never
 
 import msgspec
 from setproctitle import setproctitle, setthreadtitle
 
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import SUPERVISOR
+from usmbd.mountd.ipc import forking
+from usmbd.mountd.ipc.ending import leave
+from usmbd.mountd.ipc.forking import Fork, Forked
 from usmbd.protocol.state import descriptors
 
 NAME = "usmbd.protocol.supervisor.fork_server"
@@ -31,39 +36,29 @@ MODULES = {
     "mountd": "usmbd.mountd.cli.mountd",
     "door": "usmbd.protocol.door.__main__",
     "keeper": "usmbd.protocol.keeper.__main__",
+    forking.RPC: "usmbd.mountd.rpc_child",
     "mdns": "usmbd.protocol.discovery.mdns",
     "wsd": "usmbd.protocol.discovery.wsd",
     "worker": "usmbd.protocol.worker.__main__",
 }
 """What can be asked for: modules with a `main(arguments)` that returns an exit status."""
 
-MESSAGE_LIMIT = 65536
-"""Bytes of a message: a worker's has two numbers, mountd's the paths of two files."""
+IMPORTED_LATER = ("usmbd.mountd.rpc.service",)
+"""What those import only when they have begun."""
 
-MAXIMUM_DESCRIPTORS = 4
-
-
-class Fork(msgspec.Struct):
-    """Fork a process of this kind; descriptors come with the message."""
-
-    kind: str
-    arguments: list[str]
-    options: list[str] = []
-    """Each is followed by the number of the next descriptor."""
-    streams: list[int] = []
-    """What the descriptors after those become: 1 standard output, 2 standard error."""
+MOUNTD = "mountd"
+FORK_OPTION = "--fork-fd"
+"""By which mountd is told of its socket, to ask for the RPC process."""
 
 
-class Forked(msgspec.Struct):
-    """The process is there; or `error` says (errno) why not."""
-
-    pid: int = 0
-    error: int = 0
-
-
-encode = msgspec.msgpack.Encoder().encode
-decode_fork = msgspec.msgpack.Decoder(Fork).decode
-decode_forked = msgspec.msgpack.Decoder(Forked).decode
+def import_all() -> None:
+    """Import what the children need, once: the supervisor does before it forks this process."""
+    gc.disable()
+    for module in (*MODULES.values(), *IMPORTED_LATER):
+        importlib.import_module(module)
+    # What is there now stays: a collection in a child would copy each page of it.
+    gc.freeze()
+    gc.enable()
 
 
 def prepare() -> None:
@@ -76,47 +71,86 @@ def prepare() -> None:
     descriptors.raise_limit()
     confine(SUPERVISOR)  # which has what any of them has; the supervisor's log says what is missing
     setproctitle(f"{sys.executable} -m {NAME}")
-    for module in MODULES.values():
-        importlib.import_module(module)
-    # What is there now stays: a collection in a child would copy each page of it.
-    gc.collect()
-    gc.freeze()
+    import_all()
 
 
-def serve(sock: socket.socket) -> int:
-    """Fork what the supervisor asks for until it ends; return the exit status, in a child its own.
+class _Server:
+    """Forks what is asked for, in a process of one thread that has nothing of its own."""
 
-    The process has one thread, and nothing on the way out of here that children must not do.
-    """
-    supervisor = os.getppid()
-    prepare()
-    while True:
-        data, received, _, _ = socket.recv_fds(sock, MESSAGE_LIMIT, MAXIMUM_DESCRIPTORS)
-        if not data:
-            return 0
-        wanted = decode_fork(data)
-        between = _fork(sock)
-        if between == 0:
-            child = _fork(sock)
-            if child == 0:
-                sock.close()
-                _wait_for_parent(supervisor)
-                return _become(wanted, received)
-            if child > 0:
-                sock.send(encode(Forked(pid=child)))
-            os._exit(0)
+    def __init__(self, sock: socket.socket) -> None:
+        """Serve the supervisor, which has the other end of `sock`."""
+        self._supervisor = os.getppid()
+        self._askers = [sock]
+        """Whoever may ask: the supervisor, and each mountd that it had forked."""
+
+    def run(self) -> Never:
+        """Serve until the supervisor ends."""
+        while True:
+            poll = select.poll()
+            for asker in self._askers:
+                poll.register(asker, select.POLLIN)
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            for asker in [asker for asker in self._askers if asker.fileno() in ready]:
+                self._serve(asker)
+
+    def _serve(self, asker: socket.socket) -> None:
+        """Do what one asks; it may have ended."""
+        is_supervisor = asker is self._askers[0]
+        received: list[int] = []
+        try:
+            data, received, _, _ = socket.recv_fds(
+                asker, forking.MESSAGE_LIMIT, forking.MAXIMUM_DESCRIPTORS
+            )
+            wanted = forking.decode_fork(data) if data else None
+        except (OSError, msgspec.MsgspecError):
+            wanted = None
+        if wanted is None and is_supervisor:
+            leave(0)
+        if wanted is not None and (is_supervisor or wanted.kind == forking.RPC):
+            self._fork(asker, wanted, received)
+        else:
+            self._askers.remove(asker)
+            asker.close()
         for descriptor in received:
             os.close(descriptor)
+
+    def _fork(self, asker: socket.socket, wanted: Fork, given: list[int]) -> None:
+        """Have a child of the supervisor, and tell who asked for it; it adds to what is given."""
+        if wanted.kind == MOUNTD:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._askers.append(ours)
+            given.insert(len(wanted.options), theirs.detach())
+            wanted.options.append(FORK_OPTION)
+        between = _fork(asker)
+        if between == 0:
+            child = _fork(asker)
+            if child == 0:
+                for each in self._askers:
+                    each.close()
+                _wait_for_parent(self._supervisor)
+                _become(wanted, given)
+            if child > 0:
+                answer = [forking.encode(Forked(pid=child))]
+                # To the supervisor a number is enough: the child is its own.
+                known = () if asker is self._askers[0] else (os.pidfd_open(child),)
+                socket.send_fds(asker, answer, known)
+            os._exit(0)
         if between > 0:
             os.waitpid(between, 0)
 
 
-def _fork(sock: socket.socket) -> int:
-    """Fork; tell the supervisor and return -1 when that cannot be."""
+def serve(sock: socket.socket) -> Never:
+    """Fork what the supervisor and its mountd ask for; this process, and each child, ends here."""
+    prepare()
+    _Server(sock).run()
+
+
+def _fork(asker: socket.socket) -> int:
+    """Fork; tell who asked and return -1 when that cannot be."""
     try:
         return os.fork()
     except OSError as error:
-        sock.send(encode(Forked(error=error.errno or 0)))
+        asker.send(forking.encode(Forked(error=error.errno or 0)))
         return -1
 
 
@@ -129,8 +163,8 @@ def _wait_for_parent(supervisor: int) -> None:
         os._exit(1)  # it is gone
 
 
-def _become(wanted: Fork, received: list[int]) -> int:
-    """Be the child: show as one, and run its `main`."""
+def _become(wanted: Fork, received: list[int]) -> Never:
+    """Be the child: show as one, run its `main`, end."""
     os.setpgid(0, 0)
     arguments = list(wanted.arguments)
     for option, descriptor in zip(wanted.options, received, strict=False):
@@ -144,11 +178,11 @@ def _become(wanted: Fork, received: list[int]) -> int:
     setproctitle(" ".join([sys.executable, "-m", module.removesuffix(".__main__"), *arguments]))
     setthreadtitle(f"usmbd-{wanted.kind}")  # what top, and `rdma resource`, call it
     status: int | None = importlib.import_module(module).main(arguments)
-    return status or 0
+    leave(status or 0)
 
 
-def main(arguments: Iterable[str] = ()) -> int:
+def main(arguments: Iterable[str] = ()) -> Never:
     """Serve on the descriptor that the supervisor gives, where the first fork server has died."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     (number,) = arguments
-    return serve(socket.socket(fileno=int(number)))
+    serve(socket.socket(fileno=int(number)))

@@ -14,8 +14,9 @@ from types import MappingProxyType
 from typing import IO, Final
 
 from usmbd.mountd.confine.kernel import become_subreaper
+from usmbd.mountd.ipc import forking
+from usmbd.mountd.ipc.forking import Fork, Forked
 from usmbd.protocol.supervisor import fork_server
-from usmbd.protocol.supervisor.fork_server import Fork, Forked
 
 log = logging.getLogger("usmbd.conn")
 
@@ -69,13 +70,14 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        """Fork the fork server. Ends the fork server, and each child, by SystemExit from here."""
+        """Fork the fork server, which shares with its children what is imported here."""
         become_subreaper()
+        fork_server.import_all()
         self._sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._fork_server = os.fork()
         if self._fork_server == 0:
             self._sock.close()
-            sys.exit(fork_server.serve(theirs))
+            fork_server.serve(theirs)
         theirs.close()
         self._processes: dict[int, Process] = {}
         self._early: dict[int, int] = {}  # ended before it was known who it is, and how
@@ -108,6 +110,8 @@ class Processes:
                     self._fork_server = 0
                 elif self._starting.locked():
                     self._early[pid] = status
+                elif status:  # mountd, to which it was known, is not told
+                    log.info("process %d ended (%d)", pid, os.waitstatus_to_exitcode(status))
 
     def run(self, kind: str, arguments: Sequence[str], output: IO[bytes], seconds: float) -> int:
         """Run a child to its end before there is an event loop; return its status.
@@ -115,7 +119,7 @@ class Processes:
         It is killed, and TimeoutError raised, when it has not ended after some seconds.
         """
         self._ask(Fork(kind, list(arguments), streams=[1]), [output.fileno()])
-        pid = _forked(self._sock.recv(fork_server.MESSAGE_LIMIT))
+        pid = _forked(self._sock.recv(forking.MESSAGE_LIMIT))
         pidfd = os.pidfd_open(pid)
         try:
             ended, _, _ = select.select([pidfd], [], [], seconds)
@@ -167,7 +171,7 @@ class Processes:
         loop = asyncio.get_running_loop()
         try:
             self._ask(wanted, descriptors)
-            receive = loop.sock_recv(self._sock, fork_server.MESSAGE_LIMIT)
+            receive = loop.sock_recv(self._sock, forking.MESSAGE_LIMIT)
             data = await asyncio.wait_for(receive, FORK_SECONDS)
         except ConnectionError:
             data = b""
@@ -180,7 +184,7 @@ class Processes:
 
     def _ask(self, wanted: Fork, descriptors: Sequence[int]) -> None:
         """Send a question to the fork server."""
-        socket.send_fds(self._sock, [fork_server.encode(wanted)], descriptors)
+        socket.send_fds(self._sock, [forking.encode(wanted)], descriptors)
 
     def _replace(self) -> None:
         """Execute a fork server: to fork, this process has too many threads and files by now."""
@@ -213,7 +217,7 @@ async def start_controlled(
 
 def _forked(data: bytes) -> int:
     """Return the pid in the fork server's answer, which is empty when it has died."""
-    answer = fork_server.decode_forked(data) if data else Forked(error=errno.EPIPE)
+    answer = forking.decode_forked(data) if data else Forked(error=errno.EPIPE)
     if answer.error:
         raise OSError(answer.error, os.strerror(answer.error))
     return answer.pid

@@ -45,7 +45,9 @@ class Rpc:
 
     made: "Rpc"
 
-    def __init__(self, listener: Any, begin: Callable[[], bytes], answer: Any) -> None:
+    def __init__(
+        self, listener: Any, begin: Callable[[], bytes], answer: Any, fork_server: Any
+    ) -> None:
         """Begin with nothing told."""
         self.listener = listener
         self.begin = begin

@@ -1,6 +1,7 @@
 """The RPC process as mountd keeps it: told what to serve, started again, replaced, ended."""
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -14,9 +15,11 @@ import pytest
 from smbtest.processes import alive
 
 from usmbd.mountd import rpc_process as module
+from usmbd.mountd.ipc import forking
 from usmbd.mountd.ipc.accounts import Rights
 from usmbd.mountd.ipc.messages import RpcClose
 from usmbd.mountd.rpc_process import RpcProcess
+from usmbd.mountd.rpc_start import ForkServer
 
 SECONDS = 30.0
 
@@ -298,3 +301,33 @@ def test_the_log_says_who_was_started(kept: Kept, caplog: pytest.LogCaptureFixtu
     caplog.set_level(logging.DEBUG, "usmbd.conn")
     pid = kept.start()
     assert f"the RPC process started, pid {pid}" in caplog.text
+
+
+@pytest.mark.parametrize("answer", [b"", b"\xff", None])
+def test_a_fork_server_that_does_not_answer_is_asked_once(
+    answer: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has died, or says nonsense, or nothing at all."""
+    monkeypatch.setattr("usmbd.mountd.rpc_start.FORK_SECONDS", 0.01)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        if answer == b"":
+            theirs.shutdown(socket.SHUT_RDWR)
+        elif answer is not None:
+            theirs.send(answer)
+        before = len(os.listdir("/proc/self/fd"))
+        server = ForkServer(ours.detach())
+        assert server.start(0, 0) is None
+        assert server.start(0, 0) is None
+        assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_a_fork_server_without_room_for_a_process_says_so() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        theirs.send(forking.encode(forking.Forked(error=errno.EAGAIN)))
+        server = ForkServer(ours.detach())
+        with pytest.raises(BlockingIOError):
+            server.start(0, 0)
+        assert server._sock is not None
+        server.close()

@@ -1,6 +1,5 @@
-"""What all tools share: the version, and errors as a line and an exit status."""
+"""What all tools share: errors as a line and an exit status."""
 
-import importlib.metadata
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,6 @@ from usmbd.mountd.cli import common
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.codec import CodecError
 from usmbd.mountd.lockfile import AlreadyRunningError
-
-
-def test_the_version_is_the_package_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert common.package_version() == importlib.metadata.version("usmbd")
-
-    def missing(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(common, "version", missing)
-    assert common.package_version() == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,12 @@ def test_by_hand_it_goes_to_the_background(file: Path, started: type[Started]) -
         assert main(["-C", str(file), *options]) == 0
         assert started.order == ["log set up", "detached", "confined", "log", "run"]
         assert started.ready_fd == 42
-    assert started.options == {"least_log_level": 0, "passwords": file.parent / "ksmbdpwd.db"}
+    passwords = file.parent / "ksmbdpwd.db"
+    assert started.options == {
+        "least_log_level": 0,
+        "passwords": passwords,
+        "fork_server": None,
+    }
 
 
 @pytest.mark.parametrize("options", [["-n"], ["-n", "1"], ["--nodetach"]])

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.processes("protocol/supervisor/")
 
 BEGIN = """
 import asyncio, os, signal, sys, tempfile, time
+from usmbd.mountd.ipc import forking
+from usmbd.mountd.rpc_start import ForkServer
 from usmbd.protocol.supervisor import fork_server, processes
 
 class Child:
@@ -26,11 +28,27 @@ class Child:
             os._exit(5)
         if arguments[0] == "--fd":
             os.write(int(arguments[1]), b"by option")
+        if "--fork-fd" in arguments:
+            return mountd(arguments[-1])
+        if arguments[0] == "--listen-fd":
+            print("rpc", arguments[2], os.getppid(), os.read(0, 9), flush=True)
+            return 7
         print(os.getppid(), os.getpgrp() == os.getpid(), sys.argv[0], *arguments, flush=True)
         return len(arguments)
 
+def mountd(descriptor):
+    "Ask for the RPC process, then for what is not mountd's to ask for."
+    server = ForkServer(int(descriptor))
+    read, write = os.pipe()
+    rpc = server.start(read, write)
+    os.write(rpc.stdin, b"begin")
+    print(rpc.has_ended(60), repr(rpc.close()))
+    server._sock.send(forking.encode(forking.Fork("child", ["a"])))
+    print(server.start(read, write), server._sock, server.start(read, write))
+
 sys.modules["child"] = Child
-fork_server.MODULES = {"child": "child"}
+fork_server.MODULES = dict.fromkeys(("child", "mountd", "rpc"), "child")
+fork_server.IMPORTED_LATER = ()
 fork_server.confine = lambda profile: []
 children = processes.Processes()
 
@@ -197,3 +215,17 @@ sys.unraisablehook = lambda what: print(what.exc_value)
 asyncio.run(main())
 """
     assert run(program) == []
+
+
+def test_mountd_has_its_rpc_process_forked_and_nothing_else() -> None:
+    program = """
+async def main():
+    children.watch()
+    child = await children.start("mountd")
+    print(os.getpid(), await child.wait())
+asyncio.run(main())
+"""
+    rpc, end, other, supervisor = run(program)
+    pid, _, status = supervisor.partition(" ")
+    assert rpc == f"rpc --ask-fd {pid} b'begin'"
+    assert (end, other, status) == ("True ''", "None None None", "0")

@@ -42,7 +42,7 @@ from usmbd.mountd.ipc.messages import (
     WorkerRow,
 )
 from usmbd.protocol.supervisor import supervisor as module
-from usmbd.protocol.supervisor.main import check
+from usmbd.protocol.supervisor.command import check
 from usmbd.protocol.supervisor.processes import Processes
 from usmbd.protocol.supervisor.supervisor import StartError, Supervisor
 from usmbd.protocol.wire.header import Header
@@ -201,7 +201,7 @@ class Served:
     def rpc(self) -> int:
         """Return the process of DCE/RPC, or 0."""
         return next(
-            (pid for pid in children(self.mountd()) if is_of(pid, "usmbd.mountd.rpc_child")), 0
+            (pid for pid in children(os.getpid()) if is_of(pid, "usmbd.mountd.rpc_child")), 0
         )
 
     def negotiate(self) -> tuple[socket.socket, bytes]:

@@ -2,17 +2,19 @@
 
 import argparse
 import asyncio
-import importlib.metadata
 import logging
 import os
 import sys
 from pathlib import Path
+from typing import Never
 
 import msgspec
 
 from usmbd.mountd import log as logs
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import SUPERVISOR
+from usmbd.mountd.ipc.ending import leave
+from usmbd.mountd.ipc.version import ShowVersion
 from usmbd.protocol.state import descriptors
 from usmbd.protocol.supervisor.check import CheckError, check
 from usmbd.protocol.supervisor.processes import Processes
@@ -24,7 +26,7 @@ EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
 
 
-def main() -> None:
+def command() -> Never:
     """Serve in the foreground until SIGTERM or ^C."""
     parser = argparse.ArgumentParser(
         prog="usmbd", description="Serve files over SMB 2.0.2 to 3.1.1, in the foreground."
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("-p", "--port", type=int, help="the TCP port, instead of the configured")
     parser.add_argument("-v", "--verbose", action="store_true", help="log debug messages")
     parser.add_argument(
-        "-V", "--version", action="version", version=f"usmbd {importlib.metadata.version('usmbd')}"
+        "-V", "--version", action=ShowVersion, nargs=0, help="say which usmbd this is"
     )
     options = parser.parse_args()
     if options.port is not None and not 1 <= options.port <= 65535:
@@ -50,7 +52,7 @@ def main() -> None:
             files += [option, str(Path(path).absolute())]
     if options.port is not None:
         files += ["-p", str(options.port)]
-    processes = Processes()  # a fork server and a child leave it by SystemExit: nothing is to undo
+    processes = Processes()
     try:
         config = check(processes, files)
     except CheckError as error:
@@ -78,3 +80,4 @@ def main() -> None:
         sys.exit(EXIT_FAILURE)
     except KeyboardInterrupt:  # before the loop took over the signal
         sys.exit(EXIT_INTERRUPTED)
+    leave(0)

@@ -15,8 +15,8 @@ import pytest
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor.supervisor import StartError
 
-# The package gives the module's name to its function.
-module = importlib.import_module("usmbd.protocol.supervisor.main")
+# The module gives its name to its function.
+module = importlib.import_module("usmbd.protocol.supervisor.command")
 
 
 class Command:
@@ -39,6 +39,7 @@ class Command:
         patch.setattr(module, "Processes", self._processes)
         patch.setattr(module, "Supervisor", self._supervisor)
         patch.setattr(module.descriptors, "raise_limit", lambda: self.limit)
+        patch.setattr(module, "leave", sys.exit)
         patch.setattr(module.logs, "start", lambda: self.order.append("log"))
         patch.setattr(module.logs, "set_up", self._set_up)
         self._patch = patch
@@ -81,7 +82,7 @@ class Command:
         self._patch.setattr(sys, "argv", ["usmbd", *arguments])
         mask = os.umask(0)
         try:
-            module.main()
+            module.command()
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else 0
         finally:
