@@ -132,8 +132,9 @@ protocol.compression.lz77 WINDOW=2000 MINIMUM_MATCH=3 _NIBBLE=7 _BYTE=F _WORD=FF
 protocol.compression.lznt1 CHUNK=1000 _COMPRESSED=8000 _SIGNATURE=3000 _MINIMUM_MATCH=3
 protocol.compression.matches _LONG=F _MINIMUM_MATCH=4
 AppleSingle and AppleDouble: magic, version and epoch; AFP_AfpInfo as vfs_fruit keeps it
-protocol.vfs.apple SIZE=3C _FINDER_INFO=10 _FINDER_SIZE=20 _MAGIC=51607 _VERSION=20000
-protocol.vfs.apple _FINDER_ENTRY=9 _METADATA_SIZE=192 _DATES=162 _EPOCH=386D4380 _NEVER=80000000
+protocol.vfs.apple SIZE=3C _FINDER_INFO=10 _FINDER_SIZE=20
+protocol.vfs.apple_double MAGIC=51607 VERSION=20000 FORK_ENTRY=2 FINDER_ENTRY=9 FINDER_SIZE=20
+protocol.vfs.apple _METADATA_SIZE=192 _DATES=162 _EPOCH=386D4380 _NEVER=80000000
 protocol.vfs.apple _FILETIME_EPOCH=2B6109100
 mountd.admin.registry_store EPOCH=2B6109100
 mountd.rpc.security.ntlm _EPOCH=2B6109100
