@@ -46,7 +46,8 @@ def wait_for_break(
         open_.waiting.add(end)
     server.clock.call_later(LOST_SECONDS, go_on)
     server.caching.request_breaks(key, needed.breaks)
-    if not server.caching.still_held(key, needed.breaks):
+    held = server.caching.still_held(key, needed.breaks)
+    if not held and key not in server.durable.deleting:
         go_on()  # it ended before anybody knew that we wait
     return undo
 

@@ -188,9 +188,9 @@ def prepare(
     `granted` is the client's own access, which an overwrite's record has more than.
     """
     tree = request.tree
-    persistent = (
-        asked.persistent and may_be_persistent(request) and not record.flags & OPEN_DELETE_ON_CLOSE
-    )
+    persistent = asked.persistent and may_be_persistent(request)
+    if record.flags & OPEN_DELETE_ON_CLOSE and node.volume.options.posix:
+        persistent = False  # its name goes with its connection, whoever else has the file open
     owner = owner_of(tree, node, persistent=persistent)
     if not owner:
         return None
@@ -420,6 +420,8 @@ def _open(
     open_.share_access = record.share_access
     open_.create_options = record.create_options
     open_.mode = durable.mode
+    open_.delete_on_close = bool(record.flags & OPEN_DELETE_ON_CLOSE)
+    open_.deletes_name = open_.delete_on_close and durable.posix
     open_.position = durable.position
     node.reserved = durable.reserved
     open_.durable = durable_of(record, durable)

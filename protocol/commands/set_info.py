@@ -184,6 +184,7 @@ def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
     # Of several names only this one goes: whoever closes the file last may have it by another.
     posix = change.posix or open_.node.volume.options.posix or links > 1
     open_.deletes_name = change.delete and posix and open_.stream is None
+    yield from _written(request)
     return _RESPONSE
 
 
@@ -195,7 +196,17 @@ def _delete_on_close(request: Request, change: setters.SetDisposition) -> Handli
     if change.delete:
         yield Blocking(_check_deletable, request, change.ignore_read_only)
     open_.set_delete_on_close(server, change.delete)
+    yield from _written(request)
     return _RESPONSE
+
+
+def _written(request: Request) -> Waiting[None]:
+    """Have it written down for persistent opens of the file; who has one himself waits for that."""
+    open_, server = request.open, request.connection.server
+    if open_.durable is not None and open_.durable.persistent:
+        yield from server.persistence.tried(open_.key)
+    elif server.persistence.ready and server.store.oplock_count(open_.key):
+        server.persistence.later(open_.key)
 
 
 def _check_deletable(request: Request, ignore_read_only: bool) -> int:

@@ -8,8 +8,8 @@
     or: the time is over, or another open wants what it caches or shares: `end`
 
 So a disconnected open is a record and nothing else, the same after a lost connection and after a
-lost worker, and whoever meets it may end it. This worker keeps the time of those it had, and of
-those that its predecessor left.
+lost worker, and whoever meets it may end it, and deletes its file then if the client wanted that.
+This worker keeps the time of those it had, and of those that its predecessor left.
 """
 
 import logging
@@ -24,7 +24,7 @@ from usmbd.protocol.effects import Resume
 from usmbd.protocol.state.fair_share import FairShare, Place
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.speed import Clock
-from usmbd.protocol.state.store.base import Store
+from usmbd.protocol.state.store.base import Doomed, EndResult, Store
 from usmbd.protocol.state.store.records import OPEN_DISCONNECTED, DurableRecord, OpenRecord
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire.filetime import from_ns
@@ -109,12 +109,17 @@ class DurableOpens:
         wake: Callable[[bytes, Iterable[int]], None],
         room: Callable[[], int],
         persist: Callable[[bytes], None],
+        delete: Callable[[Doomed, Callable[[], None]], None],
     ) -> None:
         """`wake(key, workers)` lets all go on that wait for a file; `room()` opens may wait.
 
-        `persist(key)` has the end of a persistent open written down.
+        `persist(key)` has the end of a persistent open written down. `delete(doomed, ended)` has a
+        file deleted on a thread, and calls `ended()`.
         """
         self._persist = persist
+        self._delete = delete
+        self.deleting: set[bytes] = set()
+        """Files that are being deleted because an open ended: who waits for them is woken then."""
         self._store = store
         self._clock = clock
         self._peers = peers
@@ -138,7 +143,7 @@ class DurableOpens:
     def may_stay(self, open_: Open) -> bool:
         """Take a place for an open whose connection is lost; False when it has to be closed."""
         durable = open_.durable
-        if durable is None or open_.delete_on_close:
+        if durable is None or not open_.keeps_name():
             return False
         try:
             user, network = open_.session.proven_user, open_.connection.network
@@ -208,11 +213,25 @@ class DurableOpens:
     def end(self, key: bytes, record: OpenRecord) -> None:
         """End a disconnected open that is in somebody's way ([MS-SMB2] 3.3.4.6, 3.3.4.17)."""
         log.debug("open %#x: ends without its client", record.open_id)
-        waiters = self._store.end_disconnected(key, record.open_id)
-        self._persist(key)
+        result = self._store.end_disconnected(key, record.open_id)
         self._forget(record.open_id, record.worker, ended=True)
-        if waiters:
-            self._wake(key, waiters)
+        self._ended(key, result)
+
+    def _ended(self, key: bytes, result: EndResult) -> None:
+        """Do what the end of a disconnected open leaves to do."""
+        self._persist(key)
+        doomed = result.doomed
+        if doomed is None:
+            self._wake(key, result.waiters)
+            return
+
+        def deleted() -> None:
+            self.deleting.discard(key)
+            self._store.deleted(key)
+            self._wake(key, result.waiters)
+
+        self.deleting.add(key)
+        self._delete(doomed, deleted)
 
     def end_all(self, key: bytes) -> None:
         """End the disconnected opens of a file: it cannot be theirs, as it has just been made.
@@ -221,7 +240,11 @@ class DurableOpens:
         """
         for record in self._store.opens(key):
             if record.flags & OPEN_DISCONNECTED:
-                self.end(key, record)
+                result = self._store.end_disconnected(key, record.open_id)
+                self._forget(record.open_id, record.worker, ended=True)
+                if result.doomed is not None:  # and has gone
+                    self._store.deleted(key)
+                self._ended(key, EndResult(result.waiters))
 
     def _forget(self, open_id: int, worker: int, ended: bool = False) -> _Waiting | None:
         """Take an open out of those that wait."""
@@ -274,11 +297,9 @@ class DurableOpens:
                     return
                 left -= 1
                 log.debug("open %#x: its client has not come back", open_id)
-                waiters = self._store.end_disconnected(waiting.key, open_id, waiting.deadline)
-                self._persist(waiting.key)
+                result = self._store.end_disconnected(waiting.key, open_id, waiting.deadline)
                 self._forget(open_id, self._worker, ended=True)
-                if waiters:
-                    self._wake(waiting.key, waiters)
+                self._ended(waiting.key, result)
         if self._waiting:
             earliest = min(waiting.when for waiting in self._waiting.values())
             self._look_at(max(earliest, now + SCAVENGE_SECONDS))

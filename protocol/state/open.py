@@ -353,6 +353,17 @@ class Open:
         change = gone("", is_directory=self.node.is_directory)
         return at(place, change, by=self.parent_lease_key)
 
+    @property
+    def stays(self) -> bool:
+        """Whether it is to be left to its record when it ends, until its client is back."""
+        return self.durable is not None and self.durable.place is not None
+
+    def keeps_name(self) -> bool:
+        """Whether its end leaves the file its name as long as somebody has it open."""
+        if self.deletes_name:
+            return False
+        return not self.delete_on_close or not self._has_other_names()
+
     def may_remove_name(self) -> bool:
         """Tell whether `remove_name` has to be asked."""
         return self.deletes_name or self.delete_on_close
@@ -371,7 +382,7 @@ class Open:
         deletes = False
         if self.local_locks is not None:
             self.local_locks.end()
-        if self.durable is not None and self.durable.place is not None:
+        if self.stays:
             waiters = server.durable.leave(self)
             if waiters is not None:
                 self._let_go()

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from usmbd.mountd.ipc.messages import MAX_PIPES_PER_WORKER, Logout, TreeDisconnect
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.state import descriptors
+from usmbd.protocol.state import descriptors, leftovers
 from usmbd.protocol.state.caching.caching import Caching
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.durable import PLACE_BYTES, DurableOpens
@@ -33,8 +33,9 @@ from usmbd.protocol.state.persistence import Persistence
 from usmbd.protocol.state.replays import Replays
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import Clock, Pulse
-from usmbd.protocol.state.store.base import RemoveOpenResult, Store
+from usmbd.protocol.state.store.base import Doomed, RemoveOpenResult, Store
 from usmbd.protocol.state.store.records import (
+    DEVICE_SIZE,
     LOCK,
     OPEN_DISCONNECTED,
     OpenRecord,
@@ -106,6 +107,7 @@ class Server:
             self.wake_workers,
             self._room_for_disconnected,
             self.persistence.later,
+            self._delete_left,
         )
         self.replays = Replays()
         self.endings = Endings(self)
@@ -280,11 +282,27 @@ class Server:
     def close_open(self, open_: Open) -> None:
         """End an open; what goes wrong is logged, for its client cannot do anything about it."""
         try:
-            if open_.delete_on_close and not open_.closed:
+            if open_.delete_on_close and not open_.stays and not open_.closed:
                 self.caching.handles_given_up(open_)
             open_.close(self)
         except Exception:
             log.exception("a close failed", extra={"path": open_.path})
+
+    def _delete_left(self, doomed: Doomed, ended: Callable[[], None]) -> None:
+        """Delete what an open was to delete that has ended without its client; then `ended()`.
+
+        With the rights of the process: that its user may was checked when he asked for it.
+        """
+
+        def over(_: object, error: BaseException | None) -> None:
+            self.closing -= 1
+            if error is not None:
+                log.error("could not be deleted", exc_info=error, extra={"path": doomed.path})
+            ended()
+
+        self.closing += 1
+        lane = leftovers, doomed.key[:DEVICE_SIZE]
+        self.threads.submit(leftovers.delete, (doomed,), None, over, lane, 1)
 
     def close_open_of(self, key: bytes, record: OpenRecord) -> None:
         """Close an open of any worker, or end one that waits for its client."""
@@ -307,7 +325,7 @@ class Server:
         calls: list[Callable[[Server], list[DirectoryChange]]] = []
         if open_.has_last_words(self):
             calls.append(open_.last_words)
-        if open_.may_remove_name():
+        if open_.may_remove_name() and not open_.stays:
             calls.append(open_.remove_name)
         self._end_open(open_, calls)
 
@@ -339,7 +357,7 @@ class Server:
                 ended = partial(self._left, open_, result)
                 self.as_user(open_.tree, delete, ended, slow=open_.is_large())
             else:
-                if open_.delete_on_close and not result.last:
+                if open_.delete_on_close and not result.last and not open_.stays:
                     self.notifier.dooms(open_.key)
                 self._left(open_, result)
 

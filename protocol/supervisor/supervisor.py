@@ -25,11 +25,11 @@ from usmbd.mountd.ipc.probe import is_stopped, silence
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.mountd.ipc.signals import handled
+from usmbd.protocol.state import leftovers
 from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.store.base import SUPERVISOR, DropResult
 from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
-from usmbd.protocol.supervisor import leftovers
 from usmbd.protocol.supervisor.addresses import AddressWatch
 from usmbd.protocol.supervisor.check import CheckError, check_again
 from usmbd.protocol.supervisor.children import (

@@ -118,10 +118,24 @@ class UnlockResult(NamedTuple):
 
 
 class Doomed(NamedTuple):
-    """A delete-pending file whose last open died with its worker; `path` as given, or empty."""
+    """A delete-pending file whose last open ended without its client; `path` as given, or empty.
+
+    `birth` as in DurableRecord, where it is known.
+    """
 
     key: bytes
     path: str
+    birth: tuple[int, int] | None = None
+
+
+class EndResult(NamedTuple):
+    """What a disconnected open leaves that has ended: workers to wake, and a file to delete.
+
+    The caller deletes it and calls `deleted(doomed.key)`.
+    """
+
+    waiters: tuple[int, ...] = ()
+    doomed: Doomed | None = None
 
 
 class DropResult(NamedTuple):
@@ -269,9 +283,10 @@ class Store(Protocol):
     ) -> tuple[int, ...] | None:
         """Keep an open without a client until `deadline` (FILETIME), with its locks.
 
-        The workers to wake; None when it is not kept: it is not durable, its file is to be
+        The workers to wake; None when it is not kept: it is not durable, somebody has its file
         deleted, or what it caches is being broken. The caller closes it then. One that lasts is
-        kept; what it caches is broken then as if its client had answered.
+        kept; what it caches is broken then as if its client had answered. One that is to delete its
+        file does so when it ends.
         """
 
     def claim_open(self, open_id: int, session_id: int, tree_id: int) -> OpenRecord | None:
@@ -281,12 +296,8 @@ class Store(Protocol):
         on by that client's doing: what was seen of it is forgotten.
         """
 
-    def end_disconnected(self, key: bytes, open_id: int, deadline: int = 0) -> tuple[int, ...]:
-        """Remove an open if it is disconnected, and was until `deadline` if that is given.
-
-        Returns the workers to wake. Such an open never leaves a file to delete: deletion of its
-        file ends it.
-        """
+    def end_disconnected(self, key: bytes, open_id: int, deadline: int = 0) -> EndResult:
+        """Remove an open if it is disconnected, and was until `deadline` if that is given."""
 
     def disconnected(self) -> list[tuple[bytes, OpenRecord]]:
         """Return the disconnected opens that are this worker's, with their FileKeys."""

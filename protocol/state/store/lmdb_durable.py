@@ -7,9 +7,11 @@ The open itself stands among the others of its file, connected or not (`lmdb_ope
 both records go.
 """
 
+import os
+
 import msgspec
 
-from usmbd.protocol.state.store.base import DurableOpen
+from usmbd.protocol.state.store.base import Doomed, DurableOpen, EndResult
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
     LmdbEnvironment,
@@ -163,18 +165,24 @@ class LmdbDurable:
             return record
 
     @writes
-    def end_disconnected(self, key: bytes, open_id: int, deadline: int = 0) -> tuple[int, ...]:
+    def end_disconnected(self, key: bytes, open_id: int, deadline: int = 0) -> EndResult:
         """Remove a disconnected open: see `Store.end_disconnected`."""
         with self._write() as txn:
             value, at = self._find(txn, key, open_id)
             if at < 0:
-                return ()
+                return EndResult()
             record = OpenRecord.parse(value, at)
             if not record.flags & OPEN_DISCONNECTED:
-                return ()
+                return EndResult()
             if deadline and record.durable_open_scavenger_timeout != deadline:
-                return ()
-            return self._opens.remove_in(txn, key, open_id).waiters
+                return EndResult()
+            kept = txn.get(b"P" + OPEN_ID.pack(open_id), b"")
+            result = self._opens.remove_in(txn, key, open_id)
+            if not result.delete_now:
+                return EndResult(result.waiters)
+            durable = _decode(kept)
+            path = f"{durable.share_path}/{os.fsdecode(durable.path)}"
+            return EndResult(result.waiters, Doomed(key, path, durable.birth))
 
     def disconnected(self) -> list[tuple[bytes, OpenRecord]]:
         """Return this worker's disconnected opens: see `Store.disconnected`."""

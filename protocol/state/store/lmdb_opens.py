@@ -91,9 +91,13 @@ def find_open(value: bytes, open_id: int) -> int:
 
 
 def _disconnected(opens: bytes) -> list[int] | None:
-    """Return the ids of packed opens that all wait for their clients; None if one does not."""
+    """Return the ids of packed opens that all wait for their clients; None if one does not.
+
+    Or if one lasts: its client was promised it.
+    """
     heads = [OPEN_HEAD.unpack_from(opens, at) for at in range(0, len(opens), OPEN_SIZE)]
-    if not all(flags & OPEN_DISCONNECTED for _, _, _, flags in heads):
+    waits = OPEN_DISCONNECTED | OPEN_LASTING
+    if not all(flags & waits == OPEN_DISCONNECTED for _, _, _, flags in heads):
         return None
     return [open_id for open_id, _, _, _ in heads]
 
@@ -431,11 +435,12 @@ class LmdbOpens:
     ) -> bool:
         """Let a durable open wait for its client, in the caller's transaction; False if it cannot.
 
-        Not where its file is to be deleted, nor where somebody else already wants what it caches:
-        one that lasts gives up that and stays.
+        Not where somebody has its file deleted, nor where somebody else already wants what it
+        caches: one that lasts gives up that and stays.
         """
         record = OpenRecord.parse(value, at)
-        if FILE_HEADER.unpack_from(value)[2] & FILE_PENDING or not may_wait(record):
+        pending = FILE_HEADER.unpack_from(value)[2] & FILE_PENDING
+        if (pending and not record.flags & OPEN_LASTING) or not may_wait(record):
             return False
         if record.oplock_state == OPLOCK_BREAKING:
             if record.oplock_level == LEASE:

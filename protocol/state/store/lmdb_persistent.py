@@ -35,6 +35,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
     writes,
 )
 from usmbd.protocol.state.store.lmdb_locks import locks_of, put_locks
+from usmbd.protocol.state.store.lmdb_opens import FILE_PENDING
 from usmbd.protocol.state.store.lmdb_probe import ends_its_reader
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
@@ -261,7 +262,8 @@ class LmdbPersistent:
             if not opens:
                 return None
             ids = {OPEN_ID.unpack_from(one.record)[0] for one in opens}
-            return _encode(PersistentFile(opens, locks_of(txn, key, ids)))
+            pending = bool(FILE_HEADER.unpack_from(value)[2] & FILE_PENDING)
+            return _encode(PersistentFile(opens, locks_of(txn, key, ids), pending))
 
     # -- a start ---------------------------------------------------------------------------
 
@@ -344,6 +346,7 @@ def _restore(txn: Transaction, key: bytes, file: PersistentFile, workers: int) -
     """Enter the opens of a file into the store as ones that wait for their clients."""
     value = txn.get(b"F" + key, FILE_HEADER.pack(0, 0, 0, 0))
     holders, deniers, flags, deleting = FILE_HEADER.unpack_from(value)
+    flags |= FILE_PENDING if file.pending else 0
     opens = value[FILE_HEADER.size :]
     now = from_ns(time.time_ns())
     for one in file.opens:

@@ -183,7 +183,7 @@ def may_wait(record: OpenRecord) -> bool:
 
     Nobody may have asked for it yet, unless it lasts ([MS-SMB2] 3.3.5.9.6, 3.3.7.1).
     """
-    if not record.flags & OPEN_DURABLE or record.flags & OPEN_DELETE_ON_CLOSE:
+    if not record.flags & OPEN_DURABLE:
         return False
     return bool(record.flags & OPEN_LASTING) or (
         record.oplock_state == OPLOCK_HELD and caches_handle(record)
@@ -253,6 +253,8 @@ class PersistentFile(msgspec.Struct, array_like=True, frozen=True):
 
     opens: list[PersistentOpen]
     locks: bytes
+    pending: bool = False
+    """It is to be deleted."""
 
 
 class LockSequence(NamedTuple):

@@ -14,7 +14,6 @@ from usmbd.protocol.commands.durable import NEWS_TRIES, V1_TIMEOUT, V2_TIMEOUT, 
 from usmbd.protocol.state.durable import SETTLE_SECONDS
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire.create import (
-    FILE_DELETE_ON_CLOSE,
     FILE_OPENED,
     SMB2_OPLOCK_LEVEL_BATCH,
     SMB2_OPLOCK_LEVEL_EXCLUSIVE,
@@ -305,13 +304,6 @@ def test_what_the_session_s_end_leaves(client: Client, engine: Engine) -> None:
     file = durable(client)
     client.close(file)
     client.disconnect()
-    assert create(back(engine, client), again(file)).status is NtStatus.OBJECT_NAME_NOT_FOUND
-
-
-def test_a_file_to_be_deleted_is_not_kept(client: Client, engine: Engine) -> None:
-    file = durable(client, options=FILE_DELETE_ON_CLOSE)
-    client.disconnect()
-    assert not (engine.files / "file").exists()
     assert create(back(engine, client), again(file)).status is NtStatus.OBJECT_NAME_NOT_FOUND
 
 

@@ -7,9 +7,6 @@ from smbengine.client import Client
 from smbengine.durable import GUID, again, create, durable, v2
 from smbengine.server import Engine
 
-from usmbd.protocol.wire.create import (
-    FILE_DELETE_ON_CLOSE,
-)
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.lock import (
     SMB2_LOCKFLAG_EXCLUSIVE_LOCK,
@@ -88,8 +85,9 @@ def test_a_successor_keeps_the_time(client: Client, engine: Engine) -> None:
 def test_a_dead_worker_s_is_no_more_kept_than_a_living_one_s(
     client: Client, engine: Engine
 ) -> None:
-    """What is to be deleted, or is asked for by others, ends with the worker."""
-    doomed = durable(client, options=FILE_DELETE_ON_CLOSE)
+    """What others ask for, or have deleted, ends with the worker."""
+    doomed = durable(client)
+    assert client.call(Command.SET_INFO, requests.set_info(doomed, 13, b"\1")).status == 0
     asked = durable(client, v2(), name="asked")
     other = Client(engine, server=engine.another_worker()).ready(user="bob")
     message_id, _ = other.pending(Command.CREATE, requests.create("asked"))

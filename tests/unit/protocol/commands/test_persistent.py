@@ -29,6 +29,7 @@ from smbengine.server import Engine
 from usmbd.mountd.ipc.settings import Durability
 from usmbd.protocol.commands.durable import V2_TIMEOUT
 from usmbd.protocol.state.store.lmdb_persistent import START_SECONDS
+from usmbd.protocol.wire.access import DELETE, FILE_READ_DATA
 from usmbd.protocol.wire.create import (
     FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
@@ -126,17 +127,37 @@ def test_a_server_without_such_shares_keeps_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_not_persistent(client: Client) -> None:
-    """Named streams and what is deleted on close."""
-    for name, options in (
-        ("file:stream", 0),
-        ("doomed", FILE_DELETE_ON_CLOSE),
-    ):
-        reply = create(client, v2(guid=os.urandom(16), flags=FLAG), name=name, options=options)
-        found = granted(reply).get(SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2, bytes(8))
-        assert struct.unpack("<II", found)[1] == 0, name
+    """Named streams."""
+    reply = create(client, v2(guid=os.urandom(16), flags=FLAG), name="file:stream")
+    found = granted(reply).get(SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2, bytes(8))
+    assert struct.unpack("<II", found)[1] == 0
 
 
 # -- the server is killed ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at_open", [True, False])
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_deletion_outlives_the_server(
+    client: Client, engine: Engine, at_open: bool, comes: bool
+) -> None:
+    """Asked for by the CREATE or later; done at the close, or when the client's time is over."""
+    options = FILE_DELETE_ON_CLOSE if at_open else 0
+    file = persistent(client, options=options, access=DELETE | FILE_READ_DATA)
+    if not at_open:
+        assert client.call(Command.SET_INFO, requests.set_info(file, 13, b"\1")).status == 0
+    engine = restarted(engine)
+    assert (engine.files / "file").exists()
+    if comes:
+        newer, reply = come_back(engine, client, file)
+        newer.close(reply.file_id)
+    else:
+        engine.server.durable.take_over()
+        engine.clock.advance(V2_TIMEOUT / 1000 + START_SECONDS)
+        engine.settle()
+    assert not (engine.files / "file").exists()
+    assert kept(engine) == [0, 0]
+    engine.close()
 
 
 def test_the_server_is_killed(client: Client, engine: Engine) -> None:

@@ -9,6 +9,7 @@ import pytest
 from usmbd.protocol.state import persistence
 from usmbd.protocol.state.durable import DurableOpens
 from usmbd.protocol.state.persistence import AT_ONCE, LANE, RETRY_SECONDS, Persistence
+from usmbd.protocol.state.store.base import Doomed, EndResult
 from usmbd.protocol.state.store.records import OPEN_DIRECTORY, OPEN_DISCONNECTED, OPEN_DURABLE
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -147,11 +148,25 @@ def test_of_a_new_file_those_end_that_wait_for_their_clients() -> None:
     """Its number was another's, whose opens hold no descriptor; who has it open has it."""
     ended: list[object] = []
     waits, there = (
-        SimpleNamespace(flags=flags | OPEN_DURABLE) for flags in (OPEN_DISCONNECTED, OPEN_DIRECTORY)
+        SimpleNamespace(flags=flags | OPEN_DURABLE, open_id=flags, worker=1)
+        for flags in (OPEN_DISCONNECTED, OPEN_DIRECTORY)
     )
+    doomed = Doomed(b"key", "/gone")
+
+    def end(*of: object) -> EndResult:
+        ended.append(of)
+        return EndResult((3,), doomed)
+
     opens = SimpleNamespace(
-        _store=SimpleNamespace(opens={b"key": [there, waits]}.__getitem__),
-        end=lambda *of: ended.append(of),
+        _store=SimpleNamespace(
+            opens={b"key": [there, waits]}.__getitem__,
+            end_disconnected=end,
+            deleted=lambda key: ended.append(("deleted", key)),
+        ),
+        _forget=lambda *_, **__: None,
+        _ended=lambda *of: ended.append(of),
     )
     DurableOpens.end_all(cast(DurableOpens, opens), b"key")
-    assert ended == [(b"key", waits)]
+    # What was to be deleted has gone already: its name may be the new file's.
+    nothing = EndResult((3,))
+    assert ended == [(b"key", OPEN_DISCONNECTED), ("deleted", b"key"), (b"key", nothing)]

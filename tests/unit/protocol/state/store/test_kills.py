@@ -19,7 +19,7 @@ import lmdb
 import pytest
 
 from usmbd.protocol.state.store import hints as hints_module
-from usmbd.protocol.state.store.base import SUPERVISOR
+from usmbd.protocol.state.store.base import SUPERVISOR, Doomed
 from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_environment import with_prefix
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
@@ -303,7 +303,7 @@ def test_what_belongs_to_nobody_is_found_and_removed(store: LmdbStore) -> None:
     act_as(store, SUPERVISOR)
     found, left = store.sweep({1})
     assert found == 1 + 5
-    assert left.doomed == [(file_key(1, 5), "/pending")]
+    assert left.doomed == [Doomed(file_key(1, 5), "/pending")]
     assert left.waiters == [(1, file_key(1, 2))]
     store.deleted(file_key(1, 5))
     assert store.sweep({1}).found == 0

@@ -26,6 +26,7 @@ from store_promises import (
     refuses,
 )
 
+from usmbd.protocol.state.store.base import Doomed, EndResult
 from usmbd.protocol.state.store.records import (
     DIRECTORIES,
     OPEN_DELETE_ON_CLOSE,
@@ -91,13 +92,13 @@ def test_one_claimant_gets_a_disconnected_open(stores: Stores) -> None:
 def test_a_disconnected_open_ends(stores: Stores) -> None:
     """By whoever is in its way, or by its time if that is still the one; waiters are told."""
     own = durable(stores.one)
-    assert stores.one.end_disconnected(KEY, own) == ()
+    assert stores.one.end_disconnected(KEY, own) == EndResult()
     assert stores.one.count_opens(KEY) == 1
     stores.one.disconnect_open(own, durable_record(), FAR)
     stores.two.end_disconnected(KEY, own, FAR - 1)
     assert stores.one.count_opens(KEY) == 1
     stores.one.add_waiter(KEY)
-    assert stores.two.end_disconnected(KEY, own, FAR) == (1,)
+    assert stores.two.end_disconnected(KEY, own, FAR) == EndResult((1,))
     assert stores.one.count_opens(KEY) == 0
     assert stores.one.find_durable(own) is None
 
@@ -110,6 +111,41 @@ def test_what_is_broken_or_deleted_is_not_kept(stores: Stores) -> None:
     other = opened(stores.two, DELETE)
     stores.two.set_delete_pending(KEY, other, True)
     assert stores.one.disconnect_open(own, durable_record(), FAR) is None
+
+
+def test_a_disconnected_open_deletes_its_file_at_its_end(stores: Stores) -> None:
+    """By the path that its client had it by last; until then nobody hears of it."""
+    own = durable(stores.one, flags=OPEN_DELETE_ON_CLOSE)
+    moved = replace(durable_record(), path=b"moved")
+    assert stores.one.disconnect_open(own, moved, FAR) == ()
+    assert not stores.two.is_delete_pending(KEY)
+    kept = durable_record()
+    doomed = Doomed(KEY, f"{kept.share_path}/moved", kept.birth)
+    assert stores.two.end_disconnected(KEY, own) == EndResult((), doomed)
+    refuses(NtStatus.DELETE_PENDING, opened, stores.one)
+    stores.two.deleted(KEY)
+    # Not as long as others have it open, who delete it then.
+    own = durable(stores.one, flags=OPEN_DELETE_ON_CLOSE)
+    stores.one.disconnect_open(own, durable_record(), FAR)
+    other = opened(stores.two)
+    assert stores.one.end_disconnected(KEY, own) == EndResult()
+    assert stores.two.is_delete_pending(KEY)
+    assert stores.two.remove_open(KEY, other).delete_now
+
+
+def test_a_lasting_open_outlives_the_deletion_of_its_file(stores: Stores) -> None:
+    """Which others ask for, or it did itself; the last of them deletes the file."""
+    first, second = (record(stores.one, flags=OPEN_PERSISTENT) for _ in range(2))
+    for new in (first, second):
+        stores.one.add_open(KEY, new, durable=durable_record())
+    other = opened(stores.two, DELETE)
+    stores.two.set_delete_pending(KEY, other, True)
+    for new in (first, second):
+        assert stores.one.disconnect_open(new.open_id, durable_record(), FAR) is not None
+    assert not stores.two.remove_open(KEY, other).deletes
+    assert stores.one.end_disconnected(KEY, first.open_id).doomed is None
+    assert stores.two.claim_open(second.open_id, 5, 6) is not None
+    assert stores.two.remove_open(KEY, second.open_id).delete_now
 
 
 def test_disconnected_opens_do_not_keep_a_file_from_deletion(stores: Stores) -> None:
@@ -192,7 +228,8 @@ def test_a_dead_worker_s_deletions_are_handed_on(stores: Stores) -> None:
     stores.one.add_open(OTHER, begun, "/share/other")
     assert stores.one.remove_open(OTHER, begun.open_id).delete_now
     left = stores.supervisor.drop_worker(1)
-    assert sorted(left.doomed) == sorted([(KEY, "/share/file"), (OTHER, "/share/other")])
+    expected = {Doomed(KEY, "/share/file"), Doomed(OTHER, "/share/other")}
+    assert set(left.doomed) == expected
     refuses(NtStatus.DELETE_PENDING, opened, stores.two)
     for each in left.doomed:
         stores.supervisor.deleted(each.key)

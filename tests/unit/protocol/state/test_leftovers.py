@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from smbtest.processes import wait_for
 
+from usmbd.protocol.state import leftovers
 from usmbd.protocol.state.store.base import Doomed
 from usmbd.protocol.state.store.records import file_key
-from usmbd.protocol.supervisor import leftovers
 
 STREAM = "user.DosStream.Note:$DATA"
 

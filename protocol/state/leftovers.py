@@ -1,4 +1,6 @@
-"""Deleting what a dead worker had promised to delete on close.
+"""Deleting what was to be deleted at the close of an open that has ended without its client.
+
+Its worker has died, or the client has not come back in time.
 
 The store knows the file by its inode and by the name under which it was opened. Meanwhile the name
 may be another file's, or lead through a link to elsewhere, and this process is root: so only the
@@ -14,6 +16,7 @@ from contextlib import suppress
 
 from usmbd.protocol.state.store.base import Doomed
 from usmbd.protocol.state.store.records import BASE_KEY_SIZE, DEVICE_SIZE, base_key, file_key
+from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.kernel import fd_path
 from usmbd.protocol.vfs.xattrs import STREAM_PREFIX, STREAM_SUFFIX
 
@@ -48,7 +51,7 @@ def delete(doomed: Doomed) -> None:
         parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # Of the root only a stream can be deleted, so "." is never removed.
-            _delete_at(parent, name or ".", doomed.key)
+            _delete_at(parent, name or ".", doomed)
         finally:
             os.close(parent)
     except FileNotFoundError:
@@ -57,13 +60,16 @@ def delete(doomed: Doomed) -> None:
         log.error("could not be deleted: %s", error.strerror, extra={"path": doomed.path})
 
 
-def _delete_at(parent: int, name: str, key: bytes) -> None:
-    """Delete what `key` stands for if the directory's entry `name` is its file."""
+def _delete_at(parent: int, name: str, doomed: Doomed) -> None:
+    """Delete what is doomed if the directory's entry `name` is its file."""
+    key = doomed.key
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         found = os.fstat(fd)
         if file_key(found.st_dev, found.st_ino) != base_key(key):
             return
+        if doomed.birth is not None and kernel.statx_fd(fd)[11:13] != doomed.birth:
+            return  # another file has its number
         if len(key) > BASE_KEY_SIZE:
             _delete_stream(fd, key)
         elif stat.S_ISDIR(found.st_mode):

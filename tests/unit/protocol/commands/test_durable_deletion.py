@@ -1,0 +1,82 @@
+"""Durable opens that delete their file on close: kept for their clients, and deleted in the end."""
+
+import os
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.durable import GUID, again, back, create, durable, v2
+from smbengine.server import Engine
+
+from usmbd.protocol.wire.create import (
+    FILE_CREATED,
+    FILE_DELETE_ON_CLOSE,
+    FILE_OPEN_IF,
+    FILE_OPENED,
+    CreateResponse,
+)
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.status import NtStatus
+
+
+def test_a_file_to_be_deleted_goes_at_the_close_of_who_is_back(
+    client: Client, engine: Engine
+) -> None:
+    """[MS-SMB2] 3.3.7.1: such an open survives, too (smb2.durable-open.delete_on_close2)."""
+    file = durable(client, options=FILE_DELETE_ON_CLOSE)
+    client.call(Command.WRITE, requests.write(file, b"data"))
+    client.disconnect()
+    assert (engine.files / "file").read_bytes() == b"data"
+    client = back(engine, client)
+    file = create(client, again(file)).file_id
+    assert (engine.files / "file").exists()
+    client.close(file)
+    assert not (engine.files / "file").exists()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_to_be_deleted_goes_when_its_time_is_over(
+    client: Client, engine: Engine, replaced: bool
+) -> None:
+    """But no other that has its name by then."""
+    file = durable(client, v2(1000), options=FILE_DELETE_ON_CLOSE)
+    client.disconnect()
+    if replaced:
+        (engine.files / "file").rename(engine.files / "old")
+        (engine.files / "file").write_bytes(b"another")
+    engine.clock.advance(1)
+    engine.settle()
+    assert (engine.files / "file").exists() == replaced
+    client = back(engine, client)
+    assert create(client, again(file, GUID)).status is NtStatus.OBJECT_NAME_NOT_FOUND
+    created = create(client, disposition=FILE_OPEN_IF).parse(CreateResponse)
+    assert created.create_action == (FILE_OPENED if replaced else FILE_CREATED)
+
+
+def test_a_file_to_be_deleted_goes_when_another_wants_it(client: Client, engine: Engine) -> None:
+    """Who waits for that, and gets a new one, as from Windows (delete_on_close1)."""
+    durable(client, options=FILE_DELETE_ON_CLOSE, share=0)
+    (engine.files / "file").write_bytes(b"old")
+    client.disconnect()
+    other = Client(engine).ready(user="bob")
+    engine.threads.held = True
+    number = other.post(Command.CREATE, requests.create("file", disposition=FILE_OPEN_IF, share=0))
+    engine.settle()
+    assert not any(reply.status is NtStatus.SUCCESS for reply in other.taken(number))
+    engine.threads.held = False
+    engine.release(engine.threads)
+    engine.settle()
+    created = other.taken(number)[-1].parse(CreateResponse)
+    assert (created.create_action, created.end_of_file) == (FILE_CREATED, 0)
+    assert engine.server.closing == 0
+
+
+def test_one_of_several_names_goes_with_the_connection(client: Client, engine: Engine) -> None:
+    """[MS-FSA] 2.1.5.5: that name is deleted at the close, whoever has the file by another."""
+    (engine.files / "file").touch()
+    os.link(engine.files / "file", engine.files / "other")
+    file = durable(client, options=FILE_DELETE_ON_CLOSE)
+    client.disconnect()
+    assert not (engine.files / "file").exists()
+    assert (engine.files / "other").exists()
+    assert create(back(engine, client), again(file)).status is NtStatus.OBJECT_NAME_NOT_FOUND
