@@ -137,19 +137,24 @@ class QueriedVolume:
 
 
 _DEVICE = struct.Struct("<II")
+_SMALLEST_VOLUME = 24  # FILE_FS_VOLUME_INFORMATION with one letter, aligned to 8 bytes
 # FileSystemAttributes, MaximumComponentNameLength, FileSystemNameLength ([MS-FSCC] 2.5.1).
 _ATTRIBUTE = struct.Struct("<III")
 
 
 def build_volume(volume: QueriedVolume) -> bytes:
-    """FileFsVolumeInformation ([MS-FSCC] 2.5.9)."""
+    """FileFsVolumeInformation ([MS-FSCC] 2.5.9), zeros behind a label of less than three letters.
+
+    By [MS-FSA] 2.1.5.13.1 it would end with the label. But smbclient's `volume` takes nothing below
+    the 24 bytes of the C structure, also from smbd; VolumeLabelLength says what counts.
+    """
     label = encode(volume.label)
     fixed = VolumeInformation(
         volume_creation_time=volume.creation_time,
         volume_serial_number=volume.serial & 0xFFFFFFFF,
         volume_label_length=len(label),
     )
-    return fixed.pack() + label
+    return (fixed.pack() + label).ljust(_SMALLEST_VOLUME, b"\0")
 
 
 def build_size(volume: QueriedVolume) -> bytes:
@@ -211,7 +216,7 @@ def build_sector_size(volume: QueriedVolume) -> bytes:
 
 #: Every class that a volume can be queried for, by level.
 FS_QUERIES: dict[int, InformationClass[QueriedVolume]] = {
-    FileFsVolumeInformation: InformationClass(24, build_volume),
+    FileFsVolumeInformation: InformationClass(_SMALLEST_VOLUME, build_volume),
     FileFsSizeInformation: InformationClass(24, build_size),
     FileFsDeviceInformation: InformationClass(8, build_device),
     FileFsAttributeInformation: InformationClass(16, build_attribute),

@@ -1,6 +1,7 @@
 """File system information against an independent decoder and its fixed sizes."""
 
 import struct
+from dataclasses import replace
 
 import pytest
 from smbprotocol import file_info as oracle
@@ -36,6 +37,15 @@ def test_volume() -> None:
     decoded.unpack(query(fs_info.FileFsVolumeInformation))
     assert decoded["volume_label"].get_value() == "Größe"
     assert decoded["volume_serial_number"].get_value() == 0x2345_6789
+
+
+@pytest.mark.parametrize("label", ["", "x", "tm", "abc"])
+def test_a_short_label_is_padded_to_what_clients_take(label: str) -> None:
+    status, data = query_fs(fs_info.FileFsVolumeInformation, replace(FACTS, label=label), LARGE)
+    assert status == NtStatus.SUCCESS
+    assert len(data) == 24
+    assert struct.unpack_from("<I", data, 12) == (2 * len(label),)
+    assert data[18:] == label.encode("utf-16-le").ljust(6, b"\0")
 
 
 def test_full_size() -> None:
