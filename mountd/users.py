@@ -257,7 +257,7 @@ def replace_file(path: Path, text: str, mode: int) -> None:
     """
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
             _give_to_owner(stream.fileno(), path)
             os.fchmod(stream.fileno(), mode)
             stream.write(text)

@@ -126,6 +126,8 @@ def check_action(users: UserTable, user: str, action: str | None) -> None:
     """ValueError when who is to be added is there already, or who is to be changed is not."""
     if action == "add" and user in users.hashes:
         raise ValueError(f"the user {user!r} is there already")
+    if user not in users.hashes and (other := users.find(user)) is not None:
+        raise ValueError(f"the user {other!r} is there: logins find him in any case")
     if action in ("update", "delete") and user not in users.hashes:
         raise ValueError(f"there is no user {user!r}")
 

@@ -18,6 +18,7 @@ from usmbd.mountd.config.samba import Foreign, find_foreign
 from usmbd.mountd.config.source import Entry, Raw, parameter_key
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.settings import (
+    CscPolicy,
     Durability,
     Encryption,
     FinderInfo,
@@ -225,6 +226,7 @@ _S = (
     ("case sensitive", values.auto_boolean("auto", meaning=False), False),
     # Samba's default; ksmbd has none.
     ("mangled names", _MANGLED, MangledNames.ILLEGAL),
+    ("csc policy", values.choice(CscPolicy), CscPolicy.MANUAL),
     ("hide dot files", values.boolean, True),
     ("hide unreadable", values.boolean, False),
     ("veto files", values.veto_patterns, list),

@@ -79,7 +79,7 @@ HARMLESS = {
         nis homedir""",
     "of a domain usmbd knows the tickets alone, by a keytab, and is no domain controller": """
         add machine script; additional dns hostnames; allow dns updates; allow nt4 crypto;
-        allow trusted domains; allow unsafe cluster upgrade; apply group policies;
+        allow unsafe cluster upgrade; apply group policies;
         async dns timeout; bind dns directory; binddns dir; cldap port; create krb5 conf;
         dcerpc endpoint servers; dns forwarder; dns hostname; dns port;
         dns update command; dns zone scavenging; dns zone transfer clients allow;
@@ -146,13 +146,13 @@ HARMLESS = {
         abort shutdown script; acl allow execute always; acl check permissions;
         acl flag inherited canonicalization; acl group control; acl map full control;
         add share command; administrative share; afs share; afs token lifetime;
-        afs username map; change share command; csc policy; default case; delete readonly;
+        afs username map; change share command; default case; delete readonly;
         delete share command; delete veto files; directory security mask; dos filemode;
         dos filetime resolution; dos filetimes; exec; force directory security mode;
         force security mode; force unknown acl user; honor change notify privilege;
         inherit acls; magic output; magic script; mangle prefix; mangling char; mangling method;
         map acl inherit; map archive; map hidden; map readonly; map system;
-        nt acl support; postexec; preexec; profile acls; root postexec;
+        postexec; preexec; profile acls; root postexec;
         root preexec; security mask; shutdown script; spotlight; spotlight backend; svcctl list;
         volume; volume serial number; aapl model""",
     "shares of `net usershare` are not served: usmbd.addshare makes shares": """
@@ -187,7 +187,11 @@ SO_ANYWAY = {
 # Name -> (values that say what is so anyway, what to write instead).
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "domain logons": (NO, "usmbd is no domain controller: leave it out"),
-    "access based share enum": (NO, "write `browseable = no` in the shares that not all may see"),
+    "access based share enum": (
+        NO,
+        "a list has all shares for all: write `browseable = no` in those that not all may see, and"
+        " whoever may reaches them by name",
+    ),
     "hide files": (("",), "write `veto files` to keep them from everybody"),
     "hide special files": (NO, "write `veto files`, or keep them elsewhere"),
     "hide unwriteable files": (NO, "write `hide unreadable`, or take the right to read as well"),
@@ -242,6 +246,15 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "links do not lead out of a share: mount the folder there (mount --bind)",
     ),
     "wide links": (NO, "links do not lead out of a share: mount the folder there (mount --bind)"),
+    "nt acl support": (
+        YES,
+        "whoever owns a file may change who else has it: write `force user`, or `read only = yes`",
+    ),
+    "allow trusted domains": (
+        YES,
+        "who comes from another realm is the account `user@realm`: have none, or name who may come"
+        " by `valid users`",
+    ),
     "inherit owner": (NO, "write `force user`"),
     "preserve case": (YES, "names keep the case that they are given: leave it out"),
     "short preserve case": (YES, "names keep the case that they are given: leave it out"),
@@ -275,15 +288,13 @@ REFUSED_MODULES = {
     "ceph_new": "mount the file system (mount -t ceph) and serve that folder",
 }
 
-# Whose options (`module:option`) change nothing: usmbd's modules have none, the others are not had.
+# Whose options (`module:option`) change nothing, beside those of the modules above: usmbd's modules
+# have some and no more, and these are no modules.
 OPTION_PREFIXES = _names(
     """
-    acl_xattr; aio; rpc_daemon; rpc_server; audit; btrfs; catia; crossrename; default_quota;
-    dirsort; dns; dsdb; elasticsearch; extd_audit; fileid; fruit; fss; full_audit; gpfs; idmap;
-    idmap_ldb; io_uring; ixnas; ldapsam; media_harmony; netatalk; nfs4; offline; prealloc;
-    preopen; readahead; recycle; shadow; shadow_copy2; smbd; snapper; spoolss; syncops; syno;
-    time_audit; tmprotect; truenas_audit; vfs; winbind; winmsa; winsdb; wreplsrv; zfs_core;
-    zfsacl"""
+    acl_xattr; aio; dns; dsdb; elasticsearch; fruit; fss; idmap; idmap_ldb; ldapsam; nfs4;
+    readdir_attr; recycle; rpc_daemon; rpc_server; shadow; shadow_copy2; smbd; spoolss;
+    streams_xattr; syno; vfs; winbind; winsdb; wreplsrv"""
 )
 REFUSED_OPTIONS = {
     parameter_key("shadow:snapdirseverywhere"): (
@@ -346,7 +357,8 @@ def find_foreign(name: str) -> Foreign | None:
     general = FOREIGN.get(parameter_key(module)) if colon else None
     if general is not None and general.harmless:  # `server schannel:COMPUTER`
         return Foreign(name, general.reason, harmless=True)
-    if colon and module.strip().lower().partition(" ")[0] in OPTION_PREFIXES:
+    prefix = module.strip().lower().partition(" ")[0]
+    if colon and (prefix in OPTION_PREFIXES or prefix in MODULES):
         return Foreign(name, "options of modules change nothing here", harmless=True)
     for pattern, reason in _VENDORS.items():
         if pattern.search(name):

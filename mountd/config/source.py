@@ -72,12 +72,21 @@ def read_text(path: Path) -> str:
         raise ConfigError(str(path), 0, error.strerror or str(error)) from error
     if len(data) > MAX_FILE_SIZE:
         raise ConfigError(str(path), 0, f"the file is larger than {MAX_FILE_SIZE} bytes")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(str(path), line, "the text is not UTF-8") from error
+    # Comments of an older character set say nothing; the tools write them as they are.
+    text = data.decode("utf-8-sig", errors="surrogateescape")
+    for number, one in enumerate(text.split("\n"), 1) if not _is_utf8(text) else ():
+        if not (one.lstrip().startswith((";", "#")) or _is_utf8(one)):
+            raise ConfigError(str(path), number, "the text is not UTF-8")
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise ConfigError(str(path), line, "the text holds a NUL character")
     return text
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether the text has no byte that stands for itself."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

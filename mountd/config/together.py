@@ -25,7 +25,7 @@ def wrong_in_global(
     yield from _nobody_encrypts("smb3 encryption", chosen, values, values["server max protocol"])
     if not kerberos:
         yield from _of_domains(chosen, values)
-    yield from _root_for_guests(chosen, values, accounts)
+    yield from _no_account_for_guests(chosen, values, accounts)
 
 
 def wrong_in_share(
@@ -34,7 +34,7 @@ def wrong_in_share(
     """Return what cannot be meant of a share."""
     if not server.kerberos:
         yield from _of_domains(chosen, values)
-    yield from _root_for_guests(chosen, values, accounts)
+    yield from _no_account_for_guests(chosen, values, accounts)
 
 
 def odd_in_share(chosen: Chosen, values: dict[str, Any], server: ServerConfig) -> Iterator[Remark]:
@@ -91,11 +91,15 @@ def _of_domains(chosen: Chosen, values: dict[str, Any]) -> Iterator[Remark]:
             )
 
 
-def _root_for_guests(
+def _no_account_for_guests(
     chosen: Chosen, values: dict[str, Any], accounts: Accounts
 ) -> Iterator[Remark]:
-    """Return a guest account that is root's."""
+    """Return a guest account that is root's, or nobody's."""
     name = "guest account"
-    if name in chosen and values.get(name) and accounts.uid(values[name]) == 0:
-        entry = chosen[name][1]
+    if name not in chosen or not values.get(name):
+        return
+    entry, uid = chosen[name][1], accounts.uid(values[name])
+    if uid == 0:
         yield entry, f"{name} = {values[name]}: strangers never act as root; nobody is usual"
+    elif uid is None and accounts.privileged:
+        yield entry, f"{name} = {values[name]}: there is no such account; nobody is usual"

@@ -88,6 +88,24 @@ class MangledNames(StrEnum):
     """The same, and listings tell the 8.3 names."""
 
 
+class CscPolicy(StrEnum):
+    """`csc policy`: what clients keep for when they are offline ([MS-SMB2] 2.2.10 ShareFlags)."""
+
+    MANUAL = "manual"
+    """What a user chooses."""
+    DOCUMENTS = "documents"
+    """What is opened."""
+    PROGRAMS = "programs"
+    """The same, and programs are run from there."""
+    DISABLE = "disable"
+    """Nothing."""
+
+    @property
+    def flags(self) -> int:
+        """The bits of ShareFlags, and of [MS-SRVS] 2.2.4.29 shi1005_flags."""
+        return list(CscPolicy).index(self) << 4
+
+
 class Slow(StrEnum):
     """`slow`: whether a call of the share's file system may take forever."""
 
@@ -201,6 +219,7 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     case_sensitive: bool = False
     mangled_names: MangledNames = MangledNames.ILLEGAL
+    csc_policy: CscPolicy = CscPolicy.MANUAL
     hide_dot_files: bool = True
     hide_unreadable: bool = False
     veto_files: list[str] = []

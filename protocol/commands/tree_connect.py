@@ -35,7 +35,6 @@ from usmbd.protocol.wire.tree_connect import (
     SMB2_SHAREFLAG_DFS,
     SMB2_SHAREFLAG_DFS_ROOT,
     SMB2_SHAREFLAG_ENCRYPT_DATA,
-    SMB2_SHAREFLAG_MANUAL_CACHING,
     SMB2_SHAREFLAG_NO_CACHING,
     TreeConnectRequest,
     TreeConnectResponse,
@@ -160,7 +159,7 @@ def question(session: Session, tree_id: int, share: str, connection: Connection)
 
 def _response(request: Request, share: ShareConfig, tree: TreeConnect) -> bytes:
     """Build the response ([MS-SMB2] 3.3.5.7)."""
-    flags = SMB2_SHAREFLAG_MANUAL_CACHING if tree.volume else SMB2_SHAREFLAG_NO_CACHING
+    flags = share.csc_policy.flags if tree.volume else SMB2_SHAREFLAG_NO_CACHING
     if share.encryption_required and request.connection.dialect >= SMB2_DIALECT_300:
         flags |= SMB2_SHAREFLAG_ENCRYPT_DATA
     if tree.volume and share.compress_data and request.connection.compression is not None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 U, W = "tests/unit", "tests/wire"
 OWN = f"{U}/test_parameters.py"
 SHARES, LOGIN = f"{U}/mountd/test_shares.py", f"{U}/mountd/test_login.py"
-SRVSVC, SAMBA = f"{U}/mountd/rpc/test_srvsvc.py", f"{U}/mountd/config/test_samba.py"
+SRVSVC = f"{U}/mountd/rpc/test_srvsvc.py"
 CA = f"{U}/test_continuous_availability.py"
 RDMA = f"{U}/protocol/worker/test_rdma_connections.py"
 NOTIFY = f"{U}/protocol/commands/test_change_notify"
@@ -113,6 +113,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "case sensitive": f"{OWN}::test_case_sensitive",
             "mangled names": f"{OWN}::test_mangled_names",
             "hide dot files": f"{OWN}::test_hide_dot_files",
+            "csc policy": f"{OWN}::test_csc_policy",
             "hide unreadable": f"{U}/protocol/commands/test_trees_and_pipes.py::"
             "test_a_share_tells_that_it_hides_what_may_not_be_read",
             "veto files": f"{OWN}::test_veto_files",
@@ -152,7 +153,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "browseable": f"{SRVSVC}::test_share_enum",
             "read only": f"{OWN}::test_path_and_read_only",
             "server smb encrypt": f"{OWN}::test_encryption_of_a_share",
-            "vfs objects": f"{SAMBA}::test_modules",
+            "vfs objects": f"{U}/mountd/config/test_modules.py::test_modules",
             "force user": f"{U}/mountd/test_substitute.py::test_in_force_user_and_force_group",
             "force group": f"{U}/mountd/test_substitute.py::test_in_force_user_and_force_group",
             "guest account": f"{SHARES}::test_what_lines_of_a_file_say",

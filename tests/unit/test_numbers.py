@@ -57,7 +57,7 @@ mountd.rpc.interfaces.srvsvc SV_USERS_UNLIMITED=FFFFFFFF SV_DISCONNECT_MINUTES=F
 mountd.rpc.interfaces.srvsvc SV_ANNOUNCE_SECONDS=F0
 mountd.rpc.interfaces.srvsvc SV_ANNOUNCE_DELTA_MILLISECONDS=BB8 CLOCK_INTERVAL=136
 mountd.rpc.interfaces.srvsvc SV_TYPE_SERVER_UNIX=800
-mountd.rpc.interfaces.shares SHI1005_FLAGS_DFS=1 SHI1005_FLAGS_DFS_ROOT=2 CSC_CACHE_MANUAL_REINT=0
+mountd.rpc.interfaces.shares SHI1005_FLAGS_DFS=1 SHI1005_FLAGS_DFS_ROOT=2
 mountd.rpc.interfaces.shares SHI1005_FLAGS_ENCRYPT_DATA=8000
 [MS-DFSNM] 2.2.2.3, 2.2.2.4, 2.2.2.8, 3.1.4.1.3; [MS-DFSC] 2.2.3, 2.2.4, 2.2.5.4
 mountd.rpc.interfaces.netdfs VOLUME_OK=1 STORAGE_ONLINE=2 MANAGER_VERSION=1

@@ -15,6 +15,7 @@ from smbengine.client import NTLM_NEGOTIATE, Client
 from smbengine.configured import Configured
 
 from usmbd.mountd.config.load import load
+from usmbd.mountd.rpc.interfaces.shares import share_flags
 from usmbd.protocol.commands.smbtorture import FSCTL_SMBTORTURE_FORCE_UNACKED_TIMEOUT
 from usmbd.protocol.supervisor.listeners import Listeners
 from usmbd.protocol.vfs.short_names import short_name
@@ -296,6 +297,19 @@ def test_hide_dot_files(serve: Serve) -> None:
         one = client(engine)
         created = one.call(Command.CREATE, requests.create(".rc", 0x80, 1)).parse(CreateResponse)
         assert bool(created.file_attributes & HIDDEN) is (value == "yes")
+
+
+def test_csc_policy(serve: Serve) -> None:
+    """What clients may keep for when they are offline, as they and administrators are told."""
+    for value, flags in (("manual", 0), ("documents", 0x10), ("programs", 0x20), ("disable", 0x30)):
+        engine = serve(f"csc policy = {value}")
+        one = Client(engine)
+        one.negotiate(0x311)
+        one.login("alice", "secret")
+        told = one.connect().parse(TreeConnectResponse)
+        assert told.share_flags & 0x30 == flags
+        share = one.session.tree_connect_table[one.tree_id].share
+        assert share_flags(share) & 0x30 == flags
 
 
 def test_veto_files(serve: Serve) -> None:

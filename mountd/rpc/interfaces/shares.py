@@ -29,7 +29,6 @@ STYPE_SPECIAL = 0x80000000
 
 SHI1005_FLAGS_DFS = 0x00000001
 SHI1005_FLAGS_DFS_ROOT = 0x00000002
-CSC_CACHE_MANUAL_REINT = 0x00000000
 SHI1005_FLAGS_ENCRYPT_DATA = 0x00008000
 """Flags of levels 501 and 1005 ([MS-SRVS] 2.2.4.29)."""
 
@@ -150,10 +149,10 @@ def share_type(share: ShareConfig) -> int:
 
 
 def share_flags(share: ShareConfig) -> int:
-    """Return the flags of levels 501 and 1005: manual caching, encryption where it is required."""
+    """Return the flags of levels 501 and 1005: offline caching, and encryption if required."""
     dfs = SHI1005_FLAGS_DFS | SHI1005_FLAGS_DFS_ROOT if share.msdfs_root else 0
     encrypts = SHI1005_FLAGS_ENCRYPT_DATA if share.encryption_required else 0
-    return CSC_CACHE_MANUAL_REINT | dfs | encrypts
+    return share.csc_policy.flags | dfs | encrypts
 
 
 def share_path(share: ShareConfig, visible: bool) -> str:

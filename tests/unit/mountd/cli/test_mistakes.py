@@ -8,6 +8,7 @@ import pytest
 
 from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.cli import addshare, adduser, control
+from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.users import load_users
 
 Capture = pytest.CaptureFixture[str]
@@ -115,3 +116,13 @@ def test_the_check_says_what_the_server_would(files: list[str], capsys: Capture)
     )
     assert control.main(["--check", *files]) == 2
     assert "nobody could log in: Kerberos is not offered" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", [["-a"], ["-u"], ["-d"], []])
+def test_a_name_is_one_in_any_case(files: list[str], capsys: Capture, action: list[str]) -> None:
+    """A second spelling would keep out all who log in by a third."""
+    assert adduser.main(["-p", "x", "games", *files]) == 0
+    password = [] if action == ["-d"] else ["-p", "y"]
+    assert adduser.main([*action, *password, "Games", *files]) == 1
+    assert "the user 'games' is there: logins find him in any case" in capsys.readouterr().err
+    assert load_users(Path(files[3])).hashes == {"games": nt_hash("x")}

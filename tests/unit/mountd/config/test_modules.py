@@ -92,3 +92,10 @@ def test_options_of_modules() -> None:
     assert "'fruit:encoding', 'recycle:keeptree' (line 4)" in warning
     with pytest.raises(ConfigError, match="rename them"):
         configuration("[a]\npath = /tmp\nstreams_xattr:prefix = user.\n")
+
+
+@pytest.mark.parametrize("name", sorted(samba.MODULES))
+def test_options_of_modules_that_are_not_had(name: str) -> None:
+    """Whoever leaves a module out leaves out what it is told."""
+    config = configuration(f"[a]\npath = /tmp\n{name}:some option = 7\n")
+    assert "options of modules change nothing here" in "".join(config.warnings)

@@ -7,6 +7,7 @@ import pytest
 from usmbd.mountd.config import source
 from usmbd.mountd.config.source import MAX_FILE_SIZE, read_text
 from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.users import replace_file
 
 
 def refused(path: Path) -> tuple[str, int, str]:
@@ -36,6 +37,7 @@ def test_the_size_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         (b"\xff", 1, "the text is not UTF-8"),
         (b"a\nb\n\xe4", 3, "the text is not UTF-8"),
+        (b"# \xe4\nb = \xe4 # x\n", 2, "the text is not UTF-8"),
         (b"\0", 1, "the text holds a NUL character"),
         (b"a\nb\0\n\0", 2, "the text holds a NUL character"),
     ],
@@ -44,6 +46,18 @@ def test_where_it_is_wrong(tmp_path: Path, data: bytes, line: int, message: str)
     path = tmp_path / "conf"
     path.write_bytes(data)
     assert refused(path) == (str(path), line, message)
+
+
+def test_comments_may_be_of_an_older_character_set(tmp_path: Path) -> None:
+    """The tools leave them as they are."""
+    path = tmp_path / "conf"
+    data = "# gr\u00fc\u00dfe\n  ; f\u00fcr\n[a]\npath = /\u00fc\n".encode()
+    old = data.replace("gr\u00fc\u00dfe".encode(), b"gr\xfc\xdfe")
+    path.write_bytes(old)
+    text = read_text(path)
+    assert text.endswith("[a]\npath = /\u00fc\n")
+    replace_file(path, text + "read only = no\n", 0o600)
+    assert path.read_bytes() == old + b"read only = no\n"
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ SHARE = "[s]\npath = /tmp\n"
             "smb encrypt = required: nobody can encrypt",
         ),
         (f"[global]\nguest account = root\n{SHARE}", 2, "guest account = root: strangers"),
+        (f"[global]\nguest account = no one\n{SHARE}", 2, "guest account = no one: there is no"),
+        (f"{SHARE}guest account = no one\n", 3, "guest account = no one: there is no such account"),
         (f"{SHARE}guest account = root\n", 3, "guest account = root: strangers"),
         (
             f'{SHARE}write list = "@D\\all of us"\n',
