@@ -31,6 +31,7 @@ class Chooser:
         self.said: dict[str, dict[str, Any]] = {}
         """The values that count, by section and parameter."""
         self._ignored: dict[tuple[str, str], list[Entry]] = {}
+        self._noted: dict[tuple[str, str], list[Entry]] = {}
 
     def warn(self, entry: Entry, message: str) -> None:
         """Note what is probably not meant."""
@@ -66,7 +67,8 @@ class Chooser:
         if key not in chosen:
             chosen[key] = (parameter, entry)
             if noted.note:
-                self.warn(entry, f"{entry.name} = {shown(entry.value)}: {noted.note}")
+                what = f"{entry.name} = {shown(entry.value)}: {noted.note}"
+                self._noted.setdefault((entry.file, what), []).append(entry)
             return
         first = chosen[key][1]
         own = parameter_key(key)
@@ -92,8 +94,12 @@ class Chooser:
             raise entry.error(f"{entry.name} = {value}: {foreign.reason}")
         self._ignored.setdefault((entry.file, foreign.reason), []).append(entry)
 
-    def tell_ignored(self) -> None:
-        """Warn of the parameters that change nothing, in one line for each reason."""
+    def tell_gathered(self) -> None:
+        """Warn of what many entries say, in one line: what is taken for something else, or not."""
+        for (_, what), entries in self._noted.items():
+            first, *others = entries
+            lines = f" (and lines {', '.join(str(e.line) for e in others)})" if others else ""
+            self.warn(first, what + lines)
         for (_, reason), entries in self._ignored.items():
             first, *others = entries
             names = [repr(first.name), *(f"{e.name!r} (line {e.line})" for e in others)]

@@ -167,7 +167,7 @@ class _Loader:
                 left_out[key] = str(error)
                 self.warnings.append(f"{error} ([{section.name}] is left out)")
                 self.errors.clear()
-        self._chooser.tell_ignored()
+        self._chooser.tell_gathered()
         shares |= found
         every = [*shares.values(), *([homes] if homes is not None else [])]
         available = any(share.config.continuous_availability for share in every)

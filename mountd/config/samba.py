@@ -262,7 +262,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 
 # vfs objects that change nothing here -> why.
 HARMLESS_MODULES = {
-    "it is not had: nothing is opened or hidden without it": """
+    "usmbd has no such module, and nothing is opened or hidden without it": """
         aio_fork aio_linux aio_posix aio_pthread audit btrfs cacheprime catia commit crossrename
         default_quota delay_inject dfs_samba4 dirsort error_inject expand_msdfs extd_audit
         fake_acls fake_perms fileid full_audit gpfs io_uring ixnas linux_xfs_sgid

@@ -99,3 +99,10 @@ def test_options_of_modules_that_are_not_had(name: str) -> None:
     """Whoever leaves a module out leaves out what it is told."""
     config = configuration(f"[a]\npath = /tmp\n{name}:some option = 7\n")
     assert "options of modules change nothing here" in "".join(config.warnings)
+
+
+def test_modules_that_many_shares_leave_out_are_one_line() -> None:
+    text = "".join(f"[{n}]\npath = /tmp\nvfs objects = catia\n" for n in "abc")
+    (warning,) = configuration(text + "[d]\npath = /tmp\nvfs objects = acl_xattr\n").warnings
+    assert ":3: vfs objects = catia: catia is left out (" in warning
+    assert warning.endswith("(and lines 6, 9)")
