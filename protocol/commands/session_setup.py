@@ -286,8 +286,6 @@ def _question(
         )
     if proof.anonymous:
         return AnonymousRequest(client_address=transport.peer)
-    if len(proof.user) > 256 or len(proof.domain) > 256 or len(proof.workstation) > 256:
-        raise SmbError(NtStatus.LOGON_FAILURE)
     return LoginRequest(
         user=proof.user,
         domain=proof.domain,

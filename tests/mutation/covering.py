@@ -66,22 +66,23 @@ class Covering:
     def tests(self, mutant: Mutant) -> list[str]:
         """Return the tests that run a mutant's line, the narrowest first.
 
-        A line of a function that no test runs in this process may run in those that a test starts
-        (the mark `processes`): their files come first. A line that runs at import belongs to no
-        test: then first come the files of tests that import the module, then the tests that run a
-        line which names what this one defines, or else anything of the module.
+        A line may also run in the processes that a test starts (the mark `processes`): the files of
+        such tests come first. A line that runs at import belongs to no test: then first come the
+        files of tests that import the module, then the tests that run a line which names what this
+        one defines, or else anything of the module.
         """
         by_line = self._lines.get(mutant.path, {})
         found = set().union(*(by_line.get(line, ()) for line in mutant.lines))
-        if found and mutant.function != "module":  # else a test was the first to import it
-            return sorted(found, key=lambda test: (self._size[test], test))
-        found |= self._of_import(mutant) or set().union(*by_line.values())
-        files = self._importers(mutant)
-        if self._is_told(mutant):
-            files.insert(0, OF_LIMITS)
-        if mutant.function != "module" or not by_line:
-            starting = [file for file, folder in self._processes if mutant.path.startswith(folder)]
-            files = starting + [file for file in files if file not in starting]
+        starting = [file for file, folder in self._processes if mutant.path.startswith(folder)]
+        if found and _runs_late(mutant):  # else a test was the first to import it
+            files = starting
+        else:
+            found |= self._of_import(mutant) or set().union(*by_line.values())
+            files = self._importers(mutant)
+            if self._is_told(mutant):
+                files.insert(0, OF_LIMITS)
+            if _runs_late(mutant) or not by_line:
+                files = starting + [file for file in files if file not in starting]
         rest = (test for test in found if test.partition("::")[0] not in files)
         return files + sorted(rest, key=lambda test: (self._size[test], test))
 
@@ -138,6 +139,12 @@ class Covering:
                         if name.search(line):
                             found |= by_line.get(number, set())
         return found
+
+
+def _runs_late(mutant: Mutant) -> bool:
+    """Tell whether a line is a function's, and neither a module's nor a class's."""
+    name = mutant.function.rpartition(".")[2]
+    return name != "module" and not name.lstrip("_")[:1].isupper()
 
 
 def _above(module: str) -> list[str]:

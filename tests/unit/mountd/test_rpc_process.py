@@ -228,6 +228,9 @@ def test_what_it_does_not_read_yet_waits(kept: Kept, tmp_path: Path) -> None:
     with (tmp_path / "go").open("w") as go:
         go.write("\n")
     kept.until(lambda: not kept.kept._unsent)
+    assert kept.kept._process is not None
+    assert kept.kept._process.stdin is not None
+    assert not kept.loop.remove_writer(kept.kept._process.stdin), "asked without need"
     told = tmp_path / "told"
     kept.until(lambda: told.exists() and told.stat().st_size == whole)
     assert told.read_bytes().endswith(b"\0and the rest")

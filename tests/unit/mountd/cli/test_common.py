@@ -64,3 +64,17 @@ def test_where_the_files_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert files("-C", "a.conf") == (tmp_path / "a.conf", tmp_path / "pwd.db")
     assert files("-P", "users") == (Path("/etc/usmbd/usmbd.conf"), tmp_path / "users")
     assert files("-C", "/x/a.conf", "-P", "users") == (Path("/x/a.conf"), tmp_path / "users")
+
+
+def test_why_a_server_was_not_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "usmbd.conf"
+    common.say_whether_told(None, config, verbose=False)
+    assert capsys.readouterr().err == f"{config} cannot be read: no server was told\n"
+    monkeypatch.setattr(common.lockfile, "tell_to_reload", lambda directory: False)
+    monkeypatch.setattr(common.lockfile, "running", lambda directory: 7)
+    common.say_whether_told(tmp_path, config, verbose=True)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"the server in {tmp_path} belongs to another user and was not told")

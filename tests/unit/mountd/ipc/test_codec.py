@@ -38,17 +38,6 @@ def test_both_ways() -> None:
         assert engine.decode(mountd.encode(7, answer)) == (7, answer)
 
 
-def test_who_is_let_in_without_more_words_has_no_rights_and_no_end() -> None:
-    """Each question has answers that name less than there is: nothing comes by itself."""
-    known = LoginResponse(LoginStatus.OK, "alice", 1, 2)
-    nothing = {"groups": [], "session_base_key": b"", "credential": 0, "ticket": b"", "expires": 0}
-    nothing |= {"token": b"", "mech_list_mic": b"", "context": 0}
-    facts = msgspec.structs.asdict(known)
-    assert {name: facts[name] for name in nothing} == nothing
-    anonymous = msgspec.structs.asdict(LoginResponse(LoginStatus.ANONYMOUS))
-    assert anonymous == {**facts, "status": LoginStatus.ANONYMOUS, "user": "", "uid": 0, "gid": 0}
-
-
 def test_the_largest_rpc_data_fits() -> None:
     message = RpcWrite(1, b"x" * MAX_RPC_DATA)
     assert codec.rpc_server().decode(codec.rpc_client().encode(1, message))[1] == message

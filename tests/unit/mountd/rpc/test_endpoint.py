@@ -249,6 +249,17 @@ def test_fragments_that_never_end(pipe: Pipe) -> None:
     assert rpc.fault(rpc.messages(pipe)[0]) == Fault.REMOTE_NO_MEMORY
 
 
+def test_a_fragment_may_be_as_large_as_was_agreed(pipe: Pipe) -> None:
+    rpc.bound(pipe)
+    size = pipe._max_recv_frag
+    fixed = len(rpc.request(1, b""))
+    pipe.write(rpc.request(1, bytes(size - fixed), flags=1))
+    pipe.write(b"")
+    pipe.write(rpc.request(1, bytes(size - fixed + 1), flags=0))
+    with pytest.raises(PipeBrokenError):
+        pipe.write(b"")
+
+
 def test_client_that_does_not_read(pipe: Pipe) -> None:
     rpc.bound(pipe)
     while pipe.waiting <= endpoint.MAX_PENDING_OUTPUT:

@@ -180,6 +180,16 @@ def test_a_new_configuration_is_the_log_s_as_well(
     assert told == [("rpc", 3, True)]
 
 
+def test_a_process_begins_with_a_configuration() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, frame(Debugging(["vfs"])) + frame(configuration("data")))
+    found = Frames(reading).first()
+    assert found is not None
+    assert [share.name for share in found.shares] == ["data"]
+    os.close(reading)
+    os.close(writing)
+
+
 @pytest.mark.parametrize("told", [b"", frame(Debugging(["vfs"]))])
 def test_a_mountd_that_ends_before_it_has_told_what_to_serve(told: bytes) -> None:
     reading, writing = os.pipe()

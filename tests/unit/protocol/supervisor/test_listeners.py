@@ -140,6 +140,31 @@ def test_nobody_s_connection_is_waited_for() -> None:
     made.close()
 
 
+def test_everywhere_is_ipv4_too_and_an_address_is_itself_alone() -> None:
+    made = listeners._bind("::", 0)
+    assert made.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0
+    with socket.create_connection(("127.0.0.1", made.getsockname()[1])):
+        made.close()
+    made = listeners._bind("::1", 0)
+    assert made.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+    assert made.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 1
+    made.close()
+
+
+def test_what_cannot_be_bound_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    real = socket.socket
+
+    def remembered(*args: int) -> socket.socket:
+        made.append(real(*args))
+        return made[-1]
+
+    monkeypatch.setattr(listeners.socket, "socket", remembered)
+    with pytest.raises(OSError, match="Cannot assign"):
+        listeners._bind("192.0.2.1", 0)
+    assert [sock.fileno() for sock in made] == [-1]
+
+
 def test_without_ipv6_there_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
     bind = listeners._bind
 

@@ -140,11 +140,16 @@ def test_what_is_not_answered_is_asked_again(
     client = make(on_connect=connected.append)
     ask(client, answers, "one")
     mountd.take()
-    lost = client._socket
+    lost, outbox = client._socket, client._outbox
     assert lost is not None
+    assert outbox is not None
+    number = lost.fileno()
+    outbox._unsent.append(b"what it did not take")
     mountd.close()
     until(lambda: client._socket is None)
-    assert lost.fileno() == -1  # nothing of the old connection stays open
+    assert lost.fileno() == -1  # nothing of the old connection stays open, or is looked at
+    assert not client._loop.remove_reader(number)
+    assert not outbox
     ask(client, answers, "two")  # while it is away
     again = Mountd(path)
     until(lambda: len(connected) == 2)

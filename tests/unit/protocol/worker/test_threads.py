@@ -1,7 +1,9 @@
 """The pool of threads: grows with work, shrinks without it, brings results to the loop."""
 
 import asyncio
+import queue
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -158,3 +160,38 @@ def test_calls_of_a_lane_come_in_order(
     pool.submit(int, ("x",), None, lambda value, error: got.append(-1), "lane")
     until(lambda: len(got) == 21)
     assert got == [*range(20), -1]
+
+
+def test_an_idle_thread_holds_on_to_nothing(pool: ThreadPool, until: Until) -> None:
+    class Thing:
+        """What a call is given."""
+
+    thing, got = Thing(), []
+    gone = weakref.ref(thing)
+    pool.submit(isinstance, (thing, Thing), None, lambda value, error: got.append(value))
+    del thing
+    until(lambda: got and gone() is None)
+
+
+def test_a_call_that_comes_as_a_thread_gives_up_is_made(
+    pool: ThreadPool, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds the queue empty after its time, and a moment later not."""
+    got: list[Any] = []
+    jobs = pool._jobs
+
+    class Late:
+        """A queue that says twice that it is empty, though it is not."""
+
+        put, empty, times = jobs.put, jobs.empty, 0
+
+        def get(self, timeout: float) -> Any:
+            """Return the next call."""
+            self.times += 1
+            if self.times < 3:
+                raise queue.Empty
+            return jobs.get(timeout=timeout)
+
+    monkeypatch.setattr(pool, "_jobs", Late())
+    pool.submit(int, ("7",), None, lambda value, error: got.append(value))
+    until(lambda: got == [7])
