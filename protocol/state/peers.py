@@ -31,6 +31,9 @@ class Peers(Protocol):
     def doomed(self, worker: int, key: bytes) -> None:
         """Tell `worker` that a directory is going to be deleted."""
 
+    def root_opened(self, path: str) -> None:
+        """Tell all that a share's folder was opened here that was not in use."""
+
     def close_session(self, worker: int, session_id: int, gone: Callable[[], None]) -> None:
         """Have `worker` close a session; call `gone()` when it is gone."""
 

@@ -31,6 +31,7 @@ from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.peers import Peers
 from usmbd.protocol.state.persistence import Persistence
 from usmbd.protocol.state.replays import Replays
+from usmbd.protocol.state.roots import Roots
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import Clock, Pulse
 from usmbd.protocol.state.store.base import Doomed, RemoveOpenResult, Store
@@ -138,7 +139,8 @@ class Server:
         self.rdma_addresses: Container[IPv4Address | IPv6Address] | None = None
         """The same for RDMA."""
         self.notifier = Notifier(self, store, peers, threads, clock, self.caching)
-        self.volumes = Volumes()
+        self.roots = Roots(self)
+        self.volumes = Volumes(self.roots.opened)
         self.descriptor_limit = descriptors.limit()
         self.descriptors = FairShare(self._room_for_opens)
         """Of open files and folders: one each."""

@@ -2,12 +2,13 @@
 
 A path may lead elsewhere tomorrow: a disk is mounted over it, or the folder is replaced. So every
 tree connect opens it anew, and what it finds is compared with what is served already by device,
-inode and mount. A root is held by its trees and opens alone: with the last of them its file system
-can be unmounted.
+inode and mount; `roots` does the same for who is connected. A root is held by its trees and opens
+alone: with the last of them its file system can be unmounted.
 """
 
 import logging
 import weakref
+from collections.abc import Callable
 
 import msgspec
 
@@ -44,11 +45,17 @@ def open_volume(share: ShareConfig) -> Volume:
 class Volumes:
     """The volumes that trees use, one for a configuration and a root."""
 
-    def __init__(self) -> None:
-        """Begin without any."""
+    def __init__(self, opened: Callable[[str], None]) -> None:
+        """Begin without any; `opened(path)` is called for each that is not in use yet."""
+        self._opened = opened
         self._known: weakref.WeakValueDictionary[tuple[bytes, tuple[int, ...]], Volume]
         self._known = weakref.WeakValueDictionary()
+        self._paths: weakref.WeakValueDictionary[str, Volume] = weakref.WeakValueDictionary()
         self._speeds: weakref.WeakKeyDictionary[Volume, VolumeSpeed] = weakref.WeakKeyDictionary()
+
+    def has(self, path: str) -> bool:
+        """Whether a volume was opened by this path that may be in use still."""
+        return path in self._paths
 
     def admit(self, share: ShareConfig, found: Volume) -> tuple[Volume, VolumeSpeed]:
         """Return the volume to use for what was `found`: one that is in use already, if it can be.
@@ -60,8 +67,10 @@ class Volumes:
         volume = self._known.get(key)
         if volume is None:
             volume = self._known[key] = found
+            self._paths[share.path] = volume
             self._speeds[volume] = VolumeSpeed()
             log.debug("share %s: %s, device and inode %s", share.name, share.path, key[1])
+            self._opened(share.path)
         else:
             found.close()
         speed = self._speeds[volume]

@@ -82,10 +82,14 @@ class Volume(VolumeBase):
 
         The node has its stat in `last_stat`. With `open_reparse_point` a symbolic link at the
         end is the result itself. SmbError OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND,
-        OBJECT_NAME_INVALID, ACCESS_DENIED (also for a link that leads nowhere or outside).
+        OBJECT_NAME_INVALID, ACCESS_DENIED (also for a link that leads nowhere or outside); for a
+        root that was removed OBJECT_PATH_NOT_FOUND, as from smbd.
         """
         self.check_veto(path)
         fd, path = self.resolver.open(path, link=open_reparse_point)
+        if not path and _is_removed(fd):
+            os.close(fd)
+            raise SmbError(NtStatus.OBJECT_PATH_NOT_FOUND)
         return Node(self, fd, path, False, False)
 
     def create_file(
@@ -216,6 +220,13 @@ class Volume(VolumeBase):
             node.close()
             raise
         return node
+
+
+def _is_removed(directory: int) -> bool:
+    """Whether an open directory has no name any more; some of FUSE's have no links either."""
+    if kernel.statx_fd(directory)[2]:
+        return False
+    return os.readlink(kernel.fd_path(directory)).endswith(" (deleted)")
 
 
 def _add_special_bits(directory: int, mode: int) -> None:

@@ -22,6 +22,7 @@ from usmbd.protocol.state.store.bus import (
     ForgetOpen,
     FoundBelow,
     Message,
+    RootOpened,
     SessionClosed,
     WakeAll,
     WakeFile,
@@ -106,8 +107,7 @@ class WorkerPeers:
         assert self._server is not None
         cookie, own = next(self._cookies), self._server.worker
         question = FindBelow(os.fsencode(path), key, own, cookie)
-        others = [other for other in range(self._server.config.workers) if other != own]
-        asked = sum(self._send(other, question) for other in others)
+        asked = sum(self._send(other, question) for other in self._others())
         if not asked:
             found(NOTHING)
             return
@@ -127,6 +127,17 @@ class WorkerPeers:
     def doomed(self, worker: int, key: bytes) -> None:
         """Tell `worker` that a directory is going to be deleted."""
         self._send(worker, DirectoryDoomed(key))
+
+    def root_opened(self, path: str) -> None:
+        """Tell all that a share's folder was opened here that was not in use."""
+        for other in self._others():
+            self._send(other, RootOpened(os.fsencode(path)))
+
+    def _others(self) -> list[int]:
+        """Return the numbers of all workers but this one."""
+        assert self._server is not None
+        own = self._server.worker
+        return [other for other in range(self._server.config.workers) if other != own]
 
     def _send(self, worker: int, message: Message) -> bool:
         """Send a message; False when the worker is gone."""
@@ -202,6 +213,8 @@ class WorkerPeers:
                 self._answer(message)
             elif isinstance(message, FoundBelow):
                 self._found(message.cookie, Below(message.keys, message.more))
+            elif isinstance(message, RootOpened):
+                server.roots.opened_elsewhere(os.fsdecode(message.path))
             elif isinstance(message, ChangesLost):
                 server.notifier.all_lost()
             else:

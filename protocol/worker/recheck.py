@@ -60,6 +60,7 @@ class Recheck:
         self._under_way.clear()
         self._waiting.clear()
         self._waiting.extend(self._server.session_table.values())
+        self._server.roots.check()
         self._go_on()
 
     def _go_on(self) -> None:
@@ -218,11 +219,13 @@ class Recheck:
         if found is None:
             self._close(tree, str(error))
         elif not tree.closed:
-            tree.share = share
             before = tree.volume
-            tree.volume, tree.speed = self._server.volumes.admit(share, found)
-            if before is not None and before.root_identity == tree.volume.root_identity:
-                steps = _renew(tree, tree.volume)
+            volume, speed = self._server.volumes.admit(share, found)
+            if before is not None and before.root_identity == volume.root_identity:
+                tree.share, tree.volume, tree.speed = share, volume, speed
+                steps = _renew(tree, volume)
+            else:
+                self._server.roots.close(tree)
         in_turns(self._server.turns, tree, steps, partial(self._done, tree))
 
     def _close(self, tree: TreeConnect, why: str) -> None:

@@ -28,8 +28,9 @@ DATAGRAM_MAX: Final = 32_768
 MESSAGE_MAX: Final = 1_024
 # The largest is WakeFile with a FileKey of 271 bytes, but for Changed.
 LARGE_MAX: Final = 8_192
-# Of FindBelow, with a path below 4,096 bytes, and its answer; of Changed: names below that and a
-# key for each of 100 folders. In place of a larger one of these goes ChangesLost.
+# Of FindBelow, with a path below 4,096 bytes, and its answer; of RootOpened, with the same; of
+# Changed: names below that and a key for each of 100 folders. In place of a larger one of these
+# goes ChangesLost.
 QUEUE_MAX: Final = 1_024
 # Messages that wait for one peer. Past it wake-ups become one WakeAll, others are refused.
 RECEIVE_MAX: Final = 16
@@ -131,6 +132,12 @@ class DirectoryDoomed(msgspec.Struct, tag=True, frozen=True):
     key: bytes
 
 
+class RootOpened(msgspec.Struct, tag=True, frozen=True):
+    """The sender has opened a share's folder that it did not use: look whether it is yours."""
+
+    path: bytes
+
+
 Message = (
     WakeFile
     | WakeAll
@@ -144,9 +151,10 @@ Message = (
     | DirectoryDoomed
     | FindBelow
     | FoundBelow
+    | RootOpened
 )
 
-_LARGE = Changed | FindBelow | FoundBelow
+_LARGE = Changed | FindBelow | FoundBelow | RootOpened
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Message]).decode

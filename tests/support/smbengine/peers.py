@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from usmbd.protocol.state.below import Below, tell
 from usmbd.protocol.state.notify.change import DirectoryChange
@@ -70,6 +71,12 @@ class FakePeers(Turns):
     def doomed(self, worker: int, key: bytes) -> None:
         """Tell another worker that a directory is going to be deleted."""
         self.later(lambda: self.servers[worker].notifier.is_doomed(key))
+
+    def root_opened(self, path: str) -> None:
+        """Tell all workers, where there are several, of a share's folder."""
+        if len(self.servers) > 1:
+            for server in self.servers.values():
+                self.later(partial(server.roots.opened_elsewhere, path))
 
     def close_session(self, worker: int, session_id: int, resume: Resume) -> None:
         """Close a session of another worker."""

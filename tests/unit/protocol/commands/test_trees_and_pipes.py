@@ -12,7 +12,7 @@ from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import TreeDisconnect
 from usmbd.protocol.vfs.volume import Volume
-from usmbd.protocol.wire.access import FILE_ALL_ACCESS
+from usmbd.protocol.wire.access import FILE_ALL_ACCESS, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_CREATE, FILE_OPEN
 from usmbd.protocol.wire.fscc.set_info import FileEndOfFileInformation
 from usmbd.protocol.wire.fsctl import (
@@ -97,8 +97,26 @@ def test_a_tree_connect_sees_what_is_at_the_path_now(client: Client, engine: Eng
     client.connect("data")
     assert client.create("new", disposition=FILE_CREATE) is NtStatus.SUCCESS
     assert [p.name for p in engine.files.iterdir()] == ["new"]
-    client.tree_id = before  # goes on in the folder that it was connected to
-    assert client.create("old") is NtStatus.SUCCESS
+    client.tree_id = before  # nothing is saved any more where nobody finds it
+    assert client.create("old") is NtStatus.NETWORK_NAME_DELETED
+
+
+def test_a_tree_connect_in_another_worker_sees_it_too(client: Client, engine: Engine) -> None:
+    engine.files.rename(engine.files.with_name("moved"))
+    engine.files.mkdir()
+    other = Client(engine, server=engine.another_worker()).ready()
+    assert other.create("new", disposition=FILE_CREATE) is NtStatus.SUCCESS
+    assert client.create("old") is NtStatus.NETWORK_NAME_DELETED
+    another = Client(engine).ready()
+    assert another.create("new") is NtStatus.SUCCESS
+
+
+def test_the_root_of_a_removed_folder_is_not_there(client: Client, engine: Engine) -> None:
+    held = client.open("", FILE_READ_DATA)
+    engine.files.rmdir()
+    assert client.create("", FILE_READ_DATA) is NtStatus.OBJECT_PATH_NOT_FOUND
+    assert client.create("file") is NtStatus.OBJECT_PATH_NOT_FOUND
+    assert client.close(held) is NtStatus.SUCCESS
 
 
 @pytest.mark.parametrize("end", ["disconnect", "logoff", "connection"])

@@ -159,6 +159,14 @@ def test_what_is_open_below_is_put_together(
     assert found[1:] == [module.NOTHING]
 
 
+def test_all_are_told_of_a_folder(workers: Workers) -> None:
+    workers.teller.config.workers = 8
+    workers.sender.root_opened("/srv/n\udc80me/" + "long" * 1000)
+    workers.loop.turn()
+    path = "/srv/n\udc80me/" + "long" * 1000
+    assert workers.told.mock_calls == [call.roots.opened_elsewhere(path)]
+
+
 def test_an_answer_that_is_late_is_done_without(workers: Workers) -> None:
     workers.teller.config.workers = 4
     found: list[module.Below] = []

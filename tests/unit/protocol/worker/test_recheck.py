@@ -1,5 +1,6 @@
 """A new configuration reaches sessions, tree connects and opens that are there already."""
 
+import errno
 import os
 import struct
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from usmbd.mountd.ipc.messages import (
     TreeStatus,
 )
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, Signing
+from usmbd.protocol.state import roots
 from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.volume import Volume
@@ -167,6 +169,51 @@ def test_another_folder_closes_the_tree(
     assert client.create("file") is NtStatus.NETWORK_NAME_DELETED
 
 
+@pytest.mark.parametrize("options", [{}, {"veto_files": ["secret*"]}])
+def test_another_folder_at_the_same_path_closes_the_tree(
+    client: Client, engine: Engine, reload: Callable[[], None], options: dict[str, object]
+) -> None:
+    """A disk that was mounted there, for one: also where the share's settings are others now."""
+    file = client.open("file")
+    engine.files.rename(engine.files.with_name("moved"))
+    engine.files.mkdir()
+    change(engine, **options)
+    reload()
+    assert write(client, file) is NtStatus.NETWORK_NAME_DELETED
+    assert client.connect("data").status is NtStatus.SUCCESS
+    assert client.create("new", disposition=FILE_CREATE) is NtStatus.SUCCESS
+    assert os.listdir(engine.files) == ["new"]
+
+
+def test_a_path_that_hangs_holds_up_no_other(
+    client: Client, engine: Engine, reload: Callable[[], None]
+) -> None:
+    """Each is looked at once at a time; what could not be looked at stays."""
+    engine.threads.held = True
+    before = engine.threads.submitted
+    for _ in range(3):
+        reload()
+    assert len(engine.threads.waiting) == 1
+    engine.release(engine.threads)
+    assert engine.threads.submitted == before + 2
+    assert client.create("file") is NtStatus.SUCCESS
+
+
+def test_a_path_that_cannot_be_looked_at(
+    client: Client,
+    reload: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(roots, "_look", fail)
+    reload()
+    assert client.create("file") is NtStatus.SUCCESS
+    assert "it cannot be looked at" in caplog.text
+
+
 def test_options_hold_for_the_next_open(
     client: Client, engine: Engine, reload: Callable[[], None]
 ) -> None:
@@ -199,11 +246,12 @@ def test_options_hold_for_what_an_open_does_by_name(
     assert hidden.read_bytes() == b"secret"
 
 
+@pytest.mark.parametrize("options", [{}, {"veto_files": ["secret*"]}])
 def test_a_folder_that_is_gone_closes_the_tree(
-    client: Client, engine: Engine, reload: Callable[[], None]
+    client: Client, engine: Engine, reload: Callable[[], None], options: dict[str, object]
 ) -> None:
     engine.files.rmdir()
-    change(engine, veto_files=["secret*"])
+    change(engine, **options)
     reload()
     assert not client.session.tree_connect_table
 
