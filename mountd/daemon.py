@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,9 @@ class Daemon:
         self._delayed = 0
         self._warned: frozenset[str] = frozenset()
         """What the log has had of this configuration: a reload tells what is new."""
+        self._reading: Configuration | None = None
+        """What held when a thread began to read the files."""
+        self._read_again = False
         self._telling: asyncio.TimerHandle | None = None
         self._tell_by = 0.0
 
@@ -157,7 +161,7 @@ class Daemon:
         calls: dict[int, Callable[[], None]] = {
             signal.SIGTERM: end,
             signal.SIGINT: end,
-            signal.SIGHUP: self._reload,
+            signal.SIGHUP: self._read_files,
         }
         with handled(calls):
             await self._serve(ready_fd)
@@ -306,17 +310,51 @@ class Daemon:
         self._telling = None
         self._reload(self._service.reread_users)
 
-    def _reload(self, read: Callable[[], ConfigReloaded] | None = None) -> None:
-        """Read the files again, or what `read` reads; a malformed one changes nothing."""
+    def _read_files(self) -> None:
+        """Read the files again, on a thread: of thousands of shares it takes a while."""
+        if self._reading is not None:
+            self._read_again = True
+            return
+        if self._stop.is_set():  # the registry is closed, and nobody asks any more
+            return
+        self._read_again, self._reading = False, self._service.configuration
+        read = self._service.reader()
+
+        def on_thread() -> None:
+            found: Configuration | Exception
+            try:
+                found = read()
+            except Exception as error:
+                found = error
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(self._files_read, found)
+
+        threading.Thread(target=on_thread, daemon=True).start()
+
+    def _files_read(self, found: Configuration | Exception) -> None:
+        """Use what was read, unless the registry has had all read meanwhile."""
+        before, self._reading = self._reading, None
+        if self._read_again:
+            self._read_files()
+        elif isinstance(found, Exception):
+            known = isinstance(found, ConfigError)
+            log.error(
+                "the new configuration is not used: %s", found, exc_info=None if known else found
+            )
+            if self._service.passwords_version.differs():
+                # Whom an administrator locks out is so at once, whatever else is wrong.
+                self._reload(self._service.reread_users)
+        elif before is self._service.configuration:
+            self._reload(lambda: self._service.use(found))
+
+    def _reload(self, read: Callable[[], ConfigReloaded]) -> None:
+        """Have what `read` reads hold; a malformed file changes nothing."""
         if self._stop.is_set():  # the registry is closed, and nobody asks any more
             return
         try:
-            message = (read or self._service.reload)()
+            message = read()
         except ConfigError as error:
             log.error("the new configuration is not used: %s", error)
-            if read is None and self._service.passwords_version.differs():
-                # Whom an administrator locks out is so at once, whatever else is wrong.
-                self._reload(self._service.reread_users)
             return
         self._configured(message)
 

@@ -184,24 +184,28 @@ class Service:
 
         Settings that need a restart (port, workers, directories) stay as the engine has them.
         """
-        return self._use(self._load())
+        return self.use(self.reader()())
 
     def reread_users(self) -> ConfigReloaded:
         """Read the password file alone again; ConfigError leaves everything as it was."""
-        return self._use(self.configuration)
+        return self.use(self.configuration)
 
-    def _load(self) -> Configuration:
-        """Return the configuration as the files and the registry say it now."""
+    def reader(self) -> Callable[[], Configuration]:
+        """Return what reads the files, on whatever thread; the registry says now what it has."""
         old, registered = self.configuration, self._registered
-        port = old.server.tcp_port
         sections = registered.sections() if registered is not None else []
-        configuration = offered(load(old.path, tcp_port=port, registered=sections))
-        if registered is not None and registered.comment is not None:
-            server = msgspec.structs.replace(configuration.server, server_string=registered.comment)
-            configuration = dataclasses.replace(configuration, server=server)
-        return configuration
+        comment = registered.comment if registered is not None else None
 
-    def _use(self, configuration: Configuration) -> ConfigReloaded:
+        def read() -> Configuration:
+            said = offered(load(old.path, tcp_port=old.server.tcp_port, registered=sections))
+            if comment is None:
+                return said
+            server = msgspec.structs.replace(said.server, server_string=comment)
+            return dataclasses.replace(said, server=server)
+
+        return read
+
+    def use(self, configuration: Configuration) -> ConfigReloaded:
         """Let a configuration hold, with the users of the moment."""
         self._authenticator = self._read_users(configuration)
         self.configuration = configuration
@@ -215,7 +219,7 @@ class Service:
     def use_registry(self, registered: Registered) -> None:
         """Have what the registry says hold as well; ConfigError when the files are wrong by now."""
         self._registered = registered
-        self._use(self._load())
+        self.use(self.reader()())
         self.generation = 1  # nobody has heard of an earlier one
 
     def reconfigure(self, share: str | None) -> int:
@@ -223,10 +227,10 @@ class Service:
 
         RefusedError(INVALID) when it would leave `share` out.
         """
-        configuration = self._load()
+        configuration = self.reader()()
         if share is not None and (why := configuration.left_out.get(share_key(share))):
             raise RefusedError(Result.INVALID, why)
-        self.configured(self._use(configuration))
+        self.configured(self.use(configuration))
         return self.generation
 
     @property

@@ -2,6 +2,7 @@
 
 import unicodedata
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from usmbd.mountd.errors import ConfigError
@@ -19,6 +20,7 @@ def share_key(name: str) -> str:
     return unicodedata.normalize("NFD", name).casefold()
 
 
+@lru_cache(4096)
 def parameter_key(name: str) -> str:
     """Return that by which parameter names are equal: case, spaces and `_` do not count."""
     return "".join(name.lower().replace("_", " ").split())
