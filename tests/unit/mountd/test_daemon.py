@@ -1,12 +1,10 @@
 """mountd as a process: ready, asked, reloaded, ended; with a stand-in for the RPC process."""
 
-import dataclasses
 import logging
 import os
 import signal
 import stat
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 from mountd_helpers import FakeAccounts, login
+from served_mountd import Mountd, Rpc, until
 
 from usmbd.mountd import daemon as module
 from usmbd.mountd import lockfile, service
@@ -38,97 +37,12 @@ from usmbd.mountd.machine_sid import FILE_NAME
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.users import edit_users
 
-SECONDS = 30.0
-
-
-class Rpc:
-    """What the daemon needs of the RPC process."""
-
-    made: "Rpc"
-
-    def __init__(
-        self, listener: Any, begin: Callable[[], bytes], answer: Any, fork_server: Any
-    ) -> None:
-        """Begin with nothing told."""
-        self.listener = listener
-        self.begin = begin
-        self.told: list[bytes] = []
-        self.calls: list[str] = []
-        Rpc.made = self
-
-    def start(self) -> None:
-        """Note it."""
-        self.calls.append("start")
-
-    def stop(self) -> None:
-        """Note it."""
-        self.calls.append("stop")
-
-    def tell(self, frames: bytes) -> None:
-        """Note it."""
-        self.told.append(frames)
-
-
-class Mountd:
-    """A daemon in this thread, and one that talks to it."""
-
-    def __init__(self, state: Path) -> None:
-        """Write the files."""
-        self.state = state / "run"
-        self.file = state / "usmbd.conf"
-        self.passwords = state / "users"
-        self.configure("workgroup = TEAM")
-        edit_users(self.passwords, lambda hashes: hashes.update(alice=nt_hash("secret")))
-        self.daemon = Daemon(load(self.file), self.passwords)
-        self.error: BaseException | None = None
-
-    def configure(self, more: str) -> None:
-        """Write the configuration."""
-        text = f"[global]\nstate directory = {self.state}\n{more}\n[data]\npath = /srv\n"
-        self.file.write_text(text)
-
-    def serve(
-        self, talk: Callable[[BlockingClient[Any]], object], end: int = signal.SIGTERM
-    ) -> None:
-        """Serve while `talk` asks, then end by a signal."""
-        reader, writer = os.pipe()
-
-        def other() -> None:
-            try:
-                assert os.read(reader, 10) == b"ready\n"
-                client = BlockingClient(self.state / MOUNTD_SOCKET, mountd_client(), SECONDS)
-                try:
-                    talk(client)
-                finally:
-                    client.close()
-            except BaseException as error:
-                self.error = error
-            finally:
-                os.kill(os.getpid(), end)
-
-        thread = threading.Thread(target=other)
-        thread.start()
-        try:
-            self.daemon.run(writer)
-        finally:
-            thread.join()
-            os.close(reader)
-        if self.error is not None:
-            raise self.error
-
 
 @pytest.fixture
 def mountd(state: Path, monkeypatch: pytest.MonkeyPatch) -> Mountd:
     monkeypatch.setattr(module, "RpcProcess", Rpc)
     monkeypatch.setattr(service, "Accounts", FakeAccounts)
     return Mountd(state)
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_it_answers_from_when_it_is_ready_to_its_end(
@@ -361,86 +275,6 @@ def test_nothing_is_read_when_it_has_ended(
     mountd.daemon._reload(mountd.daemon._service.reload)
     mountd.daemon._read_files()
     assert not caplog.records
-
-
-class Slowly:
-    """Reads the files when it is told to, and counts."""
-
-    def __init__(self, mountd: Mountd, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun = 0
-        self.go = threading.Event()
-        self._reader = mountd.daemon._service.reader
-        monkeypatch.setattr(mountd.daemon._service, "reader", self.reader)
-
-    def reader(self) -> Any:
-        """Return what waits before it reads."""
-        read = self._reader()
-
-        def slowly() -> Any:
-            self.begun += 1
-            assert self.go.wait(60)
-            return read()
-
-        return slowly
-
-
-def test_mountd_answers_while_the_files_are_read(
-    mountd: Mountd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def talk(client: BlockingClient[Any]) -> None:
-        slowly = Slowly(mountd, monkeypatch)
-        mountd.configure("workgroup = OTHERS")
-        os.kill(os.getpid(), signal.SIGHUP)
-        until(lambda: slowly.begun == 1)
-        assert client.request(ServerConfigRequest()).config.workgroup == "TEAM"
-        os.kill(os.getpid(), signal.SIGHUP)  # the files may have changed again by now
-        assert client.request(ServerConfigRequest()).config.workgroup == "TEAM"
-        slowly.go.set()
-        until(lambda: "configuration read, generation" in caplog.text)
-        assert slowly.begun == 2
-        assert client.request(ServerConfigRequest()).config.workgroup == "OTHERS"
-
-    caplog.set_level(logging.INFO, "usmbd.conn")
-    mountd.serve(talk)
-
-
-def test_what_the_registry_had_read_meanwhile_stays(
-    mountd: Mountd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    service = mountd.daemon._service
-
-    def talk(client: BlockingClient[Any]) -> None:
-        slowly = Slowly(mountd, monkeypatch)
-        os.kill(os.getpid(), signal.SIGHUP)
-        until(lambda: slowly.begun == 1)
-        later = dataclasses.replace(service.configuration)
-        service.configuration = later
-        slowly.go.set()
-        until(lambda: mountd.daemon._reading is None)
-        client.request(ServerConfigRequest())
-        assert service.configuration is later
-        assert "configuration read" not in caplog.text
-
-    caplog.set_level(logging.INFO, "usmbd.conn")
-    mountd.serve(talk)
-
-
-def test_a_mistake_of_ours_is_told_and_the_next_reload_works(
-    mountd: Mountd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def wrong() -> Any:
-        raise ZeroDivisionError
-
-    def talk(client: BlockingClient[Any]) -> None:
-        with monkeypatch.context() as patched:
-            patched.setattr(mountd.daemon._service, "reader", lambda: wrong)
-            os.kill(os.getpid(), signal.SIGHUP)
-            until(lambda: "ZeroDivisionError" in caplog.text)
-        os.kill(os.getpid(), signal.SIGHUP)
-        until(lambda: "configuration read, generation" in caplog.text)
-
-    caplog.set_level(logging.INFO, "usmbd.conn")
-    mountd.serve(talk)
 
 
 @pytest.mark.parametrize(("wanted", "least", "level"), [(0, 0, 0), (0, 3, 3), (2, 0, 2), (3, 1, 3)])
