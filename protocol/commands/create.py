@@ -34,7 +34,6 @@ from usmbd.protocol.commands.find_or_create import (
     Found,
     Wanted,
     find_or_create,
-    take_back,
 )
 from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS, quota_file_stat
 from usmbd.protocol.commands.request import Answer, Handling, Request
@@ -54,7 +53,7 @@ from usmbd.protocol.state.replays import CreateGuid
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED, OPEN_PERSISTENT
 from usmbd.protocol.state.tree import TreeConnect
-from usmbd.protocol.vfs import apple_fork
+from usmbd.protocol.vfs import apple_fork, directory_entry
 from usmbd.protocol.vfs.names import parse_posix_path
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
@@ -125,7 +124,8 @@ answers SHARING_VIOLATION to who comes before that."""
 LEASE_LOOK_SECONDS = 0.1
 """The kernel does not say when a lease is gone; a look is an open(2)."""
 
-_SELDOM = frozenset({SMB2_CREATE_TIMEWARP_TOKEN, SMB2_CREATE_APP_INSTANCE_ID, SMB2_CREATE_AAPL})
+_SELDOM = frozenset({SMB2_CREATE_TIMEWARP_TOKEN, SMB2_CREATE_APP_INSTANCE_ID, SMB2_CREATE_AAPL,
+                     SMB2_CREATE_ALLOCATION_SIZE})  # fmt: skip
 """Contexts that few opens have: one look for all of them."""
 
 _READS = FILE_READ_DATA | FILE_EXECUTE
@@ -161,6 +161,8 @@ def create(request: Request) -> Answer | Handling:
     if contexts and not _SELDOM.isdisjoint(contexts):
         if SMB2_CREATE_TIMEWARP_TOKEN in contexts:
             wanted.time = _time(contexts[SMB2_CREATE_TIMEWARP_TOKEN], wanted.time)
+        if SMB2_CREATE_ALLOCATION_SIZE in contexts:
+            wanted.allocation = parse_u64(contexts[SMB2_CREATE_ALLOCATION_SIZE])
         wanted.instance = parse_app_instance(request, contexts)
         wanted.aapl = answer_aapl(request, contexts)
     if asked is not None:
@@ -345,6 +347,8 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
         if wanted.aapl is not None:
             answers.append(wanted.aapl)
     except BaseException:
+        if found.action == FILE_CREATED and server.store.count_opens(open_.key) == 1:
+            open_.set_delete_on_close(server, True)  # what a refused CREATE has made goes again
         server.close_open(open_)
         if guid is not None:
             server.replays.failed(guid, request)
@@ -396,8 +400,10 @@ def _tell(open_: Open, found: Found) -> Waiting[None]:
 def _give_up(found: Found) -> None:
     """Let go of a file that was not admitted; one that was made for it is removed."""
     try:
-        if found.action == FILE_CREATED:
-            take_back(found)
+        if found.made_file:
+            directory_entry.unlink(found.node)
+        elif found.stream is not None and found.action == FILE_CREATED:
+            found.stream.delete()
     finally:
         found.node.close()
 
@@ -443,8 +449,7 @@ def _look_again(clock: Clock, resume: Resume[None]) -> None:
 
 def _prepare(wanted: Wanted, found: Found) -> FileStat:
     """Open the data as far as it was granted; truncate what is overwritten; return its stat."""
-    body, contexts = wanted.body, wanted.contexts
-    node, granted = found.node, found.granted
+    body, node, granted = wanted.body, found.node, found.granted
     data = node if found.stream is None else found.stream
     overwritten = found.action in _OVERWRITES
     wants_write = bool(granted & WRITES) or overwritten
@@ -460,14 +465,16 @@ def _prepare(wanted: Wanted, found: Found) -> FileStat:
     ):
         _open_data(node, body, wants_read, wants_write)
     if overwritten:
+        if wanted.allocation and found.stream is None:
+            node.check_room(wanted.allocation)
         data.truncate(0)
         if found.stream is None:
             attributes = body.file_attributes & ~FILE_ATTRIBUTE_DIRECTORY
             node.set_attributes(attributes | FILE_ATTRIBUTE_ARCHIVE)
             clear_eas_and_streams(node, eas=found.action == FILE_SUPERSEDED)
             apple_fork.empty(node)
-    if SMB2_CREATE_ALLOCATION_SIZE in contexts and found.action != FILE_OPENED:
-        data.allocate(parse_u64(contexts[SMB2_CREATE_ALLOCATION_SIZE]))
+        if wanted.allocation:
+            data.allocate(wanted.allocation)
     if found.action != FILE_OPENED or found.stream is not None:
         return data.stat()
     return node.last_stat

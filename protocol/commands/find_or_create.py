@@ -106,6 +106,8 @@ class Wanted:
     """What the client asks for, if its dialect has it."""
     waited: bool = False
     """Whether it has waited for what others cache."""
+    allocation: int = 0
+    """Bytes to reserve for what is made or emptied (SMB2_CREATE_ALLOCATION_SIZE)."""
     durable: Asked | None = None
     instance: AppInstance | None = None
     quota_file: bool = False
@@ -150,6 +152,8 @@ class Found:
     maximal: int
     prepared: FileStat | None = None
     """The stat, when its data are open as they were granted and nothing is left to do."""
+    made_file: bool = False
+    """Whether the file was made, not only a stream of it."""
     record: OpenRecord | None = None
     """What the store knows of the open, once it is admitted."""
 
@@ -434,6 +438,8 @@ def _new(wanted: Wanted) -> Found:
             set_compressed(node, False)
             node.last_stat.attributes &= ~FILE_ATTRIBUTE_COMPRESSED
         security.set_new(request, node, descriptor)
+        if wanted.allocation and node.is_regular and stream is None:
+            node.allocate(wanted.allocation)
         maximal = _maximal_access(wanted, node)
         # The creator gets what it asked for, whatever the new descriptor says.
         granted = map_generic(body.desired_access)
@@ -446,15 +452,7 @@ def _new(wanted: Wanted) -> Found:
         finally:
             node.close()
         raise
-    return Found(node, stream, FILE_CREATED, granted, maximal)
-
-
-def take_back(found: Found) -> None:
-    """Remove what was created when the open was not admitted."""
-    if found.stream is not None:
-        found.stream.delete()
-    else:
-        directory_entry.unlink(found.node)
+    return Found(node, stream, FILE_CREATED, granted, maximal, made_file=True)
 
 
 def _maximal_access(wanted: Wanted, node: Node) -> int:

@@ -61,12 +61,28 @@ def allocated_ranges(
 def zero(node: Node, offset: int, length: int) -> None:
     """Make a range read as zeros, giving the blocks of a sparse file back; OSError.
 
-    Never makes the file longer (FSCTL_SET_ZERO_DATA, [MS-FSA] 2.1.5.10.39).
+    Never makes the file longer (FSCTL_SET_ZERO_DATA, [MS-FSA] 2.1.5.10.39), nor takes blocks for
+    holes, which may be larger than the disk.
     """
     node.volume.check_writable()
-    end = min(offset + length, kernel.statx_fd(node.fd)[7])
+    size, blocks = kernel.statx_fd(node.fd)[7:9]
+    end = min(offset + length, size)
     if offset >= end:
         return
+    if node.is_sparse() or blocks * 512 >= size:
+        _zero_part(node, offset, end)
+        return
+    while offset < end:
+        hole, data = _next_part(node.fd, offset, end - offset)
+        if data:
+            _zero_part(node, offset + hole, offset + hole + data)
+        elif not hole:  # cut short by another meanwhile
+            break
+        offset += hole + data
+
+
+def _zero_part(node: Node, offset: int, end: int) -> None:
+    """Make what lies from `offset` to `end` zeros, by the call for it or by hand; OSError."""
     how = kernel.FALLOC_FL_PUNCH_HOLE if node.is_sparse() else kernel.FALLOC_FL_ZERO_RANGE
     flags = how | kernel.FALLOC_FL_KEEP_SIZE
     try:

@@ -18,6 +18,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Self
 
 from usmbd.protocol.vfs import dos_attributes, kernel, stored_reparse
@@ -39,6 +40,7 @@ Buffer = bytes | bytearray | memoryview
 OFFSET_MAX = 0x7FFFFFFFFFFFFFFF
 """The largest offset that the kernel takes."""
 _REFUSED = (errno.EACCES, errno.EPERM)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Node:
@@ -396,7 +398,8 @@ class Node:
     def allocate(self, allocation: int) -> None:
         """Reserve room for `allocation` bytes, or cut a file that is longer ([MS-FSA] 2.1.5.15.1).
 
-        The end of file never grows by this. A file system that cannot reserve is not asked to.
+        The end of file never grows by this. A file system that cannot reserve is not asked to, nor
+        one that has not so much: ext4 would take all there is before it says so.
         """
         self.volume.check_writable()
         statx = kernel.statx_fd(self.fd)
@@ -404,14 +407,35 @@ class Node:
         if allocation < size:
             self.truncate(allocation)
         elif allocation > (blocks * 512 if size else 0) and self.writable:
-            if allocation > OFFSET_MAX:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.check_room(allocation)
             try:
                 kernel.fallocate(self.fd, kernel.FALLOC_FL_KEEP_SIZE, 0, allocation)
                 self.reserved = allocation
             except OSError as error:
+                if error.errno in _FULL:
+                    self._give_room_back()
                 if error.errno != errno.ENOTSUP:
                     raise
+
+    def check_room(self, allocation: int) -> None:
+        """Refuse more than the file has and the user may still take; OSError(ENOSPC)."""
+        space = os.statvfs(kernel.fd_path(self.fd))
+        missing = allocation - kernel.statx_fd(self.fd)[8] * 512
+        # Some file systems know no size of their own, tmpfs without a limit for one.
+        if allocation > OFFSET_MAX or (
+            space.f_blocks and missing > space.f_bavail * space.f_frsize
+        ):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _give_room_back(self) -> None:
+        """Give back what a refused request for room got: a quota was in the way, or others' writes.
+
+        ext4 and btrfs make no holes beyond the end, so that the file is cut where it ends.
+        """
+        with suppress(OSError):
+            os.ftruncate(self.fd, self.size())
+            if self.reserved:
+                kernel.fallocate(self.fd, kernel.FALLOC_FL_KEEP_SIZE, 0, self.reserved)
 
     def flush(self) -> None:
         """Wait until the data and what is needed to find it are on the disk.

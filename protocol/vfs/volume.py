@@ -4,10 +4,11 @@ import errno
 import logging
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
-from usmbd.protocol.vfs import dos_attributes, kernel
+from usmbd.protocol.vfs import directory_entry, dos_attributes, kernel
 from usmbd.protocol.vfs.base import NameRights, VolumeBase
 from usmbd.protocol.vfs.errors import status_of_errno
 from usmbd.protocol.vfs.node import Node
@@ -208,7 +209,7 @@ class Volume(VolumeBase):
                 rights.check_add(node, is_directory=is_directory)
 
     def _finish_creation(self, node: Node, attributes: int) -> Node:
-        """Give a new file its DOS attributes, and its node what it has now."""
+        """Give a new file its DOS attributes, and its node what it has now, or remove it again."""
         try:
             known = node.last_stat
             attributes &= dos_attributes.STORED | FILE_ATTRIBUTE_DIRECTORY
@@ -217,6 +218,8 @@ class Volume(VolumeBase):
                 node.write_dos_attributes(attributes, known.creation_time)
                 known.attributes |= attributes
         except BaseException:
+            with suppress(OSError, SmbError):  # a full disk has no room for attributes either
+                directory_entry.unlink(node)
             node.close()
             raise
         return node

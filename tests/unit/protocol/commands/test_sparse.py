@@ -89,6 +89,7 @@ def test_zeros_of_a_large_file_take_turns(
     """Up to the end of the file, whatever is asked for; a client that goes away ends it."""
     os.truncate(file, 3 << 30)
     opened = client.open("file")
+    assert ioctl(client, opened, fsctl.FSCTL_SET_SPARSE) == 0
     asked: list[tuple[int, ...]] = []
     monkeypatch.setattr(kernel, "fallocate", lambda fd, *args: asked.append(args[1:]))
     engine.threads.lanes.clear()

@@ -63,6 +63,26 @@ def test_a_file_that_is_not_sparse_is_one_part(writable: Node) -> None:
     assert finish(allocated_ranges(writable, 0, 9, 0)) == []
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_zeros_take_no_blocks_for_holes(
+    writable: Node, path: Path, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    """Holes of a file that is not sparse may be larger than the disk."""
+    size = 1 << 32
+    writable.truncate(size)
+    writable.write(b"x" * 5000, size - 70_000)
+    if by_hand:
+        monkeypatch.setattr(kernel, "fallocate", failing(errno.EOPNOTSUPP))
+    before = path.stat().st_blocks
+    zero(writable, 2, size)
+    assert path.stat().st_blocks <= before + 16
+    assert writable.size() == size
+    with path.open("rb") as file:
+        assert file.read(6) == b"da" + bytes(4)
+        file.seek(size - 70_000)
+        assert file.read() == bytes(70_000)
+
+
 def test_an_error_of_the_file_system_ends_the_list(
     sparse: tuple[Node, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -293,6 +293,44 @@ def test_a_file_system_that_cannot_reserve(writable: Node, monkeypatch: pytest.M
         writable.allocate(1 << 20)
 
 
+def test_more_room_than_there_is_is_not_asked_for(
+    writable: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(kernel, "fallocate", lambda *arguments: asked.append(arguments[3]))
+    for allocation in (1 << 60, 1 << 63):
+        with pytest.raises(OSError, match="No space"):
+            writable.allocate(allocation)
+    assert asked == []
+    none = os.statvfs_result((4096, 4096, 0, 0, 0, 0, 0, 0, 0, 255))  # tmpfs without a limit
+    monkeypatch.setattr(os, "statvfs", lambda _: none)
+    writable.allocate(1 << 20)
+    assert asked == [1 << 20]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_refused_room_is_given_back(
+    writable: Node, path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As ext4, which keeps what it had before it came to the quota or to the end of the disk."""
+    real, limit = kernel.fallocate, 1 << 20
+
+    def until_full(fd: int, mode: int, offset: int, length: int) -> None:
+        real(fd, mode, offset, min(length, limit))
+        if length > limit:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(kernel, "fallocate", until_full)
+    for reserved in (0, 1 << 17):
+        writable.allocate(reserved or 4)
+        before = path.stat().st_blocks
+        with pytest.raises(OSError, match=r"No space|quota"):
+            writable.allocate(2 * limit)
+        assert path.stat().st_blocks == before
+        assert writable.reserved == reserved
+    assert path.read_bytes() == b"data"
+
+
 def test_what_is_not_open_for_writing_reserves_nothing(
     node: Node, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
