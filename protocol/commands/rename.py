@@ -75,18 +75,26 @@ def rename(request: Request, change: setters.SetRename) -> Handling:
         ignores = change.ignore_read_only or posix
         yield from _free_target(request, path, change.posix or posix, ignores)
     call = Blocking(_rename_node, open_, path, change.replace, names, server.notifier.place)
-    tell_all(server, (yield from call))
+    told = yield from call
+    try:
+        yield from _renamed(open_)
+    finally:
+        tell_all(server, told)
+    return _RESPONSE
+
+
+def _renamed(open_: Open) -> Waiting[None]:
+    """Have what is known of a file follow its new name."""
+    server = open_.connection.server
     if not open_.node.is_directory:
         open_.told_at_close |= RENAMED
         if not open_.archived:
             yield from archive(open_)
-    store = request.connection.server.store
-    if store.oplock_count(open_.key):
+    if server.store.oplock_count(open_.key):
         with suppress(SmbError):  # no room: it is renamed, and lost to who loses his connection
-            store.move_durable(open_.key, os.fsencode(open_.node.path))
+            server.store.move_durable(open_.key, os.fsencode(open_.node.path))
         if server.persistence.ready:
             yield from server.persistence.tried(open_.key)
-    return _RESPONSE
 
 
 def _new_path(volume: VolumeBase, name: str) -> str:

@@ -10,6 +10,7 @@ A break goes to the worker that has the holder (`Peers.break_caching`), which is
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from usmbd.protocol.state.caching import lease as life
@@ -205,6 +206,7 @@ class Caching:
         """
         self._persist = persist
         self._store = store
+        self._clock = clock
         self._peers = peers
         self._end = end
         self._wake = wake
@@ -296,10 +298,14 @@ class Caching:
         """Break what clients cache of a directory in which something changed; nobody waits for it.
 
         But the lease `by`: its client named it when it opened the file, and so knows what it does
-        itself (ParentLeaseKey, [MS-FSA] 2.1.4.12).
+        itself (ParentLeaseKey, [MS-FSA] 2.1.4.12). It is told in the loop's next turn, behind the
+        answer to what changed it, as by Windows and Samba (Samba's smb2.dirlease).
         """
-        if not self._store.oplock_count(key):
-            return
+        if self._store.oplock_count(key):
+            self._clock.call_later(0, partial(self._break_directory, key, by))
+
+    def _break_directory(self, key: bytes, by: bytes) -> None:
+        """Break all leases on a directory but `by`."""
         verdicts = BREAKS[Operation.CHANGE]
         self.request_breaks(
             key,

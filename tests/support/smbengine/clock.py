@@ -24,6 +24,13 @@ class FakeClock:
         self._timers.append(timer)
         return timer
 
+    def turn(self) -> int:
+        """Call what is due by now, as the loop does in its next turn; return how much was."""
+        due = [t for t in self._timers if t.call is not None and t.when <= self.now]
+        if due:
+            self.advance(0)
+        return len(due)
+
     def advance(self, seconds: float) -> None:
         """Let time pass; what falls due is called in its order."""
         end = self.now + seconds

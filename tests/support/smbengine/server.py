@@ -409,6 +409,7 @@ class Engine:
                 server.notifier.read()
                 server.caching.kernel.read()
             moved += self._deliver()
+            moved += self.clock.turn()
             if not moved:
                 return
         raise AssertionError("the engine does not come to rest")
