@@ -53,7 +53,11 @@ def query_directory(request: Request) -> Answer | Handling:
     # the directory is read anew up to there.
     if listing is None or restart or index not in (0, listing.given):
         # A new pattern counts with the restart ([MS-FSA] 2.1.5.6.3).
-        pattern = Pattern(text) if listing is None or restart else listing.pattern
+        if listing is None or restart:
+            exact = open_.node.volume.options.case_sensitive
+            pattern = Pattern(text, case_sensitive=exact)
+        else:
+            pattern = listing.pattern
         tree, shows = open_.tree, None
         if tree.share.acl_xattr and tree.share.hide_unreadable:
             shows = partial(may_see, tree.identity)

@@ -80,7 +80,8 @@ class Volumes:
 
 def _options(share: ShareConfig) -> VolumeOptions:
     """Return a share's options as the file system layer knows them."""
-    patterns = [Pattern(text) for text in share.veto_files]
+    exact = share.case_sensitive
+    patterns = [Pattern(text, case_sensitive=exact) for text in share.veto_files]
     fruit = share.fruit
     return VolumeOptions(
         follow_symlinks=share.follow_symlinks,

@@ -264,9 +264,17 @@ def test_max_connections(serve: Serve) -> None:
 
 def test_case_sensitive(serve: Serve) -> None:
     for value, expected in (("no", SUCCESS), ("yes", NOT_FOUND)):
-        engine = serve(f"case sensitive = {value}")
-        (engine.files / "File").touch()
-        assert client(engine).create("fILE", disposition=1) is expected
+        engine = serve(f"case sensitive = {value}\nveto files = /hidden*/")
+        for name in ("File", "Hidden"):
+            (engine.files / name).touch()
+        one = client(engine)
+        assert one.create("fILE", disposition=FILE_OPEN) is expected
+        assert (one.create("Hidden", disposition=FILE_OPEN) is SUCCESS) is (value == "yes")
+        root = one.open("", FILE_READ_DATA, FILE_OPEN, options=FILE_DIRECTORY_FILE)
+        for pattern in ("fILE", "f*", "*LE"):
+            listing = requests.query_directory(root, FileBothDirectoryInformation, pattern, flags=1)
+            found = NtStatus.NO_SUCH_FILE if value == "yes" else SUCCESS
+            assert one.call(Command.QUERY_DIRECTORY, listing).status is found
 
 
 @pytest.mark.parametrize(
