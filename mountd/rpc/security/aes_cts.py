@@ -1,8 +1,10 @@
-"""AES with ciphertext stealing, and HMAC-SHA1-96, for Kerberos ([RFC3961] 5.3, [RFC3962])."""
+"""AES with ciphertext stealing, for Kerberos ([RFC3961] 5.3, [RFC3962], [RFC8009])."""
 
 import hmac
 import math
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -10,11 +12,6 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB
 
 BLOCK: Final = 16
-CHECKSUM: Final = 12
-"""Bytes of HMAC-SHA1-96."""
-
-KINDS: Final = {17: 16, 18: 32}
-"""aes128- and aes256-cts-hmac-sha1-96, with the bytes of their keys ([RFC3962] 7)."""
 
 
 def encrypt(key: bytes, data: bytes) -> bytes:
@@ -38,14 +35,6 @@ def decrypt(key: bytes, data: bytes) -> bytes:
     before = tail + stolen[last:]
     whole = _cbc(key, head + before + swapped, encrypting=False)
     return whole[: len(data)]
-
-
-def checksum(key: bytes, *parts: bytes) -> bytes:
-    """Return HMAC-SHA1-96."""
-    made = hmac.new(key, digestmod="sha1")
-    for part in parts:
-        made.update(part)
-    return made.digest()[:CHECKSUM]
 
 
 @cache
@@ -76,6 +65,44 @@ def derive(key: bytes, usage: int, kind: int) -> bytes:
         block = _cbc(key, block, encrypting=True)
         made += block
     return made[: len(key)]
+
+
+def derive_sha2(key: bytes, usage: int, kind: int, *, digest: str, check: int) -> bytes:
+    """Return the same for SHA-2: what checks has `check` bytes ([RFC8009] 3, 5)."""
+    size = len(key) if kind == 0xAA else check
+    label = usage.to_bytes(4, "big") + bytes((kind,))
+    counted = (1).to_bytes(4, "big") + label + b"\0" + (8 * size).to_bytes(4, "big")
+    return hmac.digest(key, counted, digest)[:size]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An encryption type: AES, and how keys come of its key and what its checksums are."""
+
+    key: int
+    """Bytes of its key."""
+    checksum: int
+    """Bytes of a checksum."""
+    digest: str
+    derive: Callable[[bytes, int, int], bytes]
+    of_ciphertext: bool = False
+    """What is sealed is checked as it is sent, behind a block of zeros."""
+
+    def made(self, key: bytes, *parts: bytes) -> bytes:
+        """Return the checksum of data in parts."""
+        made = hmac.new(key, digestmod=self.digest)
+        for part in parts:
+            made.update(part)
+        return made.digest()[: self.checksum]
+
+
+KINDS: Final = {
+    17: Kind(16, 12, "sha1", derive),
+    18: Kind(32, 12, "sha1", derive),
+    19: Kind(16, 16, "sha256", partial(derive_sha2, digest="sha256", check=16), True),
+    20: Kind(32, 24, "sha384", partial(derive_sha2, digest="sha384", check=24), True),
+}
+"""aes128- and aes256-cts-hmac-sha1-96, aes128-cts-hmac-sha256-128, aes256-cts-hmac-sha384-192."""
 
 
 def _cbc(key: bytes, data: bytes, *, encrypting: bool) -> bytes:

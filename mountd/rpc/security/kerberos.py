@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from usmbd.mountd.rpc.security import aes_cts
-from usmbd.mountd.rpc.security.aes_cts import BLOCK, CHECKSUM
+from usmbd.mountd.rpc.security.aes_cts import BLOCK, KINDS
 
 HEAD: Final = struct.Struct(">HBB")
 SIZE: Final = 16
@@ -24,9 +24,6 @@ SENT_BY_ACCEPTOR, SEALED, ACCEPTOR_SUBKEY = 1, 2, 4
 
 ACCEPTOR_SEAL, ACCEPTOR_SIGN, INITIATOR_SEAL, INITIATOR_SIGN = 22, 23, 24, 25
 """Key usages ([RFC4121] 2)."""
-
-TURN: Final = SIZE + CHECKSUM
-"""RRC of what is sealed: the header's copy and the checksum ([MS-KILE] 3.4.5.4.1)."""
 
 
 @dataclass(slots=True)
@@ -46,12 +43,16 @@ class Protection:
 
     def __init__(self, keys: Keys, *, whole: bool) -> None:
         """Take a context's keys; `whole`: headers are signed, too. ValueError for other ciphers."""
-        if aes_cts.KINDS.get(keys.kind) != len(keys.key):
+        kind = KINDS.get(keys.kind)
+        if kind is None or kind.key != len(keys.key):
             raise ValueError(f"a key of type {keys.kind}")
+        self._kind = kind
+        self._turn = SIZE + kind.checksum
+        """RRC of what is sealed: the header's copy and the checksum ([MS-KILE] 3.4.5.4.1)."""
         self._subkey = ACCEPTOR_SUBKEY if keys.subkey else 0
         self._sending, self._receiving = keys.sending, keys.receiving
         self._whole = whole
-        derive = aes_cts.derive
+        derive = kind.derive
         self._sign = derive(keys.key, ACCEPTOR_SIGN, 0x99)
         self._check = derive(keys.key, INITIATOR_SIGN, 0x99)
         self._seal = derive(keys.key, ACCEPTOR_SEAL, 0xAA), derive(keys.key, ACCEPTOR_SEAL, 0x55)
@@ -61,7 +62,7 @@ class Protection:
 
     def size(self, *, sealed: bool) -> int:
         """Return the bytes of a token."""
-        return SIZE + (TURN + BLOCK if sealed else CHECKSUM)
+        return SIZE + (self._turn + BLOCK if sealed else self._kind.checksum)
 
     def open(self, message: bytes, start: int, end: int, token: bytes, *, sealed: bool) -> bytes:
         """Return a message in the clear, whose stub is there; ValueError for a wrong token."""
@@ -69,25 +70,44 @@ class Protection:
         self._check_head(head, sealed=sealed)
         if not sealed:
             covered = message if self._whole else message[start:end]
-            if not hmac.compare_digest(aes_cts.checksum(self._check, covered, head), rest):
+            if not hmac.compare_digest(self._kind.made(self._check, covered, head), rest):
                 raise ValueError("a signature that is wrong")
             return message
         filled, turned = struct.unpack_from(">HH", head, 4)
         by = turned + filled  # as Windows turns, and MIT's library for it: with what is filled up
-        if turned != TURN or len(rest) != by + BLOCK:
+        if turned != self._turn or len(rest) != by + BLOCK:
             raise ValueError("a token of another length")
         data = rest[by:] + message[start:end] + rest[:by]
+        data, said = data[: -self._kind.checksum], data[-self._kind.checksum :]
         crypt, check = self._unseal
-        plain = aes_cts.decrypt(crypt, data[:-CHECKSUM])
+        plain = aes_cts.decrypt(crypt, data)
         stub, tail = plain[BLOCK : BLOCK + end - start], plain[BLOCK + end - start :]
         clear = message[:start] + stub + message[end:]
-        covered = clear if self._whole else stub
-        made = aes_cts.checksum(check, plain[:BLOCK], covered, tail)
-        if not hmac.compare_digest(made, data[-CHECKSUM:]):
+        made = self._sealed_checksum(check, (clear, message), start, end, (plain, data))
+        if not hmac.compare_digest(made, said):
             raise ValueError("a signature that is wrong")
         if tail[filled:] != head[:4] + struct.pack(">HH", filled, 0) + head[8:]:
             raise ValueError("a header that is another inside")
         return clear
+
+    def _sealed_checksum(
+        self,
+        key: bytes,
+        messages: tuple[bytes, bytes],
+        start: int,
+        end: int,
+        all_data: tuple[bytes, bytes],
+    ) -> bytes:
+        """Return the checksum of sealed data, of which there are the clear and the sealed form.
+
+        In `messages` the stub stands in its place; the data has the confounder before and the copy
+        of the header behind it.
+        """
+        sealed = self._kind.of_ciphertext
+        message, data = messages[sealed], all_data[sealed]
+        covered = message if self._whole else message[start:end]
+        parts = data[:BLOCK], covered, data[BLOCK + end - start :]
+        return self._kind.made(key, *([bytes(BLOCK)] if sealed else []), *parts)
 
     def _check_head(self, head: bytes, *, sealed: bool) -> None:
         """Count a token; ValueError unless it is the next one of the client's."""
@@ -109,15 +129,17 @@ class Protection:
         if not sealed:
             head = HEAD.pack(MIC, flags, 0xFF) + b"\xff" * 4 + number
             covered = message if self._whole else message[start:end]
-            return message + head + aes_cts.checksum(self._sign, covered, head)
+            return message + head + self._kind.made(self._sign, covered, head)
         head = HEAD.pack(WRAP, flags | SEALED, 0xFF)
         inside = head + bytes(4) + number
-        confounder, stub = os.urandom(BLOCK), message[start:end]
-        covered = message if self._whole else stub
+        stub, turn = message[start:end], self._turn
+        clear = os.urandom(BLOCK) + stub + inside
         crypt, check = self._seal
-        data = aes_cts.encrypt(crypt, confounder + stub + inside)
-        data += aes_cts.checksum(check, confounder, covered, inside)
-        data = data[-TURN:] + data[:-TURN]
+        data = aes_cts.encrypt(crypt, clear)
+        sealed_stub = data[BLOCK : BLOCK + len(stub)]
+        closed = message[:start] + sealed_stub + message[end:]
+        data += self._sealed_checksum(check, (message, closed), start, end, (clear, data))
+        data = data[-turn:] + data[:-turn]
         first = len(data) - len(stub)
-        token = head + struct.pack(">HH", 0, TURN) + number + data[:first]
+        token = head + struct.pack(">HH", 0, turn) + number + data[:first]
         return message[:start] + data[first:] + message[end:] + token

@@ -70,6 +70,12 @@ class Forge:
         """For `dedicated keytab file`."""
         return self.folder / "server.keytab"
 
+    def prefer(self, cipher: str) -> None:
+        """Have both sides agree on keys of this encryption type."""
+        said = self.configuration.read_text()
+        line = f"[libdefaults]\n permitted_enctypes = {cipher} aes256-cts-hmac-sha1-96\n"
+        self.configuration.write_text(said.replace("[libdefaults]\n", line, 1))
+
     def add(self, service: str) -> None:
         """Give another name the same key."""
         with self.keytab.open("ab") as stream:
@@ -96,10 +102,11 @@ class Forge:
         seconds: int = 3600,
         since: int = 10,
         pac: Pac | None = None,
+        session_kind: int = AES256,
     ) -> str:
         """Return a cache (for `store`) that holds a ticket of the user for the service."""
         realm, service = realm or self.realm, service or self.service
-        session = crypto.Key(AES256, os.urandom(32))
+        session = os.urandom(16 if session_kind in (17, 19, 23) else 32)
         now = datetime.now(UTC).replace(microsecond=0)
         begin, end = now - timedelta(seconds=since), now + timedelta(seconds=seconds)
         client = types.Principal(
@@ -110,7 +117,7 @@ class Forge:
         )
         inner = asn1.EncTicketPart()
         inner["flags"] = constants.encodeFlags([])
-        inner["key"]["keytype"], inner["key"]["keyvalue"] = AES256, session.contents
+        inner["key"]["keytype"], inner["key"]["keyvalue"] = session_kind, session
         inner["crealm"] = realm
         asn1.seq_set(inner, "cname", client.components_to_asn1)
         inner["transited"]["tr-type"], inner["transited"]["contents"] = 0, b""
@@ -130,10 +137,11 @@ class Forge:
         ticket["enc-part"]["cipher"] = crypto._enctype_table[AES256].encrypt(
             self.key, 2, encoder.encode(inner), None
         )
-        return self._cache(client, realm, server, session, encoder.encode(ticket), begin, end)
+        session_key = struct.pack(">HI", session_kind, len(session)) + session
+        return self._cache(client, realm, server, session_key, encoder.encode(ticket), begin, end)
 
     def _cache(
-        self, client: Any, realm: str, server: Any, session: Any, ticket: bytes,
+        self, client: Any, realm: str, server: Any, session_key: bytes, ticket: bytes,
         begin: datetime, end: datetime,
     ) -> str:  # fmt: skip
         """Write a credential cache (version 4) with one ticket."""
@@ -154,8 +162,7 @@ class Forge:
             + principal(client, realm)
             + principal(client, realm)
             + principal(server, self.realm)
-            + struct.pack(">H", AES256)
-            + counted(session.contents)
+            + session_key
             + struct.pack(">IIII", *times)
             + b"\0"
             + struct.pack(">III", 0, 0, 0)

@@ -46,9 +46,10 @@ class Client:
 
     def __init__(
         self, server: Server, ticket: str, kind: int, level: int, *, dce: bool = True,
-        headers: bool = True, mechanisms: tuple[bytes, ...] = MECHANISMS,
+        headers: bool = True, mechanisms: tuple[bytes, ...] = MECHANISMS, more: int = 0,
     ) -> None:  # fmt: skip
-        """Be ready to bind."""
+        """Be ready to bind; checksums have `more` bytes than those of SHA-1."""
+        self.more = more
         self.kind, self.level, self.headers = kind, level, headers
         self.mountd = Mountd(server)
         self.became: list[tuple[str, bytes]] = []
@@ -136,7 +137,7 @@ class Client:
         """Return a request that is protected."""
         padding = -len(stub) % 16
         sealed = self.level == PRIVACY
-        size = 76 if sealed else 28
+        size = (76 if sealed else 28) + self.more
         whole = self.trailed(rpc.request(1, stub + bytes(padding)), bytes(size), padding)[:-size]
         whole = whole[:3] + bytes((whole[3] & ~SIGNS_HEADERS,)) + whole[4:]
         end = HEADER + len(stub) + padding
@@ -157,6 +158,31 @@ def test_calls_are_protected(
     for stub in (b"", b"x", b"y" * 16, b"z" * 3000):
         assert client.call(stub) == stub * 3
     assert (b"readable" in client.request(b"readable")) == (level == INTEGRITY)
+
+
+@pytest.mark.parametrize("level", [INTEGRITY, PRIVACY])
+@pytest.mark.parametrize("headers", [False, True], ids=["stubs", "headers"])
+@pytest.mark.parametrize(
+    ("cipher", "etype", "more"),
+    [
+        ("aes128-cts-hmac-sha1-96", 17, 0),
+        ("aes128-cts-hmac-sha256-128", 19, 4),
+        ("aes256-cts-hmac-sha384-192", 20, 12),
+    ],
+)
+def test_other_ciphers(
+    server: Server, forge: Forge, cipher: str, etype: int, more: int, level: int, headers: bool
+) -> None:
+    forge.prefer(cipher)
+    ticket = forge.ticket(session_kind=etype)
+    client = Client(server, ticket, KERBEROS, level, headers=headers, more=more)
+    client.log_in()
+    for stub in (b"", b"x", b"y" * 16, b"z" * 3000):
+        assert client.call(stub) == stub * 3
+    message = bytearray(client.request(b"changed on the way"))
+    message[HEADER + 5] ^= 1
+    client.pipe.write(bytes(message))
+    assert b"changed" not in b"".join(rpc.messages(client.pipe))
 
 
 def test_the_last_token_in_an_auth3(server: Server, forge: Forge) -> None:

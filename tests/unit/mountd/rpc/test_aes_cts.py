@@ -32,9 +32,36 @@ def test_ciphertext_stealing() -> None:
         aes_cts.decrypt(key, bytes(15))
 
 
-@pytest.mark.parametrize(("kind", "size"), aes_cts.KINDS.items())
-def test_derived_keys(kind: int, size: int) -> None:
-    key = crypto.Key(kind, os.urandom(size))
+@pytest.mark.parametrize(
+    ("kind", "base", "keys"),
+    [
+        (
+            19, "3705D96080C17728A0E800EAB6E0D23C",
+            {
+                0x99: "B31A018A48F54776F403E9A396325DC3",
+                0xAA: "9B197DD1E8C5609D6E67C3E37C62C72E",
+                0x55: "9FDA0E56AB2D85E1569A688696C26A6C",
+            },
+        ),
+        (
+            20, "6D404D37FAF79F9DF0D33568D320669800EB4836472EA8A026D16B7182460C52",
+            {
+                0x99: "EF5718BE86CC84963D8BBB5031E9F5C4BA41F28FAF69E73D",
+                0xAA: "56AB22BEE63D82D7BC5227F6773F8EA7A5EB1C825160C38312980C442E5C7E49",
+                0x55: "69B16514E3CD8E56B82010D5C73012B622C4D00FFC23ED1F",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_keys_by_sha_2(kind: int, base: str, keys: dict[int, str]) -> None:
+    for purpose, wanted in keys.items():  # [RFC8009] appendix A
+        made = aes_cts.KINDS[kind].derive(bytes.fromhex(base), 2, purpose)
+        assert made.hex().upper() == wanted
+
+
+@pytest.mark.parametrize("kind", [17, 18])
+def test_derived_keys(kind: int) -> None:
+    key = crypto.Key(kind, os.urandom(aes_cts.KINDS[kind].key))
     profile = crypto._get_enctype_profile(kind)
     for usage in (22, 23, 24, 25):
         for purpose in (0xAA, 0x55, 0x99):
