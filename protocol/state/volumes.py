@@ -8,7 +8,7 @@ alone: with the last of them its file system can be unmounted.
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -21,6 +21,7 @@ from usmbd.mountd.ipc.settings import (
 )
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs import file_systems
+from usmbd.protocol.vfs.file_systems import is_below
 from usmbd.protocol.vfs.options import FinderInfo, SnapshotOptions
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
@@ -51,11 +52,23 @@ class Volumes:
         self._known: weakref.WeakValueDictionary[tuple[bytes, tuple[int, ...]], Volume]
         self._known = weakref.WeakValueDictionary()
         self._paths: weakref.WeakValueDictionary[str, Volume] = weakref.WeakValueDictionary()
+        self._finding_out: weakref.WeakSet[Volume] = weakref.WeakSet()
         self._speeds: weakref.WeakKeyDictionary[Volume, VolumeSpeed] = weakref.WeakKeyDictionary()
 
     def has(self, path: str) -> bool:
         """Whether a volume was opened by this path that may be in use still."""
         return path in self._paths
+
+    def around(self, points: Iterable[str]) -> list[str]:
+        """Return those of these mount points that lie below a root that is in use."""
+        roots = {volume.resolver.root_path for volume in self._speeds}
+        return [point for point in points if any(is_below(point, root) for root in roots)]
+
+    def remote_mounted(self, points: Collection[str]) -> None:
+        """Count on it that calls hang where such file systems are mounted beneath."""
+        for volume in self._finding_out:
+            if any(is_below(point, volume.resolver.root_path) for point in points):
+                self._speeds[volume].may_hang = True
 
     def admit(self, share: ShareConfig, found: Volume) -> tuple[Volume, VolumeSpeed]:
         """Return the volume to use for what was `found`: one that is in use already, if it can be.
@@ -68,6 +81,8 @@ class Volumes:
         if volume is None:
             volume = self._known[key] = found
             self._paths[share.path] = volume
+            if share.slow is Slow.AUTO and share.crossmnt:
+                self._finding_out.add(volume)
             self._speeds[volume] = VolumeSpeed()
             log.debug("share %s: %s, device and inode %s", share.name, share.path, key[1])
             self._opened(share.path)

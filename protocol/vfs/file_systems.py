@@ -6,8 +6,12 @@ The magic numbers are those of statfs(2), in linux/magic.h and in the sources of
 import ctypes
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+MOUNTS: Final = "/proc/self/mountinfo"
+"""What is mounted where this process looks; poll(2) tells of changes by POLLPRI."""
 
 _EXT: Final = 0xEF53
 
@@ -111,14 +115,35 @@ def _is_remote_device(device: int) -> bool:
     return os.path.basename(name).startswith(_REMOTE_DEVICES)
 
 
-def _has_remote_mount(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
+def _has_remote_mount(path: str, table: str = MOUNTS) -> bool:
     """Whether something that may hang is mounted beneath `path`."""
-    prefix = path.rstrip("/") + "/"
-    for line in Path(mounts).read_text(errors="surrogateescape").splitlines():
+    return any(mount.is_remote and is_below(mount.point, path) for mount in mounts(table))
+
+
+def is_below(point: str, path: str) -> bool:
+    """Whether a mount point is beneath the directory `path`; both are real paths."""
+    return point.startswith(path.rstrip("/") + "/")
+
+
+class Mount(NamedTuple):
+    """What is mounted somewhere, in the words of /proc/self/mountinfo (proc(5))."""
+
+    identity: str
+    """Its number, its device, and what of that is mounted: numbers are used again."""
+    point: str
+    kind: str
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it may hang, as far as its type says."""
+        return self.kind in _REMOTE_TYPES or self.kind.startswith(_FUSE)
+
+
+def mounts(table: str = MOUNTS) -> Iterator[Mount]:
+    """Yield what is mounted, without a question to any file system; OSError."""
+    for line in Path(table).read_text(errors="surrogateescape").splitlines():
         fields, _, rest = line.partition(" - ")
-        kind = rest.partition(" ")[0]
-        if kind in _REMOTE_TYPES or kind.startswith(_FUSE):
-            point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields.split(" ")[4])
-            if point.startswith(prefix):
-                return True
-    return False
+        number, _, device, root, point = fields.split(" ", 5)[:5]
+        if "\\" in point:
+            point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), point)
+        yield Mount(f"{number} {device} {root}", point, rest.partition(" ")[0])

@@ -37,6 +37,7 @@ from usmbd.protocol.worker import messages, rdma_connections
 from usmbd.protocol.worker.allocator import keep_buffers
 from usmbd.protocol.worker.ipc_client import IpcClient
 from usmbd.protocol.worker.limits import limits
+from usmbd.protocol.worker.mounts import Mounts
 from usmbd.protocol.worker.peers import WorkerPeers
 from usmbd.protocol.worker.rdma_connections import RdmaConnections
 from usmbd.protocol.worker.recheck import Recheck
@@ -114,6 +115,7 @@ class Worker:
         self._turns = self.server.turns = Turns(loop)
         self._recheck = Recheck(self.server, loop)
         self._reclaim = Reclaim(self.server)
+        self._mounts = Mounts(self.server, loop)
         self.server.connection_ended = self._connection_ended
         self.server.connection_admitted = self._connection_admitted
         self._peers.serve(self.server)
@@ -349,6 +351,7 @@ class Worker:
             self._mountd.close()
             self._rpc.close()
             self._peers.close()
+            self._mounts.close()
             self.rdma.close()
         finally:
             self._loop.stop()

@@ -55,6 +55,13 @@ class Directory:
         """Return the watched directory of this name in it."""
         return self._children.get(name) if self._children else None
 
+    def find(self, path: str) -> "Directory | None":
+        """Return a watched directory by its path below this one, "" for itself."""
+        found: Directory | None = self
+        for name in path.split("/") if path else ():
+            found = found.child(name) if found is not None else None
+        return found
+
     @property
     def trees(self) -> tuple[Watch, ...]:
         """The watches that go on below it."""

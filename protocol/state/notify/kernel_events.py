@@ -1,7 +1,8 @@
 """What the kernel tells of watched directories: the forest follows it, the watches are told."""
 
 import logging
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from usmbd.protocol.state.notify.attributes import Attributes
@@ -11,7 +12,8 @@ from usmbd.protocol.state.notify.leased import Leased
 from usmbd.protocol.state.notify.walk import Walk
 from usmbd.protocol.state.notify.walker import Walker
 from usmbd.protocol.state.notify.watch import Watch
-from usmbd.protocol.vfs import inotify
+from usmbd.protocol.vfs import inotify, kernel
+from usmbd.protocol.vfs.file_systems import is_below
 from usmbd.protocol.vfs.inotify import Event
 from usmbd.protocol.wire.status import NtStatus
 
@@ -118,6 +120,41 @@ class KernelEvents:
                 continue
             self._walker.start(Walk(self._directories, watch, directory, name, tells=tells))
 
+    def mounted(self, points: Collection[str]) -> Iterator[None]:
+        """Watch what is seen now where something was mounted or unmounted, in steps.
+
+        The kernel tells nothing of what has come and gone by that, so clients have to list.
+        """
+        self.catch_up()
+        places: dict[tuple[Directory, str], None] = {}
+        for watch in self._watches():
+            if not watch.watch_tree or watch.directory is None or watch.ended:
+                continue
+            top = os.readlink(kernel.fd_path(watch.node.fd))
+            for point in points:
+                if is_below(point, top):
+                    above, _, name = point[len(top.rstrip("/")) + 1 :].rpartition("/")
+                    directory = watch.directory.find(above)
+                    if directory is not None:
+                        places[directory, name] = None
+            yield
+        for directory, name in places:
+            trees = directory.trees
+            self._detach(directory, name)
+            for watch in trees:
+                walk = Walk(self._directories, watch, directory, name)
+                walk.missed = True
+                self._walker.start(walk)
+            yield
+
+    def _detach(self, directory: Directory, name: str) -> None:
+        """Have what was a directory's entry be somewhere else, where trees do not follow it."""
+        child = directory.child(name)
+        if child is not None:
+            trees = directory.trees
+            child.move(None, "")
+            self._walker.give_up(child, *trees)
+
     def _renamed(self, source: Directory, went: Event, target: Directory, came_: Event) -> None:
         """Tell of a rename, in one directory or from one to another."""
         is_directory = bool(came_.mask & inotify.IN_ISDIR)
@@ -146,11 +183,8 @@ class KernelEvents:
         moves, self._moves = self._moves, {}
         for directory, event in moves.values():
             self._attributes.gone(directory, event.name)
-            child = directory.child(event.name) if event.mask & inotify.IN_ISDIR else None
-            if child is not None:
-                trees = directory.trees
-                child.move(None, "")
-                self._walker.give_up(child, *trees)
+            if event.mask & inotify.IN_ISDIR:
+                self._detach(directory, event.name)
             directory.tell(from_event(event))
 
     def _is_over(self, directories: Directories, directory: Directory) -> None:

@@ -7,7 +7,7 @@ The kernel is asked unless `kernel change notify` is off; then the engine tells 
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from usmbd.mountd.ipc.settings import ServerConfig
@@ -25,7 +25,7 @@ from usmbd.protocol.state.notify.watch import Watch
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.threads import Threads
-from usmbd.protocol.state.turns import Loop
+from usmbd.protocol.state.turns import Loop, in_turns
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.change_notify import FILE_ACTION_ADDED
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -302,6 +302,12 @@ class Notifier:
         for watch in self._all():
             watch.lose()
         self._leased.all_lost()
+
+    def mounted(self, points: Collection[str]) -> None:
+        """Look anew at folders of shares where something was mounted or unmounted."""
+        self._leased.all_lost()
+        if self._events is not None:
+            in_turns(self._host.turns, self, self._events.mounted(points))
 
     def settings_changed(self) -> None:
         """Have all clients list and ask again: changes may come another way from now on."""

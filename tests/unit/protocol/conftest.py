@@ -15,6 +15,7 @@ SECONDS = 60.0
 PINNED_TOO = {
     "test_change_notify",
     "test_change_notify_ends",
+    "test_change_notify_mounts",
     "test_change_notify_trees",
     "test_change_notify_workers",
     "test_compound",
