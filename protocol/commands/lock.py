@@ -58,6 +58,8 @@ def lock(request: Request) -> Answer | Handling:
     open_ = request.open
     if open_.pipe is not None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
+    if open_.node.is_directory and open_.stream is None:  # [MS-FSA] 2.1.5.8, 2.1.5.9
+        raise SmbError(NtStatus.INVALID_PARAMETER)
     if _has_sequence(request.connection, open_, body):
         return _in_sequence(request, body, elements)
     return _perform(request, elements)

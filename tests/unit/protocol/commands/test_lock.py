@@ -6,6 +6,7 @@ from smbengine.client import Client
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
+from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.lock import (
     SMB2_LOCKFLAG_EXCLUSIVE_LOCK,
@@ -71,6 +72,13 @@ def test_locked_bytes_are_closed_to_others(two: Two) -> None:
     write = two.waiter.call(Command.WRITE, requests.write(two.wanted, b"x", 9))
     assert write.status is NtStatus.FILE_LOCK_CONFLICT
     assert two.waiter.call(Command.READ, requests.read(two.wanted, 4, 10)).data == b"ab"
+
+
+def test_a_directory_has_no_bytes_to_lock(client: Client) -> None:
+    folder = client.open("folder", options=FILE_DIRECTORY_FILE)
+    for flags in (EXCLUSIVE, SHARED, WAIT, UNLOCK):
+        assert lock(client, folder, (0, 1, flags)) is NtStatus.INVALID_PARAMETER
+    assert lock(client, client.open("folder:stream"), (0, 1, EXCLUSIVE)) is NtStatus.SUCCESS
 
 
 def test_an_unlock_lets_the_waiter_in(two: Two) -> None:
