@@ -28,15 +28,18 @@ _SEPARATORS = re.compile(r"\\+")
 def parse_path(path: str, *, stand_ins: bool = True) -> tuple[str, str | None]:
     r"""Split a client's path into (path on disk below the share, stream name or None).
 
-    With `stand_ins`, characters that stand for others become those. The unnamed data stream
-    (`name::$DATA`) is None. Several backslashes count as one and those at the end for nothing,
-    and `..` takes the name before it away, whatever that is, as with smbd: clients put paths
-    together from parts. SmbError OBJECT_NAME_INVALID, OBJECT_PATH_SYNTAX_BAD for a path that would
-    climb out of the share, INVALID_PARAMETER for one that begins with a backslash ([MS-SMB2]
-    3.3.5.9).
+    With `stand_ins`, characters that stand for others become those. A slash is taken for a
+    backslash, as by smbd and ksmbd: there are programs that send it, which Windows refuses. The
+    unnamed data stream (`name::$DATA`) is None. Several separators count as one and those at the
+    end for nothing, and `..` takes the name before it away, whatever that is, as with smbd: clients
+    put paths together from parts. SmbError OBJECT_NAME_INVALID, OBJECT_PATH_SYNTAX_BAD for a path
+    that would climb out of the share, INVALID_PARAMETER for one that begins with a separator
+    ([MS-SMB2] 3.3.5.9).
     """
     if not path:
         return "", None
+    if "/" in path:
+        path = path.replace("/", "\\")
     if path[0] == "\\":
         raise SmbError(NtStatus.INVALID_PARAMETER)
     stream = None
