@@ -353,7 +353,7 @@ def _check_lease(request: Request, asked: Reconnect, found: DurableOpen) -> None
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     path = os.fsdecode(found.durable.path)
     same = asked.path == path if found.durable.posix else fold(asked.path) == fold(path)
-    if not same:
+    if not same and not record.flags & OPEN_DELETE_ON_CLOSE:  # Lease.FileDeleteOnClose
         raise SmbError(NtStatus.INVALID_PARAMETER)
 
 
@@ -427,6 +427,7 @@ def _open(
     open_.durable = durable_of(record, durable)
     open_.lock_sequence = server.store.lock_sequences(record.open_id)
     open_.kept_write_time = kept
+    open_.kept_change_time = durable.kept_change_time
     return open_
 
 

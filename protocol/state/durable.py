@@ -176,6 +176,7 @@ class DurableOpens:
             locks=open_.lock_count,
             reserved=node.reserved,
             keeps_write_time=open_.kept_write_time is not None,
+            kept_change_time=open_.kept_change_time,
         )
         deadline = from_ns(time.time_ns()) + durable.timeout * MS
         waiters = self._store.disconnect_open(open_.persistent_id, record, deadline)

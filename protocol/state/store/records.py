@@ -238,6 +238,8 @@ class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
     """Of a persistent open: so does what is written through it, once that is answered."""
     posix: bool = False
     """It was made by the POSIX extensions, which look `path` up as it is."""
+    kept_change_time: int = 0
+    """FILETIME that SET_INFO of it leaves as it is; 0: nothing."""
 
 
 class PersistentOpen(msgspec.Struct, array_like=True, frozen=True):

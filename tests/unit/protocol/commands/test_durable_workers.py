@@ -1,12 +1,17 @@
 """Durable opens that are claimed from, ended by or left to other workers."""
 
 import os
+import struct
 
+import pytest
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.durable import GUID, again, create, durable, v2
+from smbengine.notify import basic, set_info
 from smbengine.server import Engine
 
+from usmbd.protocol.wire.filetime import from_ns
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_HIDDEN
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.lock import (
     SMB2_LOCKFLAG_EXCLUSIVE_LOCK,
@@ -15,6 +20,8 @@ from usmbd.protocol.wire.lock import (
 )
 from usmbd.protocol.wire.status import NtStatus
 
+FileBasicInformation = 4
+STAMP = from_ns(1_600_000_000_000_000_000)
 LOCK = SMB2_LOCKFLAG_EXCLUSIVE_LOCK | SMB2_LOCKFLAG_FAIL_IMMEDIATELY
 
 
@@ -98,3 +105,23 @@ def test_a_dead_worker_s_is_no_more_kept_than_a_living_one_s(
     engine.settle()
     assert other.taken(message_id)[0].status is NtStatus.SUCCESS
     assert engine.store.find_durable(doomed[0]) is engine.store.find_durable(asked[0]) is None
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_times_that_were_set_stay_for_who_comes_back(
+    client: Client, engine: Engine, kept: bool
+) -> None:
+    """[MS-FSA] 2.1.5.15.2: as long as the open lasts, also in another worker."""
+    stamp = STAMP if kept else 0
+    file = durable(client, v2())
+    times = struct.pack("<QQQQII", 0, 0, stamp, stamp, 0, 0)
+    assert set_info(client, file, FileBasicInformation, times) is NtStatus.SUCCESS
+    client.disconnect()
+    newer = Client(engine, client.guid, engine.another_worker()).ready()
+    file = create(newer, again(file, GUID)).file_id
+    newer.call(Command.WRITE, requests.write(file, b"data"))
+    hidden = basic(attributes=FILE_ATTRIBUTE_HIDDEN)
+    assert set_info(newer, file, FileBasicInformation, hidden) is NtStatus.SUCCESS
+    body = requests.query_info(file, FileBasicInformation)
+    _, _, write, change = struct.unpack_from("<4Q", newer.call(Command.QUERY_INFO, body).data)
+    assert (write == STAMP, change == STAMP) == (kept, kept)
