@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
@@ -12,9 +13,16 @@ from usmbd.mountd.ipc.directory import SECRETS_DIRECTORY
 SYSTEM_KEYTAB = "/etc/krb5.keytab"
 
 TOO_MUCH = frozenset(
-    {"/", "/home", "/lib", "/opt", "/proc", "/run", "/srv", "/tmp", "/usr", "/var"}
+    {"/", "/etc", "/home", "/lib", "/opt", "/proc", "/run", "/srv", "/tmp", "/usr", "/var"}
 )
 """Folders in which too much else lies that workers need."""
+
+SYSTEM_FOLDERS = ("/boot", "/etc", "/proc/sys", "/root", "/sys", "/usr")
+"""What lies there decides what root's programs do."""
+
+_ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS = (sys.prefix, *(str(_ROOT / each) for each in ("mountd", "protocol", "transport")))
+"""What this server is."""
 
 
 def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
@@ -30,8 +38,8 @@ def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
         "the password file": passwords,
         "the state directory": Path(configuration.server.state_directory),
     }
-    for each in sorted(TOO_MUCH & _secret_folders(configuration, passwords)):
-        yield f"workers that are taken over can read the secrets in {each}: give them a folder"
+    if os.path.dirname(os.path.realpath(passwords)) in TOO_MUCH:
+        yield f"{passwords} cannot be hidden from workers that are taken over: give it a folder"
     for name, folder in _folders(configuration):
         for what, path in secrets.items():
             places = (Path(os.path.abspath(path)), path.resolve())
@@ -42,27 +50,40 @@ def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
 def hidden(configuration: Configuration, passwords: Path) -> dict[str, list[str]]:
     """Return the folders that workers shall not see, each with what they shall see in it.
 
-    A folder that is a share cannot be hidden; one in a share is empty to its users.
+    A folder that is a share cannot be hidden; one in a share is empty to its users. Of a keytab in
+    a folder that workers need the file alone is hidden: the library writes it in place.
     """
     server = configuration.server
     state = os.path.realpath(server.state_directory)
     data = os.path.realpath(server.data_directory)
     shares = {_constant_part(folder) for _, folder in _folders(configuration)}
     seen = shares | {state, data}
-    secrets = _secret_folders(configuration, passwords)
-    secrets |= {os.path.join(each, SECRETS_DIRECTORY) for each in (state, data)}
+    secrets = {os.path.join(each, SECRETS_DIRECTORY) for each in (state, data)}
+    secrets.add(os.path.dirname(os.path.realpath(passwords)))
+    if server.kerberos and configuration.kerberos is not None:
+        named = configuration.kerberos.keytab.removeprefix("FILE:") or SYSTEM_KEYTAB
+        keytab = os.path.realpath(named)
+        folder = os.path.dirname(keytab)
+        secrets.add(keytab if folder in TOO_MUCH | shares else folder)
     return {
         folder: sorted(each for each in seen if PurePath(each).is_relative_to(folder))
         for folder in secrets - shares - TOO_MUCH
     }
 
 
-def _secret_folders(configuration: Configuration, passwords: Path) -> set[str]:
-    """Return where the password file and the keytab lie, whatever links lead there."""
-    secrets = [str(passwords)]
-    if configuration.server.kerberos and configuration.kerberos is not None:
-        secrets.append(configuration.kerberos.keytab.removeprefix("FILE:") or SYSTEM_KEYTAB)
-    return {os.path.dirname(os.path.realpath(each)) for each in secrets}
+def fixed(configuration: Configuration) -> list[str]:
+    """Return the folders in which no worker shall change anything: there is no share of theirs."""
+    server = configuration.server
+    needed = {_constant_part(folder) for _, folder in _folders(configuration)}
+    needed |= {os.path.realpath(server.state_directory), os.path.realpath(server.data_directory)}
+
+    def is_needed(folder: str) -> bool:
+        return any(
+            PurePath(each).is_relative_to(folder) or PurePath(folder).is_relative_to(each)
+            for each in needed
+        )
+
+    return [folder for folder in (*SYSTEM_FOLDERS, *PROGRAMS) if not is_needed(folder)]
 
 
 def _constant_part(folder: PurePath) -> str:

@@ -25,8 +25,8 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 _OPTIONS: Final = "mode=0755,size=64k"
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
 
-_NEEDED: Final = ("/etc/ld.so.cache", "/etc/libibverbs.d")
-"""What a library looks into when a device is opened, where all of /etc is hidden."""
+_OURS: Final = (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parents[2]))
+"""Where our programs lie, and what they need."""
 
 _DEVICES: Final = ("/dev/null", "/dev/urandom", "/dev/infiniband")
 """What may be opened of the devices: RDMA's, and what can do no harm."""
@@ -54,11 +54,12 @@ def _unescaped(name: str) -> str:
     return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), name)
 
 
-def hide(folders: Mapping[str, Iterable[str]]) -> list[str]:
+def hide(folders: Mapping[str, Iterable[str]], fixed: Iterable[str] = ()) -> list[str]:
     """Have each folder empty but for what is to be seen in it; return what could not be, and why.
 
-    A process that is not root opens what its user may: nothing is hidden from it. Call it before
-    there is a second thread, and before capabilities are given up.
+    What lies in `fixed` ones cannot be changed any more. A process that is not root opens what its
+    user may: nothing is hidden from it. Call it before there is a second thread, and before
+    capabilities are given up.
     """
     if not folders or os.geteuid() != 0:
         return []
@@ -74,14 +75,13 @@ def hide(folders: Mapping[str, Iterable[str]]) -> list[str]:
     except OSError as error:
         return [what + (error.strerror or str(error))]
     os.chdir("/")  # which may have been one of them
-    return [*_cover(folders, there), *_forbid_devices()]
+    return [*_fix(fixed), *_cover(folders, there), *_forbid_devices()]
 
 
 def _cover(folders: Mapping[str, Iterable[str]], there: list[Mount]) -> Iterator[str]:
     """Mount something empty on each folder, the outer ones first, wherever its disk shows it."""
     for folder in sorted(folders):
-        ours = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[2]))
-        shown = {*folders[folder], *ours, *_NEEDED}
+        shown = {*folders[folder], *_OURS}
         shown |= {os.path.realpath(each) for each in shown}
         for place in _places(folder, there):
             try:
@@ -120,6 +120,9 @@ def _inside(path: str, folder: str) -> str | None:
 
 def _empty(place: str, shown: Iterable[str]) -> None:
     """Mount an empty file system there, and what is to be seen into it; all or nothing."""
+    if not os.path.isdir(place):
+        kernel.mount("/dev/null", place, None, MountFlag.BIND)
+        return
     kept: dict[str, int] = {}
     try:
         for path in sorted(shown):
@@ -149,14 +152,26 @@ def _make_place(path: str, *, directory: bool) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
 
 
+def _fix(folders: Iterable[str]) -> Iterator[str]:
+    """Let nothing be changed in these folders."""
+    for folder in folders:
+        try:
+            kernel.mount(folder, folder, None, MountFlag.BIND | MountFlag.REC)
+            kernel.change_mounts(folder, add=MountFlag.RDONLY)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield f"keeping {folder} from being changed by itself: {error.strerror}"
+
+
 def _forbid_devices() -> Iterator[str]:
     """Let no device be opened but those that are needed."""
     try:
         devices = [device for device in _DEVICES if os.path.exists(device)]
         for device in devices:
             kernel.mount(device, device, None, MountFlag.BIND | MountFlag.REC)
-        kernel.forbid_devices("/", forbid=True)
+        kernel.change_mounts("/", add=MountFlag.NODEV)
         for device in devices:
-            kernel.forbid_devices(device, forbid=False)
+            kernel.change_mounts(device, remove=MountFlag.NODEV)
     except OSError as error:
         yield f"keeping devices from itself: {error.strerror}"

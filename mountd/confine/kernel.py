@@ -34,7 +34,7 @@ MNT_DETACH = 2
 
 
 class MountFlag(IntFlag):
-    """Those of mount(2)."""
+    """Those of mount(2); the first four have the same numbers as MOUNT_ATTR_*."""
 
     RDONLY = 1
     NOSUID = 2
@@ -50,7 +50,6 @@ _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_ATTRIBUTES = struct.Struct("=QQQQ")
 """struct mount_attr: set, cleared, propagation, user namespace."""
-_MOUNT_ATTR_NODEV = 4
 
 # These have one number on every architecture but alpha.
 _NR_MOUNT_SETATTR = ctypes.c_long(442)
@@ -176,10 +175,9 @@ def unmount(target: str) -> None:
     _check(_umount2(os.fsencode(target), MNT_DETACH))
 
 
-def forbid_devices(target: str, *, forbid: bool) -> None:
-    """Let no device be opened by a name below a mount, or let it again (Linux 5.12)."""
-    change = (_MOUNT_ATTR_NODEV, 0) if forbid else (0, _MOUNT_ATTR_NODEV)
-    attributes = _MOUNT_ATTRIBUTES.pack(*change, 0, 0)
+def change_mounts(target: str, *, add: int = 0, remove: int = 0) -> None:
+    """Give a mount, and all beneath it, RDONLY and NODEV, or take them away (Linux 5.12)."""
+    attributes = _MOUNT_ATTRIBUTES.pack(add, remove, 0, 0)
     _check(
         _syscall(
             _NR_MOUNT_SETATTR,

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from usmbd.mountd.config.load import load
-from usmbd.mountd.exposure import exposed, hidden
+from usmbd.mountd.exposure import PROGRAMS, SYSTEM_FOLDERS, exposed, fixed, hidden
 
 
 def warnings(tmp_path: Path, share: str, passwords: Path) -> list[str]:
@@ -102,4 +102,27 @@ def test_what_is_a_share_is_not_hidden(tmp_path: Path) -> None:
 def test_a_folder_that_has_everything_in_it_is_not_hidden_and_told_of(tmp_path: Path) -> None:
     assert set(hides(tmp_path, "/var/pwd.db")) == {*SECRETS}
     (warning,) = warnings(tmp_path, "/srv/share", Path("/var/pwd.db"))
-    assert "the secrets in /var" in warning
+    assert warning.startswith("/var/pwd.db cannot be hidden")
+
+
+def test_of_a_keytab_among_what_workers_need_the_file_is_hidden(tmp_path: Path) -> None:
+    """They ask the system for users' groups, by /etc."""
+    more = "kerberos method = system keytab\n"
+    assert set(hides(tmp_path, "etc/pwd.db", more=more)) == {"etc", "/etc/krb5.keytab", *SECRETS}
+
+
+def test_the_system_s_folders_are_fixed_where_no_share_is(tmp_path: Path) -> None:
+    def found(*shares: str, state: str = "/run/usmbd") -> set[str]:
+        config = tmp_path / "usmbd.conf"
+        text = f"[global]\nstate directory = {state}\n"
+        for number, share in enumerate(shares):
+            text += f"[share{number}]\npath = {share}\n"
+        config.write_text(text)
+        return set(fixed(load(config)))
+
+    everything = {*SYSTEM_FOLDERS, *PROGRAMS}
+    assert found("/srv/a", "/home/%U") == everything
+    assert found("/usr/share/doc", "/etc/usmbd/%U") == everything - {"/usr", "/etc"}
+    assert found("/root") == everything - {"/root"}
+    assert found("/srv/a", state="/usr/state") == everything - {"/usr"}
+    assert found("/") == set()

@@ -25,14 +25,14 @@ from usmbd.mountd.confine.hide import hide
 from usmbd.mountd.confine.process import confine
 
 libc = ctypes.CDLL(None, use_errno=True)
-folders, secret, share, block, *steps = json.loads(sys.argv[1])
+folders, fixed, secret, share, block, *steps = json.loads(sys.argv[1])
 os.chdir(os.path.dirname(secret))
 # A user's process without rights, into which CAP_SYS_PTRACE is not needed to look.
 other = subprocess.Popen(  # which ends with this one
     ["cat"], user=65534, group=65534, extra_groups=[], cwd="/",
     stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
 )
-report = {"unhidden": hide(folders)}
+report = {"unhidden": hide(folders, fixed)}
 for step in steps:  # by the host, later: what is mounted in its own mounts
     subprocess.run(["nsenter", "-t", str(os.getppid()), "-m", "--", *step], check=True)
 report["missing"] = confine(profiles.WORKER)
@@ -70,6 +70,8 @@ report["null"] = tried("/dev/null")
 report["share"] = sorted(os.listdir(share))
 report["written"] = tried(os.path.join(share, "new"), os.O_CREAT | os.O_WRONLY)
 report["shadow"] = tried("/etc/shadow")
+report["fixed"] = [tried(os.path.join(each, "new"), os.O_CREAT | os.O_WRONLY) for each in fixed]
+report["tunable"] = tried("/proc/sys/kernel/core_pattern", os.O_WRONLY)
 print(json.dumps(report))
 """
 
@@ -93,6 +95,8 @@ def tried(
     shown: tuple[str, ...] = ("share",),
     without: str = "",
     name: Path | None = None,
+    fixed: tuple[str, ...] = (),
+    whole: bool = True,
 ) -> dict[str, Any]:
     """Hide etc/, which has a share in it, from a process, and return what it can do."""
     if shutil.which("unshare") is None:
@@ -103,7 +107,9 @@ def tried(
     secret.write_text("hash")
     (share / "file").write_text("data")
     folders = {str(folder): [str(folder / each) for each in shown]}
-    arguments = json.dumps([folders, str(name or secret), str(share), str(block), *steps])
+    if not whole:
+        folders = {str(secret): []}
+    arguments = json.dumps([folders, fixed, str(name or secret), str(share), str(block), *steps])
     script = SCRIPT
     # A shell stays between: the host, whose mounts are handed on.
     drop = ("setpriv", f"--bounding-set=-{without}", "--") if without else ()
@@ -209,3 +215,25 @@ def test_mountinfo_is_read() -> None:
 def test_another_user_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert hide.hide({"/etc/usmbd": []}) == []
+
+
+def test_what_is_fixed_cannot_be_changed(tmp_path: Path, block: Path) -> None:
+    """It can be read; what is not there is not missed."""
+    program = tmp_path / "bin"
+    program.mkdir()
+    fixed = (str(program), str(tmp_path / "not-there"), "/proc/sys")
+    found = tried(SHARED, tmp_path, block, fixed=fixed)
+    assert found["unhidden"] == []
+    assert found["fixed"][0] == found["tunable"] == "EROFS"
+    assert found["written"] == "done"
+    (program / "new").touch()
+
+
+def test_one_file_is_hidden(tmp_path: Path, block: Path) -> None:
+    """A keytab, say, where its folder cannot be; also when it was written in place."""
+    folder = tmp_path / "etc"
+    found = tried(SHARED, tmp_path, block, whole=False)
+    assert found["unhidden"] == []
+    assert found["secret"]["by its name"] == "EACCES"
+    assert found["share"] == ["file"]
+    assert (folder / "passwords").read_text() == "hash"
