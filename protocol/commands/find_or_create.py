@@ -73,6 +73,7 @@ from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_READONLY,
     FILE_ATTRIBUTE_REPARSE_POINT,
     FILE_ATTRIBUTE_SYSTEM,
+    FILE_ATTRIBUTE_TEMPORARY,
     IO_REPARSE_TAG_SYMLINK,
 )
 from usmbd.protocol.wire.fscc.ea import full_eas
@@ -289,15 +290,12 @@ def _existing(wanted: Wanted, node: Node) -> Found:
         raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
     if stat.attributes & FILE_ATTRIBUTE_REPARSE_POINT and not options & FILE_OPEN_REPARSE_POINT:
         _stop_at_reparse_point(wanted, node)
-    if stream_name is None:
-        if node.is_directory:
-            if options & FILE_NON_DIRECTORY_FILE:
-                raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
-            if wanted.truncates:
-                raise SmbError(NtStatus.INVALID_PARAMETER if options & FILE_DIRECTORY_FILE
-                               else NtStatus.OBJECT_NAME_COLLISION)  # fmt: skip
-        elif options & FILE_DIRECTORY_FILE:
-            raise SmbError(NtStatus.NOT_A_DIRECTORY)
+    if stream_name is None and node.is_directory:
+        if options & FILE_NON_DIRECTORY_FILE:
+            raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
+        if wanted.truncates:
+            raise SmbError(NtStatus.INVALID_PARAMETER if options & FILE_DIRECTORY_FILE
+                           else NtStatus.OBJECT_NAME_COLLISION)  # fmt: skip
     elif options & FILE_DIRECTORY_FILE:
         raise SmbError(NtStatus.NOT_A_DIRECTORY)
     read_only = stat.attributes & FILE_ATTRIBUTE_READONLY and not node.is_directory
@@ -402,7 +400,7 @@ def _stream(wanted: Wanted, node: Node) -> tuple[Stream | None, int]:
 
 
 def _new(wanted: Wanted) -> Found:
-    """Create a file or directory, with its stream, security descriptor and EAs."""
+    """Create a file or directory, with its stream, descriptor and EAs ([MS-FSA] 2.1.5.1.1)."""
     request, body, path, contexts = wanted.request, wanted.body, wanted.path, wanted.contexts
     volume = wanted.volume
     assert volume is not None
@@ -410,8 +408,11 @@ def _new(wanted: Wanted) -> Found:
         raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED)
     names = security.name_rights(request)
     options = body.create_options
-    if options & FILE_DIRECTORY_FILE and wanted.stream_name is not None:
-        raise SmbError(NtStatus.NOT_A_DIRECTORY)
+    if options & FILE_DIRECTORY_FILE:
+        if wanted.stream_name is not None:
+            raise SmbError(NtStatus.NOT_A_DIRECTORY)
+        if body.file_attributes & FILE_ATTRIBUTE_TEMPORARY:
+            raise SmbError(NtStatus.INVALID_PARAMETER)
     if body.file_attributes & FILE_ATTRIBUTE_READONLY and options & FILE_DELETE_ON_CLOSE:
         raise SmbError(NtStatus.CANNOT_DELETE)
     attributes = body.file_attributes

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from failing import failing
-from smbengine import leases, requests
+from smbengine import requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
@@ -344,42 +343,6 @@ def test_an_allocation_size_keeps_the_file_empty(client: Client, engine: Engine)
     size = (1 << 20).to_bytes(8, "little")
     client.open("file", contexts=[(SMB2_CREATE_ALLOCATION_SIZE, size)])
     assert (engine.files / "file").stat().st_size == 0
-
-
-@pytest.mark.parametrize("disposition", [FILE_CREATE, FILE_OVERWRITE_IF, FILE_SUPERSEDE])
-def test_an_allocation_size_that_is_refused_changes_nothing(
-    client: Client, file: Path, disposition: int
-) -> None:
-    context = (SMB2_CREATE_ALLOCATION_SIZE, (1 << 60).to_bytes(8, "little"))
-    for name in ("new", "file")[: 1 if disposition == FILE_CREATE else 2]:
-        refused = client.create(name, disposition=disposition, contexts=[context])
-        assert refused is NtStatus.DISK_FULL
-    assert [path.name for path in file.parent.iterdir()] == ["file"]
-    assert file.read_bytes() == b"old"
-    assert client.session.open_table == {}
-
-
-def test_what_a_refused_create_has_made_goes_again(
-    client: Client, other: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Refused late: by the disk, which has no room for attributes, by data that do not open."""
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "setxattr", failing(errno.ENOSPC))
-        assert client.create("file") is NtStatus.DISK_FULL
-        assert client.create("folder", options=FILE_DIRECTORY_FILE) is NtStatus.DISK_FULL
-    with monkeypatch.context() as patch:
-        patch.setattr(Node, "open_data", failing(errno.EACCES))
-        assert client.create("folder", options=FILE_DIRECTORY_FILE) is NtStatus.ACCESS_DENIED
-    assert list(engine.files.iterdir()) == []
-    assert other.create("folder", options=FILE_DIRECTORY_FILE) is SUCCESS
-
-
-def test_a_stream_that_is_not_admitted_leaves_no_file(client: Client, engine: Engine) -> None:
-    """The key of the lease is another file's."""
-    leases.take(client, 1, name="other")
-    refused = client.call(Command.CREATE, leases.body(1, name="file:stream"))
-    assert refused.status is NtStatus.INVALID_PARAMETER
-    assert [path.name for path in engine.files.iterdir()] == ["other"]
 
 
 def test_so_many_opens_of_a_session(tmp_path: Path) -> None:
