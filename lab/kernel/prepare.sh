@@ -104,7 +104,12 @@ configure() {
   done
 }
 
-failed() { tail -n 20 "$WORK/log" >&2; die "Linux $SERIES does not build"; }
+# What went wrong, which may stand far above make's last words: processors work beside each other.
+failed() {
+  grep -nE 'error:|undefined reference|\*\*\* ' "$WORK/log" | head -n 20 >&2
+  tail -n 5 "$WORK/log" >&2
+  die "Linux $SERIES does not build"
+}
 
 # A few minutes: say how far it is, by the objects that are there.
 build() {
