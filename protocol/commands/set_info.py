@@ -31,7 +31,13 @@ from usmbd.protocol.wire.change_notify import (
     FILE_NOTIFY_CHANGE_LAST_ACCESS,
     FILE_NOTIFY_CHANGE_LAST_WRITE,
 )
-from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
+from usmbd.protocol.wire.create import (
+    FILE_DELETE_ON_CLOSE,
+    FILE_NO_INTERMEDIATE_BUFFERING,
+    FILE_SYNCHRONOUS_IO_ALERT,
+    FILE_SYNCHRONOUS_IO_NONALERT,
+    FILE_WRITE_THROUGH,
+)
 from usmbd.protocol.wire.fscc import set_info as setters
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
@@ -50,6 +56,7 @@ from usmbd.protocol.wire.set_info import SetInfoRequest, SetInfoResponse, set_in
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _RESPONSE = SetInfoResponse().pack()
+_SYNCHRONOUS = FILE_SYNCHRONOUS_IO_ALERT | FILE_SYNCHRONOUS_IO_NONALERT
 # What a new creation, access, write and change time match; nothing asks for the last.
 _TIMES = (
     FILE_NOTIFY_CHANGE_CREATION,
@@ -285,8 +292,17 @@ def _position(request: Request, change: setters.SetPosition) -> Answer:
 
 
 def _mode(request: Request, change: setters.SetMode) -> Answer:
-    """FileModeInformation ([MS-FSA] 2.1.5.15.8); what WRITE obeys of it is FILE_WRITE_THROUGH."""
-    request.open.mode = change.mode
+    """FileModeInformation ([MS-FSA] 2.1.5.15.7); what WRITE obeys of it is FILE_WRITE_THROUGH.
+
+    Whether an open is synchronous its CREATE has said for good, and so what is not buffered.
+    """
+    open_ = request.open
+    if bool(change.mode & _SYNCHRONOUS) != bool(open_.mode & _SYNCHRONOUS):
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    kept = FILE_NO_INTERMEDIATE_BUFFERING
+    if open_.mode & FILE_NO_INTERMEDIATE_BUFFERING:
+        kept |= FILE_WRITE_THROUGH
+    open_.mode = open_.mode & kept | change.mode & ~kept
     return _RESPONSE
 
 

@@ -354,6 +354,33 @@ def test_basic_information_that_cannot_be(
     assert change(client, client.open("file"), FileBasicInformation, body) is status
 
 
+@pytest.mark.parametrize(
+    ("options", "mode", "then"),
+    [
+        (0, 0x06, 0x06),
+        (0, 0x10, None),
+        (0, 0x20, None),
+        (0, 0x30, None),
+        (0x20, 0, None),
+        (0x20, 0x02, None),
+        (0x20, 0x10, 0x10),
+        (0x20, 0x24, 0x24),
+        (0x10, 0x22, 0x22),
+        (0x28, 0x22, 0x28),  # what is not buffered is written through or not as it was opened
+        (0x0A, 0x04, 0x0E),
+    ],
+)
+def test_a_mode_is_as_synchronous_as_the_open(
+    client: Client, file: Path, options: int, mode: int, then: int | None
+) -> None:
+    """[MS-FSA] 2.1.5.15.7."""
+    opened = client.open("file", FILE_READ_DATA, options=options)
+    status = change(client, opened, FileModeInformation, mode.to_bytes(4, "little"))
+    assert status is (NtStatus.INVALID_PARAMETER if then is None else SUCCESS)
+    told = client.call(Command.QUERY_INFO, requests.query_info(opened, FileModeInformation)).data
+    assert int.from_bytes(told, "little") == (options if then is None else then)
+
+
 def test_position_and_mode_are_the_opens_own(client: Client, file: Path) -> None:
     first, second = client.open("file"), client.open("file")
     for level, data in (
