@@ -17,6 +17,7 @@ from hashlib import blake2b
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.options import SnapshotOptions
 from usmbd.protocol.vfs.resolve import below, encode
 from usmbd.protocol.vfs.volume import Volume
@@ -78,17 +79,30 @@ def open_snapshot(volume: Volume, seconds: int) -> Volume:
         salt = 0
         if options.fix_inodes:
             salt = int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "little")
-        rules = replace(
-            volume.options,
-            read_only=True,
-            follow_symlinks=False,
-            snapshots=None,
-            inode_salt=salt,
-        )
-        found = volume.snapshots[name] = Volume(kernel.fd_path(root), rules)
+        found = volume.snapshots[name] = _snapshot(volume, root, salt)
         return found
     finally:
         os.close(root)
+
+
+def _snapshot(volume: Volume, root: int, salt: int) -> Volume:
+    """Return the volume of a snapshot's open directory; OSError."""
+    rules = replace(
+        volume.options, read_only=True, follow_symlinks=False, snapshots=None, inode_salt=salt
+    )
+    return Volume(kernel.fd_path(root), rules)
+
+
+def renewed(volume: Volume, old: VolumeBase) -> Volume:
+    """Return for opens of `old`, of the tree's before a reload, what they have by new options.
+
+    That is `volume`, or its view by POSIX, or a snapshot. OSError; may block.
+    """
+    if old.options.posix:
+        volume = volume.posix_view()
+    if old.options.read_only:
+        volume = _snapshot(volume, old.resolver.root, old.options.inode_salt)
+    return volume
 
 
 def _opened(how: kernel.How, directory: int, path: str) -> int:

@@ -7,7 +7,7 @@ after open in slices: one session may have thousands.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
 
@@ -28,12 +28,16 @@ from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.turns import in_turns
 from usmbd.protocol.state.volumes import open_volume
+from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.machine_domain import MachineDomain
+from usmbd.protocol.vfs.snapshots import renewed
 from usmbd.protocol.vfs.volume import Volume
+from usmbd.protocol.wire.status import NtStatus
 
 Item = TypeVar("Item", Session, TreeConnect)
 A = TypeVar("A", bound=Message)
+Volumes = dict[VolumeBase, VolumeBase]
 
 log = logging.getLogger("usmbd.conn")
 
@@ -202,14 +206,15 @@ class Recheck:
     def _reopen(self, tree: TreeConnect, share: ShareConfig) -> None:
         """Have the share's options hold for what the tree opens from now on."""
         resume = partial(self._reopened, tree, share, self._server.generation)
-        self._server.threads.submit(open_volume, (share,), None, resume, share.name)
+        others = {open_.node.volume for open_ in _opens(tree)} - {tree.volume}
+        self._server.threads.submit(_renewed, (share, others), None, resume, share.name)
 
     def _reopened(
         self,
         tree: TreeConnect,
         share: ShareConfig,
         generation: int,
-        found: Volume | None,
+        found: tuple[Volume, Volumes] | None,
         error: BaseException | None = None,
     ) -> None:
         """Use the volume with the new options."""
@@ -220,13 +225,21 @@ class Recheck:
             self._close(tree, str(error))
         elif not tree.closed:
             before = tree.volume
-            volume, speed = self._server.volumes.admit(share, found)
+            volume, speed = self._server.volumes.admit(share, found[0])
             if before is not None and before.root_identity == volume.root_identity:
                 tree.share, tree.volume, tree.speed = share, volume, speed
-                steps = _renew(tree, volume)
+                steps = self._renew(tree, {**found[1], before: volume})
             else:
                 self._server.roots.close(tree)
         in_turns(self._server.turns, tree, steps, partial(self._done, tree))
+
+    def _renew(self, tree: TreeConnect, volumes: Volumes) -> Iterator[None]:
+        """Have one open of a tree in each step list, rename, replace and watch by new options."""
+        for open_ in _opens(tree):
+            open_.node.volume = volumes.get(open_.node.volume, open_.node.volume)
+            if open_.watch is not None:  # it has walked by the old ones
+                self._server.notifier.end(open_.watch, NtStatus.NOTIFY_ENUM_DIR)
+            yield
 
     def _close(self, tree: TreeConnect, why: str) -> None:
         """End a tree connect and its opens."""
@@ -243,11 +256,10 @@ def _opens(tree: TreeConnect) -> Iterator[Open]:
             yield open_
 
 
-def _renew(tree: TreeConnect, volume: Volume) -> Iterator[None]:
-    """Have one open of a tree in each step list, rename and replace by the volume's options."""
-    for open_ in _opens(tree):
-        open_.node.volume = volume
-        yield
+def _renewed(share: ShareConfig, others: Iterable[VolumeBase]) -> tuple[Volume, Volumes]:
+    """Open a share's volume, and by its options what else opens of the tree have; OSError."""
+    volume = open_volume(share)
+    return volume, {other: renewed(volume, other) for other in others}
 
 
 def _session_question(session: Session) -> SessionRequest:
