@@ -20,6 +20,7 @@ from usmbd.protocol.state.store.records import (
     OpenRecord,
 )
 from usmbd.protocol.vfs.node import OFFSET_MAX, Node
+from usmbd.protocol.vfs.short_names import is_made
 from usmbd.protocol.wire.access import FILE_WRITE_DATA
 from usmbd.protocol.wire.create import (
     FILE_CREATED,
@@ -126,6 +127,8 @@ def admit(wanted: Wanted, found: Found) -> Open:
     if tree.share.posix_locking and stream is None and node.is_regular and not tree.speed.may_hang:
         open_.local_locks = LocalLocks(node)
     server.caching.admitted(open_, asked)
+    if "~" in wanted.path and wanted.path != node.path and is_made(wanted.path.rpartition("/")[2]):
+        open_.short_path = wanted.path
     open_.share_access = body.share_access
     open_.create_options = body.create_options
     open_.mode = body.create_options & MODE

@@ -406,8 +406,7 @@ def _new(wanted: Wanted) -> Found:
     assert volume is not None
     if wanted.time is not None:
         raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED)
-    names = security.name_rights(request)
-    options = body.create_options
+    names, options = security.name_rights(request), body.create_options
     if options & FILE_DIRECTORY_FILE:
         if wanted.stream_name is not None:
             raise SmbError(NtStatus.NOT_A_DIRECTORY)
@@ -426,13 +425,16 @@ def _new(wanted: Wanted) -> Found:
     descriptor = None
     if SMB2_CREATE_SD_BUFFER in contexts:
         descriptor = security.parse(contexts[SMB2_CREATE_SD_BUFFER], request.tree.domain)
+    tunnel, share = request.connection.server.tunnel, request.tree.share
+    path, creation_time = tunnel.take(share.path, path, wanted.posix)
     if options & FILE_DIRECTORY_FILE:
         node = volume.create_directory(path, attributes, mode=wanted.posix_mode, rights=names)
     else:
         node = volume.create_file(path, attributes, mode=wanted.posix_mode, rights=names)
     try:
-        name = wanted.stream_name
-        stream = create_stream(node, name) if name is not None else None
+        if creation_time:
+            node.set_times(creation=creation_time)
+        stream = create_stream(node, wanted.stream_name) if wanted.stream_name is not None else None
         if eas:
             finish(ea.set_eas(node, eas))
         if options & FILE_NO_COMPRESSION and node.last_stat.attributes & FILE_ATTRIBUTE_COMPRESSED:

@@ -122,6 +122,7 @@ def _rename_node(
     node = open_.node
     before = place(node)
     directory_entry.rename(node, path, replace, names)
+    open_.tunnel(open_.connection.server)
     open_.path = path
     by = open_.parent_lease_key
     return moved(before, place(node), is_directory=node.is_directory, by=by)

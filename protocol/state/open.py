@@ -104,6 +104,7 @@ class Open:
         "replay",
         "session",
         "share_access",
+        "short_path",
         "stream",
         "told_at_close",
         "tree",
@@ -144,6 +145,7 @@ class Open:
         self.place = place  # among those that the worker has for opens
         self.key = key
         self.path = path  # as the client opened it; the file's present name is asked from the node
+        self.short_path = ""  # where the client said the file's 8.3 name
         self.delete_on_close = False
         self.deletes_name = False  # at its close, whoever else has the file open
         self.kept_change_time = 0  # what SET_INFO of this open leaves as it is; 0: nothing
@@ -346,6 +348,7 @@ class Open:
         except (OSError, SmbError) as error:
             log.info("could not be deleted: %s", error, extra={"path": self.path})
             return []
+        self.tunnel(server)
         if self.delete_on_close:
             self.set_delete_on_close(server, False)
         else:
@@ -417,6 +420,7 @@ class Open:
                 return server.notifier.of_file(node, (change,), by)
             place = server.notifier.place(node)
             directory_entry.unlink(node, self._doomed_name(result))
+            self.tunnel(server)
             return at(place, gone("", is_directory=node.is_directory), by=by)
         except (OSError, SmbError) as error:
             log.info("could not be deleted on close: %s", error, extra={"path": self.path})
@@ -426,6 +430,13 @@ class Open:
                 server.store.deleted(base_key(self.key) if result.delete_base else self.key)
             finally:
                 self._let_go()
+
+    def tunnel(self, server: "Server") -> None:
+        """Note that the name is gone, if the file was opened by the 8.3 name that stands for it."""
+        if self.short_path:
+            created = self.node.last_stat.creation_time
+            server.tunnel.add(self.tree.share.path, self.short_path, self.path, created)
+            self.short_path = ""
 
     def _doomed_name(self, result: RemoveOpenResult) -> str | None:
         """Return which name is to be deleted where that need not be this open's; None: this one's.

@@ -44,6 +44,7 @@ from usmbd.protocol.state.store.records import (
 )
 from usmbd.protocol.state.threads import Threads
 from usmbd.protocol.state.tree import TreeConnect
+from usmbd.protocol.state.tunnel import Tunnel
 from usmbd.protocol.state.turns import Turns, Unhurried, in_turns
 from usmbd.protocol.state.volumes import Volumes
 from usmbd.protocol.vfs.identity import become, pin
@@ -140,6 +141,7 @@ class Server:
         """The same for RDMA."""
         self.notifier = Notifier(self, store, peers, threads, clock, self.caching)
         self.roots = Roots(self)
+        self.tunnel = Tunnel(clock)
         self.volumes = Volumes(self.roots.opened)
         self.descriptor_limit = descriptors.limit()
         self.descriptors = FairShare(self._room_for_opens)
