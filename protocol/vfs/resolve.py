@@ -100,7 +100,8 @@ class Resolver:
                 fd, found = self._open_variant(path, how, link=link)
             else:
                 raise SmbError(_refusal(-fd))
-        self._check_opened(fd, found, path)
+        # Where a link leads has other names than the path that a client gave.
+        self._check_opened(fd, found, path, None if link else NtStatus.OBJECT_NAME_NOT_FOUND)
         return fd, found
 
     def first_link(self, path: str) -> tuple[int, str, int] | None:
@@ -162,7 +163,7 @@ class Resolver:
             fd, found = self._open_steps(path)
         elif fd < 0:
             raise SmbError(_refusal(-fd, NtStatus.OBJECT_PATH_NOT_FOUND))
-        self._check_opened(fd, found, path)
+        self._check_opened(fd, found, path, NtStatus.OBJECT_PATH_NOT_FOUND)
         return fd, found
 
     def _open_steps(self, path: str) -> tuple[int, str]:
@@ -245,8 +246,16 @@ class Resolver:
             directory_names().find_short(directory, "")
 
     def check_veto(self, path: str) -> None:
-        """Refuse a path with a vetoed component; SmbError(OBJECT_NAME_NOT_FOUND)."""
-        if self._veto is not None and path and any(map(self.is_vetoed, path.split("/"))):
+        """Refuse a path with a vetoed component; SmbError OBJECT_NAME_NOT_FOUND if it is the last.
+
+        Else OBJECT_PATH_NOT_FOUND, as of a folder that is not there.
+        """
+        if self._veto is None or not path:
+            return
+        *folders, name = path.split("/")
+        if any(map(self.is_vetoed, folders)):
+            raise SmbError(NtStatus.OBJECT_PATH_NOT_FOUND)
+        if self.is_vetoed(name):
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
 
     def is_vetoed(self, name: str) -> bool:
@@ -254,8 +263,11 @@ class Resolver:
         veto = self._veto
         return veto is not None and (veto(name) or (not name.isascii() and veto(to_disk(name))))
 
-    def _check_opened(self, fd: int, found: str, asked: str) -> None:
-        """Close and refuse what is vetoed where it is, whatever name led there."""
+    def _check_opened(self, fd: int, found: str, asked: str, hidden: NtStatus | None) -> None:
+        """Close and refuse what is vetoed where it is, whatever name led there.
+
+        SmbError `hidden`, or without it what `check_veto` says.
+        """
         if self._veto is None:
             return
         try:
@@ -267,8 +279,10 @@ class Resolver:
                 place = below(root, os.readlink(kernel.fd_path(fd)))
                 if place is not None and place != found:
                     self.check_veto(place)
-        except BaseException:
+        except BaseException as error:
             os.close(fd)
+            if hidden is not None and isinstance(error, SmbError):
+                raise SmbError(hidden) from error
             raise
 
     def _open_linked(

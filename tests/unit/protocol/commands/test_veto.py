@@ -146,6 +146,26 @@ def test_no_rename_or_link_gets_to_it(
             assert status in HIDDEN
 
 
+@pytest.mark.parametrize("disposition", [FILE_OPEN, FILE_OPEN_IF, FILE_CREATE])
+def test_a_folder_on_the_way_is_a_path_that_is_not_there(
+    vetoed: Client, engine: Engine, disposition: int
+) -> None:
+    """As of any folder that is not there, by whatever name."""
+    other = short(engine.files / "secret folder")
+    for folder in ("secret folder", "SECRET FOLDER", other, "missing"):
+        for name in ("inner", "new", "a\\b"):
+            status = vetoed.create(f"{folder}\\{name}", disposition=disposition)
+            assert status is NtStatus.OBJECT_PATH_NOT_FOUND, (folder, name)
+    for name in ("secret folder", "open\\secret file"):
+        status = vetoed.create(name, disposition=disposition)
+        assert status is NtStatus.OBJECT_NAME_NOT_FOUND, name
+    file = vetoed.open("mine", disposition=FILE_CREATE)
+    data = requests.named("secret folder\\mine", replace=False)
+    status = vetoed.call(Command.SET_INFO, requests.set_info(file, RENAME, data)).status
+    assert status is NtStatus.OBJECT_PATH_NOT_FOUND
+    assert is_untouched(engine.files)
+
+
 def test_no_listing_shows_it(vetoed: Client, engine: Engine) -> None:
     for pattern in ("*", "secret file", "SECRET*", short(engine.files / "secret file"), "a*"):
         root = vetoed.open("", FILE_READ_DATA, FILE_OPEN, options=FILE_DIRECTORY_FILE)

@@ -304,7 +304,11 @@ def test_nothing_is_made_or_moved_where_it_is_vetoed(vetoed: Volume, tmp_path: P
         for call in (vetoed.create_file, vetoed.create_directory):
             with pytest.raises(SmbError) as caught:
                 call(path)
-            assert caught.value.status is MISSING
+            assert caught.value.status is NtStatus.OBJECT_PATH_NOT_FOUND
+        for link in (False, True):
+            with pytest.raises(SmbError) as caught:
+                vetoed.lookup(path, open_reparse_point=link)
+            assert caught.value.status is NtStatus.OBJECT_PATH_NOT_FOUND
         with vetoed.lookup("mine") as node:
             with pytest.raises(SmbError):
                 directory_entry.rename(node, path, False)

@@ -245,7 +245,8 @@ def test_veto_and_read_only(tmp_path: Path) -> None:
     (tmp_path / "lost").mkdir()
     (tmp_path / "lost" / "x").touch()
     volume = Volume(str(tmp_path), VolumeOptions(veto=lambda name: name == "lost", read_only=True))
-    assert status_of_lookup(volume, "lost/x") == NtStatus.OBJECT_NAME_NOT_FOUND
+    assert status_of_lookup(volume, "lost") == NtStatus.OBJECT_NAME_NOT_FOUND
+    assert status_of_lookup(volume, "lost/x") == NtStatus.OBJECT_PATH_NOT_FOUND
     with pytest.raises(SmbError) as caught:
         volume.create_file("new")
     assert caught.value.status == NtStatus.ACCESS_DENIED
