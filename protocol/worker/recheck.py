@@ -175,6 +175,8 @@ class Recheck:
         elif share.encryption_required and not before.encryption_required:
             # Clients learn that they have to encrypt when they connect, and not later.
             self._close(tree, "it has to be encrypted now")
+        elif _learnt(tree, share) != _learnt(tree, before):
+            self._close(tree, "clients go by what it was when they connected")
         else:
             tree.domain = MachineDomain(answer.domain) if answer.domain else None
             tree.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
@@ -247,6 +249,25 @@ class Recheck:
             user = tree.session.user or "anonymous"
             log.info("share is closed: %s", why, extra={"share": tree.share.name, "user": user})
             self._server.close_tree(tree)
+
+
+def _learnt(tree: TreeConnect, share: ShareConfig) -> tuple[object, ...]:
+    """Return what of a share its client is told once, and reads and writes by from then on."""
+    fruit = share.fruit
+    if not tree.aapl:
+        return (share.msdfs_root,)
+    if fruit is None:
+        return (share.msdfs_root, None)
+    return (
+        share.msdfs_root,
+        share.case_sensitive,
+        fruit.aapl,
+        fruit.copyfile,
+        fruit.nfs_aces,
+        fruit.posix_rename,
+        fruit.zero_file_id,
+        fruit.time_machine,
+    )
 
 
 def _opens(tree: TreeConnect) -> Iterator[Open]:

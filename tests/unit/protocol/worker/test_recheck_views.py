@@ -4,14 +4,16 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.macos import aapl, listing
 from smbengine.notify import NAMES, Watcher, nothing_is_left
 from smbengine.reloads import change
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
-from usmbd.mountd.ipc.settings import SnapshotConfig
+from usmbd.mountd.ipc.settings import FruitConfig, SnapshotConfig
 from usmbd.protocol.wire.access import FILE_READ_DATA
 from usmbd.protocol.wire.change_notify import SMB2_WATCH_TREE
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE, FILE_OPEN
@@ -94,3 +96,41 @@ def test_who_watches_lists_and_watches_by_the_new_options(
     client.close(watcher.file_id)
     engine.settle()
     assert nothing_is_left(engine)
+
+
+@pytest.mark.parametrize("roots", [True, False])
+def test_clients_learn_what_a_root_of_dfs_is_when_they_connect(
+    engine: Engine, reload: Callable[[], None], roots: bool
+) -> None:
+    """They write names otherwise then, and who has learnt it goes on to."""
+    change(engine, msdfs_root=not roots)
+    client = Client(engine).ready()
+    change(engine, msdfs_root=roots)
+    reload()
+    assert client.create("file") is NtStatus.NETWORK_NAME_DELETED
+
+
+@pytest.mark.parametrize(
+    ("options", "stays"),
+    [
+        ({"fruit": None}, False),
+        ({"fruit": FruitConfig(nfs_aces=False)}, False),
+        ({"fruit": FruitConfig(time_machine_max_size=1 << 30)}, True),
+        ({"fruit": FruitConfig(), "case_sensitive": True}, False),
+    ],
+)
+@pytest.mark.parametrize("asks", [True, False])
+def test_macos_learns_what_a_share_is_when_it_connects(
+    engine: Engine, reload: Callable[[], None], options: dict[str, object], stays: bool, asks: bool
+) -> None:
+    change(engine, fruit=FruitConfig())
+    client = Client(engine).ready()
+    if asks:
+        assert aapl(client) is not None
+    (engine.files / "file").touch()
+    change(engine, **options)
+    reload()
+    assert bool(client.session.tree_connect_table) is (stays or not asks)
+    if not client.session.tree_connect_table:
+        client.connect("data")
+    assert "file" in listing(client)
