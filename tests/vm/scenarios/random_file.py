@@ -5,8 +5,8 @@ What the file has to contain is kept in memory beside it. The first mount works;
 whole file is synced and read by the second one. It goes on for SECONDS_OF_WORK; the operations are
 always the same, so the number of the first wrong one repeats it.
 
-Holes and copies within the file are left to contents.py: mixed with the rest, Linux 7.3 shows zeros
-for data that is there, on ksmbd and usmbd alike.
+Holes and copies are left to contents.py: Linux 7.3 sets the file's end to that of a hole while it
+writes what lies behind, and so cuts that off (SET_INFO after the WRITE; on ksmbd and usmbd alike).
 """
 
 import mmap
