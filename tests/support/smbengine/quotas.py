@@ -23,6 +23,8 @@ class FakeQuotas:
         self.flags = 3
         self.calls = 0
         self.maximum = 1 << 40
+        self.without: set[int] = set()
+        """Inodes of files on another file system, which has no quotas."""
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Answer in place of the kernel."""
@@ -41,7 +43,8 @@ class FakeQuotas:
         whose: int = quotactl.USERS,
     ) -> None:
         """Do what the kernel does with a call for users, or for groups."""
-        os.fstat(file)
+        if os.fstat(file).st_ino in self.without:
+            raise OSError(errno.ESRCH, "no quotas")
         known = self.users if whose == quotactl.USERS else self.groups
         self.calls += 1
         if command == quotactl.Q_XGETQSTATV:

@@ -240,9 +240,9 @@ def test_limits_that_are_none_change_nothing(
     assert change(client, client.open("", FILE_READ_ATTRIBUTES), b"") is NtStatus.INVALID_PARAMETER
 
 
-def sizes(client: Client, level: int) -> tuple[int, ...]:
+def sizes(client: Client, level: int, name: str = "") -> tuple[int, ...]:
     body = requests.query_info(
-        client.open("", FILE_READ_ATTRIBUTES), level, kind=SMB2_0_INFO_FILESYSTEM
+        client.open(name, FILE_READ_ATTRIBUTES), level, kind=SMB2_0_INFO_FILESYSTEM
     )
     data = client.call(Command.QUERY_INFO, body).data
     return struct.unpack("<3QII" if level == fs_info.FileFsFullSizeInformation else "<2QII", data)
@@ -264,6 +264,26 @@ def test_a_volume_is_as_large_as_its_user_may_fill_it(client: Client, quotas: Fa
     assert sizes(client, full)[1] == 0
     quotas.give(ME, 3 * MIB, soft=4 * MIB)
     assert sizes(client, full)[:2] == (4 * MIB // unit, MIB // unit)
+
+
+def test_what_is_mounted_below_has_its_own_size_and_no_quotas_of_the_root(
+    client: Client, engine: Engine, quotas: FakeQuotas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = engine.files / "below"
+    below.mkdir()
+    (below / "file").touch()
+    quotas.without = {path.stat().st_ino for path in (below, below / "file")}
+    real = os.fstatvfs
+    small = os.statvfs_result((1024, 1024, 9000, 700, 600, 0, 0, 0, 0, 255), {"f_fsid": 1})
+    monkeypatch.setattr(
+        os, "fstatvfs", lambda fd: small if os.fstat(fd).st_ino in quotas.without else real(fd)
+    )
+    quotas.give(ME, 0, hard=MIB)
+    for name in ("below", "below\\file"):
+        assert sizes(client, fs_info.FileFsFullSizeInformation, name) == (9000, 600, 700, 2, 512)
+        assert sizes(client, fs_info.FileFsSizeInformation, name) == (9000, 600, 2, 512)
+    total, available, sectors, size = sizes(client, fs_info.FileFsSizeInformation)
+    assert total * sectors * size == available * sectors * size == MIB
 
 
 def test_the_quota_of_a_group_bounds_its_users(
