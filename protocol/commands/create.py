@@ -283,7 +283,13 @@ def _admitted(wanted: Wanted) -> Waiting[tuple[Found, Open]]:
     request = wanted.request
     server = request.connection.server
     while True:
-        found = yield from Blocking(_find, wanted)
+        try:
+            found = yield from Blocking(_find, wanted)
+        except SmbError as error:
+            removed = error.status is NtStatus.OBJECT_PATH_NOT_FOUND and not wanted.path
+            if removed and wanted.time is None:  # the root: there may be another one by now
+                server.roots.check(request.tree.share.path)
+            raise
         try:
             if request.tree.closed:  # while a thread looked the file up
                 raise SmbError(NtStatus.NETWORK_NAME_DELETED)

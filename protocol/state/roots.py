@@ -3,7 +3,8 @@
 A disk may be mounted over a folder that clients are connected to, or the folder be replaced: what
 they save from then on would lie beneath the disk. So a path is looked at anew, on a thread, and
 trees whose root is another are closed; their clients connect again. That happens at a reload, when
-something is mounted or unmounted, and when anybody, in any worker, has a share's folder opened.
+something is mounted or unmounted, when anybody, in any worker, has a share's folder opened, and
+when somebody finds that it was removed.
 """
 
 import logging

@@ -114,9 +114,13 @@ def test_a_tree_connect_in_another_worker_sees_it_too(client: Client, engine: En
 def test_the_root_of_a_removed_folder_is_not_there(client: Client, engine: Engine) -> None:
     held = client.open("", FILE_READ_DATA)
     engine.files.rmdir()
-    assert client.create("", FILE_READ_DATA) is NtStatus.OBJECT_PATH_NOT_FOUND
     assert client.create("file") is NtStatus.OBJECT_PATH_NOT_FOUND
     assert client.close(held) is NtStatus.SUCCESS
+    engine.files.mkdir()  # and who looks for it finds the next one, by another tree
+    assert client.create("", FILE_READ_DATA) is NtStatus.OBJECT_PATH_NOT_FOUND
+    assert client.create("", FILE_READ_DATA) is NtStatus.NETWORK_NAME_DELETED
+    client.connect("data")
+    assert client.create("file") is NtStatus.SUCCESS
 
 
 @pytest.mark.parametrize("end", ["disconnect", "logoff", "connection"])
