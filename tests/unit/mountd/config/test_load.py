@@ -17,6 +17,7 @@ COMPOSED = {
     "backup_disks",
     "hidden",
     "dfs",
+    "fixed",
     "fruit_model",
     "kerberos",
     "ntlm",
