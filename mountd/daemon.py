@@ -171,6 +171,8 @@ class Daemon:
         rpc_listener = listen(self._directory / RPC_SOCKET)
         running = Running(self._directory / CONTROL_SOCKET)
         self._administration = Administration(self._service, running, self._store, self._registered)
+        if (rights := self._administration.rights) is not None:
+            self._service.holders = rights.holders
         self._service.configured = self._configured
         self._service.users_changed = self._tell_of_users
         self._rpc = RpcProcess(rpc_listener, self._all_for_rpc, self._answer_rpc, self._fork_server)

@@ -9,7 +9,7 @@ import msgspec
 
 from usmbd.mountd import log as logs
 from usmbd.mountd.admin import share_rights
-from usmbd.mountd.admin.descriptors import ANONYMOUS, EVERYONE, GUESTS, NETWORK
+from usmbd.mountd.admin.descriptors import ADMINISTRATORS, ANONYMOUS, EVERYONE, GUESTS, NETWORK
 from usmbd.mountd.admin.outcome import RefusedError
 from usmbd.mountd.admin.registered import Registered
 from usmbd.mountd.admin.users import Users
@@ -50,6 +50,7 @@ from usmbd.mountd.ipc.messages import (
     TreesHeld,
     TreeStatus,
 )
+from usmbd.mountd.ipc.rights import SECURITY
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.ipc.sids import MAX_RANGES, UNIX_GROUP, UNIX_USER, MachineDomain
 from usmbd.mountd.ipc.users import ChangePassword
@@ -70,10 +71,6 @@ log = logging.getLogger("usmbd.auth")
 
 PROCESS = "mountd"
 """What the log and the lists call this process."""
-
-UNPROVEN = 2
-"""Guests and anonymous users get no more than this part of a share's places: one of so many. Users
-would be locked out by who cannot be told apart."""
 
 SHARE_ROWS = 128
 """Shares whose use is shown, the busiest: a message has room for twice as many rows."""
@@ -111,6 +108,8 @@ class Service:
         self._securities: dict[str, bytes] = {}
         self.configured: Callable[[ConfigReloaded], None] = lambda message: None
         """Told of a configuration that the registry has made another."""
+        self.holders: Callable[[str], frozenset[str]] = lambda right: frozenset({ADMINISTRATORS})
+        """Returns who holds a right (`admin.rights`)."""
         self.users_changed: Callable[[], None] = lambda: None
         """Told of users who are others, by RPC."""
         self.process_limits: Callable[[], list[LimitRow]] = list
@@ -399,11 +398,12 @@ class Service:
         if response.status is TreeStatus.OK and share is not None:
             tree, proven = (request.session_id, request.tree_id), not unproven(request)
             known = self.trees.connected(worker, request.session_id, share.config.name)
-            if not known and self._is_full(share.config, proven):
+            if not known and self.trees.is_full(share.config, proven=proven):
                 response = TreeConnectResponse(TreeStatus.TOO_MANY_CONNECTIONS)
             else:
                 self.trees.add(worker, tree, share.config.name, proven=proven)
                 response.domain = self._domain()
+                response.audits = self._audits(request, response)
         if response.status is not TreeStatus.OK:
             log.log(
                 REFUSED, "tree connect refused: %s", response.status,
@@ -423,23 +423,21 @@ class Service:
         descriptor = self._securities.get(share_key(response.share.name))
         if descriptor is None:
             return response
-        if unproven(request):
-            sids = {EVERYONE, NETWORK, ANONYMOUS if request.anonymous else GUESTS}
-        else:
-            sids = self.sids(request.user)
-            if (account := self._of_ticket(request)) is not None:
-                sids |= {f"{UNIX_USER}-{account.uid}"}
-                sids |= {f"{UNIX_GROUP}-{gid}" for gid in account.groups}
-        return share_rights.limit(response, descriptor, sids)
+        return share_rights.limit(response, descriptor, self._sids_of(request))
 
-    def _is_full(self, share: ShareConfig, proven: bool) -> bool:
-        """Tell whether a share has no place left, for who has `proven` an account or for others."""
-        most, trees = share.max_connections, self.trees
-        if not most:
-            return False
-        if not proven and trees.unproven(share.name) >= max(most // UNPROVEN, 1):
-            return True
-        return trees.count(share.name) >= most
+    def _audits(self, request: TreeConnectRequest, response: TreeConnectResponse) -> bool:
+        """Tell whether who connects a share holds SeSecurityPrivilege."""
+        return share_rights.audits(response, self.holders(SECURITY), self._sids_of, request)
+
+    def _sids_of(self, request: TreeConnectRequest) -> set[str]:
+        """Return whom a session's user is, for descriptors."""
+        if unproven(request):
+            return {EVERYONE, NETWORK, ANONYMOUS if request.anonymous else GUESTS}
+        sids = self.sids(request.user)
+        if (account := self._of_ticket(request)) is not None:
+            sids |= {f"{UNIX_USER}-{account.uid}"}
+            sids |= {f"{UNIX_GROUP}-{gid}" for gid in account.groups}
+        return sids
 
     def _domain(self) -> MachineDomain | None:
         """Return the machine's domain, with the first of its users' uids where there are many."""

@@ -4,6 +4,11 @@ from collections import Counter
 from collections.abc import Hashable
 
 from usmbd.mountd.config.source import share_key
+from usmbd.mountd.ipc.settings import ShareConfig
+
+UNPROVEN = 2
+"""Guests and anonymous users get no more than this part of a share's places: one of so many. Users
+would be locked out by who cannot be told apart."""
 
 Tree = tuple[int, int]
 """A session's id and a tree's id."""
@@ -35,6 +40,13 @@ class TreeTable:
     def unproven(self, share: str) -> int:
         """Return how many of them are guests' or anonymous."""
         return len(self._unproven.get(share_key(share), ()))
+
+    def is_full(self, share: ShareConfig, *, proven: bool) -> bool:
+        """Tell whether a share has no place left, for who has `proven` an account or for others."""
+        most = share.max_connections
+        if most and not proven and self.unproven(share.name) >= max(most // UNPROVEN, 1):
+            return True
+        return bool(most) and self.count(share.name) >= most
 
     def connected(self, worker: Hashable, session_id: int, share: str) -> bool:
         """Return whether this session is counted for the share already."""

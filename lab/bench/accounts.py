@@ -94,21 +94,28 @@ class Crowd:
         self, host: str, count: int, password: str, wishes: list[str], **environment: str
     ) -> Row:
         """Have users log in, one after the other."""
+        with self.client(host, count, 0, password, wishes, **environment) as run:
+            said, _ = run.communicate(timeout=600)
+        assert not run.returncode
+        return Row(*json.loads(said))
+
+    def client(
+        self, host: str, count: int, rate: float, password: str, wishes: list[str],
+        **environment: str,
+    ) -> subprocess.Popen[str]:  # fmt: skip
+        """Start a client in which users log in, so many a second."""
         server = self.server
         names = server.state / "hosts"
         names.write_text(f"{server.host} {SERVER}\n")
         # Samba takes no ticket for an address, and /etc/hosts is the client's own for this.
         alone = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"']
         command = [*alone, names, "/usr/bin/python3", CLIENT, host, client_configuration(server)]
-        run = subprocess.run(
-            [*command, str(server.pid), str(count), password, *wishes],
+        return subprocess.Popen(
+            [*command, str(server.pid), str(count), str(rate), password, *wishes],
             env=os.environ | environment,
             stdout=subprocess.PIPE,
             text=True,
-            check=True,
-            timeout=600,
         )
-        return Row(*json.loads(run.stdout))
 
     def lookups(self) -> Row:
         """Look names up, on one connection."""

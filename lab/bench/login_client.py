@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """Logins by Samba's Python client, which Debian's interpreter alone has.
 
-login_client.py HOST CONFIGURATION SERVER_PID COUNT PASSWORD USER/SHARE...
-Each connects, logs in and reaches his share, in turn, COUNT times in all; no PASSWORD: by the
-ticket of KRB5CCNAME. Prints the logins a second and the server's CPU microseconds for one.
+login_client.py HOST CONFIGURATION SERVER_PID COUNT RATE PASSWORD USER/SHARE...
+Each connects, logs in and reaches his share, in turn, COUNT times in all, RATE a second (0: one
+after the other); no PASSWORD: by the ticket of KRB5CCNAME. Prints the logins a second and the
+server's CPU microseconds for one.
 """
 
 import itertools
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 from smbtest.processes import cpu_seconds
 
-host, configuration, server, amount, password, *wishes = sys.argv[1:]
+host, configuration, server, amount, pace, password, *wishes = sys.argv[1:]
 settings = param.get_context()
 settings.load(configuration)
 
@@ -38,10 +39,12 @@ def log_in(wish: str) -> None:
     libsmb.Conn(host, share, settings, mine)
 
 
-pid, count = int(server), int(amount)
+pid, count, rate = int(server), int(amount), float(pace)
 log_in(wishes[0])
 before, start = cpu_seconds(pid), time.perf_counter()
-for wish in itertools.islice(itertools.cycle(wishes), count):
+for number, wish in enumerate(itertools.islice(itertools.cycle(wishes), count)):
+    if rate:
+        time.sleep(max(0.0, start + number / rate - time.perf_counter()))
     log_in(wish)
 seconds = time.perf_counter() - start
 print(json.dumps([count / seconds, (cpu_seconds(pid) - before) / count * 1e6]))

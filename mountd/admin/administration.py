@@ -78,6 +78,10 @@ class Host(Protocol):
     def users(self) -> UserTable:
         """The users of the moment."""
 
+    @property
+    def users_changed(self) -> Callable[[], None]:
+        """Has what is connected asked for again."""
+
     def edit_users(self, change: Callable[[UserTable], None]) -> None:
         """Write the password file anew, changed; what `change` raises stops it."""
 
@@ -103,10 +107,11 @@ class Administration:
         self._host = host
         self._users = Users(host)
         self._shares = self._registry = None
-        self._rights: AccountRights | None = None
+        self.rights: AccountRights | None = None
+        """What has been given; None: nothing is kept."""
         self._secrets: Secrets | None = None
         if store is not None and registered is not None:
-            self._rights = AccountRights(store, host)
+            self.rights = AccountRights(store, host)
             self._secrets = Secrets(store)
             self._shares = Shares(store, registered, host)
             self._registry = Registry(store, host, Computed(store, host))
@@ -148,20 +153,20 @@ class Administration:
 
     def _may(self, message: AdministrationRequest) -> bool:
         """Tell whether who does not administrate has been given the right to this one thing."""
-        if self._rights is None:
+        if self.rights is None:
             return False
         if isinstance(message, AskGiven):
             return True
         wanted = AddShare | ChangeShare | DeleteShare
-        return isinstance(message, wanted) and self._rights.has(message.by, DISK_OPERATOR)
+        return isinstance(message, wanted) and self.rights.has(message.by, DISK_OPERATOR)
 
     def _kept(self, message: AdministrationRequest) -> DirectoryResponse:
         """Answer what is about users, the registry, or rights and shares, which it keeps."""
         if isinstance(message, UsersRequest):
             return self._users.answer(message)
         if isinstance(message, RightsRequest):
-            if self._rights is not None:
-                return self._rights.answer(message)
+            if self.rights is not None:
+                return self.rights.answer(message)
             if isinstance(message, ListGiven):
                 return GivenPage([], 0)
             raise RefusedError(Result.FAILED, "there is no registry")

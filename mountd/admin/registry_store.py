@@ -92,6 +92,11 @@ class RegistryStore:
                 if self._child(0, hive) is None:
                     self._add(0, hive, "", b"", volatile=False)
 
+    @property
+    def changes(self) -> int:
+        """A number that is another one after each change."""
+        return self._database.total_changes
+
     def close(self) -> None:
         """Close the database."""
         self._database.close()

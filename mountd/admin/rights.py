@@ -8,12 +8,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 from usmbd.mountd.admin.computed import REG_MULTI_SZ
+from usmbd.mountd.admin.descriptors import ADMINISTRATORS
 from usmbd.mountd.admin.outcome import RefusedError
 from usmbd.mountd.admin.registry_store import Key, RegistryStore, Value
 from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.rights import (
     DISK_OPERATOR,
+    HELD,
     PAGE_ACCOUNTS,
+    REVOCABLE,
+    SECURITY,
     AskGiven,
     DeleteAccount,
     GivenPage,
@@ -27,12 +31,12 @@ from usmbd.mountd.ipc.rights import (
 log = logging.getLogger("usmbd.auth")
 
 ACCOUNTS = ("HKLM", "SECURITY", "Policy", "Accounts")
-RIGHTS = "Rights"
+RIGHTS, TAKEN = "Rights", "Taken"
 
 MAX_ACCOUNTS = 4096
 """Accounts that have been given rights: who has more gives them to groups."""
 
-GIVEN = frozenset({DISK_OPERATOR})
+GIVEN = frozenset({DISK_OPERATOR, SECURITY})
 """Rights that can be given; one without an effect would only look as if it were."""
 
 
@@ -42,6 +46,10 @@ class Host(Protocol):
     def sids(self, user: str) -> set[str]:
         """Return whom a user of the password file is, for descriptors."""
 
+    @property
+    def users_changed(self) -> Callable[[], None]:
+        """Has what is connected asked for again."""
+
 
 class AccountRights:
     """Answers what is asked of given rights, and keeps them."""
@@ -50,6 +58,8 @@ class AccountRights:
         """Keep them in the registry."""
         self._store = store
         self._host = host
+        self._holders: dict[str, frozenset[str]] = {}
+        self._holders_at = -1
         with store.changing():
             store.make(ACCOUNTS)
         self._handlers: dict[type, Callable[..., GivenPage | Outcome]] = {
@@ -66,32 +76,46 @@ class AccountRights:
         return self._handlers[type(message)](message)
 
     def has(self, user: str, right: str) -> bool:
-        """Tell whether a user was given a right, himself or by a group of his."""
-        for sid in self._host.sids(user):
-            key = self._find(sid)
-            if key is not None and right in self._rights(key):
-                return True
-        return False
+        """Tell whether a user holds a right, himself or by a group of his."""
+        return not self.holders(right).isdisjoint(self._host.sids(user))
+
+    def holders(self, right: str) -> frozenset[str]:
+        """Return who holds a right: by the configuration, and as it was given or taken."""
+        if self._holders_at != self._store.changes:  # by winreg, too
+            self._holders, self._holders_at = {}, self._store.changes
+        if right not in self._holders:
+            keys = self._store.subkeys(self._store.get(ACCOUNTS))
+            found = {key.name for key in keys if right in self._rights(key)}
+            found |= {sid for sid, rights in HELD.items() if right in rights}
+            if right in self._taken():
+                found.discard(ADMINISTRATORS)
+            self._holders[right] = frozenset(found)
+        return self._holders[right]
+
+    def _taken(self) -> list[str]:
+        """Return what was taken from administrators."""
+        key = self._find(ADMINISTRATORS)
+        return [] if key is None else self._rights(key, TAKEN)
 
     def _find(self, sid: str) -> Key | None:
         return self._store.find((*ACCOUNTS, sid))
 
-    def _rights(self, key: Key) -> list[str]:
-        value = self._store.value(key, RIGHTS)
+    def _rights(self, key: Key, which: str = RIGHTS) -> list[str]:
+        value = self._store.value(key, which)
         if value is None or value.type != REG_MULTI_SZ:
             return []
         found = value.data[: len(value.data) & ~1].decode("utf-16-le", "replace").split("\0")
         return [each for each in found if each in GIVEN]
 
-    def _set(self, key: Key, rights: list[str]) -> None:
+    def _set(self, key: Key, rights: list[str], which: str = RIGHTS) -> None:
         data = "".join(each + "\0" for each in (*rights, "")).encode("utf-16-le")
-        self._store.set(key, Value(RIGHTS, REG_MULTI_SZ, data))
+        self._store.set(key, Value(which, REG_MULTI_SZ, data))
 
     def _list(self, message: ListGiven) -> GivenPage:
         above = self._store.get(ACCOUNTS)
         keys = self._store.subkeys(above, message.start, PAGE_ACCOUNTS)
         accounts = [(key.name, self._rights(key)) for key in keys]
-        return GivenPage(accounts, self._store.totals(above).subkeys)
+        return GivenPage(accounts, self._store.totals(above).subkeys, self._taken())
 
     def _ask(self, message: AskGiven) -> Outcome:
         return Outcome(Result.DONE if self.has(message.by, message.right) else Result.DENIED)
@@ -119,6 +143,7 @@ class AccountRights:
             if found is None:
                 raise RefusedError(Result.NOT_FOUND)
             self._store.remove(found)
+        self._changed()
         log.info("an administrator takes all from %s", message.sid, extra={"user": message.by})
         return Outcome(Result.DONE)
 
@@ -127,23 +152,39 @@ class AccountRights:
             raise RefusedError(Result.FIXED)
         with self._store.changing():
             key = self._add(message.sid)
-            self._set(key, list(dict.fromkeys((*self._rights(key), *message.rights))))
+            held = HELD.get(message.sid, ())
+            new = [each for each in message.rights if each not in held]
+            self._set(key, list(dict.fromkeys((*self._rights(key), *new))))
+            if message.sid == ADMINISTRATORS:
+                left = [each for each in self._taken() if each not in message.rights]
+                self._set(key, left, TAKEN)
+        self._changed()
         self._told("gives", message)
         return Outcome(Result.DONE)
 
     def _take(self, message: TakeRights) -> Outcome:
+        mine = set(HELD.get(message.sid, ())).intersection(message.rights)
+        if mine - REVOCABLE:
+            raise RefusedError(Result.FIXED)
         with self._store.changing():
-            key = self._find(message.sid)
+            key = self._add(message.sid) if mine else self._find(message.sid)
             if key is None:
                 raise RefusedError(Result.NOT_FOUND)
             held = self._rights(key)
             left = [] if message.every else [each for each in held if each not in message.rights]
-            if left or message.keep:
+            if mine:
+                self._set(key, list(dict.fromkeys((*self._taken(), *sorted(mine)))), TAKEN)
+            if left or message.keep or message.sid in HELD:
                 self._set(key, left)
             else:
                 self._store.remove(key)
+        self._changed()
         self._told("takes", message)
         return Outcome(Result.DONE)
+
+    def _changed(self) -> None:
+        """Have trees that are connected learn of what their users may do now."""
+        self._host.users_changed()
 
     @staticmethod
     def _told(what: str, message: GiveRights | TakeRights) -> None:

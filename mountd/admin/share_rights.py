@@ -1,9 +1,9 @@
 """What a share's security descriptor lets a user do ([MS-SRVS] 3.1.6.8, [MS-SMB2] 3.3.5.7)."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from usmbd.mountd.admin.descriptors import parse
-from usmbd.mountd.ipc.messages import TreeConnectResponse, TreeStatus
+from usmbd.mountd.admin.descriptors import ADMINISTRATORS, parse
+from usmbd.mountd.ipc.messages import TreeConnectRequest, TreeConnectResponse, TreeStatus
 
 GENERIC_ALL, GENERIC_WRITE, GENERIC_READ = 0x10000000, 0x40000000, 0x80000000
 
@@ -27,3 +27,19 @@ def limit(
     if not granted & WRITE:
         response.writable = False
     return response
+
+
+def audits(
+    response: TreeConnectResponse,
+    holders: Collection[str],
+    sids_of: Callable[[TreeConnectRequest], Collection[str]],
+    request: TreeConnectRequest,
+) -> bool:
+    """Tell whether a tree connect's user holds a right: as an administrator, or one of `holders`.
+
+    `sids_of` tells whom he is, where it comes to that.
+    """
+    if response.uid == 0 and ADMINISTRATORS in holders:
+        return True
+    others = {each for each in holders if each != ADMINISTRATORS}
+    return bool(others) and not others.isdisjoint(sids_of(request))

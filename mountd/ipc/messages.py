@@ -164,6 +164,8 @@ class TreeConnectResponse(Message):
     groups: Groups = field(default_factory=list)
     domain: MachineDomain | None = None
     """Whose accounts security descriptors name."""
+    audits: bool = False
+    """The user holds SeSecurityPrivilege: he sees and sets SACLs."""
 
 
 class TreeDisconnect(Message):

@@ -5,7 +5,7 @@ Each question says `by` whom it is asked. Rights that follow from the configurat
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from usmbd.mountd.ipc.base import Message, Name
 
@@ -16,7 +16,26 @@ PAGE_ACCOUNTS = 128
 """Accounts in one answer."""
 
 DISK_OPERATOR = "SeDiskOperatorPrivilege"
-"""Samba's privilege to add, change and delete shares: the one that has an effect here."""
+"""Samba's privilege to add, change and delete shares."""
+
+SECURITY = "SeSecurityPrivilege"
+"""Who holds it sees and sets SACLs."""
+
+HELD = {
+    "S-1-5-32-544": (
+        SECURITY,
+        "SeTakeOwnershipPrivilege",
+        "SeBackupPrivilege",
+        "SeRestorePrivilege",
+        DISK_OPERATOR,
+    ),
+    "S-1-1-0": ("SeNetworkLogonRight",),
+}
+"""Who holds which by the configuration: administrators act as root, and whoever has a password may
+log in. Others hold what administrators have given them."""
+
+REVOCABLE = frozenset({SECURITY})
+"""What can be taken from administrators all the same."""
 
 Sid = Annotated[str, Meta(pattern=r"^S-1-[0-9A-Fa-fx-]{1,190}$")]
 Right = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -35,6 +54,8 @@ class GivenPage(Message):
 
     accounts: Annotated[list[tuple[Sid, Rights]], Meta(max_length=PAGE_ACCOUNTS)]
     total: int
+    taken: Rights = field(default_factory=list)
+    """What administrators do not hold any more of that which they do by the configuration."""
 
 
 class MakeAccount(Message):

@@ -194,7 +194,7 @@ def _check(body: CreateRequest, tree: TreeConnect) -> None:
         raise SmbError(NtStatus.ACCESS_DENIED)
     if body.file_attributes & ~_VALID_ATTRIBUTES:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    if access & ACCESS_SYSTEM_SECURITY and not tree.administers:
+    if access & ACCESS_SYSTEM_SECURITY and not tree.audits:
         raise SmbError(NtStatus.PRIVILEGE_NOT_HELD)
 
 

@@ -122,6 +122,7 @@ def tree_connect(request: Request) -> Handling:
         asked_name=name,
     )
     tree.domain = MachineDomain(answer.domain) if answer.domain else None
+    tree.audits = answer.audits
     session.tree_connect_table[tree_id] = tree
     if volume is not None:
         connection.admit(Standing.USER if session.proven_user else Standing.GUEST)

@@ -45,6 +45,7 @@ class TreeConnect:
     __slots__ = (
         "aapl",
         "asked_name",
+        "audits",
         "closed",
         "copies_files",
         "created",
@@ -85,6 +86,7 @@ class TreeConnect:
         self.writable = writable
         self.server_name = server_name
         self.asked_name = asked_name  # of the share, as the client has it: `homes` is many shares
+        self.audits = False  # its user holds SeSecurityPrivilege
         self.closed = False  # ended, perhaps while a request of it waited
         self.created = time.time()
         self.domain: MachineDomain | None = None
@@ -102,7 +104,7 @@ class TreeConnect:
 
     @property
     def administers(self) -> bool:
-        """Whether its user is root here (`admin users`): he holds SeSecurityPrivilege."""
+        """Whether its user is root here (`admin users`)."""
         return self.identity.uid == 0
 
     @property

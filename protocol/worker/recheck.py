@@ -180,7 +180,7 @@ class Recheck:
         else:
             tree.domain = MachineDomain(answer.domain) if answer.domain else None
             tree.identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
-            tree.writable = answer.writable
+            tree.writable, tree.audits = answer.writable, answer.audits
             go_on = partial(self._use, tree, share, self._server.generation)
             if answer.writable:
                 go_on()  # what is open gets the right when it is opened anew

@@ -385,3 +385,18 @@ def test_files_security_by_srvsvc(administered: Server) -> None:
         with pytest.raises(srvs.DCERPCSessionError) as found:
             srvs.hNetrpGetFileSecurity(owner, share + "\0", name + "\0", 4)
         assert found.value.get_error_code() == error
+
+
+def test_who_was_given_the_right_sees_sacls(administered: Server, address: str) -> None:
+    """`net rpc rights grant` of SeSecurityPrivilege holds for the next tree connect."""
+    right, sacl = "SeSecurityPrivilege", 0x01000000
+    with Client(administered, ALICE) as client:
+        client.open("audited", smb.ALL, smb.CREATE)
+        with smb.refused(0xC0000061):  # PRIVILEGE_NOT_HELD
+            client.open("audited", sacl)
+    net(administered, address, "rights", "grant", ALICE.name, right)
+    with Client(administered, ALICE) as client:
+        client.open("audited", sacl)
+    net(administered, address, "rights", "revoke", ALICE.name, right)
+    with Client(administered, ALICE) as client, smb.refused(0xC0000061):
+        client.open("audited", sacl)

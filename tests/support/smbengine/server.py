@@ -153,6 +153,7 @@ class FakeMountd(Turns):
             uid=own.uid,
             gid=own.gid,
             groups=list(own.groups),
+            audits=own.uid == 0,
         )
 
     def _login(self, message: LoginRequest) -> LoginResponse:

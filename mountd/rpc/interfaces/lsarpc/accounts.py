@@ -1,12 +1,21 @@
 """Accounts that hold rights: made, given rights, and deleted ([MS-LSAD] 3.1.4.5).
 
-What follows from the configuration stays: it says who administrates.
+What follows from the configuration stays, for it says who administrates; but who audits may be
+others.
 """
 
 from typing import Any, Final
 
 from usmbd.mountd.ipc.administration import Outcome, Result
-from usmbd.mountd.ipc.rights import MAX_RIGHTS, DeleteAccount, GiveRights, MakeAccount, TakeRights
+from usmbd.mountd.ipc.rights import (
+    HELD,
+    MAX_RIGHTS,
+    REVOCABLE,
+    DeleteAccount,
+    GiveRights,
+    MakeAccount,
+    TakeRights,
+)
 from usmbd.mountd.rpc.access import is_administrator, need
 from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.endpoint import CallError
@@ -25,7 +34,6 @@ from usmbd.mountd.rpc.interfaces.lsarpc.base import (
     Policy,
 )
 from usmbd.mountd.rpc.interfaces.lsarpc.rights import (
-    HELD,
     PRIVILEGES,
     administrators_alone,
     all_held,
@@ -107,7 +115,7 @@ def add_account_rights(view: View, handle: Handle, sid: Sid, rights: lsa.Rights)
     need(view.handles.get(handle, Policy).granted, POLICY_CREATE_ACCOUNT | POLICY_LOOKUP_NAMES)
     yield from administrators_alone(view)
     wanted = _wanted(rights)
-    new = [right for right in wanted if right not in HELD.get(sid, ())]
+    new = [right for right in wanted if right not in _fixed(sid)]
     if wanted and not new:
         return
     _done((yield GiveRights(view.caller.user, sid, new)))
@@ -124,9 +132,14 @@ def remove_account_rights(
     need(view.handles.get(handle, Policy).granted, POLICY_LOOKUP_NAMES)
     yield from administrators_alone(view)
     wanted = _wanted(rights)
-    if set(wanted).intersection(HELD.get(sid, ())) or (every and sid in HELD):
+    if set(wanted) & _fixed(sid) or (every and sid in HELD):
         raise Status(STATUS_NOT_SUPPORTED)
     _done((yield TakeRights(view.caller.user, sid, wanted, bool(every))))
+
+
+def _fixed(sid: str) -> set[str]:
+    """Return what an account holds by the configuration for good."""
+    return set(HELD.get(sid, ())) - REVOCABLE
 
 
 def _wanted(rights: lsa.Rights) -> list[str]:
@@ -162,7 +175,7 @@ def add_privileges(view: View, handle: Handle, privileges: lsa.PrivilegeSet) -> 
     account = view.handles.get(handle, OpenAccount)
     need(account.granted, ACCOUNT_ADJUST_PRIVILEGES)
     wanted = _named(privileges)
-    new = [right for right in wanted if right not in HELD.get(account.sid, ())]
+    new = [right for right in wanted if right not in _fixed(account.sid)]
     if new:
         _done((yield GiveRights(view.caller.user, account.sid, new)))
 
@@ -174,9 +187,9 @@ def remove_privileges(
     """LsarRemovePrivilegesFromAccount: the account stays ([MS-LSAD] 3.1.4.5.6)."""
     account = view.handles.get(handle, OpenAccount)
     need(account.granted, ACCOUNT_ADJUST_PRIVILEGES)
-    if account.sid in HELD:
-        raise Status(STATUS_NOT_SUPPORTED)
     wanted = _named(privileges or [])
+    if account.sid in HELD and (every or set(wanted) & _fixed(account.sid)):
+        raise Status(STATUS_NOT_SUPPORTED)
     _done((yield TakeRights(view.caller.user, account.sid, wanted, bool(every), keep=True)))
 
 

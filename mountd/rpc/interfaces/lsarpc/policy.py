@@ -11,6 +11,7 @@ from usmbd.mountd.rpc.interfaces.lsarpc.base import (
     CALLS,
     KINDS,
     POLICY,
+    POLICY_SERVER_ADMIN,
     POLICY_VIEW_AUDIT_INFORMATION,
     POLICY_VIEW_LOCAL_INFORMATION,
     Policy,
@@ -125,6 +126,16 @@ def query_policy(view: View, handle: Handle, level: Enum) -> lsa.PolicyPointer:
     if level in (12, 13):
         return level, lsa.DnsDomain(config.workgroup, "", "", UUID(int=0), None)
     raise Status(STATUS_INVALID_PARAMETER if level in OF_OTHERS else STATUS_INVALID_INFO_CLASS)
+
+
+@CALLS.call(8, 47)
+def set_policy(view: View, handle: Handle, level: Enum) -> None:
+    """LsarSetInformationPolicy and its second version: refused ([MS-LSAD] 3.1.4.4.5, 3.1.4.4.6).
+
+    Nothing is audited, and names and roles are the configuration's.
+    """
+    need(view.handles.get(handle, Policy).granted, POLICY_SERVER_ADMIN)
+    raise Status(STATUS_NOT_SUPPORTED)
 
 
 @CALLS.call(45)

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from usmbd.mountd.admin.descriptors import ADMINISTRATORS, EVERYONE
-from usmbd.mountd.ipc.rights import DISK_OPERATOR, GivenPage, ListGiven
+from usmbd.mountd.admin.descriptors import ADMINISTRATORS
+from usmbd.mountd.ipc.rights import DISK_OPERATOR, HELD, GivenPage, ListGiven
 from usmbd.mountd.rpc.access import is_administrator, need
 from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.endpoint import CallError
@@ -71,19 +71,6 @@ _FOLDED: Final = {name.casefold(): name for name in PRIVILEGES}
 
 LOGON_RIGHTS: Final = ("SeNetworkLogonRight",)
 """Rights that are no privileges ([MS-LSAD] 3.1.1.2.2)."""
-
-HELD: Final = {
-    ADMINISTRATORS: (
-        "SeSecurityPrivilege",
-        "SeTakeOwnershipPrivilege",
-        "SeBackupPrivilege",
-        "SeRestorePrivilege",
-        DISK_OPERATOR,
-    ),
-    EVERYONE: LOGON_RIGHTS,
-}
-"""Who holds which by the configuration: administrators act as root, and whoever has a password may
-log in. Others hold what administrators have given them (`mountd.admin.rights`)."""
 
 
 @CALLS.call(2)
@@ -188,6 +175,8 @@ def all_held(view: View) -> Asking[dict[str, tuple[str, ...]]]:
         page = yield ListGiven(view.caller.user, start)
         if not isinstance(page, GivenPage):
             raise CallError(Fault.SERVER_TOO_BUSY)
+        mine = held[ADMINISTRATORS]
+        held[ADMINISTRATORS] = tuple(each for each in mine if each not in page.taken)
         for sid, rights in page.accounts:
             held[sid] = tuple(dict.fromkeys((*held.get(sid, ()), *rights)))
         start += len(page.accounts)

@@ -245,6 +245,8 @@ class Served(Machine):
         self.service.use_registry(registered)
         self.service.configured = self._configured
         self.administration = Administration(self.service, self.running, self.store, registered)
+        assert self.administration.rights is not None
+        self.service.holders = self.administration.rights.holders
         self.view.snapshot = self._snapshot()
         self.reloads = 0
         self.now = 1000.0

@@ -308,6 +308,13 @@ def test_the_audit_log_is_empty(machine: Machine) -> None:
     assert set(stub[pointer + pointer :]) == {0}
 
 
+def test_no_policy_is_set(machine: Machine) -> None:
+    for user, status in (("alice", ACCESS_DENIED), ("man", 0xC00000BB)):
+        machine.become(user)
+        stub = machine.run(8, policy(machine) + struct.pack("<I", 2))
+        assert struct.unpack("<I", stub[-4:]) == (status,)
+
+
 def test_policy_levels_that_are_not_there(machine: Machine) -> None:
     handle = policy(machine)
     levels = {8: 0xC0000003, 99: 0xC0000003, 9: 0xC000000D, 1: ACCESS_DENIED, 2: ACCESS_DENIED}

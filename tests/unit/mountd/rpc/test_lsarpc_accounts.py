@@ -1,5 +1,6 @@
 """Rights that administrators give by LSA, against impacket, and what they let others do."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from impacket.dcerpc.v5.dtypes import NULL
 from rpc_client import Served
 
 from usmbd.mountd.admin.rights import ACCOUNTS
+from usmbd.mountd.ipc.messages import TreeConnectRequest, TreeConnectResponse, TreeStatus
+from usmbd.mountd.ipc.rights import SECURITY
 from usmbd.mountd.ipc.sids import user_rid
 from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.interfaces import lsarpc, srvsvc
@@ -81,6 +84,48 @@ def test_what_cannot_be_given(served: Served, handle: Any) -> None:
     fails(NOT_FOUND, lambda: held(served, handle, SID))
     give(served, handle, ADMINISTRATORS, "SeBackupPrivilege")  # they have it
     fails(NOT_SUPPORTED, lambda: take(served, handle, ADMINISTRATORS, "SeBackupPrivilege"))
+
+
+def test_who_audits_is_said_by_administrators(served: Served, handle: Any) -> None:
+    """SeSecurityPrivilege is taken from administrators, and given to others."""
+    told: list[None] = []
+    served.service.users_changed = lambda: told.append(None)
+    own = f"{served.service.machine_sid}-{user_rid(5)}"  # games of every Debian
+
+    def audits(user: str, uid: int) -> bool:
+        asked = TreeConnectRequest(
+            session_id=1, tree_id=1, share="data", user=user, uid=uid, gid=0, groups=[],
+            client_address="192.0.2.1",
+        )  # fmt: skip
+        answer, _ = served.service.handle("worker", asked, 0.0)
+        assert isinstance(answer, TreeConnectResponse)
+        assert answer.status is TreeStatus.OK
+        return answer.audits
+
+    assert [audits("man", 6), audits("games", 5)] == [os.geteuid() == 0, False]
+    give(served, handle, own, SECURITY)
+    assert audits("games", 5)
+    assert with_right(served, handle, SECURITY) == {ADMINISTRATORS, own}
+    account = lsad.hLsarOpenAccount(served, handle, ADMINISTRATORS)["AccountHandle"]
+    luid = lsad.hLsarLookupPrivilegeValue(served, handle, SECURITY)["Value"]
+    one = [lsad.LSAPR_LUID_AND_ATTRIBUTES()]
+    one[0]["Luid"], one[0]["Attributes"] = luid, 0
+    lsad.hLsarRemovePrivilegesFromAccount(served, account, one)
+    assert SECURITY not in held(served, handle, ADMINISTRATORS)
+    assert with_right(served, handle, SECURITY) == {own}
+    assert not audits("man", 6)
+    served.store.close()
+    served = Served(lsarpc.interface, served.folder, ndr64=False)
+    handle = policy(served)
+    assert not audits("man", 6)
+    give(served, handle, ADMINISTRATORS, SECURITY)
+    assert held(served, handle, ADMINISTRATORS) >= {SECURITY, "SeBackupPrivilege", DISKS}
+    take(served, handle, own, SECURITY)
+    assert [audits("man", 6), audits("games", 5)] == [os.geteuid() == 0, False]
+    assert len(told) == 2
+    take(served, handle, ADMINISTRATORS, SECURITY)
+    assert SECURITY not in held(served, handle, ADMINISTRATORS)
+    fails(NOT_SUPPORTED, lambda: take(served, handle, ADMINISTRATORS, SECURITY, DISKS))
 
 
 def test_accounts_are_made_and_deleted(served: Served, handle: Any) -> None:

@@ -290,7 +290,7 @@ def test_what_is_told_of_a_password_s_age(served: Served, domain: Any) -> None:
     policy = PasswordPolicy(maximum_age=1000, minimum_age=10)
     configuration = dataclasses.replace(served.service.configuration, policy=policy)
     served.service.configuration = configuration
-    served.service._use(configuration)
+    served.service.use(configuration)
     served.view.snapshot = served._snapshot()
     facts = AccountFacts(2_000_000_000)
     served.service.edit_users(lambda users: users.facts.update(games=facts))
