@@ -225,7 +225,7 @@ def _wanted(
     wanted = Wanted(request, body, path, stream_name, contexts, name, lease)
     wanted.posix, wanted.posix_mode = posix, mode
     if tree.volume.options.snapshots is not None and "@GMT-" in path:
-        wanted.path, wanted.time = take_token(path)
+        wanted.time = take_token(path)[1]
     return wanted
 
 

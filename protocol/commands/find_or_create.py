@@ -24,7 +24,7 @@ from usmbd.protocol.vfs.inode_flags import set_compressed
 from usmbd.protocol.vfs.links import target_of
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
-from usmbd.protocol.vfs.snapshots import open_snapshot
+from usmbd.protocol.vfs.snapshots import version_of
 from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.vfs.volume import Volume
@@ -98,7 +98,7 @@ class Wanted:
     request: Request
     body: CreateRequest
     path: str
-    """On disk, below the share's root."""
+    """On disk, below the share's root; at first with the token of `time`, if it came by one."""
     stream_name: str | None
     contexts: dict[bytes, memoryview]
     name: str = ""
@@ -171,7 +171,9 @@ def find_or_create(wanted: Wanted) -> Found:
     assert volume is not None
     if wanted.posix:
         volume = volume.posix_view()
-    wanted.volume = volume if wanted.time is None else open_snapshot(volume, wanted.time)
+    wanted.volume = volume
+    if wanted.time is not None:
+        wanted.volume, wanted.path, wanted.time = version_of(volume, wanted.path, wanted.time)
     if volume.options.msdfs:
         _stop_at_dfs_link(wanted, volume)
     for _ in range(_TRIES):
@@ -191,8 +193,7 @@ def find_or_create(wanted: Wanted) -> Found:
 def _stop_at_dfs_link(wanted: Wanted, volume: Volume) -> None:
     """Send the client for a referral where a link of DFS is on the way ([MS-DFSC] 3.3.5.3).
 
-    SmbError(PATH_NOT_COVERED), whether the client spoke of a path of DFS or not, as with Samba. The
-    link itself can be opened, and so deleted.
+    SmbError(PATH_NOT_COVERED) for any path, as with Samba. The link itself can be opened, deleted.
     """
     found = find_link(volume, wanted.path)
     if found is None:
@@ -203,10 +204,7 @@ def _stop_at_dfs_link(wanted: Wanted, volume: Volume) -> None:
 
 
 def _is_over(wanted: Wanted, node: Node | None, status: NtStatus) -> bool:
-    """Whether somebody has come in between, so that the error says nothing about what is there.
-
-    The file that was found has lost its name meanwhile, or one that was to be made has come.
-    """
+    """Whether the error says nothing: the file has lost its name meanwhile, or one has come."""
     if status is NtStatus.FILE_DELETED:
         return True
     if node is None:

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
@@ -21,6 +22,7 @@ from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.options import SnapshotOptions
 from usmbd.protocol.vfs.resolve import below, encode
 from usmbd.protocol.vfs.volume import Volume
+from usmbd.protocol.wire.snapshot_tokens import take_token, token
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 log = logging.getLogger("usmbd.vfs")
@@ -53,6 +55,23 @@ def snapshot_times(volume: Volume) -> list[int]:
         os.close(listed)
     times = [seconds for seconds in found if seconds is not None]
     return sorted(times, reverse=options.sort == "desc")  # "none" asks for no order: any will do
+
+
+def version_of(volume: Volume, path: str, seconds: int) -> tuple[Volume, str, int | None]:
+    """Return where a previous version is: its volume, the path there, and the time.
+
+    A token in the path goes, unless a folder below the share has that name: `snapdir` may be in the
+    share, and who walks through it (`find` on a mount) means the folder. Then all is the present's.
+    SmbError(OBJECT_NAME_NOT_FOUND).
+    """
+    inner, said = take_token(path)
+    if said == seconds:
+        folder = path[: path.index("@GMT-") + len(token(seconds))]
+        if "/" in folder:
+            with suppress(SmbError), volume.lookup(folder) as found:
+                if found.is_directory:
+                    return volume, path, None
+    return open_snapshot(volume, seconds), inner, seconds
 
 
 def open_snapshot(volume: Volume, seconds: int) -> Volume:

@@ -174,6 +174,24 @@ def test_tokens(tree: Path, name: str, text: bytes) -> None:
     assert read(served(tree), name) == text
 
 
+def test_a_folder_that_has_the_name_of_a_time(tree: Path) -> None:
+    """`snapdir` in the share: `find` on a mount walks through it, as with smbd."""
+    inside = tree / "data/snapshots"
+    (inside / YESTERDAY / "folder").mkdir(parents=True)
+    (inside / YESTERDAY / "file").write_bytes(b"yesterday inside")
+    text = SHARE.replace("{path}\n  shadow:snapdir", "{path}/data\n  shadow:snapdir")
+    client = served(tree, text)
+    assert read(client, rf"snapshots\{YESTERDAY}\file") == b"yesterday inside"
+    opened = create(client, rf"snapshots\{YESTERDAY}", options=FILE_DIRECTORY_FILE)
+    assert opened.status is NtStatus.SUCCESS
+    missing = create(client, rf"snapshots\{YESTERDAY}\missing")
+    assert missing.status is NtStatus.OBJECT_NAME_NOT_FOUND
+    assert read(client, rf"{YESTERDAY}\file") == b"yesterday inside"
+    assert read(client, rf"folder\..\{YESTERDAY}\file") == b"yesterday inside"
+    beside = create(client, rf"snapshots\{LAST_YEAR}\file")
+    assert beside.status is NtStatus.OBJECT_NAME_NOT_FOUND
+
+
 def test_a_time_in_a_context(tree: Path) -> None:
     client = served(tree)
     assert read(client, "file", when=FILETIME) == b"yesterday"
