@@ -4,7 +4,7 @@ from usmbd.protocol.commands.data_change import archive, changing
 from usmbd.protocol.commands.rdma_data import fetch, find_write_buffers
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
-from usmbd.protocol.effects import Blocking, Slow
+from usmbd.protocol.effects import Blocking, Slow, Waiting
 from usmbd.protocol.state.notify.change import MODIFIED_STREAM, of_stream
 from usmbd.protocol.state.open import Open, OpenData
 from usmbd.protocol.state.pipe import Pipe
@@ -25,6 +25,9 @@ from usmbd.protocol.wire.write import (
 
 WRITE_TO_END = 0xFFFFFFFFFFFFFFFF
 """The end of the file, wherever that is ([MS-FSA] 2.1.5.4): for who may do nothing but append."""
+
+NEAR = 1 << 40
+"""The end of a write beyond which the file system is asked whether a file may end there."""
 
 
 def write(request: Request) -> Answer | Handling:
@@ -74,8 +77,8 @@ def _write_file(
             offset = end
         elif offset < end:
             raise SmbError(NtStatus.ACCESS_DENIED)
-    if offset + len(data) > OFFSET_MAX:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if offset + len(data) > NEAR:
+        yield from _far(open_, offset, len(data))
     server = request.connection.server
     if not server.store.check_io(open_.key, open_.persistent_id, offset, len(data), True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
@@ -100,6 +103,14 @@ def _write_file(
     ):
         yield Slow(target.flush)
     return pack_write_response(len(data))
+
+
+def _far(open_: Open, offset: int, length: int) -> Waiting[None]:
+    """Refuse a write to where there can be no data ([MS-FSA] 2.1.5.4)."""
+    if offset + length > OFFSET_MAX:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if length and open_.stream is None:
+        yield Blocking(open_.node.check_end, offset + length)
 
 
 def _check(open_: Open) -> OpenData:

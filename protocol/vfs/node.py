@@ -39,6 +39,7 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 Buffer = bytes | bytearray | memoryview
 OFFSET_MAX = 0x7FFFFFFFFFFFFFFF
 """The largest offset that the kernel takes."""
+_CLUSTER = 0x10000
 _REFUSED = (errno.EACCES, errno.EPERM)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -326,6 +327,24 @@ class Node:
             fcntl.fcntl(self.fd, fcntl.F_SETFL, flags | (os.O_NOATIME if keep else 0))
 
         retry_as_process(change)
+
+    def check_end(self, end: int) -> None:
+        """Refuse data that would end beyond the end of any file here, or of the disk; OSError.
+
+        SmbError INVALID_PARAMETER; DISK_FULL where the file is not sparse, and so would take all
+        blocks up to there. As on NTFS a file has whole clusters of 64 KiB.
+        """
+        if not self.is_regular or end <= self.size():
+            return
+        try:
+            os.lseek(self.fd, -(-end // _CLUSTER) * _CLUSTER, os.SEEK_SET)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise SmbError(NtStatus.INVALID_PARAMETER) from error
+        room = os.statvfs(self.fd)
+        if end - self.size() > room.f_bavail * room.f_frsize and not self.is_sparse():
+            raise SmbError(NtStatus.DISK_FULL)
 
     def on_read_only_file_system(self) -> bool:
         """Whether the file lies where nothing can be changed, whoever asks; OSError."""
