@@ -8,7 +8,7 @@ alone: with the last of them its file system can be unmounted.
 
 import logging
 import weakref
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -21,7 +21,7 @@ from usmbd.mountd.ipc.settings import (
 )
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs import file_systems
-from usmbd.protocol.vfs.file_systems import is_below
+from usmbd.protocol.vfs.file_systems import Mount, is_below
 from usmbd.protocol.vfs.options import FinderInfo, SnapshotOptions
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
@@ -59,16 +59,20 @@ class Volumes:
         """Whether a volume was opened by this path that may be in use still."""
         return path in self._paths
 
-    def around(self, points: Iterable[str]) -> list[str]:
-        """Return those of these mount points that lie below a root that is in use."""
-        roots = {volume.resolver.root_path for volume in self._speeds}
-        return [point for point in points if any(is_below(point, root) for root in roots)]
+    def mounted(self, changed: Collection[Mount]) -> list[str]:
+        """Follow what has come and gone below roots in use; return the points of those mounts.
 
-    def remote_mounted(self, points: Collection[str]) -> None:
-        """Count on it that calls hang where such file systems are mounted beneath."""
-        for volume in self._finding_out:
-            if any(is_below(point, volume.resolver.root_path) for point in points):
-                self._speeds[volume].may_hang = True
+        Other file systems can other things, and calls may hang where they are remote.
+        """
+        points: set[str] = set()
+        for volume, speed in self._speeds.items():
+            below = [m for m in changed if is_below(m.point, volume.resolver.root_path)]
+            if below:
+                volume.forget_abilities()
+                points.update(mount.point for mount in below)
+            if volume in self._finding_out and any(mount.is_remote for mount in below):
+                speed.may_hang = True
+        return sorted(points)
 
     def admit(self, share: ShareConfig, found: Volume) -> tuple[Volume, VolumeSpeed]:
         """Return the volume to use for what was `found`: one that is in use already, if it can be.

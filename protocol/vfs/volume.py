@@ -78,6 +78,12 @@ class Volume(VolumeBase):
             view = self._posix_view = Volume(kernel.fd_path(self.resolver.root), rules)
         return view
 
+    def forget_abilities(self) -> None:
+        """Try anew what file systems can do: others may have their devices' numbers."""
+        self._abilities.clear()
+        if self._posix_view is not None:
+            self._posix_view.forget_abilities()
+
     def lookup(self, path: str, *, open_reparse_point: bool = False) -> Node:
         """Open what `path` names, exactly or else in another case, without touching its data.
 

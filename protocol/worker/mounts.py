@@ -79,9 +79,8 @@ class Mounts:
         if not changed:
             return
         server = self._server
-        server.volumes.remote_mounted([m.point for m in changed if m.is_remote])
+        points = server.volumes.mounted(changed)
         server.roots.check()
-        points = server.volumes.around({mount.point for mount in changed})
         if points:
             log.debug("mounted or unmounted: %s", ", ".join(points))
             server.notifier.mounted(points)

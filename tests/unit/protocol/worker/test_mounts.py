@@ -11,6 +11,8 @@ from smbengine.reloads import change
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.settings import Slow
+from usmbd.protocol.vfs import base
+from usmbd.protocol.vfs.abilities import Abilities
 from usmbd.protocol.vfs.file_systems import Mount
 from usmbd.protocol.wire.create import FILE_CREATE
 from usmbd.protocol.wire.status import NtStatus
@@ -137,6 +139,31 @@ def test_calls_may_hang_where_a_server_is_mounted_beneath(
     watched._changed()
     engine.settle()
     assert tree.speed.may_hang is hangs
+    watched.close()
+
+
+def test_what_is_mounted_beneath_is_tried_anew(
+    client: Client,
+    engine: Engine,
+    loop: EpollLoop,
+    table: list[Mount],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its device may have the number of one that could other things; by all views of the share."""
+    tried: list[int] = []
+    monkeypatch.setattr(base, "find_abilities", lambda *_: tried.append(0) or Abilities())
+    volume = client.session.tree_connect_table[client.tree_id].volume
+    assert volume is not None
+    watched = Mounts(engine.server, loop)
+    for seconds in (0.0, PAUSE_SECONDS):
+        engine.clock.advance(seconds)
+        for _ in range(2):
+            volume.abilities()
+            volume.posix_view().abilities()
+        table.append(Mount("2 8:17 /", f"{engine.files}/{seconds}", "vfat"))
+        watched._changed()
+        engine.settle()
+    assert len(tried) == 2 * 2
     watched.close()
 
 
