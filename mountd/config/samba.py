@@ -147,7 +147,7 @@ HARMLESS = {
         acl flag inherited canonicalization; acl group control; acl map full control;
         add share command; administrative share; afs share; afs token lifetime;
         afs username map; change share command; default case; delete readonly;
-        delete share command; delete veto files; directory security mask; dos filemode;
+        delete share command; directory security mask; dos filemode;
         dos filetime resolution; dos filetimes; exec; force directory security mode;
         force security mode; force unknown acl user; honor change notify privilege;
         inherit acls; magic output; magic script; mangle prefix; mangling char; mangling method;

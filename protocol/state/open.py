@@ -399,9 +399,14 @@ class Open:
                 self._let_go()
 
     def is_large(self) -> bool:
-        """Whether to give the file's blocks back may take long; asks only what answers at once."""
+        """Whether to delete it may take long, or to cut it; asks only what answers at once.
+
+        For its blocks, or for what is vetoed in a directory.
+        """
         if not self.tree.speed.fast():
             return True
+        if self.stream is None and self.node.is_directory:
+            return self.node.volume.options.deletes_vetoed
         return self.stream is None and self.node.is_regular and self.node.size() > LARGE_FILE
 
     def delete(self, server: "Server", result: RemoveOpenResult) -> list[DirectoryChange]:

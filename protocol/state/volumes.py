@@ -114,6 +114,7 @@ def _options(share: ShareConfig) -> VolumeOptions:
         force_directory_mode=share.force_directory_mode,
         case_sensitive=share.case_sensitive,
         veto=(lambda name: any(p.matches(name) for p in patterns)) if patterns else None,
+        deletes_vetoed=share.delete_veto_files,
         ea_support=share.ea_support,
         made_names=share.mangled_names is not MangledNames.NO,
         lists_short_names=share.mangled_names is MangledNames.YES,

@@ -9,6 +9,7 @@ between that look and the act is a few microseconds, which no system call closes
 import errno
 import os
 import secrets
+import shutil
 import stat
 from dataclasses import dataclass
 from typing import Final
@@ -254,6 +255,8 @@ def unlink(node: Node, path: str | None = None) -> None:
             if stat.S_ISLNK(kernel.statx_at(directory, encode(name))[5]):
                 os.unlink(name, dir_fd=directory)
             else:
+                if node.volume.options.deletes_vetoed and node.is_empty():
+                    _remove_all(node)
                 os.rmdir(name, dir_fd=directory)
         else:
             os.unlink(name, dir_fd=directory)
@@ -265,6 +268,20 @@ def unlink(node: Node, path: str | None = None) -> None:
         raise SmbError(status_of_errno(error.errno)) from error
     finally:
         os.close(directory)
+
+
+def _remove_all(directory: Node) -> None:
+    """Remove what is in a directory, with what is in that, as the user; OSError."""
+    fd = os.open(kernel.fd_path(directory.fd), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.name, dir_fd=fd)
+                else:
+                    os.unlink(entry.name, dir_fd=fd)
+    finally:
+        os.close(fd)
 
 
 def _rename_at(source_dir: int, source: str, target_dir: int, target: str, flags: int) -> None:

@@ -159,11 +159,16 @@ class Node:
         return os.fstat(self.fd).st_size
 
     def is_empty(self) -> bool:
-        """Whether the directory holds nothing, not even what clients do not see; OSError."""
+        """Whether the directory holds nothing, not even what clients do not see; OSError.
+
+        But for what is vetoed, where that goes with it.
+        """
+        goes = self.volume.options.deletes_vetoed
 
         def look() -> bool:
             with os.scandir(kernel.fd_path(self.fd)) as entries:
-                return next(entries, None) is None
+                vetoed = self.volume.resolver.is_vetoed
+                return not any(not (goes and vetoed(entry.name)) for entry in entries)
 
         return retry_as_process(look)
 

@@ -70,6 +70,8 @@ class VolumeOptions:
     """Symbolic links to `msdfs:` are links of DFS; see dfs_links.py."""
     snapshots: SnapshotOptions | None = None
     """Where the previous versions of the share are, if it has any."""
+    deletes_vetoed: bool = False
+    """What is vetoed goes with its directory, which is empty to clients without it."""
     finder_info: FinderInfo | None = None
     """Where AFP_AfpInfo is kept; None: it is a stream like others."""
     forks_in_files: bool = False

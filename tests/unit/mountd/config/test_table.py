@@ -17,7 +17,8 @@ bind interfaces only, log json, smb3 directory leases, kerberos support, smbd:FS
 guest ok, case sensitive, hide unreadable, follow symlinks, kernel oplocks, posix locking,
 continuous availability, msdfs root, compress data, msdfs shuffle referrals, shadow:localtime,
 shadow:sscanf, shadow:fixinodes, fruit:copyfile, fruit:time machine,
-fruit:wipe_intentionally_left_blank_rfork, fruit:delete_empty_adfiles, guest only, printable
+fruit:wipe_intentionally_left_blank_rfork, fruit:delete_empty_adfiles, delete veto files,
+guest only, printable
 """
 WORDS = {
     "G server string": "SMB SERVER",

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.macos import Serve
 from smbengine.server import Engine
 
 from usmbd.protocol.vfs import directory_entry
@@ -178,3 +179,32 @@ def test_it_is_not_opened_by_its_file_id(vetoed: Client) -> None:
     """There is no way by number at all, so none around a name."""
     body = requests.create("four", FILE_READ_DATA, FILE_OPEN, options=FILE_OPEN_BY_FILE_ID)
     assert vetoed.call(Command.CREATE, body).status is NtStatus.NOT_SUPPORTED
+
+
+def test_vetoed_goes_with_its_folder(serve: Serve) -> None:
+    """`delete veto files`: else a folder that looks empty cannot be deleted."""
+    delete = {"options": FILE_DIRECTORY_FILE | FILE_DELETE_ON_CLOSE}
+    for line, goes in (("", False), ("delete veto files = yes", True)):
+        client = serve("veto files = /secret*/", line, modules="")
+        root = client.engine.files
+        (root / "folder/secret folder/deep").mkdir(parents=True)
+        (root / "folder/secret folder/deep/file").write_bytes(CONTENT)
+        (root / "folder/secret link").symlink_to(root / "kept")
+        (root / "kept").write_bytes(CONTENT)
+        (root / "folder/seen").write_bytes(CONTENT)
+        for attempt in range(2):
+            opened = client.call(
+                Command.CREATE, requests.create("folder", DELETE, FILE_OPEN, **delete)
+            )
+            client.close(opened.file_id)
+            assert (root / "folder").exists() is not (goes and attempt == 1)
+            assert (root / "folder/secret folder/deep/file").exists() is not (goes and attempt == 1)
+            (root / "folder/seen").unlink(missing_ok=True)
+        assert (root / "kept").read_bytes() == CONTENT
+        (root / "again/secret").mkdir(parents=True)
+        opened_again = client.open("again", DELETE, FILE_OPEN)
+        body = requests.set_info(opened_again, 13, b"\1")
+        status = client.call(Command.SET_INFO, body).status
+        assert status is (NtStatus.SUCCESS if goes else NtStatus.DIRECTORY_NOT_EMPTY)
+        client.close(opened_again)
+        assert (root / "again").exists() is not goes
