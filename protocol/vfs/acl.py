@@ -171,6 +171,7 @@ def change(node: Node, new: SecurityDescriptor, information: int, stored: bool) 
         _set_permissions(node, *permissions, stored=stored)
     if stored:
         store(node, descriptor)
+    node.forget_change_time()
 
 
 def _permissions(

@@ -124,6 +124,7 @@ def rename(node: Node, new_path: str, replace: bool, rights: NameRights | None =
     finally:
         os.close(source_dir)
     node.path = join(directory, target)
+    node.forget_change_time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,7 @@ def link(node: Node, new_path: str, replace: bool, rights: NameRights | None = N
 def _link_at(node: Node, directory: int, name: str) -> None:
     """Link the held inode, whatever its names are now, into a directory."""
     os.link(kernel.fd_path(node.fd), name, dst_dir_fd=directory, follow_symlinks=True)
+    node.forget_change_time()
 
 
 def unlink(node: Node, path: str | None = None) -> None:
@@ -262,6 +264,8 @@ def unlink(node: Node, path: str | None = None) -> None:
             os.unlink(name, dir_fd=directory)
             if node.is_regular:
                 apple_double.remove(node.volume, directory, name)
+            if node.last_stat.nlink > 1:
+                node.forget_change_time()
     except OSError as error:
         if error.errno == errno.EEXIST:  # what some file systems say for ENOTEMPTY
             raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY) from error

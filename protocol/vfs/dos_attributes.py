@@ -6,7 +6,9 @@ structure of that version. Versions 3 (older Samba), 4 (ksmbd) and 5 (Samba 4.16
 are read; 5 is written, as the current Samba does.
 
 A change time that a client has set follows it: the inode's own cannot be set. Samba does not look
-behind its structure.
+behind its structure. It counts until the inode is changed: with the file's data its write time is
+another at once; what else this server changes forgets it (`Node.forget_change_time`); of the rest
+the inode's change time tells, a moment later.
 """
 
 import struct
@@ -50,7 +52,7 @@ _HEADER_5 = b"\0\0\5\0\5\0\0\0"
 _INFO_5 = struct.Struct("<IIQ")
 _SIZE_5 = len(_HEADER_5) + _INFO_5.size
 
-_CHANGE = struct.Struct("<QQ")
+_CHANGE = struct.Struct("<QQQ")
 #: The size of a value with a change time.
 SIZE_WITH_CHANGE: Final = _SIZE_5 + _CHANGE.size
 #: The inode is as it was when the time was set, if it was changed no later than this: 50 ms, in
@@ -58,20 +60,24 @@ SIZE_WITH_CHANGE: Final = _SIZE_5 + _CHANGE.size
 _SAME_MOMENT: Final = 500_000
 
 
-def pack(attributes: int, creation_time: int, change_time: int = 0, now: int = 0) -> bytes:
+def pack(
+    attributes: int, creation_time: int, change_time: int = 0, now: int = 0, write_time: int = 0
+) -> bytes:
     """Make the attribute's value from FILE_ATTRIBUTE_* and a FILETIME.
 
-    With a `change_time`, which counts while the inode was changed last at about `now`.
+    With a `change_time`, which counts while the inode was changed last at about `now`, and its data
+    at `write_time`.
     """
     valid = _VALID_ATTRIB | _VALID_CREATE_TIME
     value = _HEADER_5 + _INFO_5.pack(valid, attributes, creation_time)
-    return value + _CHANGE.pack(change_time, now) if change_time else value
+    return value + _CHANGE.pack(change_time, now, write_time) if change_time else value
 
 
-def change_time(blob: bytes, inode: int) -> int:
+def change_time(blob: bytes, inode: int, write_time: int) -> int:
     """Read the change time of a value with one; `inode`'s own when that was changed since."""
-    wanted, since = _CHANGE.unpack_from(blob, _SIZE_5)
-    return int(wanted) if abs(inode - since) <= _SAME_MOMENT else inode
+    wanted, since, written = _CHANGE.unpack_from(blob, _SIZE_5)
+    same = written == write_time and abs(inode - since) <= _SAME_MOMENT
+    return int(wanted) if same else inode
 
 
 def parse(blob: bytes) -> tuple[int, int]:

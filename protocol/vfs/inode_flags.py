@@ -56,6 +56,7 @@ def set_compressed(node: "Node", compressed: bool) -> None:
                 raise
             # btrfs does not compress what it writes in place (chattr +C).
             raise SmbError(NtStatus.INVALID_DEVICE_REQUEST) from error
+    node.forget_change_time()
 
 
 @contextmanager

@@ -214,10 +214,21 @@ class Node:
         self, attributes: int, creation_time: int, change_time: int = 0
     ) -> None:
         """Store them; OSError ENOTSUP where none are kept."""
-        now = from_ns(time.time_ns()) if change_time else 0
-        value = dos_attributes.pack(attributes, creation_time, change_time, now)
+        value = dos_attributes.pack(attributes, creation_time)
+        if change_time:
+            statx = kernel.statx_fd(self.fd)
+            written = from_ns(statx[15] * 1_000_000_000 + statx[16])
+            now = from_ns(time.time_ns())
+            value = dos_attributes.pack(attributes, creation_time, change_time, now, written)
         target = self.xattr_target()
         retry_as_process(lambda: os.setxattr(target, dos_attributes.XATTR_NAME, value))
+
+    def forget_change_time(self) -> None:
+        """Show the inode's change time again, after a change that its write time does not tell."""
+        blob = self._read_dos_attributes()
+        if blob is not None and len(blob) == dos_attributes.SIZE_WITH_CHANGE:
+            with suppress(OSError):  # what was changed stays so
+                self.write_dos_attributes(*dos_attributes.parse(blob))
 
     def _stored(self) -> tuple[int, int]:
         """Return (attributes as stored, creation time) to change one of them."""
@@ -293,11 +304,13 @@ class Node:
         """Set the POSIX permission bits."""
         self.volume.check_writable()
         os.chmod(kernel.fd_path(self.fd), mode & 0o7777)
+        self.forget_change_time()
 
     def set_owner(self, uid: int, gid: int) -> None:
         """Set the owner and the group; -1 leaves one."""
         self.volume.check_writable()
         os.chown(kernel.fd_path(self.fd), uid, gid)
+        self.forget_change_time()
 
     def set_times(
         self, creation: int = 0, access: int = 0, write: int = 0, change: int = 0

@@ -79,7 +79,7 @@ def smb_stat_for(options: VolumeOptions) -> SmbStat:
         else:
             attributes, creation = parse(dos)
             if len(dos) == dos_attributes.SIZE_WITH_CHANGE:
-                change = dos_attributes.change_time(dos, change)
+                change = dos_attributes.change_time(dos, change, write)
         if not creation:
             if mask & STATX_BTIME:
                 creation = btime * 10_000_000 + btime_ns // 100 + EPOCH

@@ -67,12 +67,14 @@ def put(node: "Node", name: str, value: bytes, flags: int = 0) -> None:
     """Write an attribute; `flags` 0, os.XATTR_CREATE or os.XATTR_REPLACE; OSError."""
     node.volume.check_writable()
     retry_as_process(lambda: os.setxattr(node.xattr_target(), name, value, flags))
+    node.forget_change_time()
 
 
 def remove(node: "Node", name: str) -> None:
     """Remove an attribute; OSError ENODATA when it does not exist."""
     node.volume.check_writable()
     retry_as_process(lambda: os.removexattr(node.xattr_target(), name))
+    node.forget_change_time()
 
 
 def clear_eas_and_streams(node: "Node", *, eas: bool = True) -> None:

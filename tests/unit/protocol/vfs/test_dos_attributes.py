@@ -51,8 +51,9 @@ def test_a_change_time_follows_what_samba_reads() -> None:
 @pytest.mark.parametrize("later", [-500_001, -500_000, 0, 500_000, 500_001])
 def test_a_change_time_counts_until_the_inode_is_changed(later: int) -> None:
     now = 133000000000000000
-    value = dos_attributes.pack(0x22, TIME, TIME + 5, now)
+    value = dos_attributes.pack(0x22, TIME, TIME + 5, now, TIME)
     unchanged = abs(later) <= 500_000  # 50 ms
-    assert dos_attributes.change_time(value, now + later) == (
+    assert dos_attributes.change_time(value, now + later, TIME) == (
         TIME + 5 if unchanged else now + later
     )
+    assert dos_attributes.change_time(value, now + later, TIME + 1) == now + later

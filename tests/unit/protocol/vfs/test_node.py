@@ -4,15 +4,17 @@ import errno
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from usmbd.protocol.vfs import directory_entry, short_names
+from usmbd.protocol.vfs import directory_entry, short_names, xattrs
 from usmbd.protocol.vfs.extents import allocated_ranges, copy, zero
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.smb_stat import smb_stat_for
 from usmbd.protocol.vfs.steps import finish
+from usmbd.protocol.vfs.streams import create_stream
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.fscc.attributes import (
@@ -154,6 +156,42 @@ def test_a_change_time_that_was_set_stays_until_the_file_is_changed(
     time.sleep(0.12)
     node.set_attributes(FILE_ATTRIBUTE_ARCHIVE)
     assert node.stat().change_time != moment
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda node: node.write(b"x", 0),
+        lambda node: node.truncate(7),
+        lambda node: node.set_mode(0o600),
+        lambda node: node.set_owner(os.getuid(), -1),
+        lambda node: node.set_attributes(FILE_ATTRIBUTE_ARCHIVE),
+        lambda node: directory_entry.rename(node, "other", False),
+        lambda node: directory_entry.link(node, "other", False),
+        lambda node: create_stream(node, "stream"),
+        lambda node: xattrs.remove(node, "user.removed"),
+    ],
+)
+def test_what_the_server_changes_is_seen_at_once(
+    node: Node, change: Callable[[Node], object]
+) -> None:
+    """However soon it comes after the change time that a client has set."""
+    moment = from_ns(1_600_000_000_123_456_700)
+    xattrs.put(node, "user.removed", b"x")
+    node.set_times(write=moment, change=moment)
+    assert node.stat().change_time == moment
+    change(node)
+    assert abs(node.stat().change_time - from_ns(time.time_ns())) < 60 * 10_000_000
+
+
+def test_a_name_that_goes_is_a_change(volume: Volume, node: Node) -> None:
+    directory_entry.link(node, "other", False)
+    node.stat()
+    moment = from_ns(1_600_000_000_123_456_700)
+    node.set_times(change=moment)
+    directory_entry.unlink(node)
+    with volume.lookup("other") as other:
+        assert other.last_stat.change_time != moment
 
 
 def test_a_time_before_1970(node: Node) -> None:
