@@ -8,6 +8,7 @@ from functools import partial
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.breaks import handles_given_up
 from usmbd.protocol.commands.data_change import archive
+from usmbd.protocol.commands.default_stream import become_data
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.commands.telling import link_told, tell, tell_all
 from usmbd.protocol.effects import Blocking, Resume, Wait, Waiting
@@ -226,13 +227,21 @@ def _target(request: Request, path: str) -> tuple[bytes, bool] | None:
 
 
 def _rename_stream(request: Request, change: setters.SetRename) -> Handling:
-    """Rename a named stream: the target is another stream of the same file."""
+    """Rename a named stream: the target is another stream of the same file, or its data.
+
+    By the name of a file its directory is opened first, as for any; then it is refused.
+    """
     open_ = request.open
-    if open_.stream is None or not change.name.startswith(":"):
+    if open_.stream is None:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    if not change.name.startswith(":"):
+        path, _ = open_.node.volume.parse_path(change.name.removeprefix("\\"))
+        yield from _open_directory(request, path, FILE_SHARE_ALL & ~FILE_SHARE_DELETE)
         raise SmbError(NtStatus.INVALID_PARAMETER)
     _, stream = parse_path("x" + change.name)
     if stream is None:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
+        yield from become_data(request, replace=change.replace)
+        return _RESPONSE
     old = open_.stream.name
     yield Blocking(_rename_stream_node, request, open_.stream, stream, change.replace)
     yield from tell(
