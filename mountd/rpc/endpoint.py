@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from typing import Literal
 
 from usmbd.mountd.ipc.messages import Failed, LoginResponse, RpcTold
@@ -41,8 +40,6 @@ MAX_WRITTEN = 64 * 1024
 
 MAX_PENDING_OUTPUT = 1024 * 1024
 """Unread answers after which a client that only writes loses its pipe."""
-
-_assoc_groups = count(0x5000)
 
 
 class PipeBrokenError(Exception):
@@ -103,8 +100,14 @@ class Pipe:
         outside: Outside | None = None,
         security: Security | None = None,
         became: Callable[[LoginResponse, bytes], None] = lambda login, key: None,
+        joins: Callable[[int], int | None] = lambda number: number or 1,
     ) -> None:
-        """Serve the interfaces; `became` is told who binds with security of his own."""
+        """Serve the interfaces; `became` is told who binds with security of his own.
+
+        `joins` takes the pipe into an association group, a new one for 0, and returns its number.
+        """
+        self._joins = joins
+        self._group = 0
         self._security = security or Security("", "")
         self._became = became
         self.name = name
@@ -250,6 +253,11 @@ class Pipe:
             self._nak(header, NakReason.NOT_SPECIFIED)
             return
         bind = pdu.parse_bind(message, header)
+        group = self._joins(bind.assoc_group_id)
+        if group is None:
+            self._nak(header, NakReason.NOT_SPECIFIED)
+            return
+        self._group = group
         step: Step = b""
         if header.auth_length:
             try:
@@ -350,7 +358,7 @@ class Pipe:
                 header.call_id,
                 self._max_xmit_frag,
                 self._max_recv_frag,
-                bind.assoc_group_id or next(_assoc_groups) & 0xFFFFFFFF,
+                self._group,
                 address,
                 results,
                 token,

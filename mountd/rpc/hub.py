@@ -25,6 +25,8 @@ from usmbd.mountd.ipc.messages import (
     RpcWrite,
 )
 from usmbd.mountd.rpc.endpoint import Interface, Pipe, PipeBrokenError
+from usmbd.mountd.rpc.groups import Groups
+from usmbd.mountd.rpc.handles import Handles
 from usmbd.mountd.rpc.outside import Alone, Answered, Outside, Pace, Question
 from usmbd.mountd.rpc.security.association import Security
 from usmbd.mountd.rpc.view import Caller, Snapshot, View
@@ -53,8 +55,14 @@ class Hub:
         pipes: Mapping[str, Sequence[InterfaceFactory]],
         snapshot: Callable[[], Snapshot],
         outside: Outside | None = None,
+        groups: Groups | None = None,
     ) -> None:
-        """Serve the named `pipes`; `snapshot` returns the configuration of the moment."""
+        """Serve the named `pipes`; `snapshot` returns the configuration of the moment.
+
+        `groups` are those of all workers.
+        """
+        self._groups = groups if groups is not None else Groups()
+        self._joined: dict[int, tuple[int, str]] = {}
         self._outside = outside or Alone()
         self._paces: dict[int, Pace] = {}
         self._interfaces = pipes
@@ -144,6 +152,7 @@ class Hub:
             _AtPace(self._outside, pace, worker),
             Security(snapshot.config.netbios_name, message.client_address),
             partial(_became, view),
+            partial(self._join, message.pipe, name, view),
         )
         self._pipes[message.pipe] = pipe, message.session_id
         self._views[message.pipe] = view
@@ -151,6 +160,15 @@ class Hub:
         facts = {"client": message.client_address, "user": message.user}
         logger.debug("pipe %s is open", name, extra=facts)
         return RpcStatus.OK
+
+    def _join(self, number: int, name: str, view: View, group: int) -> int | None:
+        """Take a pipe into an association group; None: the client has none such."""
+        joined = self._groups.join(group, name, view.caller)
+        if joined is None:
+            return None
+        found, view.handles = joined
+        self._joined[number] = found, name
+        return found
 
     def configured(self) -> None:
         """Show the configuration of the moment on all pipes."""
@@ -169,6 +187,8 @@ class Hub:
             pipe, session_id = self._pipes.pop(number)
             del self._views[number], self._asked[number]
             pipe.close()
+            if number in self._joined:
+                self._groups.leave(*self._joined.pop(number))
             self._sessions[session_id] -= 1
             if not self._sessions[session_id]:
                 del self._sessions[session_id], self._paces[session_id]
@@ -180,7 +200,12 @@ def _reads(message: _Transfer) -> bool:
 
 
 def _became(view: View, login: LoginResponse, key: bytes) -> None:
-    """Have a view be that of who has logged in on the bind, with the key of that login."""
+    """Have a view be that of who has logged in on the bind, with the key of that login.
+
+    Another user than the session's shares no handle with the other pipes of its group.
+    """
+    if login.user != view.caller.user:
+        view.handles = Handles()
     view.caller = replace(view.caller, user=login.user, uid=login.uid, key=key)
     view.rights.clear()
 

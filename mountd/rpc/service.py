@@ -27,6 +27,7 @@ from usmbd.mountd.ipc.peer import peer_uid
 from usmbd.mountd.ipc.signals import handled
 from usmbd.mountd.rpc.asking import Directory
 from usmbd.mountd.rpc.configuration import Frames, RpcConfiguration
+from usmbd.mountd.rpc.groups import Groups
 from usmbd.mountd.rpc.hub import Hub, InterfaceFactory
 from usmbd.mountd.rpc.interfaces import PIPES
 
@@ -48,7 +49,7 @@ class WorkerConnection:
         """Serve `sock`, which becomes this object's."""
         self._sock = sock
         self._service = service
-        self._hub = Hub(service.pipes, lambda: service.snapshot, service.directory)
+        self._hub = Hub(service.pipes, lambda: service.snapshot, service.directory, service.groups)
         self._codec = rpc_server()
         self._reading = True
         sock.setblocking(False)
@@ -127,6 +128,7 @@ class Service:
         What mountd says later comes by `frames`; what it is asked, by `directory`.
         """
         self.directory = directory
+        self.groups = Groups()
         self.pipes = pipes
         self._listener = listener
         self._trusted = trusted

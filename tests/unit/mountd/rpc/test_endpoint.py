@@ -280,14 +280,3 @@ def test_a_client_may_leave_unread_what_just_fits(
     pipe.write(rpc.request(2, b""))
     with pytest.raises(PipeBrokenError):
         pipe.write(b"")
-
-
-def test_associations_have_groups_of_their_own() -> None:
-    """C706 12.6.4.3."""
-    found = []
-    for _ in range(2):
-        made = Pipe("srvsvc", [Interface(Syntax(rpc.SRVSVC[0], 3, 0), {1: _echo})])
-        answer, _ = made.transceive(rpc.bind((0, rpc.SRVSVC, [rpc.NDR])), 65535)
-        found.append(struct.unpack_from("<I", answer, 20)[0])
-    assert found[1] == found[0] + 1
-    assert 0x5000 <= found[0] < 0x80000000
