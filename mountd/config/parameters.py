@@ -191,6 +191,7 @@ _S = (
     ("hide unreadable", values.boolean, False),
     ("veto files", values.veto_patterns, list),
     ("delete veto files", values.boolean, False),
+    ("delete readonly", values.boolean, False),
     ("follow symlinks", values.boolean, False),
     ("crossmnt", values.boolean, True),
     # Ours: neither ksmbd nor smbd has a loop that others wait for.

@@ -146,7 +146,7 @@ HARMLESS = {
         abort shutdown script; acl allow execute always; acl check permissions;
         acl flag inherited canonicalization; acl group control; acl map full control;
         add share command; administrative share; afs share; afs token lifetime;
-        afs username map; change share command; default case; delete readonly;
+        afs username map; change share command; default case;
         delete share command; directory security mask; dos filemode;
         dos filetime resolution; dos filetimes; exec; force directory security mode;
         force security mode; force unknown acl user; honor change notify privilege;

@@ -226,6 +226,8 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Wildcard patterns, one an element of `veto files = /a/b*/`."""
     delete_veto_files: bool = False
     """A folder that has nothing but vetoed entries is empty to who deletes it: they go with it."""
+    delete_readonly: bool = False
+    """Files that are read only can be deleted."""
     follow_symlinks: bool = False
     slow: Slow = Slow.AUTO
     crossmnt: bool = True

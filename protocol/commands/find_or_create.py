@@ -307,7 +307,7 @@ def _existing(wanted: Wanted, node: Node) -> Found:
             raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED) from error
         raise
     if read_only:
-        if options & FILE_DELETE_ON_CLOSE:
+        if options & FILE_DELETE_ON_CLOSE and not wanted.request.tree.share.delete_readonly:
             raise SmbError(NtStatus.CANNOT_DELETE)
         if granted & WRITES:
             if body.desired_access & MAXIMUM_ALLOWED and not (
@@ -410,9 +410,9 @@ def _new(wanted: Wanted) -> Found:
             raise SmbError(NtStatus.NOT_A_DIRECTORY)
         if body.file_attributes & FILE_ATTRIBUTE_TEMPORARY:
             raise SmbError(NtStatus.INVALID_PARAMETER)
-    if body.file_attributes & FILE_ATTRIBUTE_READONLY and options & FILE_DELETE_ON_CLOSE:
+    attributes, stays = body.file_attributes, not request.tree.share.delete_readonly
+    if stays and attributes & FILE_ATTRIBUTE_READONLY and options & FILE_DELETE_ON_CLOSE:
         raise SmbError(NtStatus.CANNOT_DELETE)
-    attributes = body.file_attributes
     if not options & FILE_DIRECTORY_FILE:
         attributes |= FILE_ATTRIBUTE_ARCHIVE  # a new file has changed since the last backup
     eas = None

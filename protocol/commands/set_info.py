@@ -219,7 +219,8 @@ def _written(request: Request) -> Waiting[None]:
 def _check_deletable(request: Request, ignore_read_only: bool) -> int:
     """Return how many names the file has; SmbError if it is not to be deleted.
 
-    CANNOT_DELETE for a read-only file, DIRECTORY_NOT_EMPTY ([MS-FSA] 2.1.5.15.3).
+    CANNOT_DELETE for a read-only file, DIRECTORY_NOT_EMPTY ([MS-FSA] 2.1.5.15.3). `delete readonly`
+    of the share has the one deleted, too.
     """
     open_ = request.open
     if open_.node.on_read_only_file_system():
@@ -227,6 +228,7 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> int:
     if not open_.node.path and open_.stream is None:
         raise SmbError(NtStatus.ACCESS_DENIED)
     stat = open_.node.stat()
+    ignore_read_only = ignore_read_only or open_.tree.share.delete_readonly
     if stat.attributes & FILE_ATTRIBUTE_READONLY and not ignore_read_only:
         raise SmbError(NtStatus.CANNOT_DELETE)
     if open_.node.is_directory and open_.stream is None and not open_.node.is_empty():

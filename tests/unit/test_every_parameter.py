@@ -21,6 +21,7 @@ CA = f"{U}/test_continuous_availability.py"
 RDMA = f"{U}/protocol/worker/test_rdma_connections.py"
 NOTIFY = f"{U}/protocol/commands/test_change_notify"
 WORKER = f"{U}/protocol/worker/test_worker.py"
+READ_ONLY = f"{U}/protocol/commands/test_delete_readonly.py"
 VETO = f"{U}/protocol/commands/test_veto.py"
 DOUBLES = f"{U}/protocol/commands/test_apple_doubles.py"
 APPLE = f"{U}/protocol/commands/test_apple.py"
@@ -118,6 +119,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "hide unreadable": f"{U}/protocol/commands/test_trees_and_pipes.py::"
             "test_a_share_tells_that_it_hides_what_may_not_be_read",
             "veto files": f"{OWN}::test_veto_files",
+            "delete readonly": f"{READ_ONLY}::test_only_where_the_share_says_so",
             "delete veto files": f"{VETO}::test_vetoed_goes_with_its_folder",
             "follow symlinks": f"{OWN}::test_follow_symlinks",
             "crossmnt": f"{OWN}::test_crossmnt",

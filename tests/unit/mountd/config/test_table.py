@@ -18,7 +18,7 @@ guest ok, case sensitive, hide unreadable, follow symlinks, kernel oplocks, posi
 continuous availability, msdfs root, compress data, msdfs shuffle referrals, shadow:localtime,
 shadow:sscanf, shadow:fixinodes, fruit:copyfile, fruit:time machine,
 fruit:wipe_intentionally_left_blank_rfork, fruit:delete_empty_adfiles, delete veto files,
-guest only, printable
+delete readonly, guest only, printable
 """
 WORDS = {
     "G server string": "SMB SERVER",
