@@ -5,7 +5,7 @@ import pytest
 from mountd_helpers import FakeAccounts, configuration, tree
 
 from usmbd.mountd.hosts import parse_hosts
-from usmbd.mountd.identity import Account
+from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.ipc.messages import TreeConnectResponse, TreeStatus
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.shares import NO_RESTRICTION, HostAccess, Share, ShareAccess, decide
@@ -153,8 +153,9 @@ def test_no_share() -> None:
     ],
 )
 def test_what_lines_of_a_file_say(
-    line: str, as_whom: str, expected: tuple[TreeStatus, int]
+    monkeypatch: pytest.MonkeyPatch, line: str, as_whom: str, expected: tuple[TreeStatus, int]
 ) -> None:
+    monkeypatch.setattr(Accounts, "uid", FakeAccounts().uid)
     share = configuration(f"[data]\npath = /tmp\nguest ok = yes\n{line}").find_share("data")
     answer = connect(share=share, as_whom=as_whom)
     assert (answer.status, answer.uid) == expected

@@ -138,9 +138,10 @@ def test_what_a_message_carries_may_be_anything(
 ) -> None:
     """Every FSCTL, every class of SET_INFO, every create context: of each length up to 64.
 
-    (A FSCTL_VALIDATE_NEGOTIATE_INFO that is wrong ends the connection.)
+    (A FSCTL_VALIDATE_NEGOTIATE_INFO that is wrong ends the connection; a resilient open whose file
+    is to be deleted outlives it, so each length has a file of its own.)
     """
-    held = client.open("held")
+    held = client.open("held0")
 
     def ask(command: Command, body: bytes) -> None:
         replies = client.taken(client.post(command, body))
@@ -155,10 +156,10 @@ def test_what_a_message_carries_may_be_anything(
             ask(Command.SET_INFO, requests.set_info(held, level, data))
         ask(Command.SET_INFO, requests.set_info(held, 0, data, SMB2_0_INFO_SECURITY, 7))
         for name in CONTEXTS:
-            ask(Command.CREATE, requests.create("held", contexts=[(name, data)]))
+            ask(Command.CREATE, requests.create(f"held{length}", contexts=[(name, data)]))
         client.disconnect()
         client = Client(client.engine).ready()
-        held = client.open("held")
+        held = client.open(f"held{length + 1}")
     assert faults(caplog) == []
 
 
