@@ -243,12 +243,23 @@ PATH_LEVELS = frozenset({2, 502, 503})
 LIST_LEVELS = frozenset({0, 1, 2, 501, 502, 503})
 """The levels that NetrShareEnum knows ([MS-SRVS] 3.1.4.8)."""
 
+SAMBA_LEVELS = frozenset({1004, 1005, 1006, 1007, 1501})
+"""Those for which Samba's client has a place in an answer, also where that is an error."""
+
 INFO = Union(
-    ndr.UINT32, {level: Unique(ndr.of(made)) for level, (made, _) in LEVELS.items()}, Nothing()
+    ndr.UINT32,
+    {
+        1007: Unique(Nothing()),
+        **{level: Unique(ndr.of(made)) for level, (made, _) in LEVELS.items()},
+    },
+    Nothing(),
 )
 LIST = Union(
     ndr.UINT32,
-    {level: Unique(Counted(ndr.of(LEVELS[level][0]))) for level in LIST_LEVELS},
+    {
+        **dict.fromkeys(SAMBA_LEVELS, Unique(Counted(ndr.UINT32))),
+        **{level: Unique(Counted(ndr.of(LEVELS[level][0]))) for level in LIST_LEVELS},
+    },
     Nothing(),
 )
 

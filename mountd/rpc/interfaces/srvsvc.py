@@ -107,10 +107,13 @@ class Server102:
 OTHER_LEVELS = (*(502, 503, 599, 1005, 1010, 1016, 1017, 1018, 1107, *range(1501, 1557)),)
 """Levels that [MS-SRVS] 2.2.3.7 has and this server has not: of how Windows divides its memory."""
 
+SAMBA_LEVELS = (402, 403)
+"""Those for which Samba's client has a place in the answer."""
+
 SERVER_INFO = Union(
     ndr.UINT32,
     {
-        **dict.fromkeys(OTHER_LEVELS, Unique(Nothing())),
+        **dict.fromkeys((*OTHER_LEVELS, *SAMBA_LEVELS), Unique(Nothing())),
         100: Unique(ndr.of(Server100)),
         101: Unique(ndr.of(Server101)),
         102: Unique(ndr.of(Server102)),

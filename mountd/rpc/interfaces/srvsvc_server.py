@@ -77,7 +77,12 @@ class Transports:
         tuple[int, list[Any] | None],
         Union(
             ndr.UINT32,
-            {0: Unique(Counted(ndr.of(Transport0))), 1: Unique(Counted(ndr.of(Transport1)))},
+            {
+                0: Unique(Counted(ndr.of(Transport0))),
+                1: Unique(Counted(ndr.of(Transport1))),
+                # Levels 2 and 3 are not answered, but clients have a place for them.
+                **dict.fromkeys((2, 3), Unique(Counted(ndr.UINT32))),
+            },
             Nothing(),
         ),
     ]

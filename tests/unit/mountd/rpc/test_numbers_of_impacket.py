@@ -318,8 +318,8 @@ def test_levels() -> None:
     # [MS-LSAD] 3.1.4.4.4: 10 and 11 are of the audit log, and refused
     _compare(lsa.POLICY.arms, lsad.LSAPR_POLICY_INFORMATION, without={10, 11})
 
-    _compare(shares.INFO.arms, srvs.SHARE_INFO)
-    _compare(shares.LIST.arms, srvs.SHARE_ENUM_UNION)
+    _compare(shares.INFO.arms, srvs.SHARE_INFO, besides={1007})
+    _compare(shares.LIST.arms, srvs.SHARE_ENUM_UNION, besides=shares.SAMBA_LEVELS)
     _compare(shares.LIST_LEVELS, srvs.SHARE_ENUM_UNION)
     _compare(srvsvc.STICKY_LEVELS, srvs.SHARE_ENUM_UNION, without={501, 503})
     _compare(tables.CONNECTIONS.arms, srvs.CONNECT_ENUM_UNION)
@@ -332,7 +332,7 @@ def test_levels() -> None:
     assert {2, 502, 503} == srvsvc_changes.ADD_LEVELS
     _compare(srvsvc_changes.SET_LEVELS, srvs.SHARE_INFO, without={0, 501})
     # [MS-SRVS] 2.2.3.7, [MS-WKST] 2.2.4.1: impacket leaves most of the last ones out
-    known = set(srvsvc.SERVER_INFO.arms)
+    known = set(srvsvc.SERVER_INFO.arms) - {*srvsvc.SAMBA_LEVELS}
     assert {level for level in known if level < 1501} == _levels(srvs.SERVER_INFO, below=1501) - {
         103
     }

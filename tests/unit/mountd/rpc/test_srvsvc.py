@@ -317,3 +317,25 @@ def test_ipc_is_listed_once_however_it_is_configured(snapshot: Snapshot) -> None
     answer = run(view, 15, request, srvs.NetrShareEnumResponse, ENCODINGS[0])
     found = [(row["netname"], row["remark"]) for row in rows(answer, 1)]
     assert found[2:] == [("ipc$", "Pipes")]
+
+
+@pytest.mark.parametrize(
+    ("opnum", "level"),
+    [*((15, level) for level in (1004, 1005, 1006, 1007, 1501)), (26, 2), (26, 3)],
+)
+def test_levels_that_clients_have_a_place_for(view: View, opnum: int, level: int) -> None:
+    """A null pointer stands there: without it they would read the status as something else."""
+    stub = struct.pack("<IIII", 0, level, level, 1) + bytes(8)  # a list, which is empty
+    stub += struct.pack("<II", 0xFFFFFFFF, 0)
+    answer = call(view, opnum, stub, Encoding(False, "<"), True)
+    status = struct.unpack_from("<I", answer, len(answer) - 4)[0]
+    assert (len(answer), status) == (24, 124)
+    assert struct.unpack_from("<III", answer) == (level, level, 0)
+
+
+@pytest.mark.parametrize(("opnum", "level"), [(16, 1007), (21, 402), (21, 403)])
+def test_a_level_that_is_not_told_of_one(view: View, opnum: int, level: int) -> None:
+    name = struct.pack("<III", 5, 0, 5) + "data\0".encode("utf-16-le") + bytes(2)
+    stub = struct.pack("<I", 0) + (name if opnum == 16 else b"") + struct.pack("<I", level)
+    answer = call(view, opnum, stub, Encoding(False, "<"), True)
+    assert struct.unpack("<III", answer) == (level, 0, 124)
