@@ -153,7 +153,8 @@ def _make_place(path: str, *, directory: bool) -> None:
 
 
 def _fix(folders: Iterable[str]) -> Iterator[str]:
-    """Let nothing be changed in these folders."""
+    """Let nothing be changed in these folders; each reason is told once."""
+    failed: dict[str, list[str]] = {}
     for folder in folders:
         try:
             kernel.mount(folder, folder, None, MountFlag.BIND | MountFlag.REC)
@@ -161,7 +162,9 @@ def _fix(folders: Iterable[str]) -> Iterator[str]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            yield f"keeping {folder} from being changed by itself: {error.strerror}"
+            failed.setdefault(error.strerror or str(error), []).append(folder)
+    for why, each in failed.items():
+        yield f"keeping {', '.join(each)} from being changed by itself: {why}"
 
 
 def _forbid_devices() -> Iterator[str]:

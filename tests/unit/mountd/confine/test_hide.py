@@ -1,5 +1,6 @@
 """What is hidden from a worker cannot be opened by it: tried in its confinement, as root."""
 
+import errno
 import json
 import os
 import shutil
@@ -237,3 +238,17 @@ def test_one_file_is_hidden(tmp_path: Path, block: Path) -> None:
     assert found["secret"]["by its name"] == "EACCES"
     assert found["share"] == ["file"]
     assert (folder / "passwords").read_text() == "hash"
+
+
+def test_an_old_kernel_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 5.12 mounts beneath a mount are not changed with it."""
+
+    def absent(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(hide.kernel, "mount", lambda *_: None)
+    monkeypatch.setattr(hide.kernel, "change_mounts", absent)
+    (fixed,) = hide._fix(["/etc", "/usr"])
+    assert fixed == "keeping /etc, /usr from being changed by itself: Function not implemented"
+    (devices,) = hide._forbid_devices()
+    assert devices.startswith("keeping devices from itself")
