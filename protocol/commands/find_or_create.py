@@ -20,7 +20,7 @@ from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.apple import create_stream, open_stream
 from usmbd.protocol.vfs.dfs_links import find_link
-from usmbd.protocol.vfs.inode_flags import set_compressed
+from usmbd.protocol.vfs.inode_flags import is_fixed, set_compressed
 from usmbd.protocol.vfs.links import target_of
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
@@ -306,16 +306,18 @@ def _existing(wanted: Wanted, node: Node) -> Found:
         if error.status is NtStatus.ACCESS_DENIED and _is_write_protected(wanted, node):
             raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED) from error
         raise
-    if read_only:
-        if options & FILE_DELETE_ON_CLOSE and not wanted.request.tree.share.delete_readonly:
-            raise SmbError(NtStatus.CANNOT_DELETE)
-        if granted & WRITES:
-            if body.desired_access & MAXIMUM_ALLOWED and not (
-                map_generic(body.desired_access) & WRITES
-            ):
-                granted &= ~WRITES
-            else:
-                raise SmbError(NtStatus.ACCESS_DENIED)
+    if options & FILE_DELETE_ON_CLOSE and (
+        (read_only and not wanted.request.tree.share.delete_readonly)
+        or is_fixed(node, stream=stream_name is not None)
+    ):
+        raise SmbError(NtStatus.CANNOT_DELETE)
+    if read_only and granted & WRITES:
+        if body.desired_access & MAXIMUM_ALLOWED and not (
+            map_generic(body.desired_access) & WRITES
+        ):
+            granted &= ~WRITES
+        else:
+            raise SmbError(NtStatus.ACCESS_DENIED)
     if options & FILE_DELETE_ON_CLOSE:
         if not granted & DELETE:
             raise SmbError(NtStatus.ACCESS_DENIED)

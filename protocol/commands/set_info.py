@@ -14,7 +14,7 @@ from usmbd.protocol.state.notify.change import (
 )
 from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.sequence import check_charge
-from usmbd.protocol.vfs import ea
+from usmbd.protocol.vfs import ea, inode_flags
 from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -219,8 +219,8 @@ def _written(request: Request) -> Waiting[None]:
 def _check_deletable(request: Request, ignore_read_only: bool) -> int:
     """Return how many names the file has; SmbError if it is not to be deleted.
 
-    CANNOT_DELETE for a read-only file, DIRECTORY_NOT_EMPTY ([MS-FSA] 2.1.5.15.3). `delete readonly`
-    of the share has the one deleted, too.
+    CANNOT_DELETE for a read-only file or one that the kernel keeps, DIRECTORY_NOT_EMPTY ([MS-FSA]
+    2.1.5.15.3). `delete readonly` of the share has the first deleted, too.
     """
     open_ = request.open
     if open_.node.on_read_only_file_system():
@@ -230,6 +230,8 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> int:
     stat = open_.node.stat()
     ignore_read_only = ignore_read_only or open_.tree.share.delete_readonly
     if stat.attributes & FILE_ATTRIBUTE_READONLY and not ignore_read_only:
+        raise SmbError(NtStatus.CANNOT_DELETE)
+    if inode_flags.is_fixed(open_.node, stream=open_.stream is not None):
         raise SmbError(NtStatus.CANNOT_DELETE)
     if open_.node.is_directory and open_.stream is None and not open_.node.is_empty():
         raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY)

@@ -1,7 +1,8 @@
-"""The flag of an inode that asks its file system to compress what is written (ioctl_iflags(2)).
+"""Flags of inodes (ioctl_iflags(2), statx(2)): what is to be compressed, what cannot be deleted.
 
-btrfs, F2FS and UBIFS have it; a new file or directory takes it from its directory, as on NTFS
-([MS-FSA] 2.1.5.1.1). That it is set is told by statx, so no call here asks for it.
+btrfs, F2FS and UBIFS compress what asks for it; a new file or directory takes that from its
+directory, as on NTFS ([MS-FSA] 2.1.5.1.1). What is set is told by statx, so no call here asks for
+it.
 """
 
 import array
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _GET_FLAGS: Final = 0x80086601  # FS_IOC_GETFLAGS
 _SET_FLAGS: Final = 0x40086602  # FS_IOC_SETFLAGS
 _COMPRESS: Final = 0x00000004  # FS_COMPR_FL
+_FIXED: Final = kernel.STATX_ATTR_IMMUTABLE | kernel.STATX_ATTR_APPEND
 _UNABLE: Final = (errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS, errno.EINVAL, errno.EACCES)
 
 
@@ -37,6 +39,14 @@ def try_compression(fd: int) -> bool:
         if error.errno not in _UNABLE:
             raise
         return False
+
+
+def is_fixed(node: "Node", *, stream: bool = False) -> bool:
+    """Whether the kernel does not let a file, or a stream of it, be deleted, as it was last.
+
+    With `chattr +i` or `+a` both stay, and what something is mounted on.
+    """
+    return bool(node.inode_flags & (_FIXED if stream else _FIXED | kernel.STATX_ATTR_MOUNT_ROOT))
 
 
 def set_compressed(node: "Node", compressed: bool) -> None:

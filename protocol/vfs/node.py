@@ -57,6 +57,7 @@ class Node:
         "fd",
         "has_xattrs",
         "inode",
+        "inode_flags",
         "is_directory",
         "is_regular",
         "last_stat",
@@ -87,6 +88,7 @@ class Node:
             self.is_regular = kind == stat.S_IFREG
             self.has_xattrs = self.is_directory or self.is_regular
             self.inode = (statx[17], statx[18], statx[6])
+            self.inode_flags = statx[1]
             self.born = (statx[11], statx[12])  # by the file system's clock; 0, 0: it has none
             stat_ = volume.smb_stat(statx, self._read_dos_attributes(), self.name, fd)
             if stat_.attributes & FILE_ATTRIBUTE_REPARSE_POINT and self.has_xattrs:
@@ -144,6 +146,7 @@ class Node:
     def stat(self) -> FileStat:
         """Return the file's stat as it is now; kept in `last_stat`."""
         statx = kernel.statx_fd(self.fd)
+        self.inode_flags = statx[1]
         dos = self._read_dos_attributes()
         self.last_stat = result = self.volume.smb_stat(statx, dos, self.name, self.fd)
         if result.attributes & FILE_ATTRIBUTE_REPARSE_POINT and self.has_xattrs:

@@ -85,6 +85,8 @@ def may_remove_from(directory: int, owner: int) -> bool:
         return False
     statx = kernel.statx_fd(directory)
     mode, directory_owner = statx[5], statx[3]
+    if statx[1] & kernel.STATX_ATTR_APPEND:  # chattr +a: names come, and none goes
+        return False
     return not mode & _STICKY or uid in (owner, directory_owner)
 
 

@@ -10,7 +10,9 @@ from smbengine.client import Client
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
+from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire.access import (
+    DELETE,
     FILE_ADD_FILE,
     FILE_READ_DATA,
     FILE_WRITE_ATTRIBUTES,
@@ -104,6 +106,36 @@ def test_what_cannot_be_deleted(client: Client, engine: Engine, file: Path) -> N
 
 
 POSIX_DELETE = b"\3\0\0\0"
+
+
+@pytest.mark.parametrize("flag", [0x10, 0x20, 0x2000])
+def test_what_the_kernel_keeps_is_not_deleted(
+    client: Client, engine: Engine, file: Path, monkeypatch: pytest.MonkeyPatch, flag: int
+) -> None:
+    """`chattr +i`, `+a`, what something is mounted on: STATX_ATTR_ of statx(2)."""
+    (engine.files / "folder").mkdir()
+    client.close(client.open("file:stream"))
+    real = kernel.statx_fd
+
+    def statx_fd(fd: int) -> kernel.StatxTuple:
+        mask, _, *rest = real(fd)
+        return mask, flag, *rest  # type: ignore[return-value]
+
+    monkeypatch.setattr(kernel, "statx_fd", statx_fd)
+    status = NtStatus.CANNOT_DELETE
+    for name in ("file", "folder", "file:stream"):
+        if name == "file:stream" and flag == 0x2000:
+            status = SUCCESS
+        opened = client.open(name, DELETE)
+        for level, data in ((FileDispositionInformation, b"\1"),
+                            (FileDispositionInformationEx, b"\x13\0\0\0")):  # fmt: skip
+            if name != "file:stream" or level == FileDispositionInformation:
+                assert change(client, opened, level, data) is status
+        client.close(opened)
+        options = FILE_DELETE_ON_CLOSE
+        if status is not SUCCESS:
+            assert client.create(name, DELETE, FILE_OPEN, options=options) is status
+    assert sorted(path.name for path in engine.files.iterdir()) == ["file", "folder"]
 
 
 def test_a_posix_deletion_frees_the_name_at_its_close(client: Client, file: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from usmbd.protocol.vfs import kernel as system
 from usmbd.protocol.vfs import rights
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.vfs.rights import (
@@ -191,6 +192,28 @@ def test_who_may_remove_from_a_directory(tmp_path: Path, mode: int, removes: set
     finally:
         os.close(fd)
     assert found == removes
+
+
+@needs_root
+@pytest.mark.own_thread
+def test_nobody_removes_from_a_directory_that_only_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`chattr +a`: STATX_ATTR_APPEND of statx(2)."""
+    tmp_path.chmod(0o777)
+    real = system.statx_fd
+
+    def statx_fd(fd: int) -> system.StatxTuple:
+        mask, _, *rest = real(fd)
+        return mask, 0x20, *rest  # type: ignore[return-value]
+
+    fd = os.open(tmp_path, os.O_PATH)
+    try:
+        assert as_user(OTHER, lambda: may_remove_from(fd, OTHER)) is True
+        monkeypatch.setattr(system, "statx_fd", statx_fd)
+        assert as_user(OTHER, lambda: may_remove_from(fd, OTHER)) is False
+    finally:
+        os.close(fd)
 
 
 @needs_root
