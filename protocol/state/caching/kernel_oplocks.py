@@ -63,7 +63,8 @@ class KernelOplocks:
 
     def closed(self, open_: Open) -> None:
         """Forget an open, whose lease ends with its descriptor."""
-        self._forget(open_)
+        if self._owners:
+            self._forget(open_)
 
     def _forget(self, open_: Open) -> tuple[int, Identity]:
         """Take an open out of the tables."""
