@@ -1,7 +1,7 @@
 """IN_ATTRIB, which does not say what has changed, nor who has changed it.
 
-What the engine changes it tells itself, perhaps in another worker, before or after the kernel. So
-an event waits for its word, and is told when none comes: then a local program was it.
+What the engine changes it tells itself, perhaps in another worker, after the kernel. So an event
+waits for its word, and is told when none comes: then a local program was it.
 """
 
 from typing import Final
@@ -13,38 +13,26 @@ from usmbd.protocol.state.speed import Clock
 HELD_SECONDS: Final = 0.2
 """For so long an event waits for the engine's word, which says more."""
 
-EXPLAINED_SECONDS: Final = 1.0
-"""For so long the engine's word explains an event of the same name."""
-
-_MOST_EXPLAINED: Final = 4096  # names; then those that are over are forgotten
-
 
 class Attributes:
-    """What is held, and what is explained: by the directory's key and the name."""
+    """What is held, by the directory's key and the name."""
 
     def __init__(self, clock: Clock) -> None:
         """Begin with nothing."""
         self._clock = clock
         self._held: dict[tuple[bytes, str], Directory] = {}
-        self._explained: dict[tuple[bytes, str], float] = {}
         self._due = False  # somebody looks at what is held
 
     def changed(self, directory: Directory, name: str) -> None:
         """Take an event."""
-        about = directory.key, name
-        if self._explained.get(about, 0.0) < self._clock.time():
-            self._held[about] = directory
-            self._later()
+        self._held[directory.key, name] = directory
+        if not self._due:
+            self._due = True
+            self._clock.call_later(HELD_SECONDS, self._unexplained)
 
     def gone(self, directory: Directory, name: str) -> None:
         """Tell nothing of an entry that has gone."""
         self._held.pop((directory.key, name), None)
-
-    def _later(self) -> None:
-        """Look again at what is held when its time is over."""
-        if not self._due:
-            self._due = True
-            self._clock.call_later(HELD_SECONDS, self._unexplained)
 
     def _unexplained(self) -> None:
         """Tell of the attributes that were changed by others than the engine."""
@@ -54,11 +42,8 @@ class Attributes:
             directory.tell((modified(ANY_ATTRIBUTE, name),))
 
     def explain(self, key: bytes, name: str) -> None:
-        """Note that the engine has told of a name's attributes itself."""
-        now = self._clock.time()
+        """Note that the engine has told of a name's attributes itself, which it changed before.
+
+        All events of that have been read. What comes from now on is another change.
+        """
         self._held.pop((key, name), None)
-        if len(self._explained) >= _MOST_EXPLAINED:
-            self._explained = {k: v for k, v in self._explained.items() if v >= now}
-            if len(self._explained) >= _MOST_EXPLAINED:
-                self._explained.clear()
-        self._explained[key, name] = now + EXPLAINED_SECONDS

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from usmbd.protocol.state.fair_share import Place
-from usmbd.protocol.state.notify.attributes import EXPLAINED_SECONDS, HELD_SECONDS
+from usmbd.protocol.state.notify.attributes import HELD_SECONDS
 from usmbd.protocol.state.notify.change import ANY_ATTRIBUTE, NAMES, WRITTEN, Change
 from usmbd.protocol.state.notify.directories import Directories, Directory
 from usmbd.protocol.state.speed import Clock
@@ -35,6 +35,9 @@ EVENTS: Final = (
 )
 """What a listing shows: names, attributes and times, and sizes when who has written closes the
 file, as Windows tells them; not each write."""
+
+EXPLAINED_SECONDS: Final = 1.0
+"""For so long the engine's word explains an event of the same name."""
 
 MOST_WORDS: Final = 4096
 """Words that are kept, and events that wait; beyond it all leases here are broken instead."""

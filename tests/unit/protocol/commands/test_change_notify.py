@@ -163,6 +163,23 @@ def test_what_local_programs_do_to_attributes(client: Client, engine: Engine, co
     assert watcher.told() == [(MODIFIED, "file")]
 
 
+def test_a_local_program_after_a_client(client: Client, other: Client, engine: Engine) -> None:
+    """What each does is told, also at once one after the other."""
+    file = other.open("file")
+    watcher = Watcher(client, completion_filter=FILE_NOTIFY_CHANGE_ATTRIBUTES)
+    assert set_info(other, file, 4, basic(attributes=2)) is NtStatus.SUCCESS
+    assert watcher.told() == [(MODIFIED, "file")]
+    watcher = Watcher(client, completion_filter=FILE_NOTIFY_CHANGE_SECURITY)
+    (engine.files / "file").chmod(0o600)
+    engine.settle()
+    engine.clock.advance(HELD_SECONDS)
+    assert watcher.told() == [(MODIFIED, "file")]
+    watcher = Watcher(client, completion_filter=FILE_NOTIFY_CHANGE_ALL)
+    assert set_info(other, file, 4, basic(attributes=2)) is NtStatus.SUCCESS
+    engine.clock.advance(1)
+    assert watcher.all_told() == [(MODIFIED, "file")]
+
+
 def test_streams(client: Client, other: Client) -> None:
     other.close(other.open("file"))
     names = Watcher(client, completion_filter=FILE_NOTIFY_CHANGE_STREAM_NAME)
