@@ -54,12 +54,17 @@ _MOUNT_ATTRIBUTES = struct.Struct("=QQQQ")
 # These have one number on every architecture but alpha.
 _NR_MOUNT_SETATTR = ctypes.c_long(442)
 _NR_LANDLOCK_CREATE_RULESET = ctypes.c_long(444)
+_NR_LANDLOCK_ADD_RULE = ctypes.c_long(445)
 _NR_LANDLOCK_RESTRICT_SELF = ctypes.c_long(446)
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _RULESET = struct.Struct("=QQQ")
 """struct landlock_ruleset_attr: what is handled of files, of the network, of scopes."""
 # What each version of the interface can forbid (landlock(7)): files of versions 1, 2, 3 and 5.
 _FILES = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+_MAKE_BLOCK, _REFER, _REFER_VERSION = 1 << 11, 1 << 13, 2
+_RULE_PATH_BENEATH = ctypes.c_int(1)
+_PATH_BENEATH = struct.Struct("=Qi")
+"""struct landlock_path_beneath_attr: what is allowed, below which directory."""
 _NETWORK_VERSION, _NETWORK = 4, 0b11
 """To bind and to connect a TCP socket."""
 _SCOPES_VERSION, _SCOPES = 6, 0b11
@@ -205,12 +210,21 @@ def landlock_version() -> int:
 def landlock(*, files: bool) -> None:
     """Forbid TCP, abstract sockets and signals to others, and with `files` every file by its name.
 
-    What is open stays usable. OSError where the kernel has no Landlock; an old one forbids less.
+    Whatever is forbidden, others' /proc/PID/root is closed, too (landlock(7), "Ptrace"); so an old
+    kernel is asked for a right that is given back everywhere. What is open stays usable. OSError
+    where the kernel has no Landlock; an old one forbids less.
     """
     version = landlock_version()
-    of_files = max(rights for since, rights in _FILES.items() if since <= version)
+    everywhere = 0
+    if files:
+        of_files = max(rights for since, rights in _FILES.items() if since <= version)
+    elif _REFER_VERSION <= version < _NETWORK_VERSION:
+        # Where REFER is not handled, nothing may be renamed into another directory.
+        of_files = everywhere = _MAKE_BLOCK | _REFER
+    else:
+        of_files = 0
     attributes = _RULESET.pack(
-        of_files if files else 0,
+        of_files,
         _NETWORK if version >= _NETWORK_VERSION else 0,
         _SCOPES if version >= _SCOPES_VERSION else 0,
     )
@@ -221,6 +235,26 @@ def landlock(*, files: bool) -> None:
         _syscall(_NR_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(size), ctypes.c_uint32(0))
     )
     try:
+        if everywhere:
+            _allow_everywhere(ruleset, everywhere)
         _check(_syscall(_NR_LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)))
     finally:
         os.close(ruleset)
+
+
+def _allow_everywhere(ruleset: int, rights: int) -> None:
+    """Give rights back for all that has a name, also what is mounted later."""
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        rule = _PATH_BENEATH.pack(rights, root)
+        _check(
+            _syscall(
+                _NR_LANDLOCK_ADD_RULE,
+                ctypes.c_int(ruleset),
+                _RULE_PATH_BENEATH,
+                rule,
+                ctypes.c_uint32(0),
+            )
+        )
+    finally:
+        os.close(root)

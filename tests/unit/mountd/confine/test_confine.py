@@ -211,7 +211,8 @@ def test_an_old_kernel_without_landlock_is_no_error(monkeypatch: pytest.MonkeyPa
         (6, False, 24, (0xFFFF, 3, 3)),
         (7, True, 24, (0, 3, 3)),
         (4, True, 16, (0, 3, 0)),
-        (3, True, 0, (0, 0, 0)),
+        (3, True, 8, (1 << 11 | 1 << 13, 0, 0)),
+        (1, True, 0, (0, 0, 0)),
     ],
 )
 def test_what_landlock_is_asked_for(
@@ -238,6 +239,10 @@ def test_what_landlock_is_asked_for(
     assert first == (444, None, 0, 1)  # LANDLOCK_CREATE_RULESET_VERSION
     if size:
         attributes = struct.pack("=QQQ", *handled)
+        if files and handled[0]:  # all of it is allowed below the root
+            number, *rule, packed, flags = rest.pop(1)
+            assert (number, rule, flags) == (445, [ruleset, 1], 0)
+            assert struct.unpack("=Qi", packed)[0] == handled[0]
         assert rest == [(444, attributes, size, 0), (446, ruleset, 0)]
         with pytest.raises(OSError, match="Bad file"):
             os.fstat(ruleset)

@@ -26,7 +26,9 @@ from usmbd.mountd.confine.hide import hide
 from usmbd.mountd.confine.process import confine
 
 libc = ctypes.CDLL(None, use_errno=True)
-folders, fixed, secret, share, block, *steps = json.loads(sys.argv[1])
+folders, fixed, secret, share, block, version, *steps = json.loads(sys.argv[1])
+if version:
+    kernel.landlock_version = lambda: version
 os.chdir(os.path.dirname(secret))
 # A user's process without rights, into which CAP_SYS_PTRACE is not needed to look.
 other = subprocess.Popen(  # which ends with this one
@@ -41,6 +43,13 @@ report["missing"] = confine(profiles.WORKER)
 def tried(path, flags=os.O_RDONLY):
     try:
         os.close(os.open(path, flags))
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+
+def tried_call(call):
+    try:
+        call()
     except OSError as error:
         return errno.errorcode[error.errno]
     return "done"
@@ -72,6 +81,10 @@ report["share"] = sorted(os.listdir(share))
 report["written"] = tried(os.path.join(share, "new"), os.O_CREAT | os.O_WRONLY)
 report["shadow"] = tried("/etc/shadow")
 report["fixed"] = [tried(os.path.join(each, "new"), os.O_CREAT | os.O_WRONLY) for each in fixed]
+os.makedirs(os.path.join(share, "into"), exist_ok=True)
+report["moved"] = tried_call(
+    lambda: os.rename(os.path.join(share, "new"), os.path.join(share, "into", "new"))
+)
 report["tunable"] = tried("/proc/sys/kernel/core_pattern", os.O_WRONLY)
 print(json.dumps(report))
 """
@@ -98,6 +111,7 @@ def tried(
     name: Path | None = None,
     fixed: tuple[str, ...] = (),
     whole: bool = True,
+    version: int = 0,
 ) -> dict[str, Any]:
     """Hide etc/, which has a share in it, from a process, and return what it can do."""
     if shutil.which("unshare") is None:
@@ -110,7 +124,9 @@ def tried(
     folders = {str(folder): [str(folder / each) for each in shown]}
     if not whole:
         folders = {str(secret): []}
-    arguments = json.dumps([folders, fixed, str(name or secret), str(share), str(block), *steps])
+    arguments = json.dumps(
+        [folders, fixed, str(name or secret), str(share), str(block), version, *steps]
+    )
     script = SCRIPT
     # A shell stays between: the host, whose mounts are handed on.
     drop = ("setpriv", f"--bounding-set=-{without}", "--") if without else ()
@@ -125,8 +141,10 @@ def tried(
     return found
 
 
-def test_no_way_leads_to_what_is_hidden(tmp_path: Path, block: Path) -> None:
-    found = tried(SHARED, tmp_path, block)
+@pytest.mark.parametrize("version", [0, 3, 2])
+def test_no_way_leads_to_what_is_hidden(tmp_path: Path, block: Path, version: int) -> None:
+    """Nor with an older Landlock, of which nothing else is asked."""
+    found = tried(SHARED, tmp_path, block, version=version)
     assert found["unhidden"] == []
     if found["missing"]:
         pytest.skip(f"not on this machine: {found['missing']}")
@@ -136,6 +154,7 @@ def test_no_way_leads_to_what_is_hidden(tmp_path: Path, block: Path) -> None:
     assert set(ways.values()) == {"EACCES"}
     assert (tmp_path / "etc" / "passwords").read_text() == "hash"
     assert found["made"] == "EROFS"
+    assert found["moved"] == "done"
     assert (found["disk"], found["null"]) == ("EACCES", "done")
     assert found["shadow"] == "done"  # it is not hidden: CAP_DAC_OVERRIDE opens what has a name
 
@@ -143,7 +162,7 @@ def test_no_way_leads_to_what_is_hidden(tmp_path: Path, block: Path) -> None:
 def test_a_share_in_a_hidden_folder_is_seen_and_written(tmp_path: Path, block: Path) -> None:
     found = tried(SHARED, tmp_path, block)
     assert (found["share"], found["written"]) == (["file"], "done")
-    assert (tmp_path / "etc" / "share" / "new").exists()
+    assert (tmp_path / "etc" / "share" / "into" / "new").exists()
 
 
 def test_what_is_not_to_be_seen_is_not(tmp_path: Path, block: Path) -> None:
