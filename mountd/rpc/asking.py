@@ -9,7 +9,7 @@ from usmbd.mountd.ipc.administration import Outcome
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, directory_client
 from usmbd.mountd.ipc.messages import Failed
 from usmbd.mountd.ipc.outbox import Outbox
-from usmbd.mountd.rpc.outside import Answered, Question
+from usmbd.mountd.rpc.outside import Answered, Awaits, Question
 
 logger = logging.getLogger("usmbd.ipc")
 
@@ -39,6 +39,7 @@ class Directory:
 
     def ask(self, message: Question, answered: Answered) -> None:
         """Ask; `answered` follows, with `Failed` when mountd does not tell."""
+        assert not isinstance(message, Awaits)  # of this process itself
         handle, self._next = self._next, self._next + 1
         try:
             if len(self._pending) >= MAX_PENDING:

@@ -40,6 +40,10 @@ class Handles:
             raise CallError(Fault.CONTEXT_MISMATCH)
         return found
 
+    def all(self, kind: type[T]) -> list[T]:
+        """Return all that is open of a kind."""
+        return [each for each in self._open.values() if isinstance(each, kind)]
+
     def close(self, handle: bytes) -> bytes:
         """Forget a handle; CallError(CONTEXT_MISMATCH) when there is none."""
         if self._open.pop(handle, None) is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.messages import (
     MAX_PIPES_PER_WORKER,
     MAX_RPC_DATA,
@@ -27,7 +28,7 @@ from usmbd.mountd.ipc.messages import (
 from usmbd.mountd.rpc.endpoint import Interface, Pipe, PipeBrokenError
 from usmbd.mountd.rpc.groups import Groups
 from usmbd.mountd.rpc.handles import Handles
-from usmbd.mountd.rpc.outside import Alone, Answered, Outside, Pace, Question
+from usmbd.mountd.rpc.outside import Alone, Answered, Awaits, Outside, Pace, Question
 from usmbd.mountd.rpc.security.association import Security
 from usmbd.mountd.rpc.view import Caller, Snapshot, View
 
@@ -175,6 +176,7 @@ class Hub:
         snapshot = self._snapshot()
         for view in self._views.values():
             view.snapshot = snapshot.seen_by(view.caller)
+            view.changed()
 
     def close(self) -> None:
         """Close all pipes: the worker has gone."""
@@ -269,8 +271,10 @@ class _AtPace:
         self.wait = pace.wait
 
     def ask(self, message: Question, answered: Answered) -> None:
-        """Ask the worker or mountd."""
-        if isinstance(message, RpcAsks):
+        """Ask the worker or mountd, or wait."""
+        if isinstance(message, Awaits):
+            message.listen(lambda: answered(Outcome(Result.DONE)))
+        elif isinstance(message, RpcAsks):
             self._worker.ask(message, answered)
         else:
             self._outside.ask(message, answered)

@@ -14,8 +14,16 @@ some hundred a second; what comes faster waits, so that others have the process 
 BURST = 4000
 """Calls that a session makes at once before it is slowed down."""
 
-Question = DirectoryRequest | RpcAsks
-"""What a call asks of mountd, or of the worker whose client has the pipe."""
+
+@dataclass(frozen=True, slots=True)
+class Awaits:
+    """What a call waits for in this process itself: `listen` is given whom to tell. `Outcome`."""
+
+    listen: Callable[[Callable[[], None]], None]
+
+
+Question = DirectoryRequest | RpcAsks | Awaits
+"""What a call asks of mountd, of the worker whose client has the pipe, or waits for."""
 
 Told = DirectoryResponse | RpcTold
 

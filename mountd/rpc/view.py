@@ -94,6 +94,14 @@ class View:
     """The interfaces of all pipes, for the one that tells of them."""
     rights: dict[str, bool] = field(default_factory=dict)
     """What mountd said that the caller may do."""
+    listeners: dict[int, Callable[[], None]] = field(default_factory=dict)
+    """Calls that wait for another configuration, by what they wait for."""
+
+    def changed(self) -> None:
+        """Have all that waits look at the new configuration."""
+        listeners, self.listeners = self.listeners, {}
+        for each in listeners.values():
+            each()
 
     @property
     def may_enumerate(self) -> bool:

@@ -2,13 +2,16 @@
 
 import struct
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.ndr import types as ndr
+from usmbd.mountd.rpc.ndr.streams import NdrError
 from usmbd.mountd.rpc.ndr.types import (
     U32,
+    U64,
     Array,
+    Bytes,
     Counted,
     Octets,
     Union,
@@ -56,6 +59,73 @@ class StatusProcess:
     status: Annotated[ServiceStatus, ndr.of(ServiceStatus)]
     process: U32
     flags: U32
+
+
+@structure
+class NotifyParams1:
+    """SERVICE_NOTIFY_STATUS_CHANGE_PARAMS_1 ([MS-SCMR] 2.2.41)."""
+
+    thread: U64
+    mask: U32
+    callback: Annotated[bytes, Bytes(16)]
+    callback_parameter: Annotated[bytes, Bytes(16)]
+    status: Annotated[StatusProcess, ndr.of(StatusProcess)]
+    notification_status: U32
+    sequence: U32
+
+
+@structure
+class NotifyParams2:
+    """SERVICE_NOTIFY_STATUS_CHANGE_PARAMS_2 ([MS-SCMR] 2.2.41)."""
+
+    thread: U64
+    mask: U32
+    callback: Annotated[bytes, Bytes(16)]
+    callback_parameter: Annotated[bytes, Bytes(16)]
+    status: Annotated[StatusProcess, ndr.of(StatusProcess)]
+    notification_status: U32
+    sequence: U32
+    triggered: U32
+    names: WideStringPointer
+
+
+@structure
+class NotifyParams:
+    """SC_RPC_NOTIFY_PARAMS ([MS-SCMR] 2.2.42)."""
+
+    level: U32
+    params: Annotated[
+        tuple[int, Any],
+        Union(
+            ndr.UINT32,
+            {1: Unique(ndr.of(NotifyParams1)), 2: Unique(ndr.of(NotifyParams2))},
+            ndr.Nothing(),
+        ),
+    ]
+
+
+class NotifyListType(ndr.Type):
+    """SC_RPC_NOTIFY_PARAMS_LIST ([MS-SCMR] 2.2.43): an array at its end, counted before."""
+
+    smallest = 8
+
+    def alignment(self, ndr64: bool) -> int:
+        """Return the alignment of the counts and the pointers."""
+        return 8 if ndr64 else 4
+
+    def read(self, reader: ndr.Reader) -> list[NotifyParams]:
+        """Refuse: no request has one."""
+        raise NdrError("a list of notifications from a client")
+
+    def write(self, writer: ndr.Writer, value: Sequence[NotifyParams]) -> None:
+        """Write the elements behind their counts."""
+        writer.count(len(value))
+        writer.number(len(value), 4)
+        for each in value:
+            ndr.of(NotifyParams).write(writer, each)
+
+
+NotifyListPointer = Annotated[list[NotifyParams] | None, Unique(NotifyListType())]
 
 
 @structure
