@@ -20,6 +20,9 @@ from typing import Any, Final
 from usmbd.mountd.kerberos.pac import LogonInfo, parse_logon_info
 from usmbd.mountd.kerberos.principals import Principal, parse_principal
 
+ARCFOUR: Final = 23
+"""RC4's encryption type ([RFC4757] 5)."""
+
 SERVICES: Final = ("cifs", "host")
 """Whose keys are used: tickets for a file server, which Windows' domains give in the name of `host`
 as well. One that was sent to a web or an LDAP server of this machine is none, unless both have the
@@ -93,7 +96,10 @@ class Accepted:
         with _refusing():
             lucid = _library().krb5_export_lucid_sec_context(self.context, 1)
         if lucid.protocol != 1:
-            raise RefusedError("its ticket's encryption is one of old (RC4 or DES)")
+            old = lucid.rfc1964_kd
+            if old.key_type != ARCFOUR:
+                raise RefusedError("its ticket's encryption is one of old (DES)")
+            return Exported(ARCFOUR, bytes(old.key), False, lucid.send_seq, lucid.recv_seq)
         keys = lucid.cfx_kd
         subkey = keys.acceptor_subkey_type is not None
         return Exported(

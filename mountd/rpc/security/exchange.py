@@ -148,7 +148,7 @@ class TicketExchange:
         keys = kerberos.Keys(
             answer.kind, answer.key, answer.subkey, answer.sending, answer.receiving
         )
-        protection = kerberos.Protection(keys, whole=self._around.signs_headers)
+        protection = kerberos.protection(keys, whole=self._around.signs_headers)
         self.mic = login.mech_list_mic
         return Answer(login.token, Established(login, login.session_base_key[:16], protection))
 

@@ -13,10 +13,13 @@ from typing import Final
 
 from usmbd.mountd.rpc.security import aes_cts
 from usmbd.mountd.rpc.security.aes_cts import BLOCK, KINDS
+from usmbd.mountd.rpc.security.kerberos_rc4 import ARCFOUR, Rc4Protection
 
 HEAD: Final = struct.Struct(">HBB")
 SIZE: Final = 16
 """Bytes of a token's header."""
+
+RC4_KEY: Final = 16
 
 MIC, WRAP = 0x0404, 0x0504
 SENT_BY_ACCEPTOR, SEALED, ACCEPTOR_SUBKEY = 1, 2, 4
@@ -143,3 +146,10 @@ class Protection:
         first = len(data) - len(stub)
         token = head + struct.pack(">HH", 0, turn) + number + data[:first]
         return message[:start] + data[first:] + message[end:] + token
+
+
+def protection(keys: Keys, *, whole: bool) -> Protection | Rc4Protection:
+    """Return what protects calls by a context's keys; ValueError for a cipher that is not known."""
+    if keys.kind == ARCFOUR and len(keys.key) == RC4_KEY:
+        return Rc4Protection(keys.key, keys.sending, keys.receiving, whole=whole)
+    return Protection(keys, whole=whole)

@@ -46,10 +46,11 @@ class Client:
 
     def __init__(
         self, server: Server, ticket: str, kind: int, level: int, *, dce: bool = True,
-        headers: bool = True, mechanisms: tuple[bytes, ...] = MECHANISMS, more: int = 0,
+        headers: bool = True, mechanisms: tuple[bytes, ...] = MECHANISMS,
+        sizes: tuple[int, int] = (28, 76),
     ) -> None:  # fmt: skip
-        """Be ready to bind; checksums have `more` bytes than those of SHA-1."""
-        self.more = more
+        """Be ready to bind; a token that signs and one that seals have these sizes."""
+        self.sizes = sizes
         self.kind, self.level, self.headers = kind, level, headers
         self.mountd = Mountd(server)
         self.became: list[tuple[str, bytes]] = []
@@ -137,7 +138,7 @@ class Client:
         """Return a request that is protected."""
         padding = -len(stub) % 16
         sealed = self.level == PRIVACY
-        size = (76 if sealed else 28) + self.more
+        size = self.sizes[sealed]
         whole = self.trailed(rpc.request(1, stub + bytes(padding)), bytes(size), padding)[:-size]
         whole = whole[:3] + bytes((whole[3] & ~SIGNS_HEADERS,)) + whole[4:]
         end = HEADER + len(stub) + padding
@@ -163,19 +164,20 @@ def test_calls_are_protected(
 @pytest.mark.parametrize("level", [INTEGRITY, PRIVACY])
 @pytest.mark.parametrize("headers", [False, True], ids=["stubs", "headers"])
 @pytest.mark.parametrize(
-    ("cipher", "etype", "more"),
+    ("cipher", "etype", "sizes"),
     [
-        ("aes128-cts-hmac-sha1-96", 17, 0),
-        ("aes128-cts-hmac-sha256-128", 19, 4),
-        ("aes256-cts-hmac-sha384-192", 20, 12),
+        ("aes128-cts-hmac-sha1-96", 17, (28, 76)),
+        ("aes128-cts-hmac-sha256-128", 19, (32, 80)),
+        ("aes256-cts-hmac-sha384-192", 20, (40, 88)),
+        ("arcfour-hmac", 23, (37, 45)),
     ],
 )
 def test_other_ciphers(
-    server: Server, forge: Forge, cipher: str, etype: int, more: int, level: int, headers: bool
+    server: Server, forge: Forge, cipher: str, etype: int, sizes: Any, level: int, headers: bool
 ) -> None:
     forge.prefer(cipher)
     ticket = forge.ticket(session_kind=etype)
-    client = Client(server, ticket, KERBEROS, level, headers=headers, more=more)
+    client = Client(server, ticket, KERBEROS, level, headers=headers, sizes=sizes)
     client.log_in()
     for stub in (b"", b"x", b"y" * 16, b"z" * 3000):
         assert client.call(stub) == stub * 3
