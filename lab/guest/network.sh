@@ -4,11 +4,14 @@
 set -eu
 if [ -n "$LAB_HOST" ]; then
   device=vec0
-  ip link set $device mtu 4500 # RoCE makes frames of 4096 bytes and its headers of it
-  ip addr add "10.99.0.$LAB_HOST/24" dev $device
-  ip addr add "10.99.1.$LAB_HOST/24" dev $device
-  ip addr add "fd99::$LAB_HOST/64" dev $device nodad
-  ip link set $device up
+  # RoCE makes frames of 4096 bytes and its headers of it.
+  ip -batch - <<F
+link set $device mtu 4500
+addr add 10.99.0.$LAB_HOST/24 dev $device
+addr add 10.99.1.$LAB_HOST/24 dev $device
+addr add fd99::$LAB_HOST/64 dev $device nodad
+link set $device up
+F
   if [ -n "$LAB_RDMA" ]; then rdma link add rdma0 type "$LAB_RDMA" netdev $device; fi
 else
   # A machine alone: both ends of a pair are here, and each has an RDMA device.

@@ -33,6 +33,9 @@ PREPARE = PROJECT / "lab/kernel/prepare.sh"
 UNSUPPORTED = 77
 """The exit status by which prepare.sh says that this machine is none for the lab."""
 
+HIDDEN = ("/dev/shm", "/run", "/tmp", "/var/tmp")
+"""Directories of which a guest has its own, empty."""
+
 BOOT = 120.0
 """Seconds for a guest to boot: it takes one, ten on a machine that has much else to do."""
 
@@ -254,6 +257,22 @@ class Guest:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
         (self.out / "environment.sh").write_text("\n".join(lines) + "\n")
         shutil.copy(INIT, self.out / "init")
+        (self.out / "fstab").write_text(self.file_systems())
+
+    def file_systems(self) -> str:
+        """Return what the guest mounts, as fstab(5).
+
+        What this machine writes elsewhere is hidden, so that a guest cannot depend on it; what it
+        needs of it comes back.
+        """
+        lines = ["sys /sys sysfs", "pts /dev/pts devpts X-mount.mkdir"]
+        lines += [f"tmp {hidden} tmpfs X-mount.mkdir" for hidden in HIDDEN]
+        needed = {PROJECT: ",ro", self.kernel: ",ro", Path(sys.base_prefix): ",ro", self.out: ""}
+        for path, more in needed.items():
+            if not more or any(path.is_relative_to(hidden) for hidden in HIDDEN):
+                name = str(path).replace(" ", r"\040")
+                lines.append(f"none {name} hostfs {name}{more},X-mount.mkdir")
+        return "\n".join(lines) + "\n"
 
     def memory_directory(self) -> Path:
         """Where the guest's memory is, as a file: in memory where there is room for it."""
