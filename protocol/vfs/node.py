@@ -358,7 +358,7 @@ class Node:
         if not self.is_regular or end <= self.size():
             return
         try:
-            os.lseek(self.fd, -(-end // _CLUSTER) * _CLUSTER, os.SEEK_SET)
+            os.lseek(self.fd, min(-(-end // _CLUSTER) * _CLUSTER, OFFSET_MAX), os.SEEK_SET)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise

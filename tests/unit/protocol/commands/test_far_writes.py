@@ -11,6 +11,7 @@ from smbengine.requests import FileId
 from smbengine.server import Engine
 
 from usmbd.protocol.commands.write import NEAR
+from usmbd.protocol.vfs.node import OFFSET_MAX
 from usmbd.protocol.wire.fsctl import FSCTL_SET_SPARSE
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
@@ -46,7 +47,8 @@ def test_where_no_file_can_have_data(client: Client, disk: list[int]) -> None:
     """[MS-FSA] 2.1.5.4; as on NTFS a file has whole clusters (smb2.rw.invalid)."""
     file = client.open("file")
     disk[0] = 2 * NEAR // MIB
-    assert write(client, file, 2 * NEAR + 1) is NtStatus.INVALID_PARAMETER
+    for end in (2 * NEAR + 1, OFFSET_MAX, OFFSET_MAX + 1):
+        assert write(client, file, end) is NtStatus.INVALID_PARAMETER
     assert write(client, file, 2 * NEAR + 1, b"") is NtStatus.SUCCESS
     assert write(client, file, 2 * NEAR) is NtStatus.SUCCESS
 
