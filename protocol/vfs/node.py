@@ -363,9 +363,16 @@ class Node:
             if error.errno != errno.EINVAL:
                 raise
             raise SmbError(NtStatus.INVALID_PARAMETER) from error
-        room = os.statvfs(self.fd)
-        if end - self.size() > room.f_bavail * room.f_frsize and not self.is_sparse():
+        if end - self.size() > self._free() and not self.is_sparse():
             raise SmbError(NtStatus.DISK_FULL)
+
+    def _free(self) -> int:
+        """Return the bytes that the user may still take; some file systems know no end.
+
+        Such as tmpfs without a limit, which tells that it has no blocks at all.
+        """
+        space = os.statvfs(kernel.fd_path(self.fd))
+        return space.f_bavail * space.f_frsize if space.f_blocks else OFFSET_MAX
 
     def on_read_only_file_system(self) -> bool:
         """Whether the file lies where nothing can be changed, whoever asks; OSError."""
@@ -459,12 +466,8 @@ class Node:
 
     def check_room(self, allocation: int) -> None:
         """Refuse more than the file has and the user may still take; OSError(ENOSPC)."""
-        space = os.statvfs(kernel.fd_path(self.fd))
         missing = allocation - kernel.statx_fd(self.fd)[8] * 512
-        # Some file systems know no size of their own, tmpfs without a limit for one.
-        if allocation > OFFSET_MAX or (
-            space.f_blocks and missing > space.f_bavail * space.f_frsize
-        ):
+        if allocation > OFFSET_MAX or missing > self._free():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _give_room_back(self) -> None:

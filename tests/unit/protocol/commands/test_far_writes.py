@@ -31,7 +31,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return seek(fd, offset, whence)
 
     def facts(_: object) -> SimpleNamespace:
-        return SimpleNamespace(f_bavail=free[0], f_frsize=MIB, f_flag=0)
+        return SimpleNamespace(f_blocks=free[0], f_bavail=free[0], f_frsize=MIB, f_flag=0)
 
     monkeypatch.setattr("usmbd.protocol.vfs.node.os.lseek", limited)
     monkeypatch.setattr("usmbd.protocol.vfs.node.os.statvfs", facts)
@@ -51,6 +51,18 @@ def test_where_no_file_can_have_data(client: Client, disk: list[int]) -> None:
         assert write(client, file, end) is NtStatus.INVALID_PARAMETER
     assert write(client, file, 2 * NEAR + 1, b"") is NtStatus.SUCCESS
     assert write(client, file, 2 * NEAR) is NtStatus.SUCCESS
+
+
+def test_the_last_offset_that_there_is(client: Client) -> None:
+    """Whose cluster would end behind what the kernel can count."""
+    refused = write(client, client.open("file"), OFFSET_MAX)
+    assert refused in (NtStatus.INVALID_PARAMETER, NtStatus.DISK_FULL)
+
+
+def test_a_disk_that_knows_no_end_has_room(client: Client, disk: list[int]) -> None:
+    """Such as tmpfs without a limit, which says that it has no blocks."""
+    disk[0] = 0
+    assert write(client, client.open("file"), NEAR + 1) is NtStatus.SUCCESS
 
 
 def test_a_file_that_is_not_sparse_has_room_for_all_before(
