@@ -2,7 +2,7 @@
 
 from usmbd.protocol.commands import quotas, security
 from usmbd.protocol.commands.breaks import handles_given_up
-from usmbd.protocol.commands.data_change import archive, changing
+from usmbd.protocol.commands.data_change import archive, changing, taken_away
 from usmbd.protocol.commands.rename import link, rename
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
@@ -40,6 +40,7 @@ from usmbd.protocol.wire.create import (
 )
 from usmbd.protocol.wire.fscc import set_info as setters
 from usmbd.protocol.wire.fscc.attributes import (
+    FILE_ATTRIBUTE_ARCHIVE,
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_READONLY,
     FILE_ATTRIBUTE_TEMPORARY,
@@ -133,6 +134,8 @@ def _basic(request: Request, change: setters.SetBasic) -> Handling:
     )
     if wanted or any(times):
         yield Blocking(_set_basic, open_, change)
+    if wanted and not wanted & FILE_ATTRIBUTE_ARCHIVE:
+        taken_away(request.connection.server, open_)
     matches = FILE_NOTIFY_CHANGE_ATTRIBUTES if wanted else 0
     for time, what in zip(times, _TIMES, strict=True):
         matches |= what if time > 0 else 0

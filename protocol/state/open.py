@@ -29,6 +29,7 @@ from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import DELETE
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_ARCHIVE
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
@@ -211,6 +212,11 @@ class Open:
         """Refuse what the open was not granted; SmbError(ACCESS_DENIED) unless one bit is there."""
         if not self.granted_access & access:
             raise SmbError(NtStatus.ACCESS_DENIED)
+
+    def mark_again(self) -> None:
+        """Have the next change set FILE_ATTRIBUTE_ARCHIVE, which somebody has taken away."""
+        self.archived = False
+        self.node.last_stat.attributes &= ~FILE_ATTRIBUTE_ARCHIVE
 
     def set_delete_on_close(self, server: "Server", delete: bool) -> None:
         """Change whether the file is deleted because this open ends."""

@@ -19,6 +19,9 @@ class Peers(Protocol):
     def close_open(self, worker: int, session_id: int, open_id: int) -> None:
         """Have `worker` close an open of one of its sessions."""
 
+    def mark_again(self, worker: int, session_id: int, open_id: int) -> None:
+        """Have an open of `worker` mark its file as changed with its next change."""
+
     def forget_open(self, worker: int, open_id: int) -> None:
         """Tell `worker` that an open whose time it keeps has been claimed or has ended."""
 

@@ -319,10 +319,17 @@ class Server:
 
     def close_own_open(self, session_id: int, open_id: int) -> None:
         """Close an open of a session of this worker, if it is still there."""
-        session = self.session_table.get(session_id)
-        open_ = session.open_table.get(open_id) if session is not None else None
-        if open_ is not None:
+        if (open_ := self._own_open(session_id, open_id)) is not None:
             self.close_open(open_)
+
+    def mark_again(self, session_id: int, open_id: int) -> None:
+        """Have an open of a session of this worker set FILE_ATTRIBUTE_ARCHIVE once more."""
+        if (open_ := self._own_open(session_id, open_id)) is not None:
+            open_.mark_again()
+
+    def _own_open(self, session_id: int, open_id: int) -> Open | None:
+        session = self.session_table.get(session_id)
+        return session.open_table.get(open_id) if session is not None else None
 
     def end_open(self, open_: Open) -> None:
         """Finish the close of an open that no thread uses any more."""

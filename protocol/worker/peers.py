@@ -21,6 +21,7 @@ from usmbd.protocol.state.store.bus import (
     FindBelow,
     ForgetOpen,
     FoundBelow,
+    MarkAgain,
     Message,
     RootOpened,
     SessionClosed,
@@ -83,6 +84,14 @@ class WorkerPeers:
     def close_open(self, worker: int, session_id: int, open_id: int) -> None:
         """Have `worker` close an open of one of its sessions."""
         self._send(worker, CloseOpen(session_id, open_id))
+
+    def mark_again(self, worker: int, session_id: int, open_id: int) -> None:
+        """Have an open of `worker` mark its file as changed with its next change.
+
+        Not where messages wait already: this is no reason to leave out one that must come.
+        """
+        if not self._bus.pending:
+            self._send(worker, MarkAgain(session_id, open_id))
 
     def forget_open(self, worker: int, open_id: int) -> None:
         """Tell `worker` that an open whose time it keeps has been claimed or has ended."""
@@ -198,6 +207,8 @@ class WorkerPeers:
                 server.caching.break_own(message.open_id, message.left)
             elif isinstance(message, CloseOpen):
                 server.close_own_open(message.session_id, message.open_id)
+            elif isinstance(message, MarkAgain):
+                server.mark_again(message.session_id, message.open_id)
             elif isinstance(message, ForgetOpen):
                 server.durable.forget(message.open_id)
             elif isinstance(message, CloseSession):

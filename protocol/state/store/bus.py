@@ -85,6 +85,13 @@ class CloseOpen(msgspec.Struct, tag=True, frozen=True):
     open_id: int
 
 
+class MarkAgain(msgspec.Struct, tag=True, frozen=True):
+    """FILE_ATTRIBUTE_ARCHIVE was taken away: an open of the receiver's sets it again."""
+
+    session_id: int
+    open_id: int
+
+
 class ForgetOpen(msgspec.Struct, tag=True, frozen=True):
     """An open that waits for its client, and whose time the receiver keeps, is claimed or over."""
 
@@ -145,6 +152,7 @@ Message = (
     | SessionClosed
     | BreakCaching
     | CloseOpen
+    | MarkAgain
     | ForgetOpen
     | Changed
     | ChangesLost

@@ -55,6 +55,10 @@ class FakePeers(Turns):
         """Close an open of another worker."""
         self.later(lambda: self.servers[worker].close_own_open(session_id, open_id))
 
+    def mark_again(self, worker: int, session_id: int, open_id: int) -> None:
+        """Have an open of another worker mark its file again."""
+        self.later(lambda: self.servers[worker].mark_again(session_id, open_id))
+
     def forget_open(self, worker: int, open_id: int) -> None:
         """Tell another worker that an open whose time it keeps is claimed or over."""
         if worker in self.servers:

@@ -104,3 +104,23 @@ def test_who_copies_sets_attributes_last(client: Client) -> None:
     wanted = struct.pack("<QQQQII", *[0] * 4, FILE_ATTRIBUTE_NORMAL, 0)
     client.call(Command.SET_INFO, requests.set_info(file, FileBasicInformation, wanted))
     assert attributes(client, file) == FILE_ATTRIBUTE_NORMAL
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_file_that_is_open_while_it_is_backed_up(
+    engine: Engine, workers: int, before: bool
+) -> None:
+    """A database: what is written behind the backup's look is for the next one."""
+    writer = Client(engine).ready()
+    file = writer.open("file")
+    if before:
+        writer.call(Command.WRITE, requests.write(file, b"old"))
+    assert attributes(writer, file) & FILE_ATTRIBUTE_ARCHIVE
+    server = engine.another_worker() if workers == 2 else engine.server
+    set_attributes(Client(engine, server=server).ready(), "file", FILE_ATTRIBUTE_NORMAL)
+    engine.settle()
+    assert not attributes(writer, file) & FILE_ATTRIBUTE_ARCHIVE
+    for number in range(2):
+        writer.call(Command.WRITE, requests.write(file, b"new", number))
+        assert attributes(writer, file) & FILE_ATTRIBUTE_ARCHIVE

@@ -80,6 +80,7 @@ CHANGE = DirectoryChange(
             [call.caching.break_own(7, 5)],
         ),
         (lambda all_: all_.sender.close_open(3, 8, 9), [call.close_own_open(8, 9)]),
+        (lambda all_: all_.sender.mark_again(3, 8, 9), [call.mark_again(8, 9)]),
         (lambda all_: all_.sender.forget_open(3, 7), [call.durable.forget(7)]),
         (lambda all_: all_.sender.doomed(3, b"key"), [call.notifier.is_doomed(b"key")]),
         (lambda all_: all_.sender.changed(3, CHANGE), [call.notifier.receive(CHANGE)]),
