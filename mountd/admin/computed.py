@@ -14,6 +14,9 @@ PRODUCT = (*CONTROL, "ProductOptions")
 COMPUTER_NAME = (*CONTROL, "ComputerName", "ComputerName")
 VERSION = ("HKLM", "SOFTWARE", "Microsoft", "Windows NT", "CurrentVersion")
 TCPIP = ("HKLM", "SYSTEM", "CurrentControlSet", "Services", "Tcpip", "Parameters")
+EVENT_LOGS = ("HKLM", "SYSTEM", "CurrentControlSet", "Services", "EventLog")
+LOGS = ("Application", "Security", "System")
+"""Event Viewer looks there for the logs that it may open (`rpc.interfaces.eventlog`)."""
 
 
 class Source(Protocol):
@@ -39,6 +42,7 @@ class Computed:
             VERSION: self._version,
             TCPIP: lambda: [_text("Hostname", source.server.netbios_name.lower())],
             registered.SHARES: self._shares,
+            **{(*EVENT_LOGS, log): list for log in LOGS},
         }
         self._keys = {_folded(path): values for path, values in made.items()}
         with store.changing():

@@ -117,7 +117,17 @@ class Info100:
 
 
 _INFO = {1: Info1, 2: Info2, 3: Info3, 4: Info4, 100: Info100}
-INFO = Union(ndr.UINT32, {level: Unique(ndr.of(kind)) for level, kind in _INFO.items()}, Nothing())
+OTHER_LEVELS: Final = frozenset({0, *range(5, 10), 50, *range(101, 108), 150, 200, 300})
+"""Those that are not told, for which clients have a place ([MS-DFSNM] 2.2.3.2, and Samba's)."""
+
+INFO = Union(
+    ndr.UINT32,
+    {
+        **dict.fromkeys(OTHER_LEVELS, Unique(Nothing())),
+        **{level: Unique(ndr.of(kind)) for level, kind in _INFO.items()},
+    },
+    Nothing(),
+)
 
 
 @structure

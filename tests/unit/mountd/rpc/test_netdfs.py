@@ -141,6 +141,14 @@ def test_one_link(machine: Served) -> None:
     assert asked("\\\\any\\none", 1)[0] == NO_VOLUME
     assert asked("\\\\any", 1)[0] == INVALID
     assert asked("\\\\any\\root\\link", 9)[0] == LEVEL
+    sizes = {}
+    for level in (999, 5, 6, 7, 101, 150):
+        values = (ndr.WIDE_STRING, "\\\\any\\root\\link"), (POINTER, None), (POINTER, None)
+        status, reader = call(machine, 4, *values, (ndr.UINT32, level))
+        assert status == LEVEL
+        sizes[level] = reader.left
+    bare = sizes.pop(999)
+    assert min(sizes.values()) >= bare + 4  # clients have a place for these: a null pointer
 
 
 def test_changes(machine: Served, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rpc_client import Served
 from usmbd.mountd.admin.descriptors import Ace, Descriptor, pack, parse
 from usmbd.mountd.ipc.registry import ValueFound
 from usmbd.mountd.rpc.calls import Status
-from usmbd.mountd.rpc.interfaces import winreg
+from usmbd.mountd.rpc.interfaces import eventlog, winreg
 from usmbd.mountd.rpc.interfaces.winreg import values
 
 NOT_FOUND, DENIED, NOT_SUPPORTED, PARAMETER = 2, 5, 50, 87
@@ -242,6 +242,10 @@ def test_windows_keys(served: Served, machine: Any) -> None:
     assert served.view.snapshot.config.server_string == "by the registry"
     shares = create(served, machine, f"{server}\\Shares")
     fails(DENIED, lambda: set_text(served, shares, "data", "x"))
+    logs = "SYSTEM\\CurrentControlSet\\Services\\EventLog"
+    key = rrp.hBaseRegOpenKey(served, machine, logs)["phkResult"]
+    names = [rrp.hBaseRegEnumKey(served, key, index)["lpNameOut"] for index in range(3)]
+    assert [name.rstrip("\0") for name in names] == list(eventlog.LOGS)
 
 
 # -- security ------------------------------------------------------------------------------------
