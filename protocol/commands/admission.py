@@ -4,8 +4,8 @@ The store knows the opens of all workers; what their clients cache is broken fir
 """
 
 from usmbd.protocol.commands.app_instance import check_instances
+from usmbd.protocol.commands.create_wanted import Found, Wanted
 from usmbd.protocol.commands.durable import durable_of, may_be_persistent, prepare
-from usmbd.protocol.commands.find_or_create import Found, Wanted
 from usmbd.protocol.state import one_file
 from usmbd.protocol.state.caching.caching import Asked
 from usmbd.protocol.state.caching.rules import NONE, is_stat_open

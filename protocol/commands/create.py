@@ -26,15 +26,10 @@ from usmbd.protocol.commands.breaks import wait_for_break
 from usmbd.protocol.commands.create_again import come_back, repeat
 from usmbd.protocol.commands.create_answers import answer_contexts, response
 from usmbd.protocol.commands.create_pipe import create_pipe
+from usmbd.protocol.commands.create_wanted import TRUNCATES, WRITES, Found, Wanted
 from usmbd.protocol.commands.dfs import path_in_root
 from usmbd.protocol.commands.durable import Asked, Reconnect, keep, parse_asked
-from usmbd.protocol.commands.find_or_create import (
-    TRUNCATES,
-    WRITES,
-    Found,
-    Wanted,
-    find_or_create,
-)
+from usmbd.protocol.commands.find_or_create import find_or_create
 from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS, quota_file_stat
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell

@@ -2,8 +2,8 @@
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.create_answers import answer_contexts, response
+from usmbd.protocol.commands.create_wanted import Wanted
 from usmbd.protocol.commands.durable import Asked, Reconnect, parse_asked, reconnect
-from usmbd.protocol.commands.find_or_create import Wanted
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Waiting
 from usmbd.protocol.state.open import Open

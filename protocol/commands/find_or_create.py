@@ -8,14 +8,9 @@ All of it may block, and runs as the tree's user, on a thread where the volume i
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 
 from usmbd.protocol.commands import security
-from usmbd.protocol.commands.app_instance import AppInstance
-from usmbd.protocol.commands.durable import Asked
-from usmbd.protocol.commands.request import Request
-from usmbd.protocol.state.fair_share import Place
-from usmbd.protocol.state.store.records import OpenRecord, file_key
+from usmbd.protocol.commands.create_wanted import TRUNCATES, WRITES, Found, Wanted
 from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.apple import create_stream, open_stream
@@ -32,7 +27,6 @@ from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
     DELETE,
     FILE_ALL_ACCESS,
-    FILE_APPEND_DATA,
     FILE_EXECUTE,
     FILE_READ_DATA,
     FILE_WRITE_DATA,
@@ -48,11 +42,8 @@ from usmbd.protocol.wire.create import (
     FILE_NO_COMPRESSION,
     FILE_NON_DIRECTORY_FILE,
     FILE_OPEN,
-    FILE_OPEN_IF,
     FILE_OPEN_REPARSE_POINT,
     FILE_OPENED,
-    FILE_OVERWRITE,
-    FILE_OVERWRITE_IF,
     FILE_OVERWRITTEN,
     FILE_SUPERSEDE,
     FILE_SUPERSEDED,
@@ -62,8 +53,6 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_EA_BUFFER,
     SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
     SMB2_CREATE_SD_BUFFER,
-    LeaseV1,
-    LeaseV2,
 )
 from usmbd.protocol.wire.error import symlink_error_data
 from usmbd.protocol.wire.fscc.attributes import (
@@ -77,92 +66,12 @@ from usmbd.protocol.wire.fscc.attributes import (
     IO_REPARSE_TAG_SYMLINK,
 )
 from usmbd.protocol.wire.fscc.ea import full_eas
-from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
-WRITES = FILE_WRITE_DATA | FILE_APPEND_DATA
-TRUNCATES = (FILE_OVERWRITE, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
-"""Dispositions that empty an existing file."""
-
-_CREATES = (FILE_CREATE, FILE_OPEN_IF, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
 _DATA = FILE_READ_DATA | FILE_EXECUTE | WRITES
 
 _TRIES = 8
 """Times that look-up and creation are tried when others create and delete the name meanwhile."""
-
-
-@dataclass(slots=True)
-class Wanted:
-    """What a CREATE asks for: the request, what it names, and its create contexts."""
-
-    request: Request
-    body: CreateRequest
-    path: str
-    """On disk, below the share's root; at first with the token of `time`, if it came by one."""
-    stream_name: str | None
-    contexts: dict[bytes, memoryview]
-    name: str = ""
-    """As the client says it, with its stream."""
-    lease: LeaseV1 | LeaseV2 | None = None
-    """What the client asks for, if its dialect has it."""
-    waited: bool = False
-    """Whether it has waited for what others cache."""
-    allocation: int = 0
-    """Bytes to reserve for what is made or emptied (SMB2_CREATE_ALLOCATION_SIZE)."""
-    durable: Asked | None = None
-    instance: AppInstance | None = None
-    quota_file: bool = False
-    """The volume's quotas, for which its root is opened."""
-    posix: bool = False
-    """By the POSIX extensions."""
-    posix_mode: int | None = None
-    """And then the permissions of a new file; None: the share's."""
-    time: int | None = None
-    """Of the previous version that is asked for, in seconds since 1970."""
-    volume: Volume | None = None
-    """Where the path is: the share's, or a snapshot's once it is open."""
-    aapl: tuple[bytes, bytes] | None = None
-    """What macOS is answered, if it asks."""
-    place: Place | None = None
-    """Among the worker's descriptors, for the open that this leads to."""
-
-    @property
-    def creates(self) -> bool:
-        """Whether the disposition makes a file where there is none."""
-        return self.body.create_disposition in _CREATES
-
-    @property
-    def truncates(self) -> bool:
-        """Whether the disposition empties the file that is there."""
-        return self.body.create_disposition in TRUNCATES
-
-    def keep_contexts(self) -> int:
-        """Take the contexts out of the message, which may be given back; return their bytes."""
-        self.contexts = {name: memoryview(bytes(data)) for name, data in self.contexts.items()}
-        return sum(map(len, self.contexts.values()))
-
-
-@dataclass(slots=True)
-class Found:
-    """What a create led to, before the store has admitted it."""
-
-    node: Node
-    stream: Stream | None
-    action: int
-    granted: int
-    maximal: int
-    prepared: FileStat | None = None
-    """The stat, when its data are open as they were granted and nothing is left to do."""
-    made_file: bool = False
-    """Whether the file was made, not only a stream of it."""
-    record: OpenRecord | None = None
-    """What the store knows of the open, once it is admitted."""
-
-    @property
-    def key(self) -> bytes:
-        """The file's or stream's key in the store."""
-        stat = self.node.last_stat
-        return file_key(stat.dev, stat.ino, self.stream.name if self.stream is not None else "")
 
 
 def find_or_create(wanted: Wanted) -> Found:
