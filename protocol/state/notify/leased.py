@@ -6,7 +6,7 @@ leased here, and those that no engine has told of were made by local programs or
 
 Which is which is counted, for inotify does not say who did it: an event is worth one word of the
 engine's of the same name and kind, whichever comes first, from whichever worker. Of attributes one
-word is worth all events of a second: the engine sets several for one change.
+word is worth all events before it: the engine sets several for one change, and speaks then.
 """
 
 from collections import Counter
@@ -132,17 +132,17 @@ class Leased:
         elif kind and change.matches & NAMES:
             self._explain((key, name, kind))
         if nul or not kind or kind == _CAME or change.matches & ANY_ATTRIBUTE & ~WRITTEN:
-            self._explain((key, name, inotify.IN_ATTRIB))  # EAs and streams are xattrs, too
+            about = key, name, inotify.IN_ATTRIB  # EAs and streams are xattrs, too
+            self._held.pop(about, None)
+            self._events.pop(about, None)
 
     def _explain(self, about: About) -> None:
         """Have a word explain an event that has come, or one that comes."""
         if about in self._held:
-            if about[2] != inotify.IN_ATTRIB and self._events[about] > 1:
-                self._events[about] -= 1
-                return
-            del self._held[about], self._events[about]
-            if about[2] != inotify.IN_ATTRIB:
-                return
+            self._events[about] -= 1
+            if not self._events[about]:
+                del self._held[about], self._events[about]
+            return
         now = self._clock.time()
         if len(self._words) >= MOST_WORDS:
             self._words = {a: times for a, times in self._words.items() if times[-1] >= now}
@@ -151,7 +151,7 @@ class Leased:
         self._words.setdefault(about, []).append(now + EXPLAINED_SECONDS)
 
     def _take_word(self, about: About) -> bool:
-        """Tell whether an event has been explained; a word is used up, but of attributes."""
+        """Tell whether an event has been explained, which uses a word up."""
         times = self._words.get(about)
         if times is None:
             return False
@@ -159,7 +159,7 @@ class Leased:
         while times and times[0] < now:
             times.pop(0)
         explained = bool(times)
-        if explained and about[2] != inotify.IN_ATTRIB:
+        if explained:
             times.pop(0)
         if not times:
             del self._words[about]
