@@ -160,11 +160,15 @@ def open_beside(directory: int, name: str) -> Double | None:
 
 
 def create_beside(directory: int, name: str, mode: int) -> Double:
-    """Make an empty one; OSError."""
+    """Make an empty one; OSError, where none is left behind."""
     path = encode(PREFIX + name)
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | _OPEN, mode & 0o666, dir_fd=directory)
     double = Double(fd, True)
-    os.pwrite(fd, packed(0), 0)
+    try:
+        os.pwrite(fd, packed(0), 0)
+    except OSError:
+        os.unlink(path, dir_fd=directory)
+        raise
     return double
 
 

@@ -1,5 +1,6 @@
 """Files `._NAME` (`fruit:resource = file`): resource forks, and what macOS has put there."""
 
+import errno
 import os
 import stat
 import struct
@@ -7,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from failing import failing
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.macos import FINDER, INFO, Serve, aapl, copy, listing, names, read, write
@@ -103,6 +105,20 @@ def test_a_fork_may_be_large(serve: Serve) -> None:
     assert client.call(Command.WRITE, far).status is NtStatus.DISK_FULL
     client.close(opened)
     assert files(client)["._file"] == double(data)
+
+
+def test_a_fork_that_the_disk_has_no_room_for_leaves_nothing(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve()
+    for there in ({}, {"file": b"data"}):
+        for name, data in there.items():
+            assert write(client, name, data) is SUCCESS
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", failing(errno.ENOSPC))
+            assert client.create(FORK) is NtStatus.DISK_FULL
+        assert files(client) == there
+    assert write(client, FORK, b"fork") is SUCCESS
 
 
 def test_the_files_are_vetoed(serve: Serve) -> None:
