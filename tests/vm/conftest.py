@@ -11,11 +11,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import lab_run
 import outcome as outcomes
 from smbtest.beside import Beside
+from smbtest.guests import LAB, start_guests
 
 OUTCOME = pytest.StashKey[outcomes.Outcome]()
 """What the guests brought back, for the table at the end."""
 
-LAB = pytest.StashKey[Beside]()
 READS_RESULTS = "test_kernel_client.py"
 
 
@@ -32,17 +32,9 @@ def _results(lab: Beside) -> outcomes.Outcome:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the guests where their results are asked for."""
-    asked = any(item.path.name == READS_RESULTS for item in session.items)
-    if asked and not session.config.option.collectonly and "USMBD_LAB_RESULTS" not in os.environ:
-        # Guests wait a good deal, and most tests keep one core busy.
-        session.config.stash[LAB] = Beside(Path(lab_run.__file__))
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave no guest behind."""
-    if process := config.stash.get(LAB, None):
-        process.end()
+    """Start the guests where their results are asked for; for all tests they run already."""
+    if any(item.path.name == READS_RESULTS for item in session.items):
+        start_guests(session.config)
 
 
 @pytest.fixture(scope="session")
