@@ -1,5 +1,7 @@
 """When who has a lease on a directory is told of what he, and a local program, change in it."""
 
+import struct
+
 import pytest
 from smbengine import requests
 from smbengine.client import Client
@@ -58,9 +60,10 @@ def test_a_local_program_right_after_oneself(client: Client, engine: Engine) -> 
     )
     contexts = [(SMB2_CREATE_REQUEST_LEASE, lease.pack())]
     file = client.open(r"dir\file", oplock=SMB2_OPLOCK_LEVEL_LEASE, contexts=contexts)
-    assert set_info(client, file, 4, basic(attributes=2)) is NtStatus.SUCCESS
-    engine.clock.advance(HELD_SECONDS)
-    assert breaks(client) == []
+    for data in (basic(attributes=2), struct.pack("<QQQQII", 0, 0, 0, 1 << 57, 0, 0)):
+        assert set_info(client, file, 4, data) is NtStatus.SUCCESS
+        engine.clock.advance(HELD_SECONDS)
+        assert breaks(client) == []
     assert set_info(client, file, 4, basic(attributes=1)) is NtStatus.SUCCESS
     (engine.files / "dir" / "file").chmod(0o600)
     engine.settle()
