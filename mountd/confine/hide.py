@@ -9,18 +9,15 @@ Others' /proc/PID/root would lead to what is hidden: Landlock keeps a process ou
 """
 
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from usmbd.mountd.confine import kernel
 from usmbd.mountd.confine.kernel import Capability, MountFlag
-
-_MOUNTS: Final = "/proc/self/mountinfo"
-_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+from usmbd.mountd.confine.mountinfo import Mount, mounts
 
 _OPTIONS: Final = "mode=0755,size=64k"
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
@@ -30,28 +27,6 @@ _OURS: Final = (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parent
 
 _DEVICES: Final = ("/dev/null", "/dev/urandom", "/dev/infiniband")
 """What may be opened of the devices: RDMA's, and what can do no harm."""
-
-
-class Mount(NamedTuple):
-    """A line of mountinfo (proc(5))."""
-
-    device: str
-    root: str
-    point: str
-    is_handed_on: bool
-
-
-def mounts(text: str) -> Iterator[Mount]:
-    """Yield what mountinfo says."""
-    for line in text.splitlines():
-        first, _, _ = line.partition(" - ")
-        _, _, device, root, point, _, *optional = first.split(" ")
-        handed_on = any(each.startswith(("shared:", "master:")) for each in optional)
-        yield Mount(device, _unescaped(root), _unescaped(point), handed_on)
-
-
-def _unescaped(name: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), name)
 
 
 def hide(folders: Mapping[str, Iterable[str]], fixed: Iterable[str] = ()) -> list[str]:
@@ -67,7 +42,7 @@ def hide(folders: Mapping[str, Iterable[str]], fixed: Iterable[str] = ()) -> lis
     if not kernel.may(Capability.SYS_ADMIN):
         return [what + "it takes CAP_SYS_ADMIN"]
     try:
-        there = [*mounts(Path(_MOUNTS).read_text(errors="surrogateescape"))]
+        there = [*mounts()]
         if not any(mount.point == "/" and mount.is_handed_on for mount in there):
             return [what + "what is mounted later would be hidden, too (mount --make-rshared /)"]
         kernel.leave_mounts()

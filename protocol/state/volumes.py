@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
+from usmbd.mountd.confine.mountinfo import Mount
 from usmbd.mountd.ipc.settings import (
     MangledNames,
     ResourceForks,
@@ -21,7 +22,7 @@ from usmbd.mountd.ipc.settings import (
 )
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs import file_systems
-from usmbd.protocol.vfs.file_systems import Mount, is_below
+from usmbd.protocol.vfs.file_systems import is_below, is_remote
 from usmbd.protocol.vfs.options import FinderInfo, SnapshotOptions
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
@@ -70,7 +71,7 @@ class Volumes:
             if below:
                 volume.forget_abilities()
                 points.update(mount.point for mount in below)
-            if volume in self._finding_out and any(mount.is_remote for mount in below):
+            if volume in self._finding_out and any(map(is_remote, below)):
                 speed.may_hang = True
         return sorted(points)
 

@@ -5,13 +5,9 @@ The magic numbers are those of statfs(2), in linux/magic.h and in the sources of
 
 import ctypes
 import os
-import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-MOUNTS: Final = "/proc/self/mountinfo"
-"""What is mounted where this process looks; poll(2) tells of changes by POLLPRI."""
+from usmbd.mountd.confine.mountinfo import MOUNTS, Mount, mounts
 
 _EXT: Final = 0xEF53
 
@@ -79,7 +75,6 @@ _REMOTE_DEVICES: Final = ("nbd", "rbd", "drbd", "loop")
 
 _FUSE: Final = "fuse."
 
-_ESCAPED = re.compile(r"\\([0-7]{3})")  # a blank, a tab, a new line, a backslash
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _Statfs = ctypes.c_long * 64  # struct statfs, and room
@@ -117,7 +112,7 @@ def _is_remote_device(device: int) -> bool:
 
 def _has_remote_mount(path: str, table: str = MOUNTS) -> bool:
     """Whether something that may hang is mounted beneath `path`."""
-    return any(mount.is_remote and is_below(mount.point, path) for mount in mounts(table))
+    return any(is_remote(mount) and is_below(mount.point, path) for mount in mounts(table))
 
 
 def is_below(point: str, path: str) -> bool:
@@ -125,25 +120,6 @@ def is_below(point: str, path: str) -> bool:
     return point.startswith(path.rstrip("/") + "/")
 
 
-class Mount(NamedTuple):
-    """What is mounted somewhere, in the words of /proc/self/mountinfo (proc(5))."""
-
-    identity: str
-    """Its number, its device, and what of that is mounted: numbers are used again."""
-    point: str
-    kind: str
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether it may hang, as far as its type says."""
-        return self.kind in _REMOTE_TYPES or self.kind.startswith(_FUSE)
-
-
-def mounts(table: str = MOUNTS) -> Iterator[Mount]:
-    """Yield what is mounted, without a question to any file system; OSError."""
-    for line in Path(table).read_text(errors="surrogateescape").splitlines():
-        fields, _, rest = line.partition(" - ")
-        number, _, device, root, point = fields.split(" ", 5)[:5]
-        if "\\" in point:
-            point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), point)
-        yield Mount(f"{number} {device} {root}", point, rest.partition(" ")[0])
+def is_remote(mount: Mount) -> bool:
+    """Whether what is mounted may hang, as far as its type says."""
+    return mount.kind in _REMOTE_TYPES or mount.kind.startswith(_FUSE)

@@ -9,8 +9,8 @@ import os
 import select
 from typing import Final
 
+from usmbd.mountd.confine.mountinfo import MOUNTS, Mount, mounts
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.vfs.file_systems import MOUNTS, Mount, mounts
 from usmbd.transport.loop import EventLoop
 
 log = logging.getLogger("usmbd.vfs")

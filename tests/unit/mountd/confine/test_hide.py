@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from usmbd.mountd.confine import hide
-from usmbd.mountd.confine.hide import Mount, mounts
 
 pytestmark = [
     pytest.mark.processes("mountd/confine"),
@@ -216,20 +215,6 @@ def test_without_the_right_to_it_nothing_is_hidden(tmp_path: Path, block: Path) 
     found = tried(SHARED, tmp_path, block, without="sys_admin")
     (why,) = found["unhidden"]
     assert why.endswith("it takes CAP_SYS_ADMIN")
-
-
-def test_mountinfo_is_read() -> None:
-    """The lines are those of proc(5), and one with two optional fields."""
-    text = (
-        "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n"
-        "37 36 98:0 / / rw shared:3 master:2 - ext3 /dev/root rw\n"
-        "38 36 0:4 / /proc rw,relatime - proc proc rw\n"
-    )
-    assert list(mounts(text)) == [
-        Mount("98:0", "/mnt1", "/mnt 2", True),
-        Mount("98:0", "/", "/", True),
-        Mount("0:4", "/", "/proc", False),
-    ]
 
 
 def test_another_user_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

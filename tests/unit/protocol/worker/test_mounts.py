@@ -10,10 +10,10 @@ from smbengine.client import Client
 from smbengine.reloads import change
 from smbengine.server import Engine
 
+from usmbd.mountd.confine.mountinfo import Mount
 from usmbd.mountd.ipc.settings import Slow
 from usmbd.protocol.vfs import base
 from usmbd.protocol.vfs.abilities import Abilities
-from usmbd.protocol.vfs.file_systems import Mount
 from usmbd.protocol.wire.create import FILE_CREATE
 from usmbd.protocol.wire.status import NtStatus
 from usmbd.protocol.worker import mounts as module
@@ -31,6 +31,11 @@ class Timed(EpollLoop):
         self.call_later = engine.clock.call_later  # type: ignore[assignment]
 
 
+def row(number: str, point: str, kind: str) -> Mount:
+    """Return what mountinfo tells of a mount."""
+    return Mount(number, "0:9", "/", point, kind, True)
+
+
 @pytest.fixture
 def loop(engine: Engine) -> Iterator[EpollLoop]:
     made = Timed(engine)
@@ -41,7 +46,7 @@ def loop(engine: Engine) -> Iterator[EpollLoop]:
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> list[Mount]:
     """Return what is mounted, which the test may change."""
-    found = [Mount("1 8:1 /", "/", "ext4")]
+    found = [row("1", "/", "ext4")]
     monkeypatch.setattr(module, "mounts", lambda: iter(found))
     return found
 
@@ -88,7 +93,7 @@ def test_looks_have_pauses(
     Client(engine).ready()
     before = engine.threads.submitted
     for name in "abc":
-        table.append(Mount(f"{name} 0:9 /", f"{engine.files}/{name}", "tmpfs"))
+        table.append(row(name, f"{engine.files}/{name}", "tmpfs"))
         watched._changed()
         engine.settle()
     assert told == [[f"{engine.files}/a"]]
@@ -111,7 +116,7 @@ def test_what_is_mounted_elsewhere_is_told_to_nobody(
 ) -> None:
     monkeypatch.delattr(engine.server.notifier.__class__, "mounted")
     watched = Mounts(engine.server, loop)
-    table.append(Mount("2 0:9 /", f"{engine.files}-too", "tmpfs"))
+    table.append(row("2", f"{engine.files}-too", "tmpfs"))
     watched._changed()
     engine.settle()
     assert client.create("file", disposition=FILE_CREATE) is NtStatus.SUCCESS
@@ -135,7 +140,7 @@ def test_calls_may_hang_where_a_server_is_mounted_beneath(
     watched = Mounts(engine.server, loop)
     tree = client.session.tree_connect_table[client.tree_id]
     assert not tree.speed.may_hang
-    table.append(Mount("2 0:9 /", f"{engine.files}/far", kind))
+    table.append(row("2", f"{engine.files}/far", kind))
     watched._changed()
     engine.settle()
     assert tree.speed.may_hang is hangs
@@ -160,7 +165,7 @@ def test_what_is_mounted_beneath_is_tried_anew(
         for _ in range(2):
             volume.abilities()
             volume.posix_view().abilities()
-        table.append(Mount("2 8:17 /", f"{engine.files}/{seconds}", "vfat"))
+        table.append(row("2", f"{engine.files}/{seconds}", "vfat"))
         watched._changed()
         engine.settle()
     assert len(tried) == 2 * 2
