@@ -391,7 +391,7 @@ class Open:
         deletes = False
         if self.local_locks is not None:
             self.local_locks.end()
-        if self.stays:
+        if self.durable is not None and self.stays:
             waiters = server.durable.leave(self)
             if waiters is not None:
                 self._let_go()
