@@ -11,7 +11,7 @@ from usmbd.mountd.ipc.messages import RpcAsks
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.create import create
 from usmbd.protocol.commands.request import Answer, Handling, Request
-from usmbd.protocol.commands.tree_connect import tree_connect
+from usmbd.protocol.commands.tree_connect import connect_share
 from usmbd.protocol.effects import Blocking, Waiting
 from usmbd.protocol.vfs.errors import is_refusal, status_of
 from usmbd.protocol.wire.access import (
@@ -34,7 +34,6 @@ from usmbd.protocol.wire.query_info import (
     SACL_SECURITY_INFORMATION,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
-from usmbd.protocol.wire.tree_connect import TreeConnectRequest
 
 _OWNERS = OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION
 
@@ -66,13 +65,7 @@ def file_security(request: Request, asked: RpcAsks) -> Waiting[tuple[NtStatus, b
 
 def _connect(request: Request, share: str) -> Waiting[None]:
     """Connect a share, as TREE_CONNECT does, for the time of one question."""
-    name = f"\\\\{request.connection.transport.local}\\{share}".encode("utf-16-le", "surrogatepass")
-    body = TreeConnectRequest(
-        path_offset=HEADER_SIZE + TreeConnectRequest.SIZE, path_length=len(name)
-    )
-    request.message = memoryview(bytes(HEADER_SIZE) + body.pack() + name)
-    yield from tree_connect(request)
-    tree = request.session.tree_connect_table[request.header.tree_id]
+    tree = yield from connect_share(request, request.connection.transport.local, share)
     request._tree = tree
     if tree.share.encryption_required and request.sealed is None:
         raise SmbError(NtStatus.ACCESS_DENIED)

@@ -11,7 +11,7 @@ from usmbd.mountd.ipc.messages import (
 from usmbd.mountd.ipc.messages import TreeDisconnect, TreeStatus
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
 from usmbd.protocol.commands.request import Handling, Request
-from usmbd.protocol.effects import Resume, Slow, Wait
+from usmbd.protocol.effects import Resume, Slow, Wait, Waiting
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.mountd import ask
 from usmbd.protocol.state.session import Session
@@ -64,7 +64,6 @@ def tree_connect(request: Request) -> Handling:
     body = parse_body(TreeConnectRequest, request.message)
     server_name, name = split_share_path(share_path(request.message, body))
     session, connection = request.session, request.connection
-    server = connection.server
     if (
         connection.dialect == SMB2_DIALECT_311
         and request.signer is None
@@ -72,6 +71,15 @@ def tree_connect(request: Request) -> Handling:
         and not (session.guest or session.anonymous)
     ):
         request.disconnect("an unprotected TREE_CONNECT")
+    tree = yield from connect_share(request, server_name, name)
+    request.header.tree_id = tree.tree_id
+    return _response(request, tree.share, tree)
+
+
+def connect_share(request: Request, server_name: str, name: str) -> Waiting[TreeConnect]:
+    """Connect the session of a request to a share; SmbError."""
+    session, connection = request.session, request.connection
+    server = connection.server
     if len(session.tree_connect_table) >= MAXIMUM_TREES:
         _tell_refusal(session, connection, name, "too_many_trees")
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
@@ -126,8 +134,7 @@ def tree_connect(request: Request) -> Handling:
     session.tree_connect_table[tree_id] = tree
     if volume is not None:
         connection.admit(Standing.USER if session.proven_user else Standing.GUEST)
-    request.header.tree_id = tree_id
-    return _response(request, share, tree)
+    return tree
 
 
 def _tell_refusal(session: Session, connection: Connection, share: str, reason: str) -> None:

@@ -5,6 +5,7 @@ takes the answer. The RPC process prepares whole answers, so that this side only
 """
 
 import itertools
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +64,8 @@ PIPE_STAT: Final = FileStat(
     change_time=0,
     attributes=FILE_ATTRIBUTE_NORMAL,
 )
+
+log = logging.getLogger("usmbd.ipc")
 """What queries of a pipe are answered with."""
 
 _numbers = itertools.count(1)
@@ -166,7 +169,11 @@ class Pipe:
         """Have a message's answer, after what the call has asked for."""
         answer = yield from ask(self._server.rpc, message, Message, keeps)
         while isinstance(answer, RpcAsks):
-            status, told = yield from asked(answer)
+            try:
+                status, told = yield from asked(answer)
+            except Exception:  # the call, and with it the pipe, would wait for ever
+                log.exception("what a call asked of a file failed")
+                status, told = NtStatus.INTERNAL_ERROR, b""
             message = RpcTold(self._number, status, limit, told)
             answer = yield from ask(self._server.rpc, message, Message)
         if not isinstance(answer, RpcResponse):

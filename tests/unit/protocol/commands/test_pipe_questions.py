@@ -9,6 +9,7 @@ from smbengine.client import Client
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import RpcAsks, TreeDisconnect
+from usmbd.protocol.commands import security
 from usmbd.protocol.wire.create import FILE_OPEN
 from usmbd.protocol.wire.fsctl import FSCTL_PIPE_TRANSCEIVE
 from usmbd.protocol.wire.header import Command
@@ -109,3 +110,24 @@ def test_whose_session_ends_meanwhile(pipes: Client, engine: Engine) -> None:
     engine.release(engine.mountd)
     assert not engine.server.session_table
     assert engine.server.pipes.used == 0
+
+
+def test_a_client_that_does_not_sign_asks_as_well(pipes: Client, engine: Engine) -> None:
+    """A TREE_CONNECT has to be protected ([MS-SMB2] 3.3.5.7); this is none of the client's."""
+    (engine.files / "file").touch()
+    pipes.signs = False
+    ((status, _),) = told(pipes, engine, RpcAsks("data", "file", DACL))
+    assert status is NtStatus.SUCCESS
+    assert not pipes.lost
+
+
+def test_a_question_that_fails_is_answered(
+    pipes: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The call would keep its pipe for ever."""
+    (engine.files / "file").touch()
+    monkeypatch.setattr(security, "require_for_query", lambda *_: [][0])
+    ((status, _),) = told(pipes, engine, RpcAsks("data", "file", DACL))
+    assert status is NtStatus.INTERNAL_ERROR
+    assert "what a call asked of a file failed" in caplog.text
+    assert set(pipes.session.tree_connect_table) == {pipes.tree_id}
