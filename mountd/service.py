@@ -161,7 +161,8 @@ class Service:
             log.warning("Kerberos is not offered: %s", error)
             return None
         server = configuration.server
-        mapping = Mapping(server.workgroup, kerberos.realm, kerberos.separator, kerberos.least_uid)
+        rules = kerberos.realm, kerberos.separator, kerberos.least_uid, kerberos.others
+        mapping = Mapping(server.workgroup, *rules)
         return TicketLogin(
             acceptor, mapping, users, server, self._accounts, self._credentials,
             self._tickets_waiting, Idmap(configuration.idmap, Path(server.data_directory)),

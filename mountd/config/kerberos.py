@@ -54,6 +54,8 @@ class KerberosConfig:
     realm: str = ""
     separator: str = "\\"
     least_uid: int = 1000
+    others: bool = True
+    """`allow trusted domains`: tickets of other realms than the server's count."""
 
 
 def kerberos_of(values: Mapping[str, Any]) -> KerberosConfig | None:
@@ -81,4 +83,5 @@ def kerberos_of(values: Mapping[str, Any]) -> KerberosConfig | None:
         "" if values["realm"] == "*" else values["realm"],
         values["winbind separator"] or "\\",
         values["min domain uid"],
+        values["allow trusted domains"],
     )

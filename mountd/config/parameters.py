@@ -312,6 +312,7 @@ TABLE: tuple[Parameter, ...] = (
             # Empty is Samba's backslash, which at a line's end goes on with the next line.
             ("winbind separator", values.separator, ""),
             ("min domain uid", values.number(0, 0xFFFFFFFF), 1000),
+            ("allow trusted domains", values.boolean, True),
         )
     ),
     _row(Scope.GLOBAL, "share:fake_fscaps", values.number(0, 0xFFFFFFFF), 0, field="fake_fscaps"),

@@ -250,11 +250,6 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         YES,
         "whoever owns a file may change who else has it: write `force user`, or `read only = yes`",
     ),
-    "allow trusted domains": (
-        YES,
-        "who comes from another realm is the account `user@realm`: have none, or name who may come"
-        " by `valid users`",
-    ),
     "inherit owner": (NO, "write `force user`"),
     "preserve case": (YES, "names keep the case that they are given: leave it out"),
     "short preserve case": (YES, "names keep the case that they are given: leave it out"),

@@ -167,7 +167,7 @@ class TicketLogin:
             of_domain = (domain, info.user.rpartition("-")[0])
             ids = (self._idmap.id_of(sid, of_domain) for sid in info.groups)
             groups = tuple(number for number in ids if number is not None)
-            if user is None:
+            if user is None and self._mapping.admits(principal):
                 own = self._own_ids(info, of_domain)
                 user = None if own is None else self._mapping.qualified(principal, domain)
         if user is None:

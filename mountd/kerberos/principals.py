@@ -55,9 +55,19 @@ class Mapping:
     least_uid: int = 1000
     """`min domain uid`: accounts below are this machine's alone (CVE-2020-25717)."""
 
+    others: bool = True
+    """`allow trusted domains`: whether anybody of another realm than the server's counts."""
+
+    def admits(self, principal: Principal) -> bool:
+        """Whether the principal may be anybody's here."""
+        return self.others or self._is_own(principal)
+
+    def _is_own(self, principal: Principal) -> bool:
+        return principal.is_own and (not self.realm or principal.realm == self.realm.upper())
+
     def spellings(self, principal: Principal, domain: str = "") -> list[str]:
         """Return the names that the principal's account may have, the surest first."""
-        is_own = principal.is_own and (not self.realm or principal.realm == self.realm.upper())
+        is_own = self._is_own(principal)
         names = []
         for name in dict.fromkeys((principal.name, principal.name.lower())):
             if is_own:
@@ -77,6 +87,8 @@ class Mapping:
         self, principal: Principal, users: UserTable, accounts: Accounts, domain: str = ""
     ) -> str | None:
         """Return the account's name, None when there is none that may be used."""
+        if not self.admits(principal):
+            return None
         for name in self.spellings(principal, domain):
             stored = users.find(name)
             uid = accounts.uid(stored or name)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from usmbd.protocol.state.session import Session
     from usmbd.protocol.state.tree import TreeConnect
 
+log = logging.getLogger("usmbd.ipc")
+
 MAXIMUM_WAITING_READS = 512
 """READs of empty pipes that one connection may have waiting, as Samba's `smb2 max async
 credits`: each holds a request until somebody writes."""
@@ -64,8 +66,6 @@ PIPE_STAT: Final = FileStat(
     change_time=0,
     attributes=FILE_ATTRIBUTE_NORMAL,
 )
-
-log = logging.getLogger("usmbd.ipc")
 """What queries of a pipe are answered with."""
 
 _numbers = itertools.count(1)

@@ -103,6 +103,8 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "test_what_lines_say_of_principals",
             "min domain uid": f"{U}/mountd/config/test_kerberos.py::"
             "test_what_lines_say_of_principals",
+            "allow trusted domains": f"{U}/mountd/config/test_kerberos.py::"
+            "test_what_lines_say_of_principals",
         }.items()
     },
     **{

@@ -134,6 +134,9 @@ def tickets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         ("min domain uid = 0", "root@R.TEST", "", "root"),
         ("realm = R.TEST", "alice@R.TEST", "", "alice"),
         ("realm = OTHER.TEST", "alice@R.TEST", "", None),
+        ("", "alice@FAR.TEST", "alice@FAR.TEST", "alice@FAR.TEST"),
+        ("allow trusted domains = no", "alice@FAR.TEST", "alice@FAR.TEST", None),
+        ("allow trusted domains = no", "alice@R.TEST", "", "alice"),
     ],
 )
 def test_what_lines_say_of_principals(
