@@ -18,14 +18,16 @@ def become_data(request: Request, *, replace: bool) -> Waiting[None]:
 
     A file has data always, so it takes `replace`, and what is not empty is not replaced:
     SmbError(OBJECT_NAME_COLLISION). NOT_SUPPORTED for who caches or has locked the stream, or
-    deletes it on close: all that would be the file's then. SHARING_VIOLATION where others have it
-    or the file open.
+    deletes it on close: all that would be the file's then. ACCESS_DENIED for what macOS keeps,
+    which has one name. SHARING_VIOLATION where others have it or the file open.
     """
     open_, server = request.open, request.connection.server
     stream, store = open_.stream, server.store
     assert stream is not None
     if not stream.node.is_regular:
         raise SmbError(NtStatus.INVALID_PARAMETER)
+    if type(stream) is not Stream:
+        raise SmbError(NtStatus.ACCESS_DENIED)
     if not replace:
         raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
     if open_.oplock_level or open_.lock_count or open_.delete_on_close:
@@ -36,14 +38,43 @@ def become_data(request: Request, *, replace: bool) -> Waiting[None]:
     yield from handles_given_up(request, file, None)
     if store.count_opens(open_.key) > 1 or store.count_opens(file):
         raise SmbError(NtStatus.SHARING_VIOLATION)
-    node = yield from Blocking(_moved, request, stream)
-    open_.stream = None
-    open_.stand_on(server, node)
+    yield Blocking(_move, request, stream)
     yield from tell(open_, of_stream(REMOVED_STREAM, stream.name))
 
 
+def _move(request: Request, stream: Stream) -> None:
+    """Put the stream's data into its file, and have the open stand on that.
+
+    Nobody comes between: before anything is looked at, the stream is delete pending, and the open
+    has the file too, which it shares with nobody until it is done.
+    """
+    open_, store = request.open, request.connection.server.store
+    key, file, open_id = open_.key, base_key(open_.key), open_.persistent_id
+    store.set_delete_pending(key, open_id, True)
+    try:
+        if store.count_opens(key) > 1:
+            raise SmbError(NtStatus.SHARING_VIOLATION)
+        (record,) = store.opens(key)
+        share_access, record.share_access = record.share_access, 0
+        store.add_open(file, record)
+        try:
+            node = _moved(request, stream)
+        except BaseException:
+            store.remove_open(file, open_id)
+            raise
+    except BaseException:
+        store.set_delete_pending(key, open_id, False)
+        raise
+    record.share_access = share_access
+    store.update_open(file, record)
+    if store.remove_open(key, open_id).delete_now:
+        store.deleted(key)
+    open_.stream = None
+    open_.hold(node, file)
+
+
 def _moved(request: Request, stream: Stream) -> Node:
-    """Put the stream's data into its file; return that, open for data."""
+    """Put the stream's data into its file and delete it; return the file, open for data."""
     if not security.maximal_access(request, stream.node, FILE_WRITE_DATA) & FILE_WRITE_DATA:
         raise SmbError(NtStatus.ACCESS_DENIED)
     volume = request.tree.volume
@@ -57,8 +88,13 @@ def _moved(request: Request, stream: Stream) -> Node:
             raise SmbError(NtStatus.OBJECT_NAME_COLLISION)
         data = bytearray(stream.stat().size)
         stream.read_into([data], 0)
-        node.write(data, 0)
-        stream.delete()
+        try:
+            if node.write(data, 0) < len(data):
+                raise SmbError(NtStatus.DISK_FULL)
+            stream.delete()
+        except BaseException:
+            node.truncate(0)
+            raise
         node.stat()
     except BaseException:
         node.close()

@@ -259,6 +259,10 @@ class Open:
         record.flags = flags
         path = f"{self.tree.share.path}/{node.path}"
         server.store.add_open(key, record, path if flags & OPEN_DELETE_ON_CLOSE else "")
+        self.hold(node, key)
+
+    def hold(self, node: Node, key: bytes) -> None:
+        """Have another descriptor, and the key under which the store has this open already."""
         old, self._node, self.data, self.key = self._node, node, node, key
         if old is not None and self.in_use:
             self.idle.append(old.close)

@@ -1,13 +1,18 @@
 """A named stream that is renamed to the data of its file (Samba's smb2.streams.rename2)."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.macos import Serve, write
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
+from usmbd.protocol.commands import default_stream
+from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import DELETE, FILE_READ_DATA
 from usmbd.protocol.wire.create import (
     FILE_DELETE_ON_CLOSE,
@@ -89,6 +94,83 @@ def test_what_belongs_to_the_stream_alone(client: Client, engine: Engine, file: 
     client.close(client.open("dir", options=FILE_DIRECTORY_FILE))
     assert rename(client, client.open("dir:stream")) is NtStatus.INVALID_PARAMETER
     assert file.read_bytes() == b""
+
+
+def test_a_full_disk_takes_nothing(
+    client: Client, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a write that is short nothing is left, and the stream is there."""
+    opened = stream(client)
+    write = Node.write
+    monkeypatch.setattr(Node, "write", lambda node, data, at: write(node, bytes(data[:2]), at))
+    assert rename(client, opened) is NtStatus.DISK_FULL
+    monkeypatch.undo()
+    assert file.read_bytes() == b""
+    assert client.call(Command.READ, requests.read(opened, 9)).data == b"text"
+    client.close(client.open("file:stream", FILE_READ_DATA, FILE_OPEN))
+    client.close(client.open("file", FILE_READ_DATA, FILE_OPEN))
+    assert rename(client, opened) is SUCCESS
+
+
+@pytest.mark.parametrize("name", ["file", "file:stream"])
+def test_one_who_comes_in_between_is_in_the_way(
+    client: Client, engine: Engine, file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Such as in another worker, behind the first look at who else has them."""
+    opened = stream(client)
+    other = Client(engine).ready()
+    come: list[FileId] = []
+    given_up = default_stream.handles_given_up
+
+    def late(*args: Any) -> Iterator[Any]:
+        yield from given_up(*args)
+        monkeypatch.setattr(engine.server.store, "count_opens", blind)
+
+    def blind(key: bytes) -> int:
+        found = count(key)
+        if not found and not come:
+            come.append(other.open(name, FILE_READ_DATA, FILE_OPEN))
+        return found
+
+    count = engine.server.store.count_opens
+    monkeypatch.setattr(default_stream, "handles_given_up", late)
+    assert rename(client, opened) is NtStatus.SHARING_VIOLATION
+    monkeypatch.undo()
+    assert file.read_bytes() == b""
+    assert client.call(Command.READ, requests.read(opened, 9)).data == b"text"
+    other.close(come[0])
+    assert rename(client, opened) is SUCCESS
+    assert file.read_bytes() == b"text"
+
+
+@pytest.mark.parametrize("name", ["file", "file:stream"])
+def test_nobody_comes_while_the_data_move(
+    client: Client, engine: Engine, file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    opened = stream(client)
+    other = Client(engine).ready()
+    write = Node.write
+    statuses = []
+
+    def late(node: Node, data: bytes, at: int) -> int:
+        statuses.append(other.create(name, disposition=FILE_OPEN))
+        return write(node, data, at)
+
+    monkeypatch.setattr(Node, "write", late)
+    assert rename(client, opened) is SUCCESS
+    monkeypatch.undo()
+    refused = NtStatus.SHARING_VIOLATION if name == "file" else NtStatus.DELETE_PENDING
+    assert statuses == [refused]
+    assert file.read_bytes() == b"text"
+    client.close(other.open(name))
+
+
+def test_what_macos_keeps_stays(serve: Serve) -> None:
+    """A fork of 4 GiB does not go through memory."""
+    client = serve()
+    assert write(client, "file", b"") is SUCCESS
+    for name in ("file:AFP_Resource", "file:AFP_AfpInfo"):
+        assert rename(client, client.open(name)) is NtStatus.ACCESS_DENIED
 
 
 def test_by_the_name_of_a_file_its_directory_is_opened(client: Client, engine: Engine) -> None:
