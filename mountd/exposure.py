@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
@@ -16,13 +15,6 @@ TOO_MUCH = frozenset(
     {"/", "/etc", "/home", "/lib", "/opt", "/proc", "/run", "/srv", "/tmp", "/usr", "/var"}
 )
 """Folders in which too much else lies that workers need."""
-
-SYSTEM_FOLDERS = ("/boot", "/etc", "/proc/sys", "/root", "/sys", "/usr")
-"""What lies there decides what root's programs do."""
-
-_ROOT = Path(__file__).resolve().parents[1]
-PROGRAMS = (sys.prefix, *(str(_ROOT / each) for each in ("mountd", "protocol", "transport")))
-"""What this server is."""
 
 
 def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
@@ -69,21 +61,6 @@ def hidden(configuration: Configuration, passwords: Path) -> dict[str, list[str]
         folder: sorted(each for each in seen if PurePath(each).is_relative_to(folder))
         for folder in secrets - shares - TOO_MUCH
     }
-
-
-def fixed(configuration: Configuration) -> list[str]:
-    """Return the folders in which no worker shall change anything: there is no share of theirs."""
-    server = configuration.server
-    needed = {_constant_part(folder) for _, folder in _folders(configuration)}
-    needed |= {os.path.realpath(server.state_directory), os.path.realpath(server.data_directory)}
-
-    def is_needed(folder: str) -> bool:
-        return any(
-            PurePath(each).is_relative_to(folder) or PurePath(folder).is_relative_to(each)
-            for each in needed
-        )
-
-    return [folder for folder in (*SYSTEM_FOLDERS, *PROGRAMS) if not is_needed(folder)]
 
 
 def _constant_part(folder: PurePath) -> str:

@@ -20,7 +20,7 @@ from usmbd.mountd.confine.kernel import set_death_signal
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import MOUNTD
 from usmbd.mountd.daemon import Daemon
-from usmbd.mountd.exposure import fixed, hidden
+from usmbd.mountd.exposure import hidden
 from usmbd.mountd.kerberos.offer import offered
 from usmbd.mountd.rpc_start import ForkServer
 from usmbd.mountd.users import load_users
@@ -101,9 +101,7 @@ def run(arguments: list[str]) -> int:
         if not options.quiet:
             common.warn(configuration, passwords)
         server = msgspec.structs.replace(
-            configuration.server,
-            hidden=hidden(configuration, passwords),
-            fixed=fixed(configuration),
+            configuration.server, hidden=hidden(configuration, passwords)
         )
         encoded = msgspec.json.format(msgspec.json.encode(server))
         print(encoded.decode())

@@ -29,12 +29,11 @@ _DEVICES: Final = ("/dev/null", "/dev/urandom", "/dev/infiniband")
 """What may be opened of the devices: RDMA's, and what can do no harm."""
 
 
-def hide(folders: Mapping[str, Iterable[str]], fixed: Iterable[str] = ()) -> list[str]:
+def hide(folders: Mapping[str, Iterable[str]]) -> list[str]:
     """Have each folder empty but for what is to be seen in it; return what could not be, and why.
 
-    What lies in `fixed` ones cannot be changed any more. A process that is not root opens what its
-    user may: nothing is hidden from it. Call it before there is a second thread, and before
-    capabilities are given up.
+    A process that is not root opens what its user may: nothing is hidden from it. Call it before
+    there is a second thread, and before capabilities are given up.
     """
     if not folders or os.geteuid() != 0:
         return []
@@ -50,7 +49,7 @@ def hide(folders: Mapping[str, Iterable[str]], fixed: Iterable[str] = ()) -> lis
     except OSError as error:
         return [what + (error.strerror or str(error))]
     os.chdir("/")  # which may have been one of them
-    return [*_fix(fixed), *_cover(folders, there), *_forbid_devices()]
+    return [*_cover(folders, there), *_forbid_devices()]
 
 
 def _cover(folders: Mapping[str, Iterable[str]], there: list[Mount]) -> Iterator[str]:
@@ -125,21 +124,6 @@ def _make_place(path: str, *, directory: bool) -> None:
     os.makedirs(path if directory else os.path.dirname(path), mode=0o755, exist_ok=True)
     if not directory:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
-
-
-def _fix(folders: Iterable[str]) -> Iterator[str]:
-    """Let nothing be changed in these folders; each reason is told once."""
-    failed: dict[str, list[str]] = {}
-    for folder in folders:
-        try:
-            kernel.mount(folder, folder, None, MountFlag.BIND | MountFlag.REC)
-            kernel.change_mounts(folder, add=MountFlag.RDONLY)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            failed.setdefault(error.strerror or str(error), []).append(folder)
-    for why, each in failed.items():
-        yield f"keeping {', '.join(each)} from being changed by itself: {why}"
 
 
 def _forbid_devices() -> Iterator[str]:

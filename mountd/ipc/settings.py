@@ -296,8 +296,6 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Absolute; what must outlive a boot (persistent opens)."""
     hidden: dict[str, list[str]] = {}
     """Folders and files that no worker shall see (passwords, keys), and what he may of each."""
-    fixed: list[str] = []
-    """Folders of the system in which no worker shall change anything."""
 
     min_protocol: int = 0x0202
     max_protocol: int = 0x0311

@@ -367,9 +367,7 @@ def run(control: socket.socket) -> None:
     os.umask(0)  # the share's masks decide
     keep_buffers()
     first = messages.decode_to_worker(control.recv(messages.MESSAGE_LIMIT, socket.MSG_PEEK))
-    unhidden = (
-        hide(first.config.hidden, first.config.fixed) if isinstance(first, messages.Start) else []
-    )
+    unhidden = hide(first.config.hidden) if isinstance(first, messages.Start) else []
     missing = confine(WORKER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the supervisor
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

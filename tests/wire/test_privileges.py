@@ -121,12 +121,6 @@ def test_mountd_alone_reads_the_password_file(server: Usmbd) -> None:
         client.close()
 
 
-def read_only(pid: int) -> set[str]:
-    """Return where a process sees what it cannot change."""
-    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
-    return {line.split()[4] for line in lines if line.split()[5].startswith("ro")}
-
-
 class Handing(Usmbd):
     """A server on a host whose mounts are handed on, as systemd makes them."""
 
@@ -136,7 +130,7 @@ class Handing(Usmbd):
 
 
 def test_no_worker_sees_the_password_file_or_the_keys() -> None:
-    """Nor can it change the system; but it sees what is mounted over a share later."""
+    """But it sees what is mounted over a share later."""
     only_usmbd("it is about usmbd's processes")
     own = Handing()
     with own.running():
@@ -150,7 +144,6 @@ def test_no_worker_sees_the_password_file_or_the_keys() -> None:
                 root = Path(f"/proc/{pid}/root")
                 assert not Path(f"{root}{secret}").exists()
                 assert Path(f"{root}{own.data}").is_dir()
-                assert {"/etc", "/proc/sys", "/usr"} <= read_only(pid)
         client = Raw(own).ready()
         client.open("below")
         client.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from usmbd.mountd.config.load import load
-from usmbd.mountd.exposure import PROGRAMS, SYSTEM_FOLDERS, exposed, fixed, hidden
+from usmbd.mountd.exposure import exposed, hidden
 
 
 def warnings(tmp_path: Path, share: str, passwords: Path) -> list[str]:
@@ -109,20 +109,3 @@ def test_of_a_keytab_among_what_workers_need_the_file_is_hidden(tmp_path: Path) 
     """They ask the system for users' groups, by /etc."""
     more = "kerberos method = system keytab\n"
     assert set(hides(tmp_path, "etc/pwd.db", more=more)) == {"etc", "/etc/krb5.keytab", *SECRETS}
-
-
-def test_the_system_s_folders_are_fixed_where_no_share_is(tmp_path: Path) -> None:
-    def found(*shares: str, state: str = "/run/usmbd") -> set[str]:
-        config = tmp_path / "usmbd.conf"
-        text = f"[global]\nstate directory = {state}\n"
-        for number, share in enumerate(shares):
-            text += f"[share{number}]\npath = {share}\n"
-        config.write_text(text)
-        return set(fixed(load(config)))
-
-    everything = {*SYSTEM_FOLDERS, *PROGRAMS}
-    assert found("/srv/a", "/home/%U") == everything
-    assert found("/usr/share/doc", "/etc/usmbd/%U") == everything - {"/usr", "/etc"}
-    assert found("/root") == everything - {"/root"}
-    assert found("/srv/a", state="/usr/state") == everything - {"/usr"}
-    assert found("/") == set()

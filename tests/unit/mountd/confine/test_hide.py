@@ -25,7 +25,7 @@ from usmbd.mountd.confine.hide import hide
 from usmbd.mountd.confine.process import confine
 
 libc = ctypes.CDLL(None, use_errno=True)
-folders, fixed, secret, share, block, version, *steps = json.loads(sys.argv[1])
+folders, secret, share, block, version, *steps = json.loads(sys.argv[1])
 if version:
     kernel.landlock_version = lambda: version
 os.chdir(os.path.dirname(secret))
@@ -34,7 +34,7 @@ other = subprocess.Popen(  # which ends with this one
     ["cat"], user=65534, group=65534, extra_groups=[], cwd="/",
     stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
 )
-report = {"unhidden": hide(folders, fixed)}
+report = {"unhidden": hide(folders)}
 for step in steps:  # by the host, later: what is mounted in its own mounts
     subprocess.run(["nsenter", "-t", str(os.getppid()), "-m", "--", *step], check=True)
 report["missing"] = confine(profiles.WORKER)
@@ -79,12 +79,10 @@ report["null"] = tried("/dev/null")
 report["share"] = sorted(os.listdir(share))
 report["written"] = tried(os.path.join(share, "new"), os.O_CREAT | os.O_WRONLY)
 report["shadow"] = tried("/etc/shadow")
-report["fixed"] = [tried(os.path.join(each, "new"), os.O_CREAT | os.O_WRONLY) for each in fixed]
 os.makedirs(os.path.join(share, "into"), exist_ok=True)
 report["moved"] = tried_call(
     lambda: os.rename(os.path.join(share, "new"), os.path.join(share, "into", "new"))
 )
-report["tunable"] = tried("/proc/sys/kernel/core_pattern", os.O_WRONLY)
 print(json.dumps(report))
 """
 
@@ -108,7 +106,6 @@ def tried(
     shown: tuple[str, ...] = ("share",),
     without: str = "",
     name: Path | None = None,
-    fixed: tuple[str, ...] = (),
     whole: bool = True,
     version: int = 0,
 ) -> dict[str, Any]:
@@ -123,9 +120,7 @@ def tried(
     folders = {str(folder): [str(folder / each) for each in shown]}
     if not whole:
         folders = {str(secret): []}
-    arguments = json.dumps(
-        [folders, fixed, str(name or secret), str(share), str(block), version, *steps]
-    )
+    arguments = json.dumps([folders, str(name or secret), str(share), str(block), version, *steps])
     script = SCRIPT
     # A shell stays between: the host, whose mounts are handed on.
     drop = ("setpriv", f"--bounding-set=-{without}", "--") if without else ()
@@ -222,18 +217,6 @@ def test_another_user_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hide.hide({"/etc/usmbd": []}) == []
 
 
-def test_what_is_fixed_cannot_be_changed(tmp_path: Path, block: Path) -> None:
-    """It can be read; what is not there is not missed."""
-    program = tmp_path / "bin"
-    program.mkdir()
-    fixed = (str(program), str(tmp_path / "not-there"), "/proc/sys")
-    found = tried(SHARED, tmp_path, block, fixed=fixed)
-    assert found["unhidden"] == []
-    assert found["fixed"][0] == found["tunable"] == "EROFS"
-    assert found["written"] == "done"
-    (program / "new").touch()
-
-
 def test_one_file_is_hidden(tmp_path: Path, block: Path) -> None:
     """A keytab, say, where its folder cannot be; also when it was written in place."""
     folder = tmp_path / "etc"
@@ -244,7 +227,7 @@ def test_one_file_is_hidden(tmp_path: Path, block: Path) -> None:
     assert (folder / "passwords").read_text() == "hash"
 
 
-def test_an_old_kernel_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_kernel_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Linux 5.12 mounts beneath a mount are not changed with it."""
 
     def absent(*_: object, **__: object) -> None:
@@ -252,7 +235,5 @@ def test_an_old_kernel_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(hide.kernel, "mount", lambda *_: None)
     monkeypatch.setattr(hide.kernel, "change_mounts", absent)
-    (fixed,) = hide._fix(["/etc", "/usr"])
-    assert fixed == "keeping /etc, /usr from being changed by itself: Function not implemented"
     (devices,) = hide._forbid_devices()
     assert devices.startswith("keeping devices from itself")
