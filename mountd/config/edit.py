@@ -13,7 +13,10 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from usmbd.mountd.config import ini
 from usmbd.mountd.config.parameters import find
@@ -130,9 +133,40 @@ def _set_ini(text: str, path: Path, share: str, options: Options) -> str:
     return "\n".join(result)
 
 
+class _Written(str):
+    """A number, a date or the like as it is written: the configuration's values are texts."""
+
+    tag: str
+
+
+class _Constructor(RoundTripConstructor):
+    """Takes scalars as texts, keys among them: a share may be called 0815."""
+
+    def written(self, node: ScalarNode) -> _Written:
+        """Return a scalar's text, which knows what it would be."""
+        text = _Written(node.value)
+        text.tag = str(node.tag)
+        return text
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes them without quotes, as they stood."""
+
+    def written(self, text: _Written) -> ScalarNode:
+        """Return the scalar that the text was."""
+        scalar: ScalarNode = self.represent_scalar(text.tag, str(text))
+        return scalar
+
+
+for _kind in ("bool", "float", "int", "null", "timestamp"):
+    _Constructor.add_constructor(f"tag:yaml.org,2002:{_kind}", _Constructor.written)
+_Representer.add_representer(_Written, _Representer.written)
+
+
 def _yaml() -> YAML:
     """Return a reader and writer that keeps comments, order, quotes and flow style."""
     yaml = YAML()
+    yaml.Constructor, yaml.Representer = _Constructor, _Representer
     yaml.preserve_quotes = True
     yaml.width = LINE_WIDTH
     return yaml

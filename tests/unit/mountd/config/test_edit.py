@@ -125,3 +125,15 @@ def test_what_is_no_yaml_is_not_changed() -> None:
     for text in ("a: [", "a: b: c", "global: {}\nglobal: {}\n"):
         with pytest.raises(ValueError, match="not YAML that can be changed"):
             set_options(text, YAML, "data", [("path", "/t")])
+
+
+@pytest.mark.parametrize("name", ["0815", "1.10", "2020-01-01", "true", "0x1F"])
+def test_shares_whose_names_look_like_something_else(name: str) -> None:
+    """What is no text for YAML is one here: names, and values as 0744."""
+    text = f"shares:\n  {name}: # kept\n    path: /t\n    create mask: 0744\n    comment: ~\n"
+    changed = set_options(text, YAML, name, [("path", "/u")])
+    assert changed == text.replace("/t", "/u")
+    assert list(configuration(changed, YAML.name).shares) == ["ipc$", name.casefold()]
+    assert configuration(remove_share(changed, YAML, name), YAML.name).shares.keys() == {"ipc$"}
+    both = set_options(changed, YAML, "new", [("path", "/n")])
+    assert both == changed + "  new:\n    path: /n\n"
