@@ -49,7 +49,8 @@ OF_THIS_MACHINE: Final = ("L$", "M$")
 MACHINE_NAMES: Final = frozenset({"$MACHINE.ACC", "SAC", "SAI", "SANSC"})
 """Secrets that nobody reaches from afar ([MS-LSAD] 3.1.1.4)."""
 
-PREFIXES: Final = frozenset({"G$$", "G$", *OF_THIS_MACHINE})
+PREFIXES: Final = frozenset({"G$$", "G$", "NL$", "_sc_", *OF_THIS_MACHINE})
+"""What is no name by itself (same section; 4.2 has NL$)."""
 
 ERRORS: Final = {
     Result.DENIED: STATUS_ACCESS_DENIED,

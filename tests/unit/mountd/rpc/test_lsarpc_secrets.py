@@ -128,7 +128,7 @@ def test_names(served: Served, handle: Any) -> None:
     fails(COLLISION, lambda: create(served, handle, "G$all"))
     create(served, handle, "ä" * 128)
     fails(TOO_LONG, lambda: create(served, handle, "x" * 129))
-    for name in ("", "a\\b", "G$", "G$$", "L$"):
+    for name in ("", "a\\b", "G$", "G$$", "L$", "M$", "NL$", "_sc_"):
         fails(INVALID, lambda name=name: create(served, handle, name))  # type: ignore[misc]
     for name in ("L$here", "M$x", "$machine.acc", "sac"):
         fails(DENIED, lambda name=name: create(served, handle, name))  # type: ignore[misc]
