@@ -6,6 +6,7 @@ tab after each, come on standard input, by one write; the pid is then in DIRECTO
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from usmbd.protocol.supervisor import fork_server
 
 def serve(log: str, options: list[str]) -> None:
     """Be the command `usmbd`, as if it had been executed."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -32,17 +34,14 @@ def main() -> None:
     """Take orders until the guest ends."""
     directory = Path(sys.argv[1])
     fork_server.import_all()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a server ended
     while order := os.read(0, 4096).decode():
         log, *options = order.split("\t")[:-1]
-        between = os.fork()
-        if not between:
-            server = os.fork()
-            if not server:
-                serve(log, options)
-            (directory / "pid.new").write_text(f"{server}\n")
-            (directory / "pid.new").rename(directory / "pid")
-            os._exit(0)
-        os.waitpid(between, 0)
+        server = os.fork()
+        if not server:
+            serve(log, options)
+        (directory / "pid.new").write_text(f"{server}\n")
+        (directory / "pid.new").rename(directory / "pid")
 
 
 main()
