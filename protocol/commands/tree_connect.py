@@ -102,10 +102,10 @@ def connect_share(request: Request, server_name: str, name: str) -> Waiting[Tree
                 found = yield from Slow(open_volume, share, lane=share.name)
             if session.closed:  # meanwhile
                 raise SmbError(NtStatus.USER_SESSION_DELETED)
-        except (OSError, SmbError) as error:
+        except Exception as error:
             # Mountd counts a tree connect too many.
             server.mountd.tell(TreeDisconnect(session_id=session.session_id, tree_id=tree_id))
-            if isinstance(error, SmbError):
+            if not isinstance(error, OSError):
                 raise
             log.error(
                 "its path cannot be opened: %s", error.strerror,

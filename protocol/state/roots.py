@@ -51,17 +51,27 @@ class Roots:
     def check(self, path: str | None = None) -> None:
         """Look at a path, or at all that trees have; close those whose root is another."""
         trees: dict[str, list[TreeConnect]] = {}
-        for session in self._server.session_table.values():
+
+        def go_on() -> None:
+            self._waiting.update(trees)
+            self._go_on()
+
+        in_turns(self._server.turns, self, self._find(path, trees), go_on)
+
+    def _find(self, path: str | None, trees: dict[str, list[TreeConnect]]) -> Iterator[None]:
+        """Find the trees of a path, or all, by their paths; one session in each step."""
+        for number, session in enumerate(list(self._server.session_table.values())):
+            if number:
+                yield
             for tree in session.tree_connect_table.values():
                 if tree.volume is not None and path in (None, tree.share.path):
                     trees.setdefault(tree.share.path, []).append(tree)
-        self._waiting |= trees
-        self._go_on()
 
     def _go_on(self) -> None:
         """Look at as many paths as may be under way, at each once at a time: it may hang."""
-        for path in self._waiting.keys() - self._under_way:
-            if len(self._under_way) >= AT_A_TIME:
+        while len(self._under_way) < AT_A_TIME:
+            path = next((path for path in self._waiting if path not in self._under_way), None)
+            if path is None:
                 return
             trees = self._waiting.pop(path)
             self._under_way.add(path)

@@ -52,13 +52,16 @@ class Volumes:
         self._opened = opened
         self._known: weakref.WeakValueDictionary[tuple[bytes, tuple[int, ...]], Volume]
         self._known = weakref.WeakValueDictionary()
-        self._paths: weakref.WeakValueDictionary[str, Volume] = weakref.WeakValueDictionary()
+        self._paths: dict[str, weakref.WeakSet[Volume]] = {}
         self._finding_out: weakref.WeakSet[Volume] = weakref.WeakSet()
         self._speeds: weakref.WeakKeyDictionary[Volume, VolumeSpeed] = weakref.WeakKeyDictionary()
 
     def has(self, path: str) -> bool:
         """Whether a volume was opened by this path that may be in use still."""
-        return path in self._paths
+        if not self._paths.get(path):
+            self._paths.pop(path, None)
+            return False
+        return True
 
     def mounted(self, changed: Collection[Mount]) -> list[str]:
         """Follow what has come and gone below roots in use; return the points of those mounts.
@@ -85,7 +88,7 @@ class Volumes:
         volume = self._known.get(key)
         if volume is None:
             volume = self._known[key] = found
-            self._paths[share.path] = volume
+            self._paths.setdefault(share.path, weakref.WeakSet()).add(volume)
             if share.slow is Slow.AUTO and share.crossmnt:
                 self._finding_out.add(volume)
             self._speeds[volume] = VolumeSpeed()

@@ -8,9 +8,11 @@ import pytest
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.requests import FileId
+from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import TreeDisconnect
+from usmbd.protocol.commands import tree_connect
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_CREATE, FILE_OPEN
@@ -109,6 +111,47 @@ def test_a_tree_connect_in_another_worker_sees_it_too(client: Client, engine: En
     assert client.create("old") is NtStatus.NETWORK_NAME_DELETED
     another = Client(engine).ready()
     assert another.create("new") is NtStatus.SUCCESS
+
+
+def test_a_path_of_two_shares_is_in_use_as_long_as_one_of_them(
+    client: Client, engine: Engine
+) -> None:
+    """Else nobody would look at it when another worker finds another folder there."""
+    path = engine.shares["data"].path
+    engine.shares["second"] = msgspec.structs.replace(engine.shares["data"], name="second")
+    volumes = engine.server.volumes
+    client.connect("second")
+    client.call(Command.TREE_DISCONNECT, requests.EMPTY)
+    assert volumes.has(path)
+    client.disconnect()
+    assert not volumes.has(path)
+    assert path not in volumes._paths
+
+
+def test_thousands_of_sessions_are_looked_through_in_slices(client: Client, engine: Engine) -> None:
+    others = [Client(engine).ready() for _ in range(3)]
+    engine.files.rename(engine.files.with_name("moved"))
+    engine.files.mkdir()
+    rotation = Rotation(engine, looks=0)
+    engine.run(engine.server.roots.check)
+    for _ in range(3):  # the first session is looked at at once
+        assert not engine.server.roots._under_way
+        rotation.turn()
+    while rotation.waiting:
+        rotation.turn()
+    for one in (client, *others):
+        assert not one.session.tree_connect_table
+
+
+def test_a_folder_that_cannot_be_opened_for_whatever_reason_is_not_counted(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("of ours")
+
+    monkeypatch.setattr(tree_connect, "open_volume", fail)
+    assert client.connect("data").status is NtStatus.INTERNAL_ERROR
+    assert isinstance(engine.mountd.told[-1], TreeDisconnect)
 
 
 def test_the_root_of_a_removed_folder_is_not_there(client: Client, engine: Engine) -> None:
