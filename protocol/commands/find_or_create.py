@@ -15,6 +15,7 @@ from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry, ea, rights
 from usmbd.protocol.vfs.apple import create_stream, open_stream
 from usmbd.protocol.vfs.dfs_links import find_link
+from usmbd.protocol.vfs.emptiness import is_empty
 from usmbd.protocol.vfs.inode_flags import is_fixed, set_compressed
 from usmbd.protocol.vfs.links import target_of
 from usmbd.protocol.vfs.node import Node
@@ -230,7 +231,7 @@ def _existing(wanted: Wanted, node: Node) -> Found:
     if options & FILE_DELETE_ON_CLOSE:
         if not granted & DELETE:
             raise SmbError(NtStatus.ACCESS_DENIED)
-        if node.is_directory and stream_name is None and not node.is_empty():
+        if node.is_directory and stream_name is None and not is_empty(node):
             # It opens, and stays: as with smbd. Windows finds out when it is closed.
             body.create_options &= ~FILE_DELETE_ON_CLOSE
     stream, action = _stream(wanted, node)

@@ -15,6 +15,7 @@ from usmbd.protocol.state.notify.change import (
 from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs import ea, inode_flags
+from usmbd.protocol.vfs.emptiness import is_empty
 from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -237,7 +238,7 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> int:
         raise SmbError(NtStatus.CANNOT_DELETE)
     if inode_flags.is_fixed(open_.node, stream=open_.stream is not None):
         raise SmbError(NtStatus.CANNOT_DELETE)
-    if open_.node.is_directory and open_.stream is None and not open_.node.is_empty():
+    if open_.node.is_directory and open_.stream is None and not is_empty(open_.node):
         raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY)
     return 1 if open_.node.is_directory else stat.nlink
 

@@ -353,7 +353,7 @@ class Server:
         self._tell(changes)
         if calls:
             ended = partial(self._end_open, open_, calls[1:])
-            self.as_user(open_.tree, partial(calls[0], self), ended)
+            self.as_user(open_.tree, partial(calls[0], self), ended, slow=open_.is_large())
         else:
             self._leave(open_)
 

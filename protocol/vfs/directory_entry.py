@@ -9,13 +9,13 @@ between that look and the act is a few microseconds, which no system call closes
 import errno
 import os
 import secrets
-import shutil
 import stat
 from dataclasses import dataclass
 from typing import Final
 
 from usmbd.protocol.vfs import apple_double, kernel
 from usmbd.protocol.vfs.base import NameRights, VolumeBase
+from usmbd.protocol.vfs.emptiness import is_empty, remove_vetoed
 from usmbd.protocol.vfs.errors import status_of_errno
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.node import Node
@@ -257,9 +257,7 @@ def unlink(node: Node, path: str | None = None) -> None:
             if stat.S_ISLNK(kernel.statx_at(directory, encode(name))[5]):
                 os.unlink(name, dir_fd=directory)
             else:
-                if node.volume.options.deletes_vetoed and node.is_empty():
-                    _remove_all(node)
-                os.rmdir(name, dir_fd=directory)
+                _rmdir(node, directory, name)
         else:
             os.unlink(name, dir_fd=directory)
             if node.is_regular:
@@ -274,18 +272,16 @@ def unlink(node: Node, path: str | None = None) -> None:
         os.close(directory)
 
 
-def _remove_all(directory: Node) -> None:
-    """Remove what is in a directory, with what is in that, as the user; OSError."""
-    fd = os.open(kernel.fd_path(directory.fd), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _rmdir(node: Node, directory: int, name: str) -> None:
+    """Remove a directory, with what is vetoed in it where that goes along; OSError."""
     try:
-        with os.scandir(fd) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.name, dir_fd=fd)
-                else:
-                    os.unlink(entry.name, dir_fd=fd)
-    finally:
-        os.close(fd)
+        os.rmdir(name, dir_fd=directory)
+    except OSError as error:
+        full = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        if not (full and node.volume.options.deletes_vetoed and is_empty(node)):
+            raise
+        remove_vetoed(node)
+        os.rmdir(name, dir_fd=directory)
 
 
 def _rename_at(source_dir: int, source: str, target_dir: int, target: str, flags: int) -> None:

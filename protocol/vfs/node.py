@@ -161,20 +161,6 @@ class Node:
         """Ask for the end of file alone, in a quarter of the time of `stat`."""
         return os.fstat(self.fd).st_size
 
-    def is_empty(self) -> bool:
-        """Whether the directory holds nothing, not even what clients do not see; OSError.
-
-        But for what is vetoed, where that goes with it.
-        """
-        goes = self.volume.options.deletes_vetoed
-
-        def look() -> bool:
-            with os.scandir(kernel.fd_path(self.fd)) as entries:
-                vetoed = self.volume.resolver.is_vetoed
-                return not any(not (goes and vetoed(entry.name)) for entry in entries)
-
-        return retry_as_process(look)
-
     def xattr_target(self) -> int | str:
         """Return what os.getxattr and its like take: the data descriptor, or a path to O_PATH."""
         return self.fd if self.readable or self.writable else kernel.fd_path(self.fd)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from usmbd.protocol.vfs import directory_entry, dos_attributes, kernel, stored_reparse, xattrs
+from usmbd.protocol.vfs.emptiness import is_empty
 from usmbd.protocol.vfs.links import stays_within
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.resolve import encode
@@ -48,7 +49,7 @@ def set_point(node: Node, point: Reparse, buffer: bytes, *, may_replace: bool) -
         stored = stored_reparse.read(node.xattr_target())
         if stored is not None and guid_of(stored) != point.guid:
             raise SmbError(NtStatus.REPARSE_ATTRIBUTE_CONFLICT)
-    if node.is_directory and not node.is_empty():
+    if node.is_directory and not is_empty(node):
         raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY)
     if may_replace and _is_bare(node):
         made = _make(node, link, special)

@@ -12,6 +12,7 @@ import pytest
 from failing import failing
 
 from usmbd.protocol.vfs import dos_attributes, kernel
+from usmbd.protocol.vfs.emptiness import is_empty
 from usmbd.protocol.vfs.extents import copy, zero
 from usmbd.protocol.vfs.node import OFFSET_MAX, Node
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
@@ -106,9 +107,9 @@ def test_it_is_closed_once(node: Node) -> None:
 
 def test_empty_is_without_anything_even_hidden(tmp_path: Path) -> None:
     with Volume(str(tmp_path)).lookup("") as node:
-        assert node.is_empty()
+        assert is_empty(node)
         (tmp_path / ".hidden").touch()
-        assert not node.is_empty()
+        assert not is_empty(node)
 
 
 # -- DOS attributes --------------------------------------------------------------------------

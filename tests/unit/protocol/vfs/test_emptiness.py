@@ -1,0 +1,97 @@
+"""What goes with a directory that holds nothing but vetoed names (`delete veto files`)."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from usmbd.protocol.vfs import directory_entry, emptiness, kernel, pace
+from usmbd.protocol.vfs.emptiness import LEVELS, NAMES_AT_ONCE
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.options import VolumeOptions
+from usmbd.protocol.vfs.pace import LongCallError, this_is_the_loop
+from usmbd.protocol.vfs.volume import Volume
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    (tmp_path / "folder").mkdir()
+    options = VolumeOptions(veto=lambda name: name.startswith("._"), deletes_vetoed=True)
+    return Volume(str(tmp_path), options).lookup("folder")
+
+
+def refused(node: Node) -> NtStatus:
+    """Return why the directory is not deleted."""
+    with pytest.raises(SmbError) as error:
+        directory_entry.unlink(node)
+    return error.value.status
+
+
+def test_what_was_saved_meanwhile_stays(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a local program, behind the look at what is there."""
+    (tmp_path / "folder/._file").touch()
+    look = emptiness.is_empty
+
+    def late(node: Node) -> bool:
+        found = look(node)
+        (tmp_path / "folder/file").write_bytes(b"data")
+        return found
+
+    monkeypatch.setattr(directory_entry, "is_empty", late)
+    assert refused(node) is NtStatus.DIRECTORY_NOT_EMPTY
+    assert (tmp_path / "folder/file").read_bytes() == b"data"
+
+
+def test_all_below_a_vetoed_folder_goes_so_deep(node: Node, tmp_path: Path) -> None:
+    """As with Samba, whatever its name; a link's target stays."""
+    path = tmp_path / "folder/._deep"
+    path.mkdir()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").touch()
+    (path / "link").symlink_to(tmp_path / "kept")
+    for _ in range(LEVELS):
+        path /= "d"
+        path.mkdir()
+    assert refused(node) is NtStatus.DIRECTORY_NOT_EMPTY
+    path.rmdir()
+    directory_entry.unlink(node)
+    assert not (tmp_path / "folder").exists()
+    assert (tmp_path / "kept/file").exists()
+
+
+def test_what_is_mounted_there_stays(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder/._other").mkdir()
+    (tmp_path / "folder/._other/file").touch()
+    fstat = os.fstat
+
+    def elsewhere(fd: int) -> os.stat_result:
+        found = fstat(fd)
+        if not os.readlink(kernel.fd_path(fd)).endswith("._other"):
+            return found
+        return os.stat_result((*found[:2], found.st_dev + 1, *found[3:10]))
+
+    monkeypatch.setattr(emptiness.os, "fstat", elsewhere)
+    assert refused(node) is NtStatus.SHARING_VIOLATION
+    assert (tmp_path / "folder/._other/file").exists()
+
+
+def test_it_does_not_hold_the_loop(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has gone when it turns out to be long."""
+    monkeypatch.setattr(pace._Loop, "thread", 0)
+    this_is_the_loop()
+    for number in range(NAMES_AT_ONCE):
+        (tmp_path / f"folder/._{number}").touch()
+    assert emptiness.is_empty(node)
+    with pytest.raises(LongCallError):
+        directory_entry.unlink(node)
+    (tmp_path / "folder/._more").touch()
+    with pytest.raises(LongCallError):
+        emptiness.is_empty(node)
+    assert len(os.listdir(tmp_path / "folder")) == NAMES_AT_ONCE + 1
