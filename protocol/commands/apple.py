@@ -4,15 +4,21 @@ As Samba's vfs_fruit answers, on shares that have it. FLUSH with Reserved1 0xFFF
 needs nothing of its own: every FLUSH is an fsync(2), which has the disk write its cache.
 """
 
+import os
+from contextlib import suppress
 from functools import partial
 
 from usmbd.protocol.commands import security
 from usmbd.protocol.commands.request import Request
-from usmbd.protocol.vfs import apple
+from usmbd.protocol.state.session import SessionState
+from usmbd.protocol.state.store.records import file_key
+from usmbd.protocol.vfs import apple, apple_convert, kernel
+from usmbd.protocol.vfs.apple_fork import AFP_RESOURCE
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.vfs.scan import Describes
-from usmbd.protocol.wire.access import FILE_ALL_ACCESS
+from usmbd.protocol.wire.access import FILE_ALL_ACCESS, FILE_WRITE_DATA, FILE_WRITE_EA
 from usmbd.protocol.wire.create_contexts_aapl import (
     AAPL_CASE_SENSITIVE,
     AAPL_SERVER_CAPS,
@@ -63,6 +69,27 @@ def answer_aapl(request: Request, contexts: dict[bytes, memoryview]) -> tuple[by
     return server_query_response(query, server, volume, fruit.model)
 
 
+def convert(request: Request, node: Node) -> None:
+    """Make streams of what macOS has put into `._NAME`, where the user may write the file."""
+    apple_convert.convert(node, apple.new_finder_info, partial(_may_convert, request, node))
+
+
+def _may_convert(request: Request, node: Node) -> bool:
+    """Whether the user may write the streams of a file whose fork nobody has open.
+
+    Both the kernel and what is stored have to say so: nothing of a conversion is privileged.
+    """
+    tree, needed, stat = request.tree, FILE_WRITE_DATA | FILE_WRITE_EA, node.last_stat
+    if not tree.writable or request.session.state is SessionState.SUSPENDED:
+        return False
+    if not kernel.access(node.fd, os.W_OK):
+        return False
+    if needed & ~(security.maximal_access(request, node, needed) & tree.maximal_access):
+        return False
+    fork = file_key(stat.dev, stat.ino, AFP_RESOURCE)
+    return not request.connection.server.store.count_opens(fork)
+
+
 def describes(request: Request) -> Describes | None:
     """Return what tells macOS of a listing's files, if it has asked for that."""
     return partial(_describe, request) if request.tree.lists_finder_info else None
@@ -78,6 +105,8 @@ def _describe(request: Request, volume: VolumeBase, fd: int, path: str) -> bytes
         maximal = FILE_ALL_ACCESS
         if fruit.aapl_max_access:
             maximal = security.maximal_access(request, node, FILE_ALL_ACCESS)
+        with suppress(LongCallError):  # when it is asked for by itself, a thread does it
+            convert(request, node)
         size, finder = apple.listed(node)
         return AppleEntry(
             maximal_access=maximal & tree.maximal_access,

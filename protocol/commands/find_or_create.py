@@ -10,10 +10,11 @@ import os
 from contextlib import suppress
 
 from usmbd.protocol.commands import security
+from usmbd.protocol.commands.apple import convert
 from usmbd.protocol.commands.create_wanted import TRUNCATES, WRITES, Found, Wanted
 from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry, ea, rights
-from usmbd.protocol.vfs.apple import create_stream, open_stream
+from usmbd.protocol.vfs.apple import create_stream, may_be_in_double, open_stream
 from usmbd.protocol.vfs.dfs_links import find_link
 from usmbd.protocol.vfs.emptiness import is_empty
 from usmbd.protocol.vfs.inode_flags import is_fixed, set_compressed
@@ -291,6 +292,8 @@ def _stream(wanted: Wanted, node: Node) -> tuple[Stream | None, int]:
     name, request = wanted.stream_name, wanted.request
     if name is None:
         return None, FILE_OPENED
+    if may_be_in_double(node, name):
+        convert(request, node)
     try:
         stream = open_stream(node, name)
     except SmbError as error:

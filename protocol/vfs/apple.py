@@ -11,17 +11,14 @@ import errno
 import struct
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 from usmbd.protocol.vfs import apple_fork, streams, xattrs
-from usmbd.protocol.vfs.apple_convert import convert
 from usmbd.protocol.vfs.apple_double import ENTRY, FINDER_ENTRY, HEADER, MAGIC, VERSION
 from usmbd.protocol.vfs.apple_fork import AFP_RESOURCE, StreamFork
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.options import FinderInfo
-from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.vfs.streams import Stream, StreamInfo
 from usmbd.protocol.wire.fscc.file_stat import FileStat
@@ -70,16 +67,19 @@ def _is_fork(node: Node, name: str) -> bool:
     return node.volume.options.finder_info is not None and fold(name) == _FOLDED_RESOURCE
 
 
+def may_be_in_double(node: Node, name: str) -> bool:
+    """Whether a stream of this name may be one that macOS has put into `._NAME`."""
+    return keeps_finder_info(node, name) or _is_fork(node, name)
+
+
 def open_stream(node: Node, name: str) -> Stream:
     """Open a stream by its name in any case; SmbError(OBJECT_NAME_NOT_FOUND), OSError."""
     if _is_fork(node, name):
-        convert(node, _store)
         if node.volume.options.forks_in_files:
             return apple_fork.open_fork(node)
         return StreamFork(node, streams.open_stream(node, name).name)
     if not keeps_finder_info(node, name):
         return streams.open_stream(node, name)
-    convert(node, _store)
     if load(node) is None:
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
     return AfpInfo(node)
@@ -157,9 +157,24 @@ def _find(value: bytes | bytearray) -> int:
 
 def _store(node: Node, info: bytes) -> None:
     """Keep FinderInfo; OSError, SmbError."""
+    xattrs.put(node, *_stored(node, info))
+
+
+def new_finder_info(node: Node, info: bytes) -> tuple[str, bytes] | None:
+    """Return the attribute that keeps FinderInfo; None where the file has some already; OSError."""
+    if load(node) is not None:
+        return None
+    if node.volume.options.finder_info is FinderInfo.STREAM and any(
+        fold(name) == _FOLDED for name in streams.stream_names(node)
+    ):
+        return None  # of a kind that nobody here understands
+    return _stored(node, info)
+
+
+def _stored(node: Node, info: bytes) -> tuple[str, bytes]:
+    """Return the attribute that keeps FinderInfo, and its value; OSError."""
     if node.volume.options.finder_info is not FinderInfo.NETATALK:
-        xattrs.put(node, _attribute(node), _packed(info) + b"\0")
-        return
+        return _attribute(node), _packed(info) + b"\0"
     try:
         value = bytearray(xattrs.get(node, METADATA))
     except OSError as error:
@@ -170,7 +185,7 @@ def _store(node: Node, info: bytes) -> None:
     if not at:
         value, at = _new_metadata(), _ENTRIES[0][1]
     value[at : at + _FINDER_SIZE] = info
-    xattrs.put(node, METADATA, bytes(value))
+    return METADATA, bytes(value)
 
 
 def _packed(info: bytes) -> bytes:
@@ -257,8 +272,6 @@ class AfpInfo(Stream):
 
 def listed(node: Node) -> tuple[int, bytes]:
     """Return the resource fork's size, and what listings tell of FinderInfo: 16 bytes."""
-    with suppress(LongCallError):  # when it is asked for by itself, a thread does it
-        convert(node, _store)
     info = load(node) or bytes(_FINDER_SIZE)
     born = node.last_stat.creation_time // 10_000_000 - _FILETIME_EPOCH - _EPOCH
     finder = struct.pack(

@@ -7,7 +7,7 @@ Behind FinderInfo, and two bytes, it puts attributes ("ATTR", xnu's bsd/vfs/vfs_
 
 Each becomes a named stream, FinderInfo the stream AFP_AfpInfo; the fork stays in the file, without
 the rest. So does vfs_fruit (`fruit:convert_adouble`), once for each file: then the file says that
-it is netatalk's.
+it is netatalk's. A stream that is there already stays: it was written since.
 """
 
 import errno
@@ -15,13 +15,14 @@ import logging
 import os
 import secrets
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from usmbd.protocol.vfs import apple_double, directory_entry, streams
+from usmbd.protocol.vfs import apple_double, directory_entry, rights, streams
 from usmbd.protocol.vfs.apple_double import Double, Layout
 from usmbd.protocol.vfs.apple_fork import find
+from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import long_call
 from usmbd.protocol.vfs.resolve import encode
@@ -40,6 +41,9 @@ _SHORT: Final = 32  # attributes that are few
 _SHORT_FORK: Final = 1 << 20  # bytes of a fork that are soon copied
 _STEP: Final = 1 << 20
 
+_SHARED: Final = "user.org.netatalk.Metadata"
+"""The attribute that keeps other things beside FinderInfo, and is written over."""
+
 _ATTR: Final = b"ATTR"
 _HEADER: Final = struct.Struct(">4s4xIII12x2xH")
 _ENTRY: Final = struct.Struct(">IIHB")
@@ -54,22 +58,32 @@ BLANK: Final = (
 """The fork that macOS writes where there is none: an empty map, and a text that says so."""
 
 
-def convert(node: Node, keep_finder_info: Callable[[Node, bytes], None]) -> None:
-    """Do so, as the user; what cannot be done is left as it is, and told.
+def convert(
+    node: Node,
+    new_finder_info: Callable[[Node, bytes], tuple[str, bytes] | None],
+    may: Callable[[], bool],
+) -> None:
+    """Do so, as the user; what cannot be done to the end is left as it was, and told.
 
-    `keep_finder_info` stores FinderInfo where the share has it.
+    `new_finder_info` returns the attribute that is to keep FinderInfo, None where there is one.
+    `may` tells whether the user may write the file, and nobody has its fork open.
     """
     if not node.volume.options.converts_doubles or node.volume.options.read_only:
         return
     try:
         double = find(node)
         if double is not None:
-            _convert(node, double, keep_finder_info)
+            _convert(node, double, new_finder_info, may)
     except (OSError, SmbError) as error:
         log.info("._ file is left as it is: %s", error, extra={"path": node.path})
 
 
-def _convert(node: Node, double: Double, keep_finder_info: Callable[[Node, bytes], None]) -> None:
+def _convert(
+    node: Node,
+    double: Double,
+    new_finder_info: Callable[[Node, bytes], tuple[str, bytes] | None],
+    may: Callable[[], bool],
+) -> None:
     options = node.volume.options
     layout = double.layout()
     if layout is None or not double.writable:
@@ -81,24 +95,87 @@ def _convert(node: Node, double: Double, keep_finder_info: Callable[[Node, bytes
     blank = options.wipes_blank_forks and _is_blank(double, layout)
     fork_size = 0 if blank else layout.fork_size
     delete = options.deletes_empty_doubles and not fork_size
-    if not (attributes or of_mac_os or blank or delete):
+    if not (attributes or of_mac_os or blank or delete) or not may():
         return
     if len(attributes) > _SHORT or fork_size > _SHORT_FORK:
         long_call()
-    for name, value in attributes:
-        _keep_stream(node, name, value)
+    new = _new_streams(node, attributes)
     if of_mac_os:
         info = os.pread(double.fd, apple_double.FINDER_SIZE, layout.finder_at)
-        if any(info):
-            keep_finder_info(node, info)
+        if any(info) and (kept := new_finder_info(node, info)) is not None:
+            new.append(kept)
     directory, name = directory_entry.locate(node)
     try:
-        if delete:
-            os.unlink(encode(apple_double.PREFIX + name), dir_fd=directory)
-        else:
-            _write_anew(directory, name, double, layout.fork_at, fork_size)
+        _check_place(directory, double, fork_size + sum(len(value) for _, value in new))
+        with _added(node, new):
+            if not may():  # somebody has opened the fork meanwhile
+                raise SmbError(NtStatus.SHARING_VIOLATION)
+            if delete:
+                os.unlink(encode(apple_double.PREFIX + name), dir_fd=directory)
+            else:
+                _write_anew(directory, name, double, layout.fork_at, fork_size)
     finally:
         os.close(directory)
+
+
+def _check_place(directory: int, double: Double, size: int) -> None:
+    """Look whether the user may replace the file, and the disk has room; OSError, SmbError."""
+    if not rights.may_remove_from(directory, os.fstat(double.fd).st_uid):
+        raise SmbError(NtStatus.ACCESS_DENIED)
+    room = os.fstatvfs(double.fd)
+    if room.f_blocks and size > room.f_bavail * room.f_frsize:
+        raise SmbError(NtStatus.DISK_FULL)
+
+
+def _new_streams(node: Node, attributes: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """Return what keeps the streams that the file has not: they are newer than `._NAME`'s."""
+    if attributes and not (node.volume.options.streams and node.has_xattrs):
+        raise SmbError(NtStatus.OBJECT_NAME_INVALID)
+    there = {fold(name) for name in streams.stream_names(node)}
+    found = []
+    for name, value in attributes:
+        name = to_wire(name)  # as macOS says it by SMB
+        if (folded := fold(name)) not in there:
+            there.add(folded)
+            found.append((streams.attribute_of(name), value + b"\0"))
+    return found
+
+
+@contextmanager
+def _added(node: Node, new: list[tuple[str, bytes]]) -> Iterator[None]:
+    """Set attributes, by the kernel's leave alone; what fails then leaves none behind; OSError."""
+    done: list[tuple[str, bytes, bytes | None]] = []
+    target = node.xattr_target()
+    try:
+        for attribute, value in new:
+            before = _value(target, attribute) if attribute == _SHARED else None
+            flags = os.XATTR_CREATE if before is None else os.XATTR_REPLACE
+            os.setxattr(target, attribute, value, flags)
+            done.append((attribute, value, before))
+        yield
+    except BaseException:
+        for attribute, value, before in done:
+            with suppress(OSError):
+                if _value(target, attribute) != value:
+                    continue  # it has been written since
+                if before is None:
+                    os.removexattr(target, attribute)
+                else:
+                    os.setxattr(target, attribute, before, os.XATTR_REPLACE)
+        raise
+    finally:
+        if done:
+            node.forget_change_time()
+
+
+def _value(target: int | str, attribute: str) -> bytes | None:
+    """Return an attribute; None where there is none; OSError."""
+    try:
+        return os.getxattr(target, attribute)
+    except OSError as error:
+        if error.errno == errno.ENODATA:
+            return None
+        raise
 
 
 def _attributes(head: bytes, layout: Layout) -> list[tuple[str, bytes]]:
@@ -117,26 +194,17 @@ def _attributes(head: bytes, layout: Layout) -> list[tuple[str, bytes]]:
             offset, length, _, name_length = _ENTRY.unpack_from(head, at)
             name = head[at + _ENTRY.size : at + _ENTRY.size + name_length]
             at += _ENTRY.size + name_length
-            if offset + length > size or at > data_start or not name.rstrip(b"\0"):
+            if (
+                offset + length > size
+                or at > data_start
+                or b"\0" in (name := name.rstrip(b"\0"))
+                or not name
+            ):
                 raise SmbError(NtStatus.FILE_CORRUPT_ERROR)
-            found.append((name.rstrip(b"\0").decode(), head[offset : offset + length]))
+            found.append((name.decode(), head[offset : offset + length]))
     except (struct.error, UnicodeDecodeError) as error:
         raise SmbError(NtStatus.FILE_CORRUPT_ERROR) from error
     return found
-
-
-def _keep_stream(node: Node, name: str, value: bytes) -> None:
-    """Write a named stream; its name as macOS says it by SMB."""
-    name = to_wire(name)
-    try:
-        stream = streams.open_stream(node, name)
-    except SmbError as error:
-        if error.status is not NtStatus.OBJECT_NAME_NOT_FOUND:
-            raise
-        stream = streams.create_stream(node, name)
-    stream.truncate(0)
-    if value:
-        stream.write(value, 0)
 
 
 def _is_blank(double: Double, layout: Layout) -> bool:

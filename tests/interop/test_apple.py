@@ -27,14 +27,12 @@ FORK = b"the resource fork" * 20
 
 BOTH = [(Usmbd, Smbd), (Smbd, Usmbd)]
 
-CONVERSION = {
+IN_STREAMS = {
     "OS X AppleDouble file conversion",
     "OS X AppleDouble file conversion without embedded xattr",
+    "resource fork IO",
 }
-"""What smbd passes where forks are in files: the suite writes a slash into a name, which Windows
-and usmbd refuse. tests/unit/protocol/commands/test_apple_doubles.py converts such files."""
-
-IN_STREAMS = {"resource fork IO"}  # 64 MiB, which no extended attribute holds
+"""What needs forks in files, with smbd too: `._NAME`, and 64 MiB, which no attribute holds."""
 
 KINDS = [("netatalk", "stream"), ("stream", "stream"), ("netatalk", "file")]
 """Where FinderInfo and forks are: `fruit:metadata`, `fruit:resource`."""
@@ -152,7 +150,7 @@ def test_sambas_own_suite(folder: Path, metadata: str, resource: str) -> None:
     said = [line.partition(": ") for line in ran.stdout.splitlines()]
     results = {rest.removesuffix(" ["): word for word, _, rest in said if word in WORDS}
     wrong = {name for name, word in results.items() if word in ("failure", "error")}
-    expected = CONVERSION | (IN_STREAMS if resource == "stream" else set())
+    expected = IN_STREAMS if resource == "stream" else set()
     assert wrong == expected, ran.stdout
     assert sum(word == "success" for word in results.values()) == 31 - len(expected)
 

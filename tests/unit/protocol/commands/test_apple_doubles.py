@@ -11,7 +11,19 @@ import pytest
 from failing import failing
 from smbengine import requests
 from smbengine.client import Client
-from smbengine.macos import FINDER, INFO, Serve, aapl, copy, listing, names, read, write
+from smbengine.macos import (
+    INFO,
+    Serve,
+    aapl,
+    copy,
+    double,
+    files,
+    listing,
+    names,
+    of_macos,
+    read,
+    write,
+)
 
 from usmbd.protocol.commands import apple
 from usmbd.protocol.vfs import apple_convert, apple_double
@@ -31,33 +43,6 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 SUCCESS, NOT_FOUND = NtStatus.SUCCESS, NtStatus.OBJECT_NAME_NOT_FOUND
 FORK = "file:AFP_Resource"
 MIB = 1 << 20
-
-
-def double(fork: bytes, *, finder: bytes = bytes(32), by: bytes = b"Netatalk        ") -> bytes:
-    """Return AppleDouble with two entries, and the fork at 82."""
-    behind = finder[32:]
-    head = struct.pack(">II16sH", 0x51607, 0x20000, by, 2)
-    entries = (9, 50, len(finder)), (2, 82 + len(behind), len(fork))
-    return head + b"".join(struct.pack(">III", *entry) for entry in entries) + finder + fork
-
-
-def of_macos(fork: bytes, attributes: dict[bytes, bytes], finder: bytes = FINDER) -> bytes:
-    """Return what macOS writes: attributes behind FinderInfo."""
-    entries, data = b"", b""
-    size = sum(11 + len(name) + 1 + 3 & ~3 for name in attributes)
-    start = 50 + 32 + 2 + 36 + size
-    for name, value in attributes.items():
-        entry = struct.pack(">IIHB", start + len(data), len(value), 0, len(name) + 1) + name + b"\0"
-        entries += entry.ljust(len(entry) + 3 & ~3, b"\0")
-        data += value
-    end = start + len(data)
-    head = struct.pack(">4sIIII12xHH", b"ATTR", 7, end, start, len(data), 0, len(attributes))
-    return double(fork, finder=finder + bytes(2) + head + entries + data, by=b"Mac OS X        ")
-
-
-def files(client: Client) -> dict[str, bytes]:
-    """Return what is in the share's folder."""
-    return {path.name: path.read_bytes() for path in client.engine.files.iterdir()}
 
 
 def rename(client: Client, old: str, new: str) -> NtStatus:
@@ -401,5 +386,5 @@ def test_many_attributes_are_for_a_thread(serve: Serve, monkeypatch: pytest.Monk
     ):
         calls.clear()
         (client.engine.files / "._file").write_bytes(data)
-        client.create(FORK, 0x1, FILE_OPEN)
+        client.close(client.open(FORK, 0x1, FILE_OPEN))
         assert len(calls) == count
