@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
@@ -11,10 +12,11 @@ from usmbd.mountd.ipc.directory import SECRETS_DIRECTORY
 
 SYSTEM_KEYTAB = "/etc/krb5.keytab"
 
-TOO_MUCH = frozenset(
-    {"/", "/etc", "/home", "/lib", "/opt", "/proc", "/run", "/srv", "/tmp", "/usr", "/var"}
-)
-"""Folders in which too much else lies that workers need."""
+OUR_NAMES = frozenset({"usmbd", "ksmbd"})
+"""A folder so named that is the server's user's is this server's: nobody misses what is in it."""
+
+_DEFAULT_KEYTAB = re.compile(r"^\s*default_keytab_name\s*=\s*(\S+)", re.MULTILINE)
+_FILE = re.compile("(?:WR)?FILE:")
 
 
 def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
@@ -30,8 +32,6 @@ def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
         "the password file": passwords,
         "the state directory": Path(configuration.server.state_directory),
     }
-    if os.path.dirname(os.path.realpath(passwords)) in TOO_MUCH:
-        yield f"{passwords} cannot be hidden from workers that are taken over: give it a folder"
     for name, folder in _folders(configuration):
         for what, path in secrets.items():
             places = (Path(os.path.abspath(path)), path.resolve())
@@ -40,27 +40,78 @@ def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
 
 
 def hidden(configuration: Configuration, passwords: Path) -> dict[str, list[str]]:
-    """Return the folders that workers shall not see, each with what they shall see in it.
+    """Return what workers shall not see: folders, each with the files for which it is hidden.
 
-    A folder that is a share cannot be hidden; one in a share is empty to its users. Of a keytab in
-    a folder that workers need the file alone is hidden: the library writes it in place.
+    A folder is hidden as a whole where it is ours and nothing that workers need is in it, as far
+    as that is known; else the file alone is, and `visible` tells it. What is to be hidden is few
+    and short: it is part of a message.
     """
     server = configuration.server
-    state = os.path.realpath(server.state_directory)
-    data = os.path.realpath(server.data_directory)
-    shares = {_constant_part(folder) for _, folder in _folders(configuration)}
-    seen = shares | {state, data}
-    secrets = {os.path.join(each, SECRETS_DIRECTORY) for each in (state, data)}
-    secrets.add(os.path.dirname(os.path.realpath(passwords)))
-    if server.kerberos and configuration.kerberos is not None:
-        named = configuration.kerberos.keytab.removeprefix("FILE:") or SYSTEM_KEYTAB
-        keytab = os.path.realpath(named)
-        folder = os.path.dirname(keytab)
-        secrets.add(keytab if folder in TOO_MUCH | shares else folder)
-    return {
-        folder: sorted(each for each in seen if PurePath(each).is_relative_to(folder))
-        for folder in secrets - shares - TOO_MUCH
-    }
+    found: dict[str, list[str]] = {}
+    for each in (server.state_directory, server.data_directory):
+        folder = os.path.join(os.path.realpath(each), SECRETS_DIRECTORY)
+        if not _is_needed(folder, configuration):
+            found[folder] = []
+    for path in _secret_files(configuration, passwords):
+        folder = os.path.dirname(path)
+        if folder in found:
+            found[folder].append(path)
+        elif _is_ours(folder) and not _is_needed(folder, configuration):
+            found[folder] = [path]
+        else:
+            found[path] = []
+    return found
+
+
+def visible(configuration: Configuration, passwords: Path) -> Iterator[str]:
+    """Yield what is said of secrets that are not hidden from workers with their folders."""
+    found = hidden(configuration, passwords)
+    for path in _secret_files(configuration, passwords):
+        if path in found:
+            why = "no folder named usmbd, of the server's user alone, without shares in it"
+            yield (
+                f"{path} alone is hidden from workers, until it is replaced: "
+                f"{os.path.dirname(path)} is {why}"
+            )
+    server = configuration.server
+    for each in (server.state_directory, server.data_directory):
+        folder = os.path.join(os.path.realpath(each), SECRETS_DIRECTORY)
+        if folder not in found:
+            yield f"{folder} is not hidden from workers: they need what is in it"
+
+
+def _secret_files(configuration: Configuration, passwords: Path) -> Iterator[str]:
+    """Yield where the password file and the keytab are."""
+    yield os.path.realpath(passwords)
+    if configuration.server.kerberos and configuration.kerberos is not None:
+        named = configuration.kerberos.keytab or os.environ.get("KRB5_KTNAME") or _system_keytab()
+        if (path := _FILE.sub("", named, count=1)).startswith("/"):  # else in no file
+            yield os.path.realpath(path)
+
+
+def _system_keytab() -> str:
+    """Return which keytab the library takes when none is named (krb5.conf(5))."""
+    with contextlib.suppress(OSError):
+        text = Path(os.environ.get("KRB5_CONFIG", "/etc/krb5.conf")).read_text(errors="replace")
+        if found := _DEFAULT_KEYTAB.search(text):
+            return found[1]
+    return SYSTEM_KEYTAB
+
+
+def _is_ours(folder: str) -> bool:
+    """Tell whether a folder is this server's own."""
+    try:
+        return os.path.basename(folder) in OUR_NAMES and os.stat(folder).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _is_needed(folder: str, configuration: Configuration) -> bool:
+    """Tell whether workers need a folder, or what is in it."""
+    server = configuration.server
+    needed = {_constant_part(each) for _, each in _folders(configuration)}
+    needed |= {os.path.realpath(each) for each in (server.state_directory, server.data_directory)}
+    return any(PurePath(each).is_relative_to(folder) for each in needed)
 
 
 def _constant_part(folder: PurePath) -> str:

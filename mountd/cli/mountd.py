@@ -20,7 +20,7 @@ from usmbd.mountd.confine.kernel import set_death_signal
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import MOUNTD
 from usmbd.mountd.daemon import Daemon
-from usmbd.mountd.exposure import hidden
+from usmbd.mountd.exposure import hidden, visible
 from usmbd.mountd.kerberos.offer import offered
 from usmbd.mountd.rpc_start import ForkServer
 from usmbd.mountd.users import load_users
@@ -100,6 +100,8 @@ def run(arguments: list[str]) -> int:
     if options.check:
         if not options.quiet:
             common.warn(configuration, passwords)
+            for note in visible(configuration, passwords) if os.geteuid() == 0 else ():
+                print(f"note: {note}", file=sys.stderr)
         server = msgspec.structs.replace(
             configuration.server, hidden=hidden(configuration, passwords)
         )

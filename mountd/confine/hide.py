@@ -5,14 +5,16 @@ mounted later is handed on to these mounts and seen (mount_namespaces(7): the ho
 as systemd makes them; ours follow them, MS_SLAVE). Devices cannot be opened there, or the disk
 that the files lie on would be read around its file system.
 
+What is hidden is a mount on a mount: a disk that is unmounted stays for this process while it has
+one. So nothing is hidden on a disk that may go. Nor is a folder that has folders in it: one of
+them may become a share.
+
 Others' /proc/PID/root would lead to what is hidden: Landlock keeps a process out of those.
 """
 
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from usmbd.mountd.confine import kernel
@@ -22,18 +24,24 @@ from usmbd.mountd.confine.mountinfo import Mount, mounts
 _OPTIONS: Final = "mode=0755,size=64k"
 _FLAGS: Final = MountFlag.NOSUID | MountFlag.NODEV | MountFlag.NOEXEC
 
-_OURS: Final = (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parents[2]))
-"""Where our programs lie, and what they need."""
+_LASTING: Final = frozenset(
+    {
+        *("/", "/etc", "/etc/usmbd", "/run", "/run/usmbd", "/sysroot", "/tmp", "/usr"),
+        *("/var", "/var/lib", "/var/lib/usmbd", "/var/tmp"),
+    }
+)
+"""Mount points, with those that systemd makes for a service, whose disk nobody unmounts."""
 
 _DEVICES: Final = ("/dev/null", "/dev/urandom", "/dev/infiniband")
 """What may be opened of the devices: RDMA's, and what can do no harm."""
 
 
 def hide(folders: Mapping[str, Iterable[str]]) -> list[str]:
-    """Have each folder empty but for what is to be seen in it; return what could not be, and why.
+    """Have each folder, or file, empty; return what could not be, and why.
 
-    A process that is not root opens what its user may: nothing is hidden from it. Call it before
-    there is a second thread, and before capabilities are given up.
+    Of a folder that may not be hidden the files are that are named with it. A process that is not
+    root opens what its user may: nothing is hidden from it. Call it before there is a second
+    thread, and before capabilities are given up.
     """
     if not folders or os.geteuid() != 0:
         return []
@@ -53,35 +61,54 @@ def hide(folders: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def _cover(folders: Mapping[str, Iterable[str]], there: list[Mount]) -> Iterator[str]:
-    """Mount something empty on each folder, the outer ones first, wherever its disk shows it."""
-    for folder in sorted(folders):
-        shown = {*folders[folder], *_OURS}
-        shown |= {os.path.realpath(each) for each in shown}
-        for place in _places(folder, there):
-            try:
-                _empty(place, shown)
-            except OSError as error:
-                yield f"hiding {place} from itself: {error.strerror}"
+    """Mount something empty on each folder, wherever its disk shows it."""
+    for folder, files in sorted(folders.items()):
+        try:
+            whole = not os.path.isdir(folder) or not _has_folders(folder)
+        except OSError as error:
+            yield f"hiding {folder} from itself: {error.strerror}"
+            continue
+        if not whole:
+            what = ", ".join(sorted(files))
+            yield f"hiding {folder} from itself: there are folders in it" + (
+                f"; {what} alone is hidden, until it is replaced" if what else ""
+            )
+        for path in [folder] if whole else files:
+            yield from _cover_places(path, there)
 
 
-def _places(folder: str, there: list[Mount]) -> Iterator[str]:
-    """Yield where a folder is seen: once more where its file system is mounted once more."""
+def _has_folders(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.is_dir() for entry in entries)
+
+
+def _cover_places(path: str, there: list[Mount]) -> Iterator[str]:
+    """Mount something empty on a folder or a file, wherever its disk shows it."""
     try:
-        status = os.stat(folder)
-    except FileNotFoundError:
-        return
-    around = [mount for mount in there if _inside(folder, mount.point) is not None]
-    home = max(around, key=lambda mount: len(mount.point))
-    inner = os.path.join(home.root, _inside(folder, home.point) or "").rstrip("/")
-    found = {folder}
+        for place, point in _places(path, there):
+            if point in _LASTING:
+                _empty(place)
+            else:
+                yield f"hiding {place} from itself: the disk at {point} may be unmounted"
+    except OSError as error:
+        yield f"hiding {path} from itself: {error.strerror}"
+
+
+def _places(path: str, there: list[Mount]) -> Iterator[tuple[str, str]]:
+    """Yield where something is seen, and where that file system is mounted: perhaps more often."""
+    status = os.stat(path)
+    around = [mount for mount in there if _inside(path, mount.point) is not None]
+    home = max(reversed(around), key=lambda mount: len(mount.point))
+    inner = os.path.join(home.root, _inside(path, home.point) or "").rstrip("/")
+    found = {path: home.point}
     for mount in there:
         rest = _inside(inner or "/", mount.root) if mount.device == home.device else None
         if rest is not None:
             place = os.path.join(mount.point, rest).rstrip("/")
             with suppress(OSError):  # something else is mounted over it
                 if os.path.samestat(os.lstat(place), status):
-                    found.add(place)
-    yield from sorted(found)
+                    found.setdefault(place, mount.point)
+    yield from sorted(found.items())
 
 
 def _inside(path: str, folder: str) -> str | None:
@@ -92,38 +119,12 @@ def _inside(path: str, folder: str) -> str | None:
     return path[len(prefix) :] if path.startswith(prefix) else None
 
 
-def _empty(place: str, shown: Iterable[str]) -> None:
-    """Mount an empty file system there, and what is to be seen into it; all or nothing."""
-    if not os.path.isdir(place):
+def _empty(place: str) -> None:
+    """Mount an empty file system there, which cannot be changed, or an empty file."""
+    if os.path.isdir(place):
+        kernel.mount("usmbd", place, "tmpfs", _FLAGS | MountFlag.RDONLY, _OPTIONS)
+    else:
         kernel.mount("/dev/null", place, None, MountFlag.BIND)
-        return
-    kept: dict[str, int] = {}
-    try:
-        for path in sorted(shown):
-            if _inside(path, place) and not any(_inside(path, outer) for outer in kept):
-                with suppress(FileNotFoundError):
-                    kept[path] = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        kernel.mount("usmbd", place, "tmpfs", _FLAGS, _OPTIONS)
-        try:
-            for path, descriptor in kept.items():
-                source = f"/proc/self/fd/{descriptor}"
-                _make_place(path, directory=os.path.isdir(source))
-                kernel.mount(source, path, None, MountFlag.BIND | MountFlag.REC)
-            change = MountFlag.REMOUNT | MountFlag.BIND | MountFlag.RDONLY
-            kernel.mount(None, place, None, change | _FLAGS)
-        except OSError:
-            kernel.unmount(place)
-            raise
-    finally:
-        for descriptor in kept.values():
-            os.close(descriptor)
-
-
-def _make_place(path: str, *, directory: bool) -> None:
-    """Make what something can be mounted on."""
-    os.makedirs(path if directory else os.path.dirname(path), mode=0o755, exist_ok=True)
-    if not directory:
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
 
 
 def _forbid_devices() -> Iterator[str]:

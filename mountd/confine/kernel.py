@@ -12,7 +12,7 @@ from enum import IntEnum, IntFlag
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl, _capget, _capset, _syscall = _libc.prctl, _libc.capget, _libc.capset, _libc.syscall
-_unshare, _mount, _umount2 = _libc.unshare, _libc.mount, _libc.umount2
+_unshare, _mount = _libc.unshare, _libc.mount
 _mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
 _syscall.restype = ctypes.c_long
 
@@ -30,7 +30,6 @@ _SETS = struct.Struct("=6I")
 """Twice (effective, permitted, inheritable): the lower and the upper 32 capabilities."""
 
 CLONE_NEWNS = 0x00020000
-MNT_DETACH = 2
 
 
 class MountFlag(IntFlag):
@@ -173,11 +172,6 @@ def mount(
     """Mount something, or change what is mounted (mount(2))."""
     names = [None if each is None else os.fsencode(each) for each in (source, target, kind)]
     _check(_mount(*names, flags, options.encode() if options is not None else None))
-
-
-def unmount(target: str) -> None:
-    """Take a mount away, and what is mounted on it."""
-    _check(_umount2(os.fsencode(target), MNT_DETACH))
 
 
 def change_mounts(target: str, *, add: int = 0, remove: int = 0) -> None:

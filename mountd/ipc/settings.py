@@ -295,7 +295,7 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     data_directory: str = ""
     """Absolute; what must outlive a boot (persistent opens)."""
     hidden: dict[str, list[str]] = {}
-    """Folders and files that no worker shall see (passwords, keys), and what he may of each."""
+    """Folders and files that no worker shall see, and which secrets are in each."""
 
     min_protocol: int = 0x0202
     max_protocol: int = 0x0311

@@ -124,8 +124,19 @@ def test_mountd_alone_reads_the_password_file(server: Usmbd) -> None:
 class Handing(Usmbd):
     """A server on a host whose mounts are handed on, as systemd makes them."""
 
+    def __init__(self, password_folder: str = "") -> None:
+        """Have the password file in a folder that is the server's own, unless another is named."""
+        super().__init__()
+        self.password_folder = Path(password_folder or self.folder / "usmbd")
+
+    @property
+    def password_path(self) -> Path:
+        """The server's password file."""
+        return self.password_folder / "usmbdpwd.db"
+
     def prepare(self) -> list[str]:
         """Start it in mounts of its own that are."""
+        self.password_folder.mkdir(exist_ok=True)
         return ["unshare", "--mount", "--propagation", "shared", "--", *super().prepare()]
 
 
@@ -157,6 +168,26 @@ def test_no_worker_sees_the_password_file_or_the_keys() -> None:
         wait_for(lambda: len(own.workers()) == WORKERS, SECONDS, "another worker")
         for pid in own.workers():
             assert not Path(f"/proc/{pid}/root{secrets[0]}").exists()
+
+
+def test_workers_serve_where_the_password_file_lies_among_what_they_need() -> None:
+    """In the data directory, which is a share as well, whose path is a link."""
+    only_usmbd("it is about usmbd's processes")
+    own = Handing()
+    own.password_folder = own.data
+    link = own.folder / "link"
+    link.symlink_to(own.data)
+    own.shares["link"] = own.shares["data"] | {"path": str(link)}
+    with own.running():
+        for pid in own.workers():
+            assert Path(f"/proc/{pid}/root{own.data}").samefile(own.data)
+        for share in ("data", "link"):
+            client = Raw(own).ready(share=share)
+            client.open(f"by-{share}")
+            client.close()
+            assert (own.data / f"by-{share}").exists()
+        note = f"{own.password_path} alone is hidden from workers, until it is replaced"
+        assert note in own.log
 
 
 def test_no_process_with_rights_reads_what_a_stranger_sends_first(server: Usmbd) -> None:

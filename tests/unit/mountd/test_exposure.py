@@ -4,9 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import msgspec
+import pytest
 
-from usmbd.mountd.config.load import load
-from usmbd.mountd.exposure import exposed, hidden
+from usmbd.mountd import exposure
+from usmbd.mountd.config.load import Configuration, load
+from usmbd.mountd.exposure import exposed, hidden, visible
+from usmbd.protocol.worker.messages import MESSAGE_LIMIT
 
 
 def warnings(tmp_path: Path, share: str, passwords: Path) -> list[str]:
@@ -49,63 +52,97 @@ def test_a_password_file_that_others_may_read_is_told_of(tmp_path: Path) -> None
         assert warning.startswith(f"{passwords} is not its owner's alone")
 
 
-SECRETS: dict[str, list[str]] = {"etc/run/secrets": [], "data/secrets": []}
+SECRETS: dict[str, list[str]] = {"run/secrets": [], "data/secrets": []}
 
 
-def hides(tmp_path: Path, passwords: str, *shares: str, more: str = "") -> dict[str, list[str]]:
-    """Return what is hidden from workers, by paths below tmp_path."""
+def configured(tmp_path: Path, *shares: str, more: str = "", keytab: str = "") -> Configuration:
     config = tmp_path / "usmbd.conf"
-    text = (
-        f"[global]\nstate directory = {tmp_path}/etc/run\ndata directory = {tmp_path}/data\n{more}"
-    )
+    text = f"[global]\nstate directory = {tmp_path}/run\ndata directory = {tmp_path}/data\n"
+    if keytab:
+        text += f"kerberos method = dedicated keytab\ndedicated keytab file = {keytab}\n"
+    text += more
     for number, share in enumerate(shares):
         text += f"[share{number}]\npath = {tmp_path}/{share}\n"
     config.write_text(text)
     configuration = load(config)
-    if more:  # as where there are a keytab and the library
-        server = msgspec.structs.replace(configuration.server, kerberos=True)
-        configuration = dataclasses.replace(configuration, server=server)
+    # As where there are a keytab and the library.
+    server = msgspec.structs.replace(configuration.server, kerberos=True)
+    return dataclasses.replace(configuration, server=server)
+
+
+def hides(
+    tmp_path: Path, passwords: str, *shares: str, more: str = "", keytab: str = ""
+) -> dict[str, list[str]]:
+    """Return what is hidden from workers, by paths below tmp_path."""
+    configuration = configured(tmp_path, *shares, more=more, keytab=keytab)
     prefix = f"{tmp_path}/"
     return {
-        folder.removeprefix(prefix): [each.removeprefix(prefix) for each in seen]
-        for folder, seen in hidden(configuration, tmp_path / passwords).items()
+        folder.removeprefix(prefix): [each.removeprefix(prefix) for each in files]
+        for folder, files in hidden(configuration, tmp_path / passwords).items()
     }
 
 
-def test_the_folders_of_the_password_file_and_the_keys_are_hidden(tmp_path: Path) -> None:
-    """What else workers need of them is not."""
-    found = hides(tmp_path, "etc/pwd.db", "etc/share", "etc/homes/%U", "srv")
-    assert found == {"etc": ["etc/homes", "etc/run", "etc/share"], **SECRETS}
-    assert hides(tmp_path, "other/pwd.db", "etc/share") == {"other": [], **SECRETS}
+def test_a_folder_that_is_ours_is_hidden_and_of_others_the_file(tmp_path: Path) -> None:
+    for folder in ("etc/usmbd", "ksmbd", "other", "etc/usmbd/d"):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("etc/usmbd", "ksmbd"):
+        passwords = f"{folder}/pwd.db"
+        assert hides(tmp_path, passwords, "srv") == {folder: [passwords], **SECRETS}
+        assert list(visible(configured(tmp_path, "srv"), tmp_path / passwords)) == []
+    for passwords in ("other/pwd.db", "pwd.db", "etc/usmbd/d/pwd.db", "not-there/usmbd/pwd.db"):
+        assert hides(tmp_path, passwords, "srv") == {passwords: [], **SECRETS}
+        (note,) = visible(configured(tmp_path, "srv"), tmp_path / passwords)
+        assert note.startswith(f"{tmp_path}/{passwords} alone is hidden")
 
 
-def test_the_keytab_is_hidden(tmp_path: Path) -> None:
-    keytab = f"dedicated keytab file = FILE:{tmp_path}/keys/keytab\n"
-    more = f"kerberos method = dedicated keytab\n{keytab}"
-    found = hides(tmp_path, "etc/pwd.db", more=more)
-    assert set(found) == {"etc", "keys", *SECRETS}
+@pytest.mark.parametrize("share", ["usmbd", "usmbd/share", "usmbd/homes/%U", "usmbd/%U"])
+def test_a_folder_with_shares_in_it_is_not_hidden(tmp_path: Path, share: str) -> None:
+    (tmp_path / "usmbd").mkdir()
+    assert hides(tmp_path, "usmbd/pwd.db", share) == {"usmbd/pwd.db": [], **SECRETS}
+
+
+def test_a_folder_of_another_user_is_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be his home."""
+    (tmp_path / "usmbd").mkdir()
+    owner = (tmp_path / "usmbd").stat().st_uid
+    monkeypatch.setattr(exposure.os, "geteuid", lambda: owner + 1)
+    assert hides(tmp_path, "usmbd/pwd.db") == {"usmbd/pwd.db": [], **SECRETS}
+
+
+def test_the_state_and_the_data_directory_are_not_hidden(tmp_path: Path) -> None:
+    for folder in ("run", "data"):
+        assert hides(tmp_path, f"{folder}/pwd.db") == {f"{folder}/pwd.db": [], **SECRETS}
+    passwords = "run/secrets/pwd.db"
+    assert hides(tmp_path, passwords) == {**SECRETS, "run/secrets": [passwords]}
+
+
+def test_the_keytab_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the library names it, or where the library looks when none is named."""
+    for prefix in ("", "FILE:", "WRFILE:"):
+        found = hides(tmp_path, "pwd.db", keytab=f"{prefix}{tmp_path}/keys/keytab")
+        assert set(found) == {"pwd.db", "keys/keytab", *SECRETS}
+    assert set(hides(tmp_path, "pwd.db", keytab="MEMORY:x")) == {"pwd.db", *SECRETS}
+    more = "kerberos method = system keytab\n"
+    monkeypatch.delenv("KRB5_KTNAME", raising=False)
+    krb5 = tmp_path / "krb5.conf"
+    monkeypatch.setenv("KRB5_CONFIG", str(krb5))
+    assert "/etc/krb5.keytab" in hides(tmp_path, "pwd.db", more=more)
+    krb5.write_text(f"[libdefaults]\n  default_keytab_name = FILE:{tmp_path}/of-conf\n")
+    assert "of-conf" in hides(tmp_path, "pwd.db", more=more)
+    monkeypatch.setenv("KRB5_KTNAME", f"{tmp_path}/of-environment")
+    assert "of-environment" in hides(tmp_path, "pwd.db", more=more)
 
 
 def test_the_password_file_is_hidden_where_its_link_leads(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "pwd.db").symlink_to(tmp_path / "real" / "pwd.db")
-    assert "real" in hides(tmp_path, "pwd.db")
+    assert "real/pwd.db" in hides(tmp_path, "pwd.db")
 
 
-def test_what_is_a_share_is_not_hidden(tmp_path: Path) -> None:
-    """Of which there is a warning; in one it is empty to all."""
-    assert set(hides(tmp_path, "srv/pwd.db", "srv")) == {*SECRETS}
-    assert set(hides(tmp_path, "srv/pwd.db", "srv/%U")) == {*SECRETS}
-    assert set(hides(tmp_path, "srv/in/pwd.db", "srv")) == {"srv/in", *SECRETS}
-
-
-def test_a_folder_that_has_everything_in_it_is_not_hidden_and_told_of(tmp_path: Path) -> None:
-    assert set(hides(tmp_path, "/var/pwd.db")) == {*SECRETS}
-    (warning,) = warnings(tmp_path, "/srv/share", Path("/var/pwd.db"))
-    assert warning.startswith("/var/pwd.db cannot be hidden")
-
-
-def test_of_a_keytab_among_what_workers_need_the_file_is_hidden(tmp_path: Path) -> None:
-    """They ask the system for users' groups, by /etc."""
-    more = "kerberos method = system keytab\n"
-    assert set(hides(tmp_path, "etc/pwd.db", more=more)) == {"etc", "/etc/krb5.keytab", *SECRETS}
+def test_of_thousands_of_shares_a_message_has_room(tmp_path: Path) -> None:
+    (tmp_path / "usmbd").mkdir()
+    shares = [f"usmbd/{number:0100d}" for number in range(2000)]
+    found = hidden(configured(tmp_path, *shares), tmp_path / "usmbd" / "pwd.db")
+    assert len(msgspec.json.encode(found)) < MESSAGE_LIMIT // 16

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from usmbd.mountd.config.load import load
 from usmbd.mountd.confine import hide
+from usmbd.mountd.exposure import hidden, visible
 
 pytestmark = [
     pytest.mark.processes("mountd/confine"),
@@ -68,7 +70,7 @@ name = os.path.basename(secret)
 report["secret"] = {
     "by its name": tried(secret),
     "from the working directory": tried(name),
-    "from the share": tried(os.path.join(share, "..", name)),
+    "from the share": tried(os.path.join(share, os.path.relpath(secret, share))),
     "by the supervisor's root": tried(f"/proc/{os.getppid()}/root" + secret),
     "by init's root": tried("/proc/1/root" + secret),
     "by a user's root": as_user(),
@@ -103,24 +105,31 @@ def tried(
     tmp_path: Path,
     block: Path,
     *steps: tuple[str, ...],
-    shown: tuple[str, ...] = ("share",),
+    passwords: str = "usmbd/passwords",
+    share: str = "share",
+    served: bool = True,
     without: str = "",
     name: Path | None = None,
-    whole: bool = True,
     version: int = 0,
 ) -> dict[str, Any]:
-    """Hide etc/, which has a share in it, from a process, and return what it can do."""
+    """Hide what a configuration says from a process, and return what it can do.
+
+    `share` is a share's folder, or another that must not change; then it is not `served`.
+    """
     if shutil.which("unshare") is None:
         pytest.skip("no unshare(1)")
-    folder = tmp_path / "etc"
-    secret, share = folder / "passwords", folder / "share"
-    share.mkdir(parents=True)
+    secret, place = tmp_path / passwords, tmp_path / share
+    for folder in (secret.parent, place, tmp_path / "run" / "secrets", tmp_path / "lib"):
+        folder.mkdir(parents=True, exist_ok=True)
     secret.write_text("hash")
-    (share / "file").write_text("data")
-    folders = {str(folder): [str(folder / each) for each in shown]}
-    if not whole:
-        folders = {str(secret): []}
-    arguments = json.dumps([folders, str(name or secret), str(share), str(block), version, *steps])
+    (place / "file").write_text("data")
+    (tmp_path / "run" / "secrets" / "key").write_text("key")
+    text = f"[global]\nstate directory = {tmp_path}/run\ndata directory = {tmp_path}/lib\n"
+    config = tmp_path / "usmbd.conf"
+    config.write_text(text + (f"[share]\npath = {place}\n" if served else ""))
+    folders = hidden(load(config), secret)
+    (tmp_path / "lib" / "secrets").mkdir(exist_ok=True)
+    arguments = json.dumps([folders, str(name or secret), str(place), str(block), version, *steps])
     script = SCRIPT
     # A shell stays between: the host, whose mounts are handed on.
     drop = ("setpriv", f"--bounding-set=-{without}", "--") if without else ()
@@ -146,30 +155,81 @@ def test_no_way_leads_to_what_is_hidden(tmp_path: Path, block: Path, version: in
     assert ways.pop("by its name") == ways.pop("from the share") == "ENOENT"
     assert ways.pop("from the working directory") == "ENOENT"
     assert set(ways.values()) == {"EACCES"}
-    assert (tmp_path / "etc" / "passwords").read_text() == "hash"
+    assert (tmp_path / "usmbd" / "passwords").read_text() == "hash"
     assert found["made"] == "EROFS"
     assert found["moved"] == "done"
     assert (found["disk"], found["null"]) == ("EACCES", "done")
     assert found["shadow"] == "done"  # it is not hidden: CAP_DAC_OVERRIDE opens what has a name
 
 
-def test_a_share_in_a_hidden_folder_is_seen_and_written(tmp_path: Path, block: Path) -> None:
-    found = tried(SHARED, tmp_path, block)
-    assert (found["share"], found["written"]) == (["file"], "done")
-    assert (tmp_path / "etc" / "share" / "into" / "new").exists()
+def not_changed(found: dict[str, Any], place: Path) -> bool:
+    """Say whether a folder is as it was for the process, and the password file alone is hidden."""
+    assert found["secret"]["by its name"] == "EACCES"
+    assert "file" in found["share"]
+    assert (found["written"], found["moved"]) == ("done", "done")
+    return (place / "into" / "new").exists()
 
 
-def test_what_is_not_to_be_seen_is_not(tmp_path: Path, block: Path) -> None:
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc" / "other").mkdir()
-    (tmp_path / "etc" / "other" / "file").touch()
-    with pytest.raises(AssertionError, match="No such file"):
-        tried(SHARED, tmp_path, block, shown=("other", "not-there"))
+@pytest.mark.parametrize("share", ["usmbd", "usmbd/share"])
+def test_a_share_with_the_password_file_is_seen_and_written(
+    tmp_path: Path, block: Path, share: str
+) -> None:
+    """The file alone is hidden, which is told beforehand."""
+    found = tried(SHARED, tmp_path, block, share=share)
+    assert not_changed(found, tmp_path / share)
+    assert found["unhidden"] == []
+    (note,) = visible(load(tmp_path / "usmbd.conf"), tmp_path / "usmbd" / "passwords")
+    assert note.startswith(f"{tmp_path}/usmbd/passwords alone is hidden from workers")
+
+
+def test_a_share_of_which_nobody_knew_is_seen_and_written(tmp_path: Path, block: Path) -> None:
+    """The registry's, say: a folder that has folders in it is not hidden."""
+    found = tried(SHARED, tmp_path, block, share="usmbd/share", served=False)
+    assert not_changed(found, tmp_path / "usmbd" / "share")
+    (note,) = found["unhidden"]
+    assert "there are folders in it" in note
+    assert f"{tmp_path}/usmbd/passwords alone is hidden" in note
+
+
+@pytest.mark.parametrize("folder", ["run", "lib", "home/user"])
+def test_what_workers_need_stays_with_the_password_file_in_it(
+    tmp_path: Path, block: Path, folder: str
+) -> None:
+    """The state directory, the data directory, a home of [homes]."""
+    found = tried(
+        SHARED, tmp_path, block, passwords=f"{folder}/passwords", share=folder, served=False
+    )
+    assert not_changed(found, tmp_path / folder)
+
+
+def test_a_share_among_the_keys_is_seen(tmp_path: Path, block: Path) -> None:
+    """Then so are they, which is told."""
+    found = tried(SHARED, tmp_path, block, share="lib/secrets/share")
+    assert found["written"] == "done"
+    (note,) = visible(load(tmp_path / "usmbd.conf"), tmp_path / "usmbd" / "passwords")
+    assert note.startswith(f"{tmp_path}/lib/secrets is not hidden")
+    found = tried(SHARED, tmp_path, block, share="lib/secrets/share", served=False)
+    assert found["written"] == "done"
+    assert (
+        f"hiding {tmp_path}/lib/secrets from itself: there are folders in it" in found["unhidden"]
+    )
+
+
+def test_a_disk_that_may_be_unmounted_is_left_alone(tmp_path: Path, block: Path) -> None:
+    """A mount on it would keep it for the process, and the disk that comes next from it."""
+    disk = tmp_path / "usmbd"
+    disk.mkdir()
+    mount = ("mount", "-t", "tmpfs", "none", str(disk))
+    own = (*SHARED, "sh", "-c", f'{" ".join(mount)} && touch {disk}/passwords && exec "$@"', "sh")
+    steps = (("umount", str(disk)), mount, ("touch", f"{disk}/of-the-next"))
+    found = tried(own, tmp_path, block, *steps, share="usmbd")
+    (note,) = found["unhidden"]
+    assert note.startswith(f"hiding {disk}/passwords from itself: the disk at {disk} ")
+    assert "of-the-next" in found["share"]
 
 
 def test_a_disk_that_is_mounted_over_a_share_later_is_seen(tmp_path: Path, block: Path) -> None:
-    """Over one in a hidden folder too; and a place beneath it is one as before."""
-    share = str(tmp_path / "etc" / "share")
+    share = str(tmp_path / "share")
     over = ("mount", "-t", "tmpfs", "none", share)
     found = tried(SHARED, tmp_path, block, over, ("touch", f"{share}/of-the-disk"))
     assert found["share"] == ["of-the-disk"]
@@ -177,28 +237,30 @@ def test_a_disk_that_is_mounted_over_a_share_later_is_seen(tmp_path: Path, block
 
 
 def test_a_disk_that_is_unmounted_is_gone(tmp_path: Path, block: Path) -> None:
-    share = str(tmp_path / "etc" / "share")
+    share = str(tmp_path / "share")
     steps = (("mount", "-t", "tmpfs", "none", share), ("umount", share))
     assert tried(SHARED, tmp_path, block, *steps)["share"] == ["file"]
 
 
-def test_the_same_disk_mounted_elsewhere_shows_it_as_little(tmp_path: Path, block: Path) -> None:
+def test_the_same_disk_mounted_elsewhere_shows_it_and_that_is_told(
+    tmp_path: Path, block: Path
+) -> None:
     again = tmp_path / "again"
     again.mkdir()
     bind = (*SHARED, "sh", "-c", f'mount --bind {tmp_path} {again} && exec "$@"', "sh")
-    found = tried(bind, tmp_path, block, name=again / "etc" / "passwords")
-    assert found["unhidden"] == []
-    assert found["secret"]["by its name"] == "ENOENT"
+    found = tried(bind, tmp_path, block, name=again / "usmbd" / "passwords")
+    assert any(f"hiding {again}/usmbd from itself" in each for each in found["unhidden"])
+    assert found["secret"]["by its name"] == "done"
 
 
 def test_where_later_mounts_would_not_be_seen_nothing_is_hidden(
     tmp_path: Path, block: Path
 ) -> None:
-    share = str(tmp_path / "etc" / "share")
+    share = str(tmp_path / "share")
     over = ("mount", "-t", "tmpfs", "none", share)
     found = tried(PRIVATE, tmp_path, block, over)
     (why,) = found["unhidden"]
-    assert str(tmp_path / "etc") in why
+    assert str(tmp_path / "usmbd") in why
     assert "mount --make-rshared /" in why
     assert found["secret"]["by its name"] == "done"
     assert found["share"] == []  # as ever
@@ -217,14 +279,20 @@ def test_another_user_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hide.hide({"/etc/usmbd": []}) == []
 
 
-def test_one_file_is_hidden(tmp_path: Path, block: Path) -> None:
-    """A keytab, say, where its folder cannot be; also when it was written in place."""
-    folder = tmp_path / "etc"
-    found = tried(SHARED, tmp_path, block, whole=False)
-    assert found["unhidden"] == []
-    assert found["secret"]["by its name"] == "EACCES"
-    assert found["share"] == ["file"]
-    assert (folder / "passwords").read_text() == "hash"
+def test_a_disk_that_answers_with_an_error_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS with root_squash, say; the process starts all the same."""
+
+    def stale(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(hide.os, "stat", stale)
+    assert list(hide._cover({"/etc/usmbd": []}, [])) == [
+        "hiding /etc/usmbd from itself: Stale file handle"
+    ]
+    monkeypatch.setattr(hide.os.path, "isdir", lambda path: True)
+    monkeypatch.setattr(hide.os, "scandir", stale)
+    (note,) = hide._cover({"/etc/usmbd": []}, [])
+    assert note.endswith("Stale file handle")
 
 
 def test_an_old_kernel_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
