@@ -1,8 +1,10 @@
 """How a process gives up what it does not need."""
 
+import contextlib
 import os
 import pwd
 import resource
+from collections.abc import Callable, Iterable
 
 from usmbd.mountd.confine import filters, kernel
 from usmbd.mountd.confine.profiles import UNUSED_IDS, Profile
@@ -17,6 +19,28 @@ def protect_secrets() -> None:
     kernel.set_undumpable()
 
 
+_prepared: dict[Profile, Callable[[], None]] = {}
+
+
+def prepare(profiles: Iterable[Profile]) -> None:
+    """Build the filters of these once, for processes that are forked from this one.
+
+    Each would build its own, and write to 650 pages of memory for that.
+    """
+    with contextlib.suppress(filters.UnavailableError):  # `confine` tells of it
+        for profile in profiles:
+            _prepared[profile] = _filter(profile)
+
+
+def _filter(profile: Profile) -> Callable[[], None]:
+    """Return what loads a profile's filter."""
+    return filters.build(
+        sorted(profile.system_calls),
+        threads_only=not profile.processes,
+        any_socket=profile.any_socket,
+    )
+
+
 def confine(profile: Profile) -> list[str]:
     """Give up for good what `profile` does not name; return what could not be, with the reasons.
 
@@ -25,11 +49,7 @@ def confine(profile: Profile) -> list[str]:
     missing = []
     protect_secrets()
     try:  # the library has to be found while files can be
-        load_filter = filters.build(
-            sorted(profile.system_calls),
-            threads_only=not profile.processes,
-            any_socket=profile.any_socket,
-        )
+        load_filter = _prepared.get(profile) or _filter(profile)
     except filters.UnavailableError as error:
         load_filter = None
         missing.append(f"seccomp: {error}")

@@ -22,8 +22,9 @@ from typing import Never
 import msgspec
 from setproctitle import setproctitle, setthreadtitle
 
+from usmbd.mountd.confine import process as confinement
 from usmbd.mountd.confine.process import confine
-from usmbd.mountd.confine.profiles import SUPERVISOR
+from usmbd.mountd.confine.profiles import DOOR, KEEPER, MOUNTD, RPC, SUPERVISOR, WORKER
 from usmbd.mountd.ipc import forking
 from usmbd.mountd.ipc.ending import leave
 from usmbd.mountd.ipc.forking import Fork, Forked
@@ -46,7 +47,9 @@ MODULES = {
 IMPORTED_LATER = ("usmbd.mountd.rpc.service",)
 """What those import only when they have begun."""
 
-MOUNTD = "mountd"
+PROFILES = (SUPERVISOR, MOUNTD, DOOR, KEEPER, RPC, WORKER)
+"""What those may do that every server has."""
+
 FORK_OPTION = "--fork-fd"
 """By which mountd is told of its socket, to ask for the RPC process."""
 
@@ -56,6 +59,7 @@ def import_all() -> None:
     gc.disable()
     for module in (*MODULES.values(), *IMPORTED_LATER):
         importlib.import_module(module)
+    confinement.prepare(PROFILES)
     # What is there now stays: a collection in a child would copy each page of it.
     gc.freeze()
     gc.enable()
@@ -116,7 +120,7 @@ class _Server:
 
     def _fork(self, asker: socket.socket, wanted: Fork, given: list[int]) -> None:
         """Have a child of the supervisor, and tell who asked for it; it adds to what is given."""
-        if wanted.kind == MOUNTD:
+        if wanted.kind == "mountd":
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._askers.append(ours)
             given.insert(len(wanted.options), theirs.detach())

@@ -249,3 +249,20 @@ def test_what_landlock_is_asked_for(
     else:
         assert rest == []
         os.close(ruleset)
+
+
+def test_a_filter_that_was_built_is_that_of_who_is_forked() -> None:
+    program = """
+import os, sys
+from usmbd.mountd.confine import filters, process
+from usmbd.mountd.confine.profiles import MOUNTD
+process.prepare([MOUNTD])
+filters.build = None
+if os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+missing = [each for each in process.confine(MOUNTD) if "seccomp" in each]
+modes = [line.split()[1] for line in open("/proc/self/status") if line.startswith("Seccomp:")]
+print(missing, *modes)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("[] 2\n", 0), done.stderr
