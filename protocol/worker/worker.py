@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from logging import INFO, WARNING
 from pathlib import Path
 
@@ -366,7 +367,12 @@ def run(control: socket.socket) -> None:
     """Run one worker until it is stopped."""
     os.umask(0)  # the share's masks decide
     keep_buffers()
-    first = messages.decode_to_worker(control.recv(messages.MESSAGE_LIMIT, socket.MSG_PEEK))
+    data = b""
+    with suppress(ConnectionResetError):
+        data = control.recv(messages.MESSAGE_LIMIT, socket.MSG_PEEK)
+    if not data:  # the supervisor is gone already
+        return
+    first = messages.decode_to_worker(data)
     unhidden = hide(first.config.hidden) if isinstance(first, messages.Start) else []
     missing = confine(WORKER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the supervisor

@@ -412,3 +412,16 @@ def test_the_oplock_of_an_open(engine: Engine, level: int, name: str) -> None:
     (row,) = tables(engine.server, [ListKind.OPENS])
     assert isinstance(row, OpenRow)
     assert row.oplock == name
+
+
+def test_a_worker_whose_supervisor_is_gone_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It died before it said who the worker is."""
+    monkeypatch.setattr(module, "keep_buffers", lambda: None)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    mask = os.umask(0o022)
+    try:
+        run(theirs)
+    finally:
+        os.umask(mask)
+        theirs.close()
