@@ -27,6 +27,7 @@ from usmbd.protocol.commands.create_again import come_back, repeat
 from usmbd.protocol.commands.create_answers import answer_contexts, response
 from usmbd.protocol.commands.create_pipe import create_pipe
 from usmbd.protocol.commands.create_wanted import TRUNCATES, WRITES, Found, Wanted
+from usmbd.protocol.commands.data_change import reserve
 from usmbd.protocol.commands.dfs import path_in_root
 from usmbd.protocol.commands.durable import Asked, Reconnect, keep, parse_asked
 from usmbd.protocol.commands.find_or_create import find_or_create
@@ -475,7 +476,8 @@ def _prepare(wanted: Wanted, found: Found) -> FileStat:
             clear_eas_and_streams(node, eas=found.action == FILE_SUPERSEDED)
             apple_fork.empty(node)
         if wanted.allocation:
-            data.allocate(wanted.allocation)
+            store = wanted.request.connection.server.store
+            reserve(store, found.key, data, wanted.allocation)
     if found.action != FILE_OPENED or found.stream is not None:
         return data.stat()
     return node.last_stat

@@ -10,8 +10,9 @@ from typing import TypeVarTuple
 from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, OnDescriptor, Slow, Waiting
 from usmbd.protocol.state.notify.change import modified
-from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.open import Open, OpenData
 from usmbd.protocol.state.server import Server
+from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.store.records import OPEN_DISCONNECTED
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import FILE_APPEND_DATA, FILE_WRITE_DATA
@@ -56,6 +57,17 @@ def moving(open_: Open, call: Callable[[*Ts], object], *args: *Ts) -> Blocking[o
     if kept is not None:
         return Slow(kept.during, call, *args, bulk=True)
     return Slow(call, *args, bulk=True)
+
+
+def reserve(store: Store, key: bytes, data: OpenData, allocation: int) -> None:
+    """Reserve room for a file or cut it; what it got in vain is given back if nobody else has it.
+
+    That cuts it at its end, where others may append.
+    """
+    if isinstance(data, Node):
+        data.allocate(allocation, lambda: store.count_opens(key) == 1)
+    else:
+        data.allocate(allocation)
 
 
 def archive(open_: Open) -> Waiting[None]:

@@ -2,7 +2,7 @@
 
 from usmbd.protocol.commands import quotas, security
 from usmbd.protocol.commands.breaks import handles_given_up
-from usmbd.protocol.commands.data_change import archive, changing, taken_away
+from usmbd.protocol.commands.data_change import archive, changing, reserve, taken_away
 from usmbd.protocol.commands.rename import link, rename
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
@@ -260,7 +260,8 @@ def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     open_ = _file(request)
     request.connection.server.caching.changed(open_)
     long = change.allocation_size > LARGE_FILE or open_.is_large()
-    yield changing(open_, open_.file_data().allocate, change.allocation_size, long=long)
+    store, data = request.connection.server.store, open_.file_data()
+    yield changing(open_, reserve, store, open_.key, data, change.allocation_size, long=long)
     if not open_.archived:
         yield from archive(open_)
     yield from _tell_size(open_)

@@ -428,11 +428,12 @@ class Node:
         else:
             os.truncate(kernel.fd_path(self.fd), size)
 
-    def allocate(self, allocation: int) -> None:
+    def allocate(self, allocation: int, alone: Callable[[], bool] | None = None) -> None:
         """Reserve room for `allocation` bytes, or cut a file that is longer ([MS-FSA] 2.1.5.15.1).
 
         The end of file never grows by this. A file system that cannot reserve is not asked to, nor
-        one that has not so much: ext4 would take all there is before it says so.
+        one that has not so much: ext4 would take all there is before it says so. What a refused
+        request got stays, unless `alone` says that nobody else has the file open.
         """
         self.volume.check_writable()
         statx = kernel.statx_fd(self.fd)
@@ -445,8 +446,8 @@ class Node:
                 kernel.fallocate(self.fd, kernel.FALLOC_FL_KEEP_SIZE, 0, allocation)
                 self.reserved = allocation
             except OSError as error:
-                if error.errno in _FULL:
-                    self._give_room_back()
+                if error.errno in _FULL and alone is not None and alone():
+                    self._give_room_back(statx)
                 if error.errno != errno.ENOTSUP:
                     raise
 
@@ -456,15 +457,19 @@ class Node:
         if allocation > OFFSET_MAX or missing > self._free():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _give_room_back(self) -> None:
+    def _give_room_back(self, before: kernel.StatxTuple) -> None:
         """Give back what a refused request for room got: a quota was in the way, or others' writes.
 
-        ext4 and btrfs make no holes beyond the end, so that the file is cut where it ends.
+        ext4 and btrfs make no holes beyond the end, so that the file is cut where it ends. What
+        somebody else appends meanwhile would be lost. The times stay as they were `before`.
         """
+        times = [before[at] * 1_000_000_000 + before[at + 1] for at in (9, 15)]
         with suppress(OSError):
             os.ftruncate(self.fd, self.size())
             if self.reserved:
                 kernel.fallocate(self.fd, kernel.FALLOC_FL_KEEP_SIZE, 0, self.reserved)
+        with suppress(OSError):
+            retry_as_process(lambda: kernel.set_times(self.fd, *times))
 
     def flush(self) -> None:
         """Wait until the data and what is needed to find it are on the disk.

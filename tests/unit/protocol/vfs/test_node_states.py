@@ -325,11 +325,37 @@ def test_refused_room_is_given_back(
     for reserved in (0, 1 << 17):
         writable.allocate(reserved or 4)
         before = path.stat().st_blocks
+        os.utime(path, (1, 2))
         with pytest.raises(OSError, match=r"No space|quota"):
-            writable.allocate(2 * limit)
+            writable.allocate(2 * limit, lambda: True)
         assert path.stat().st_blocks == before
         assert writable.reserved == reserved
+        assert (path.stat().st_atime, path.stat().st_mtime) == (1, 2)
     assert path.read_bytes() == b"data"
+
+
+def test_refused_room_stays_where_others_may_append(
+    writable: Node, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = Node.size
+
+    def late(node: Node) -> int:
+        found = size(node)
+        with path.open("ab") as file:
+            file.write(b" of another")
+        return found
+
+    def full(*_: int) -> None:
+        with path.open("ab") as file:
+            file.write(b" and more")
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(Node, "size", late)
+    monkeypatch.setattr(kernel, "fallocate", full)
+    for alone in (None, lambda: False):
+        with pytest.raises(OSError, match="quota"):
+            writable.allocate(1 << 20, alone)
+    assert path.read_bytes() == b"data" + 2 * b" and more"
 
 
 def test_what_is_not_open_for_writing_reserves_nothing(
