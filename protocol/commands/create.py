@@ -308,7 +308,7 @@ def _admitted(wanted: Wanted) -> Waiting[tuple[Found, Open]]:
                 keeps=wanted.keep_contexts(),
             )
         except BaseException:
-            yield Blocking(_give_up, found)
+            yield (Slow if wanted.reserves_much else Blocking)(_give_up, found)
             raise
 
 
@@ -330,11 +330,12 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
     request._open = open_
     open_.channel_sequence = request.header.channel_sequence
     try:
-        kind = Slow if found.action in _OVERWRITES and open_.is_large() else Blocking
+        long = found.action in _OVERWRITES and (wanted.reserves_much or open_.is_large())
+        kind = Slow if long else Blocking
         try:
             stat = found.prepared or (yield from kind(_prepare, wanted, found))
         except BlockingIOError:
-            stat = yield from _prepare_later(wanted, found)
+            stat = yield from _prepare_later(wanted, found, long=long)
         if open_.oplock_level and request.tree.share.kernel_oplocks:
             server.caching.oplocks.stand_with_kernel(open_)
         if found.action != FILE_OPENED:
@@ -427,7 +428,7 @@ def _find(wanted: Wanted) -> Found:
     return found
 
 
-def _prepare_later(wanted: Wanted, found: Found) -> Waiting[FileStat]:
+def _prepare_later(wanted: Wanted, found: Found, *, long: bool) -> Waiting[FileStat]:
     """Prepare the file when a local program has given its lease back, which the kernel asks for.
 
     SmbError(SHARING_VIOLATION) when it does not in the time that the kernel leaves it.
@@ -438,7 +439,8 @@ def _prepare_later(wanted: Wanted, found: Found) -> Waiting[FileStat]:
         keeps = wanted.keep_contexts()
         yield Wait(partial(_look_again, clock), interim=True, in_compound=True, keeps=keeps)
         try:
-            return (yield from Blocking(_prepare, wanted, found))
+            kind = Slow if long else Blocking
+            return (yield from kind(_prepare, wanted, found))
         except BlockingIOError:
             if clock.time() > end:
                 raise

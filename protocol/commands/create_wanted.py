@@ -6,6 +6,7 @@ from usmbd.protocol.commands.app_instance import AppInstance
 from usmbd.protocol.commands.durable import Asked
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.fair_share import Place
+from usmbd.protocol.state.open import LARGE_FILE
 from usmbd.protocol.state.store.records import OpenRecord, file_key
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
@@ -73,6 +74,11 @@ class Wanted:
     def truncates(self) -> bool:
         """Whether the disposition empties the file that is there."""
         return self.body.create_disposition in TRUNCATES
+
+    @property
+    def reserves_much(self) -> bool:
+        """Whether to reserve what is asked for may take long, and to give it back."""
+        return self.allocation > LARGE_FILE and self.stream_name is None
 
     def keep_contexts(self) -> int:
         """Take the contexts out of the message, which may be given back; return their bytes."""

@@ -338,6 +338,8 @@ def _new(wanted: Wanted) -> Found:
     descriptor = None
     if SMB2_CREATE_SD_BUFFER in contexts:
         descriptor = security.parse(contexts[SMB2_CREATE_SD_BUFFER], request.tree.domain)
+    if wanted.reserves_much:
+        long_call()
     tunnel, share = request.connection.server.tunnel, request.tree.share
     path, creation_time = tunnel.take(share.path, path, wanted.posix)
     if options & FILE_DIRECTORY_FILE:

@@ -411,13 +411,16 @@ class Open:
     def is_large(self) -> bool:
         """Whether to delete it may take long, or to cut it; asks only what answers at once.
 
-        For its blocks, or for what is vetoed in a directory.
+        For its blocks, which may lie behind its end, or for what is vetoed in a directory.
         """
         if not self.tree.speed.fast():
             return True
         if self.stream is None and self.node.is_directory:
             return self.node.volume.options.deletes_vetoed
-        return self.stream is None and self.node.is_regular and self.node.size() > LARGE_FILE
+        if self.stream is not None or not self.node.is_regular:
+            return False
+        stat = os.fstat(self.node.fd)
+        return max(stat.st_size, stat.st_blocks * 512) > LARGE_FILE
 
     def delete(self, server: "Server", result: RemoveOpenResult) -> list[DirectoryChange]:
         """Delete what only waited for this open's end; the caller acts as the tree's user.
