@@ -29,7 +29,8 @@ def prepare(profiles: Iterable[Profile]) -> None:
     """
     with contextlib.suppress(filters.UnavailableError):  # `confine` tells of it
         for profile in profiles:
-            _prepared[profile] = _filter(profile)
+            if profile not in _prepared:
+                _prepared[profile] = _filter(profile)
 
 
 def _filter(profile: Profile) -> Callable[[], None]:
