@@ -17,6 +17,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
     OPEN_DIRECTORY,
     OPEN_DURABLE,
+    OPEN_FORK_BESIDE,
     OpenRecord,
 )
 from usmbd.protocol.vfs.node import OFFSET_MAX, Node
@@ -66,7 +67,8 @@ def admit(wanted: Wanted, found: Found) -> Open:
         granted_access=access,
         share_access=body.share_access,
         flags=(OPEN_DELETE_ON_CLOSE if delete_on_close else 0)
-        | (OPEN_DIRECTORY if node.is_directory else 0),
+        | (OPEN_DIRECTORY if node.is_directory else 0)
+        | (OPEN_FORK_BESIDE if node.volume.options.forks_in_files and node.is_regular else 0),
         session_id=request.session.session_id,
         tree_id=tree.tree_id,
         create_options=body.create_options,

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from usmbd.protocol.state.store.base import Doomed
 from usmbd.protocol.state.store.records import BASE_KEY_SIZE, DEVICE_SIZE, base_key, file_key
-from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs import directory_entry, kernel
 from usmbd.protocol.vfs.kernel import fd_path
 from usmbd.protocol.vfs.xattrs import STREAM_PREFIX, STREAM_SUFFIX
 
@@ -75,7 +75,7 @@ def _delete_at(parent: int, name: str, doomed: Doomed) -> None:
         elif stat.S_ISDIR(found.st_mode):
             os.rmdir(name, dir_fd=parent)
         else:
-            os.unlink(name, dir_fd=parent)
+            directory_entry.remove_file(parent, name, fork_beside=doomed.fork_beside)
     finally:
         os.close(fd)
 

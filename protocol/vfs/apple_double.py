@@ -196,8 +196,14 @@ def follow_rename(
 
 
 def remove(volume: VolumeBase, directory: int, name: str) -> None:
-    """Remove that of a file that has been removed."""
-    if not volume.options.forks_in_files or is_double(name):
+    """Remove that of a file that has been removed, where the share has such."""
+    if volume.options.forks_in_files:
+        remove_beside(directory, name)
+
+
+def remove_beside(directory: int, name: str) -> None:
+    """Remove that of a file that has been removed; what stands in the way is logged."""
+    if is_double(name):
         return
     try:
         os.unlink(encode(PREFIX + name), dir_fd=directory)

@@ -228,6 +228,7 @@ def link(node: Node, new_path: str, replace: bool, rights: NameRights | None = N
             except BaseException:
                 os.unlink(temporary, dir_fd=directory)
                 raise
+            apple_double.remove(node.volume, directory, found)
         if found != name:
             _rename_at(directory, found, directory, name, kernel.RENAME_NOREPLACE)
     finally:
@@ -259,9 +260,8 @@ def unlink(node: Node, path: str | None = None) -> None:
             else:
                 _rmdir(node, directory, name)
         else:
-            os.unlink(name, dir_fd=directory)
-            if node.is_regular:
-                apple_double.remove(node.volume, directory, name)
+            fork_beside = node.is_regular and node.volume.options.forks_in_files
+            remove_file(directory, name, fork_beside=fork_beside)
             if node.last_stat.nlink > 1:
                 node.forget_change_time()
     except OSError as error:
@@ -270,6 +270,13 @@ def unlink(node: Node, path: str | None = None) -> None:
         raise SmbError(status_of_errno(error.errno)) from error
     finally:
         os.close(directory)
+
+
+def remove_file(directory: int, name: str, *, fork_beside: bool) -> None:
+    """Remove a file's entry of an open directory, and after it what has its fork; OSError."""
+    os.unlink(name, dir_fd=directory)
+    if fork_beside:
+        apple_double.remove_beside(directory, name)
 
 
 def _rmdir(node: Node, directory: int, name: str) -> None:

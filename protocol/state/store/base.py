@@ -120,12 +120,15 @@ class UnlockResult(NamedTuple):
 class Doomed(NamedTuple):
     """A delete-pending file whose last open ended without its client; `path` as given, or empty.
 
-    `birth` as in DurableRecord, where it is known.
+    `birth` and `seen` as in DurableRecord, where they are known; `fork_beside` as
+    OPEN_FORK_BESIDE.
     """
 
     key: bytes
     path: str
     birth: tuple[int, int] | None = None
+    seen: tuple[int, ...] = ()
+    fork_beside: bool = False
 
 
 class EndResult(NamedTuple):

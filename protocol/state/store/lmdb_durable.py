@@ -24,6 +24,7 @@ from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     OPEN_DISCONNECTED,
     OPEN_DURABLE,
+    OPEN_FORK_BESIDE,
     OPEN_HEAD,
     OPEN_ID,
     OPEN_LASTING,
@@ -182,7 +183,9 @@ class LmdbDurable:
                 return EndResult(result.waiters)
             durable = _decode(kept)
             path = f"{durable.share_path}/{os.fsdecode(durable.path)}"
-            return EndResult(result.waiters, Doomed(key, path, durable.birth))
+            fork_beside = bool(record.flags & OPEN_FORK_BESIDE)
+            doomed = Doomed(key, path, durable.birth, durable.seen, fork_beside)
+            return EndResult(result.waiters, doomed)
 
     def disconnected(self) -> list[tuple[bytes, OpenRecord]]:
         """Return this worker's disconnected opens: see `Store.disconnected`."""

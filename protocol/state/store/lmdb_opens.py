@@ -41,6 +41,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
     OPEN_DISCONNECTED,
     OPEN_DURABLE,
+    OPEN_FORK_BESIDE,
     OPEN_HEAD,
     OPEN_ID,
     OPEN_IDS,
@@ -120,10 +121,20 @@ def forget_durable(txn: Transaction, value: bytes, at: int) -> None:
         txn.delete(b"C" + client_guid + create_guid)
 
 
+_FORK_BESIDE: Final = b"+"  # OPEN_FORK_BESIDE, before a path, which begins with a slash
+
+
 def doom_of(txn: Transaction, key: bytes) -> tuple[str, bytes]:
     """Return the path by which a file is to be deleted, and who asked for that; empty: unknown."""
     value = txn.get(b"D" + key, b"")
-    return os.fsdecode(value[len(NO_ID) :]), bytes(value[: len(NO_ID)])
+    path = value[len(NO_ID) :].removeprefix(_FORK_BESIDE)
+    return os.fsdecode(path), bytes(value[: len(NO_ID)])
+
+
+def left_by(txn: Transaction, key: bytes) -> Doomed:
+    """Return what is to be deleted of a file whose worker is dead."""
+    fork_beside = txn.get(b"D" + key, b"").startswith(_FORK_BESIDE, len(NO_ID))
+    return Doomed(key, doom_of(txn, key)[0], fork_beside=fork_beside)
 
 
 def _owned(value: bytes, worker: int) -> list[int] | None:
@@ -220,6 +231,8 @@ class LmdbOpens:
         packed = os.fsencode(path)
         if not self.environment.takes_path(packed):
             return 0
+        if record.flags & OPEN_FORK_BESIDE:
+            packed = _FORK_BESIDE + packed
         txn.put(b"D" + key, record.parent_lease_key + packed)
         return FILE_HAS_PATH
 
@@ -484,4 +497,4 @@ class LmdbOpens:
             flags = FILE_HEADER.unpack_from(value)[2]
             txn.put(b"F" + key, FILE_HEADER.pack(0, 0, flags, self._worker))
             doomed.append(key)
-        result.doomed.extend(Doomed(file, doom_of(txn, file)[0]) for file in doomed)
+        result.doomed.extend(left_by(txn, file) for file in doomed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from usmbd.protocol.state.store.base import Doomed, DropResult
+from usmbd.protocol.state.store.base import DropResult
 from usmbd.protocol.state.store.lmdb_durable import is_durable
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
@@ -17,7 +17,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
 )
 from usmbd.protocol.state.store.lmdb_leases import has_lease
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks, lock_owners, waiting
-from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH, FILE_DELETING, FILE_PENDING, doom_of
+from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH, FILE_DELETING, FILE_PENDING, left_by
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
@@ -78,7 +78,7 @@ class LmdbOrphans:
         elif kind == b"F" and FILE_HEADER.unpack_from(value)[2] & FILE_PENDING:
             flags = FILE_HEADER.unpack_from(value)[2] | FILE_DELETING
             txn.put(record, FILE_HEADER.pack(0, 0, flags, self.environment.worker))
-            left.doomed.append(Doomed(key, doom_of(txn, key)[0]))
+            left.doomed.append(left_by(txn, key))
         else:
             txn.delete(record)
         return True

@@ -35,6 +35,9 @@ OPEN_LASTING: Final = OPEN_RESILIENT | OPEN_PERSISTENT
 OPEN_DISCONNECTED: Final = 0x20
 """Open.Connection is NULL: the durable open waits to be claimed."""
 
+OPEN_FORK_BESIDE: Final = 0x80
+"""Its file has its resource fork in another, which goes with it (`fruit:resource = file`)."""
+
 OPEN_INSTANCE_VERSION: Final = 0x40
 """Open.ApplicationInstanceVersion is given."""
 

@@ -36,7 +36,11 @@ from usmbd.protocol.wire.create import (
     FILE_OVERWRITE,
 )
 from usmbd.protocol.wire.fscc.file_info import FileStandardInformation
-from usmbd.protocol.wire.fscc.set_info import FileEndOfFileInformation, FileRenameInformation
+from usmbd.protocol.wire.fscc.set_info import (
+    FileEndOfFileInformation,
+    FileLinkInformation,
+    FileRenameInformation,
+)
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -388,3 +392,16 @@ def test_many_attributes_are_for_a_thread(serve: Serve, monkeypatch: pytest.Monk
         (client.engine.files / "._file").write_bytes(data)
         client.close(client.open(FORK, 0x1, FILE_OPEN))
         assert len(calls) == count
+
+
+def test_a_file_that_a_link_replaces_takes_its_fork_along(serve: Serve) -> None:
+    client = serve()
+    assert write(client, "file", b"data") is SUCCESS
+    assert write(client, "other:AFP_Resource", b"fork of the old one") is SUCCESS
+    opened = client.open("file", 0x10080, FILE_OPEN)
+    name = "other".encode("utf-16-le")
+    data = struct.pack("<B7xQI", 1, 0, len(name)) + name
+    body = requests.set_info(opened, FileLinkInformation, data)
+    assert client.call(Command.SET_INFO, body).status is SUCCESS
+    client.close(opened)
+    assert files(client) == {"file": b"data", "other": b"data"}

@@ -6,8 +6,10 @@ import pytest
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.durable import GUID, again, back, create, durable, v2
+from smbengine.macos import Serve, write
 from smbengine.server import Engine
 
+from usmbd.protocol.state import leftovers
 from usmbd.protocol.wire.create import (
     FILE_CREATED,
     FILE_DELETE_ON_CLOSE,
@@ -80,3 +82,30 @@ def test_one_of_several_names_goes_with_the_connection(client: Client, engine: E
     assert not (engine.files / "file").exists()
     assert (engine.files / "other").exists()
     assert create(back(engine, client), again(file)).status is NtStatus.OBJECT_NAME_NOT_FOUND
+
+
+@pytest.mark.parametrize("disconnected", [True, False])
+def test_its_fork_goes_with_it(serve: Serve, disconnected: bool) -> None:
+    """The next file of that name is somebody else's."""
+    client = serve()
+    engine = client.engine
+    file = durable(client, v2(1000), options=FILE_DELETE_ON_CLOSE)
+    assert write(client, "file:AFP_Resource", b"the fork") is NtStatus.SUCCESS
+    assert sorted(os.listdir(engine.files)) == ["._file", "file"]
+    if disconnected:
+        client.disconnect()
+        engine.clock.advance(2)
+        engine.settle()
+    else:
+        client.close(file)
+    assert os.listdir(engine.files) == []
+
+
+def test_so_does_that_of_a_dead_workers_file(serve: Serve) -> None:
+    client = serve()
+    engine = client.engine
+    client.open("file", options=FILE_DELETE_ON_CLOSE)
+    assert write(client, "file:AFP_Resource", b"the fork") is NtStatus.SUCCESS
+    (left,) = engine.server.store.drop_worker(engine.server.worker).doomed
+    leftovers.delete(left)
+    assert os.listdir(engine.files) == []
