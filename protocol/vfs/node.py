@@ -349,7 +349,9 @@ class Node:
             if error.errno != errno.EINVAL:
                 raise
             raise SmbError(NtStatus.INVALID_PARAMETER) from error
-        if end - self.size() > self._free() and not self.is_sparse():
+        found = os.fstat(self.fd)
+        missing = end - max(found.st_size, found.st_blocks * 512)
+        if missing > self._free() and not self.is_sparse():
             raise SmbError(NtStatus.DISK_FULL)
 
     def _free(self) -> int:

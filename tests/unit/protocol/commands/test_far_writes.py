@@ -76,6 +76,22 @@ def test_a_file_that_is_not_sparse_has_room_for_all_before(
     assert write(client, file, NEAR + 1) is NtStatus.SUCCESS
 
 
+def test_room_that_was_reserved_is_there(
+    client: Client, disk: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nearly all of the disk is the file's own, behind its end; beyond that there is none."""
+    file = client.open("file")
+    stat = os.fstat
+
+    def reserved(fd: int) -> os.stat_result:
+        found = stat(fd)
+        return os.stat_result(found[:10], {"st_blocks": (NEAR + 8 * MIB) // 512})
+
+    monkeypatch.setattr("usmbd.protocol.vfs.node.os.fstat", reserved)
+    assert write(client, file, NEAR + 9 * MIB + 1) is NtStatus.DISK_FULL
+    assert write(client, file, NEAR + 7 * MIB) is NtStatus.SUCCESS
+
+
 def test_what_there_is_can_be_written_to(client: Client, engine: Engine, disk: list[int]) -> None:
     """And a little beyond."""
     file = client.open("file")
