@@ -52,9 +52,9 @@ def _move(request: Request, stream: Stream) -> None:
     key, file, open_id = open_.key, base_key(open_.key), open_.persistent_id
     store.set_delete_pending(key, open_id, True)
     try:
-        if store.count_opens(key) > 1:
+        record, *others = store.opens(key)
+        if others:
             raise SmbError(NtStatus.SHARING_VIOLATION)
-        (record,) = store.opens(key)
         share_access, record.share_access = record.share_access, 0
         store.add_open(file, record)
         try:
