@@ -20,7 +20,7 @@ from usmbd.mountd.admin.running import Running
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.credentials import load_key
 from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.exposure import exposed, visible
+from usmbd.mountd.exposure import exposed
 from usmbd.mountd.ipc.accounts import (
     AccountsRequest,
     AskUses,
@@ -110,12 +110,6 @@ class Daemon:
         for warning in warnings:
             if warning not in self._warned:
                 log.warning("%s", warning)
-        if os.geteuid() == 0:
-            notes = list(visible(configuration, self._passwords))
-            for note in notes:
-                if note not in self._warned:
-                    log.info("%s", note)
-            warnings += notes
         self._warned = frozenset(warnings)
 
     @property

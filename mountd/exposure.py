@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.ipc.directory import SECRETS_DIRECTORY
@@ -14,6 +16,9 @@ SYSTEM_KEYTAB = "/etc/krb5.keytab"
 
 OUR_NAMES = frozenset({"usmbd", "ksmbd"})
 """A folder so named that is the server's user's is this server's: nobody misses what is in it."""
+
+FOLLOW_SECONDS = 1.0
+"""How long the shares' file systems may think about where links lead: six thousand take 0.1 s."""
 
 _DEFAULT_KEYTAB = re.compile(r"^\s*default_keytab_name\s*=\s*(\S+)", re.MULTILINE)
 _FILE = re.compile("(?:WR)?FILE:")
@@ -32,7 +37,11 @@ def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
         "the password file": passwords,
         "the state directory": Path(configuration.server.state_directory),
     }
+    hideable = [*_folders_of_secrets(configuration), os.path.dirname(os.path.realpath(passwords))]
+    hideable = [each for each in hideable if _is_ours(each)]
     for name, folder in _folders(configuration):
+        if any(folder.is_relative_to(each) for each in hideable):
+            yield f"workers that were started without the share {name} do not see {folder}"
         for what, path in secrets.items():
             places = (Path(os.path.abspath(path)), path.resolve())
             if any(place.is_relative_to(folder) for place in places):
@@ -46,17 +55,16 @@ def hidden(configuration: Configuration, passwords: Path) -> dict[str, list[str]
     as that is known; else the file alone is, and `visible` tells it. What is to be hidden is few
     and short: it is part of a message.
     """
-    server = configuration.server
     found: dict[str, list[str]] = {}
-    for each in (server.state_directory, server.data_directory):
-        folder = os.path.join(os.path.realpath(each), SECRETS_DIRECTORY)
-        if not _is_needed(folder, configuration):
+    needed = _needed(configuration)
+    for folder in _folders_of_secrets(configuration):
+        if not _is_around(folder, needed):
             found[folder] = []
     for path in _secret_files(configuration, passwords):
         folder = os.path.dirname(path)
         if folder in found:
             found[folder].append(path)
-        elif _is_ours(folder) and not _is_needed(folder, configuration):
+        elif _is_ours(folder) and not _is_around(folder, needed):
             found[folder] = [path]
         else:
             found[path] = []
@@ -73,11 +81,16 @@ def visible(configuration: Configuration, passwords: Path) -> Iterator[str]:
                 f"{path} alone is hidden from workers, until it is replaced: "
                 f"{os.path.dirname(path)} is {why}"
             )
-    server = configuration.server
-    for each in (server.state_directory, server.data_directory):
-        folder = os.path.join(os.path.realpath(each), SECRETS_DIRECTORY)
+    for folder in _folders_of_secrets(configuration):
         if folder not in found:
-            yield f"{folder} is not hidden from workers: they need what is in it"
+            yield f"{folder} is not hidden from workers: they may need what is in it"
+
+
+def _folders_of_secrets(configuration: Configuration) -> list[str]:
+    """Return where mountd's keys and its registry are."""
+    server = configuration.server
+    places = map(os.path.realpath, (server.state_directory, server.data_directory))
+    return [os.path.join(place, SECRETS_DIRECTORY) for place in places]
 
 
 def _secret_files(configuration: Configuration, passwords: Path) -> Iterator[str]:
@@ -101,17 +114,35 @@ def _system_keytab() -> str:
 def _is_ours(folder: str) -> bool:
     """Tell whether a folder is this server's own."""
     try:
-        return os.path.basename(folder) in OUR_NAMES and os.stat(folder).st_uid == os.geteuid()
+        named = os.path.basename(folder) in {*OUR_NAMES, SECRETS_DIRECTORY}
+        return named and os.stat(folder).st_uid == os.geteuid()
     except OSError:
         return False
 
 
-def _is_needed(folder: str, configuration: Configuration) -> bool:
-    """Tell whether workers need a folder, or what is in it."""
+def _needed(configuration: Configuration) -> set[str] | None:
+    """Return the folders that workers need, as written and where links lead.
+
+    None: a file system does not say in time.
+    """
     server = configuration.server
-    needed = {_constant_part(each) for _, each in _folders(configuration)}
-    needed |= {os.path.realpath(each) for each in (server.state_directory, server.data_directory)}
-    return any(PurePath(each).is_relative_to(folder) for each in needed)
+    written = {_constant_part(each) for _, each in _folders(configuration)}
+    written |= {server.state_directory, server.data_directory}
+    found: SimpleQueue[set[str]] = SimpleQueue()
+
+    def follow() -> None:
+        found.put({os.path.realpath(each) for each in written})
+
+    Thread(target=follow, daemon=True).start()
+    try:
+        return written | found.get(timeout=FOLLOW_SECONDS)
+    except Empty:
+        return None
+
+
+def _is_around(folder: str, needed: set[str] | None) -> bool:
+    """Tell whether a folder is one of the needed ones or has one in it; in doubt it has."""
+    return needed is None or any(PurePath(each).is_relative_to(folder) for each in needed)
 
 
 def _constant_part(folder: PurePath) -> str:

@@ -146,3 +146,29 @@ def test_of_thousands_of_shares_a_message_has_room(tmp_path: Path) -> None:
     shares = [f"usmbd/{number:0100d}" for number in range(2000)]
     found = hidden(configured(tmp_path, *shares), tmp_path / "usmbd" / "pwd.db")
     assert len(msgspec.json.encode(found)) < MESSAGE_LIMIT // 16
+
+
+def test_a_folder_to_which_a_share_s_link_leads_is_not_hidden(tmp_path: Path) -> None:
+    (tmp_path / "usmbd").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "usmbd")
+    assert hides(tmp_path, "usmbd/pwd.db", "link") == {"usmbd/pwd.db": [], **SECRETS}
+
+
+def test_where_a_disk_does_not_say_where_links_lead_no_folder_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "usmbd").mkdir()
+    monkeypatch.setattr(exposure, "FOLLOW_SECONDS", 0)
+    monkeypatch.setattr(exposure.Thread, "start", lambda self: None)
+    assert hides(tmp_path, "usmbd/pwd.db", "srv") == {"usmbd/pwd.db": []}
+    notes = list(visible(configured(tmp_path, "srv"), tmp_path / "usmbd" / "pwd.db"))
+    assert len(notes) == 1 + len(SECRETS)
+
+
+def test_a_share_that_comes_into_a_hidden_folder_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "usmbd").mkdir()
+    (warning,) = exposed(configured(tmp_path, "usmbd/late"), tmp_path / "usmbd" / "pwd.db")
+    assert (
+        warning
+        == f"workers that were started without the share share0 do not see {tmp_path}/usmbd/late"
+    )
