@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from usmbd.protocol.state.durable import seen
 from usmbd.protocol.state.store.base import Doomed
 from usmbd.protocol.state.store.records import BASE_KEY_SIZE, DEVICE_SIZE, base_key, file_key
 from usmbd.protocol.vfs import directory_entry, kernel
@@ -68,7 +69,7 @@ def _delete_at(parent: int, name: str, doomed: Doomed) -> None:
         found = os.fstat(fd)
         if file_key(found.st_dev, found.st_ino) != base_key(key):
             return
-        if doomed.birth is not None and kernel.statx_fd(fd)[11:13] != doomed.birth:
+        if not _is_the_same(fd, doomed):
             return  # another file has its number
         if len(key) > BASE_KEY_SIZE:
             _delete_stream(fd, key)
@@ -78,6 +79,19 @@ def _delete_at(parent: int, name: str, doomed: Doomed) -> None:
             directory_entry.remove_file(parent, name, fork_beside=doomed.fork_beside)
     finally:
         os.close(fd)
+
+
+def _is_the_same(fd: int, doomed: Doomed) -> bool:
+    """Whether the file that is found by name and inode is the one that was to be deleted.
+
+    Where files have no birth, only one that nobody has changed since: inodes are used again.
+    """
+    if doomed.birth is None:  # it was open just now
+        return True
+    statx = kernel.statx_fd(fd)
+    if statx[11:13] != doomed.birth:
+        return False
+    return any(doomed.birth) or seen(statx) == doomed.seen
 
 
 def _delete_stream(fd: int, key: bytes) -> None:

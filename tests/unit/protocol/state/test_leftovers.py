@@ -8,8 +8,10 @@ import pytest
 from smbtest.processes import wait_for
 
 from usmbd.protocol.state import leftovers
+from usmbd.protocol.state.durable import seen
 from usmbd.protocol.state.store.base import Doomed
 from usmbd.protocol.state.store.records import file_key
+from usmbd.protocol.vfs import kernel
 
 STREAM = "user.DosStream.Note:$DATA"
 
@@ -48,6 +50,27 @@ def test_another_file_of_that_name_stays(tmp_path: Path, file: Path) -> None:
     leftovers.delete(promised)
     assert file.read_bytes() == b"new"
     assert (tmp_path / "renamed").exists()
+
+
+def test_without_births_only_what_nobody_has_changed_goes(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new file may have both inode and name, as on ext3 and NFS."""
+    real = kernel.statx_fd
+
+    def statx_fd(fd: int) -> kernel.StatxTuple:
+        found = real(fd)
+        return (*found[:11], 0, 0, *found[13:])
+
+    monkeypatch.setattr(kernel, "statx_fd", statx_fd)
+    with file.open() as opened:
+        was = seen(real(opened.fileno()))
+    promised = doomed(file)._replace(birth=(0, 0))
+    for known in ((), (*was[:-1], was[-1] + 1)):
+        leftovers.delete(promised._replace(seen=known))
+        assert file.exists()
+    leftovers.delete(promised._replace(seen=was))
+    assert not file.exists()
 
 
 def test_a_link_is_not_followed(tmp_path: Path, file: Path) -> None:
