@@ -207,6 +207,7 @@ def _wanted(
     elif name.lower() == QUOTA_FILE:
         return _quota_file(request, body, name, contexts)
     else:
+        name = name.replace("/", "\\")  # as parse_path takes it
         path, stream_name = tree.volume.parse_path(name)
     if stream_name is not None and not tree.share.streams_xattr:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)

@@ -358,10 +358,12 @@ def test_a_link_in_the_middle_sends_the_client_on(client: Client, engine: Engine
         (r"there\up\file", r"..\there\sub", r"\file"),
         (r"link\nothing\new", "there", r"\nothing\new"),
         (r"link\\sub\file", "there", r"\\sub\file"),
+        ("link/sub/file", "there", r"\sub\file"),
+        (r"link/sub\file", "there", r"\sub\file"),
     ):
         assert stopped(client, name) == (sent, target, 2 * len(rest)), name
     assert stopped(client, r"link\sub\file", options=FILE_OPEN_REPARSE_POINT)[0] is sent
-    for name in (r"out\passwd", r"above\x", r"link\sub\..\file"):
+    for name in (r"out\passwd", r"above\x", r"link\sub\..\file", "link/sub/../file"):
         assert stopped(client, name)[0] is NtStatus.ACCESS_DENIED, name
     assert status(client, r"link\new", FILE_WRITE_DATA, FILE_CREATE) is sent
     assert not (there / "new").exists()
