@@ -341,7 +341,7 @@ def _new(wanted: Wanted) -> Found:
     if wanted.reserves_much:
         long_call()
     tunnel, share = request.connection.server.tunnel, request.tree.share
-    path, creation_time = tunnel.take(share.path, path, wanted.posix)
+    path, creation_time = tunnel.find(share.path, path, wanted.posix)
     if options & FILE_DIRECTORY_FILE:
         node = volume.create_directory(path, attributes, mode=wanted.posix_mode, rights=names)
     else:
@@ -363,6 +363,8 @@ def _new(wanted: Wanted) -> Found:
         granted = map_generic(body.desired_access)
         if granted & MAXIMUM_ALLOWED:
             granted = granted & ~MAXIMUM_ALLOWED | maximal
+        if creation_time:
+            tunnel.forget(share.path, wanted.path)
     except BaseException:
         try:
             with suppress(SmbError):  # somebody else has removed it

@@ -38,12 +38,16 @@ class Tunnel:
         while len(self._entries) > TUNNEL_MAX:
             self._entries.popitem(last=False)
 
-    def take(self, share: str, path: str, posix: bool) -> tuple[str, int]:
-        """Return the path that a new file gets, and CreationTime if it is another's; once.
+    def find(self, share: str, path: str, posix: bool) -> tuple[str, int]:
+        """Return the path that a new file gets, and CreationTime if it is another's.
 
-        By the POSIX extensions each name is meant as it is.
+        Whoever makes it, as on NTFS. By the POSIX extensions each name is meant as it is.
         """
         if not self._entries or posix:
             return path, 0
-        end, gone, creation_time = self._entries.pop((share, fold(path)), (0.0, "", 0))
+        end, gone, creation_time = self._entries.get((share, fold(path)), (0.0, "", 0))
         return (gone, creation_time) if end > self._clock.time() else (path, 0)
+
+    def forget(self, share: str, path: str) -> None:
+        """Note that the new file is there: the next one by its name is another."""
+        self._entries.pop((share, fold(path)), None)

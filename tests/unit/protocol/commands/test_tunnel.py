@@ -11,6 +11,7 @@ from smbengine.server import Engine
 from usmbd.protocol.state.tunnel import TUNNEL_MAX, TUNNEL_SECONDS, Tunnel
 from usmbd.protocol.vfs.short_names import short_name
 from usmbd.protocol.wire.create import FILE_CREATE, FILE_DELETE_ON_CLOSE, CreateResponse
+from usmbd.protocol.wire.create_contexts import SMB2_CREATE_ALLOCATION_SIZE
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
@@ -65,6 +66,18 @@ def test_it_has_the_long_name_again(
     assert (engine.files / "dir" / SHORT).exists()
 
 
+def test_what_is_refused_leaves_it_to_the_next(client: Client, engine: Engine) -> None:
+    """Here for want of room; the program tries again with less."""
+    made(client, engine)
+    delete(client, SHORT)
+    much = SMB2_CREATE_ALLOCATION_SIZE, (1 << 60).to_bytes(8, "little")
+    body = requests.create(rf"dir\{SHORT}", disposition=FILE_CREATE, contexts=[much])
+    assert client.call(Command.CREATE, body).status is NtStatus.DISK_FULL
+    assert list((engine.files / "dir").iterdir()) == []
+    assert make(client, SHORT) == STAMP
+    assert len(engine.server.tunnel) == 0
+
+
 @pytest.mark.parametrize("name", ["another", "later"])
 def test_what_is_made_by_another_name_or_later_is_new(
     client: Client, engine: Engine, name: str
@@ -91,8 +104,9 @@ def test_what_is_kept_has_a_bound(engine: Engine) -> None:
     for number in range(TUNNEL_MAX + 1):
         tunnel.add("/share", f"A{number}", f"long{number}", 1)
     assert len(tunnel) == TUNNEL_MAX
-    assert tunnel.take("/share", "A0", False) == ("A0", 0)
-    assert tunnel.take("/other", "A1", False) == ("A1", 0)
-    assert tunnel.take("/share", "a1", True) == ("a1", 0)  # each name as it is
-    assert tunnel.take("/share", "a1", False) == ("long1", 1)
-    assert tunnel.take("/share", "A1", False) == ("A1", 0)
+    assert tunnel.find("/share", "A0", False) == ("A0", 0)
+    assert tunnel.find("/other", "A1", False) == ("A1", 0)
+    assert tunnel.find("/share", "a1", True) == ("a1", 0)  # each name as it is
+    assert tunnel.find("/share", "a1", False) == ("long1", 1)
+    tunnel.forget("/share", "A1")
+    assert tunnel.find("/share", "A1", False) == ("A1", 0)
