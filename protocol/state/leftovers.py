@@ -13,13 +13,26 @@ import stat
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from usmbd.protocol.state.durable import seen
+from usmbd.protocol.state.notify.change import DirectoryChange, at, gone
 from usmbd.protocol.state.store.base import Doomed
-from usmbd.protocol.state.store.records import BASE_KEY_SIZE, DEVICE_SIZE, base_key, file_key
+from usmbd.protocol.state.store.records import (
+    BASE_KEY_SIZE,
+    DEVICE_SIZE,
+    NO_ID,
+    base_key,
+    file_key,
+)
 from usmbd.protocol.vfs import directory_entry, kernel
 from usmbd.protocol.vfs.kernel import fd_path
 from usmbd.protocol.vfs.xattrs import STREAM_PREFIX, STREAM_SUFFIX
+
+if TYPE_CHECKING:
+    from usmbd.protocol.state.notify.notifier import Notifier
+
+Going = Callable[[int, str, int], None]
 
 log = logging.getLogger("usmbd.vfs")
 
@@ -43,40 +56,59 @@ def delete_all(doomed: list[Doomed], deleted: Callable[[bytes], object]) -> None
         threading.Thread(target=run, args=(together,), name="usmbd-delete", daemon=True).start()
 
 
-def delete(doomed: Doomed) -> None:
-    """Delete the file, empty directory or stream; what stands in the way is logged."""
+def delete_told(doomed: Doomed, notifier: "Notifier", told: list[DirectoryChange]) -> None:
+    """Delete, and add what the engine has to tell then, as after a CLOSE."""
+    changes: list[DirectoryChange] = []
+
+    def going(parent: int, name: str, mode: int) -> None:
+        place = notifier.place_of_entry(parent, os.path.dirname(doomed.path), name)
+        changes.extend(at(place, gone("", is_directory=stat.S_ISDIR(mode)), by=NO_ID))
+
+    if delete(doomed, going):
+        told += changes
+
+
+def delete(doomed: Doomed, going: Going = lambda *_: None) -> bool:
+    """Delete the file, empty directory or stream; what stands in the way is logged.
+
+    Before a name goes, `going(parent, name, mode)`. Returns whether something was deleted.
+    """
     if not doomed.path:
-        return
+        return False
     directory, name = os.path.split(doomed.path)
     try:
         parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # Of the root only a stream can be deleted, so "." is never removed.
-            _delete_at(parent, name or ".", doomed)
+            return _delete_at(parent, name or ".", doomed, going)
         finally:
             os.close(parent)
     except FileNotFoundError:
         pass
     except OSError as error:
         log.error("could not be deleted: %s", error.strerror, extra={"path": doomed.path})
+    return False
 
 
-def _delete_at(parent: int, name: str, doomed: Doomed) -> None:
+def _delete_at(parent: int, name: str, doomed: Doomed, going: Going) -> bool:
     """Delete what is doomed if the directory's entry `name` is its file."""
     key = doomed.key
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         found = os.fstat(fd)
         if file_key(found.st_dev, found.st_ino) != base_key(key):
-            return
+            return False
         if not _is_the_same(fd, doomed):
-            return  # another file has its number
+            return False  # another file has its number
         if len(key) > BASE_KEY_SIZE:
             _delete_stream(fd, key)
-        elif stat.S_ISDIR(found.st_mode):
+            return True
+        going(parent, name, found.st_mode)
+        if stat.S_ISDIR(found.st_mode):
             os.rmdir(name, dir_fd=parent)
         else:
             directory_entry.remove_file(parent, name, fork_beside=doomed.fork_beside)
+        return True
     finally:
         os.close(fd)
 

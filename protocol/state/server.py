@@ -293,20 +293,19 @@ class Server:
             log.exception("a close failed", extra={"path": open_.path})
 
     def _delete_left(self, doomed: Doomed, ended: Callable[[], None]) -> None:
-        """Delete what an open was to delete that has ended without its client; then `ended()`.
-
-        With the rights of the process: that its user may was checked when he asked for it.
-        """
+        """Delete, as the process, what an open left to delete, whose user might; then `ended()`."""
+        changes: list[DirectoryChange] = []
 
         def over(_: object, error: BaseException | None) -> None:
             self.closing -= 1
+            self._tell(changes)
             if error is not None:
                 log.error("could not be deleted", exc_info=error, extra={"path": doomed.path})
             ended()
 
         self.closing += 1
-        lane = leftovers, doomed.key[:DEVICE_SIZE]
-        self.threads.submit(leftovers.delete, (doomed,), None, over, lane, 1)
+        call, lane = (doomed, self.notifier, changes), (leftovers, doomed.key[:DEVICE_SIZE])
+        self.threads.submit(leftovers.delete_told, call, None, over, lane, 1)
 
     def close_open_of(self, key: bytes, record: OpenRecord) -> None:
         """Close an open of any worker, or end one that waits for its client."""

@@ -17,7 +17,7 @@ from usmbd.protocol.state.notify.change import Change, DirectoryChange, at
 from usmbd.protocol.state.notify.directories import Directories
 from usmbd.protocol.state.notify.kernel_events import KernelEvents
 from usmbd.protocol.state.notify.leased import Leased
-from usmbd.protocol.state.notify.place import Place, place_of
+from usmbd.protocol.state.notify.place import Place, place_of, place_of_entry
 from usmbd.protocol.state.notify.sight import Sight
 from usmbd.protocol.state.notify.walk import Walk
 from usmbd.protocol.state.notify.walker import Walker
@@ -245,9 +245,18 @@ class Notifier:
 
         None where nobody is told by the engine: the kernel tells, or nobody listens.
         """
-        if self._caching.directories_cached or not (self.asks_kernel or not self.wanted):
-            return place_of(node, above=not self.asks_kernel)
-        return None
+        return place_of(node, above=not self.asks_kernel) if self._tells else None
+
+    def place_of_entry(self, directory: int, path: str, name: str) -> Place | None:
+        """Return where an entry of an open directory is, by the path of that; as `place`."""
+        if not self._tells:
+            return None
+        return place_of_entry(directory, path, name, above=not self.asks_kernel)
+
+    @property
+    def _tells(self) -> bool:
+        """Whether anybody is told by the engine."""
+        return self._caching.directories_cached or not (self.asks_kernel or not self.wanted)
 
     def of_file(
         self, node: Node, changes: Iterable[Change], by: bytes | None, *, by_kernel: bool = False

@@ -40,6 +40,16 @@ def place_of(node: Node, *, above: bool) -> Place | None:
     return Place(tuple(ancestors), name)
 
 
+def place_of_entry(directory: int, path: str, name: str, *, above: bool) -> Place | None:
+    """Return where an entry of an open directory is, of which only the path is known besides."""
+    try:
+        if not above:
+            return Place(((_key(kernel.statx_fd(directory)), ""),), name)
+        return Place(tuple(_outwards(directory, path)), name)
+    except OSError:
+        return None
+
+
 def _ancestors(node: Node, path: str) -> list[tuple[bytes, str]]:
     """Return (key, name) of a directory of the share, and of all above it that can be asked.
 
@@ -51,16 +61,21 @@ def _ancestors(node: Node, path: str) -> list[tuple[bytes, str]]:
         path, _, name = path.rpartition("/")
         inner = f"{path}/{name}" if path else name
         found.append((_key(kernel.statx_at(root, encode(inner))), name))
-    outer = node.volume.resolver.root_path
-    statx = kernel.statx_fd(root)
+    return found + _outwards(root, node.volume.resolver.root_path)
+
+
+def _outwards(directory: int, path: str) -> list[tuple[bytes, str]]:
+    """Return (key, name) of an open directory by its path, and of all above that can be asked."""
+    found = []
+    statx = kernel.statx_fd(directory)
     with suppress(OSError):
         while True:
-            name = os.path.basename(outer)
+            name = os.path.basename(path)
             found.append((_key(statx), name))
             if not name:
                 break
-            outer = os.path.dirname(outer)
-            statx = kernel.statx_at(root, encode(outer))
+            path = os.path.dirname(path)
+            statx = kernel.statx_at(directory, encode(path))
     return found
 
 

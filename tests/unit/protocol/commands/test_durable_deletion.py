@@ -3,16 +3,20 @@
 import os
 
 import pytest
-from smbengine import requests
+from smbengine import notify, requests
 from smbengine.client import Client
 from smbengine.durable import GUID, again, back, create, durable, v2
+from smbengine.leases import breaks, take
 from smbengine.macos import Serve, write
 from smbengine.server import Engine
 
 from usmbd.protocol.state import leftovers
+from usmbd.protocol.state.caching.rules import RH
+from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
 from usmbd.protocol.wire.create import (
     FILE_CREATED,
     FILE_DELETE_ON_CLOSE,
+    FILE_DIRECTORY_FILE,
     FILE_OPEN_IF,
     FILE_OPENED,
     CreateResponse,
@@ -109,3 +113,29 @@ def test_so_does_that_of_a_dead_workers_file(serve: Serve) -> None:
     (left,) = engine.server.store.drop_worker(engine.server.worker).doomed
     leftovers.delete(left)
     assert os.listdir(engine.files) == []
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("closed", [True, False])
+def test_who_watches_is_told_of_it_as_at_a_close(
+    client: Client, engine: Engine, kernel: bool, closed: bool
+) -> None:
+    """And who has a lease on the directory."""
+    notify.configure(engine, kernel_change_notify=kernel)
+    (engine.files / "dir").mkdir()
+    file = durable(client, v2(1000), name="dir\\file", options=FILE_DELETE_ON_CLOSE)
+    other = Client(engine).ready(user="bob")
+    watcher = notify.Watcher(Client(engine).ready(user="bob"), "dir")
+    options, access = FILE_DIRECTORY_FILE, FILE_LIST_DIRECTORY
+    take(other, RH, name="dir", version=2, options=options, access=access)
+    if closed:
+        client.close(file)
+    else:
+        client.disconnect()
+        engine.clock.advance(2)
+    engine.settle()
+    engine.clock.advance(1)
+    engine.settle()
+    assert not (engine.files / "dir" / "file").exists()
+    assert len(breaks(other)) == 1
+    assert watcher.told() == [(notify.REMOVED, "file")]
