@@ -149,6 +149,7 @@ class Daemon:
         os.chmod(path, 0o600)
         self._registered = registered
         self._service.use_registry(registered)
+        self.set_up_log()
         for why in self._service.configuration.left_out.values():
             log.error("a share of the registry is not served: %s", why)
         return store

@@ -37,15 +37,15 @@ def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
         "the password file": passwords,
         "the state directory": Path(configuration.server.state_directory),
     }
-    hideable = [*_folders_of_secrets(configuration), os.path.dirname(os.path.realpath(passwords))]
-    hideable = [each for each in hideable if _is_ours(each)]
     for name, folder in _folders(configuration):
-        if any(folder.is_relative_to(each) for each in hideable):
-            yield f"workers that were started without the share {name} do not see {folder}"
         for what, path in secrets.items():
             places = (Path(os.path.abspath(path)), path.resolve())
             if any(place.is_relative_to(folder) for place in places):
                 yield f"{what}, {path}, lies in the share {name}, {folder}"
+    for each in (*_folders_of_secrets(configuration), os.path.dirname(os.path.realpath(passwords))):
+        names = [name for name, folder in _folders(configuration) if folder.is_relative_to(each)]
+        if names and _is_ours(each):
+            yield f"workers that run already may not see new shares in {each} ({names[0]})"
 
 
 def hidden(configuration: Configuration, passwords: Path) -> dict[str, list[str]]:
@@ -76,10 +76,10 @@ def visible(configuration: Configuration, passwords: Path) -> Iterator[str]:
     found = hidden(configuration, passwords)
     for path in _secret_files(configuration, passwords):
         if path in found:
-            why = "no folder named usmbd, of the server's user alone, without shares in it"
+            folder = os.path.dirname(path)
             yield (
-                f"{path} alone is hidden from workers, until it is replaced: "
-                f"{os.path.dirname(path)} is {why}"
+                f"at most {path} alone is hidden from workers, until it is replaced: "
+                f"{folder} is not named usmbd, not the server's user's, or has a share in it"
             )
     for folder in _folders_of_secrets(configuration):
         if folder not in found:

@@ -186,7 +186,7 @@ def test_workers_serve_where_the_password_file_lies_among_what_they_need() -> No
             client.open(f"by-{share}")
             client.close()
             assert (own.data / f"by-{share}").exists()
-        note = f"{own.password_path} alone is hidden from workers, until it is replaced"
+        note = f"at most {own.password_path} alone is hidden from workers, until it is replaced"
         assert note in own.log
 
 

@@ -16,6 +16,9 @@ from served_mountd import Mountd, Rpc, until
 
 from usmbd.mountd import daemon as module
 from usmbd.mountd import lockfile, service
+from usmbd.mountd.admin.registered import Registered
+from usmbd.mountd.admin.registry import HIVES
+from usmbd.mountd.admin.registry_store import RegistryStore
 from usmbd.mountd.config.load import load
 from usmbd.mountd.daemon import LATEST_TELL_SECONDS, TELL_SECONDS, Daemon
 from usmbd.mountd.ipc.client import BlockingClient
@@ -331,6 +334,20 @@ def test_an_earlier_registry_moves_to_where_no_worker_sees_it(mountd: Mountd) ->
     mountd.serve(lambda client: None)
     assert registry.read_bytes() == kept
     assert not (data / "registry.db").exists()
+
+
+def test_a_registry_s_share_that_is_no_good_place_is_told_of_at_the_start(
+    mountd: Mountd, caplog: pytest.LogCaptureFixture
+) -> None:
+    mountd.serve(lambda client: None)
+    data = Path(mountd.daemon._service.configuration.server.data_directory)
+    store = RegistryStore(data / SECRETS_DIRECTORY / "registry.db", HIVES)
+    Registered(store).put("reg", {"path": str(mountd.passwords.parent)})
+    store.close()
+    mountd.daemon = Daemon(load(mountd.file), mountd.passwords)
+    mountd.daemon.set_up_log()
+    mountd.serve(lambda client: None)
+    assert caplog.text.count("lies in the share reg, ") == 2  # the state directory, too
 
 
 def test_of_several_changes_of_passwords_the_last_is_told(

@@ -92,7 +92,7 @@ def test_a_folder_that_is_ours_is_hidden_and_of_others_the_file(tmp_path: Path) 
     for passwords in ("other/pwd.db", "pwd.db", "etc/usmbd/d/pwd.db", "not-there/usmbd/pwd.db"):
         assert hides(tmp_path, passwords, "srv") == {passwords: [], **SECRETS}
         (note,) = visible(configured(tmp_path, "srv"), tmp_path / passwords)
-        assert note.startswith(f"{tmp_path}/{passwords} alone is hidden")
+        assert note.startswith(f"at most {tmp_path}/{passwords} alone is hidden")
 
 
 @pytest.mark.parametrize("share", ["usmbd", "usmbd/share", "usmbd/homes/%U", "usmbd/%U"])
@@ -165,10 +165,8 @@ def test_where_a_disk_does_not_say_where_links_lead_no_folder_is_hidden(
     assert len(notes) == 1 + len(SECRETS)
 
 
-def test_a_share_that_comes_into_a_hidden_folder_is_told_of(tmp_path: Path) -> None:
+def test_shares_that_come_into_a_hidden_folder_are_told_of_once(tmp_path: Path) -> None:
     (tmp_path / "usmbd").mkdir()
-    (warning,) = exposed(configured(tmp_path, "usmbd/late"), tmp_path / "usmbd" / "pwd.db")
-    assert (
-        warning
-        == f"workers that were started without the share share0 do not see {tmp_path}/usmbd/late"
-    )
+    configuration = configured(tmp_path, "usmbd/late", "usmbd/later")
+    (warning,) = exposed(configuration, tmp_path / "usmbd" / "pwd.db")
+    assert warning.endswith(f"may not see new shares in {tmp_path}/usmbd (share0)")

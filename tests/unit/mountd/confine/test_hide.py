@@ -179,7 +179,7 @@ def test_a_share_with_the_password_file_is_seen_and_written(
     assert not_changed(found, tmp_path / share)
     assert found["unhidden"] == []
     (note,) = visible(load(tmp_path / "usmbd.conf"), tmp_path / "usmbd" / "passwords")
-    assert note.startswith(f"{tmp_path}/usmbd/passwords alone is hidden from workers")
+    assert note.startswith(f"at most {tmp_path}/usmbd/passwords alone is hidden from workers")
 
 
 def test_a_share_of_which_nobody_knew_is_seen_and_written(tmp_path: Path, block: Path) -> None:
