@@ -8,6 +8,7 @@ from typing import Final
 
 from usmbd.protocol.vfs import apple_double, directory_entry
 from usmbd.protocol.vfs.apple_double import Double, Layout
+from usmbd.protocol.vfs.identity import as_process, retry_as_process
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.wire.fscc.file_stat import FileStat
@@ -161,9 +162,24 @@ def size_of(node: Node) -> int:
 
 
 def follow_mode(node: Node) -> None:
-    """Give the file with the fork the rights that the file has now; OSError."""
-    if node.volume.options.forks_in_files and (double := find(node)) is not None:
-        os.fchmod(double.fd, stat.S_IMODE(node.stat().mode) & 0o666)
+    """Give the file with the fork the rights that the file has now; OSError.
+
+    Another may have made it. Then rights are taken away, as the process; but none are given: he who
+    may rename in the folder could have put any file of that other's there.
+    """
+    if not node.volume.options.forks_in_files:
+        return
+    double = retry_as_process(lambda: find(node))
+    if double is None:
+        return
+    mode = stat.S_IMODE(node.stat().mode) & 0o666
+    try:
+        os.fchmod(double.fd, mode)
+    except PermissionError:
+        found = os.fstat(double.fd)
+        if found.st_nlink == 1:  # no other name is somebody's, who would wonder
+            with as_process():
+                os.fchmod(double.fd, stat.S_IMODE(found.st_mode) & mode)
 
 
 def empty(node: Node) -> None:

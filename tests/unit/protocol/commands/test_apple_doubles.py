@@ -26,8 +26,11 @@ from smbengine.macos import (
 )
 
 from usmbd.protocol.commands import apple
-from usmbd.protocol.vfs import apple_convert, apple_double
+from usmbd.protocol.vfs import apple_convert, apple_double, apple_fork
 from usmbd.protocol.vfs.apple_convert import BLANK
+from usmbd.protocol.vfs.identity import Identity, become
+from usmbd.protocol.vfs.options import VolumeOptions
+from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.create import (
     FILE_CREATE,
     FILE_DELETE_ON_CLOSE,
@@ -405,3 +408,39 @@ def test_a_file_that_a_link_replaces_takes_its_fork_along(serve: Serve) -> None:
     assert client.call(Command.SET_INFO, body).status is SUCCESS
     client.close(opened)
     assert files(client) == {"file": b"data", "other": b"data"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    ("before", "asked", "after", "links"),
+    [
+        (0o664, 0o600, 0o600, 1),
+        (0o600, 0o600, 0o600, 1),  # which the owner cannot open
+        (0o644, 0o666, 0o644, 1),
+        (0o664, 0o600, 0o664, 2),
+    ],
+)
+def test_a_fork_that_another_has_made_loses_the_rights_that_its_file_loses(
+    serve: Serve, before: int, asked: int, after: int, links: int
+) -> None:
+    files = serve().engine.files
+    files.chmod(0o777)
+    (files / "file").touch()
+    beside = files / "._file"
+    beside.write_bytes(double(b"fork"))
+    beside.chmod(before)
+    os.chown(files / "file", 31001, 31000)
+    os.chown(beside, 31002, 31000)
+    if links > 1:
+        os.link(beside, files / "another's")
+    volume = Volume(str(files), VolumeOptions(forks_in_files=True))
+    become(Identity(31001, 31000))
+    try:
+        with volume.lookup("file") as node:
+            node.set_mode(asked)
+            apple_fork.follow_mode(node)
+    finally:
+        become(None)
+        volume.close()
+    assert stat.S_IMODE((files / "file").stat().st_mode) == asked
+    assert stat.S_IMODE(beside.stat().st_mode) == after
