@@ -1,6 +1,7 @@
 """FSCTLs that get, set and delete reparse points ([MS-FSA] 2.1.5.10.14, .38 and .3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.commands.telling import tell
@@ -81,10 +82,10 @@ def _set(request: Request, data: memoryview) -> None:
     buffer = build_reparse_point(point.tag, bytes(point.data), point.guid)
     # A link or a FIFO has no descriptor; by the POSIX extensions its mode says all.
     bare = open_.node.volume.options.posix or not request.tree.share.acl_xattr
-    may = bare and _may_replace(request)
-    made = reparse_points.set_point(open_.node, point, buffer, may_replace=may)
-    if made is not None:
-        open_.stand_on(request.connection.server, made)
+    with _alone(request) as alone:
+        made = reparse_points.set_point(open_.node, point, buffer, may_replace=bare and alone)
+        if made is not None:
+            open_.stand_on(request.connection.server, made)
 
 
 def _delete(request: Request, data: memoryview) -> None:
@@ -93,24 +94,37 @@ def _delete(request: Request, data: memoryview) -> None:
     if not open_.node.stat().reparse_tag:
         raise SmbError(NtStatus.NOT_A_REPARSE_POINT)
     point = parse_reparse_point(data)
-    made = reparse_points.remove_point(open_.node, point, may_replace=_may_replace(request))
-    if made is not None:
-        open_.stand_on(request.connection.server, made)
+    with _alone(request) as alone:
+        made = reparse_points.remove_point(open_.node, point, may_replace=alone)
+        if made is not None:
+            open_.stand_on(request.connection.server, made)
 
 
-def _may_replace(request: Request) -> bool:
-    """Whether nobody knows the inode but this open, which does not promise to keep it."""
+@contextmanager
+def _alone(request: Request) -> Iterator[bool]:
+    """Say whether nobody knows the inode but this open, which does not promise to keep it.
+
+    If so nobody opens it meanwhile: as one that is to be deleted.
+    """
     open_, store = request.open, request.connection.server.store
-    return (
-        store.count_opens(open_.key) == 1
-        and not store.stream_opens(open_.key)
-        and not store.is_delete_pending(open_.key)
-        and not open_.oplock_level
-        and open_.durable is None
-        and not open_.lock_count
-        and open_.watch is None
-        and open_.enumeration is None
-    )
+    if (
+        store.count_opens(open_.key) > 1
+        or store.is_delete_pending(open_.key)
+        or open_.oplock_level
+        or open_.durable is not None
+        or open_.lock_count
+        or open_.watch is not None
+        or open_.enumeration is not None
+    ):
+        yield False
+        return
+    key = open_.key
+    store.set_delete_pending(key, open_.persistent_id, True)
+    try:
+        yield store.count_opens(key) == 1 and not store.stream_opens(key)
+    finally:
+        if open_.key == key:
+            store.set_delete_pending(key, open_.persistent_id, False)
 
 
 def _file(request: Request) -> Open:

@@ -247,7 +247,7 @@ class Open:
     def stand_on(self, server: "Server", node: Node) -> None:
         """Go on with another inode, which has taken the place and the name of this open's.
 
-        Nobody else has either open. Any thread may call this.
+        Nobody else has either open: the old one is delete pending. Any thread may call this.
         """
         stat = node.last_stat
         key = file_key(stat.dev, stat.ino)
@@ -255,7 +255,8 @@ class Open:
         flags = record.flags & ~OPEN_DIRECTORY
         record.flags &= ~OPEN_DELETE_ON_CLOSE  # the name is the new one's
         server.store.update_open(self.key, record)
-        server.store.remove_open(self.key, self.persistent_id)
+        if server.store.remove_open(self.key, self.persistent_id).delete_now:
+            server.store.deleted(self.key)
         record.flags = flags
         path = f"{self.tree.share.path}/{node.path}"
         server.store.add_open(key, record, path if flags & OPEN_DELETE_ON_CLOSE else "")

@@ -12,7 +12,7 @@ from smbengine.client import Client, Reply
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
-from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs import kernel, reparse_points
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -391,6 +391,35 @@ def test_what_a_link_could_not_have_is_kept(client: Client, engine: Engine, why:
         )
     assert path.is_file()
     assert path.read_bytes() == (b"data" if why == "data" else b"")
+
+
+@pytest.mark.parametrize("name", ["file", "file:stream"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_nobody_opens_what_is_being_replaced(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str, fails: bool
+) -> None:
+    """Such as by another worker: he would have a file without a name, or the open none at all."""
+    opened = new(client, access=ACCESS | FILE_WRITE_DATA)
+    other = Client(engine).ready()
+    real = reparse_points.set_point
+    come: list[NtStatus] = []
+
+    def late(*args: Any, **options: Any) -> Any:
+        come.append(other.create(name))
+        if fails:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*args, **options)
+
+    monkeypatch.setattr(reparse_points, "set_point", late)
+    status = control(client, opened, SET, symlink("nothing")).status
+    assert come == [NtStatus.DELETE_PENDING]
+    assert status is (NtStatus.DISK_FULL if fails else NtStatus.SUCCESS)
+    assert (engine.files / "file").is_symlink() is not fails
+    client.close(opened)
+    again = opens(other, "file", ACCESS, options=FILE_OPEN_REPARSE_POINT | FILE_DELETE_ON_CLOSE)
+    assert again.status is NtStatus.SUCCESS
+    other.close(again.file_id)
+    assert os.listdir(engine.files) == []
 
 
 def test_a_kept_link_that_was_moved(client: Client, engine: Engine) -> None:
