@@ -352,6 +352,7 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
             answers.append(wanted.aapl)
     except BaseException:
         if found.action == FILE_CREATED and server.store.count_opens(open_.key) == 1:
+            open_.taken_back = found.made_at
             open_.set_delete_on_close(server, True)  # what a refused CREATE has made goes again
         server.close_open(open_)
         if guid is not None:

@@ -99,6 +99,8 @@ class Found:
     """The stat, when its data are open as they were granted and nothing is left to do."""
     made_file: bool = False
     """Whether the file was made, not only a stream of it."""
+    made_at: int = 0
+    """Its change time then, by which one tells whether another has written it since (ns)."""
     record: OpenRecord | None = None
     """What the store knows of the open, once it is admitted."""
 

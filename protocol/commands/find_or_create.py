@@ -372,7 +372,8 @@ def _new(wanted: Wanted) -> Found:
         finally:
             node.close()
         raise
-    return Found(node, stream, FILE_CREATED, granted, maximal, made_file=True)
+    made_at = os.fstat(node.fd).st_ctime_ns
+    return Found(node, stream, FILE_CREATED, granted, maximal, made_file=True, made_at=made_at)
 
 
 def _maximal_access(wanted: Wanted, node: Node) -> int:

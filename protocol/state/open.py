@@ -107,6 +107,7 @@ class Open:
         "share_access",
         "short_path",
         "stream",
+        "taken_back",
         "told_at_close",
         "tree",
         "volatile_id",
@@ -148,6 +149,7 @@ class Open:
         self.path = path  # as the client opened it; the file's present name is asked from the node
         self.short_path = ""  # where the client said the file's 8.3 name
         self.delete_on_close = False
+        self.taken_back: int | None = None  # its CREATE is refused; Found.made_at
         self.deletes_name = False  # at its close, whoever else has the file open
         self.kept_change_time = 0  # what SET_INFO of this open leaves as it is; 0: nothing
         self.kept_write_time: KeptWriteTime | None = None
@@ -433,7 +435,9 @@ class Open:
         by = self.parent_lease_key if self.parent_lease_key == result.by else NO_ID
         node, stream = self.node, self.stream
         try:
-            if stream is not None and not result.delete_base:
+            if self.taken_back is not None and not self._is_as_made(self.taken_back):
+                return []
+            if stream is not None and not result.delete_base and not self._made_alone(server):
                 stream.delete()
                 change = of_stream(REMOVED_STREAM, stream.name)
                 return server.notifier.of_file(node, (change,), by)
@@ -449,6 +453,18 @@ class Open:
                 server.store.deleted(base_key(self.key) if result.delete_base else self.key)
             finally:
                 self._let_go()
+
+    def _is_as_made(self, made_at: int) -> bool:
+        """Whether nobody has written what a CREATE has made that is refused."""
+        if not made_at:  # a stream alone
+            return self.stream is not None and not self.stream.stat().size
+        found = os.fstat(self.node.fd)
+        return found.st_ctime_ns == made_at and not (self.node.is_regular and found.st_size)
+
+    def _made_alone(self, server: "Server") -> bool:
+        """Whether the file was made with its stream, by a CREATE that is refused, for it alone."""
+        base, store = base_key(self.key), server.store
+        return bool(self.taken_back) and not (store.count_opens(base) or store.stream_opens(base))
 
     def tunnel(self, server: "Server") -> None:
         """Note that the name is gone, if the file was opened by the 8.3 name that stands for it."""

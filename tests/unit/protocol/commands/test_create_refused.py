@@ -3,17 +3,20 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from failing import failing
-from smbengine import leases
+from smbengine import leases, requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
+from usmbd.protocol.commands import create
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.create import (
     FILE_CREATE,
     FILE_DIRECTORY_FILE,
+    FILE_OPEN,
     FILE_OPEN_IF,
     FILE_OVERWRITE_IF,
     FILE_SUPERSEDE,
@@ -80,3 +83,37 @@ def test_no_directory_is_made_that_is_temporary(client: Client, engine: Engine) 
             )
             assert made is status
     assert not list(engine.files.glob("folder*"))
+
+
+@pytest.mark.parametrize("name", ["file", "file:stream", "old:stream"])
+@pytest.mark.parametrize("written", [False, True])
+def test_what_another_has_written_meanwhile_stays(
+    client: Client,
+    other: Client,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    written: bool,
+) -> None:
+    """He may open the file as soon as the store has admitted who makes it."""
+    (engine.files / "old").write_bytes(b"old")
+    tell = create._tell
+
+    def refused(*arguments: Any) -> Any:
+        if written:
+            opened = other.open(name, disposition=FILE_OPEN)
+            assert other.call(Command.WRITE, requests.write(opened, b"data")).status is SUCCESS
+            other.close(opened)
+        yield from tell(*arguments)
+        raise OSError(errno.ENOSPC, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(create, "_tell", refused)
+        assert client.create(name) is NtStatus.DISK_FULL
+    if written:
+        opened = other.open(name, disposition=FILE_OPEN)
+        assert other.call(Command.READ, requests.read(opened, 9)).data == b"data"
+    else:
+        assert [path.name for path in engine.files.iterdir()] == ["old"]
+        assert other.create(name, disposition=FILE_OPEN) is NtStatus.OBJECT_NAME_NOT_FOUND
+    assert (engine.files / "old").read_bytes() == b"old"
