@@ -11,7 +11,7 @@ from usmbd.protocol.commands.data_change import archive
 from usmbd.protocol.commands.default_stream import become_data
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.commands.telling import link_told, tell, tell_all
-from usmbd.protocol.effects import Blocking, Resume, Wait, Waiting
+from usmbd.protocol.effects import Blocking, Resume, Slow, Wait, Waiting
 from usmbd.protocol.state.below import Below, opens_about, opens_below
 from usmbd.protocol.state.notify.change import (
     ADDED_STREAM,
@@ -22,7 +22,7 @@ from usmbd.protocol.state.notify.change import (
     of_stream,
 )
 from usmbd.protocol.state.notify.place import Place
-from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.records import OpenRecord, file_key
 from usmbd.protocol.state.store.sharing import violates
@@ -42,6 +42,7 @@ from usmbd.protocol.wire.fscc import set_info as setters
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_READONLY,
 )
+from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.set_info import SetInfoResponse
 from usmbd.protocol.wire.snapshot_tokens import take_token
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -72,10 +73,12 @@ def rename(request: Request, change: setters.SetRename) -> Handling:
         yield from _free_below(request)
     if not posix:
         yield from _open_directory(request, path, FILE_SHARE_ALL & ~FILE_SHARE_DELETE)
+    large = False
     if change.replace:
         ignores = change.ignore_read_only or posix
-        yield from _free_target(request, path, change.posix or posix, ignores)
-    call = Blocking(_rename_node, open_, path, change.replace, names, server.notifier.place)
+        large = yield from _free_target(request, path, change.posix or posix, ignores)
+    kind = Slow if large else Blocking
+    call = kind(_rename_node, open_, path, change.replace, names, server.notifier.place)
     told = yield from call
     try:
         yield from _renamed(open_)
@@ -193,26 +196,29 @@ def _directory(request: Request, path: str) -> bytes:
     return file_key(stat.dev, stat.ino)
 
 
-def _free_target(request: Request, path: str, posix: bool, ignore_read_only: bool) -> Waiting[None]:
+def _free_target(request: Request, path: str, posix: bool, ignore_read_only: bool) -> Waiting[bool]:
     """Refuse to replace a file that is open, or read-only ([MS-FSA] 2.1.5.15.6, 2.1.5.15.11).
+
+    Tells whether to give its blocks back may take long.
 
     What is open only because clients cache the handle is closed first. With POSIX semantics it is
     replaced all the same, and goes on without a name.
     """
     target = yield from Blocking(_target, request, path)
     if target is None:
-        return
-    key, read_only = target
-    if read_only and not ignore_read_only:
+        return False
+    key = file_key(target.dev, target.ino)
+    if target.attributes & FILE_ATTRIBUTE_READONLY and not ignore_read_only:
         raise SmbError(NtStatus.ACCESS_DENIED)
     if not posix:
         yield from handles_given_up(request, key, None)
         if request.connection.server.store.opens(key):
             raise SmbError(NtStatus.ACCESS_DENIED)
+    return max(target.size, target.allocation) > LARGE_FILE
 
 
-def _target(request: Request, path: str) -> tuple[bytes, bool] | None:
-    """Return key and read-only attribute of the file that is to be replaced, if there is one."""
+def _target(request: Request, path: str) -> FileStat | None:
+    """Return the stat of the file that is to be replaced, if there is one."""
     volume = request.open.node.volume
     assert isinstance(volume, Volume)
     try:
@@ -220,10 +226,7 @@ def _target(request: Request, path: str) -> tuple[bytes, bool] | None:
     except SmbError:
         return None
     with target:
-        if target.inode == request.open.node.inode:
-            return None
-        stat = target.last_stat
-        return file_key(stat.dev, stat.ino), bool(stat.attributes & FILE_ATTRIBUTE_READONLY)
+        return None if target.inode == request.open.node.inode else target.last_stat
 
 
 def _rename_stream(request: Request, change: setters.SetRename) -> Handling:
@@ -275,8 +278,10 @@ def link(request: Request, change: setters.SetLink) -> Handling:
     posix = node.volume.options.posix
     if not posix:
         yield from _open_directory(request, path, FILE_SHARE_ALL)
+    large = False
     if change.replace:
-        yield from _free_target(request, path, posix, posix)
-    yield Blocking(directory_entry.link, node, path, change.replace, names)
+        large = yield from _free_target(request, path, posix, posix)
+    kind = Slow if large else Blocking
+    yield kind(directory_entry.link, node, path, change.replace, names)
     tell_all(server, (yield from Blocking(link_told, request, path)))
     return _RESPONSE

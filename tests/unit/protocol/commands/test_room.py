@@ -20,9 +20,14 @@ from usmbd.protocol.state.open import LARGE_FILE
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import LongCallError
+from usmbd.protocol.wire.access import DELETE
 from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_OVERWRITE
 from usmbd.protocol.wire.create_contexts import SMB2_CREATE_ALLOCATION_SIZE
-from usmbd.protocol.wire.fscc.set_info import FileAllocationInformation
+from usmbd.protocol.wire.fscc.set_info import (
+    FileAllocationInformation,
+    FileLinkInformation,
+    FileRenameInformation,
+)
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -62,6 +67,7 @@ def loop(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise LongCallError
 
     counted(kernel, "fallocate")
+    counted(kernel, "rename")
     counted(os, "ftruncate")
     counted(os, "unlink")
     monkeypatch.setattr(find_or_create, "long_call", long_call)
@@ -125,6 +131,23 @@ def test_what_is_overwritten_has_and_had_much_room(
         client.close(opened.file_id)
         assert (room(engine.files / "file") > LARGE_FILE) is bool(size)
     assert loop == []
+
+
+@pytest.mark.parametrize("change", [FileRenameInformation, FileLinkInformation])
+def test_what_is_replaced_gives_much_room_back(
+    client: Client, engine: Engine, loop: list[str], change: int
+) -> None:
+    for size in (LARGE_FILE + 1, MIB):
+        client.close(create(client, size).file_id)
+        loop.clear()
+        opened = client.open("new", DELETE)
+        data = requests.named("file", replace=True)
+        body = requests.set_info(opened, change, data)
+        assert client.call(Command.SET_INFO, body).status is NtStatus.SUCCESS
+        client.close(opened)
+        assert room(engine.files / "file") == 0
+        assert loop == ([] if size > MIB else ["rename"])
+        (engine.files / "file").unlink()
 
 
 def test_what_others_do_not_admit_gives_it_back(
