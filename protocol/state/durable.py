@@ -25,8 +25,14 @@ from usmbd.protocol.state.fair_share import FairShare, Place
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import Doomed, EndResult, Store
-from usmbd.protocol.state.store.records import OPEN_DISCONNECTED, DurableRecord, OpenRecord
+from usmbd.protocol.state.store.records import (
+    GROUPS_KEPT,
+    OPEN_DISCONNECTED,
+    DurableRecord,
+    OpenRecord,
+)
 from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.status import SmbError
 
@@ -43,6 +49,9 @@ PLACE_BYTES: Final = 800
 
 RECORD_BYTES: Final = 700
 """Of the store, that it takes beside twice the path of its file: pages are never full."""
+
+ID_BYTES: Final = 5
+"""Of the store, that a uid or gid takes."""
 
 SETTLE_SECONDS: Final = 0.05
 """Between two looks whether an open that its client wants back is disconnected yet."""
@@ -148,6 +157,8 @@ class DurableOpens:
         try:
             user, network = open_.session.proven_user, open_.connection.network
             size = RECORD_BYTES + 2 * len(open_.node.path.encode("utf-8", "surrogateescape"))
+            if open_.delete_on_close:
+                size += ID_BYTES * len(_kept(open_.tree.identity))
             durable.place = self.places.take(user, network, -(-size // PLACE_BYTES))
         except SmbError:
             log.info("too many opens wait for their clients", extra={"path": open_.path})
@@ -161,7 +172,7 @@ class DurableOpens:
         """
         durable = open_.durable
         assert durable is not None
-        node = open_.node
+        node, user = open_.node, open_.tree.identity
         try:
             statx = kernel.statx_fd(node.fd)
         except OSError as error:
@@ -177,6 +188,7 @@ class DurableOpens:
             reserved=node.reserved,
             keeps_write_time=open_.kept_write_time is not None,
             kept_change_time=open_.kept_change_time,
+            user=_kept(user) if open_.delete_on_close else (),
         )
         deadline = from_ns(time.time_ns()) + durable.timeout * MS
         waiters = self._store.disconnect_open(open_.persistent_id, record, deadline)
@@ -304,6 +316,11 @@ class DurableOpens:
         if self._waiting:
             earliest = min(waiting.when for waiting in self._waiting.values())
             self._look_at(max(earliest, now + SCAVENGE_SECONDS))
+
+
+def _kept(user: Identity) -> tuple[int, ...]:
+    """Return what is kept of who has a file to be deleted: see DurableRecord."""
+    return user.uid, user.gid, *user.groups[:GROUPS_KEPT]
 
 
 def seen(statx: kernel.StatxTuple) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from usmbd.protocol.state.store.records import (
     file_key,
 )
 from usmbd.protocol.vfs import directory_entry, kernel
+from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.vfs.kernel import fd_path
 from usmbd.protocol.vfs.xattrs import STREAM_PREFIX, STREAM_SUFFIX
 
@@ -71,7 +72,8 @@ def delete_told(doomed: Doomed, notifier: "Notifier", told: list[DirectoryChange
 def delete(doomed: Doomed, going: Going = lambda *_: None) -> bool:
     """Delete the file, empty directory or stream; what stands in the way is logged.
 
-    Before a name goes, `going(parent, name, mode)`. Returns whether something was deleted.
+    With its user's rights of now, where he is known, as at a CLOSE. Before a name goes,
+    `going(parent, name, mode)`. Returns whether something was deleted.
     """
     if not doomed.path:
         return False
@@ -80,14 +82,24 @@ def delete(doomed: Doomed, going: Going = lambda *_: None) -> bool:
         parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             # Of the root only a stream can be deleted, so "." is never removed.
+            become(_user(doomed))
             return _delete_at(parent, name or ".", doomed, going)
         finally:
+            become(None)
             os.close(parent)
     except FileNotFoundError:
         pass
     except OSError as error:
         log.error("could not be deleted: %s", error.strerror, extra={"path": doomed.path})
     return False
+
+
+def _user(doomed: Doomed) -> Identity | None:
+    """Return as whom it is deleted; None: the process, where nobody knows."""
+    if not doomed.user:
+        return None
+    uid, gid, *groups = doomed.user
+    return Identity(uid, gid, tuple(groups))
 
 
 def _delete_at(parent: int, name: str, doomed: Doomed, going: Going) -> bool:

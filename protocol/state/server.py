@@ -293,7 +293,7 @@ class Server:
             log.exception("a close failed", extra={"path": open_.path})
 
     def _delete_left(self, doomed: Doomed, ended: Callable[[], None]) -> None:
-        """Delete, as the process, what an open left to delete, whose user might; then `ended()`."""
+        """Delete what an open left to delete that has ended without its client; then `ended()`."""
         changes: list[DirectoryChange] = []
 
         def over(_: object, error: BaseException | None) -> None:

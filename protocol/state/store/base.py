@@ -120,7 +120,7 @@ class UnlockResult(NamedTuple):
 class Doomed(NamedTuple):
     """A delete-pending file whose last open ended without its client; `path` as given, or empty.
 
-    `birth` and `seen` as in DurableRecord, where they are known; `fork_beside` as
+    `birth`, `seen` and `user` as in DurableRecord, where they are known; `fork_beside` as
     OPEN_FORK_BESIDE.
     """
 
@@ -129,6 +129,7 @@ class Doomed(NamedTuple):
     birth: tuple[int, int] | None = None
     seen: tuple[int, ...] = ()
     fork_beside: bool = False
+    user: tuple[int, ...] = ()
 
 
 class EndResult(NamedTuple):

@@ -184,7 +184,8 @@ class LmdbDurable:
             durable = _decode(kept)
             path = f"{durable.share_path}/{os.fsdecode(durable.path)}"
             fork_beside = bool(record.flags & OPEN_FORK_BESIDE)
-            doomed = Doomed(key, path, durable.birth, durable.seen, fork_beside)
+            known = durable.birth, durable.seen, fork_beside, durable.user
+            doomed = Doomed(key, path, *known)
             return EndResult(result.waiters, doomed)
 
     def disconnected(self) -> list[tuple[bytes, OpenRecord]]:

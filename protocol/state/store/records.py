@@ -210,6 +210,10 @@ def parse_opens(packed: bytes) -> list[OpenRecord]:
     return [OpenRecord.parse(packed, offset) for offset in range(0, len(packed), OPEN_SIZE)]
 
 
+GROUPS_KEPT: Final = 64
+"""Of who has a file deleted; who is in more may have fewer rights then, but not more."""
+
+
 class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
     """What a durable open is made anew from when its client comes back, beside its OpenRecord.
 
@@ -243,6 +247,8 @@ class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
     """It was made by the POSIX extensions, which look `path` up as it is."""
     kept_change_time: int = 0
     """FILETIME that SET_INFO of it leaves as it is; 0: nothing."""
+    user: tuple[int, ...] = ()
+    """Who deletes the file when it ends: uid, gid and groups, as they were when its client went."""
 
 
 class PersistentOpen(msgspec.Struct, array_like=True, frozen=True):

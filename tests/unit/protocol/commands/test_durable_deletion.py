@@ -12,6 +12,7 @@ from smbengine.server import Engine
 
 from usmbd.protocol.state import leftovers
 from usmbd.protocol.state.caching.rules import RH
+from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
 from usmbd.protocol.wire.create import (
     FILE_CREATED,
@@ -139,3 +140,25 @@ def test_who_watches_is_told_of_it_as_at_a_close(
     assert not (engine.files / "dir" / "file").exists()
     assert len(breaks(other)) == 1
     assert watcher.told() == [(notify.REMOVED, "file")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("allowed", [True, False])
+def test_it_goes_by_the_rights_that_its_user_has_then(
+    client: Client, engine: Engine, allowed: bool
+) -> None:
+    """As at a CLOSE; nothing is deleted as root."""
+    folder = engine.files / "dir"
+    folder.mkdir()
+    os.chown(folder, 31001, 31001)
+    client.session.tree_connect_table[client.tree_id].identity = Identity(31001, 31001, (31003,))
+    try:
+        durable(client, v2(1000), name="dir\\file", options=FILE_DELETE_ON_CLOSE)
+        client.disconnect()
+    finally:
+        become(None)
+    folder.chmod(0o755)
+    os.chown(folder, 31001 if allowed else 31002, 31002)
+    engine.clock.advance(2)
+    engine.settle()
+    assert (folder / "file").exists() is not allowed
