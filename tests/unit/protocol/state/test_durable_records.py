@@ -18,7 +18,19 @@ WRITE_TIME, CHANGE_TIME = 15, 13
 def test_a_durable_open_is_no_more_than_it_is_said_to_be() -> None:
     """What a database of an older server does not tell counts as not asked for."""
     record = DurableRecord(b"key", "data", "/", b"file", 0, (0, 0), 1)
-    assert msgspec.structs.astuple(record)[7:] == ((), 0, 0, 0, 0, False, False, False, False, 0)
+    assert msgspec.structs.astuple(record)[7:] == (
+        (),
+        0,
+        0,
+        0,
+        0,
+        False,
+        False,
+        False,
+        False,
+        0,
+        (),
+    )
 
 
 @pytest.mark.parametrize("filetime", [1, LAST])
