@@ -26,6 +26,7 @@ import matrix
 import mounts
 import outcome
 from guest import (  # in lab/machines
+    HIDDEN,
     UNSUPPORTED,
     LabError,
     UnsupportedError,
@@ -126,6 +127,10 @@ def main() -> int:
         if options.full:
             variants = matrix.full(variants)
         out = options.out.resolve() if options.out else results_directory()
+        if any(out.is_relative_to(hidden) for hidden in HIDDEN):
+            raise ValueError(
+                f"{out}: guests have their own {', '.join(HIDDEN)}: name another --out"
+            )
         print(f"{RESULTS}{out}", flush=True)
         done = run(
             variants,
