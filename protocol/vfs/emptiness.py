@@ -18,6 +18,13 @@ LEVELS: Final = 64
 descriptor meanwhile."""
 
 
+_BELOW: Final = kernel.How(
+    os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW,
+    kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_SYMLINKS | kernel.RESOLVE_NO_XDEV,
+)
+"""A directory in another, and not what is mounted there."""
+
+
 def is_empty(node: Node) -> bool:
     """Whether the directory holds nothing, not even what clients do not see; OSError.
 
@@ -46,15 +53,16 @@ def remove_vetoed(node: Node) -> None:
     long_call()
     fd = os.open(kernel.fd_path(node.fd), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _clear(fd, node.volume.resolver.is_vetoed, os.fstat(fd).st_dev, LEVELS)
+        _clear(fd, node.volume.resolver.is_vetoed, LEVELS)
     finally:
         os.close(fd)
 
 
-def _clear(fd: int, goes: Callable[[str], bool], device: int, levels: int) -> None:
+def _clear(fd: int, goes: Callable[[str], bool], levels: int) -> None:
     """Remove the entries whose names say so; a directory with all that it holds.
 
-    OSError ENOTEMPTY beyond so many levels, EBUSY where something is mounted.
+    OSError ENOTEMPTY beyond so many levels, EBUSY where something is mounted, be it of the same
+    file system.
     """
     with os.scandir(fd) as entries:
         for entry in entries:
@@ -65,12 +73,12 @@ def _clear(fd: int, goes: Callable[[str], bool], device: int, levels: int) -> No
                 continue
             if not levels:
                 raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            below = os.open(entry.name, flags, dir_fd=fd)
+            below = _BELOW.open(fd, os.fsencode(entry.name))
+            if below < 0:
+                number = errno.EBUSY if below == -errno.EXDEV else -below
+                raise OSError(number, os.strerror(number))
             try:
-                if os.fstat(below).st_dev != device:
-                    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-                _clear(below, _anything, device, levels - 1)
+                _clear(below, _anything, levels - 1)
             finally:
                 os.close(below)
             os.rmdir(entry.name, dir_fd=fd)

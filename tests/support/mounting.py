@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 
 MNT_DETACH = 2
+MS_BIND = 4096
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
-def mounted(path: Path) -> Iterator[None]:
-    """Have an empty file system over a directory; skip the test where nothing can be mounted."""
-    if _libc.mount(b"none", os.fsencode(path), b"tmpfs", 0, b"size=1m,mode=777"):
+def mounted(path: Path, *, again: Path | None = None) -> Iterator[None]:
+    """Have an empty file system over a directory, or another directory `again`.
+
+    The test is skipped where nothing can be mounted.
+    """
+    what, flags = (os.fsencode(again), MS_BIND) if again is not None else (b"none", 0)
+    if _libc.mount(what, os.fsencode(path), b"tmpfs", flags, b"size=1m,mode=777"):
         pytest.skip(f"cannot mount: {os.strerror(ctypes.get_errno())}")
     try:
         yield

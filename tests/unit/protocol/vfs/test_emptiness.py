@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from mounting import mounted
 
-from usmbd.protocol.vfs import directory_entry, emptiness, kernel, pace
+from usmbd.protocol.vfs import directory_entry, emptiness, pace
 from usmbd.protocol.vfs.emptiness import LEVELS, NAMES_AT_ONCE
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.options import VolumeOptions
@@ -62,22 +63,19 @@ def test_all_below_a_vetoed_folder_goes_so_deep(node: Node, tmp_path: Path) -> N
     assert (tmp_path / "kept/file").exists()
 
 
-def test_what_is_mounted_there_stays(
-    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "folder/._other").mkdir()
-    (tmp_path / "folder/._other/file").touch()
-    fstat = os.fstat
-
-    def elsewhere(fd: int) -> os.stat_result:
-        found = fstat(fd)
-        if not os.readlink(kernel.fd_path(fd)).endswith("._other"):
-            return found
-        return os.stat_result((*found[:2], found.st_dev + 1, *found[3:10]))
-
-    monkeypatch.setattr(emptiness.os, "fstat", elsewhere)
-    assert refused(node) is NtStatus.SHARING_VIOLATION
-    assert (tmp_path / "folder/._other/file").exists()
+@pytest.mark.parametrize("same", [False, True], ids=["another file system", "the same"])
+def test_what_is_mounted_there_stays(node: Node, tmp_path: Path, same: bool) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    place = tmp_path / "folder/._other/below"
+    place.mkdir(parents=True)
+    with mounted(place, again=precious if same else None):
+        (place / "file").touch()
+        assert refused(node) is NtStatus.SHARING_VIOLATION
+        assert (place / "file").exists()
+    directory_entry.unlink(node)
+    assert not (tmp_path / "folder").exists()
+    assert (precious / "file").exists() is same
 
 
 def test_it_does_not_hold_the_loop(
