@@ -7,6 +7,7 @@ may be another file's, or lead through a link to elsewhere, and this process is 
 very file is deleted, and a file whose name has changed stays.
 """
 
+import errno
 import logging
 import os
 import stat
@@ -32,6 +33,11 @@ from usmbd.protocol.vfs.xattrs import STREAM_PREFIX, STREAM_SUFFIX
 
 if TYPE_CHECKING:
     from usmbd.protocol.state.notify.notifier import Notifier
+
+_HERE = -100
+"""AT_FDCWD: paths are absolute."""
+
+_WITHOUT_LINKS = kernel.How(os.O_PATH | os.O_DIRECTORY, kernel.RESOLVE_NO_SYMLINKS)
 
 Going = Callable[[int, str, int], None]
 
@@ -79,19 +85,36 @@ def delete(doomed: Doomed, going: Going = lambda *_: None) -> bool:
         return False
     directory, name = os.path.split(doomed.path)
     try:
-        parent = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        parent = -1
         try:
+            parent = _open(directory, _user(doomed))
             # Of the root only a stream can be deleted, so "." is never removed.
             become(_user(doomed))
             return _delete_at(parent, name or ".", doomed, going)
         finally:
             become(None)
-            os.close(parent)
+            if parent >= 0:
+                os.close(parent)
     except FileNotFoundError:
         pass
     except OSError as error:
         log.error("could not be deleted: %s", error.strerror, extra={"path": doomed.path})
     return False
+
+
+def _open(directory: str, user: Identity | None) -> int:
+    """Open the directory of a name; OSError.
+
+    The path had no links, but for those that a share follows: as the process none is followed, for
+    whoever may rename a folder on the way could put one there, and as its user any.
+    """
+    fd = _WITHOUT_LINKS.open(_HERE, os.fsencode(directory))
+    if fd == -errno.ELOOP and user is not None:
+        become(user)
+        return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if fd < 0:
+        raise OSError(-fd, os.strerror(-fd), directory)
+    return fd
 
 
 def _user(doomed: Doomed) -> Identity | None:

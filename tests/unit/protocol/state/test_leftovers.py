@@ -81,6 +81,24 @@ def test_a_link_is_not_followed(tmp_path: Path, file: Path) -> None:
     assert (tmp_path / "renamed").exists()
 
 
+def test_no_link_on_the_way_is_followed_as_root(tmp_path: Path) -> None:
+    """Whoever may rename a folder puts one there, and root has the file by another name."""
+    mine, archive = tmp_path / "mine", tmp_path / "archive"
+    mine.mkdir()
+    archive.mkdir(0o755)
+    (mine / "report").write_bytes(b"data")
+    promised = doomed(mine / "report")
+    os.link(mine / "report", archive / "report")
+    mine.rename(tmp_path / "away")
+    mine.symlink_to("archive")
+    leftovers.delete(promised)
+    assert (archive / "report").exists()
+    leftovers.delete(promised._replace(user=(1000, 1000, 1000)))
+    assert (archive / "report").exists()  # the user may follow it, and may not delete there
+    leftovers.delete(promised._replace(user=(os.getuid(), os.getgid())))
+    assert not (archive / "report").exists()
+
+
 def test_a_stream_goes_without_its_file(file: Path) -> None:
     os.setxattr(file, STREAM, b"\0")
     os.setxattr(file, "user.other", b"x")
