@@ -108,14 +108,19 @@ def _convert(
     try:
         _check_place(directory, double, fork_size + sum(len(value) for _, value in new))
         with _added(node, new):
-            if not may():  # somebody has opened the fork meanwhile
-                raise SmbError(NtStatus.SHARING_VIOLATION)
             if delete:
+                _check_again(may)
                 os.unlink(encode(apple_double.PREFIX + name), dir_fd=directory)
             else:
-                _write_anew(directory, name, double, layout.fork_at, fork_size)
+                _write_anew(directory, name, double, layout.fork_at, fork_size, may)
     finally:
         os.close(directory)
+
+
+def _check_again(may: Callable[[], bool]) -> None:
+    """Look whether somebody has opened the fork meanwhile; SmbError(SHARING_VIOLATION)."""
+    if not may():
+        raise SmbError(NtStatus.SHARING_VIOLATION)
 
 
 def _check_place(directory: int, double: Double, size: int) -> None:
@@ -214,7 +219,14 @@ def _is_blank(double: Double, layout: Layout) -> bool:
     return os.pread(double.fd, len(BLANK), layout.fork_at) == BLANK
 
 
-def _write_anew(directory: int, name: str, double: Double, fork_at: int, fork_size: int) -> None:
+def _write_anew(
+    directory: int,
+    name: str,
+    double: Double,
+    fork_at: int,
+    fork_size: int,
+    may: Callable[[], bool],
+) -> None:
     """Put a file with the fork alone in the place of the one that is there; OSError."""
     temporary = f".usmbd-fork-{secrets.token_hex(8)}"
     before = os.fstat(double.fd)
@@ -231,6 +243,7 @@ def _write_anew(directory: int, name: str, double: Double, fork_at: int, fork_si
                 raise OSError(errno.EIO, "the fork has become shorter")
             done += os.pwrite(new.fd, data, apple_double.SIZE + done)
         os.pwrite(new.fd, apple_double.packed(fork_size), 0)
+        _check_again(may)
         os.rename(
             made,
             encode(apple_double.PREFIX + name),

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from usmbd.protocol.vfs import apple_double, directory_entry
@@ -39,59 +40,76 @@ class FileFork(Stream):
         """Let go of the file."""
         self._double.close()
 
-    def _layout(self) -> Layout:
-        """Look where the fork is; SmbError(FILE_CORRUPT_ERROR) where the file is none any more."""
-        layout = self._double.layout()
+    def _current(self, *, makes: bool = False) -> tuple[Double, Layout]:
+        """Return the file and where the fork is in it; SmbError(FILE_CORRUPT_ERROR).
+
+        A conversion may have put another in its place, or deleted it as it was empty, between the
+        moment when it was found and that when the store knew that it is open.
+        """
+        double = self._double
+        layout = double.layout()
+        if not os.fstat(double.fd).st_nlink:
+            with suppress(OSError, SmbError):
+                found = find(self.node)
+                if found is None and makes and layout is not None and not layout.fork_size:
+                    found = create_double(self.node)
+                if found is not None:
+                    self._double = double = found
+                    layout = found.layout()
         if layout is None:
             raise SmbError(NtStatus.FILE_CORRUPT_ERROR)
-        return layout
+        return double, layout
 
-    def _changed(self) -> Layout:
-        """Look where the fork is that is to be changed; SmbError(ACCESS_DENIED)."""
+    def _changed(self) -> tuple[Double, Layout]:
+        """Return the same of a fork that is to be changed; SmbError(ACCESS_DENIED)."""
         self.node.volume.check_writable()
-        if not self._double.writable:
+        double, layout = self._current(makes=True)
+        if not double.writable:
             raise SmbError(NtStatus.ACCESS_DENIED)
-        return self._layout()
+        return double, layout
 
     def stat(self) -> FileStat:
         """Return the file's stat with the size of the fork."""
-        size = self._layout().fork_size
+        _, layout = self._current()
+        size = layout.fork_size
         return dataclasses.replace(self.node.stat(), size=size, allocation=size)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Read into the buffers: the number of bytes, 0 at the end."""
-        return self._double.read_into(self._layout(), buffers, offset)
+        double, layout = self._current()
+        return double.read_into(layout, buffers, offset)
 
     def write(self, buffer: bytes | bytearray | memoryview, offset: int) -> int:
         """Write `buffer` at `offset`: the number of bytes; SmbError(DISK_FULL) beyond 4 GiB."""
-        layout = self._changed()
+        double, layout = self._changed()
         end = offset + len(buffer)
         if end > apple_double.FORK_MAX:
             raise SmbError(NtStatus.DISK_FULL)
         done = 0
         while done < len(buffer):
             part = memoryview(buffer)[done:]
-            done += os.pwrite(self._double.fd, part, layout.fork_at + offset + done)
+            done += os.pwrite(double.fd, part, layout.fork_at + offset + done)
         if end > layout.fork_size:
-            self._double.set_length(layout, end)
+            double.set_length(layout, end)
         return done
 
     def truncate(self, size: int) -> None:
         """Set the end of the fork; SmbError(DISK_FULL) beyond 4 GiB."""
-        layout = self._changed()
+        double, layout = self._changed()
         if size > apple_double.FORK_MAX:
             raise SmbError(NtStatus.DISK_FULL)
-        os.ftruncate(self._double.fd, layout.fork_at + size)
-        self._double.set_length(layout, size)
+        os.ftruncate(double.fd, layout.fork_at + size)
+        double.set_length(layout, size)
 
     def allocate(self, allocation: int) -> None:
         """Cut a fork that is longer; no room is reserved."""
-        if allocation < self._layout().fork_size:
+        if allocation < self._current()[1].fork_size:
             self.truncate(allocation)
 
     def flush(self) -> None:
         """Wait until it is on the disk, and the file with its attributes."""
-        os.fsync(self._double.fd)
+        double = self._double
+        os.fsync(double.fd)
         self.node.flush()
 
     def rename(self, new_name: str, replace: bool) -> None:
@@ -100,7 +118,7 @@ class FileFork(Stream):
 
     def delete(self) -> None:
         """Remove it where it is empty; macOS does not delete one by itself."""
-        if not self._layout().fork_size:
+        if not self._current()[1].fork_size:
             directory, name = directory_entry.locate(self.node)
             try:
                 apple_double.remove(self.node.volume, directory, name)
@@ -138,13 +156,18 @@ def create_fork(node: Node) -> FileFork:
 
     SmbError OBJECT_NAME_COLLISION, OBJECT_NAME_INVALID for what has none; OSError.
     """
+    return FileFork(node, create_double(node))
+
+
+def create_double(node: Node) -> Double:
+    """Make the file for an empty fork; as `create_fork`."""
     if not node.is_regular or apple_double.is_double(node.name):
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     node.volume.check_writable()
     directory, name = directory_entry.locate(node)
     try:
         mode = stat.S_IMODE(node.last_stat.mode)
-        return FileFork(node, apple_double.create_beside(directory, name, mode))
+        return apple_double.create_beside(directory, name, mode)
     except FileExistsError as error:
         raise SmbError(NtStatus.OBJECT_NAME_COLLISION) from error
     finally:

@@ -10,11 +10,12 @@ from smbengine import requests
 from smbengine.client import Client
 from smbengine.macos import Serve, aapl, double, files, listing, of_macos, read, write
 
-from usmbd.protocol.commands import security
+from usmbd.protocol.commands import apple, find_or_create, security
 from usmbd.protocol.state.store.records import BASE_KEY_SIZE
 from usmbd.protocol.vfs import apple_convert
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS, FILE_WRITE_EA
+from usmbd.protocol.wire.create import FILE_OPEN_IF
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
@@ -188,3 +189,34 @@ def test_nor_does_one_that_is_opened_meanwhile(
     listing(client)
     assert beside.read_bytes() == OLD
     assert streams_of(client) == {}
+
+
+@pytest.mark.parametrize(
+    ("lines", "data", "kept"),
+    [
+        ((), OLD, b"the FORK"),
+        (("fruit:delete_empty_adfiles = yes",), of_macos(b"", {}), bytes(4) + b"FORK"),
+    ],
+)
+def test_who_opens_a_fork_while_it_is_converted_goes_on_with_the_new_one(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, lines: tuple[str, ...], data: bytes, kept: bytes
+) -> None:
+    """The store does not know of him yet."""
+    client = serve(*lines)
+    put(client, data)
+    store = client.engine.server.store
+    aapl(client)
+    with monkeypatch.context() as patch:
+        patch.setattr(apple, "convert", lambda *_: None)
+        patch.setattr(find_or_create, "convert", lambda *_: None)
+        opened = client.open(FORK, 0x3, FILE_OPEN_IF)
+    count = store.count_opens
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            store, "count_opens", lambda key: 0 if len(key) > BASE_KEY_SIZE else count(key)
+        )
+        listing(client)
+    assert client.call(Command.WRITE, requests.write(opened, b"FORK", 4)).status is SUCCESS
+    client.close(opened)
+    assert read(client, FORK) == kept
+    assert files(client)["._file"] == double(kept)
