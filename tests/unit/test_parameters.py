@@ -355,11 +355,17 @@ def test_slow(serve: Serve) -> None:
 
 
 def test_store_dos_attributes(serve: Serve) -> None:
-    for value in ("no", "yes"):
+    name, stored = "user.DOSATTRIB", b""
+    for value in ("yes", "no"):
         engine = serve(f"store dos attributes = {value}")
         client(engine).open("file", attributes=HIDDEN)
-        kept = "user.DOSATTRIB" in os.listxattr(engine.files / "file")
-        assert kept is (value == "yes")
+        assert (name in os.listxattr(engine.files / "file")) is (value == "yes")
+        stored = stored or os.getxattr(engine.files / "file", name)
+        (engine.files / "other").touch()
+        os.setxattr(engine.files / "other", name, stored)
+        reply = client(engine).call(Command.CREATE, requests.create("other", 0x80, FILE_OPEN))
+        seen = reply.parse(CreateResponse).file_attributes
+        assert bool(seen & HIDDEN) is (value == "yes")
 
 
 def test_ea_support(serve: Serve) -> None:

@@ -170,3 +170,13 @@ def test_shares_that_come_into_a_hidden_folder_are_told_of_once(tmp_path: Path) 
     configuration = configured(tmp_path, "usmbd/late", "usmbd/later")
     (warning,) = exposed(configuration, tmp_path / "usmbd" / "pwd.db")
     assert warning.endswith(f"may not see new shares in {tmp_path}/usmbd (share0)")
+
+
+def test_a_share_that_only_leads_elsewhere_shows_nothing(tmp_path: Path) -> None:
+    """Its path is never opened (`msdfs proxy`)."""
+    config = tmp_path / "usmbd.conf"
+    more = "msdfs proxy = \\other\\share\n"
+    for last, count in (("", 1), (more, 0)):
+        config.write_text(f"[data]\npath = {tmp_path}\n{last}")
+        found = [each for each in exposed(load(config), tmp_path / "pwd.db") if "password" in each]
+        assert len(found) == count, found

@@ -95,6 +95,7 @@ def test_the_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert users.facts_of("gone") == AccountFacts(0x60000000, disabled=True)
     assert users.facts_of("alice") == AccountFacts(0x60000000)
     said = capsys.readouterr()
+    assert "warning: 'gone' has no account on this system" in said.err
     assert "left out: locked: the account is locked" in said.err
     assert "left out: bob: he is there already" in said.err
     assert "2 users added" in said.out

@@ -16,6 +16,7 @@ from usmbd.mountd.ipc.rights import SECURITY
 from usmbd.mountd.ipc.sids import user_rid
 from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.interfaces import lsarpc, srvsvc
+from usmbd.mountd.rpc.interfaces.lsarpc import base
 
 DENIED, NOT_FOUND, COLLISION = 0xC0000022, 0xC0000034, 0xC0000035
 NO_PRIVILEGE, NOT_SUPPORTED = 0xC0000060, 0xC00000BB
@@ -217,3 +218,13 @@ def test_a_right_that_is_taken_ends_at_once(tmp_path: Path) -> None:
     with pytest.raises(srvs.DCERPCSessionError) as found:
         srvs.hNetrShareDel(served, "new\0")
     assert found.value.get_error_code() == 5
+
+
+def test_what_generic_rights_mean() -> None:
+    """[MS-LSAD] 2.2.1.1.2 to 2.2.1.1.4, and 2.2.1.1.1 for the standard ones."""
+    assert (base.POLICY.all, base.POLICY.read, base.POLICY.write) == (0xF1FFF, 0x20006, 0x207F8)
+    assert (base.POLICY.execute, base.POLICY.everybody) == (0x20801, 0x20801)
+    assert (base.ACCOUNT.all, base.ACCOUNT.read, base.ACCOUNT.write) == (0xF000F, 0x20001, 0x2000E)
+    assert (base.ACCOUNT.execute, base.ACCOUNT.everybody) == (0x20000, 0)
+    assert (base.SECRET.all, base.SECRET.read, base.SECRET.write) == (0xF0003, 0x20002, 0x20001)
+    assert (base.SECRET.execute, base.SECRET.everybody) == (0x20000, 0)

@@ -294,3 +294,16 @@ def test_security_is_kept_and_holds(served: Served, machine: Any) -> None:
         served, rrp.hBaseRegOpenKey(served, machine, "SOFTWARE\\Secret")["phkResult"], "below"
     )
     assert security(served, below).dacl == (Ace(0, 0x12, 0xF003F, EVERYONE),)
+
+
+def test_who_makes_a_key_has_what_he_asked_for(served: Served, machine: Any) -> None:
+    """And what the new key gives him; no more."""
+    key = create(served, machine, "SOFTWARE\\Reading")
+    below = Ace(0, 2 | 8, 0x20019, ADMINISTRATORS)  # of what is below alone
+    secure(served, key, Descriptor(None, None, (Ace(0, 0, 0xF003F, ADMINISTRATORS), below)))
+    for asked, may in ((0x20019, False), (0x2001B, True)):
+        made = rrp.hBaseRegCreateKey(served, key, f"made {asked}", samDesired=asked)["phkResult"]
+        if may:
+            set_text(served, made, "x", "y")
+        else:
+            fails(DENIED, lambda made=made: set_text(served, made, "x", "y"))

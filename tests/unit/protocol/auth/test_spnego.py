@@ -17,6 +17,7 @@ from usmbd.protocol.auth.spnego import (
     Challenge,
     Established,
     LoginProof,
+    Ticket,
     negotiate_hint,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -238,6 +239,17 @@ def test_malformed_first_tokens_are_refused(acceptor: Acceptor, token: bytes) ->
     with pytest.raises(SmbError) as error:
         acceptor.step(token)
     assert error.value.status == NtStatus.INVALID_PARAMETER
+
+
+@pytest.mark.parametrize("mic", [None, b"signature"])
+def test_a_ticket_of_the_first_choice_needs_no_signature(mic: bytes | None) -> None:
+    """The list is signed where another mechanism was chosen, or the client does (RFC 4178, 5)."""
+    acceptor = Acceptor(ServerNames("S", "G"), 0, kerberos=True)
+    mechanisms = ["1.2.840.48018.1.2.2", "1.3.6.1.4.1.311.2.2.10"]
+    token = NegTokenInit(mech_types=mechanisms, mech_token=b"ticket", mech_list_mic=mic).pack()
+    ticket = acceptor.step(token)
+    signed = (pack_mech_type_list(mechanisms), mic) if mic else (b"", b"")
+    assert ticket == Ticket(b"ticket", *signed)
 
 
 def test_tokens_out_of_turn_are_refused(acceptor: Acceptor) -> None:

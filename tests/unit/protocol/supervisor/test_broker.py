@@ -149,12 +149,14 @@ def test_a_client_of_another_worker_has_to_come_again(brokered: Brokered) -> Non
     claim = messages.RdmaClaim(connection=offer.connection, guid=GUID)
     brokered.broker.says(worker, claim)  # type: ignore[arg-type]
     assert worker.told[-1] == messages.RdmaClaimed(connection=offer.connection, granted=False)
+    assert brokered.broker._connections[offer.connection].told, "its end is no refusal to be told"
     brokered.end(worker, offer.connection)
     worker, offer, _ = brokered.come("198.51.100.7")
     assert worker is brokered.workers[1]
     claim = messages.RdmaClaim(connection=offer.connection, guid=GUID)
     brokered.broker.says(worker, claim)  # type: ignore[arg-type]
     assert worker.told[-1].granted
+    assert not brokered.broker._connections[offer.connection].told
 
 
 def test_a_worker_speaks_for_its_own_clients_alone(brokered: Brokered) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol.supervisor.check import CheckError
 from usmbd.protocol.supervisor.supervisor import StartError
 
 # The module gives its name to its function.
@@ -149,6 +150,16 @@ def test_a_start_that_fails_says_why(command: Command, capsys: pytest.CaptureFix
     command.ends = StartError("port 445 is taken")
     assert command() == 1
     assert capsys.readouterr().err == "usmbd: port 445 is taken\n"
+
+
+@pytest.mark.parametrize("said", ["the check does not end", ""])
+def test_files_that_cannot_be_used_are_told_once(
+    command: Command, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    """What mountd's check has said itself comes without words."""
+    command.end_of_check = CheckError(said, 2)
+    assert command() == 2
+    assert capsys.readouterr().err == (f"usmbd: {said}\n" if said else "")
 
 
 def test_an_interrupt_is_the_shell_s_130(command: Command) -> None:

@@ -220,6 +220,18 @@ def test_a_dead_worker_leaves_what_is_durable(stores: Stores) -> None:
     assert stores.supervisor.sweep({2}).found == 0
 
 
+def test_who_waited_for_a_worker_that_is_swept_is_named(stores: Stores) -> None:
+    """The supervisor wakes them, as after a death that it saw."""
+    kept = opened(stores.one)
+    assert stores.one.lock(KEY, kept, [LockRange(0, 1, True)]) is None
+    mine = opened(stores.two)
+    assert stores.two.lock(KEY, mine, [LockRange(0, 1, True)], wait=True) is not None
+    stores.two.add_waiter(KEY)
+    found, left = stores.supervisor.sweep({2})
+    assert found
+    assert (2, KEY) in left.waiters
+
+
 def test_a_dead_worker_s_deletions_are_handed_on(stores: Stores) -> None:
     """Those it had promised, and one that it had begun."""
     doomed = record(stores.one, DELETE, flags=OPEN_DELETE_ON_CLOSE)

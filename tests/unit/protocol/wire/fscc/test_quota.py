@@ -32,7 +32,7 @@ def test_a_chain_that_is_cut_is_refused(length: int) -> None:
     assert error.value.status is NtStatus.INVALID_PARAMETER
 
 
-@pytest.mark.parametrize("link", [1, 4, 8, 39, 44, 0x80, 0x1000, 0xFFFFFFF8])
+@pytest.mark.parametrize("link", [1, 4, 8, 39, 44, len(GOLDEN), 0x80, 0x1000, 0xFFFFFFF8])
 def test_a_link_that_leads_elsewhere_is_refused(link: int) -> None:
     with pytest.raises(SmbError) as error:
         list(parse_quotas(memoryview(struct.pack("<I", link) + GOLDEN[4:])))
