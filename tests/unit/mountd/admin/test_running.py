@@ -4,11 +4,14 @@ import asyncio
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from usmbd.mountd.admin import running
+from usmbd.mountd.admin.administration import Administration, Host
 from usmbd.mountd.admin.running import Lists, Running
+from usmbd.mountd.ipc.administration import PAGE_ROWS, RunningPage
 from usmbd.mountd.ipc.codec import control_server
 from usmbd.mountd.ipc.messages import (
     ControlDone,
@@ -141,3 +144,16 @@ def test_few_lists_are_kept() -> None:
     assert lists.get(numbers[1]) == [ROW]
     lists.drop(numbers[1])
     assert lists.get(numbers[1]) is None
+
+
+def test_a_list_goes_with_its_last_part() -> None:
+    """Also one whose last part is full."""
+    made = Administration(cast(Host, None), cast(Running, None))
+    rows: list[Row] = [ROW] * (2 * PAGE_ROWS)
+    number = made._lists.add(rows)
+    told: list[object] = []
+    made._page(number, rows, 0, told.append)
+    assert made._lists.get(number) == rows
+    made._page(number, rows, PAGE_ROWS, told.append)
+    assert made._lists.get(number) is None
+    assert told == [RunningPage([ROW] * PAGE_ROWS, len(rows), number)] * 2

@@ -318,6 +318,8 @@ def test_levels() -> None:
     # [MS-LSAD] 3.1.4.4.4: 10 and 11 are of the audit log, and refused
     _compare(lsa.POLICY.arms, lsad.LSAPR_POLICY_INFORMATION, without={10, 11})
 
+    # Of 1007 Samba's client alone has a structure, which is not sent.
+    assert {1004, 1005, 1006, 1007, 1501} == shares.SAMBA_LEVELS
     _compare(shares.INFO.arms, srvs.SHARE_INFO, besides={1007})
     _compare(shares.LIST.arms, srvs.SHARE_ENUM_UNION, besides=shares.SAMBA_LEVELS)
     _compare(shares.LIST_LEVELS, srvs.SHARE_ENUM_UNION)
