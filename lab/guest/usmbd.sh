@@ -49,7 +49,8 @@ case "${1:-}" in
     server=$(cat "$state/warm" 2>/dev/null)
     if ! kill -0 "$server" 2>/dev/null; then
       rm -f "$state/orders" && mkfifo "$state/orders"
-      setsid "$LAB_PYTHON" "$PROJECT/lab/guest/warm.py" "$state" 0<>"$state/orders" >>"$log" 2>&1 3<&- 4<&- &
+      exec 5<>"$state/orders" # an order that nobody has open yet would be lost
+      setsid "$LAB_PYTHON" "$PROJECT/lab/guest/warm.py" "$state" 0<&5 >>"$log" 2>&1 3<&- 4<&- 5<&- &
       server=$!
       echo $server >"$state/warm"
     fi
