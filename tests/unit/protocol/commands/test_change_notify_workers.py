@@ -33,7 +33,7 @@ from usmbd.protocol.wire.change_notify import (
     SMB2_WATCH_TREE,
 )
 from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_DIRECTORY_FILE
-from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_HIDDEN
+from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_ARCHIVE, FILE_ATTRIBUTE_HIDDEN
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
@@ -47,7 +47,8 @@ def test_changes_by_clients_of_another_worker(client: Client, engine: Engine) ->
     assert names.told() == [(ADDED, "file")]
     engine.clock.advance(1)
     assert rest.all_told() == []  # the attributes of a new file are no change
-    set_info(elsewhere, file_id, BASIC, basic(attributes=FILE_ATTRIBUTE_HIDDEN))
+    kept = FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_ARCHIVE  # else the write would set it, and say so
+    set_info(elsewhere, file_id, BASIC, basic(attributes=kept))
     engine.clock.advance(1)
     assert rest.all_told() == [(MODIFIED, "file")]
     elsewhere.call(Command.WRITE, requests.write(file_id, b"data"))
