@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePath
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -71,9 +71,13 @@ def hidden(configuration: Configuration, passwords: Path) -> dict[str, list[str]
     return found
 
 
-def visible(configuration: Configuration, passwords: Path) -> Iterator[str]:
-    """Yield what is said of secrets that are not hidden from workers with their folders."""
-    found = hidden(configuration, passwords)
+def visible(
+    configuration: Configuration, passwords: Path, found: Mapping[str, Collection[str]]
+) -> Iterator[str]:
+    """Yield what is said of secrets that are not hidden from workers with their folders.
+
+    `found` is what `hidden` says of both.
+    """
     for path in _secret_files(configuration, passwords):
         if path in found:
             folder = os.path.dirname(path)

@@ -97,15 +97,13 @@ def run(arguments: list[str]) -> int:
     configuration = offered(load(config, tcp_port=options.port))
     if options.pwddb is not None or options.check:
         load_users(passwords, required=options.pwddb is not None)
-    notes = [*visible(configuration, passwords)] if os.geteuid() == 0 else []
     if options.check:
+        folders = hidden(configuration, passwords)
         if not options.quiet:
             common.warn(configuration, passwords)
-            for note in notes:
+            for note in visible(configuration, passwords, folders) if os.geteuid() == 0 else ():
                 print(f"note: {note}", file=sys.stderr)
-        server = msgspec.structs.replace(
-            configuration.server, hidden=hidden(configuration, passwords)
-        )
+        server = msgspec.structs.replace(configuration.server, hidden=folders)
         encoded = msgspec.json.format(msgspec.json.encode(server))
         print(encoded.decode())
         return 0
@@ -116,8 +114,9 @@ def run(arguments: list[str]) -> int:
         fork_server=None if options.fork_fd is None else ForkServer(options.fork_fd),
     )
     daemon.set_up_log()
-    for note in notes:
-        log.info("%s", note)
+    if os.geteuid() == 0:
+        for note in visible(configuration, passwords, hidden(configuration, passwords)):
+            log.info("%s", note)
     ready_fd = options.ready_fd
     if (options.nodetach is None and ready_fd is None) or options.nodetach == "0":
         ready_fd = detach()

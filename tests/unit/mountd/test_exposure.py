@@ -88,10 +88,12 @@ def test_a_folder_that_is_ours_is_hidden_and_of_others_the_file(tmp_path: Path) 
     for folder in ("etc/usmbd", "ksmbd"):
         passwords = f"{folder}/pwd.db"
         assert hides(tmp_path, passwords, "srv") == {folder: [passwords], **SECRETS}
-        assert list(visible(configured(tmp_path, "srv"), tmp_path / passwords)) == []
+        said = configured(tmp_path, "srv"), tmp_path / passwords
+        assert list(visible(*said, hidden(*said))) == []
     for passwords in ("other/pwd.db", "pwd.db", "etc/usmbd/d/pwd.db", "not-there/usmbd/pwd.db"):
         assert hides(tmp_path, passwords, "srv") == {passwords: [], **SECRETS}
-        (note,) = visible(configured(tmp_path, "srv"), tmp_path / passwords)
+        said = configured(tmp_path, "srv"), tmp_path / passwords
+        (note,) = visible(*said, hidden(*said))
         assert note.startswith(f"at most {tmp_path}/{passwords} alone is hidden")
 
 
@@ -161,7 +163,8 @@ def test_where_a_disk_does_not_say_where_links_lead_no_folder_is_hidden(
     monkeypatch.setattr(exposure, "FOLLOW_SECONDS", 0)
     monkeypatch.setattr(exposure.Thread, "start", lambda self: None)
     assert hides(tmp_path, "usmbd/pwd.db", "srv") == {"usmbd/pwd.db": []}
-    notes = list(visible(configured(tmp_path, "srv"), tmp_path / "usmbd" / "pwd.db"))
+    said = configured(tmp_path, "srv"), tmp_path / "usmbd" / "pwd.db"
+    notes = list(visible(*said, hidden(*said)))
     assert len(notes) == 1 + len(SECRETS)
 
 

@@ -178,7 +178,8 @@ def test_a_share_with_the_password_file_is_seen_and_written(
     found = tried(SHARED, tmp_path, block, share=share)
     assert not_changed(found, tmp_path / share)
     assert found["unhidden"] == []
-    (note,) = visible(load(tmp_path / "usmbd.conf"), tmp_path / "usmbd" / "passwords")
+    said = load(tmp_path / "usmbd.conf"), tmp_path / "usmbd" / "passwords"
+    (note,) = visible(*said, hidden(*said))
     assert note.startswith(f"at most {tmp_path}/usmbd/passwords alone is hidden from workers")
 
 
@@ -206,7 +207,8 @@ def test_a_share_among_the_keys_is_seen(tmp_path: Path, block: Path) -> None:
     """Then so are they, which is told."""
     found = tried(SHARED, tmp_path, block, share="lib/secrets/share")
     assert found["written"] == "done"
-    (note,) = visible(load(tmp_path / "usmbd.conf"), tmp_path / "usmbd" / "passwords")
+    said = load(tmp_path / "usmbd.conf"), tmp_path / "usmbd" / "passwords"
+    (note,) = visible(*said, hidden(*said))
     assert note.startswith(f"{tmp_path}/lib/secrets is not hidden")
     found = tried(SHARED, tmp_path, block, share="lib/secrets/share", served=False)
     assert found["written"] == "done"
