@@ -14,7 +14,7 @@ from pathlib import Path
 from usmbd.mountd import paths
 from usmbd.mountd.cli import common
 from usmbd.mountd.cli.arguments import hide
-from usmbd.mountd.config.load import load
+from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.config.reading import state_directory_of
 from usmbd.mountd.errors import ConfigError, all_of
 from usmbd.mountd.identity import Accounts
@@ -175,25 +175,28 @@ def import_users(source: Path, passwords: Path, *, verbose: bool) -> None:
         print("\n".join(added))
 
 
-def refuse_if_named(config: Path, user: str) -> None:
-    """ValueError where the configuration names the user; a warning where that cannot be known."""
+def read(config: Path) -> Configuration | ConfigError | None:
+    """Return the configuration, or what is wrong with it; None where there is no such file."""
     try:
-        users = load(config).naming(user) if config.exists() else []
-    except ConfigError:
+        return load(config) if config.exists() else None
+    except ConfigError as error:
+        return error
+
+
+def refuse_if_named(known: Configuration | ConfigError | None, user: str) -> None:
+    """ValueError where the configuration names the user; a warning where that cannot be known."""
+    if isinstance(known, ConfigError):
         print("warning: whether a share names him cannot be told", file=sys.stderr)
-        return
-    if users:
+    elif known is not None and (users := known.naming(user)):
         raise ValueError(f"the user {user!r} is named in {', '.join(users)}")
 
 
-def say_if_wrong(config: Path) -> None:
+def say_if_wrong(known: Configuration | ConfigError | None) -> None:
     """Warn of a configuration that a server does not take, of which its log alone tells."""
-    try:
-        if config.exists():
-            load(config)
-    except ConfigError as error:
-        more = f" and {count - 1} more" if (count := len(all_of(error))) > 1 else ""
-        print(f"warning: {all_of(error)[0]}{more}: see usmbd.control --check", file=sys.stderr)
+    if isinstance(known, ConfigError):
+        first, *others = all_of(known)
+        more = f" and {len(others)} more" if others else ""
+        print(f"warning: {first}{more}: see usmbd.control --check", file=sys.stderr)
         print("warning: a running server takes over its users alone", file=sys.stderr)
 
 
@@ -216,13 +219,14 @@ def run(arguments: list[str]) -> int:
         if there.exists() and not os.access(there, os.W_OK):
             raise PermissionError(errno.EACCES, "may not be changed", str(passwords))
     directory = state_directory(config) if config.exists() else paths.state_directory()
+    known = read(config)
     if options.source is not None:
         import_users(options.source, passwords, verbose=options.verbose)
-        say_if_wrong(config)
+        say_if_wrong(known)
         common.say_whether_told(directory, config, verbose=options.verbose)
         return 0
     if options.action == "delete":
-        refuse_if_named(config, user)
+        refuse_if_named(known, user)
         digest = None
     elif wishes(options) and options.action != "add" and options.password is None:
         digest = None
@@ -241,7 +245,7 @@ def run(arguments: list[str]) -> int:
         print(f"warning: that day is over: {user!r} is let in no more", file=sys.stderr)
     if options.verbose:
         print(f"{passwords}: {user!r} written")
-    say_if_wrong(config)
+    say_if_wrong(known)
     common.say_whether_told(directory, config, verbose=options.verbose)
     return 0
 
