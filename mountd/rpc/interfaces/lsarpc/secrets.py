@@ -99,24 +99,28 @@ def _told(value: bytes | None) -> lsa.Cipher | None:
     return None if value is None else lsa.Cipher(len(value), len(value), value)
 
 
+def _wanted(view: View, name: UnicodeString, desired: U32) -> Asking[OpenSecret]:
+    """Return what a handle of a secret will be, whether it is there or not; Status."""
+    granted = SECRET.granted(desired, (yield from is_administrator(view)))
+    return OpenSecret(_checked(name), granted)
+
+
 @CALLS.call(16)
 def create_secret(view: View, handle: Handle, name: UnicodeString, desired: U32) -> Asking[Handle]:
     """LsarCreateSecret: one that has no value yet ([MS-LSAD] 3.1.4.6.1)."""
     need(view.handles.get(handle, Policy).granted, POLICY_CREATE_SECRET)
-    granted = SECRET.granted(desired, (yield from is_administrator(view)))
-    checked = _checked(name)
-    _answered((yield MakeSecret(view.caller.user, checked)))
-    return view.handles.add(OpenSecret(checked, granted))
+    secret = yield from _wanted(view, name, desired)
+    _answered((yield MakeSecret(view.caller.user, secret.name)))
+    return view.handles.add(secret)
 
 
 @CALLS.call(28)
 def open_secret(view: View, handle: Handle, name: UnicodeString, desired: U32) -> Asking[Handle]:
     """LsarOpenSecret: what the policy was opened for does not matter ([MS-LSAD] 3.1.4.6.2)."""
     view.handles.get(handle, Policy)
-    granted = SECRET.granted(desired, (yield from is_administrator(view)))
-    checked = _checked(name)
-    _answered((yield FindSecret(view.caller.user, checked)))
-    return view.handles.add(OpenSecret(checked, granted))
+    secret = yield from _wanted(view, name, desired)
+    _answered((yield FindSecret(view.caller.user, secret.name)))
+    return view.handles.add(secret)
 
 
 @CALLS.call(29)

@@ -26,20 +26,11 @@ LEVELS = range(1, 14)
 """TRUSTED_INFORMATION_CLASS ([MS-LSAD] 2.2.7.2)."""
 
 
-@CALLS.call(13)
+@CALLS.call(13, 50)
 def enumerate_trusted_domains(
     view: View, handle: Handle, resume: U32, size: U32
 ) -> tuple[U32, lsa.TrustedDomains]:
-    """LsarEnumerateTrustedDomains ([MS-LSAD] 3.1.4.7.8)."""
-    need(view.handles.get(handle, Policy).granted, POLICY_VIEW_LOCAL_INFORMATION)
-    raise Status(STATUS_NO_MORE_ENTRIES, 0, lsa.TrustedDomains(None))
-
-
-@CALLS.call(50)
-def enumerate_trusted_domains_ex(
-    view: View, handle: Handle, resume: U32, size: U32
-) -> tuple[U32, lsa.TrustedDomains]:
-    """LsarEnumerateTrustedDomainsEx ([MS-LSAD] 3.1.4.7.7)."""
+    """LsarEnumerateTrustedDomains and -Ex ([MS-LSAD] 3.1.4.7.8, 3.1.4.7.7)."""
     need(view.handles.get(handle, Policy).granted, POLICY_VIEW_LOCAL_INFORMATION)
     raise Status(STATUS_NO_MORE_ENTRIES, 0, lsa.TrustedDomains(None))
 
