@@ -88,18 +88,21 @@ class Authenticator:
             if self.server.map_to_guest is MapToGuest.NEVER:
                 return SessionResponse(valid=False)
             return _session(self._guest())
-        name = self.users.find(request.user)
-        if name != request.user:
-            return SessionResponse(valid=False)
-        facts = self.users.facts_of(name)
-        if closed(facts, self.clock()) is not None:
+        name = request.user
+        if not self.is_open(name):
             return SessionResponse(valid=False)
         credential = self._credential(name)
         if request.credential != credential:
-            return SessionResponse(valid=False)
+            return SessionResponse(valid=False, known=True)
         response = _session(self.accounts.find(name) or self._guest(), credential)
-        response.expires = facts.ends
+        response.expires = self.users.facts_of(name).ends
         return response
+
+    def is_open(self, name: str) -> bool:
+        """Tell whether there is an account of just this name that is not closed."""
+        if self.users.find(name) != name:
+            return False
+        return closed(self.users.facts_of(name), self.clock()) is None
 
     def _credential(self, name: str) -> int:
         """Return what stands for a user's password."""

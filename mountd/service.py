@@ -22,6 +22,7 @@ from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.idmap import Idmap
 from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.messages import (
+    AbsentUserRequest,
     AnonymousRequest,
     BindTicketRequest,
     BindTicketResponse,
@@ -62,7 +63,7 @@ from usmbd.mountd.kerberos.principals import Mapping
 from usmbd.mountd.log import REFUSED
 from usmbd.mountd.login import PROVEN, Authenticator
 from usmbd.mountd.rpc.configuration import RpcConfiguration, describe
-from usmbd.mountd.shares import Share, decide
+from usmbd.mountd.shares import NO_RESTRICTION, Share, decide, from_anywhere, unproven
 from usmbd.mountd.throttle import MAX_QUEUES, Throttle
 from usmbd.mountd.trees import TreeTable
 from usmbd.mountd.users import UserTable, Version, edit_accounts, load_users
@@ -71,9 +72,6 @@ log = logging.getLogger("usmbd.auth")
 
 PROCESS = "mountd"
 """What the log and the lists call this process."""
-
-SHARE_ROWS = 128
-"""Shares whose use is shown, the busiest: a message has room for twice as many rows."""
 
 Answer = tuple[Message | None, float]
 """The answer, None where none is sent, and the seconds after which it is sent."""
@@ -125,6 +123,7 @@ class Service:
             ServerConfigRequest: self._server_config,
             ShareConfigRequest: self._share_config,
             TreeConnectRequest: self._tree_connect,
+            AbsentUserRequest: self._absent_user,
             TreeDisconnect: self._tree_disconnect,
             TreesHeld: self._trees_held,
             DebugAreas: self._debug,
@@ -381,21 +380,7 @@ class Service:
 
     def _tree_connect(self, worker: Hashable, request: TreeConnectRequest, _now: float) -> Answer:
         """Decide a tree connect and count it."""
-        configuration = self.configuration
-        share = find_share(
-            configuration,
-            request.share,
-            "" if unproven(request) else request.user,
-            self._authenticator.users,
-            self._accounts,
-            by_ticket=bool(request.ticket),
-        )
-        response = decide(
-            request, share, configuration.server, configuration.hosts, self._accounts,
-            self._of_ticket(request),
-        )  # fmt: skip
-        if response.status is TreeStatus.OK and self._securities:
-            response = self._limited(request, response)
+        share, response = self._decide(request)
         if response.status is TreeStatus.OK and share is not None:
             tree, proven = (request.session_id, request.tree_id), not unproven(request)
             known = self.trees.connected(worker, request.session_id, share.config.name)
@@ -415,6 +400,44 @@ class Service:
                 },
             )  # fmt: skip
         return response, 0.0
+
+    def _decide(
+        self, request: TreeConnectRequest, *, hosts: bool = True
+    ) -> tuple[Share | None, TreeConnectResponse]:
+        """Return a share, and who may do what on it; unless `hosts`, from wherever he comes."""
+        configuration = self.configuration
+        share = find_share(
+            configuration,
+            request.share,
+            "" if unproven(request) else request.user,
+            self._authenticator.users,
+            self._accounts,
+            by_ticket=bool(request.ticket),
+        )
+        admitted = configuration.hosts
+        if share is not None and not hosts:
+            admitted, share = NO_RESTRICTION, from_anywhere(share)
+        known = self._of_ticket(request)
+        response = decide(request, share, configuration.server, admitted, self._accounts, known)
+        if response.status is TreeStatus.OK and self._securities:
+            response = self._limited(request, response)
+        return share, response
+
+    def _absent_user(self, _worker: Hashable, request: AbsentUserRequest, _now: float) -> Answer:
+        """Tell what somebody may do on a share who is not connected."""
+        user, ticket = request.user, request.ticket
+        if ticket:
+            tickets = self._tickets
+            there = tickets is not None and tickets.still_valid(user, ticket).valid
+        else:
+            there = self._authenticator.is_open(user)
+        if not there:
+            return TreeConnectResponse(TreeStatus.NO_USER), 0.0
+        asked = TreeConnectRequest(
+            0, 0, request.share, user, 0, 0, [], request.client_address, request.server_address,
+            ticket=ticket,
+        )  # fmt: skip
+        return self._decide(asked, hosts=False)[1], 0.0
 
     def _limited(
         self, request: TreeConnectRequest, response: TreeConnectResponse
@@ -461,22 +484,7 @@ class Service:
 
     def _limits(self, *_: object) -> Answer:
         """Return what is limited, and what is used of it."""
-        counts = self.trees.counts()
-
-        def used_of(share: Share) -> int:
-            return counts.get(share_key(share.config.name), 0)
-
-        shares = sorted(self.configuration.shares.values(), key=used_of, reverse=True)
-        rows = [
-            LimitRow(
-                PROCESS,
-                f"sessions of the share {share.config.name}",
-                share.config.max_connections or None,
-                used_of(share),
-                "parameter: max connections",
-            )
-            for share in shares[:SHARE_ROWS]
-        ]
+        rows = self.trees.rows(self.configuration.shares.values(), PROCESS)
         used = self._throttle.remembered
         rows.append(LimitRow(PROCESS, "accounts and addresses that failed", MAX_QUEUES, used))
         return LimitsResponse([*rows, *self.process_limits()]), 0.0
@@ -487,8 +495,3 @@ class Service:
             tree = held.session_id, held.tree_id
             self.trees.add(worker, tree, held.share, proven=held.proven)
         return None, 0.0
-
-
-def unproven(request: TreeConnectRequest) -> bool:
-    """Tell whether a session has proved no account."""
-    return request.guest or request.anonymous

@@ -1,7 +1,7 @@
 """Shares, and the decision who may connect to them, in which role."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import msgspec
@@ -86,6 +86,11 @@ class Share:
         return any(isinstance(text, Template) for each in lists for text in each)
 
 
+def from_anywhere(share: Share) -> Share:
+    """Return a share without `hosts allow` and `hosts deny`."""
+    return replace(share, access=replace(share.access, hosts=NO_RESTRICTION))
+
+
 def is_listed(
     user: str, names: tuple[str, ...], accounts: Accounts, groups: tuple[int, ...] = ()
 ) -> bool:
@@ -141,6 +146,11 @@ def _expanded(names: tuple[str, ...], *, substitutions: Mapping[str, str]) -> tu
     )
 
 
+def unproven(request: TreeConnectRequest) -> bool:
+    """Tell whether a session has proved no account."""
+    return request.guest or request.anonymous
+
+
 def decide(
     request: TreeConnectRequest,
     share: Share | None,
@@ -164,7 +174,7 @@ def decide(
     if not all(map(server_hosts.admits, clients)) or not all(map(access.hosts.admits, clients)):
         return _refuse(TreeStatus.HOST_DENIED)
 
-    is_guest = request.guest or request.anonymous or access.guest_only
+    is_guest = unproven(request) or access.guest_only
     is_pipe = config.type is ShareType.PIPE
     if request.anonymous and is_pipe and server.restrict_anonymous >= 2:
         return _refuse(TreeStatus.INVALID_USER)

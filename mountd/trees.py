@@ -1,14 +1,19 @@
 """Who uses which share now, for `max connections`."""
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 from usmbd.mountd.config.source import share_key
+from usmbd.mountd.ipc.messages import LimitRow
 from usmbd.mountd.ipc.settings import ShareConfig
+from usmbd.mountd.shares import Share
 
 UNPROVEN = 2
 """Guests and anonymous users get no more than this part of a share's places: one of so many. Users
 would be locked out by who cannot be told apart."""
+
+SHARE_ROWS = 128
+"""Shares whose use is shown, the busiest: a message has room for twice as many rows."""
 
 Tree = tuple[int, int]
 """A session's id and a tree's id."""
@@ -36,6 +41,24 @@ class TreeTable:
     def counts(self) -> dict[str, int]:
         """Return how many sessions are connected to each share that is in use, by its key."""
         return {share: len(sessions) for share, sessions in self._sessions.items()}
+
+    def rows(self, shares: Iterable[Share], process: str) -> list[LimitRow]:
+        """Return how many sessions the busiest of some shares have, and may have."""
+        counts = self.counts()
+
+        def used_of(share: Share) -> int:
+            return counts.get(share_key(share.config.name), 0)
+
+        return [
+            LimitRow(
+                process,
+                f"sessions of the share {share.config.name}",
+                share.config.max_connections or None,
+                used_of(share),
+                "parameter: max connections",
+            )
+            for share in sorted(shares, key=used_of, reverse=True)[:SHARE_ROWS]
+        ]
 
     def unproven(self, share: str) -> int:
         """Return how many of them are guests' or anonymous."""

@@ -178,6 +178,8 @@ class SessionResponse(Message):
     credential: int = 0
     expires: int = 0
     """When the account ends, of who came by a password; 0: never."""
+    known: bool = False
+    """Of one that may not: its account is as it was, but for the password."""
 
 
 class Logout(Message):

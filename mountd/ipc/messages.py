@@ -148,6 +148,23 @@ class TreeConnectRequest(Message):
     """As `LoginResponse.ticket`."""
 
 
+class AbsentUserRequest(Message):
+    """What may a user do on a share, who is not connected? Answer: `TreeConnectResponse`.
+
+    Asked before something is done that he has asked for and left. Nobody is counted, by which
+    password he came does not matter, nor does from where.
+    """
+
+    share: ShareName
+    user: Name
+    """As `LoginResponse.user`; he has proved to be that."""
+    ticket: Annotated[bytes, Meta(max_length=MAX_TICKET_FACTS)] = b""
+    """As `LoginResponse.ticket`."""
+    client_address: Address = ""
+    """Where he came from, for what a path is made of."""
+    server_address: Address = ""
+
+
 class TreeConnectResponse(Message):
     """The answer: rights, the share, and who acts (after `force user`, `admin users`, guest)."""
 
@@ -227,6 +244,7 @@ MountdRequest = (
     | ServerConfigRequest
     | ShareConfigRequest
     | TreeConnectRequest
+    | AbsentUserRequest
     | TreeDisconnect
     | TreesHeld
     | DebugAreas

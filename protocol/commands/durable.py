@@ -23,7 +23,7 @@ import msgspec
 from usmbd.mountd.ipc.settings import Durability
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Wait, Waiting
-from usmbd.protocol.state.durable import Durable, seen
+from usmbd.protocol.state.durable import Durable, absent, seen
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.open import MODE, Open
 from usmbd.protocol.state.persistence import is_full
@@ -36,6 +36,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_DISCONNECTED,
     OPEN_LASTING,
     OPEN_PERSISTENT,
+    Absent,
     DurableRecord,
     OpenRecord,
     caches_handle,
@@ -199,7 +200,9 @@ def prepare(
     record.durable_owner = owner
     if persistent:
         record.flags |= OPEN_PERSISTENT
-    return kept_of(tree, key, node, granted, action, record.create_options & MODE)
+    asks = record.flags & (OPEN_DELETE_ON_CLOSE | OPEN_PERSISTENT)
+    who = absent(tree, request.connection) if asks else None
+    return kept_of(tree, key, node, granted, action, record.create_options & MODE, who)
 
 
 def owner_of(tree: TreeConnect, node: Node, *, persistent: bool = False) -> bytes:
@@ -220,7 +223,13 @@ def may_be_persistent(request: Request) -> bool:
 
 
 def kept_of(
-    tree: TreeConnect, key: bytes, node: Node, granted: int, action: int, mode: int
+    tree: TreeConnect,
+    key: bytes,
+    node: Node,
+    granted: int,
+    action: int,
+    mode: int,
+    who: Absent | None,
 ) -> DurableRecord:
     """Return what an open of `node` can be made anew from."""
     share = tree.share
@@ -237,6 +246,7 @@ def kept_of(
         synced=durability is not Durability.NONE,
         write_through=durability is Durability.STRICT,
         posix=node.volume.options.posix,
+        who=who,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from usmbd.protocol.commands.durable import kept_of, owner_of
 from usmbd.protocol.commands.request import Answer, Request
-from usmbd.protocol.state.durable import Durable
+from usmbd.protocol.state.durable import Durable, absent
 from usmbd.protocol.wire.create import FILE_OPENED
 from usmbd.protocol.wire.fsctl_smb2 import ResiliencyRequest
 from usmbd.protocol.wire.ioctl import IoctlRequest, build_ioctl_response
@@ -49,7 +49,8 @@ def request_resiliency(request: Request, body: IoctlRequest, data: memoryview) -
     before = open_.durable
     action = FILE_OPENED if before is None else before.record.action
     granted, mode = open_.granted_access, open_.mode
-    kept = kept_of(request.tree, open_.key, node, granted, action, mode)
+    who = absent(request.tree, connection)
+    kept = kept_of(request.tree, open_.key, node, granted, action, mode, who)
     connection.server.store.make_resilient(open_.key, open_.persistent_id, kept, timeout, owner)
     persistent = before is not None and before.persistent
     open_.durable = Durable(kept, timeout, lasting=True, persistent=persistent)

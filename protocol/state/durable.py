@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -24,10 +24,12 @@ from usmbd.protocol.effects import Resume
 from usmbd.protocol.state.fair_share import FairShare, Place
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.speed import Clock
-from usmbd.protocol.state.store.base import Doomed, EndResult, Store
+from usmbd.protocol.state.store.base import Doomed, DurableOpen, EndResult, Store
 from usmbd.protocol.state.store.records import (
-    GROUPS_KEPT,
+    OPEN_DELETE_ON_CLOSE,
     OPEN_DISCONNECTED,
+    OPEN_LASTING,
+    Absent,
     DurableRecord,
     OpenRecord,
 )
@@ -35,6 +37,10 @@ from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.status import SmbError
+
+if TYPE_CHECKING:
+    from usmbd.protocol.state.connection import Connection
+    from usmbd.protocol.state.tree import TreeConnect
 
 log = logging.getLogger("usmbd.conn")
 
@@ -50,8 +56,8 @@ PLACE_BYTES: Final = 800
 RECORD_BYTES: Final = 700
 """Of the store, that it takes beside twice the path of its file: pages are never full."""
 
-ID_BYTES: Final = 5
-"""Of the store, that a uid or gid takes."""
+WHO_BYTES: Final = 200
+"""Of the store, that it takes to know whose an open is, beside his ticket."""
 
 SETTLE_SECONDS: Final = 0.05
 """Between two looks whether an open that its client wants back is disconnected yet."""
@@ -71,6 +77,16 @@ class Peers(Protocol):
 
     def is_there(self, worker: int) -> bool:
         """Tell whether a worker runs; False also until its successor does."""
+
+
+class Deferred(Protocol):
+    """What is done for a client that has gone: see `state/deferred`."""
+
+    def ask(self, found: DurableOpen, told: Callable[[Identity | None], None]) -> None:
+        """Ask who may delete an open's file now; None: nobody may."""
+
+    def delete(self, doomed: Doomed, ended: Callable[[], None]) -> None:
+        """Delete a file on a thread, then call `ended()`."""
 
 
 class Durable(msgspec.Struct):
@@ -104,6 +120,8 @@ class _Waiting:
     deadline: int
     place: Place | None = None
     locks: Place | None = None
+    known: bool = False
+    """Whether it is kept whose it is."""
 
 
 class DurableOpens:
@@ -118,15 +136,16 @@ class DurableOpens:
         wake: Callable[[bytes, Iterable[int]], None],
         room: Callable[[], int],
         persist: Callable[[bytes], None],
-        delete: Callable[[Doomed, Callable[[], None]], None],
+        deferred: Deferred,
     ) -> None:
         """`wake(key, workers)` lets all go on that wait for a file; `room()` opens may wait.
 
-        `persist(key)` has the end of a persistent open written down. `delete(doomed, ended)` has a
-        file deleted on a thread, and calls `ended()`.
+        `persist(key)` has the end of a persistent open written down.
         """
         self._persist = persist
-        self._delete = delete
+        self._deferred = deferred
+        self._asked: set[int] = set()
+        """Opens that end as soon as it is known whether they may delete their files."""
         self.deleting: set[bytes] = set()
         """Files that are being deleted because an open ended: who waits for them is woken then."""
         self._store = store
@@ -145,7 +164,8 @@ class DurableOpens:
         for key, record in self._store.disconnected():
             deadline = record.durable_open_scavenger_timeout
             when = self._clock.time() + max(deadline - now, 0) / FILETIMES
-            self._wait(record.open_id, _Waiting(key, when, deadline))
+            known = bool(record.flags & (OPEN_DELETE_ON_CLOSE | OPEN_LASTING))
+            self._wait(record.open_id, _Waiting(key, when, deadline, known=known))
 
     # -- from CREATE to the loss of the connection ----------------------------------------
 
@@ -157,8 +177,8 @@ class DurableOpens:
         try:
             user, network = open_.session.proven_user, open_.connection.network
             size = RECORD_BYTES + 2 * len(open_.node.path.encode("utf-8", "surrogateescape"))
-            if open_.delete_on_close:
-                size += ID_BYTES * len(_kept(open_.tree.identity))
+            if durable.record.who is not None:
+                size += WHO_BYTES + len(open_.session.ticket)
             durable.place = self.places.take(user, network, -(-size // PLACE_BYTES))
         except SmbError:
             log.info("too many opens wait for their clients", extra={"path": open_.path})
@@ -172,7 +192,7 @@ class DurableOpens:
         """
         durable = open_.durable
         assert durable is not None
-        node, user = open_.node, open_.tree.identity
+        node = open_.node
         try:
             statx = kernel.statx_fd(node.fd)
         except OSError as error:
@@ -188,7 +208,7 @@ class DurableOpens:
             reserved=node.reserved,
             keeps_write_time=open_.kept_write_time is not None,
             kept_change_time=open_.kept_change_time,
-            user=_kept(user) if open_.delete_on_close else (),
+            who=None if durable.record.who is None else absent(open_.tree, open_.connection),
         )
         deadline = from_ns(time.time_ns()) + durable.timeout * MS
         waiters = self._store.disconnect_open(open_.persistent_id, record, deadline)
@@ -206,7 +226,9 @@ class DurableOpens:
             return
         log.debug("open %#x: waits for its client", open_.persistent_id)
         when = self._clock.time() + durable.timeout / 1000
-        waiting = _Waiting(open_.key, when, durable.deadline, durable.place, open_.lock_place)
+        known = durable.record.who is not None
+        places = durable.place, open_.lock_place
+        waiting = _Waiting(open_.key, when, durable.deadline, *places, known)
         self._wait(open_.persistent_id, waiting)
 
     # -- the end ---------------------------------------------------------------------------
@@ -226,12 +248,41 @@ class DurableOpens:
     def end(self, key: bytes, record: OpenRecord) -> None:
         """End a disconnected open that is in somebody's way ([MS-SMB2] 3.3.4.6, 3.3.4.17)."""
         log.debug("open %#x: ends without its client", record.open_id)
-        result = self._store.end_disconnected(key, record.open_id)
-        self._forget(record.open_id, record.worker, ended=True)
-        self._ended(key, result)
+        self._end(key, record.open_id, record.worker)
 
-    def _ended(self, key: bytes, result: EndResult) -> None:
-        """Do what the end of a disconnected open leaves to do."""
+    def _end(self, key: bytes, open_id: int, worker: int, deadline: int = 0) -> None:
+        """End a disconnected open: at once, unless it may delete its file, which is asked first."""
+        if open_id in self._asked:
+            return
+        result = self._store.end_disconnected(key, open_id, deadline, None)
+        asks = result.asks
+        if asks is None:
+            self._forget(open_id, worker, ended=True)
+            self._ended(key, result)
+            return
+
+        def told(user: Identity | None) -> None:
+            self._asked.discard(open_id)
+            self.end_told(asks, user)
+
+        self._asked.add(open_id)
+        self._deferred.ask(asks, told)
+
+    def end_told(self, found: DurableOpen, user: Identity | None) -> None:
+        """End an open as it was found, unless its client has come back; `user` deletes its file.
+
+        None: nobody may, so the file stays.
+        """
+        record, key = found.record, found.durable.key
+        until = record.durable_open_scavenger_timeout
+        waiting = self._waiting.get(record.open_id)
+        if waiting is None or waiting.deadline == until:
+            self._forget(record.open_id, record.worker, ended=True)
+        result = self._store.end_disconnected(key, record.open_id, until, user is not None)
+        self._ended(key, result, user)
+
+    def _ended(self, key: bytes, result: EndResult, user: Identity | None = None) -> None:
+        """Do what the end of a disconnected open leaves to do; `user` deletes its file."""
         self._persist(key)
         doomed = result.doomed
         if doomed is None:
@@ -243,8 +294,10 @@ class DurableOpens:
             self._store.deleted(key)
             self._wake(key, result.waiters)
 
+        if user is not None:
+            doomed = doomed._replace(user=(user.uid, user.gid, *user.groups))
         self.deleting.add(key)
-        self._delete(doomed, deleted)
+        self._deferred.delete(doomed, deleted)
 
     def end_all(self, key: bytes) -> None:
         """End the disconnected opens of a file: it cannot be theirs, as it has just been made.
@@ -258,6 +311,10 @@ class DurableOpens:
                 if result.doomed is not None:  # and has gone
                     self._store.deleted(key)
                 self._ended(key, EndResult(result.waiters))
+
+    def waiting(self) -> list[int]:
+        """Return the opens whose time this worker keeps, of which is known whose they are."""
+        return [open_id for open_id, waiting in self._waiting.items() if waiting.known]
 
     def _forget(self, open_id: int, worker: int, ended: bool = False) -> _Waiting | None:
         """Take an open out of those that wait."""
@@ -304,23 +361,23 @@ class DurableOpens:
         self._due = 0.0
         left = AT_ONCE
         for open_id, waiting in list(self._waiting.items()):
-            if waiting.when <= now:
+            if waiting.when <= now and open_id not in self._asked:
                 if not left:
                     self._look_at(now)
                     return
                 left -= 1
                 log.debug("open %#x: its client has not come back", open_id)
-                result = self._store.end_disconnected(waiting.key, open_id, waiting.deadline)
-                self._forget(open_id, self._worker, ended=True)
-                self._ended(waiting.key, result)
+                self._end(waiting.key, open_id, self._worker, waiting.deadline)
         if self._waiting:
             earliest = min(waiting.when for waiting in self._waiting.values())
             self._look_at(max(earliest, now + SCAVENGE_SECONDS))
 
 
-def _kept(user: Identity) -> tuple[int, ...]:
-    """Return what is kept of who has a file to be deleted: see DurableRecord."""
-    return user.uid, user.gid, *user.groups[:GROUPS_KEPT]
+def absent(tree: "TreeConnect", connection: "Connection") -> Absent:
+    """Return whose an open is, for when nobody is connected: of who has proved an account."""
+    session, transport = tree.session, connection.transport
+    here = transport.peer, transport.local
+    return Absent(tree.asked_name, session.account, session.ticket, *here)
 
 
 def seen(statx: kernel.StatxTuple) -> tuple[int, ...]:

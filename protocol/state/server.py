@@ -15,9 +15,10 @@ from typing import TypeVar
 
 from usmbd.mountd.ipc.messages import MAX_PIPES_PER_WORKER, Logout, TreeDisconnect
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.state import descriptors, leftovers
+from usmbd.protocol.state import descriptors
 from usmbd.protocol.state.caching.caching import Caching
 from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.deferred import Deferred
 from usmbd.protocol.state.durable import PLACE_BYTES, DurableOpens
 from usmbd.protocol.state.endings import Endings
 from usmbd.protocol.state.expiry import Expiries
@@ -34,9 +35,8 @@ from usmbd.protocol.state.replays import Replays
 from usmbd.protocol.state.roots import Roots
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import Clock, Pulse
-from usmbd.protocol.state.store.base import Doomed, RemoveOpenResult, Store
+from usmbd.protocol.state.store.base import RemoveOpenResult, Store
 from usmbd.protocol.state.store.records import (
-    DEVICE_SIZE,
     LOCK,
     OPEN_DISCONNECTED,
     OpenRecord,
@@ -101,6 +101,7 @@ class Server:
         self.session_table: dict[int, Session] = {}
         self.persistence = Persistence(store, threads, clock)
         self.expiries = Expiries(self.session_table, clock)
+        self.deferred = Deferred(self)
         self.durable = DurableOpens(
             store,
             clock,
@@ -109,7 +110,7 @@ class Server:
             self.wake_workers,
             self._room_for_disconnected,
             self.persistence.later,
-            self._delete_left,
+            self.deferred,
         )
         self.replays = Replays()
         self.endings = Endings(self)
@@ -126,7 +127,7 @@ class Server:
         self.turns: Turns = Unhurried()
         self.unpacking = Few(UNPACKED_AT_ONCE)
         """Of compressed messages on threads."""
-        self.memory = Memory(config.workers, lambda work: self.turns.later(self, work))
+        self.memory: Memory = Memory(config.workers, lambda work: self.turns.later(self, work))
         self.waiters: dict[bytes, dict[Callable[[], None], None]] = {}
         """Who waits for a file, by its key; who has waited for the longest stands first."""
         self.connection_ended: Callable[[Connection], None] = lambda connection: None
@@ -277,9 +278,11 @@ class Server:
         """Close an open of what ends, unless it is closed already.
 
         Where the session is `lost`, durable ones stay for its client, as with Windows and Samba
-        also after a LOGOFF.
+        also after a LOGOFF; not where his rights have ended, by which nothing is deleted either.
         """
-        if lost and open_.durable is not None and not open_.closed:
+        if open_.tree.revoked:
+            open_.lose_writing(self)
+        elif lost and open_.durable is not None and not open_.closed:
             self.durable.may_stay(open_)
         self.close_open(open_)
 
@@ -291,21 +294,6 @@ class Server:
             open_.close(self)
         except Exception:
             log.exception("a close failed", extra={"path": open_.path})
-
-    def _delete_left(self, doomed: Doomed, ended: Callable[[], None]) -> None:
-        """Delete what an open left to delete that has ended without its client; then `ended()`."""
-        changes: list[DirectoryChange] = []
-
-        def over(_: object, error: BaseException | None) -> None:
-            self.closing -= 1
-            self._tell(changes)
-            if error is not None:
-                log.error("could not be deleted", exc_info=error, extra={"path": doomed.path})
-            ended()
-
-        self.closing += 1
-        call, lane = (doomed, self.notifier, changes), (leftovers, doomed.key[:DEVICE_SIZE])
-        self.threads.submit(leftovers.delete_told, call, None, over, lane, 1)
 
     def close_open_of(self, key: bytes, record: OpenRecord) -> None:
         """Close an open of any worker, or end one that waits for its client."""

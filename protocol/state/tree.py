@@ -54,6 +54,7 @@ class TreeConnect:
         "lists_finder_info",
         "nfs_aces",
         "posix_renames",
+        "revoked",
         "server_name",
         "session",
         "share",
@@ -88,6 +89,7 @@ class TreeConnect:
         self.asked_name = asked_name  # of the share, as the client has it: `homes` is many shares
         self.audits = False  # its user holds SeSecurityPrivilege
         self.closed = False  # ended, perhaps while a request of it waited
+        self.revoked = False  # ended because its user may not any more
         self.created = time.time()
         self.domain: MachineDomain | None = None
         self.aapl = False  # a macOS client has said by AAPL that it is one

@@ -1,8 +1,9 @@
 """A new configuration reaches what is connected: sessions, tree connects, opens.
 
-mountd is asked anew for each session and each of its tree connects, as if they came now. What is
-not allowed any more is closed; of the rest, rights, identity and options become the new ones, open
-after open in slices: one session may have thousands.
+mountd is asked anew for each session and each of its tree connects, as if they came now, and for
+opens that wait for their clients. What is not allowed any more is closed, and deletes nothing; of
+the rest, rights, identity and options become the new ones, open after open in slices: one session
+may have thousands.
 """
 
 import logging
@@ -21,6 +22,7 @@ from usmbd.mountd.ipc.messages import (
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
 from usmbd.protocol.commands import session_owner
 from usmbd.protocol.commands.tree_connect import question
+from usmbd.protocol.state.deferred import stands
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
@@ -44,6 +46,9 @@ log = logging.getLogger("usmbd.conn")
 AT_A_TIME = 64
 """Questions to mountd, and folders being opened, that are under way: logins are not held up."""
 
+_REVOKED = TreeStatus.NO_SHARE, TreeStatus.INVALID_USER, TreeStatus.NO_USER
+"""Why a user may not any more, wherever he comes from."""
+
 RETRY_SECONDS = 1.0
 """Until a question is asked again that mountd could not answer."""
 
@@ -55,7 +60,8 @@ class Recheck:
         """Begin with nothing to ask."""
         self._server = server
         self._clock = clock
-        self._waiting: deque[Session | TreeConnect] = deque()
+        self._waiting: deque[Session | TreeConnect | int] = deque()
+        """What is to be asked about; the ids of opens that wait for their clients."""
         self._under_way: set[Hashable] = set()
 
     def begin(self) -> None:
@@ -64,6 +70,7 @@ class Recheck:
         self._under_way.clear()
         self._waiting.clear()
         self._waiting.extend(self._server.session_table.values())
+        self._waiting.extend(self._server.durable.waiting())
         self._server.roots.check()
         self._go_on()
 
@@ -71,6 +78,9 @@ class Recheck:
         """Ask as much as may be under way."""
         while self._waiting and len(self._under_way) < AT_A_TIME:
             item = self._waiting.popleft()
+            if isinstance(item, int):
+                self._ask_absent(item)
+                continue
             if item.closed:
                 continue
             self._under_way.add(item)
@@ -103,13 +113,31 @@ class Recheck:
 
         self._server.mountd.ask(message, answered)
 
+    def _ask_absent(self, open_id: int) -> None:
+        """End an open that waits for its client, if that could not come back to it any more.
+
+        Of those that give way to whoever wants the file nobody knows whose they are.
+        """
+        found, generation = self._server.store.find_durable(open_id), self._server.generation
+        if found is None or found.durable.who is None:
+            return
+
+        def told(answer: TreeConnectResponse) -> None:
+            if generation == self._server.generation:
+                if not stands(found, answer):
+                    self._server.durable.end_told(found, None)
+                self._done(open_id)
+
+        self._under_way.add(open_id)
+        self._server.deferred.rights(found, told)
+
     def _again(self, item: Session | TreeConnect, generation: int) -> None:
         """Put a question behind the others that found no answer."""
         if generation == self._server.generation:
             self._waiting.append(item)
             self._done(item)
 
-    def _done(self, item: Session | TreeConnect) -> None:
+    def _done(self, item: Hashable) -> None:
         """Go on with what waits."""
         self._under_way.discard(item)
         self._go_on()
@@ -125,6 +153,8 @@ class Recheck:
                 self._server.expiries.watch(session)
             self._waiting.extend(session.tree_connect_table.values())
         else:
+            for tree in session.tree_connect_table.values():
+                tree.revoked = not answer.known
             self._end(session, "the user may not log in like this any more")
         self._done(session)
 
@@ -169,8 +199,10 @@ class Recheck:
         """Close a tree that is not allowed any more, or change it to what is."""
         share, before = answer.share, tree.share
         if answer.status is not TreeStatus.OK or share is None:
+            tree.revoked = answer.status in _REVOKED
             self._close(tree, answer.status.value)
         elif (share.name, share.type, share.path) != (before.name, before.type, before.path):
+            tree.revoked = True
             self._close(tree, "it is another share now")
         elif share.encryption_required and not before.encryption_required:
             # Clients learn that they have to encrypt when they connect, and not later.

@@ -120,8 +120,8 @@ class UnlockResult(NamedTuple):
 class Doomed(NamedTuple):
     """A delete-pending file whose last open ended without its client; `path` as given, or empty.
 
-    `birth`, `seen` and `user` as in DurableRecord, where they are known; `fork_beside` as
-    OPEN_FORK_BESIDE.
+    `birth` and `seen` as in DurableRecord, where they are known; `fork_beside` as OPEN_FORK_BESIDE;
+    `user`: who deletes it (uid, gid and groups), where that is known.
     """
 
     key: bytes
@@ -135,11 +135,13 @@ class Doomed(NamedTuple):
 class EndResult(NamedTuple):
     """What a disconnected open leaves that has ended: workers to wake, and a file to delete.
 
-    The caller deletes it and calls `deleted(doomed.key)`.
+    The caller deletes it and calls `deleted(doomed.key)`. Or it has not ended: it `asks` for a word
+    on whether it may delete its file.
     """
 
     waiters: tuple[int, ...] = ()
     doomed: Doomed | None = None
+    asks: DurableOpen | None = None
 
 
 class DropResult(NamedTuple):
@@ -300,8 +302,14 @@ class Store(Protocol):
         on by that client's doing: what was seen of it is forgotten.
         """
 
-    def end_disconnected(self, key: bytes, open_id: int, deadline: int = 0) -> EndResult:
-        """Remove an open if it is disconnected, and was until `deadline` if that is given."""
+    def end_disconnected(
+        self, key: bytes, open_id: int, deadline: int = 0, deletes: bool | None = True
+    ) -> EndResult:
+        """Remove an open if it is disconnected, and was until `deadline` if that is given.
+
+        With `deletes` None one that deletes its file, or might, stays as it is, and the result
+        `asks`. With False nothing is deleted because of it.
+        """
 
     def disconnected(self) -> list[tuple[bytes, OpenRecord]]:
         """Return the disconnected opens that are this worker's, with their FileKeys."""

@@ -19,9 +19,15 @@ from usmbd.protocol.state.store.lmdb_environment import (
     writes,
 )
 from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
-from usmbd.protocol.state.store.lmdb_opens import LmdbOpens, find_open, forget_durable
+from usmbd.protocol.state.store.lmdb_opens import (
+    FILE_PENDING,
+    LmdbOpens,
+    find_open,
+    forget_durable,
+)
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
+    OPEN_DELETE_ON_CLOSE,
     OPEN_DISCONNECTED,
     OPEN_DURABLE,
     OPEN_FORK_BESIDE,
@@ -36,6 +42,7 @@ from usmbd.protocol.state.store.records import (
     caches_handle,
     counted_under,
 )
+from usmbd.protocol.wire.access import DELETE
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -83,7 +90,7 @@ class LmdbDurable:
             value, at = self._find(txn, key, open_id)
             if at < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
-            if not self.environment.takes_path(durable.path):
+            if not self.environment.takes_path(durable.path, durable.beside_path):
                 raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             record = OpenRecord.parse(value, at)
             if not record.oplock_level and not record.flags & OPEN_LASTING:
@@ -136,7 +143,7 @@ class LmdbDurable:
         """Keep an open without its client: see `Store.disconnect_open`."""
         with self._write() as txn:
             value, at = self._find(txn, durable.key, open_id)
-            if at < 0 or not self.environment.takes_path(durable.path):
+            if at < 0 or not self.environment.takes_path(durable.path, durable.beside_path):
                 return None
             if not self._opens.disconnect(txn, durable.key, value, at, deadline):
                 return None
@@ -166,7 +173,9 @@ class LmdbDurable:
             return record
 
     @writes
-    def end_disconnected(self, key: bytes, open_id: int, deadline: int = 0) -> EndResult:
+    def end_disconnected(
+        self, key: bytes, open_id: int, deadline: int = 0, deletes: bool | None = True
+    ) -> EndResult:
         """Remove a disconnected open: see `Store.end_disconnected`."""
         with self._write() as txn:
             value, at = self._find(txn, key, open_id)
@@ -178,14 +187,17 @@ class LmdbDurable:
             if deadline and record.durable_open_scavenger_timeout != deadline:
                 return EndResult()
             kept = txn.get(b"P" + OPEN_ID.pack(open_id), b"")
+            if deletes is None and _may_delete(value, record):
+                return EndResult(asks=DurableOpen(record, _decode(kept)))
+            if deletes is False:
+                _spare(txn, key, value, record)
             result = self._opens.remove_in(txn, key, open_id)
             if not result.delete_now:
                 return EndResult(result.waiters)
             durable = _decode(kept)
             path = f"{durable.share_path}/{os.fsdecode(durable.path)}"
             fork_beside = bool(record.flags & OPEN_FORK_BESIDE)
-            known = durable.birth, durable.seen, fork_beside, durable.user
-            doomed = Doomed(key, path, *known)
+            doomed = Doomed(key, path, durable.birth, durable.seen, fork_beside)
             return EndResult(result.waiters, doomed)
 
     def disconnected(self) -> list[tuple[bytes, OpenRecord]]:
@@ -199,6 +211,24 @@ class LmdbDurable:
                     if record.flags & OPEN_DISCONNECTED and record.worker == self._worker:
                         found.append((kept.durable.key, record))
         return found
+
+
+def _may_delete(value: bytes, record: OpenRecord) -> bool:
+    """Tell whether the end of an open of this F record may have the file deleted."""
+    pending = FILE_HEADER.unpack_from(value)[2] & FILE_PENDING
+    return bool(pending or record.flags & OPEN_DELETE_ON_CLOSE)
+
+
+def _spare(txn: Transaction, key: bytes, value: bytes, record: OpenRecord) -> None:
+    """Have nothing deleted because of an open of this F record: see `Open.lose_writing`."""
+    holders, deniers, flags, deleting = FILE_HEADER.unpack_from(value)
+    if record.granted_access & DELETE or len(value) == FILE_HEADER.size + OPEN_SIZE:
+        flags &= ~FILE_PENDING
+    at = find_open(value, record.open_id)
+    record.flags &= ~OPEN_DELETE_ON_CLOSE
+    header = FILE_HEADER.pack(holders, deniers, flags, deleting)
+    before, after = value[FILE_HEADER.size : at], value[at + OPEN_SIZE :]
+    txn.put(b"F" + key, header + before + record.pack() + after)
 
 
 def _change(txn: Transaction, packed: bytes, **fields: object) -> None:

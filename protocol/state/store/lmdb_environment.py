@@ -223,13 +223,15 @@ class LmdbEnvironment:
         pages = stat["leaf_pages"] + stat["branch_pages"] + stat["overflow_pages"]
         return int(pages * stat["psize"])
 
-    def takes_path(self, path: bytes) -> bool:
+    def takes_path(self, path: bytes, beside: int = 0) -> bool:
         """Tell whether a path may be kept: a long one as long as half of the room is free.
+
+        Also one that has so many bytes `beside` it.
 
         What it is kept for does without: an open is not durable, a name stays that a dead worker
         was to delete.
         """
-        return len(path) <= PATH_BYTES or self.used() < self.room // 2
+        return len(path) + beside <= PATH_BYTES or self.used() < self.room // 2
 
     def takes_copies(self, path: bytes) -> int:
         """Tell how many opens of a file may have a new path."""

@@ -27,7 +27,6 @@ from usmbd.protocol.state.store.base import (
 from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
-    PATH_BYTES,
     LmdbEnvironment,
     with_prefix,
     writes,
@@ -208,7 +207,7 @@ class LmdbOpens:
             if record.oplock_level == LEASE:
                 others = self._leases.join(txn, key, record, others)
             if durable is not None and (caches_handle(record) or record.flags & OPEN_PERSISTENT):
-                if len(durable.path) <= PATH_BYTES or self.environment.takes_path(durable.path):
+                if self.environment.takes_path(durable.path, durable.beside_path):
                     _keep_durable(txn, record, durable)
                 else:
                     record.flags &= ~OPEN_PERSISTENT
@@ -433,14 +432,14 @@ class LmdbOpens:
         return result
 
     def _survive(self, txn: Transaction, key: bytes, open_id: int, now: int) -> bool:
-        """Keep a dead worker's open if it is durable, until its time is over; see `disconnect`."""
+        """Keep a dead worker's open if it is durable: its successor ends it; see `disconnect`."""
         value = txn.get(b"F" + key, b"")
         at = find_open(value, open_id)
         if at < 0 or not OPEN_HEAD.unpack_from(value, at)[3] & OPEN_DURABLE:
             return False
         record = OpenRecord.parse(value, at)
         if record.flags & OPEN_DISCONNECTED:
-            return record.durable_open_scavenger_timeout > now
+            return True
         return self.disconnect(txn, key, value, at, now + record.durable_open_timeout * MS)
 
     def disconnect(

@@ -210,8 +210,17 @@ def parse_opens(packed: bytes) -> list[OpenRecord]:
     return [OpenRecord.parse(packed, offset) for offset in range(0, len(packed), OPEN_SIZE)]
 
 
-GROUPS_KEPT: Final = 64
-"""Of who has a file deleted; who is in more may have fewer rights then, but not more."""
+class Absent(msgspec.Struct, array_like=True, frozen=True):
+    """By what mountd tells what the user of an open may do whose client is gone.
+
+    Fields as in `AbsentUserRequest`.
+    """
+
+    share: str = ""
+    user: str = ""
+    ticket: bytes = b""
+    client_address: str = ""
+    server_address: str = ""
 
 
 class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
@@ -247,8 +256,13 @@ class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
     """It was made by the POSIX extensions, which look `path` up as it is."""
     kept_change_time: int = 0
     """FILETIME that SET_INFO of it leaves as it is; 0: nothing."""
-    user: tuple[int, ...] = ()
-    """Who deletes the file when it ends: uid, gid and groups, as they were when its client went."""
+    who: Absent | None = None
+    """Whose open it is; known of one that is to delete its file, or that gives way to nobody."""
+
+    @property
+    def beside_path(self) -> int:
+        """How many bytes of it, beside the path, may be many."""
+        return 0 if self.who is None else len(self.who.ticket)
 
 
 class PersistentOpen(msgspec.Struct, array_like=True, frozen=True):

@@ -24,6 +24,7 @@ from smbengine.clock import FakeClock
 from smbengine.peers import FakePeers, Turns
 from usmbd.mountd import ntlm
 from usmbd.mountd.ipc.messages import (
+    AbsentUserRequest,
     AnonymousRequest,
     LoginRequest,
     LoginResponse,
@@ -53,6 +54,7 @@ from usmbd.protocol.state.store.lmdb_persistent import PersistentPlaces
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import DurableRecord
 from usmbd.protocol.vfs.identity import Identity, become
+from usmbd.protocol.wire.status import NtStatus, SmbError
 from usmbd.transport.base import Receiver, Transport
 from usmbd.transport.memory import MemoryTransport, pair
 from usmbd.transport.smbdirect.limits import Limits
@@ -112,6 +114,10 @@ class FakeMountd(Turns):
         self.unknown_user = LoginStatus.BAD_USER
         self.removed: set[str] = set()
         """Users whose sessions are not valid any more."""
+        self.changed: set[str] = set()
+        """Users that have other passwords."""
+        self.silent = False
+        """Whether it fails to answer."""
         self.refused: dict[str, TreeStatus] = {}
         """Why a share lets nobody in."""
         self.denied: set[str] = set()
@@ -122,7 +128,10 @@ class FakeMountd(Turns):
     def ask(self, message: Message, resume: Resume) -> None:
         """Take a question."""
         self.asked.append(message)
-        self.later(lambda: resume(self._answer(message)))
+        if self.silent:
+            self.later(lambda: resume(None, SmbError(NtStatus.IO_TIMEOUT)))
+        else:
+            self.later(lambda: resume(self._answer(message)))
 
     def tell(self, message: Message) -> None:
         """Take what has no answer."""
@@ -135,17 +144,29 @@ class FakeMountd(Turns):
             return LoginResponse(status=self.anonymous)
         if isinstance(message, SessionRequest):
             own = self.identities.get(message.user, own_identity())
+            if message.user in self.changed:
+                return SessionResponse(valid=False, known=True)
             return SessionResponse(
                 message.user not in self.removed, own.uid, own.gid, list(own.groups), 7
             )
+        if isinstance(message, AbsentUserRequest):
+            if message.user in self.removed:
+                return TreeConnectResponse(TreeStatus.NO_USER)
+            own = self.identities.get(message.user, own_identity())
+            return self._tree(message.share, own, set())
         assert isinstance(message, TreeConnectRequest)
-        name = message.share.casefold()
+        own = Identity(message.uid, message.gid, tuple(message.groups))
+        return self._tree(message.share, own, {message.client_address, *message.other_addresses})
+
+    def _tree(self, share_name: str, user: Identity, addresses: set[str]) -> TreeConnectResponse:
+        """Let a user into a share, by some addresses."""
+        name = share_name.casefold()
         share = self.shares.get(name)
         if share is None or name in self.refused:
             return TreeConnectResponse(status=self.refused.get(name, TreeStatus.NO_SHARE))
-        if self.denied & {message.client_address, *message.other_addresses}:
+        if self.denied & addresses:
             return TreeConnectResponse(status=TreeStatus.HOST_DENIED)
-        own = self.owners.get(name, Identity(message.uid, message.gid, tuple(message.groups)))
+        own = self.owners.get(name, user)
         return TreeConnectResponse(
             status=TreeStatus.OK,
             share=share,

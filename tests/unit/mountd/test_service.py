@@ -12,6 +12,7 @@ from usmbd.mountd.config.load import load
 from usmbd.mountd.credentials import KEY_NAME, Credentials, load_key
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.messages import (
+    AbsentUserRequest,
     AnonymousRequest,
     ConfigReloaded,
     HeldTree,
@@ -299,6 +300,46 @@ def test_guests_go_on_as_long_as_there_may_be_any(service: Service) -> None:
     path.write_text("[global]\nmap to guest = bad user\n" + CONFIG)
     service.reload()
     assert goes_on(service, guest)
+
+
+def absent(service: Service, share: str = "data", user: str = "alice") -> TreeConnectResponse:
+    answer, delay = service.handle("w", AbsentUserRequest(share, user), 0.0)
+    assert isinstance(answer, TreeConnectResponse)
+    assert not delay
+    return answer
+
+
+def test_what_somebody_may_do_who_is_not_connected(service: Service) -> None:
+    """Now, from wherever and with whichever password he came; he takes nobody's place."""
+    path = service.configuration.path
+    assert [connect(service, "w", n) for n in (1, 2)] == [TreeStatus.OK] * 2  # of two
+    path.write_text(CONFIG.replace("[data]", "hosts deny = ALL\n[data]\nread only = no"))
+    service.reload()
+    change_users(service, alice=nt_hash("another"))
+    answer = absent(service)
+    assert (answer.status, answer.writable, answer.uid) == (TreeStatus.OK, True, 1001)
+    assert answer.share is not None
+    assert answer.share.path == "/srv"
+    assert service.trees.count("data") == 2
+    path.write_text(CONFIG.replace("[data]", "[data]\nread list = alice\nread only = no"))
+    service.reload()
+    assert (absent(service).status, absent(service).writable) == (TreeStatus.OK, False)
+    path.write_text(CONFIG.replace("[data]", "[data]\ninvalid users = alice"))
+    service.reload()
+    assert absent(service).status is TreeStatus.INVALID_USER
+    assert absent(service, "none").status is TreeStatus.NO_SHARE
+    path.write_text(CONFIG)
+    change_users(service, bob=nt_hash("b"))
+    assert absent(service).status is TreeStatus.NO_USER
+    assert absent(service, user="Bob").status is TreeStatus.NO_USER
+
+
+def test_who_may_not_go_on_may_be_there_still(service: Service) -> None:
+    """By another password: his rights have not ended with the session."""
+    request = SessionRequest("alice", 1)
+    assert service.handle("w", request, 0.0)[0] == SessionResponse(valid=False, known=True)
+    change_users(service, bob=nt_hash("b"))
+    assert service.handle("w", request, 0.0)[0] == SessionResponse(valid=False)
 
 
 def test_a_tree_that_is_asked_for_again_counts_once(service: Service) -> None:

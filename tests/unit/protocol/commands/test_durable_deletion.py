@@ -151,7 +151,8 @@ def test_it_goes_by_the_rights_that_its_user_has_then(
     folder = engine.files / "dir"
     folder.mkdir()
     os.chown(folder, 31001, 31001)
-    client.session.tree_connect_table[client.tree_id].identity = Identity(31001, 31001, (31003,))
+    alice = engine.mountd.identities["alice"] = Identity(31001, 31001, (31003,))
+    client.session.tree_connect_table[client.tree_id].identity = alice
     try:
         durable(client, v2(1000), name="dir\\file", options=FILE_DELETE_ON_CLOSE)
         client.disconnect()

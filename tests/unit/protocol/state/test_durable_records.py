@@ -29,7 +29,7 @@ def test_a_durable_open_is_no_more_than_it_is_said_to_be() -> None:
         False,
         False,
         0,
-        (),
+        None,
     )
 
 

@@ -133,6 +133,40 @@ def test_a_disconnected_open_deletes_its_file_at_its_end(stores: Stores) -> None
     assert stores.two.remove_open(KEY, other).delete_now
 
 
+@pytest.mark.parametrize("pending", [True, False])
+def test_who_may_not_delete_any_more_is_asked_about_first(stores: Stores, pending: bool) -> None:
+    """Nothing has ended then; and what nobody may delete is as if nobody had wanted to."""
+    flags = OPEN_PERSISTENT if pending else OPEN_DELETE_ON_CLOSE
+    own = durable(stores.one, flags=flags)
+    if pending:
+        stores.one.set_delete_pending(KEY, own, True, "/share/file")
+    stores.one.disconnect_open(own, durable_record(), FAR)
+    asks = stores.two.end_disconnected(KEY, own, deletes=None).asks
+    assert asks is not None
+    assert (asks.record.open_id, asks.durable) == (own, durable_record())
+    assert stores.one.count_opens(KEY) == 1
+    assert stores.two.end_disconnected(KEY, own, FAR, deletes=False) == EndResult()
+    assert stores.one.count_opens(KEY) == 0
+    other = opened(stores.one)
+    assert not stores.one.remove_open(KEY, other).deletes
+
+
+def test_who_deletes_nothing_is_not_asked_about(stores: Stores) -> None:
+    own = durable(stores.one)
+    stores.one.disconnect_open(own, durable_record(), FAR)
+    assert stores.two.end_disconnected(KEY, own, deletes=None) == EndResult()
+    assert stores.one.count_opens(KEY) == 0
+
+
+def test_another_s_wish_to_delete_outlives_an_open_that_never_could(stores: Stores) -> None:
+    own = durable(stores.one, flags=OPEN_PERSISTENT)
+    stores.one.disconnect_open(own, durable_record(), FAR)
+    other = opened(stores.two, DELETE)
+    stores.two.set_delete_pending(KEY, other, True)
+    assert stores.one.end_disconnected(KEY, own, deletes=False) == EndResult()
+    assert stores.two.remove_open(KEY, other).delete_now
+
+
 def test_a_lasting_open_outlives_the_deletion_of_its_file(stores: Stores) -> None:
     """Which others ask for, or it did itself; the last of them deletes the file."""
     first, second = (record(stores.one, flags=OPEN_PERSISTENT) for _ in range(2))

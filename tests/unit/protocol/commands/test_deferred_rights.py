@@ -1,0 +1,214 @@
+"""What an open was to delete whose client is gone, when its user's rights have ended meanwhile."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.durable import GUID, again, back, create, durable, v2
+from smbengine.persistent import available, persistent, restarted
+from smbengine.reloads import change
+from smbengine.server import Engine
+
+from usmbd.mountd.ipc.messages import AbsentUserRequest, TreeStatus
+from usmbd.protocol.state.deferred import RETRY_SECONDS
+from usmbd.protocol.wire.access import DELETE, FILE_READ_DATA
+from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_OPEN_IF, SMB2_OPLOCK_LEVEL_NONE
+from usmbd.protocol.wire.fsctl import FSCTL_LMR_REQUEST_RESILIENCY
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.status import NtStatus
+from usmbd.protocol.worker.recheck import Recheck
+
+DISPOSITION = 13
+Ends = Callable[[Engine], object]
+
+ENDS: dict[str, Ends] = {
+    "read only": lambda engine: change(engine, read_only=True),
+    "another folder": lambda engine: change(engine, path=str(engine.files.parent)),
+    "no share": lambda engine: engine.shares.pop("data"),
+    "invalid users": lambda engine: engine.mountd.refused.update(data=TreeStatus.INVALID_USER),
+    "no user": lambda engine: engine.mountd.removed.add("alice"),
+}
+"""How rights end."""
+
+ended = pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
+
+
+def reload(engine: Engine, server: int = 1) -> None:
+    """Have a worker ask about all that is there."""
+    Recheck(engine.peers.servers[server], engine.clock).begin()
+    engine.settle()
+
+
+def deferred(client: Client, **options: int) -> None:
+    """Leave a file that is to be deleted."""
+    durable(client, v2(1000), options=FILE_DELETE_ON_CLOSE, **options)
+    client.disconnect()
+
+
+@ended
+@pytest.mark.parametrize("told", [True, False])
+def test_nothing_is_deleted_whose_user_may_not_any_more(
+    client: Client, engine: Engine, ends: Ends, told: bool
+) -> None:
+    """Whether a reload has told of it before its time is over or not."""
+    deferred(client)
+    ends(engine)
+    if told:
+        reload(engine)
+        assert engine.server.durable.places.used == 0
+        assert not engine.store.disconnected()
+    engine.clock.advance(2)
+    engine.settle()
+    assert (engine.files / "file").exists()
+    assert not engine.store.disconnected()
+    assert engine.server.durable.places.used == 0
+
+
+@ended
+def test_nor_for_another_who_wants_the_file(client: Client, engine: Engine, ends: Ends) -> None:
+    """He gets it as it is, where he may."""
+    other = Client(engine).ready(user="bob")
+    deferred(client, share=0)
+    (engine.files / "file").write_bytes(b"old")
+    ends(engine)
+    body = requests.create("file", disposition=FILE_OPEN_IF, share=0, access=FILE_READ_DATA)
+    reply = other.taken(other.post(Command.CREATE, body))[-1]
+    assert reply.status is NtStatus.SUCCESS
+    assert (engine.files / "file").read_bytes() == b"old"
+
+
+def test_what_has_not_ended_goes_on(client: Client, engine: Engine) -> None:
+    """A reload leaves alone what its client can come back to."""
+    file = durable(client, v2(), options=FILE_DELETE_ON_CLOSE)
+    client.disconnect()
+    engine.mountd.denied.add("memory")
+    engine.mountd.removed.add("bob")
+    reload(engine)
+    assert len(engine.store.disconnected()) == 1
+    engine.mountd.denied.clear()
+    client = back(engine, client)
+    assert create(client, again(file, GUID)).status is NtStatus.SUCCESS
+
+
+def test_where_nobody_knows_it_waits_until_somebody_does(client: Client, engine: Engine) -> None:
+    """Mountd is being started anew, say; meanwhile nothing is deleted, and nothing ends."""
+    deferred(client)
+    engine.mountd.silent = True
+    engine.clock.advance(2)
+    engine.settle()
+    for _ in range(3):
+        engine.clock.advance(RETRY_SECONDS)
+        engine.settle()
+    assert (engine.files / "file").exists()
+    assert len(engine.store.disconnected()) == 1
+    engine.mountd.silent = False
+    engine.clock.advance(RETRY_SECONDS)
+    engine.settle()
+    assert not (engine.files / "file").exists()
+    asked = [message for message in engine.mountd.asked if isinstance(message, AbsentUserRequest)]
+    assert len(asked) == 5
+
+
+def test_who_comes_back_meanwhile_keeps_his_open(client: Client, engine: Engine) -> None:
+    file = durable(client, v2(1000), options=FILE_DELETE_ON_CLOSE)
+    client.disconnect()
+    client = back(engine, client)
+    engine.mountd.silent = True
+    engine.clock.advance(2)
+    engine.settle()
+    reply = create(client, again(file, GUID))
+    engine.mountd.silent = False
+    engine.clock.advance(RETRY_SECONDS)
+    engine.settle()
+    assert (engine.files / "file").exists()
+    assert client.close(reply.file_id) is NtStatus.SUCCESS
+    assert not (engine.files / "file").exists()
+
+
+@ended
+def test_nor_what_a_dead_worker_has_left(client: Client, engine: Engine, ends: Ends) -> None:
+    """Its successor keeps the time, also of what was over when the worker died."""
+    deferred(client)
+    opens = engine.store.disconnected()
+    assert engine.store.drop_worker(1).doomed == []
+    assert engine.store.disconnected() == opens
+    ends(engine)
+    engine.server.durable._waiting.clear()  # as its successor begins
+    engine.server.durable.take_over()
+    engine.clock.advance(2)
+    engine.settle()
+    assert (engine.files / "file").exists()
+    assert not engine.store.disconnected()
+
+
+@ended
+def test_nor_what_a_persistent_open_was_to_delete(tmp_path: Path, ends: Ends) -> None:
+    """The configuration has changed while the server did not run."""
+    engine = available(tmp_path)
+    client = Client(engine).ready()
+    persistent(client, timeout=1000, options=FILE_DELETE_ON_CLOSE)
+    engine.settle()
+    engine = restarted(engine)
+    try:
+        assert engine.restored == 1
+        ends(engine)
+        engine.server.durable.take_over()
+        reload(engine)
+        assert (engine.files / "file").exists()
+        assert not engine.store.disconnected()
+    finally:
+        engine.close()
+
+
+@ended
+@pytest.mark.parametrize("told", [True, False])
+def test_nor_what_a_resilient_open_has_asked_for(
+    client: Client, engine: Engine, ends: Ends, told: bool
+) -> None:
+    """By FileDispositionInformation; nobody else can open it before the open has ended."""
+    file = create(client, oplock=SMB2_OPLOCK_LEVEL_NONE, access=DELETE | FILE_READ_DATA).file_id
+    ask = requests.ioctl(file, FSCTL_LMR_REQUEST_RESILIENCY, b"\xe8\x03\0\0\0\0\0\0")
+    assert client.call(Command.IOCTL, ask).status is NtStatus.SUCCESS
+    body = requests.set_info(file, DISPOSITION, b"\x01")
+    assert client.call(Command.SET_INFO, body).status is NtStatus.SUCCESS
+    client.disconnect()
+    assert len(engine.store.disconnected()) == 1
+    ends(engine)
+    if told:
+        reload(engine)
+        assert not engine.store.disconnected()
+    engine.clock.advance(2)
+    engine.settle()
+    assert (engine.files / "file").exists()
+    assert not engine.store.disconnected()
+
+
+@ended
+def test_nor_what_was_open_when_a_reload_ended_it(
+    client: Client, engine: Engine, ends: Ends
+) -> None:
+    """Durable or not: it is closed, its client is told, and the file stays."""
+    client.open("plain", options=FILE_DELETE_ON_CLOSE)
+    durable(client, v2(1000), options=FILE_DELETE_ON_CLOSE)
+    asked = client.open("asked")
+    body = requests.set_info(asked, DISPOSITION, b"\x01")
+    assert client.call(Command.SET_INFO, body).status is NtStatus.SUCCESS
+    ends(engine)
+    reload(engine)
+    client.disconnect()
+    engine.clock.advance(2)
+    engine.settle()
+    assert {path.name for path in engine.files.iterdir()} == {"plain", "file", "asked"}
+
+
+def test_who_has_another_password_has_his_rights_still(client: Client, engine: Engine) -> None:
+    """His session ends, and what it was to delete goes as at any end of a session."""
+    client.open("plain", options=FILE_DELETE_ON_CLOSE)
+    file = durable(client, v2(), options=FILE_DELETE_ON_CLOSE)
+    engine.mountd.changed.add("alice")
+    reload(engine)
+    assert [path.name for path in engine.files.iterdir()] == ["file"]
+    engine.mountd.changed.clear()
+    assert create(back(engine, client), again(file, GUID)).status is NtStatus.SUCCESS
