@@ -3,7 +3,8 @@
 asyncio's loops read the clock in each turn, uvloop twice: where that is a system call (user-mode
 Linux, virtual machines without a steady TSC), as often as all else that a request needs. Here the
 timers' time comes from a timerfd, so that a turn without a timer asks for none. The methods are
-those of asyncio's loops, with the same meaning: one of them will do in its place.
+those of asyncio's loops, with the same meaning, but for enders: one of them will do in its place
+where nobody has such.
 """
 
 import ctypes
@@ -71,6 +72,12 @@ class EventLoop(Protocol):
     def remove_writer(self, fd: int) -> object:
         """Do not look any more whether `fd` is writable."""
 
+    def add_ender(self, fd: int, callback: Callable[..., Any], *args: Any) -> object:
+        """Call `callback(*args)` when `fd` is cut off on both sides while no reader is there."""
+
+    def remove_ender(self, fd: int) -> object:
+        """Do not look any more whether `fd` is cut off."""
+
     def stop(self) -> None:
         """End `run_forever` after this turn."""
 
@@ -100,16 +107,21 @@ class Timer:
 class _Watch:
     """What is called for one descriptor."""
 
-    __slots__ = ("reader", "writer")
+    __slots__ = ("ender", "reader", "writer")
 
     def __init__(self) -> None:
         self.reader: _Call | None = None
         self.writer: _Call | None = None
+        self.ender: _Call | None = None
 
     @property
     def events(self) -> int:
-        """What epoll is to look for."""
-        return (_IN if self.reader else 0) | (_OUT if self.writer else 0)
+        """What epoll is to look for; it always looks for errors and the end of both sides.
+
+        Below 0: nothing.
+        """
+        events = (_IN if self.reader else 0) | (_OUT if self.writer else 0)
+        return events if events or self.ender else -1
 
 
 class EpollLoop:
@@ -153,8 +165,8 @@ class EpollLoop:
                 if watch is None:
                     continue
                 # An error or the peer's end wakes both.
-                if events & ~_OUT and watch.reader is not None:
-                    self._call(watch.reader)
+                if events & ~_OUT and (call := watch.reader or watch.ender) is not None:
+                    self._call(call)
                 if events & ~_IN and watch.writer is not None:
                     self._call(watch.writer)
             for _ in range(len(ready)):
@@ -222,16 +234,33 @@ class EpollLoop:
         self._look(fd, watch, before)
         return True
 
+    def add_ender(self, fd: int, callback: Callable[..., Any], *args: Any) -> None:
+        """Call `callback(*args)` when `fd` is cut off on both sides while no reader is there."""
+        watch = self._watched.get(fd) or _Watch()
+        before, watch.ender = watch.events, (callback, args)
+        if before < 0:
+            self._look(fd, watch, before)
+
+    def remove_ender(self, fd: int) -> bool:
+        """Do not look any more whether `fd` is cut off; tell whether that was looked for."""
+        watch = self._watched.get(fd)
+        if watch is None or watch.ender is None:
+            return False
+        before, watch.ender = watch.events, None
+        if watch.events < 0:
+            self._look(fd, watch, before)
+        return True
+
     def _look(self, fd: int, watch: _Watch, before: int) -> None:
         """Have epoll look for what is wanted of `fd` now; OSError for what cannot be watched."""
         events = watch.events
-        if not events:
+        if events < 0:
             del self._watched[fd]
             with suppress(OSError):  # closed already, by which the kernel has forgotten it
                 self._epoll.unregister(fd)
             return
         try:
-            if before:
+            if before >= 0:
                 self._epoll.modify(fd, events)
             else:
                 self._epoll.register(fd, events)

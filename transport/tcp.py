@@ -113,7 +113,9 @@ class TcpTransport(Transport):
         self._receiver = receiver
         if self._buffer is not None:
             self._deliver(self._buffer)
-        self._update_reading()
+        if not self._closed:
+            self._loop.add_ender(self._fd, self._cut_off)
+            self._update_reading()
 
     def buffer(self, size: int) -> memoryview:
         """Return writable memory of `size` bytes."""
@@ -280,6 +282,15 @@ class TcpTransport(Transport):
         else:
             self._loop.remove_reader(self._fd)
 
+    def _cut_off(self) -> None:
+        """End the connection, though it is not read on: nobody is there to take a reply.
+
+        Not when the peer has closed its own side alone: it may still read. If it does not, the next
+        reply is answered by a reset.
+        """
+        error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._lose(os.strerror(error) if error else "the client closed the connection")
+
     # -- out -----------------------------------------------------------------------------
 
     def send(self, parts: Sequence[Part]) -> None:
@@ -432,6 +443,7 @@ class TcpTransport(Transport):
         self._closed = True
         self._corked = False
         self._buffer = None
+        self._loop.remove_ender(self._fd)
         self._loop.remove_reader(self._fd)
         if self._writing:
             self._loop.remove_writer(self._fd)

@@ -111,6 +111,45 @@ def test_the_peers_end_wakes_both(loop: EpollLoop, pair: Pair, what: str) -> Non
     assert called == [what]
 
 
+def test_an_ender_hears_of_the_end_alone(loop: EpollLoop, pair: Pair) -> None:
+    """And only where no reader does."""
+    called: list[str] = []
+    fd = pair[0].fileno()
+    loop.add_ender(fd, called.append, "ender")
+    loop.add_reader(fd, called.append, "reader")
+    pair[1].send(b"x")
+    turns(loop)
+    assert called == ["reader"]
+    loop.remove_reader(fd)
+    pair[1].shutdown(socket.SHUT_WR)  # it may still read
+    turns(loop, 3)
+    assert called == ["reader"]
+    pair[1].close()
+    turns(loop)
+    assert called == ["reader", "ender"]
+    loop.add_reader(fd, called.append, "reader")
+    turns(loop)
+    assert called == ["reader", "ender", "reader"]
+    loop.remove_reader(fd)
+    assert loop.remove_ender(fd)
+    turns(loop)
+    assert not loop.remove_ender(fd)
+    assert len(called) == 3
+    assert fd not in loop._watched
+
+
+def test_a_descriptor_with_a_writer_alone_keeps_it_without_an_ender(
+    loop: EpollLoop, pair: Pair
+) -> None:
+    called: list[str] = []
+    fd = pair[0].fileno()
+    loop.add_writer(fd, called.append, "writer")
+    loop.add_ender(fd, called.append, "ender")
+    loop.remove_ender(fd)
+    turns(loop)
+    assert called == ["writer"]
+
+
 def test_what_one_callback_removes_is_not_called(loop: EpollLoop) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
     called: list[int] = []

@@ -121,3 +121,13 @@ def test_an_ended_connection_refers_to_nobody(wire: Any, by_client: bool) -> Non
         assert receiver() is None
     finally:
         gc.enable()
+
+
+def test_who_starves_and_is_cut_off_is_gone_at_once(wire: Any, meter: Meter) -> None:
+    meter.limit = READ_SIZE
+    wire.put(frame(b"x" * MIB)[: READ_SIZE // 2])
+    assert meter.starved
+    wire.client.close()
+    wire.step()
+    assert len(wire.receiver.lost) == 1
+    assert wire.transport._buffer is None

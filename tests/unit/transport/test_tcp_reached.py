@@ -1,6 +1,5 @@
 """Whether what was sent has reached the peer: a client on the other side that hears nothing."""
 
-import asyncio
 import socket
 import struct
 from collections.abc import Iterator
@@ -9,13 +8,14 @@ import pytest
 from smbtest.deaf import make_deaf
 from smbtest.processes import wait_for
 
+from usmbd.transport.loop import EpollLoop
 from usmbd.transport.tcp import TcpTransport
 
 
 @pytest.fixture
 def ends() -> Iterator[tuple[TcpTransport, socket.socket]]:
     """Connect a transport and its client."""
-    loop = asyncio.new_event_loop()
+    loop = EpollLoop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         sock, _ = listener.accept()
@@ -54,7 +54,7 @@ def test_what_waits_here_has_not_arrived(ends: tuple[TcpTransport, socket.socket
 
 
 def test_a_socket_of_another_kind_tells_its_end_itself() -> None:
-    loop = asyncio.new_event_loop()
+    loop = EpollLoop()
     ours, theirs = socket.socketpair()
     transport = TcpTransport(ours, loop)
     transport.send([b"notice"])

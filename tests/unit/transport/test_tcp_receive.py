@@ -1,5 +1,6 @@
 """Frames in: split anywhere, limited before memory is taken, never sharing memory."""
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -177,3 +178,38 @@ def test_a_connection_may_end_while_it_waits_for_its_turn(wire: Any) -> None:
     wire.transport.close("the test")
     slices.go_on()
     assert len(wire.receiver.messages) == 2
+
+
+def test_who_is_cut_off_while_he_waits_for_his_turn_is_gone_at_once(wire: Any) -> None:
+    """What he has sent is not taken up any more, nor held for him: whole seconds of a flood."""
+    slices = wire.transport._turns = Slices()
+    wire.put(frame(b"x") * 6)
+    wire.client.close()
+    wire.step()
+    assert wire.receiver.lost == ["the client closed the connection"]
+    slices.go_on()
+    wire.step(3)
+    assert len(wire.receiver.messages) == 2
+
+
+def test_so_is_who_waits_from_the_beginning_on(wires: Wires) -> None:
+    """The first messages came with the socket."""
+    wire = wires(frame(b"x") * 6)
+    wire.transport._turns = Slices()
+    wire.start()
+    wire.client.close()
+    wire.step()
+    assert len(wire.receiver.lost) == 1
+
+
+def test_who_sends_no_more_may_still_read(wire: Any) -> None:
+    """All that he has sent is answered, as for one who is read at once."""
+    slices = wire.transport._turns = Slices()
+    wire.receiver.on_message = lambda message: wire.transport.send([message])
+    wire.put(frame(b"x") * 6)
+    wire.client.shutdown(socket.SHUT_WR)
+    wire.step(3)
+    while slices.waiting:
+        slices.go_on()
+    assert wire.take() == frame(b"x") * 6
+    assert wire.receiver.lost == ["the client closed the connection"]
