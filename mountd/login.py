@@ -56,13 +56,7 @@ class Authenticator:
             return self.anonymous()
         # The client's proof is made of the name that it says, with the account's password.
         name = self.users.find(self.account_of(request.user))
-        key = ntlm.verify(
-            self.users.hashes[name] if name is not None else _NO_HASH,
-            request.user,
-            request.domain,
-            request.server_challenge,
-            request.nt_response,
-        )
+        key = self._key(self.users.hashes[name] if name is not None else _NO_HASH, request)
         if name is None:
             guests = (MapToGuest.BAD_USER, MapToGuest.BAD_PASSWORD)
             return self._refuse(LoginStatus.BAD_USER, guests)
@@ -79,6 +73,17 @@ class Authenticator:
         response = _response(LoginStatus.OK, name, account, key, self._credential(name))
         response.expires = facts.ends
         return response
+
+    def _key(self, nt_hash: bytes, request: LoginRequest) -> bytes | None:
+        """Return the key of a login whose proof is of this hash; else None."""
+        if len(request.nt_response) != ntlm.V1_RESPONSE_SIZE:
+            challenge, response = request.server_challenge, request.nt_response
+            return ntlm.verify(nt_hash, request.user, request.domain, challenge, response)
+        if not self.server.ntlmv1:
+            return None
+        return ntlm.verify_v1(
+            nt_hash, request.server_challenge, request.nt_response, request.client_challenge
+        )
 
     def still_valid(self, request: SessionRequest) -> SessionResponse:
         """Return whether who logged in before could do so now, by the same password."""

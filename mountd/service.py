@@ -54,7 +54,7 @@ from usmbd.mountd.ipc.messages import (
 from usmbd.mountd.ipc.rights import SECURITY
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.ipc.sids import MAX_RANGES, UNIX_GROUP, UNIX_USER, MachineDomain
-from usmbd.mountd.ipc.users import ChangePassword
+from usmbd.mountd.ipc.users import ChangePassword, Scheme
 from usmbd.mountd.kerberos.acceptor import Acceptor, UnavailableError
 from usmbd.mountd.kerberos.bind import Binds
 from usmbd.mountd.kerberos.login import TicketLogin, Waiting
@@ -261,6 +261,8 @@ class Service:
 
     def change_password(self, message: ChangePassword, now: float) -> tuple[Outcome, float]:
         """Change a password for who knows it; the answer waits when there were failures before."""
+        if message.scheme is Scheme.RC4 and not self.server.ntlm:
+            return Outcome(Result.NO_NTLM), 0.0
         account, address = self.users.account(message.user), message.address
         delay = self._throttle.reserve(account, address, now)
         if delay is None:

@@ -8,9 +8,9 @@ import hmac
 import struct
 from typing import Final
 
-from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from usmbd.mountd.des import des
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.rc4 import Rc4
 
@@ -81,14 +81,6 @@ def decrypted_hash(data: bytes, key: bytes) -> bytes:
     """Return what `encrypted_hash` was given."""
     halves = (data[:8], key[:7]), (data[8:], key[7:14])
     return b"".join(des(each, half, back=True) for half, each in halves)
-
-
-def des(key: bytes, block: bytes, *, back: bool = False) -> bytes:
-    """Encrypt one block by DES with a key of 7 bytes ([MS-SAMR] 2.2.11.1.2)."""
-    bits = int.from_bytes(key, "big")
-    wide = bytes((bits >> (49 - 7 * at) & 0x7F) << 1 for at in range(8))
-    cipher = Cipher(TripleDES(wide * 3), modes.ECB())
-    return (cipher.decryptor() if back else cipher.encryptor()).update(block)
 
 
 def _characters(data: bytes) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from usmbd.mountd.admin.outcome import RefusedError
-from usmbd.mountd.admin.passwords import des
 from usmbd.mountd.admin.registry_store import EPOCH, Key, RegistryStore, Value
+from usmbd.mountd.des import des
 from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.secrets import (
     AskSecret,

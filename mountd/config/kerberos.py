@@ -38,9 +38,12 @@ class ServerRole(StrEnum):
 
 
 class NtlmAuth(StrEnum):
-    """`ntlm auth`: NTLMv1 is never taken, whatever is said."""
+    """`ntlm auth`: which versions of NTLM are taken."""
 
+    NTLMV1 = "ntlmv1-permitted"
     NTLMV2 = "ntlmv2-only"
+    MSCHAPV2 = "mschapv2-and-ntlmv2-only"
+    """NTLMv1 from clients that promise to have got it by MSCHAPv2: by SMB none can."""
     DISABLED = "disabled"
 
 

@@ -35,6 +35,7 @@ from usmbd.mountd.config.source import (
 )
 from usmbd.mountd.config.together import (
     Remark,
+    odd_in_global,
     odd_in_share,
     who_is_listed,
     wrong_in_global,
@@ -257,7 +258,10 @@ class _Loader:
             wrong_in_global(chosen, values, kerberos=kerberos is not None, accounts=self.accounts)
         )
         fields["kerberos"] = kerberos is not None
+        for entry, said in odd_in_global(chosen, values):
+            self._chooser.warn(entry, said)
         fields["ntlm"] = values["ntlm auth"] is not NtlmAuth.DISABLED
+        fields["ntlmv1"] = values["ntlm auth"] is NtlmAuth.NTLMV1
         substitutions = static_substitutions(fields["netbios_name"], fields["workgroup"])
         fields["server_string"] = fill(fields["server_string"], substitutions)
         return ServerConfig(**fields), values["root directory"]
@@ -289,14 +293,10 @@ class _Loader:
         """Return what is asked for of Kerberos; what does not go together is noted."""
         values = self._values(chosen, GLOBALS)
         try:
-            kerberos = kerberos_of(values)
+            return kerberos_of(values)
         except ValueError as error:
             self.errors.append(chosen["kerberos method"][1].error(str(error)))
             return None
-        if values["ntlm auth"] is NtlmAuth.DISABLED and kerberos is None:
-            why = "ntlm auth = disabled: nobody could log in without Kerberos (`kerberos method`)"
-            self.errors.append(chosen["ntlm auth"][1].error(why))
-        return kerberos
 
     def _refuse(self, remarks: Iterable[Remark]) -> None:
         """Note errors."""

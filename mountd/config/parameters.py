@@ -120,13 +120,8 @@ _ROLE = values.choice(
 )
 _NTLM_AUTH = values.choice(
     NtlmAuth,
-    **dict.fromkeys(
-        (
-            *("no", "false", "0", "off", "yes", "true", "1", "on", "ntlmv1-permitted"),
-            "mschapv2-and-ntlmv2-only",
-        ),
-        "ntlmv2-only",
-    ),
+    **dict.fromkeys(("no", "false", "0", "off"), "ntlmv2-only"),
+    **dict.fromkeys(("yes", "true", "1", "on"), "ntlmv1-permitted"),
 )
 _MIB = 1024 * 1024
 # [MS-SMB2] 3.3.5.4: the maxima are at least 65536; 8 MiB is what Windows and Samba offer, and

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from usmbd.mountd.config.choose import Chosen
+from usmbd.mountd.config.kerberos import NtlmAuth
 from usmbd.mountd.config.source import Entry
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.settings import Durability, Encryption, ServerConfig
@@ -25,7 +26,22 @@ def wrong_in_global(
     yield from _nobody_encrypts("smb3 encryption", chosen, values, values["server max protocol"])
     if not kerberos:
         yield from _of_domains(chosen, values)
+        if values["ntlm auth"] is NtlmAuth.DISABLED:
+            entry = chosen["ntlm auth"][1]
+            why = "nobody could log in without Kerberos (`kerberos method`)"
+            yield entry, f"{entry.name} = disabled: {why}"
     yield from _no_account_for_guests(chosen, values, accounts)
+
+
+def odd_in_global(chosen: Chosen, values: dict[str, Any]) -> Iterator[Remark]:
+    """Return what is taken of [global], and has to be known."""
+    if values["ntlm auth"] is NtlmAuth.NTLMV1:
+        entry = chosen["ntlm auth"][1]
+        yield (
+            entry,
+            f"{entry.name} = {NtlmAuth.NTLMV1}: who listens to a login by NTLMv1 finds the"
+            " password's hash in hours, and can be the user with it",
+        )
 
 
 def wrong_in_share(

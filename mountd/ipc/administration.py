@@ -39,6 +39,8 @@ class Result(StrEnum):
     WRONG_PASSWORD = "wrong password"
     RESTRICTED = "restricted"
     """A password that cannot be one."""
+    NO_NTLM = "no NTLM"
+    """A wish that NTLM's hashes protect, and `ntlm auth = disabled`."""
     NOT_EMPTY = "not empty"
     VOLATILE = "volatile"
     """A key that stays cannot be in one that does not."""

@@ -51,7 +51,7 @@ class LoginStatus(StrEnum):
 
 
 class LoginRequest(Message):
-    """Is this NTLMv2 proof ([MS-NLMP] 3.3.2) that of the user? Answer: `LoginResponse`.
+    """Is this NTLM proof ([MS-NLMP] 3.3) that of the user? Answer: `LoginResponse`.
 
     `domain` is as the client sent it: it takes part in the proof.
     """
@@ -62,6 +62,8 @@ class LoginRequest(Message):
     server_challenge: Annotated[bytes, Meta(min_length=8, max_length=8)]
     nt_response: Annotated[bytes, Meta(max_length=MAX_NT_RESPONSE)]
     client_address: Address
+    client_challenge: Annotated[bytes, Meta(max_length=8)] = b""
+    """Of NTLMv1 with extended session security; empty: without, or NTLMv2."""
 
 
 class TicketRequest(Message):
@@ -121,8 +123,8 @@ class LoginResponse(Message):
     groups: Groups = field(default_factory=list)
     """All supplementary groups, `gid` excluded or included as the system says."""
     session_base_key: Annotated[bytes, Meta(max_length=32)] = b""
-    """[MS-NLMP] 3.3.2 SessionBaseKey, 16 bytes when the status is OK, else empty. By Kerberos the
-    session key itself, 16 to 32 bytes."""
+    """KeyExchangeKey ([MS-NLMP] 3.4.5.1), by NTLMv2 SessionBaseKey itself: 16 bytes when the status
+    is OK, else empty. By Kerberos the session key itself, 16 to 32 bytes."""
     credential: int = 0
     """Stands for the password that was used, for `SessionRequest`; 0 for guests and tickets."""
     ticket: Annotated[bytes, Meta(max_length=MAX_TICKET_FACTS)] = b""

@@ -349,7 +349,9 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     kerberos: bool = False
     """Whether clients are offered Kerberos: mountd has a keytab and the library."""
     ntlm: bool = True
-    """`ntlm auth`: whether clients are offered NTLMv2."""
+    """`ntlm auth`: whether clients are offered NTLM."""
+    ntlmv1: bool = False
+    """`ntlm auth = ntlmv1-permitted`: whether NTLMv1 is taken as well."""
     map_to_guest: MapToGuest = MapToGuest.NEVER
     guest_account: str = "nobody"
     restrict_anonymous: int = 1

@@ -124,8 +124,9 @@ class Hub:
         if message.pipe in self._pipes:
             return RpcStatus.ERROR
         snapshot = self._snapshot()
+        config = snapshot.config
         # Level 2 means no anonymous access at all; the engine should have said so already.
-        if message.anonymous and snapshot.config.restrict_anonymous >= 2:
+        if message.anonymous and config.restrict_anonymous >= 2:
             return RpcStatus.ACCESS_DENIED
         name = pipe_name(message.name)
         if name not in self._interfaces:
@@ -151,7 +152,7 @@ class Hub:
             name,
             [factory(view) for factory in self._interfaces[name]],
             _AtPace(self._outside, pace, worker),
-            Security(snapshot.config.netbios_name, message.client_address),
+            Security(config.netbios_name, message.client_address, ntlmv1=config.ntlmv1),
             partial(_became, view),
             partial(self._join, message.pipe, name, view),
         )

@@ -1,15 +1,15 @@
-"""NTLMv2 as an acceptor ([MS-NLMP] 3.2), without I/O and without any password's hash.
+"""NTLM as an acceptor ([MS-NLMP] 3.2), without I/O and without any password's hash.
 
 ::
 
     NEGOTIATE    -> negotiate()    -> CHALLENGE
     AUTHENTICATE -> authenticate() -> LoginProof   (mountd, which has the hashes, checks it)
-    base key     -> finish()       -> session key  (and the message integrity code is checked)
+    key of login -> finish()       -> session key  (and the message integrity code is checked)
 
-LM and NTLMv1 are refused, LOGON_FAILURE, when the response shows them: their keys can be found by
-brute force. As with smbd, NTLMv2 is taken from clients that know neither Unicode nor extended
-session security. Those sign SPNEGO's list of mechanisms by CRC32, which is not asked for: NTLM is
-the only mechanism here, and SMB2's own keys come of the proof.
+NTLMv1 is refused, LOGON_FAILURE, when the response shows it, unless `ntlm auth` permits it: its
+keys can be found by brute force. LM always is, and keys made of the LM hash are not granted
+(NTLMSSP_NEGOTIATE_LM_KEY, NTLMSSP_REQUEST_NON_NT_SESSION_KEY): nobody stores that hash. As with
+smbd, NTLMv2 is taken from clients that know neither Unicode nor extended session security.
 """
 
 import hmac
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from usmbd.protocol.auth import ntlm_messages as messages
 from usmbd.protocol.auth.ntlm_messages import Authenticate, ServerNames
-from usmbd.protocol.auth.ntlm_security import first_mac
+from usmbd.protocol.auth.ntlm_security import first_mac, plain_macs
 from usmbd.protocol.auth.rc4 import rc4
 from usmbd.protocol.wire.status import MalformedError, NtStatus, SmbError
 
@@ -58,9 +58,8 @@ _KEPT_FLAGS = (
 )
 """What a client that had it granted may not drop again."""
 
-_SIGNING_FLAGS = (
-    messages.NTLMSSP_NEGOTIATE_SIGN | messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY
-)
+_CHECKSUM = 8
+"""Where the checksum is in a signature without session security, behind RandomPad (2.2.2.9.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,8 @@ class LoginProof:
     `domain` is as the client sent it, for it takes part in the proof. `anonymous` asks for a
     null session: then names and response are empty. `target_name` is the SPN that the client
     meant to reach (`cifs/server`), `channel_bindings` the MD5 of its TLS channel, both empty
-    when not sent; they are covered by the proof ([MS-NLMP] 2.2.2.1).
+    when not sent; they are covered by the proof ([MS-NLMP] 2.2.2.1). `client_challenge` is that of
+    NTLMv1 with extended session security (3.3.1).
     """
 
     user: str
@@ -81,6 +81,7 @@ class LoginProof:
     anonymous: bool = False
     target_name: str = ""
     channel_bindings: bytes = b""
+    client_challenge: bytes = b""
 
 
 class NtlmAcceptor:
@@ -99,12 +100,21 @@ class NtlmAcceptor:
         "_names",
         "_negotiate_message",
         "_now",
+        "_ntlmv1",
         "_server_challenge",
         "_session_key",
     )
 
-    def __init__(self, names: ServerNames, now: int, challenge: bytes | None = None) -> None:
+    def __init__(
+        self,
+        names: ServerNames,
+        now: int,
+        challenge: bytes | None = None,
+        *,
+        ntlmv1: bool = False,
+    ) -> None:
         """Be `names` at the FILETIME `now`; `challenge` (8 bytes) is random unless given."""
+        self._ntlmv1 = ntlmv1
         self._names = names
         self._now = now
         self._server_challenge = challenge or secrets.token_bytes(CHALLENGE_SIZE)
@@ -173,11 +183,12 @@ class NtlmAcceptor:
     def _proof(self, parsed: Authenticate) -> LoginProof:
         """Return the proof of a client that gave a name; SmbError(LOGON_FAILURE) if unusable."""
         names = (parsed.user, parsed.domain, parsed.workstation)
+        if max(map(len, names)) > MAX_NAME:
+            raise SmbError(NtStatus.LOGON_FAILURE)
         size = len(parsed.nt_response)
-        if (
-            not messages.NTLMV2_AV_PAIRS_OFFSET <= size <= MAX_NT_RESPONSE
-            or max(map(len, names)) > MAX_NAME
-        ):
+        if size == messages.NTLM_RESPONSE_SIZE and self._ntlmv1:
+            return self._proof_v1(parsed)
+        if not messages.NTLMV2_AV_PAIRS_OFFSET <= size <= MAX_NT_RESPONSE:
             raise SmbError(NtStatus.LOGON_FAILURE)
         pairs = messages.parse_av_pairs(parsed.nt_response)
         av_flags = int.from_bytes(pairs.get(messages.MSV_AV_FLAGS, b""), "little")
@@ -194,21 +205,36 @@ class NtlmAcceptor:
             channel_bindings=bindings if any(bindings) else b"",
         )
 
-    def finish(self, session_base_key: bytes) -> bytes:
+    def _proof_v1(self, parsed: Authenticate) -> LoginProof:
+        """Return an NTLMv1 proof ([MS-NLMP] 3.3.1): it has no AV pairs, and so promises no MIC."""
+        challenge = b""
+        if self._flags & messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY:
+            if len(parsed.lm_response) != messages.NTLM_RESPONSE_SIZE:
+                raise SmbError(NtStatus.LOGON_FAILURE)
+            challenge = parsed.lm_response[:CHALLENGE_SIZE]
+        return LoginProof(
+            *(parsed.user, parsed.domain, parsed.workstation),
+            server_challenge=self._server_challenge,
+            nt_response=parsed.nt_response,
+            client_challenge=challenge,
+        )
+
+    def finish(self, exchange_key: bytes) -> bytes:
         """Return the session key (16 bytes), after mountd accepted the proof.
 
-        An empty `session_base_key` says that there is none: a null session's is zeros, and a
-        guest has no key at all (empty), since the server knows nothing of the client's
-        password. SmbError(LOGON_FAILURE) if the message integrity code is wrong.
+        `exchange_key` is KeyExchangeKey ([MS-NLMP] 3.4.5.1), by NTLMv2 SessionBaseKey itself. An
+        empty one says that there is none: a null session's is zeros, and a guest has no key at all
+        (empty), since the server knows nothing of the client's password. SmbError(LOGON_FAILURE)
+        if the message integrity code is wrong.
         """
         parsed = self._authenticate
         if parsed is None:
             raise MalformedError("no AUTHENTICATE_MESSAGE came yet")
-        if not session_base_key:
+        if not exchange_key:
             if not self._anonymous:
                 return b""
-            session_base_key = bytes(messages.SESSION_KEY_SIZE)
-        self._session_key = self._exported_session_key(parsed, session_base_key)
+            exchange_key = bytes(messages.SESSION_KEY_SIZE)
+        self._session_key = self._exported_session_key(parsed, exchange_key)
         if self._mic_required:
             covered = (
                 self._negotiate_message
@@ -220,23 +246,33 @@ class NtlmAcceptor:
                 raise SmbError(NtStatus.LOGON_FAILURE)
         return self._session_key
 
-    def _exported_session_key(self, parsed: Authenticate, session_base_key: bytes) -> bytes:
-        """Return ExportedSessionKey; for NTLMv2 KeyExchangeKey is the base key (3.4.5.1)."""
+    def _exported_session_key(self, parsed: Authenticate, exchange_key: bytes) -> bytes:
+        """Return ExportedSessionKey: the client's own, if it sent one ([MS-NLMP] 3.2.5.1.2)."""
         if not self._flags & messages.NTLMSSP_NEGOTIATE_KEY_EXCH:
-            return session_base_key
+            return exchange_key
         sealed = parsed.encrypted_session_key
         protects = messages.NTLMSSP_NEGOTIATE_SIGN | messages.NTLMSSP_NEGOTIATE_SEAL
         if not sealed and not self._flags & protects:
-            return session_base_key
+            return exchange_key
         if len(sealed) != messages.SESSION_KEY_SIZE:
             raise SmbError(NtStatus.INVALID_PARAMETER)
-        return rc4(session_base_key, sealed)
+        return rc4(exchange_key, sealed)
 
     @property
     def signs(self) -> bool:
-        """Tell whether both sides agreed on signatures, and on the kind that `mac` makes."""
-        return self._flags & _SIGNING_FLAGS == _SIGNING_FLAGS
+        """Tell whether both sides agreed on signatures."""
+        extended = self._flags & messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY
+        if self._anonymous and not extended:
+            return False  # Samba's nobody drops session security, and signs nothing
+        return bool(self._flags & messages.NTLMSSP_NEGOTIATE_SIGN)
 
-    def mac(self, from_server: bool, message: bytes) -> bytes:
-        """Return the signature of `message`, the first one of that direction, once finished."""
-        return first_mac(self._flags, self._session_key, from_server, message)
+    def countersign(self, message: bytes, mac: bytes) -> bytes | None:
+        """Return the server's signature of a message, its first; None unless the client's fits."""
+        key = self._session_key
+        if self._flags & messages.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY:
+            right = first_mac(self._flags, key, False, message)
+            own = first_mac(self._flags, key, True, message)
+        else:
+            right, own = plain_macs(key, message)
+            mac, right = mac[_CHECKSUM:], right[_CHECKSUM:]
+        return own if hmac.compare_digest(mac, right) else None

@@ -67,11 +67,14 @@ _AUTHENTICATE_FIELDS = 6
 _AUTHENTICATE_FLAGS_OFFSET = 60
 _MIC_OFFSET = 72
 
+NTLM_RESPONSE_SIZE = 24
+"""Bytes of an LM or NTLMv1 response (2.2.2.3, 2.2.2.6)."""
+
 NTLMV2_RESPONSE_SIZE = 16
 """Bytes of the proof that begins an NTLMv2 response (2.2.2.8)."""
 
 NTLMV2_AV_PAIRS_OFFSET = NTLMV2_RESPONSE_SIZE + 28
-"""Where the AV pairs begin in an NTLMv2 response; a shorter one is LM or NTLMv1 (24 bytes)."""
+"""Where the AV pairs begin in an NTLMv2 response."""
 
 
 @dataclass(frozen=True, slots=True)

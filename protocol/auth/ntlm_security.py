@@ -1,7 +1,12 @@
-"""Message integrity of NTLM with extended session security ([MS-NLMP] 3.4)."""
+"""Message integrity of NTLM ([MS-NLMP] 3.4).
+
+SMB2 signs with keys of its own; what NTLM signs is SPNEGO's list of mechanisms alone, by the first
+message of each side.
+"""
 
 import hashlib
 import hmac
+import zlib
 
 from usmbd.protocol.auth.ntlm_messages import (
     NTLMSSP_NEGOTIATE_56,
@@ -21,6 +26,7 @@ _SEAL_MAGIC = {
 
 _VERSION = b"\1\0\0\0"  # NTLMSSP_MESSAGE_SIGNATURE.Version (2.2.2.9.2)
 _FIRST_SEQUENCE = bytes(4)
+_RANDOM_PAD = bytes(4)
 
 
 def _md5(data: bytes) -> bytes:
@@ -40,13 +46,21 @@ def seal_key(flags: int, session_key: bytes, from_server: bool) -> bytes:
 
 
 def first_mac(flags: int, session_key: bytes, from_server: bool, message: bytes) -> bytes:
-    """Return the 16-byte signature of the first message of a direction ([MS-NLMP] 3.4.4.2).
-
-    SMB2 signs with keys of its own; what NTLM signs is SPNEGO's list of mechanisms alone, so
-    the sequence number is always 0 and the RC4 stream always new.
-    """
+    """Return the first signature of a direction, with session security ([MS-NLMP] 3.4.4.2)."""
     key = sign_key(session_key, from_server)
     checksum = hmac.digest(key, _FIRST_SEQUENCE + message, "md5")[:8]
     if flags & NTLMSSP_NEGOTIATE_KEY_EXCH:
         checksum = rc4(seal_key(flags, session_key, from_server), checksum)
     return _VERSION + checksum + _FIRST_SEQUENCE
+
+
+def plain_macs(session_key: bytes, message: bytes) -> tuple[bytes, bytes]:
+    """Return both sides' signatures of a message, without extended session security (3.4.4.1).
+
+    The client's is the first, the server's the second one of a stream and a count that serve both
+    directions, as with Samba. NTLMSSP_NEGOTIATE_LM_KEY alone would weaken the key (3.4.5.3).
+    """
+    checksum = zlib.crc32(message).to_bytes(4, "little")
+    clear = b"".join(_RANDOM_PAD + checksum + number.to_bytes(4, "little") for number in (0, 1))
+    sealed = rc4(session_key, clear)
+    return _VERSION + sealed[:12], _VERSION + sealed[12:]

@@ -18,7 +18,6 @@ tokens go) and `_mech_types` (None until the first token, empty when the client 
 without SPNEGO).
 """
 
-import hmac
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -135,9 +134,10 @@ class Acceptor:
         *,
         kerberos: bool = False,
         ntlm: bool = True,
+        ntlmv1: bool = False,
     ) -> None:
         """Be `names` at the FILETIME `now`; NTLM's `challenge` (8 bytes) is random unless given."""
-        self._ntlm = NtlmAcceptor(names, now, challenge)
+        self._ntlm = NtlmAcceptor(names, now, challenge, ntlmv1=ntlmv1)
         self._has_kerberos = kerberos
         self._has_ntlm = ntlm
         self._kerberos = _Kerberos.UNUSED
@@ -163,13 +163,13 @@ class Acceptor:
             return self._later_of_kerberos(view)
         return self._later(view)
 
-    def finish(self, session_base_key: bytes) -> Established:
+    def finish(self, exchange_key: bytes) -> Established:
         """Conclude after mountd let the client in, with the base key that it gave.
 
         An empty key stands for a guest or a null session. SmbError(LOGON_FAILURE) if the
         messages were tampered with.
         """
-        session_key = self._ntlm.finish(session_base_key)
+        session_key = self._ntlm.finish(exchange_key)
         if not self._mech_types:
             return Established(b"", session_key)
         mic = self._answer_mic() if session_key else b""
@@ -314,7 +314,7 @@ class Acceptor:
             return b""
         if claimed is None:
             raise SmbError(NtStatus.LOGON_FAILURE)
-        right = self._ntlm.mac(from_server=False, message=self._mech_list)
-        if not hmac.compare_digest(claimed, right):
+        own = self._ntlm.countersign(self._mech_list, claimed)
+        if own is None:
             raise SmbError(NtStatus.LOGON_FAILURE)
-        return self._ntlm.mac(from_server=True, message=self._mech_list)
+        return own

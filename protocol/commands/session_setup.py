@@ -97,6 +97,7 @@ def session_setup(request: Request) -> Handling:
             from_ns(time.time_ns()),
             kerberos=config.kerberos,
             ntlm=config.ntlm,
+            ntlmv1=config.ntlmv1,
         )
     try:
         step = acceptor.step(token)
@@ -293,6 +294,7 @@ def _question(
         server_challenge=proof.server_challenge,
         nt_response=proof.nt_response,
         client_address=transport.peer,
+        client_challenge=proof.client_challenge,
     )
 
 

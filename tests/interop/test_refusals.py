@@ -66,6 +66,27 @@ def test_ntlmv1(server: Server, monkeypatch: pytest.MonkeyPatch, session_securit
     connection.close()
 
 
+@pytest.mark.parametrize("value", ["ntlmv1-permitted", "mschapv2-and-ntlmv2-only"])
+def test_ntlmv1_where_it_is_permitted(
+    start_server: Callable[[Options], Server], value: str
+) -> None:
+    """smb.conf(5), `ntlm auth`: with and without extended session security."""
+    server = start_server(Options(parameters={"ntlm auth": value}))
+    permitted = value == "ntlmv1-permitted"
+    for more in ("ntlmssp_client:ntlm2=yes", "ntlmssp_client:ntlm2=no"):
+        options = ["client ntlmv2 auth=no", more]
+        for protection in ("off", "sign", "encrypt"):
+            said = smbclient(server, ["ls"], options=options, protection=protection, ok=permitted)
+            assert ("NT_STATUS_LOGON_FAILURE" in said) is not permitted
+        wrong = Account(ALICE.name, "not-this")
+        said = smbclient(server, ["ls"], account=wrong, options=options, ok=False)
+        assert "NT_STATUS_LOGON_FAILURE" in said
+    connection = SMBConnection(server.host, server.host, sess_port=server.port, timeout=20)
+    if permitted:
+        connection.login(ALICE.name, ALICE.password)
+        connection.close()
+
+
 def test_no_guest_without_being_told(server: Server) -> None:
     said = smbclient(server, ["ls"], account=None, ok=False)
     assert "NT_STATUS_ACCESS_DENIED" in said or "NT_STATUS_LOGON_FAILURE" in said

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from smbtest import torture_list
 from smbtest.peer import peer
-from smbtest.server import BOB, Options, Server
+from smbtest.server import Options, Server
 from smbtest.smbd import Smbd
-from smbtest.torture import RPC_SUITES, Smbtorture, add_shares
+from smbtest.torture import RPC_PARAMETERS, RPC_SUITES, Smbtorture, add_shares
 from smbtest.usmbd import Usmbd
 
 pytestmark = [
@@ -23,7 +23,7 @@ ROWS = torture_list.load(torture_list.RPC_PATH)
 def torture() -> Iterator[Smbtorture]:
     """Run a server of these tests alone: some make users and shares."""
     made = {"usmbd": Usmbd, "smbd": Smbd}[peer()]
-    server: Server = made(Options(parameters={"admin users": BOB.name}))
+    server: Server = made(Options(parameters=RPC_PARAMETERS))
     add_shares(server)
     with server.running():
         yield Smbtorture(server)

@@ -13,9 +13,9 @@ import sys
 import time
 
 from smbtest import torture_list
-from smbtest.server import BOB, Options, Server
+from smbtest.server import Options, Server
 from smbtest.smbd import Smbd
-from smbtest.torture import RPC_SUITES, Outcome, Smbtorture, add_shares, suite_of
+from smbtest.torture import RPC_PARAMETERS, RPC_SUITES, Outcome, Smbtorture, add_shares, suite_of
 from smbtest.usmbd import Usmbd
 
 
@@ -32,7 +32,7 @@ def main() -> int:
     rpc = any(suite.startswith("rpc") for suite in arguments.suite)
     if arguments.suite == ["rpc"]:
         arguments.suite = list(RPC_SUITES)
-    options = Options({"admin users": BOB.name})
+    options = Options(dict(RPC_PARAMETERS))
     server: Server = {"usmbd": Usmbd, "smbd": Smbd}[arguments.server](options if rpc else None)
     add_shares(server)
     if arguments.workers:

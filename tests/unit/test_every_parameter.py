@@ -90,7 +90,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "username map": f"{U}/mountd/config/test_username_map.py::test_who_logs_in_as_whom",
             "security": f"{KERBEROS}::test_where_the_keys_are",
             "server role": f"{KERBEROS}::test_where_the_keys_are",
-            "ntlm auth": f"{U}/protocol/commands/test_kerberos.py::test_without_ntlm",
+            "ntlm auth": f"{U}/protocol/commands/test_ntlmv1.py::test_where_it_is_permitted",
             "realm": f"{U}/mountd/config/test_kerberos.py::test_what_lines_say_of_principals",
             "kerberos method": f"{KERBEROS}::test_where_the_keys_are",
             "dedicated keytab file": f"{U}/protocol/commands/test_kerberos.py::"

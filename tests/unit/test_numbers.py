@@ -104,7 +104,11 @@ mountd.cli.common EXIT_FAILURE=1 EXIT_CONFIG=2
 protocol.auth.ntlm_messages _NEGOTIATE_FLAGS_OFFSET=C _AUTHENTICATE_FIELDS_OFFSET=C
 protocol.auth.ntlm_messages _AUTHENTICATE_FIELDS=6 _AUTHENTICATE_FLAGS_OFFSET=3C _MIC_OFFSET=48
 protocol.auth.ntlm _GRANTED_FLAGS=E2088037 _CHARACTER_SETS=3 _KEPT_FLAGS=80001
-protocol.auth.ntlm _SIGNING_FLAGS=80010
+protocol.auth.ntlm _CHECKSUM=8
+mountd.ntlm V1_RESPONSE_SIZE=18
+protocol.auth.ntlm_messages NTLM_RESPONSE_SIZE=18
+mountd.rpc.security.ntlm V1_SIZE=18
+mountd.rpc.security.ntlm_protection MAC_SIZE=10 _RANDOM_PAD=4
 mountd.admin.passwords BUFFER=204 SALT=10
 [MS-SMB2] 2.2.13, 2.2.13.1.1, 2.2.1.2: options, rights and flags; [MS-FSCC] 2.6: attributes
 protocol.commands.create _REFUSED_OPTIONS=102080 _VALID_ATTRIBUTES=6FFB7 _READS=21 _DATA=27

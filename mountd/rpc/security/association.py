@@ -66,9 +66,9 @@ def split(message: bytes, header: Header) -> tuple[bytes, tuple[int, int, int, i
 class Security:
     """What an association has agreed on; nothing until its bind says so."""
 
-    def __init__(self, computer: str, address: str) -> None:
-        """Be the server `computer` for a client at `address`."""
-        self._around = Surroundings(computer, address)
+    def __init__(self, computer: str, address: str, *, ntlmv1: bool = False) -> None:
+        """Be the server `computer` for a client at `address`; `ntlmv1`: it is permitted."""
+        self._around = Surroundings(computer, address, ntlmv1)
         self._exchange: Exchange | None = None
         self._agreed = AUTHN_GSS_KERBEROS, Level.CONNECT, 0
         self._protection: Protection | None = None

@@ -74,6 +74,8 @@ class Surroundings:
     """The server's name."""
     address: str
     """The client's address."""
+    ntlmv1: bool = False
+    """`ntlm auth` permits it."""
     signs_headers: bool = False
     """Both sides want headers signed, where that is not so anyway ([MS-RPCE] 2.2.2.3)."""
 
@@ -90,7 +92,8 @@ class NtlmExchange:
     def step(self, token: bytes) -> Step:
         """Take NEGOTIATE, then AUTHENTICATE."""
         if self._acceptor is None:
-            self._acceptor = ntlm.Acceptor(token, self._around.computer)
+            around = self._around
+            self._acceptor = ntlm.Acceptor(token, around.computer, ntlmv1=around.ntlmv1)
             return self._acceptor.challenge
         if self._asked:
             raise ValueError("a message too many")
@@ -103,6 +106,7 @@ class NtlmExchange:
             proof.challenge,
             proof.nt_response,
             self._around.address,
+            proof.client_challenge,
         )
 
     def answered(self, answer: DirectoryResponse) -> Answer:
@@ -110,7 +114,20 @@ class NtlmExchange:
         assert self._acceptor is not None
         login = _let_in(answer)
         key = self._acceptor.finish(login.session_base_key)
-        return Answer(b"", Established(login, key, ntlm.Protection(key)))
+        return Answer(b"", Established(login, key, self._acceptor.protection(key)))
+
+    def signed(self, established: Established, message: bytes, mic: bytes) -> bytes:
+        """Check the client's signature of SPNEGO's list of mechanisms, and return the server's.
+
+        They are the first messages; for calls the key streams begin anew ([MS-SPNG] 3.3.5.1).
+        """
+        assert self._acceptor is not None
+        signing = self._acceptor.protection(established.key)
+        if not signing.check(message, mic):
+            raise ValueError("the list of mechanisms was changed on the way")
+        own = signing.sign(message)
+        established.protection = self._acceptor.protection(established.key, signing.next)
+        return own
 
 
 class TicketExchange:
@@ -219,24 +236,13 @@ class SpnegoExchange:
         if isinstance(self._inner, TicketExchange):
             mic = self._inner.mic
         elif self._mic:
-            mic = self._signed(established)
+            mic = self._inner.signed(established, self._first.mech_list, self._mic)
         if self._has_to_sign and not self._mic:
             raise ValueError("a list of mechanisms that nobody has signed")
         mechanism = b"" if self._told else self._mechanism
         return Answer(
             spnego.response(spnego.ACCEPT_COMPLETED, mechanism, found.token, mic), established
         )
-
-    def _signed(self, established: Established) -> bytes:
-        """Check NTLM's signature of the list, and make the server's.
-
-        They are the messages 0; for calls the key streams begin anew ([MS-SPNG] 3.3.5.1).
-        """
-        signing = ntlm.Protection(established.key)
-        if not signing.check(self._first.mech_list, self._mic):
-            raise ValueError("the list of mechanisms was changed on the way")
-        established.protection = ntlm.Protection(established.key, first=1)
-        return signing.sign(self._first.mech_list)
 
 
 def _let_in(answer: DirectoryResponse) -> LoginResponse:

@@ -1,10 +1,10 @@
-"""NTLM on a bind: the acceptor's messages and the protection of calls ([MS-NLMP] 2.2, 3.2, 3.4).
+"""NTLM on a bind: the acceptor's messages ([MS-NLMP] 2.2, 3.2).
 
-The proof is mountd's to check. Only what clients of this century speak is there: NTLMv2 with
-extended session security, 128 bits and a key exchange; everything else is a ValueError.
+The proof is mountd's to check. What clients of this century speak is taken: NTLMv2 with extended
+session security, 128 bits and a key exchange. Where `ntlm auth` permits NTLMv1 the client may leave
+out each of these; everything else is a ValueError.
 """
 
-import hashlib
 import hmac
 import os
 import struct
@@ -13,24 +13,31 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from usmbd.mountd.rc4 import Rc4
+from usmbd.mountd.rpc.security.ntlm_protection import (
+    EXTENDED,
+    KEY_EXCHANGE,
+    USE_56,
+    USE_128,
+    PlainProtection,
+    Protection,
+)
 
 SIGNATURE: Final = b"NTLMSSP\0"
 
 UNICODE, REQUEST_TARGET, SIGN, SEAL = 0x1, 0x4, 0x10, 0x20
 NTLM, ALWAYS_SIGN, TARGET_SERVER = 0x200, 0x8000, 0x20000
-EXTENDED, TARGET_INFO, VERSION, USE_128, KEY_EXCHANGE, USE_56 = (
-    *(0x00080000, 0x00800000, 0x02000000),
-    *(0x20000000, 0x40000000, 0x80000000),
-)
+TARGET_INFO, VERSION = 0x00800000, 0x02000000
 """NegotiateFlags (2.2.2.5)."""
 
 NEEDED: Final = UNICODE | EXTENDED | USE_128 | KEY_EXCHANGE
 KNOWN: Final = NEEDED | SIGN | SEAL | NTLM | ALWAYS_SIGN | REQUEST_TARGET | VERSION | USE_56
 
+V1_SIZE: Final = 24
+"""Bytes of NTLM_RESPONSE and LM_RESPONSE (2.2.2.6, 2.2.2.3)."""
+
 AV_EOL, AV_COMPUTER, AV_DOMAIN, AV_DNS_COMPUTER, AV_FLAGS, AV_TIMESTAMP = 0, 1, 2, 3, 6, 7
 MIC_PROVIDED: Final = 2
 
-MAC_SIZE: Final = 16
 _HEAD: Final = struct.Struct("<8sIHHI")
 _MIC_AT: Final = 72
 _EPOCH: Final = 11644473600
@@ -46,18 +53,22 @@ class Proof:
     workstation: str
     challenge: bytes
     nt_response: bytes
+    client_challenge: bytes = b""
+    """Of NTLMv1 with extended session security."""
 
 
 class Acceptor:
     """One login: NEGOTIATE, CHALLENGE, AUTHENTICATE."""
 
-    def __init__(self, negotiate: bytes, computer: str) -> None:
+    def __init__(self, negotiate: bytes, computer: str, *, ntlmv1: bool = False) -> None:
         """Take the client's first message; ValueError when it is not to be served."""
+        self._ntlmv1 = ntlmv1
+        self._needed = UNICODE if ntlmv1 else NEEDED
         self._negotiate = negotiate
         signature, kind, flags = _unpack("<8sII", negotiate)
         if signature != SIGNATURE or kind != 1:
             raise ValueError("no NEGOTIATE_MESSAGE")
-        if flags & NEEDED != NEEDED:
+        if flags & self._needed != self._needed:
             raise ValueError("NTLM without 128 bits, key exchange or extended session security")
         self._flags = flags & KNOWN | TARGET_INFO | TARGET_SERVER | NTLM
         self.server_challenge = os.urandom(8)
@@ -85,13 +96,15 @@ class Acceptor:
         signature, kind = _unpack("<8sI", message)
         if signature != SIGNATURE or kind != 3:
             raise ValueError("no AUTHENTICATE_MESSAGE")
-        nt_response, domain, user, workstation, key = (
-            _field(message, at) for at in (20, 28, 36, 44, 52)
+        lm_response, nt_response, domain, user, workstation, key = (
+            _field(message, at) for at in (12, 20, 28, 36, 44, 52)
         )
         (flags,) = _unpack("<I", message, 60)
-        if flags & NEEDED != NEEDED:
+        kept = self._needed | self._flags & EXTENDED
+        if flags & kept != kept:
             raise ValueError("what was agreed is agreed no more")
-        if not user or not nt_response or len(key) != 16:
+        self._flags &= flags
+        if not user or not nt_response or len(key) != 16 * self._exchanges:
             raise ValueError("nobody, or without a key")
         self._authenticate, self._encrypted_key = message, key
         pairs = _pairs(nt_response)
@@ -100,11 +113,38 @@ class Acceptor:
         names = [each.decode("utf-16-le") for each in (user, domain, workstation)]
         if any(len(each) > 256 for each in names) or len(nt_response) > 16384:
             raise ValueError("names that are too long")
-        return Proof(names[0], names[1], names[2], self.server_challenge, nt_response)
+        if len(nt_response) <= V1_SIZE and not self._ntlmv1:
+            raise ValueError("NTLMv1, which `ntlm auth` does not permit")
+        challenge = b""
+        if len(nt_response) == V1_SIZE and self._flags & EXTENDED:
+            if len(lm_response) != V1_SIZE:
+                raise ValueError("no challenge of the client's")
+            challenge = lm_response[:8]  # LmChallengeResponse[0..7] ([MS-NLMP] 3.3.1)
+        return Proof(names[0], names[1], names[2], self.server_challenge, nt_response, challenge)
 
-    def finish(self, base_key: bytes) -> bytes:
-        """Return the exported session key; ValueError when the messages were changed on the way."""
-        key = Rc4(base_key).update(self._encrypted_key)
+    @property
+    def _exchanges(self) -> bool:
+        return bool(self._flags & KEY_EXCHANGE)
+
+    @property
+    def extended(self) -> bool:
+        """Whether extended session security is agreed on."""
+        return bool(self._flags & EXTENDED)
+
+    def protection(self, key: bytes, first: int = 0) -> Protection | PlainProtection:
+        """Return what protects calls by a session key; `first`: the number of the first message."""
+        if not self.extended:
+            return PlainProtection(key, first)
+        return Protection(key, first, self._flags)
+
+    def finish(self, exchange_key: bytes) -> bytes:
+        """Return the exported session key; ValueError when the messages were changed on the way.
+
+        `exchange_key` is KeyExchangeKey, by NTLMv2 SessionBaseKey itself ([MS-NLMP] 3.4.5.1).
+        """
+        key = exchange_key
+        if self._exchanges:
+            key = Rc4(exchange_key).update(self._encrypted_key)
         if self._needs_mic:
             if len(self._authenticate) < _MIC_AT + 16:
                 raise ValueError("no MIC")
@@ -114,66 +154,6 @@ class Acceptor:
             if not hmac.compare_digest(hmac.digest(key, covered, "md5"), mic):
                 raise ValueError("a MIC that is wrong")
         return key
-
-
-class Protection:
-    """The signatures and the sealing of both directions, in order ([MS-NLMP] 3.4.3, 3.4.4.2)."""
-
-    def __init__(self, key: bytes, first: int = 0) -> None:
-        """Make the keys of a session key; `first`: the number of the first message."""
-        self._incoming = _Direction(key, "client-to-server", first)
-        self._outgoing = _Direction(key, "server-to-client", first)
-
-    def size(self, *, sealed: bool) -> int:
-        """Return the bytes of a signature, sealed or not."""
-        return MAC_SIZE
-
-    def open(self, message: bytes, start: int, end: int, token: bytes, *, sealed: bool) -> bytes:
-        """Return a message in the clear; ValueError when its signature is wrong."""
-        if sealed:
-            message = self.unseal(message, start, end)
-        if not self.check(message, token):
-            raise ValueError("a signature that is wrong")
-        return message
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the signature of the next message."""
-        return self._outgoing.mac(message)
-
-    def unseal(self, message: bytes, start: int, end: int) -> bytes:
-        """Return a message whose part from `start` to `end` is sealed, in the clear."""
-        return message[:start] + self._incoming.stream.update(message[start:end]) + message[end:]
-
-    def check(self, message: bytes, signature: bytes) -> bool:
-        """Tell whether a message, in the clear, has the next signature."""
-        return hmac.compare_digest(self._incoming.mac(message), signature)
-
-    def close(self, message: bytes, start: int, end: int, *, sealed: bool) -> bytes:
-        """Return a message with its signature behind it, its part sealed or not."""
-        if not sealed:
-            return message + self._outgoing.mac(message)
-        hidden = self._outgoing.stream.update(message[start:end])
-        return message[:start] + hidden + message[end:] + self._outgoing.mac(message)
-
-
-class _Direction:
-    """What one side sends."""
-
-    def __init__(self, key: bytes, direction: str, first: int) -> None:
-        def made(kind: str) -> bytes:
-            magic = f"session key to {direction} {kind} key magic constant\0".encode()
-            return hashlib.md5(key + magic, usedforsecurity=False).digest()
-
-        self._sign = made("signing")
-        self.stream = Rc4(made("sealing"))
-        self._sequence = first
-
-    def mac(self, message: bytes) -> bytes:
-        """Return the signature of the next message."""
-        sequence = struct.pack("<I", self._sequence)
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        checksum = hmac.digest(self._sign, sequence + message, "md5")[:8]
-        return b"\1\0\0\0" + self.stream.update(checksum) + sequence
 
 
 def _unpack(layout: str, data: bytes, at: int = 0) -> tuple[Any, ...]:

@@ -107,6 +107,9 @@ RPC_SUITES = (
 )
 """The suites of DCE/RPC whose interfaces the server has."""
 
+RPC_PARAMETERS = {"admin users": BOB.name, "ntlm auth": "yes"}
+"""Of their server: they are run as an administrator, and some log in by NTLMv1."""
+
 
 class Outcome(NamedTuple):
     """What came of a test: `success`, `failure`, `skip`, `timeout` or `crash` (of the client)."""

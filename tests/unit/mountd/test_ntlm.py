@@ -1,4 +1,4 @@
-"""NTLMv2 proofs against the example of the document and an independent client's code."""
+"""NTLM proofs against the example of the document and an independent client's code."""
 
 import pytest
 
@@ -61,3 +61,48 @@ def test_impacket_computes_the_same_proof() -> None:
         0, SERVER_CHALLENGE, b"c" * 8, pairs.getData(), "D", "Üser", "pässword"
     )
     assert ntlm.verify(hashed, "Üser", "D", SERVER_CHALLENGE, response) == key
+
+
+# [MS-NLMP] 4.2.1: the client's challenge.
+CLIENT_CHALLENGE = b"\xaa" * 8
+
+
+@pytest.mark.parametrize(
+    ("client_challenge", "response", "key"),
+    [
+        # 4.2.2.2.1 and, with neither LM_KEY nor NON_NT_SESSION_KEY, 4.2.2.1.3
+        (
+            b"",
+            "67c43011f30298a2ad35ece64f16331c44bdbed927841f94",
+            "d87262b0cde4b1cb7499becccdf10784",
+        ),
+        # 4.2.3.2.2 and 4.2.3.1.3
+        (
+            CLIENT_CHALLENGE,
+            "7537f803ae367128ca458204bde7caf81e97ed2683267232",
+            "eb93429a8bd952f8b89c55b87f475edc",
+        ),
+    ],
+)
+def test_the_examples_of_version_1(client_challenge: bytes, response: str, key: str) -> None:
+    hashed, proof = nt_hash("Password"), bytes.fromhex(response)
+    found = ntlm.verify_v1(hashed, SERVER_CHALLENGE, proof, client_challenge)
+    assert found == bytes.fromhex(key)
+    assert ntlm.verify_v1(nt_hash("Passwor"), SERVER_CHALLENGE, proof, client_challenge) is None
+    assert ntlm.verify_v1(hashed, SERVER_CHALLENGE, proof, b"c" * 8) is None
+    assert ntlm.verify_v1(hashed, bytes(8), proof, client_challenge) is None
+    assert ntlm.verify_v1(hashed, SERVER_CHALLENGE, bytes(24), client_challenge) is None
+
+
+@pytest.mark.parametrize("client_challenge", [b"", b"c" * 8])
+def test_impacket_computes_the_same_of_version_1(client_challenge: bytes) -> None:
+    impacket = pytest.importorskip("impacket.ntlm")
+    flags = impacket.NTLMSSP_NEGOTIATE_NTLM
+    if client_challenge:
+        flags |= impacket.NTLMSSP_NEGOTIATE_EXTENDED_SESSIONSECURITY
+    response, lm_response, base = impacket.computeResponseNTLMv1(
+        flags, SERVER_CHALLENGE, client_challenge, b"", "D", "user", "pässword"
+    )
+    key = impacket.KXKEY(flags, base, lm_response, SERVER_CHALLENGE, "pässword", b"", b"", False)
+    hashed = nt_hash("pässword")
+    assert ntlm.verify_v1(hashed, SERVER_CHALLENGE, response, client_challenge) == key

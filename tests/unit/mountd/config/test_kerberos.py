@@ -157,3 +157,26 @@ def test_the_name_of_the_service(tickets: Callable[[str], TicketLogin]) -> None:
     text = "kerberos support = yes\nkerberos keytab file = /k\nkerberos service name = cifs/h"
     assert tickets(text).acceptor == ("/k", "cifs/h")
     assert tickets("").acceptor != ("/k", "cifs/h")
+
+
+@pytest.mark.parametrize(
+    ("said", "ntlm", "ntlmv1"),
+    [
+        ("", True, False),
+        ("no", True, False),
+        ("NTLMv2-only", True, False),
+        ("mschapv2-and-ntlmv2-only", True, False),
+        ("yes", True, True),
+        ("true", True, True),
+        ("ntlmv1-permitted", True, True),
+        ("disabled", False, False),
+    ],
+)
+def test_which_versions_of_ntlm_are_taken(said: str, ntlm: bool, ntlmv1: bool) -> None:
+    """smb.conf(5); NTLMv1 is warned of."""
+    line = f"ntlm auth = {said}" if said else ""
+    config = configuration(f"[global]\nkerberos method = system keytab\n{line}\n")
+    assert (config.server.ntlm, config.server.ntlmv1) == (ntlm, ntlmv1)
+    assert len(config.warnings) == ntlmv1
+    if ntlmv1:
+        assert "usmbd.conf:3: ntlm auth = ntlmv1-permitted: who listens" in config.warnings[0]

@@ -21,6 +21,7 @@ COMPOSED = {
     "fruit_model",
     "kerberos",
     "ntlm",
+    "ntlmv1",
     "name",
     "type",
     "encryption_required",

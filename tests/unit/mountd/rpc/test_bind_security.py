@@ -10,14 +10,14 @@ from impacket import ntlm as client
 
 from usmbd.mountd.ipc.messages import LoginRequest, LoginResponse, LoginStatus
 from usmbd.mountd.md4 import nt_hash
-from usmbd.mountd.ntlm import verify
+from usmbd.mountd.ntlm import verify, verify_v1
 from usmbd.mountd.rpc.endpoint import Encoding, Interface, Pipe, PipeBrokenError
 from usmbd.mountd.rpc.outside import Alone
 from usmbd.mountd.rpc.pdu import Fault, Syntax
 from usmbd.mountd.rpc.security import ntlm
 from usmbd.mountd.rpc.security import spnego as tokens
 from usmbd.mountd.rpc.security.association import Security
-from usmbd.mountd.rpc.security.ntlm import Acceptor, Protection
+from usmbd.mountd.rpc.security.ntlm import Acceptor, PlainProtection, Protection
 
 CONNECT, INTEGRITY, PRIVACY = 2, 5, 6
 HEADER = 24
@@ -44,10 +44,14 @@ class Mountd(Alone):
     def answer(self) -> None:
         """Answer it."""
         request = self.asked[-1]
-        key = verify(
-            nt_hash("secret"), request.user, request.domain, request.server_challenge,
-            request.nt_response,
-        )  # fmt: skip
+        challenge, response, own = (
+            *(request.server_challenge, request.nt_response, request.client_challenge),
+        )
+        if len(response) == 24:
+            key = verify_v1(nt_hash("secret"), challenge, response, own)
+        else:
+            names = request.user, request.domain
+            key = verify(nt_hash("secret"), *names, challenge, response)
         status = LoginStatus.BAD_PASSWORD if key is None else LoginStatus.OK
         self._answered.pop()(LoginResponse(status, "alice", 1000, session_base_key=key or b""))
 
@@ -55,17 +59,17 @@ class Mountd(Alone):
 class Client:
     """One association with security, by hand and by impacket."""
 
-    def __init__(self, level: int, kind: int = 10) -> None:
+    def __init__(self, level: int, kind: int = 10, *, ntlmv1: bool = False) -> None:
         """Be ready to bind."""
         self.level, self.kind = level, kind
         self.mountd = Mountd()
         self.became: list[tuple[str, bytes]] = []
         echo = Interface(Syntax(*rpc.SRVSVC, 0), {1: _echo})
         self.pipe = Pipe(
-            "srvsvc", [echo], self.mountd, Security("NAS", "192.0.2.1"),
+            "srvsvc", [echo], self.mountd, Security("NAS", "192.0.2.1", ntlmv1=ntlmv1),
             lambda login, key: self.became.append((login.user, key)),
         )  # fmt: skip
-        self.protection: Protection | None = None
+        self.protection: Protection | PlainProtection | None = None
 
     def trailed(self, message: bytes, token: bytes, padding: int = 0) -> bytes:
         """Put a trailer and a token behind a PDU."""
@@ -95,7 +99,7 @@ class Client:
     def turn(self) -> None:
         """Turn the protection round: this is the client."""
         made = self.protection
-        assert made is not None
+        assert isinstance(made, Protection)
         made._incoming, made._outgoing = made._outgoing, made._incoming
 
     def request(self, stub: bytes) -> bytes:
@@ -113,11 +117,8 @@ class Client:
             assert message[2] == 2
             assert struct.unpack_from("<HH", message, 8) == (len(message), 16)
             assert self.protection is not None
-            end = len(message) - 24
-            signed = message[:-16]
-            if self.level == PRIVACY:
-                signed = self.protection.unseal(signed, HEADER, end)
-            assert self.protection.check(signed, message[-16:])
+            end, sealed = len(message) - 24, self.level == PRIVACY
+            signed = self.protection.open(message[:-16], HEADER, end, message[-16:], sealed=sealed)
             found += signed[HEADER : end - message[end + 2]]
         return found
 
@@ -260,10 +261,10 @@ def test_short_messages_never_break_the_acceptor() -> None:
 class Negotiator:
     """One association by SPNEGO around NTLM, with pyspnego as the client."""
 
-    def __init__(self, level: int, password: str = "secret") -> None:
+    def __init__(self, level: int, password: str = "secret", *, ntlmv1: bool = False) -> None:
         """Be ready to bind."""
         self.level = level
-        self.association = Client(level, kind=9)
+        self.association = Client(level, kind=9, ntlmv1=ntlmv1)
         options = spnego.NegotiateOptions.use_negotiate
         self.context = spnego.client(
             "alice", password, hostname="nas", protocol="negotiate", options=options
@@ -303,6 +304,70 @@ def test_spnego_around_ntlm(level: int) -> None:
     for stub in (b"", b"y" * 100, b"much"):
         association.pipe.write(association.request(stub))
         assert association.answer() == _echo(stub, Encoding(False, "<"))
+
+
+PLAIN, SESSION_SECURITY = "0", "2"
+"""Values of LM_COMPAT_LEVEL, by which pyspnego does NTLMv1."""
+
+
+@pytest.mark.parametrize("level", [CONNECT, INTEGRITY, PRIVACY])
+def test_ntlm_v1_in_spnego(monkeypatch: pytest.MonkeyPatch, level: int) -> None:
+    monkeypatch.setenv("LM_COMPAT_LEVEL", SESSION_SECURITY)
+    made = Negotiator(level, ntlmv1=True)
+    assert made.log_in()[2] == 15
+    association, key = made.association, made.context.session_key
+    assert association.became == [("alice", key)]
+    association.protection = Protection(key, first=1)
+    association.turn()
+    for stub in (b"", b"y" * 100, b"much") if level != CONNECT else ():
+        association.pipe.write(association.request(stub))
+        assert association.answer() == _echo(stub, Encoding(False, "<"))
+    assert Negotiator(level, "guess", ntlmv1=True).log_in()[2] != 15
+
+
+@pytest.mark.parametrize("level", [INTEGRITY, PRIVACY])
+def test_ntlm_v1_without_session_security(monkeypatch: pytest.MonkeyPatch, level: int) -> None:
+    monkeypatch.setenv("LM_COMPAT_LEVEL", PLAIN)
+    made = Client(level, ntlmv1=True)
+    context = spnego.client("alice", "secret", protocol="ntlm")
+    bind = made.trailed(rpc.bind((0, rpc.SRVSVC, [rpc.NDR])), context.step() or b"")
+    answer, _ = made.pipe.transceive(bind, 65535)
+    (size,) = struct.unpack_from("<H", answer, 10)
+    made.pipe.write(made.trailed(rpc.pdu(16, bytes(4)), context.step(answer[-size:]) or b""))
+    made.mountd.answer()
+    assert made.became == [("alice", context.session_key)]
+    made.protection = PlainProtection(context.session_key)
+    for stub in (b"", b"y" * 100, b"much"):
+        made.pipe.write(made.request(stub))
+        assert made.answer() == _echo(stub, Encoding(False, "<"))
+    message = bytearray(made.request(b"transfer 1 to bob"))
+    message[HEADER] ^= 1
+    made.pipe.write(bytes(message))
+    assert rpc.fault(rpc.messages(made.pipe)[0]) == Fault.ACCESS_DENIED
+
+
+@pytest.mark.parametrize("version", [PLAIN, SESSION_SECURITY])
+def test_ntlm_v1_where_it_is_not(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setenv("LM_COMPAT_LEVEL", version)
+    made = Negotiator(INTEGRITY)
+    context = (0, rpc.SRVSVC, [rpc.NDR])
+    if made.send(rpc.bind(context))[2] == 12:
+        made.send(rpc.bind(context, ptype=14))
+    assert not made.association.mountd.asked
+
+
+def test_a_response_of_version_1_has_the_client_s_challenge() -> None:
+    first = client.getNTLMSSPType1("", "", True, use_ntlmv2=True)
+    acceptor = Acceptor(first.getData(), "NAS", ntlmv1=True)
+    third, _ = client.getNTLMSSPType3(
+        first, acceptor.challenge, "alice", "secret", "", use_ntlmv2=False
+    )
+    whole = third.getData()
+    proof = acceptor.authenticate(whole)
+    (at,) = struct.unpack_from("<I", whole, 16)
+    assert (len(proof.nt_response), proof.client_challenge) == (24, whole[at : at + 8])
+    with pytest.raises(ValueError, match="challenge of the client"):
+        acceptor.authenticate(whole[:12] + bytes(2) + whole[14:])
 
 
 def test_spnego_with_a_wrong_password() -> None:

@@ -42,7 +42,7 @@ from usmbd.mountd.rpc.interfaces.samr import types as sam
 from usmbd.mountd.rpc.interfaces.winreg import base as winreg
 from usmbd.mountd.rpc.interfaces.winreg import keys
 from usmbd.mountd.rpc.interfaces.winreg import types as winreg_types
-from usmbd.mountd.rpc.security import association, exchange, ntlm
+from usmbd.mountd.rpc.security import association, exchange, ntlm, ntlm_protection
 
 SAME_NAMES: list[tuple[ModuleType, ModuleType | type, str]] = [
     (
@@ -434,7 +434,7 @@ def test_ntlm_of_a_bind() -> None:
     # [MS-RPCE] 2.2.1.1.7: SPNEGO, NTLM, Kerberos
     types = exchange.AUTHN_GSS_NEGOTIATE, exchange.AUTHN_WINNT, exchange.AUTHN_GSS_KERBEROS
     assert types == (9, 10, 16)
-    assert association.PAD == ntlm.MAC_SIZE == 16
+    assert association.PAD == ntlm_protection.MAC_SIZE == 16
     assert ntlm.MIC_PROVIDED == 2
     assert ntlm._MIC_AT == 72  # of AUTHENTICATE_MESSAGE: 2.2.1.3
     assert bytes((6, 1, 0, 0, 0, 0, 0, 15)) == ntlm._OWN_VERSION  # 2.2.2.10

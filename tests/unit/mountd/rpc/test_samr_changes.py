@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from impacket.dcerpc.v5 import samr
 from impacket.dcerpc.v5.dtypes import MAXIMUM_ALLOWED, NULL
@@ -20,7 +21,7 @@ from usmbd.mountd.users import load_users
 
 DENIED, WRONG, RESTRICTED = 0xC0000022, 0xC000006A, 0xC000006C
 EXISTS, BAD_NAME, NO_USER = 0xC0000063, 0xC0000062, 0xC0000064
-PARAMETER, NOT_SUPPORTED = 0xC000000D, 0xC00000BB
+PARAMETER, NOT_SUPPORTED, NTLM_BLOCKED = 0xC000000D, 0xC00000BB, 0xC0000418
 
 
 @pytest.fixture
@@ -184,6 +185,17 @@ def test_a_user_changes_his_password(served: Served) -> None:
     fails(RESTRICTED, lambda: change(served, "games", "sécret", ""))
     fails(RESTRICTED, lambda: change(served, "games", "sécret", "x" * 200))
     assert hashes(served)["games"] == nt_hash("sécret")
+
+
+def test_no_change_by_ntlm_s_hashes_where_ntlm_is_not_had(served: Served) -> None:
+    """smb.conf(5), `ntlm auth = disabled`: by AES it is none."""
+    served.become("games")
+    configuration = served.service.configuration
+    server = msgspec.structs.replace(configuration.server, ntlm=False)
+    served.service.configuration = dataclasses.replace(configuration, server=server)
+    fails(NTLM_BLOCKED, lambda: change(served, "games", "games", "new"))
+    assert hashes(served)["games"] == nt_hash("games")
+    assert served.run(73, aes_change("games", "games", "by AES", iterations=5000))[-4:] == bytes(4)
 
 
 def test_guessing_by_changes_is_slow(served: Served) -> None:

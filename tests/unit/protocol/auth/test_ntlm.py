@@ -128,7 +128,6 @@ def test_a_client_of_oem_alone_gives_its_proof_without_session_security() -> Non
     message = authenticate(nt=nt_response(), user=b"M\x9aller", domain=b"GROUP", flags=flags)
     proof = acceptor.authenticate(message)
     assert (proof.user, proof.domain) == ("MÜller", "GROUP")
-    assert not acceptor.signs
     assert len(acceptor.finish(b"b" * 16)) == 16
 
 
@@ -140,6 +139,57 @@ def test_ntlm_v1_is_refused_when_it_comes(clear: int, flags: int) -> None:
     with pytest.raises(SmbError) as error:
         acceptor.authenticate(authenticate(lm=bytes(24), nt=bytes(24), flags=flags & ~clear))
     assert error.value.status == NtStatus.LOGON_FAILURE
+
+
+def permitting(clear: int = 0) -> NtlmAcceptor:
+    """Return an acceptor that takes NTLMv1, and has sent its challenge."""
+    acceptor = NtlmAcceptor(NAMES, NOW, b"12345678", ntlmv1=True)
+    acceptor.negotiate(negotiate(clear))
+    return acceptor
+
+
+@pytest.mark.parametrize("clear", [0, 0x00080000])
+def test_ntlm_v1_is_taken_where_it_is_permitted(clear: int) -> None:
+    """The client's challenge counts with extended session security alone ([MS-NLMP] 3.3.1)."""
+    acceptor = permitting(clear)
+    flags = FLAGS & ~clear
+    lm_response = b"clientch" + bytes(16)
+    proof = acceptor.authenticate(authenticate(lm=lm_response, nt=b"n" * 24, flags=flags))
+    assert (proof.user, proof.nt_response) == ("u", b"n" * 24)
+    assert proof.client_challenge == (b"" if clear else b"clientch")
+    assert acceptor.finish(b"b" * 16) == rc4(b"b" * 16, b"k" * 16)
+
+
+@pytest.mark.parametrize("size", [0, 8, 23, 25])
+def test_ntlm_v1_of_another_size_is_none(size: int) -> None:
+    for lm, nt in ((bytes(24), bytes(size)), (bytes(size), bytes(24))):
+        with pytest.raises(SmbError) as error:
+            permitting().authenticate(authenticate(lm=lm, nt=nt))
+        assert error.value.status == NtStatus.LOGON_FAILURE
+
+
+def test_ntlm_v1_keeps_the_session_security_that_it_asked_for() -> None:
+    message = authenticate(lm=bytes(24), nt=bytes(24), flags=FLAGS & ~0x00080000)
+    with pytest.raises(SmbError) as error:
+        permitting().authenticate(message)
+    assert error.value.status == NtStatus.INVALID_PARAMETER
+
+
+def test_the_mic_of_ntlm_v2_counts_where_ntlm_v1_is_permitted() -> None:
+    promises = nt_response((messages.MSV_AV_FLAGS, b"\2\0\0\0"))
+    acceptor = permitting()
+    acceptor.authenticate(authenticate(nt=promises))
+    with pytest.raises(SmbError) as error:
+        acceptor.finish(b"b" * 16)
+    assert error.value.status == NtStatus.LOGON_FAILURE
+
+
+@pytest.mark.parametrize("flag", [0x00000080, 0x00400000])
+def test_keys_made_of_the_lm_hash_are_not_granted(flag: int) -> None:
+    """NTLMSSP_NEGOTIATE_LM_KEY, NTLMSSP_REQUEST_NON_NT_SESSION_KEY."""
+    acceptor = NtlmAcceptor(NAMES, NOW, ntlmv1=True)
+    answer = acceptor.negotiate(negotiate(0x00080000, flag))
+    assert impacket_ntlm.NTLMAuthChallenge(answer)["flags"] & flag == 0
 
 
 def test_an_authenticate_of_windows_is_parsed() -> None:

@@ -1,6 +1,9 @@
 """Signatures of NTLM against [MS-NLMP] 4.2.4.4 and an exchange of Windows."""
 
-from usmbd.protocol.auth.ntlm_security import first_mac, seal_key, sign_key
+from zlib import crc32
+
+from usmbd.protocol.auth.ntlm_security import first_mac, plain_macs, seal_key, sign_key
+from usmbd.protocol.auth.rc4 import rc4
 
 # [MS-NLMP] 4.2.4: RandomSessionKey and the flags of the challenge.
 FLAGS = 0xE28A8233
@@ -23,3 +26,13 @@ def test_the_mech_list_mics_are_those_of_windows() -> None:
     assert first_mac(flags, session_key, True, mech_list).hex() == (
         "010000003b453cdc3524164200000000"
     )
+
+
+def test_without_session_security_both_sides_sign_from_one_stream() -> None:
+    """[MS-NLMP] 4.2.2.4 has what a stream gives after 18 bytes; here it begins."""
+    of_client, of_server = plain_macs(SESSION_KEY, b"list")
+    stream = rc4(SESSION_KEY, bytes(24))
+    crc = crc32(b"list").to_bytes(4, "little")
+    for made, at, number in ((of_client, 0, 0), (of_server, 12, 1)):
+        clear = bytes(a ^ b for a, b in zip(made[4:], stream[at : at + 12], strict=True))
+        assert (made[:4], clear) == (b"\1\0\0\0", bytes(4) + crc + bytes((number, 0, 0, 0)))
