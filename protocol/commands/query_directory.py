@@ -61,7 +61,10 @@ def query_directory(request: Request) -> Answer | Handling:
         tree, shows = open_.tree, None
         if tree.share.acl_xattr and tree.share.hide_unreadable:
             shows = partial(may_see, tree.identity)
-        listing = Enumeration(open_.node, pattern, shows, describes(request), index)
+        if listing is not None:
+            listing.end()
+        described = describes(request)
+        listing = Enumeration(open_.node, pattern, shows, described, index, open_.place)
         open_.enumeration = listing
     return _list(request, listing, body)
 

@@ -6,6 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from usmbd.protocol.effects import Resume, Wait, Waiting
+from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.scan import Describes, Entry, Shows
 from usmbd.protocol.vfs.steps import Steps
@@ -22,6 +23,9 @@ ENTRIES_AT_ONCE = 16
 DESCRIBED_AT_ONCE = 4
 """The same where each file is opened, for macOS: 100 us each."""
 
+DESCRIPTORS = 2
+"""A listing has so many, beside its open's, until it is over: one to read by, one to ask by."""
+
 
 class Enumeration:
     """Where an open's listing stands: the entries still to come, and one that did not fit.
@@ -35,7 +39,8 @@ class Enumeration:
         "_busy",
         "_entries",
         "_left_over",
-        "_skip",
+        "_over",
+        "_place",
         "_waiting",
         "given",
         "pattern",
@@ -49,21 +54,26 @@ class Enumeration:
         shows: Shows | None = None,
         describes: Describes | None = None,
         skip: int = 0,
+        place: Place | None = None,
     ) -> None:
         """Begin to list a directory; `shows` is asked where unreadable files are hidden.
 
         `describes` says what macOS is told of a file. `skip` is the FileIndex of the last entry
-        that is passed over.
+        that is passed over. `place` is its open's, among the descriptors, where it takes more:
+        SmbError(INSUFFICIENT_RESOURCES).
         """
+        if place is not None:
+            place.take(DESCRIPTORS)
+        self._place = place
+        self._over = False
         self.pattern = pattern
         self._at_once = ENTRIES_AT_ONCE if describes is None else DESCRIBED_AT_ONCE
         self._left_over: Entry | None = None
         self._entries: Iterator[Entry | None] = node.scan(
-            None if pattern.matches_all else pattern.matches, shows, describes
+            None if pattern.matches_all else pattern.matches, shows, describes, skip
         )
-        self._skip = skip
         self.given = 0
-        """FileIndex of the last entry that was given: they are counted as they come."""
+        """FileIndex of the last entry that was given: its number."""
         self._busy = False
         self._waiting: deque[Resume[None]] = deque()
         self.started = skip > 0
@@ -80,6 +90,21 @@ class Enumeration:
         if self._waiting:
             # Not at once: each would be called from within the one before.
             connection.server.turns.later(connection.transport, self._waiting.popleft())
+        elif self._over:
+            self._close()
+
+    def end(self) -> None:
+        """Give the directory back, as soon as no request uses it."""
+        self._over = True
+        if not self._busy:
+            self._close()
+
+    def _close(self) -> None:
+        """Close the directory."""
+        self._entries = iter(())
+        place, self._place = self._place, None
+        if place is not None:
+            place.give_back(DESCRIPTORS)
 
     def fill(self, writer: DirectoryWriter, single: bool) -> Steps[None]:
         """Put entries into `writer` until it is full, or one if only one is asked for; in steps.
@@ -92,19 +117,16 @@ class Enumeration:
             if entry is None:
                 yield
                 continue
-            if self.given < self._skip:
-                self.given += 1
-                if not self.given % self._at_once:
-                    yield
-                continue
-            if not writer.add(*entry, self.given + 1):
+            if not writer.add(*entry):
                 self._left_over = entry
                 break
-            self.given += 1
+            self.given = entry[3]
             if single:
                 break
             if not writer.count % self._at_once:
                 yield
+        else:
+            self._over = True
         first, self.started = not self.started, True
         if writer.count:
             return

@@ -146,7 +146,7 @@ class Server:
         self.volumes = Volumes(self.roots.opened)
         self.descriptor_limit = descriptors.limit()
         self.descriptors = FairShare(self._room_for_opens)
-        """Of open files and folders: one each."""
+        """Of open files and folders: one each, and what their listings have."""
         self.pipes = FairShare(lambda: MAX_PIPES_PER_WORKER)
         self.locks = FairShare(self._room_for_locks)
         """Of byte ranges: each takes room in the store."""

@@ -377,9 +377,10 @@ class Node:
         matches: Callable[[str], bool] | None = None,
         shows: Shows | None = None,
         describes: Describes | None = None,
+        skip: int = 0,
     ) -> Iterator[Entry | None]:
-        """List the directory: (name, 8.3 name, stat), with pauses; see scan.scan."""
-        return scan(self.volume, self.fd, self.path, matches, shows, describes)
+        """List the directory: (name, 8.3 name, stat, number), with pauses; see scan.scan."""
+        return scan(self.volume, self.fd, self.path, matches, shows, describes, skip)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Read into the buffers: the number of bytes, 0 at the end; may wait for the disk."""

@@ -23,8 +23,12 @@ from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_REPARSE_POINT
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.status import SmbError
 
-Entry = tuple[str, str | bytes, FileStat]
-"""(name as the client says it, 8.3 name or "" or what `describes` says in its place, stat)"""
+Entry = tuple[str, str | bytes, FileStat, int]
+"""(name as the client says it, 8.3 name or "" or what `describes` says in its place, stat, number)
+
+The number is that of the name, from 1 on, among those that match; where unreadable files are hidden
+among those that are shown, or it would tell how many there are.
+"""
 
 Shows = Callable[[VolumeBase, int, str], bool]
 """Whether a listing shows an entry: its volume, a descriptor that it takes over, its path."""
@@ -49,8 +53,9 @@ def scan(
     matches: Callable[[str], bool] | None,
     shows: Shows | None = None,
     describes: Describes | None = None,
+    skip: int = 0,
 ) -> Generator[Entry | None, None, None]:
-    """Yield (name, 8.3 name, stat) of what a client may see in the open directory; OSError.
+    """Yield what a client may see in the open directory, behind the entry number `skip`; OSError.
 
     And None after NAMES_AT_ONCE that it does not: a pause, when others may have their turn.
 
@@ -112,16 +117,20 @@ def scan(
         except (OSError, SmbError):  # it has gone meanwhile
             return b""
 
+    number = 0
     # A descriptor of its own gives each scan a position of its own, and keeps the scan on its
     # directory whatever becomes of the open that began it.
     directory = os.open(kernel.fd_path(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in (".", ".."):
             if matches is None or matches(name):
+                number += 1
+                if number <= skip:
+                    continue
                 entry = stat_of(name, b"." if name == "." or not path else b"..", False)
                 entry = entry or stat_of(name, b".", False)
                 if entry is not None:
-                    yield name, "" if describes is None else described(b".", path), entry
+                    yield name, "" if describes is None else described(b".", path), entry, number
         unseen = 0
         with os.scandir(directory) as entries:
             for item in entries:
@@ -139,9 +148,17 @@ def scan(
                     continue
                 if vetoes and resolver.is_vetoed(name):
                     continue
+                if not hide:
+                    number += 1
+                    if number <= skip:  # it costs nothing
+                        continue
                 encoded = encode(name)
                 entry = stat_of(name, encoded, hide)
                 if entry is not None:
+                    if hide:
+                        number += 1
+                        if number <= skip:
+                            continue
                     unseen = 0
                     if counts_eas and (eas := ea.names_at(directory, encoded)):
                         entry.ea_size = yield from ea.size_at(directory, encoded, eas)
@@ -150,7 +167,7 @@ def scan(
                         short = described(encoded, join(path, name))
                     elif shortens:
                         short = _short_name(volume, directory, name)
-                    yield said, short, entry
+                    yield said, short, entry, number
     finally:
         os.close(directory)
 

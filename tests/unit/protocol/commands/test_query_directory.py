@@ -1,5 +1,6 @@
 """QUERY_DIRECTORY: what is listed, in which portions, and what a client may ask."""
 
+import os
 import struct
 from collections.abc import Iterator
 
@@ -10,7 +11,9 @@ from smbengine.requests import FileId
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
-from usmbd.protocol.state.enumeration import ENTRIES_AT_ONCE
+from usmbd.protocol.state.enumeration import DESCRIPTORS, ENTRIES_AT_ONCE
+from usmbd.protocol.state.fair_share import FairShare
+from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.scan import NAMES_AT_ONCE
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
@@ -151,6 +154,70 @@ def test_who_goes_on_behind_the_last_entry_reads_nothing_twice(
         reply = client.call(Command.QUERY_DIRECTORY, body)
         assert indexes(reply.data)[0] == index + 1
         assert (client.open_of(directory).enumeration is enumeration) == goes_on
+
+
+def test_what_is_passed_over_costs_nothing(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are counted, and their files are not asked for."""
+    directory = many(engine, client, 400)
+    asked = []
+    real = kernel.statx_at
+    monkeypatch.setattr(kernel, "statx_at", lambda *args: asked.append(args) or real(*args))
+    body = requests.query_directory(
+        directory, FileNamesInformation, "*", SMB2_INDEX_SPECIFIED, 65536, 390
+    )
+    reply = client.call(Command.QUERY_DIRECTORY, body)
+    assert indexes(reply.data) == list(range(391, 403))  # with "." and ".."
+    assert len(asked) == 12
+
+
+def test_what_goes_meanwhile_moves_no_other(client: Client, engine: Engine) -> None:
+    """A FileIndex is the name's, also where names before it cannot be told any more."""
+    directory = many(engine, client, 40)
+    everything = listing(client, directory)
+    assert isinstance(everything, list)
+    body = requests.query_directory(
+        directory, FileNamesInformation, "*", SMB2_INDEX_SPECIFIED, 65536, 30
+    )
+    assert names(client.call(Command.QUERY_DIRECTORY, body).data) == everything[30:]
+
+
+def test_a_listing_counts_among_its_users_descriptors(client: Client, engine: Engine) -> None:
+    """As long as it has any: until its end, a restart or its open's close."""
+    directory, used = many(engine, client, 40), 1 + DESCRIPTORS
+    counted = engine.server.descriptors
+    assert counted.used == 1
+    for flags in (0, 0, SMB2_RESTART_SCANS):
+        assert isinstance(listing(client, directory, flags=flags, limit=300), list)
+        assert counted.used == used
+    while listing(client, directory) is not NtStatus.NO_MORE_FILES:
+        pass
+    assert counted.used == 1
+    assert isinstance(listing(client, directory, flags=SMB2_RESTART_SCANS, limit=300), list)
+    client.close(directory)
+    assert counted.used == 0
+
+
+def test_who_has_too_many_open_lists_nothing_more(client: Client, engine: Engine) -> None:
+    room = 4
+    engine.server.descriptors = FairShare(lambda: room)
+    directory = many(engine, client, 40)
+    assert listing(client, directory) is NtStatus.INSUFFICIENT_RESOURCES
+    assert engine.server.descriptors.used == 1
+    room = 8
+    assert isinstance(listing(client, directory, limit=300), list)
+
+
+def test_listings_leave_no_descriptor(client: Client, engine: Engine) -> None:
+    directory = many(engine, client, 40)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        assert isinstance(listing(client, directory, flags=SMB2_RESTART_SCANS, limit=300), list)
+    assert len(os.listdir("/proc/self/fd")) == before + DESCRIPTORS
+    while listing(client, directory) is not NtStatus.NO_MORE_FILES:
+        pass
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_the_kernel_checks_the_user(volume: Volume) -> None:
         expected = rights.FILE_READ_ATTRIBUTES | rights.READ_CONTROL | rights.SYNCHRONIZE
         assert maximal_access(node) == expected | rights.DELETE
     with volume.lookup("") as root:
-        attributes = {name: facts.attributes for name, _, facts in root.scan()}
+        attributes = {name: facts.attributes for name, _, facts, _ in root.scan()}
         assert attributes["private"] == FILE_ATTRIBUTE_HIDDEN
     with volume.create_file("own") as node:
         assert node.stat().uid == ALICE.uid

@@ -315,13 +315,13 @@ def test_scan(tmp_path: Path) -> None:
     volume = Volume(str(tmp_path), VolumeOptions(veto=lambda name: name == "lost"))
     with volume.lookup("sub") as node:
         node.open_data(read=True, write=False)
-        found = {name: facts for name, _, facts in node.scan()}
+        found = {name: facts for name, _, facts, _ in node.scan()}
         assert list(found)[:2] == [".", ".."]
         assert set(found) == {".", "..", "a.txt", "b.doc", "link", "broken", "bad\uf022name"}
         assert found["broken"].reparse_tag == IO_REPARSE_TAG_SYMLINK
         assert found["a.txt"].size == found["link"].size == 2
         assert found["."].ino == node.last_stat.ino
-        assert [name for name, _, _ in node.scan(lambda name: name.endswith(".doc"))] == ["b.doc"]
+        assert [name for name, *_ in node.scan(lambda name: name.endswith(".doc"))] == ["b.doc"]
         with volume.lookup("sub/a.txt") as file:
             assert file.stat() == found["a.txt"]
 
@@ -344,12 +344,12 @@ def test_short_names(tmp_path: Path) -> None:
         with volume.lookup(short_name_of(volume, path).lower()) as node:
             assert node.path == path
     with volume.lookup("") as root:
-        listed = {name: short for name, short, _ in root.scan()}
+        listed = {name: short for name, short, *_ in root.scan()}
     assert listed["A long name.html"] == short
     assert listed["odd\uf022name"]
     assert listed["README.TXT"] == listed["."] == ""
     with Volume(str(tmp_path)).lookup("") as root:
-        assert not any(short for _, short, _ in root.scan())
+        assert not any(short for _, short, *_ in root.scan())
     none = Volume(str(tmp_path), VolumeOptions(made_names=False))
     assert short_name_of(none, "A long name.html") == ""
     with pytest.raises(SmbError):

@@ -27,7 +27,7 @@ def found(volume: Volume, path: str, *, link: bool = False) -> str | NtStatus:
 
 def listed(volume: Volume, path: str = "") -> set[str]:
     with volume.lookup(path) as node:
-        return {name for name, _, _ in node.scan()} - {".", ".."}
+        return {name for name, *_ in node.scan()} - {".", ".."}
 
 
 # --- the directory in another case ------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_a_link_that_is_not_followed_is_seen_and_deleted(tmp_path: Path, follow:
         (share / "d" / name).symlink_to(target)
     volume = Volume(str(share), VolumeOptions(follow_symlinks=follow))
     with volume.lookup("d") as node:
-        entries = {name: facts for name, _, facts in node.scan() if name not in (".", "..")}
+        entries = {name: facts for name, _, facts, _ in node.scan() if name not in (".", "..")}
     assert {volume.parse_path(name)[0] for name in entries} == set(links)
     for name, facts in entries.items():
         assert facts.reparse_tag == IO_REPARSE_TAG_SYMLINK
@@ -293,7 +293,7 @@ def test_no_other_name_leads_to_what_is_vetoed(vetoed: Volume, tmp_path: Path) -
         assert found(vetoed, path) in (MISSING, NtStatus.OBJECT_PATH_NOT_FOUND), path
     assert listed(vetoed) == {"open"}
     with vetoed.lookup("open") as node:
-        tags = {name: facts.reparse_tag for name, _, facts in node.scan()}
+        tags = {name: facts.reparse_tag for name, _, facts, _ in node.scan()}
     assert tags.pop(".") == tags.pop("..") == 0
     assert set(tags.values()) == {IO_REPARSE_TAG_SYMLINK}, "a link shows what it leads to"
 

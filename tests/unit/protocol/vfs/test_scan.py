@@ -49,7 +49,7 @@ def listing(volume: Volume, identity: Identity | None, path: str = "") -> set[st
     become(identity)
     try:
         with volume.lookup(path) as node:
-            return {name for name, _, _ in node.scan()}
+            return {name for name, *_ in node.scan()}
     finally:
         become(None)
 
@@ -61,6 +61,19 @@ def test_what_may_not_be_read_is_hidden(root: Path) -> None:
     assert listing(volume, ALICE) == everybody | {"group"}
     assert listing(volume, BOB) == everybody | {"own"}
     assert listing(volume, None) == {".", "..", *os.listdir(root)}
+
+
+@pytest.mark.parametrize("hides", [True, False])
+@in_a_thread_of_its_own
+def test_numbers_tell_nothing_of_what_is_hidden(root: Path, hides: bool) -> None:
+    """And one goes on behind any of them."""
+    volume = Volume(str(root), VolumeOptions(hide_unreadable=hides))
+    become(ALICE)
+    with volume.lookup("") as node:
+        listed = [(name, number) for name, _, _, number in node.scan()]
+        assert [number for _, number in listed] == list(range(1, len(listed) + 1))
+        found = [entry for entry in node.scan(skip=3) if entry is not None]
+        assert [(name, number) for name, _, _, number in found] == listed[3:]
 
 
 @in_a_thread_of_its_own
