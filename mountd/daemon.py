@@ -335,7 +335,7 @@ class Daemon:
         threading.Thread(target=on_thread, daemon=True).start()
 
     def _files_read(self, found: Configuration | Exception) -> None:
-        """Use what was read, unless the registry has had all read meanwhile."""
+        """Use what was read, unless the registry is another meanwhile: then read again."""
         before, self._reading = self._reading, None
         if self._read_again:
             self._read_files()
@@ -349,6 +349,8 @@ class Daemon:
                 self._reload(self._service.reread_users)
         elif before is self._service.configuration:
             self._reload(lambda: self._service.use(found))
+        else:  # what was read is without it
+            self._read_files()
 
     def _reload(self, read: Callable[[], ConfigReloaded]) -> None:
         """Have what `read` reads hold; a malformed file changes nothing."""

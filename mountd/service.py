@@ -1,17 +1,14 @@
 """What mountd answers, without sockets: a message and the time give an answer and its delay."""
 
-import dataclasses
 import logging
 from collections.abc import Callable, Hashable
 from pathlib import Path
-
-import msgspec
 
 from usmbd.mountd import log as logs
 from usmbd.mountd.admin import share_rights
 from usmbd.mountd.admin.descriptors import ADMINISTRATORS, ANONYMOUS, EVERYONE, GUESTS, NETWORK
 from usmbd.mountd.admin.outcome import RefusedError
-from usmbd.mountd.admin.registered import Registered
+from usmbd.mountd.admin.registered import Registered, commented
 from usmbd.mountd.admin.users import Users
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.config.source import share_key
@@ -196,11 +193,8 @@ class Service:
         comment = registered.comment if registered is not None else None
 
         def read() -> Configuration:
-            said = offered(load(old.path, tcp_port=old.server.tcp_port, registered=sections))
-            if comment is None:
-                return said
-            server = msgspec.structs.replace(said.server, server_string=comment)
-            return dataclasses.replace(said, server=server)
+            found = load(old.path, tcp_port=old.server.tcp_port, registered=sections)
+            return commented(offered(found), comment)
 
         return read
 
@@ -221,15 +215,18 @@ class Service:
         self.use(self.reader()())
         self.generation = 1  # nobody has heard of an earlier one
 
-    def reconfigure(self, share: str | None) -> int:
-        """Have what the registry says take effect; return the configuration's number.
+    def reconfigure(self, share: str | None, *, wanted: bool = True) -> int:
+        """Have what the registry says of a share take effect; return the configuration's number.
 
-        RefusedError(INVALID) when it would leave `share` out.
+        None: of the server. RefusedError(INVALID) when a share that is `wanted` would be left out.
         """
-        configuration = self.reader()()
-        if share is not None and (why := configuration.left_out.get(share_key(share))):
+        base, registered = self.configuration.base, self._registered
+        assert base is not None
+        assert registered is not None
+        made = base.changed(share, registered.section(share)) if share else base.whole()
+        if share and wanted and (why := made.left_out.get(share_key(share))):
             raise RefusedError(Result.INVALID, why)
-        self.configured(self.use(configuration))
+        self.configured(self.use(commented(offered(made), registered.comment)))
         return self.generation
 
     @property

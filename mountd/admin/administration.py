@@ -71,8 +71,8 @@ class Host(Protocol):
     def sids(self, user: str) -> set[str]:
         """Return whom a user of the password file is, for descriptors."""
 
-    def reconfigure(self, share: str | None) -> int:
-        """Have what the registry says take effect; return the configuration's number."""
+    def reconfigure(self, share: str | None, *, wanted: bool = True) -> int:
+        """Have what the registry says of a share take effect; return the configuration's number."""
 
     @property
     def users(self) -> UserTable:

@@ -5,10 +5,14 @@ the parameters of smb.conf as values, so that `net rpc conf` changes them. The s
 lies where Windows has it. The configuration file comes first: nobody writes it but its owner.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
+import msgspec
+
 from usmbd.mountd.admin.outcome import RefusedError
-from usmbd.mountd.admin.registry_store import REG_SZ, RegistryStore, Value, read_text, text
+from usmbd.mountd.admin.registry_store import REG_SZ, Key, RegistryStore, Value, read_text, text
+from usmbd.mountd.config.configuration import Configuration
 from usmbd.mountd.config.source import GLOBAL, Entry, Section, share_key
 from usmbd.mountd.ipc.administration import Result
 
@@ -36,16 +40,22 @@ class Registered:
 
     def sections(self) -> list[Section]:
         """Return the shares as a configuration file has them; those without a path are none yet."""
-        found = []
-        for key in self._store.subkeys(self._store.get(SMBCONF)):
-            where = f"the registry's share {key.name}"
-            section = Section(key.name, where, 0)
-            for value in self._store.values(key):
-                if value.type == REG_SZ:
-                    section.entries.append(Entry(value.name, read_text(value.data), where, 0))
-            if any(entry.name.casefold() in ("path", "directory") for entry in section.entries):
-                found.append(section)
-        return found
+        keys = self._store.subkeys(self._store.get(SMBCONF))
+        return [section for key in keys if (section := self._section(key)) is not None]
+
+    def section(self, name: str) -> Section | None:
+        """Return one share as a configuration file has it, if it is one."""
+        key = self._store.find((*SMBCONF, name))
+        return self._section(key) if key is not None else None
+
+    def _section(self, key: Key) -> Section | None:
+        where = f"the registry's share {key.name}"
+        section = Section(key.name, where, 0)
+        for value in self._store.values(key):
+            if value.type == REG_SZ:
+                section.entries.append(Entry(value.name, read_text(value.data), where, 0))
+        paths = (entry.name.casefold() in ("path", "directory") for entry in section.entries)
+        return section if any(paths) else None
 
     def securities(self) -> dict[str, bytes]:
         """Return the descriptors of shares, by `share_key`."""
@@ -84,6 +94,14 @@ class Registered:
     def set_comment(self, comment: str) -> None:
         """Set what the server says of itself."""
         self._store.set(self._store.get(PARAMETERS), Value(COMMENT, REG_SZ, text(comment)))
+
+
+def commented(configuration: Configuration, comment: str | None) -> Configuration:
+    """Return a configuration with what an administrator has the server say of itself."""
+    if comment is None:
+        return configuration
+    server = msgspec.structs.replace(configuration.server, server_string=comment)
+    return dataclasses.replace(configuration, server=server)
 
 
 def share_of(path: Sequence[str]) -> str | None:

@@ -69,10 +69,10 @@ class Host(Protocol):
     def sids(self, user: str) -> set[str]:
         """Return whom a user of the password file is, for descriptors."""
 
-    def reconfigure(self, share: str | None) -> int:
-        """Have what the registry says take effect; return the configuration's number.
+    def reconfigure(self, share: str | None, *, wanted: bool = True) -> int:
+        """Have what the registry says of a share take effect; return the configuration's number.
 
-        RefusedError(INVALID) when it would leave `share` out.
+        None: of the server. RefusedError(INVALID) when a share that is `wanted` would be left out.
         """
 
 
@@ -258,7 +258,7 @@ class Registry:
         if share is None and not registered.is_settings(path):
             return Outcome(Result.DONE)
         log.info("an administrator changed %s", "\\".join(path), extra={"user": user})
-        return Outcome(Result.DONE, self._host.reconfigure(None if removed else share))
+        return Outcome(Result.DONE, self._host.reconfigure(share, wanted=not removed))
 
 
 def _plain(mask: int) -> int:

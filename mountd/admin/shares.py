@@ -37,8 +37,8 @@ class Host(Protocol):
     def configuration(self) -> Configuration:
         """The configuration of the moment."""
 
-    def reconfigure(self, share: str | None) -> int:
-        """Have what the registry says take effect; return the configuration's number."""
+    def reconfigure(self, share: str | None, *, wanted: bool = True) -> int:
+        """Have what the registry says of a share take effect; return the configuration's number."""
 
 
 class Shares:
@@ -60,7 +60,8 @@ class Shares:
         """Do it; RefusedError when it is refused, and then nothing has changed."""
         with self._store.changing():
             share = self._handlers[type(message)](message)
-            generation = self._host.reconfigure(share)
+            wanted = not isinstance(message, DeleteShare)
+            generation = self._host.reconfigure(share, wanted=wanted)
         log.info("by DCE/RPC: %s", _said(message), extra={"user": message.by})
         return Outcome(Result.DONE, generation)
 
@@ -103,7 +104,7 @@ class Shares:
             self._secure(name, message.security)
         return None if fixed else name
 
-    def _delete(self, message: DeleteShare) -> None:
+    def _delete(self, message: DeleteShare) -> str:
         share = self._host.configuration.find_share(message.name)
         if self._registered.has(message.name):
             self._registered.remove(message.name)
@@ -111,6 +112,7 @@ class Shares:
             raise RefusedError(Result.NOT_FOUND)
         else:
             raise RefusedError(Result.FIXED, f"[{message.name}] is in the configuration file")
+        return message.name
 
     def _set_comment(self, message: SetServerComment) -> None:
         self._registered.set_comment(_text(message.comment))

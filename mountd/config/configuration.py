@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from usmbd.mountd.account_facts import PasswordPolicy
+from usmbd.mountd.config.base import Base
 from usmbd.mountd.config.idmap import IdmapRange
 from usmbd.mountd.config.kerberos import KerberosConfig
 from usmbd.mountd.config.source import share_key
@@ -40,6 +41,8 @@ class Configuration:
     """The shares, by `share_key`, that the registry has and not the file."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Shares of the registry that are not served, and why."""
+    base: Base | None = field(default=None, compare=False, repr=False)
+    """What the file says of it, for changes of the registry."""
 
     @property
     def administrators(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import msgspec
 
 from usmbd.mountd import paths
 from usmbd.mountd.account_facts import PasswordPolicy
+from usmbd.mountd.config.base import Base, Made
 from usmbd.mountd.config.choose import Chooser, Chosen
 from usmbd.mountd.config.configuration import Configuration as Configuration
 from usmbd.mountd.config.idmap import IdmapRange, is_idmap, parse_idmap
@@ -152,37 +153,9 @@ class _Loader:
             elif share is not None:
                 shares[key] = share
         raise_all(self.errors)
-        found: dict[str, Share] = {}
-        left_out: dict[str, str] = {}
-        for section in registered:
-            key = share_key(section.name)
-            if key in shares or key in (GLOBAL, HOMES) or self._left_out(section):
-                left_out[key] = "the file says it, or it is no share"
-                continue
-            try:
-                added = self._share(section, defaults, root, substitutions, server)
-                raise_all(self.errors)
-                if added is not None:
-                    found[key] = added
-            except ConfigError as error:
-                left_out[key] = str(error)
-                self.warnings.append(f"{error} ([{section.name}] is left out)")
-                self.errors.clear()
         self._chooser.tell_gathered()
-        shares |= found
-        every = [*shares.values(), *([homes] if homes is not None else [])]
-        available = any(share.config.continuous_availability for share in every)
         values = self._values(ours, GLOBALS)
-        dfs = values["host msdfs"] and any(share.config.msdfs_root for share in every)
-        fruits = {share.config.name: share.config.fruit for share in shares.values()}
-        server = msgspec.structs.replace(
-            server,
-            persistent_handles=available,
-            dfs=dfs,
-            fruit_model=next((fruit.model for fruit in fruits.values() if fruit), ""),
-            backup_disks=[name for name, fruit in fruits.items() if fruit and fruit.time_machine],
-        )
-        return Configuration(
+        alone = Configuration(
             self.path,
             server,
             hosts,
@@ -194,9 +167,32 @@ class _Loader:
             homes,
             self.warnings,
             self._chooser.said,
-            frozenset(found),
-            left_out,
         )
+
+        def make(sections: Iterable[Section]) -> dict[str, Made]:
+            about, taken = (defaults, root, substitutions, server), {*shares, GLOBAL, HOMES}
+            with contextlib.closing(paths.Directories()) as directories:
+                return {
+                    share_key(section.name): Made(None, "the file says it, or it is no share")
+                    if share_key(section.name) in taken
+                    else _Loader(self.path, Accounts(), directories).made(section, *about)
+                    for section in sections
+                }
+
+        return Base(alone, values["host msdfs"], make).with_all(registered)
+
+    def made(self, section: Section, *about: Any) -> Made:
+        """Return what a section of the registry comes to: what is wrong leaves it out."""
+        if why := self._left_out(section):
+            return Made(None, why, tuple(self.warnings))
+        try:
+            share = self._share(section, *about)
+            raise_all(self.errors)
+        except ConfigError as error:
+            said = f"{error} ([{section.name}] is left out)"
+            return Made(None, str(error), (*self.warnings, said), self._chooser.said)
+        self._chooser.tell_gathered()
+        return Made(share, "", tuple(self.warnings), self._chooser.said)
 
     def _is_mistyped(self, section: Section) -> bool:
         """Return whether a section is probably meant to be [global]; that is an error."""

@@ -68,7 +68,7 @@ def test_mountd_answers_while_the_files_are_read(
     mountd.serve(talk)
 
 
-def test_what_the_registry_had_read_meanwhile_stays(
+def test_where_the_registry_is_another_meanwhile_the_files_are_read_again(
     mountd: Mountd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = mountd.daemon._service
@@ -77,13 +77,12 @@ def test_what_the_registry_had_read_meanwhile_stays(
         slowly = Slowly(mountd, monkeypatch)
         os.kill(os.getpid(), signal.SIGHUP)
         until(lambda: slowly.begun == 1)
-        later = dataclasses.replace(service.configuration)
-        service.configuration = later
+        service.configuration = dataclasses.replace(service.configuration)
+        mountd.configure("workgroup = OTHERS")
         slowly.go.set()
-        until(lambda: mountd.daemon._reading is None)
-        client.request(ServerConfigRequest())
-        assert service.configuration is later
-        assert "configuration read" not in caplog.text
+        until(lambda: "configuration read, generation" in caplog.text)
+        assert slowly.begun == 2
+        assert client.request(ServerConfigRequest()).config.workgroup == "OTHERS"
 
     caplog.set_level(logging.INFO, "usmbd.conn")
     mountd.serve(talk)

@@ -1,0 +1,86 @@
+"""What a file says, to which the registry adds shares.
+
+The file is read at a start and a reload. A share that DCE/RPC changes is made anew alone: with
+2,000 others all of them took 0.3 s, in which nobody logs in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from usmbd.mountd.config.source import Section, share_key
+from usmbd.mountd.shares import Share
+
+if TYPE_CHECKING:
+    from usmbd.mountd.config.configuration import Configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a section of the registry has come to."""
+
+    share: Share | None
+    why: str = ""
+    """Why there is no share."""
+    warnings: tuple[str, ...] = ()
+    said: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+Make = Callable[[Iterable[Section]], dict[str, Made]]
+"""Makes shares of the registry's sections, by `share_key`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The configuration of a file alone, and what was made of the registry's sections."""
+
+    alone: Configuration
+    dfs: bool
+    """`host msdfs`."""
+    make: Make
+    made: dict[str, Made] = field(default_factory=dict)
+
+    def with_all(self, sections: Iterable[Section]) -> Configuration:
+        """Return the configuration with these shares of the registry, and no others."""
+        return dataclasses.replace(self, made=self.make(sections)).whole()
+
+    def changed(self, name: str, section: Section | None) -> Configuration:
+        """Return the configuration with one share of the registry made anew; None: it is gone."""
+        made = {key: each for key, each in self.made.items() if key != share_key(name)}
+        if section is not None:
+            made |= self.make([section])
+        return dataclasses.replace(self, made=made).whole()
+
+    def whole(self) -> Configuration:
+        """Return the configuration of both."""
+        alone = self.alone
+        found = {key: each.share for key, each in self.made.items() if each.share is not None}
+        shares = {**alone.shares, **found}
+        configs = [share.config for share in shares.values()]
+        every = [*configs, *([alone.homes.config] if alone.homes is not None else [])]
+        fruits = {each.name: each.fruit for each in configs if each.fruit}
+        server = msgspec.structs.replace(
+            alone.server,
+            persistent_handles=any(each.continuous_availability for each in every),
+            dfs=self.dfs and any(each.msdfs_root for each in every),
+            fruit_model=next((fruit.model for fruit in fruits.values()), ""),
+            backup_disks=[name for name, fruit in fruits.items() if fruit.time_machine],
+        )
+        said = dict(alone.said)
+        for each in self.made.values():
+            said |= each.said
+        return dataclasses.replace(
+            alone,
+            server=server,
+            shares=shares,
+            warnings=[*alone.warnings, *(w for each in self.made.values() for w in each.warnings)],
+            said=said,
+            registered=frozenset(found),
+            left_out={key: each.why for key, each in self.made.items() if each.share is None},
+            base=self,
+        )
