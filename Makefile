@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 
 .PHONY: help setup dev serve test kills faults test-peer torture torture-list coverage mutate parameters fuzz soak lab lab-shell lab-report \
-	lab-full lint format bench clean distclean
+	fsx lab-full lint format bench clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -89,6 +89,11 @@ lab-shell: lab
 #: make lab-report [ARGS='--only seal --scenario tree --capture']   the scenarios on the kernel client's mounts, as a table
 lab-report: lab
 	$(PY) tests/vm/lab_run.py $(ARGS)
+
+#: make fsx [MINUTES=60]     in the lab: random reads, writes, cuts and mappings of one file, and two machines on one under locks
+fsx: lab
+	$(PY) tests/vm/lab_run.py --only tcp-3.1.1 --scenario random_file --server usmbd --seconds $$(($(or $(MINUTES),60) * 60)) $(ARGS)
+	USMBD_LOCKED_SECONDS=$$(($(or $(MINUTES),60) * 10)) $(PY) -m pytest -rs tests/vm/test_machines.py -k under_locks
 
 #: make lab-full [ARGS=...]  the same with all work on every mount, on ksmbd too
 lab-full: lab

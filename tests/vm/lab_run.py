@@ -1,7 +1,7 @@
 """All ways to mount on both servers, some of them at once; what came out as a table.
 
     .venv/bin/python tests/vm/lab_run.py [--full] [--only TEXT] [--scenario TEXT] [--capture]
-        [--server NAME] [--jobs N] [--out DIR]
+        [--server NAME] [--seconds N] [--jobs N] [--out DIR]
 
 (`make lab-report`)
 """
@@ -115,6 +115,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="variants whose name has this in it")
     parser.add_argument("--scenario", default="", help="scenarios whose name has this in it")
     parser.add_argument("--server", default="", choices=matrix.SERVERS, help="on this one alone")
+    parser.add_argument("--seconds", type=float, help="how long random work goes on")
     parser.add_argument("--capture", action="store_true", help="a pcap of each scenario")
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"runs at once ({JOBS})")
     parser.add_argument("--out", type=Path, help="where the results go")
@@ -126,6 +127,8 @@ def main() -> int:
         variants = matrix.select(options.only, options.scenario)
         if options.full:
             variants = matrix.full(variants)
+        if options.seconds is not None:
+            variants = matrix.lasting(variants, options.seconds)
         out = options.out.resolve() if options.out else results_directory()
         if any(out.is_relative_to(hidden) for hidden in HIDDEN):
             raise ValueError(

@@ -62,8 +62,11 @@ class Work:
 
     def of(self, scenario: str) -> float:
         """Return how much a scenario does; 0 where that is always the same."""
-        works = {"tree": self.files, "random_file": self.random_file}
-        works["random_tree"] = self.random_tree
+        return self.files if scenario == "tree" else self.seconds(scenario)
+
+    def seconds(self, scenario: str) -> float:
+        """Return how long a scenario works; 0 where it ends by itself."""
+        works = {"random_file": self.random_file, "random_tree": self.random_tree}
         return works.get(scenario, 0)
 
 
@@ -154,6 +157,12 @@ def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
         names = ", ".join(there)
         raise ValueError(f"no scenario has {scenarios!r} in its name; there are {names}")
     return tuple(replace(v, scenarios=wanted, peer=v.work) for v in chosen if not v.expect_refusal)
+
+
+def lasting(variants: tuple[Variant, ...], seconds: float) -> tuple[Variant, ...]:
+    """Return the variants with random work that goes on for so long, on both servers."""
+    works = [replace(v.work, random_file=seconds, random_tree=seconds) for v in variants]
+    return tuple(replace(v, work=w, peer=w) for v, w in zip(variants, works, strict=True))
 
 
 def full(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:

@@ -149,10 +149,9 @@ def test_nothing_is_lost_of_one_file_under_locks(machines: Machines) -> None:
     program, blocks = Path(locked_blocks.__file__), locked_blocks.BLOCKS
     made = machines.one.run("python3", "-IS", program, "make", "blocks", cwd=MOUNT)
     assert made.failure == ""
+    words, limit = ("python3", "-IS", program, "work", "blocks"), 900 + int(LOCKED_SECONDS)
     started = [
-        guest.start(
-            "python3", "-IS", program, "work", "blocks", name, LOCKED_SECONDS, cwd=MOUNT, limit=900
-        )
+        guest.start(*words, name, LOCKED_SECONDS, cwd=MOUNT, limit=limit)
         for guest, name in ((machines.one, "one"), (machines.two, "two"))
     ]
     done = [each.wait() for each in started]
