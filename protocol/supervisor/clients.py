@@ -25,6 +25,10 @@ EXPECTED_SECONDS = 60.0
 """How long an address is expected in the worker that has its ClientGuid: clients try again within
 a few seconds."""
 
+AWAITED_SECONDS = 5.0
+"""How long the same client is awaited at an address that nobody knows: Linux goes on at once with
+its next interface, and gives up after three."""
+
 MAXIMUM_STRANGERS = 1024
 """Connections of all workers on which nobody has logged in, if there are descriptors for them. One
 more closes another (see `places`). A login takes milliseconds, unless wrong passwords before it
@@ -59,6 +63,8 @@ class Clients:
         self._latest: dict[int, int] = {}
         """Worker -> its latest connection."""
         self._expected: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._awaited = (-1, 0.0)
+        """The worker of the client that was last sent away, and until when it may come again."""
         self.strangers: Places[tuple[int, int]] = Places(
             max(1, min(MAXIMUM_STRANGERS, descriptors.limit() // DESCRIPTOR_SHARE))
         )
@@ -141,10 +147,16 @@ class Clients:
     def by_address(
         self, address: str, now: float, able: Callable[["WorkerChild"], bool]
     ) -> "WorkerChild | None":
-        """Return the able worker that serves the address, else the least loaded; None: none is."""
+        """Return the able worker that serves the address, else the least loaded; None: none is.
+
+        Who was just sent away may come again from an address that nobody knows yet.
+        """
         number, until = self._expected.get(address, (-1, 0.0))
         candidates = [number] if now < until else []
         candidates += [at for at, _ in self.addresses.get(address, Counter()).most_common()]
+        if not candidates and now < self._awaited[1]:
+            candidates.append(self._awaited[0])
+            self._awaited = (-1, 0.0)  # for one alone: no stranger leads all others to a worker
         for number in candidates:
             worker = self._workers.get(number)
             if worker is not None and worker.serves and able(worker):
@@ -207,6 +219,7 @@ class Clients:
             return before == guid
         known = self.guids.get(guid)
         if known is not None and known[0] != worker.number and known[0] in self._workers:
+            self._awaited = known[0], now + AWAITED_SECONDS
             self._expected[address] = known[0], now + EXPECTED_SECONDS
             self._expected.move_to_end(address)
             if len(self._expected) > MAXIMUM_EXPECTED:

@@ -7,7 +7,7 @@ import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor import clients as module
-from usmbd.protocol.supervisor.clients import EXPECTED_SECONDS, Clients
+from usmbd.protocol.supervisor.clients import AWAITED_SECONDS, EXPECTED_SECONDS, Clients
 from usmbd.protocol.wire.negotiate import NO_GUID
 
 A, B = bytes([1] * 16), bytes([2] * 16)
@@ -108,6 +108,15 @@ def test_a_client_of_another_worker_comes_again(clients: Clients, workers: list[
     assert by_address(clients, THERE, 10.0 + EXPECTED_SECONDS) == 1  # idle longest
 
 
+def test_a_client_may_come_again_from_another_address(clients: Clients, workers: list[Any]) -> None:
+    clients.came(workers[2], HERE, A)
+    second = clients.came(workers[0], THERE, NO_GUID)
+    assert not clients.claim(workers[0], second, A, 10.0)
+    assert by_address(clients, "192.0.2.9", 10.0 + AWAITED_SECONDS) == 1  # another client, later
+    assert by_address(clients, "192.0.2.9", 11.0) == 2
+    assert by_address(clients, "192.0.2.9", 11.0) == 1  # one alone is awaited
+
+
 def test_what_is_expected_is_bounded(
     clients: Clients, workers: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +126,8 @@ def test_what_is_expected_is_bounded(
         number = clients.came(workers[0], f"198.51.100.{host}", NO_GUID)
         assert not clients.claim(workers[0], number, A, 0.0)
         clients.gone(workers[0], number)
-    assert [by_address(clients, f"198.51.100.{host}") for host in range(3)] == [1, 2, 2]
+    found = [by_address(clients, f"198.51.100.{host}", AWAITED_SECONDS) for host in range(3)]
+    assert found == [1, 2, 2]
 
 
 def test_a_guid_of_a_worker_that_died(clients: Clients, workers: list[Any]) -> None:
