@@ -77,16 +77,24 @@ class Leases:
         lease = self._table.get(name)
         if lease is None:
             lease = self._table[name] = Lease(*name)
+        elif not lease.opens:
+            lease.told = None  # what it was told is none of this open's, and is not told again
         lease.opens[open_.persistent_id] = open_
         open_.lease = lease
 
     def closed(self, open_: Open) -> None:
         """Take an open out of its lease."""
-        lease = open_.lease
-        if lease is None:
-            return
-        lease.opens.pop(open_.persistent_id, None)
-        if not lease.opens:
+        if open_.lease is not None:
+            open_.lease.opens.pop(open_.persistent_id, None)
+            self._forget(open_.lease)
+
+    def _forget(self, lease: Lease) -> None:
+        """Forget a lease without opens.
+
+        While a break's time runs it is kept, for that is its own: a lease with the same key may
+        be taken meanwhile, and another break of that one has its whole time.
+        """
+        if not lease.opens and not lease.notice:
             self._table.pop((lease.client_guid, lease.lease_key), None)
 
     def break_to(self, lease: Lease, left: int) -> None:
@@ -113,7 +121,7 @@ class Leases:
         if change is None:
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
         after = change.after
-        lease.notice, lease.told = b"", None
+        self._answered(lease)
         # What follows comes behind the answer to this request.
         if after.breaking:
             self._clock.call_later(0.0, self._ask, lease, state, after)
@@ -148,6 +156,7 @@ class Leases:
 
     def _ask(self, lease: Lease, before: int, after: LeaseState) -> None:
         """Tell a client that it has to give up what it holds, and wait for its answer."""
+        lease = self._table.setdefault((lease.client_guid, lease.lease_key), lease)
         lease.asked += 1
         lease.notice = _notification(
             lease, before, after.break_to, after, SMB2_NOTIFY_BREAK_LEASE_FLAG_ACK_REQUIRED
@@ -192,11 +201,16 @@ class Leases:
         connections = self._connections.get(lease.client_guid, {})
         return channels_of_client(connections, lease.opens.values())
 
+    def _answered(self, lease: Lease) -> None:
+        """Wait for its client no longer."""
+        lease.notice, lease.told = b"", None
+        self._forget(lease)
+
     def _expired(self, lease: Lease, asked: int) -> None:
         """End a break that the client has not answered."""
         if lease.asked != asked or not lease.notice:
             return
-        lease.notice, lease.told = b"", None
+        self._answered(lease)
         change = self._change(lease, life.expired)
         if change is not None and change.after != change.before:
             log.info("a lease break is not answered", extra=_facts(lease))

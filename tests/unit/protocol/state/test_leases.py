@@ -10,7 +10,6 @@ from smbengine.leases import KEY, acknowledge, body, breaks, lease_of, take, unt
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
-from usmbd.protocol.state.caching.notices import BREAK_SECONDS
 from usmbd.protocol.state.caching.rules import NONE, RH, RW, RWH, R, W
 from usmbd.protocol.wire.access import DELETE, FILE_READ_ATTRIBUTES, FILE_READ_DATA
 from usmbd.protocol.wire.create import (
@@ -175,35 +174,6 @@ def test_an_own_open_with_the_key_waits_for_nothing(client: Client, other: Clien
     assert lease is not None
     assert lease.lease_state == RWH
     assert lease.lease_flags == SMB2_LEASE_FLAG_BREAK_IN_PROGRESS
-
-
-def test_a_silent_client_loses_its_lease(client: Client, other: Client, engine: Engine) -> None:
-    take(client, RWH)
-    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
-    engine.clock.advance(BREAK_SECONDS - 1)
-    engine.settle()
-    assert other.taken(message_id) == []
-    engine.clock.advance(1)
-    engine.settle()
-    assert other.taken(message_id)[0].status is NtStatus.SUCCESS
-    assert acknowledge(client, RH) is NtStatus.UNSUCCESSFUL
-    assert take(client, NONE)[1] == NONE
-
-
-def test_the_time_of_one_break_does_not_end_the_next(
-    client: Client, other: Client, engine: Engine
-) -> None:
-    take(client, RWH)
-    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
-    engine.clock.advance(BREAK_SECONDS - 1)
-    acknowledge(client, RH)
-    other.close(other.taken(message_id)[0].file_id)
-    assert take(client, RWH)[1] == RWH
-    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
-    engine.clock.advance(2)
-    engine.settle()
-    assert other.taken(message_id) == []
-    assert acknowledge(client, RH) is NtStatus.SUCCESS
 
 
 def test_a_lost_client_does_not_hold_up_others(client: Client, other: Client) -> None:
