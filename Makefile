@@ -25,7 +25,10 @@ serve: setup
 test:
 	@lab/setup.sh test
 	@$(if $(ARGS),,lab/kernel/prepare.sh >/dev/null || [ $$? = 77 ])
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(or $(ARGS),$(together))
+
+# A whole run takes a file of tests to each processor; in the order of collection, for the last only read results.
+together = -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 #: make kills [KILLS=1000]  kill the server's processes again and again: nothing of the dead may stay
 kills:

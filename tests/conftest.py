@@ -1,21 +1,29 @@
 """The servers that the tests talk to: one for the whole run, more where a test asks."""
 
 import gc
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
+
+sys.path.insert(0, str(Path(__file__).parent / "vm"))
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from smbtest.guests import LAB, start_guests
+from smbtest import beside, torture_list
+from smbtest.guests import start_guests, tell_results
 from smbtest.peer import peer
 from smbtest.server import Options, Server
 from smbtest.smbd import Smbd
+from smbtest.torture_lanes import start_lanes
 from smbtest.usmbd import Usmbd
 
 # What is collected is no garbage: to look for some takes half of the collection's time.
@@ -66,21 +74,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the guests before tests are collected, in a run of all of them.
+    """Start what runs beside the tests before they are collected, in a run of all of them.
 
     With one core the collection takes ten seconds, in which the other has nothing to do.
     """
     option = config.option
     chosen = option.keyword, option.markexpr, option.deselect, option.ignore, option.ignore_glob
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not any(chosen)
-    if everything and not config.getoption("lf", False):
+    if everything and not config.getoption("lf", False) and not option.collectonly:
         start_guests(config)
+        if os.geteuid() == 0:
+            start_lanes(config, torture_list.suites())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: "WorkerController") -> None:
+    """Tell a worker of pytest-xdist what runs beside the tests."""
+    beside.tell_worker(node.config, node.workerinput)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave no guest behind."""
-    if process := config.stash.get(LAB, None):
-        process.end()
+    """Leave no guest and no server behind."""
+    beside.end_all(config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -90,8 +105,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count what passed at a second try alone: it is green, and not forgotten."""
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Tell of the lab, and what passed at a second try alone: it is green, and not forgotten."""
+    tell_results(config, terminalreporter)
     retried = [
         f"{report.nodeid}: {value}"
         for report in terminalreporter.getreports("passed")

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 import pytest
 from smbtest.proxy import at_port_445
 from smbtest.server import BOB, Options, Server
-from smbtest.torture_lanes import Lanes
+from smbtest.torture_lanes import Lanes, start_lanes
 from smbtest.usmbd import Usmbd
 
 TESTS = "test_smbtorture.py"
 
-RUNNING = pytest.StashKey[Lanes]()
+SUITES = pytest.StashKey[list[str]]()
+"""The suites that this run of pytest asks for."""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the lanes with the suites that this run of pytest asks for."""
-    wanted = [
+    """Start the lanes with the suites that are asked for; for all tests they run already."""
+    wanted = session.config.stash[SUITES] = [
         item.callspec.params["suite"]
         for item in session.items
         if item.path.name == TESTS
@@ -25,19 +26,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         and "suite" in item.callspec.params
     ]
     if wanted and not session.config.option.collectonly and os.geteuid() == 0:
-        session.config.stash[RUNNING] = Lanes(wanted)
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave no server behind."""
-    if lanes := config.stash.get(RUNNING, None):
-        lanes.end()
+        start_lanes(session.config, wanted)
 
 
 @pytest.fixture(scope="session")
 def lanes(request: pytest.FixtureRequest) -> Lanes:
     """Return the lanes that run."""
-    return request.config.stash[RUNNING]
+    return Lanes(request.config, request.config.stash[SUITES])
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A file of 1 GiB both ways, at each dialect, plain, signed and encrypted."""
+"""A big file both ways, at each dialect, plain, signed and encrypted."""
 
 import os
 import shutil
@@ -14,47 +14,57 @@ from smbtest.samba_tools import smbclient
 from smbtest.samples import checksum, fill
 from smbtest.server import REPOSITORY, Server
 
-GIB = 1 << 30
+GIB, SMALLER = 1 << 30, 1 << 27
 
 
 class Sample(NamedTuple):
-    """The file that is sent and its checksum."""
+    """A file that is sent and its checksum."""
 
     path: Path
     checksum: str
 
 
 @pytest.fixture(scope="module")
-def sample() -> Iterator[Sample]:
-    """Make 1 GiB of data on a real disk; it is deleted afterwards."""
+def samples() -> Iterator[dict[int, Sample]]:
+    """Make files of both lengths on a real disk; they are deleted afterwards."""
     (REPOSITORY / "run").mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="big-", dir=REPOSITORY / "run"))
     if shutil.disk_usage(folder).free < 4 * GIB:
         pytest.skip("less than 4 GiB free on the disk")
-    fill(folder / "sample", GIB)
-    yield Sample(folder / "sample", checksum(folder / "sample"))
+    made = {}
+    for length in (GIB, SMALLER):
+        fill(folder / str(length), length)
+        made[length] = Sample(folder / str(length), checksum(folder / str(length)))
+    yield made
     shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(
-    ("dialect", "protection"),
+    ("dialect", "protection", "length"),
     [
-        ("SMB2_10", "off"),
-        ("SMB2_10", "sign"),
-        ("SMB3_00", "off"),
-        ("SMB3_00", "sign"),
-        ("SMB3_00", "encrypt"),
-        ("SMB3_11", "off"),
-        ("SMB3_11", "sign"),
-        ("SMB3_11", "encrypt"),
+        ("SMB2_10", "off", GIB),
+        ("SMB2_10", "sign", SMALLER),
+        ("SMB3_00", "off", SMALLER),
+        ("SMB3_00", "sign", SMALLER),
+        ("SMB3_00", "encrypt", SMALLER),
+        ("SMB3_11", "off", SMALLER),
+        ("SMB3_11", "sign", SMALLER),
+        ("SMB3_11", "encrypt", GIB),
     ],
 )
-def test_a_gigabyte_both_ways(
-    server: Server, folder: Path, tmp_path: Path, sample: Sample, dialect: str, protection: str
+def test_a_big_file_both_ways(
+    server: Server,
+    folder: Path,
+    tmp_path: Path,
+    samples: dict[int, Sample],
+    dialect: str,
+    protection: str,
+    length: int,
 ) -> None:
+    sample = samples[length]
     commands = [f"cd {folder.name}", f"put {sample.path} big"]
     smbclient(server, commands, dialect=dialect, protection=protection, timeout=200)
-    assert (folder / "big").stat().st_size == GIB
+    assert (folder / "big").stat().st_size == length
 
     # what comes back goes through a pipe into the checksum and never to the disk
     pipe = tmp_path / "pipe"
