@@ -63,8 +63,11 @@ def query_directory(request: Request) -> Answer | Handling:
             shows = partial(may_see, tree.identity)
         if listing is not None:
             listing.end()
-        described = describes(request)
-        listing = Enumeration(open_.node, pattern, shows, described, index, open_.place)
+        # FirstQuery; who reopens the directory has asked nothing yet ([MS-SMB2] 3.3.5.18).
+        again = listing is not None and not body.flags & SMB2_REOPEN
+        listing = Enumeration(
+            open_.node, pattern, shows, describes(request), index, open_.place, again=again
+        )
         open_.enumeration = listing
     return _list(request, listing, body)
 

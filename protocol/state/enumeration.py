@@ -35,6 +35,7 @@ class Enumeration:
     """
 
     __slots__ = (
+        "_again",
         "_at_once",
         "_busy",
         "_entries",
@@ -55,18 +56,21 @@ class Enumeration:
         describes: Describes | None = None,
         skip: int = 0,
         place: Place | None = None,
+        *,
+        again: bool = False,
     ) -> None:
         """Begin to list a directory; `shows` is asked where unreadable files are hidden.
 
         `describes` says what macOS is told of a file. `skip` is the FileIndex of the last entry
         that is passed over. `place` is its open's, among the descriptors, where it takes more:
-        SmbError(INSUFFICIENT_RESOURCES).
+        SmbError(INSUFFICIENT_RESOURCES). `again`: the open had a listing before.
         """
         if place is not None:
             place.take(DESCRIPTORS)
         self._place = place
         self._over = False
         self.pattern = pattern
+        self._again = again
         self._at_once = ENTRIES_AT_ONCE if describes is None else DESCRIBED_AT_ONCE
         self._left_over: Entry | None = None
         self._entries: Iterator[Entry | None] = node.scan(
@@ -109,8 +113,8 @@ class Enumeration:
     def fill(self, writer: DirectoryWriter, single: bool) -> Steps[None]:
         """Put entries into `writer` until it is full, or one if only one is asked for; in steps.
 
-        SmbError NO_SUCH_FILE at the start of an empty listing, NO_MORE_FILES at its end,
-        INFO_LENGTH_MISMATCH if not even one entry fits.
+        SmbError NO_SUCH_FILE at the start of the open's first listing if that is empty,
+        NO_MORE_FILES at the end of any, INFO_LENGTH_MISMATCH if not even one entry fits.
         """
         left_over, self._left_over = self._left_over, None
         for entry in self._entries if left_over is None else chain((left_over,), self._entries):
@@ -132,4 +136,5 @@ class Enumeration:
             return
         if self._left_over is not None:
             raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
-        raise SmbError(NtStatus.NO_SUCH_FILE if first else NtStatus.NO_MORE_FILES)
+        no_such_file = first and not self._again
+        raise SmbError(NtStatus.NO_SUCH_FILE if no_such_file else NtStatus.NO_MORE_FILES)

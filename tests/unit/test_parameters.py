@@ -35,6 +35,7 @@ from usmbd.protocol.wire.negotiate import (
     SMB2_GLOBAL_CAP_LEASING,
     NegotiateResponse,
 )
+from usmbd.protocol.wire.query_directory import SMB2_REOPEN
 from usmbd.protocol.wire.status import NtStatus
 from usmbd.protocol.wire.tree_connect import SMB2_SHAREFLAG_COMPRESS_DATA, TreeConnectResponse
 
@@ -272,7 +273,9 @@ def test_case_sensitive(serve: Serve) -> None:
         assert (one.create("Hidden", disposition=FILE_OPEN) is SUCCESS) is (value == "yes")
         root = one.open("", FILE_READ_DATA, FILE_OPEN, options=FILE_DIRECTORY_FILE)
         for pattern in ("fILE", "f*", "*LE"):
-            listing = requests.query_directory(root, FileBothDirectoryInformation, pattern, flags=1)
+            listing = requests.query_directory(
+                root, FileBothDirectoryInformation, pattern, SMB2_REOPEN
+            )
             found = NtStatus.NO_SUCH_FILE if value == "yes" else SUCCESS
             assert one.call(Command.QUERY_DIRECTORY, listing).status is found
 

@@ -240,6 +240,16 @@ def test_patterns(
         assert listing(client, directory, pattern) is NtStatus.NO_MORE_FILES
 
 
+def test_a_pattern_that_nothing_fits_is_no_news_to_who_has_listed_before(
+    client: Client, directory: FileId
+) -> None:
+    """FirstQuery ([MS-FSA] 2.1.5.6.3) is of the open; who reopens it begins anew."""
+    assert listing(client, directory, "a*") == ["a.txt"]
+    found = listing(client, directory, "none", SMB2_RESTART_SCANS)
+    assert found is NtStatus.NO_MORE_FILES
+    assert listing(client, directory, "none", SMB2_REOPEN) is NtStatus.NO_SUCH_FILE
+
+
 def test_entries_tell_the_files_facts(client: Client, directory: FileId, engine: Engine) -> None:
     body = requests.query_directory(directory, FileIdBothDirectoryInformation, "a.txt")
     (entry,) = entries(client.call(Command.QUERY_DIRECTORY, body).data)
