@@ -19,7 +19,6 @@ from usmbd.protocol.vfs.emptiness import is_empty
 from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
     DELETE,
-    FILE_APPEND_DATA,
     FILE_WRITE_ATTRIBUTES,
     FILE_WRITE_DATA,
     FILE_WRITE_EA,
@@ -287,11 +286,11 @@ def _valid_data_length(request: Request, change: setters.SetValidDataLength) -> 
 
 
 def _file(request: Request) -> Open:
-    """Return the open of a file that may be written."""
+    """Return the open of a file that may be cut, not just appended to ([MS-SMB2] 3.3.5.21.1)."""
     open_ = request.open
     if open_.node.is_directory and open_.stream is None:
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    open_.require(FILE_WRITE_DATA | FILE_APPEND_DATA)
+    open_.require(FILE_WRITE_DATA)
     return open_
 
 

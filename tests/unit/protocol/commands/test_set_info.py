@@ -14,6 +14,7 @@ from usmbd.protocol.vfs import kernel
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_ADD_FILE,
+    FILE_APPEND_DATA,
     FILE_READ_DATA,
     FILE_WRITE_ATTRIBUTES,
 )
@@ -248,6 +249,18 @@ STAMP = 1_600_000_000_000_000_000
 def change_time(client: Client, opened: FileId) -> int:
     reply = client.call(Command.QUERY_INFO, requests.query_info(opened, FileBasicInformation))
     return int(struct.unpack_from("<Q", reply.data, 24)[0])
+
+
+@pytest.mark.parametrize(
+    "level", [FileEndOfFileInformation, FileAllocationInformation, FileValidDataLengthInformation]
+)
+def test_who_may_only_append_cuts_nothing(client: Client, file: Path, level: int) -> None:
+    """FILE_WRITE_DATA ([MS-SMB2] 3.3.5.21.1): an ACL may grant no more than to add to a log."""
+    opened = client.open("file", FILE_APPEND_DATA)
+    for size in (0, 7, 9):
+        data = size.to_bytes(8, "little")
+        assert change(client, opened, level, data) is NtStatus.ACCESS_DENIED
+    assert file.read_bytes() == b"content"
 
 
 @pytest.mark.parametrize("time", [from_ns(STAMP), -1])
