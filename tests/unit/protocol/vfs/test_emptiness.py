@@ -78,6 +78,35 @@ def test_what_is_mounted_there_stays(node: Node, tmp_path: Path, same: bool) -> 
     assert (precious / "file").exists() is same
 
 
+def test_more_than_so_many_entries_are_not_removed_at_once(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Directories and what is in them count; what is left goes when it is asked for again."""
+    monkeypatch.setattr(emptiness, "ENTRIES", 10)
+    path = tmp_path / "folder"
+    (path / "._deep").mkdir()
+    for number in range(12):
+        (path / f"._deep/{number}").touch()
+    assert emptiness.is_empty(node)
+    assert refused(node) is NtStatus.DIRECTORY_NOT_EMPTY
+    assert len(os.listdir(path / "._deep")) == 12 - 9
+    directory_entry.unlink(node)
+    assert not path.exists()
+
+
+def test_who_holds_more_names_than_so_many_is_not_empty(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emptiness, "ENTRIES", 10)
+    for number in range(11):
+        (tmp_path / f"folder/._{number}").touch()
+    assert not emptiness.is_empty(node)
+    assert refused(node) is NtStatus.DIRECTORY_NOT_EMPTY
+    (tmp_path / "folder/._0").unlink()
+    directory_entry.unlink(node)
+    assert not (tmp_path / "folder").exists()
+
+
 def test_it_does_not_hold_the_loop(
     node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
