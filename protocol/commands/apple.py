@@ -86,7 +86,8 @@ def _may_convert(request: Request, node: Node) -> bool:
         return False
     if needed & ~(security.maximal_access(request, node, needed) & tree.maximal_access):
         return False
-    fork = file_key(stat.dev, stat.ino, AFP_RESOURCE)
+    exact = node.volume.options.case_sensitive
+    fork = file_key(stat.dev, stat.ino, AFP_RESOURCE, exact=exact)
     return not request.connection.server.store.count_opens(fork)
 
 

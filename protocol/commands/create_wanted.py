@@ -108,4 +108,7 @@ class Found:
     def key(self) -> bytes:
         """The file's or stream's key in the store."""
         stat = self.node.last_stat
-        return file_key(stat.dev, stat.ino, self.stream.name if self.stream is not None else "")
+        if self.stream is None:
+            return file_key(stat.dev, stat.ino)
+        exact = self.node.volume.options.case_sensitive
+        return file_key(stat.dev, stat.ino, self.stream.name, exact=exact)

@@ -167,5 +167,6 @@ def _delete_stream(fd: int, key: bytes) -> None:
     for attribute in os.listxattr(fd_path(fd)):
         if attribute.startswith(STREAM_PREFIX) and attribute.endswith(STREAM_SUFFIX):
             stream = attribute[len(STREAM_PREFIX) : -len(STREAM_SUFFIX)]
-            if file_key(found.st_dev, found.st_ino, stream) == key:
+            of_it = (file_key(found.st_dev, found.st_ino, stream, exact=e) for e in (True, False))
+            if key in of_it:
                 os.removexattr(fd_path(fd), attribute)

@@ -72,7 +72,7 @@ def list_streams(node: Node) -> Steps[list[StreamInfo]]:
 
 
 def open_stream(node: Node, name: str) -> "Stream":
-    """Open a stream by its name in any case; SmbError(OBJECT_NAME_NOT_FOUND), OSError."""
+    """Open a stream by its name; SmbError(OBJECT_NAME_NOT_FOUND), OSError."""
     found = _find(node, name)
     if found is None:
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
@@ -102,10 +102,15 @@ def _create(node: Node, name: str, value: bytes) -> None:
 
 
 def _find(node: Node, name: str) -> str | None:
-    """Return the stream's name as it is stored; None when there is none."""
+    """Return the stream's name as it is stored; None when there is none.
+
+    Where case counts for files it does for streams, as with Samba.
+    """
     names = stream_names(node)
     if name in names:
         return name
+    if node.volume.options.case_sensitive:
+        return None
     folded = fold(name)
     return next((found for found in names if fold(found) == folded), None)
 

@@ -20,9 +20,10 @@ from usmbd.protocol.commands.smbtorture import FSCTL_SMBTORTURE_FORCE_UNACKED_TI
 from usmbd.protocol.supervisor.listeners import Listeners
 from usmbd.protocol.vfs.short_names import short_name
 from usmbd.protocol.vfs.spelling import to_wire
-from usmbd.protocol.wire.access import FILE_READ_DATA
+from usmbd.protocol.wire.access import DELETE, FILE_READ_DATA
 from usmbd.protocol.wire.create import (
     FILE_CREATE,
+    FILE_DELETE_ON_CLOSE,
     FILE_DIRECTORY_FILE,
     FILE_OPEN,
     CreateResponse,
@@ -265,12 +266,22 @@ def test_max_connections(serve: Serve) -> None:
 
 def test_case_sensitive(serve: Serve) -> None:
     for value, expected in (("no", SUCCESS), ("yes", NOT_FOUND)):
-        engine = serve(f"case sensitive = {value}\nveto files = /hidden*/")
+        engine = serve(
+            f"case sensitive = {value}\nveto files = /hidden*/\nvfs objects = streams_xattr"
+        )
         for name in ("File", "Hidden"):
             (engine.files / name).touch()
         one = client(engine)
         assert one.create("fILE", disposition=FILE_OPEN) is expected
         assert (one.create("Hidden", disposition=FILE_OPEN) is SUCCESS) is (value == "yes")
+        stream = one.open("File:note", share=0)
+        assert one.create("File:NOTE", disposition=FILE_OPEN) is (
+            NtStatus.SHARING_VIOLATION if value == "no" else NOT_FOUND
+        )
+        if value == "yes":  # another stream, which goes alone
+            one.close(one.open("File:NOTE", DELETE, options=FILE_DELETE_ON_CLOSE))
+            assert os.listxattr(engine.files / "File")[0].startswith("user.DosStream.note")
+        one.close(stream)
         root = one.open("", FILE_READ_DATA, FILE_OPEN, options=FILE_DIRECTORY_FILE)
         for pattern in ("fILE", "f*", "*LE"):
             listing = requests.query_directory(

@@ -57,15 +57,18 @@ _STREAM_KEY_MAX: Final = 255
 _FILE_ID = struct.Struct("<QQ")
 
 
-def file_key(dev: int, ino: int, stream: str = "") -> bytes:
+def file_key(dev: int, ino: int, stream: str = "", *, exact: bool = False) -> bytes:
     """Return the FileKey of a file (`stream` empty) or of one of its named streams.
 
-    Keys of the streams begin with their file's key, so that one range of keys holds them all.
+    Keys of the streams begin with their file's key, so that one range of keys holds them all;
+    `exact` where case counts in their names.
     """
     base = _FILE_ID.pack(dev, ino)
     if not stream:
         return base
-    name = fold(stream).encode("utf-8", "surrogatepass")
+    name = (stream if exact else fold(stream)).encode("utf-8", "surrogatepass")
+    if exact:
+        name = b"\xfe" + name  # no UTF-8: another key than that of any folded name
     if len(name) > _STREAM_KEY_MAX:
         name = b"\xff" + blake2b(name, digest_size=32).digest()
     return base + name

@@ -107,6 +107,14 @@ def test_a_stream_goes_without_its_file(file: Path) -> None:
     assert file.read_bytes() == b"data"
 
 
+def test_of_two_streams_whose_case_counts_the_one_goes_that_was_to(file: Path) -> None:
+    for name in ("NOTE", "Note", "note"):
+        os.setxattr(file, f"user.DosStream.{name}:$DATA", b"\0")
+    facts = file.lstat()
+    leftovers.delete(Doomed(file_key(facts.st_dev, facts.st_ino, "NOTE", exact=True), str(file)))
+    assert sorted(os.listxattr(file)) == ["user.DosStream.Note:$DATA", "user.DosStream.note:$DATA"]
+
+
 def test_a_file_system_that_hangs_holds_up_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

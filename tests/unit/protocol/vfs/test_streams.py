@@ -8,6 +8,7 @@ import pytest
 
 from usmbd.protocol.vfs import ea, xattrs
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.options import VolumeOptions
 from usmbd.protocol.vfs.steps import finish
 from usmbd.protocol.vfs.streams import STREAM_MAX, create_stream, list_streams, open_stream
 from usmbd.protocol.vfs.volume import Volume
@@ -33,6 +34,18 @@ def test_a_stream_is_kept_as_samba_keeps_it(node: Node, tmp_path: Path) -> None:
     other.truncate(3)
     assert stream.stat().size == 3
     assert node.stat().size == 0
+
+
+def test_case_counts_for_streams_where_it_does_for_files(tmp_path: Path) -> None:
+    """`case sensitive`: as with Samba."""
+    node = Volume(str(tmp_path), VolumeOptions(case_sensitive=True)).create_file("file")
+    stream = create_stream(node, "one")
+    with pytest.raises(SmbError) as caught:
+        open_stream(node, "ONE")
+    assert caught.value.status is NtStatus.OBJECT_NAME_NOT_FOUND
+    create_stream(node, "ONE").write(b"1", 0)
+    stream.rename("One", replace=False)
+    assert [(s.name, s.size) for s in finish(list_streams(node))] == [("ONE", 1), ("One", 0)]
 
 
 def test_names_of_streams(node: Node) -> None:
