@@ -15,7 +15,8 @@ from smbtest import torture_list
 from smbtest.beside import UNTIL_STDIN_ENDS, end_with_stdin
 from smbtest.server import Server
 from smbtest.smbd import Smbd
-from smbtest.torture import Smbtorture, add_shares
+from smbtest.torture import Smbtorture, add_shares, wants_btrfs, within
+from smbtest.torture_extras import extras
 from smbtest.usmbd import Usmbd
 
 
@@ -29,6 +30,8 @@ class Ran(NamedTuple):
     """What is not as the list says."""
     retried: list[str]
     """What was not, at the first try."""
+    skipped: str
+    """How many tests were left out, and why."""
 
 
 def run(suites: list[str], kind: str) -> None:
@@ -36,13 +39,17 @@ def run(suites: list[str], kind: str) -> None:
     rows = torture_list.load()
     server: Server = {"usmbd": Usmbd, "smbd": Smbd}[kind]()
     add_shares(server)
-    with server.running():
-        torture = Smbtorture(server)
+    names = Smbtorture(server).tests(*suites)
+    with extras(server, names) as found, server.running():
+        torture = Smbtorture(server, realm=found.realm)
         # The lines are those of one version, and smbd's were seen with other options.
         places = kind == "usmbd" and torture.version() == torture_list.made_with()
         for suite in suites:
             torture.clean()
-            outcomes = torture_list.judge(torture.tests(suite), torture.run, rows, kind, places)
+            mine = [name for name in names if within(name, suite)]
+            left_out = [name for name in mine if found.no_btrfs and wants_btrfs(name)]
+            mine = [name for name in mine if name not in left_out]
+            outcomes = torture_list.judge(mine, torture.run, rows, kind, places)
             told = [
                 f"{outcome.status:8}{outcome.seconds:6.1f} s  {name}"
                 for name, outcome in outcomes.items()
@@ -53,7 +60,8 @@ def run(suites: list[str], kind: str) -> None:
                 if (said := torture_list.complaint(name, outcome, rows.get(name), kind, places))
             ]
             retried = [outcome.retried for outcome in outcomes.values() if outcome.retried]
-            print(json.dumps(Ran(suite, told, wrong, retried)), flush=True)
+            skipped = f"{len(left_out)} tests: {found.no_btrfs}" if left_out else ""
+            print(json.dumps(Ran(suite, told, wrong, retried, skipped)), flush=True)
 
 
 def main() -> None:

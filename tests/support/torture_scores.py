@@ -15,7 +15,16 @@ import time
 from smbtest import torture_list
 from smbtest.server import Options, Server
 from smbtest.smbd import Smbd
-from smbtest.torture import RPC_PARAMETERS, RPC_SUITES, Outcome, Smbtorture, add_shares, suite_of
+from smbtest.torture import (
+    RPC_PARAMETERS,
+    RPC_SUITES,
+    Outcome,
+    Smbtorture,
+    add_shares,
+    suite_of,
+    wants_btrfs,
+)
+from smbtest.torture_extras import extras
 from smbtest.usmbd import Usmbd
 
 
@@ -40,15 +49,19 @@ def main() -> int:
     kind = arguments.server
     complaints: list[str] = []
     ran: dict[str, Outcome] = {}
-    with server.running():
-        torture = Smbtorture(server)
+    names = Smbtorture(server).tests(*arguments.suite)
+    with extras(server, names) as found, server.running():
+        torture = Smbtorture(server, realm=found.realm)
         version = torture.version()
         path = torture_list.path_of(version, torture_list.RPC_PATH if rpc else None)
         rows = torture_list.load(path)
         places = version == torture_list.made_with(path)
         if not places:
             print(f"smbtorture is {version}: where tests stop is not compared", file=sys.stderr)
-        names = torture.tests(*arguments.suite)
+        if found.no_btrfs:
+            left_out = [name for name in names if wants_btrfs(name)]
+            names = [name for name in names if name not in left_out]
+            print(f"{len(left_out)} tests are left out: {found.no_btrfs}", file=sys.stderr)
         for suite in dict.fromkeys(map(suite_of, names)):
             begin = time.monotonic()
             torture.clean()
@@ -56,9 +69,9 @@ def main() -> int:
             outcomes = torture_list.judge(mine, torture.run, rows, kind, places)
             ran |= outcomes
             new = [
-                found
+                said
                 for name, outcome in outcomes.items()
-                if (found := torture_list.complaint(name, outcome, rows.get(name), kind, places))
+                if (said := torture_list.complaint(name, outcome, rows.get(name), kind, places))
             ]
             complaints += new
             new += [

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from smbtest import torture_list
+from smbtest import torture_extras, torture_list
+from smbtest.images import CannotMountError
 from smbtest.server import Server
-from smbtest.torture import Outcome, Smbtorture
+from smbtest.torture import Outcome, Smbtorture, by_ticket, wants_btrfs
 from smbtest.torture_list import Row
 
 PLACE = "read.c:10: status was NT_STATUS_OK, expected NT_STATUS_END_OF_FILE"
@@ -101,3 +102,22 @@ def test_the_environment_names_the_program(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("SMBTORTURE", str(program))
     server = cast(Server, SimpleNamespace(state=tmp_path))
     assert Smbtorture(server).version() == "4.25.1"
+
+
+def test_what_needs_more_than_ext4_and_passwords_is_in_the_list() -> None:
+    rows = torture_list.load()
+    assert sum(map(wants_btrfs, rows)) == 24
+    assert sum(map(by_ticket, rows)) == 6
+
+
+def test_where_nothing_can_be_mounted_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(kind: str) -> None:
+        raise CannotMountError(f"no {kind} here")
+
+    monkeypatch.setattr(torture_extras, "mounted_image", refuse)
+    server = cast(Server, SimpleNamespace(shares={}))
+    with torture_extras.extras(server, ["smb2.lock.lock"]) as found:
+        assert found == (None, "")
+    with torture_extras.extras(server, ["smb2.ioctl.compress_perms"]) as found:
+        assert found == (None, "no btrfs here")
+    assert server.shares == {}

@@ -21,8 +21,11 @@ PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 class Realm:
     """A realm, its KDC, and what clients and servers need of it."""
 
-    def __init__(self, name: str = REALM, *, clock_skew: int = 1) -> None:
-        """Make the files; `clock_skew` in seconds is added to what a session lasts."""
+    def __init__(self, name: str = REALM, *, clock_skew: int = 1, pac: bool = True) -> None:
+        """Make the files; `clock_skew` in seconds is added to what a session lasts.
+
+        With a `pac` in them smbd takes no tickets without a domain.
+        """
         self.name = name
         self.folder = Path(tempfile.mkdtemp(prefix="realm-"))
         self.port = free_port()
@@ -57,6 +60,7 @@ class Realm:
   key_stash_file = {self.folder}/stash
   acl_file = {self.folder}/acl
   max_life = 10h
+  disable_pac = {"false" if pac else "true"}
  }}
 [logging]
  kdc = FILE:{self.folder}/kdc.log

@@ -16,16 +16,21 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
 from itertools import takewhile
+from pathlib import Path
 from typing import IO, NamedTuple
 
 from smbtest.proxy import forwarded
+from smbtest.realm import SERVER, Realm
 from smbtest.samba_tools import client_configuration, credentials
 from smbtest.server import ALICE, BOB, NETBIOS_NAME, Server
 
 SHARE = "torture"
 PERSISTENT = "persistent"
 """The same folder with continuous availability, for the suites of that name."""
+BTRFS = "btrfs"
+"""A share on that file system, for what ext4 cannot do (torture_extras.py)."""
 SILENCE_SECONDS = 75.0  # a test that says nothing for so long has hung: its requests end after 60 s
 
 # Benchmarks, helpers that hold a handle for ever, and what needs a prepared file or snapshot.
@@ -60,6 +65,11 @@ _ONLY_SMBD = (
 )
 # What asks for persistent handles.
 _PERSISTENT = ("smb2.persistent-open", "smb2.replay.replay5")
+# What is skipped where files share no blocks, or are not compressed.
+_BTRFS = ("smb2.ioctl.dup_extents", "smb2.ioctl.compress_", "smb2.ioctl.sparse_compressed")
+_NOT_BTRFS = "smb2.ioctl.compress_notsup"
+# What asks for tickets of some seconds.
+_BY_TICKET = "smb2.session.expire"
 # What dials port 445, whatever port the server has.
 _AT_445 = ("smb2.multichannel.bugs",)
 _ADDRESS_445 = "127.0.0.47"  # of its own: other tests dial that port beside these
@@ -156,9 +166,14 @@ def _program_s_name(name: str) -> str:
     return name.rsplit(".", 2)[0] if rest[-2].startswith(interfaces) else name
 
 
-def _share(name: str) -> str:
-    """Return the share that a test uses."""
-    return PERSISTENT if any(within(name, each) for each in _PERSISTENT) else SHARE
+def wants_btrfs(name: str) -> bool:
+    """Say whether a test is skipped on a file system such as ext4."""
+    return name.startswith(_BTRFS) and not name.startswith(_NOT_BTRFS)
+
+
+def by_ticket(name: str) -> bool:
+    """Say whether a test is skipped without Kerberos."""
+    return name.startswith(_BY_TICKET)
 
 
 def suite_of(name: str) -> str:
@@ -194,8 +209,11 @@ def add_shares(server: Server) -> None:
 class Smbtorture:
     """The program, with what it needs to reach the server's share `torture`."""
 
-    def __init__(self, server: Server, *, dials_445: bool = False) -> None:
+    def __init__(
+        self, server: Server, *, dials_445: bool = False, realm: Realm | None = None
+    ) -> None:
         self.server = server
+        self._realm = realm
         self._dials_445 = dials_445
         self._program = os.environ.get("SMBTORTURE", "smbtorture")
         self._configuration = [self._program, "-s", client_configuration(server)]
@@ -212,6 +230,16 @@ class Smbtorture:
 
     def tests(self, *prefixes: str) -> list[str]:
         """List the tests in the suites `prefixes` that say something about any server."""
+        return [
+            name
+            for name in self._all_tests
+            if any(within(name, prefix) for prefix in prefixes)
+            and not any(within(name, left_out) for left_out in (*_NOT_TESTS, *_ONLY_SMBD))
+        ]
+
+    @cached_property
+    def _all_tests(self) -> list[str]:
+        """What the program lists."""
         listed = subprocess.run(
             [*self._configuration, "--list"],
             check=True,
@@ -219,15 +247,9 @@ class Smbtorture:
             text=True,
             timeout=60,
         ).stdout
-        names = dict.fromkeys(
-            _fullname(line) for line in listed.splitlines() if line.startswith(("smb2.", "rpc."))
-        )
-        return [
-            name
-            for name in names
-            if any(within(name, prefix) for prefix in prefixes)
-            and not any(within(name, left_out) for left_out in (*_NOT_TESTS, *_ONLY_SMBD))
-        ]
+        known = ("smb2.", "rpc.")
+        names = [_fullname(line) for line in listed.splitlines() if line.startswith(known)]
+        return list(dict.fromkeys(names))
 
     def run(self, names: Sequence[str], silence: float = SILENCE_SECONDS) -> dict[str, Outcome]:
         """Run tests in one process, and in a new one those that a hang or a crash left over."""
@@ -241,7 +263,8 @@ class Smbtorture:
             if left[0].startswith("rpc."):  # some leave other credentials to the next one
                 program = _program_s_name(left[0])
                 left = [name for name in left if _program_s_name(name) == program]
-            left = [name for name in left if _share(name) == _share(left[0])]
+            way = self._share(left[0]), by_ticket(left[0])
+            left = [name for name in left if (self._share(name), by_ticket(name)) == way]
             found = dict(self._run_once(left, silence))
             if not found.keys() & set(left):
                 found = {left[0]: Outcome("crash", reason="smbtorture ran nothing")}
@@ -249,12 +272,32 @@ class Smbtorture:
         return {name: outcomes[name] for name in names}
 
     def clean(self) -> None:
-        """Empty the share: what a test left there must not disturb the next suite."""
-        for entry in (self.server.folder / SHARE).iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+        """Empty the shares: what a test left there must not disturb the next suite."""
+        for share in {SHARE, BTRFS} & self.server.shares.keys():
+            for entry in self._folder(share).iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+
+    def _share(self, name: str) -> str:
+        """Return the share that a test uses."""
+        if any(within(name, each) for each in _PERSISTENT):
+            return PERSISTENT
+        return BTRFS if wants_btrfs(name) and BTRFS in self.server.shares else SHARE
+
+    def _folder(self, share: str) -> Path:
+        """Return where a share is."""
+        return Path(self.server.shares[share]["path"])
+
+    def _credentials(self, name: str) -> list[str]:
+        """Return the options by which a test logs in."""
+        if self._realm is None or not by_ticket(name):
+            return credentials(self.server.administrator if name.startswith("rpc.") else ALICE)
+        return [
+            *("--use-kerberos=required", "-U", f"{ALICE.name}@{self._realm.name}"),
+            *(f"--password={ALICE.password}", f"--option=gensec:target_hostname={SERVER}"),
+        ]
 
     def _command(self, names: Sequence[str]) -> list[str]:
         """Return the command line that runs some tests."""
@@ -262,31 +305,32 @@ class Smbtorture:
         if self._dials_445:
             host, port = _ADDRESS_445, 445
         names = list(dict.fromkeys(map(_program_s_name, names)))
-        rpc = names[0].startswith("rpc.")  # by named pipes, as an administrator
-        reached = ["-p", str(port), f"//{host}/{_share(names[0])}"]
-        if rpc:
+        share = self._share(names[0])
+        reached = ["-p", str(port), f"//{host}/{share}"]
+        if names[0].startswith("rpc."):  # by named pipes, as an administrator
             # the domain whose accounts they ask for: a server of none has its own
             domain = f"--option=workgroup={NETBIOS_NAME}"
             reached = [domain, f"--option=smb ports={port}", f"ncacn_np:{host}"]
         return [
             *self._configuration,
-            *[*reached, *credentials(self.server.administrator if rpc else ALICE)],
+            *[*reached, *self._credentials(names[0])],
             *["--fullname", "--format=subunit", "--seed=1", f"--basedir={self._base}"],
             "--option=torture:progress=no",
             f"--option=torture:user2name={BOB.name}",
             f"--option=torture:user2password={BOB.password}",
-            f"--option=torture:localdir={self.server.folder / SHARE}",
+            f"--option=torture:localdir={self._folder(share)}",
             *names,
         ]
 
     def _run_once(self, names: Sequence[str], silence: float) -> Iterator[tuple[str, Outcome]]:
         """Yield what came of each test until the process ends or a test says nothing."""
+        realm = self._realm.environment if self._realm and by_ticket(names[0]) else {}
         with subprocess.Popen(
             self._command(names),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"LC_ALL": "C.UTF-8"},
+            env=os.environ | {"LC_ALL": "C.UTF-8"} | realm,
             cwd=self._base,
             start_new_session=True,
         ) as process:

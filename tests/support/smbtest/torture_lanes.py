@@ -16,6 +16,7 @@ LANES = 5
 SECONDS = {
     "smb2.replay": 214,
     "smb2.lease": 192,
+    "smb2.session": 98,
     "smb2.notify": 92,
     "smb2.multichannel": 80,
     "smb2.oplock": 74,
