@@ -1,7 +1,7 @@
 """One service: what it is, and what it does ([MS-SCMR] 3.1.4.5 to 3.1.4.7, 3.1.4.17, 3.1.4.37)."""
 
 import struct
-from typing import Annotated, Any, Final
+from typing import Final
 
 from usmbd.mountd.admin.descriptors import Descriptor, pack, parse
 from usmbd.mountd.rpc.calls import Status
@@ -102,14 +102,12 @@ def query_config2(view: View, handle: Handle, level: U32, size: U32) -> tuple[sc
 
 
 @CALLS.call(56)
-def query_config_ex(
-    view: View, handle: Handle, level: U32
-) -> Annotated[tuple[int, Any], scm.CONFIG_EX]:
+def query_config_ex(view: View, handle: Handle, level: U32) -> scm.ConfigInformation:
     """RQueryServiceConfigEx: what starts a service, which is nothing ([MS-SCMR] 3.1.4.48)."""
     base.service(view, handle, base.SERVICE_QUERY_CONFIG)
     if level != TRIGGERS:
         raise CallError(ENUM_VALUE_OUT_OF_RANGE)
-    return level, scm.TriggerInformation(None, None)
+    return scm.ConfigInformation(level, (level, scm.TriggerInformation(None, None)))
 
 
 @CALLS.call(13)

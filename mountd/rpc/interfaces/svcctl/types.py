@@ -174,8 +174,12 @@ class TriggerInformation:
     reserved: OctetsPointer
 
 
-CONFIG_EX = Union(ndr.UINT32, {8: Unique(ndr.of(TriggerInformation))})
-"""SC_RPC_CONFIG_INFOW, of which triggers alone go this way ([MS-SCMR] 2.2.22)."""
+@structure
+class ConfigInformation:
+    """SC_RPC_CONFIG_INFOW, of which triggers alone go this way ([MS-SCMR] 2.2.22)."""
+
+    level: U32
+    info: Annotated[tuple[int, Any], Union(ndr.UINT32, {8: Unique(ndr.of(TriggerInformation))})]
 
 
 @structure

@@ -162,7 +162,10 @@ def test_buffers(served: Served, manager: Any) -> None:
         assert (needed, status) == (20 if level == 2 else 4, 122)
         assert ask(39, level, needed) == (bytes(needed), needed, 0)
     assert ask(39, 99, 20)[2] == LEVEL
-    assert served.run(56, server + struct.pack("<I", 8))[-4:] == bytes(4)
+    # SC_RPC_CONFIG_INFOW ([MS-SCMR] 2.2.22): the level, and again as the union's tag.
+    assert served.run(56, server + struct.pack("<I", 8)) == struct.pack(
+        "<7I", 8, 8, 0x20000, *[0] * 4
+    )
     with pytest.raises(CallError):
         served.run(56, server + struct.pack("<I", 1))
 

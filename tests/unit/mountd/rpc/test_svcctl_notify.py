@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from impacket.dcerpc.v5 import scmr
 from rpc_client import Served
+from scapy.layers.dcerpc import NDRUnion
 
 from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.rpc.endpoint import CallError, Encoding
@@ -147,3 +148,33 @@ def test_what_is_refused(served: Served, service: bytes) -> None:
     handle, status = register(served, bytes(manager), CREATED, level=1)
     assert status == 0
     assert Waiting(served, handle).answer is None  # no service is ever made
+
+
+@pytest.mark.parametrize("ndr64", [False, True])
+def test_scapy_hears_of_a_service(tmp_path: Path, ndr64: bool) -> None:
+    """The structures of the document, as another codec writes and reads them."""
+    idl = pytest.importorskip("msrpcs.ms_scmr")
+    served = Served(svcctl.interface, tmp_path, ndr64=ndr64)
+
+    def call(opnum: int, name: str, **fields: Any) -> Any:
+        request = getattr(idl, f"{name}_Request")(ndr64=ndr64, **fields)
+        stub = served.run(opnum, bytes(request))
+        answer = getattr(idl, f"{name}_Response")(stub, ndr64=ndr64, request_packet=request)
+        assert (answer.status, bytes(answer.payload)) == (0, b"")
+        return answer
+
+    manager = call(15, "ROpenSCManagerW", dwDesiredAccess=0x3F).lpScHandle
+    name = {"lpServiceName": "LanmanServer", "dwDesiredAccess": 0xF01FF}
+    service = call(16, "ROpenServiceW", hSCManager=manager, **name).lpServiceHandle
+    asked = idl.PSERVICE_NOTIFY_STATUS_CHANGE_PARAMS_2(
+        dwNotifyMask=RUNNING, ullThreadId=7, ndr64=ndr64
+    )
+    wanted = idl.SC_RPC_NOTIFY_PARAMS(
+        dwInfoLevel=2, value=NDRUnion(tag=2, value=asked), ndr64=ndr64
+    )
+    note = call(47, "RNotifyServiceStatusChange", hService=service, NotifyParams=wanted).phNotify
+    found = call(48, "RGetNotifyResults", hNotify=note).ppNotifyParams.value
+    told = found.NotifyParamsArray[0].value.value.value
+    assert (told.ullThreadId, told.dwNotifyMask, told.dwNotificationTriggered) == (7, 8, 8)
+    assert told.ServiceStatus.dwCurrentState == 4
+    call(49, "RCloseNotifyHandle", phNotify=note)
