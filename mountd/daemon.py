@@ -42,6 +42,7 @@ from usmbd.mountd.ipc.messages import (
     LoginResponse,
     Message,
     MountdRequest,
+    SessionRequest,
 )
 from usmbd.mountd.ipc.server import MAX_CLIENTS, Client, Server, listen
 from usmbd.mountd.ipc.signals import handled
@@ -230,6 +231,8 @@ class Daemon:
             response, delay = self._service.handle(None, message, self._loop.time())
             if isinstance(response, LoginResponse):
                 self._loop.call_later(delay, reply, response)
+        elif isinstance(message, SessionRequest):
+            return self._service.session(message)
         elif isinstance(message, AskUses):
             return Uses([self._service.trees.count(share) for share in message.shares])
         elif isinstance(message, BindTicketRequest):

@@ -115,7 +115,7 @@ class Service:
             TicketRequest: self._ticket,
             TicketMicRequest: self._ticket_mic,
             AnonymousRequest: self._anonymous,
-            SessionRequest: self._session,
+            SessionRequest: lambda _worker, request, _now: (self.session(request), 0.0),
             Logout: self._logout,
             ServerConfigRequest: self._server_config,
             ShareConfigRequest: self._share_config,
@@ -323,7 +323,7 @@ class Service:
         """Answer a login whose answer has waited by what the files say now."""
         return self._authenticator.login(request)
 
-    def _session(self, _worker: Hashable, request: SessionRequest, _now: float) -> Answer:
+    def session(self, request: SessionRequest) -> SessionResponse:
         """Tell whether a session may go on."""
         if not request.ticket:
             response = self._authenticator.still_valid(request)
@@ -333,7 +333,7 @@ class Service:
             response = SessionResponse(valid=False)
         if not response.valid:
             log.log(REFUSED, "a session may not go on", extra={"user": request.user})
-        return response, 0.0
+        return response
 
     def _ticket(self, worker: Hashable, request: TicketRequest, now: float) -> Answer:
         """Check a login by Kerberos: nothing to guess there, so nothing is delayed."""

@@ -18,6 +18,8 @@ from usmbd.mountd.ipc.messages import (
     LoginResponse,
     Message,
     Name,
+    SessionRequest,
+    SessionResponse,
 )
 from usmbd.mountd.ipc.users import ChangePassword
 
@@ -179,6 +181,7 @@ DirectoryRequest = (
     | ChangePassword
     | LoginRequest
     | BindTicketRequest
+    | SessionRequest
 )
 DirectoryResponse = (
     AccountsFound
@@ -189,5 +192,6 @@ DirectoryResponse = (
     | AdministrationResponse
     | LoginResponse
     | BindTicketResponse
+    | SessionResponse
     | Failed
 )

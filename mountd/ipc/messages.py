@@ -310,6 +310,10 @@ class RpcOpen(Message):
     anonymous: bool = False
     key: Annotated[bytes, Meta(max_length=32)] = b""
     """Session.ApplicationKey: passwords that an administrator sets are encrypted with it."""
+    credential: int = 0
+    """As `LoginResponse.credential`: without it, or the ticket, nothing is done in his name."""
+    ticket: Annotated[bytes, Meta(max_length=MAX_TICKET_FACTS)] = b""
+    """As `LoginResponse.ticket`."""
 
 
 class RpcWrite(Message):

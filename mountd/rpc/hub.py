@@ -31,6 +31,7 @@ from usmbd.mountd.rpc.handles import Handles
 from usmbd.mountd.rpc.outside import Alone, Answered, Awaits, Outside, Pace, Question
 from usmbd.mountd.rpc.security.association import Security
 from usmbd.mountd.rpc.view import Caller, Snapshot, View
+from usmbd.mountd.rpc.vouched import Vouched
 
 logger = logging.getLogger("usmbd.ipc")
 
@@ -70,6 +71,7 @@ class Hub:
         self._snapshot = snapshot
         self._pipes: dict[int, tuple[Pipe, int]] = {}
         self._asked: dict[int, _AskedWorker] = {}
+        self._vouched: dict[int, Vouched] = {}
         self._views: dict[int, View] = {}
         self._sessions: Counter[int] = Counter()
 
@@ -137,21 +139,24 @@ class Hub:
         ):
             return RpcStatus.TOO_MANY
         caller = Caller(
-            user=message.user,
+            user=_name_of(message, snapshot),
             domain=message.domain,
             uid=message.uid,
             guest=message.guest,
             anonymous=message.anonymous,
             address=message.client_address,
             key=message.key,
+            credential=message.credential,
+            ticket=message.ticket,
         )
         view = View(snapshot.seen_by(caller), caller)
         pace = self._paces.setdefault(message.session_id, Pace(time.monotonic))
         worker = self._asked[message.pipe] = _AskedWorker(view)
+        vouched = self._vouched[message.pipe] = Vouched(view, self._outside)
         pipe = Pipe(
             name,
             [factory(view) for factory in self._interfaces[name]],
-            _AtPace(self._outside, pace, worker),
+            _AtPace(self._outside, pace, worker, vouched),
             Security(config.netbios_name, message.client_address, ntlmv1=config.ntlmv1),
             partial(_became, view),
             partial(self._join, message.pipe, name, view),
@@ -175,6 +180,8 @@ class Hub:
     def configured(self) -> None:
         """Show the configuration of the moment on all pipes."""
         snapshot = self._snapshot()
+        for vouched in self._vouched.values():
+            vouched.forget()
         for view in self._views.values():
             view.snapshot = snapshot.seen_by(view.caller)
             view.changed()
@@ -188,13 +195,20 @@ class Hub:
         """Forget a pipe; one that is not open is fine."""
         if number in self._pipes:
             pipe, session_id = self._pipes.pop(number)
-            del self._views[number], self._asked[number]
+            del self._views[number], self._asked[number], self._vouched[number]
             pipe.close()
             if number in self._joined:
                 self._groups.leave(*self._joined.pop(number))
             self._sessions[session_id] -= 1
             if not self._sessions[session_id]:
                 del self._sessions[session_id], self._paces[session_id]
+
+
+def _name_of(message: RpcOpen, snapshot: Snapshot) -> str:
+    """Return who has opened a pipe: of who has proved nothing never the name of an account."""
+    if message.anonymous:
+        return ""
+    return snapshot.config.guest_account if message.guest else message.user
 
 
 def _reads(message: _Transfer) -> bool:
@@ -209,7 +223,14 @@ def _became(view: View, login: LoginResponse, key: bytes) -> None:
     """
     if login.user != view.caller.user:
         view.handles = Handles()
-    view.caller = replace(view.caller, user=login.user, uid=login.uid, key=key)
+    view.caller = replace(
+        view.caller,
+        user=login.user,
+        uid=login.uid,
+        key=key,
+        credential=login.credential,
+        ticket=login.ticket,
+    )
     view.rights.clear()
 
 
@@ -265,8 +286,10 @@ class _AskedWorker:
 class _AtPace:
     """What is around the pipes of one session."""
 
-    def __init__(self, outside: Outside, pace: Pace, worker: _AskedWorker) -> None:
-        self._outside = outside
+    def __init__(
+        self, outside: Outside, pace: Pace, worker: _AskedWorker, vouched: Vouched
+    ) -> None:
+        self._vouched = vouched
         self._worker = worker
         self.later = outside.later
         self.wait = pace.wait
@@ -278,4 +301,4 @@ class _AtPace:
         elif isinstance(message, RpcAsks):
             self._worker.ask(message, answered)
         else:
-            self._outside.ask(message, answered)
+            self._vouched.ask(message, answered)

@@ -67,6 +67,9 @@ class Caller:
     address: str = ""
     key: bytes = field(default=b"", repr=False)
     """The application key of his session."""
+    credential: int = field(default=0, repr=False)
+    ticket: bytes = field(default=b"", repr=False)
+    """By what mountd vouches for him: see `LoginResponse`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,8 @@ class Pipe:
             guest=session.guest,
             anonymous=session.anonymous,
             key=session.application_key,
+            credential=session.credential,
+            ticket=session.ticket,
         )
         yield from self._ask(message)
 

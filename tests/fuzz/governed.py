@@ -4,6 +4,7 @@ from functools import cache
 
 from usmbd.mountd.ipc.accounts import AskRights, Rights
 from usmbd.mountd.ipc.administration import Outcome, Result
+from usmbd.mountd.ipc.messages import SessionRequest, SessionResponse
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.rpc.outside import Alone, Answered, Question
 from usmbd.mountd.rpc.view import Snapshot
@@ -21,6 +22,8 @@ class Governed(Alone):
         """Answer at once."""
         if isinstance(message, AskRights):
             answered(Rights(administrator=True))
+        elif isinstance(message, SessionRequest):
+            answered(SessionResponse(valid=True))
         else:
             answered(Outcome(Result.DENIED))
 

@@ -1,11 +1,14 @@
 """A worker's pipes: opening by name, handles, limits, and a whole call by messages."""
 
 import dataclasses
+import struct
+from typing import Any
 
 import pytest
 import rpc_client as rpc
 from impacket.dcerpc.v5 import srvs
 
+from usmbd.mountd.ipc.accounts import AskRights, Rights
 from usmbd.mountd.ipc.messages import (
     RpcClose,
     RpcOpen,
@@ -13,11 +16,15 @@ from usmbd.mountd.ipc.messages import (
     RpcStatus,
     RpcTransceive,
     RpcWrite,
+    SessionRequest,
+    SessionResponse,
 )
+from usmbd.mountd.ipc.registry import KeyOpened
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.rpc import hub as hub_module
 from usmbd.mountd.rpc.hub import Hub
-from usmbd.mountd.rpc.interfaces import PIPES
+from usmbd.mountd.rpc.interfaces import PIPES, winreg
+from usmbd.mountd.rpc.outside import Alone, Answered, Question
 from usmbd.mountd.rpc.view import Caller, Snapshot
 
 
@@ -115,3 +122,87 @@ def test_a_user_sees_his_own_home_and_no_other(snapshot: Snapshot) -> None:
     for caller in (Caller("bob", guest=True), Caller(anonymous=True), Caller("nobody")):
         assert with_homes.seen_by(caller) is with_homes
     assert with_homes.seen_by(Caller("DATA")) is with_homes
+
+
+class Mountd(Alone):
+    """Vouches for alice, by the number of her password or her ticket, and for nobody else."""
+
+    def __init__(self) -> None:
+        """Begin with no question."""
+        self.asked: list[Question] = []
+        self.proofs: list[object] = [7, b"sealed"]
+
+    def ask(self, message: Question, answered: Answered) -> None:
+        """Answer; whoever it is in whose name it is asked may do all."""
+        self.asked.append(message)
+        if isinstance(message, SessionRequest):
+            proven = message.credential in self.proofs or message.ticket in self.proofs
+            answered(SessionResponse(valid=message.user == "alice" and proven))
+        elif isinstance(message, AskRights):
+            answered(Rights(administrator=True))
+        else:
+            answered(KeyOpened(0x20019))
+
+    def names(self) -> list[str]:
+        """Return in whose name something was asked, and "?" for each doubt of it; forget all."""
+        asked, self.asked = self.asked, []
+        names = {SessionRequest: "?"}
+        return [names.get(type(one)) or getattr(one, "by", "") or one.user for one in asked]
+
+
+@pytest.fixture
+def mountd() -> Mountd:
+    return Mountd()
+
+
+@pytest.fixture
+def asking(snapshot: Snapshot, mountd: Mountd) -> Hub:
+    return Hub(PIPES, lambda: snapshot, mountd)
+
+
+def opens_registry(hub: Hub, opened: RpcOpen | None = None) -> bool:
+    """Open HKEY_LOCAL_MACHINE, perhaps on a new pipe; tell whether that was granted."""
+    if opened is not None:
+        assert hub.handle(opened).status == RpcStatus.OK
+        syntax = winreg.CALLS.syntax.uuid, winreg.CALLS.syntax.major
+        hub.handle(RpcTransceive(1, rpc.bind((0, syntax, [rpc.NDR])), 65536))
+    request = rpc.request(2, struct.pack("<II", 0, 0x02000000))
+    answer = hub.handle(RpcTransceive(1, request, 65536)).data
+    return answer[2] == 2 and rpc.stub_of([answer])[-4:] == bytes(4)
+
+
+@pytest.mark.parametrize("proof", [{"credential": 7}, {"ticket": b"sealed"}])
+def test_mountd_vouches_for_who_has_logged_in(
+    asking: Hub, mountd: Mountd, proof: dict[str, Any]
+) -> None:
+    """Once a pipe, and again when the users may be others."""
+    assert opens_registry(asking, RpcOpen(1, "winreg", "alice", **proof))
+    assert mountd.names() == ["?", "alice", "alice"]  # whether she administrates, and the key
+    assert opens_registry(asking)
+    assert mountd.names() == ["alice"]
+    asking.configured()
+    assert opens_registry(asking)
+    assert mountd.names() == ["?", "alice"]
+    mountd.proofs.clear()
+    asking.configured()
+    assert not opens_registry(asking)
+    assert mountd.names() == ["?"]
+
+
+@pytest.mark.parametrize(
+    ("user", "proof"), [("alice", {}), ("alice", {"credential": 8}), ("bob", {"credential": 7})]
+)
+def test_a_worker_names_nobody_else(
+    asking: Hub, mountd: Mountd, user: str, proof: dict[str, Any]
+) -> None:
+    """One that is taken over would name an administrator."""
+    assert not opens_registry(asking, RpcOpen(1, "winreg", user, **proof))
+    assert mountd.names() == ["?"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("guest", "nobody"), ("anonymous", "")])
+def test_who_has_proved_nothing_has_no_account(
+    asking: Hub, mountd: Mountd, kind: str, name: str
+) -> None:
+    opens_registry(asking, RpcOpen(1, "winreg", "alice", **{kind: True}))
+    assert set(mountd.names()) <= {name}

@@ -142,7 +142,7 @@ def test_a_reader_that_waits_hears_the_question(hub: Hub) -> None:
     view = hub._views[7]
     late = _Late()
     worker = hub_module._AskedWorker(view)
-    pace = hub_module._AtPace(late, hub._paces[0], worker)
+    pace = hub_module._AtPace(late, hub._paces[0], worker, hub._vouched[7])
     pipe, _ = hub._pipes[7]
     heard: list[RpcAnswer] = []
     pipe.busy = True
