@@ -142,10 +142,13 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
 fi
 run_tools
 mkdir -p "$CACHE"
-exec 8>"$CACHE/lock"
-# Two preparations at once: the second finds all done.
-flock -n 8 || { say "waiting for another preparation of the lab"; flock 8; }
 directory=$(built "$KERNEL")
+if [ -z "$directory" ]; then
+  exec 8>"$CACHE/lock"
+  # Two preparations at once: the second finds all done.
+  flock -n 8 || { say "waiting for another preparation of the lab"; flock 8; }
+  directory=$(built "$KERNEL")
+fi
 if [ -z "$directory" ]; then
   build_tools
   install_needed
