@@ -113,6 +113,8 @@ class Pipe:
         self.name = name
         self._outside = outside or Alone()
         self._idle: list[Callable[[], None]] = []
+        self.answered: Callable[[], object] = lambda: None
+        """Called when a call has ended that had to wait."""
         self.busy = False
         """A call is under way that waits for mountd, or for its turn."""
         self._input = bytearray()
@@ -129,6 +131,12 @@ class Pipe:
     def waiting(self) -> int:
         """Bytes of answers that the client has not read."""
         return self._pending_output
+
+    @property
+    def kept(self) -> int:
+        """Bytes that it keeps: answers, and what has come of requests that are not whole."""
+        begun = 0 if self._call is None else len(self._call.stub)
+        return self._pending_output + len(self._input) + begun
 
     def write(self, data: bytes) -> None:
         """Take bytes from the client; they may hold a part of a PDU, or several.
@@ -205,6 +213,7 @@ class Pipe:
         """Be idle: take what was written meanwhile, and let go who waited."""
         self.busy = False
         self._take()
+        self.answered()
         if not self.busy:
             waiting, self._idle = self._idle, []
             for run in waiting:

@@ -29,6 +29,7 @@ from usmbd.mountd.rpc.endpoint import Interface, Pipe, PipeBrokenError
 from usmbd.mountd.rpc.groups import Groups
 from usmbd.mountd.rpc.handles import Handles
 from usmbd.mountd.rpc.outside import Alone, Answered, Awaits, Outside, Pace, Question
+from usmbd.mountd.rpc.room import HANDLE_BYTES, Room, Who, who
 from usmbd.mountd.rpc.security.association import Security
 from usmbd.mountd.rpc.view import Caller, Snapshot, View
 from usmbd.mountd.rpc.vouched import Vouched
@@ -58,12 +59,15 @@ class Hub:
         snapshot: Callable[[], Snapshot],
         outside: Outside | None = None,
         groups: Groups | None = None,
+        room: Room | None = None,
     ) -> None:
         """Serve the named `pipes`; `snapshot` returns the configuration of the moment.
 
-        `groups` are those of all workers.
+        `groups` are those of all workers, and so is the `room`.
         """
         self._groups = groups if groups is not None else Groups()
+        self._room = room if room is not None else Room()
+        self._counted: dict[int, tuple[Who, int]] = {}
         self._joined: dict[int, tuple[int, str]] = {}
         self._outside = outside or Alone()
         self._paces: dict[int, Pace] = {}
@@ -94,6 +98,8 @@ class Hub:
             asked = self._asked[message.pipe]
             if isinstance(message, RpcTransceive | RpcWrite):
                 pipe.write(message.data)
+                if not self._count(message.pipe):
+                    raise PipeBrokenError(pipe.name)
             elif isinstance(message, RpcTold):
                 asked.told(message)
             if pipe.busy and _reads(message):
@@ -108,6 +114,32 @@ class Hub:
             return self._transfer(pipe, message)
         except PipeBrokenError:
             return RpcResponse(RpcStatus.BROKEN)
+        finally:
+            self._count(message.pipe)
+
+    def _count(self, number: int) -> bool:
+        """Count what a pipe keeps; False where that is too much for its client: it ends."""
+        if number not in self._pipes:
+            return True
+        pipe, _ = self._pipes[number]
+        whose, before = self._counted[number]
+        kept = pipe.kept + HANDLE_BYTES * len(self._views[number].handles)
+        if kept == before:
+            return True
+        if self._room.change(whose, kept - before):
+            self._counted[number] = whose, kept
+            return True
+        logger.info("pipe %s: too much that nobody reads", pipe.name, extra={"user": whose[1]})
+        self._uncount(number)
+        self._views[number].handles = Handles()
+        pipe.close()
+        return False
+
+    def _uncount(self, number: int) -> None:
+        """Count nothing for a pipe any more."""
+        whose, before = self._counted[number]
+        self._counted[number] = whose, 0
+        self._room.change(whose, -before)
 
     def _transfer(self, pipe: Pipe, message: _Transfer) -> RpcResponse:
         """Read from an open pipe what a message asks for."""
@@ -161,6 +193,8 @@ class Hub:
             partial(_became, view),
             partial(self._join, message.pipe, name, view),
         )
+        pipe.answered = partial(self._count, message.pipe)
+        self._counted[message.pipe] = who(caller), 0
         self._pipes[message.pipe] = pipe, message.session_id
         self._views[message.pipe] = view
         self._sessions[message.session_id] += 1
@@ -194,8 +228,10 @@ class Hub:
     def _close(self, number: int) -> None:
         """Forget a pipe; one that is not open is fine."""
         if number in self._pipes:
+            self._uncount(number)
             pipe, session_id = self._pipes.pop(number)
             del self._views[number], self._asked[number], self._vouched[number]
+            del self._counted[number]
             pipe.close()
             if number in self._joined:
                 self._groups.leave(*self._joined.pop(number))

@@ -30,6 +30,7 @@ from usmbd.mountd.rpc.configuration import Frames, RpcConfiguration
 from usmbd.mountd.rpc.groups import Groups
 from usmbd.mountd.rpc.hub import Hub, InterfaceFactory
 from usmbd.mountd.rpc.interfaces import PIPES
+from usmbd.mountd.rpc.room import Room
 
 logger = logging.getLogger("usmbd.ipc")
 
@@ -49,7 +50,8 @@ class WorkerConnection:
         """Serve `sock`, which becomes this object's."""
         self._sock = sock
         self._service = service
-        self._hub = Hub(service.pipes, lambda: service.snapshot, service.directory, service.groups)
+        around = service.directory, service.groups, service.room
+        self._hub = Hub(service.pipes, lambda: service.snapshot, *around)
         self._codec = rpc_server()
         self._reading = True
         sock.setblocking(False)
@@ -129,6 +131,7 @@ class Service:
         """
         self.directory = directory
         self.groups = Groups()
+        self.room = Room()
         self.pipes = pipes
         self._listener = listener
         self._trusted = trusted

@@ -25,6 +25,7 @@ from usmbd.mountd.rpc import hub as hub_module
 from usmbd.mountd.rpc.hub import Hub
 from usmbd.mountd.rpc.interfaces import PIPES, winreg
 from usmbd.mountd.rpc.outside import Alone, Answered, Question
+from usmbd.mountd.rpc.room import HANDLE_BYTES, Room
 from usmbd.mountd.rpc.view import Caller, Snapshot
 
 
@@ -206,3 +207,86 @@ def test_who_has_proved_nothing_has_no_account(
 ) -> None:
     opens_registry(asking, RpcOpen(1, "winreg", "alice", **{kind: True}))
     assert set(mountd.names()) <= {name}
+
+
+# -- what pipes keep ------------------------------------------------------------------------------
+
+
+def share_list() -> bytes:
+    """Build a call whose answer is longer than it."""
+    request = srvs.NetrShareEnum()
+    request["ServerName"] = "\\\\nas\x00"
+    request["PreferedMaximumLength"] = 0xFFFFFFFF
+    request["InfoStruct"]["Level"] = 1
+    request["InfoStruct"]["ShareInfo"]["tag"] = 1
+    return rpc.request(15, request.getData())
+
+
+def opened(hub: Hub, pipe: int, **who: Any) -> None:
+    """Open srvsvc on a pipe and bind it."""
+    assert hub.handle(RpcOpen(pipe, "srvsvc", **who)).status == RpcStatus.OK
+    hub.handle(RpcTransceive(pipe, rpc.bind((0, rpc.SRVSVC, [rpc.NDR])), 65536))
+
+
+def asked(hub: Hub, pipe: int, most: int = 1000) -> int:
+    """Ask without reading; return how often that went well."""
+    message = share_list()
+    for number in range(most):
+        if hub.handle(RpcWrite(pipe, message)).status is not RpcStatus.OK:
+            return number
+    return most
+
+
+def test_who_reads_nothing_leaves_as_much_to_others(snapshot: Snapshot) -> None:
+    """In all pipes of all his sessions and workers; what he has goes with the pipe."""
+    room = Room(1 << 16)
+    first, second = (Hub(PIPES, lambda: snapshot, room=room) for _ in range(2))
+    opened(first, 1, user="alice")
+    opened(second, 1, user="alice")
+    got = asked(first, 1, 50)
+    assert got == 50
+    share = room.used
+    assert asked(second, 1) < 1000
+    assert share <= room.used <= (1 << 15)
+    assert second.handle(RpcRead(1, 100)).status == RpcStatus.BROKEN
+    opened(second, 2, user="bob")
+    assert asked(second, 2, 20) == 20
+    first.handle(RpcClose(1))
+    second.close()
+    assert room.used == 0
+
+
+def test_who_reads_goes_on(snapshot: Snapshot) -> None:
+    room = Room(1 << 14)
+    hub = Hub(PIPES, lambda: snapshot, room=room)
+    opened(hub, 1, user="alice")
+    for _ in range(200):
+        assert hub.handle(RpcTransceive(1, share_list(), 65536)).status == RpcStatus.OK
+    assert room.used == 0
+
+
+def test_what_is_begun_counts_and_handles_do(asking: Hub, mountd: Mountd) -> None:
+    opened(asking, 1, user="alice")
+    asking.handle(RpcWrite(1, share_list()[:-1]))
+    assert asking._room.used == len(share_list()) - 1
+    asking.handle(RpcClose(1))
+    assert opens_registry(asking, RpcOpen(1, "winreg", "alice", credential=7))
+    assert opens_registry(asking)
+    assert asking._room.used == 2 * HANDLE_BYTES
+
+
+@pytest.mark.parametrize("kind", ["guest", "anonymous"])
+def test_who_has_proved_nothing_counts_by_his_address(snapshot: Snapshot, kind: str) -> None:
+    """And all such have a quarter, whatever they call themselves."""
+    room = Room(1 << 16)
+    hub = Hub(PIPES, lambda: snapshot, room=room)
+    for number in range(4):
+        where = f"2001:db8::{number}" if number < 2 else f"2001:db8:{number}::1"
+        opened(hub, number, user="x", client_address=where, **{kind: True})
+    assert asked(hub, 0) < 1000
+    assert asked(hub, 1, 5) == 5, "his pipe has ended, and what it kept"
+    before = room.used
+    assert asked(hub, 2) < 1000
+    assert before <= room.used <= 1 << 14
+    opened(hub, 9, user="alice")
+    assert asked(hub, 9, 50) == 50
