@@ -13,6 +13,7 @@ from usmbd.mountd.ipc.settings import ShareConfig, ShareType
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.effects import Resume, Slow, Wait, Waiting
 from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.mountd import ask
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import VolumeSpeed
@@ -79,10 +80,24 @@ def tree_connect(request: Request) -> Handling:
 def connect_share(request: Request, server_name: str, name: str) -> Waiting[TreeConnect]:
     """Connect the session of a request to a share; SmbError."""
     session, connection = request.session, request.connection
-    server = connection.server
-    if len(session.tree_connect_table) >= MAXIMUM_TREES:
+    try:
+        if len(session.tree_connect_table) >= MAXIMUM_TREES:
+            raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+        place = connection.server.trees.take(session.proven_user, connection.network)
+    except SmbError:
         _tell_refusal(session, connection, name, "too_many_trees")
-        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+        raise
+    try:
+        return (yield from _connect(request, server_name, name, place))
+    except BaseException:
+        place.give_back()
+        raise
+
+
+def _connect(request: Request, server_name: str, name: str, place: Place) -> Waiting[TreeConnect]:
+    """Connect it, in a place that it has; SmbError."""
+    session, connection = request.session, request.connection
+    server = connection.server
     tree_id = session.next_tree_id
     session.next_tree_id += 1
     asked = question(session, tree_id, name, connection)
@@ -128,6 +143,7 @@ def connect_share(request: Request, server_name: str, name: str) -> Waiting[Tree
         writable=answer.writable,
         server_name=server_name,
         asked_name=name,
+        place=place,
     )
     tree.domain = MachineDomain(answer.domain) if answer.domain else None
     tree.audits = answer.audits

@@ -16,6 +16,7 @@ from typing import TypeVar
 from usmbd.mountd.ipc.messages import MAX_PIPES_PER_WORKER, Logout, TreeDisconnect
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state import descriptors
+from usmbd.protocol.state import tree as tree_connects
 from usmbd.protocol.state.caching.caching import Caching
 from usmbd.protocol.state.connection import Connection
 from usmbd.protocol.state.deferred import Deferred
@@ -148,6 +149,7 @@ class Server:
         self.descriptors = FairShare(self._room_for_opens)
         """Of open files and folders: one each, and what their listings have."""
         self.pipes = FairShare(lambda: MAX_PIPES_PER_WORKER)
+        self.trees = FairShare(lambda: tree_connects.MOST)
         self.locks = FairShare(self._room_for_locks)
         """Of byte ranges: each takes room in the store."""
         self.generation = 0
@@ -226,7 +228,7 @@ class Server:
             self.endings.begin(session_id)
             trees = list(session.tree_connect_table.values())
             for tree in trees:
-                tree.closed = True
+                tree.end()
             session.tree_connect_table.clear()
             if self.session_table.pop(session_id, None) is not None:
                 self._count_session(session, -1)
@@ -263,7 +265,7 @@ class Server:
     def close_tree(self, tree: TreeConnect, gone: Callable[[], None] | None = None) -> None:
         """End a tree connect and its opens ([MS-SMB2] 3.3.5.8); `gone()` follows the last."""
         session = tree.session
-        tree.closed = True
+        tree.end()
         session.tree_connect_table.pop(tree.tree_id, None)
 
         def ended() -> None:

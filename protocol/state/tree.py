@@ -1,9 +1,10 @@
 """TreeConnect: a session's use of one share ([MS-SMB2] 3.3.1.9)."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
+from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.machine_domain import MachineDomain
@@ -22,6 +23,9 @@ from usmbd.protocol.wire.access import (
 
 if TYPE_CHECKING:
     from usmbd.protocol.state.session import Session
+
+MOST: Final = 65_536
+"""Tree connects of a worker, of 1.6 KiB each: all of them are 100 MiB."""
 
 WRITING = (
     FILE_WRITE_DATA
@@ -53,6 +57,7 @@ class TreeConnect:
         "identity",
         "lists_finder_info",
         "nfs_aces",
+        "place",
         "posix_renames",
         "revoked",
         "server_name",
@@ -76,8 +81,9 @@ class TreeConnect:
         writable: bool,
         server_name: str,
         asked_name: str,
+        place: Place | None = None,
     ) -> None:
-        """Keep what the connect decided."""
+        """Keep what the connect decided, and the place that it has among the worker's."""
         self.session = session
         self.tree_id = tree_id
         self.share = share
@@ -88,6 +94,7 @@ class TreeConnect:
         self.server_name = server_name
         self.asked_name = asked_name  # of the share, as the client has it: `homes` is many shares
         self.audits = False  # its user holds SeSecurityPrivilege
+        self.place = place
         self.closed = False  # ended, perhaps while a request of it waited
         self.revoked = False  # ended because its user may not any more
         self.created = time.time()
@@ -98,6 +105,12 @@ class TreeConnect:
         self.posix_renames = False  # a directory is renamed while files below it are open
         self.zero_file_ids = False  # and is not told FileIds
         self.lists_finder_info = False  # and wants listings to tell what Finder shows
+
+    def end(self) -> None:
+        """Let no request find it any more, and others have its place."""
+        self.closed = True
+        if self.place is not None:
+            self.place.give_back()
 
     @property
     def maximal_access(self) -> int:

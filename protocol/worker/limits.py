@@ -73,6 +73,7 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
         row("locks of a file", MAX_LOCKS_PER_FILE, max(locks_of_files.values(), default=0)),
         row("locks of an open", MAXIMUM_LOCKS, max((o.lock_count for o in opens), default=0)),
         *_shared(process, "pipes", server.pipes, CONSTANT),
+        *_shared(process, "tree connects", server.trees, CONSTANT),
         *_shared(
             process,
             "watched folders",

@@ -13,6 +13,7 @@ from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import TreeDisconnect
 from usmbd.protocol.commands import tree_connect
+from usmbd.protocol.state.fair_share import FairShare
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_CREATE, FILE_OPEN
@@ -249,6 +250,23 @@ def test_so_many_trees(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usmbd.protocol.commands.tree_connect.MAXIMUM_TREES", 2)
     assert client.connect().status is NtStatus.SUCCESS
     assert client.connect().status is NtStatus.INSUFFICIENT_RESOURCES
+
+
+def test_one_user_s_trees_leave_as_many_to_others(client: Client, engine: Engine) -> None:
+    """In all his sessions; what has ended, or was refused, takes no place."""
+    trees = engine.server.trees = FairShare(lambda: 9)
+    for _ in range(3):
+        assert client.connect().status is NtStatus.SUCCESS
+    assert client.call(Command.TREE_DISCONNECT, requests.EMPTY).status is NtStatus.SUCCESS
+    assert client.connect("nothing").status is NtStatus.BAD_NETWORK_NAME
+    assert trees.used == 2
+    another = Client(engine).ready()
+    assert another.connect().status is NtStatus.SUCCESS
+    assert another.connect().status is NtStatus.INSUFFICIENT_RESOURCES
+    assert another.call(Command.LOGOFF, requests.EMPTY).status is NtStatus.SUCCESS
+    assert trees.used == 2
+    client.disconnect()
+    assert trees.used == 0
 
 
 # -- pipes ----------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ def test_each_limit_says_what_is_used(engine: Engine) -> None:
     assert used["opens of a session"] == 3
     assert used["sessions of all workers"] == 2
     assert used["trees of a session"] == 2
+    assert used["tree connects"] == 3
     assert used["sessions of a connection"] == used["connections of a session"] == 1
     assert (used["requests to mountd"], used["requests to the RPC process"]) == (3, 5)
     assert used["descriptors"] > 4
