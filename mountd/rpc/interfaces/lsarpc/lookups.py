@@ -29,6 +29,12 @@ from usmbd.mountd.rpc.view import View
 MAX_NAMES: Final = 1000
 """Names or SIDs in one call ([MS-LSAT] 2.2.15, 3.1.4.5)."""
 
+LEVELS: Final = range(1, 8)
+WORKSTATION: Final = 1
+DOMAIN_LEVELS: Final = frozenset({2, 3})
+"""LSAP_LOOKUP_LEVEL ([MS-LSAT] 2.2.16): all, or the domain alone, here the machine's own, as with
+Samba; the others are of forests and trusts, of which there are none."""
+
 NO_DOMAIN: Final = 0xFFFFFFFF
 """The index of a domain that is not known ([MS-LSAT] 2.2.13)."""
 
@@ -59,10 +65,18 @@ def _look_names_up(
 ) -> Asking[tuple[Referenced, list[tuple[Named | None, int]]]]:
     """Return the domains, and for each name who it is and the index of his domain."""
     need(policy.granted, POLICY_LOOKUP_NAMES)
-    if len(names) > MAX_NAMES or not 1 <= level <= 6:
+    if len(names) > MAX_NAMES or level not in LEVELS:
         raise Status(STATUS_INVALID_PARAMETER)
     found = yield from find_names(view, names)
-    return _refer(found)
+    return _refer(_within(view, level, found))
+
+
+def _within(view: View, level: int, found: Sequence[Named | None]) -> list[Named | None]:
+    """Return what a level looks through ([MS-LSAT] 2.2.16)."""
+    if level == WORKSTATION:
+        return list(found)
+    own = view.snapshot.machine_sid if level in DOMAIN_LEVELS else None
+    return [each if each is not None and each.domain_sid == own else None for each in found]
 
 
 def _refer(
@@ -161,13 +175,13 @@ def _look_sids_up(
     """Return the domains, and for each SID who it is and the index of his domain."""
     need(policy.granted, POLICY_LOOKUP_NAMES)
     asked = sids.sids or []
-    if len(asked) > MAX_NAMES or not 1 <= level <= 6:
+    if len(asked) > MAX_NAMES or level not in LEVELS:
         raise Status(STATUS_INVALID_PARAMETER)
     texts = [each.sid for each in asked if each.sid is not None]
     if len(texts) != len(asked):
         raise Status(STATUS_INVALID_PARAMETER)
     found = yield from find_sids(view, texts)
-    return *_refer(found), texts
+    return *_refer(_within(view, level, found)), texts
 
 
 @CALLS.call(15)

@@ -184,7 +184,8 @@ def query_domain(view: View, handle: Handle, level: Enum) -> Asking[sam.DomainPo
         return level, general if level == 2 else sam.DomainGeneral2(general, *_LOCKOUT)
     simple: dict[int, object] = {
         1: sam.DomainPassword(
-            *(MIN_PASSWORD, 0, 0, span(policy.maximum_age), span(policy.minimum_age))
+            *(MIN_PASSWORD, 0, 0, span(policy.maximum_age) if policy.maximum_age else sam.FOREVER),
+            span(policy.minimum_age),
         ),
         3: sam.OneTime(sam.NO_LOGOFF),
         4: sam.OneText(config.server_string),

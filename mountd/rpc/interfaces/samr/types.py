@@ -29,7 +29,9 @@ NEVER = b"\xff\xff\xff\xff\xff\xff\xff\x7f"
 
 ZERO = bytes(8)
 
-NO_LOGOFF = b"\0\0\0\0\0\0\0\x80"
+FOREVER = b"\0\0\0\0\0\0\0\x80"
+"""A span without an end, as MaxPasswordAge where no password expires: of Windows and Samba."""
+NO_LOGOFF = FOREVER
 """ForceLogoff of a domain that forces nobody to log off ([MS-SAMR] 3.1.1.5)."""
 
 

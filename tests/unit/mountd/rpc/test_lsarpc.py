@@ -90,6 +90,36 @@ def domains_of(answer: Any) -> list[tuple[str, str]]:
     return [(each["Name"], each["Sid"].formatCanonical()) for each in found or []]
 
 
+@pytest.mark.parametrize(
+    ("level", "named", "of_whom"),
+    [(1, 4, 3), (2, 1, 1), (3, 1, 1), *((level, 0, 0) for level in (4, 5, 6, 7))],
+)
+def test_a_level_says_what_is_looked_through(
+    machine: Machine, level: int, named: int, of_whom: int
+) -> None:
+    """[MS-LSAT] 2.2.16: what is not of a domain is found at LsapLookupWksta alone."""
+    handle = policy(machine)
+    names = ["games", "Everyone", "BUILTIN\\Users", "Unix Group\\adm"]
+    request = names_request(machine, lsat.LsarLookupNames3, handle, names)
+    request["LookupLevel"] = level
+    status = {0: NONE, 4: 0}.get(named, SOME)
+    answer = machine.call(request, lsat.LsarLookupNames3Response, status=status)
+    assert answer["MappedCount"] == named
+    sids = [f"{machine.sid}-{user_rid(GAMES.pw_uid)}", "S-1-1-0", "S-1-5-32-545"]
+    request = sids_request(machine, lsat.LsarLookupSids2, handle, sids)
+    request["LookupLevel"] = level
+    status = {0: NONE, 3: 0}.get(of_whom, SOME)
+    answer = machine.call(request, lsat.LsarLookupSids2Response, status=status)
+    assert answer["MappedCount"] == of_whom
+
+
+@pytest.mark.parametrize("level", [0, 8])
+def test_a_level_that_is_not_there(machine: Machine, level: int) -> None:
+    request = names_request(machine, lsat.LsarLookupNames3, policy(machine), ["games"])
+    request["LookupLevel"] = level
+    assert machine.run(request.opnum, request.getData())[-4:] == struct.pack("<I", 0xC000000D)
+
+
 def test_names(machine: Machine) -> None:
     sid = machine.sid
     names = [

@@ -356,7 +356,8 @@ DOMAIN = {
     **GENERAL,
     **dict.fromkeys(("PasswordHistoryLength", "PasswordProperties", "LockoutDuration"), 0),
     **dict.fromkeys(("LockoutObservationWindow", "LockoutThreshold"), 0),
-    **dict.fromkeys(("MaxPasswordAge", "MinPasswordAge", "CreationTime"), ZERO),
+    **dict.fromkeys(("MinPasswordAge", "CreationTime"), ZERO),
+    "MaxPasswordAge": {"LowPart": 0, "HighPart": -(1 << 31)},  # never
     "ModifiedCountAtLastPromotion": ZERO,
     "MinPasswordLength": 1,
 }

@@ -298,6 +298,16 @@ def test_all_of_it_is_set_at_once(served: Served, domain: Any) -> None:
     fails(DENIED, lambda: samr.hSamrSetInformationUser2(served, user, buffer))
 
 
+def test_passwords_that_never_expire_are_told_as_such(served: Served, domain: Any) -> None:
+    """0 would be an age of nothing: `net accounts` of Windows, rpcclient's querydominfo 1."""
+    level = samr.DOMAIN_INFORMATION_CLASS.DomainPasswordInformation
+    rules = samr.hSamrQueryInformationDomain2(served, domain, level)["Buffer"]["Password"]
+    assert (rules["MaxPasswordAge"]["HighPart"], rules["MaxPasswordAge"]["LowPart"]) == (
+        -(2**31),
+        0,
+    )
+
+
 def test_what_is_told_of_a_password_s_age(served: Served, domain: Any) -> None:
     policy = PasswordPolicy(maximum_age=1000, minimum_age=10)
     configuration = dataclasses.replace(served.service.configuration, policy=policy)
