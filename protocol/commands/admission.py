@@ -100,11 +100,13 @@ def admit(wanted: Wanted, found: Found) -> Open:
     )
     if found.action == FILE_CREATED and server.store.oplock_count(key):
         server.durable.end_all(key)  # of a file that is gone, and whose inode this one has
+    several_names = node.last_stat.nlink > 1 and node.is_regular
+    path = tree.disk_path(node.path) if delete_on_close or several_names else ""
     try:
         server.store.add_open(
             key,
             record,
-            f"{tree.share.path}/{node.path}" if delete_on_close else "",
+            path,
             asked.admit,
             durable,
         )

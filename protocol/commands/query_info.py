@@ -147,8 +147,11 @@ def _collect(request: Request, open_: Open, level: int) -> QueriedFile:
         granted_access=open_.granted_access,
         mode=open_.mode,
         position=open_.position,
-        delete_pending=request.connection.server.store.is_delete_pending(open_.key),
     )
+    store = request.connection.server.store
+    if store.is_delete_pending(open_.key):
+        file.name_pending = True
+        file.delete_pending = store.is_delete_pending(open_.key, open_.tree.disk_path(open_.path))
     if level in (
         file_info.FileAllInformation,
         file_info.FileNameInformation,

@@ -61,7 +61,7 @@ def rename(request: Request, change: setters.SetRename) -> Handling:
     path = _new_path(open_.node.volume, change.name)
     if not path or not open_.node.path:
         raise SmbError(NtStatus.ACCESS_DENIED)
-    if server.store.is_delete_pending(open_.key):
+    if server.store.is_delete_pending(open_.key, open_.tree.disk_path(open_.path)):
         raise SmbError(NtStatus.DELETE_PENDING)
     yield from handles_given_up(request, open_.key, open_)
     others = [r for r in server.store.opens(open_.key) if r.open_id != open_.persistent_id]
@@ -273,7 +273,7 @@ def link(request: Request, change: setters.SetLink) -> Handling:
     names = security.name_rights(request)
     if node.is_directory:
         raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
-    if server.store.is_delete_pending(open_.key):
+    if server.store.is_delete_pending(open_.key, open_.tree.disk_path(open_.path)):
         raise SmbError(NtStatus.ACCESS_DENIED)
     posix = node.volume.options.posix
     if not posix:

@@ -112,6 +112,10 @@ class TreeConnect:
         if self.place is not None:
             self.place.give_back()
 
+    def disk_path(self, path: str) -> str:
+        """Return where a path below the share is on the machine."""
+        return f"{self.share.path}/{path}"
+
     @property
     def maximal_access(self) -> int:
         """What may be granted on this share at most ([MS-SMB2] 3.3.1.9 MaximalAccess)."""

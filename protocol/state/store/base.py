@@ -191,7 +191,7 @@ class Store(Protocol):
         """Add an open if sharing admits it; SharingViolation or SmbError(DELETE_PENDING) if not.
 
         [MS-FSA] 2.1.5.1.2 and 2.1.5.1.2.2. `record.worker` is set. `path` matters for an open with
-        OPEN_DELETE_ON_CLOSE only: see `set_delete_pending`.
+        OPEN_DELETE_ON_CLOSE, and of a file with several names: see `set_delete_pending`.
 
         Where there are other opens and anybody caches or wants to, `admit` decides. An open with
         the level LEASE has the lease of `client_guid` and `lease_key`: SmbError(INVALID_PARAMETER)
@@ -247,15 +247,21 @@ class Store(Protocol):
     def stream_opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of all named streams of a file (needed to rename or delete it)."""
 
-    def set_delete_pending(self, key: bytes, open_id: int, pending: bool, path: str = "") -> None:
+    def set_delete_pending(
+        self, key: bytes, open_id: int, pending: bool, path: str = "", *, one_name: bool = False
+    ) -> None:
         """Set or clear delete pending (FileDispositionInformation, [MS-FSA] 2.1.5.15.3).
 
         `path` is kept so that the supervisor can delete the file if all its workers die.
+        With `one_name` it is only this name of several (Link.IsDeleted).
         SmbError(FILE_CLOSED) when the open is not there.
         """
 
-    def is_delete_pending(self, key: bytes) -> bool:
-        """Tell whether the file, or the file of the stream, is delete pending."""
+    def is_delete_pending(self, key: bytes, path: str = "") -> bool:
+        """Tell whether the file, or the file of the stream, is delete pending.
+
+        Without a `path` also if only one of its names is.
+        """
 
     def deleted(self, key: bytes) -> None:
         """End the deletion that `remove_open` or `drop_worker` asked for: opens are free again."""

@@ -12,6 +12,7 @@ import os
 import msgspec
 
 from usmbd.protocol.state.store.base import Doomed, DurableOpen, EndResult
+from usmbd.protocol.state.store.lmdb_dooms import FILE_ONE_NAME, FILE_PENDING
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
     LmdbEnvironment,
@@ -20,7 +21,6 @@ from usmbd.protocol.state.store.lmdb_environment import (
 )
 from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_opens import (
-    FILE_PENDING,
     LmdbOpens,
     find_open,
     forget_durable,
@@ -223,7 +223,7 @@ def _spare(txn: Transaction, key: bytes, value: bytes, record: OpenRecord) -> No
     """Have nothing deleted because of an open of this F record: see `Open.lose_writing`."""
     holders, deniers, flags, deleting = FILE_HEADER.unpack_from(value)
     if record.granted_access & DELETE or len(value) == FILE_HEADER.size + OPEN_SIZE:
-        flags &= ~FILE_PENDING
+        flags &= ~(FILE_PENDING | FILE_ONE_NAME)
     at = find_open(value, record.open_id)
     record.flags &= ~OPEN_DELETE_ON_CLOSE
     header = FILE_HEADER.pack(holders, deniers, flags, deleting)

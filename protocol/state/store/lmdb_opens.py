@@ -1,13 +1,12 @@
 """Opens in LMDB: one record a file or stream, with the sharing of all its opens counted.
 
 F + FileKey      header (holders and deniers of `sharing`, flags, deleting worker), OpenRecords
-D + FileKey      of a file that is to be deleted: ParentLeaseKey of the open that asks for it, path
+D + FileKey      of a file that is to be deleted: see lmdb_dooms.py
 P + open_id      DurableRecord of a durable open
 C + ClientGuid + CreateGuid    open_id of a durable open
 Q + open_id      LockSequenceArray of a durable open
 """
 
-import os
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -19,12 +18,22 @@ from usmbd.protocol.state.store import sharing
 from usmbd.protocol.state.store.base import (
     MAX_OPENS_PER_FILE,
     Admit,
-    Doomed,
     DropResult,
     RemoveOpenResult,
     SharingViolation,
 )
 from usmbd.protocol.state.store.hints import HINT_MASK
+from usmbd.protocol.state.store.lmdb_dooms import (
+    FILE_DELETING,
+    FILE_HAS_PATH,
+    FILE_ONE_NAME,
+    FILE_PENDING,
+    doom_of,
+    is_doomed,
+    is_pending,
+    keep_path,
+    left_by,
+)
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
     LmdbEnvironment,
@@ -40,7 +49,6 @@ from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
     OPEN_DISCONNECTED,
     OPEN_DURABLE,
-    OPEN_FORK_BESIDE,
     OPEN_HEAD,
     OPEN_ID,
     OPEN_IDS,
@@ -62,13 +70,6 @@ from usmbd.protocol.state.store.records import (
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_NONE
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.status import NtStatus, SmbError
-
-FILE_PENDING: Final = 1
-"""The file is delete pending."""
-FILE_DELETING: Final = 2
-"""The last open is gone; the worker in the header deletes the file now."""
-FILE_HAS_PATH: Final = 4
-"""There is a D record."""
 
 DROP_BATCH: Final = 64
 # Files per transaction when a dead worker's opens are dropped: the others wait a millisecond.
@@ -120,22 +121,6 @@ def forget_durable(txn: Transaction, value: bytes, at: int) -> None:
         txn.delete(b"C" + client_guid + create_guid)
 
 
-_FORK_BESIDE: Final = b"+"  # OPEN_FORK_BESIDE, before a path, which begins with a slash
-
-
-def doom_of(txn: Transaction, key: bytes) -> tuple[str, bytes]:
-    """Return the path by which a file is to be deleted, and who asked for that; empty: unknown."""
-    value = txn.get(b"D" + key, b"")
-    path = value[len(NO_ID) :].removeprefix(_FORK_BESIDE)
-    return os.fsdecode(path), bytes(value[: len(NO_ID)])
-
-
-def left_by(txn: Transaction, key: bytes) -> Doomed:
-    """Return what is to be deleted of a file whose worker is dead."""
-    fork_beside = txn.get(b"D" + key, b"").startswith(_FORK_BESIDE, len(NO_ID))
-    return Doomed(key, doom_of(txn, key)[0], fork_beside=fork_beside)
-
-
 def _owned(value: bytes, worker: int) -> list[int] | None:
     """Return the opens of a worker in an F record; None when the record is no concern of it."""
     ids = [
@@ -184,7 +169,7 @@ class LmdbOpens:
             else:
                 holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
                 others = value[FILE_HEADER.size :]
-                if flags & FILE_PENDING:
+                if flags & FILE_PENDING and is_doomed(txn, key, flags, path):
                     raise SmbError(NtStatus.DELETE_PENDING)
                 if sharing.conflicts(holders, deniers, new):
                     raise SharingViolation(key, others)
@@ -194,8 +179,7 @@ class LmdbOpens:
                 ):
                     raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             if len(key) > BASE_KEY_SIZE:
-                base = txn.get(file[: 1 + BASE_KEY_SIZE])
-                if base is not None and FILE_HEADER.unpack_from(base)[2] & FILE_PENDING:
+                if is_pending(txn, key[:BASE_KEY_SIZE], path):
                     raise SmbError(NtStatus.DELETE_PENDING)
             elif record.granted_access & _DELETE:
                 # Deleting the file deletes its streams: they must be shared for it as well.
@@ -212,7 +196,7 @@ class LmdbOpens:
                 else:
                     record.flags &= ~OPEN_PERSISTENT
             if path and record.flags & OPEN_DELETE_ON_CLOSE:
-                flags |= self._keep_path(txn, key, record, path)
+                flags |= keep_path(txn, self.environment, key, record, path)
             txn.put(
                 file,
                 FILE_HEADER.pack(holders + new.holds, deniers + new.denies, flags, 0)
@@ -221,19 +205,6 @@ class LmdbOpens:
             )
             if record.oplock_level or record.flags & OPEN_PERSISTENT:
                 self._oplock_hints.add(*counted_under(key, record.flags))
-
-    def _keep_path(self, txn: Transaction, key: bytes, record: OpenRecord, path: str) -> int:
-        """Keep by which path a file is to be deleted, and for whom; return the flag that says so.
-
-        Where there is no room for that: 0.
-        """
-        packed = os.fsencode(path)
-        if not self.environment.takes_path(packed):
-            return 0
-        if record.flags & OPEN_FORK_BESIDE:
-            packed = _FORK_BESIDE + packed
-        txn.put(b"D" + key, record.parent_lease_key + packed)
-        return FILE_HAS_PATH
 
     @writes
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
@@ -380,7 +351,9 @@ class LmdbOpens:
         return parse_opens(packed)
 
     @writes
-    def set_delete_pending(self, key: bytes, open_id: int, pending: bool, path: str = "") -> None:
+    def set_delete_pending(
+        self, key: bytes, open_id: int, pending: bool, path: str = "", *, one_name: bool = False
+    ) -> None:
         """Set or clear delete pending: see `Store.set_delete_pending`."""
         with self._write() as txn:
             value = txn.get(b"F" + key)
@@ -388,21 +361,20 @@ class LmdbOpens:
             if value is None or at < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
             holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
-            flags = flags | FILE_PENDING if pending else flags & ~FILE_PENDING
+            flags &= ~(FILE_PENDING | FILE_ONE_NAME)
+            if pending:
+                flags |= FILE_PENDING | (FILE_ONE_NAME if one_name else 0)
             if path and pending:
-                flags |= self._keep_path(txn, key, OpenRecord.parse(value, at), path)
+                record = OpenRecord.parse(value, at)
+                flags |= keep_path(txn, self.environment, key, record, path)
             txn.put(
                 b"F" + key, FILE_HEADER.pack(holders, deniers, flags, 0) + value[FILE_HEADER.size :]
             )
 
-    def is_delete_pending(self, key: bytes) -> bool:
-        """Tell whether the file, or the file of the stream, is delete pending."""
+    def is_delete_pending(self, key: bytes, path: str = "") -> bool:
+        """Tell whether a file is delete pending: see `Store.is_delete_pending`."""
         with self._begin() as txn:
-            for file in {key, key[:BASE_KEY_SIZE]}:
-                value = txn.get(b"F" + file)
-                if value is not None and FILE_HEADER.unpack_from(value)[2] & FILE_PENDING:
-                    return True
-        return False
+            return any(is_pending(txn, file, path) for file in {key, key[:BASE_KEY_SIZE]})
 
     @writes
     def deleted(self, key: bytes) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from usmbd.protocol.state.store.base import DropResult
+from usmbd.protocol.state.store.lmdb_dooms import FILE_DELETING, FILE_PENDING, left_by
 from usmbd.protocol.state.store.lmdb_durable import is_durable
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
@@ -17,7 +18,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
 )
 from usmbd.protocol.state.store.lmdb_leases import has_lease
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks, lock_owners, waiting
-from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH, FILE_DELETING, FILE_PENDING, left_by
+from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,

@@ -25,6 +25,7 @@ import lmdb
 import msgspec
 
 from usmbd.protocol.state.store import sharing
+from usmbd.protocol.state.store.lmdb_dooms import FILE_PENDING
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
     GENERATION_SHIFT,
@@ -35,7 +36,6 @@ from usmbd.protocol.state.store.lmdb_environment import (
     writes,
 )
 from usmbd.protocol.state.store.lmdb_locks import locks_of, put_locks
-from usmbd.protocol.state.store.lmdb_opens import FILE_PENDING
 from usmbd.protocol.state.store.lmdb_probe import ends_its_reader
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (

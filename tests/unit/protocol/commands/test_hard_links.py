@@ -11,7 +11,9 @@ from smbengine.client import Client
 from smbengine.server import Engine
 
 from usmbd.protocol.wire.access import DELETE, FILE_READ_DATA
-from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE
+from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_OPEN
+from usmbd.protocol.wire.fscc.file_info import FileStandardInformation, StandardInformation
+from usmbd.protocol.wire.fscc.set_info import FileDispositionInformation
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
@@ -100,6 +102,41 @@ def test_a_slow_volume_is_asked_on_a_thread(
     client.disconnect()
     assert there(engine) == ["one"]
     assert on_loop == []
+
+
+def told(client: Client, file: tuple[int, int]) -> tuple[int, int]:
+    """Ask for NumberOfLinks and DeletePending."""
+    asked = requests.query_info(file, FileStandardInformation)
+    found = StandardInformation.parse(client.call(Command.QUERY_INFO, asked).data)
+    return found.number_of_links, found.delete_pending
+
+
+@pytest.mark.parametrize("worker", ["the same", "another"])
+def test_a_name_that_is_delete_pending_is_so_alone(
+    client: Client, engine: Engine, names: list[str], worker: str
+) -> None:
+    """Link.IsDeleted ([MS-FSA] 2.1.5.15.3, 2.1.5.12.27): by its others the file lives on."""
+    server = engine.another_worker() if worker == "another" else engine.server
+    bystander = Client(engine, server=server).ready()
+    kept, pending = bystander.open("two"), client.open("one")
+    dispose = requests.set_info(pending, FileDispositionInformation, b"\1")
+    assert client.call(Command.SET_INFO, dispose).status is SUCCESS
+    assert (told(client, pending), told(bystander, kept)) == ((2, 1), (2, 0))
+    assert bystander.create("one", disposition=FILE_OPEN) is NtStatus.DELETE_PENDING
+    assert bystander.create("one:stream") is NtStatus.DELETE_PENDING
+    assert bystander.create("three:stream") is SUCCESS
+    assert bystander.create("three", disposition=FILE_OPEN) is SUCCESS
+    target = "moved".encode("utf-16-le")
+    data = bytes(16) + len(target).to_bytes(4, "little") + target
+    for file, status in ((pending, NtStatus.DELETE_PENDING), (kept, SUCCESS)):
+        one = client if file == pending else bystander
+        rename = requests.set_info(file, 10, data)  # FileRenameInformation
+        assert one.call(Command.SET_INFO, rename).status is status
+    client.close(pending)
+    assert there(engine) == ["moved", "three"]
+    assert told(bystander, kept) == (2, 0)
+    bystander.close(kept)
+    assert there(engine) == ["moved", "three"]
 
 
 def test_a_renamed_name(client: Client, engine: Engine, names: list[str]) -> None:

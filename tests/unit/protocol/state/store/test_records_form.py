@@ -2,7 +2,7 @@
 
 import itertools
 
-from usmbd.protocol.state.store import lmdb_opens, records
+from usmbd.protocol.state.store import lmdb_dooms, records
 
 
 def distinct(*flags: int) -> bool:
@@ -21,7 +21,8 @@ def test_flags_do_not_meet() -> None:
     assert lasting == records.OPEN_RESILIENT | records.OPEN_PERSISTENT
     of_opens.pop("OPEN_SIZE", None)
     assert distinct(*of_opens.values()), of_opens
-    assert distinct(lmdb_opens.FILE_PENDING, lmdb_opens.FILE_DELETING, lmdb_opens.FILE_HAS_PATH)
+    of_files = [value for name, value in vars(lmdb_dooms).items() if name.startswith("FILE_")]
+    assert distinct(*(flag for flag in of_files if isinstance(flag, int)))
     assert records.OPLOCK_HELD != records.OPLOCK_BREAKING
 
 
