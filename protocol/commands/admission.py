@@ -5,7 +5,7 @@ The store knows the opens of all workers; what their clients cache is broken fir
 
 from usmbd.protocol.commands.app_instance import check_instances
 from usmbd.protocol.commands.create_wanted import Found, Wanted
-from usmbd.protocol.commands.durable import durable_of, may_be_persistent, prepare
+from usmbd.protocol.commands.durable import may_be_persistent, prepare
 from usmbd.protocol.state import one_file
 from usmbd.protocol.state.caching.caching import Asked
 from usmbd.protocol.state.caching.rules import NONE, is_stat_open
@@ -18,8 +18,10 @@ from usmbd.protocol.state.store.records import (
     OPEN_DIRECTORY,
     OPEN_DURABLE,
     OPEN_FORK_BESIDE,
+    OPEN_PERSISTENT,
     OpenRecord,
 )
+from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs.node import OFFSET_MAX, Node
 from usmbd.protocol.vfs.short_names import is_made
 from usmbd.protocol.wire.access import FILE_WRITE_DATA
@@ -46,17 +48,20 @@ def admit(wanted: Wanted, found: Found) -> Open:
     application's opens have to be closed.
     """
     request, body, node = wanted.request, wanted.body, found.node
-    server, tree = request.connection.server, request.tree
+    connection, tree = request.connection, request.tree
+    server = connection.server
     stream = found.stream
     key = found.key
-    one_file.check_opens(server, request.session, request.connection.network, key)
+    one_file.check_opens(server, request.session, connection.network, key)
     open_id = server.store.new_open_id()
     access = found.granted
     overwrite = wanted.truncates and found.action != FILE_CREATED
     if overwrite:
         access |= FILE_WRITE_DATA  # overwriting needs the others to share writing
     delete_on_close = body.create_options & FILE_DELETE_ON_CLOSE
-    lease = _lease(wanted, found)
+    lease = wanted.lease
+    if lease is not None:
+        lease = _lease(lease, wanted, found, tree)
     follows = lease is not None and node.is_directory and stream is None
     if follows and not _follow(wanted, open_id, key, node):
         assert lease is not None
@@ -72,8 +77,8 @@ def admit(wanted: Wanted, found: Found) -> Open:
         session_id=request.session.session_id,
         tree_id=tree.tree_id,
         create_options=body.create_options,
-        client_guid=request.connection.client_guid,
-        parent_lease_key=_parent_key(lease),
+        client_guid=connection.client_guid,
+        parent_lease_key=NO_ID if lease is None else _parent_key(lease),
     )
     level = body.requested_oplock_level
     if (
@@ -108,7 +113,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
             record,
             path,
             asked.admit,
-            durable,
+            None if durable is None else durable.record,
         )
     except BaseException as error:
         if follows:
@@ -119,7 +124,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
     open_ = Open(
         request.session,
         tree,
-        request.connection,
+        connection,
         open_id,
         found.granted,
         node=node,
@@ -137,27 +142,28 @@ def admit(wanted: Wanted, found: Found) -> Open:
     open_.create_options = body.create_options
     open_.mode = body.create_options & MODE
     if durable is not None and record.flags & OPEN_DURABLE:
-        open_.durable = durable_of(record, durable)
+        open_.durable = durable
+        if durable.persistent and not record.flags & OPEN_PERSISTENT:  # its path is too long
+            durable.persistent = durable.lasting = False
     open_.delete_on_close = bool(delete_on_close)
     # POSIX takes the name at once; who else has the file goes on with it.
     open_.deletes_name = open_.delete_on_close and wanted.posix
     return open_
 
 
-def _lease(wanted: Wanted, found: Found) -> LeaseV1 | LeaseV2 | None:
+def _lease(
+    lease: LeaseV1 | LeaseV2, wanted: Wanted, found: Found, tree: TreeConnect
+) -> LeaseV1 | LeaseV2 | None:
     """Return the lease that is asked for, if this file can have one.
 
     SmbError(INVALID_PARAMETER) for the key of another file's, also where it can have none.
     """
-    lease = wanted.lease
-    if lease is None:
-        return None
-    connection, tree = wanted.request.connection, wanted.request.tree
+    connection = wanted.request.connection
     can = tree.share.oplocks and not tree.share.kernel_oplocks
     if found.node.is_directory and found.stream is None:
         can = (
             can
-            and isinstance(lease, LeaseV2)
+            and lease.version == 2
             and bool(connection.server_capabilities & SMB2_GLOBAL_CAP_DIRECTORY_LEASING)
             # Nobody follows it while its client is away; smbd gives none there either.
             and not _is_persistent(wanted)
@@ -183,8 +189,7 @@ def _follow(wanted: Wanted, open_id: int, key: bytes, node: Node) -> bool:
     return request.connection.server.notifier.follow(open_id, key, node, user, network)
 
 
-def _parent_key(lease: LeaseV1 | LeaseV2 | None) -> bytes:
+def _parent_key(lease: LeaseV1 | LeaseV2) -> bytes:
     """Return the lease key of the directory, as the client has it; NO_ID if it does not say."""
-    if isinstance(lease, LeaseV2) and lease.lease_flags & SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET:
-        return lease.parent_lease_key
-    return NO_ID
+    said = lease.lease_flags & SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET
+    return lease.parent_lease_key if said else NO_ID

@@ -8,7 +8,7 @@ The walk, in the order of this file:
       admit        share modes, pending deletion, oplocks        (admission.py)
       _prepare     open the data, truncate what is overwritten
       response     with its create contexts                      (create_answers.py)
-    _open_once   unless the client has sent it before              (create_again.py)
+    made_before  what the client has sent before                   (create_again.py)
 """
 
 from contextlib import suppress
@@ -23,7 +23,7 @@ from usmbd.protocol.commands.app_instance import (
 )
 from usmbd.protocol.commands.apple import answer_aapl
 from usmbd.protocol.commands.breaks import wait_for_break
-from usmbd.protocol.commands.create_again import come_back, repeat
+from usmbd.protocol.commands.create_again import come_back, made_before
 from usmbd.protocol.commands.create_answers import answer_contexts, response
 from usmbd.protocol.commands.create_pipe import create_pipe
 from usmbd.protocol.commands.create_wanted import TRUNCATES, WRITES, Found, Wanted
@@ -47,7 +47,7 @@ from usmbd.protocol.state.notify.change import (
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.replays import CreateGuid
 from usmbd.protocol.state.speed import Clock
-from usmbd.protocol.state.store.records import NO_ID, OPEN_DISCONNECTED, OPEN_PERSISTENT
+from usmbd.protocol.state.store.records import NO_ID
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs import apple_fork, directory_entry
 from usmbd.protocol.vfs.names import parse_posix_path
@@ -131,28 +131,30 @@ _OVERWRITES = (FILE_OVERWRITTEN, FILE_SUPERSEDED)
 
 def create(request: Request) -> Answer | Handling:
     """Open or create what the name says."""
+    connection, tree = request.connection, request.tree
     body = parse_body(CreateRequest, request.message)
     name = create_name(request.message, body)
-    contexts = parse_contexts(create_contexts_buffer(request.message, body))
+    contexts: dict[bytes, memoryview] = {}
     asked: Asked | None = None
-    if contexts:
-        durable = parse_asked(request.connection.dialect, contexts)
+    if body.create_contexts_length:
+        contexts = parse_contexts(create_contexts_buffer(request.message, body))
+        durable = parse_asked(connection.dialect, contexts)
         if isinstance(durable, Reconnect):
-            if request.tree.is_pipe:
+            if tree.is_pipe:
                 raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
             return come_back(request, contexts, _with_lease(request, name, contexts, durable))
         asked = durable
     if body.impersonation_level > IMPERSONATION_DELEGATE:
         raise SmbError(NtStatus.BAD_IMPERSONATION_LEVEL)
-    if len(request.session.open_table) >= request.connection.server.config.max_open_files:
+    if len(request.session.open_table) >= connection.server.config.max_open_files:
         # As [MS-SMB2] 3.3.5.9 has it; Samba answers TOO_MANY_OPENED_FILES, kept here for the
         # kernel's own refusal.
         raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
-    if request.tree.is_pipe:
+    if tree.is_pipe:
         return create_pipe(request, body, name)
-    if request.tree.share.msdfs_root:
+    if tree.share.msdfs_root:
         name = path_in_root(request, body, name)
-    _check(body, request.tree)
+    _check(body, tree)
     wanted = _wanted(request, body, name, contexts)
     if contexts and not _SELDOM.isdisjoint(contexts):
         if SMB2_CREATE_TIMEWARP_TOKEN in contexts:
@@ -164,7 +166,12 @@ def create(request: Request) -> Answer | Handling:
     if asked is not None:
         wanted.durable = asked
         if asked.create_guid != NO_ID:
-            return _open_once(wanted, asked, (request.connection.client_guid, asked.create_guid))
+            guid = connection.client_guid, asked.create_guid
+            if asked.persistent or request.header.flags & SMB2_FLAGS_REPLAY_OPERATION:
+                again = made_before(wanted, asked, guid)
+                if again is not None:
+                    return again
+            return _open(wanted, guid)
     return _open(wanted)
 
 
@@ -319,9 +326,9 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
     connection = request.connection
     server = connection.server
     place = wanted.place = server.descriptors.take(request.session.proven_user, connection.network)
-    if guid is not None:
-        server.replays.begin(guid, request)
     try:
+        if guid is not None:
+            server.replays.begin(guid, request)
         found, open_ = yield from _admitted(wanted)
     except BaseException:
         place.give_back()
@@ -359,33 +366,8 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
             server.replays.failed(guid, request)
         raise
     if guid is not None:
-        server.replays.made(guid, request, open_, found.action)
+        server.replays.made(guid, open_, found.action)
     return response(open_, stat, found.action, open_.oplock_level, answers)
-
-
-def _open_once(wanted: Wanted, asked: Asked, guid: CreateGuid) -> Handling:
-    """Open a file unless the same CREATE has opened it before ([MS-SMB2] 3.3.5.9.10)."""
-    request = wanted.request
-    server = request.connection.server
-    replayed = request.header.flags & SMB2_FLAGS_REPLAY_OPERATION
-    made = server.replays.find(guid)
-    if made is not None:
-        if not replayed or made.replay is None:
-            raise SmbError(NtStatus.DUPLICATE_OBJECTID)
-        return repeat(wanted, made, made.replay[1])
-    if replayed or asked.persistent:
-        kept = server.store.find_create_guid(*guid)
-        if kept is not None and kept.record.flags & OPEN_DISCONNECTED:
-            if not replayed:
-                raise SmbError(NtStatus.DUPLICATE_OBJECTID)
-            # It was made on a connection that is gone, and its answer with it.
-            action, open_id = kept.durable.action, kept.record.open_id
-            again = Reconnect(open_id, guid[1], wanted.path, wanted.lease, asked.persistent)
-            return come_back(request, wanted.contexts, again, asked, action)
-        if kept is not None and replayed and kept.record.flags & OPEN_PERSISTENT:
-            # Its client has had the answer, or nobody knows yet that the connection is gone.
-            raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
-    return _open(wanted, guid)
 
 
 def _tell(open_: Open, found: Found) -> Waiting[None]:

@@ -7,7 +7,8 @@ from usmbd.protocol.commands.durable import Asked, Reconnect, parse_asked, recon
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Waiting
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.store.records import OpenRecord
+from usmbd.protocol.state.replays import CreateGuid
+from usmbd.protocol.state.store.records import OPEN_DISCONNECTED, OPEN_PERSISTENT, OpenRecord
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS
 from usmbd.protocol.wire.create import (
     FILE_OPENED,
@@ -19,10 +20,40 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.header import SMB2_FLAGS_REPLAY_OPERATION
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
-def repeat(wanted: Wanted, open_: Open, action: int) -> Handling:
+def made_before(wanted: Wanted, asked: Asked, guid: CreateGuid) -> Handling | None:
+    """Answer a CREATE that has been sent before ([MS-SMB2] 3.3.5.9.10); None: it has not.
+
+    On a connection that is gone it may have made a persistent open, and a replayed one any.
+    """
+    request = wanted.request
+    server = request.connection.server
+    replayed = request.header.flags & SMB2_FLAGS_REPLAY_OPERATION
+    made = server.replays.find(guid)
+    if made is not None:
+        if not replayed or made.replay is None:
+            raise SmbError(NtStatus.DUPLICATE_OBJECTID)
+        return _repeat(wanted, made, made.replay[1])
+    kept = server.store.find_create_guid(*guid)
+    if kept is None:
+        return None
+    if kept.record.flags & OPEN_DISCONNECTED:
+        if not replayed:
+            raise SmbError(NtStatus.DUPLICATE_OBJECTID)
+        # Its answer is lost with the connection.
+        action, open_id = kept.durable.action, kept.record.open_id
+        again = Reconnect(open_id, guid[1], wanted.path, wanted.lease, asked.persistent)
+        return come_back(request, wanted.contexts, again, asked, action)
+    if replayed and kept.record.flags & OPEN_PERSISTENT:
+        # Its client has had the answer, or nobody knows yet that the connection is gone.
+        raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
+    return None
+
+
+def _repeat(wanted: Wanted, open_: Open, action: int) -> Handling:
     """Answer a CREATE once more that has been answered on a channel which is lost.
 
     As Windows and Samba, who take the other fields of the request as read: the oplock level is the
@@ -74,9 +105,9 @@ def come_back(
     except BaseException:
         server.close_open(open_)
         raise
-    if replayed is not None and not open_.closed:  # its answer may be lost as well
+    if replayed is not None:  # its answer may be lost as well
         guid = request.connection.client_guid, replayed.create_guid
-        server.replays.add(guid, open_, action)
+        server.replays.made(guid, open_, action)
     return response(open_, stat, action, open_.oplock_level, answers)
 
 

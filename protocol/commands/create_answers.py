@@ -2,9 +2,8 @@
 
 from usmbd.protocol.commands.durable import Asked, durable_answer
 from usmbd.protocol.commands.request import Answer
-from usmbd.protocol.state.caching.rules import is_breaking
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.store.records import NO_ID, OpenRecord
+from usmbd.protocol.state.store.records import NO_ID, OPLOCK_BREAKING, OpenRecord
 from usmbd.protocol.wire.create import build_create_response
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
@@ -13,6 +12,7 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET,
     build_contexts,
     lease_response,
+    lease_response_v2,
     maximal_access_response,
     on_disk_id_response,
     parse_maximal_access,
@@ -75,10 +75,11 @@ def answer_contexts(
 
 def _lease_answer(record: OpenRecord) -> tuple[bytes, bytes]:
     """Return the lease as it is, in the version of the open that began it (3.3.5.9.8)."""
-    flags = SMB2_LEASE_FLAG_BREAK_IN_PROGRESS if is_breaking(record) else 0
-    version, parent_key = record.lease_version, record.parent_lease_key
-    if version > 1 and parent_key != NO_ID:
+    flags = record.oplock_state == OPLOCK_BREAKING and SMB2_LEASE_FLAG_BREAK_IN_PROGRESS
+    key, state = record.lease_key, record.lease_state
+    if record.lease_version == 1:
+        return lease_response(key, state, flags)
+    parent_key = record.parent_lease_key
+    if parent_key != NO_ID:
         flags |= SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET
-    return lease_response(
-        version, record.lease_key, record.lease_state, flags, parent_key, record.lease_epoch
-    )
+    return lease_response_v2(key, state, flags, parent_key, record.lease_epoch)

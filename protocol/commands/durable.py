@@ -155,7 +155,7 @@ def _read_v2(data: memoryview) -> Asked:
     """Return what DH2Q asks for."""
     timeout, flags, create_guid = parse_durable_request_v2(data)
     timeout = min(timeout, V2_TIMEOUT_MAX) or V2_TIMEOUT
-    return Asked(2, timeout, create_guid, bool(flags & SMB2_DHANDLE_FLAG_PERSISTENT))
+    return Asked(2, timeout, create_guid, flags & SMB2_DHANDLE_FLAG_PERSISTENT != 0)
 
 
 def _read_v2_again(data: memoryview) -> Reconnect:
@@ -166,6 +166,9 @@ def _read_v2_again(data: memoryview) -> Reconnect:
 
 
 _ASKED_V1: Final = Asked(1, V1_TIMEOUT)
+
+_NOT_SYNCED: Final = Durability.NONE
+_WRITTEN_THROUGH: Final = Durability.STRICT
 
 _READERS: Final[dict[bytes, Callable[[memoryview], Asked | Reconnect]]] = {
     SMB2_CREATE_DURABLE_HANDLE_REQUEST: _read_v1,
@@ -183,26 +186,34 @@ def prepare(
     node: Node,
     granted: int,
     action: int,
-) -> DurableRecord | None:
-    """Return what an open can be made anew from, if it may be durable; complete its record.
+) -> Durable | None:
+    """Return what an open has if it becomes durable, which it may; complete its record.
 
     `granted` is the client's own access, which an overwrite's record has more than.
     """
     tree = request.tree
-    persistent = asked.persistent and may_be_persistent(request)
-    if record.flags & OPEN_DELETE_ON_CLOSE and node.volume.options.posix:
-        persistent = False  # its name goes with its connection, whoever else has the file open
+    persistent = asked.persistent and _may_stay_persistent(request, record, node)
     owner = owner_of(tree, node, persistent=persistent)
     if not owner:
         return None
-    record.durable_open_timeout = asked.timeout
+    timeout = record.durable_open_timeout = asked.timeout
     record.create_guid = asked.create_guid
     record.durable_owner = owner
     if persistent:
         record.flags |= OPEN_PERSISTENT
     asks = record.flags & (OPEN_DELETE_ON_CLOSE | OPEN_PERSISTENT)
     who = absent(tree, request.connection) if asks else None
-    return kept_of(tree, key, node, granted, action, record.create_options & MODE, who)
+    kept = kept_of(tree, key, node, granted, action, record.create_options & MODE, who)
+    return Durable(kept, timeout, lasting=persistent, persistent=persistent)
+
+
+def _may_stay_persistent(request: Request, record: OpenRecord, node: Node) -> bool:
+    """Tell whether an open may be persistent, and is not one whose name goes with its connection.
+
+    Whoever else has the file open (POSIX).
+    """
+    goes = record.flags & OPEN_DELETE_ON_CLOSE and node.volume.options.posix
+    return not goes and may_be_persistent(request)
 
 
 def owner_of(tree: TreeConnect, node: Node, *, persistent: bool = False) -> bytes:
@@ -210,7 +221,7 @@ def owner_of(tree: TreeConnect, node: Node, *, persistent: bool = False) -> byte
 
     A folder has only `persistent` ones: nothing of it that caches a handle is given.
     """
-    if (node.is_regular or (persistent and node.is_directory)) and tree.share.keeps_handles:
+    if tree.share.keeps_handles and (node.is_regular or (persistent and node.is_directory)):
         return tree.session.durable_owner or owner(tree.session)
     return b""
 
@@ -243,8 +254,8 @@ def kept_of(
         node.born,
         action,
         mode=mode,
-        synced=durability is not Durability.NONE,
-        write_through=durability is Durability.STRICT,
+        synced=durability is not _NOT_SYNCED,
+        write_through=durability is _WRITTEN_THROUGH,
         posix=node.volume.options.posix,
         who=who,
     )
@@ -434,22 +445,14 @@ def _open(
     open_.deletes_name = open_.delete_on_close and durable.posix
     open_.position = durable.position
     node.reserved = durable.reserved
-    open_.durable = durable_of(record, durable)
+    flags = record.flags
+    lasting, persistent = bool(flags & OPEN_LASTING), bool(flags & OPEN_PERSISTENT)
+    timeout = record.durable_open_timeout
+    open_.durable = Durable(durable, timeout, lasting=lasting, persistent=persistent)
     open_.lock_sequence = server.store.lock_sequences(record.open_id)
     open_.kept_write_time = kept
     open_.kept_change_time = durable.kept_change_time
     return open_
-
-
-def durable_of(record: OpenRecord, kept: DurableRecord) -> Durable:
-    """Return what an open has because its record says that it survives."""
-    flags = record.flags
-    return Durable(
-        kept,
-        record.durable_open_timeout,
-        lasting=flags & OPEN_LASTING != 0,
-        persistent=flags & OPEN_PERSISTENT != 0,
-    )
 
 
 def _lock_place(request: Request, count: int) -> Place | None:

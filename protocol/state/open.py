@@ -398,7 +398,7 @@ class Open:
         deletes = False
         if self.local_locks is not None:
             self.local_locks.end()
-        if self.durable is not None and self.stays:
+        if self.durable is not None and self.durable.place is not None:
             waiters = server.durable.leave(self)
             if waiters is not None:
                 self._let_go()

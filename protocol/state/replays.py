@@ -23,7 +23,6 @@ class Replays:
     def __init__(self) -> None:
         """Begin without any."""
         self._created: dict[CreateGuid, Open | Request] = {}
-        self._under_way: set[Request] = set()
 
     def find(self, guid: CreateGuid) -> Open | None:
         """Return what the CREATE has made; None: there was no such.
@@ -36,41 +35,36 @@ class Replays:
         raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
 
     def begin(self, guid: CreateGuid, request: "Request") -> None:
-        """Know of a CREATE until `made` or `failed` says what became of it."""
-        self._created[guid] = request
-        self._under_way.add(request)
+        """Know of a CREATE until `made` or `failed` says what became of it.
+
+        SmbError(DUPLICATE_OBJECTID) when there was such a one before, or as of `find`.
+        """
+        if self._created.setdefault(guid, request) is not request and self.find(guid):
+            raise SmbError(NtStatus.DUPLICATE_OBJECTID)
 
     def failed(self, guid: CreateGuid, request: "Request") -> None:
         """Forget a CREATE that has made nothing that lasts."""
-        self._under_way.discard(request)
         if self._created.get(guid) is request:
             del self._created[guid]
-
-    def made(self, guid: CreateGuid, request: "Request", open_: Open, action: int) -> None:
-        """Know what a CREATE has made, unless that is closed already."""
-        if open_.closed:
-            self.failed(guid, request)
-            return
-        self._under_way.discard(request)
-        self.add(guid, open_, action)
 
     def outlives(self, request: "Request") -> bool:
         """Tell whether a CREATE goes on without its channel: the client asks for it on another.
 
         As with smbd; Windows cancels it, and the replay begins anew.
         """
-        return request in self._under_way and len(request.session.channel_list) > 1
+        return len(request.session.channel_list) > 1 and request in self._created.values()
 
-    def add(self, guid: CreateGuid, open_: Open, action: int) -> None:
-        """Know what a CREATE has made, and by which CreateAction."""
+    def made(self, guid: CreateGuid, open_: Open, action: int) -> None:
+        """Know what a CREATE has made, and by which CreateAction, unless it is closed already."""
+        if open_.closed:
+            self._created.pop(guid, None)
+            return
         open_.replay = guid, action
         self._created[guid] = open_
 
     def forget(self, open_: Open) -> None:
         """Repeat an open's CREATE no more: it is closed, or its FileId has been used."""
-        if open_.replay is None:
-            return
-        guid, _ = open_.replay
-        open_.replay = None
-        if self._created.get(guid) is open_:
-            del self._created[guid]
+        if open_.replay is not None:
+            # It is nobody else's: another CREATE with it is a replay, or refused.
+            self._created.pop(open_.replay[0], None)
+            open_.replay = None

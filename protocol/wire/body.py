@@ -47,6 +47,7 @@ def buffer_at(message: memoryview, offset: int, length: int, fixed_size: int) ->
     """
     if not length:
         return message[:0]
-    if offset < HEADER_SIZE + fixed_size or offset + length > len(message):
+    end = offset + length
+    if offset < HEADER_SIZE + fixed_size or end > len(message):
         raise SmbError(NtStatus.INVALID_PARAMETER)
-    return message[offset : offset + length]
+    return message[offset:end]

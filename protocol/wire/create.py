@@ -123,12 +123,8 @@ def create_name(message: memoryview, request: CreateRequest) -> str:
 
 def create_contexts_buffer(message: memoryview, request: CreateRequest) -> memoryview:
     """Return the buffer of the create contexts; SmbError(INVALID_PARAMETER) out of bounds."""
-    return buffer_at(
-        message,
-        request.create_contexts_offset,
-        request.create_contexts_length,
-        CreateRequest.SIZE,
-    )
+    start = request.create_contexts_offset
+    return buffer_at(message, start, request.create_contexts_length, CreateRequest.SIZE)
 
 
 def build_create_response(

@@ -5,8 +5,9 @@ Apple's extension and the POSIX extensions, which are not Microsoft's, are in
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import ClassVar
 
 from usmbd.protocol.wire.base import Layout, Wire, bytes8, bytes16, u16, u32, u64
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -95,6 +96,9 @@ class DurableReconnectV2(Wire, size=36):
 class LeaseV1(Wire, size=32):
     """SMB2_CREATE_REQUEST_LEASE and its response ([MS-SMB2] 2.2.13.2.8, 2.2.14.2.10)."""
 
+    version: ClassVar = 1
+    parent_lease_key: ClassVar = bytes(16)
+    epoch: ClassVar = 0
     lease_key: bytes16
     lease_state: u32
     lease_flags: u32 = 0
@@ -104,6 +108,7 @@ class LeaseV1(Wire, size=32):
 class LeaseV2(Wire, size=52):
     """SMB2_CREATE_REQUEST_LEASE_V2 and its response ([MS-SMB2] 2.2.13.2.10, 2.2.14.2.11)."""
 
+    version: ClassVar = 2
     lease_key: bytes16
     lease_state: u32
     lease_flags: u32 = 0
@@ -111,6 +116,10 @@ class LeaseV2(Wire, size=52):
     parent_lease_key: bytes16 = bytes(16)
     epoch: u16 = 0
     reserved: u16 = 0
+
+
+_pack_lease = LeaseV1.LAYOUT.pack
+_pack_lease_v2 = LeaseV2.LAYOUT.pack
 
 
 class AppInstanceId(Wire, size=20):
@@ -138,16 +147,19 @@ def parse_contexts(data: memoryview) -> dict[bytes, memoryview]:
     a link is not aligned to 8 or leads nowhere, or there are more than MAXIMUM_CONTEXTS.
     Links only lead forward, so a chain cannot loop.
     """
-    contexts: dict[bytes, memoryview] = {}
     if not data:
-        return contexts
-    for _ in range(MAXIMUM_CONTEXTS):
+        return {}
+    following, name, start, end = _places(bytes(data[:_SHORT]), len(data)) or _read(data)
+    contexts = {name: data[start:end]}
+    left = MAXIMUM_CONTEXTS
+    while following:
+        left -= 1
+        if not left:
+            raise SmbError(NtStatus.INVALID_PARAMETER)
+        data = data[following:]
         following, name, start, end = _places(bytes(data[:_SHORT]), len(data)) or _read(data)
         contexts.setdefault(name, data[start:end])
-        if not following:
-            return contexts
-        data = data[following:]
-    raise SmbError(NtStatus.INVALID_PARAMETER)
+    return contexts
 
 
 @lru_cache(maxsize=256)
@@ -185,15 +197,14 @@ def _read(data: memoryview, length: int | None = None) -> tuple[int, bytes, int,
     return following, bytes(data[name_offset:name_end]), start, end
 
 
-def build_contexts(contexts: Iterable[tuple[bytes, bytes]]) -> bytes:
+def build_contexts(contexts: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Return the chain of (name, data), each element and each data aligned to 8."""
-    chain = list(contexts)
-    left = len(chain)
+    left = len(contexts)
     if left == 1:
-        name, data = chain[0]
+        ((name, data),) = contexts
         return _around(name, len(data), True)[0] + data
     parts: list[bytes] = []
-    for name, data in chain:
+    for name, data in contexts:
         left -= 1
         begin, padding = _around(name, len(data), not left)
         parts += (begin, data, padding)
@@ -299,14 +310,16 @@ def durable_response_v2(timeout: int, flags: int) -> tuple[bytes, bytes]:
     return SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2, struct.pack("<II", timeout, flags)
 
 
-def lease_response(
-    version: int, key: bytes, state: int, flags: int, parent_key: bytes, epoch: int
+def lease_response(key: bytes, state: int, flags: int) -> tuple[bytes, bytes]:
+    """Return RqLs with the lease as granted (2.2.14.2.10)."""
+    return SMB2_CREATE_REQUEST_LEASE, _pack_lease(key, state, flags, 0)
+
+
+def lease_response_v2(
+    key: bytes, state: int, flags: int, parent_key: bytes, epoch: int
 ) -> tuple[bytes, bytes]:
-    """Return RqLs with the lease as granted, in the version of the request."""
-    if version == 1:
-        return SMB2_CREATE_REQUEST_LEASE, LeaseV1.LAYOUT.pack(key, state, flags, 0)
-    data = LeaseV2.LAYOUT.pack(key, state, flags, 0, parent_key, epoch, 0)
-    return SMB2_CREATE_REQUEST_LEASE, data
+    """Return RqLs with the lease as granted (2.2.14.2.11)."""
+    return SMB2_CREATE_REQUEST_LEASE, _pack_lease_v2(key, state, flags, 0, parent_key, epoch, 0)
 
 
 def _require(data: memoryview, size: int) -> None:

@@ -274,7 +274,7 @@ def contexts(data: bytes) -> None:
     )
     with suppress(SmbError):
         found = create_contexts.parse_contexts(memoryview(data))
-        again = create_contexts.build_contexts((tag, bytes(part)) for tag, part in found.items())
+        again = create_contexts.build_contexts([(tag, bytes(part)) for tag, part in found.items()])
         assert create_contexts.parse_contexts(memoryview(again)) == found
         for part in found.values():
             for parser in parsers:

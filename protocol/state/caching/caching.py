@@ -124,18 +124,15 @@ class Asked:
         self.version = self.epoch = 0
         if lease is not None:
             # A directory has no data to write; who asks for W gets the rest, as from Windows.
-            self.state = lease.lease_state & ~W if directory else lease.lease_state
-            self.version = 1
-            record.lease_key = lease.lease_key
-            if isinstance(lease, LeaseV2):
-                self.version = 2
-                self.epoch = lease.epoch
+            state = self.state = lease.lease_state & ~W if directory else lease.lease_state
+            self.version = record.lease_version = lease.version
+            epoch = self.epoch = lease.epoch
             record.oplock_level = SMB2_OPLOCK_LEVEL_LEASE
-            record.lease_version = self.version
-            record.lease_epoch = self.epoch
-            if self.state and self.state in STATES:  # as `admit` decides where nobody else is
-                record.lease_state = self.state
-                record.lease_epoch = self.epoch + 1 & life.EPOCH_MASK
+            record.lease_key = lease.lease_key
+            if state and state in STATES:  # as `admit` decides where nobody else is
+                record.lease_state = state
+                epoch = epoch + 1 & life.EPOCH_MASK
+            record.lease_epoch = epoch
         else:
             self.state = STATE_OF_LEVEL.get(level, NONE)
             record.oplock_level = LEVEL_OF_STATE[self.state]
@@ -227,19 +224,20 @@ class Caching:
 
     def has(self, open_: Open, record: OpenRecord) -> None:
         """Give an open the oplock or lease that its record says."""
-        open_.oplock_level = record.oplock_level
+        level = open_.oplock_level = record.oplock_level
         open_.parent_lease_key = record.parent_lease_key
-        if record.oplock_level:
-            self._holders[open_.persistent_id] = open_
-            if record.oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
+        if level:
+            self._holders[record.open_id] = open_
+            if level == SMB2_OPLOCK_LEVEL_LEASE:
                 self.leases.granted(open_, record)
 
     def closed(self, open_: Open) -> None:
         """Forget an open."""
         if self._holders.pop(open_.persistent_id, None) is None:
             return
-        if open_.lease is not None:
-            self.leases.closed(open_)
+        lease = open_.lease
+        if lease is not None:
+            self.leases.closed(lease, open_.persistent_id)
         else:
             self.oplocks.closed(open_)
             self.kernel.closed(open_)

@@ -33,15 +33,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("usmbd.oplock")
 
 
+LeaseName = tuple[bytes, bytes]
+"""ClientGuid and LeaseKey."""
+
+
 class Lease:
     """What this worker knows of a lease beside its state ([MS-SMB2] 3.3.1.12)."""
 
-    __slots__ = ("asked", "client_guid", "lease_key", "notice", "opens", "told")
+    __slots__ = ("asked", "name", "notice", "opens", "told")
 
-    def __init__(self, client_guid: bytes, lease_key: bytes) -> None:
+    def __init__(self, name: LeaseName) -> None:
         """Begin without an open."""
-        self.client_guid = client_guid
-        self.lease_key = lease_key
+        self.name = name
         self.opens: dict[int, Open] = {}
         """LeaseOpens, as far as they are this worker's."""
         self.asked = 0
@@ -50,6 +53,16 @@ class Lease:
         """What its client was told last and has to answer; empty: nothing."""
         self.told: Connection | None = None
         """On which connection."""
+
+    @property
+    def client_guid(self) -> bytes:
+        """Whose it is."""
+        return self.name[0]
+
+    @property
+    def lease_key(self) -> bytes:
+        """By what its client knows it."""
+        return self.name[1]
 
 
 class Leases:
@@ -69,24 +82,23 @@ class Leases:
         self._deliveries = deliveries
         self._connections: dict[bytes, dict[Connection, None]] = {}
         """Each client's, the oldest first, by ClientGuid."""
-        self._table: dict[tuple[bytes, bytes], Lease] = {}
+        self._table: dict[LeaseName, Lease] = {}
 
     def granted(self, open_: Open, record: OpenRecord) -> None:
         """Enter an open into its lease."""
         name = record.client_guid, record.lease_key
         lease = self._table.get(name)
         if lease is None:
-            lease = self._table[name] = Lease(*name)
+            lease = self._table[name] = Lease(name)
         elif not lease.opens:
             lease.told = None  # what it was told is none of this open's, and is not told again
-        lease.opens[open_.persistent_id] = open_
+        lease.opens[record.open_id] = open_
         open_.lease = lease
 
-    def closed(self, open_: Open) -> None:
+    def closed(self, lease: Lease, open_id: int) -> None:
         """Take an open out of its lease."""
-        if open_.lease is not None:
-            open_.lease.opens.pop(open_.persistent_id, None)
-            self._forget(open_.lease)
+        lease.opens.pop(open_id, None)
+        self._forget(lease)
 
     def _forget(self, lease: Lease) -> None:
         """Forget a lease without opens.
@@ -95,7 +107,7 @@ class Leases:
         be taken meanwhile, and another break of that one has its whole time.
         """
         if not lease.opens and not lease.notice:
-            self._table.pop((lease.client_guid, lease.lease_key), None)
+            self._table.pop(lease.name, None)
 
     def break_to(self, lease: Lease, left: int) -> None:
         """Break a lease so that at most `left` stays ([MS-SMB2] 3.3.4.7)."""
@@ -113,10 +125,9 @@ class Leases:
 
         SmbError OBJECT_NAME_NOT_FOUND without such a lease; others as of `lease.acknowledged`.
         """
-        lease = self._table.get((client_guid, lease_key))
-        if lease is None:
-            # Nobody's, or this worker has no open of it: its client would be told in vain.
-            lease = Lease(client_guid, lease_key)
+        name = client_guid, lease_key
+        # Nobody's, or this worker has no open of it: its client would be told in vain.
+        lease = self._table.get(name) or Lease(name)
         change = self._change(lease, partial(life.acknowledged, state=state))
         if change is None:
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
@@ -149,7 +160,7 @@ class Leases:
         self, lease: Lease, change: Callable[[LeaseState], LeaseState]
     ) -> LeaseChange | None:
         """Change what the store says of a lease, and wake who waited for that."""
-        result = self._store.change_lease(lease.client_guid, lease.lease_key, change)
+        result = self._store.change_lease(*lease.name, change)
         if result is not None and result.waiters:
             self._wake(result.key, result.waiters)
         return result

@@ -281,7 +281,10 @@ class Store(Protocol):
         """Return a durable open of any worker, connected or not."""
 
     def find_create_guid(self, client_guid: bytes, create_guid: bytes) -> DurableOpen | None:
-        """Return the durable open that this client's CREATE with this CreateGuid made."""
+        """Return the open that this client's CREATE with this CreateGuid made.
+
+        Of one that waits for its client, or is persistent: others the worker knows that has them.
+        """
 
     def move_durable(self, key: bytes, path: bytes) -> None:
         """Have the durable opens of a file made anew from another path: it was renamed.

@@ -40,23 +40,19 @@ class Late:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._going = _Going()
+        self.going = _Going()
         self._due: deque[tuple[Hints, int, int]] = deque()
-
-    def lower(self, hints: "Hints", generation: int, slot: int) -> None:
-        """Lower a slot when this thread's transaction is committed."""
-        self._going.slots.append((hints, generation, slot))
 
     def committed(self) -> None:
         """Let the next transaction lower what this thread's last one removed."""
-        going = self._going.slots
+        going = self.going.slots
         if going:
             self._due.extend(going)
             going.clear()
 
     def undone(self) -> None:
         """Forget what this thread's transaction would have removed."""
-        self._going.slots.clear()
+        self.going.slots.clear()
 
     def settle(self) -> None:
         """Lower what is due; within a write transaction alone."""
@@ -80,20 +76,25 @@ class Hints:
         """Make the table: nobody has locked anything."""
         shared_table.create(path, _SIZE)
 
-    def add(self, *keys: bytes) -> None:
-        """Count one more of each."""
-        for key in keys:
-            self.counts[crc32(key) & HINT_MASK] += 1
+    def add(self, key: bytes, also: bytes = b"") -> None:
+        """Count one more, and one under another key if there is one."""
+        counts = self.counts
+        counts[crc32(key) & HINT_MASK] += 1
+        if also:
+            counts[crc32(also) & HINT_MASK] += 1
 
-    def remove(self, *keys: bytes) -> None:
+    def remove(self, key: bytes, also: bytes = b"") -> None:
         """Count one less of each, after this transaction's commit."""
-        for key in keys:
-            self._late.lower(self, self._view[_SLOTS], crc32(key) & HINT_MASK)
+        going, generation = self._late.going.slots, self._view[_SLOTS]
+        going.append((self, generation, crc32(key) & HINT_MASK))
+        if also:
+            going.append((self, generation, crc32(also) & HINT_MASK))
 
     def lower(self, generation: int, slot: int) -> None:
         """Lower a slot, unless it was counted anew since `generation`, without what is gone."""
-        if generation == self._view[_SLOTS] and self.counts[slot]:
-            self.counts[slot] -= 1
+        view = self._view
+        if generation == view[_SLOTS] and view[slot]:
+            view[slot] -= 1
 
     def recount(self, keys: list[bytes]) -> None:
         """Make the table right for exactly these keys; slots in use never pass through zero."""

@@ -1,7 +1,7 @@
 """Durable opens in LMDB: what they are found by, and made anew from when their clients come back.
 
 P + open_id                    DurableRecord
-C + ClientGuid + CreateGuid    open_id
+C + ClientGuid + CreateGuid    open_id, while it waits for its client; of a persistent one always
 
 The open itself stands among the others of its file, connected or not (`lmdb_opens`); with its end
 both records go.
@@ -19,12 +19,9 @@ from usmbd.protocol.state.store.lmdb_environment import (
     with_prefix,
     writes,
 )
+from usmbd.protocol.state.store.lmdb_kept import forget_durable, forget_guid
 from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
-from usmbd.protocol.state.store.lmdb_opens import (
-    LmdbOpens,
-    find_open,
-    forget_durable,
-)
+from usmbd.protocol.state.store.lmdb_opens import LmdbOpens, find_open
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
@@ -40,7 +37,7 @@ from usmbd.protocol.state.store.records import (
     DurableRecord,
     OpenRecord,
     caches_handle,
-    counted_under,
+    counted_with,
 )
 from usmbd.protocol.wire.access import DELETE
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -110,10 +107,11 @@ class LmdbDurable:
                 return False
             record = OpenRecord.parse(value, at)
             if not record.oplock_level:
-                self.environment.oplock_hints.remove(*counted_under(key, record.flags))
+                self.environment.oplock_hints.remove(key, counted_with(record.flags))
             record.flags &= ~OPEN_PERSISTENT
+            forget_guid(txn, value, at)
             if not caches_handle(record):
-                forget_durable(txn, value, at)
+                forget_durable(txn, value, at, record.flags)
                 record.flags &= ~OPEN_DURABLE
             txn.put(b"F" + key, value[:at] + record.pack() + value[at + OPEN_SIZE :])
             return bool(record.flags & OPEN_DURABLE)
@@ -165,6 +163,8 @@ class LmdbDurable:
             record.tree_id = tree_id
             record.durable_open_scavenger_timeout = 0
             value, at = self._find(txn, key, open_id)
+            if not record.flags & OPEN_PERSISTENT:
+                forget_guid(txn, value, at)
             txn.put(b"F" + key, value[:at] + record.pack() + value[at + OPEN_SIZE :])
             for place in range(FILE_HEADER.size, len(value), OPEN_SIZE):
                 other, _, _, flags = OPEN_HEAD.unpack_from(value, place)

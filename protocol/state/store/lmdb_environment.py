@@ -25,7 +25,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_OPLOCK_OFFSET,
     OPEN_SIZE,
     WORKER,
-    counted_under,
+    counted_with,
 )
 from usmbd.protocol.state.store.session_counts import SessionCounts
 from usmbd.protocol.state.store.watchers import Watchers
@@ -256,5 +256,5 @@ class LmdbEnvironment:
                 for at in range(FILE_HEADER.size, len(value), OPEN_SIZE):
                     flags = OPEN_HEAD.unpack_from(value, at)[3]
                     if value[at + OPEN_OPLOCK_OFFSET] or flags & OPEN_LASTING:
-                        holders += counted_under(key[1:], flags)
+                        holders += filter(None, (key[1:], counted_with(flags)))
             self.oplock_hints.recount(holders)

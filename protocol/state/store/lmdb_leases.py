@@ -30,6 +30,9 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 
 LEASE: Final = SMB2_OPLOCK_LEVEL_LEASE
 
+_LEASE_END: Final = OPEN_LEASE_OFFSET + LEASE_ID_SIZE
+_ALONE: Final = FILE_HEADER.size + OPEN_SIZE  # bytes of an F record with one open
+
 
 def _places(value: bytes, lease: bytes, start: int) -> list[int]:
     """Return where the opens of a lease stand in `value`, whose records begin at `start`."""
@@ -100,10 +103,8 @@ class LmdbLeases:
 
     def leave(self, txn: Transaction, value: bytes, place: int) -> None:
         """Forget the lease of the open at `place` of an F record if it is the last of it."""
-        at = place + OPEN_LEASE_OFFSET
-        lease = value[at : at + LEASE_ID_SIZE]
-        alone = len(value) == FILE_HEADER.size + OPEN_SIZE
-        if alone or len(_places(value, lease, FILE_HEADER.size)) == 1:
+        lease = value[place + OPEN_LEASE_OFFSET : place + _LEASE_END]
+        if len(value) == _ALONE or len(_places(value, lease, FILE_HEADER.size)) == 1:
             txn.delete(b"G" + lease)
 
     @staticmethod

@@ -2,17 +2,14 @@
 
 F + FileKey      header (holders and deniers of `sharing`, flags, deleting worker), OpenRecords
 D + FileKey      of a file that is to be deleted: see lmdb_dooms.py
-P + open_id      DurableRecord of a durable open
-C + ClientGuid + CreateGuid    open_id of a durable open
-Q + open_id      LockSequenceArray of a durable open
+
+What is kept of durable ones beside it is in `lmdb_kept`.
 """
 
 import time
 from collections.abc import Iterator
 from typing import Final
 from zlib import crc32
-
-import msgspec
 
 from usmbd.protocol.state.store import sharing
 from usmbd.protocol.state.store.base import (
@@ -40,6 +37,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
     with_prefix,
     writes,
 )
+from usmbd.protocol.state.store.lmdb_kept import enter_guid, forget_durable, keep_durable
 from usmbd.protocol.state.store.lmdb_leases import LEASE, LmdbLeases
 from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
@@ -51,7 +49,6 @@ from usmbd.protocol.state.store.records import (
     OPEN_DURABLE,
     OPEN_HEAD,
     OPEN_ID,
-    OPEN_IDS,
     OPEN_LASTING,
     OPEN_OPLOCK_OFFSET,
     OPEN_PERSISTENT,
@@ -63,7 +60,7 @@ from usmbd.protocol.state.store.records import (
     DurableRecord,
     OpenRecord,
     caches_handle,
-    counted_under,
+    counted_with,
     may_wait,
     parse_opens,
 )
@@ -76,8 +73,6 @@ DROP_BATCH: Final = 64
 
 MS: Final = 10_000
 """Units of a FILETIME in a millisecond."""
-
-_encode = msgspec.msgpack.Encoder().encode
 
 _DELETE: Final = 0x0001_0000  # access right DELETE ([MS-SMB2] 2.2.13.1.1)
 
@@ -101,24 +96,6 @@ def _disconnected(opens: bytes) -> list[int] | None:
     if not all(flags & waits == OPEN_DISCONNECTED for _, _, _, flags in heads):
         return None
     return [open_id for open_id, _, _, _ in heads]
-
-
-def _keep_durable(txn: Transaction, record: OpenRecord, durable: DurableRecord) -> None:
-    """Make an open durable that is about to be written."""
-    record.flags |= OPEN_DURABLE
-    packed = OPEN_ID.pack(record.open_id)
-    txn.put(b"P" + packed, _encode(durable))
-    if record.create_guid != NO_ID:
-        txn.put(b"C" + record.client_guid + record.create_guid, packed)
-
-
-def forget_durable(txn: Transaction, value: bytes, at: int) -> None:
-    """Remove what is kept of the durable open whose record stands at `at` of an F record."""
-    packed, client_guid, create_guid = OPEN_IDS.unpack_from(value, at)
-    txn.delete(b"P" + packed)
-    txn.delete(b"Q" + packed)
-    if create_guid != NO_ID:
-        txn.delete(b"C" + client_guid + create_guid)
 
 
 def _owned(value: bytes, worker: int) -> list[int] | None:
@@ -192,7 +169,7 @@ class LmdbOpens:
                 others = self._leases.join(txn, key, record, others)
             if durable is not None and (caches_handle(record) or record.flags & OPEN_PERSISTENT):
                 if self.environment.takes_path(durable.path, durable.beside_path):
-                    _keep_durable(txn, record, durable)
+                    keep_durable(txn, record, durable)
                 else:
                     record.flags &= ~OPEN_PERSISTENT
             if path and record.flags & OPEN_DELETE_ON_CLOSE:
@@ -204,7 +181,7 @@ class LmdbOpens:
                 + record.pack(),
             )
             if record.oplock_level or record.flags & OPEN_PERSISTENT:
-                self._oplock_hints.add(*counted_under(key, record.flags))
+                self._oplock_hints.add(key, counted_with(record.flags))
 
     @writes
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
@@ -231,10 +208,10 @@ class LmdbOpens:
                 txn.put(b"D" + key, OpenRecord.parse(value, at).parent_lease_key + path)
             flags |= FILE_PENDING
         if open_flags & OPEN_DURABLE:
-            forget_durable(txn, value, at)
+            forget_durable(txn, value, at, open_flags)
         level = value[at + OPEN_OPLOCK_OFFSET]
         if level or open_flags & OPEN_LASTING:
-            self._oplock_hints.remove(*counted_under(key, open_flags))
+            self._oplock_hints.remove(key, counted_with(open_flags))
             if level == LEASE:
                 self._leases.leave(txn, value, at)
         rest = value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :]
@@ -435,6 +412,7 @@ class LmdbOpens:
                 record.oplock_state = OPLOCK_HELD
         record.flags |= OPEN_DISCONNECTED
         record.durable_open_scavenger_timeout = deadline
+        enter_guid(txn, record)
         txn.put(b"F" + key, value[:at] + record.pack() + value[at + OPEN_SIZE :])
         return True
 

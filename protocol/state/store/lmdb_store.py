@@ -9,7 +9,7 @@ hands on when its holder is killed; what the dead writer had not committed never
     D + FileKey      who asks for the deletion of a file, and its path
     G + ClientGuid + LeaseKey    FileKey of the file that a client's lease is on
     P + open_id      what a durable open is made anew from
-    C + ClientGuid + CreateGuid    open_id of a durable open
+    C + ClientGuid + CreateGuid    open_id of a durable open without its client, or persistent
     Q + open_id      LockSequenceArray of a durable open
     S + SessionId    SessionRecord
     A + worker       how often this worker number was attached

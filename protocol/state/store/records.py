@@ -139,8 +139,8 @@ LEASE_STATE: Final = struct.Struct("<IHHHH")
 OPEN_LEASE_STATE_OFFSET: Final = OPEN_LEASE_OFFSET + LEASE_ID_SIZE + 16
 """Where they stand: behind `parent_lease_key`."""
 
-OPEN_IDS: Final = struct.Struct("<8s32x16s48x16s")
-"""By what an OpenRecord is found: `open_id` as it is packed, `client_guid`, `create_guid`."""
+OPEN_GUIDS: Final = struct.Struct("<40x16s48x16s")
+"""By what an OpenRecord is found beside its id: `client_guid`, `create_guid`."""
 
 OPLOCK_HELD: Final = 0
 """`oplock_state`: nothing is going on."""
@@ -196,9 +196,9 @@ def may_wait(record: OpenRecord) -> bool:
     )
 
 
-def counted_under(key: bytes, flags: int) -> tuple[bytes, ...]:
-    """Return what `oplock_count` counts an open of the file `key` under that caches or lasts."""
-    return (key, DIRECTORIES) if flags & OPEN_DIRECTORY else (key,)
+def counted_with(flags: int) -> bytes:
+    """Return under what `oplock_count` counts an open beside its file; empty: nothing."""
+    return DIRECTORIES if flags & OPEN_DIRECTORY else b""
 
 
 def caches_handle(record: OpenRecord) -> bool:

@@ -58,7 +58,7 @@ def test_chain_is_read_by_smbprotocol() -> None:
             cc.maximal_access_response(0, 0x1F01FF),
             cc.on_disk_id_response(5, 6),
             cc.durable_response_v2(60000, 2),
-            cc.lease_response(1, KEY, 3, 0, bytes(16), 0),
+            cc.lease_response(KEY, 3, 0),
             (b"QFid", b""),
         ]
     )
@@ -267,7 +267,7 @@ def test_what_is_known_of_a_header_is_what_it_says() -> None:
 @pytest.mark.parametrize("count", range(4))
 def test_a_chain_of_any_length_comes_back(count: int) -> None:
     chain = [(b"QFid", b""), (bytes(range(16)), b"x" * 7), (b"RqLs", bytes(52))][:count]
-    built = cc.build_contexts(iter(chain))
+    built = cc.build_contexts(chain)
     assert bool(built) is bool(count)
     found = cc.parse_contexts(memoryview(built))
     assert {name: bytes(data) for name, data in found.items()} == dict(chain)

@@ -51,18 +51,34 @@ from usmbd.protocol.wire.status import NtStatus
 def test_a_durable_open_is_found_by_its_ids(stores: Stores) -> None:
     """Connected or not, by any worker; and not once it is closed."""
     own = durable(stores.one)
-    by_guid = stores.two.find_create_guid(CLIENT, GUID)
     found = stores.two.find_durable(own)
-    assert found == by_guid
     assert found is not None
     assert (found.record.durable_owner, found.durable) == (OWNER, durable_record())
-    assert stores.two.find_create_guid(OWNER, GUID) is None
+    assert stores.two.find_create_guid(CLIENT, GUID) is None  # its worker knows it
     stores.two.move_durable(KEY, b"moved")
     moved = stores.one.find_durable(own)
     assert moved is not None
     assert moved.durable.path == b"moved"
     stores.one.remove_open(KEY, own)
     assert stores.two.find_durable(own) is stores.two.find_create_guid(CLIENT, GUID) is None
+
+
+def test_a_durable_open_is_found_by_its_create_guid_while_its_client_is_away(
+    stores: Stores,
+) -> None:
+    for leave in ("claimed", "closed"):
+        own = durable(stores.one)
+        assert stores.one.disconnect_open(own, durable_record(), 1) is not None
+        found = stores.two.find_create_guid(CLIENT, GUID)
+        assert found is not None
+        assert found == stores.two.find_durable(own)
+        assert stores.two.find_create_guid(OWNER, GUID) is None
+        if leave == "claimed":
+            assert stores.two.claim_open(own, 1, 1) is not None
+            stores.two.remove_open(KEY, own)
+        else:
+            stores.two.end_disconnected(KEY, own)
+        assert stores.two.find_create_guid(CLIENT, GUID) is None
 
 
 def test_what_does_not_cache_its_handle_is_not_durable(stores: Stores) -> None:
@@ -406,7 +422,7 @@ def test_an_open_is_persistent_no_more(stores: Stores, caches: bool) -> None:
     assert one.end_persistence(KEY, new.open_id) is caches
     assert one.end_persistence(KEY, new.open_id + 1) is False
     assert flags_of(stores.two, new.open_id) == (OPEN_DURABLE if caches else 0)
-    assert (stores.two.find_create_guid(CLIENT, GUID) is not None) is caches
+    assert stores.two.find_create_guid(CLIENT, GUID) is None
     one.remove_open(KEY, new.open_id)
     assert stores.two.find_create_guid(CLIENT, GUID) is None
     opened(stores.two, key=OTHER)  # the count is lowered by the next write

@@ -58,5 +58,5 @@ def test_where_parts_of_an_open_are() -> None:
     assert data[at : at + records.LEASE_ID_SIZE] == b"c" * 16 + b"k" * 16
     at = records.OPEN_LEASE_STATE_OFFSET
     assert records.LEASE_STATE.unpack_from(data, at) == (7, 3, 1, 500, 2)
-    expected = (7).to_bytes(8, "little"), b"c" * 16, b"g" * 16
-    assert records.OPEN_IDS.unpack_from(data) == expected
+    assert data[: records.OPEN_ID.size] == (7).to_bytes(8, "little")
+    assert records.OPEN_GUIDS.unpack_from(data) == (b"c" * 16, b"g" * 16)

@@ -1,0 +1,58 @@
+"""What is kept of a durable open in LMDB beside its OpenRecord: written and removed with that.
+
+P + open_id                    DurableRecord
+C + ClientGuid + CreateGuid    open_id of one that waits for its client, or is persistent
+Q + open_id                    LockSequenceArray, once it has one (`lmdb_locks`)
+
+While an open that is durable alone has its client, their worker knows its CreateGuid by itself
+(`replays`), and nobody else asks: to enter it at the CREATE would cost each open a microsecond.
+"""
+
+from typing import Final
+
+import msgspec
+
+from usmbd.protocol.state.store.lmdb_transaction import Transaction
+from usmbd.protocol.state.store.records import (
+    NO_ID,
+    OPEN_DISCONNECTED,
+    OPEN_DURABLE,
+    OPEN_GUIDS,
+    OPEN_ID,
+    OPEN_PERSISTENT,
+    DurableRecord,
+    OpenRecord,
+)
+
+_encode = msgspec.msgpack.Encoder().encode
+
+_BY_GUID: Final = OPEN_DISCONNECTED | OPEN_PERSISTENT
+"""Flags of opens that have a C record."""
+
+
+def keep_durable(txn: Transaction, record: OpenRecord, durable: DurableRecord) -> None:
+    """Make an open durable that is about to be written."""
+    record.flags |= OPEN_DURABLE
+    txn.put(b"P" + OPEN_ID.pack(record.open_id), _encode(durable))
+    if record.flags & OPEN_PERSISTENT:
+        enter_guid(txn, record)
+
+
+def enter_guid(txn: Transaction, record: OpenRecord) -> None:
+    """Have an open be found by its CreateGuid, if it has one."""
+    if record.create_guid != NO_ID:
+        txn.put(b"C" + record.client_guid + record.create_guid, OPEN_ID.pack(record.open_id))
+
+
+def forget_guid(txn: Transaction, value: bytes, at: int) -> None:
+    """Have the open at `at` of an F record be found by its CreateGuid no more."""
+    txn.delete(b"C" + b"".join(OPEN_GUIDS.unpack_from(value, at)))
+
+
+def forget_durable(txn: Transaction, value: bytes, at: int, flags: int) -> None:
+    """Remove what is kept of the durable open whose record, with `flags`, stands at `at`."""
+    packed = value[at : at + OPEN_ID.size]
+    txn.delete(b"P" + packed)
+    txn.delete(b"Q" + packed)
+    if flags & _BY_GUID:
+        forget_guid(txn, value, at)
