@@ -216,6 +216,8 @@ def _wanted(
     else:
         name = name.replace("/", "\\")  # as parse_path takes it
         path, stream_name = tree.volume.parse_path(name)
+        if name.endswith("\\") and body.create_options & FILE_NON_DIRECTORY_FILE:
+            raise SmbError(NtStatus.OBJECT_NAME_INVALID)  # [MS-FSA] 2.1.5.1
     if stream_name is not None and not tree.share.streams_xattr:
         raise SmbError(NtStatus.OBJECT_NAME_INVALID)
     if stream_name is None and ":" in name and not posix:

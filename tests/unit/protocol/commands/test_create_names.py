@@ -123,6 +123,19 @@ def test_everything_by_the_names_of_the_listing(client: Client, engine: Engine) 
     assert not folder.exists()
 
 
+def test_no_file_is_meant_by_a_name_with_a_backslash_at_its_end(
+    client: Client, engine: Engine
+) -> None:
+    """[MS-FSA] 2.1.5.1; the same of what is there and what is not, and with smbd."""
+    (engine.files / "dir").mkdir()
+    (engine.files / "file").touch()
+    for name in ("dir\\", "file\\", "new\\", "new/"):
+        found = client.create(name, options=FILE_NON_DIRECTORY_FILE)
+        assert found is NtStatus.OBJECT_NAME_INVALID, name
+    assert not (engine.files / "new").exists()
+    assert client.create("dir\\", options=FILE_DIRECTORY_FILE) is NtStatus.SUCCESS
+
+
 def test_two_backslashes_are_one(client: Client, engine: Engine) -> None:
     (engine.files / "d" / "sub").mkdir(parents=True)
     assert status(client, "d\\\\sub\\\\\\new", disposition=FILE_CREATE) is NtStatus.SUCCESS
