@@ -148,10 +148,9 @@ def _collect(request: Request, open_: Open, level: int) -> QueriedFile:
         mode=open_.mode,
         position=open_.position,
     )
-    store = request.connection.server.store
-    if store.is_delete_pending(open_.key):
-        file.name_pending = True
-        file.delete_pending = store.is_delete_pending(open_.key, open_.tree.disk_path(open_.path))
+    path = open_.tree.disk_path(open_.path)
+    pending = request.connection.server.store.pending_names(open_.key, path)
+    file.names_pending, file.delete_pending = pending
     if level in (
         file_info.FileAllInformation,
         file_info.FileNameInformation,

@@ -353,7 +353,8 @@ class Open:
         """
         if not self.deletes_name and not self._has_other_names():
             return []
-        if not self.delete_on_close and not server.store.is_delete_pending(self.key):
+        path = self.tree.disk_path(self.path)
+        if not self.delete_on_close and not server.store.is_delete_pending(self.key, path):
             return []  # somebody has taken it back
         place = server.notifier.place(self.node)
         try:
@@ -365,7 +366,7 @@ class Open:
         if self.delete_on_close:
             self.set_delete_on_close(server, False)
         else:
-            server.store.set_delete_pending(self.key, self.persistent_id, False)
+            server.store.set_delete_pending(self.key, self.persistent_id, False, path)
         change = gone("", is_directory=self.node.is_directory)
         return at(place, change, by=self.parent_lease_key)
 

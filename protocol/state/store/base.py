@@ -253,7 +253,7 @@ class Store(Protocol):
         """Set or clear delete pending (FileDispositionInformation, [MS-FSA] 2.1.5.15.3).
 
         `path` is kept so that the supervisor can delete the file if all its workers die.
-        With `one_name` it is only this name of several (Link.IsDeleted).
+        With `one_name` it is only this name of several (Link.IsDeleted); others may be, too.
         SmbError(FILE_CLOSED) when the open is not there.
         """
 
@@ -261,6 +261,12 @@ class Store(Protocol):
         """Tell whether the file, or the file of the stream, is delete pending.
 
         Without a `path` also if only one of its names is.
+        """
+
+    def pending_names(self, key: bytes, path: str) -> tuple[int, bool]:
+        """Return how many names of the file are delete pending, and whether it is by this path.
+
+        Of a stream also whether the stream is.
         """
 
     def deleted(self, key: bytes) -> None:

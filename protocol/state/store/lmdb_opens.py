@@ -23,13 +23,14 @@ from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_dooms import (
     FILE_DELETING,
     FILE_HAS_PATH,
-    FILE_ONE_NAME,
     FILE_PENDING,
+    doom,
     doom_of,
-    is_doomed,
-    is_pending,
     keep_path,
     left_by,
+    pending_names,
+    pending_names_of,
+    spare,
 )
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
@@ -146,7 +147,7 @@ class LmdbOpens:
             else:
                 holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
                 others = value[FILE_HEADER.size :]
-                if flags & FILE_PENDING and is_doomed(txn, key, flags, path):
+                if flags & FILE_PENDING and pending_names(txn, key, flags, path)[1]:
                     raise SmbError(NtStatus.DELETE_PENDING)
                 if sharing.conflicts(holders, deniers, new):
                     raise SharingViolation(key, others)
@@ -156,7 +157,7 @@ class LmdbOpens:
                 ):
                     raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             if len(key) > BASE_KEY_SIZE:
-                if is_pending(txn, key[:BASE_KEY_SIZE], path):
+                if pending_names_of(txn, key[:BASE_KEY_SIZE], path)[1]:
                     raise SmbError(NtStatus.DELETE_PENDING)
             elif record.granted_access & _DELETE:
                 # Deleting the file deletes its streams: they must be shared for it as well.
@@ -338,20 +339,27 @@ class LmdbOpens:
             if value is None or at < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
             holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
-            flags &= ~(FILE_PENDING | FILE_ONE_NAME)
             if pending:
-                flags |= FILE_PENDING | (FILE_ONE_NAME if one_name else 0)
-            if path and pending:
                 record = OpenRecord.parse(value, at)
-                flags |= keep_path(txn, self.environment, key, record, path)
+                flags = doom(txn, self.environment, key, flags, record, path, one_name)
+            else:
+                flags = spare(txn, key, flags, path)
             txn.put(
                 b"F" + key, FILE_HEADER.pack(holders, deniers, flags, 0) + value[FILE_HEADER.size :]
             )
 
     def is_delete_pending(self, key: bytes, path: str = "") -> bool:
         """Tell whether a file is delete pending: see `Store.is_delete_pending`."""
+        return self.pending_names(key, path)[1]
+
+    def pending_names(self, key: bytes, path: str) -> tuple[int, bool]:
+        """Tell how many names are delete pending: see `Store.pending_names`."""
+        base = key[:BASE_KEY_SIZE]
         with self._begin() as txn:
-            return any(is_pending(txn, file, path) for file in {key, key[:BASE_KEY_SIZE]})
+            count, this = pending_names_of(txn, base, path)
+            if key != base:
+                this = this or pending_names_of(txn, key)[1]
+        return count, this
 
     @writes
     def deleted(self, key: bytes) -> None:

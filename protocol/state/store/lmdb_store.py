@@ -68,6 +68,7 @@ class LmdbStore:
         self.stream_opens = opens.stream_opens
         self.set_delete_pending = opens.set_delete_pending
         self.is_delete_pending = opens.is_delete_pending
+        self.pending_names = opens.pending_names
         self.deleted = opens.deleted
 
         durable = LmdbDurable(environment, opens, locks)

@@ -73,8 +73,8 @@ class QueriedFile:
     mode: int = 0
     position: int = 0
     delete_pending: bool = False
-    name_pending: bool = False
-    """Whether one of the file's names is delete pending, be it this one."""
+    names_pending: int = 0
+    """How many of the file's names are delete pending, this one among them or not."""
     short_name: str = ""
     streams: Sequence[QueriedStream] = ()
     eas: Sequence[ExtendedAttribute] = field(default=())
@@ -158,7 +158,7 @@ def build_standard(file: QueriedFile) -> bytes:
     return StandardInformation(
         allocation_size=stat.allocation,
         end_of_file=stat.size,
-        number_of_links=max(links - (file.delete_pending or file.name_pending), 0),
+        number_of_links=max(links - file.names_pending, 0),
         delete_pending=file.delete_pending,
         directory=stat.is_directory,
     ).pack()

@@ -104,6 +104,12 @@ def test_a_slow_volume_is_asked_on_a_thread(
     assert on_loop == []
 
 
+def dispose(client: Client, file: tuple[int, int], delete: bytes = b"\1") -> NtStatus:
+    """Set FileDispositionInformation."""
+    body = requests.set_info(file, FileDispositionInformation, delete)
+    return client.call(Command.SET_INFO, body).status
+
+
 def told(client: Client, file: tuple[int, int]) -> tuple[int, int]:
     """Ask for NumberOfLinks and DeletePending."""
     asked = requests.query_info(file, FileStandardInformation)
@@ -119,8 +125,7 @@ def test_a_name_that_is_delete_pending_is_so_alone(
     server = engine.another_worker() if worker == "another" else engine.server
     bystander = Client(engine, server=server).ready()
     kept, pending = bystander.open("two"), client.open("one")
-    dispose = requests.set_info(pending, FileDispositionInformation, b"\1")
-    assert client.call(Command.SET_INFO, dispose).status is SUCCESS
+    assert dispose(client, pending) is SUCCESS
     assert (told(client, pending), told(bystander, kept)) == ((2, 1), (2, 0))
     assert bystander.create("one", disposition=FILE_OPEN) is NtStatus.DELETE_PENDING
     assert bystander.create("one:stream") is NtStatus.DELETE_PENDING
@@ -137,6 +142,39 @@ def test_a_name_that_is_delete_pending_is_so_alone(
     assert told(bystander, kept) == (2, 0)
     bystander.close(kept)
     assert there(engine) == ["moved", "three"]
+
+
+@pytest.mark.parametrize("worker", ["the same", "another"])
+def test_two_names_go_at_a_time(
+    client: Client, engine: Engine, names: list[str], worker: str
+) -> None:
+    """As where trees with links to the same files are deleted by several at once."""
+    server = engine.another_worker() if worker == "another" else engine.server
+    second = Client(engine, server=server).ready()
+    one, two, three = client.open("one"), second.open("two"), second.open("three")
+    assert dispose(client, one) is dispose(second, two) is dispose(second, three) is SUCCESS
+    assert told(second, two) == (0, 1)
+    assert dispose(second, three, b"\0") is SUCCESS
+    assert (told(second, two), told(second, three)) == ((1, 1), (1, 0))
+    client.close(one)
+    assert there(engine) == ["three", "two"]
+    assert client.create("two") is NtStatus.DELETE_PENDING
+    second.close(two)
+    assert there(engine) == ["three"]
+    second.close(three)
+    assert there(engine) == ["three"]
+
+
+def test_another_handle_may_take_it_back(client: Client, engine: Engine, names: list[str]) -> None:
+    """That of the same name."""
+    one, two = client.open("one"), client.open("two")
+    again = client.open("one")
+    assert dispose(client, one) is SUCCESS
+    assert dispose(client, two, b"\0") is SUCCESS
+    assert client.create("one") is NtStatus.DELETE_PENDING
+    assert dispose(client, again, b"\0") is SUCCESS
+    client.close(one)
+    assert there(engine) == names
 
 
 def test_a_renamed_name(client: Client, engine: Engine, names: list[str]) -> None:

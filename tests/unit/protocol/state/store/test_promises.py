@@ -178,6 +178,25 @@ def test_delete_pending_is_set_and_taken_back(stores: Stores) -> None:
     refuses(NtStatus.FILE_CLOSED, stores.one.set_delete_pending, KEY, own + 999, True)
 
 
+def test_names_are_pending_one_by_one(stores: Stores) -> None:
+    own, other = opened(stores.one, DELETE), opened(stores.two, DELETE)
+    for open_id, path in ((own, "/share/a"), (other, "/share/b"), (own, "/share/a")):
+        stores.one.set_delete_pending(KEY, open_id, True, path, one_name=True)
+    assert stores.two.pending_names(KEY, "/share/b") == (2, True)
+    assert stores.two.pending_names(STREAM, "/share/c") == (2, False)
+    for path in ("", "/share/a", "/share/b"):
+        by_it = record(stores.two)
+        refuses(NtStatus.DELETE_PENDING, stores.two.add_open, KEY, by_it, path)
+    stores.two.add_open(KEY, record(stores.two), "/share/c")
+    stores.one.set_delete_pending(KEY, own, False, "/share/a")
+    assert stores.one.pending_names(KEY, "/share/a") == (1, False)
+    assert stores.one.is_delete_pending(KEY)
+    stores.one.set_delete_pending(KEY, other, False, "/share/b")
+    assert stores.one.pending_names(KEY, "/share/b") == (0, False)
+    stores.one.set_delete_pending(KEY, own, True, "/share/a", one_name=True)
+    assert stores.one.pending_names(KEY, "/share/b") == (1, False)
+
+
 def test_a_file_waits_for_its_streams(stores: Stores) -> None:
     """A stream that does not share deletion forbids it; one that does, puts it off."""
     stream = opened(stores.two, READ, 3, STREAM)

@@ -66,9 +66,9 @@ def test_basic() -> None:
 
 
 def test_standard() -> None:
-    FACTS.delete_pending = True
+    FACTS.delete_pending, FACTS.names_pending = True, 1
     values = decode(oracle.FileStandardInformation, query(file_info.FileStandardInformation))
-    FACTS.delete_pending = False
+    FACTS.delete_pending, FACTS.names_pending = False, 0
     assert values["allocation_size"] == 8192
     assert values["end_of_file"] == 5000
     assert values["number_of_links"] == 2
