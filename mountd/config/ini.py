@@ -1,17 +1,17 @@
 """The syntax of ksmbd.conf and smb.conf.
 
-Sections `[name]`, parameters `name = value`, comments from `;` or `#` to the end of the line.
-ksmbd begins a comment anywhere, Samba at a line's start only: here it begins at a line's start,
-at a value's start (`read only = ; yes` is the default) or after a space, so that neither
-`path = /srv/a#b` nor `path = /srv/a ; my files` is misread. A backslash at a line's end joins
-the next line to it (Samba). `include = FILE` reads another file in place. What is malformed is
-noted, and reading goes on: all errors are told at once.
+Sections `[name]`, parameters `name = value` (before the first section they are of [global], as with
+Samba), comments from `;` or `#` to the end of the line. ksmbd begins a comment anywhere, Samba at a
+line's start only: here it begins at a line's start, at a value's start (`read only = ; yes` is the
+default) or after a space, so that neither `path = /srv/a#b` nor `path = /srv/a ; my files` is
+misread. A backslash at a line's end joins the next line to it (Samba). `include = FILE` reads
+another file in place. What is malformed is noted, and reading goes on: all errors are told at once.
 """
 
 import re
 from pathlib import Path
 
-from usmbd.mountd.config.source import Entry, Section, Source, parameter_key, read_text
+from usmbd.mountd.config.source import GLOBAL, Entry, Section, Source, parameter_key, read_text
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.substitute import expand, letters_of, static_substitutions
 
@@ -82,10 +82,8 @@ def _parse(
                 except ConfigError as error:
                     source.errors.append(error)
             continue
-        if section is None:
-            what = f"{name!r} stands before the first [section]"
-            source.errors.append(ConfigError(file, number, what))
-            continue
+        if section is None:  # as with Samba
+            section = source.section(GLOBAL, file, number)
         section.entries.append(Entry(name, value, file, number))
 
 

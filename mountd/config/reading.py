@@ -5,6 +5,7 @@ from pathlib import Path
 from usmbd.mountd import paths
 from usmbd.mountd.config import ini
 from usmbd.mountd.config.choose import Chooser
+from usmbd.mountd.config.copying import copy_sections
 from usmbd.mountd.config.source import GLOBAL, Section, Source, read_text
 
 
@@ -19,6 +20,7 @@ def read_source(path: Path, text: str | None = None) -> Source:
         # Imported here: the library is a twentieth of what a start imports.
         from usmbd.mountd.config.yaml_file import parse
     parse(read_text(path) if text is None else text, path, source)
+    copy_sections(source)
     return source
 
 

@@ -215,7 +215,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "Samba's registry is not read: write the shares into this file, or add them to usmbd's own,"
         " which is always read (`net rpc conf import`)",
     ),
-    "copy": (("",), "write the parameters of the other section out, or `include` them in both"),
+    "copy": (("",), "only a share of the configuration file copies another section"),
     "default service": (("",), "give the share the name that clients ask for"),
     "default": (("",), "give the share the name that clients ask for"),
     "clustering": (NO, "usmbd is no part of a cluster: leave it out"),

@@ -203,12 +203,12 @@ def mode(value: Raw) -> int:
     return int(word.lower().replace("o", ""), 8)
 
 
-def words(value: Raw, parse: Callable[[Raw], str] = text) -> list[str]:
-    """Return the words of a list, parted by commas, spaces or tabs; quotes keep spaces."""
+def words(value: Raw, parse: Callable[[Raw], str] = text, separators: str = " \t,;") -> list[str]:
+    """Return the words of a list, parted as with Samba; quotes keep what is between them."""
     if isinstance(value, list):
         return [parse(item) for item in value if item]
     lexer = shlex.shlex(value, posix=True)
-    lexer.whitespace = " \t,"
+    lexer.whitespace = separators
     lexer.whitespace_split = True
     lexer.commenters = ""
     lexer.escape = ""
@@ -398,7 +398,7 @@ def choice(kind: type[E], **others: str) -> Callable[[Raw], E]:
 def interfaces(value: Raw) -> list[str] | Noted:
     """Return names of interfaces (with wildcards), addresses or networks."""
     result, left_out = [], []
-    for written_word in words(value):
+    for written_word in words(value, separators=" \t,"):
         word, semicolon, options = written_word.partition(";")
         if semicolon:
             left_out.append(options)

@@ -266,7 +266,9 @@ SHARE_ERRORS = [
     ("[a/b]\npath = /t", 1, "'a/b' has characters that a share name cannot have"),
     ("[]\npath = /t", 1, "a share name has 1 to 63 bytes, this one 0"),
     ("[ipc$]\npath = /t", 2, "'path' has no meaning for IPC$"),
-    ("path = /t", 1, "'path' stands before the first [section]"),
+    ("[a]\npath=/t\ncopy = b\n[b]\npath=/t", 3, "copy = b: no section [b] stands before [a]"),
+    ("[a]\npath=/t\ncopy = A", 3, "copy = A: no section [A] stands before [a]"),
+    ("[global]\ncopy = a", 2, "copy = a: only a share of the configuration file copies"),
 ]
 
 
