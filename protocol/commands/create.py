@@ -466,9 +466,9 @@ def _prepare(wanted: Wanted, found: Found) -> FileStat:
         if wanted.allocation:
             store = wanted.request.connection.server.store
             reserve(store, found.key, data, wanted.allocation)
-    if found.action != FILE_OPENED or found.stream is not None:
+    if overwritten or found.stream is not None:
         return data.stat()
-    return node.last_stat
+    return node.last_stat  # of what was made: as `find_or_create` left it
 
 
 def _open_data(node: Node, body: CreateRequest, read: bool, write: bool) -> None:

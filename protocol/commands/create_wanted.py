@@ -100,7 +100,7 @@ class Found:
     made_file: bool = False
     """Whether the file was made, not only a stream of it."""
     made_at: int = 0
-    """Its change time then, by which one tells whether another has written it since (ns)."""
+    """Its change time then, by which one tells whether another has written it since."""
     record: OpenRecord | None = None
     """What the store knows of the open, once it is admitted."""
 

@@ -372,7 +372,7 @@ def _new(wanted: Wanted) -> Found:
         finally:
             node.close()
         raise
-    made_at = os.fstat(node.fd).st_ctime_ns
+    made_at = node.stat().change_time
     return Found(node, stream, FILE_CREATED, granted, maximal, made_file=True, made_at=made_at)
 
 

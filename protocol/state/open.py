@@ -459,8 +459,8 @@ class Open:
         """Whether nobody has written what a CREATE has made that is refused."""
         if not made_at:  # a stream alone
             return self.stream is not None and not self.stream.stat().size
-        found = os.fstat(self.node.fd)
-        return found.st_ctime_ns == made_at and not (self.node.is_regular and found.st_size)
+        found = self.node.stat()
+        return found.change_time == made_at and not found.size
 
     def _made_alone(self, server: "Server") -> bool:
         """Whether the file was made with its stream, by a CREATE that is refused, for it alone."""

@@ -11,6 +11,7 @@ from smbengine import requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
+from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -452,3 +453,16 @@ def test_what_is_hidden_by_its_name_alone_is_overwritten(
     client.close(hidden)
     refused = client.call(Command.CREATE, requests.create("hidden", disposition=disposition))
     assert refused.status is NtStatus.ACCESS_DENIED
+
+
+@pytest.mark.parametrize("options", [0, FILE_DIRECTORY_FILE])
+def test_what_is_made_is_looked_at_twice(
+    client: Client, monkeypatch: pytest.MonkeyPatch, options: int
+) -> None:
+    """When it is there, and when all of it is done; its directory once."""
+    looks: list[str] = []
+    statx_fd, fstat = kernel.statx_fd, os.fstat
+    monkeypatch.setattr(kernel, "statx_fd", lambda fd: looks.append("statx") or statx_fd(fd))
+    monkeypatch.setattr(os, "fstat", lambda fd: looks.append("fstat") or fstat(fd))
+    client.create("new", disposition=FILE_CREATE, options=options)
+    assert looks == ["statx"] * 3
