@@ -31,6 +31,7 @@ TFD_TIMER_ABSTIME: Final = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_CUT: Final = select.EPOLLHUP | select.EPOLLERR
 _Times = ctypes.c_longlong * 4  # struct itimerspec: interval and value, seconds and nanoseconds
 _Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -165,8 +166,11 @@ class EpollLoop:
                 if watch is None:
                     continue
                 # An error or the peer's end wakes both.
-                if events & ~_OUT and (call := watch.reader or watch.ender) is not None:
-                    self._call(call)
+                if events & ~_OUT and watch.reader is not None:
+                    self._call(watch.reader)
+                # Not for data that came while there still was a reader.
+                elif events & _CUT and watch.ender is not None:
+                    self._call(watch.ender)
                 if events & ~_IN and watch.writer is not None:
                     self._call(watch.writer)
             for _ in range(len(ready)):

@@ -138,6 +138,27 @@ def test_an_ender_hears_of_the_end_alone(loop: EpollLoop, pair: Pair) -> None:
     assert fd not in loop._watched
 
 
+def test_what_one_callback_stops_reading_is_not_cut_off(loop: EpollLoop) -> None:
+    """What had come for it in this turn is no end."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    called: list[str] = []
+
+    def stop_both() -> None:
+        called.append("reader")
+        for ours, _ in pairs:
+            loop.remove_reader(ours.fileno())
+
+    for ours, theirs in pairs:
+        loop.add_ender(ours.fileno(), called.append, "ender")
+        loop.add_reader(ours.fileno(), stop_both)
+        theirs.send(b"x")
+    turns(loop, 2)
+    assert called == ["reader"]
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.close()
+
+
 def test_a_descriptor_with_a_writer_alone_keeps_it_without_an_ender(
     loop: EpollLoop, pair: Pair
 ) -> None:
