@@ -5,6 +5,7 @@ where `msdfs proxy` sends the rest. Who may not connect to a root gets no referr
 """
 
 import random
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -92,6 +93,7 @@ def _answer(request: Request, body: IoctlRequest, asked: Asked) -> Handling:
         flags |= dfs.TARGET_FAILBACK
     output = dfs.build_response(
         min(asked.max_level, dfs.MAX_VERSION),
+        _prefix(asked.path, len(names)),
         path,
         targets,
         flags,
@@ -110,6 +112,12 @@ def split_path(path: str) -> tuple[str, str, list[str]]:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     server, share, *rest = [*names, "", ""][: max(len(names), 2)]
     return server, share, rest
+
+
+def _prefix(path: str, names: int) -> str:
+    """Return as much of a path as its first names take, separators that are too many included."""
+    found = re.match(rf"(?:[\\/]*[^\\/]+){{{names}}}", path)
+    return found[0] if found else path
 
 
 def _look_up(

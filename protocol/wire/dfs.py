@@ -144,19 +144,20 @@ def _text(data: memoryview) -> str:
 def build_response(
     version: int,
     consumed: str,
+    path: str,
     targets: Sequence[Target],
     flags: int,
     *,
     server_type: int,
     time_to_live: int,
 ) -> bytes:
-    """Return RESP_GET_DFS_REFERRAL; `consumed` is the part of the path that the targets stand for.
+    """Return RESP_GET_DFS_REFERRAL for what the targets stand for.
 
-    SmbError(INVALID_PARAMETER) for a version that there is not.
+    That is the prefix `consumed` of the path as the client wrote it, behind which it goes on, and
+    `path` as it is told. SmbError(INVALID_PARAMETER) for a version that there is not.
     """
-    path = encode(consumed)
     head = ReferralResponse(
-        path_consumed=len(path),
+        path_consumed=len(encode(consumed)),
         number_of_referrals=len(targets),
         referral_header_flags=flags,
     ).pack()
@@ -165,7 +166,7 @@ def build_response(
     if not 2 <= version <= MAX_VERSION:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     size = ReferralV2.SIZE if version == 2 else ReferralV3.SIZE
-    strings = path + _NUL
+    strings = encode(path) + _NUL
     entries = []
     for index, target in enumerate(targets):
         start = (len(targets) - index) * size  # of the strings, from this entry

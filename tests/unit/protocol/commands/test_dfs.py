@@ -126,6 +126,26 @@ def test_it_is_told_only_where_it_is_true(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "consumed"),
+    [
+        ("\\s\\root\\link\\x", "\\s\\root\\link"),
+        ("s\\root\\link\\x", "s\\root\\link"),
+        ("\\\\s\\root\\\\link\\\\x", "\\\\s\\root\\\\link"),
+        ("/s/root/link/x", "/s/root/link"),
+        ("\\s\\root\\", "\\s\\root"),
+    ],
+)
+def test_what_is_consumed_is_the_client_s_own_spelling(
+    serve: Serve, path: str, consumed: str
+) -> None:
+    """[MS-DFSC] 2.2.3: bytes of the request's path, behind which the client goes on."""
+    reply = asks(ready(serve()), path)
+    response = reply.parse(IoctlResponse)
+    (size,) = struct.unpack_from("<H", reply.message, response.output_offset)
+    assert size == 2 * len(consumed)
+
+
+@pytest.mark.parametrize(
     ("path", "consumed", "targets", "flags"),
     [
         ("\\s\\root", "\\s\\root", ["\\s\\root"], R | S),

@@ -39,7 +39,7 @@ def test_what_is_cut_off_is_malformed(cut: int) -> None:
 
 
 def build(version: int) -> bytes:
-    return dfs.build_response(version, PATH, TARGETS, 6, server_type=0, time_to_live=600)
+    return dfs.build_response(version, PATH, PATH, TARGETS, 6, server_type=0, time_to_live=600)
 
 
 def text_at(data: bytes, offset: int) -> str:
@@ -79,4 +79,4 @@ def test_no_other_version_and_no_more_than_offsets_can_say() -> None:
             build(version)
     many = [Target("\\s\\" + "x" * 1000)] * 64
     with pytest.raises(SmbError):
-        dfs.build_response(4, PATH, many, 0, server_type=0, time_to_live=1)
+        dfs.build_response(4, PATH, PATH, many, 0, server_type=0, time_to_live=1)
