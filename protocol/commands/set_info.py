@@ -222,7 +222,7 @@ def _written(request: Request) -> Waiting[None]:
 
 
 def _check_deletable(request: Request, ignore_read_only: bool) -> int:
-    """Return how many names the file has; SmbError if it is not to be deleted.
+    """Return of how many names one goes, 1 for a stream; SmbError if it is not to be deleted.
 
     CANNOT_DELETE for a read-only file or one that the kernel keeps, DIRECTORY_NOT_EMPTY ([MS-FSA]
     2.1.5.15.3). `delete readonly` of the share has the first deleted, too.
@@ -240,7 +240,7 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> int:
         raise SmbError(NtStatus.CANNOT_DELETE)
     if open_.node.is_directory and open_.stream is None and not is_empty(open_.node):
         raise SmbError(NtStatus.DIRECTORY_NOT_EMPTY)
-    return 1 if open_.node.is_directory else stat.nlink
+    return 1 if open_.node.is_directory or open_.stream is not None else stat.nlink
 
 
 def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:

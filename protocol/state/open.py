@@ -51,7 +51,6 @@ LARGE_FILE = 64 << 20
 """Bytes from which on giving blocks back, or taking them, is for a thread: ext4 needs 1 ms and more
 for so much that lies in pieces."""
 
-
 MODE = 0x3E
 """The create options that are the open's mode ([MS-FSA] 2.1.5.12.15, FileModeInformation)."""
 
@@ -244,7 +243,8 @@ class Open:
                 record.granted_access = self.granted_access
                 record.flags &= ~OPEN_DELETE_ON_CLOSE
                 server.store.update_open(self.key, record)
-                server.store.set_delete_pending(self.key, self.persistent_id, False)
+                path = self.tree.disk_path(self.path)
+                server.store.set_delete_pending(self.key, self.persistent_id, False, path)
 
     def stand_on(self, server: "Server", node: Node) -> None:
         """Go on with another inode, which has taken the place and the name of this open's.

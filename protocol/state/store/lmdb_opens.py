@@ -23,6 +23,7 @@ from usmbd.protocol.state.store.hints import HINT_MASK
 from usmbd.protocol.state.store.lmdb_dooms import (
     FILE_DELETING,
     FILE_HAS_PATH,
+    FILE_ONE_NAME,
     FILE_PENDING,
     doom,
     doom_of,
@@ -173,7 +174,8 @@ class LmdbOpens:
                     keep_durable(txn, record, durable)
                 else:
                     record.flags &= ~OPEN_PERSISTENT
-            if path and record.flags & OPEN_DELETE_ON_CLOSE:
+            # Where names are delete pending already, the D record is theirs.
+            if path and record.flags & OPEN_DELETE_ON_CLOSE and not flags & FILE_ONE_NAME:
                 flags |= keep_path(txn, self.environment, key, record, path)
             txn.put(
                 file,
@@ -366,9 +368,17 @@ class LmdbOpens:
         """Forget a deleted file."""
         with self._write() as txn:
             value = txn.get(b"F" + key)
-            if value is not None and FILE_HEADER.unpack_from(value)[2] & FILE_DELETING:
+            if value is None:
+                return
+            holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
+            if not flags & FILE_DELETING:
+                return
+            txn.delete(b"D" + key)
+            opens = value[FILE_HEADER.size :]
+            if opens:  # of another name, that it lives on by
+                txn.put(b"F" + key, FILE_HEADER.pack(holders, deniers, 0, 0) + opens)
+            else:
                 txn.delete(b"F" + key)
-                txn.delete(b"D" + key)
 
     @writes
     def drop_worker(self, worker: int) -> DropResult:

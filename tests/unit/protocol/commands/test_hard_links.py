@@ -165,6 +165,40 @@ def test_two_names_go_at_a_time(
     assert there(engine) == ["three"]
 
 
+def test_a_name_goes_beside_one_that_goes_on_close(
+    client: Client, other: Client, engine: Engine, names: list[str]
+) -> None:
+    one, two = client.open("one"), other.open("two")
+    assert dispose(client, one) is SUCCESS
+    last = doomed(other, "three")
+    client.close(one)
+    assert there(engine) == ["three", "two"]
+    other.close(last)
+    other.close(two)
+    assert there(engine) == ["two"]
+
+
+def test_a_stream_is_deleted_by_all_names_of_its_file(
+    client: Client, other: Client, engine: Engine, names: list[str]
+) -> None:
+    stream = client.open("one:stream")
+    assert dispose(client, stream) is SUCCESS
+    assert other.create("two:stream", disposition=FILE_OPEN) is NtStatus.DELETE_PENDING
+    client.close(stream)
+    assert other.create("two:stream", disposition=FILE_OPEN) is NtStatus.OBJECT_NAME_NOT_FOUND
+
+
+def test_who_may_not_write_any_more_spares_his_own_name(
+    client: Client, other: Client, engine: Engine, names: list[str]
+) -> None:
+    one, two = client.open("one"), other.open("two")
+    assert dispose(client, one) is dispose(other, two) is SUCCESS
+    client.session.open_table[one[0]].lose_writing(engine.server)
+    client.close(one)
+    other.close(two)
+    assert there(engine) == ["one", "three"]
+
+
 def test_another_handle_may_take_it_back(client: Client, engine: Engine, names: list[str]) -> None:
     """That of the same name."""
     one, two = client.open("one"), client.open("two")

@@ -60,6 +60,21 @@ def test_removing_opens_leaves_nothing(store: LmdbStore, add: "Opener") -> None:
     add(KEY, READ | WRITE | DELETE, 0)
 
 
+def test_who_opens_another_name_while_one_is_deleted_keeps_his_open(
+    store: LmdbStore, add: "Opener"
+) -> None:
+    dying = add(KEY, DELETE)
+    store.set_delete_pending(KEY, dying, True, "/share/a", one_name=True)
+    assert store.remove_open(KEY, dying).delete_now
+    other = add(KEY, READ, 1, path="/share/b")
+    store.deleted(KEY)
+    assert [one.open_id for one in store.opens(KEY)] == [other]
+    assert not store.is_delete_pending(KEY)
+    refused(add, NtStatus.SHARING_VIOLATION, READ | WRITE)
+    assert not store.remove_open(KEY, other).deletes
+    assert store.opens(KEY) == []
+
+
 def test_an_open_that_wants_to_cache_is_decided_beside_the_others(
     store: LmdbStore, add: "Opener"
 ) -> None:
