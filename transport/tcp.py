@@ -13,6 +13,7 @@ import struct
 import termios
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from usmbd.transport.base import FileSpan, Part, Receiver, Transport, host_text
 from usmbd.transport.buffer_pool import POOL
@@ -35,6 +36,13 @@ what is longer goes on where it is, if its end has room there."""
 HELD_SHARE = 16
 """A message that is shorter than this part of a large buffer is copied out of it: what waits, for a
 lock or a slow disk, must not hold much more memory than the client has sent."""
+
+LARGE_MESSAGE = 1 << 18
+"""Such a message takes up to a millisecond to check and write, by HMAC-SHA256 8 MiB take 26: it
+begins while the turn's slice lasts, else each connection would have one a turn."""
+
+READ_MOST = 1 << 20
+"""Bytes of one read, of 0.3 ms, once the turn's slice is over: the kernel keeps up to 6 MiB."""
 
 HIGH_WATER = 1 << 20
 """Queued bytes from which on no further request of this client is taken up: a client that
@@ -132,8 +140,10 @@ class TcpTransport(Transport):
                 self._limit = self._expected.room
                 buffer = POOL.take(self._limit)
             asked = self._limit - self._end
+            if asked > READ_MOST and self._turns.over():
+                asked = READ_MOST
             try:
-                count = self._sock.recv_into(memoryview(buffer)[self._end : self._limit])
+                count = self._sock.recv_into(memoryview(buffer)[self._end : self._end + asked])
             except (BlockingIOError, InterruptedError):
                 if again:
                     self._retry.failed()
@@ -153,13 +163,18 @@ class TcpTransport(Transport):
             if self._queued >= HIGH_WATER or self._waits or self._starves:
                 self._update_reading()
                 return
+            if count >= READ_MOST and self._turns.over():
+                return
             # A read that is full within a frame left something. Else more may have come meanwhile.
             again = count < asked or self._buffer is None
             if again and not self._retry.wanted():
                 return
 
-    def _deliver(self, buffer: bytearray) -> None:
-        """Deliver the whole frames in `buffer`; keep what begins the next one."""
+    def _deliver(self, buffer: bytearray, *, ours: bool = False) -> None:
+        """Deliver the whole frames in `buffer`; keep what begins the next one.
+
+        It is `ours`: this connection's turn, for one message at least.
+        """
         receiver = self._receiver
         assert receiver is not None
         view = memoryview(buffer)
@@ -185,6 +200,10 @@ class TcpTransport(Transport):
             if end - begin < FRAME + length:
                 wanted = FRAME + length
                 break
+            if length >= LARGE_MESSAGE and not ours and self._turns.over():
+                self._wait()
+                break
+            ours = False
             begin += FRAME + length
             self._expected.learn(FRAME + length)
             message = view[begin - length : begin]
@@ -204,8 +223,7 @@ class TcpTransport(Transport):
             if not began:
                 began = self._turns.clock()
             elif self._turns.over(began):
-                self._waits = True
-                self._turns.later(self, self._go_on)
+                self._wait()
                 break
         self._corked = False
         if self._out and not self._writing:
@@ -263,12 +281,17 @@ class TcpTransport(Transport):
             return None
         return id(self._buffer), self._end >> 16, self._queued >> 16
 
-    def _go_on(self) -> None:
-        """Deliver on when others have had their turn, or there is memory again."""
-        self._waits = self._starves = False
-        if not self._closed:
+    def _wait(self) -> None:
+        """Deliver nothing until others have had their turn."""
+        self._waits = True
+        self._turns.later(self, partial(self._go_on, ours=True))
+
+    def _go_on(self, *, ours: bool = False) -> None:
+        """Deliver on, as it is this connection's turn or there is memory again."""
+        self._starves, self._waits = False, self._waits and not ours
+        if not self._closed and not self._waits:
             if self._buffer is not None:
-                self._deliver(self._buffer)
+                self._deliver(self._buffer, ours=ours)
             self._update_reading()
 
     def _update_reading(self) -> None:

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import Final, Protocol
 
 from usmbd.protocol.commands.request import Answer, Disconnect, Reply, Request
-from usmbd.protocol.dispatch.replies import Replies, buffer, buffers
+from usmbd.protocol.dispatch.replies import LONG_REPLY, Replies, buffer, buffers
 from usmbd.protocol.state.connection import REPLY_SLACK, Connection
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
@@ -115,6 +115,9 @@ class Chain:
             elif self._offset < len(self.message) and turns.over(began):
                 dispatcher.later(self.run, len(self.message))
                 return
+        if self._size >= LONG_REPLY and turns.over():
+            dispatcher.later(self.send, self._size)
+            return
         self.send()
 
     def go_on(self, request: Request, answer: Answer) -> None:

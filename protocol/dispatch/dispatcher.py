@@ -32,7 +32,7 @@ from usmbd.protocol.dispatch.preconditions import (
     find_optional_session,
     refuse_without_session,
 )
-from usmbd.protocol.dispatch.replies import Replies, buffers, reply_to_smb1
+from usmbd.protocol.dispatch.replies import Replies, buffers, reply_to_smb1, to_protect
 from usmbd.protocol.dispatch.slices import SLICE_THREADS, Slices
 from usmbd.protocol.dispatch.table import TABLE, Row
 from usmbd.protocol.dispatch.transforms import take_compressed, take_encrypted
@@ -450,6 +450,9 @@ class Dispatcher:
         """Send the reply to a request that is not (or no longer) part of a compound."""
         if request.async_id:
             self.connection.async_command_list.pop(request.async_id, None)
+        if (size := to_protect(request, answer)) and self.server.turns.over():
+            self.later(partial(self._finish, request, answer), size)
+            return
         parts = self.replies.reply(request, answer)
         if parts is None:
             return

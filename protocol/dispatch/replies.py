@@ -1,5 +1,7 @@
 """From an answer to a message: header, credits, signature, encryption ([MS-SMB2] 3.3.4.1)."""
 
+from typing import Final
+
 from usmbd.protocol.commands.negotiate import negotiate_smb1
 from usmbd.protocol.commands.request import Answer, Disconnect, Reply, Request
 from usmbd.protocol.compression.transform import Payloads
@@ -26,6 +28,19 @@ from usmbd.transport.base import Buffer, FileSpan, Part
 _pack_header = Header.LAYOUT.pack
 _NO_SIGNATURE = bytes(16)
 _ECHOED_FLAGS = SMB2_FLAGS_PRIORITY_MASK | SMB2_FLAGS_REPLAY_OPERATION
+
+
+LONG_REPLY: Final = 1 << 18
+"""A reply of so many bytes takes up to a millisecond to protect, by HMAC-SHA256 8 MiB take 26: that
+is done while the turn's slice lasts, else each connection would have one a turn for a READ."""
+
+
+def to_protect(request: Request, answer: Answer) -> int:
+    """Return how many bytes are to be signed or encrypted, where they are many; else 0."""
+    if type(answer) is not list or (request.signer is None and request.sealed is None):
+        return 0
+    size = len(buffer(answer[-1]))
+    return size if size >= LONG_REPLY else 0
 
 
 class Replies:

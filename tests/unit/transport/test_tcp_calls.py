@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from usmbd.transport.expected import FORGET_AFTER, GATHER_SIZE, READ_SIZE, Retry
-from usmbd.transport.tcp import FLUSH_SIZE, HELD_SHARE, MOVED_SIZE, READS_AT_ONCE
+from usmbd.transport.tcp import (
+    FLUSH_SIZE,
+    HELD_SHARE,
+    LARGE_MESSAGE,
+    MOVED_SIZE,
+    READ_MOST,
+    READS_AT_ONCE,
+)
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -54,8 +61,33 @@ class StandIn:
         """End."""
 
 
+class Slice:
+    """A turn whose slice lasts until the test says that it is over."""
+
+    def __init__(self) -> None:
+        """Begin with one that lasts."""
+        self.ended = False
+        self.works: list[Callable[[], None]] = []
+
+    clock = staticmethod(lambda: 1.0)
+
+    def over(self, began: float = 0.0) -> bool:
+        """Say what the test does."""
+        return self.ended
+
+    def later(self, owner: object, work: Callable[[], None]) -> None:
+        """Keep work."""
+        self.works.append(work)
+
+
 @pytest.fixture
-def sock(wire: Any) -> StandIn:
+def turn(wire: Any) -> Slice:
+    wire.transport._turns = Slice()
+    return wire.transport._turns  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def sock(wire: Any, turn: Slice) -> StandIn:
     wire.transport._sock.close()
     wire.transport._sock = stand_in = StandIn()
     wire.receiver.on_message = lambda message: wire.transport.send([b"reply"])
@@ -89,6 +121,39 @@ def test_each_write_is_one_receive_into_its_place(
         put(frame - 4)
         assert sock.receives == [frame]
         assert wire.receiver.messages[0].obj is sock.memory[0]
+
+
+def test_beside_others_a_large_write_is_received_in_parts(
+    wire: Any, sock: StandIn, put: Callable[..., None], turn: Slice
+) -> None:
+    """One a turn of the loop, which has used up its slice."""
+    turn.ended = True
+    put(8 * MIB)
+    assert sock.receives == [READ_SIZE, READ_MOST]
+    wire.transport._readable()
+    assert sock.receives == [READ_SIZE, READ_MOST, READ_MOST]
+
+
+@pytest.mark.parametrize("size", [LARGE_MESSAGE - 1, LARGE_MESSAGE])
+def test_a_large_message_begins_while_the_slice_lasts(
+    wire: Any, sock: StandIn, put: Callable[..., None], turn: Slice, size: int
+) -> None:
+    """Small ones always do: each connection would have a large one in the same turn."""
+    large, turn.ended = size >= LARGE_MESSAGE, True
+    wire.transport._update_reading = lambda: None  # of a socket that is none
+    put(size)
+    assert len(wire.receiver.messages) == (not large)
+    assert len(turn.works) == large
+    if large:  # then it is this connection's turn, for one
+        sock.sent += size.to_bytes(4, "big") + bytes(size)
+        turn.works.pop()()
+        assert len(wire.receiver.messages) == 1
+        wire.transport._readable()
+        assert len(wire.receiver.messages) == 1
+        assert len(turn.works) == 1
+        turn.works.pop()()
+        assert len(wire.receiver.messages) == 2
+    assert {len(message) for message in wire.receiver.messages} == {size}
 
 
 def test_writes_that_come_together_are_one_receive_and_one_send(
