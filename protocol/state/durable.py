@@ -275,10 +275,9 @@ class DurableOpens:
         """
         record, key = found.record, found.durable.key
         until = record.durable_open_scavenger_timeout
-        waiting = self._waiting.get(record.open_id)
-        if waiting is None or waiting.deadline == until:
-            self._forget(record.open_id, record.worker, ended=True)
         result = self._store.end_disconnected(key, record.open_id, until, user is not None)
+        if self._store.find_durable(record.open_id) is None:  # else its time begins anew, if any
+            self._forget(record.open_id, record.worker, ended=True)
         self._ended(key, result, user)
 
     def _ended(self, key: bytes, result: EndResult, user: Identity | None = None) -> None:

@@ -127,6 +127,30 @@ def test_who_comes_back_meanwhile_keeps_his_open(client: Client, engine: Engine)
     assert not (engine.files / "file").exists()
 
 
+def test_who_was_back_meanwhile_and_is_gone_again_has_his_whole_time(
+    client: Client, engine: Engine
+) -> None:
+    """Another worker that has asked about the first time does not take the second one away."""
+    other = Client(engine, server=engine.another_worker()).ready(user="bob")
+    file = durable(client, v2(5000), options=FILE_DELETE_ON_CLOSE, share=0)
+    client.disconnect()
+    client = back(engine, client)
+    engine.mountd.silent = True
+    body = requests.create("file", disposition=FILE_OPEN_IF, share=0, access=FILE_READ_DATA)
+    message_id, _ = other.pending(Command.CREATE, body)
+    create(client, again(file, GUID))
+    client.disconnect()
+    engine.mountd.silent = False
+    engine.clock.advance(RETRY_SECONDS)
+    engine.settle()
+    assert len(engine.store.disconnected()) == 1
+    assert len(engine.server.durable.waiting()) == 1
+    engine.clock.advance(5)
+    engine.settle()
+    assert not engine.store.disconnected()
+    assert other.taken(message_id)[0].status is NtStatus.SUCCESS
+
+
 @ended
 def test_nor_what_a_dead_worker_has_left(client: Client, engine: Engine, ends: Ends) -> None:
     """Its successor keeps the time, also of what was over when the worker died."""
