@@ -4,9 +4,9 @@ Whoever has as much as is left gets no more: one user alone may have a half, two
 who have proved nothing count by their address, and have a quarter together.
 """
 
-from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
+from usmbd.mountd.ipc.network import network
 from usmbd.mountd.rpc.view import Caller
 
 SIZE: Final = 64 << 20
@@ -24,11 +24,8 @@ Who = tuple[bool, str]
 
 def who(caller: Caller) -> Who:
     """Return by what a caller counts."""
-    if not (caller.guest or caller.anonymous):
-        return True, caller.user
-    if ":" not in caller.address:
-        return False, caller.address
-    return False, str(IPv6Network((IPv6Address(caller.address.partition("%")[0]), 64), False))
+    proven = not (caller.guest or caller.anonymous)
+    return proven, caller.user if proven else network(caller.address)
 
 
 class Room:

@@ -290,3 +290,10 @@ def test_who_has_proved_nothing_counts_by_his_address(snapshot: Snapshot, kind: 
     assert before <= room.used <= 1 << 14
     opened(hub, 9, user="alice")
     assert asked(hub, 9, 50) == 50
+
+
+@pytest.mark.parametrize("address", ["fe80::1%eth0", "192.0.2.1", "unix", "", "a:b"])
+def test_who_comes_from_anywhere_counts_by_that(snapshot: Snapshot, address: str) -> None:
+    hub = Hub(PIPES, lambda: snapshot, room=Room(1 << 16))
+    opened(hub, 1, user="x", client_address=address, guest=True)
+    assert asked(hub, 1, 5) == 5
