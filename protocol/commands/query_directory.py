@@ -63,6 +63,7 @@ def query_directory(request: Request) -> Answer | Handling:
             shows = partial(may_see, tree.identity)
         if listing is not None:
             listing.end()
+            open_.enumeration = None  # where there is no room for the next, nobody goes on with it
         # FirstQuery; who reopens the directory has asked nothing yet ([MS-SMB2] 3.3.5.18).
         again = listing is not None and not body.flags & SMB2_REOPEN
         listing = Enumeration(

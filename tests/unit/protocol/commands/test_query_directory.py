@@ -209,6 +209,22 @@ def test_who_has_too_many_open_lists_nothing_more(client: Client, engine: Engine
     assert isinstance(listing(client, directory, limit=300), list)
 
 
+def test_a_listing_that_could_not_be_started_again_does_not_seem_empty(
+    client: Client, engine: Engine
+) -> None:
+    room = 8
+    engine.server.descriptors = FairShare(lambda: room)
+    directory = many(engine, client, 40)
+    assert isinstance(listing(client, directory, limit=300), list)
+    room = 4
+    refused = listing(client, directory, flags=SMB2_RESTART_SCANS)
+    assert refused is NtStatus.INSUFFICIENT_RESOURCES
+    room = 8
+    found = listing(client, directory)
+    assert isinstance(found, list)
+    assert len(found) == 42
+
+
 def test_listings_leave_no_descriptor(client: Client, engine: Engine) -> None:
     directory = many(engine, client, 40)
     before = len(os.listdir("/proc/self/fd"))
