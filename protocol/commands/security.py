@@ -124,7 +124,7 @@ def _change(node: Node, data: memoryview, information: int, tree: TreeConnect) -
         node.set_mode(mode)
         information &= ~DACL_SECURITY_INFORMATION
     if information:
-        acl.change(node, new, information, tree.share.acl_xattr)
+        acl.change(node, new, information, tree.share.acl_xattr, tree.identity)
     if new.dacl is not None or mode is not None:
         apple_fork.follow_mode(node)
 

@@ -143,11 +143,17 @@ def _xattr(node: Node, name: str) -> bytes | None:
         return None
 
 
-def change(node: Node, new: SecurityDescriptor, information: int, stored: bool) -> None:
+def change(
+    node: Node,
+    new: SecurityDescriptor,
+    information: int,
+    stored: bool,
+    identity: Identity | None = None,
+) -> None:
     """Set parts of the descriptor, in POSIX and where it is stored.
 
     Not stored, what POSIX cannot say is refused: SmbError INVALID_OWNER, INVALID_PRIMARY_GROUP,
-    NOT_SUPPORTED. Nothing is changed then.
+    NOT_SUPPORTED. Nothing is changed then. Stored, the user `identity` may become the owner.
     """
     node.volume.check_writable()
     node.stat()
@@ -162,16 +168,39 @@ def change(node: Node, new: SecurityDescriptor, information: int, stored: bool) 
     if not stored and gid is None:
         raise SmbError(NtStatus.INVALID_PRIMARY_GROUP)
     owner, group = stat.uid if uid is None else uid, stat.gid if gid is None else gid
+    moved = (owner, group) != (stat.uid, stat.gid)
     permissions = None
-    if information & DACL_SECURITY_INFORMATION:
+    # Of one that is stored, the permissions of the owner and the group are now another's.
+    if information & DACL_SECURITY_INFORMATION or (stored and moved):
         permissions = _permissions(node, descriptor, owner, group, exact=not stored)
-    if (owner, group) != (stat.uid, stat.gid):
-        node.set_owner(-1 if uid is None else uid, -1 if gid is None else gid)
+    if moved:
+        _set_owner(node, owner, group, identity if stored else None)
     if permissions is not None:
         _set_permissions(node, *permissions, stored=stored)
     if stored:
         store(node, descriptor)
     node.forget_change_time()
+
+
+def _set_owner(node: Node, uid: int, gid: int, identity: Identity | None) -> None:
+    """Give the file its owner and its group.
+
+    Only root gives files away: SmbError INVALID_OWNER, INVALID_PRIMARY_GROUP. Whoever may write the
+    owner by a stored descriptor, which was checked when the file was opened, may take it for
+    himself, and for his groups, where POSIX wants the owner.
+    """
+    stat = node.last_stat
+    new_uid, new_gid = -1 if uid == stat.uid else uid, -1 if gid == stat.gid else gid
+    try:
+        node.set_owner(new_uid, new_gid)
+    except PermissionError as error:
+        own = Identity(-1, -1) if identity is None else identity
+        if new_uid not in (-1, own.uid):
+            raise SmbError(NtStatus.INVALID_OWNER) from error
+        if new_gid not in (-1, own.gid, *own.groups):
+            raise SmbError(NtStatus.INVALID_PRIMARY_GROUP) from error
+        with as_process():
+            node.set_owner(new_uid, new_gid)
 
 
 def _permissions(
