@@ -130,9 +130,9 @@ def parse_asked(dialect: int, contexts: dict[bytes, memoryview]) -> Asked | Reco
     Those of version 2 are of SMB 3.x alone, and no contexts for older dialects.
     """
     names = (_OF_DURABLE if dialect >= SMB2_DIALECT_300 else _OF_V1).intersection(contexts)
-    if not names:
-        return None
-    if len(names) > 1:
+    if len(names) != 1:
+        if not names:
+            return None
         if names != _OF_V1:
             raise SmbError(NtStatus.INVALID_PARAMETER)
         names = _AGAIN_V1  # a request beside it is ignored (3.3.5.9.7)
@@ -199,12 +199,14 @@ def prepare(
     timeout = record.durable_open_timeout = asked.timeout
     record.create_guid = asked.create_guid
     record.durable_owner = owner
-    if persistent:
-        record.flags |= OPEN_PERSISTENT
-    asks = record.flags & (OPEN_DELETE_ON_CLOSE | OPEN_PERSISTENT)
-    who = absent(tree, request.connection) if asks else None
-    kept = kept_of(tree, key, node, granted, action, record.create_options & MODE, who)
-    return Durable(kept, timeout, lasting=persistent, persistent=persistent)
+    mode, who = record.create_options & MODE, None
+    if persistent or record.flags & OPEN_DELETE_ON_CLOSE:
+        who = absent(tree, request.connection)
+    kept = kept_of(tree, key, node, granted, action, mode, who)
+    if not persistent:
+        return Durable(kept, timeout)
+    record.flags |= OPEN_PERSISTENT
+    return Durable(kept, timeout, lasting=True, persistent=True)
 
 
 def _may_stay_persistent(request: Request, record: OpenRecord, node: Node) -> bool:

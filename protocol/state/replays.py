@@ -64,7 +64,7 @@ class Replays:
 
     def forget(self, open_: Open) -> None:
         """Repeat an open's CREATE no more: it is closed, or its FileId has been used."""
-        if open_.replay is not None:
+        replay, open_.replay = open_.replay, None
+        if replay is not None:
             # It is nobody else's: another CREATE with it is a replay, or refused.
-            self._created.pop(open_.replay[0], None)
-            open_.replay = None
+            self._created.pop(replay[0], None)
