@@ -68,6 +68,8 @@ class Beside:
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=subprocess.STDOUT,
+                # Told its end once: a ctrl-C besides would break off what it puts away then.
+                start_new_session=True,
             )
         self._waits = threading.Thread(target=self._note_the_end, daemon=True)
         self._waits.start()

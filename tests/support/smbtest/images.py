@@ -25,17 +25,17 @@ def mounted_image(kind: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="usmbd-image-", dir="/var/tmp"))
     folder.chmod(0o755)
     image, point = folder / "image", folder / "mounted"
-    point.mkdir()
-    with image.open("wb") as file:
-        file.truncate(SIZE)
-    subprocess.run([f"mkfs.{kind}", "-q", image], check=True, capture_output=True)
-    mount = subprocess.run(
-        ["mount", "-t", kind, "-o", "loop", image, point],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     try:
+        point.mkdir()
+        with image.open("wb") as file:
+            file.truncate(SIZE)
+        subprocess.run([f"mkfs.{kind}", "-q", image], check=True, capture_output=True)
+        mount = subprocess.run(
+            ["mount", "-t", kind, "-o", "loop", image, point],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if mount.returncode:
             raise CannotMountError(f"{kind} cannot be mounted here: {mount.stderr.strip()}")
         point.chmod(0o777)
