@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from usmbd.protocol.effects import Resume, Waiting
-from usmbd.protocol.wire.header import Header
+from usmbd.protocol.wire.header import Command, Header
 from usmbd.protocol.wire.status import NtStatus
 from usmbd.transport.base import Part
 
@@ -136,6 +136,14 @@ class Request:
         """The open that FileId names; the dispatch table promised that there is one."""
         assert self._open is not None
         return self._open
+
+    @property
+    def signs(self) -> bool:
+        """Whether `signer` signs the reply; within encryption that to a login's end alone.
+
+        [MS-SMB2] 3.3.5.5.3; Samba's clients look for it there, too (smbtorture 4.25).
+        """
+        return self.sealed is None or self.header.command == Command.SESSION_SETUP
 
     @property
     def plain(self) -> bool:

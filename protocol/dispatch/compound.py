@@ -197,7 +197,7 @@ class Chain:
                 following = 0
             struct.pack_into("<I", header, NEXT_COMMAND_OFFSET, following)
             parts[0] = bytes(header)
-            if request.signer is not None and request.sealed is None and final:
+            if request.signer is not None and request.signs and final:
                 parts = self._replies.sign(request, parts)
             message += parts
         if not message:

@@ -72,7 +72,7 @@ class Replies:
             credits = self.connection.credit_window.grant(header.credits, header.credit_charge)
         if request.chain is not None:
             flags |= header.flags & SMB2_FLAGS_RELATED_OPERATIONS
-        if request.signer is not None and request.sealed is None:
+        if request.signer is not None and request.signs:
             flags |= SMB2_FLAGS_SIGNED
         packed = _pack_header(
             SMB2_PROTOCOL_ID,

@@ -13,13 +13,12 @@ from smbengine.server import Engine
 from usmbd.mountd.ipc.messages import LoginStatus, Logout
 from usmbd.mountd.ipc.settings import Encryption, Signing
 from usmbd.protocol.commands.session_setup import MAXIMUM_HALF_OPEN, STRANGER_SESSIONS
-from usmbd.protocol.state.connection import HALF_OPEN_SIZE, MAXIMUM_ENDED
+from usmbd.protocol.state.connection import HALF_OPEN_SIZE
 from usmbd.protocol.state.memory import WAITING_SIZE
 from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.store.records import SessionRecord
 from usmbd.protocol.wire.header import Command
-from usmbd.protocol.wire.lock import SMB2_LOCKFLAG_EXCLUSIVE_LOCK, SMB2_LOCKFLAG_UNLOCK
 from usmbd.protocol.wire.negotiate import SMB2_NEGOTIATE_SIGNING_REQUIRED
 from usmbd.protocol.wire.negotiate_contexts import AES_128_CCM, AES_128_GCM, AES_256_GCM
 from usmbd.protocol.wire.session_setup import (
@@ -322,84 +321,6 @@ def test_a_client_that_goes_while_mountd_thinks_leaves_nothing(engine: Engine) -
     client.disconnect()
     engine.release(engine.mountd)
     assert nothing_left(engine)
-
-
-# -- re-authentication ------------------------------------------------------------------------
-
-
-def test_reauthentication_keeps_keys_and_opens(client: Client) -> None:
-    file = client.open("file")
-    client.session.state = SessionState.EXPIRED
-    assert client.create("other") is NtStatus.NETWORK_SESSION_EXPIRED
-    signer = client.session.channel_list[client.connection].signer
-    reply = client.login(sign=True)
-    assert reply.status is NtStatus.SUCCESS
-    assert reply.signed
-    assert client.session.channel_list[client.connection].signer is signer
-    assert client.call(Command.READ, requests.read(file, 1)).status is NtStatus.END_OF_FILE
-    assert client.create("other") is NtStatus.SUCCESS
-
-
-def test_what_an_expired_session_may_still_do(client: Client) -> None:
-    file = client.open("file")
-    exclusive, unlock = SMB2_LOCKFLAG_EXCLUSIVE_LOCK | 0x10, SMB2_LOCKFLAG_UNLOCK
-    locks = {flags: requests.lock(file, (0, 1, flags)) for flags in (exclusive, unlock)}
-    assert client.call(Command.LOCK, locks[exclusive]).status is NtStatus.SUCCESS
-    client.session.state = SessionState.EXPIRED
-    assert client.call(Command.LOCK, locks[unlock]).status is NtStatus.SUCCESS
-    refused = client.call(Command.LOCK, locks[exclusive])
-    assert refused.status is NtStatus.NETWORK_SESSION_EXPIRED
-    read = client.call(Command.READ, requests.read(file, 1))
-    assert read.status is NtStatus.NETWORK_SESSION_EXPIRED
-    assert client.call(Command.ECHO, requests.EMPTY).status is NtStatus.SUCCESS
-    assert client.close(file) is NtStatus.SUCCESS
-    tree = client.call(Command.TREE_DISCONNECT, requests.EMPTY)
-    assert tree.status is NtStatus.NETWORK_SESSION_EXPIRED
-    assert client.call(Command.LOGOFF, requests.EMPTY).status is NtStatus.SUCCESS
-
-
-def test_a_failed_reauthentication_ends_the_session(client: Client, engine: Engine) -> None:
-    client.open("file")
-    assert client.login("alice", "wrong", sign=True).status is NtStatus.LOGON_FAILURE
-    assert nothing_left(engine)
-    assert client.create("file") is NtStatus.USER_SESSION_DELETED
-
-
-@pytest.mark.parametrize("end", ["logoff", "a failed login", "closed by an administrator"])
-def test_refusals_after_the_end_of_a_session_can_be_believed(
-    client: Client, engine: Engine, end: str
-) -> None:
-    """They are signed with its key, for whoever signs; there are few such keys."""
-    if end == "logoff":
-        client.call(Command.LOGOFF, requests.EMPTY)
-    elif end == "a failed login":
-        client.login("alice", "wrong", sign=True)
-    else:
-        engine.server.close_session(client.session)
-    for sign in (True, False):
-        reply = client.call(Command.CREATE, requests.create("file"), sign=sign)
-        assert reply.status is NtStatus.USER_SESSION_DELETED
-        assert reply.signed is sign
-    forged = bytearray(client.pack(Command.CREATE, requests.create("file"), sign=True))
-    forged[-1] ^= 1
-    client.send(bytes(forged))
-    engine.settle()
-    assert not client.replies[-1].signed
-
-
-def test_few_keys_of_ended_sessions_are_kept(client: Client, engine: Engine) -> None:
-    for _ in range(MAXIMUM_ENDED + 5):
-        client.session_id, client.signer = 0, None
-        assert client.login().status is NtStatus.SUCCESS
-        client.call(Command.LOGOFF, requests.EMPTY)
-    assert len(client.connection.ended_signers) == MAXIMUM_ENDED
-
-
-def test_a_reauthentication_has_to_be_signed_where_all_is(engine: Engine) -> None:
-    client = negotiated(engine)
-    client.login(mode=SMB2_NEGOTIATE_SIGNING_REQUIRED)
-    assert client.login().status is NtStatus.ACCESS_DENIED
-    assert client.session.state is SessionState.VALID
 
 
 # -- PreviousSessionId, LOGOFF, the end of a connection ----------------------------------------
