@@ -25,7 +25,13 @@ class Awaits:
 Question = DirectoryRequest | RpcAsks | Awaits
 """What a call asks of mountd, of the worker whose client has the pipe, or waits for."""
 
-Told = DirectoryResponse | RpcTold
+
+@dataclass(frozen=True, slots=True)
+class Unvouched:
+    """Mountd does not vouch for who asks by a call: it is denied."""
+
+
+Told = DirectoryResponse | RpcTold | Unvouched
 
 Answered = Callable[[Told], None]
 

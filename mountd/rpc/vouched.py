@@ -9,8 +9,8 @@ import logging
 
 from usmbd.mountd.ipc.accounts import AskRights
 from usmbd.mountd.ipc.administration import AdministrationRequest
-from usmbd.mountd.ipc.messages import Failed, SessionRequest, SessionResponse
-from usmbd.mountd.rpc.outside import Answered, Outside, Question, Told
+from usmbd.mountd.ipc.messages import SessionRequest, SessionResponse
+from usmbd.mountd.rpc.outside import Answered, Outside, Question, Told, Unvouched
 from usmbd.mountd.rpc.view import Caller, View
 
 logger = logging.getLogger("usmbd.ipc")
@@ -39,13 +39,15 @@ class Vouched:
             return
 
         def told(answer: Told) -> None:
-            if isinstance(answer, SessionResponse) and answer.valid:
+            if not isinstance(answer, SessionResponse):
+                answered(answer)  # mountd is away: nobody knows
+            elif answer.valid:
                 self._sure = caller
                 self._outside.ask(message, answered)
-                return
-            facts = {"client": caller.address, "user": caller.user}
-            logger.error("nobody vouches for who has opened a pipe", extra=facts)
-            answered(Failed("nobody vouches for the caller"))
+            else:
+                facts = {"client": caller.address, "user": caller.user}
+                logger.error("nobody vouches for who has opened a pipe", extra=facts)
+                answered(Unvouched())
 
         question = SessionRequest(caller.user, caller.credential, ticket=caller.ticket)
         self._outside.ask(question, told)

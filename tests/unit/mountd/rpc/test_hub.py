@@ -10,6 +10,7 @@ from impacket.dcerpc.v5 import srvs
 
 from usmbd.mountd.ipc.accounts import AskRights, Rights
 from usmbd.mountd.ipc.messages import (
+    Failed,
     RpcClose,
     RpcOpen,
     RpcRead,
@@ -25,6 +26,7 @@ from usmbd.mountd.rpc import hub as hub_module
 from usmbd.mountd.rpc.hub import Hub
 from usmbd.mountd.rpc.interfaces import PIPES, winreg
 from usmbd.mountd.rpc.outside import Alone, Answered, Question
+from usmbd.mountd.rpc.pdu import Fault
 from usmbd.mountd.rpc.room import HANDLE_BYTES, Room
 from usmbd.mountd.rpc.view import Caller, Snapshot
 
@@ -132,11 +134,14 @@ class Mountd(Alone):
         """Begin with no question."""
         self.asked: list[Question] = []
         self.proofs: list[object] = [7, b"sealed"]
+        self.there = True
 
     def ask(self, message: Question, answered: Answered) -> None:
         """Answer; whoever it is in whose name it is asked may do all."""
         self.asked.append(message)
-        if isinstance(message, SessionRequest):
+        if not self.there:
+            answered(Failed("mountd is not there"))
+        elif isinstance(message, SessionRequest):
             proven = message.credential in self.proofs or message.ticket in self.proofs
             answered(SessionResponse(valid=message.user == "alice" and proven))
         elif isinstance(message, AskRights):
@@ -161,15 +166,23 @@ def asking(snapshot: Snapshot, mountd: Mountd) -> Hub:
     return Hub(PIPES, lambda: snapshot, mountd)
 
 
+OPEN_MACHINE = rpc.request(2, struct.pack("<II", 0, 0x02000000))
+"""OpenLocalMachine."""
+
+
 def opens_registry(hub: Hub, opened: RpcOpen | None = None) -> bool:
     """Open HKEY_LOCAL_MACHINE, perhaps on a new pipe; tell whether that was granted."""
     if opened is not None:
         assert hub.handle(opened).status == RpcStatus.OK
         syntax = winreg.CALLS.syntax.uuid, winreg.CALLS.syntax.major
         hub.handle(RpcTransceive(1, rpc.bind((0, syntax, [rpc.NDR])), 65536))
-    request = rpc.request(2, struct.pack("<II", 0, 0x02000000))
-    answer = hub.handle(RpcTransceive(1, request, 65536)).data
+    answer = hub.handle(RpcTransceive(1, OPEN_MACHINE, 65536)).data
     return answer[2] == 2 and rpc.stub_of([answer])[-4:] == bytes(4)
+
+
+def opening_fails(hub: Hub) -> Fault:
+    """Open the same; return the fault."""
+    return Fault(rpc.fault(hub.handle(RpcTransceive(1, OPEN_MACHINE, 65536)).data))
 
 
 @pytest.mark.parametrize("proof", [{"credential": 7}, {"ticket": b"sealed"}])
@@ -186,8 +199,10 @@ def test_mountd_vouches_for_who_has_logged_in(
     assert mountd.names() == ["?", "alice"]
     mountd.proofs.clear()
     asking.configured()
-    assert not opens_registry(asking)
+    assert opening_fails(asking) is Fault.ACCESS_DENIED
     assert mountd.names() == ["?"]
+    mountd.there = False  # nobody knows: the client may ask again
+    assert opening_fails(asking) is Fault.SERVER_TOO_BUSY
 
 
 @pytest.mark.parametrize(
