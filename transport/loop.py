@@ -25,6 +25,10 @@ log = logging.getLogger("usmbd.conn")
 MAXIMUM_EVENTS: Final = 256
 """Descriptors that one turn takes up; more wait for the next."""
 
+TIMERS_SWEPT: Final = 1024
+"""Timers among which those are looked for that were cancelled, and again with twice as many as are
+left: most are cancelled, of requests that wait half a minute at most."""
+
 TFD_NONBLOCK: Final = os.O_NONBLOCK
 TFD_CLOEXEC: Final = os.O_CLOEXEC
 TFD_TIMER_ABSTIME: Final = 1
@@ -98,6 +102,11 @@ class Timer:
         """Do not call, and hold on to nothing."""
         self._callback, self._args = None, ()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether there is nothing to call."""
+        return self._callback is None
+
     def take(self) -> _Call | None:
         """Return the call, once; None when there is none any more."""
         call = None if self._callback is None else (self._callback, self._args)
@@ -134,6 +143,7 @@ class EpollLoop:
         self._watched: dict[int, _Watch] = {}
         self._ready: deque[_Call] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
+        self._sweep_at = TIMERS_SWEPT
         self._numbers = count()  # timers of one moment go in the order of their making
         self._now = 0.0  # this turn's time; 0.0: nobody has asked yet
         self.turn_number = 0
@@ -305,7 +315,12 @@ class EpollLoop:
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> Timer:
         """Call `callback(*args)` in `delay` seconds."""
         timer = Timer(self.time() + delay, callback, args)
-        heapq.heappush(self._timers, (timer.when, next(self._numbers), timer))
+        timers = self._timers
+        heapq.heappush(timers, (timer.when, next(self._numbers), timer))
+        if len(timers) > self._sweep_at:
+            timers[:] = [entry for entry in timers if not entry[2].cancelled]
+            heapq.heapify(timers)
+            self._sweep_at = max(TIMERS_SWEPT, 2 * len(timers))
         return timer
 
     def _set_alarm(self, when: float) -> None:

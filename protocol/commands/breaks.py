@@ -37,6 +37,7 @@ def wait_for_break(
 
     def undo() -> None:
         give_up()
+        alarm.cancel()
         if open_ is not None:
             open_.waiting.discard(end)
 
@@ -44,7 +45,7 @@ def wait_for_break(
     give_up = server.wait_for(key, go_on)
     if open_ is not None:
         open_.waiting.add(end)
-    server.clock.call_later(LOST_SECONDS, go_on)
+    alarm = server.clock.call_later(LOST_SECONDS, go_on)
     server.caching.request_breaks(key, needed.breaks)
     held = server.caching.still_held(key, needed.breaks)
     if not held and key not in server.durable.deleting:

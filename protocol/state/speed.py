@@ -80,13 +80,20 @@ class VolumeSpeed:
             self.measured = False
 
 
+class Alarm(Protocol):
+    """A call that is due at some time, with all that it refers to."""
+
+    def cancel(self) -> object:
+        """Do not call."""
+
+
 class Clock(Protocol):
     """The event loop's time and timers."""
 
     def time(self) -> float:
         """Return the time, in seconds."""
 
-    def call_later(self, delay: float, callback: Callable[..., None], *args: object) -> object:
+    def call_later(self, delay: float, callback: Callable[..., None], *args: object) -> Alarm:
         """Call `callback(*args)` in `delay` seconds."""
 
 

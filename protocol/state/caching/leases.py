@@ -18,7 +18,7 @@ from usmbd.protocol.state.caching.notices import (
     send_notice,
 )
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.speed import Clock
+from usmbd.protocol.state.speed import Alarm, Clock
 from usmbd.protocol.state.store.base import LeaseChange, Store
 from usmbd.protocol.state.store.records import LeaseState, OpenRecord
 from usmbd.protocol.wire.oplock_break import (
@@ -40,7 +40,7 @@ LeaseName = tuple[bytes, bytes]
 class Lease:
     """What this worker knows of a lease beside its state ([MS-SMB2] 3.3.1.12)."""
 
-    __slots__ = ("asked", "name", "notice", "opens", "told")
+    __slots__ = ("alarm", "asked", "name", "notice", "opens", "told")
 
     def __init__(self, name: LeaseName) -> None:
         """Begin without an open."""
@@ -53,6 +53,8 @@ class Lease:
         """What its client was told last and has to answer; empty: nothing."""
         self.told: Connection | None = None
         """On which connection."""
+        self.alarm: Alarm | None = None
+        """When it has answered too late."""
 
     @property
     def client_guid(self) -> bytes:
@@ -172,7 +174,9 @@ class Leases:
         lease.notice = _notification(
             lease, before, after.break_to, after, SMB2_NOTIFY_BREAK_LEASE_FLAG_ACK_REQUIRED
         )
-        self._clock.call_later(BREAK_SECONDS, self._expired, lease, lease.asked)
+        if lease.alarm is not None:
+            lease.alarm.cancel()
+        lease.alarm = self._clock.call_later(BREAK_SECONDS, self._expired, lease, lease.asked)
         self._send(lease)
 
     def _tell(self, lease: Lease, before: int, after: LeaseState) -> None:
@@ -215,6 +219,9 @@ class Leases:
     def _answered(self, lease: Lease) -> None:
         """Wait for its client no longer."""
         lease.notice, lease.told = b"", None
+        if lease.alarm is not None:
+            lease.alarm.cancel()
+            lease.alarm = None
         self._forget(lease)
 
     def _expired(self, lease: Lease, asked: int) -> None:

@@ -14,7 +14,7 @@ from usmbd.protocol.state.caching.kernel_oplocks import KernelOplocks
 from usmbd.protocol.state.caching.notices import BREAK_SECONDS, channels_of, send_notice
 from usmbd.protocol.state.caching.rules import R
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.state.speed import Clock
+from usmbd.protocol.state.speed import Alarm, Clock
 from usmbd.protocol.state.store.base import Store
 from usmbd.protocol.state.store.records import OPLOCK_BREAKING, OPLOCK_HELD
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_II, SMB2_OPLOCK_LEVEL_NONE
@@ -48,6 +48,8 @@ class Oplocks:
         self._deliveries = deliveries
         self._told: dict[Open, Connection] = {}
         """On which connection those were told that have to answer."""
+        self._alarms: dict[Open, Alarm] = {}
+        """When those have answered too late."""
 
     def break_to(self, open_: Open, left: int) -> None:
         """Break the oplock of an open so that at most the state `left` stays; tell its client."""
@@ -63,7 +65,7 @@ class Oplocks:
             self._store.set_oplock(
                 open_.key, open_.persistent_id, open_.oplock_level, OPLOCK_BREAKING
             )
-            self._clock.call_later(BREAK_SECONDS, self._expired, open_)
+            self._alarms[open_] = self._clock.call_later(BREAK_SECONDS, self._expired, open_)
             self._ask(open_)
 
     def stand_with_kernel(self, open_: Open) -> None:
@@ -96,7 +98,14 @@ class Oplocks:
 
     def closed(self, open_: Open) -> None:
         """Forget an open."""
+        self._answered(open_)
+
+    def _answered(self, open_: Open) -> None:
+        """Wait for its client no longer."""
         self._told.pop(open_, None)
+        alarm = self._alarms.pop(open_, None)
+        if alarm is not None:
+            alarm.cancel()
 
     def connection_lost(self, connection: "Connection") -> Iterator[None]:
         """Tell clients again, on another channel, what they were told on this one, in steps."""
@@ -129,7 +138,7 @@ class Oplocks:
         open_.oplock_break_to = None
         if open_ in self._kernel:
             self._kernel.lift(open_)
-        self._told.pop(open_, None)
+        self._answered(open_)
         waiters = self._store.set_oplock(open_.key, open_.persistent_id, level, OPLOCK_HELD)
         if waiters:
             self._wake(open_.key, waiters)

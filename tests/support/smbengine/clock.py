@@ -24,6 +24,10 @@ class FakeClock:
         self._timers.append(timer)
         return timer
 
+    def alarms(self, after: float) -> int:
+        """Return how many calls are to come in more than so many seconds."""
+        return sum(t.call is not None and t.when > self.now + after for t in self._timers)
+
     def turn(self) -> int:
         """Call what is due by now, as the loop does in its next turn; return how much was."""
         due = [t for t in self._timers if t.call is not None and t.when <= self.now]

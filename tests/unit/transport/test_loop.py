@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from usmbd.transport import loop as loop_module
-from usmbd.transport.loop import EpollLoop
+from usmbd.transport.loop import TIMERS_SWEPT, EpollLoop
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -281,6 +281,23 @@ def test_a_cancelled_timer_is_not_called_and_holds_nothing(loop: EpollLoop) -> N
     assert known() is None
     loop.run_forever()
     assert called == []
+
+
+def test_cancelled_timers_take_no_room(loop: EpollLoop) -> None:
+    """Those that are left go in their order."""
+    called: list[int] = []
+    kept = []
+    for number in range(5 * TIMERS_SWEPT):
+        timer = loop.call_later(30 + number, called.append, number)
+        if number % TIMERS_SWEPT:
+            timer.cancel()
+        else:
+            kept.append(loop.call_later(0.001 * (5 - len(kept)), called.append, number))
+            timer.cancel()
+    loop.call_later(0.01, loop.stop)
+    assert len(loop._timers) <= TIMERS_SWEPT + 2
+    loop.run_forever()
+    assert called == [number * TIMERS_SWEPT for number in reversed(range(5))]
 
 
 def test_one_timer_may_cancel_another_of_the_same_moment(

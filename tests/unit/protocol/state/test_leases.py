@@ -453,3 +453,13 @@ def test_nothing_stays_of_closed_leases(client: Client, engine: Engine) -> None:
         client.close(file)
     assert engine.server.caching.leases._table == {}
     assert engine.server.caching._holders == {}
+
+
+def test_an_answered_break_leaves_no_timer(client: Client, other: Client, engine: Engine) -> None:
+    """Neither for the answer nor for who waits for it."""
+    take(client, RWH)
+    number, _ = other.pending(Command.CREATE, requests.create("file"))
+    waiting = engine.clock.alarms(20)
+    acknowledge(client, RH)
+    assert other.taken(number)[-1].status is NtStatus.SUCCESS
+    assert engine.clock.alarms(20) == waiting - 2

@@ -41,6 +41,28 @@ def test_a_second_open_waits_for_the_first_ones_answer(
     assert reply.parse(CreateResponse).oplock_level == II
 
 
+@pytest.mark.parametrize("how", ["answered", "closed", "cancelled"])
+def test_what_has_ended_leaves_no_timer(
+    client: Client, other: Client, engine: Engine, how: str
+) -> None:
+    """Each holds what it is for, half a minute long: thousands a second can be had."""
+    before = engine.clock.alarms(20)
+    for _ in range(3):
+        file, _ = create(client, BATCH)
+        number, _ = other.pending(Command.CREATE, requests.create("file"))
+        assert engine.clock.alarms(20) == before + 2  # for the answer, and for who waits for it
+        if how == "answered":
+            acknowledge(client, file, NONE)
+        elif how == "cancelled":
+            other.cancel(number)
+            assert engine.clock.alarms(20) == before + 1
+        client.close(file)
+        reply = other.taken(number)[-1]
+        if how != "cancelled":
+            other.close(reply.file_id)
+        assert engine.clock.alarms(20) == before
+
+
 def test_a_close_answers_as_well(client: Client, other: Client) -> None:
     file, _ = create(client, BATCH)
     message_id, _ = other.pending(Command.CREATE, requests.create("file", oplock=BATCH))
