@@ -254,7 +254,8 @@ class Store(Protocol):
 
         `path` is kept so that the supervisor can delete the file if all its workers die.
         With `one_name` it is only this name of several (Link.IsDeleted); others may be, too.
-        SmbError(FILE_CLOSED) when the open is not there.
+        SmbError(FILE_CLOSED) when the open is not there, INSUFFICIENT_RESOURCES for a name more
+        than can be kept.
         """
 
     def is_delete_pending(self, key: bytes, path: str = "") -> bool:

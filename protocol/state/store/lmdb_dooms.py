@@ -10,6 +10,7 @@ from usmbd.protocol.state.store.base import Doomed
 from usmbd.protocol.state.store.lmdb_environment import FILE_HEADER, LmdbEnvironment
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import NO_ID, OPEN_FORK_BESIDE, OpenRecord
+from usmbd.protocol.wire.status import NtStatus, SmbError
 
 FILE_PENDING: Final = 1
 """The file is delete pending."""
@@ -19,6 +20,10 @@ FILE_HAS_PATH: Final = 4
 """There is a D record."""
 FILE_ONE_NAME: Final = 8
 """Only the names in the D record are delete pending, of several that the file has."""
+
+NAMES_BYTES: Final = 1 << 16
+"""Of a file's names that are delete pending at a time: 16 of the longest. Each one more, or less,
+has all of them written anew, while no other worker writes."""
 
 _FORK_BESIDE: Final = b"+"  # OPEN_FORK_BESIDE, before a path, which begins with a slash
 _NEXT: Final = b"\0"  # between paths
@@ -73,13 +78,18 @@ def doom(
     path: str,
     one_name: bool,
 ) -> int:
-    """Return the flags of a file that becomes delete pending, or one more name of it."""
+    """Return the flags of a file that becomes delete pending, or one more name of it.
+
+    SmbError(INSUFFICIENT_RESOURCES) where there are too many.
+    """
     flags, before = flags & ~FILE_ONE_NAME | FILE_PENDING, flags
     if not path:
         return flags
     paths = os.fsencode(path)
     if one_name and before & FILE_ONE_NAME:
         paths = _NEXT.join((paths, *(one for one in _paths(txn, key) if one != paths)))
+        if len(paths) > NAMES_BYTES or not environment.takes_path(paths):
+            raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
     kept = _keep(txn, environment, key, record, paths)
     return flags | kept | (FILE_ONE_NAME if one_name and kept else 0)
 

@@ -11,6 +11,7 @@ import pytest
 
 from usmbd.protocol.state.store import lmdb_opens
 from usmbd.protocol.state.store.base import Admit, RemoveOpenResult, SharingViolation
+from usmbd.protocol.state.store.lmdb_dooms import NAMES_BYTES
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
@@ -73,6 +74,22 @@ def test_who_opens_another_name_while_one_is_deleted_keeps_his_open(
     refused(add, NtStatus.SHARING_VIOLATION, READ | WRITE)
     assert not store.remove_open(KEY, other).deletes
     assert store.opens(KEY) == []
+
+
+def test_the_names_that_are_deleted_at_a_time_are_bounded(store: LmdbStore, add: "Opener") -> None:
+    """Each one more writes all of them anew, while no other worker writes."""
+    ids = [add(KEY, DELETE) for _ in range(NAMES_BYTES // 4000 + 1)]
+    paths = [f"/share/{number:04000}" for number in range(len(ids))]
+    *those, (last, too_many) = zip(ids, paths, strict=True)
+    for open_id, path in those:
+        store.set_delete_pending(KEY, open_id, True, path, one_name=True)
+    with pytest.raises(SmbError) as error:
+        store.set_delete_pending(KEY, last, True, too_many, one_name=True)
+    assert error.value.status is NtStatus.INSUFFICIENT_RESOURCES
+    assert store.pending_names(KEY, too_many) == (len(those), False)
+    store.set_delete_pending(KEY, ids[0], False, paths[0])
+    store.set_delete_pending(KEY, last, True, too_many, one_name=True)
+    assert store.pending_names(KEY, too_many) == (len(those), True)
 
 
 def test_an_open_that_wants_to_cache_is_decided_beside_the_others(
