@@ -18,6 +18,7 @@ KILLS = 6
 BATCH = 9
 EXCLUSIVE, UNLOCK = 0x12, 4
 RESILIENT = 3
+READ, DELETE_ON_CLOSE = 0x120089, 0x1000
 LMR_REQUEST_RESILIENCY = 0x001401D4
 DHNQ, DHNC, DH2Q, DH2C = b"DHnQ", b"DHnC", b"DH2Q", b"DH2C"
 
@@ -164,3 +165,27 @@ def test_a_killed_worker_s_resilient_open_gives_way_to_nobody(server: Usmbd) -> 
     reply = other.call(smb2.CREATE, smb2.create_body("resilient"))
     assert reply.status == smb2.SHARING_VIOLATION, hex(reply.status)
     assert durable.come_back(connected(server, guid)) == smb2.SUCCESS
+
+
+def leave_to_delete(server: Usmbd, name: str) -> None:
+    """Have a client go that was to delete a file, which waits a second for it."""
+    client = connected(server)
+    wanted = struct.pack("<IIQ", 1000, 0, 0) + os.urandom(16)
+    asked = smb2.create_context(DH2Q, wanted)
+    body = smb2.create_body(name, options=DELETE_ON_CLOSE, extra=asked, share=0, oplock=BATCH)
+    assert not client.call(smb2.CREATE, body).status
+    client.close()
+
+
+def test_what_a_lost_client_was_to_delete_stays_where_he_may_not_any_more(server: Usmbd) -> None:
+    """The share is read only by then, and who wants the file gets it as it is."""
+    leave_to_delete(server, "gone")
+    wait_for(lambda: not (server.data / "gone").exists(), SECONDS, "its end")
+    other = connected(server)
+    leave_to_delete(server, "kept")
+    text = server.configuration_path.read_text()
+    server.configuration_path.write_text(text.replace("read only = no", "read only = yes"))
+    os.kill(server.pid, signal.SIGHUP)
+    body = smb2.create_body("kept", READ, smb2.OPEN)
+    wait_for(lambda: not other.call(smb2.CREATE, body).status, SECONDS, "its end")
+    assert (server.data / "kept").exists()
