@@ -8,6 +8,7 @@ nothing is repeated any more. All channels of a client are in one worker, so the
 from typing import TYPE_CHECKING
 
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ class Replays:
 
         As with smbd; Windows cancels it, and the replay begins anew.
         """
-        return len(request.session.channel_list) > 1 and request in self._created.values()
+        if request.header.command != Command.CREATE or len(request.session.channel_list) < 2:
+            return False
+        return request in self._created.values()
 
     def made(self, guid: CreateGuid, open_: Open, action: int) -> None:
         """Know what a CREATE has made, and by which CreateAction, unless it is closed already."""
