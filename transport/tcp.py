@@ -41,8 +41,8 @@ LARGE_MESSAGE = 1 << 18
 """Such a message takes up to a millisecond to check and write, by HMAC-SHA256 8 MiB take 26: it
 begins while the turn's slice lasts, else each connection would have one a turn."""
 
-READ_MOST = 1 << 20
-"""Bytes of one read, of 0.3 ms, once the turn's slice is over: the kernel keeps up to 6 MiB."""
+READ_MOST = (1 << 20) + (1 << 16)
+"""Bytes of one read, a WRITE of 1 MiB, once the turn's slice is over: the kernel keeps up to 6."""
 
 HIGH_WATER = 1 << 20
 """Queued bytes from which on no further request of this client is taken up: a client that

@@ -37,13 +37,14 @@ from smbengine import requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
-from usmbd.protocol.dispatch import dispatcher
+from usmbd.protocol.dispatch import calls
 from usmbd.protocol.wire.header import HEADER_SIZE, Command
 from usmbd.protocol.wire.read import pack_read_response
 from usmbd.protocol.wire.write import pack_write_response
 from usmbd.transport import loop as loop_module
 from usmbd.transport.loop import EpollLoop
 from usmbd.transport.tcp import FRAME, TcpTransport
+from usmbd.transport.turns import Turns
 
 SIZES = (1 << 20, 64 << 10, 4 << 10)
 DEPTHS = (1, 4, 16)
@@ -54,7 +55,7 @@ CREDIT = 1 << 16
 OF_FILES = ("preadv", "pwrite", "sendfile", "fstat")
 OF_CLOCKS = (
     (time, "monotonic", "clock"),
-    (dispatcher, "perf_counter", "clock"),
+    (calls, "perf_counter", "clock"),
     (loop_module, "_set_timerfd", "clock"),
 )
 
@@ -123,7 +124,8 @@ def drive(sock: socket.socket, heads: list[bytes], data: bytes, reply: int, dept
 def serve(client: Client, ours: socket.socket, counts: Counter[str], driver: int) -> float:
     """Serve until the driver has ended; return the CPU seconds of it."""
     loop = EpollLoop()
-    transport = TcpTransport(ours, loop)
+    turns = Turns(loop, counted(time.perf_counter, counts, "clock"))
+    transport = TcpTransport(ours, loop, turns=turns)
     transport._sock = Counted(  # type: ignore[assignment]
         ours, counts, recv_into="recv", send="send", sendmsg="send"
     )
