@@ -20,7 +20,7 @@ from usmbd.protocol.state.caching.notices import (
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.speed import Alarm, Clock
 from usmbd.protocol.state.store.base import LeaseChange, Store
-from usmbd.protocol.state.store.records import LeaseState, OpenRecord
+from usmbd.protocol.state.store.records import OPLOCK_BREAKING, LeaseState, OpenRecord
 from usmbd.protocol.wire.oplock_break import (
     SMB2_NOTIFY_BREAK_LEASE_FLAG_ACK_REQUIRED,
     LeaseBreakNotification,
@@ -40,15 +40,13 @@ LeaseName = tuple[bytes, bytes]
 class Lease:
     """What this worker knows of a lease beside its state ([MS-SMB2] 3.3.1.12)."""
 
-    __slots__ = ("alarm", "asked", "name", "notice", "opens", "told")
+    __slots__ = ("alarm", "name", "notice", "opens", "told")
 
     def __init__(self, name: LeaseName) -> None:
         """Begin without an open."""
         self.name = name
         self.opens: dict[int, Open] = {}
         """LeaseOpens, as far as they are this worker's."""
-        self.asked = 0
-        """How often its client was asked for an answer: a timer knows by it if it is meant."""
         self.notice = b""
         """What its client was told last and has to answer; empty: nothing."""
         self.told: Connection | None = None
@@ -92,6 +90,8 @@ class Leases:
         lease = self._table.get(name)
         if lease is None:
             lease = self._table[name] = Lease(name)
+            if record.oplock_state == OPLOCK_BREAKING:
+                self._limit(lease)  # its last open is just being closed, or is another worker's
         elif not lease.opens:
             lease.told = None  # what it was told is none of this open's, and is not told again
         lease.opens[record.open_id] = open_
@@ -100,16 +100,9 @@ class Leases:
     def closed(self, lease: Lease, open_id: int) -> None:
         """Take an open out of its lease."""
         lease.opens.pop(open_id, None)
-        self._forget(lease)
-
-    def _forget(self, lease: Lease) -> None:
-        """Forget a lease without opens.
-
-        While a break's time runs it is kept, for that is its own: a lease with the same key may
-        be taken meanwhile, and another break of that one has its whole time.
-        """
-        if not lease.opens and not lease.notice:
-            self._table.pop(lease.name, None)
+        if not lease.opens:
+            # Its break ends with it: one with the same key has its own, with its whole time.
+            self._answered(lease)
 
     def break_to(self, lease: Lease, left: int) -> None:
         """Break a lease so that at most `left` stays ([MS-SMB2] 3.3.4.7)."""
@@ -170,14 +163,17 @@ class Leases:
     def _ask(self, lease: Lease, before: int, after: LeaseState) -> None:
         """Tell a client that it has to give up what it holds, and wait for its answer."""
         lease = self._table.setdefault((lease.client_guid, lease.lease_key), lease)
-        lease.asked += 1
         lease.notice = _notification(
             lease, before, after.break_to, after, SMB2_NOTIFY_BREAK_LEASE_FLAG_ACK_REQUIRED
         )
+        self._limit(lease)
+        self._send(lease)
+
+    def _limit(self, lease: Lease) -> None:
+        """Have a break end in time, whatever its client does."""
         if lease.alarm is not None:
             lease.alarm.cancel()
-        lease.alarm = self._clock.call_later(BREAK_SECONDS, self._expired, lease, lease.asked)
-        self._send(lease)
+        lease.alarm = self._clock.call_later(BREAK_SECONDS, self._expired, lease)
 
     def _tell(self, lease: Lease, before: int, after: LeaseState) -> None:
         """Tell a client what it has lost; there is nothing to answer."""
@@ -198,7 +194,7 @@ class Leases:
         if channel is None:
             # Where its opens end in a moment, the lease ends with them.
             if not all(open_.session.closed for open_ in lease.opens.values()):
-                self._expired(lease, lease.asked)
+                self._expired(lease)
             return
         lease.told = channel.connection
         send_notice(channel, lease.notice)
@@ -222,12 +218,11 @@ class Leases:
         if lease.alarm is not None:
             lease.alarm.cancel()
             lease.alarm = None
-        self._forget(lease)
+        if not lease.opens:
+            self._table.pop(lease.name, None)
 
-    def _expired(self, lease: Lease, asked: int) -> None:
+    def _expired(self, lease: Lease) -> None:
         """End a break that the client has not answered."""
-        if lease.asked != asked or not lease.notice:
-            return
         self._answered(lease)
         change = self._change(lease, life.expired)
         if change is not None and change.after != change.before:

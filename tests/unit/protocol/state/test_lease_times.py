@@ -57,3 +57,30 @@ def test_the_time_of_a_break_that_a_close_answered_does_not_end_the_next(
     engine.clock.advance(BREAK_SECONDS - 2)
     engine.settle()
     assert other.taken(message_id)[0].status is NtStatus.SUCCESS
+
+
+def test_a_break_that_a_close_answers_leaves_nothing(
+    client: Client, other: Client, engine: Engine
+) -> None:
+    """Neither a timer nor what is known of the lease: thousands a second can be had."""
+    before = engine.clock.alarms(20)
+    file, _ = take(client, RWH)
+    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
+    client.close(file)
+    other.close(other.taken(message_id)[0].file_id)
+    assert engine.clock.alarms(20) == before
+    assert engine.server.caching.leases._table == {}
+
+
+def test_who_opens_while_the_last_one_is_being_closed_has_its_break(
+    client: Client, other: Client, engine: Engine
+) -> None:
+    """The store knows the lease until then, on a slow disk for a while: somebody has to end it."""
+    file, _ = take(client, RWH)
+    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
+    engine.server.caching.closed(client.open_of(file))  # by which a close begins
+    take(client, RWH)
+    assert other.taken(message_id) == []
+    engine.clock.advance(BREAK_SECONDS)
+    engine.settle()
+    assert other.taken(message_id)[0].status is NtStatus.SUCCESS
