@@ -1,10 +1,11 @@
 """`username map`: the names that clients say, and whose accounts they mean (smb.conf(5))."""
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from usmbd.mountd.config import values
+from usmbd.mountd.config.ini import logical_lines
 from usmbd.mountd.config.source import read_text
 from usmbd.mountd.errors import ConfigError
 
@@ -47,16 +48,18 @@ def _fits(pattern: str, name: str, is_member: Callable[[str, str], bool]) -> boo
 
 
 def load_username_map(path: Path) -> UsernameMap:
-    """Read a file; ConfigError with the line that is malformed."""
+    """Read a file, whose lists and long lines are smb.conf's.
+
+    ConfigError with the line that is malformed.
+    """
     rules = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        entry = line.strip()
+    for number, entry in logical_lines(read_text(path)):
         if not entry or entry[0] in ";#":
             continue
         is_last = entry.startswith("!")
         account, equals, names = entry.removeprefix("!").partition("=")
         try:
-            words = shlex.split(names.replace("\\", "\\\\"))
+            words = values.words(names, str)
         except ValueError as error:
             raise ConfigError(str(path), number, f"{names.strip()!r}: {error}") from error
         if not equals or not account.strip() or not words:

@@ -61,6 +61,23 @@ def test_lines_that_say_nothing(tmp_path: Path, line: str) -> None:
         read(tmp_path, f"# first\n{line}\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("alice = fred, barney", ("fred", "barney")),
+        ("alice = fred ; barney,wilma\tdino", ("fred", "barney", "wilma", "dino")),
+        ('alice = "fred, the first" barney', ("fred, the first", "barney")),
+        ("alice = o'brien 'fred flint'", ("o'brien", "'fred", "flint'")),
+        ("alice = fred \\\n  barney", ("fred", "barney")),
+        ("alice = DOM\\fred", ("DOM\\fred",)),
+    ],
+)
+def test_names_are_parted_as_with_samba(tmp_path: Path, line: str, names: tuple[str, ...]) -> None:
+    """Tried with smbd 4.17, which takes lines and lists as in its configuration file."""
+    (rule,) = read(tmp_path, f"{line}\n").rules
+    assert (rule.account, rule.names) == ("alice", names)
+
+
 def test_who_logs_in_as_whom(tmp_path: Path) -> None:
     read(tmp_path, 'alice = "Alice Liddell"\n')
     config = load(tmp_path / "e.conf", f"[global]\nusername map = {tmp_path}/map\n")
