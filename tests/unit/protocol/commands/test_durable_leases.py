@@ -174,3 +174,20 @@ def test_a_replay_needs_the_same_lease(client: Client) -> None:
     assert batch.status is NtStatus.SUCCESS
     denied = leased(client, v2(guid=KEY), lease(), name="batch", replay=True)
     assert denied.status is NtStatus.ACCESS_DENIED
+
+
+@pytest.mark.parametrize("opens", [1, 2])
+def test_a_break_that_is_not_answered_yet_ends_a_lease(
+    client: Client, engine: Engine, opens: int
+) -> None:
+    """Others go on at once, and nobody comes back to what he did not give up."""
+    files = two_opens(client) if opens == 2 else (leased(client, v2(), lease()).file_id,)
+    other = Client(engine).ready(user="bob")
+    message_id, _ = other.pending(Command.CREATE, requests.create("file"))
+    client.disconnect()
+    engine.settle()
+    assert other.taken(message_id)[0].status is NtStatus.SUCCESS
+    client = back(engine, client)
+    missing = NtStatus.OBJECT_NAME_NOT_FOUND
+    for file, guid in zip(files, (GUID, KEY), strict=False):
+        assert leased(client, again(file, guid), lease()).status is missing
