@@ -29,6 +29,7 @@ from usmbd.protocol.wire.access import (
     ACCESS_SYSTEM_SECURITY,
     DELETE,
     FILE_ALL_ACCESS,
+    FILE_DELETE_CHILD,
     FILE_EXECUTE,
     FILE_READ_DATA,
     FILE_WRITE_DATA,
@@ -226,7 +227,7 @@ def _existing(wanted: Wanted, node: Node) -> Found:
         if body.desired_access & MAXIMUM_ALLOWED and not (
             map_generic(body.desired_access) & WRITES
         ):
-            granted &= ~WRITES
+            granted &= ~(WRITES | FILE_DELETE_CHILD)  # [MS-FSA] 2.1.5.1.2.1
         else:
             raise SmbError(NtStatus.ACCESS_DENIED)
     if options & FILE_DELETE_ON_CLOSE:

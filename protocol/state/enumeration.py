@@ -73,8 +73,13 @@ class Enumeration:
         self._again = again
         self._at_once = ENTRIES_AT_ONCE if describes is None else DESCRIBED_AT_ONCE
         self._left_over: Entry | None = None
+        short = pattern.may_be_short and node.volume.options.made_names
         self._entries: Iterator[Entry | None] = node.scan(
-            None if pattern.matches_all else pattern.matches, shows, describes, skip
+            None if pattern.matches_all else pattern.matches,
+            shows,
+            describes,
+            skip,
+            pattern.matches_short if short else None,
         )
         self.given = 0
         """FileIndex of the last entry that was given: its number."""

@@ -378,9 +378,11 @@ class Node:
         shows: Shows | None = None,
         describes: Describes | None = None,
         skip: int = 0,
+        matches_short: Callable[[str], bool] | None = None,
     ) -> Iterator[Entry | None]:
         """List the directory: (name, 8.3 name, stat, number), with pauses; see scan.scan."""
-        return scan(self.volume, self.fd, self.path, matches, shows, describes, skip)
+        volume, fd, path = self.volume, self.fd, self.path
+        return scan(volume, fd, path, matches, shows, describes, skip, matches_short)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Read into the buffers: the number of bytes, 0 at the end; may wait for the disk."""

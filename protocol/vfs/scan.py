@@ -54,18 +54,20 @@ def scan(
     shows: Shows | None = None,
     describes: Describes | None = None,
     skip: int = 0,
+    matches_short: Callable[[str], bool] | None = None,
 ) -> Generator[Entry | None, None, None]:
     """Yield what a client may see in the open directory, behind the entry number `skip`; OSError.
 
     And None after NAMES_AT_ONCE that it does not: a pause, when others may have their turn.
 
     "." and ".." come first (the root is its own parent), the rest as the file system gives it.
-    `matches` is asked before an entry costs anything. Names that SMB cannot say come as they
-    are spelled on the wire; a symbolic link that is not followed, or leads nowhere or outside,
-    comes as itself, so that it can be deleted. Not seen are vetoed names and what goes
-    meanwhile. With `hide_unreadable` neither is what the POSIX permissions do not let the
-    identity read (enter, too, for directories), nor what `shows` says no to, which knows of stored
-    NT ACLs. The directory is read on, and asked, by the identity of whoever takes the next entry.
+    `matches` is asked before an entry costs anything, then `matches_short` with the name on disk.
+    Names that SMB cannot say come as they are spelled on the wire; a symbolic link that is not
+    followed, or leads nowhere or outside, comes as itself, so that it can be deleted. Not seen are
+    vetoed names and what goes meanwhile. With `hide_unreadable` neither is what the POSIX
+    permissions do not let the identity read (enter, too, for directories), nor what `shows` says
+    no to, which knows of stored NT ACLs. The directory is read on, and asked, by the identity of
+    whoever takes the next entry.
     """
     smb_stat = volume.smb_stat
     resolver = volume.resolver
@@ -144,7 +146,9 @@ def scan(
                         said = shown(name, lambda other: exists_at(directory, other))
                     elif not says_all and not is_speakable(name):
                         continue
-                if matches is not None and not matches(said):
+                if matches is not None and not (
+                    matches(said) or (matches_short is not None and matches_short(name))
+                ):
                     continue
                 if vetoes and resolver.is_vetoed(name):
                     continue

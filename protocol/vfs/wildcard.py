@@ -11,6 +11,7 @@ from typing import Final
 
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.names import COMPONENT_MAX
+from usmbd.protocol.vfs.short_names import short_name
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 _WILD = re.compile(r'[*?<>"]')
@@ -48,6 +49,16 @@ class Pattern:
         else:
             folded = _DOS_STARS.sub("<", _STARS.sub("*", folded))
             self._automaton = _Automaton(folded)
+
+    @property
+    def may_be_short(self) -> bool:
+        """Whether it may mean an 8.3 name that stands for another: all of those have a tilde."""
+        return "~" in self.text
+
+    def matches_short(self, name: str) -> bool:
+        """Whether the 8.3 name matches that stands for `name` ([MS-FSA] 2.1.5.6.3, ShortName)."""
+        short = short_name(name)
+        return bool(short) and self.matches(short)
 
     def matches(self, name: str) -> bool:
         """Whether `name` matches; an empty name matches nothing but the empty pattern."""

@@ -204,7 +204,7 @@ def test_a_read_only_file(client: Client, file: Path) -> None:
     status = client.create("locked", DELETE, FILE_OPEN, options=FILE_DELETE_ON_CLOSE)
     assert status is NtStatus.CANNOT_DELETE
     opened = client.open("locked", MAXIMUM_ALLOWED, FILE_OPEN)
-    assert not client.open_of(opened).granted_access & WRITE
+    assert client.open_of(opened).granted_access == 0x1F01B9  # [MS-FSA] 2.1.5.1.2.1
 
 
 def test_masks_of_the_share_hold(client: Client, engine: Engine) -> None:

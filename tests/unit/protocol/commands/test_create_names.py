@@ -16,6 +16,7 @@ from usmbd.protocol.vfs import rights
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.vfs.resolve import Resolver
+from usmbd.protocol.vfs.short_names import short_name
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_READ_ATTRIBUTES,
@@ -41,6 +42,7 @@ from usmbd.protocol.wire.fscc.file_info import (
     FileStreamInformation,
 )
 from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.query_directory import SMB2_REOPEN
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 FILE_RENAME_INFORMATION, FILE_DISPOSITION_INFORMATION = 10, 13
@@ -173,6 +175,26 @@ def test_short_names_in_listings_where_the_share_says_so(engine: Engine) -> None
         client = Client(engine).ready(share=share)
         entries = listing(client, "", FileBothDirectoryInformation)
         assert sum(entry[68] > 0 for entry in entries) == told
+
+
+def test_a_listing_s_pattern_may_be_an_8_3_name(client: Client, engine: Engine) -> None:
+    """As programs ask for the long name of a path ([MS-FSA] 2.1.5.6.3); so with smbd."""
+    for name in ("a long name.text", "another long name", "what: a name", "short.txt"):
+        (engine.files / name).touch()
+    root = client.open("", FILE_READ_DATA, FILE_OPEN, options=FILE_DIRECTORY_FILE)
+
+    def found(pattern: str) -> NtStatus | bytes:
+        body = requests.query_directory(root, FileNamesInformation, pattern, SMB2_REOPEN)
+        reply = client.call(Command.QUERY_DIRECTORY, body)
+        return reply.data if reply.status is NtStatus.SUCCESS else reply.status
+
+    for name in ("a long name.text", "another long name"):
+        short, said = short_name(name), name.encode("utf-16-le")
+        for pattern in (short, short.lower(), short[:7] + "*"):
+            assert said in bytes(found(pattern))  # type: ignore[arg-type]
+    assert "what\uf022 a name".encode("utf-16-le") in bytes(found(short_name("what: a name")))
+    assert found("SHORT~1.TXT") is NtStatus.NO_SUCH_FILE
+    assert found("*.tex") is NtStatus.NO_SUCH_FILE  # the 8.3 name's extension is no reason to match
 
 
 # -- links that are not followed -------------------------------------------------------------------
