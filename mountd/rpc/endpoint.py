@@ -19,7 +19,7 @@ from typing import Literal
 from usmbd.mountd.ipc.messages import Failed, LoginResponse, RpcTold
 from usmbd.mountd.rpc import pdu
 from usmbd.mountd.rpc.contexts import Contexts
-from usmbd.mountd.rpc.outside import Alone, Outside, Question, Told, Unvouched
+from usmbd.mountd.rpc.outside import Alone, Denied, Outside, Question, Told
 from usmbd.mountd.rpc.pdu import Fault, NakReason, PduType, Syntax
 from usmbd.mountd.rpc.security.association import RefusedError, Security
 from usmbd.mountd.rpc.security.exchange import Step
@@ -329,7 +329,7 @@ class Pipe:
 
         def answered(answer: Told) -> None:
             # A login is asked of mountd, and in nobody's name.
-            assert not isinstance(answer, RpcTold | Unvouched)
+            assert not isinstance(answer, RpcTold | Denied)
             try:
                 token = self._security.answered(answer, self._became)
             except RefusedError as error:
@@ -442,7 +442,7 @@ class Pipe:
 
     def _go_on(self, call: _PartialCall, asking: Asking, answer: Told | None) -> None:
         """Let a call go on to its end, or to what it has to ask."""
-        if isinstance(answer, Unvouched):
+        if isinstance(answer, Denied):
             raise CallError(Fault.ACCESS_DENIED)
         if isinstance(answer, Failed):
             raise CallError(Fault.SERVER_TOO_BUSY)

@@ -11,7 +11,6 @@ from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.messages import (
     MAX_PIPES_PER_WORKER,
     MAX_RPC_DATA,
-    Failed,
     LoginResponse,
     RpcAnswer,
     RpcAsks,
@@ -28,7 +27,7 @@ from usmbd.mountd.ipc.messages import (
 from usmbd.mountd.rpc.endpoint import Interface, Pipe, PipeBrokenError
 from usmbd.mountd.rpc.groups import Groups
 from usmbd.mountd.rpc.handles import Handles
-from usmbd.mountd.rpc.outside import Alone, Answered, Awaits, Outside, Pace, Question
+from usmbd.mountd.rpc.outside import Alone, Answered, Awaits, Denied, Outside, Pace, Question
 from usmbd.mountd.rpc.room import HANDLE_BYTES, Room, Who, who
 from usmbd.mountd.rpc.security.association import Security
 from usmbd.mountd.rpc.view import Caller, Snapshot, View
@@ -283,7 +282,7 @@ class _AskedWorker:
     def ask(self, message: RpcAsks, answered: Answered) -> None:
         """Ask; only for who has opened the pipe, for the worker knows no other."""
         if self._view.caller.user != self._opened_by:
-            answered(Failed("he has logged in on the pipe alone"))
+            answered(Denied())  # he has logged in on the pipe alone
             return
         self._answered = answered
         if self._waiting:

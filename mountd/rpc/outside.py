@@ -27,11 +27,11 @@ Question = DirectoryRequest | RpcAsks | Awaits
 
 
 @dataclass(frozen=True, slots=True)
-class Unvouched:
-    """Mountd does not vouch for who asks by a call: it is denied."""
+class Denied:
+    """It is not done for who calls: mountd does not vouch for him, or the worker knows another."""
 
 
-Told = DirectoryResponse | RpcTold | Unvouched
+Told = DirectoryResponse | RpcTold | Denied
 
 Answered = Callable[[Told], None]
 

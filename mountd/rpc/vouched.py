@@ -10,7 +10,7 @@ import logging
 from usmbd.mountd.ipc.accounts import AskRights
 from usmbd.mountd.ipc.administration import AdministrationRequest
 from usmbd.mountd.ipc.messages import SessionRequest, SessionResponse
-from usmbd.mountd.rpc.outside import Answered, Outside, Question, Told, Unvouched
+from usmbd.mountd.rpc.outside import Answered, Denied, Outside, Question, Told
 from usmbd.mountd.rpc.view import Caller, View
 
 logger = logging.getLogger("usmbd.ipc")
@@ -47,7 +47,7 @@ class Vouched:
             else:
                 facts = {"client": caller.address, "user": caller.user}
                 logger.error("nobody vouches for who has opened a pipe", extra=facts)
-                answered(Unvouched())
+                answered(Denied())
 
         question = SessionRequest(caller.user, caller.credential, ticket=caller.ticket)
         self._outside.ask(question, told)

@@ -11,6 +11,7 @@ from impacket.dcerpc.v5 import srvs
 from usmbd.mountd.ipc.accounts import AskRights, Rights
 from usmbd.mountd.ipc.messages import (
     Failed,
+    RpcAsks,
     RpcClose,
     RpcOpen,
     RpcRead,
@@ -25,7 +26,7 @@ from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.rpc import hub as hub_module
 from usmbd.mountd.rpc.hub import Hub
 from usmbd.mountd.rpc.interfaces import PIPES, winreg
-from usmbd.mountd.rpc.outside import Alone, Answered, Question
+from usmbd.mountd.rpc.outside import Alone, Answered, Denied, Question, Told
 from usmbd.mountd.rpc.pdu import Fault
 from usmbd.mountd.rpc.room import HANDLE_BYTES, Room
 from usmbd.mountd.rpc.view import Caller, Snapshot
@@ -214,6 +215,15 @@ def test_a_worker_names_nobody_else(
     """One that is taken over would name an administrator."""
     assert not opens_registry(asking, RpcOpen(1, "winreg", user, **proof))
     assert mountd.names() == ["?"]
+
+
+def test_a_worker_is_asked_for_nobody_whom_it_does_not_know(asking: Hub) -> None:
+    """He has logged in on the pipe alone."""
+    opened(asking, 1, user="alice")
+    view, told = asking._views[1], list[Told]()
+    view.caller = dataclasses.replace(view.caller, user="bob")
+    asking._asked[1].ask(RpcAsks("data", "file", 1), told.append)
+    assert told == [Denied()]
 
 
 @pytest.mark.parametrize(("kind", "name"), [("guest", "nobody"), ("anonymous", "")])
