@@ -12,7 +12,7 @@ import os
 import msgspec
 
 from usmbd.protocol.state.store.base import Doomed, DurableOpen, EndResult
-from usmbd.protocol.state.store.lmdb_dooms import FILE_ONE_NAME, FILE_PENDING
+from usmbd.protocol.state.store.lmdb_dooms import FILE_PENDING, spare
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
     LmdbEnvironment,
@@ -189,13 +189,13 @@ class LmdbDurable:
             kept = txn.get(b"P" + OPEN_ID.pack(open_id), b"")
             if deletes is None and _may_delete(value, record):
                 return EndResult(asks=DurableOpen(record, _decode(kept)))
+            durable = _decode(kept)
+            path = f"{durable.share_path}/{os.fsdecode(durable.path)}"
             if deletes is False:
-                _spare(txn, key, value, record)
+                _spare(txn, key, value, record, path)
             result = self._opens.remove_in(txn, key, open_id)
             if not result.delete_now:
                 return EndResult(result.waiters)
-            durable = _decode(kept)
-            path = f"{durable.share_path}/{os.fsdecode(durable.path)}"
             fork_beside = bool(record.flags & OPEN_FORK_BESIDE)
             doomed = Doomed(key, path, durable.birth, durable.seen, fork_beside)
             return EndResult(result.waiters, doomed)
@@ -219,11 +219,13 @@ def _may_delete(value: bytes, record: OpenRecord) -> bool:
     return bool(pending or record.flags & OPEN_DELETE_ON_CLOSE)
 
 
-def _spare(txn: Transaction, key: bytes, value: bytes, record: OpenRecord) -> None:
+def _spare(txn: Transaction, key: bytes, value: bytes, record: OpenRecord, path: str) -> None:
     """Have nothing deleted because of an open of this F record: see `Open.lose_writing`."""
     holders, deniers, flags, deleting = FILE_HEADER.unpack_from(value)
-    if record.granted_access & DELETE or len(value) == FILE_HEADER.size + OPEN_SIZE:
-        flags &= ~(FILE_PENDING | FILE_ONE_NAME)
+    if len(value) == FILE_HEADER.size + OPEN_SIZE:
+        flags = spare(txn, key, flags, "")
+    elif record.granted_access & DELETE:
+        flags = spare(txn, key, flags, path)
     at = find_open(value, record.open_id)
     record.flags &= ~OPEN_DELETE_ON_CLOSE
     header = FILE_HEADER.pack(holders, deniers, flags, deleting)

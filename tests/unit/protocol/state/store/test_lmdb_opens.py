@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from store_promises import FAR, durable_record, record
 
 from usmbd.protocol.state.store import lmdb_opens
 from usmbd.protocol.state.store.base import Admit, RemoveOpenResult, SharingViolation
@@ -15,6 +16,7 @@ from usmbd.protocol.state.store.lmdb_dooms import NAMES_BYTES
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
+    OPEN_PERSISTENT,
     LockRange,
     OpenRecord,
     file_key,
@@ -90,6 +92,18 @@ def test_the_names_that_are_deleted_at_a_time_are_bounded(store: LmdbStore, add:
     store.set_delete_pending(KEY, ids[0], False, paths[0])
     store.set_delete_pending(KEY, last, True, too_many, one_name=True)
     assert store.pending_names(KEY, too_many) == (len(those), True)
+
+
+def test_whose_rights_have_ended_spares_his_own_name_alone(store: LmdbStore, add: "Opener") -> None:
+    own, kept = record(store, DELETE, flags=OPEN_PERSISTENT), durable_record(KEY)
+    store.add_open(KEY, own, durable=kept)
+    other = add(KEY, DELETE)
+    for open_id, path in ((own.open_id, "/share/file"), (other, "/share/other")):
+        store.set_delete_pending(KEY, open_id, True, path, one_name=True)
+    assert store.disconnect_open(own.open_id, kept, FAR) is not None
+    store.end_disconnected(KEY, own.open_id, deletes=False)
+    assert store.pending_names(KEY, "/share/file") == (1, False)
+    assert store.pending_names(KEY, "/share/other") == (1, True)
 
 
 def test_an_open_that_wants_to_cache_is_decided_beside_the_others(
