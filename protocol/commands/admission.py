@@ -48,11 +48,11 @@ def admit(wanted: Wanted, found: Found) -> Open:
     application's opens have to be closed.
     """
     request, body, node = wanted.request, wanted.body, found.node
-    connection, tree = request.connection, request.tree
+    connection, session, tree = request.connection, request.session, request.tree
     server = connection.server
     stream = found.stream
     key = found.key
-    one_file.check_opens(server, request.session, connection.network, key)
+    one_file.check_opens(server, session, connection.network, key)
     open_id = server.store.new_open_id()
     access = found.granted
     overwrite = wanted.truncates and found.action != FILE_CREATED
@@ -74,7 +74,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         flags=(OPEN_DELETE_ON_CLOSE if delete_on_close else 0)
         | (OPEN_DIRECTORY if node.is_directory else 0)
         | (OPEN_FORK_BESIDE if node.volume.options.forks_in_files and node.is_regular else 0),
-        session_id=request.session.session_id,
+        session_id=session.session_id,
         tree_id=tree.tree_id,
         create_options=body.create_options,
         client_guid=connection.client_guid,
@@ -122,7 +122,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
             server.caching.check_sharing(error, record)
         raise
     open_ = Open(
-        request.session,
+        session,
         tree,
         connection,
         open_id,
