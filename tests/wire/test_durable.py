@@ -18,6 +18,7 @@ KILLS = 6
 BATCH = 9
 EXCLUSIVE, UNLOCK = 0x12, 4
 RESILIENT = 3
+DENIED = 0xC0000022
 READ, DELETE_ON_CLOSE = 0x120089, 0x1000
 LMR_REQUEST_RESILIENCY = 0x001401D4
 DHNQ, DHNC, DH2Q, DH2C = b"DHnQ", b"DHnC", b"DH2Q", b"DH2C"
@@ -167,10 +168,10 @@ def test_a_killed_worker_s_resilient_open_gives_way_to_nobody(server: Usmbd) -> 
     assert durable.come_back(connected(server, guid)) == smb2.SUCCESS
 
 
-def leave_to_delete(server: Usmbd, name: str) -> None:
-    """Have a client go that was to delete a file, which waits a second for it."""
+def leave_to_delete(server: Usmbd, name: str, milliseconds: int) -> None:
+    """Have a client go that was to delete a file; its open waits so long for it."""
     client = connected(server)
-    wanted = struct.pack("<IIQ", 1000, 0, 0) + os.urandom(16)
+    wanted = struct.pack("<IIQ", milliseconds, 0, 0) + os.urandom(16)
     asked = smb2.create_context(DH2Q, wanted)
     body = smb2.create_body(name, options=DELETE_ON_CLOSE, extra=asked, share=0, oplock=BATCH)
     assert not client.call(smb2.CREATE, body).status
@@ -179,13 +180,15 @@ def leave_to_delete(server: Usmbd, name: str) -> None:
 
 def test_what_a_lost_client_was_to_delete_stays_where_he_may_not_any_more(server: Usmbd) -> None:
     """The share is read only by then, and who wants the file gets it as it is."""
-    leave_to_delete(server, "gone")
+    leave_to_delete(server, "gone", 1000)
     wait_for(lambda: not (server.data / "gone").exists(), SECONDS, "its end")
     other = connected(server)
-    leave_to_delete(server, "kept")
+    leave_to_delete(server, "kept", 60_000)
     text = server.configuration_path.read_text()
     server.configuration_path.write_text(text.replace("read only = no", "read only = yes"))
     os.kill(server.pid, signal.SIGHUP)
+    new = smb2.create_body("new")
+    wait_for(lambda: other.call(smb2.CREATE, new).status == DENIED, SECONDS, "the reload")
     body = smb2.create_body("kept", READ, smb2.OPEN)
-    wait_for(lambda: not other.call(smb2.CREATE, body).status, SECONDS, "its end")
+    assert not other.call(smb2.CREATE, body).status
     assert (server.data / "kept").exists()
