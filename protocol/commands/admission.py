@@ -57,7 +57,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
     access = found.granted
     overwrite = wanted.truncates and found.action != FILE_CREATED
     if overwrite:
-        access |= FILE_WRITE_DATA  # overwriting needs the others to share writing
+        access |= FILE_WRITE_DATA  # it wants the others to share writing, and then keeps none
     delete_on_close = body.create_options & FILE_DELETE_ON_CLOSE
     lease = wanted.lease
     if lease is not None:
@@ -114,6 +114,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
             path,
             asked.admit,
             None if durable is None else durable.record,
+            keeps=found.granted if overwrite else None,
         )
     except BaseException as error:
         if follows:

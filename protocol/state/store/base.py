@@ -187,11 +187,15 @@ class Store(Protocol):
         path: str = "",
         admit: Admit | None = None,
         durable: DurableRecord | None = None,
+        *,
+        keeps: int | None = None,
     ) -> None:
         """Add an open if sharing admits it; SharingViolation or SmbError(DELETE_PENDING) if not.
 
         [MS-FSA] 2.1.5.1.2 and 2.1.5.1.2.2. `record.worker` is set. `path` matters for an open with
         OPEN_DELETE_ON_CLOSE, and of a file with several names: see `set_delete_pending`.
+
+        `keeps` is its access from then on, where it has more for this check alone.
 
         Where there are other opens and anybody caches or wants to, `admit` decides. An open with
         the level LEASE has the lease of `client_guid` and `lease_key`: SmbError(INVALID_PARAMETER)

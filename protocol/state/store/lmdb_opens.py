@@ -134,6 +134,8 @@ class LmdbOpens:
         path: str = "",
         admit: Admit | None = None,
         durable: DurableRecord | None = None,
+        *,
+        keeps: int | None = None,
     ) -> None:
         """Add an open: see `Store.add_open`."""
         record.worker = self._worker
@@ -167,6 +169,9 @@ class LmdbOpens:
                         raise SharingViolation(name[1:], stream[FILE_HEADER.size :])
             if admit is not None and others and (record.oplock_level or self.oplock_count(key)):
                 admit(record, parse_opens(others), self._locks.first_locked(txn, key))
+            if keeps is not None:
+                record.granted_access = keeps
+                new = sharing.profile(keeps, record.share_access)
             if record.oplock_level == LEASE:
                 others = self._leases.join(txn, key, record, others)
             if durable is not None and (caches_handle(record) or record.flags & OPEN_PERSISTENT):

@@ -258,6 +258,22 @@ def test_a_refused_open_leaves_the_file_alone(engine: Engine, client: Client, fi
     assert other.session.open_table == {}
 
 
+@pytest.mark.parametrize("disposition", [FILE_OVERWRITE, FILE_OVERWRITE_IF, FILE_SUPERSEDE])
+def test_who_has_overwritten_a_file_to_read_it_does_not_write(
+    engine: Engine, client: Client, file: Path, disposition: int
+) -> None:
+    """The others have to share writing for it; afterwards it is an open that reads."""
+    access = READ | (DELETE if disposition == FILE_SUPERSEDE else 0)
+    opened = client.open("file", access, disposition, share=SHARE_R | SHARE_D)
+    other = Client(engine, server=engine.another_worker()).ready()
+    held = other.open("file", READ, FILE_OPEN, share=SHARE_R | SHARE_D)
+    assert client.create("file", access, disposition, share=SHARE_R | SHARE_D) is VIOLATION
+    assert other.create("file", WRITE, FILE_OPEN, share=7) is VIOLATION
+    client.close(opened)
+    other.close(held)
+    assert other.create("file", WRITE, FILE_OPEN, share=7) is SUCCESS
+
+
 # -- delete on close ------------------------------------------------------------------------------
 
 
