@@ -61,7 +61,6 @@ MAX_SHARE_NAME_BYTES = 63
 _FORBIDDEN = frozenset('"\\/[]:|<>+=;,*?')
 IPC = "ipc$"
 HOMES = "homes"
-_KEEPS_HANDLES = (("durable handles", True), ("kernel oplocks", False), ("posix locking", False))
 # All that can be said of IPC$.
 _IPC_PARAMETERS = ("comment", "hosts allow", "hosts deny", "valid users")
 
@@ -378,12 +377,6 @@ class _Loader:
         objects = values["vfs objects"]
         fields["veto_files"] = vetoed(values)
         force_account, force_gid = self._forced(chosen, values)
-        if values["continuous availability"]:
-            entry = chosen["continuous availability"][1]
-            for name, needed in _KEEPS_HANDLES:  # else no handle outlives its connection
-                if values[name] is not needed:
-                    said = f"{entry.name} = yes needs {name} = {'yes' if needed else 'no'}"
-                    self.errors.append(entry.error(said))
         self._refuse(wrong_in_share(chosen, values, server, self.accounts))
         if len(self.errors) > wrong:
             return None

@@ -15,6 +15,9 @@ from usmbd.mountd.ipc.settings import Durability, Encryption, ServerConfig
 SMB3 = 0x0300
 """The first dialect that encrypts ([MS-SMB2] 3.3.1.5)."""
 
+_KEEPS_HANDLES = (("durable handles", True), ("kernel oplocks", False), ("posix locking", False))
+"""Without which no handle outlives its connection."""
+
 Remark = tuple[Entry, str]
 """The entry that it is about, and what is to be known."""
 
@@ -48,6 +51,7 @@ def wrong_in_share(
     chosen: Chosen, values: dict[str, Any], server: ServerConfig, accounts: Accounts
 ) -> Iterator[Remark]:
     """Return what cannot be meant of a share."""
+    yield from _no_handle_stays(chosen, values)
     if not server.kerberos:
         yield from _of_domains(chosen, values)
     yield from _no_account_for_guests(chosen, values, accounts)
@@ -76,6 +80,16 @@ def odd_in_share(chosen: Chosen, values: dict[str, Any], server: ServerConfig) -
             f"handles lie in the state directory {server.state_directory}, which a restart"
             " of the machine may empty: `data directory = /folder` keeps them",
         )
+
+
+def _no_handle_stays(chosen: Chosen, values: dict[str, Any]) -> Iterator[Remark]:
+    """Return what keeps `continuous availability` from being what it promises."""
+    if not values["continuous availability"]:
+        return
+    entry = chosen["continuous availability"][1]
+    for name, needed in _KEEPS_HANDLES:
+        if values[name] is not needed:
+            yield entry, f"{entry.name} = yes needs {name} = {'yes' if needed else 'no'}"
 
 
 def who_is_listed(chosen: Chosen, values: dict[str, Any]) -> Iterator[tuple[Entry, str]]:

@@ -64,6 +64,12 @@ def test_handles_that_a_boot_loses_are_told(said: str, *, told: bool) -> None:
     assert ("`data directory = /folder` keeps them" in "".join(found.warnings)) is told
 
 
+def test_shares_that_are_continuously_available_keep_their_names() -> None:
+    text = "continuous availability = yes\ndata directory = /var/lib/other\n"
+    found = configuration(f"[global]\n{text}[a]\npath = /tmp\n[B]\npath = /tmp\n")
+    assert [found.shares[key].config.name for key in "ab"] == ["a", "B"]
+
+
 @pytest.mark.parametrize("name", ["globl", "Globel", "gloabl"])
 def test_a_mistyped_global_section(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
