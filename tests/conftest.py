@@ -80,8 +80,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     option = config.option
     chosen = option.keyword, option.markexpr, option.deselect, option.ignore, option.ignore_glob
+    fixtures = option.showfixtures, option.show_fixtures_per_test
+    runs_none = option.collectonly, option.help, option.markers, *fixtures
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not any(chosen)
-    if everything and not config.getoption("lf", False) and not option.collectonly:
+    if everything and not config.getoption("lf", False) and not any(runs_none):
         start_guests(config)
         if os.geteuid() == 0:
             start_lanes(config, torture_list.suites())

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from smbtest import beside, images
@@ -48,3 +49,23 @@ def test_an_image_that_cannot_be_made_is_not_left(
     with pytest.raises(subprocess.CalledProcessError), images.mounted_image("none"):
         pass
     assert not made.exists()
+
+
+@pytest.mark.parametrize(
+    "only", ["collectonly", "help", "markers", "showfixtures", "show_fixtures_per_test", ""]
+)
+def test_what_tells_of_pytest_starts_nothing(
+    pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, only: str
+) -> None:
+    """The lab's machines and five servers would be up for `pytest --help`."""
+    path = Path(__file__).parents[1] / "conftest.py"
+    conftest = pytestconfig.pluginmanager.get_plugin(str(path))
+    assert conftest is not None
+    started = []
+    monkeypatch.setattr(conftest, "start_guests", started.append)
+    monkeypatch.setattr(conftest, "start_lanes", lambda config, _: started.append(config))
+    option = SimpleNamespace(**dict.fromkeys(vars(pytestconfig.option), None) | {only: True})
+    everything = pytest.Config.ArgsSource.TESTPATHS
+    run = SimpleNamespace(option=option, args_source=everything, getoption=lambda _, default: None)
+    conftest.pytest_configure(run)
+    assert bool(started) is not bool(only)
