@@ -42,6 +42,8 @@ from usmbd.mountd.ipc.messages import (
     LoginResponse,
     Message,
     MountdRequest,
+    ReloadRequest,
+    ReloadResponse,
     SessionRequest,
 )
 from usmbd.mountd.ipc.server import MAX_CLIENTS, Client, Server, listen
@@ -68,6 +70,12 @@ LATEST_TELL_SECONDS = 5.0
 # Login answers that wait at a time, of all clients together; a further one is sent at once.
 # Each holds a few hundred bytes.
 MAX_DELAYED = 4096
+
+MAX_RELOADS = 64
+"""Clients that wait at a time for the files to be read: tools, one of a person each."""
+
+MAX_REFUSAL = 4096
+"""Characters of what is wrong with the files; the log has all of it."""
 
 
 class Daemon:
@@ -99,6 +107,8 @@ class Daemon:
         self._reading: Configuration | None = None
         """What held when a thread began to read the files."""
         self._read_again = False
+        self._asked: list[tuple[Client[MountdRequest], int]] = []
+        """Who waits to hear what became of the files, and the handle of the question."""
         self._telling: asyncio.TimerHandle | None = None
         self._tell_by = 0.0
 
@@ -249,6 +259,9 @@ class Daemon:
         self, client: Client[MountdRequest], handle: int, message: MountdRequest
     ) -> None:
         """Answer a message, now or after its delay."""
+        if isinstance(message, ReloadRequest):
+            self._asked_to_reload(client, handle)
+            return
         try:
             answer, delay = self._service.handle(client, message, self._loop.time())
         except Exception as error:
@@ -291,6 +304,7 @@ class Daemon:
     def _on_close(self, client: Client[MountdRequest], reason: str) -> None:
         """Forget a client; say why when it was not its own wish."""
         self._service.worker_gone(client)
+        self._asked = [asked for asked in self._asked if asked[0] is not client]
         if reason and not self._stop.is_set():
             log.error("a client of mountd was closed: %s", reason)
 
@@ -315,6 +329,20 @@ class Daemon:
     def _tell(self) -> None:
         self._telling = None
         self._reload(self._service.reread_users)
+
+    def _asked_to_reload(self, client: Client[MountdRequest], handle: int) -> None:
+        """Read the files again for one who waits for the end of it."""
+        if len(self._asked) >= MAX_RELOADS:
+            self._send(client, handle, Failed("too many wait for the files to be read"))
+            return
+        self._asked.append((client, handle))
+        self._read_files()
+
+    def _answer_reloads(self, refused: str, *, users: bool) -> None:
+        """Tell all who wait what became of the files."""
+        asked, self._asked = self._asked, []
+        for client, handle in asked:
+            self._send(client, handle, ReloadResponse(refused[:MAX_REFUSAL], users))
 
     def _read_files(self) -> None:
         """Read the files again, on a thread: of thousands of shares it takes a while."""
@@ -347,24 +375,29 @@ class Daemon:
             log.error(
                 "the new configuration is not used: %s", found, exc_info=None if known else found
             )
+            refused = [str(found) if known else f"{type(found).__name__}, see the log"]
             if self._service.passwords_version.differs():
                 # Whom an administrator locks out is so at once, whatever else is wrong.
-                self._reload(self._service.reread_users)
+                refused.append(self._reload(self._service.reread_users))
+            wrong = list(filter(None, refused))
+            self._answer_reloads("\n".join(wrong), users=len(wrong) == 1)
         elif before is self._service.configuration:
-            self._reload(lambda: self._service.use(found))
+            why = self._reload(lambda: self._service.use(found))
+            self._answer_reloads(why, users=not why)
         else:  # what was read is without it
             self._read_files()
 
-    def _reload(self, read: Callable[[], ConfigReloaded]) -> None:
-        """Have what `read` reads hold; a malformed file changes nothing."""
+    def _reload(self, read: Callable[[], ConfigReloaded]) -> str:
+        """Have what `read` reads hold; a malformed file changes nothing. Return what is wrong."""
         if self._stop.is_set():  # the registry is closed, and nobody asks any more
-            return
+            return "the server ends"
         try:
             message = read()
         except ConfigError as error:
             log.error("the new configuration is not used: %s", error)
-            return
+            return str(error)
         self._configured(message)
+        return ""
 
     def _configured(self, message: ConfigReloaded) -> None:
         """Tell all of a new configuration."""

@@ -140,8 +140,7 @@ def run(arguments: list[str]) -> int:
     if options.verbose:
         print(f"{config}: [{options.share}] written")
     directory = Path(configuration.server.state_directory)
-    common.say_whether_told(directory, config, verbose=options.verbose)
-    return 0
+    return common.say_whether_told(directory, config, verbose=options.verbose)
 
 
 def main(arguments: list[str] | None = None) -> int:

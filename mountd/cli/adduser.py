@@ -197,7 +197,6 @@ def say_if_wrong(known: Configuration | ConfigError | None) -> None:
         first, *others = all_of(known)
         more = f" and {len(others)} more" if others else ""
         print(f"warning: {first}{more}: see usmbd.control --check", file=sys.stderr)
-        print("warning: a running server takes over its users alone", file=sys.stderr)
 
 
 def state_directory(config: Path) -> Path | None:
@@ -223,8 +222,7 @@ def run(arguments: list[str]) -> int:
     if options.source is not None:
         import_users(options.source, passwords, verbose=options.verbose)
         say_if_wrong(known)
-        common.say_whether_told(directory, config, verbose=options.verbose)
-        return 0
+        return common.say_whether_told(directory, config, verbose=options.verbose, users=True)
     if options.action == "delete":
         refuse_if_named(known, user)
         digest = None
@@ -246,8 +244,7 @@ def run(arguments: list[str]) -> int:
     if options.verbose:
         print(f"{passwords}: {user!r} written")
     say_if_wrong(known)
-    common.say_whether_told(directory, config, verbose=options.verbose)
-    return 0
+    return common.say_whether_told(directory, config, verbose=options.verbose, users=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

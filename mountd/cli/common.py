@@ -10,13 +10,18 @@ from usmbd.mountd import lockfile, paths
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.exposure import exposed
-from usmbd.mountd.ipc.codec import CodecError
+from usmbd.mountd.ipc.client import BlockingClient
+from usmbd.mountd.ipc.codec import CodecError, mountd_client
+from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, Failed, ReloadRequest, ReloadResponse
 from usmbd.mountd.ipc.version import ShowVersion
 from usmbd.mountd.lockfile import AlreadyRunningError
 
 EXIT_FAILURE = 1
 EXIT_CONFIG = 2
 """The configuration, the password file or the command line cannot be used."""
+
+RELOAD_SECONDS = 60.0
+"""How long a server may read its files: of thousands of shares, on a machine that is busy."""
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -98,12 +103,41 @@ def make_folder(path: Path, *, named: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def say_whether_told(directory: Path | None, config: Path, *, verbose: bool) -> None:
-    """Have the running server read its files, and say so where it did not."""
+def reload(directory: Path) -> ReloadResponse | None:
+    """Have the running mountd read its files again; None when none runs or it may not be told."""
+    try:
+        client = BlockingClient(directory / MOUNTD_SOCKET, mountd_client(), RELOAD_SECONDS)
+    except (FileNotFoundError, ConnectionRefusedError, PermissionError):
+        # One that is only being started has read them, or does so again.
+        return ReloadResponse() if lockfile.tell_to_reload(directory) else None
+    try:
+        answer = client.request(ReloadRequest())
+    except TimeoutError as error:
+        raise ValueError(f"the server in {directory} does not say whether it uses this") from error
+    finally:
+        client.close()
+    if isinstance(answer, ReloadResponse):
+        return answer
+    why = answer.reason if isinstance(answer, Failed) else type(answer).__name__
+    raise ValueError(f"the server in {directory}: {why}")
+
+
+def say_whether_told(
+    directory: Path | None, config: Path, *, verbose: bool, users: bool = False
+) -> int:
+    """Have the running server read its files, and say so where it did not; return an exit code.
+
+    `users`: it is enough when the server takes over the users.
+    """
     if directory is not None and (other := of_others(directory, config)):
         print(f"{other}; it was not told", file=sys.stderr)
-    elif directory is not None and lockfile.tell_to_reload(directory):
-        if verbose:
+    elif directory is not None and (answer := reload(directory)):
+        if answer.refused:
+            goes_on = f"the server in {directory} goes on with what it had"
+            if not (users and answer.users):
+                return fail(f"{goes_on}: {answer.refused}", EXIT_CONFIG)
+            print(f"warning: {goes_on}, but for its users: {answer.refused}", file=sys.stderr)
+        elif verbose:
             print("the server was told")
     elif directory is None:
         print(f"{config} cannot be read: no server was told", file=sys.stderr)
@@ -112,6 +146,7 @@ def say_whether_told(directory: Path | None, config: Path, *, verbose: bool) -> 
     else:
         note = "belongs to another user and was not told (usmbd.control -r as him)"
         print(f"the server in {directory} {note}", file=sys.stderr)
+    return 0
 
 
 def hint(error: BaseException | None) -> str:

@@ -216,11 +216,13 @@ EMPTY = {
 
 def ask(
     client: BlockingClient[ControlResponse], options: argparse.Namespace, directory: Path
-) -> None:
-    """Send the request and print its answers."""
+) -> int:
+    """Send the request and print its answers; return an exit code."""
     rows: list[Row] = []
     request = request_for(options)
     for answer in client.answers(request):
+        if options.reload and isinstance(answer, ControlError):
+            return common.fail(answer.reason, common.EXIT_CONFIG)
         rows += show(answer, as_json=options.json)
         if not (isinstance(answer, ControlRows) and answer.more):
             break
@@ -231,6 +233,7 @@ def ask(
         print(line)
     if isinstance(request, ControlList) and not rows and not options.json:
         print("\n".join(EMPTY[kind] for kind in request.kinds if kind in EMPTY))
+    return 0
 
 
 def mountd_limits(directory: Path, *, as_json: bool) -> list[Row]:
@@ -256,8 +259,12 @@ def without_supervisor(options: argparse.Namespace, directory: Path) -> int:
         if os.geteuid() != 0 and directory == paths.state_directory():
             hint += "; root's servers are asked as root (sudo)"
         return common.fail(f"no server runs in {directory}{hint}", common.EXIT_FAILURE)
-    if options.reload or options.shutdown:
-        os.kill(pid, signal.SIGHUP if options.reload else signal.SIGTERM)
+    if options.reload:
+        answer = common.reload(directory)
+        refused = "" if answer is None else answer.refused
+        return common.fail(refused, common.EXIT_CONFIG) if refused else 0
+    if options.shutdown:
+        os.kill(pid, signal.SIGTERM)
         return 0
     return common.fail("only mountd runs here, without a server", common.EXIT_FAILURE)
 
@@ -322,10 +329,9 @@ def run(arguments: list[str]) -> int:
     except (FileNotFoundError, ConnectionRefusedError):
         return without_supervisor(options, directory)
     try:
-        ask(client, options, directory)
+        return ask(client, options, directory)
     finally:
         client.close()
-    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -228,6 +228,19 @@ class LimitsResponse(Message):
     rows: Annotated[list[LimitRow], Meta(max_length=MAX_ROWS)]
 
 
+class ReloadRequest(Message):
+    """Read the files again. Answer: `ReloadResponse`. Asked by the supervisor and the tools."""
+
+
+class ReloadResponse(Message):
+    """The files have been read again."""
+
+    refused: Annotated[str, Meta(max_length=4096)] = ""
+    """Why what held before goes on to hold; empty: it is what the files say."""
+    users: bool = True
+    """Whether at least the users are those of the password file."""
+
+
 class Failed(Message):
     """mountd could not serve the request: a fault of its own, said in its log."""
 
@@ -249,6 +262,7 @@ MountdRequest = (
     | TreesHeld
     | DebugAreas
     | LimitsRequest
+    | ReloadRequest
 )
 MountdResponse = (
     LoginResponse
@@ -258,6 +272,7 @@ MountdResponse = (
     | TreeConnectResponse
     | ConfigReloaded
     | LimitsResponse
+    | ReloadResponse
     | Failed
 )
 

@@ -1,11 +1,17 @@
 """The configuration, as mountd's check of the files understands it."""
 
 import asyncio
+import contextlib
+import socket
 import tempfile
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, mountd_client
+from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, Failed, ReloadRequest, ReloadResponse
+from usmbd.mountd.ipc.probe import BEAT
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor.processes import Processes
 
@@ -63,3 +69,46 @@ async def check_again(processes: Processes, files: list[str]) -> ServerConfig:
             said = complaints.read().decode(errors="replace").strip()
             raise CheckError(said or f"its check ended with status {status}")
         return msgspec.json.decode(output.read(), type=ServerConfig)
+
+
+async def read_again(processes: Processes, files: list[str], state: Path) -> ServerConfig:
+    """Have mountd use the files, and check them beside it; CheckError when either refuses.
+
+    mountd knows more than the check: what it had before, what the registry says.
+    """
+    refusal = asyncio.create_task(mountd_refuses(state))
+    try:
+        fresh = await check_again(processes, files)
+        if refused := await refusal:
+            raise CheckError(refused)
+        return fresh
+    finally:
+        refusal.cancel()  # of a question that is asked already nothing but the answer
+
+
+async def mountd_refuses(state: Path) -> str:
+    """Have mountd read the files again; return why it does not use them, "" where it does."""
+    codec = mountd_client()
+    loop = asyncio.get_running_loop()
+
+    async def ask(sock: socket.socket) -> str | None:
+        sock.connect(str(state / MOUNTD_SOCKET))
+        await loop.sock_sendall(sock, codec.encode(1, ReloadRequest()))
+        while data := await loop.sock_recv(sock, RECEIVE_SIZE):
+            _, answer = codec.decode(data)
+            if isinstance(answer, ReloadResponse):
+                return answer.refused
+            if isinstance(answer, Failed):
+                return answer.reason
+        return None
+
+    end = loop.time() + CHECK_SECONDS
+    while (left := end - loop.time()) > 0:
+        with (
+            contextlib.suppress(OSError, CodecError),  # it is being started again
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as sock,
+        ):
+            if (said := await asyncio.wait_for(ask(sock), left)) is not None:
+                return said
+        await asyncio.sleep(BEAT)
+    return "mountd does not say whether it uses the files"

@@ -31,7 +31,7 @@ from usmbd.protocol.state.store.base import SUPERVISOR, DropResult
 from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.supervisor.addresses import AddressWatch
-from usmbd.protocol.supervisor.check import CheckError, check_again
+from usmbd.protocol.supervisor.check import CheckError, read_again
 from usmbd.protocol.supervisor.children import (
     RESTART_SECONDS,
     Child,
@@ -392,18 +392,17 @@ class Supervisor:
     # -- control -------------------------------------------------------------------------
 
     def reload(self, done: Callable[[bool, str], None] | None = None) -> None:
-        """Read the configuration again: mountd at once, the workers when it is right.
+        """Read the configuration again: mountd at once, the workers when both find it right.
 
         Then comes `done(True, what has to be known)` or `done(False, what is wrong)`.
         """
-        self._mountd.signal(signal.SIGHUP)
         self._watch(self._reload(done or _nobody_asked), vital=False)
 
     async def _reload(self, done: Callable[[bool, str], None]) -> None:
         """Check the files and tell the workers; what cannot change while serving stays."""
         try:
             async with self._checking:  # of two reloads the later one sees the later files
-                fresh = await check_again(self._processes, self._files)
+                fresh = await read_again(self._processes, self._files, self._state)
         except CheckError as error:
             log.error("the new configuration is not used: %s", error)
             done(False, str(error))

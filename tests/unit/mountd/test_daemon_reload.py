@@ -15,7 +15,12 @@ from served_mountd import Mountd, Rpc, until
 from usmbd.mountd import daemon as module
 from usmbd.mountd import service
 from usmbd.mountd.ipc.client import BlockingClient
+from usmbd.mountd.ipc.codec import mountd_client
 from usmbd.mountd.ipc.messages import (
+    MOUNTD_SOCKET,
+    Failed,
+    ReloadRequest,
+    ReloadResponse,
     ServerConfigRequest,
 )
 
@@ -103,4 +108,64 @@ def test_a_mistake_of_ours_is_told_and_the_next_reload_works(
         until(lambda: "configuration read, generation" in caplog.text)
 
     caplog.set_level(logging.INFO, "usmbd.conn")
+    mountd.serve(talk)
+
+
+def test_who_asks_for_a_reload_is_told_what_became_of_it(mountd: Mountd) -> None:
+    def talk(client: BlockingClient[Any]) -> None:
+        mountd.configure("workgroup = OTHERS")
+        assert client.request(ReloadRequest()) == ReloadResponse()
+        assert client.request(ServerConfigRequest()).config.workgroup == "OTHERS"
+        mountd.configure("workgroup = MORE\nport = many")
+        answer = client.request(ReloadRequest())
+        assert answer.refused.startswith(f"{mountd.file}:")
+        assert answer.users
+        mountd.configure("workgroup = MORE")
+        mountd.passwords.rename(mountd.state / "elsewhere")
+        wanted = f"{mountd.passwords}: there is no such file"
+        assert client.request(ReloadRequest()) == ReloadResponse(wanted, users=False)
+        assert client.request(ServerConfigRequest()).config.workgroup == "OTHERS"
+        mountd.passwords.write_text("alice")
+        mountd.configure("port = many")
+        answer = client.request(ReloadRequest())
+        assert "port" in answer.refused
+        assert "the line is not NAME:HASH" in answer.refused
+        assert not answer.users
+
+    mountd.serve(talk)
+
+
+def test_all_who_wait_are_told_but_not_more_than_there_is_room_for(
+    mountd: Mountd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_RELOADS", 2)
+
+    def talk(client: BlockingClient[Any]) -> None:
+        slowly = Slowly(mountd, monkeypatch)
+        first, second = (client.send(ReloadRequest()) for _ in range(2))
+        assert isinstance(client.request(ReloadRequest()), Failed)
+        slowly.go.set()
+        codec = mountd_client()
+        found = [codec.decode(client._socket.recv(1 << 18)) for _ in range(3)]
+        assert [each for each in found if each[0]] == [
+            (first, ReloadResponse()),
+            (second, ReloadResponse()),
+        ]
+
+    mountd.serve(talk)
+
+
+def test_who_does_not_wait_any_more_takes_no_room(
+    mountd: Mountd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def talk(client: BlockingClient[Any]) -> None:
+        slowly = Slowly(mountd, monkeypatch)
+        other = BlockingClient(mountd.state / MOUNTD_SOCKET, mountd_client())
+        other.send(ReloadRequest())
+        until(lambda: len(mountd.daemon._asked) == 1)
+        other.close()
+        until(lambda: not mountd.daemon._asked)
+        slowly.go.set()
+        assert client.request(ReloadRequest()) == ReloadResponse()
+
     mountd.serve(talk)

@@ -1,12 +1,14 @@
 """What all tools share: errors as a line and an exit status."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from usmbd.mountd.cli import common
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.codec import CodecError
+from usmbd.mountd.ipc.messages import Failed, ReloadRequest, ReloadResponse
 from usmbd.mountd.lockfile import AlreadyRunningError
 
 
@@ -64,6 +66,51 @@ def test_where_the_files_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert files("-C", "a.conf") == (tmp_path / "a.conf", tmp_path / "pwd.db")
     assert files("-P", "users") == (Path("/etc/usmbd/usmbd.conf"), tmp_path / "users")
     assert files("-C", "/x/a.conf", "-P", "users") == (Path("/x/a.conf"), tmp_path / "users")
+
+
+class Mountd:
+    """A server's mountd that answers this."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Be the one that the tools find."""
+        self.answer: Any = ReloadResponse()
+        self.closed = 0
+        monkeypatch.setattr(common, "BlockingClient", lambda *_: self)
+
+    def request(self, message: object) -> object:
+        """Answer, or do not in time."""
+        assert message == ReloadRequest()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
+
+
+def test_a_server_that_does_not_use_the_files_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mountd = Mountd(monkeypatch)
+
+    def told(*, users: bool = False) -> tuple[int, str, str]:
+        code = common.say_whether_told(tmp_path, tmp_path / "c", verbose=True, users=users)
+        return code, *capsys.readouterr()
+
+    goes_on = f"the server in {tmp_path} goes on with what it had"
+    assert told() == (0, "the server was told\n", "")
+    mountd.answer = ReloadResponse("users: there is no such file", users=False)
+    for users in (True, False):
+        assert told(users=users) == (2, "", f"{goes_on}: users: there is no such file\n")
+    mountd.answer = ReloadResponse("c:3: wrong", users=True)
+    assert told() == (2, "", f"{goes_on}: c:3: wrong\n")
+    assert told(users=True) == (0, "", f"warning: {goes_on}, but for its users: c:3: wrong\n")
+    for answer, why in ((TimeoutError(), "does not say"), (Failed("too many"), "too many")):
+        mountd.answer = answer
+        with pytest.raises(ValueError, match=why):
+            told()
+    assert mountd.closed == 7
 
 
 def test_why_a_server_was_not_told(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from usmbd.mountd.cli import control
+from usmbd.mountd.cli import common, control
 from usmbd.mountd.ipc.messages import (
     CONTROL_SOCKET,
     MOUNTD_SOCKET,
@@ -26,6 +26,8 @@ from usmbd.mountd.ipc.messages import (
     LimitsResponse,
     ListKind,
     Message,
+    ReloadRequest,
+    ReloadResponse,
 )
 
 LIMIT = LimitRow("usmbd", "connections", 5, 1)
@@ -178,11 +180,12 @@ def test_an_error_of_the_server_is_ours(
     server: Server, files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers_to[CONTROL_SOCKET] = [ControlError("it cannot be")]
-    assert control.main(["-r", *files]) != 0
-    out, error = capsys.readouterr()
-    assert not out
-    assert "it cannot be" in error
-    assert server.closed == 1
+    for option, status in (("-r", 2), ("-l", 1)):  # wrong files, and what cannot be done
+        assert control.main([option, *files]) == status
+        out, error = capsys.readouterr()
+        assert not out
+        assert "it cannot be" in error
+    assert server.closed == 2
 
 
 def test_what_is_done_without_a_word(
@@ -203,11 +206,30 @@ def test_a_mountd_that_runs_alone(
     killed: list[tuple[int, int]] = []
     server.gone = {CONTROL_SOCKET}
     monkeypatch.setattr(control.lockfile, "running", lambda directory: 4711)
+    monkeypatch.setattr(control.lockfile, "tell_to_reload", lambda directory: not os.kill(4711, 1))
     monkeypatch.setattr(os, "kill", lambda *of: killed.append(of))
     assert control.main([option, *files]) == (0 if sent else 1)
     assert killed == ([(4711, sent)] if sent else [])
     said = "" if sent else "only mountd runs here, without a server\n"
     assert capsys.readouterr().err == said
+
+
+def test_a_mountd_that_runs_alone_says_why_it_does_not_use_the_files(
+    server: Server, files: list[str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    server.gone = {CONTROL_SOCKET}
+    monkeypatch.setattr(
+        common, "BlockingClient", lambda path, codec, _: server.connect(path, codec)
+    )
+    monkeypatch.setattr(control.lockfile, "running", lambda directory: 4711)
+    server.answers_to[MOUNTD_SOCKET] = [ReloadResponse("users: there is no such file", False)]
+    assert control.main(["-r", *files]) == 2
+    assert capsys.readouterr().err == "users: there is no such file\n"
+    assert server.asked == [(MOUNTD_SOCKET, ReloadRequest())]
+    server.answers_to[MOUNTD_SOCKET] = [ReloadResponse()]
+    assert control.main(["-r", *files]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -32,7 +32,6 @@ def test_who_is_locked_out_is_so_whatever_else_is_wrong(files: list[str], capsys
     said = capsys.readouterr().err
     assert f"warning: {files[1]}:5: 'foo' is not a parameter" in said
     assert "and 1 more: see usmbd.control --check" in said
-    assert "a running server takes over its users alone" in said
     assert load_users(Path(files[3])).facts_of("nobody").disabled
     assert adduser.main(["-d", "nobody", *files]) == 0
     assert "whether a share names him cannot be told" in capsys.readouterr().err

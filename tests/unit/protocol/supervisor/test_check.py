@@ -10,6 +10,14 @@ from typing import IO, Any, cast
 import msgspec
 import pytest
 
+from usmbd.mountd.ipc.codec import mountd_server
+from usmbd.mountd.ipc.messages import (
+    MOUNTD_SOCKET,
+    ConfigReloaded,
+    ReloadRequest,
+    ReloadResponse,
+)
+from usmbd.mountd.ipc.server import Client, Server, listen
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor import check as module
 from usmbd.protocol.supervisor.check import CheckError, check, check_again
@@ -76,17 +84,29 @@ def processes(**come_to: Any) -> Processes:
     return cast(Processes, FakeProcesses(**come_to))
 
 
-def reloaded(state: Path, server: Processes) -> list[tuple[bool, str]]:
-    """Reload a server's configuration twice at once; return what the two were told."""
+def reloaded(state: Path, server: Processes, refused: str = "") -> list[tuple[bool, str]]:
+    """Reload a server's configuration twice at once; return what the two were told.
+
+    Its mountd refuses the files for some reason, or takes them.
+    """
     told: list[tuple[bool, str]] = []
 
+    def answer(client: Client[Any], handle: int, message: object) -> None:
+        assert message == ReloadRequest()
+        client.send(0, ConfigReloaded(7))
+        client.send(handle, ReloadResponse(refused))
+
     async def main() -> None:
+        mountd = Server(
+            listen(state / MOUNTD_SOCKET), mountd_server(), answer, lambda client, why: None
+        )
         supervisor = Supervisor(ServerConfig(state_directory=str(state)), [], server)
         supervisor._loop = asyncio.get_running_loop()
         supervisor.door = cast(Door, SimpleNamespace(tell_log=lambda: None))
         for _ in range(2):
             supervisor.reload(lambda done, note: told.append((done, note)))
         await asyncio.gather(*supervisor._tasks)
+        mountd.close()
 
     asyncio.run(main())
     return told
@@ -117,12 +137,43 @@ def test_whoever_reloads_is_told_how_it_ended(tmp_path: Path) -> None:
     assert told == [(True, "only a new start changes: state directory")] * 2
     wrong = processes(complaints=b"usmbd.conf:3: wrong\n", status=2)
     assert reloaded(tmp_path, wrong) == [(False, "usmbd.conf:3: wrong")] * 2
+    assert reloaded(tmp_path, processes(output=GOOD), "users: gone") == [(False, "users: gone")] * 2
     killed = processes(status=-9)
     assert reloaded(tmp_path, killed) == [(False, "its check ended with status -9")] * 2
     full = FakeProcesses()
     full.error = OSError(12, "Cannot allocate memory")
     said = (False, "it cannot be checked: Cannot allocate memory")
     assert reloaded(tmp_path, cast(Processes, full)) == [said] * 2
+
+
+def test_mountd_is_waited_for_where_it_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEAT", 0.01)
+
+    def answer(client: Client[Any], handle: int, _message: object) -> None:
+        client.send(handle, ReloadResponse("a reason"))
+
+    async def main() -> str:
+        asked = asyncio.create_task(module.mountd_refuses(tmp_path))
+        await asyncio.sleep(0)  # it has found nobody
+        path = tmp_path / MOUNTD_SOCKET
+        ends = Server(
+            listen(path), mountd_server(), lambda client, *_: client.close(""), lambda *_: None
+        )
+        await asyncio.sleep(0.05)
+        ends.close()
+        serves = Server(listen(path), mountd_server(), answer, lambda *_: None)
+        try:
+            return await asked
+        finally:
+            serves.close()
+
+    assert asyncio.run(main()) == "a reason"
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.02)
+    (tmp_path / MOUNTD_SOCKET).unlink()
+    said = asyncio.run(module.mountd_refuses(tmp_path))
+    assert said == "mountd does not say whether it uses the files"
 
 
 def test_a_part_that_fails_ends_the_server(tmp_path: Path, caplog: Any) -> None:

@@ -108,7 +108,7 @@ class Reloading:
 
         supervisor: Any = self.supervisor
         supervisor.door = SimpleNamespace(tell_log=tell)
-        monkeypatch.setattr(module, "check_again", check)
+        monkeypatch.setattr(module, "read_again", check)
         monkeypatch.setattr(module.logs, "set_up", set_up)
 
     def run(self) -> None:
