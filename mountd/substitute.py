@@ -29,6 +29,11 @@ class Template(str):
     __slots__ = ()
 
 
+def literal(text: str) -> str:
+    """Return what has to be written for a text, whatever percent signs it has."""
+    return text.replace("%", "%%")
+
+
 def letters_of(text: str) -> list[str]:
     """Return the letters of a text's substitutions; `$` for an environment variable."""
     return [found[2] or "$" for found in _PATTERN.finditer(text) if not found[1]]

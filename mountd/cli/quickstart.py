@@ -23,6 +23,7 @@ from usmbd.mountd.cli import common
 from usmbd.mountd.config import edit
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.config.source import GLOBAL
+from usmbd.mountd.substitute import literal
 from usmbd.mountd.users import edit_users, hash_password, load_users
 
 SMB_PORT = 445
@@ -43,7 +44,6 @@ TEMPLATE = """\
 \tworkgroup = WORKGROUP
 
 [{share}]
-\tpath = {path}
 \tread only = no
 \tvfs objects = streams_xattr
 """
@@ -100,7 +100,8 @@ def prepare_configuration(user: str) -> Path:
     port = SMB_PORT if os.geteuid() == 0 else UNPRIVILEGED_PORT
     file.parent.mkdir(parents=True, exist_ok=True)
     host = socket.gethostname()
-    file.write_text(TEMPLATE.format(host=host, port=port, share=SHARE, path=folder))
+    text = TEMPLATE.format(host=host, port=port, share=SHARE)
+    file.write_text(edit.set_options(text, file, SHARE, [("path", literal(str(folder)))]))
     return file
 
 
@@ -136,12 +137,12 @@ def with_options(file: Path, share: Path | None, port: int | None) -> Path:
         for other in original.shares.values():
             if edit.has_share(text, file, other.config.name):
                 text = edit.remove_share(text, file, other.config.name)
-    options = [("state directory", str(state))]
+    options = [("state directory", literal(str(state)))]
     if port is not None:
         options.append(("tcp port", str(port)))
     text = edit.set_options(text, file, GLOBAL, options)
     if share is not None:
-        served = [("path", str(share.absolute())), ("read only", "no")]
+        served = [("path", literal(str(share.absolute()))), ("read only", "no")]
         text = edit.set_options(text, file, SHARE, served)
     copy.write_text(text)
     return copy

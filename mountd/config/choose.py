@@ -1,5 +1,7 @@
 """Which of a section's entries count, and what is to be said of the others."""
 
+import contextlib
+import dataclasses
 from typing import Any
 
 from usmbd.mountd.config.idmap import is_idmap
@@ -52,7 +54,9 @@ class Chooser:
                 parameter = find(entry, in_global=in_global)
                 if isinstance(parameter, Foreign):
                     self._foreign(entry, parameter)
-                elif entry.value:
+                    continue
+                self._tell_of_comment(entry, parameter)
+                if entry.value:
                     self._choose_entry(chosen, entry, parameter)
             except ConfigError as error:
                 self.errors.append(error)
@@ -84,6 +88,20 @@ class Chooser:
             self.warn(
                 entry, f"{entry.name!r} does not count: line {first.line} has said it already"
             )
+
+    def _tell_of_comment(self, entry: Entry, parameter: Parameter) -> None:
+        """Warn of a comment that would be a part of the value with Samba, and make sense there."""
+        if not entry.with_comment:
+            return
+        with contextlib.suppress(ConfigError):
+            other = parameter.value(dataclasses.replace(entry, value=entry.with_comment))
+            if not entry.value or other != parameter.value(entry):
+                self.warn(
+                    entry,
+                    f"{entry.name}: a comment begins behind {shown(entry.value)!r}, as with ksmbd,"
+                    f" and for Samba all of it is the value, {entry.with_comment!r}: put the value"
+                    " in quotes, or the comment in a line of its own",
+                )
 
     def _foreign(self, entry: Entry, foreign: Foreign) -> None:
         """Pass over a parameter that changes nothing; ConfigError when it would."""

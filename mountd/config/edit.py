@@ -2,13 +2,15 @@
 
 Everything else in the file stays as it is, comments and layout too (ksmbd.addshare writes the
 file anew and loses them). In a section that is changed, a parameter's line is replaced where it
-stands, whatever synonym it was written with. The result is a text: whoever asked for it checks
-it with `load` before it is written.
+stands, whatever synonym it was written with. What the result says of the options is what was asked
+for, or it is refused. The result is a text: whoever asked for it checks the rest with `load` before
+it is written.
 """
 
 import contextlib
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -19,8 +21,10 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from usmbd.mountd.config import ini
-from usmbd.mountd.config.parameters import find
+from usmbd.mountd.config.choose import Chooser
+from usmbd.mountd.config.parameters import Parameter, find, shown
 from usmbd.mountd.config.reading import read_source
+from usmbd.mountd.config.samba import Foreign
 from usmbd.mountd.config.source import GLOBAL, Entry, parameter_key, share_key
 from usmbd.mountd.errors import ConfigError
 
@@ -48,10 +52,64 @@ def has_share(text: str, path: Path, share: str) -> bool:
 
 
 def set_options(text: str, path: Path, share: str, options: Options) -> str:
-    """Return the text with the share (or `global`) having the options, made when it is new."""
+    """Return the text with the share (or `global`) having the options, made when it is new.
+
+    ConfigError where the file would not say them. Values that are wrong are `load`'s to refuse.
+    """
+    for name, value in options:
+        if not value.replace("\t", " ").isprintable():
+            why = f"{name} = {value!r}: it has characters that no line can hold"
+            raise Entry(name, value, "the option", 0).error(why)
     if path.suffix in (".yaml", ".yml"):
-        return _set_yaml(text, share, options)
-    return _set_ini(text, path, share, options)
+        result = _set_yaml(text, share, options)
+    else:
+        result = _set_ini(text, path, share, options)
+    _check(result, path, share, options)
+    return result
+
+
+def written(entry: Entry, row: Parameter | Foreign) -> str:
+    """Return a value as a line of ksmbd.conf's syntax says it, in quotes if it has to be."""
+    value = str(entry.value)
+    for text in (value, f'"{value}"'):
+        back = ini.read_back(text)
+        if back is not None and _meaning(row, replace(entry, value=back)) == _meaning(row, entry):
+            return text
+    raise entry.error(
+        f"{entry.name} = {value!r}: a line cannot say that: part the words of a list by commas, and"
+        " have no quotes in a value with ` ;`, ` #` or a backslash at its end"
+    )
+
+
+def _meaning(row: Parameter | Foreign, entry: Entry) -> object:
+    """Return what a value means, and what it is where it means nothing."""
+    if isinstance(row, Parameter):
+        with contextlib.suppress(ConfigError):
+            value = row.value(entry)
+            return type(value), value
+    return str(entry.value).strip('"')
+
+
+def _check(text: str, path: Path, share: str, options: Options) -> None:
+    """Refuse a text that does not say the options, because another line or file says otherwise."""
+    section = read_source(path, text).sections.get(share_key(share))
+    if section is None:
+        raise ValueError(f"the file cannot name a share {share!r}: take another name")
+    is_global = share_key(share) == GLOBAL
+    chosen = Chooser().choose(section, in_global=is_global)
+    there = {parameter_key(entry.name) for entry in section.entries}
+    for name, value in options:
+        asked = Entry(name, value, "the option", 0)
+        row = find(asked, in_global=is_global)
+        if value and parameter_key(name) not in there:
+            raise asked.error(f"{name} = {value}: the line would be a part of the one before it")
+        said = chosen.get(row.name)
+        if said is None or _meaning(row, said[1]) == _meaning(row, asked):
+            continue
+        if value or said[1].file != str(path):
+            raise said[1].error(
+                f"{said[1].name} = {shown(said[1].value)} would hold: change it here"
+            )
 
 
 def remove_share(text: str, path: Path, share: str) -> str:
@@ -87,22 +145,23 @@ def _section_name(line: str) -> str | None:
     return stripped[1:].partition("]")[0].strip() if stripped.startswith("[") else None
 
 
-def _row_name(name: str, value: str, share: str) -> str:
-    """Return the table's (or Samba's) name for a parameter; ConfigError when it has none."""
+def _row(name: str, value: str, share: str) -> tuple[Entry, Parameter | Foreign]:
+    """Return an option, and the table's (or Samba's) parameter; ConfigError when it has none."""
     entry = Entry(name, value, "the option", 0)
-    return find(entry, in_global=share_key(share) == GLOBAL).name
+    return entry, find(entry, in_global=share_key(share) == GLOBAL)
 
 
 def _written_name(name: str, share: str) -> str:
     """Return the name of what stands in the file, which may be wrong elsewhere."""
     with contextlib.suppress(ConfigError):
-        return _row_name(name, "", share)
+        return _row(name, "", share)[1].name
     return name
 
 
 def _set_ini(text: str, path: Path, share: str, options: Options) -> str:
     """Change lines of ksmbd.conf's syntax."""
-    wanted = {_row_name(n, v, share): (n, v) for n, v in options}
+    asked = [_row(name, value, share) for name, value in options]
+    wanted = {row.name: (entry, row) for entry, row in asked}
     result: list[str] = []
     # Where a new line of the section goes: behind its last line that is not empty.
     insert_at = -1
@@ -115,21 +174,24 @@ def _set_ini(text: str, path: Path, share: str, options: Options) -> str:
             continue
         dropping = False
         if inside and _section_name(line) is None and "=" in line and line.strip()[0] not in ";#":
-            written = line.partition("=")[0].strip()
-            row = "" if parameter_key(written) == "include" else _written_name(written, share)
+            said = line.partition("=")[0].strip()
+            row = "" if parameter_key(said) == "include" else _written_name(said, share)
             if row in wanted:
                 dropping = True
                 continue
         result.append(line)
         if inside and line.strip():
             insert_at = len(result)
-    new = [f"\t{name} = {value}" for name, value in wanted.values() if value]
+    new = [f"\t{one.name} = {written(one, row)}" for one, row in wanted.values() if one.value]
     if insert_at < 0:
         while result and not result[-1].strip():
             result.pop()
         result += ([""] if result else []) + [f"[{share}]", *new, ""]
     else:
-        result[insert_at:insert_at] = new
+        ends = (
+            [""] if result[insert_at - 1].rstrip().endswith("\\") else []
+        )  # it went on, to nowhere
+        result[insert_at:insert_at] = [*ends, *new]
     return "\n".join(result)
 
 
@@ -206,7 +268,7 @@ def _set_yaml(text: str, share: str, options: Options) -> str:
         key = next((k for k in shares if share_key(str(k)) == share_key(share)), share)
         section = _mapping(shares, key)
     for name, value in options:
-        row = _row_name(name, value, share)
+        row = _row(name, value, share)[1].name
         there = [k for k in section if _written_name(str(k), share) == row]
         if value and any(parameter_key(str(old)) == parameter_key(name) for old in there[:1]):
             name = there.pop(0)

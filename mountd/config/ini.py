@@ -3,9 +3,10 @@
 Sections `[name]`, parameters `name = value` (before the first section they are of [global], as with
 Samba), comments from `;` or `#` to the end of the line. ksmbd begins a comment anywhere, Samba at a
 line's start only: here it begins at a line's start, at a value's start (`read only = ; yes` is the
-default) or after a space, so that neither `path = /srv/a#b` nor `path = /srv/a ; my files` is
-misread. A backslash at a line's end joins the next line to it (Samba). `include = FILE` reads
-another file in place. What is malformed is noted, and reading goes on: all errors are told at once.
+default) or after a space, never between quotes. So neither `path = /srv/a#b` nor
+`path = /srv/a ; my files` is misread; where Samba takes more for the value, an entry keeps it. A
+backslash at a line's end joins the next line to it (Samba). `include = FILE` reads another file in
+place. What is malformed is noted, and reading goes on: all errors are told at once.
 """
 
 import re
@@ -18,13 +19,21 @@ from usmbd.mountd.substitute import expand, letters_of, static_substitutions
 # Deep enough for a tree of snippets; a circle is named long before.
 MAX_INCLUDE_DEPTH = 8
 
-_COMMENT = re.compile(r"(?:^|(?<=\s))[;#]")
+_QUOTED_OR_COMMENT = re.compile(r'"[^"]*"|(?:^|(?<=\s))[;#]')
 
 
 def strip_comment(value: str) -> str:
     """Return the value before a comment, without the spaces around it."""
-    found = _COMMENT.search(value)
-    return (value[: found.start()] if found else value).strip()
+    for found in _QUOTED_OR_COMMENT.finditer(value):
+        if found[0][0] != '"':
+            return value[: found.start()].strip()
+    return value.strip()
+
+
+def read_back(value: str) -> str | None:
+    """Return what is read where this is written behind `name =`; None where it is not one line."""
+    (_, line), *rest = logical_lines(f"name = {value}\n")
+    return strip_comment(line.partition("=")[2]) if rest == [(2, "")] else None
 
 
 def logical_lines(text: str) -> list[tuple[int, str]]:
@@ -73,6 +82,7 @@ def _parse(
             what = f"{line!r} is neither [section] nor name = value"
             source.errors.append(ConfigError(file, number, what))
             continue
+        whole = value.strip()
         value = strip_comment(value)
         if parameter_key(name) == "include":
             if value:
@@ -84,7 +94,7 @@ def _parse(
             continue
         if section is None:  # as with Samba
             section = source.section(GLOBAL, file, number)
-        section.entries.append(Entry(name, value, file, number))
+        section.entries.append(Entry(name, value, file, number, whole if whole != value else ""))
 
 
 def _include(

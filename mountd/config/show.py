@@ -1,17 +1,23 @@
 """The effective configuration as text, in the syntax of ksmbd.conf (testparm's job)."""
 
+import contextlib
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from usmbd.mountd.config import values
+from usmbd.mountd.config import ini, values
 from usmbd.mountd.config.load import HOMES, IPC, Configuration
 from usmbd.mountd.config.parameters import TABLE, Parameter, Scope
-from usmbd.mountd.config.source import GLOBAL, share_key
+from usmbd.mountd.config.source import GLOBAL, Entry, share_key
+from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.substitute import Template, literal
 
 _DIALECT_NAMES = {number: name for name, number in values.DIALECTS.items() if "_" in name}
 _DIALECTS = (values.lowest_dialect, values.highest_dialect)
 _LISTS_OF_PATTERNS = (values.veto_patterns,)
+_APART = re.compile(r"[\s,;#]")
+"""What parts the words of a list, or begins a comment."""
 
 
 def lines(configuration: Configuration, *, all_parameters: bool = False) -> list[str]:
@@ -69,8 +75,23 @@ def _said(configuration: Configuration, section: str) -> dict[str, Any]:
 
 
 def _line(row: Parameter, value: Any) -> str:
-    """Return one parameter as it may be written."""
-    return f"\t{row.name} = {_text(row.parse, value)}".rstrip()
+    """Return one parameter as it may be written; a comment where no line can say it."""
+    text = _text(row.parse, value)
+    for each in (text, f'"{text}"', literal(text), f'"{literal(text)}"'):
+        if _is_said(row, each, value):
+            return f"\t{row.name} = {each}".rstrip()
+    return f"\t# {row.name} = {text!r} (this form cannot say it, YAML can)"
+
+
+def _is_said(row: Parameter, text: str, value: Any) -> bool:
+    """Return whether a value is read from a text; an empty one says the default."""
+    back = ini.read_back(text)
+    if not back:
+        return not text and bool(value == row.default())
+    with contextlib.suppress(ConfigError):
+        said = row.value(Entry(row.name, back, "", 0))
+        return bool(said == value) and isinstance(said, Template) is isinstance(value, Template)
+    return False
 
 
 def _text(parse: Callable[..., Any], value: Any) -> str:
@@ -88,5 +109,5 @@ def _text(parse: Callable[..., Any], value: Any) -> str:
     if parse in _LISTS_OF_PATTERNS:
         return "".join(f"/{each}" for each in value) + ("/" if value else "")
     if isinstance(value, list):
-        return " ".join(f'"{each}"' if " " in each else each for each in value)
+        return " ".join(f'"{each}"' if _APART.search(each) else each for each in value)
     return str(value)

@@ -34,6 +34,8 @@ class Entry:
     value: Raw
     file: str
     line: int
+    with_comment: str = ""
+    """The value as Samba takes it, with the comment behind it; empty where there is none."""
 
     def error(self, message: str) -> ConfigError:
         """Return the error that points here."""

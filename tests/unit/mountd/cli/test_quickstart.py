@@ -11,6 +11,7 @@ import pytest
 
 from usmbd.mountd.cli import quickstart
 from usmbd.mountd.config.load import load
+from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.users import load_users
 
@@ -33,6 +34,20 @@ def test_a_share_and_a_port_go_into_a_copy(file: Path, tmp_path: Path) -> None:
     )
     assert settings.shares["share"].config.path == "/tmp"
     assert quickstart.with_options(file, None, None) == file
+
+
+@pytest.mark.parametrize("name", ["Music #1", "a ;b", "100%S", 'a" b', "ends \\", " ", "x%%"])
+def test_the_folder_that_is_named_is_the_one_that_is_served(file: Path, name: str) -> None:
+    folder = file.parent / name
+    folder.mkdir()
+    copy = quickstart.with_options(file, folder, None)
+    assert load(copy).shares["share"].config.path == str(folder)
+
+
+@pytest.mark.parametrize("name", ["a\nguest ok = yes", 'a" #b', "\udc80"])
+def test_a_folder_that_no_line_names_is_refused(file: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"the option: path = .*line"):
+        load(quickstart.with_options(file, file.parent / name, None))
 
 
 def test_what_was_changed_in_the_copy_stays(file: Path) -> None:

@@ -137,3 +137,56 @@ def test_shares_whose_names_look_like_something_else(name: str) -> None:
     assert configuration(remove_share(changed, YAML, name), YAML.name).shares.keys() == {"ipc$"}
     both = set_options(changed, YAML, "new", [("path", "/n")])
     assert both == changed + "  new:\n    path: /n\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "written"),
+    [
+        ("path", "/srv/Music #1", '"/srv/Music #1"'),
+        ("path", "/srv/a#b", "/srv/a#b"),
+        ("comment", "rock ; roll", '"rock ; roll"'),
+        ("comment", "# one", '"# one"'),
+        ("comment", "ends with \\", '"ends with \\"'),
+        ("comment", '3" and 5"', '3" and 5"'),
+        ("valid users", '"a ;b", c', '"a ;b", c'),
+        ("log file", "/var/log/a #b", '"/var/log/a #b"'),
+        ("read only", "yes ; or no", '"yes ; or no"'),  # load says that it is neither
+    ],
+)
+def test_what_is_written_is_what_is_read(name: str, value: str, written: str) -> None:
+    section = "global" if name == "log file" else "a"
+    text = set_options("[a]\npath = /t\nread only = no\n", PATH, section, [(name, value)])
+    assert f"\t{name} = {written}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("valid users", "root ; daemon"),
+        ("comment", 'the "a ;b'),
+    ],
+)
+def test_what_a_line_cannot_say_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match="a line cannot say that"):
+        set_options("[a]\npath = /t\n", PATH, "a", [(name, value)])
+    text = set_options("shares:\n  a:\n    path: /t\n", YAML, "a", [("comment", "rock ; roll")])
+    assert configuration(text, YAML.name).shares["a"].config.comment == "rock ; roll"
+
+
+def test_what_another_line_says_is_not_changed_in_vain(tmp_path: Path) -> None:
+    (tmp_path / "more").write_text("comment = first\n")
+    path = tmp_path / "usmbd.conf"
+    text = "[a]\ninclude = more\npath = /t\n"
+    for value in ("second", ""):
+        with pytest.raises(ConfigError, match=r"more:1: comment = first would hold"):
+            set_options(text, path, "a", [("comment", value)])
+    with pytest.raises(ConfigError, match="no line can hold"):
+        set_options("", path, "a", [("comment", "a\nguest ok = yes")])
+    with pytest.raises(ValueError, match="take another name"):
+        set_options("", path, " a", [("path", "/t")])
+
+
+def test_a_line_goes_on_to_no_line_that_is_added() -> None:
+    text = set_options("[a]\npath = /t\ncomment = x \\", PATH, "a", [("guest ok", "yes")])
+    config = configuration(text).shares["a"].config
+    assert (config.comment, config.guest_ok) == ("x", True)

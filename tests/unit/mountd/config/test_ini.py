@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from usmbd.mountd.config import ini
-from usmbd.mountd.config.ini import MAX_INCLUDE_DEPTH, logical_lines, strip_comment
+from usmbd.mountd.config.ini import MAX_INCLUDE_DEPTH, logical_lines, read_back, strip_comment
 from usmbd.mountd.config.source import Source
 
 
@@ -18,12 +18,23 @@ from usmbd.mountd.config.source import Source
         ("a;b #c", "a;b"),
         ("a#b", "a#b"),
         ("; all", ""),
+        ('"a ; b"', '"a ; b"'),
+        ('"a ;" "b #" ; c', '"a ;" "b #"'),
+        ('12" disks ; old', '12" disks'),
         ("#", ""),
         ("", ""),
     ],
 )
 def test_comments(value: str, kept: str) -> None:
     assert strip_comment(value) == kept
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("a b", "a b"), ("a ;b", "a"), (" a", "a"), ("a\\", None), ("a\nb", None), ("#", "")],
+)
+def test_what_a_line_says_of_a_value(written: str, read: str | None) -> None:
+    assert read_back(written) == read
 
 
 @pytest.mark.parametrize(

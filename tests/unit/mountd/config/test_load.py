@@ -70,7 +70,7 @@ def test_an_example_of_ksmbd_is_read() -> None:
         "\tkerberos support = no\n\tmax open files = 10K\n\tserver min protocol = SMB3_00\n"
         "\tserver signing = mandatory\n\tshare:fake_fscaps = 64\n\tsmb2 max read = 1MB\n"
         "\tsmb3 encryption = enabled\n\tcreate mask = 0600\n\tread only = ; yes\n"
-        "[Example]\n\tcomment = read only /tmp access\n\tpath = /tmp # here\n"
+        "[Example]\n\tcomment = read only /tmp access\n\tpath = /tmp\n"
         "\tveto files = /a b/c*/\n\tvfs objects = acl_xattr\n"
         "[example]\n\twriteable = yes\n"
     )
@@ -415,3 +415,22 @@ def test_defaults_of_the_table_are_those_of_the_settings(row: Parameter) -> None
         if field.default_factory is not msgspec.NODEFAULT:
             value = field.default_factory()
         assert row.default() == value
+
+
+@pytest.mark.parametrize(
+    ("line", "samba"),
+    [
+        ("path = /tmp ;b", "/tmp ;b"),
+        ("path = /tmp\ncomment = # one", "# one"),
+        ("path = /tmp\nhosts deny = 10.1. ; 10.2.", "10.1. ; 10.2."),
+        ("path = /tmp\nread only = ; yes", ""),
+        ("path = /tmp\nmax connections = 5 # no more", ""),
+        ('path = "/tmp" ; ours\nread only = no # yes', ""),
+        ("path = /tmp\nread only = no # no", ""),
+    ],
+)
+def test_comments_that_are_none_for_samba(line: str, samba: str) -> None:
+    """As ksmbd has them: told where Samba would take them for a part of the value."""
+    told = [each for each in configuration(f"[a]\n{line}\n").warnings if "comment begins" in each]
+    assert len(told) == bool(samba)
+    assert samba in "".join(told)
