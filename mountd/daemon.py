@@ -20,7 +20,6 @@ from usmbd.mountd.admin.running import Running
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.credentials import load_key
 from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.exposure import exposed
 from usmbd.mountd.ipc.accounts import (
     AccountsRequest,
     AskUses,
@@ -50,6 +49,7 @@ from usmbd.mountd.ipc.server import MAX_CLIENTS, Client, Server, listen
 from usmbd.mountd.ipc.signals import handled
 from usmbd.mountd.ipc.users import ChangePassword
 from usmbd.mountd.machine_sid import load_machine_sid
+from usmbd.mountd.remarks import remarks
 from usmbd.mountd.rpc.configuration import Debugging, frame
 from usmbd.mountd.rpc_answers import Reply
 from usmbd.mountd.rpc_process import RpcProcess
@@ -117,7 +117,7 @@ class Daemon:
         configuration = self._service.configuration
         server = configuration.server
         logs.set_up(PROCESS, self._log_level, as_json=server.log_json)
-        warnings = [*configuration.warnings, *exposed(configuration, self._passwords)]
+        warnings = list(remarks(configuration, self._passwords, self._service.users))
         for warning in warnings:
             if warning not in self._warned:
                 log.warning("%s", warning)

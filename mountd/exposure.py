@@ -1,4 +1,4 @@
-"""The password file, keys and sockets: what no share should have in it, and no worker see."""
+"""Password file, keytab, keys, sockets: what no share should have in it, and no worker see."""
 
 import contextlib
 import itertools
@@ -25,24 +25,26 @@ _FILE = re.compile("(?:WR)?FILE:")
 
 
 def exposed(configuration: Configuration, passwords: Path) -> Iterator[str]:
-    """Yield a warning for each share whose folder has one of them in it.
+    """Yield a warning for each that others may read, and for each share that has one in it.
 
     Their modes keep users out, but not those whom `admin users` or `force user` makes root. The
     share's path is taken as it is written: its file system may hang.
     """
-    with contextlib.suppress(OSError):
-        if passwords.stat().st_mode & 0o077:
-            yield f"{passwords} is not its owner's alone: what is in it is as good as passwords"
-    secrets = {
-        "the password file": passwords,
-        "the state directory": Path(configuration.server.state_directory),
-    }
+    files = {"the password file": passwords}
+    if (keytab := _keytab(configuration)) is not None:
+        files["the keytab"] = keytab
+    for path in files.values():
+        with contextlib.suppress(OSError):
+            if path.stat().st_mode & 0o077:
+                yield f"{path} is not its owner's alone: what is in it is as good as passwords"
+    secrets = {**files, "the state directory": Path(configuration.server.state_directory)}
     for name, folder in _folders(configuration):
         for what, path in secrets.items():
             places = (Path(os.path.abspath(path)), path.resolve())
             if any(place.is_relative_to(folder) for place in places):
                 yield f"{what}, {path}, lies in the share {name}, {folder}"
-    for each in (*_folders_of_secrets(configuration), os.path.dirname(os.path.realpath(passwords))):
+    ours = {os.path.dirname(path): None for path in _secret_files(configuration, passwords)}
+    for each in (*_folders_of_secrets(configuration), *ours):
         names = [name for name, folder in _folders(configuration) if folder.is_relative_to(each)]
         if names and _is_ours(each):
             yield f"workers that run already may not see new shares in {each} ({names[0]})"
@@ -100,10 +102,17 @@ def _folders_of_secrets(configuration: Configuration) -> list[str]:
 def _secret_files(configuration: Configuration, passwords: Path) -> Iterator[str]:
     """Yield where the password file and the keytab are."""
     yield os.path.realpath(passwords)
-    if configuration.server.kerberos and configuration.kerberos is not None:
-        named = configuration.kerberos.keytab or os.environ.get("KRB5_KTNAME") or _system_keytab()
-        if (path := _FILE.sub("", named, count=1)).startswith("/"):  # else in no file
-            yield os.path.realpath(path)
+    if (keytab := _keytab(configuration)) is not None:
+        yield os.path.realpath(keytab)
+
+
+def _keytab(configuration: Configuration) -> Path | None:
+    """Return the keytab as it is written; None where there is none, or it is no file."""
+    if not configuration.server.kerberos or configuration.kerberos is None:
+        return None
+    named = configuration.kerberos.keytab or os.environ.get("KRB5_KTNAME") or _system_keytab()
+    path = _FILE.sub("", named, count=1)
+    return Path(path) if path.startswith("/") else None
 
 
 def _system_keytab() -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 from usmbd.mountd import lockfile, paths
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.exposure import exposed
 from usmbd.mountd.ipc.client import BlockingClient
 from usmbd.mountd.ipc.codec import CodecError, mountd_client
 from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, Failed, ReloadRequest, ReloadResponse
 from usmbd.mountd.ipc.version import ShowVersion
 from usmbd.mountd.lockfile import AlreadyRunningError
+from usmbd.mountd.remarks import remarks
+from usmbd.mountd.users import UserTable
 
 EXIT_FAILURE = 1
 EXIT_CONFIG = 2
@@ -62,14 +63,10 @@ def files(options: argparse.Namespace) -> tuple[Path, Path]:
     return config.absolute(), paths.password_file(config.absolute().parent)
 
 
-def warn(configuration: Configuration | None, passwords: Path, *, named: bool = False) -> None:
-    """Say what has to be known of the files; a password file that is named is not looked for."""
-    if configuration is not None:
-        for warning in (*configuration.warnings, *exposed(configuration, passwords)):
-            print(f"warning: {warning}", file=sys.stderr)
-    if not named and not passwords.exists():
-        note = "there is no such file: nobody can log in until usmbd.adduser has made it"
-        print(f"warning: {passwords}: {note}", file=sys.stderr)
+def warn(configuration: Configuration | None, passwords: Path, users: UserTable | None) -> None:
+    """Say what has to be known of the files."""
+    for warning in remarks(configuration, passwords, users):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def port(text: str) -> int:

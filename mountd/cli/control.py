@@ -46,7 +46,7 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.kerberos.offer import offered
 from usmbd.mountd.log import AREAS
-from usmbd.mountd.users import load_users
+from usmbd.mountd.users import UserTable, load_users
 
 DEBUG_AREAS = ("all", *AREAS)
 TABLES: list[ListKind] = [
@@ -275,7 +275,8 @@ def check(config: Path, passwords: Path, options: argparse.Namespace) -> int:
     What is wrong with one file does not keep the other's errors back.
     """
     errors: list[ConfigError] = []
-    configuration = None
+    configuration: Configuration | None = None
+    users: UserTable | None = None
     for read in (
         lambda: offered(load(config)),
         partial(load_users, passwords, required=options.pwddb is not None),
@@ -287,7 +288,9 @@ def check(config: Path, passwords: Path, options: argparse.Namespace) -> int:
             continue
         if isinstance(result, Configuration):
             configuration = result
-    common.warn(configuration, passwords, named=options.pwddb is not None)
+        else:
+            users = result
+    common.warn(configuration, passwords, users)
     if errors:
         for each in errors:
             print(f"{each}{common.hint(each.__cause__)}", file=sys.stderr)

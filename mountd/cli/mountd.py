@@ -95,12 +95,13 @@ def run(arguments: list[str]) -> int:
     options = parse_arguments(arguments)
     config, passwords = common.files(options)
     configuration = offered(load(config, tcp_port=options.port))
+    users = None
     if options.pwddb is not None or options.check:
-        load_users(passwords, required=options.pwddb is not None)
+        users = load_users(passwords, required=options.pwddb is not None)
     if options.check:
         folders = hidden(configuration, passwords)
         if not options.quiet:
-            common.warn(configuration, passwords)
+            common.warn(configuration, passwords, users)
             for note in visible(configuration, passwords, folders) if os.geteuid() == 0 else ():
                 print(f"note: {note}", file=sys.stderr)
         server = msgspec.structs.replace(configuration.server, hidden=folders)

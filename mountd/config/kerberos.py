@@ -4,10 +4,14 @@ Samba: `kerberos method` with `dedicated keytab file`, for a member of a domain 
 ksmbd: `kerberos support`, `kerberos keytab file`, `kerberos service name`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from usmbd.mountd.config import values as parsers
+from usmbd.mountd.config.source import Raw
 
 
 class KerberosMethod(StrEnum):
@@ -47,6 +51,20 @@ class NtlmAuth(StrEnum):
     DISABLED = "disabled"
 
 
+_KIND = re.compile("([A-Za-z]+):")
+"""What a keytab is, before where it is; none: a file."""
+
+
+def keytab(value: Raw) -> str:
+    """Return a keytab as the library names it, or nothing; a file by its absolute path."""
+    name = parsers.text(value)
+    kind = _KIND.match(name)
+    path = name[kind.end() :] if kind else name
+    if name and (kind is None or kind[1] in ("FILE", "WRFILE")) and not path.startswith("/"):
+        raise ValueError(f"{path!r} is not an absolute path")
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class KerberosConfig:
     """What mountd needs for Kerberos."""
@@ -67,13 +85,13 @@ def kerberos_of(values: Mapping[str, Any]) -> KerberosConfig | None:
     ValueError where they do not go together.
     """
     method: KerberosMethod = values["kerberos method"]
-    keytab = ""
+    where = ""
     if method is KerberosMethod.DEDICATED_KEYTAB:
-        keytab = values["dedicated keytab file"]
-        if not keytab:
+        where = values["dedicated keytab file"]
+        if not where:
             raise ValueError("write the file's name as `dedicated keytab file`")
     elif values["kerberos support"]:
-        keytab = values["kerberos keytab file"]
+        where = values["kerberos keytab file"]
     elif not (
         method in (KerberosMethod.SYSTEM_KEYTAB, KerberosMethod.SECRETS_AND_KEYTAB)
         or values["security"] is Security.ADS
@@ -81,7 +99,7 @@ def kerberos_of(values: Mapping[str, Any]) -> KerberosConfig | None:
     ):
         return None
     return KerberosConfig(
-        keytab,
+        where,
         values["kerberos service name"] if values["kerberos support"] else "",
         "" if values["realm"] == "*" else values["realm"],
         values["winbind separator"] or "\\",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from usmbd.mountd.config import values
-from usmbd.mountd.config.kerberos import KerberosMethod, NtlmAuth, Security, ServerRole
+from usmbd.mountd.config.kerberos import KerberosMethod, NtlmAuth, Security, ServerRole, keytab
 from usmbd.mountd.config.parameter import Parameter as Parameter
 from usmbd.mountd.config.parameter import Scope as Scope
 from usmbd.mountd.config.parameter import shown as shown
@@ -299,10 +299,10 @@ TABLE: tuple[Parameter, ...] = (
             ("ntlm auth", _NTLM_AUTH, NtlmAuth.NTLMV2),
             ("realm", values.text, ""),
             ("kerberos method", values.choice(KerberosMethod), KerberosMethod.DEFAULT),
-            ("dedicated keytab file", values.text, ""),
+            ("dedicated keytab file", keytab, ""),
             # ksmbd's three, with its defaults.
             ("kerberos support", values.boolean, False),
-            ("kerberos keytab file", values.text, ""),
+            ("kerberos keytab file", keytab, ""),
             ("kerberos service name", values.text, ""),
             # Empty is Samba's backslash, which at a line's end goes on with the next line.
             ("winbind separator", values.separator, ""),

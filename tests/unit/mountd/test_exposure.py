@@ -52,6 +52,28 @@ def test_a_password_file_that_others_may_read_is_told_of(tmp_path: Path) -> None
         assert warning.startswith(f"{passwords} is not its owner's alone")
 
 
+def test_a_keytab_that_others_may_read_or_a_share_has_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    keytab = tmp_path / "keys" / "kt"
+    keytab.touch(mode=0o600)
+    passwords = tmp_path / "pwd.db"
+    for prefix in ("", "FILE:"):
+        named = f"{prefix}{keytab}"
+        keytab.chmod(0o600)
+        assert list(exposed(configured(tmp_path, "srv", keytab=named), passwords)) == []
+        keytab.chmod(0o640)
+        (of_mode,) = exposed(configured(tmp_path, "srv", keytab=named), passwords)
+        assert of_mode.startswith(f"{keytab} is not its owner's alone")
+        keytab.chmod(0o600)
+        (of_share,) = exposed(configured(tmp_path, "keys", keytab=named), passwords)
+        assert of_share == f"the keytab, {keytab}, lies in the share share0, {tmp_path}/keys"
+    (tmp_path / "link").symlink_to(keytab)
+    (of_link,) = exposed(configured(tmp_path, "keys", keytab=f"{tmp_path}/link"), passwords)
+    assert of_link.startswith(f"the keytab, {tmp_path}/link")
+    unused = dataclasses.replace(configured(tmp_path, "keys", keytab=str(keytab)), kerberos=None)
+    assert list(exposed(unused, passwords)) == []
+
+
 SECRETS: dict[str, list[str]] = {"run/secrets": [], "data/secrets": []}
 
 

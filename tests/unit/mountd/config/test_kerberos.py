@@ -31,6 +31,10 @@ from usmbd.mountd.users import UserTable
         ("security = ads\nrealm = *", KerberosConfig()),
         ("server role = member server", KerberosConfig()),
         (
+            "kerberos method = dedicated keytab\ndedicated keytab file = MEMORY:rel",
+            KerberosConfig("MEMORY:rel"),
+        ),
+        (
             "kerberos method = dedicated keytab\ndedicated keytab file = FILE:/k\n"
             "winbind separator = +\nmin domain uid = 5",
             KerberosConfig("FILE:/k", separator="+", least_uid=5),
@@ -68,6 +72,8 @@ def test_without_a_keytab_there_is_no_kerberos_and_a_warning() -> None:
     ("text", "why"),
     [
         ("kerberos method = dedicated keytab", "write the file's name as `dedicated keytab file`"),
+        ("dedicated keytab file = rel/kt", "'rel/kt' is not an absolute path"),
+        ("kerberos keytab file = FILE:kt", "'kt' is not an absolute path"),
         ("kerberos method = guess", "'guess' is none of default, secrets only, system keytab"),
         ("ntlm auth = disabled", "nobody could log in without Kerberos"),
         ("winbind separator = ab", "it is one character"),
