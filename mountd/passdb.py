@@ -16,7 +16,13 @@ from typing import Final
 
 from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.errors import ConfigError
-from usmbd.mountd.users import MAX_FILE_SIZE, NO_PASSWORD, NT_HASH_SIZE, check_user_name
+from usmbd.mountd.users import (
+    MAX_FILE_SIZE,
+    NO_PASSWORD,
+    NT_HASH_SIZE,
+    check_stored_name,
+    check_user_name,
+)
 
 TDB_MAGIC: Final = b"TDB file\n"
 
@@ -74,12 +80,12 @@ def parse_smbpasswd(text: str, file: str) -> Imported:
         if not (flags.startswith("[") and flags.endswith("]")):
             raise ConfigError(file, number, f"the flags of {name!r} are not in brackets")
         try:
-            check_user_name(name)
+            check_stored_name(name)
         except ValueError as error:
             raise ConfigError(file, number, str(error)) from error
         if name in result.hashes:
             raise ConfigError(file, number, f"the user {name!r} occurs twice")
-        why = _why_not(flags, digest)
+        why = _why_not(name, flags, digest)
         if why:
             result.left_out.append(f"{name}: {why}")
             continue
@@ -110,8 +116,12 @@ def _facts(flags: str, changed: list[str]) -> AccountFacts:
     return AccountFacts(time, disabled, lasting, must_change=not time and not lasting)
 
 
-def _why_not(flags: str, digest: str) -> str:
+def _why_not(name: str, flags: str, digest: str) -> str:
     """Return why nobody is to log in as a user, "" where somebody may."""
+    try:
+        check_user_name(name)
+    except ValueError as error:
+        return str(error)
     if "U" not in flags:
         return "it is the account of a machine or a domain"
     if "L" in flags:

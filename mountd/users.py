@@ -39,8 +39,26 @@ NO_PASSWORD = nt_hash("")
 MAX_FILE_SIZE = 16 * 1024 * 1024
 
 
+_FORBIDDEN = frozenset('"/\\[]:|<>+=;?,*')
+"""[MS-SAMR] 3.1.1.8.4: what no sAMAccountName has in it."""
+_BEGINNINGS = ("#", "@", "&")
+"""`#` begins a comment of the password file, the others a group in the configuration's lists."""
+
+
 def check_user_name(name: str) -> str:
-    """Return the name, or raise ValueError that says why it cannot be one."""
+    """Return the name, or raise ValueError that says why a new user cannot have it."""
+    check_stored_name(name)
+    if found := _FORBIDDEN & set(name):
+        raise ValueError(f"a user name has no {min(found)!r}: nobody could log in by it")
+    if name.startswith(_BEGINNINGS) or name.endswith("."):
+        raise ValueError(
+            f"a user name does not begin with {', '.join(_BEGINNINGS)} or end with a dot"
+        )
+    return name
+
+
+def check_stored_name(name: str) -> str:
+    """Return the name, or raise ValueError that says why the password file cannot have it."""
     try:
         size = len(name.encode())
     except UnicodeEncodeError as error:
@@ -145,7 +163,7 @@ def _parse_user(entry: str) -> tuple[str, bytes]:
     name, colon, encoded = entry.partition(":")
     if not colon:
         raise ValueError("the line is not NAME:HASH")
-    check_user_name(name)
+    check_stored_name(name)
     try:
         digest = base64.b64decode(encoded, validate=True)
     except binascii.Error as error:

@@ -19,7 +19,14 @@ from usmbd.mountd.config.reading import state_directory_of
 from usmbd.mountd.errors import ConfigError, all_of
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.passdb import read_passdb
-from usmbd.mountd.users import UserTable, check_user_name, edit_accounts, hash_password, load_users
+from usmbd.mountd.users import (
+    UserTable,
+    check_stored_name,
+    check_user_name,
+    edit_accounts,
+    hash_password,
+    load_users,
+)
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -123,13 +130,15 @@ def ask_password() -> str:
 
 
 def check_action(users: UserTable, user: str, action: str | None) -> None:
-    """ValueError when who is to be added is there already, or who is to be changed is not."""
+    """ValueError when who is to be added is there already or cannot be, or others are not there."""
     if action == "add" and user in users.hashes:
         raise ValueError(f"the user {user!r} is there already")
     if user not in users.hashes and (other := users.find(user)) is not None:
         raise ValueError(f"the user {other!r} is there: logins find him in any case")
     if action in ("update", "delete") and user not in users.hashes:
         raise ValueError(f"there is no user {user!r}")
+    if user not in users.hashes:
+        check_user_name(user)
 
 
 def change(
@@ -209,7 +218,7 @@ def state_directory(config: Path) -> Path | None:
 def run(arguments: list[str]) -> int:
     """Change the file and tell a running mountd."""
     options = parse_arguments(arguments)
-    user = "" if options.user is None else check_user_name(options.user)
+    user = "" if options.user is None else check_stored_name(options.user)
     config, passwords = common.files(options)
     if options.config is not None and not config.exists():
         why = "there is no such file; -C names the server's configuration"

@@ -28,6 +28,7 @@ TEXT = (
     + line("gone", "x", "DU         ")
     + line("locked", "x", "UL         ")
     + line("pc$", "x", "W          ")
+    + line("a,b", "x")
     + line("empty", "")
     + f"none:1:{NO_LM}:{NO_LM}:[NU         ]:LCT-0:\n"
     + f"nothing:1:{NO_LM}:NO PASSWORDXXXXXXXXXXXXXXXXXXXXX:[U          ]\n"
@@ -50,6 +51,7 @@ def test_who_is_taken_and_who_is_not() -> None:
     assert left_out == {
         "locked": "the account is locked",
         "pc$": "it is the account of a machine or a domain",
+        "a,b": "a user name has no ',': nobody could log in by it",
         "empty": "the password is empty",
         "none": "there is no password",
         "nothing": "there is no password",

@@ -63,10 +63,40 @@ def test_what_is_wrong_with_the_whole_file_names_no_line(tmp_path: Path) -> None
     assert not load_users(path).hashes
 
 
-@pytest.mark.parametrize("name", ["", "a:b", "a\nb", " a", "ä" * 24])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a:b",
+        "a\nb",
+        " a",
+        "ä" * 24,
+        "#a",
+        "#@a",
+        ";a",
+        "@g",
+        "&g",
+        "+g",
+        "W\\x",
+        "a/b",
+        "a,b",
+        "a.",
+    ],
+)
 def test_names_that_cannot_be(name: str) -> None:
     with pytest.raises(ValueError, match="user name"):
         check_user_name(name)
+
+
+def test_names_that_may_be() -> None:
+    for name in ("a", "a b", "a.b", "ä$", "a@b.example", "a#b", "o'neill"):
+        assert check_user_name(name) == name
+
+
+def test_a_file_with_names_that_nobody_gives_any_more_is_read() -> None:
+    line = ":iEb36u6PsRetBr3YMLdYbA==\n"
+    names = ["W\\x", "a/b", "@g", "a,b", "a."]
+    assert list(parse_users("".join(name + line for name in names), "f").hashes) == names
 
 
 def test_a_password_is_limited() -> None:

@@ -50,6 +50,17 @@ def test_check_reads_the_passwords_too(
     assert capsys.readouterr().err.startswith(f"{files[3]}:1: ")
 
 
+def test_a_user_whom_nobody_could_add_is_changed_and_removed(files: list[str]) -> None:
+    for name in ("#@bob", r"W\x"):
+        assert adduser.main(["-p", "x", name, *files]) == 1
+    passwords = Path(files[3])
+    assert not passwords.exists()
+    passwords.write_text("W\\x:iEb36u6PsRetBr3YMLdYbA==\n")
+    assert adduser.main(["-u", "-p", "new", r"W\x", *files]) == 0
+    assert load_users(passwords).hashes == {r"W\x": nt_hash("new")}
+    assert adduser.main(["-d", r"W\x", *files]) == 0
+
+
 def test_an_account_is_changed_without_its_password(files: list[str]) -> None:
     def facts() -> AccountFacts:
         users = load_users(Path(files[3]))

@@ -73,7 +73,7 @@ def test_a_user_is_made_and_removed(served: Served, domain: Any) -> None:
     user = open_user(served, domain, "carol")
     fails(EXISTS, lambda: create(served, domain, "Carol"))
     fails(EXISTS, lambda: create(served, domain, "man"))
-    for name in ("a:b", " x", "y" * 48):
+    for name in ("a:b", " x", "y" * 48, "#@bob", "#bob", "W\\x"):
         fails(BAD_NAME, lambda name=name: create(served, domain, name))
     fails(PARAMETER, lambda: create(served, domain, "machine$", 0x80))
     samr.hSamrDeleteUser(served, user)
