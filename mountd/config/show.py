@@ -30,6 +30,12 @@ def lines(configuration: Configuration, *, all_parameters: bool = False) -> list
             value = getattr(server, row.field) if row.field else said.get(row.name, row.default())
             if all_parameters or row.name in said:
                 result.append(_line(row, value))
+    for each in configuration.idmap:
+        said_of = (
+            *(("backend", each.backend), ("range", f"{each.low}-{each.high}")),
+            *(("base_rid", each.base_rid), ("rangesize", each.size)),
+        )
+        result += [f"\tidmap config {each.domain} : {name} = {value}" for name, value in said_of]
     # A share's parameters in [global] are the shares' defaults, and shown there.
     defaults = {row.name: said[row.name] for row in TABLE if _default(row) and row.name in said}
     in_global = {row.name for row in TABLE if row.scope is Scope.GLOBAL}
@@ -106,6 +112,10 @@ def _text(parse: Callable[..., Any], value: Any) -> str:
         return str(value // 60)
     if parse in _DIALECTS:
         return _DIALECT_NAMES[value]
+    if parse is values.dfs_targets:
+        return ",".join(value)
+    if parse is values.dfs_sites:
+        return " ".join(f"{site.name}={','.join(site.networks + site.servers)}" for site in value)
     if parse in _LISTS_OF_PATTERNS:
         return "".join(f"/{each}" for each in value) + ("/" if value else "")
     if isinstance(value, list):

@@ -163,7 +163,7 @@ def separator(value: Raw) -> str:
 def dfs_targets(value: Raw) -> list[str]:
     r"""Return the places of `msdfs proxy`, `\server\share[\path]` each, parted by commas."""
     targets = []
-    for each in words(value) if isinstance(value, list) else value.split(","):
+    for each in words(value) if isinstance(value, list) else written(value).split(","):
         parts = [part for part in each.strip().replace("/", "\\").split("\\") if part]
         if len(parts) < 2:
             raise ValueError(f"{each.strip()!r} is not \\SERVER\\SHARE")
