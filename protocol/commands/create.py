@@ -30,7 +30,7 @@ from usmbd.protocol.commands.create_wanted import TRUNCATES, WRITES, Found, Want
 from usmbd.protocol.commands.data_change import reserve
 from usmbd.protocol.commands.dfs import path_in_root
 from usmbd.protocol.commands.durable import Asked, Reconnect, keep, parse_asked
-from usmbd.protocol.commands.find_or_create import find_or_create
+from usmbd.protocol.commands.find_or_create import BeingMadeError, find_or_create
 from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS, quota_file_stat
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
@@ -51,6 +51,7 @@ from usmbd.protocol.state.store.records import NO_ID
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs import apple_fork, directory_entry
 from usmbd.protocol.vfs.names import parse_posix_path
+from usmbd.protocol.vfs.new_descriptor import MAKING_SECONDS
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
 from usmbd.protocol.wire.access import (
@@ -119,6 +120,9 @@ answers SHARING_VIOLATION to who comes before that."""
 
 LEASE_LOOK_SECONDS = 0.1
 """The kernel does not say when a lease is gone; a look is an open(2)."""
+
+_MADE_LOOK_SECONDS = 0.005
+"""Another worker needs a millisecond to give what it makes its descriptor."""
 
 _SELDOM = frozenset({SMB2_CREATE_TIMEWARP_TOKEN, SMB2_CREATE_APP_INSTANCE_ID, SMB2_CREATE_AAPL,
                      SMB2_CREATE_ALLOCATION_SIZE})  # fmt: skip
@@ -288,9 +292,17 @@ def _admitted(wanted: Wanted) -> Waiting[tuple[Found, Open]]:
     """Find or create what is wanted, and have the store admit it beside the other opens."""
     request = wanted.request
     server = request.connection.server
+    begun = 0.0
     while True:
         try:
             found = yield from Blocking(_find, wanted)
+        except BeingMadeError:
+            begun = begun or server.clock.time()
+            if server.clock.time() - begun > MAKING_SECONDS:
+                raise SmbError(NtStatus.SHARING_VIOLATION) from None
+            look = partial(_look_again, server.clock, _MADE_LOOK_SECONDS)
+            yield Wait(look, interim=True, in_compound=True, keeps=wanted.keep_contexts())
+            continue
         except SmbError as error:
             removed = error.status is NtStatus.OBJECT_PATH_NOT_FOUND and not wanted.path
             if removed and wanted.time is None:  # the root: there may be another one by now
@@ -423,7 +435,12 @@ def _prepare_later(wanted: Wanted, found: Found, *, long: bool) -> Waiting[FileS
     end = clock.time() + LEASE_BREAK_SECONDS
     while True:
         keeps = wanted.keep_contexts()
-        yield Wait(partial(_look_again, clock), interim=True, in_compound=True, keeps=keeps)
+        yield Wait(
+            partial(_look_again, clock, LEASE_LOOK_SECONDS),
+            interim=True,
+            in_compound=True,
+            keeps=keeps,
+        )
         try:
             kind = Slow if long else Blocking
             return (yield from kind(_prepare, wanted, found))
@@ -432,9 +449,9 @@ def _prepare_later(wanted: Wanted, found: Found, *, long: bool) -> Waiting[FileS
                 raise
 
 
-def _look_again(clock: Clock, resume: Resume[None]) -> None:
+def _look_again(clock: Clock, seconds: float, resume: Resume[None]) -> None:
     """Go on a little later."""
-    clock.call_later(LEASE_LOOK_SECONDS, resume)
+    clock.call_later(seconds, resume)
 
 
 def _prepare(wanted: Wanted, found: Found) -> FileStat:

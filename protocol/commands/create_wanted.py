@@ -66,6 +66,11 @@ class Wanted:
     """Among the worker's descriptors, for the open that this leads to."""
 
     @property
+    def waits_for_descriptor(self) -> bool:
+        """Whether what is found may be without the descriptor that another is about to give it."""
+        return self.request.tree.share.acl_xattr
+
+    @property
     def creates(self) -> bool:
         """Whether the disposition makes a file where there is none."""
         return self.body.create_disposition in _CREATES

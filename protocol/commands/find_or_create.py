@@ -19,6 +19,7 @@ from usmbd.protocol.vfs.dfs_links import find_link
 from usmbd.protocol.vfs.emptiness import is_empty
 from usmbd.protocol.vfs.inode_flags import is_fixed, set_compressed
 from usmbd.protocol.vfs.links import target_of
+from usmbd.protocol.vfs.new_descriptor import is_being_made, is_closed
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
 from usmbd.protocol.vfs.snapshots import version_of
@@ -77,8 +78,12 @@ _TRIES = 8
 """Times that look-up and creation are tried when others create and delete the name meanwhile."""
 
 
+class BeingMadeError(Exception):
+    """Another is about to give the file, or the folder on the way to it, its descriptor: wait."""
+
+
 def find_or_create(wanted: Wanted) -> Found:
-    """Look the file up, or create it: again when somebody comes in between."""
+    """Look the file up, or create it: again when somebody comes in between; BeingMadeError."""
     volume = wanted.request.tree.volume
     assert volume is not None
     if wanted.posix:
@@ -88,9 +93,25 @@ def find_or_create(wanted: Wanted) -> Found:
         wanted.volume, wanted.path, wanted.time = version_of(volume, wanted.path, wanted.time)
     if volume.options.msdfs:
         _stop_at_dfs_link(wanted, volume)
+    try:
+        return _tried(wanted)
+    except SmbError as error:
+        if error.status is not NtStatus.ACCESS_DENIED or not wanted.waits_for_descriptor:
+            raise
+        assert wanted.volume is not None
+        if not is_being_made(wanted.volume, wanted.path):
+            raise
+        raise BeingMadeError from error
+
+
+def _tried(wanted: Wanted) -> Found:
+    """Look the file up, or create it, some times."""
+    waits = wanted.waits_for_descriptor
     for _ in range(_TRIES):
         node = _look_up(wanted)
         try:
+            if waits and node is not None and is_closed(node.last_stat):
+                raise BeingMadeError
             return _new(wanted) if node is None else _existing(wanted, node)
         except BaseException as error:
             again = isinstance(error, SmbError) and _is_over(wanted, node, error.status)
@@ -320,7 +341,8 @@ def _new(wanted: Wanted) -> Found:
     assert volume is not None
     if wanted.time is not None:
         raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED)
-    names, options = security.name_rights(request), body.create_options
+    names = security.name_rights(request, described=SMB2_CREATE_SD_BUFFER in contexts)
+    options = body.create_options
     if options & FILE_DIRECTORY_FILE:
         if wanted.stream_name is not None:
             raise SmbError(NtStatus.NOT_A_DIRECTORY)
@@ -356,7 +378,7 @@ def _new(wanted: Wanted) -> Found:
         if options & FILE_NO_COMPRESSION and node.last_stat.attributes & FILE_ATTRIBUTE_COMPRESSED:
             set_compressed(node, False)
             node.last_stat.attributes &= ~FILE_ATTRIBUTE_COMPRESSED
-        security.set_new(request, node, descriptor)
+        security.set_new(request, node, descriptor, names)
         if wanted.allocation and node.is_regular and stream is None:
             node.allocate(wanted.allocation)
         maximal = _maximal_access(wanted, node)

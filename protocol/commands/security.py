@@ -10,8 +10,7 @@ from usmbd.protocol.state.notify.change import modified
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.state.tree import TreeConnect
-from usmbd.protocol.vfs import acl, apple_fork, rights
-from usmbd.protocol.vfs.base import NameRights
+from usmbd.protocol.vfs import acl, apple_fork, new_descriptor, rights
 from usmbd.protocol.vfs.identity import retry_as_process
 from usmbd.protocol.vfs.machine_domain import MachineDomain
 from usmbd.protocol.vfs.name_rights import PosixNameRights, StoredNameRights
@@ -144,8 +143,10 @@ def maximal_access(request: Request, node: Node, wanted: int) -> int:
     return acl.maximal_access(node, request.tree.identity)
 
 
-def name_rights(request: Request) -> NameRights:
+def name_rights(request: Request, *, described: bool = False) -> PosixNameRights | StoredNameRights:
     """Return who decides about names that the request adds, replaces or links.
+
+    `described`: it gives what it makes a descriptor.
 
     SmbError(ACCESS_DENIED) where nothing may be changed: on a share that is read only for the user,
     or while the session is suspended.
@@ -153,12 +154,21 @@ def name_rights(request: Request) -> NameRights:
     tree = request.tree
     if not tree.writable or request.session.state is SessionState.SUSPENDED:
         raise SmbError(NtStatus.ACCESS_DENIED)
-    return StoredNameRights(tree.identity) if tree.share.acl_xattr else _POSIX
+    if not tree.share.acl_xattr:
+        return _POSIX
+    return StoredNameRights(tree.identity, described=described)
 
 
-def set_new(request: Request, node: Node, descriptor: SecurityDescriptor | None) -> None:
-    """Give a new file its descriptor: the client's, or what its directory hands down."""
-    stored = request.tree.share.acl_xattr
+def set_new(
+    request: Request,
+    node: Node,
+    descriptor: SecurityDescriptor | None,
+    names: PosixNameRights | StoredNameRights,
+) -> None:
+    """Give a new file its descriptor: the client's, or what its directory hands down.
+
+    `names` have let it be made. Where none are stored the kernel hands a default ACL down.
+    """
     if descriptor is not None and _mode(node, descriptor) is not None:
         # Linux says so (idsfromsid) beside the mode of the POSIX extensions, which counts. It names
         # its own user as the owner: only root gives files away, everybody else's stay his.
@@ -167,8 +177,11 @@ def set_new(request: Request, node: Node, descriptor: SecurityDescriptor | None)
             with suppress(PermissionError):
                 node.set_owner(uid, -1)
         descriptor = None
-    if stored or descriptor is not None:
-        if node.is_directory:
-            # Its creator may list it, whatever it inherits.
-            retry_as_process(lambda: node.open_data(read=True, write=False))
-        acl.set_new(node, request.tree.identity, descriptor, stored)
+    birth = names.birth if isinstance(names, StoredNameRights) else None
+    if node.is_directory and (request.tree.share.acl_xattr or descriptor is not None):
+        # Its creator may list it, whatever it inherits.
+        retry_as_process(lambda: node.open_data(read=True, write=False))
+    if birth is not None:
+        new_descriptor.give(node, request.tree.identity, descriptor, birth)
+    elif descriptor is not None:
+        acl.change(node, descriptor, descriptor.parts & acl.ALL_PARTS, stored=False)

@@ -29,7 +29,7 @@ from usmbd.protocol.wire.access import (
     MAXIMUM_ALLOWED,
     READ_CONTROL,
 )
-from usmbd.protocol.wire.access_check import access_check, inherit
+from usmbd.protocol.wire.access_check import access_check
 from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.ntacl import build_ntacl, parse_ntacl, posix_acl_hash
 from usmbd.protocol.wire.query_info import (
@@ -39,8 +39,6 @@ from usmbd.protocol.wire.query_info import (
     SACL_SECURITY_INFORMATION,
 )
 from usmbd.protocol.wire.security import (
-    CONTAINER_INHERIT_ACE,
-    OBJECT_INHERIT_ACE,
     SecurityDescriptor,
 )
 from usmbd.protocol.wire.sid import Sid, unix_gid, unix_group, unix_uid, unix_user
@@ -50,7 +48,9 @@ _is_root = os.geteuid() == 0
 XATTR: Final = ntacl.XATTR if _is_root else "user.NTACL"
 
 _SEEN = FILE_READ_DATA | FILE_READ_EA | FILE_READ_ATTRIBUTES | READ_CONTROL
-_ALL_PARTS = OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION
+ALL_PARTS: Final = (
+    OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION
+)
 
 
 def token(identity: Identity) -> frozenset[Sid]:
@@ -70,11 +70,11 @@ def load(node: Node, stored: bool, *, at_once: bool = False) -> SecurityDescript
 
     With `at_once` a long one is read here, too.
     """
-    found = _stored(node, at_once=at_once) if stored else None
+    found = load_stored(node, at_once=at_once) if stored else None
     return from_posix(node, stored=stored) if found is None else found
 
 
-def _stored(node: Node, *, at_once: bool = False) -> SecurityDescriptor | None:
+def load_stored(node: Node, *, at_once: bool = False) -> SecurityDescriptor | None:
     """Return the descriptor that is stored with the file.
 
     None where the permissions were changed since, by somebody who knows nothing of it, as with
@@ -96,8 +96,10 @@ def _stored(node: Node, *, at_once: bool = False) -> SecurityDescriptor | None:
     return None
 
 
-def from_posix(node: Node, *, stored: bool = False) -> SecurityDescriptor:
-    """Describe owner, group and permissions as they are in force.
+def from_posix(
+    node: Node, *, stored: bool = False, access: PosixAcl | None = None
+) -> SecurityDescriptor:
+    """Describe owner, group and permissions as they are in force, or will be with `access`.
 
     Where descriptors are stored, a directory hands down what the share's masks give: an entry that
     somebody adds to it would else be all that new files inherit. Samba tells the same.
@@ -107,15 +109,19 @@ def from_posix(node: Node, *, stored: bool = False) -> SecurityDescriptor:
     if stored and node.is_directory and default is None:
         mode = node.volume.options.new_mode
         default = PosixAcl(mode >> 6 & 7, mode >> 3 & 7, mode & 7)
-    return describe(
-        stat.uid, stat.gid, posix_acl.read_access(node), default, directory=node.is_directory
-    )
+    if access is None:
+        access = posix_acl.read_access(node)
+    return describe(stat.uid, stat.gid, access, default, directory=node.is_directory)
 
 
-def store(node: Node, descriptor: SecurityDescriptor) -> None:
-    """Store a descriptor; the right to change it was checked when the file was opened."""
+def store(node: Node, descriptor: SecurityDescriptor, *, always: bool = False) -> None:
+    """Store a descriptor; the right to change it was checked when the file was opened.
+
+    With `always` it counts whatever the permissions are.
+    """
     with as_process():
-        value = build_ntacl(descriptor, from_ns(time.time_ns()), _posix_hash(node))
+        hash_ = None if always else _posix_hash(node)
+        value = build_ntacl(descriptor, from_ns(time.time_ns()), hash_)
         if _is_root:
             ntacl.store(node.fd, value)
         else:
@@ -242,10 +248,19 @@ def maximal_access(node: Node, identity: Identity) -> int:
 def allowed(node: Node, identity: Identity, *, at_once: bool = False) -> int:
     """Return what the file's own descriptor allows the user."""
     try:
-        descriptor = load(node, True, at_once=at_once)
-        return access_check(descriptor, token(identity), MAXIMUM_ALLOWED)
+        return allowed_by(node, load_stored(node, at_once=at_once), identity)
     except SmbError:
         return 0
+
+
+def allowed_by(node: Node, descriptor: SecurityDescriptor | None, identity: Identity) -> int:
+    """Return what the descriptor that is stored with the file allows the user; SmbError.
+
+    Without one its permissions do.
+    """
+    if descriptor is None:
+        descriptor = from_posix(node, stored=True)
+    return access_check(descriptor, token(identity), MAXIMUM_ALLOWED)
 
 
 def may_see(identity: Identity, volume: VolumeBase, fd: int, path: str) -> bool:
@@ -258,48 +273,3 @@ def may_see(identity: Identity, volume: VolumeBase, fd: int, path: str) -> bool:
             return allowed(node, identity, at_once=True) & _SEEN == _SEEN
     except OSError:  # it has gone meanwhile
         return False
-
-
-def set_new(
-    node: Node, identity: Identity, descriptor: SecurityDescriptor | None, stored: bool
-) -> None:
-    """Give a new file its descriptor: what its directory hands down, but the client's parts.
-
-    Not stored, the kernel hands a default ACL down by itself; so it does below a directory that has
-    no descriptor stored, and the share's masks hold. They do for the permissions below one that
-    hands nothing down.
-    """
-    if not stored:
-        if descriptor is not None:
-            change(node, descriptor, descriptor.parts & _ALL_PARTS, stored)
-        return
-    with directory_entry.parent(node) as parent:
-        above = _stored(parent)
-    if above is None and descriptor is None:
-        return
-    own = from_posix(node, stored=True)
-    new = own if above is None else _inherited(above, own, identity, node)
-    handed_down = (
-        above is not None
-        and above.dacl is not None
-        and any(ace.flags & (OBJECT_INHERIT_ACE | CONTAINER_INHERIT_ACE) for ace in above.dacl.aces)
-    )
-    if descriptor is not None:
-        new = new.with_parts(descriptor, descriptor.parts & _ALL_PARTS)
-    if handed_down or (descriptor is not None and descriptor.parts & DACL_SECURITY_INFORMATION):
-        stat = node.last_stat
-        permissions = _permissions(node, new, stat.uid, stat.gid, exact=False)
-        _set_permissions(node, *permissions, stored=True)
-    store(node, new)
-
-
-def _inherited(
-    above: SecurityDescriptor, own: SecurityDescriptor, identity: Identity, node: Node
-) -> SecurityDescriptor:
-    """Return what a stored descriptor hands down to a new file."""
-    return inherit(
-        above,
-        owner=own.owner or unix_user(identity.uid),
-        group=own.group or unix_group(identity.gid),
-        is_directory=node.is_directory,
-    )

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 class NameRights(Protocol):
     """Decides beside the kernel whether a user may add, replace or link a name (name_rights.py).
 
-    Each raises SmbError(ACCESS_DENIED) if not. Without `asks_names` the kernel knows all of names,
-    and the first two are not asked.
+    Each check raises SmbError(ACCESS_DENIED) if not. Without `asks_names` the kernel knows all of
+    names, and only the last is asked.
     """
 
     asks_names: bool
 
     def check_add(self, directory: "Node", *, is_directory: bool) -> None:
         """Whether the open directory may get a new entry."""
+
+    def making(self, directory: "Node", mode: int) -> int:
+        """Return the mode with which what gets `mode` is made in the directory; after check_add."""
 
     def check_replace(self, target: "Node") -> None:
         """Whether the file may lose its name to another."""

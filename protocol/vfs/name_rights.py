@@ -12,8 +12,9 @@ its owner deletes it, and Linux forbids that itself (fs.protected_hardlinks). It
 they link with FILE_READ_ATTRIBUTES alone, so that the user is asked about and not the open.
 """
 
-from usmbd.protocol.vfs import acl, kernel, rights
+from usmbd.protocol.vfs import acl, kernel, posix_acl, rights
 from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.vfs.new_descriptor import CLOSED, Birth, is_closed
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -21,6 +22,7 @@ from usmbd.protocol.wire.access import (
     FILE_ADD_SUBDIRECTORY,
     FILE_WRITE_ATTRIBUTES,
 )
+from usmbd.protocol.wire.security import SecurityDescriptor
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
@@ -31,6 +33,10 @@ class PosixNameRights:
 
     def check_add(self, directory: Node, *, is_directory: bool) -> None:
         """Leave it to the kernel."""
+
+    def making(self, directory: Node, mode: int) -> int:
+        """Return the same mode: permissions are all that it gets."""
+        return mode
 
     def check_replace(self, target: Node) -> None:
         """Leave it to the kernel."""
@@ -48,14 +54,28 @@ class StoredNameRights:
 
     asks_names = True
 
-    def __init__(self, identity: Identity) -> None:
-        """Ask for the user `identity`."""
+    def __init__(self, identity: Identity, *, described: bool = False) -> None:
+        """Ask for the user `identity`; `described`: what is made gets a descriptor of its own."""
         self._identity = identity
+        self._described = described
+        self._above: SecurityDescriptor | None = None
+        self.birth: Birth | None = None
+        """Of what was made, if it is to get a descriptor."""
 
     def check_add(self, directory: Node, *, is_directory: bool) -> None:
         """Ask the directory's descriptor for the right to add; SmbError(ACCESS_DENIED)."""
         needed = FILE_ADD_SUBDIRECTORY if is_directory else FILE_ADD_FILE
-        _require(acl.allowed(directory, self._identity), needed)
+        self._above = above = acl.load_stored(directory)
+        if above is None and is_closed(directory.last_stat):
+            raise SmbError(NtStatus.ACCESS_DENIED)
+        _require(acl.allowed_by(directory, above, self._identity), needed)
+
+    def making(self, directory: Node, mode: int) -> int:
+        """Return CLOSED for what will have a descriptor, of the directory's or its own."""
+        if self._above is None and not self._described:
+            return mode
+        self.birth = Birth(self._above, posix_acl.inherited_mode(directory, mode))
+        return CLOSED
 
     def check_replace(self, target: Node) -> None:
         """Ask for the right to delete what is replaced; SmbError(ACCESS_DENIED)."""

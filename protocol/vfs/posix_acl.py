@@ -66,11 +66,14 @@ class PosixAcl:
         return _HEAD.pack(_VERSION) + b"".join(_ENTRY.pack(*entry) for entry in entries)
 
     @classmethod
-    def parse(cls, value: bytes) -> "PosixAcl":
-        """Read an attribute's value, which the kernel has checked; ValueError."""
+    def parse(cls, value: bytes, mode: int | None = None) -> "PosixAcl":
+        """Read an attribute's value, which the kernel has checked; ValueError.
+
+        With `mode` as after chmod(2).
+        """
         if _HEAD.unpack_from(value) != (_VERSION,):
             raise ValueError("a POSIX ACL of another version")
-        single = {_USER_OBJ: 0, _GROUP_OBJ: 0, _OTHER: 0, _MASK: 7}
+        single, group_class = {_USER_OBJ: 0, _GROUP_OBJ: 0, _OTHER: 0, _MASK: 7}, _GROUP_OBJ
         users: dict[int, int] = {}
         groups: dict[int, int] = {}
         for tag, bits, number in _ENTRY.iter_unpack(value[_HEAD.size :]):
@@ -80,6 +83,10 @@ class PosixAcl:
                 groups[number] = bits
             else:
                 single[tag] = bits
+                if tag == _MASK:
+                    group_class = _MASK
+        if mode is not None:
+            single |= {_USER_OBJ: mode >> 6 & 7, group_class: mode >> 3 & 7, _OTHER: mode & 7}
         mask = single[_MASK]
         return cls(
             single[_USER_OBJ],
@@ -90,12 +97,13 @@ class PosixAcl:
         )
 
 
-def read_access(node: Node) -> PosixAcl:
-    """Return what the file's permissions are, by ACL or mode; OSError."""
+def read_access(node: Node, mode: int | None = None) -> PosixAcl:
+    """Return what the file's permissions are, by ACL or mode, or would be by `mode`; OSError."""
     value = _read(node, ACCESS)
     if value is not None:
-        return PosixAcl.parse(value)
-    mode = node.last_stat.mode
+        return PosixAcl.parse(value, mode)
+    if mode is None:
+        mode = node.last_stat.mode
     return PosixAcl(mode >> 6 & 7, mode >> 3 & 7, mode & 7)
 
 
@@ -103,6 +111,16 @@ def read_default(node: Node) -> PosixAcl | None:
     """Return what the directory hands down; None when nothing; OSError."""
     value = _read(node, DEFAULT) if node.is_directory else None
     return None if value is None else PosixAcl.parse(value)
+
+
+def inherited_mode(directory: Node, mode: int) -> int:
+    """Return the mode of what is made in a directory with `mode`, umask 0 ([acl(5)]); OSError."""
+    value = _read(directory, DEFAULT)
+    if value is None:
+        return mode
+    bits: dict[int, int] = {tag: bits for tag, bits, _ in _ENTRY.iter_unpack(value[_HEAD.size :])}
+    group = bits.get(_MASK, bits[_GROUP_OBJ])
+    return mode & ~0o777 | mode & (bits[_USER_OBJ] << 6 | group << 3 | bits[_OTHER])
 
 
 def _read(node: Node, name: str) -> bytes | None:
@@ -124,10 +142,15 @@ def write_access(node: Node, acl: PosixAcl) -> None:
     if acl.extended:
         _write(node, ACCESS, acl)
         return
-    _remove(node, ACCESS)
+    remove_access(node)
     path = kernel.fd_path(node.fd)
     special = stat.S_IMODE(os.stat(path).st_mode) & ~0o777
     retry_as_process(lambda: os.chmod(path, special | acl.mode))
+
+
+def remove_access(node: Node) -> None:
+    """Leave the file its mode alone; OSError."""
+    _remove(node, ACCESS)
 
 
 def write_default(node: Node, acl: PosixAcl | None) -> None:

@@ -122,20 +122,16 @@ class Volume(VolumeBase):
                 mode &= ~0o222
         access = (os.O_RDWR if read else os.O_WRONLY) if write else os.O_RDONLY
         flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | access
-        how = self._hows.get((flags, mode))
-        if how is None:
-            how = kernel.How(flags, self.resolver.resolve, mode & 0o7777)
-            self._hows[flags, mode] = how
         self._check_creation(path)
         fd = -errno.ENOENT
         if self.options.veto is None and (rights is None or not rights.asks_names):
-            fd = how.open(self.resolver.root, encode(path))
+            fd = self._how(flags, mode).open(self.resolver.root, encode(path))
         if fd in (-errno.ENOENT, -errno.EXDEV):
             # Another spelling of the directory, an absolute link to it, or it is to be asked for.
             parent, directory, name = self.resolver.open_parent(path)
             try:
-                self._check_add(parent, directory, rights, is_directory=False)
-                fd = how.open(parent, encode(name))
+                mode = self._check_add(parent, directory, rights, mode, is_directory=False)
+                fd = self._how(flags, mode).open(parent, encode(name))
             finally:
                 os.close(parent)
             path = join(directory, name)
@@ -160,9 +156,9 @@ class Volume(VolumeBase):
         self._check_creation(path)
         parent, directory, name = self.resolver.open_parent(path)
         try:
-            self._check_add(parent, directory, rights, is_directory=True)
+            made = self._check_add(parent, directory, rights, mode, is_directory=True)
             try:
-                os.mkdir(encode(name), mode & 0o7777, dir_fd=parent)
+                os.mkdir(encode(name), made & 0o7777, dir_fd=parent)
             except OSError as error:
                 log.debug("directory %s, mode %04o: %s", path, mode, error.strerror)
                 raise SmbError(_creation_status(error.errno)) from error
@@ -206,13 +202,26 @@ class Volume(VolumeBase):
         self.check_writable()
         self.check_veto(path)
 
+    def _how(self, flags: int, mode: int) -> kernel.How:
+        """Return how a file is created with these flags of open(2) and this mode."""
+        how = self._hows.get((flags, mode))
+        if how is None:
+            how = kernel.How(flags, self.resolver.resolve, mode & 0o7777)
+            self._hows[flags, mode] = how
+        return how
+
     def _check_add(
-        self, directory: int, path: str, rights: NameRights | None, *, is_directory: bool
-    ) -> None:
-        """Ask the open directory for the right to add; SmbError(ACCESS_DENIED)."""
-        if rights is not None and rights.asks_names:
-            with Node.at(self, directory, b".", path) as node:
-                rights.check_add(node, is_directory=is_directory)
+        self, directory: int, path: str, rights: NameRights | None, mode: int, *, is_directory: bool
+    ) -> int:
+        """Ask the open directory for the right to add; SmbError(ACCESS_DENIED).
+
+        Returns the mode with which it is made, instead of `mode`, until it has its descriptor.
+        """
+        if rights is None or not rights.asks_names:
+            return mode
+        with Node.at(self, directory, b".", path) as node:
+            rights.check_add(node, is_directory=is_directory)
+            return rights.making(node, mode)
 
     def _finish_creation(self, node: Node, attributes: int) -> Node:
         """Give a new file its DOS attributes, and its node what it has now, or remove it again."""

@@ -119,19 +119,25 @@ def _parse(data: bytes) -> NtAcl:
     return NtAcl(descriptor, version, hash_type, digest, description, time, posix_acl_hash)
 
 
-def build_ntacl(descriptor: SecurityDescriptor, time: int, posix_acl_hash: bytes) -> bytes:
+def build_ntacl(descriptor: SecurityDescriptor, time: int, posix_acl_hash: bytes | None) -> bytes:
     """Return the attribute's value, version 4.
 
     `time` is the FILETIME of the change, `posix_acl_hash` that of the POSIX ACL which the file
-    has now. The other hash is the descriptor's own, as ksmbd has it; Samba compares it with a
-    descriptor made of the POSIX ACL, and only where the POSIX ACL's hash differs.
+    has now; without it the ACL never grows stale. The other hash is the descriptor's own, as ksmbd
+    has it; Samba compares it with a descriptor made of the POSIX ACL, and only where the hash of
+    that differs.
     """
-    digest = hashlib.sha256(descriptor.pack()).digest().ljust(HASH_SIZE, b"\0")
+    hash_type, digest = HASH_TYPE_NONE, bytes(HASH_SIZE)
+    if posix_acl_hash is None:
+        posix_acl_hash = bytes(HASH_SIZE)
+    else:
+        hash_type = HASH_TYPE_SHA256
+        digest = hashlib.sha256(descriptor.pack()).digest().ljust(HASH_SIZE, b"\0")
     head = b"".join(
         (
             _HEAD.pack(4, 4, _FIRST_REFERENT),
             _POINTER.pack(_SECOND_REFERENT),
-            _HASH_TYPE.pack(HASH_TYPE_SHA256),
+            _HASH_TYPE.pack(hash_type),
             digest,
             POSIX_ACL.encode() + b"\0",
         )

@@ -1,0 +1,154 @@
+"""How something new gets its stored descriptor before others see it ([MS-FSA] 2.1.5.1.1).
+
+    check_add         of the directory (name_rights.py): what it hands down
+    create_file, ...  made with the mode CLOSED, where it gets a descriptor
+    give              the descriptor, counting whatever the permissions are; then the permissions
+
+Linux makes nothing with an extended attribute. A name that is made elsewhere and renamed shows as
+RENAMED to who watches, and O_TMPFILE with linkat(2) is not there for directories. So the mode says
+it, which mkdir(2) and open(2) set with the name: CLOSED lets nobody in, no local program, nor the
+owner, whom the ACL may deny, and stays so if the worker dies. Clients who come between wait
+(`is_closed`, `is_being_made`): they would be denied what they may have in a moment.
+"""
+
+import os
+import stat
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from usmbd.protocol.vfs import acl, kernel, posix_acl
+from usmbd.protocol.vfs.acl_mapping import to_posix
+from usmbd.protocol.vfs.base import VolumeBase
+from usmbd.protocol.vfs.identity import Identity, as_process
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.posix_acl import PosixAcl
+from usmbd.protocol.wire.access_check import inherit
+from usmbd.protocol.wire.filetime import from_ns
+from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.query_info import DACL_SECURITY_INFORMATION
+from usmbd.protocol.wire.security import (
+    CONTAINER_INHERIT_ACE,
+    OBJECT_INHERIT_ACE,
+    SecurityDescriptor,
+)
+from usmbd.protocol.wire.sid import unix_group, unix_user
+from usmbd.protocol.wire.status import NtStatus, SmbError
+
+CLOSED: Final = stat.S_ISVTX | (0 if os.geteuid() == 0 else 0o700)
+"""Nobody makes files so. A server without root needs its own permission to store the descriptor."""
+
+_OF_MODE: Final = stat.S_ISVTX | 0o777
+
+MAKING_SECONDS: Final = 2.0
+"""Long enough for a keeper that is busy, not for one that is started anew; what is older is what a
+worker has left that died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What becomes of a file that is made CLOSED."""
+
+    above: SecurityDescriptor | None
+    """The stored descriptor of its directory."""
+    mode: int
+    """What open(2) or mkdir(2) would have given it, with the directory's default ACL."""
+
+
+def is_closed(found: FileStat) -> bool:
+    """Whether another is about to give the file its descriptor."""
+    if found.mode & _OF_MODE != CLOSED:
+        return False
+    return from_ns(time.time_ns()) - found.change_time < MAKING_SECONDS * 10_000_000
+
+
+def is_being_made(volume: VolumeBase, path: str) -> bool:
+    """Whether access was denied because the file or the folder on the way is CLOSED: one more look.
+
+    A closed folder has nothing in it, so that it is the last one that can be opened.
+    """
+    while path:
+        try:
+            fd, found = volume.resolver.open(path, link=True)
+        except SmbError:
+            path = path.rpartition("/")[0]
+            continue
+        with Node(volume, fd, found, False, False) as node:
+            return is_closed(node.last_stat)
+    return False
+
+
+def give(
+    node: Node, identity: Identity, descriptor: SecurityDescriptor | None, birth: Birth
+) -> None:
+    """Give a new file its descriptor: what its directory hands down, but the client's parts.
+
+    Below a directory that has none stored, or hands nothing down, the share's masks make the
+    permissions.
+    """
+    above = birth.above
+    if above is None and descriptor is None:
+        _set_mode(node, birth.mode)
+        node.stat()
+        return
+    found, before = node.last_stat, posix_acl.read_access(node, birth.mode)
+    own = acl.from_posix(node, stored=True, access=before)
+    new = own if above is None else _inherited(above, own, identity, node)
+    handed_down = (
+        above is not None
+        and above.dacl is not None
+        and any(ace.flags & (OBJECT_INHERIT_ACE | CONTAINER_INHERIT_ACE) for ace in above.dacl.aces)
+    )
+    if descriptor is not None:
+        new = new.with_parts(descriptor, descriptor.parts & acl.ALL_PARTS)
+    acl.store(node, new, always=True)  # now the permissions may become others than these
+    if handed_down or (descriptor is not None and descriptor.parts & DACL_SECURITY_INFORMATION):
+        is_directory = node.is_directory
+        access, default = to_posix(
+            new, found.uid, found.gid, before, directory=is_directory, exact=False
+        )
+        _set_permissions(node, access, default, birth.mode)
+    else:
+        _set_mode(node, birth.mode)
+    acl.store(node, new)
+
+
+def _inherited(
+    above: SecurityDescriptor, own: SecurityDescriptor, identity: Identity, node: Node
+) -> SecurityDescriptor:
+    """Return what a stored descriptor hands down to a new file."""
+    return inherit(
+        above,
+        owner=own.owner or unix_user(identity.uid),
+        group=own.group or unix_group(identity.gid),
+        is_directory=node.is_directory,
+    )
+
+
+def _set_permissions(node: Node, access: PosixAcl, default: PosixAcl | None, mode: int) -> None:
+    """Set the permissions of the descriptor; `mode` where the file system cannot say them."""
+    try:
+        if node.is_directory:
+            posix_acl.write_default(node, default)
+        if access.extended:
+            posix_acl.write_access(node, access)
+            permissions = os.stat(kernel.fd_path(node.fd)).st_mode & 0o777
+        else:
+            posix_acl.remove_access(node)
+            permissions = access.mode
+    except SmbError as error:
+        if error.status is not NtStatus.NOT_SUPPORTED:
+            raise
+        permissions = access.mode if not access.extended else mode & 0o777
+    _set_mode(node, permissions | mode & stat.S_ISVTX)
+
+
+def _set_mode(node: Node, mode: int) -> None:
+    """Set the mode, which opens the file; set-uid and set-gid stay, also of another's group."""
+    path = kernel.fd_path(node.fd)
+    special = os.stat(path).st_mode & (stat.S_ISUID | stat.S_ISGID)
+    try:
+        with as_process():
+            os.chmod(path, special | mode & _OF_MODE)
+    except PermissionError:  # NFS, where root is nobody
+        os.chmod(path, special | mode & _OF_MODE)
