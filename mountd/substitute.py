@@ -39,27 +39,16 @@ def letters_of(text: str) -> list[str]:
     return [found[2] or "$" for found in _PATTERN.finditer(text) if not found[1]]
 
 
-class _Static(dict[str, str]):
-    """What is known when a file is read; the version is looked up where a text has it."""
-
-    def __missing__(self, letter: str) -> str:
-        if letter != "v":
-            raise KeyError(letter)
-        return version()
-
-
 def static_substitutions(netbios_name: str = "", workgroup: str = "") -> dict[str, str]:
-    """Return what is known when a file is read, as far as it is given."""
+    """Return what is known when a file is read, as far as it is given, but for the version."""
     host = socket.gethostname().split(".")[0]
     name = netbios_name or host.upper()[:15]
-    return _Static({"h": host, "L": name, "D": workgroup, "w": "\\"})
+    return {"h": host, "L": name, "D": workgroup, "w": "\\"}
 
 
 def _value(substitutions: Mapping[str, str], letter: str, otherwise: str) -> str:
-    try:
-        return substitutions[letter]
-    except KeyError:
-        return otherwise
+    """Return what a letter stands for; the version is looked up where a text has it."""
+    return version() if letter == "v" else substitutions.get(letter, otherwise)
 
 
 def expand(text: str, substitutions: Mapping[str, str]) -> str:

@@ -53,7 +53,7 @@ from usmbd.mountd.ipc.settings import (
     ShareType,
 )
 from usmbd.mountd.shares import HostAccess, Share, ShareAccess
-from usmbd.mountd.substitute import Template, fill, letters_of, static_substitutions
+from usmbd.mountd.substitute import STATIC, Template, fill, letters_of, static_substitutions
 
 # ksmbd-tools' limit: 64 bytes with the end; [MS-SMB2] 2.2.9 itself would allow 80 characters.
 MAX_SHARE_NAME_BYTES = 63
@@ -131,7 +131,7 @@ class _Loader:
             self._hosts(defaults.pop("hosts deny", None)),
         )
         substitutions = static_substitutions(server.netbios_name, server.workgroup)
-        shares = {IPC: self._ipc(source.sections.get(IPC))}
+        shares = {IPC: self._ipc(source.sections.get(IPC), substitutions)}
         homes = None
         for key, section in source.sections.items():
             if key in (GLOBAL, IPC):
@@ -308,7 +308,7 @@ class _Loader:
             self.errors.append(entry.error(f"{entry.name}: {error}"))
             return HostList()
 
-    def _ipc(self, section: Section | None) -> Share:
+    def _ipc(self, section: Section | None, substitutions: dict[str, str]) -> Share:
         """Return IPC$, of which little can be said."""
         config = ShareConfig(
             name="IPC$",
@@ -330,8 +330,21 @@ class _Loader:
             hosts=self._host_access(chosen), valid_users=tuple(values["valid users"])
         )
         if "comment" not in chosen:
-            values["comment"] = config.comment
-        return Share(msgspec.structs.replace(config, comment=values["comment"]), access)
+            return Share(config, access)
+        comment = self._comment(chosen, values, {**substitutions, "S": config.name})
+        return Share(msgspec.structs.replace(config, comment=comment), access)
+
+    def _comment(
+        self, chosen: Chosen, values: dict[str, Any], substitutions: dict[str, str]
+    ) -> str:
+        """Return a share's comment, which is the same for all clients."""
+        comment: str = values["comment"]
+        known = {*substitutions, *STATIC, "$"}
+        letters = letters_of(comment) if isinstance(comment, Template) else []
+        if left := [letter for letter in letters if letter not in known]:
+            why = f"comment = {comment}: %{left[0]} is known in [homes] alone"
+            self.errors.append(chosen["comment"][1].error(why))
+        return fill(comment, substitutions)
 
     def _host_access(self, chosen: Chosen) -> HostAccess:
         """Return the hosts that a share's own section names."""
@@ -362,17 +375,9 @@ class _Loader:
         fields = self._fields(values, Scope.SHARE)
         # Template or not, it is a text for the structures.
         path = self._path(section, chosen, values, root)
-        fields["path"], fields["comment"] = str(path), fill(values["comment"], substitutions)
+        fields["path"] = str(path)
         if not is_homes:
-            left = letters_of(fields["comment"])
-            if left and isinstance(values["comment"], Template):
-                self.errors.append(
-                    chosen["comment"][1].error(
-                        f"comment = {values['comment']}: %{left[0]} is known in [homes] alone"
-                    )
-                )
-        elif isinstance(values["comment"], Template):
-            fields["comment"] = Template(fields["comment"])
+            fields["comment"] = self._comment(chosen, values, substitutions)
         fields["msdfs_root"] = values["msdfs root"] or bool(values["msdfs proxy"])
         objects = values["vfs objects"]
         fields["veto_files"] = vetoed(values)

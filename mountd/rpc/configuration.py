@@ -14,6 +14,8 @@ from usmbd.mountd.homes import home_of
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig
 from usmbd.mountd.rpc.view import Snapshot
+from usmbd.mountd.shares import Share
+from usmbd.mountd.substitute import fill
 
 READ_SIZE = 1 << 16
 """Bytes taken from mountd at a time: what a pipe holds."""
@@ -85,19 +87,19 @@ def describe(
     machine_sid: str = "",
 ) -> RpcConfiguration:
     """Return what may be known, with the homes of these users where there are any."""
-    home = {}
-    if configuration.homes is not None:
+    home, homes = {}, configuration.homes
+    if homes is not None:
         # All at once: a system that looks each up in a file of all of them takes minutes.
         known = accounts.homes()
         for user in users:
             if directory := known.get(user) or accounts.home(user):
-                share = home_of(configuration.homes, user, directory).config
+                share = home_of(homes, user, directory).config
                 home[user] = Home(str(share.path), str(share.comment))
     return RpcConfiguration(
         configuration.server,
         log_level,
-        [_plain(share.config) for share in configuration.shares.values()],
-        _plain(configuration.homes.config) if configuration.homes is not None else None,
+        list(map(_plain, configuration.shares.values())),
+        _plain(homes) if homes is not None else None,
         home,
         machine_sid,
         policy=configuration.policy,
@@ -110,9 +112,10 @@ def frame(told: Told) -> bytes:
     return len(data).to_bytes(_LENGTH_SIZE, "little") + data
 
 
-def _plain(share: ShareConfig) -> ShareConfig:
+def _plain(share: Share) -> ShareConfig:
     """Return a share whose texts are nothing but texts: templates are for mountd."""
-    return msgspec.structs.replace(share, path=str(share.path), comment=str(share.comment))
+    comment = str(fill(share.config.comment, share.substitutions))
+    return msgspec.structs.replace(share.config, path=str(share.config.path), comment=comment)
 
 
 _decoder = msgspec.json.Decoder(Told)

@@ -8,7 +8,9 @@ from mountd_helpers import FakeAccounts, configuration, tree
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.homes import find_share
 from usmbd.mountd.ipc.messages import TreeConnectResponse, TreeStatus
+from usmbd.mountd.ipc.version import version
 from usmbd.mountd.md4 import nt_hash
+from usmbd.mountd.rpc.configuration import describe
 from usmbd.mountd.shares import decide
 from usmbd.mountd.substitute import expand, expand_path, letters_of
 from usmbd.mountd.users import UserTable
@@ -99,15 +101,31 @@ def test_in_force_user_and_force_group() -> None:
 def test_in_comments_and_the_server_string() -> None:
     config = configuration(
         "[global]\nnetbios name = BOX\nserver string = %L (%v)\n[a]\npath = /t\ncomment = %S on %L"
+        "\n[b]\npath = /srv/%v/%U\ncomment = %v %% %w %h %D %%S\n[IPC$]\ncomment = %v of %S"
     )
     share = config.find_share("a")
     assert share is not None
     assert share.config.comment == "a on BOX"
     assert config.server.server_string.startswith("BOX (")
     assert "%" not in config.server.server_string
+    host = socket.gethostname().partition(".")[0]
+    assert config.shares["b"].config.comment == f"{version()} % \\ {host} WORKGROUP %S"
+    assert config.shares["ipc$"].config.comment == f"{version()} of IPC$"
+    assert path_of(config, "b") == f"/srv/{version()}/alice"
 
 
 # -- homes ----------------------------------------------------------------------------------------
+
+
+def test_in_the_comment_of_a_home() -> None:
+    config = configuration("[homes]\npath = /srv/%v/%S\ncomment = %v of %U, not %%U")
+    told = describe(config, [], FakeAccounts(), 0).homes
+    assert told is not None
+    assert told.comment == f"{version()} of %U, not %U"
+    found = find_share(config, "alice", "alice", USERS, FakeAccounts())
+    assert found is not None
+    assert found.config.comment == f"{version()} of alice, not %U"
+    assert path_of(config, "alice") == f"/srv/{version()}/alice"
 
 
 HOMES = "[homes]\ncomment = Home of %U\nread only = no\nbrowseable = no\n"
