@@ -53,8 +53,12 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
 def files(options: argparse.Namespace) -> tuple[Path, Path]:
     """Return the configuration's and the password file's path, absolute.
 
-    A password file that is not named lies beside a configuration that is.
+    A password file that is not named lies beside a configuration that is. ConfigError where one
+    that is named is a folder.
     """
+    for option, named in (("-C", options.config), ("-P", options.pwddb)):
+        if named is not None and named.is_dir():
+            raise ConfigError(str(named), 0, f"it is a folder; {option} names a file")
     config = options.config or paths.config_file()
     if options.pwddb is not None:
         return config.absolute(), options.pwddb.absolute()

@@ -61,6 +61,38 @@ def test_a_user_whom_nobody_could_add_is_changed_and_removed(files: list[str]) -
     assert adduser.main(["-d", r"W\x", *files]) == 0
 
 
+@pytest.mark.parametrize("option", ["-C", "-P"])
+@pytest.mark.parametrize(
+    ("tool", "rest"),
+    [
+        (adduser, ["-p", "x", "carol"]),
+        (adduser, ["-u", "-p", "x", "carol"]),
+        (addshare, ["-o", "path = /tmp", "carol"]),
+        (control, ["--check"]),
+        (mountd, ["--check"]),
+    ],
+)
+def test_a_folder_is_no_file(
+    tmp_path: Path,
+    tool: ModuleType,
+    rest: list[str],
+    option: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Both are named, so that none of the machine's own files is ever touched."""
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    named = {
+        "-C": str(tmp_path / "usmbd.conf"),
+        "-P": str(tmp_path / "pwd.db"),
+        option: str(folder),
+    }
+    Path(tmp_path / "usmbd.conf").write_text("[a]\npath = /tmp\n")
+    assert tool.main([word for pair in named.items() for word in pair] + rest) == 2
+    assert capsys.readouterr().err == f"{folder}: it is a folder; {option} names a file\n"
+    assert sorted(os.listdir(tmp_path)) == ["etc", "usmbd.conf"]
+
+
 def test_an_account_is_changed_without_its_password(files: list[str]) -> None:
     def facts() -> AccountFacts:
         users = load_users(Path(files[3]))
