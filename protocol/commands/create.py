@@ -51,7 +51,7 @@ from usmbd.protocol.state.store.records import NO_ID
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs import apple_fork, directory_entry
 from usmbd.protocol.vfs.names import parse_posix_path
-from usmbd.protocol.vfs.new_descriptor import MAKING_SECONDS
+from usmbd.protocol.vfs.new_descriptor import LOOK_SECONDS, MAKING_SECONDS
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
 from usmbd.protocol.wire.access import (
@@ -120,9 +120,6 @@ answers SHARING_VIOLATION to who comes before that."""
 
 LEASE_LOOK_SECONDS = 0.1
 """The kernel does not say when a lease is gone; a look is an open(2)."""
-
-_MADE_LOOK_SECONDS = 0.005
-"""Another worker needs a millisecond to give what it makes its descriptor."""
 
 _SELDOM = frozenset({SMB2_CREATE_TIMEWARP_TOKEN, SMB2_CREATE_APP_INSTANCE_ID, SMB2_CREATE_AAPL,
                      SMB2_CREATE_ALLOCATION_SIZE})  # fmt: skip
@@ -300,7 +297,7 @@ def _admitted(wanted: Wanted) -> Waiting[tuple[Found, Open]]:
             begun = begun or server.clock.time()
             if server.clock.time() - begun > MAKING_SECONDS:
                 raise SmbError(NtStatus.SHARING_VIOLATION) from None
-            look = partial(_look_again, server.clock, _MADE_LOOK_SECONDS)
+            look = partial(_look_again, server.clock, LOOK_SECONDS)
             yield Wait(look, interim=True, in_compound=True, keeps=wanted.keep_contexts())
             continue
         except SmbError as error:

@@ -8,7 +8,8 @@ Linux makes nothing with an extended attribute. A name that is made elsewhere an
 RENAMED to who watches, and O_TMPFILE with linkat(2) is not there for directories. So the mode says
 it, which mkdir(2) and open(2) set with the name: CLOSED lets nobody in, no local program, nor the
 owner, whom the ACL may deny, and stays so if the worker dies. Clients who come between wait
-(`is_closed`, `is_being_made`): they would be denied what they may have in a moment.
+(`is_closed`, `is_being_made`), and so do their watches of trees: they would be denied what they may
+have in a moment.
 """
 
 import os
@@ -44,6 +45,9 @@ MAKING_SECONDS: Final = 2.0
 """Long enough for a keeper that is busy, not for one that is started anew; what is older is what a
 worker has left that died."""
 
+LOOK_SECONDS: Final = 0.005
+"""Until who waits looks again; another worker needs a millisecond."""
+
 
 @dataclass(frozen=True, slots=True)
 class Birth:
@@ -60,6 +64,14 @@ def is_closed(found: FileStat) -> bool:
     if found.mode & _OF_MODE != CLOSED:
         return False
     return from_ns(time.time_ns()) - found.change_time < MAKING_SECONDS * 10_000_000
+
+
+def is_held_closed(fd: int) -> bool:
+    """Whether another is about to give an open file (O_PATH or not) its descriptor; OSError."""
+    found = os.stat(fd)
+    if found.st_mode & _OF_MODE != CLOSED:
+        return False
+    return time.time_ns() - found.st_ctime_ns < MAKING_SECONDS * 1_000_000_000
 
 
 def is_being_made(volume: VolumeBase, path: str) -> bool:

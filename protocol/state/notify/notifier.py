@@ -94,6 +94,7 @@ class Notifier:
         self._store = store
         self._peers = peers
         self._threads = threads
+        self._clock = clock
         self._attributes = Attributes(clock)
         self._caching = caching
         self._leased = Leased(clock, caching.break_own)
@@ -204,7 +205,9 @@ class Notifier:
         except OSError as error:
             log.error("inotify: %s (fs.inotify.max_user_instances)", error.strerror)
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES) from error
-        walker = self._walker = Walker(self._host, self._threads, directories, self.end)
+        walker = self._walker = Walker(
+            self._host, self._threads, directories, self.end, self._clock
+        )
         self._events = KernelEvents(
             directories, walker, self._attributes, self._leased, self._all, self.end
         )

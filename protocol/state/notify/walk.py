@@ -18,6 +18,7 @@ from usmbd.protocol.state.notify.directories import Attached, Directories, Direc
 from usmbd.protocol.state.notify.sight import may_list
 from usmbd.protocol.state.notify.watch import Watch
 from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs.new_descriptor import LOOK_SECONDS, MAKING_SECONDS, is_held_closed
 from usmbd.protocol.vfs.resolve import encode, join
 from usmbd.protocol.vfs.steps import Steps
 from usmbd.protocol.wire.change_notify import FILE_ACTION_ADDED
@@ -56,6 +57,9 @@ class Walk:
         self.watch = watch
         self.done = False
         self.missed = False
+        self.waits = False
+        """It goes on when a folder has its descriptor, which others are about to store."""
+        self._looks = int(MAKING_SECONDS / LOOK_SECONDS)
         self.places = 0
         """How many directories may be watched before more places are taken."""
         self.found: list[tuple[Directory, Change]] = []
@@ -75,8 +79,11 @@ class Walk:
     def slice(self, over: Callable[[], bool]) -> None:
         """Go on until `over()`, the end, or there are no places; OSError."""
         while not (self.done or self.watch.ended):
+            self.waits = False
             if next(self._steps, self) is self:
                 self.done = True
+            elif self.waits:
+                return
             elif self.places < 1 or over():
                 if self._began is None:
                     self._began = time_ns() - _TICK_NS
@@ -133,6 +140,10 @@ class Walk:
         """Watch the directory `name` in the open directory `fd`, if the user may see into it."""
         child = os.open(name, _CHILD, dir_fd=fd)
         try:
+            while self._looks and self.watch.tree.share.acl_xattr and is_held_closed(child):
+                self._looks -= 1
+                self.waits = True
+                yield
             if self._may_list(fd, child, parent, name):
                 attached = yield from self._attach(child, parent, name)
                 if attached.directory.number not in self._seen:

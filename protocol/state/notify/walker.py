@@ -7,9 +7,11 @@ from functools import partial
 from usmbd.protocol.state.notify.directories import Directories, Directory
 from usmbd.protocol.state.notify.walk import AT_ONCE, Walk
 from usmbd.protocol.state.notify.watch import Watch
+from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.threads import Threads
 from usmbd.protocol.state.turns import Loop, in_turns
 from usmbd.protocol.vfs.identity import become
+from usmbd.protocol.vfs.new_descriptor import LOOK_SECONDS
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 log = logging.getLogger("usmbd.vfs")
@@ -24,12 +26,14 @@ class Walker:
         threads: Threads,
         directories: Directories,
         end: Callable[[Watch, NtStatus], None],
+        clock: Clock,
     ) -> None:
         """`end` ends a watch that does not get what it needs."""
         self._host = host
         self._threads = threads
         self._directories = directories
         self._end = end
+        self._clock = clock
         self.fresh: list[Directory] = []
         """Those whose entries were told by reading them, until the kernel's queue is empty."""
 
@@ -72,6 +76,8 @@ class Walker:
             self._end_walk(walk)
             if walk.missed:
                 watch.lose()
+        elif walk.waits:
+            self._clock.call_later(LOOK_SECONDS, partial(self.start, walk))
         else:
             self._host.turns.later(watch, partial(self.start, walk))
 

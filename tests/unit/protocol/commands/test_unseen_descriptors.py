@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.notify import ADDED, NAMES, Watcher
 from smbengine.server import Engine
 
 from usmbd.protocol.vfs import acl, kernel, name_rights, new_descriptor
@@ -24,6 +25,7 @@ from usmbd.protocol.wire.access import (
     FILE_READ_ATTRIBUTES,
     FILE_READ_DATA,
 )
+from usmbd.protocol.wire.change_notify import SMB2_WATCH_TREE
 from usmbd.protocol.wire.create import FILE_CREATE, FILE_DIRECTORY_FILE, FILE_OPEN
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.query_info import DACL_SECURITY_INFORMATION
@@ -186,6 +188,12 @@ def half_made(
     for module in (new_descriptor, name_rights):
         monkeypatch.setattr(module, "CLOSED", request.param)
     describe(engine.files, NO_FILES, ALL_BELOW)
+    return half_make(engine)
+
+
+def half_make(engine: Engine) -> Made:
+    """Make a folder as another worker, which has not given it its descriptor yet."""
+    become(None)
     rights, volume = StoredNameRights(ALICE), Volume(str(engine.files))
     become(ALICE)
     node = volume.create_directory("folder", rights=rights)
@@ -252,3 +260,18 @@ def test_what_a_worker_has_left_stays_closed_and_holds_nobody_up(
         denied = alice.create("folder\\file", FILE_READ_DATA, FILE_CREATE)
         assert denied is NtStatus.ACCESS_DENIED
     assert alice.create("folder", FILE_READ_ATTRIBUTES, FILE_OPEN) is NtStatus.SUCCESS
+
+
+def test_a_watched_tree_waits_to_see_into_a_new_folder(engine: Engine, alice: Client) -> None:
+    """What comes into it before it is watched is told, too."""
+    describe(engine.files, NO_FILES, ALL_BELOW)
+    watcher = Watcher(alice, completion_filter=NAMES, flags=SMB2_WATCH_TREE)
+    half_made = half_make(engine)
+    assert watcher.all_told() == [(ADDED, "folder")]
+    give(half_made)
+    become(None)
+    (engine.files / "folder" / "first").touch()
+    engine.clock.advance(0.005)
+    become(None)
+    (engine.files / "folder" / "second").touch()
+    assert watcher.all_told() == [(ADDED, "folder\\first"), (ADDED, "folder\\second")]
