@@ -41,7 +41,7 @@ class ShareAccess:
     guest_account: str = ""
     """Empty: the server's."""
     guest_only: bool = False
-    """Whoever connects is the guest."""
+    """Whoever connects is the guest; never without `guest ok` (smb.conf(5))."""
     force_user: str = ""
     force_group: str = ""
     force_account: Account | None = None

@@ -406,7 +406,7 @@ class _Loader:
         access = ShareAccess(
             hosts=self._host_access(chosen),
             guest_account=values["guest account"],
-            guest_only=values["guest only"],
+            guest_only=values["guest only"] and values["guest ok"],
             force_user=values["force user"],
             force_group=values["force group"],
             force_account=force_account,

@@ -63,6 +63,10 @@ def odd_in_share(chosen: Chosen, values: dict[str, Any], server: ServerConfig) -
     if values["compress data"] and not server.compression:
         entry = chosen["compress data"][1]
         yield entry, f"{entry.name}: nothing is compressed, as smb3 compression = no"
+    if values["guest only"] and not values["guest ok"]:
+        entry = chosen["guest only"][1]
+        why = "without effect where guest ok = no (smb.conf(5)): users are who they are"
+        yield entry, f"{entry.name} = yes: {why}, and guests are not let in"
     has_to_sign = server.protected or values["server smb encrypt"] is Encryption.REQUIRED
     if values["guest ok"] and has_to_sign:
         name = next((name for name in ("guest only", "guest ok") if name in chosen), "")

@@ -176,5 +176,8 @@ def test_everybody_is_the_guest_where_it_says_so() -> None:
     config = configuration("[a]\npath = /srv\nguest ok = yes\nguest only = yes\n")
     answer = connect(config)
     assert (answer.uid, answer.guest) == (65534, True)
-    config = configuration("[a]\npath = /srv\nguest only = yes\n")
-    assert connect(config).status is TreeStatus.INVALID_USER
+    config = configuration("[a]\npath = /srv\nonly guest = yes\n")
+    answer = connect(config)
+    assert (answer.status, answer.uid, answer.guest) == (TreeStatus.OK, 1001, False)
+    assert connect(config, guest=True).status is TreeStatus.INVALID_USER
+    assert ":3: [a]: only guest = yes: without effect" in "".join(config.warnings)
