@@ -32,9 +32,14 @@ def all_of(error: ConfigError) -> list[ConfigError]:
     return error.errors if isinstance(error, ConfigErrors) else [error]
 
 
-def raise_all(errors: list[ConfigError]) -> None:
-    """Raise what was found, if anything was."""
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise ConfigErrors(errors)
+def raise_all(errors: list[ConfigError], first: str = "") -> None:
+    """Raise what was found, if anything was, in the order of files and lines.
+
+    The file `first` comes before the others.
+    """
+    every = [one for error in errors for one in all_of(error)]
+    every.sort(key=lambda error: (error.file != first, error.file, error.line))
+    if len(every) == 1:
+        raise every[0]
+    if every:
+        raise ConfigErrors(every)

@@ -120,9 +120,9 @@ def wishes(options: argparse.Namespace) -> dict[str, object]:
 
 
 def ask_password() -> str:
-    """Return the password that is typed twice; from a pipe, its first line."""
+    """Return the password that is typed twice; from a pipe, its first line, however it ends."""
     if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\n")
+        return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
     password = getpass.getpass("New password: ")
     if getpass.getpass("Again: ") != password:
         raise ValueError("the passwords differ")

@@ -9,7 +9,7 @@ it is written.
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,16 +56,37 @@ def set_options(text: str, path: Path, share: str, options: Options) -> str:
 
     ConfigError where the file would not say them. Values that are wrong are `load`'s to refuse.
     """
-    for name, value in options:
-        if not value.replace("\t", " ").isprintable():
-            why = f"{name} = {value!r}: it has characters that no line can hold"
-            raise Entry(name, value, "the option", 0).error(why)
-    if path.suffix in (".yaml", ".yml"):
-        result = _set_yaml(text, share, options)
-    else:
-        result = _set_ini(text, path, share, options)
-    _check(result, path, share, options)
+    single = _single(options, share)
+
+    def change(text: str) -> str:
+        if path.suffix in (".yaml", ".yml"):
+            return _set_yaml(text, share, single)
+        return _set_ini(text, path, share, single)
+
+    result = _with_its_ends(text, change)
+    _check(result, path, share, single)
     return result
+
+
+def _with_its_ends(text: str, change: Callable[[str], str]) -> str:
+    """Change a text whose lines may all end as Windows' do; they all do so afterwards."""
+    if 0 < text.count("\r\n") == text.count("\n"):
+        return change(text.replace("\r\n", "\n")).replace("\n", "\r\n")
+    return change(text)
+
+
+def _single(options: Options, share: str) -> Options:
+    """Return the options, one for each parameter; ConfigError where two say different things."""
+    found: dict[str, tuple[Entry, object]] = {}
+    for name, value in options:
+        entry, row = _row(name, value, share)
+        if not value.replace("\t", " ").isprintable():
+            raise entry.error(f"{name} = {value!r}: it has characters that no line can hold")
+        meaning = (bool(value), _meaning(row, entry))
+        first, known = found.setdefault(row.name, (entry, meaning))
+        if meaning != known:
+            raise entry.error(f"{name!r} says something else than {first.name!r} before: keep one")
+    return [(entry.name, str(entry.value)) for entry, _ in found.values()]
 
 
 def written(entry: Entry, row: Parameter | Foreign) -> str:
@@ -114,6 +135,10 @@ def _check(text: str, path: Path, share: str, options: Options) -> None:
 
 def remove_share(text: str, path: Path, share: str) -> str:
     """Return the text without the share."""
+    return _with_its_ends(text, lambda text: _without_share(text, path, share))
+
+
+def _without_share(text: str, path: Path, share: str) -> str:
     if path.suffix in (".yaml", ".yml"):
         data = _yaml_data(text)
         shares = _mapping(data, "shares")

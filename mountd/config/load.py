@@ -151,7 +151,7 @@ class _Loader:
                 homes = share
             elif share is not None:
                 shares[key] = share
-        raise_all(self.errors)
+        raise_all(self.errors, str(self.path))
         self._chooser.tell_gathered()
         values = self._values(ours, GLOBALS)
         alone = Configuration(

@@ -61,6 +61,24 @@ def test_a_user_whom_nobody_could_add_is_changed_and_removed(files: list[str]) -
     assert adduser.main(["-d", r"W\x", *files]) == 0
 
 
+def test_the_end_of_a_piped_line_is_none_of_the_password(
+    files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for piped, password in (("one\r\n", "one"), ("one\n", "one"), ("a\rb", "a\rb")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(piped, newline="\n"))
+        assert adduser.main(["alice", *files]) == 0
+        assert load_users(Path(files[3])).hashes["alice"] == nt_hash(password)
+
+
+def test_an_option_that_ends_with_a_backslash(files: list[str]) -> None:
+    text = Path(files[1]).read_text()
+    options = ["-o", "comment = ends with \\", "-o", "path = /tmp"]
+    assert addshare.main([*options, "new", *files]) == 0
+    config = load(Path(files[1])).shares["new"].config
+    assert (config.comment, config.path) == ("ends with \\", "/tmp")
+    assert Path(files[1]).read_text().startswith(text)
+
+
 @pytest.mark.parametrize("option", ["-C", "-P"])
 @pytest.mark.parametrize(
     ("tool", "rest"),

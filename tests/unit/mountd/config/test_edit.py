@@ -190,3 +190,30 @@ def test_a_line_goes_on_to_no_line_that_is_added() -> None:
     text = set_options("[a]\npath = /t\ncomment = x \\", PATH, "a", [("guest ok", "yes")])
     config = configuration(text).shares["a"].config
     assert (config.comment, config.guest_ok) == ("x", True)
+
+
+@pytest.mark.parametrize("path", [PATH, YAML])
+def test_two_options_that_say_different_things(path: Path) -> None:
+    for options in (
+        [("comment", "a"), ("Comment", "b")],
+        [("read only", "yes"), ("writable", "yes")],
+        [("comment", "a"), ("comment", "")],
+    ):
+        with pytest.raises(ConfigError, match=r"^the option: .* says something else than"):
+            set_options("", path, "a", [("path", "/t"), *options])
+    text = set_options("", path, "a", [("path", "/t"), ("read only", "no"), ("writable", "yes")])
+    assert "writable" not in text
+
+
+@pytest.mark.parametrize("path", [PATH, YAML])
+def test_lines_that_end_as_on_windows(path: Path) -> None:
+    text = TEXT if path is PATH else COMMENTED
+    text = text.replace("\n", "\r\n")
+    new = set_options(text, path, "new", [("path", "/new")])
+    assert new.startswith(text)
+    assert new.count("\n") == new.count("\r\n") > text.count("\n")
+    removed = remove_share(new, path, "new")
+    assert removed.rstrip() == text.rstrip()
+    assert removed.count("\n") == removed.count("\r\n")
+    mixed = TEXT.replace("\n", "\r\n", 1)
+    assert set_options(mixed, PATH, "new", [("path", "/new")]).startswith(mixed)
