@@ -92,10 +92,20 @@ def session(rdma_engine: Engine) -> Session:
     return session
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """asyncio's, with what a worker's own has besides (`transport.loop`) and is tested there."""
+
+    def add_ender(self, fd: int, callback: Callable[..., object], *args: object) -> None:
+        """Look for nothing: here whoever is cut off is read from."""
+
+    def remove_ender(self, fd: int) -> None:
+        """Look for nothing any more."""
+
+
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
     """Return an event loop."""
-    loop = asyncio.new_event_loop()
+    loop = Loop()
     yield loop
     loop.close()
 
