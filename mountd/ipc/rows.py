@@ -26,7 +26,7 @@ class SessionRow(Struct, tag="session", frozen=True):
     signing: str
     """The algorithm, or empty."""
     encryption: str
-    """The cipher, or empty."""
+    """The cipher, once messages have come encrypted, whoever wanted it, or have to; or empty."""
     channels: int
     opens: int
     age: int

@@ -52,11 +52,11 @@ def take_encrypted(dispatcher: Taking, message: memoryview) -> None:
     session = connection.session_table.get(transform.session_id)
     if session is None or session.sealer is None or not session.on(connection):
         raise Disconnect("an encrypted message of an unknown session")
-    connection.seals = True
     try:
         plain = session.sealer.open(message, connection.transport.buffer)
     except MalformedError as error:
         raise Disconnect(f"an encrypted message that cannot be opened: {error}") from error
+    session.seals = True
     if plain[:4] == SMB2_PROTOCOL_ID:
         dispatcher.take(plain, session)
     elif plain[:4] == COMPRESSION_PROTOCOL_ID:

@@ -93,7 +93,6 @@ class Connection:
         "rdma",
         "rdma_transform_ids",
         "requests",
-        "seals",
         "server",
         "server_capabilities",
         "server_security_mode",
@@ -139,7 +138,6 @@ class Connection:
         self.async_ids = itertools.count(1)
         self.memory = transport.meter = ConnectionMemory(server.memory, self.network)
         self.acknowledges = True  # False: a test has it taken for a network that is cut
-        self.seals = False  # an encrypted message has come
         self.requests = self._requests_noted = 0
         self.created = self.last_request = time.time()
         self.closed = False

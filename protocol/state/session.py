@@ -60,6 +60,7 @@ class Session:
         "next_tree_id",
         "open_table",
         "sealer",
+        "seals",
         "session_id",
         "signer",
         "signing_algorithm_id",
@@ -95,6 +96,7 @@ class Session:
         self.signing_required = False
         self.encrypt_data = False
         self.sealer: Sealer | None = None
+        self.seals = False  # an encrypted message has come
         self.channel_list: dict[Connection, Channel] = {}
         self.acceptors: dict[Connection, Acceptor | None] = {}
         """Authentications under way, one a channel; None while mountd is asked."""

@@ -51,6 +51,7 @@ def tables(server: Server, kinds: list[ListKind], no_rdma: str = "") -> list[Row
 def _session(server: Server, session: Session) -> SessionRow:
     """Describe a session."""
     connection = next(iter(session.channel_list))
+    encrypts = session.seals or session.encrypt_data
     now = time.time()
     return SessionRow(
         session_id=session.session_id,
@@ -59,7 +60,7 @@ def _session(server: Server, session: Session) -> SessionRow:
         worker=server.worker,
         dialect=_DIALECTS.get(session.dialect, ""),
         signing=_SIGNING[connection.signing_algorithm_id] if session.signing_required else "",
-        encryption=_CIPHERS.get(connection.cipher_id, "") if session.encrypt_data else "",
+        encryption=_CIPHERS.get(connection.cipher_id, "") if encrypts else "",
         channels=len(session.channel_list),
         opens=len(session.open_table),
         age=int(now - session.created),
@@ -108,7 +109,7 @@ def _rdma(server: Server, connection: Connection, no_rdma: str) -> RdmaConnectio
 def _indirect(connection: Connection) -> str:
     """Return why a client of SMB Direct may not let its memory be read and written."""
     sessions = connection.session_table.values()
-    if connection.seals:
+    if any(session.seals for session in sessions):
         return "the client encrypts, and few clients then let their memory be accessed"
     if any(session.signing_required for session in sessions):
         return "the client signs, and few clients then let their memory be accessed"

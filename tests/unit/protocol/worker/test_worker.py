@@ -247,6 +247,28 @@ def test_the_rows_of_a_session(tmp_path: Path) -> None:
         engine.close()
 
 
+def test_the_encryption_that_is_in_use_is_shown_whoever_wanted_it(tmp_path: Path) -> None:
+    """The client, a share, or the server."""
+    engine = Engine(tmp_path)
+
+    def shown() -> str:
+        (session,) = tables(engine.server, [ListKind.SESSIONS])
+        assert isinstance(session, SessionRow)
+        return session.encryption
+
+    try:
+        client = Client(engine).ready()
+        assert shown() == ""
+        client.seals = True
+        client.open("file")
+        assert shown() == "AES-128-GCM"
+        client.seals = False
+        client.open("other")
+        assert shown() == "AES-128-GCM"  # as long as the session lasts
+    finally:
+        engine.close()
+
+
 def test_mountd_s_new_files_are_held_against_what_is_connected(supervised: Supervised) -> None:
     begun: list[str] = []
     worker = supervised.worker
@@ -340,7 +362,8 @@ def test_the_way_of_a_connection_s_data(tmp_path: Path) -> None:
     for session in connection.session_table.values():
         session.signing_required = True
     assert row().reason.startswith("the client signs")
-    connection.seals = True
+    for session in connection.session_table.values():
+        session.seals = True
     assert row().reason.startswith("the client encrypts")
     transport = connection.transport
     assert isinstance(transport, RdmaTransport)
