@@ -256,11 +256,26 @@ def _rename_stream(request: Request, change: setters.SetRename) -> Handling:
 
 
 def _rename_stream_node(request: Request, named: Stream, name: str, replace: bool) -> None:
-    """Rename a stream by whoever may write the file: the new name changes it, as a new stream."""
+    """Rename a stream by whoever may write the file: the new name changes it, as a new stream.
+
+    Who opens it by the new name meets the share mode of the open that has renamed it, its locks and
+    what it caches, but where others have the stream open by the old name, or had what is replaced.
+    """
     granted = security.maximal_access(request, named.node, FILE_WRITE_DATA)
     if not granted & FILE_WRITE_DATA:
         raise SmbError(NtStatus.ACCESS_DENIED)
-    named.rename(name, replace=replace)
+    open_, store, stat = request.open, request.connection.server.store, named.node.last_stat
+    old, exact = open_.key, named.node.volume.options.case_sensitive
+    new = file_key(stat.dev, stat.ino, name, exact=exact)
+    moved = new != old and store.move_stream(old, new, open_.persistent_id)
+    if moved:
+        open_.key = new
+    try:
+        named.rename(name, replace=replace)
+    except BaseException:
+        if moved and store.move_stream(new, old, open_.persistent_id):
+            open_.key = old
+        raise
 
 
 def link(request: Request, change: setters.SetLink) -> Handling:

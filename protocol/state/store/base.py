@@ -251,6 +251,13 @@ class Store(Protocol):
     def stream_opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of all named streams of a file (needed to rename or delete it)."""
 
+    def move_stream(self, key: bytes, new: bytes, open_id: int) -> bool:
+        """Give a stream's open, with its locks and what it caches, the key of another name.
+
+        False, and nothing is moved, where others have the one or the other open or wait for it, and
+        where it is to be deleted or outlives its connection: what is kept for that has its name.
+        """
+
     def set_delete_pending(
         self, key: bytes, open_id: int, pending: bool, path: str = "", *, one_name: bool = False
     ) -> None:

@@ -23,6 +23,7 @@ from usmbd.protocol.state.store.lmdb_durable import LmdbDurable
 from usmbd.protocol.state.store.lmdb_environment import MAP_SIZE, LmdbEnvironment
 from usmbd.protocol.state.store.lmdb_leases import LmdbLeases
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks
+from usmbd.protocol.state.store.lmdb_moves import LmdbMoves
 from usmbd.protocol.state.store.lmdb_opens import LmdbOpens
 from usmbd.protocol.state.store.lmdb_orphans import LmdbOrphans
 from usmbd.protocol.state.store.lmdb_persistent import LmdbPersistent, Locate, PersistentPlaces
@@ -70,6 +71,8 @@ class LmdbStore:
         self.is_delete_pending = opens.is_delete_pending
         self.pending_names = opens.pending_names
         self.deleted = opens.deleted
+
+        self.move_stream = LmdbMoves(environment).move_stream
 
         durable = LmdbDurable(environment, opens, locks)
         self.make_resilient = durable.make_resilient

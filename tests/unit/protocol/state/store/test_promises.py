@@ -316,6 +316,53 @@ def test_a_file_has_so_many_locks(stores: Stores) -> None:
     assert stores.two.count_locks(KEY) == 0
 
 
+RENAMED = STREAM[:-1] + b"x"
+
+
+def test_a_stream_is_moved_with_all_that_its_open_has(stores: Stores) -> None:
+    own = leased(stores.one)
+    own.share_access = 0
+    stores.one.add_open(STREAM, own)
+    stores.one.lock(STREAM, own.open_id, [LockRange(0, 1, True)])
+    assert stores.one.move_stream(STREAM, RENAMED, own.open_id)
+    two = stores.two
+    assert not two.count_opens(STREAM)
+    assert not two.count_locks(STREAM)
+    assert [each.open_id for each in two.opens(RENAMED)] == [own.open_id]
+    assert two.lease_file(CLIENT, LEASE) == RENAMED
+    assert not two.check_io(RENAMED, 0, 0, 1, False)
+    assert two.oplock_count(RENAMED) == 1
+    with pytest.raises(SharingViolation):
+        opened(two, key=RENAMED)
+    opened(two, key=STREAM)
+    stores.one.remove_open(RENAMED, own.open_id)
+    assert not two.count_opens(RENAMED)
+    assert not two.count_locks(RENAMED)
+    opened(stores.one, key=OTHER)  # counts are lowered by the next change
+    assert not two.oplock_count(STREAM)
+    assert not two.oplock_count(RENAMED)
+
+
+def test_what_others_have_or_wait_for_is_not_moved(stores: Stores) -> None:
+    one = stores.one
+    own = record(one, oplock_level=SMB2_OPLOCK_LEVEL_BATCH)
+    one.add_open(STREAM, own)
+    one.set_oplock(STREAM, own.open_id, SMB2_OPLOCK_LEVEL_BATCH, OPLOCK_BREAKING)
+    assert not one.move_stream(STREAM, RENAMED, own.open_id)
+    one.set_oplock(STREAM, own.open_id, SMB2_OPLOCK_LEVEL_BATCH, OPLOCK_HELD)
+    there = opened(stores.two, key=RENAMED)
+    assert not one.move_stream(STREAM, RENAMED, own.open_id)
+    stores.two.remove_open(RENAMED, there)
+    stores.two.add_waiter(STREAM)
+    assert not one.move_stream(STREAM, RENAMED, own.open_id)
+    beside = opened(stores.two, key=STREAM)
+    assert stores.two.remove_open(STREAM, beside).waiters == (2,)
+    assert not one.move_stream(STREAM, RENAMED, beside)
+    assert one.move_stream(STREAM, RENAMED, own.open_id)
+    one.set_delete_pending(RENAMED, own.open_id, True)
+    assert not one.move_stream(RENAMED, STREAM, own.open_id)
+
+
 def test_lock_sequences_are_kept_with_the_locks(stores: Stores) -> None:
     """When all of the request was done, and no longer than the open."""
     own = durable(stores.one)
