@@ -21,6 +21,7 @@ from usmbd.mountd.ipc.administration import (
     SetServerComment,
 )
 from usmbd.mountd.ipc.settings import ShareType
+from usmbd.mountd.substitute import literal
 
 log = logging.getLogger("usmbd.auth")
 
@@ -115,7 +116,7 @@ class Shares:
         return message.name
 
     def _set_comment(self, message: SetServerComment) -> None:
-        self._registered.set_comment(_text(message.comment))
+        self._registered.set_comment(_printable(message.comment))
 
     def _secure(self, name: str, descriptor: bytes) -> None:
         """Keep who may use a share."""
@@ -127,14 +128,21 @@ class Shares:
         self._registered.set_security(name, descriptor)
 
 
-def _text(value: str) -> str:
-    """Return a parameter's value; RefusedError(INVALID) for what has no place in one.
-
-    Substitutions are the configuration file's: what comes by RPC means itself.
-    """
+def _printable(value: str) -> str:
+    """Return a text; RefusedError(INVALID) for what has no place in one."""
     if not value.isprintable():
         raise RefusedError(Result.INVALID, "a value with control characters")
-    return value.replace("%", "%%")
+    return value
+
+
+def _text(value: str) -> str:
+    """Return a text as the value of a parameter that says it; RefusedError(INVALID).
+
+    Substitutions and quotes around a value are the configuration file's: what comes by RPC means
+    itself.
+    """
+    result = literal(_printable(value))
+    return f'"{result}"' if len(result) > 1 and result[0] == result[-1] == '"' else result
 
 
 def _said(message: ShareRequest) -> str:

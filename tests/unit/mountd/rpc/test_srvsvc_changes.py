@@ -129,6 +129,8 @@ def test_substitutions_are_the_file_s(served: Served) -> None:
     add(served, path=str(served.folder / "a%Ub"), remark="100 %h")
     assert get_info(served, "new")["remark"] == "100 %h"
     assert connect(served, "new", "games").status is TreeStatus.OK
+    set_info(served, "new", 1004, remark='"quoted" and "more"')
+    assert get_info(served, "new")["remark"] == '"quoted" and "more"'
 
 
 def test_a_share_is_changed(served: Served) -> None:
@@ -228,7 +230,7 @@ def test_the_server_s_comment(served: Served) -> None:
         request["ServerName"] = NULL
         request["Level"] = level
         request["InfoStruct"]["tag"] = level
-        request["InfoStruct"][f"ServerInfo{level}"][f"sv{level}_comment"] = "Ablage\0"
+        request["InfoStruct"][f"ServerInfo{level}"][f"sv{level}_comment"] = "Ablage, 100%\0"
         if level == 101:
             request["InfoStruct"]["ServerInfo101"]["sv101_name"] = NULL
         data = request.getData()
@@ -238,8 +240,8 @@ def test_the_server_s_comment(served: Served) -> None:
     for level in (101, 1005):
         change(level)
     told = srvs.hNetrServerGetInfo(served, 101)["InfoStruct"]["ServerInfo101"]
-    assert told["sv101_comment"] == "Ablage\0"
-    assert served.service.server.server_string == "Ablage"
+    assert told["sv101_comment"] == "Ablage, 100%\0"
+    assert served.service.server.server_string == "Ablage, 100%"
     unknown = struct.pack("<4I", 0, 599, 599, 0)
     assert served.run(22, unknown)[-4:] == struct.pack("<I", LEVEL)
     served.become("games")
