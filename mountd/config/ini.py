@@ -19,7 +19,8 @@ from usmbd.mountd.substitute import expand, letters_of, static_substitutions
 # Deep enough for a tree of snippets; a circle is named long before.
 MAX_INCLUDE_DEPTH = 8
 
-_QUOTED_OR_COMMENT = re.compile(r'"[^"]*"|(?:^|(?<=\s))[;#]')
+# Quotes are those of a word, not the inches of `3" and 5"`.
+_QUOTED_OR_COMMENT = re.compile(r'(?:^|(?<=[\s,;@+&]))"[^"]*"|(?:^|(?<=\s))[;#]')
 
 
 def strip_comment(value: str) -> str:

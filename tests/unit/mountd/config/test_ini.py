@@ -21,6 +21,8 @@ from usmbd.mountd.config.source import Source
         ('"a ; b"', '"a ; b"'),
         ('"a ;" "b #" ; c', '"a ;" "b #"'),
         ('12" disks ; old', '12" disks'),
+        ('12" disks ; and 5" ones', '12" disks'),
+        ('@"a ;b",+"c #d" ; e', '@"a ;b",+"c #d"'),
         ("#", ""),
         ("", ""),
     ],
