@@ -44,6 +44,9 @@ RESULTS = "results: "
 KEPT = 4
 """Directories of earlier runs that are kept."""
 
+RECENT_SECONDS = 3600.0
+"""Those whose results somebody may have still to read: a run of all tests makes five."""
+
 
 def plan(
     variants: Iterable[matrix.Variant], kernels: set[str], server: str = ""
@@ -101,7 +104,8 @@ def results_directory() -> Path:
     folder = prepare_kernel().parent / "runs"
     folder.mkdir(exist_ok=True)
     for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-        if (old / "finished").exists() or time.time() - old.stat().st_mtime > 86400:
+        age = time.time() - old.stat().st_mtime
+        if age > (RECENT_SECONDS if (old / "finished").exists() else 86400):
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(dir=folder, prefix="run-"))
 
