@@ -201,6 +201,8 @@ def _bind() -> None:
     """Put the headers where their opcodes say ([IBTA] 9.2.1, table 38)."""
     split_layers(UDP, roce.BTH, dport=PORT)
     bind_bottom_up(UDP, BTH, dport=PORT)
+    # First: scapy's own source port is DNS', whose layer would take our packets where it is loaded.
+    UDP.payload_guess.insert(0, UDP.payload_guess.pop())
     bind_top_down(UDP, BTH, dport=PORT)
     extended: dict[Any, tuple[int, ...]] = {
         DETH: (UD_SEND_ONLY,),

@@ -1,5 +1,6 @@
 """mountd as a process: ready, asked, reloaded, ended; with a stand-in for the RPC process."""
 
+import gc
 import logging
 import os
 import signal
@@ -52,6 +53,7 @@ def test_it_answers_from_when_it_is_ready_to_its_end(
     mountd: Mountd, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "usmbd.conn")
+    gc.collect()  # what earlier tests have left is not to be closed meanwhile
     before = len(os.listdir("/proc/self/fd"))
 
     def talk(client: BlockingClient[Any]) -> None:
