@@ -175,6 +175,8 @@ def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return fail(f"{where}{error.strerror or error}{hint(error)}", EXIT_FAILURE)
+    except EOFError:  # ^D where something was to be typed, behind the prompt
+        return fail("\nnothing is typed, and nothing is changed", EXIT_FAILURE)
     except KeyboardInterrupt:
         return 130
 

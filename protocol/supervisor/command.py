@@ -23,7 +23,6 @@ from usmbd.protocol.supervisor.supervisor import StartError, Supervisor
 log = logging.getLogger("usmbd.conn")
 
 EXIT_FAILURE = 1
-EXIT_INTERRUPTED = 130
 
 
 def command() -> Never:
@@ -59,8 +58,6 @@ def command() -> Never:
         if str(error):
             print(f"usmbd: {error}", file=sys.stderr)
         sys.exit(error.status)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
     level = logs.DEBUG_LEVEL if options.verbose else config.log_level
     if options.verbose:
         config = msgspec.structs.replace(config, log_level=level)
@@ -78,6 +75,4 @@ def command() -> Never:
     except StartError as error:
         print(f"usmbd: {error}", file=sys.stderr)
         sys.exit(EXIT_FAILURE)
-    except KeyboardInterrupt:  # before the loop took over the signal
-        sys.exit(EXIT_INTERRUPTED)
     leave(0)

@@ -22,6 +22,7 @@ from usmbd.mountd.lockfile import AlreadyRunningError
         (OSError(13, "Permission denied", "/etc/x"), 1, "/etc/x: Permission denied"),
         (OSError(13, "Permission denied"), 1, "Permission denied"),
         (OSError("just a text"), 1, "just a text"),
+        (EOFError(), 1, "nothing is typed, and nothing is changed"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

@@ -1,9 +1,11 @@
 """The command `usmbd`: which options reach the configuration, and how a start that fails ends."""
 
+import gc
 import importlib
 import importlib.metadata
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from usmbd.mountd.ipc.settings import ServerConfig
+from usmbd.protocol import supervisor
 from usmbd.protocol.supervisor.check import CheckError
 from usmbd.protocol.supervisor.supervisor import StartError
 
@@ -162,11 +165,20 @@ def test_files_that_cannot_be_used_are_told_once(
     assert capsys.readouterr().err == (f"usmbd: {said}\n" if said else "")
 
 
-def test_an_interrupt_is_the_shell_s_130(command: Command) -> None:
-    command.ends = KeyboardInterrupt()
-    assert command() == 130
-    command.end_of_check = KeyboardInterrupt()
-    assert command() == 130
+def test_an_interrupt_ends_a_start_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it does just then: it imports for a second before anything could be caught."""
+    found: list[object] = []
+    monkeypatch.setattr(
+        module, "command", lambda: found.append(signal.getsignal(signal.SIGINT)) or sys.exit(0)
+    )
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit):
+            supervisor.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        gc.enable()
+    assert found == [signal.SIG_DFL]
 
 
 def test_the_version_is_the_package_s(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
