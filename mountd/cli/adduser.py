@@ -158,6 +158,8 @@ def change(
 
 def import_users(source: Path, passwords: Path, *, verbose: bool) -> None:
     """Add the users of one of Samba's files; say what was not taken."""
+    if not source.exists():
+        raise ConfigError(str(source), 0, "there is no such file")
     found = read_passdb(source)
     known: list[str] = []
     accounts = Accounts()

@@ -125,3 +125,11 @@ def test_a_name_is_one_in_any_case(files: list[str], capsys: Capture, action: li
     assert adduser.main([*action, *password, "Games", *files]) == 1
     assert "the user 'games' is there: logins find him in any case" in capsys.readouterr().err
     assert load_users(Path(files[3])).hashes == {"games": nt_hash("x")}
+
+
+def test_a_file_to_import_that_is_not_there_is_a_wrong_file(
+    files: list[str], capsys: Capture
+) -> None:
+    assert adduser.main(["--import", "/nonexist", *files]) == 2
+    assert capsys.readouterr().err == "/nonexist: there is no such file\n"
+    assert not Path(files[3]).exists()
