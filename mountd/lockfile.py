@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 LOCK_NAME = "mountd.lock"
 
+SUPERVISOR_LOCK = "usmbd.lock"
+"""The supervisor's, by lockf(3), with its process id."""
+
 PATIENCE = 5.0
 """Seconds until a lock that is held means that another server runs."""
 
@@ -78,6 +81,22 @@ def find(directory: Path) -> Running | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def supervisor(directory: Path) -> int | None:
+    """Return the process id of the supervisor whose mountd serves the directory, or None."""
+    try:
+        descriptor = os.open(directory / SUPERVISOR_LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        os.lockf(descriptor, os.F_TEST, 0)
+    except OSError:
+        pid = os.pread(descriptor, 32, 0).strip()
+        return int(pid) if pid.isdigit() and int(pid) > 1 else None
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def tell_to_reload(directory: Path) -> bool:

@@ -259,12 +259,16 @@ def without_supervisor(options: argparse.Namespace, directory: Path) -> int:
         if os.geteuid() != 0 and directory == paths.state_directory():
             hint += "; root's servers are asked as root (sudo)"
         return common.fail(f"no server runs in {directory}{hint}", common.EXIT_FAILURE)
+    server = lockfile.supervisor(directory)
+    if server is not None and not options.shutdown:
+        why = f"the server (process {server}) cannot be asked: {directory / CONTROL_SOCKET} is gone"
+        return common.fail(why, common.EXIT_FAILURE)
     if options.reload:
         answer = common.reload(directory)
         refused = "" if answer is None else answer.refused
         return common.fail(refused, common.EXIT_CONFIG) if refused else 0
     if options.shutdown:
-        os.kill(pid, signal.SIGTERM)
+        os.kill(server or pid, signal.SIGTERM)
         return 0
     return common.fail("only mountd runs here, without a server", common.EXIT_FAILURE)
 

@@ -203,7 +203,8 @@ def instructions(file: Path, configuration: Configuration, login: Login) -> str:
 def check_free(configuration: Configuration) -> None:
     """Say before anything else that the port or the state directory is another server's."""
     server = configuration.server
-    pid = lockfile.running(Path(server.state_directory))
+    state = Path(server.state_directory)
+    pid = lockfile.supervisor(state) or lockfile.running(state)
     if pid is not None:
         raise ValueError(
             f"a server runs already (process {pid}): `make serve PORT=n` starts another beside it"

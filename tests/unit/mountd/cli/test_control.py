@@ -232,6 +232,29 @@ def test_a_mountd_that_runs_alone_says_why_it_does_not_use_the_files(
     assert capsys.readouterr().err == ""
 
 
+def test_a_server_whose_socket_is_gone_is_ended_whole(
+    server: Server, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    killed: list[tuple[int, int]] = []
+    server.gone = {CONTROL_SOCKET}
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "usmbd.lock").write_text("4710\n")
+    monkeypatch.setattr(control.lockfile, "running", lambda directory: 4711)
+    assert control.lockfile.supervisor(tmp_path / "state") is None  # nobody holds it
+
+    def held(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "lockf", held)
+    monkeypatch.setattr(os, "kill", lambda *of: killed.append(of))
+    for option in ("-r", "-l"):
+        assert control.main([option, *files]) == 1
+        assert "the server (process 4710) cannot be asked" in capsys.readouterr().err
+    assert control.main(["-s", *files]) == 0
+    assert killed == [(4710, signal.SIGTERM)]
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_no_server_at_all(
     server: Server, files: list[str], monkeypatch: pytest.MonkeyPatch, named: bool,
