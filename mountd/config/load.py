@@ -480,7 +480,7 @@ class _Loader:
         for entry, word in who_is_listed(chosen, values):
             if isinstance(word, Template) or self._is_known(word):
                 continue
-            what = f"group {word[1:]!r}" if word[0] == "@" else f"account {word!r}"
+            what = f"group '{word[1:]}'" if word[0] == "@" else f"account '{word}'"
             self._chooser.warn(entry, f"{entry.name}: there is no {what} (now)")
 
     def _is_known(self, word: str) -> bool:
@@ -489,5 +489,6 @@ class _Loader:
             if word[0] == "@":
                 self._known[word] = self.accounts.find_group(word[1:]) is not None
             else:
-                self._known[word] = self.accounts.exists(word)
+                # A login meets a list whatever its case; the system's names have mostly none.
+                self._known[word] = any(map(self.accounts.exists, {word, word.casefold()}))
         return self._known[word]

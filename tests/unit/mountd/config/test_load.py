@@ -175,6 +175,19 @@ def test_names_that_nobody_has_are_told_and_asked_for_once(
     assert sorted(asked) == ["@nought", "nix"]
 
 
+def test_a_list_of_users_names_them_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Alice(Accounts):
+        def __init__(self) -> None:
+            self.privileged = True
+
+        def exists(self, name: str) -> bool:
+            return name == "alice"
+
+    monkeypatch.setattr("usmbd.mountd.config.load.Accounts", Alice)
+    found = configuration("[a]\npath = /tmp\nvalid users = ALICE Bob\n").warnings
+    assert found == ["/etc/usmbd.conf:3: valid users: there is no account 'Bob' (now)"]
+
+
 def test_required_encryption_of_a_share() -> None:
     share = configuration("[a]\npath = /tmp\nsmb encrypt = required").find_share("a")
     assert share is not None
