@@ -27,8 +27,9 @@ test:
 	@$(if $(ARGS),,lab/kernel/prepare.sh >/dev/null || [ $$? = 77 ])
 	$(PY) -m pytest $(or $(ARGS),$(together))
 
-# A whole run takes a file of tests to each processor; in the order of collection, for the last only read results.
-together = -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A whole run has a process for each processor and one more, for they wait a good deal; each takes whole files of tests,
+# in the order of collection, for the last only read results.
+together = -n $$(($$(nproc) < 4 ? $$(nproc) + 1 : 4)) --dist loadfile --no-loadscope-reorder
 
 #: make kills [KILLS=1000]  kill the server's processes again and again: nothing of the dead may stay
 kills:
