@@ -98,7 +98,7 @@ transport.smbdirect.cm_library RDMA_PS_TCP=106 RDMA_OPTION_ID=0 RDMA_OPTION_ID_A
 transport.smbdirect.verbs _TRANSPORT_IWARP=1 _LAYER_ETHERNET=2 _PORT_ACTIVE=4
 transport.smbdirect.verbs_queue_pair _RELIABLE=2 _SIGNALED=2 _RECEIVED_WITH_IMMEDIATE=81
 what the shell and the tools' documents say of exit statuses
-protocol.supervisor.command EXIT_FAILURE=1 EXIT_INTERRUPTED=82
+protocol.supervisor.command EXIT_FAILURE=1
 mountd.cli.common EXIT_FAILURE=1 EXIT_CONFIG=2
 [MS-NLMP] 2.2.1.1, 2.2.1.3, 2.2.2.5: where flags, fields and the MIC are; what is granted
 protocol.auth.ntlm_messages _NEGOTIATE_FLAGS_OFFSET=C _AUTHENTICATE_FIELDS_OFFSET=C

@@ -49,7 +49,7 @@ def test_a_stopped_worker_is_noticed_avoided_and_replaced(server: Usmbd) -> None
     assert "it is stopped by a signal" in listed(server)
     for _ in range(6):
         client = Raw(server, timeout=SECONDS).ready()
-        assert server.process_of(client.port) == other
+        assert server.process_of(client.port) != stopped  # on a busy machine there is a new one
         client.close()
     wait_for(lambda: not alive(stopped), SECONDS, "its end")
     wait_for(lambda: len(server.workers()) == WORKERS, SECONDS, "another one")

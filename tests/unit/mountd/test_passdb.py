@@ -101,7 +101,7 @@ def test_the_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "left out: locked: the account is locked" in said.err
     assert "left out: bob: he is there already" in said.err
     assert "2 users added" in said.out
-    assert adduser.main(["--import", str(tmp_path / "none"), *files]) == 1
+    assert adduser.main(["--import", str(tmp_path / "none"), *files]) == 2
     source.write_text("x\n")
     assert adduser.main(["--import", str(source), *files]) == 2
     for wrong in (["--import", str(source), "alice"], [], ["--import", str(source), "-p", "x"]):
