@@ -191,9 +191,10 @@ def change(
 def _set_owner(node: Node, uid: int, gid: int, identity: Identity | None) -> None:
     """Give the file its owner and its group.
 
-    Only root gives files away: SmbError INVALID_OWNER, INVALID_PRIMARY_GROUP. Whoever may write the
-    owner by a stored descriptor, which was checked when the file was opened, may take it for
-    himself, and for his groups, where POSIX wants the owner.
+    Only root gives files away: SmbError INVALID_OWNER, INVALID_PRIMARY_GROUP, and ACCESS_DENIED to
+    a client with POSIX extensions, for Linux makes EIO of the others. Whoever may write the owner
+    by a stored descriptor, which was checked when the file was opened, may take it for himself,
+    and for his groups, where POSIX wants the owner.
     """
     stat = node.last_stat
     new_uid, new_gid = -1 if uid == stat.uid else uid, -1 if gid == stat.gid else gid
@@ -201,10 +202,11 @@ def _set_owner(node: Node, uid: int, gid: int, identity: Identity | None) -> Non
         node.set_owner(new_uid, new_gid)
     except PermissionError as error:
         own = Identity(-1, -1) if identity is None else identity
+        posix = NtStatus.ACCESS_DENIED if node.volume.options.posix else None
         if new_uid not in (-1, own.uid):
-            raise SmbError(NtStatus.INVALID_OWNER) from error
+            raise SmbError(posix or NtStatus.INVALID_OWNER) from error
         if new_gid not in (-1, own.gid, *own.groups):
-            raise SmbError(NtStatus.INVALID_PRIMARY_GROUP) from error
+            raise SmbError(posix or NtStatus.INVALID_PRIMARY_GROUP) from error
         with as_process():
             node.set_owner(new_uid, new_gid)
 

@@ -152,15 +152,23 @@ def _set_permissions(node: Node, access: PosixAcl, default: PosixAcl | None, mod
         if error.status is not NtStatus.NOT_SUPPORTED:
             raise
         permissions = access.mode if not access.extended else mode & 0o777
-    _set_mode(node, permissions | mode & stat.S_ISVTX)
+    _set_mode(node, permissions | mode & ~0o777)
 
 
 def _set_mode(node: Node, mode: int) -> None:
-    """Set the mode, which opens the file; set-uid and set-gid stay, also of another's group."""
+    """Set the mode, which opens the file; a set-gid that it was made with stays.
+
+    Root sets it, for a user who is not in the file's group would lose that. What a client with
+    POSIX extensions asks for beyond it he sets himself: the kernel gives no set-gid of others'
+    groups.
+    """
     path = kernel.fd_path(node.fd)
-    special = os.stat(path).st_mode & (stat.S_ISUID | stat.S_ISGID)
+    made_with = os.stat(path).st_mode & (stat.S_ISUID | stat.S_ISGID)
+    permissions = made_with | mode & _OF_MODE
     try:
         with as_process():
-            os.chmod(path, special | mode & _OF_MODE)
+            os.chmod(path, permissions)
     except PermissionError:  # NFS, where root is nobody
-        os.chmod(path, special | mode & _OF_MODE)
+        os.chmod(path, permissions)
+    if asked := mode & (stat.S_ISUID | stat.S_ISGID) & ~made_with:
+        os.chmod(path, permissions | asked)

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from smbengine import durable, requests
 from smbengine.client import Client, Reply
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
+from usmbd.protocol.vfs import acl
+from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire import fsctl
 from usmbd.protocol.wire.access import DELETE, FILE_READ_ATTRIBUTES, FILE_READ_DATA
 from usmbd.protocol.wire.create import (
@@ -151,6 +155,16 @@ def test_a_new_file_has_the_mode(posix: Client, engine: Engine, mode: int, optio
     known = info(posix, reply.file_id)
     assert known.mode == told
     assert (known.owner, known.group, known.inode) == (owner, group, found.st_ino)
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2711, 0o1600])
+@pytest.mark.parametrize("options", [0, FILE_DIRECTORY_FILE])
+def test_it_has_it_where_descriptors_are_stored(engine: Engine, mode: int, options: int) -> None:
+    engine.shares["data"] = msgspec.structs.replace(engine.shares["data"], acl_xattr=True)
+    with Volume(str(engine.files)).lookup("") as node:
+        acl.store(node, acl.from_posix(node))
+    create(connected(engine), "new", mode=mode, options=options)
+    assert stat.S_IMODE((engine.files / "new").stat().st_mode) == mode
 
 
 def test_an_existing_file_keeps_its_mode(posix: Client, engine: Engine) -> None:
@@ -310,6 +324,19 @@ def test_chown(posix: Client, engine: Engine, owner: Sid, group: Sid) -> None:
     found = (engine.files / "file").stat()
     assert (found.st_uid, found.st_gid) == (1, 2)
     assert info(posix, opened).owner == sid(22, 1, 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acting as users takes root")
+@pytest.mark.parametrize("part", [1, 2], ids=["owner", "group"])
+def test_who_gives_a_file_away_is_denied(engine: Engine, part: int) -> None:
+    """As by chown(2): Linux makes EIO of INVALID_OWNER."""
+    engine.files.chmod(0o777)
+    engine.mountd.identities["alice"] = Identity(2001, 2001)
+    client = connected(engine)
+    opened = create(client, "file", 0x000E0080).file_id
+    sent = SecurityDescriptor(owner=Sid(22, (1, 1)), group=Sid(22, (2, 2))).pack()
+    body = requests.set_info(opened, 0, sent, SMB2_0_INFO_SECURITY, part)
+    assert client.call(Command.SET_INFO, body).status is NtStatus.ACCESS_DENIED
 
 
 def test_the_name_goes_at_once(posix: Client, engine: Engine) -> None:

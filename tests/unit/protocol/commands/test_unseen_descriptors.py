@@ -145,8 +145,9 @@ def test_what_inherits_nothing_is_made_as_ever(
 
 @pytest.mark.parametrize("kind", [FOLDER, FILE])
 @pytest.mark.parametrize("default", [None, PosixAcl(7, 4, 1), PosixAcl(6, 5, 5, {2002: 3})])
+@pytest.mark.parametrize("mode", [0o1753, 0o4755, 0o6751])
 def test_permissions_are_what_the_kernel_would_have_given(
-    engine: Engine, kind: int, default: PosixAcl | None
+    engine: Engine, kind: int, default: PosixAcl | None, mode: int
 ) -> None:
     """Set-gid and a default ACL come from the folder, whose descriptor hands nothing down."""
     for name in ("with", "without"):
@@ -163,7 +164,7 @@ def test_permissions_are_what_the_kernel_would_have_given(
     for name in ("with", "without"):
         rights = StoredNameRights(ALICE)
         become(ALICE)
-        with make(f"{name}/new", mode=0o1753, rights=rights) as node:
+        with make(f"{name}/new", mode=mode, rights=rights) as node:
             if rights.birth is not None:
                 new_descriptor.give(node, ALICE, None, rights.birth)
         become(None)
