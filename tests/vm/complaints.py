@@ -20,8 +20,11 @@ CLIENT_FAULTS = {
     "ib_drain_rq": "the client's completion queue has no room for its last receive",
     # A umount does not wait for the work that the end of its own receives has queued.
     "smbd_disconnect_rdma_work": "the client ended a connection that it had freed",
+    # Linux 7.3, of several channels: smbd_get_parameters of a connection that is gone already.
+    "smb3_negotiate_rsize": "the client asked a connection that it had lost for its sizes",
 }
-"""What Linux 6.12's client does wrong by itself while it unmounts, by a function of the trace."""
+"""What the client does wrong by itself, Linux 6.12 while it unmounts and 7.3 while it connects
+again, by a function of the trace."""
 
 LOST_BY_SIW = "refused: the negotiation took too long"
 """What usmbd says when siw, at the server, has lost a client's first message.

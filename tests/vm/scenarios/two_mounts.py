@@ -7,6 +7,7 @@ that a mount has looked at before may be a second old (`actimeo`), so those are 
 
 import errno
 import fcntl
+import mmap
 import os
 import select
 import signal
@@ -40,6 +41,19 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
+def shows(path: str, expected: bytes, what: str) -> None:
+    """Wait until the file has that content; tell what it has, and whether the server has it."""
+    try:
+        eventually(lambda: read(path) == expected, what)
+    except AssertionError as error:
+        found, size = read(path), os.stat(path).st_size
+        direct = os.open(path, os.O_RDONLY | os.O_DIRECT)
+        page = mmap.mmap(-1, 4096)
+        past_cache = page[: os.preadv(direct, [page], 0)]
+        told = f"{error}: {found!r}, {size} bytes, on the server {past_cache!r}"
+        raise AssertionError(told) from error
+
+
 def fork(work: Callable[[int], None]) -> tuple[int, int]:
     """Run `work(descriptor)` in a child; return its process id and the pipe's end to read from."""
     receive, send = os.pipe()
@@ -61,20 +75,20 @@ def contents() -> None:
     here, there = f"{MOUNT}/contents", f"{MOUNT2}/contents"
     with open(here, "wb", buffering=0) as file:
         file.write(b"still open")  # may be in this mount's memory, under a lease to write
-        eventually(lambda: read(there) == b"still open", "data of a file that is open for writing")
+        shows(there, b"still open", "data of a file that is open for writing")
         file.write(b", more")
         os.fsync(file)  # after a break Linux 6.12 keeps what it writes to an open file for a while
-        eventually(lambda: read(there) == b"still open, more", "data written after the break")
+        shows(there, b"still open, more", "data written after the break")
     for number in range(3):
         for to, by in ((here, there), (there, here)):
             expected = read(by) + b"%d" % number
             write(to, b"%d" % number, "ab")
-            eventually(lambda by=by, expected=expected: read(by) == expected, f"appended to {to}")
+            shows(by, expected, f"appended to {to}")
     os.truncate(there, 5)
-    eventually(lambda: read(here) == b"still", "a shorter length")
+    shows(here, b"still", "a shorter length")
     eventually(lambda: os.stat(here).st_size == 5, "a shorter length by stat")
     write(here, b"new")
-    eventually(lambda: read(there) == b"new", "a replaced content")
+    shows(there, b"new", "a replaced content")
 
 
 def names() -> None:
