@@ -163,15 +163,16 @@ def instructions(file: Path, configuration: Configuration, login: Login) -> str:
     """Return what to type to connect."""
     host, port = own_address(), configuration.server.tcp_port
     shares = [share.config for share in configuration.shares.values() if share.config.path]
-    name = shares[0].name if shares else SHARE
     credentials = login.file if login.file.exists() else None
     who = f"-A {credentials}" if credentials else f"-U {login.user}"
     smbclient_port = "" if port == SMB_PORT else f" -p {port}"
     cifs_port = "" if port == SMB_PORT else f",port={port}"
     windows_port = "" if port == SMB_PORT else f" /tcpport:{port}"
     finder_port = "" if port == SMB_PORT else f":{port}"
+    name = shares[0].name if shares else "NAME"
+    served = ", ".join(f"{share.path} as {share.name!r}" for share in shares)
     lines = [
-        f"usmbd serves {', '.join(f'{share.path} as {share.name!r}' for share in shares)}",
+        f"usmbd serves {served or 'no folder yet: add a share (below)'}",
         f"  configuration   {file}",
         f"  user            {login.user}",
         f"  password        {login.password}"
@@ -229,6 +230,7 @@ def run(arguments: list[str]) -> int:
     options = parse_arguments(arguments)
     user = account()
     if options.share is not None:
+        options.share = options.share.expanduser()  # make's quotes keep a ~ from the shell
         prepare_folder(options.share, user)
     original = prepare_configuration(user)
     database = paths.password_file(original.parent)

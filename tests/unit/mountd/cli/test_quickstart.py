@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from usmbd.mountd.cli import quickstart
+from usmbd.mountd.cli.quickstart import Login
 from usmbd.mountd.config.load import load
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.md4 import nt_hash
@@ -208,6 +209,14 @@ def test_what_to_type_is_printed(
     assert said(file, login._replace(password=""))["password"] == "as it was set"
 
 
+def test_without_shares_it_says_so(file: Path) -> None:
+    file.write_text("[global]\n")
+    printed = quickstart.instructions(file, load(file), Login("alice", "", file.parent / "none"))
+    assert printed.startswith("usmbd serves no folder yet: add a share (below)\n")
+    assert "//127.0.0.1/NAME\n" in printed
+    assert "usmbd.addshare" in printed
+
+
 def test_another_port_is_in_every_line(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,7 +268,8 @@ def test_it_becomes_the_server(
     monkeypatch.setattr(quickstart.paths, "config_file", lambda: file)
     monkeypatch.setattr(quickstart.paths, "password_file", lambda folder: folder / "pwd.db")
     monkeypatch.setattr(os, "execv", lambda *call: begun.append(call))
-    quickstart.run(["--share", str(tmp_path / "new"), "--port", "4461"])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    quickstart.run(["--share", "~/new", "--port", "4461"])
     ((server, words),) = begun
     assert server.name == "usmbd"
     copy = tmp_path / ".usmbd-4461.conf"
