@@ -40,6 +40,16 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def with_argument(text: str) -> list[int]:
+    """List the processes that have the text in an argument of their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and text.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process, its living descendants and its reaped children."""
     ticks = 0

@@ -2,9 +2,12 @@
 
 import os
 import shlex
+import signal
 import socket
 import subprocess
+from contextlib import suppress
 
+from smbtest import processes
 from smbtest.server import ALICE, BOB, HOST, Account, Server
 
 RUN = shlex.split(os.environ.get("SMBD", ""))
@@ -83,3 +86,10 @@ class Smbd(Server):
         """Say whether the port is open."""
         with socket.socket() as probe:
             return probe.connect_ex((HOST, self.port)) == 0
+
+    def kill(self) -> None:
+        """End it and its helpers for DCE/RPC, which have sessions of their own and stay."""
+        super().kill()
+        for pid in processes.with_argument(str(self.folder / "smb.conf")):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
