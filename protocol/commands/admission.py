@@ -6,6 +6,7 @@ The store knows the opens of all workers; what their clients cache is broken fir
 from usmbd.protocol.commands.app_instance import check_instances
 from usmbd.protocol.commands.create_wanted import Found, Wanted
 from usmbd.protocol.commands.durable import may_be_persistent, prepare
+from usmbd.protocol.effects import OnDescriptor, Waiting
 from usmbd.protocol.state import one_file
 from usmbd.protocol.state.caching.caching import Asked
 from usmbd.protocol.state.caching.rules import NONE, is_stat_open
@@ -36,6 +37,7 @@ from usmbd.protocol.wire.create_contexts import (
     LeaseV1,
     LeaseV2,
 )
+from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.negotiate import SMB2_GLOBAL_CAP_DIRECTORY_LEASING
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -137,6 +139,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
     if tree.share.posix_locking and stream is None and node.is_regular and not tree.speed.may_hang:
         open_.local_locks = LocalLocks(node)
     server.caching.admitted(open_, asked)
+    found.beside = asked.beside
     if "~" in wanted.path and wanted.path != node.path and is_made(wanted.path.rpartition("/")[2]):
         open_.short_path = wanted.path
     open_.share_access = body.share_access
@@ -150,6 +153,19 @@ def admit(wanted: Wanted, found: Found) -> Open:
     # POSIX takes the name at once; who else has the file goes on with it.
     open_.deletes_name = open_.delete_on_close and wanted.posix
     return open_
+
+
+def agree(open_: Open, found: Found, stat: FileStat) -> Waiting[FileStat]:
+    """Agree with others who have the file open on what is in it; return its stat.
+
+    What they changed before this client was granted a cache is seen by another look alone.
+    """
+    if found.action != FILE_OPENED:  # but overwritten
+        open_.connection.server.caching.changed(open_)
+    elif open_.oplock_level and not found.node.is_directory:
+        data = found.node if found.stream is None else found.stream
+        stat = yield from OnDescriptor(data.stat)
+    return stat
 
 
 def _lease(

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from usmbd.protocol.commands.admission import admit
+from usmbd.protocol.commands.admission import admit, agree
 from usmbd.protocol.commands.app_instance import (
     InstancesError,
     parse_app_instance,
@@ -355,6 +355,8 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
             stat = found.prepared or (yield from kind(_prepare, wanted, found))
         except BlockingIOError:
             stat = yield from _prepare_later(wanted, found, long=long)
+        if found.beside or found.action in _OVERWRITES:
+            stat = yield from agree(open_, found, stat)
         if open_.oplock_level and request.tree.share.kernel_oplocks:
             server.caching.oplocks.stand_with_kernel(open_)
         if found.action != FILE_OPENED:

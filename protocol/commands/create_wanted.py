@@ -108,6 +108,8 @@ class Found:
     """Its change time then, by which one tells whether another has written it since."""
     record: OpenRecord | None = None
     """What the store knows of the open, once it is admitted."""
+    beside: bool = False
+    """Whether others had the file open when it was admitted, and may have changed it until then."""
 
     @property
     def key(self) -> bytes:

@@ -40,7 +40,6 @@ def _duplicate(
     if found is None or found.persistent_id != asked.persistent:
         raise SmbError(NtStatus.INVALID_HANDLE)
     source = _file(found, FILE_READ_DATA | FILE_EXECUTE)
-    request.connection.server.caching.changed(target)
     target.modified = True
     source.in_use += 1
     try:
@@ -56,6 +55,7 @@ def _duplicate(
         if not target.archived:
             yield from archive(target)
     finally:
+        request.connection.server.caching.changed(target)
         source.release()
     return list(build_ioctl_response(body))
 

@@ -230,10 +230,12 @@ def _copy_slice(
         if source.tree.closed:
             raise SmbError(NtStatus.FILE_CLOSED)
         part = yield from _next_chunks(server, source, target, chunks[progress.chunks :])
-        server.caching.changed(target)
         target.modified = True
         files = source.file_data(), target.file_data()
-        yield moving(target, _copy_chunks, *files, part, progress)
+        try:
+            yield moving(target, _copy_chunks, *files, part, progress)
+        finally:
+            server.caching.changed(target)
         if not target.archived:
             yield from archive(target)
     except SmbError as error:

@@ -246,9 +246,11 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> int:
 def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     """FileEndOfFileInformation ([MS-FSA] 2.1.5.15.4)."""
     open_ = _file(request)
-    request.connection.server.caching.changed(open_)
     truncate = open_.file_data().truncate
-    yield changing(open_, truncate, change.end_of_file, long=open_.is_large())
+    try:
+        yield changing(open_, truncate, change.end_of_file, long=open_.is_large())
+    finally:
+        request.connection.server.caching.changed(open_)
     if not open_.archived:
         yield from archive(open_)
     yield from _tell_size(open_)
@@ -258,10 +260,12 @@ def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
 def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     """FileAllocationInformation ([MS-FSA] 2.1.5.15.1)."""
     open_ = _file(request)
-    request.connection.server.caching.changed(open_)
     long = change.allocation_size > LARGE_FILE or open_.is_large()
     store, data = request.connection.server.store, open_.file_data()
-    yield changing(open_, reserve, store, open_.key, data, change.allocation_size, long=long)
+    try:
+        yield changing(open_, reserve, store, open_.key, data, change.allocation_size, long=long)
+    finally:
+        request.connection.server.caching.changed(open_)
     if not open_.archived:
         yield from archive(open_)
     yield from _tell_size(open_)

@@ -9,7 +9,7 @@ import struct
 from usmbd.protocol.commands.data_change import archive, changing, moving
 from usmbd.protocol.commands.request import Handling, Reply, Request
 from usmbd.protocol.commands.telling import tell
-from usmbd.protocol.effects import Blocking, OnDescriptor, Sliced
+from usmbd.protocol.effects import Blocking, OnDescriptor, Sliced, Waiting
 from usmbd.protocol.state.notify.change import modified
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.store.base import Store
@@ -59,27 +59,32 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
     offset = zeros.file_offset
     if not open_.may_access(server.store, offset, length, write=True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
-    server.caching.changed(open_)
     open_.modified = True
+    try:
+        changed = yield from _zero(open_, offset, zeros.beyond_final_zero)
+    finally:
+        server.caching.changed(open_)
+    if changed and not open_.archived:
+        yield from archive(open_)
+    return list(build_ioctl_response(body))
+
+
+def _zero(open_: Open, offset: int, beyond: int) -> Waiting[bool]:
+    """Make zeros of what there is of a range, in parts; return whether there was anything."""
     stream, node = open_.stream, open_.node
     if stream is not None:
-        size = (yield from OnDescriptor(stream.stat)).size
-        if offset < min(size, zeros.beyond_final_zero):
-            nothing = bytes(min(size, zeros.beyond_final_zero) - offset)
-            yield changing(open_, stream.write, nothing, offset)
-            if not open_.archived:
-                yield from archive(open_)
-        return list(build_ioctl_response(body))
-    end = min(zeros.beyond_final_zero, (yield from OnDescriptor(node.size)))
+        end = min(beyond, (yield from OnDescriptor(stream.stat)).size)
+        if offset < end:
+            yield changing(open_, stream.write, bytes(end - offset), offset)
+        return offset < end
+    end = min(beyond, (yield from OnDescriptor(node.size)))
     for start in range(offset, end, ZEROS_AT_ONCE):
         part = min(ZEROS_AT_ONCE, end - start)
-        if length > LARGEST_ZEROS:
+        if beyond - offset > LARGEST_ZEROS:
             yield moving(open_, extents.zero, node, start, part)
         else:
             yield changing(open_, extents.zero, node, start, part)
-    if offset < end and not open_.archived:
-        yield from archive(open_)
-    return list(build_ioctl_response(body))
+    return offset < end
 
 
 def query_allocated_ranges(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
@@ -113,7 +118,6 @@ def file_level_trim(request: Request, body: IoctlRequest, data: memoryview) -> H
     if 0 < body.max_output_response < _COUNT.size:
         raise SmbError(NtStatus.INVALID_PARAMETER)
     server, count = request.connection.server, len(ranges) // fsctl.TRIM_RANGE.size
-    server.caching.changed(open_)
     open_.modified = True
     done = 0
     try:
@@ -125,6 +129,8 @@ def file_level_trim(request: Request, body: IoctlRequest, data: memoryview) -> H
     except (SmbError, OSError):
         if not done:
             raise
+    finally:
+        server.caching.changed(open_)
     output = _COUNT.pack(done) if body.max_output_response else b""
     return list(build_ioctl_response(body, output))
 

@@ -85,10 +85,12 @@ def _write_file(
     local = open_.local_locks
     if local is not None and not local.admit(offset, len(data), True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
-    server.caching.changed(open_)
     open_.modified = True
     if data:
-        yield changing(open_, target.write, data, offset)
+        try:
+            yield changing(open_, target.write, data, offset)
+        finally:
+            server.caching.changed(open_)
         if not open_.archived:
             yield from archive(open_)
         if open_.stream is not None:

@@ -92,6 +92,7 @@ class Asked:
 
     __slots__ = (
         "allocation",
+        "beside",
         "breaks",
         "epoch",
         "key",
@@ -121,6 +122,8 @@ class Asked:
         self.overwrite = overwrite
         self.waited = waited
         self.breaks: list[Break] = []
+        self.beside = False
+        """Whether there are others, who may change the file until it is admitted."""
         self.version = self.epoch = 0
         if lease is not None:
             # A directory has no data to write; who asks for W gets the rest, as from Windows.
@@ -139,6 +142,7 @@ class Asked:
 
     def admit(self, record: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
         """Decide beside the other opens (see `store.base.Admit`); BreakNeededError."""
+        self.beside = True
         waits, self.breaks = self._breaks(others)
         if waits:
             raise BreakNeededError(self.key, self.breaks)
@@ -261,7 +265,11 @@ class Caching:
     # -- changes -------------------------------------------------------------------------
 
     def changed(self, open_: Open) -> None:
-        """Break what others cache of the data that an open changes; nobody waits for it."""
+        """Break what others cache of the data that an open has changed; nobody waits for it.
+
+        Behind the change: who is granted a cache meanwhile has looked at the file as it was, and
+        who is granted one later looks at it then.
+        """
         count = self._store.oplock_count(open_.key)
         if not count or count == self._own(open_):
             return

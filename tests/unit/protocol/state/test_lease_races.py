@@ -1,0 +1,118 @@
+"""What changes while somebody is granted a cache: nobody keeps what was there before."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client, Reply
+from smbengine.leases import body, breaks, lease_of
+from smbengine.requests import FileId
+from smbengine.server import Engine
+
+from usmbd.protocol.commands import create
+from usmbd.protocol.state.caching.rules import NONE, RH
+from usmbd.protocol.vfs import extents
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.wire.create import FILE_OVERWRITE, CreateResponse
+from usmbd.protocol.wire.fscc.set_info import FileAllocationInformation, FileEndOfFileInformation
+from usmbd.protocol.wire.fsctl import FSCTL_SET_ZERO_DATA, FileZeroData
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.status import NtStatus
+
+
+def write(client: Client, file: FileId) -> Reply:
+    return client.call(Command.WRITE, requests.write(file, b"new"))
+
+
+def cut(client: Client, file: FileId) -> Reply:
+    length = (3).to_bytes(8, "little")
+    return client.call(Command.SET_INFO, requests.set_info(file, FileEndOfFileInformation, length))
+
+
+def allocate(client: Client, file: FileId) -> Reply:
+    length = (3).to_bytes(8, "little")
+    return client.call(Command.SET_INFO, requests.set_info(file, FileAllocationInformation, length))
+
+
+def zero(client: Client, file: FileId) -> Reply:
+    zeros = FileZeroData(file_offset=0, beyond_final_zero=3).pack()
+    return client.call(Command.IOCTL, requests.ioctl(file, FSCTL_SET_ZERO_DATA, zeros))
+
+
+def overwrite(client: Client, file: FileId) -> Reply:
+    asked = requests.create("file", disposition=FILE_OVERWRITE)
+    return client.call(Command.CREATE, asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "module", "name"),
+    [
+        (write, Node, "write"),
+        (cut, Node, "truncate"),
+        (allocate, Node, "truncate"),
+        (zero, extents, "zero"),
+        (overwrite, Node, "truncate"),
+    ],
+)
+def test_who_caches_while_data_change_is_told(
+    client: Client,
+    other: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Client, FileId], Reply],
+    module: Any,
+    name: str,
+) -> None:
+    """The other's lease comes behind the look at who has one, and before the data."""
+    file = client.open("file")
+    client.call(Command.WRITE, requests.write(file, b"what is there"))
+    real, opened = getattr(module, name), []
+
+    def late(*args: Any) -> Any:
+        if not opened:
+            opened.append(other.call(Command.CREATE, body(RH)))
+        return real(*args)
+
+    monkeypatch.setattr(module, name, late)
+    assert change(client, file).status is NtStatus.SUCCESS
+    lease = lease_of(opened[0])
+    assert lease is not None
+    assert lease.lease_state == RH
+    assert [after for _, after, _ in breaks(other)] == [NONE]
+
+
+def test_who_caches_is_told_the_size_of_now(
+    client: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that of when the file was looked up."""
+    file = client.open("file")
+    real = create.admit
+
+    def late(*args: Any) -> Any:
+        monkeypatch.undo()
+        assert write(client, file).status is NtStatus.SUCCESS
+        return real(*args)
+
+    monkeypatch.setattr(create, "admit", late)
+    reply = other.call(Command.CREATE, body(RH))
+    assert lease_of(reply) is not None
+    assert reply.parse(CreateResponse).end_of_file == 3
+    assert breaks(other) == []
+
+
+def test_a_sole_open_is_looked_at_once(
+    engine: Engine, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.close(client.open("file"))
+    looks: list[Node] = []
+    real = Node.stat
+
+    def look(node: Node) -> Any:
+        looks.append(node)
+        return real(node)
+
+    monkeypatch.setattr(Node, "stat", look)
+    assert lease_of(client.call(Command.CREATE, body(RH))) is not None
+    alone = len(looks)
+    client.call(Command.CREATE, body(RH))
+    assert len(looks) == 2 * alone + 1
