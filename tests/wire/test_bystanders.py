@@ -85,13 +85,13 @@ def test_listings_in_which_nothing_matches(pair: tuple[Raw, Raw], crowded: Path)
 
 
 def test_a_list_of_eas(pair: tuple[Raw, Raw]) -> None:
-    """The longest that is taken, and one of 8 MB, which is refused by its length."""
+    """The longest that is taken, and one of 8 MB, which is refused by its length; by turns."""
     attacker, bystander = pair
     attacker.call(smb2.ECHO, smb2.ECHO_BODY, credits=512)
     file = attacker.open("eas", 0x001F01FF)
     entry = struct.pack("<IBBH", 12, 0, 1, 0) + b"Z\0\0\0"
     echoes = Echoes(bystander)
-    for size, status in ((120_000, smb2.SUCCESS), (8 << 20, 0xC0000050)):
+    for size, status in ((120_000, smb2.SUCCESS), (8 << 20, 0xC0000050)) * 4:
         data = entry * (size // 12 - 1) + struct.pack("<IBBH", 0, 0, 1, 0) + b"Z\0\0\0"
         body = struct.pack("<HBBIHHI", 33, 1, 15, len(data), 96, 0, 0) + file + data
         charge = (len(data) - 1) // 65536 + 1
