@@ -14,10 +14,10 @@ from usmbd.protocol.commands import create
 from usmbd.protocol.state.caching.rules import NONE, RH
 from usmbd.protocol.vfs import extents
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.wire.create import FILE_OVERWRITE, CreateResponse
+from usmbd.protocol.wire.create import FILE_OVERWRITE, SMB2_OPLOCK_LEVEL_II, CreateResponse
 from usmbd.protocol.wire.fscc.set_info import FileAllocationInformation, FileEndOfFileInformation
 from usmbd.protocol.wire.fsctl import FSCTL_SET_ZERO_DATA, FileZeroData
-from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.header import UNSOLICITED_MESSAGE_ID, Command
 from usmbd.protocol.wire.status import NtStatus
 
 
@@ -98,6 +98,14 @@ def test_who_caches_is_told_the_size_of_now(
     assert lease_of(reply) is not None
     assert reply.parse(CreateResponse).end_of_file == 3
     assert breaks(other) == []
+
+
+def test_who_overwrites_keeps_the_oplock_that_he_gets(client: Client, other: Client) -> None:
+    client.open("file")
+    asked = requests.create("file", disposition=FILE_OVERWRITE, oplock=SMB2_OPLOCK_LEVEL_II)
+    reply = other.call(Command.CREATE, asked)
+    assert reply.parse(CreateResponse).oplock_level == SMB2_OPLOCK_LEVEL_II
+    assert other.taken(UNSOLICITED_MESSAGE_ID) == []
 
 
 def test_a_sole_open_is_looked_at_once(
