@@ -19,7 +19,7 @@ from usmbd.protocol.vfs.dfs_links import find_link
 from usmbd.protocol.vfs.emptiness import is_empty
 from usmbd.protocol.vfs.inode_flags import is_fixed, set_compressed
 from usmbd.protocol.vfs.links import target_of
-from usmbd.protocol.vfs.new_descriptor import is_being_made, is_closed
+from usmbd.protocol.vfs.new_descriptor import is_being_made, is_closed, open_left
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
 from usmbd.protocol.vfs.snapshots import version_of
@@ -110,8 +110,10 @@ def _tried(wanted: Wanted) -> Found:
     for _ in range(_TRIES):
         node = _look_up(wanted)
         try:
-            if waits and node is not None and is_closed(node.last_stat):
-                raise BeingMadeError
+            if waits and node is not None:
+                if is_closed(node.last_stat):
+                    raise BeingMadeError
+                open_left(node, wanted.request.tree.identity)
             return _new(wanted) if node is None else _existing(wanted, node)
         except BaseException as error:
             again = isinstance(error, SmbError) and _is_over(wanted, node, error.status)

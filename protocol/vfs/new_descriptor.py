@@ -66,6 +66,18 @@ def is_closed(found: FileStat) -> bool:
     return from_ns(time.time_ns()) - found.change_time < MAKING_SECONDS * 10_000_000
 
 
+def open_left(node: Node, identity: Identity) -> None:
+    """Let the owner in where a worker died before it had given a file its permissions.
+
+    Him alone: what the descriptor would have said of others is not known.
+    """
+    found = node.last_stat
+    if found.mode & _OF_MODE == CLOSED and found.uid == identity.uid and not is_closed(found):
+        with as_process():
+            os.chmod(kernel.fd_path(node.fd), 0o700 if node.is_directory else 0o600)
+        node.stat()
+
+
 def is_held_closed(fd: int) -> bool:
     """Whether another is about to give an open file (O_PATH or not) its descriptor; OSError."""
     found = os.stat(fd)

@@ -263,6 +263,25 @@ def test_what_a_worker_has_left_stays_closed_and_holds_nobody_up(
     assert alice.create("folder", FILE_READ_ATTRIBUTES, FILE_OPEN) is NtStatus.SUCCESS
 
 
+def test_the_owner_is_let_into_what_a_dead_worker_has_left(
+    engine: Engine, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client tries again, and finds its file there; others are not let in."""
+    monkeypatch.setattr(new_descriptor, "MAKING_SECONDS", 0.0)
+    become(None)
+    left = engine.files / "left"
+    left.touch()
+    os.chown(left, ALICE.uid, ALICE.gid)
+    left.chmod(new_descriptor.CLOSED)
+    engine.mountd.identities["bob"] = Identity(2002, 2002)
+    bob = Client(engine).ready(user="bob")
+    assert bob.create("left", FILE_READ_DATA, FILE_OPEN) is NtStatus.ACCESS_DENIED
+    assert alice.create("left", FILE_READ_DATA, FILE_OPEN) is NtStatus.SUCCESS
+    assert bob.create("left", FILE_READ_DATA, FILE_OPEN) is NtStatus.ACCESS_DENIED
+    become(None)
+    assert stat.S_IMODE(left.stat().st_mode) == 0o600
+
+
 def test_a_watched_tree_waits_to_see_into_a_new_folder(engine: Engine, alice: Client) -> None:
     """What comes into it before it is watched is told, too."""
     describe(engine.files, NO_FILES, ALL_BELOW)
