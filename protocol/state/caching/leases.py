@@ -162,7 +162,7 @@ class Leases:
 
     def _ask(self, lease: Lease, before: int, after: LeaseState) -> None:
         """Tell a client that it has to give up what it holds, and wait for its answer."""
-        lease = self._table.setdefault((lease.client_guid, lease.lease_key), lease)
+        lease = self._table.setdefault(lease.name, lease)
         lease.notice = _notification(
             lease, before, after.break_to, after, SMB2_NOTIFY_BREAK_LEASE_FLAG_ACK_REQUIRED
         )

@@ -29,6 +29,13 @@ def names(engine: Engine) -> list[str]:
     return ["one", "three", "two"]
 
 
+@pytest.fixture(params=["the same", "another"])
+def bystander(engine: Engine, request: pytest.FixtureRequest) -> Client:
+    """Return another client, of the same worker or of another."""
+    server = engine.another_worker() if request.param == "another" else None
+    return Client(engine, server=server).ready()
+
+
 def doomed(client: Client, name: str) -> tuple[int, int]:
     """Open a name to be deleted on close."""
     return client.open(name, FILE_READ_DATA | DELETE, options=FILE_DELETE_ON_CLOSE)
@@ -48,13 +55,10 @@ def test_the_name_that_was_opened_goes(
     assert client.create("one" if name != "one" else "two", share=0) is SUCCESS
 
 
-@pytest.mark.parametrize("worker", ["the same", "another"])
 def test_whoever_closes_last_keeps_his_name(
-    client: Client, engine: Engine, names: list[str], worker: str
+    client: Client, engine: Engine, names: list[str], bystander: Client
 ) -> None:
     """The deleted name goes with its open; the file is open and can be opened by the others."""
-    server = engine.another_worker() if worker == "another" else engine.server
-    bystander = Client(engine, server=server).ready()
     kept = bystander.open("two", FILE_READ_DATA)
     file = doomed(client, "one")
     assert client.close(file) is SUCCESS
@@ -117,13 +121,10 @@ def told(client: Client, file: tuple[int, int]) -> tuple[int, int]:
     return found.number_of_links, found.delete_pending
 
 
-@pytest.mark.parametrize("worker", ["the same", "another"])
 def test_a_name_that_is_delete_pending_is_so_alone(
-    client: Client, engine: Engine, names: list[str], worker: str
+    client: Client, engine: Engine, names: list[str], bystander: Client
 ) -> None:
     """Link.IsDeleted ([MS-FSA] 2.1.5.15.3, 2.1.5.12.27): by its others the file lives on."""
-    server = engine.another_worker() if worker == "another" else engine.server
-    bystander = Client(engine, server=server).ready()
     kept, pending = bystander.open("two"), client.open("one")
     assert dispose(client, pending) is SUCCESS
     assert (told(client, pending), told(bystander, kept)) == ((2, 1), (2, 0))
@@ -144,24 +145,21 @@ def test_a_name_that_is_delete_pending_is_so_alone(
     assert there(engine) == ["moved", "three"]
 
 
-@pytest.mark.parametrize("worker", ["the same", "another"])
 def test_two_names_go_at_a_time(
-    client: Client, engine: Engine, names: list[str], worker: str
+    client: Client, engine: Engine, names: list[str], bystander: Client
 ) -> None:
     """As where trees with links to the same files are deleted by several at once."""
-    server = engine.another_worker() if worker == "another" else engine.server
-    second = Client(engine, server=server).ready()
-    one, two, three = client.open("one"), second.open("two"), second.open("three")
-    assert dispose(client, one) is dispose(second, two) is dispose(second, three) is SUCCESS
-    assert told(second, two) == (0, 1)
-    assert dispose(second, three, b"\0") is SUCCESS
-    assert (told(second, two), told(second, three)) == ((1, 1), (1, 0))
+    one, two, three = client.open("one"), bystander.open("two"), bystander.open("three")
+    assert dispose(client, one) is dispose(bystander, two) is dispose(bystander, three) is SUCCESS
+    assert told(bystander, two) == (0, 1)
+    assert dispose(bystander, three, b"\0") is SUCCESS
+    assert (told(bystander, two), told(bystander, three)) == ((1, 1), (1, 0))
     client.close(one)
     assert there(engine) == ["three", "two"]
     assert client.create("two") is NtStatus.DELETE_PENDING
-    second.close(two)
+    bystander.close(two)
     assert there(engine) == ["three"]
-    second.close(three)
+    bystander.close(three)
     assert there(engine) == ["three"]
 
 

@@ -55,11 +55,6 @@ def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def client(engine: Engine) -> Client:
-    return Client(engine).ready()
-
-
-@pytest.fixture
 def bob(engine: Engine) -> Client:
     return Client(engine).ready(user="bob")
 
