@@ -120,6 +120,8 @@ def session_setup(request: Request) -> Handling:
             session_owner.admit(connection.server.config, answer, connection.transport.peer)
             if session.valid:
                 session_owner.reauthenticate(session, answer, connection.transport.peer)
+                if session.ticket:
+                    connection.server.keep_session(session, connection)
     except Exception:
         _failed(request, session, new, binding)
         raise

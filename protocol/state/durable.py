@@ -26,9 +26,7 @@ from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import Doomed, DurableOpen, EndResult, Store
 from usmbd.protocol.state.store.records import (
-    OPEN_DELETE_ON_CLOSE,
     OPEN_DISCONNECTED,
-    OPEN_LASTING,
     Absent,
     DurableRecord,
     OpenRecord,
@@ -50,14 +48,11 @@ SCAVENGE_SECONDS: Final = 0.25
 AT_ONCE: Final = 128
 """Opens that end at one look, of 20 us each: the next look comes when others had their turn."""
 
-PLACE_BYTES: Final = 800
+PLACE_BYTES: Final = 1000
 """Of the store, that an open which waits takes by a place."""
 
-RECORD_BYTES: Final = 700
-"""Of the store, that it takes beside twice the path of its file: pages are never full."""
-
-WHO_BYTES: Final = 200
-"""Of the store, that it takes to know whose an open is, beside his ticket."""
+RECORD_BYTES: Final = 830
+"""Of the store, that it takes beside its user's ticket and twice its path: pages are never full."""
 
 SETTLE_SECONDS: Final = 0.05
 """Between two looks whether an open that its client wants back is disconnected yet."""
@@ -120,8 +115,6 @@ class _Waiting:
     deadline: int
     place: Place | None = None
     locks: Place | None = None
-    known: bool = False
-    """Whether it is kept whose it is."""
 
 
 class DurableOpens:
@@ -164,8 +157,7 @@ class DurableOpens:
         for key, record in self._store.disconnected():
             deadline = record.durable_open_scavenger_timeout
             when = self._clock.time() + max(deadline - now, 0) / FILETIMES
-            known = bool(record.flags & (OPEN_DELETE_ON_CLOSE | OPEN_LASTING))
-            self._wait(record.open_id, _Waiting(key, when, deadline, known=known))
+            self._wait(record.open_id, _Waiting(key, when, deadline))
 
     # -- from CREATE to the loss of the connection ----------------------------------------
 
@@ -177,8 +169,7 @@ class DurableOpens:
         try:
             user, network = open_.session.proven_user, open_.connection.network
             size = RECORD_BYTES + 2 * len(open_.node.path.encode("utf-8", "surrogateescape"))
-            if durable.record.who is not None:
-                size += WHO_BYTES + len(open_.session.ticket)
+            size += len(open_.session.ticket)
             durable.place = self.places.take(user, network, -(-size // PLACE_BYTES))
         except SmbError:
             log.info("too many opens wait for their clients", extra={"path": open_.path})
@@ -208,7 +199,7 @@ class DurableOpens:
             reserved=node.reserved,
             keeps_write_time=open_.kept_write_time is not None,
             kept_change_time=open_.kept_change_time,
-            who=None if durable.record.who is None else absent(open_.tree, open_.connection),
+            who=absent(open_.tree, open_.connection),
         )
         deadline = from_ns(time.time_ns()) + durable.timeout * MS
         waiters = self._store.disconnect_open(open_.persistent_id, record, deadline)
@@ -226,9 +217,8 @@ class DurableOpens:
             return
         log.debug("open %#x: waits for its client", open_.persistent_id)
         when = self._clock.time() + durable.timeout / 1000
-        known = durable.record.who is not None
         places = durable.place, open_.lock_place
-        waiting = _Waiting(open_.key, when, durable.deadline, *places, known)
+        waiting = _Waiting(open_.key, when, durable.deadline, *places)
         self._wait(open_.persistent_id, waiting)
 
     # -- the end ---------------------------------------------------------------------------
@@ -312,8 +302,8 @@ class DurableOpens:
                 self._ended(key, EndResult(result.waiters))
 
     def waiting(self) -> list[int]:
-        """Return the opens whose time this worker keeps, of which is known whose they are."""
-        return [open_id for open_id, waiting in self._waiting.items() if waiting.known]
+        """Return the opens whose time this worker keeps."""
+        return list(self._waiting)
 
     def _forget(self, open_id: int, worker: int, ended: bool = False) -> _Waiting | None:
         """Take an open out of those that wait."""

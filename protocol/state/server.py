@@ -196,6 +196,10 @@ class Server:
         """Make a valid session known to all workers (GlobalSessionTable)."""
         self.session_table[session.session_id] = session
         self._count_session(session, 1)
+        self.keep_session(session, connection)
+
+    def keep_session(self, session: Session, connection: Connection) -> None:
+        """Have the store tell of a session what it is now."""
         self.store.put_session(
             SessionRecord(
                 session_id=session.session_id,
@@ -208,6 +212,8 @@ class Server:
                 cipher_id=session.cipher_id,
                 signing_key=bytes(session.signing_key),
                 creation_time=from_ns(int(session.created * 1e9)),
+                ticket=session.ticket,
+                server_address=connection.transport.local,
             )
         )
 

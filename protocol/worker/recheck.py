@@ -116,10 +116,10 @@ class Recheck:
     def _ask_absent(self, open_id: int) -> None:
         """End an open that waits for its client, if that could not come back to it any more.
 
-        Of those that give way to whoever wants the file nobody knows whose they are.
+        It would keep the file from others, with its share mode and locks, as long as its time runs.
         """
         found, generation = self._server.store.find_durable(open_id), self._server.generation
-        if found is None or found.durable.who is None:
+        if found is None:
             return
 
         def told(answer: TreeConnectResponse) -> None:

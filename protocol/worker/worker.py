@@ -121,6 +121,8 @@ class Worker:
         self.server.connection_admitted = self._connection_admitted
         self._peers.serve(self.server)
         self.server.durable.take_over()
+        if self.server.durable.waiting():  # a reload may have come while nobody kept their time
+            self._recheck.begin()
         self.server.persistence.prepare(config.persistent_handles)
         self.server.notifier.listen = self._listen
         self.server.caching.kernel.listen = self._listen_to_leases

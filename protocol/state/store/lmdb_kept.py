@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     NO_ID,
@@ -20,11 +21,15 @@ from usmbd.protocol.state.store.records import (
     OPEN_GUIDS,
     OPEN_ID,
     OPEN_PERSISTENT,
+    Absent,
     DurableRecord,
     OpenRecord,
+    SessionRecord,
 )
 
 _encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(DurableRecord).decode
+_decode_session = msgspec.msgpack.Decoder(SessionRecord).decode
 
 _BY_GUID: Final = OPEN_DISCONNECTED | OPEN_PERSISTENT
 """Flags of opens that have a C record."""
@@ -42,6 +47,25 @@ def enter_guid(txn: Transaction, record: OpenRecord) -> None:
     """Have an open be found by its CreateGuid, if it has one."""
     if record.create_guid != NO_ID:
         txn.put(b"C" + record.client_guid + record.create_guid, OPEN_ID.pack(record.open_id))
+
+
+def keep_user(txn: Transaction, environment: LmdbEnvironment, record: OpenRecord) -> bool:
+    """Note whose a durable open is whose worker has died, by its session; False: there is no room.
+
+    Its CREATE does not do so: nobody asks as long as the worker lives, which knows it.
+    """
+    packed, session = OPEN_ID.pack(record.open_id), OPEN_ID.pack(record.session_id)
+    kept, known = txn.get(b"P" + packed), txn.get(b"S" + session)
+    if kept is None or known is None:
+        return True
+    durable, of = _decode(kept), _decode_session(known)
+    share = durable.share if durable.who is None else durable.who.share
+    who = Absent(share, of.user, of.ticket, of.client_address, of.server_address)
+    durable = msgspec.structs.replace(durable, who=who)
+    if not environment.takes_path(durable.path, durable.beside_path):
+        return False
+    txn.put(b"P" + packed, _encode(durable))
+    return True
 
 
 def forget_guid(txn: Transaction, value: bytes, at: int) -> None:

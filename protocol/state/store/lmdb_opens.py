@@ -39,7 +39,12 @@ from usmbd.protocol.state.store.lmdb_environment import (
     with_prefix,
     writes,
 )
-from usmbd.protocol.state.store.lmdb_kept import enter_guid, forget_durable, keep_durable
+from usmbd.protocol.state.store.lmdb_kept import (
+    enter_guid,
+    forget_durable,
+    keep_durable,
+    keep_user,
+)
 from usmbd.protocol.state.store.lmdb_leases import LEASE, LmdbLeases
 from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
@@ -412,6 +417,8 @@ class LmdbOpens:
         record = OpenRecord.parse(value, at)
         if record.flags & OPEN_DISCONNECTED:
             return True
+        if not keep_user(txn, self.environment, record):
+            return False
         return self.disconnect(txn, key, value, at, now + record.durable_open_timeout * MS)
 
     def disconnect(

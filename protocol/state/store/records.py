@@ -260,7 +260,7 @@ class DurableRecord(msgspec.Struct, array_like=True, frozen=True):
     kept_change_time: int = 0
     """FILETIME that SET_INFO of it leaves as it is; 0: nothing."""
     who: Absent | None = None
-    """Whose open it is; known of one that is to delete its file, or that gives way to nobody."""
+    """Whose open it is; while he has it, known of one that is to delete its file, or lasts."""
 
     @property
     def beside_path(self) -> int:
@@ -339,3 +339,6 @@ class SessionRecord(msgspec.Struct, array_like=True, frozen=True):
     cipher_id: int = 0
     signing_key: bytes = b""
     ends: bool = False  # its opens are being closed
+    ticket: bytes = b""
+    """As of `Absent`, with `user` and `client_address`: for its opens, if its worker dies."""
+    server_address: str = ""

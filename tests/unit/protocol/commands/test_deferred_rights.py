@@ -13,14 +13,17 @@ from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import AbsentUserRequest, TreeStatus
 from usmbd.protocol.state.deferred import RETRY_SECONDS
+from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.wire.access import DELETE, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_OPEN_IF, SMB2_OPLOCK_LEVEL_NONE
 from usmbd.protocol.wire.fsctl import FSCTL_LMR_REQUEST_RESILIENCY
 from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.lock import SMB2_LOCKFLAG_EXCLUSIVE_LOCK, SMB2_LOCKFLAG_FAIL_IMMEDIATELY
 from usmbd.protocol.wire.status import NtStatus
 from usmbd.protocol.worker.recheck import Recheck
 
 DISPOSITION = 13
+LOCK = SMB2_LOCKFLAG_EXCLUSIVE_LOCK | SMB2_LOCKFLAG_FAIL_IMMEDIATELY
 Ends = Callable[[Engine], object]
 
 ENDS: dict[str, Ends] = {
@@ -77,6 +80,52 @@ def test_nor_for_another_who_wants_the_file(client: Client, engine: Engine, ends
     reply = other.taken(other.post(Command.CREATE, body))[-1]
     assert reply.status is NtStatus.SUCCESS
     assert (engine.files / "file").read_bytes() == b"old"
+
+
+@ended
+@pytest.mark.parametrize("left", ["here", "in another worker", "by a dead worker"])
+def test_nothing_is_kept_from_others_by_who_may_not_any_more(
+    client: Client, engine: Engine, ends: Ends, left: str
+) -> None:
+    """His locks and share modes end with his rights, not with the time that his open had."""
+    file = durable(client, v2(), share=0)
+    client.call(Command.LOCK, requests.lock(file, (0, 10, LOCK)))
+    if left == "by a dead worker":
+        engine.store.drop_worker(1)  # so its client is gone without a word
+        engine.server.durable.take_over()
+    else:
+        client.disconnect()
+    assert len(engine.store.disconnected()) == 1
+    reload(engine)
+    assert len(engine.store.disconnected()) == 1
+    ends(engine)
+    if left == "in another worker":  # which does not keep its time
+        other = engine.another_worker()
+        reload(engine, other.worker)
+        assert len(engine.store.disconnected()) == 1
+    reload(engine)
+    assert engine.store.disconnected() == []
+    assert engine.store.count_locks(file_key(*_device_and_inode(engine))) == 0
+    assert engine.server.durable.places.used == 0
+    assert (engine.files / "file").exists()
+
+
+def _device_and_inode(engine: Engine) -> tuple[int, int]:
+    found = (engine.files / "file").stat()
+    return found.st_dev, found.st_ino
+
+
+def test_what_a_dead_worker_left_of_who_came_by_a_ticket(client: Client, engine: Engine) -> None:
+    """Mountd is shown the ticket that his session had last, and where he was."""
+    (session,) = engine.server.session_table.values()
+    durable(client, v2())
+    session.ticket = b"ticket"
+    engine.server.keep_session(session, *session.channel_list)
+    engine.store.drop_worker(1)
+    engine.server.durable.take_over()
+    reload(engine)
+    asked = [message for message in engine.mountd.asked if isinstance(message, AbsentUserRequest)]
+    assert asked == [AbsentUserRequest("data", "alice", b"ticket", "memory", "memory")]
 
 
 def test_what_has_not_ended_goes_on(client: Client, engine: Engine) -> None:

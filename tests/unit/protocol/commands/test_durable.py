@@ -429,7 +429,7 @@ def test_a_long_path_takes_more_places(client: Client, engine: Engine) -> None:
     (engine.files / folder).mkdir(parents=True)
     durable(client, v2(), name=folder.replace("/", "\\") + "\\file")
     client.disconnect()
-    assert engine.server.durable.places.used == 6  # 4,726 bytes of 800 each
+    assert engine.server.durable.places.used == 5  # 4,850 bytes of 1,000 each
 
 
 def test_nobody_collects_them(client: Client, engine: Engine) -> None:
