@@ -22,6 +22,7 @@ from usmbd.mountd.credentials import load_key
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.accounts import (
     AccountsRequest,
+    AskReadable,
     AskUses,
     DirectoryRequest,
     DirectoryResponse,
@@ -49,6 +50,7 @@ from usmbd.mountd.ipc.server import MAX_CLIENTS, Client, Server, listen
 from usmbd.mountd.ipc.signals import handled
 from usmbd.mountd.ipc.users import ChangePassword
 from usmbd.mountd.machine_sid import load_machine_sid
+from usmbd.mountd.readable import readable
 from usmbd.mountd.remarks import remarks
 from usmbd.mountd.rpc.configuration import Debugging, frame
 from usmbd.mountd.rpc_answers import Reply
@@ -245,6 +247,8 @@ class Daemon:
             return self._service.session(message)
         elif isinstance(message, AskUses):
             return Uses([self._service.trees.count(share) for share in message.shares])
+        elif isinstance(message, AskReadable):
+            return readable(message, self._service)
         elif isinstance(message, BindTicketRequest):
             return self._service.bind_ticket(message, self._loop.time())
         else:

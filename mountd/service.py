@@ -379,7 +379,7 @@ class Service:
 
     def _tree_connect(self, worker: Hashable, request: TreeConnectRequest, _now: float) -> Answer:
         """Decide a tree connect and count it."""
-        share, response = self._decide(request)
+        share, response = self.decide(request)
         if response.status is TreeStatus.OK and share is not None:
             tree, proven = (request.session_id, request.tree_id), not unproven(request)
             known = self.trees.connected(worker, request.session_id, share.config.name)
@@ -400,7 +400,7 @@ class Service:
             )  # fmt: skip
         return response, 0.0
 
-    def _decide(
+    def decide(
         self, request: TreeConnectRequest, *, hosts: bool = True
     ) -> tuple[Share | None, TreeConnectResponse]:
         """Return a share, and who may do what on it; unless `hosts`, from wherever he comes."""
@@ -436,7 +436,7 @@ class Service:
             0, 0, request.share, user, 0, 0, [], request.client_address, request.server_address,
             ticket=ticket,
         )  # fmt: skip
-        return self._decide(asked, hosts=False)[1], 0.0
+        return self.decide(asked, hosts=False)[1], 0.0
 
     def _limited(
         self, request: TreeConnectRequest, response: TreeConnectResponse

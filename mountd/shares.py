@@ -10,7 +10,7 @@ from usmbd.mountd.hosts import EMPTY, HostList, is_allowed
 from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.ipc.messages import TreeConnectRequest, TreeConnectResponse, TreeStatus
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
-from usmbd.mountd.substitute import Template, expand, expand_path
+from usmbd.mountd.substitute import Template, expand, expand_path, fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +146,23 @@ def _expanded(names: tuple[str, ...], *, substitutions: Mapping[str, str]) -> tu
     )
 
 
+def _with_forced_group(
+    account: Account, share: Share, substitutions: Mapping[str, str], accounts: Accounts
+) -> Account | None:
+    """Return who acts with the group of `force group`, if there is one; None: it is not there.
+
+    `+group` is for those who are in it already.
+    """
+    group, gid = share.access.force_group, share.config.force_gid
+    if gid is None and group and accounts.privileged:
+        gid = accounts.find_group(fill(group, substitutions).lstrip("@+"))
+        if gid is None:
+            return None
+        if group.startswith("+") and gid not in (account.gid, *account.groups):
+            return account
+    return account if gid is None else account.with_group(gid)
+
+
 def unproven(request: TreeConnectRequest) -> bool:
     """Tell whether a session has proved no account."""
     return request.guest or request.anonymous
@@ -198,16 +215,12 @@ def decide(
         account = accounts.guest(guest_name)
     if access.force_account is not None:
         account = access.force_account
-    elif isinstance(access.force_user, Template) and accounts.privileged:
-        account = accounts.find(expand(access.force_user, substitutions))
-    force_gid = config.force_gid
-    if isinstance(access.force_group, Template) and accounts.privileged:
-        force_gid = accounts.find_group(expand(access.force_group, substitutions).lstrip("@"))
-        account = account if force_gid is not None else None
+    elif access.force_user and accounts.privileged:
+        account = accounts.find(fill(access.force_user, substitutions))
+    if account is not None:
+        account = _with_forced_group(account, share, substitutions, accounts)
     if account is None:
         return _refuse(TreeStatus.NO_USER)
-    if force_gid is not None:
-        account = account.with_group(force_gid)
     if isinstance(share.path, Template):
         substitutions |= {"u": account.name, "g": accounts.group_name(account.gid)}
         try:

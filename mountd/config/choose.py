@@ -5,19 +5,11 @@ import dataclasses
 from typing import Any
 
 from usmbd.mountd.config.idmap import is_idmap
+from usmbd.mountd.config.parameter import WHO_MAY
 from usmbd.mountd.config.parameters import Parameter, find, shown
 from usmbd.mountd.config.samba import Foreign
 from usmbd.mountd.config.source import Entry, Section, parameter_key
 from usmbd.mountd.errors import ConfigError
-
-_WHO_MAY = frozenset(
-    {
-        *("read only", "guest ok", "guest only", "valid users", "invalid users", "read list"),
-        *("write list", "admin users", "hosts allow", "hosts deny", "map to guest", "path"),
-        *("restrict anonymous", "server signing", "server smb encrypt", "force user", "veto files"),
-    }
-)
-"""What decides who may do what: where a file says two things of it, one would open the share."""
 
 Chosen = dict[str, tuple[Parameter, Entry]]
 """The entries that count, by the parameter's name."""
@@ -26,8 +18,9 @@ Chosen = dict[str, tuple[Parameter, Entry]]
 class Chooser:
     """Chooses among entries; errors and warnings are gathered."""
 
-    def __init__(self) -> None:
-        """Begin with nothing to tell."""
+    def __init__(self, *, strict: bool = False) -> None:
+        """Begin with nothing to tell; `strict`: what nobody has is an error."""
+        self._strict = strict
         self.errors: list[ConfigError] = []
         self.warnings: list[str] = []
         self.said: dict[str, dict[str, Any]] = {}
@@ -80,7 +73,7 @@ class Chooser:
             chosen[key] = (parameter, entry)
             entry, first = first, entry
         if parameter.value(entry) != parameter.value(first):
-            if key in _WHO_MAY:
+            if key in WHO_MAY:
                 raise entry.error(
                     f"{entry.name!r} says something else than line {first.line}: Samba follows the"
                     " last, ksmbd the first; keep one of them"
@@ -108,7 +101,7 @@ class Chooser:
         value = shown(entry.value)
         if foreign.accepts(value):
             return
-        if not foreign.harmless:
+        if not foreign.harmless or (self._strict and foreign.misplaced):
             raise entry.error(f"{entry.name} = {value}: {foreign.reason}")
         self._ignored.setdefault((entry.file, foreign.reason), []).append(entry)
 

@@ -173,7 +173,10 @@ def _section_name(line: str) -> str | None:
 def _row(name: str, value: str, share: str) -> tuple[Entry, Parameter | Foreign]:
     """Return an option, and the table's (or Samba's) parameter; ConfigError when it has none."""
     entry = Entry(name, value, "the option", 0)
-    return entry, find(entry, in_global=share_key(share) == GLOBAL)
+    row = find(entry, in_global=share_key(share) == GLOBAL)
+    if isinstance(row, Foreign) and row.misplaced:
+        raise entry.error(f"{name}: {row.reason}")
+    return entry, row
 
 
 def _written_name(name: str, share: str) -> str:

@@ -9,6 +9,7 @@ backslash at a line's end joins the next line to it (Samba). `include = FILE` re
 place. What is malformed is noted, and reading goes on: all errors are told at once.
 """
 
+import glob
 import re
 from pathlib import Path
 
@@ -108,12 +109,19 @@ def _include(
     """
     name = expand(str(entry.value).strip('"'), static_substitutions())
     if letters := letters_of(name):
+        pattern = re.sub(r"%.", "*", glob.escape(name))
+        if not glob.glob(pattern, root_dir=path.parent):
+            what = f"include = {entry.value}: no client has such a file: it is left out"
+            source.warnings.append(entry.error(what))
+            return
         raise entry.error(
             f"include = {entry.value}: %{letters[0]} is not the same for all clients, and the files"
             " are read once: write a share for each case, or `hosts allow`, `valid users`"
         )
     if name == "registry":
-        raise entry.error("include = registry: there is none: write the shares into this file")
+        what = "include = registry: usmbd's own is always read (`net rpc conf import`)"
+        source.warnings.append(entry.error(what))
+        return
     target = path.parent / name
     if len(parents) >= MAX_INCLUDE_DEPTH or target in parents:
         raise entry.error(f"include = {entry.value}: the files include each other or too deeply")

@@ -14,6 +14,7 @@ from usmbd.mountd.account_facts import PasswordPolicy
 from usmbd.mountd.config.base import Base, Made
 from usmbd.mountd.config.choose import Chooser, Chosen
 from usmbd.mountd.config.configuration import Configuration as Configuration
+from usmbd.mountd.config.forced import forced
 from usmbd.mountd.config.idmap import IdmapRange, is_idmap, parse_idmap
 from usmbd.mountd.config.kerberos import KerberosConfig, NtlmAuth, kerberos_of
 from usmbd.mountd.config.modules import fruit, no_snapshots, snapshots, vetoed
@@ -45,7 +46,7 @@ from usmbd.mountd.config.together import (
 from usmbd.mountd.config.username_map import UsernameMap, load_username_map
 from usmbd.mountd.errors import ConfigError, raise_all
 from usmbd.mountd.hosts import HostList, parse_hosts
-from usmbd.mountd.identity import Account, Accounts
+from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.settings import (
     Encryption,
     ServerConfig,
@@ -98,11 +99,18 @@ def check_share_name(name: str) -> str:
 class _Loader:
     """One pass over one source: errors and warnings are gathered, and told at its end."""
 
-    def __init__(self, path: Path, accounts: Accounts, directories: paths.Directories) -> None:
+    def __init__(
+        self,
+        path: Path,
+        accounts: Accounts,
+        directories: paths.Directories,
+        *,
+        strict: bool = False,
+    ) -> None:
         self.path = path
         self.accounts = accounts
         self._known: dict[str, bool] = {}
-        self._chooser = Chooser()
+        self._chooser = Chooser(strict=strict)
         self._directories = directories
         self.errors, self.warnings = self._chooser.errors, self._chooser.warnings
 
@@ -174,7 +182,9 @@ class _Loader:
                 return {
                     share_key(section.name): Made(None, "the file says it, or it is no share")
                     if share_key(section.name) in taken
-                    else _Loader(self.path, Accounts(), directories).made(section, *about)
+                    else _Loader(self.path, Accounts(), directories, strict=True).made(
+                        section, *about
+                    )
                     for section in sections
                 }
 
@@ -253,7 +263,7 @@ class _Loader:
             wrong_in_global(chosen, values, kerberos=kerberos is not None, accounts=self.accounts)
         )
         fields["kerberos"] = kerberos is not None
-        for entry, said in odd_in_global(chosen, values):
+        for entry, said in odd_in_global(chosen, values, self.accounts):
             self._chooser.warn(entry, said)
         fields["ntlm"] = values["ntlm auth"] is not NtlmAuth.DISABLED
         fields["ntlmv1"] = values["ntlm auth"] is NtlmAuth.NTLMV1
@@ -381,21 +391,21 @@ class _Loader:
         fields["msdfs_root"] = values["msdfs root"] or bool(values["msdfs proxy"])
         objects = values["vfs objects"]
         fields["veto_files"] = vetoed(values)
-        force_account, force_gid = self._forced(chosen, values)
+        force_account, force_gid = forced(chosen, values, self.accounts, self._chooser.warn)
         self._refuse(wrong_in_share(chosen, values, server, self.accounts))
         if len(self.errors) > wrong:
             return None
         missing = no_snapshots(chosen, values, fields["path"], self._directories.has)
-        for entry, said in (*odd_in_share(chosen, values, server), *missing):
+        for entry, said in (*odd_in_share(chosen, values, server, self.accounts), *missing):
             self._chooser.warn(entry, f"[{section.name}]: {said}")
         config = ShareConfig(
             **fields,
             name=name,
             encryption_required=values["server smb encrypt"] is Encryption.REQUIRED,
             acl_xattr="acl_xattr" in objects,
-            streams_xattr="streams_xattr" in objects,
+            streams_xattr="streams_xattr" in objects or "fruit" in objects,
             snapshots=snapshots(chosen, values, self.errors) if "shadow_copy2" in objects else None,
-            fruit=fruit(chosen, values, self.errors, self._chooser.warn),
+            fruit=fruit(chosen, values, self._chooser.warn),
             force_uid=force_account.uid if force_account else None,
             force_gid=force_gid,
         )
@@ -442,38 +452,6 @@ class _Loader:
                 f"[{section.name}]: the server's user may not read {path}: nobody sees files in it",
             )
         return path
-
-    def _forced(self, chosen: Chosen, values: dict[str, Any]) -> tuple[Account | None, int | None]:
-        """Return the account of `force user` and the gid of `force group`.
-
-        An unprivileged server acts as its own user, whatever is said here: both are checked
-        and have no effect.
-        """
-        account, gid = None, None
-        if values["force user"] and not isinstance(values["force user"], Template):
-            account = self.accounts.find(values["force user"])
-            if account is None:
-                self.errors.append(
-                    chosen["force user"][1].error(
-                        f"force user = {values['force user']}: there is no such account"
-                    )
-                )
-        if values["force group"] and not isinstance(values["force group"], Template):
-            gid = self.accounts.find_group(values["force group"].lstrip("@"))
-            if gid is None:
-                self.errors.append(
-                    chosen["force group"][1].error(
-                        f"force group = {values['force group']}: there is no such group"
-                    )
-                )
-        if not self.accounts.privileged:
-            for name in ("force user", "force group"):
-                if values[name]:
-                    self._chooser.warn(
-                        chosen[name][1], f"{name!r} has no effect: the server is not root"
-                    )
-            return None, None
-        return account, gid
 
     def _check_groups(self, chosen: Chosen, values: dict[str, Any]) -> None:
         """Warn of groups and accounts that do not exist (now): nobody is meant by them."""

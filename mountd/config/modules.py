@@ -13,17 +13,14 @@ _DOUBLES = "._*"
 
 
 def fruit(
-    chosen: Chosen,
-    values: dict[str, Any],
-    errors: list[ConfigError],
-    warn: Callable[[Entry, str], None],
+    chosen: Chosen, values: dict[str, Any], warn: Callable[[Entry, str], None]
 ) -> FruitConfig | None:
     """Return what a share has for macOS, whose streams have to be kept somewhere."""
     if "fruit" not in values["vfs objects"]:
         return None
     entry = chosen["vfs objects"][1]
     if "streams_xattr" not in values["vfs objects"]:
-        errors.append(entry.error(f"{entry.name}: fruit needs streams_xattr"))
+        warn(entry, f"{entry.name}: fruit needs streams_xattr: it is added")
     if "fruit:veto_appledouble" in chosen and values["fruit:resource"] is ResourceForks.STREAM:
         warn(
             chosen["fruit:veto_appledouble"][1],

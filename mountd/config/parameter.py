@@ -9,6 +9,15 @@ from typing import Any
 from usmbd.mountd.config import values
 from usmbd.mountd.config.source import Entry, Raw, parameter_key
 
+WHO_MAY = frozenset(
+    {
+        *("read only", "guest ok", "guest only", "valid users", "invalid users", "read list"),
+        *("write list", "admin users", "hosts allow", "hosts deny", "map to guest", "path"),
+        *("restrict anonymous", "server signing", "server smb encrypt", "force user", "veto files"),
+    }
+)
+"""What decides who may do what: two values, or a misspelled name, may open a share."""
+
 
 class Scope(StrEnum):
     """Where a parameter may stand."""

@@ -12,12 +12,12 @@ from typing import Any
 
 from usmbd.mountd.config import values
 from usmbd.mountd.config.kerberos import KerberosMethod, NtlmAuth, Security, ServerRole, keytab
+from usmbd.mountd.config.parameter import WHO_MAY
 from usmbd.mountd.config.parameter import Parameter as Parameter
 from usmbd.mountd.config.parameter import Scope as Scope
 from usmbd.mountd.config.parameter import shown as shown
 from usmbd.mountd.config.samba import Foreign, find_foreign
 from usmbd.mountd.config.source import Entry, Raw, parameter_key
-from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.settings import (
     CscPolicy,
     Durability,
@@ -31,6 +31,9 @@ from usmbd.mountd.ipc.settings import (
     Slow,
 )
 from usmbd.mountd.substitute import STATIC
+
+_MISSPELLED = 0.85
+"""How near (difflib) a name is to the one that is meant: `vaild users`, not `ftp write only`."""
 
 
 def _constant(value: Any) -> Callable[[], Any]:
@@ -183,7 +186,10 @@ _S = (
     ("mangled names", _MANGLED, MangledNames.ILLEGAL),
     ("csc policy", values.choice(CscPolicy), CscPolicy.MANUAL),
     ("hide dot files", values.boolean, True),
+    ("access based share enum", values.boolean, False),
     ("hide unreadable", values.boolean, False),
+    ("hide files", values.veto_patterns, list),
+    ("hide special files", values.boolean, False),
     ("veto files", values.veto_patterns, list),
     ("delete veto files", values.boolean, False),
     ("delete readonly", values.boolean, False),
@@ -197,6 +203,8 @@ _S = (
     ("directory mask", values.mode, 0o755),
     ("force create mode", values.mode, 0),
     ("force directory mode", values.mode, 0),
+    ("inherit permissions", values.boolean, False),
+    ("nt acl support", values.boolean, True),
     ("oplocks", values.boolean, True),
     ("kernel oplocks", values.boolean, False),
     # Samba has it on, and no durable handles then; who has both in mind says so.
@@ -428,25 +436,30 @@ def find(entry: Entry, *, in_global: bool) -> Parameter | Foreign:
     if key in SHARES:
         return SHARES[key]
     if key in GLOBALS:
-        raise entry.error(f"{entry.name!r} is a global parameter: it belongs in [global]")
-    foreign = find_foreign(entry.name)
-    if foreign is None:
-        raise _unknown(entry, in_global=in_global)
-    return foreign
+        if GLOBALS[key].name in WHO_MAY:
+            raise entry.error(f"{entry.name!r} is a global parameter: it belongs in [global]")
+        return Foreign(entry.name, "it belongs in [global]", harmless=True, misplaced=True)
+    return find_foreign(entry.name) or _unknown(entry, in_global=in_global)
 
 
-def _unknown(entry: Entry, *, in_global: bool) -> ConfigError:
-    """Return the error for a name that is in no row, with the nearest that is."""
+def _unknown(entry: Entry, *, in_global: bool) -> Foreign:
+    """Return what a name in no row comes to: it is left out, as by smbd, and the nearest is told.
+
+    ConfigError where that decides who may do what: it would be open without.
+    """
     key = parameter_key(entry.name)
-    names = {
-        name_key: name
+    rows = {
+        parameter_key(name): (name, row)
         for table in ((GLOBALS, SHARES) if in_global else (SHARES, GLOBALS))
         for row in table.values()
         for name in (row.name, *row.synonyms, *row.inverted)
-        for name_key in (parameter_key(name),)
     }
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = f"; did you mean {names[near[0]]!r}?" if near else ""
-    if ":" in entry.name:
-        return entry.error(f"{entry.name!r}: usmbd has no such module option{hint}")
-    return entry.error(f"{entry.name!r} is not a parameter{hint}")
+    deciding = [name for name, (_, row) in rows.items() if row.name in WHO_MAY]
+    for nearest in difflib.get_close_matches(key, deciding, n=1, cutoff=_MISSPELLED):
+        hint = f"did you mean {rows[nearest][0]!r}?"
+        raise entry.error(f"{entry.name!r} is not a parameter; {hint}")
+    near = difflib.get_close_matches(key, rows, n=1)
+    hint = f"; did you mean {rows[near[0]][0]!r}?" if near else ""
+    what = "module option" if ":" in entry.name else "parameter"
+    reason = f"neither usmbd nor Samba has such a {what}{hint}"
+    return Foreign(entry.name, reason, harmless=True, misplaced=True)

@@ -1,8 +1,8 @@
 """What Samba's other parameters mean here: all of smb.conf(5), and some that it had once.
 
-`parameters.TABLE` has those that usmbd does. Of the rest, whatever changes nothing for a client of
-usmbd is accepted and warned of, one line a group; what would open or hide something if it were
-passed over is refused, with what to write instead. Nothing is passed over in silence.
+`parameters.TABLE` has those that usmbd does. The rest is left out with a warning, one line a
+reason, unless somebody would be let in without it, or could change files: then it is refused, with
+what to write instead. Nothing is passed over in silence.
 """
 
 import re
@@ -21,6 +21,8 @@ class Foreign:
     harmless: bool
     accepted: frozenset[str] = frozenset()
     """Values that say what is so anyway."""
+    misplaced: bool = False
+    """Nobody has it there: who writes it by a tool is told so, and a file is served without it."""
 
     def accepts(self, value: str) -> bool:
         """Return whether the value says what is so anyway."""
@@ -158,11 +160,38 @@ HARMLESS = {
     "shares of `net usershare` are not served: usmbd.addshare makes shares": """
         usershare allow guests; usershare max shares; usershare owner only; usershare path;
         usershare prefix allow list; usershare prefix deny list; usershare template share""",
+    "links do not lead out of a share: mount the folder there (mount --bind)": """
+        allow insecure wide links; wide links""",
+    "files belong to who makes them: `force user` gives them all to one": """
+        inherit owner""",
+    "names are UTF-8 on the disk, in the case that they are given": """
+        preserve case; short preserve case; unix charset""",
+    "passwords are never sent in clear text, and not taken": """
+        encrypt passwords; update encrypted""",
+    "a name that is no share leads nowhere": """
+        default; default service""",
+    "the registry is usmbd's own, which is always read (`net rpc conf import`)": """
+        registry shares""",
+    "it is listed, as the user has the right to": """
+        dont descend; hide new files timeout; hide unwriteable files""",
     "it is about clusters of Samba": """
         cluster addresses; ctdb locktime warn threshold; ctdb timeout; ctdbd socket""",
 }
 
 SO_ANYWAY = {
+    "allow insecure wide links": NO,
+    "wide links": NO,
+    "inherit owner": NO,
+    "preserve case": YES,
+    "short preserve case": YES,
+    "unix charset": ("utf-8", "utf8"),
+    "encrypt passwords": YES,
+    "default": ("",),
+    "default service": ("",),
+    "registry shares": NO,
+    "dont descend": ("",),
+    "hide new files timeout": ("0",),
+    "hide unwriteable files": NO,
     "load printers": NO,
     "socket options": ("tcp_nodelay",),
     "disable spoolss": YES,
@@ -187,20 +216,6 @@ SO_ANYWAY = {
 # Name -> (values that say what is so anyway, what to write instead).
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "domain logons": (NO, "usmbd is no domain controller: leave it out"),
-    "access based share enum": (
-        NO,
-        "a list has all shares for all: write `browseable = no` in those that not all may see, and"
-        " whoever may reaches them by name",
-    ),
-    "hide files": (("",), "write `veto files` to keep them from everybody"),
-    "hide special files": (NO, "write `veto files`, or keep them elsewhere"),
-    "hide unwriteable files": (NO, "write `hide unreadable`, or take the right to read as well"),
-    "hide new files timeout": (("0",), "leave it out: files are seen from the beginning"),
-    "dont descend": (("",), "write `veto files`, or take the right to enter the folders"),
-    "inherit permissions": (
-        NO,
-        "write `create mask`, `directory mask`, `force create mode` and `force directory mode`",
-    ),
     "preexec close": (NO, "no command decides who may connect: write `valid users`, `hosts allow`"),
     "root preexec close": (NO, "no command decides who may connect: write `valid users`"),
     "username map script": (("",), "write the names into a file for `username map`"),
@@ -210,19 +225,8 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "only user": (NO, "write `valid users`"),
     "config file": (("",), "write all into this file, or `include` the other"),
     "config backend": (("file",), "Samba's registry is not read: write the shares into this file"),
-    "registry shares": (
-        NO,
-        "Samba's registry is not read: write the shares into this file, or add them to usmbd's own,"
-        " which is always read (`net rpc conf import`)",
-    ),
     "copy": (("",), "only a share of the configuration file copies another section"),
-    "default service": (("",), "give the share the name that clients ask for"),
-    "default": (("",), "give the share the name that clients ask for"),
     "clustering": (NO, "usmbd is no part of a cluster: leave it out"),
-    "unix charset": (
-        ("utf-8", "utf8"),
-        "names are UTF-8 on the disk: rename what is not (convmv(1))",
-    ),
     "socket address": (
         ("", "0.0.0.0", "::"),
         "write `interfaces = ADDRESS` and `bind interfaces only = yes`",
@@ -240,19 +244,6 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         NO,
         "take the right to write from the folder: the kernel asks for it at each deletion",
     ),
-    "encrypt passwords": (YES, "passwords in clear text are not taken: leave it out"),
-    "allow insecure wide links": (
-        NO,
-        "links do not lead out of a share: mount the folder there (mount --bind)",
-    ),
-    "wide links": (NO, "links do not lead out of a share: mount the folder there (mount --bind)"),
-    "nt acl support": (
-        YES,
-        "whoever owns a file may change who else has it: write `force user`, or `read only = yes`",
-    ),
-    "inherit owner": (NO, "write `force user`"),
-    "preserve case": (YES, "names keep the case that they are given: leave it out"),
-    "short preserve case": (YES, "names keep the case that they are given: leave it out"),
 }
 
 # vfs objects that change nothing here -> why.
@@ -265,18 +256,17 @@ HARMLESS_MODULES = {
         shadow_copy_zfs shell_snap snapper syncops time_audit tmprotect
         truenas_audit tsmsm unityed_media winmsa zfs_core zfsacl zfs_fsrvp noacl syno_vfs""",
     "what clients delete is gone at once": "recycle",
+    "links do not lead out of a share: mount the folder there (mount --bind)": "widelinks",
+    "streams are kept in extended attributes: write `streams_xattr`": "streams_depot",
+    "extended attributes are the file system's": "xattr_tdb posix_eadb",
+    "names are UTF-8 on the disk: rename what is not": "cap",
 }
 REFUSED_MODULES = {
     "virusfilter": "files are not scanned: let the scanner watch the folder",
     "scannedonly": "files are not scanned: let the scanner watch the folder",
     "worm": "files can be changed at any time: write `read only = yes`",
     "readonly": "write `read only = yes`",
-    "widelinks": "links do not lead out of a share: mount the folder there (mount --bind)",
-    "streams_depot": "streams are kept in extended attributes: write `streams_xattr`",
-    "xattr_tdb": "extended attributes are the file system's: leave it out",
     "acl_tdb": "ACLs are kept in extended attributes: write `acl_xattr`",
-    "posix_eadb": "extended attributes are the file system's: leave it out",
-    "cap": "names are UTF-8 on the disk: rename what is not",
     "glusterfs": "mount the volume (mount -t glusterfs) and serve that folder",
     "glusterfs_fuse": "serve the folder without it",
     "ceph": "mount the file system (mount -t ceph) and serve that folder",
@@ -291,31 +281,29 @@ OPTION_PREFIXES = _names(
     readdir_attr; recycle; rpc_daemon; rpc_server; shadow; shadow_copy2; smbd; spoolss;
     streams_xattr; syno; vfs; winbind; winsdb; wreplsrv"""
 )
-REFUSED_OPTIONS = {
-    parameter_key("shadow:snapdirseverywhere"): (
-        NO,
-        "snapshots are looked for in one place: write `shadow:snapdir`",
-    ),
-    parameter_key("shadow:crossmountpoints"): (
-        NO,
-        "snapshots are looked for in one place: write `shadow:snapdir`",
-    ),
-    parameter_key("shadow:snapprefix"): (
-        ("",),
-        "names of snapshots are a time alone: write it with its prefix as `shadow:format`",
-    ),
-    parameter_key("fruit:locking"): (
-        ("none",),
-        "locks of netatalk are not asked: write `none`, and share the folder by one of both",
-    ),
-    parameter_key("streams_xattr:prefix"): (
-        ("user.dosstream.",),
-        "streams are in `user.DosStream.*`: rename them, leave it out",
-    ),
-    parameter_key("streams_xattr:store_stream_type"): (
-        YES,
-        "streams are stored with their type: rename them, leave it out",
-    ),
+# Those of usmbd's modules that it does not have: values that say what is so anyway, and what holds.
+OPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
+    parameter_key(name): told
+    for name, told in {
+        "shadow:snapdirseverywhere": (NO, "snapshots are looked for in `shadow:snapdir` alone"),
+        "shadow:crossmountpoints": (NO, "snapshots are looked for in `shadow:snapdir` alone"),
+        "shadow:snapprefix": (
+            ("",),
+            "names of snapshots are a time alone: write it with its prefix as `shadow:format`",
+        ),
+        "fruit:locking": (
+            ("none",),
+            "locks of netatalk are not asked: let no AFP server share the folder as well",
+        ),
+        "streams_xattr:prefix": (
+            ("user.dosstream.",),
+            "streams are in `user.DosStream.*`: those that Samba has made are not seen",
+        ),
+        "streams_xattr:store_stream_type": (
+            YES,
+            "streams are stored with their type: those that Samba has made are not seen",
+        ),
+    }.items()
 }
 # Vendors' own words: a NAS has many, and none is Samba's.
 _VENDORS = {re.compile(r"\bsyno", re.I): "Synology's own, which Samba does not have either"}
@@ -345,16 +333,16 @@ def find_foreign(name: str) -> Foreign | None:
     key = parameter_key(name)
     if key in FOREIGN:
         return FOREIGN[key]
-    if key in REFUSED_OPTIONS:
-        values, instead = REFUSED_OPTIONS[key]
-        return Foreign(name, instead, harmless=False, accepted=frozenset(values))
+    if key in OPTIONS:
+        values, reason = OPTIONS[key]
+        return Foreign(name, reason, harmless=True, accepted=frozenset(values))
     module, colon, _ = name.partition(":")
-    general = FOREIGN.get(parameter_key(module)) if colon else None
-    if general is not None and general.harmless:  # `server schannel:COMPUTER`
-        return Foreign(name, general.reason, harmless=True)
     prefix = module.strip().lower().partition(" ")[0]
     if colon and (prefix in OPTION_PREFIXES or prefix in MODULES):
         return Foreign(name, "options of modules change nothing here", harmless=True)
+    general = FOREIGN.get(parameter_key(module)) if colon else None
+    if general is not None and general.harmless:  # `server schannel:COMPUTER`
+        return Foreign(name, general.reason, harmless=True)
     for pattern, reason in _VENDORS.items():
         if pattern.search(name):
             return Foreign(name, reason, harmless=True)

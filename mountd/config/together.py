@@ -36,8 +36,9 @@ def wrong_in_global(
     yield from _no_account_for_guests(chosen, values, accounts)
 
 
-def odd_in_global(chosen: Chosen, values: dict[str, Any]) -> Iterator[Remark]:
+def odd_in_global(chosen: Chosen, values: dict[str, Any], accounts: Accounts) -> Iterator[Remark]:
     """Return what is taken of [global], and has to be known."""
+    yield from _root_for_guests(chosen, values, accounts)
     if values["ntlm auth"] is NtlmAuth.NTLMV1:
         entry = chosen["ntlm auth"][1]
         yield (
@@ -57,8 +58,11 @@ def wrong_in_share(
     yield from _no_account_for_guests(chosen, values, accounts)
 
 
-def odd_in_share(chosen: Chosen, values: dict[str, Any], server: ServerConfig) -> Iterator[Remark]:
+def odd_in_share(
+    chosen: Chosen, values: dict[str, Any], server: ServerConfig, accounts: Accounts
+) -> Iterator[Remark]:
     """Return what is taken, and has to be known."""
+    yield from _root_for_guests(chosen, values, accounts)
     yield from _nobody_encrypts("server smb encrypt", chosen, values, server.max_protocol)
     if values["compress data"] and not server.compression:
         entry = chosen["compress data"][1]
@@ -128,12 +132,18 @@ def _of_domains(chosen: Chosen, values: dict[str, Any]) -> Iterator[Remark]:
 def _no_account_for_guests(
     chosen: Chosen, values: dict[str, Any], accounts: Accounts
 ) -> Iterator[Remark]:
-    """Return a guest account that is root's, or nobody's."""
+    """Return a guest account that nobody has; smbd does not start with it either."""
     name = "guest account"
-    if name not in chosen or not values.get(name):
-        return
-    entry, uid = chosen[name][1], accounts.uid(values[name])
-    if uid == 0:
-        yield entry, f"{name} = {values[name]}: strangers never act as root; nobody is usual"
-    elif uid is None and accounts.privileged:
-        yield entry, f"{name} = {values[name]}: there is no such account; nobody is usual"
+    said = accounts.privileged and name in chosen and values.get(name)
+    if said and accounts.uid(said) is None:
+        yield chosen[name][1], f"{name} = {said}: there is no such account; nobody is usual"
+
+
+def _root_for_guests(
+    chosen: Chosen, values: dict[str, Any], accounts: Accounts
+) -> Iterator[Remark]:
+    """Return a guest account that is root's, which guests do not get (`Accounts.guest`)."""
+    name = "guest account"
+    if name in chosen and values.get(name) and accounts.uid(values[name]) == 0:
+        entry = chosen[name][1]
+        yield entry, f"{name} = {values[name]}: strangers never act as root, but as nobody"

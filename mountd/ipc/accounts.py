@@ -11,6 +11,8 @@ from msgspec import Meta, Struct
 
 from usmbd.mountd.ipc.administration import AdministrationRequest, AdministrationResponse
 from usmbd.mountd.ipc.messages import (
+    MAX_TICKET_FACTS,
+    Address,
     BindTicketRequest,
     BindTicketResponse,
     Failed,
@@ -138,6 +140,28 @@ class AskUses(Message):
     shares: Annotated[list[Name], Meta(max_length=MAX_ASKED)]
 
 
+MAX_DECIDED = 32
+"""Shares in one question about rights: each takes 0.1 ms."""
+
+
+class AskReadable(Message):
+    """May this client connect to each of these shares? Answer: `Readable`."""
+
+    shares: Annotated[list[Name], Meta(max_length=MAX_DECIDED)]
+    user: Name
+    guest: bool
+    anonymous: bool
+    address: Address
+    ticket: Annotated[bytes, Meta(max_length=MAX_TICKET_FACTS)] = b""
+    """As `LoginResponse.ticket`."""
+
+
+class Readable(Message):
+    """Whether he may, in the order of the question."""
+
+    readable: Annotated[list[bool], Meta(max_length=MAX_DECIDED)]
+
+
 class Uses(Message):
     """The numbers of sessions, in the order of the question."""
 
@@ -177,6 +201,7 @@ AccountsRequest = (
 DirectoryRequest = (
     AccountsRequest
     | AskUses
+    | AskReadable
     | AdministrationRequest
     | ChangePassword
     | LoginRequest
@@ -188,6 +213,7 @@ DirectoryResponse = (
     | AccountPage
     | Rights
     | Uses
+    | Readable
     | Standings
     | AdministrationResponse
     | LoginResponse

@@ -211,6 +211,8 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The share's default; `TreeConnectResponse.writable` says what holds for a user."""
     guest_ok: bool = False
     browseable: bool = True
+    access_based_share_enum: bool = False
+    """Lists have it for those alone who may connect to it."""
     max_connections: int = 128
     """Sessions connected at a time; 0: no limit. mountd counts them."""
     encryption_required: bool = False
@@ -222,6 +224,10 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     csc_policy: CscPolicy = CscPolicy.MANUAL
     hide_dot_files: bool = True
     hide_unreadable: bool = False
+    hide_files: list[str] = []
+    """Wildcard patterns of what shows as hidden."""
+    hide_special_files: bool = False
+    """FIFOs, sockets and devices are not listed."""
     veto_files: list[str] = []
     """Wildcard patterns, one an element of `veto files = /a/b*/`."""
     delete_veto_files: bool = False
@@ -253,6 +259,10 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     directory_mask: int = 0o755
     force_create_mode: int = 0
     force_directory_mode: int = 0
+    inherit_permissions: bool = False
+    """New files have the permissions of their folder, not those of the masks."""
+    nt_acl_support: bool = True
+    """Clients see and set permissions."""
 
     force_uid: int | None = None
     """`force user`, resolved; `TreeConnectResponse` has already applied it."""

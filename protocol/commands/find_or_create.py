@@ -343,7 +343,8 @@ def _new(wanted: Wanted) -> Found:
     assert volume is not None
     if wanted.time is not None:
         raise SmbError(NtStatus.MEDIA_WRITE_PROTECTED)
-    names = security.name_rights(request, described=SMB2_CREATE_SD_BUFFER in contexts)
+    described = SMB2_CREATE_SD_BUFFER in contexts and request.tree.share.nt_acl_support
+    names = security.name_rights(request, described=described)
     options = body.create_options
     if options & FILE_DIRECTORY_FILE:
         if wanted.stream_name is not None:
@@ -361,7 +362,7 @@ def _new(wanted: Wanted) -> Found:
             long_call()
         eas = list(full_eas(contexts[SMB2_CREATE_EA_BUFFER]))
     descriptor = None
-    if SMB2_CREATE_SD_BUFFER in contexts:
+    if described:
         descriptor = security.parse(contexts[SMB2_CREATE_SD_BUFFER], request.tree.domain)
     if wanted.reserves_much:
         long_call()

@@ -258,9 +258,10 @@ def _query_volume(request: Request) -> QueriedVolume:
         FILE_CASE_SENSITIVE_SEARCH
         | FILE_CASE_PRESERVED_NAMES
         | FILE_UNICODE_ON_DISK
-        | FILE_PERSISTENT_ACLS
         | request.connection.server.config.fake_fscaps
     )
+    if share.nt_acl_support:
+        attributes |= FILE_PERSISTENT_ACLS
     abilities = volume.abilities(node)
     if abilities.holes:
         attributes |= FILE_SUPPORTS_SPARSE_FILES

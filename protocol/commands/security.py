@@ -74,7 +74,12 @@ def require_for_query(open_: Open, information: int) -> None:
 
 
 def query(node: Node, information: int, tree: TreeConnect) -> bytes:
-    """Return the parts of the file's descriptor that the client asks for."""
+    """Return the parts of the file's descriptor that the client asks for.
+
+    None of them without `nt acl support`, as smbd.
+    """
+    if not tree.share.nt_acl_support:
+        return SecurityDescriptor().pack()
     descriptor = acl.load(node, tree.share.acl_xattr).select(information)
     if tree.domain is not None:
         descriptor = tree.domain.shown(descriptor)
@@ -97,8 +102,9 @@ def change(request: Request, information: int, data: memoryview) -> Handling:
     if information & _OTHER_PARTS and not information & _PARTS:
         raise SmbError(NtStatus.NOT_SUPPORTED)
     information &= _PARTS
-    if not information:
-        # Nothing was asked for, so no right was checked: nothing is stored either.
+    if not information or not request.tree.share.nt_acl_support:
+        # Nothing was asked for, so no right was checked: nothing is stored either. Nor is it where
+        # the share says so, without an error, for Windows would not copy files there (smbd).
         return _RESPONSE
     yield Blocking(_change, open_.node, data, information, request.tree)
     change = modified(FILE_NOTIFY_CHANGE_SECURITY)

@@ -104,7 +104,10 @@ class Volumes:
 def _options(share: ShareConfig) -> VolumeOptions:
     """Return a share's options as the file system layer knows them."""
     exact = share.case_sensitive
-    patterns = [Pattern(text, case_sensitive=exact) for text in share.veto_files]
+    veto, hidden = (
+        [Pattern(text, case_sensitive=exact) for text in texts]
+        for texts in (share.veto_files, share.hide_files)
+    )
     fruit = share.fruit
     return VolumeOptions(
         follow_symlinks=share.follow_symlinks,
@@ -112,12 +115,15 @@ def _options(share: ShareConfig) -> VolumeOptions:
         store_dos_attributes=share.store_dos_attributes,
         hide_dot_files=share.hide_dot_files,
         hide_unreadable=share.hide_unreadable,
+        hide_special_files=share.hide_special_files,
+        hidden=(lambda name: any(p.matches(name) for p in hidden)) if hidden else None,
         create_mask=share.create_mask,
         directory_mask=share.directory_mask,
         force_create_mode=share.force_create_mode,
         force_directory_mode=share.force_directory_mode,
+        inherit_permissions=share.inherit_permissions,
         case_sensitive=share.case_sensitive,
-        veto=(lambda name: any(p.matches(name) for p in patterns)) if patterns else None,
+        veto=(lambda name: any(p.matches(name) for p in veto)) if veto else None,
         deletes_vetoed=share.delete_veto_files,
         ea_support=share.ea_support,
         made_names=share.mangled_names is not MangledNames.NO,

@@ -43,10 +43,11 @@ class VolumeOptions:
     The masks apply to POSIX modes and expect the process's umask to be 0: the worker sets
     that once, as the umask belongs to the whole process. `veto` tells whether a name is not to
     be seen or used, `hidden` whether it shows as hidden besides the names that begin with a dot.
-    `hide_unreadable` leaves out of listings what the user may not read; `cross_mounts` lets paths
-    lead into what is mounted beneath the root. `made_names`: what SMB cannot say is spelled with
-    stand-ins (see spelling.py), and any file goes by its 8.3 name; `lists_short_names`: listings
-    tell the 8.3 names.
+    `hide_unreadable` leaves out of listings what the user may not read, `hide_special_files` what
+    is neither file nor folder nor link; with `inherit_permissions` the folder's mode takes the
+    place of the masks; `cross_mounts` lets paths lead into what is mounted beneath the root.
+    `made_names`: what SMB cannot say is spelled with stand-ins (see spelling.py), and any file goes
+    by its 8.3 name; `lists_short_names`: listings tell the 8.3 names.
     """
 
     follow_symlinks: bool = True
@@ -54,10 +55,12 @@ class VolumeOptions:
     store_dos_attributes: bool = True
     hide_dot_files: bool = True
     hide_unreadable: bool = False
+    hide_special_files: bool = False
     create_mask: int = 0o744
     directory_mask: int = 0o755
     force_create_mode: int = 0
     force_directory_mode: int = 0
+    inherit_permissions: bool = False
     case_sensitive: bool = False
     veto: Callable[[str], bool] | None = None
     hidden: Callable[[str], bool] | None = None

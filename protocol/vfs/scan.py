@@ -41,6 +41,7 @@ NAMES_AT_ONCE: Final = 16
 
 _REFUSED = (-errno.EACCES, -errno.EPERM)
 _WITH_XATTRS = (stat.S_IFDIR, stat.S_IFREG)
+_ORDINARY = (*_WITH_XATTRS, stat.S_IFLNK)
 # A directory that may be listed and not entered shows names without anything behind them.
 _READ_DIRECTORY = os.R_OK | os.X_OK
 _ENTRY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -64,10 +65,10 @@ def scan(
     `matches` is asked before an entry costs anything, then `matches_short` with the name on disk.
     Names that SMB cannot say come as they are spelled on the wire; a symbolic link that is not
     followed, or leads nowhere or outside, comes as itself, so that it can be deleted. Not seen are
-    vetoed names and what goes meanwhile. With `hide_unreadable` neither is what the POSIX
-    permissions do not let the identity read (enter, too, for directories), nor what `shows` says
-    no to, which knows of stored NT ACLs. The directory is read on, and asked, by the identity of
-    whoever takes the next entry.
+    vetoed names, special files with `hide_special_files`, and what goes meanwhile. With
+    `hide_unreadable` neither is what the POSIX permissions do not let the identity read (enter,
+    too, for directories), nor what `shows` says no to, which knows of stored NT ACLs. The directory
+    is read on, and asked, by the identity of whoever takes the next entry.
     """
     smb_stat = volume.smb_stat
     resolver = volume.resolver
@@ -77,6 +78,7 @@ def scan(
     shortens = volume.options.lists_short_names
     stored = volume.options.store_dos_attributes
     hide = volume.options.hide_unreadable
+    hides_special = volume.options.hide_special_files
     counts_eas = volume.options.ea_support and not says_all and describes is None
     dfs = volume.options.msdfs
     statx_at = kernel.statx_at
@@ -93,6 +95,8 @@ def scan(
             if dfs and read_link(directory, name):
                 return describe_link(smb_stat(sx, None, name, directory))
             return _link_stat(volume, sx, join(path, name), name, shows)
+        if hides_special and kind not in _ORDINARY:
+            return None
         if hide and not _is_readable(directory, encoded, kind):
             return None
         if hide and shows is not None:
@@ -216,6 +220,8 @@ def _link_stat(
         return volume.smb_stat(link, None, name, -1)
     try:
         sx = kernel.statx_fd(fd)
+        if volume.options.hide_special_files and stat.S_IFMT(sx[5]) not in _ORDINARY:
+            return None
         if volume.options.hide_unreadable:
             if not _is_readable(fd, b"", stat.S_IFMT(sx[5])):
                 return None

@@ -116,6 +116,7 @@ class Volume(VolumeBase):
         SmbError OBJECT_NAME_COLLISION, OBJECT_PATH_NOT_FOUND, ACCESS_DENIED, ...
         """
         options = self.options
+        inherits = mode is None and options.inherit_permissions
         if mode is None:
             mode = NEW_FILE & options.create_mask | options.force_create_mode
             if attributes & FILE_ATTRIBUTE_READONLY and not options.store_dos_attributes:
@@ -124,12 +125,15 @@ class Volume(VolumeBase):
         flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | access
         self._check_creation(path)
         fd = -errno.ENOENT
-        if self.options.veto is None and (rights is None or not rights.asks_names):
+        is_asked = inherits or (rights is not None and rights.asks_names)
+        if options.veto is None and not is_asked:
             fd = self._how(flags, mode).open(self.resolver.root, encode(path))
         if fd in (-errno.ENOENT, -errno.EXDEV):
             # Another spelling of the directory, an absolute link to it, or it is to be asked for.
             parent, directory, name = self.resolver.open_parent(path)
             try:
+                if inherits:
+                    mode = os.stat(parent).st_mode & NEW_FILE
                 mode = self._check_add(parent, directory, rights, mode, is_directory=False)
                 fd = self._how(flags, mode).open(parent, encode(name))
             finally:
@@ -151,11 +155,14 @@ class Volume(VolumeBase):
     ) -> Node:
         """Create a directory that must not exist, with DOS attributes; SmbError as above."""
         options = self.options
-        if mode is None:
-            mode = NEW_DIRECTORY & options.directory_mask | options.force_directory_mode
         self._check_creation(path)
         parent, directory, name = self.resolver.open_parent(path)
         try:
+            if mode is None and options.inherit_permissions:
+                # smb.conf(5): set-gid with them, and never set-uid; the owner may always add to it.
+                mode = os.stat(parent).st_mode & 0o7777 & ~stat.S_ISUID | stat.S_IWUSR
+            elif mode is None:
+                mode = NEW_DIRECTORY & options.directory_mask | options.force_directory_mode
             made = self._check_add(parent, directory, rights, mode, is_directory=True)
             try:
                 os.mkdir(encode(name), made & 0o7777, dir_fd=parent)

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 U, W = "tests/unit", "tests/wire"
 OWN = f"{U}/test_parameters.py"
+FILES = f"{U}/test_file_parameters.py"
 SHARES, LOGIN = f"{U}/mountd/test_shares.py", f"{U}/mountd/test_login.py"
 SRVSVC = f"{U}/mountd/rpc/test_srvsvc.py"
 CA = f"{U}/test_continuous_availability.py"
@@ -118,6 +119,11 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "mangled names": f"{OWN}::test_mangled_names",
             "hide dot files": f"{OWN}::test_hide_dot_files",
             "csc policy": f"{OWN}::test_csc_policy",
+            "hide files": f"{FILES}::test_hide_files",
+            "hide special files": f"{FILES}::test_hide_special_files",
+            "inherit permissions": f"{FILES}::test_inherit_permissions",
+            "nt acl support": f"{FILES}::test_nt_acl_support",
+            "access based share enum": f"{SRVSVC}::test_access_based_share_enum",
             "hide unreadable": f"{U}/protocol/commands/test_trees_and_pipes.py::"
             "test_a_share_tells_that_it_hides_what_may_not_be_read",
             "veto files": f"{OWN}::test_veto_files",

@@ -5,7 +5,14 @@ from typing import Annotated, Any
 
 from usmbd.mountd.admin import descriptors
 from usmbd.mountd.config.source import share_key
-from usmbd.mountd.ipc.accounts import MAX_ASKED, AskUses, Uses
+from usmbd.mountd.ipc.accounts import (
+    MAX_ASKED,
+    MAX_DECIDED,
+    AskReadable,
+    AskUses,
+    Readable,
+    Uses,
+)
 from usmbd.mountd.ipc.settings import ShareConfig, ShareType
 from usmbd.mountd.rpc.calls import Asking
 from usmbd.mountd.rpc.endpoint import CallError
@@ -286,6 +293,21 @@ def fitting(
         if total > limit and index:
             return shares[:index]
     return shares
+
+
+def seen(view: View, shares: Sequence[ShareConfig]) -> Asking[list[ShareConfig]]:
+    """Return those that a list shows: `access based share enum` keeps some for who may use them."""
+    hidden = [share.name for share in shares if share.access_based_share_enum]
+    caller, readable = view.caller, dict[str, bool]()
+    while len(readable) < len(hidden):
+        part = hidden[len(readable) : len(readable) + MAX_DECIDED]
+        answer = yield AskReadable(
+            part, caller.user, caller.guest, caller.anonymous, caller.address, caller.ticket
+        )
+        if not isinstance(answer, Readable) or len(answer.readable) != len(part):
+            raise CallError(Fault.SERVER_TOO_BUSY)
+        readable |= zip(part, answer.readable, strict=True)
+    return [share for share in shares if readable.get(share.name, True)]
 
 
 def ask_uses(level: int, shares: Sequence[ShareConfig]) -> Asking[list[int]]:

@@ -150,11 +150,14 @@ def share_enum(
 ) -> Asking[ListOfShares]:
     """NetrShareEnum: all that are browseable, and IPC$ ([MS-SRVS] 3.1.4.8)."""
     # IPC$ is always listed, as every server does: clients know that it is none to browse.
-    listed = [
-        share
-        for share in view.snapshot.all_shares()
-        if share.browseable or share.type is ShareType.PIPE
-    ]
+    listed = yield from shares.seen(
+        view,
+        [
+            share
+            for share in view.snapshot.all_shares()
+            if share.browseable or share.type is ShareType.PIPE
+        ],
+    )
     return (yield from _list(view, listed, shares.LIST_LEVELS, wanted, limit, resume))
 
 
@@ -163,7 +166,9 @@ def share_enum_sticky(
     view: View, server: WideStringPointer, wanted: ShareList, limit: U32, resume: U32Pointer
 ) -> Asking[ListOfShares]:
     """NetrShareEnumSticky: the configured ones ([MS-SRVS] 3.1.4.9)."""
-    listed = [share for share in view.snapshot.shares if share.browseable and share.path]
+    listed = yield from shares.seen(
+        view, [share for share in view.snapshot.shares if share.browseable and share.path]
+    )
     return (yield from _list(view, listed, STICKY_LEVELS, wanted, limit, resume))
 
 

@@ -116,7 +116,7 @@ def test_who_asks_for_a_reload_is_told_what_became_of_it(mountd: Mountd) -> None
         mountd.configure("workgroup = OTHERS")
         assert client.request(ReloadRequest()) == ReloadResponse()
         assert client.request(ServerConfigRequest()).config.workgroup == "OTHERS"
-        mountd.configure("workgroup = MORE\nport = many")
+        mountd.configure("workgroup = MORE\ntcp port = many")
         answer = client.request(ReloadRequest())
         assert answer.refused.startswith(f"{mountd.file}:")
         assert answer.users
@@ -126,7 +126,7 @@ def test_who_asks_for_a_reload_is_told_what_became_of_it(mountd: Mountd) -> None
         assert client.request(ReloadRequest()) == ReloadResponse(wanted, users=False)
         assert client.request(ServerConfigRequest()).config.workgroup == "OTHERS"
         mountd.passwords.write_text("alice")
-        mountd.configure("port = many")
+        mountd.configure("tcp port = many")
         answer = client.request(ReloadRequest())
         assert "port" in answer.refused
         assert "the line is not NAME:HASH" in answer.refused

@@ -11,6 +11,7 @@ from mountd_helpers import FakeAccounts, login, tree
 from usmbd.mountd.config.load import load
 from usmbd.mountd.credentials import KEY_NAME, Credentials, load_key
 from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.ipc.accounts import AskReadable
 from usmbd.mountd.ipc.messages import (
     AbsentUserRequest,
     AnonymousRequest,
@@ -36,6 +37,7 @@ from usmbd.mountd.ipc.messages import (
 )
 from usmbd.mountd.ipc.settings import MapToGuest
 from usmbd.mountd.md4 import nt_hash
+from usmbd.mountd.readable import readable
 from usmbd.mountd.service import Service
 from usmbd.mountd.users import edit_users
 
@@ -195,7 +197,7 @@ def test_anonymous(service: Service) -> None:
 
 def test_a_reload_takes_effect_or_nothing_does(service: Service) -> None:
     path = service.configuration.path
-    path.write_text("[data]\npath = /srv\nnonsense = 1\n")
+    path.write_text("[data]\npath = /srv\nread only = maybe\n")
     with pytest.raises(ConfigError):
         service.reload()
     assert service.configuration.find_share("gone") is not None
@@ -369,3 +371,21 @@ def test_limits(service: Service) -> None:
     assert rows["sessions of the share data"].used == 2
     assert rows["accounts and addresses that failed"].used == 0
     assert rows["more"].used == 1
+
+
+def test_who_may_read_which_share(service: Service) -> None:
+    """What lists leave out for `access based share enum`: hosts do not count, as with smbd."""
+    text = (
+        "[open]\npath = /srv\nguest ok = yes\n[hers]\npath = /srv\nvalid users = alice\n"
+        "[far]\npath = /srv\nhosts deny = ALL\n"
+    )
+    service.configuration.path.write_text(text)
+    service.reload()
+    names = ["open", "hers", "far", "none"]
+    for user, guest, expected in (
+        ("alice", False, [True, True, True, False]),
+        ("bob", False, [True, False, True, False]),
+        ("bob", True, [True, False, False, False]),
+    ):
+        asked = AskReadable(names, user, guest, False, "192.0.2.1")
+        assert readable(asked, service).readable == expected

@@ -98,6 +98,18 @@ def test_in_force_user_and_force_group() -> None:
     assert connect(config, "y").status is TreeStatus.NO_USER
 
 
+def test_force_user_and_force_group_of_who_is_not_there() -> None:
+    """He may come later; until then nobody connects, as with smbd."""
+    for name in ("force user", "force group"):
+        config = configuration(f"[a]\npath = /t\n{name} = later\n")
+        assert connect(config, "a").status is TreeStatus.NO_USER
+    config = configuration("[a]\npath = /t\nforce group = +staff\n")
+    assert [connect(config, "a", user).gid for user in ("alice", "bob")] == [500, 102]
+    config = configuration("[a]\npath = /t\nforce group = +%S\n[staff]\ncopy = a\n")
+    assert connect(config, "a").status is TreeStatus.NO_USER
+    assert connect(config, "staff").gid == 500
+
+
 def test_in_comments_and_the_server_string() -> None:
     config = configuration(
         "[global]\nnetbios name = BOX\nserver string = %L (%v)\n[a]\npath = /t\ncomment = %S on %L"

@@ -182,7 +182,7 @@ def test_a_login_that_waits_is_answered_by_the_files_as_they_are_then(mountd: Mo
 
 def test_reload(mountd: Mountd) -> None:
     client = mountd.client()
-    mountd.config.write_text("[global]\nnonsense = 1\n")
+    mountd.config.write_text("[global]\nworkers = some\n")
     mountd.process.send_signal(signal.SIGHUP)
     mountd.wait_for("the new configuration is not used")
     answer = client.request(ServerConfigRequest())

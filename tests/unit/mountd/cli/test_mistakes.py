@@ -26,11 +26,11 @@ def files(tmp_path: Path) -> list[str]:
 def test_who_is_locked_out_is_so_whatever_else_is_wrong(files: list[str], capsys: Capture) -> None:
     assert adduser.main(["-p", "x", "nobody", *files]) == 0
     with open(files[1], "a", encoding="utf-8") as config:
-        config.write("foo = bar\nraed only = yes\n")
+        config.write("guest onyl = 1\nraed only = yes\n")
     capsys.readouterr()
     assert adduser.main(["--disable", "nobody", *files]) == 0
     said = capsys.readouterr().err
-    assert f"warning: {files[1]}:5: 'foo' is not a parameter" in said
+    assert f"warning: {files[1]}:5: 'guest onyl' is not a parameter" in said
     assert "and 1 more: see usmbd.control --check" in said
     assert load_users(Path(files[3])).facts_of("nobody").disabled
     assert adduser.main(["-d", "nobody", *files]) == 0
@@ -93,9 +93,9 @@ def test_a_wrong_value_is_the_option_s(files: list[str], capsys: Capture) -> Non
     assert "the option: read only = maybe" in said
     assert "the option: create mask = 9" in said
     assert Path(files[1]).read_text() == before
-    Path(files[1]).write_text(before + "foo = bar\n")
+    Path(files[1]).write_text(before + "guest onyl = 1\n")
     assert addshare.main([*wrong, "new", *files]) == 2
-    assert f"{files[1]}:5: 'foo' is not a parameter" in capsys.readouterr().err
+    assert f"{files[1]}:5: 'guest onyl' is not a parameter" in capsys.readouterr().err
 
 
 def test_an_update_without_anything_is_none(

@@ -32,7 +32,7 @@ def test_modules(modules: str, acl: bool, streams: bool, notes: list[str]) -> No
 
 
 @pytest.mark.parametrize("name", samba.REFUSED_MODULES)
-def test_modules_that_would_open_or_hide_something(name: str) -> None:
+def test_modules_that_would_open_something(name: str) -> None:
     with pytest.raises(ConfigError, match="vfs objects"):
         configuration(f"[a]\npath = /tmp\nvfs objects = acl_xattr {name}\n")
 
@@ -50,9 +50,6 @@ def test_modules_that_would_open_or_hide_something(name: str) -> None:
         ("shadow:format = snap-%lu", "go together"),
         ("shadow:sscanf = yes", "go together"),
         ("shadow:localtime = sometimes", "localtime"),
-        ("shadow:snapdirseverywhere = yes", "shadow:snapdir"),
-        ("shadow:crossmountpoints = yes", "shadow:snapdir"),
-        ("shadow:snapprefix = daily", "shadow:format"),
     ],
 )
 def test_previous_versions_that_cannot_be(line: str, why: str) -> None:
@@ -90,8 +87,25 @@ def test_options_of_modules() -> None:
     )
     (warning,) = config.warnings
     assert "'fruit:encoding', 'recycle:keeptree' (line 4)" in warning
-    with pytest.raises(ConfigError, match="rename them"):
-        configuration("[a]\npath = /tmp\nstreams_xattr:prefix = user.\n")
+    for line, why in (
+        ("streams_xattr:prefix = user.", "those that Samba has made are not seen"),
+        ("fruit:locking = netatalk", "let no AFP server share the folder"),
+        ("shadow:snapprefix = daily", "write it with its prefix as `shadow:format`"),
+        ("shadow:crossmountpoints = yes", "snapshots are looked for in `shadow:snapdir` alone"),
+    ):
+        (warning,) = configuration(f"[a]\npath = /tmp\n{line}\n").warnings
+        assert why in warning
+
+
+def test_fruit_has_streams() -> None:
+    """Smbd serves a share with the one alone, too."""
+    config = configuration("[a]\npath = /tmp\nvfs objects = fruit\n")
+    share = config.find_share("a")
+    assert share is not None
+    assert share.config.streams_xattr
+    assert config.warnings == [
+        "/etc/usmbd.conf:3: vfs objects: fruit needs streams_xattr: it is added"
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(samba.MODULES))

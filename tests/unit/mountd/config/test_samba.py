@@ -1,7 +1,10 @@
 """smb.conf as others write it: parameters are done, warned of, or refused with what to write."""
 
+from pathlib import Path
+
 import pytest
 from mountd_helpers import configuration
+from smbtest import smb_confs
 
 from usmbd.mountd.config import samba
 from usmbd.mountd.config.load import Configuration
@@ -63,7 +66,7 @@ def test_what_is_so_anyway_is_no_warning(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", samba.REFUSED)
-def test_what_would_open_or_hide_something_is_refused_with_what_to_write(name: str) -> None:
+def test_what_would_open_something_is_refused_with_what_to_write(name: str) -> None:
     values, instead = samba.REFUSED[name]
     for value in values:
         assert configuration(f"[global]\n{name} = {value}\n").warnings == []
@@ -134,294 +137,63 @@ def test_what_is_wrong_with_a_share_that_is_not_available_is_told() -> None:
 
 # -- files of the shape that distributions and appliances have -------------------------------------
 
-DEBIAN = """
-[global]
-   workgroup = WORKGROUP
-;   interfaces = 127.0.0.0/8 eth0
-   log file = /var/log/samba/log.%m
-   max log size = 1000
-   logging = file
-   panic action = /usr/share/samba/panic-action %d
-   server role = standalone server
-   obey pam restrictions = yes
-   unix password sync = yes
-   passwd program = /usr/bin/passwd %u
-   passwd chat = *Enter\\snew\\s*\\spassword:* %n\\n .
-   pam password change = yes
-   map to guest = bad user
-   usershare allow guests = yes
-[homes]
-   comment = Home Directories
-   browseable = no
-   read only = yes
-   create mask = 0700
-   directory mask = 0700
-   valid users = %S
-[printers]
-   comment = All Printers
-   browseable = no
-   path = /var/tmp
-   printable = yes
-   guest ok = no
-   create mask = 0700
-[print$]
-   path = /var/lib/samba/printers
-   write list = root, @lpadmin
-"""
-UBUNTU = DEBIAN.replace("WORKGROUP", "WORKGROUP\n   server string = %h server (Samba, Ubuntu)")
-FEDORA = """
-[global]
-	workgroup = SAMBA
-	security = user
-	passdb backend = tdbsam
-	printing = cups
-	printcap name = cups
-	load printers = yes
-	cups options = raw
-	include = /etc/samba/usershares.conf
-[homes]
-	comment = Home Directories
-	valid users = %S, %D%w%S
-	browseable = No
-	read only = No
-	inherit acls = Yes
-[printers]
-	printable = Yes
-"""
-ARCH = """
-[global]
-   workgroup = MYGROUP
-   server string = Samba Server
-   server role = standalone server
-   log file = /usr/local/samba/var/log.%m
-   max log size = 50
-   dns proxy = no
-   netbios name = box
-[public]
-   path = /srv/public
-   public = yes
-   only guest = yes
-   writable = yes
-   printable = no
-"""
-OPENSUSE = """
-[global]
-	workgroup = WORKGROUP
-	passdb backend = tdbsam
-	map to guest = Bad User
-	include = /etc/samba/dhcp.conf
-	logon path = \\\\%L\\profiles\\.msprofile
-	logon home = \\\\%L\\%U\\.9xprofile
-	logon drive = P:
-	usershare allow guests = Yes
-	usershare max shares = 100
-[homes]
-	comment = Home Directories
-	valid users = %S
-	read only = No
-	inherit acls = Yes
-[profiles]
-	comment = Network Profiles Service
-	path = %H
-	read only = No
-	store dos attributes = Yes
-	create mask = 0600
-[groups]
-	comment = All groups
-	path = /home/groups
-	inherit acls = Yes
-"""
-OPENWRT = """
-[global]
-	netbios name = OpenWrt
-	interfaces = br-lan lo
-	server string = Samba on OpenWRT
-	unix charset = UTF-8
-	workgroup = WORKGROUP
-	bind interfaces only = yes
-	deadtime = 15
-	enable core files = no
-	invalid users = root
-	local master = no
-	map to guest = Bad User
-	max protocol = SMB3
-	min receivefile size = 16384
-	null passwords = yes
-	passdb backend = smbpasswd
-	security = user
-	smb passwd file = /etc/samba/smbpasswd
-	use sendfile = yes
-	disable spoolss = yes
-	load printers = no
-	printcap name = /dev/null
-	smb encrypt = default
-	socket options = TCP_NODELAY IPTOS_LOWDELAY
-[share]
-	path = /mnt/sda1
-	create mask = 0666
-	directory mask = 0777
-	read only = no
-	guest ok = yes
-	force user = root
-"""
-RASPBERRY = """
-[global]
-   workgroup = WORKGROUP
-   wins support = yes
-   server min protocol = NT1
-   map to guest = bad user
-[pishare]
-   comment = Pi on %L
-   path = /home/pi/share
-   browseable = yes
-   writeable = Yes
-   only guest = no
-   create mask = 0777
-   directory mask = 0777
-   public = no
-   vfs objects = catia fruit streams_xattr
-   fruit:aapl = yes
-   fruit:time machine = yes
-"""
-TRUENAS = """
-[global]
-	bind interfaces only = Yes
-	disable spoolss = Yes
-	dns proxy = No
-	load printers = No
-	logging = file
-	max log size = 5120
-	passdb backend = tdbsam:/var/run/samba-cache/private/passdb.tdb
-	printcap name = /dev/null
-	registry shares = No
-	restrict anonymous = 2
-	server multi channel support = No
-	server string = TrueNAS Server
-	winbind request timeout = 2
-	idmap config * : range = 90000001 - 100000000
-	fruit:nfs_aces = No
-	rpc_server:mdssvc = disabled
-	create mask = 0664
-	directory mask = 0775
-[tank]
-	ea support = No
-	path = /mnt/tank
-	posix locking = No
-	read only = No
-	smbd max xattr size = 2097152
-	vfs objects = streams_xattr shadow_copy_zfs ixnas zfs_core
-	nfs4:chown = True
-"""
-SYNOLOGY = """
-[global]
-	printcap name = cups
-	winbind enum groups = yes
-	encrypt passwords = yes
-	min protocol = SMB2
-	security = user
-	local master = no
-	realm = *
-	passdb backend = smbpasswd
-	printing = cups
-	max protocol = SMB3
-	winbind enum users = yes
-	load printers = yes
-	workgroup = WORKGROUP
-	syno catia = yes
-	socket options = TCP_NODELAY
-[photo]
-	invalid users = nobody
-	valid users = @users
-	path = /volume1/photo
-	comment = ""
-	browseable = yes
-	writable = yes
-	vfs objects = syno_vfs recycle
-	recycle:repository = #recycle
-	csc policy = manual
-	edit synoacl = no
-"""
-DOCKER = """
-[global]
-   server string = samba
-   security = user
-   log file = /dev/stdout
-   max log size = 50
-   log level = 0 auth:2
-   dns proxy = no
-   pam password change = yes
-   map to guest = bad user
-   usershare allow guests = yes
-   create mask = 0664
-   force create mode = 0664
-   directory mask = 0775
-   force directory mode = 0775
-   load printers = no
-   printing = bsd
-   printcap name = /dev/null
-   disable spoolss = yes
-   strict locking = no
-   aio read size = 0
-   aio write size = 0
-   vfs objects = catia fruit recycle streams_xattr
-   client ipc max protocol = SMB3
-   server max protocol = SMB3
-   durable handles = yes
-   smb2 leases = yes
-   fruit:delete_empty_adfiles = yes
-[mount]
-   path = /mount
-   browsable = yes
-   read only = no
-   guest ok = yes
-   guest only = yes
-   veto files = /.apdisk/.DS_Store/
-   delete veto files = yes
-   username map cache time = 0
-"""
 
-
-def read(text: str) -> Configuration:
-    return configuration(text.replace("force user = root", "force user = nobody"), "smb.conf")
-
-
-@pytest.mark.parametrize(
-    ("text", "shares", "homes"),
-    [
-        (DEBIAN, [], True),
-        (UBUNTU, [], True),
-        (FEDORA, [], True),
-        (ARCH, ["public"], False),
-        (OPENSUSE, ["groups", "profiles"], True),
-        (OPENWRT, ["share"], False),
-        (RASPBERRY, ["pishare"], False),
-        (TRUENAS, ["tank"], False),
-        (SYNOLOGY, ["photo"], False),
-        (DOCKER, ["mount"], False),
-    ],
-    ids=["debian", "ubuntu", "fedora", "arch", "opensuse", "openwrt", "raspberry", "truenas",
-         "synology", "docker"],
-)  # fmt: skip
-def test_an_unmodified_file_is_served_with_warnings(
-    text: str, shares: list[str], homes: bool
-) -> None:
-    config = read(text)
+@pytest.mark.parametrize("name", smb_confs.NAMES)
+def test_an_unmodified_file_is_served_with_warnings(name: str, tmp_path: Path) -> None:
+    text = smb_confs.text_of(name, tmp_path)
+    config = configuration(text, "smb.conf")
+    shares = [share.casefold() for share in smb_confs.shares_of(text)]
     assert sorted(config.shares) == sorted(["ipc$", *shares])
-    assert (config.homes is not None) is homes
+    assert (config.homes is not None) is ("[homes]" in text)
     assert config.warnings
-    assert len(config.warnings) <= 14, config.warnings  # one for each reason
+    assert all("guest account" not in warning for warning in config.warnings if name != "libreelec")
 
 
-def test_what_such_a_file_says_is_done() -> None:
-    docker = read(DOCKER).find_share("mount")
+def test_what_such_a_file_says_is_done(tmp_path: Path) -> None:
+    def read(name: str) -> Configuration:
+        return configuration(smb_confs.text_of(name, tmp_path), "smb.conf")
+
+    docker = read("docker-dperson").find_share("public")
     assert docker is not None
-    assert docker.access.guest_only
+    assert docker.config.guest_ok
     assert (docker.config.create_mask, docker.config.force_directory_mode) == (0o664, 0o775)
-    assert docker.config.veto_files == [".apdisk", ".DS_Store", "._*"]
-    warnings = "\n".join(read(DOCKER).warnings)
-    assert "smb2 leases" not in warnings
-    assert "durable handles" not in warnings
-    assert read(UBUNTU).server.server_string.endswith(" server (Samba, Ubuntu)")
-    assert "%" not in read(UBUNTU).server.server_string
-    openwrt = read(OPENWRT)
-    assert (openwrt.server.deadtime, openwrt.server.max_protocol) == (900, 0x0311)
+    assert docker.config.veto_files[:2] == [".apdisk", ".DS_Store"]
+    assert docker.access.force_user == "nobody"
+    vault = read("openmediavault").find_share("movies")
+    assert vault is not None
+    assert vault.access.write_list == ("nobody", "@nogroup")
+    assert (vault.config.hide_special_files, vault.config.inherit_permissions) == (True, True)
+    debian = read("debian").server.server_string
+    assert debian.endswith(" server (Samba, Ubuntu)")
+    assert "%" not in debian
+    qnap = read("qnap").find_share("Network Recycle Bin 1")
+    assert qnap is not None
+    assert qnap.config.comment == "[RAID5 Disk Volume: Drive 1 2 3 4 5 6]"
+    nixos = read("nixos")
+    assert nixos.server.min_protocol == 0x0311
+    assert nixos.shares["media"].access.force_user == "nobody"
+    assert not nixos.shares["media"].config.nt_acl_support
+
+
+def test_what_nobody_has_is_left_out_with_the_nearest_name() -> None:
+    """But where somebody writes it now, and where it would decide who may do what."""
+    share = "path = /tmp\ncommect = x\nworkgroup = Y\nfriut:aapl = no\nftp write only = no\n"
+    assert [warning.split(": ", 1)[1] for warning in configuration("[a]\n" + share).warnings] == [
+        "without effect: 'commect': neither usmbd nor Samba has such a parameter; did you mean"
+        " 'comment'?",
+        "without effect: 'workgroup': it belongs in [global]",
+        "without effect: 'friut:aapl': neither usmbd nor Samba has such a module option; did you"
+        " mean 'fruit:aapl'?",
+        "without effect: 'ftp write only': neither usmbd nor Samba has such a parameter; did you"
+        " mean 'write ok'?",
+    ]
+    for line in ("raed only = no", "valid usres = a b", "invlid users = c", "hosts alow = 10."):
+        with pytest.raises(ConfigError, match="is not a parameter; did you mean"):
+            configuration(f"[a]\npath = /tmp\n{line}\n")
+
+
+@pytest.mark.parametrize("name", ["force group", "force user"])
+def test_nobody_connects_as_who_is_not_there(name: str) -> None:
+    text = f"[a]\npath = /tmp\n{name} = nobody of mine\n"
+    (warning,) = (w for w in configuration(text).warnings if "nobody of mine" in w)
+    assert warning.endswith("(now): nobody can connect")

@@ -7,9 +7,9 @@ from usmbd.mountd.config.source import Entry
 ON = """
 change notify, kernel change notify, smb3 compression, server multi channel support, smb2 leases,
 smb3 unix extensions, host msdfs, hide dot files, crossmnt, store dos attributes, ea support,
-oplocks, durable handles, browseable, read only, fruit:aapl, fruit:nfs_aces, fruit:posix_rename,
-fruit:zero_file_id, fruit:veto_appledouble, fruit:convert_adouble, readdir_attr:aapl_rsize,
-readdir_attr:aapl_finder_info, readdir_attr:aapl_max_access, available,
+oplocks, durable handles, browseable, nt acl support, read only, fruit:aapl, fruit:nfs_aces,
+fruit:posix_rename, fruit:zero_file_id, fruit:veto_appledouble, fruit:convert_adouble,
+readdir_attr:aapl_rsize, readdir_attr:aapl_finder_info, readdir_attr:aapl_max_access, available,
 multicast dns register, ws discovery
 """
 OFF = """
@@ -18,7 +18,8 @@ guest ok, case sensitive, hide unreadable, follow symlinks, kernel oplocks, posi
 continuous availability, msdfs root, compress data, msdfs shuffle referrals, shadow:localtime,
 shadow:sscanf, shadow:fixinodes, fruit:copyfile, fruit:time machine,
 fruit:wipe_intentionally_left_blank_rfork, fruit:delete_empty_adfiles, delete veto files,
-delete readonly, guest only, printable
+delete readonly, guest only, printable, access based share enum, hide special files,
+inherit permissions
 """
 WORDS = {
     "G server string": "SMB SERVER",
@@ -75,7 +76,7 @@ interfaces, state directory, data directory, dfs sites, comment, path, veto file
 username map, realm, dedicated keytab file, kerberos keytab file, kerberos service name,
 winbind separator, root directory, vfs objects, shadow:mountpoint, shadow:basedir,
 shadow:snapsharepath, force user, force group, valid users, invalid users, read list, write list,
-admin users, hosts allow, hosts deny
+admin users, hosts allow, hosts deny, hide files
 """
 BOUNDS = {
     "G smb2 max read": (64 << 10, 8 << 20),

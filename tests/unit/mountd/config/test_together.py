@@ -16,10 +16,8 @@ SHARE = "[s]\npath = /tmp\n"
             3,
             "smb encrypt = required: nobody can encrypt",
         ),
-        (f"[global]\nguest account = root\n{SHARE}", 2, "guest account = root: strangers"),
         (f"[global]\nguest account = no one\n{SHARE}", 2, "guest account = no one: there is no"),
         (f"{SHARE}guest account = no one\n", 3, "guest account = no one: there is no such account"),
-        (f"{SHARE}guest account = root\n", 3, "guest account = root: strangers"),
         (
             f'{SHARE}write list = "@D\\all of us"\n',
             3,
@@ -33,6 +31,17 @@ def test_what_shuts_everybody_out_is_an_error(text: str, line: int, message: str
         configuration(text)
     assert message in str(caught.value)
     assert f":{line}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [(f"[global]\nguest account = root\n{SHARE}", 2), (f"{SHARE}guest account = root\n", 3)],
+)
+def test_guests_are_never_root(text: str, line: int) -> None:
+    """Where smbd takes it; it says who they are instead."""
+    (warning,) = configuration(text).warnings
+    assert f":{line}: " in warning
+    assert warning.endswith("guest account = root: strangers never act as root, but as nobody")
 
 
 def test_names_of_a_domain_are_taken_with_kerberos() -> None:

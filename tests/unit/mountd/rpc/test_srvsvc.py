@@ -6,11 +6,12 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from impacket.dcerpc.v5 import srvs
 from impacket.dcerpc.v5.dtypes import NULL
 
-from usmbd.mountd.ipc.accounts import AskRights, AskUses, Rights, Uses
+from usmbd.mountd.ipc.accounts import AskReadable, AskRights, AskUses, Readable, Rights, Uses
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.rpc.endpoint import CallError, Encoding
 from usmbd.mountd.rpc.interfaces import srvsvc
@@ -32,6 +33,9 @@ def call(view: View, opnum: int, request: bytes, encoding: Encoding, administrat
         while True:
             if isinstance(question, AskUses):
                 question = answer.send(Uses([len(name) for name in question.shares]))
+            elif isinstance(question, AskReadable):
+                assert (question.user, question.guest) == (view.caller.user, view.caller.guest)
+                question = answer.send(Readable([name != "data" for name in question.shares]))
             else:
                 assert question == AskRights(view.caller.user)
                 question = answer.send(Rights(administrator))
@@ -128,6 +132,23 @@ def test_share_enum_sticky(view: View, level: int, encoding: Encoding) -> None:
     request = enum_request(encoding, level, sticky=True)
     answer = run(view, 36, request, srvs.NetrShareEnumStickyResponse, encoding)
     assert [row["netname"] for row in rows(answer, level)] == ["data", "Büro"]
+
+
+@pytest.mark.parametrize(("opnum", "sticky"), [(15, False), (36, True)])
+def test_access_based_share_enum(view: View, opnum: int, sticky: bool) -> None:
+    """Where a share says so it is listed for who may use it; mountd says that "data" is not."""
+    response = srvs.NetrShareEnumStickyResponse if sticky else srvs.NetrShareEnumResponse
+    told = tuple(
+        msgspec.structs.replace(share, access_based_share_enum=True)
+        for share in view.snapshot.shares
+    )
+    hidden = replace(view, snapshot=replace(view.snapshot, shares=told))
+    request = enum_request(ENCODINGS[0], 0, sticky=sticky)
+    answer = run(hidden, opnum, request, response, ENCODINGS[0])
+    assert [row["netname"] for row in rows(answer, 0)][:1] == ["Büro"]
+    some = replace(view.snapshot, shares=(*view.snapshot.shares[:1], *told[1:]))
+    answer = run(replace(view, snapshot=some), opnum, request, response, ENCODINGS[0])
+    assert [row["netname"] for row in rows(answer, 0)][:2] == ["data", "Büro"]
 
 
 def test_share_enum_is_the_bytes_of_the_document(snapshot: Snapshot) -> None:
