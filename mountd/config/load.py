@@ -43,7 +43,7 @@ from usmbd.mountd.config.together import (
     wrong_in_global,
     wrong_in_share,
 )
-from usmbd.mountd.config.username_map import UsernameMap, load_username_map
+from usmbd.mountd.config.username_map import UsernameMap
 from usmbd.mountd.errors import ConfigError, raise_all
 from usmbd.mountd.hosts import HostList, parse_hosts
 from usmbd.mountd.identity import Accounts
@@ -279,12 +279,9 @@ class _Loader:
         path = Path(chosen[name][0].value(chosen[name][1]))
         if not path.exists():
             self._chooser.warn(chosen[name][1], f"{name}: there is no {path} (now)")
-            return UsernameMap()
-        try:
-            return load_username_map(path)
-        except ConfigError as error:
-            self.errors.append(error)
-            return UsernameMap()
+        found = UsernameMap(path)
+        self.warnings += found.warnings
+        return found
 
     def _idmap_ranges(self, section: Section) -> list[IdmapRange]:
         """Return the ranges of domains; what is wrong with them is noted."""

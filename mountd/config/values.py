@@ -207,6 +207,8 @@ def words(value: Raw, parse: Callable[[Raw], str] = text, separators: str = " \t
     """Return the words of a list, parted as with Samba; quotes keep what is between them."""
     if isinstance(value, list):
         return [parse(item) for item in value if item]
+    if '"' not in value:  # a tenth of the time, and a `username map` has thousands
+        return [parse(word) for word in re.split(f"[{re.escape(separators)}]+", value) if word]
     lexer = shlex.shlex(value, posix=True)
     lexer.whitespace = separators
     lexer.whitespace_split = True

@@ -6,8 +6,7 @@ import pytest
 from mountd_helpers import FakeAccounts, login
 
 from usmbd.mountd.config.load import load
-from usmbd.mountd.config.username_map import UsernameMap, load_username_map
-from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.config.username_map import UsernameMap, parse
 from usmbd.mountd.ipc.messages import LoginStatus
 from usmbd.mountd.login import Authenticator
 from usmbd.mountd.md4 import nt_hash
@@ -25,7 +24,7 @@ guest = robert *
 def read(tmp_path: Path, text: str = TEXT) -> UsernameMap:
     path = tmp_path / "map"
     path.write_text(text)
-    return load_username_map(path)
+    return UsernameMap(path)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +55,13 @@ def test_without_a_wildcard_names_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["alice", "= x", "alice =", 'alice = "x'])
-def test_lines_that_say_nothing(tmp_path: Path, line: str) -> None:
-    with pytest.raises(ConfigError, match="map:2: "):
-        read(tmp_path, f"# first\n{line}\n")
+def test_lines_that_say_nothing_are_left_out(tmp_path: Path, line: str) -> None:
+    """Smbd passes over them."""
+    names = read(tmp_path, f"# first\n{line}\nbob = robert\n")
+    assert names.account("robert", lambda *_: False) == "bob"
+    (warning,) = names.warnings
+    assert "map:2: " in warning
+    assert warning.endswith(": it is left out")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_lines_that_say_nothing(tmp_path: Path, line: str) -> None:
 )
 def test_names_are_parted_as_with_samba(tmp_path: Path, line: str, names: tuple[str, ...]) -> None:
     """Tried with smbd 4.17, which takes lines and lists as in its configuration file."""
-    (rule,) = read(tmp_path, f"{line}\n").rules
+    (rule,) = parse(tmp_path, f"{line}\n", [])
     assert (rule.account, rule.names) == ("alice", names)
 
 
@@ -89,10 +92,37 @@ def test_who_logs_in_as_whom(tmp_path: Path) -> None:
     assert one.login(login("lorina", "secret")).status is LoginStatus.BAD_USER
 
 
-def test_a_file_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
-    config = load(tmp_path / "e.conf", f"[global]\nusername map = {tmp_path}/none\n")
-    assert config.username_map == UsernameMap()
+def test_a_login_reads_what_the_file_says_now(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As by smbd, without a reload; and only where it is another."""
+    path = tmp_path / "map"
+    config = load(tmp_path / "e.conf", f"[global]\nusername map = {path}\n")
     assert "there is no" in config.warnings[0]
-    (tmp_path / "bad").write_text("x\n")
-    with pytest.raises(ConfigError, match="bad:1: "):
-        load(tmp_path / "e.conf", f"[global]\nusername map = {tmp_path}/bad\n")
+    users = UserTable({"alice": nt_hash("secret"), "bob": nt_hash("hidden")})
+    one = Authenticator(users, config.server, FakeAccounts(), names=config.username_map)
+    assert one.login(login("boss", "secret")).status is LoginStatus.BAD_USER
+    for text, password in (("alice = boss\n", "secret"), ("nonsense\nbob = boss\n", "hidden")):
+        path.write_text(text)
+        assert one.login(login("boss", password)).status is LoginStatus.OK
+    assert [record.message for record in caplog.records] == [
+        f"{path}:1: the line is not ACCOUNT = NAME NAME ...: it is left out"
+    ]
+    path.unlink()
+    assert one.login(login("boss", "hidden")).status is LoginStatus.BAD_USER
+
+
+def test_an_unchanged_file_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = read(tmp_path)
+    monkeypatch.setattr("usmbd.mountd.config.username_map.read_text", None)
+    assert names.account("admin", lambda *_: False) == "guest"
+
+
+def test_a_file_that_is_wrong_stops_no_start(tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(b"x\nalice = \xff\n")
+    config = load(tmp_path / "e.conf", f"[global]\nusername map = {tmp_path}/bad\n")
+    (warning,) = config.warnings
+    assert warning == f"{tmp_path}/bad:2: the text is not UTF-8: names stay as they are"
+    assert config.username_map.account("alice", lambda *_: False) == "alice"
