@@ -19,7 +19,7 @@ dev:
 
 #: make serve [SHARE=dir] [PORT=n]   serve a folder in the foreground and say how to connect
 serve: setup
-	@exec $(PY) -m usmbd.mountd.cli.quickstart $(if $(SHARE),--share "$$SHARE") $(if $(PORT),--port '$(PORT)')
+	@exec $(PY) -m usmbd.mountd.cli.serve $(if $(SHARE),--share "$$SHARE") $(if $(PORT),--port '$(PORT)')
 
 #: make test [ARGS=...]      every test, against a real server (as root it installs what the tests need)
 test:

@@ -236,10 +236,15 @@ def format_users(hashes: dict[str, bytes], facts: dict[str, AccountFacts] | None
     )
 
 
+def lock_of(path: Path) -> Path:
+    """Return the file by which tools wait for each other; it stays."""
+    return path.with_name(f"{path.name}.lock")
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold `PATH.lock` so that two tools do not lose each other's changes."""
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _give_to_owner(descriptor, path)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from usmbd.mountd import paths
+from usmbd.mountd import lockfile, paths
 from usmbd.mountd.cli import common
 from usmbd.mountd.cli.arguments import hide
 from usmbd.mountd.config.load import Configuration, load
@@ -26,6 +26,7 @@ from usmbd.mountd.users import (
     edit_accounts,
     hash_password,
     load_users,
+    lock_of,
 )
 
 
@@ -186,6 +187,20 @@ def import_users(source: Path, passwords: Path, *, verbose: bool) -> None:
         print("\n".join(added))
 
 
+def refuse_if_gone(passwords: Path, directory: Path | None) -> None:
+    """ValueError where a running server has users whose file is gone: it would lose all of them.
+
+    Whoever has written the file once has left its lock.
+    """
+    if passwords.exists() or directory is None or not lock_of(passwords).exists():
+        return
+    if (pid := lockfile.running(directory)) is not None:
+        raise ValueError(
+            f"{passwords} is gone, and the server (process {pid}) goes on with its users: put it"
+            f" back, or delete {lock_of(passwords)} to begin without them"
+        )
+
+
 def read(config: Path) -> Configuration | ConfigError | None:
     """Return the configuration, or what is wrong with it; None where there is no such file."""
     try:
@@ -229,6 +244,7 @@ def run(arguments: list[str]) -> int:
         if there.exists() and not os.access(there, os.W_OK):
             raise PermissionError(errno.EACCES, "may not be changed", str(passwords))
     directory = state_directory(config) if config.exists() else paths.state_directory()
+    refuse_if_gone(passwords, directory)
     known = read(config)
     if options.source is not None:
         import_users(options.source, passwords, verbose=options.verbose)

@@ -23,6 +23,7 @@ from usmbd.mountd.cli import common
 from usmbd.mountd.config import edit
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.config.source import GLOBAL
+from usmbd.mountd.identity import Accounts
 from usmbd.mountd.substitute import literal
 from usmbd.mountd.users import edit_users, hash_password, load_users
 
@@ -87,6 +88,18 @@ def prepare_folder(folder: Path, user: str) -> None:
             shutil.chown(step, user)
 
 
+def login_name(user: str) -> str:
+    r"""Return whom clients name for a system's account: of winbind's `DOMAIN\alice` alice alone."""
+    return user.rpartition("\\")[2]
+
+
+def as_account(user: str) -> list[tuple[str, str]]:
+    """Return what lets a share act as an account that has another name than its login."""
+    if login_name(user) == user or Accounts().find(login_name(user)) is not None:
+        return []
+    return [("force user", literal(user))]
+
+
 def prepare_configuration(user: str) -> Path:
     """Return the configuration file; with it and its share folder made when there is none."""
     file = paths.config_file()
@@ -101,7 +114,8 @@ def prepare_configuration(user: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     host = socket.gethostname()
     text = TEMPLATE.format(host=host, port=port, share=SHARE)
-    file.write_text(edit.set_options(text, file, SHARE, [("path", literal(str(folder)))]))
+    options = [("path", literal(str(folder))), *as_account(user)]
+    file.write_text(edit.set_options(text, file, SHARE, options))
     return file
 
 
@@ -119,14 +133,17 @@ def prepare_user(user: str, database: Path) -> Login:
     return login._replace(password=password)
 
 
-def with_options(file: Path, share: Path | None, port: int | None) -> Path:
+def with_options(
+    file: Path, share: Path | None, port: int | None, user: str = ""
+) -> tuple[Path, str]:
     """Return a configuration with the share's folder and the port; `file` itself without them.
 
-    It is a copy beside `file`, made once: what is changed there later stays. With a share it has
-    that one alone: another server may serve the others, and would know nothing of their locks.
+    And its text, to be written once it can be served: it is a copy beside `file`, made once, and
+    what is changed there later stays. With a share it has that one alone: another server may serve
+    the others, and would know nothing of their locks.
     """
     if share is None and port is None:
-        return file
+        return file, file.read_text()
     original = load(file)
     state = Path(original.server.state_directory)
     if port is not None:
@@ -142,10 +159,9 @@ def with_options(file: Path, share: Path | None, port: int | None) -> Path:
         options.append(("tcp port", str(port)))
     text = edit.set_options(text, file, GLOBAL, options)
     if share is not None:
-        served = [("path", literal(str(share.absolute()))), ("read only", "no")]
+        served = [("path", literal(str(share.absolute()))), ("read only", "no"), *as_account(user)]
         text = edit.set_options(text, file, SHARE, served)
-    copy.write_text(text)
-    return copy
+    return copy, text
 
 
 def own_address() -> str:
@@ -234,10 +250,12 @@ def run(arguments: list[str]) -> int:
         prepare_folder(options.share, user)
     original = prepare_configuration(user)
     database = paths.password_file(original.parent)
-    login = prepare_user(user, database)
-    file = with_options(original, options.share, options.port)
-    configuration = load(file)
+    login = prepare_user(login_name(user), database)
+    file, text = with_options(original, options.share, options.port, user)
+    configuration = load(file, text)
     check_free(configuration)
+    if file != original:
+        file.write_text(text)
     print(instructions(file, configuration, login), flush=True)
     server = Path(sys.executable).with_name("usmbd")
     os.execv(server, [str(server), "-C", str(file), "-P", str(database)])
@@ -246,7 +264,3 @@ def run(arguments: list[str]) -> int:
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool and exit with its code."""
     sys.exit(common.run(run, arguments))
-
-
-if __name__ == "__main__":
-    main()

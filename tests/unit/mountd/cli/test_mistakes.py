@@ -133,3 +133,20 @@ def test_a_file_to_import_that_is_not_there_is_a_wrong_file(
     assert adduser.main(["--import", "/nonexist", *files]) == 2
     assert capsys.readouterr().err == "/nonexist: there is no such file\n"
     assert not Path(files[3]).exists()
+
+
+def test_a_running_server_s_users_are_not_thrown_away(
+    files: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose file is gone: a new one would have the one user who is added."""
+    passwords = Path(files[3])
+    monkeypatch.setattr(adduser.lockfile, "running", lambda directory: 4711)
+    assert adduser.main(["-p", "x", "nobody", *files]) == 0  # the first user of all
+    passwords.unlink()
+    capsys.readouterr()
+    assert adduser.main(["-a", "-p", "x", "root", *files]) == 1
+    said = capsys.readouterr().err
+    assert f"{passwords} is gone, and the server (process 4711) goes on with its users" in said
+    assert not passwords.exists()
+    Path(f"{passwords}.lock").unlink()
+    assert adduser.main(["-a", "-p", "x", "root", *files]) == 0

@@ -3,13 +3,14 @@
 import getpass
 import os
 import shutil
+import signal
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from usmbd.mountd.cli import quickstart
+from usmbd.mountd.cli import quickstart, serve
 from usmbd.mountd.cli.quickstart import Login
 from usmbd.mountd.config.load import load
 from usmbd.mountd.errors import ConfigError
@@ -24,9 +25,16 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def copied(file: Path, share: Path | None, port: int | None) -> Path:
+    """Write the copy as `make serve` does."""
+    copy, text = quickstart.with_options(file, share, port)
+    copy.write_text(text)
+    return copy
+
+
 def test_a_share_and_a_port_go_into_a_copy(file: Path, tmp_path: Path) -> None:
     before = file.read_text()
-    copy = quickstart.with_options(file, Path("/tmp"), 4461)
+    copy = copied(file, Path("/tmp"), 4461)
     assert file.read_text() == before
     settings = load(copy)
     assert (settings.server.tcp_port, settings.server.state_directory) == (
@@ -34,28 +42,28 @@ def test_a_share_and_a_port_go_into_a_copy(file: Path, tmp_path: Path) -> None:
         f"{tmp_path}/run-4461",
     )
     assert settings.shares["share"].config.path == "/tmp"
-    assert quickstart.with_options(file, None, None) == file
+    assert quickstart.with_options(file, None, None) == (file, before)
 
 
 @pytest.mark.parametrize("name", ["Music #1", "a ;b", "100%S", 'a" b', "ends \\", " ", "x%%"])
 def test_the_folder_that_is_named_is_the_one_that_is_served(file: Path, name: str) -> None:
     folder = file.parent / name
     folder.mkdir()
-    copy = quickstart.with_options(file, folder, None)
+    copy = copied(file, folder, None)
     assert load(copy).shares["share"].config.path == str(folder)
 
 
 @pytest.mark.parametrize("name", ["a\nguest ok = yes", 'a" #b', "\udc80"])
 def test_a_folder_that_no_line_names_is_refused(file: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"the option: path = .*line"):
-        load(quickstart.with_options(file, file.parent / name, None))
+        quickstart.with_options(file, file.parent / name, None)
 
 
 def test_what_was_changed_in_the_copy_stays(file: Path) -> None:
-    copy = quickstart.with_options(file, Path("/tmp"), 4461)
+    copy = copied(file, Path("/tmp"), 4461)
     text = copy.read_text().replace("[global]\n", "[global]\nserver signing = mandatory\n")
     copy.write_text(text + "[three]\npath = /tmp\n")
-    assert quickstart.with_options(file, Path("/usr"), 4461) == copy
+    assert copied(file, Path("/usr"), 4461) == copy
     settings = load(copy)
     assert "server signing = mandatory" in copy.read_text()
     assert set(settings.shares) >= {"share", "three"}
@@ -164,13 +172,13 @@ def test_behind_sudo_the_person_is_meant(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_share_alone_or_a_port_alone(file: Path, tmp_path: Path) -> None:
-    by_share = quickstart.with_options(file, Path("/tmp"), None)
+    by_share = copied(file, Path("/tmp"), None)
     assert by_share == tmp_path / ".usmbd-share.conf"
     settings = load(by_share)
     assert settings.server.tcp_port == 445
     assert settings.server.state_directory == f"{tmp_path}/run"
     assert not settings.shares["share"].config.read_only
-    by_port = quickstart.with_options(file, None, 4461)
+    by_port = copied(file, None, 4461)
     assert by_port == tmp_path / ".usmbd-4461.conf"
     assert load(by_port).shares["share"].config.path == str(tmp_path)
 
@@ -180,7 +188,7 @@ def test_a_relative_share_is_the_caller_s(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
-    copy = quickstart.with_options(file, Path("here"), None)
+    copy = copied(file, Path("here"), None)
     assert load(copy).shares["share"].config.path == str(tmp_path / "here")
 
 
@@ -277,3 +285,39 @@ def test_it_becomes_the_server(
     assert (tmp_path / "new").is_dir()
     assert "4461" in capsys.readouterr().out
     assert quickstart.account() in load_users(tmp_path / "pwd.db").hashes
+
+
+def test_a_port_that_is_taken_leaves_no_copy(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be served from then on, with what else was asked for in vain."""
+    monkeypatch.setattr(quickstart.paths, "config_file", lambda: file)
+    monkeypatch.setattr(quickstart.paths, "password_file", lambda folder: folder / "pwd.db")
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match="is taken"):
+            quickstart.run(["--share", str(tmp_path), "--port", str(port)])
+    assert not list(tmp_path.glob(".usmbd-*"))
+
+
+def test_a_domain_s_account_logs_in_by_its_own_name(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r"""Winbind's `DOMAIN\alice` is alice to clients, and no account of the system by that name."""
+    monkeypatch.setattr(shutil, "chown", lambda *_: None)
+    share = load(quickstart.prepare_configuration("CORP\\ghost of %d")).shares["share"]
+    assert share.access.force_user == "CORP\\ghost of %d"
+    assert quickstart.login_name("CORP\\ghost of %d") == "ghost of %d"
+    for account in ("root", "CORP\\root"):  # whom the system has
+        assert quickstart.as_account(account) == []
+
+
+def test_an_interrupt_ends_it_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+    monkeypatch.setattr(quickstart, "main", lambda: begun.append(signal.getsignal(signal.SIGINT)))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        serve.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert begun == [signal.SIG_DFL]
