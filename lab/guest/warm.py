@@ -12,7 +12,7 @@ from pathlib import Path
 
 from setproctitle import setproctitle
 
-import usmbd.protocol.supervisor
+import usmbd.protocol.supervisor.command  # which `main` does only when it is called
 from usmbd.protocol.supervisor import fork_server
 
 

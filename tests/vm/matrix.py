@@ -53,28 +53,48 @@ FOLDER = Path(__file__).parent / "scenarios"
 class Work:
     """How much the scenarios do whose work has no natural end."""
 
-    random_file: float
-    random_tree: float
-    """How long the random ones go on, in seconds."""
+    random_file: int
+    random_tree: int
+    """How many operations the random ones make."""
 
     files: int
     """How many small files the tree has."""
 
+    seconds: float = 0
+    """How long the random ones go on instead, however many operations that comes to."""
+
     def of(self, scenario: str) -> float:
         """Return how much a scenario does; 0 where that is always the same."""
-        return self.files if scenario == "tree" else self.seconds(scenario)
+        counts = {
+            "random_file": self.seconds or self.random_file,
+            "random_tree": self.seconds or self.random_tree,
+            "tree": self.files,
+        }
+        return counts.get(scenario, 0)
 
-    def seconds(self, scenario: str) -> float:
-        """Return how long a scenario works; 0 where it ends by itself."""
-        works = {"random_file": self.random_file, "random_tree": self.random_tree}
-        return works.get(scenario, 0)
+    def told(self, scenario: str) -> dict[str, str]:
+        """Return what a scenario is told of it, as environment variables."""
+        random = scenario.startswith("random")
+        unit = "SECONDS_OF_WORK" if self.seconds else "OPERATIONS"
+        return {"FILES": str(self.files)} | ({unit: str(self.of(scenario))} if random else {})
+
+    def limit(self, scenario: str) -> float:
+        """Return the seconds that it may take beyond what every scenario may."""
+        if self.seconds or not scenario.startswith("random"):
+            return self.seconds
+        return self.of(scenario) * SLOWEST
 
 
-FULL = Work(random_file=60.0, random_tree=60.0, files=2_000)
-LONG_FILE = Work(random_file=60.0, random_tree=2.0, files=2_000)
-LONG_TREE = Work(random_file=2.0, random_tree=60.0, files=2_000)
-"""One minute of each kind, on a mount of each transport."""
-SHORT = Work(random_file=2.0, random_tree=2.0, files=120)
+SLOWEST = 0.1
+"""Seconds for a random operation, by which a hang is told: it takes 2 to 6 ms, on a busy machine
+has taken 40."""
+
+FULL = Work(random_file=0, random_tree=0, files=2_000, seconds=60.0)
+LONG_FILE = Work(random_file=9_000, random_tree=150, files=2_000)
+LONG_TREE = Work(random_file=450, random_tree=2_700, files=2_000)
+"""What a minute of each kind came to in `make test` on two processors, on a mount of each
+transport. By time a quiet machine made four times as many, which took its processors."""
+SHORT = Work(random_file=450, random_tree=150, files=120)
 """What all but two mounts have in `make test`, where 20 of them share some minutes."""
 
 
@@ -163,7 +183,7 @@ def select(variants: str = "", scenarios: str = "") -> tuple[Variant, ...]:
 
 def lasting(variants: tuple[Variant, ...], seconds: float) -> tuple[Variant, ...]:
     """Return the variants with random work that goes on for so long, on both servers."""
-    works = [replace(v.work, random_file=seconds, random_tree=seconds) for v in variants]
+    works = [replace(v.work, seconds=seconds) for v in variants]
     return tuple(replace(v, work=w, peer=w) for v, w in zip(variants, works, strict=True))
 
 

@@ -274,11 +274,10 @@ class MountRun:
             FOLDER / name,
             env=folders
             | {"SEED": str(self.lab.seed), "VARIANT": self.variant.options, "SERVER": self.name}
-            | {"SECONDS_OF_WORK": str(self.variant.work.of(label))}
-            | {"FILES": str(self.variant.work.files)},
+            | self.variant.work.told(label),
             cwd=folders["SCRATCH"],
             output=self.client.out / f"{label}.txt",
-            limit=LIMIT + self.variant.work.seconds(label),
+            limit=LIMIT + self.variant.work.limit(label),
             lines=True,
         )
         happened: list[str] = []

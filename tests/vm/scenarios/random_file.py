@@ -2,8 +2,8 @@
 """Random reads, writes, cuts and mappings of one file always show what was written.
 
 What the file has to contain is kept in memory beside it. The first mount works; now and then the
-whole file is synced and read by the second one. It goes on for SECONDS_OF_WORK; the operations are
-always the same, so the number of the first wrong one repeats it.
+whole file is synced and read by the second one. It makes OPERATIONS of them, always the same, so
+the number of the first wrong one repeats it.
 
 Holes and copies are left to contents.py: Linux 7.3 sets the file's end to that of a hole while it
 writes what lies behind, and so cuts that off (SET_INFO after the WRITE; on ksmbd and usmbd alike).
@@ -17,7 +17,8 @@ import time
 
 MOUNT = os.environ["MOUNT"]
 MOUNT2 = os.environ["MOUNT2"]
-SECONDS = float(os.environ.get("SECONDS_OF_WORK", "3"))
+OPERATIONS = int(os.environ.get("OPERATIONS", "500"))
+SECONDS = float(os.environ.get("SECONDS_OF_WORK", "0"))  # so long, however many operations that is
 LARGEST = 300_000  # bytes of the file: more than a request of 64 KiB, few enough to compare often
 LONGEST = 70_000  # bytes of one operation
 
@@ -113,7 +114,7 @@ class File:
 
 
 def main() -> None:
-    """Work until the time is over, then compare once more."""
+    """Work as much as is wanted, then compare once more."""
     file = File()
     often = [file.write] * 6 + [file.read] * 6 + [file.truncate] * 2 + [file.map] * 2
     operations = [*often, file.compare]
@@ -121,7 +122,7 @@ def main() -> None:
     number = 0
     operation = file.write
     try:
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline if SECONDS else number < OPERATIONS:
             operation = file.random.choice(operations)
             operation()
             number += 1

@@ -2,8 +2,8 @@
 """Random work on names (make, replace, append, rename, remove) leaves the tree that it should.
 
 What there has to be is kept in memory: the path of each file with its content, and the directories.
-The first mount works; now and then both mounts' trees are compared with it, whole. It goes on for
-SECONDS_OF_WORK; the operations are always the same.
+The first mount works; now and then both mounts' trees are compared with it, whole. It makes
+OPERATIONS of them, always the same.
 """
 
 import errno
@@ -14,7 +14,8 @@ import time
 
 MOUNT = os.environ["MOUNT"]
 MOUNT2 = os.environ["MOUNT2"]
-SECONDS = float(os.environ.get("SECONDS_OF_WORK", "3"))
+OPERATIONS = int(os.environ.get("OPERATIONS", "150"))
+SECONDS = float(os.environ.get("SECONDS_OF_WORK", "0"))  # so long, however many operations that is
 MOST = 60  # files and directories at a time
 COMPARED = 150  # operations between two comparisons
 NAMES = (
@@ -178,7 +179,7 @@ class Tree:
 
 
 def main() -> None:
-    """Work until the time is over, then compare once more."""
+    """Work as much as is wanted, then compare once more."""
     tree = Tree()
     often = [tree.make] * 5 + [tree.read] * 3 + [tree.rename, tree.append, tree.remove] * 2
     operations = [*often, tree.replace, tree.make_folder, tree.remove_folder, tree.rename_folder]
@@ -186,13 +187,14 @@ def main() -> None:
     number = 0
     operation = tree.make
     try:
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline if SECONDS else number < OPERATIONS:
             operation = tree.random.choice(operations)
             operation()
             number += 1
             if number % COMPARED == 0:
                 tree.compare()
-        tree.compare()
+        if number % COMPARED:
+            tree.compare()
     except (AssertionError, OSError) as error:
         sys.exit(f"operation {number}, {operation.__name__}: {error}")
     print(f"{number} operations, {tree.refusals} refused directories", file=sys.stderr)
