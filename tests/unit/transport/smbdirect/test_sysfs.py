@@ -1,5 +1,6 @@
 """A port's addresses and their network interfaces, from a copy of sysfs' tree."""
 
+import sys
 from pathlib import Path
 
 from usmbd.transport.smbdirect.provider import Gid
@@ -23,3 +24,32 @@ def test_gids_with_their_interfaces(tmp_path: Path) -> None:
         Gid(10, "::ffff:a00:1", "eth0"),
     )
     assert gids("rxe0", 2, tmp_path) == ()
+
+
+def test_a_long_table_is_read_by_few_calls(tmp_path: Path) -> None:
+    """soft-RoCE's has 1,024 entries, and the worker's loop waits for it."""
+    table = tmp_path / "rxe0" / "ports" / "1" / "gids"
+    table.mkdir(parents=True)
+    for index in range(1024):
+        (table / str(index)).write_text("0000:0000:0000:0000:0000:0000:0000:0000\n")
+    (table / "1000").write_text("0000:0000:0000:0000:0000:ffff:0a00:0001\n")
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        found = gids("rxe0", 1, tmp_path)
+    finally:
+        sys.setprofile(None)
+    assert found == (Gid(1000, "::ffff:a00:1", ""),)
+    assert calls < 7 * 1024
+
+
+def test_an_entry_that_goes_meanwhile_is_none(tmp_path: Path) -> None:
+    table = tmp_path / "rxe0" / "ports" / "1" / "gids"
+    table.mkdir(parents=True)
+    (table / "0").symlink_to(tmp_path / "gone")
+    assert gids("rxe0", 1, tmp_path) == ()
