@@ -109,8 +109,8 @@ class Fuzzers:
         finally:
             self._free.put(process)
 
-    def run(self, name: str, seconds: float, *, seed: int = 0) -> Result:
-        """Fuzz one target for some seconds."""
+    def run(self, name: str, seconds: float, *, inputs: int = -1, seed: int = 0) -> Result:
+        """Fuzz one target for some seconds, or until it has had so many inputs."""
         corpus, found = RUN / "corpus" / name, RUN / "found"
         for folder in (corpus, found):
             folder.mkdir(parents=True, exist_ok=True)
@@ -120,9 +120,10 @@ class Fuzzers:
         return self._call(
             name,
             [
-                *(f"-max_total_time={int(seconds)}", f"-max_len={LONGEST}", f"-timeout={SLOW}"),
-                *(f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={found}/{name}-"),
-                *(f"-seed={seed}", "-print_final_stats=1", "-use_value_profile=1", str(corpus)),
+                *(f"-max_total_time={int(seconds)}", f"-runs={inputs}", f"-max_len={LONGEST}"),
+                *(f"-timeout={SLOW}", f"-rss_limit_mb={MEMORY}"),
+                *(f"-artifact_prefix={found}/{name}-", f"-seed={seed}"),
+                *("-print_final_stats=1", "-use_value_profile=1", str(corpus)),
                 *([str(committed)] if committed.is_dir() else []),
             ],
         )
