@@ -8,11 +8,11 @@ from usmbd.protocol.commands.create_wanted import Found, Wanted
 from usmbd.protocol.commands.durable import may_be_persistent, prepare
 from usmbd.protocol.effects import OnDescriptor, Waiting
 from usmbd.protocol.state import one_file
-from usmbd.protocol.state.caching.caching import Asked
+from usmbd.protocol.state.caching.caching import Asked, BreakNeededError
 from usmbd.protocol.state.caching.rules import NONE, is_stat_open
 from usmbd.protocol.state.local_locks import LocalLocks
 from usmbd.protocol.state.open import MODE, Open
-from usmbd.protocol.state.store.base import SharingViolation
+from usmbd.protocol.state.store.base import SharingViolation, Store
 from usmbd.protocol.state.store.records import (
     NO_ID,
     OPEN_DELETE_ON_CLOSE,
@@ -21,6 +21,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_FORK_BESIDE,
     OPEN_PERSISTENT,
     OpenRecord,
+    base_key,
 )
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs.node import OFFSET_MAX, Node
@@ -46,8 +47,8 @@ def admit(wanted: Wanted, found: Found) -> Open:
     """Enter the open into the store, which checks share modes and pending deletion.
 
     SmbError SHARING_VIOLATION, DELETE_PENDING, INVALID_PARAMETER for the lease of another file;
-    BreakNeededError when what others cache has to be broken first, InstancesError when the same
-    application's opens have to be closed.
+    BreakNeededError when what others cache has to be broken first, or the file is being deleted;
+    InstancesError when the same application's opens have to be closed.
     """
     request, body, node = wanted.request, wanted.body, found.node
     connection, session, tree = request.connection, request.session, request.tree
@@ -117,12 +118,15 @@ def admit(wanted: Wanted, found: Found) -> Open:
             asked.admit,
             None if durable is None else durable.record,
             keeps=found.granted if overwrite else None,
+            user=tree.identity.ids if path else (),
         )
     except BaseException as error:
         if follows:
             server.notifier.unfollow(open_id)
         if isinstance(error, SharingViolation):
             server.caching.check_sharing(error, record)
+        elif isinstance(error, SmbError) and error.status is NtStatus.DELETE_PENDING:
+            _await_deletion(server.store, key, wanted, found)
         raise
     open_ = Open(
         session,
@@ -153,6 +157,19 @@ def admit(wanted: Wanted, found: Found) -> Open:
     # POSIX takes the name at once; who else has the file goes on with it.
     open_.deletes_name = open_.delete_on_close and wanted.posix
     return open_
+
+
+def _await_deletion(store: Store, key: bytes, wanted: Wanted, found: Found) -> None:
+    """BreakNeededError, once, where nobody has the file open that is delete pending.
+
+    A worker deletes it just now, and then the name is free.
+    """
+    if wanted.awaited_deletion or found.action == FILE_CREATED:
+        return
+    for going in (key, base_key(key)):
+        if store.is_being_deleted(going):
+            wanted.awaited_deletion = True
+            raise BreakNeededError(going, [])
 
 
 def agree(open_: Open, found: Found, stat: FileStat) -> Waiting[FileStat]:

@@ -96,7 +96,7 @@ def wait_for_instances(
     for record in needed.opens:
         server.close_open_of(key, record)
     there = any(record.open_id in ids for record in server.store.opens(key))
-    if not there and key not in server.durable.deleting:
+    if not there and not server.store.is_being_deleted(key):
         give_up()
         resume()
     return give_up

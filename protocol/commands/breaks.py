@@ -24,6 +24,7 @@ def wait_for_break(
 ) -> Callable[[], None]:
     """Have what others cache broken and wait until it is, or their opens are closed.
 
+    Where a file goes with the last of them, in whatever worker, until it is gone.
     The wait of a request on `open_` ends with that, by SmbError(FILE_CLOSED).
     """
     key = needed.key
@@ -48,7 +49,7 @@ def wait_for_break(
     alarm = server.clock.call_later(LOST_SECONDS, go_on)
     server.caching.request_breaks(key, needed.breaks)
     held = server.caching.still_held(key, needed.breaks)
-    if not held and key not in server.durable.deleting:
+    if not held and not server.store.is_being_deleted(key):
         go_on()  # it ended before anybody knew that we wait
     return undo
 

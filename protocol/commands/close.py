@@ -36,8 +36,7 @@ def close(request: Request) -> Handling:
             tell_all(server, (yield from kind(open_.delete, server, result)))
         elif open_.delete_on_close:
             server.notifier.dooms(open_.key)
-        if result.waiters:
-            server.wake_workers(open_.key, result.waiters)
+        server.wake_after(open_, result)
         if open_.durable is not None and open_.durable.persistent:
             yield from server.persistence.tried(open_.key)
     return pack_close_response(stat)

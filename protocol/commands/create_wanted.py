@@ -46,6 +46,8 @@ class Wanted:
     """What the client asks for, if its dialect has it."""
     waited: bool = False
     """Whether it has waited for what others cache."""
+    awaited_deletion: bool = False
+    """Whether it has waited for a file to be gone."""
     allocation: int = 0
     """Bytes to reserve for what is made or emptied (SMB2_CREATE_ALLOCATION_SIZE)."""
     durable: Asked | None = None

@@ -38,12 +38,14 @@ def become_data(request: Request, *, replace: bool) -> Waiting[None]:
     yield from handles_given_up(request, file, None)
     if store.count_opens(open_.key) > 1 or store.count_opens(file):
         raise SmbError(NtStatus.SHARING_VIOLATION)
-    yield Blocking(_move, request, stream)
+    key = open_.key
+    waiters = yield from Blocking(_move, request, stream)
+    server.wake_workers(key, waiters)
     yield from tell(open_, of_stream(REMOVED_STREAM, stream.name))
 
 
-def _move(request: Request, stream: Stream) -> None:
-    """Put the stream's data into its file, and have the open stand on that.
+def _move(request: Request, stream: Stream) -> tuple[int, ...]:
+    """Put the stream's data into its file, and have the open stand on that; return whom to wake.
 
     Nobody comes between: before anything is looked at, the stream is delete pending, and the open
     has the file too, which it shares with nobody until it is done.
@@ -67,10 +69,11 @@ def _move(request: Request, stream: Stream) -> None:
         raise
     record.share_access = share_access
     store.update_open(file, record)
-    if store.remove_open(key, open_id).delete_now:
-        store.deleted(key)
+    store.remove_open(key, open_id)
+    waiters = store.deleted(key)
     open_.stream = None
     open_.hold(node, file)
+    return waiters
 
 
 def _moved(request: Request, stream: Stream) -> Node:

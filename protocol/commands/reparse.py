@@ -8,6 +8,7 @@ from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking
 from usmbd.protocol.state.notify.change import modified
 from usmbd.protocol.state.open import Open
+from usmbd.protocol.state.store.records import OPEN_DELETE_ON_CLOSE, OPEN_DIRECTORY, file_key
 from usmbd.protocol.vfs import reparse_points, stored_reparse
 from usmbd.protocol.vfs.links import target_of
 from usmbd.protocol.vfs.node import Node
@@ -68,36 +69,60 @@ def _change(
     request: Request,
     body: IoctlRequest,
     data: memoryview,
-    change: Callable[[Request, memoryview], None],
+    change: Callable[[Request, memoryview], tuple[int, ...]],
 ) -> Handling:
     """Change the open's file, and tell."""
-    yield Blocking(change, request, data)
+    key = request.open.key
+    waiters = yield from Blocking(change, request, data)
+    request.connection.server.wake_workers(key, waiters)
     yield from tell(request.open, modified(FILE_NOTIFY_CHANGE_ATTRIBUTES))
     return list(build_ioctl_response(body))
 
 
-def _set(request: Request, data: memoryview) -> None:
-    """Make a reparse point of the file, or put a link or special file in its place."""
+def _set(request: Request, data: memoryview) -> tuple[int, ...]:
+    """Make a reparse point of the file, or put a link or special file in its place.
+
+    Returns whom to wake, as `_stand_on`.
+    """
     open_, point = request.open, parse_reparse_point(data)
     buffer = build_reparse_point(point.tag, bytes(point.data), point.guid)
     # A link or a FIFO has no descriptor; by the POSIX extensions its mode says all.
     bare = open_.node.volume.options.posix or not request.tree.share.acl_xattr
     with _alone(request) as alone:
         made = reparse_points.set_point(open_.node, point, buffer, may_replace=bare and alone)
-        if made is not None:
-            open_.stand_on(request.connection.server, made)
+        return () if made is None else _stand_on(request, made)
 
 
-def _delete(request: Request, data: memoryview) -> None:
-    """Make a file of a reparse point."""
+def _delete(request: Request, data: memoryview) -> tuple[int, ...]:
+    """Make a file of a reparse point; return whom to wake."""
     open_ = request.open
     if not open_.node.stat().reparse_tag:
         raise SmbError(NtStatus.NOT_A_REPARSE_POINT)
     point = parse_reparse_point(data)
     with _alone(request) as alone:
         made = reparse_points.remove_point(open_.node, point, may_replace=alone)
-        if made is not None:
-            open_.stand_on(request.connection.server, made)
+        return () if made is None else _stand_on(request, made)
+
+
+def _stand_on(request: Request, node: Node) -> tuple[int, ...]:
+    """Have the open go on with another inode, which has taken the place and name of its own.
+
+    Nobody else has either open: the old one is delete pending. Returns who has waited for that.
+    """
+    open_, store = request.open, request.connection.server.store
+    stat = node.last_stat
+    key = file_key(stat.dev, stat.ino)
+    (record,) = store.opens(open_.key)
+    flags = record.flags & ~OPEN_DIRECTORY
+    record.flags &= ~OPEN_DELETE_ON_CLOSE  # the name is the new one's
+    store.update_open(open_.key, record)
+    store.remove_open(open_.key, open_.persistent_id)
+    waiters = store.deleted(open_.key)
+    record.flags = flags
+    path = open_.tree.disk_path(node.path) if flags & OPEN_DELETE_ON_CLOSE else ""
+    store.add_open(key, record, path, user=open_.tree.identity.ids)
+    open_.hold(node, key)
+    return waiters
 
 
 @contextmanager

@@ -187,9 +187,9 @@ def _disposition(request: Request, change: setters.SetDisposition) -> Handling:
     if change.delete:
         links = yield from Blocking(_check_deletable, request, change.ignore_read_only)
         yield from handles_given_up(request, open_.key, open_)
-    path = open_.tree.disk_path(open_.path)
+    path, user = open_.tree.disk_path(open_.path), open_.tree.identity.ids
     server.store.set_delete_pending(
-        open_.key, open_.persistent_id, change.delete, path, one_name=links > 1
+        open_.key, open_.persistent_id, change.delete, path, user, one_name=links > 1
     )
     if change.delete:
         server.notifier.dooms(open_.key)

@@ -21,7 +21,7 @@ from usmbd.protocol.state.mountd import Mountd
 from usmbd.protocol.state.notify.change import DirectoryChange
 from usmbd.protocol.state.notify.notifier import Notifier
 from usmbd.protocol.state.speed import Clock
-from usmbd.protocol.state.store.base import Doomed, DurableOpen
+from usmbd.protocol.state.store.base import Doomed, DurableOpen, Store
 from usmbd.protocol.state.store.records import DEVICE_SIZE
 from usmbd.protocol.state.threads import Threads
 from usmbd.protocol.state.tree import WRITING
@@ -42,6 +42,7 @@ class Host(Protocol):
     mountd: Mountd
     threads: Threads
     clock: Clock
+    store: Store
     notifier: Notifier
     closing: int
 
@@ -83,20 +84,21 @@ class Deferred:
         )
         self._host.mountd.ask(question, answered)
 
-    def delete(self, doomed: Doomed, ended: Callable[[], None]) -> None:
-        """Delete a file on a thread, then call `ended()`."""
+    def delete(self, doomed: Doomed, ended: Callable[[tuple[int, ...]], None]) -> None:
+        """Delete a file on a thread and tell the store, then call `ended(workers to wake)`."""
         host, changes = self._host, list[DirectoryChange]()
 
-        def over(_: object, error: BaseException | None) -> None:
+        def over(waiters: object, error: BaseException | None) -> None:
             host.closing -= 1
             for change in changes:
                 host.notifier.changed(change)
             if error is not None:
                 log.error("could not be deleted", exc_info=error, extra={"path": doomed.path})
-            ended()
+            ended(waiters if isinstance(waiters, tuple) else ())
 
         host.closing += 1
-        call, lane = (doomed, host.notifier, changes), (leftovers, doomed.key[:DEVICE_SIZE])
+        lane = (leftovers, doomed.key[:DEVICE_SIZE])
+        call = (doomed, host.store, host.notifier, changes)
         host.threads.submit(leftovers.delete_told, call, None, over, lane, 1)
 
 

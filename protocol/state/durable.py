@@ -80,8 +80,8 @@ class Deferred(Protocol):
     def ask(self, found: DurableOpen, told: Callable[[Identity | None], None]) -> None:
         """Ask who may delete an open's file now; None: nobody may."""
 
-    def delete(self, doomed: Doomed, ended: Callable[[], None]) -> None:
-        """Delete a file on a thread, then call `ended()`."""
+    def delete(self, doomed: Doomed, ended: Callable[[tuple[int, ...]], None]) -> None:
+        """Delete a file on a thread and tell the store, then call `ended(workers to wake)`."""
 
 
 class Durable(msgspec.Struct):
@@ -139,8 +139,6 @@ class DurableOpens:
         self._deferred = deferred
         self._asked: set[int] = set()
         """Opens that end as soon as it is known whether they may delete their files."""
-        self.deleting: set[bytes] = set()
-        """Files that are being deleted because an open ended: who waits for them is woken then."""
         self._store = store
         self._clock = clock
         self._peers = peers
@@ -152,12 +150,17 @@ class DurableOpens:
         self._due = 0.0  # when the next look at them is due; 0: none is
 
     def take_over(self) -> None:
-        """Keep the time of the opens that this worker's predecessor left."""
+        """Keep the time of the opens that this worker's predecessor left.
+
+        And delete what it was to, as who asked for that: he could when the predecessor died.
+        """
         now = from_ns(time.time_ns())
         for key, record in self._store.disconnected():
             deadline = record.durable_open_scavenger_timeout
             when = self._clock.time() + max(deadline - now, 0) / FILETIMES
             self._wait(record.open_id, _Waiting(key, when, deadline))
+        for doomed in self._store.left_to_delete():
+            self._delete(doomed)
 
     # -- from CREATE to the loss of the connection ----------------------------------------
 
@@ -273,20 +276,17 @@ class DurableOpens:
     def _ended(self, key: bytes, result: EndResult, user: Identity | None = None) -> None:
         """Do what the end of a disconnected open leaves to do; `user` deletes its file."""
         self._persist(key)
+        self._wake(key, result.waiters)
         doomed = result.doomed
         if doomed is None:
-            self._wake(key, result.waiters)
             return
+        if user is not None and not doomed.user:
+            doomed = doomed._replace(user=user.ids)
+        self._delete(doomed)
 
-        def deleted() -> None:
-            self.deleting.discard(key)
-            self._store.deleted(key)
-            self._wake(key, result.waiters)
-
-        if user is not None:
-            doomed = doomed._replace(user=(user.uid, user.gid, *user.groups))
-        self.deleting.add(key)
-        self._deferred.delete(doomed, deleted)
+    def _delete(self, doomed: Doomed) -> None:
+        """Have a file deleted, and wake who waited for that, in whatever worker."""
+        self._deferred.delete(doomed, lambda waiters: self._wake(doomed.key, waiters))
 
     def end_all(self, key: bytes) -> None:
         """End the disconnected opens of a file: it cannot be theirs, as it has just been made.
@@ -297,9 +297,10 @@ class DurableOpens:
             if record.flags & OPEN_DISCONNECTED:
                 result = self._store.end_disconnected(key, record.open_id)
                 self._forget(record.open_id, record.worker, ended=True)
+                waiters = result.waiters
                 if result.doomed is not None:  # and has gone
-                    self._store.deleted(key)
-                self._ended(key, EndResult(result.waiters))
+                    waiters += self._store.deleted(key)
+                self._ended(key, EndResult(waiters))
 
     def waiting(self) -> list[int]:
         """Return the opens whose time this worker keeps."""

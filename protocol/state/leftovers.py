@@ -1,27 +1,25 @@
 """Deleting what was to be deleted at the close of an open that has ended without its client.
 
-Its worker has died, or the client has not come back in time.
+Its worker has died, and its successor deletes, or the client has not come back in time.
 
 The store knows the file by its inode and by the name under which it was opened. Meanwhile the name
 may be another file's, or lead through a link to elsewhere, and this process is root: so only the
-very file is deleted, and a file whose name has changed stays.
+very file is deleted, by its user, and a file whose name has changed stays.
 """
 
 import errno
 import logging
 import os
 import stat
-import threading
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from usmbd.protocol.state.durable import seen
 from usmbd.protocol.state.notify.change import DirectoryChange, at, gone
-from usmbd.protocol.state.store.base import Doomed
+from usmbd.protocol.state.store.base import Doomed, Store
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
-    DEVICE_SIZE,
     NO_ID,
     base_key,
     file_key,
@@ -44,53 +42,66 @@ Going = Callable[[int, str, int], None]
 log = logging.getLogger("usmbd.vfs")
 
 
-def delete_all(doomed: list[Doomed], deleted: Callable[[bytes], object]) -> None:
-    """Delete on threads, one for each file system, and call `deleted(key)` there for each.
+def delete_told(
+    doomed: Doomed, store: Store, notifier: "Notifier", told: list[DirectoryChange]
+) -> tuple[int, ...]:
+    """Delete, and add what the engine has to tell then, as after a CLOSE.
 
-    One of them may hang, and this process has all others to look after. The threads end with it.
+    The store is told while the file's number cannot be another file's yet. Returns whom to wake.
     """
-    by_device: dict[bytes, list[Doomed]] = {}
-    for each in doomed:
-        by_device.setdefault(each.key[:DEVICE_SIZE], []).append(each)
+    waiters: list[tuple[int, ...]] = []
 
-    def run(together: list[Doomed]) -> None:
-        for each in together:
-            delete(each)
-            with suppress(RuntimeError):  # the loop is closed
-                deleted(each.key)
+    def gone_for_good() -> None:
+        if not waiters:
+            waiters.append(store.deleted(doomed.key))
 
-    for together in by_device.values():
-        threading.Thread(target=run, args=(together,), name="usmbd-delete", daemon=True).start()
-
-
-def delete_told(doomed: Doomed, notifier: "Notifier", told: list[DirectoryChange]) -> None:
-    """Delete, and add what the engine has to tell then, as after a CLOSE."""
-    changes: list[DirectoryChange] = []
-
-    def going(parent: int, name: str, mode: int) -> None:
-        place = notifier.place_of_entry(parent, os.path.dirname(doomed.path), name)
-        changes.extend(at(place, gone("", is_directory=stat.S_ISDIR(mode)), by=NO_ID))
-
-    if delete(doomed, going):
-        told += changes
+    try:
+        for each in (*doomed.others, doomed):
+            changes: list[DirectoryChange] = []
+            going = partial(_tell, changes, notifier, each)
+            last = gone_for_good if each is doomed else _nothing
+            if delete(each, going, last):
+                told += changes
+    finally:
+        gone_for_good()
+    return waiters[0]
 
 
-def delete(doomed: Doomed, going: Going = lambda *_: None) -> bool:
+def _tell(
+    changes: list[DirectoryChange],
+    notifier: "Notifier",
+    doomed: Doomed,
+    parent: int,
+    name: str,
+    mode: int,
+) -> None:
+    """Note what has to be told of a name that goes."""
+    place = notifier.place_of_entry(parent, os.path.dirname(doomed.path), name)
+    changes.extend(at(place, gone("", is_directory=stat.S_ISDIR(mode)), by=NO_ID))
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing."""
+
+
+def delete(doomed: Doomed, going: Going = _nothing, over: Callable[[], None] = _nothing) -> bool:
     """Delete the file, empty directory or stream; what stands in the way is logged.
 
-    With its user's rights of now, where he is known, as at a CLOSE. Before a name goes,
-    `going(parent, name, mode)`. Returns whether something was deleted.
+    With its user's rights of now, as at a CLOSE: where nobody knows whose they are, it stays.
+    Before a name goes, `going(parent, name, mode)`; `over()` when the file has gone, before its
+    number is free. Returns whether something was deleted.
     """
-    if not doomed.path:
+    if not doomed.path or not doomed.user:
         return False
     directory, name = os.path.split(doomed.path)
+    user = Identity(doomed.user[0], doomed.user[1], doomed.user[2:])
     try:
         parent = -1
         try:
-            parent = _open(directory, _user(doomed))
+            parent = _open(directory, user)
             # Of the root only a stream can be deleted, so "." is never removed.
-            become(_user(doomed))
-            return _delete_at(parent, name or ".", doomed, going)
+            become(user)
+            return _delete_at(parent, name or ".", doomed, going, over)
         finally:
             become(None)
             if parent >= 0:
@@ -102,14 +113,14 @@ def delete(doomed: Doomed, going: Going = lambda *_: None) -> bool:
     return False
 
 
-def _open(directory: str, user: Identity | None) -> int:
+def _open(directory: str, user: Identity) -> int:
     """Open the directory of a name; OSError.
 
     The path had no links, but for those that a share follows: as the process none is followed, for
     whoever may rename a folder on the way could put one there, and as its user any.
     """
     fd = _WITHOUT_LINKS.open(_HERE, os.fsencode(directory))
-    if fd == -errno.ELOOP and user is not None:
+    if fd == -errno.ELOOP:
         become(user)
         return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if fd < 0:
@@ -117,15 +128,9 @@ def _open(directory: str, user: Identity | None) -> int:
     return fd
 
 
-def _user(doomed: Doomed) -> Identity | None:
-    """Return as whom it is deleted; None: the process, where nobody knows."""
-    if not doomed.user:
-        return None
-    uid, gid, *groups = doomed.user
-    return Identity(uid, gid, tuple(groups))
-
-
-def _delete_at(parent: int, name: str, doomed: Doomed, going: Going) -> bool:
+def _delete_at(
+    parent: int, name: str, doomed: Doomed, going: Going, over: Callable[[], None]
+) -> bool:
     """Delete what is doomed if the directory's entry `name` is its file."""
     key = doomed.key
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
@@ -143,6 +148,7 @@ def _delete_at(parent: int, name: str, doomed: Doomed, going: Going) -> bool:
             os.rmdir(name, dir_fd=parent)
         else:
             directory_entry.remove_file(parent, name, fork_beside=doomed.fork_beside)
+        over()
         return True
     finally:
         os.close(fd)

@@ -19,9 +19,7 @@ from usmbd.protocol.state.store.base import RemoveOpenResult, Store
 from usmbd.protocol.state.store.records import (
     NO_ID,
     OPEN_DELETE_ON_CLOSE,
-    OPEN_DIRECTORY,
     base_key,
-    file_key,
 )
 from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry
@@ -107,6 +105,7 @@ class Open:
         "short_path",
         "stream",
         "taken_back",
+        "to_wake",
         "told_at_close",
         "tree",
         "volatile_id",
@@ -150,6 +149,7 @@ class Open:
         self.delete_on_close = False
         self.taken_back: int | None = None  # its CREATE is refused; Found.made_at
         self.deletes_name = False  # at its close, whoever else has the file open
+        self.to_wake: tuple[bytes, tuple[int, ...]] | None = None  # who waited for a deletion
         self.kept_change_time = 0  # what SET_INFO of this open leaves as it is; 0: nothing
         self.kept_write_time: KeptWriteTime | None = None
         self.archived = False  # its file is marked as changed, by this open or before
@@ -245,24 +245,6 @@ class Open:
                 server.store.update_open(self.key, record)
                 path = self.tree.disk_path(self.path)
                 server.store.set_delete_pending(self.key, self.persistent_id, False, path)
-
-    def stand_on(self, server: "Server", node: Node) -> None:
-        """Go on with another inode, which has taken the place and the name of this open's.
-
-        Nobody else has either open: the old one is delete pending. Any thread may call this.
-        """
-        stat = node.last_stat
-        key = file_key(stat.dev, stat.ino)
-        (record,) = server.store.opens(self.key)
-        flags = record.flags & ~OPEN_DIRECTORY
-        record.flags &= ~OPEN_DELETE_ON_CLOSE  # the name is the new one's
-        server.store.update_open(self.key, record)
-        if server.store.remove_open(self.key, self.persistent_id).delete_now:
-            server.store.deleted(self.key)
-        record.flags = flags
-        path = f"{self.tree.share.path}/{node.path}"
-        server.store.add_open(key, record, path if flags & OPEN_DELETE_ON_CLOSE else "")
-        self.hold(node, key)
 
     def hold(self, node: Node, key: bytes) -> None:
         """Have another descriptor, and the key under which the store has this open already."""
@@ -451,7 +433,8 @@ class Open:
             return []
         finally:
             try:
-                server.store.deleted(base_key(self.key) if result.delete_base else self.key)
+                key = base_key(self.key) if result.delete_base else self.key
+                self.to_wake = key, server.store.deleted(key)
             finally:
                 self._let_go()
 

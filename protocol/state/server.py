@@ -392,8 +392,7 @@ class Server:
             if open_.durable.persistent:
                 self.persistence.later(open_.key)
         self._tell(changes)
-        if result.waiters:
-            self.wake_workers(open_.key, result.waiters)
+        self.wake_after(open_, result)
 
     def _tell(self, changes: list[DirectoryChange] | None) -> None:
         """Tell what the end of an open has changed."""
@@ -471,6 +470,12 @@ class Server:
         waiting = self.waiters.pop(key, None)
         if waiting:
             in_turns(self.turns, key, _call_each(waiting))
+
+    def wake_after(self, open_: Open, result: RemoveOpenResult) -> None:
+        """Wake who waited for the end of an open, and for that of a file which went with it."""
+        self.wake_workers(open_.key, result.waiters)
+        if open_.to_wake is not None:
+            self.wake_workers(*open_.to_wake)
 
     def wake_workers(self, key: bytes, workers: Iterable[int]) -> None:
         """Wake who waits for `key`, here and in other workers."""

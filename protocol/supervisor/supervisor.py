@@ -25,9 +25,8 @@ from usmbd.mountd.ipc.probe import is_stopped, silence
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.mountd.ipc.signals import handled
-from usmbd.protocol.state import leftovers
 from usmbd.protocol.state.standing import Standing
-from usmbd.protocol.state.store.base import SUPERVISOR, DropResult
+from usmbd.protocol.state.store.base import SUPERVISOR
 from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
 from usmbd.protocol.supervisor.addresses import AddressWatch
@@ -308,24 +307,15 @@ class Supervisor:
                 await asyncio.sleep(RESTART_SECONDS)
 
     def _drop_records(self, number: int) -> None:
-        """Remove what a dead worker left in the store; delete what only waited for it."""
-        self._clear_up(number, self._store.drop_worker(number))
-        found, left = self._store.sweep(self.workers)
+        """Remove what a dead worker left in the store, but what its successor has to end."""
+        waiters = self._store.drop_worker(number)
+        found, others = self._store.sweep(self.workers, number)
         if found:
             log.error("the store had %d records that belonged to nobody", found)
-            self._clear_up(number, left)
-        self._bus.flush()
-
-    def _deleted(self, key: bytes) -> None:
-        """Forget on the loop what a thread has deleted."""
-        self._loop.call_soon_threadsafe(self._store.deleted, key)
-
-    def _clear_up(self, number: int, result: DropResult) -> None:
-        """Do what dropping a dead worker's records leaves to do."""
-        leftovers.delete_all(result.doomed, self._deleted)
-        for waiter, key in result.waiters:
+        for waiter, key in (*waiters, *others):
             if waiter != number:
                 self._bus.send(waiter, WakeFile(key))
+        self._bus.flush()
 
     # -- addresses -----------------------------------------------------------------------
 

@@ -31,6 +31,11 @@ class Identity:
     gid: int
     groups: tuple[int, ...] = ()
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All of it as one row of numbers."""
+        return (self.uid, self.gid, *self.groups)
+
 
 NOBODY = Identity(65534, 65534)
 """Whom a pinned thread acts as: without rights, and without root's share of a full disk, which ext4

@@ -77,7 +77,8 @@ class RemoveOpenResult(NamedTuple):
     (or stream) of the key, then call `deleted(key)`. `delete_base`: the open was of a stream, its
     file is delete pending and only waited for it: the caller must delete the file and call
     `deleted(base_key(key))`; `delete_now` is then false, as the stream goes with its file. The
-    caller keeps its descriptor until then, so that the inode number cannot be another file's.
+    caller keeps its descriptor until then, so that the inode number cannot be another file's. Who
+    waits for the key is woken by what `deleted` returns.
     `path` is the one that was to be deleted, if it was told with `delete_now`: the caller may have
     the file open by another of its names; and `by` the ParentLeaseKey of the open that asked for
     the deletion. `waiters`: workers to send a WakeFile, perhaps this one.
@@ -121,7 +122,8 @@ class Doomed(NamedTuple):
     """A delete-pending file whose last open ended without its client; `path` as given, or empty.
 
     `birth` and `seen` as in DurableRecord, where they are known; `fork_beside` as OPEN_FORK_BESIDE;
-    `user`: who deletes it (uid, gid and groups), where that is known.
+    `user`: who deletes it (uid, gid and groups), where that is known; `others`: more names of the
+    same file that go with this one.
     """
 
     key: bytes
@@ -130,6 +132,7 @@ class Doomed(NamedTuple):
     seen: tuple[int, ...] = ()
     fork_beside: bool = False
     user: tuple[int, ...] = ()
+    others: tuple["Doomed", ...] = ()
 
 
 class EndResult(NamedTuple):
@@ -144,18 +147,15 @@ class EndResult(NamedTuple):
     asks: DurableOpen | None = None
 
 
-class DropResult(NamedTuple):
-    """What a dead worker leaves: files to delete, and (worker, key) pairs to wake."""
-
-    doomed: list[Doomed]
-    waiters: list[tuple[int, bytes]]
+Waiters = list[tuple[int, bytes]]
+"""Whom to wake because a worker is dead: workers, with the keys that they wait for."""
 
 
 class SweepResult(NamedTuple):
-    """What belonged to nobody: how many such records, and what removing them leaves to do."""
+    """What belonged to nobody: how many such records, and whom to wake because they are removed."""
 
     found: int
-    left: DropResult
+    waiters: Waiters
 
 
 class Store(Protocol):
@@ -189,11 +189,13 @@ class Store(Protocol):
         durable: DurableRecord | None = None,
         *,
         keeps: int | None = None,
+        user: tuple[int, ...] = (),
     ) -> None:
         """Add an open if sharing admits it; SharingViolation or SmbError(DELETE_PENDING) if not.
 
         [MS-FSA] 2.1.5.1.2 and 2.1.5.1.2.2. `record.worker` is set. `path` matters for an open with
-        OPEN_DELETE_ON_CLOSE, and of a file with several names: see `set_delete_pending`.
+        OPEN_DELETE_ON_CLOSE, and of a file with several names: see `set_delete_pending`, `user`,
+        too.
 
         `keeps` is its access from then on, where it has more for this check alone.
 
@@ -259,12 +261,20 @@ class Store(Protocol):
         """
 
     def set_delete_pending(
-        self, key: bytes, open_id: int, pending: bool, path: str = "", *, one_name: bool = False
+        self,
+        key: bytes,
+        open_id: int,
+        pending: bool,
+        path: str = "",
+        user: tuple[int, ...] = (),
+        *,
+        one_name: bool = False,
     ) -> None:
         """Set or clear delete pending (FileDispositionInformation, [MS-FSA] 2.1.5.15.3).
 
-        `path` is kept so that the supervisor can delete the file if all its workers die.
-        With `one_name` it is only this name of several (Link.IsDeleted); others may be, too.
+        `path` and `user` (uid, gid, groups) are kept so that the file can be deleted as he may if
+        its worker dies. With `one_name` it is only this name of several (Link.IsDeleted); others
+        may be, too.
         SmbError(FILE_CLOSED) when the open is not there, INSUFFICIENT_RESOURCES for a name more
         than can be kept.
         """
@@ -281,8 +291,23 @@ class Store(Protocol):
         Of a stream also whether the stream is.
         """
 
-    def deleted(self, key: bytes) -> None:
-        """End the deletion that `remove_open` or `drop_worker` asked for: opens are free again."""
+    def is_being_deleted(self, key: bytes) -> bool:
+        """Tell whether a worker deletes the file now, as nobody has it open any more.
+
+        Who waits for that is woken by what `deleted` returns.
+        """
+
+    def deleted(self, key: bytes) -> tuple[int, ...]:
+        """End the deletion that `remove_open` or `left_to_delete` asked for: opens are free again.
+
+        Returns the workers to wake.
+        """
+
+    def left_to_delete(self) -> list[Doomed]:
+        """Return what this worker's predecessor was to delete.
+
+        The caller deletes it and calls `deleted(key)` for each key.
+        """
 
     # -- durable opens ([MS-SMB2] 3.3.1.10, IsDurable) ------------------------------------------
 
@@ -453,11 +478,16 @@ class Store(Protocol):
     def sessions(self) -> list[SessionRecord]:
         """Return all sessions."""
 
-    def drop_worker(self, worker: int) -> DropResult:
-        """Remove all that a dead worker left; called by the supervisor, before it starts anew."""
+    def drop_worker(self, worker: int) -> Waiters:
+        """Remove all that a dead worker left; called by the supervisor, before it starts anew.
 
-    def sweep(self, living: Collection[int]) -> SweepResult:
+        What it was to delete waits for its successor: see `left_to_delete`.
+        """
+
+    def sweep(self, living: Collection[int], heir: int) -> SweepResult:
         """Check the store against the `living` workers and remove what belongs to none of them.
+
+        What has to be deleted then is left to `heir`, a worker that is about to start.
 
         There is nothing to find unless something is wrong: `drop_worker` removes what is a dead
         worker's. So whatever is found is worth an error in the log.

@@ -1,6 +1,6 @@
 """Files that are to be deleted, in LMDB: by which names, and for whom.
 
-D + FileKey      ParentLeaseKey of the open that asks for it, path (more behind it, NUL between)
+D + FileKey      ParentLeaseKey of the open that asks for it, user and path; more behind a NUL
 """
 
 import os
@@ -26,33 +26,58 @@ NAMES_BYTES: Final = 1 << 16
 has all of them written anew, while no other worker writes."""
 
 _FORK_BESIDE: Final = b"+"  # OPEN_FORK_BESIDE, before a path, which begins with a slash
-_NEXT: Final = b"\0"  # between paths
+_NEXT: Final = b"\0"  # between names
+_USER: Final = b":"  # behind a user, and before the path
+
+User = tuple[int, ...]
+"""Who deletes a file: uid, gid and groups."""
 
 
 def keep_path(
-    txn: Transaction, environment: LmdbEnvironment, key: bytes, record: OpenRecord, path: str
+    txn: Transaction,
+    environment: LmdbEnvironment,
+    key: bytes,
+    record: OpenRecord,
+    path: str,
+    user: User,
 ) -> int:
-    """Keep by which path a file is to be deleted, and for whom; return the flag that says so.
+    """Keep by which path a file is to be deleted, and by whom; return the flag that says so.
 
     Where there is no room for that: 0.
     """
-    return _keep(txn, environment, key, record, os.fsencode(path))
+    return _keep(txn, environment, key, record, _name(path, user))
 
 
 def _keep(
-    txn: Transaction, environment: LmdbEnvironment, key: bytes, record: OpenRecord, paths: bytes
+    txn: Transaction, environment: LmdbEnvironment, key: bytes, record: OpenRecord, names: bytes
 ) -> int:
     """Write a D record if there is room for it."""
-    if not environment.takes_path(paths):
+    if len(names) > NAMES_BYTES or not environment.takes_path(names):
         return 0
     if record.flags & OPEN_FORK_BESIDE:
-        paths = _FORK_BESIDE + paths
-    txn.put(b"D" + key, record.parent_lease_key + paths)
+        names = _FORK_BESIDE + names
+    txn.put(b"D" + key, record.parent_lease_key + names)
     return FILE_HAS_PATH
 
 
-def _paths(txn: Transaction, key: bytes) -> list[bytes]:
-    """Return the paths in a D record."""
+def _name(path: str, user: User) -> bytes:
+    """Return how one name stands in a D record."""
+    return ",".join(map(str, user)).encode() + _USER + os.fsencode(path)
+
+
+def _path(name: bytes) -> bytes:
+    """Return the path in a name of a D record."""
+    return name.partition(_USER)[2]
+
+
+def _user(name: bytes) -> User:
+    """Return the user in it."""
+    user = name.partition(_USER)[0]
+    return tuple(map(int, user.split(b","))) if user else ()
+
+
+def _names(txn: Transaction, key: bytes) -> list[bytes]:
+    """Return the names in a D record."""
     value = txn.get(b"D" + key, b"")
     return bytes(value[len(NO_ID) :]).removeprefix(_FORK_BESIDE).split(_NEXT)
 
@@ -60,13 +85,22 @@ def _paths(txn: Transaction, key: bytes) -> list[bytes]:
 def doom_of(txn: Transaction, key: bytes) -> tuple[str, bytes]:
     """Return the path by which a file is to be deleted, and who asked for that; empty: unknown."""
     value = txn.get(b"D" + key, b"")
-    return os.fsdecode(_paths(txn, key)[0]), bytes(value[: len(NO_ID)])
+    return os.fsdecode(_path(_names(txn, key)[0])), bytes(value[: len(NO_ID)])
 
 
-def left_by(txn: Transaction, key: bytes) -> Doomed:
-    """Return what is to be deleted of a file whose worker is dead."""
+def left_by(
+    txn: Transaction,
+    key: bytes,
+    birth: tuple[int, int] | None = None,
+    seen: tuple[int, ...] = (),
+) -> Doomed:
+    """Return what is to be deleted of a file that nobody has open who could do it."""
     fork_beside = txn.get(b"D" + key, b"").startswith(_FORK_BESIDE, len(NO_ID))
-    return Doomed(key, doom_of(txn, key)[0], fork_beside=fork_beside)
+    first, *others = (
+        Doomed(key, os.fsdecode(_path(name)), birth, seen, fork_beside, _user(name))
+        for name in _names(txn, key)
+    )
+    return first._replace(others=tuple(others))
 
 
 def doom(
@@ -76,6 +110,7 @@ def doom(
     flags: int,
     record: OpenRecord,
     path: str,
+    user: User,
     one_name: bool,
 ) -> int:
     """Return the flags of a file that becomes delete pending, or one more name of it.
@@ -85,22 +120,22 @@ def doom(
     flags, before = flags & ~FILE_ONE_NAME | FILE_PENDING, flags
     if not path:
         return flags
-    paths = os.fsencode(path)
+    names, own = _name(path, user), os.fsencode(path)
     if one_name and before & FILE_ONE_NAME:
-        paths = _NEXT.join((paths, *(one for one in _paths(txn, key) if one != paths)))
-        if len(paths) > NAMES_BYTES or not environment.takes_path(paths):
+        names = _NEXT.join((names, *(one for one in _names(txn, key) if _path(one) != own)))
+        if len(names) > NAMES_BYTES or not environment.takes_path(names):
             raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
-    kept = _keep(txn, environment, key, record, paths)
+    kept = _keep(txn, environment, key, record, names)
     return flags | kept | (FILE_ONE_NAME if one_name and kept else 0)
 
 
 def spare(txn: Transaction, key: bytes, flags: int, path: str) -> int:
     """Return the flags of a file that is delete pending no more, or not by this path."""
     if path and flags & FILE_ONE_NAME:
-        value, paths = txn.get(b"D" + key, b""), _paths(txn, key)
-        left = [one for one in paths if one != os.fsencode(path)]
+        value, names = txn.get(b"D" + key, b""), _names(txn, key)
+        left = [one for one in names if _path(one) != os.fsencode(path)]
         if left:
-            head = value[: len(value) - len(_NEXT.join(paths))]
+            head = value[: len(value) - len(_NEXT.join(names))]
             txn.put(b"D" + key, head + _NEXT.join(left))
             return flags
     return flags & ~(FILE_PENDING | FILE_ONE_NAME)
@@ -112,7 +147,7 @@ def pending_names(txn: Transaction, key: bytes, flags: int, path: str) -> tuple[
         return 0, False
     if not flags & FILE_ONE_NAME:
         return 1, True
-    paths = _paths(txn, key)
+    paths = [_path(name) for name in _names(txn, key)]
     return len(paths), not path or os.fsencode(path) in paths
 
 

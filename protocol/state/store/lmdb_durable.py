@@ -12,7 +12,7 @@ import os
 import msgspec
 
 from usmbd.protocol.state.store.base import Doomed, DurableOpen, EndResult
-from usmbd.protocol.state.store.lmdb_dooms import FILE_PENDING, spare
+from usmbd.protocol.state.store.lmdb_dooms import FILE_ONE_NAME, FILE_PENDING, left_by, spare
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
     LmdbEnvironment,
@@ -198,6 +198,9 @@ class LmdbDurable:
                 return EndResult(result.waiters)
             fork_beside = bool(record.flags & OPEN_FORK_BESIDE)
             doomed = Doomed(key, path, durable.birth, durable.seen, fork_beside)
+            if FILE_HEADER.unpack_from(txn.get(b"F" + key, b""))[2] & FILE_ONE_NAME:
+                # Not by its own name, but by those that others were to delete whose workers died.
+                doomed = left_by(txn, key, durable.birth, durable.seen)
             return EndResult(result.waiters, doomed)
 
     def disconnected(self) -> list[tuple[bytes, OpenRecord]]:

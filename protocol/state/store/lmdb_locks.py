@@ -178,6 +178,13 @@ class LmdbLocks:
             self._put_side(txn, key, side, (), fewer)
         return waiters
 
+    def wait(self, txn: Transaction, key: bytes, workers: tuple[int, ...]) -> None:
+        """Have workers wait (again) that `release` has returned, in the caller's transaction."""
+        if workers:
+            side = txn.get(b"L" + key)
+            locks = b"" if side is None else _split_side(side)[1]
+            self._put_side(txn, key, side, workers, locks)
+
     @writes
     def drop_worker(self, worker: int) -> None:
         """Wake a worker no more that is gone; its locks go with its opens."""

@@ -6,7 +6,6 @@ D + FileKey      of a file that is to be deleted: see lmdb_dooms.py
 What is kept of durable ones beside it is in `lmdb_kept`.
 """
 
-import time
 from collections.abc import Iterator
 from typing import Final
 from zlib import crc32
@@ -15,7 +14,6 @@ from usmbd.protocol.state.store import sharing
 from usmbd.protocol.state.store.base import (
     MAX_OPENS_PER_FILE,
     Admit,
-    DropResult,
     RemoveOpenResult,
     SharingViolation,
 )
@@ -25,10 +23,10 @@ from usmbd.protocol.state.store.lmdb_dooms import (
     FILE_HAS_PATH,
     FILE_ONE_NAME,
     FILE_PENDING,
+    User,
     doom,
     doom_of,
     keep_path,
-    left_by,
     pending_names,
     pending_names_of,
     spare,
@@ -39,12 +37,7 @@ from usmbd.protocol.state.store.lmdb_environment import (
     with_prefix,
     writes,
 )
-from usmbd.protocol.state.store.lmdb_kept import (
-    enter_guid,
-    forget_durable,
-    keep_durable,
-    keep_user,
-)
+from usmbd.protocol.state.store.lmdb_kept import enter_guid, forget_durable, keep_durable
 from usmbd.protocol.state.store.lmdb_leases import LEASE, LmdbLeases
 from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
@@ -60,10 +53,8 @@ from usmbd.protocol.state.store.records import (
     OPEN_OPLOCK_OFFSET,
     OPEN_PERSISTENT,
     OPEN_SIZE,
-    OPEN_WORKER_OFFSET,
     OPLOCK_BREAKING,
     OPLOCK_HELD,
-    WORKER,
     DurableRecord,
     OpenRecord,
     caches_handle,
@@ -72,14 +63,7 @@ from usmbd.protocol.state.store.records import (
     parse_opens,
 )
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_NONE
-from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.status import NtStatus, SmbError
-
-DROP_BATCH: Final = 64
-# Files per transaction when a dead worker's opens are dropped: the others wait a millisecond.
-
-MS: Final = 10_000
-"""Units of a FILETIME in a millisecond."""
 
 _DELETE: Final = 0x0001_0000  # access right DELETE ([MS-SMB2] 2.2.13.1.1)
 
@@ -103,17 +87,6 @@ def _disconnected(opens: bytes) -> list[int] | None:
     if not all(flags & waits == OPEN_DISCONNECTED for _, _, _, flags in heads):
         return None
     return [open_id for open_id, _, _, _ in heads]
-
-
-def _owned(value: bytes, worker: int) -> list[int] | None:
-    """Return the opens of a worker in an F record; None when the record is no concern of it."""
-    ids = [
-        OPEN_ID.unpack_from(value, at)[0]
-        for at in range(FILE_HEADER.size, len(value), OPEN_SIZE)
-        if WORKER.unpack_from(value, at + OPEN_WORKER_OFFSET)[0] == worker
-    ]
-    _, _, flags, deleting = FILE_HEADER.unpack_from(value)
-    return ids if ids or (flags & FILE_DELETING and deleting == worker) else None
 
 
 class LmdbOpens:
@@ -141,6 +114,7 @@ class LmdbOpens:
         durable: DurableRecord | None = None,
         *,
         keeps: int | None = None,
+        user: User = (),
     ) -> None:
         """Add an open: see `Store.add_open`."""
         record.worker = self._worker
@@ -150,10 +124,10 @@ class LmdbOpens:
         with self._write() as txn:
             value = txn.get(file)
             if value is None:
-                holders = deniers = flags = 0
+                holders = deniers = flags = deleting = 0
                 others = b""
             else:
-                holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
+                holders, deniers, flags, deleting = FILE_HEADER.unpack_from(value)
                 others = value[FILE_HEADER.size :]
                 if flags & FILE_PENDING and pending_names(txn, key, flags, path)[1]:
                     raise SmbError(NtStatus.DELETE_PENDING)
@@ -186,10 +160,10 @@ class LmdbOpens:
                     record.flags &= ~OPEN_PERSISTENT
             # Where names are delete pending already, the D record is theirs.
             if path and record.flags & OPEN_DELETE_ON_CLOSE and not flags & FILE_ONE_NAME:
-                flags |= keep_path(txn, self.environment, key, record, path)
+                flags |= keep_path(txn, self.environment, key, record, path, user)
             txn.put(
                 file,
-                FILE_HEADER.pack(holders + new.holds, deniers + new.denies, flags, 0)
+                FILE_HEADER.pack(holders + new.holds, deniers + new.denies, flags, deleting)
                 + others
                 + record.pack(),
             )
@@ -212,7 +186,7 @@ class LmdbOpens:
         at = find_open(value, open_id)
         if at < 0:
             return RemoveOpenResult(last=False, waiters=waiters)
-        holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
+        holders, deniers, flags, deleting = FILE_HEADER.unpack_from(value)
         _, access, share, open_flags = OPEN_HEAD.unpack_from(value, at)
         if open_flags & OPEN_DELETE_ON_CLOSE:
             alone = len(value) == FILE_HEADER.size + OPEN_SIZE
@@ -238,7 +212,7 @@ class LmdbOpens:
                 rest = b""
         if rest:
             old = sharing.profile(access, share)
-            header = FILE_HEADER.pack(holders - old.holds, deniers - old.denies, flags, 0)
+            header = FILE_HEADER.pack(holders - old.holds, deniers - old.denies, flags, deleting)
             txn.put(file, header + rest)
             return RemoveOpenResult(last=False, waiters=waiters)
         delete_now = False
@@ -259,7 +233,8 @@ class LmdbOpens:
             return RemoveOpenResult(True, False, True, waiters)
         if not delete_now:
             return RemoveOpenResult(True, waiters=waiters)
-        return RemoveOpenResult(True, True, False, waiters, *doom_of(txn, key))
+        self._locks.wait(txn, key, waiters)  # for `deleted`
+        return RemoveOpenResult(True, True, False, (), *doom_of(txn, key))
 
     def _streams(self, txn: Transaction, base: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the F records of the named streams of a file."""
@@ -290,13 +265,13 @@ class LmdbOpens:
             at = find_open(value, record.open_id)
             if at < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
-            holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
+            holders, deniers, flags, deleting = FILE_HEADER.unpack_from(value)
             _, access, share, _ = OPEN_HEAD.unpack_from(value, at)
             old = sharing.profile(access, share)
             new = sharing.profile(record.granted_access, record.share_access)
             holders += new.holds - old.holds
             deniers += new.denies - old.denies
-            header = FILE_HEADER.pack(holders, deniers, flags, 0)
+            header = FILE_HEADER.pack(holders, deniers, flags, deleting)
             before, after = value[FILE_HEADER.size : at], value[at + OPEN_SIZE :]
             txn.put(b"F" + key, header + before + record.pack() + after)
 
@@ -342,7 +317,14 @@ class LmdbOpens:
 
     @writes
     def set_delete_pending(
-        self, key: bytes, open_id: int, pending: bool, path: str = "", *, one_name: bool = False
+        self,
+        key: bytes,
+        open_id: int,
+        pending: bool,
+        path: str = "",
+        user: User = (),
+        *,
+        one_name: bool = False,
     ) -> None:
         """Set or clear delete pending: see `Store.set_delete_pending`."""
         with self._write() as txn:
@@ -350,15 +332,14 @@ class LmdbOpens:
             at = -1 if value is None else find_open(value, open_id)
             if value is None or at < 0:
                 raise SmbError(NtStatus.FILE_CLOSED)
-            holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
+            holders, deniers, flags, deleting = FILE_HEADER.unpack_from(value)
             if pending:
                 record = OpenRecord.parse(value, at)
-                flags = doom(txn, self.environment, key, flags, record, path, one_name)
+                flags = doom(txn, self.environment, key, flags, record, path, user, one_name)
             else:
                 flags = spare(txn, key, flags, path)
-            txn.put(
-                b"F" + key, FILE_HEADER.pack(holders, deniers, flags, 0) + value[FILE_HEADER.size :]
-            )
+            header = FILE_HEADER.pack(holders, deniers, flags, deleting)
+            txn.put(b"F" + key, header + value[FILE_HEADER.size :])
 
     def is_delete_pending(self, key: bytes, path: str = "") -> bool:
         """Tell whether a file is delete pending: see `Store.is_delete_pending`."""
@@ -373,53 +354,29 @@ class LmdbOpens:
                 this = this or pending_names_of(txn, key)[1]
         return count, this
 
+    def is_being_deleted(self, key: bytes) -> bool:
+        """Tell whether a worker deletes a file: see `Store.is_being_deleted`."""
+        with self._begin() as txn:
+            value = txn.get(b"F" + key)
+        return value is not None and bool(FILE_HEADER.unpack_from(value)[2] & FILE_DELETING)
+
     @writes
-    def deleted(self, key: bytes) -> None:
-        """Forget a deleted file."""
+    def deleted(self, key: bytes) -> tuple[int, ...]:
+        """Forget a deleted file; return who waited for that."""
         with self._write() as txn:
             value = txn.get(b"F" + key)
             if value is None:
-                return
+                return ()
             holders, deniers, flags, _ = FILE_HEADER.unpack_from(value)
             if not flags & FILE_DELETING:
-                return
+                return ()
             txn.delete(b"D" + key)
             opens = value[FILE_HEADER.size :]
             if opens:  # of another name, that it lives on by
                 txn.put(b"F" + key, FILE_HEADER.pack(holders, deniers, 0, 0) + opens)
             else:
                 txn.delete(b"F" + key)
-
-    @writes
-    def drop_worker(self, worker: int) -> DropResult:
-        """Remove the opens and locks of a dead worker: see `Store.drop_worker`."""
-        with self._begin() as txn:
-            # Found without the writers' lock: the dead worker adds nothing any more.
-            files = [
-                (key[1:], owned)
-                for key, value in with_prefix(txn, b"F")
-                if (owned := _owned(value, worker)) is not None
-            ]
-        result = DropResult([], [])
-        now = from_ns(time.time_ns())
-        for first in range(0, len(files), DROP_BATCH):
-            with self._write() as txn:
-                for key, owned in files[first : first + DROP_BATCH]:
-                    self._drop_opens(txn, key, owned, worker, now, result)
-        return result
-
-    def _survive(self, txn: Transaction, key: bytes, open_id: int, now: int) -> bool:
-        """Keep a dead worker's open if it is durable: its successor ends it; see `disconnect`."""
-        value = txn.get(b"F" + key, b"")
-        at = find_open(value, open_id)
-        if at < 0 or not OPEN_HEAD.unpack_from(value, at)[3] & OPEN_DURABLE:
-            return False
-        record = OpenRecord.parse(value, at)
-        if record.flags & OPEN_DISCONNECTED:
-            return True
-        if not keep_user(txn, self.environment, record):
-            return False
-        return self.disconnect(txn, key, value, at, now + record.durable_open_timeout * MS)
+            return self._locks.release(txn, key, NO_OPEN)
 
     def disconnect(
         self, txn: Transaction, key: bytes, value: bytes, at: int, deadline: int
@@ -445,35 +402,3 @@ class LmdbOpens:
         enter_guid(txn, record)
         txn.put(b"F" + key, value[:at] + record.pack() + value[at + OPEN_SIZE :])
         return True
-
-    def _drop_opens(
-        self,
-        txn: Transaction,
-        key: bytes,
-        owned: list[int],
-        worker: int,
-        now: int,
-        result: DropResult,
-    ) -> None:
-        """Close a dead worker's opens of one file but those that wait for their clients.
-
-        Or take over the deletion that the worker has not finished.
-        """
-        doomed = []
-        for open_id in owned:
-            if self._survive(txn, key, open_id, now):
-                waiters = self._locks.release(txn, key, NO_OPEN)
-                result.waiters.extend((waiter, key) for waiter in waiters if waiter != worker)
-                continue
-            closed = self.remove_in(txn, key, open_id)
-            result.waiters.extend((waiter, key) for waiter in closed.waiters if waiter != worker)
-            if closed.delete_now:
-                doomed.append(key)
-            if closed.delete_base:
-                doomed.append(key[:BASE_KEY_SIZE])
-        value = None if owned else txn.get(b"F" + key)
-        if value is not None:
-            flags = FILE_HEADER.unpack_from(value)[2]
-            txn.put(b"F" + key, FILE_HEADER.pack(0, 0, flags, self._worker))
-            doomed.append(key)
-        result.doomed.extend(left_by(txn, file) for file in doomed)

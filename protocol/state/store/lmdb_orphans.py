@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from usmbd.protocol.state.store.base import DropResult
-from usmbd.protocol.state.store.lmdb_dooms import FILE_DELETING, FILE_PENDING, left_by
+from usmbd.protocol.state.store.base import Waiters
+from usmbd.protocol.state.store.lmdb_deaths import DROP_BATCH, hand_on
+from usmbd.protocol.state.store.lmdb_dooms import FILE_DELETING, FILE_PENDING
 from usmbd.protocol.state.store.lmdb_durable import is_durable
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
@@ -18,7 +19,6 @@ from usmbd.protocol.state.store.lmdb_environment import (
 )
 from usmbd.protocol.state.store.lmdb_leases import has_lease
 from usmbd.protocol.state.store.lmdb_locks import LmdbLocks, lock_owners, waiting
-from usmbd.protocol.state.store.lmdb_opens import DROP_BATCH
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
@@ -58,16 +58,19 @@ class LmdbOrphans:
             ]
 
     @writes
-    def remove(self, keys: Sequence[bytes], left: DropResult) -> int:
-        """Remove what is wrong with records, if it still is; return with how many it was."""
+    def remove(self, keys: Sequence[bytes], heir: int, waiters: Waiters) -> int:
+        """Remove what is wrong with records, if it still is; return with how many it was.
+
+        Who has to be woken is added to `waiters`; `heir` deletes what is to be deleted.
+        """
         found = 0
         for first in range(0, len(keys), DROP_BATCH):
             with self.environment.write() as txn:
                 for key in keys[first : first + DROP_BATCH]:
-                    found += self._remove(txn, key, left)
+                    found += self._remove(txn, key, heir, waiters)
         return found
 
-    def _remove(self, txn: Transaction, record: bytes, left: DropResult) -> bool:
+    def _remove(self, txn: Transaction, record: bytes, heir: int, woken: Waiters) -> bool:
         """Remove what is wrong with one record, and note what that leaves to do."""
         kind, key = record[:1], record[1:]
         value = txn.get(record)
@@ -75,11 +78,9 @@ class LmdbOrphans:
             return False
         if kind == b"L":
             waiters = self._locks.drop_stale(txn, key, value, _open_ids(txn.get(b"F" + key)))
-            left.waiters.extend((waiter, key) for waiter in waiters)
+            woken.extend((waiter, key) for waiter in waiters)
         elif kind == b"F" and FILE_HEADER.unpack_from(value)[2] & FILE_PENDING:
-            flags = FILE_HEADER.unpack_from(value)[2] | FILE_DELETING
-            txn.put(record, FILE_HEADER.pack(0, 0, flags, self.environment.worker))
-            left.doomed.append(left_by(txn, key))
+            hand_on(txn, key, value, heir)
         else:
             txn.delete(record)
         return True
@@ -97,10 +98,7 @@ def _workers(txn: Transaction) -> set[int]:
     for _, value in with_prefix(txn, b"L"):
         found.update(waiting(value))
     for _, value in with_prefix(txn, b"F"):
-        _, _, flags, deleting = FILE_HEADER.unpack_from(value)
-        if flags & FILE_DELETING:
-            found.add(deleting)
-        found.update(
+        found.update(  # not who deletes it: that may be one that is about to start
             WORKER.unpack_from(value, at + OPEN_WORKER_OFFSET)[0]
             for at in range(FILE_HEADER.size, len(value), OPEN_SIZE)
             # Who waits for its client needs no worker: any may claim it, the next keeps its time.
@@ -128,7 +126,7 @@ def _is_orphan(txn: Transaction, record: bytes, value: bytes) -> bool:
     if len(value) > FILE_HEADER.size:
         return False
     flags = FILE_HEADER.unpack_from(value)[2]
-    if flags & FILE_DELETING:  # by a worker, which is there
+    if flags & FILE_DELETING:  # by a worker, which is there or about to start
         return False
     # Without opens a file is kept only because it is deleted with the last of its streams.
     return not (flags & FILE_PENDING and len(key) == BASE_KEY_SIZE and _stream_is_open(txn, key))

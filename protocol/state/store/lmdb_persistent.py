@@ -25,7 +25,7 @@ import lmdb
 import msgspec
 
 from usmbd.protocol.state.store import sharing
-from usmbd.protocol.state.store.lmdb_dooms import FILE_PENDING
+from usmbd.protocol.state.store.lmdb_dooms import FILE_HAS_PATH, FILE_ONE_NAME, FILE_PENDING
 from usmbd.protocol.state.store.lmdb_environment import (
     FILE_HEADER,
     GENERATION_SHIFT,
@@ -262,8 +262,15 @@ class LmdbPersistent:
             if not opens:
                 return None
             ids = {OPEN_ID.unpack_from(one.record)[0] for one in opens}
-            pending = bool(FILE_HEADER.unpack_from(value)[2] & FILE_PENDING)
-            return _encode(PersistentFile(opens, locks_of(txn, key, ids), pending))
+            flags = FILE_HEADER.unpack_from(value)[2]
+            file = PersistentFile(
+                opens,
+                locks_of(txn, key, ids),
+                bool(flags & FILE_PENDING),
+                bool(flags & FILE_ONE_NAME),
+                bytes(txn.get(b"D" + key, b"")) if flags & FILE_HAS_PATH else b"",
+            )
+            return _encode(file)
 
     # -- a start ---------------------------------------------------------------------------
 
@@ -347,6 +354,9 @@ def _restore(txn: Transaction, key: bytes, file: PersistentFile, workers: int) -
     value = txn.get(b"F" + key, FILE_HEADER.pack(0, 0, 0, 0))
     holders, deniers, flags, deleting = FILE_HEADER.unpack_from(value)
     flags |= FILE_PENDING if file.pending else 0
+    if file.doom:
+        flags |= FILE_HAS_PATH | (FILE_ONE_NAME if file.one_name else 0)
+        txn.put(b"D" + key, file.doom)
     opens = value[FILE_HEADER.size :]
     now = from_ns(time.time_ns())
     for one in file.opens:

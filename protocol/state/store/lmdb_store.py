@@ -18,7 +18,8 @@ hands on when its holder is killed; what the dead writer had not committed never
 import os
 from collections.abc import Collection
 
-from usmbd.protocol.state.store.base import SUPERVISOR, DropResult, SweepResult
+from usmbd.protocol.state.store.base import SUPERVISOR, SweepResult, Waiters
+from usmbd.protocol.state.store.lmdb_deaths import LmdbDeaths
 from usmbd.protocol.state.store.lmdb_durable import LmdbDurable
 from usmbd.protocol.state.store.lmdb_environment import MAP_SIZE, LmdbEnvironment
 from usmbd.protocol.state.store.lmdb_leases import LmdbLeases
@@ -70,7 +71,11 @@ class LmdbStore:
         self.set_delete_pending = opens.set_delete_pending
         self.is_delete_pending = opens.is_delete_pending
         self.pending_names = opens.pending_names
+        self.is_being_deleted = opens.is_being_deleted
         self.deleted = opens.deleted
+
+        self._deaths = deaths = LmdbDeaths(environment, opens, locks)
+        self.left_to_delete = deaths.left_to_delete
 
         self.move_stream = LmdbMoves(environment).move_stream
 
@@ -137,25 +142,26 @@ class LmdbStore:
         """Say how many sessions users have in this worker: see `Store.set_user_sessions`."""
         self._session_counts.put(self.worker, count)
 
-    def drop_worker(self, worker: int) -> DropResult:
-        """Remove all that a dead worker left: see `Store.drop_worker`."""
+    def drop_worker(self, worker: int, heir: int | None = None) -> Waiters:
+        """Remove all that a dead worker left: see `Store.drop_worker`.
+
+        `heir` deletes what it was to delete, if that is not its successor.
+        """
         self._watchers.put(worker, watches=False)
         self._session_counts.put(worker, 0)
         self._environment.drop_dead_readers()
-        result = self._opens.drop_worker(worker)
+        waiters = self._deaths.drop_worker(worker, worker if heir is None else heir)
         self._locks.drop_worker(worker)
         self._sessions.drop_worker(worker)
         self._environment.recount_hints()
         self._persistent.forget_ended()
-        return result
+        return waiters
 
-    def sweep(self, living: Collection[int]) -> SweepResult:
+    def sweep(self, living: Collection[int], heir: int) -> SweepResult:
         """Remove what belongs to nobody: see `Store.sweep`."""
-        left = DropResult([], [])
+        waiters: Waiters = []
         dead = self._orphans.workers() - {*living, SUPERVISOR}
         for worker in sorted(dead):
-            dropped = self.drop_worker(worker)
-            left.doomed.extend(dropped.doomed)
-            left.waiters.extend(dropped.waiters)
-        found = self._orphans.remove(self._orphans.find(), left)
-        return SweepResult(len(dead) + found, left)
+            waiters += self.drop_worker(worker, heir)
+        found = self._orphans.remove(self._orphans.find(), heir, waiters)
+        return SweepResult(len(dead) + found, waiters)

@@ -283,6 +283,10 @@ class PersistentFile(msgspec.Struct, array_like=True, frozen=True):
     locks: bytes
     pending: bool = False
     """It is to be deleted."""
+    one_name: bool = False
+    """Only by the names in `doom`, of several that it has."""
+    doom: bytes = b""
+    """By which names, and for whom: the D record of `lmdb_dooms`, where there is one."""
 
 
 class LockSequence(NamedTuple):

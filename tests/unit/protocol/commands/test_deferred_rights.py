@@ -205,7 +205,8 @@ def test_nor_what_a_dead_worker_has_left(client: Client, engine: Engine, ends: E
     """Its successor keeps the time, also of what was over when the worker died."""
     deferred(client)
     opens = engine.store.disconnected()
-    assert engine.store.drop_worker(1).doomed == []
+    engine.store.drop_worker(1)
+    assert engine.store.left_to_delete() == []
     assert engine.store.disconnected() == opens
     ends(engine)
     engine.server.durable._waiting.clear()  # as its successor begins

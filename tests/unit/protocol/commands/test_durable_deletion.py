@@ -10,7 +10,6 @@ from smbengine.leases import breaks, take
 from smbengine.macos import Serve, write
 from smbengine.server import Engine
 
-from usmbd.protocol.state import leftovers
 from usmbd.protocol.state.caching.rules import RH
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
@@ -111,8 +110,9 @@ def test_so_does_that_of_a_dead_workers_file(serve: Serve) -> None:
     engine = client.engine
     client.open("file", options=FILE_DELETE_ON_CLOSE)
     assert write(client, "file:AFP_Resource", b"the fork") is NtStatus.SUCCESS
-    (left,) = engine.server.store.drop_worker(engine.server.worker).doomed
-    leftovers.delete(left)
+    engine.server.store.drop_worker(engine.server.worker)
+    engine.server.durable.take_over()
+    engine.settle()
     assert os.listdir(engine.files) == []
 
 

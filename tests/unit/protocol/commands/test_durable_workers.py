@@ -98,9 +98,9 @@ def test_a_dead_worker_s_is_no_more_kept_than_a_living_one_s(
     asked = durable(client, v2(), name="asked")
     other = Client(engine, server=engine.another_worker()).ready(user="bob")
     message_id, _ = other.pending(Command.CREATE, requests.create("asked"))
-    left = engine.store.drop_worker(1)
-    assert [os.path.basename(each.path) for each in left.doomed] == ["file"]
-    for worker, key in left.waiters:
+    waiters = engine.store.drop_worker(1)
+    assert [os.path.basename(each.path) for each in engine.store.left_to_delete()] == ["file"]
+    for worker, key in waiters:
         engine.peers.servers[worker].wake(key)
     engine.settle()
     assert other.taken(message_id)[0].status is NtStatus.SUCCESS

@@ -4,10 +4,13 @@
 """
 
 import os
+from pathlib import Path
 
 import pytest
 from smbengine import requests
 from smbengine.client import Client
+from smbengine.durable import again, create
+from smbengine.persistent import FLAG, available, persistent, restarted
 from smbengine.server import Engine
 
 from usmbd.protocol.wire.access import DELETE, FILE_READ_DATA
@@ -18,6 +21,8 @@ from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
 SUCCESS = NtStatus.SUCCESS
+OTHER = bytes([8] * 16)
+"""A CreateGuid."""
 
 
 @pytest.fixture
@@ -232,6 +237,34 @@ def test_a_file_with_one_name_waits_for_its_last_close(client: Client, engine: E
     assert client.create("one") is NtStatus.DELETE_PENDING
     bystander.close(kept)
     assert there(engine) == []
+
+
+@pytest.mark.parametrize("asked", ["on close", "later"])
+def test_a_persistent_open_s_name_goes_alone_after_a_restart(tmp_path: Path, asked: str) -> None:
+    """Who has the file open by another keeps that, and others may open it."""
+    engine = available(tmp_path / "share")
+    (engine.files / "file").write_bytes(b"data")
+    os.link(engine.files / "file", engine.files / "other")
+    client = Client(engine).ready()
+    options = FILE_DELETE_ON_CLOSE if asked == "on close" else 0
+    file = persistent(client, timeout=1000, options=options, name="file")
+    bystander = Client(engine).ready()
+    kept = persistent(bystander, guid=OTHER, name="other", access=FILE_READ_DATA)
+    if asked == "later":
+        assert dispose(client, file) is SUCCESS
+    engine.settle()
+    engine = restarted(engine)
+    try:
+        engine.server.durable.take_over()
+        back = Client(engine, bystander.guid).ready()
+        kept = create(back, again(kept, OTHER, FLAG), oplock=0).file_id
+        engine.clock.advance(1000)
+        engine.settle()
+        assert engine.store.disconnected() == []
+        assert back.close(kept) is SUCCESS
+        assert there(engine) == ["other"]
+    finally:
+        engine.close()
 
 
 def test_a_dead_worker_s_name(client: Client, engine: Engine, names: list[str]) -> None:

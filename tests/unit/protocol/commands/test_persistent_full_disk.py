@@ -84,7 +84,7 @@ def test_an_open_is_durable_at_most(
     fill(full=False)
     later(engine)
     assert kept(engine) == [0, 0]
-    assert engine.store.sweep([1]).found == 0
+    assert engine.store.sweep([1], 1).found == 0
 
 
 def test_a_lock_is_refused(client: Client, engine: Engine, fill: Fill) -> None:

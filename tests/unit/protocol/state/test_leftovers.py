@@ -1,11 +1,9 @@
 """What a dead worker's promises to delete come to."""
 
 import os
-import threading
 from pathlib import Path
 
 import pytest
-from smbtest.processes import wait_for
 
 from usmbd.protocol.state import leftovers
 from usmbd.protocol.state.durable import seen
@@ -14,11 +12,13 @@ from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import kernel
 
 STREAM = "user.DosStream.Note:$DATA"
+OWN = os.getuid(), os.getgid(), *os.getgroups()
+"""Who runs the test."""
 
 
 def doomed(path: Path, stream: str = "") -> Doomed:
     facts = path.lstat()
-    return Doomed(file_key(facts.st_dev, facts.st_ino, stream), str(path))
+    return Doomed(file_key(facts.st_dev, facts.st_ino, stream), str(path), user=OWN)
 
 
 @pytest.fixture
@@ -31,7 +31,12 @@ def file(tmp_path: Path) -> Path:
 def test_the_file_goes(file: Path) -> None:
     leftovers.delete(doomed(file))
     assert not file.exists()
-    leftovers.delete(Doomed(bytes(16), str(file)))
+    leftovers.delete(Doomed(bytes(16), str(file), user=OWN))
+
+
+def test_nothing_goes_of_which_nobody_knows_who_may(file: Path) -> None:
+    leftovers.delete(doomed(file)._replace(user=()))
+    assert file.exists()
 
 
 def test_an_empty_directory_goes_and_a_full_one_stays(tmp_path: Path, file: Path) -> None:
@@ -87,15 +92,13 @@ def test_no_link_on_the_way_is_followed_as_root(tmp_path: Path) -> None:
     mine.mkdir()
     archive.mkdir(0o755)
     (mine / "report").write_bytes(b"data")
-    promised = doomed(mine / "report")
+    promised = doomed(mine / "report")._replace(user=(1000, 1000, 1000))
     os.link(mine / "report", archive / "report")
     mine.rename(tmp_path / "away")
     mine.symlink_to("archive")
     leftovers.delete(promised)
-    assert (archive / "report").exists()
-    leftovers.delete(promised._replace(user=(1000, 1000, 1000)))
     assert (archive / "report").exists()  # the user may follow it, and may not delete there
-    leftovers.delete(promised._replace(user=(os.getuid(), os.getgid())))
+    leftovers.delete(promised._replace(user=OWN))
     assert not (archive / "report").exists()
 
 
@@ -111,29 +114,6 @@ def test_of_two_streams_whose_case_counts_the_one_goes_that_was_to(file: Path) -
     for name in ("NOTE", "Note", "note"):
         os.setxattr(file, f"user.DosStream.{name}:$DATA", b"\0")
     facts = file.lstat()
-    leftovers.delete(Doomed(file_key(facts.st_dev, facts.st_ino, "NOTE", exact=True), str(file)))
+    key = file_key(facts.st_dev, facts.st_ino, "NOTE", exact=True)
+    leftovers.delete(Doomed(key, str(file), user=OWN))
     assert sorted(os.listxattr(file)) == ["user.DosStream.Note:$DATA", "user.DosStream.note:$DATA"]
-
-
-def test_a_file_system_that_hangs_holds_up_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each has a thread; the supervisor itself waits for none."""
-    gate, asked, deleted = threading.Event(), threading.Event(), []
-
-    def delete(doomed: Doomed) -> None:
-        if doomed.path == "hangs":
-            asked.set()
-            gate.wait(10)
-
-    monkeypatch.setattr(leftovers, "delete", delete)
-    keys = {name: file_key(number, 1) for number, name in enumerate(("hangs", "other", "third"))}
-    behind = file_key(0, 2)
-    doomed = [Doomed(key, name) for name, key in keys.items()]
-    leftovers.delete_all([*doomed, Doomed(behind, "behind")], deleted.append)
-    wait_for(lambda: len(deleted) == 2, 5, "the others")
-    assert asked.is_set()
-    assert set(deleted) == {keys["other"], keys["third"]}
-    gate.set()
-    wait_for(lambda: len(deleted) == 4, 5, "the rest")
-    assert deleted[2:] == [keys["hangs"], behind]

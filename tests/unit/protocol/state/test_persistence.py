@@ -161,12 +161,12 @@ def test_of_a_new_file_those_end_that_wait_for_their_clients() -> None:
         _store=SimpleNamespace(
             opens={b"key": [there, waits]}.__getitem__,
             end_disconnected=end,
-            deleted=lambda key: ended.append(("deleted", key)),
+            deleted=lambda key: ended.append(("deleted", key)) or (4,),
         ),
         _forget=lambda *_, **__: None,
         _ended=lambda *of: ended.append(of),
     )
     DurableOpens.end_all(cast(DurableOpens, opens), b"key")
     # What was to be deleted has gone already: its name may be the new file's.
-    nothing = EndResult((3,))
+    nothing = EndResult((3, 4))
     assert ended == [(b"key", OPEN_DISCONNECTED), ("deleted", b"key"), (b"key", nothing)]

@@ -11,7 +11,7 @@ import pytest
 
 from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.settings import ServerConfig
-from usmbd.protocol.state.store.base import Doomed, DropResult, SweepResult
+from usmbd.protocol.state.store.base import SweepResult
 from usmbd.protocol.state.store.bus import WakeFile
 from usmbd.protocol.supervisor import supervisor as module
 from usmbd.protocol.supervisor.check import CheckError
@@ -19,9 +19,7 @@ from usmbd.protocol.supervisor.processes import Processes
 from usmbd.protocol.supervisor.supervisor import Supervisor
 from usmbd.protocol.worker import messages
 
-DOOMED = [Doomed(b"doomed", "/srv/doomed"), Doomed(b"found", "/srv/found")]
-LEFT = DropResult(DOOMED[:1], [(1, b"one"), (0, b"its own"), (2, b"two")])
-NOTHING = DropResult([], [])
+WAITERS = [(1, b"one"), (0, b"its own"), (2, b"two")]
 
 
 class Dying:
@@ -36,8 +34,8 @@ class Dying:
         self.asked: list[Any] = []
         supervisor: Any = self.supervisor
         supervisor._store = SimpleNamespace(
-            drop_worker=lambda number: self.asked.append(number) or LEFT,
-            sweep=lambda living: self.asked.append(set(living)) or sweep,
+            drop_worker=lambda number: self.asked.append(number) or WAITERS,
+            sweep=lambda living, heir: self.asked.append((set(living), heir)) or sweep,
         )
         supervisor._bus = SimpleNamespace(
             send=lambda worker, message: self.woken.append((worker, message)),
@@ -45,31 +43,21 @@ class Dying:
         )
 
 
-@pytest.fixture
-def deleted(monkeypatch: pytest.MonkeyPatch) -> list[Doomed]:
-    """Return what is deleted for who has died."""
-    found: list[Doomed] = []
-    monkeypatch.setattr(module.leftovers, "delete_all", lambda doomed, _: found.extend(doomed))
-    return found
-
-
-def test_what_a_dead_worker_leaves_is_done(tmp_path: Path, deleted: list[Doomed]) -> None:
-    """Its files are deleted, and who waited for it is woken, but for itself."""
-    dying = Dying(tmp_path, SweepResult(0, NOTHING))
+def test_what_a_dead_worker_leaves_is_done(tmp_path: Path) -> None:
+    """Who waited for it is woken, but for itself; what it was to delete is its successor's."""
+    dying = Dying(tmp_path, SweepResult(0, []))
     dying.supervisor.workers.update({1: cast(Any, None), 2: cast(Any, None)})
     dying.supervisor._drop_records(0)
-    assert dying.asked == [0, {1, 2}]
-    assert deleted == DOOMED[:1]
+    assert dying.asked == [0, ({1, 2}, 0)]
     assert dying.woken == [(1, WakeFile(b"one")), (2, WakeFile(b"two"))]
     assert dying.flushed == 1
 
 
 def test_what_belonged_to_nobody_is_told_and_done_as_well(
-    tmp_path: Path, deleted: list[Doomed], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dying = Dying(tmp_path, SweepResult(3, DropResult(DOOMED[1:], [(2, b"three")])))
+    dying = Dying(tmp_path, SweepResult(3, [(2, b"three")]))
     dying.supervisor._drop_records(0)
-    assert deleted == DOOMED
     assert dying.woken[-1] == (2, WakeFile(b"three"))
     (told,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert "3 records that belonged to nobody" in told.getMessage()

@@ -241,9 +241,10 @@ def clean_up(directory: Path, bystander: int) -> None:
     with supervisor._environment.begin() as txn:
         locked = [crc32(key[1:]) & HINT_MASK for key, _ in with_prefix(txn, b"L")]
     assert all(supervisor._environment.lock_hints.counts[slot] for slot in locked)
-    left = supervisor.drop_worker(1)
-    assert all(worker != 1 for worker, _ in left.waiters)
-    for doomed in left.doomed:
+    waiters = supervisor.drop_worker(1)
+    assert all(worker != 1 for worker, _ in waiters)
+    supervisor._deaths._worker = 1  # as its successor
+    for doomed in supervisor.left_to_delete():
         supervisor.deleted(doomed.key)
     for key in (KEY, ALONE):
         for open_ in supervisor.opens(
@@ -254,7 +255,7 @@ def clean_up(directory: Path, bystander: int) -> None:
             assert kept.record.flags & OPEN_DISCONNECTED
             supervisor.end_disconnected(key, open_.open_id)
             supervisor.remove_session(0)  # the next transaction lowers the hints
-    assert supervisor.sweep({2}).found == 0
+    assert supervisor.sweep({2}, 1).found == 0
     assert [held.open_id for held in supervisor.opens(HELD)] == [bystander]
     assert not supervisor.check_io(HELD, 0, 1000, 1, write=True)
     for key in (KEY, ALONE, STREAM):
@@ -268,7 +269,7 @@ def clean_up(directory: Path, bystander: int) -> None:
 
 def act_as(store: LmdbStore, worker: int) -> None:
     """Be another worker: a process attaches to a store once."""
-    store._opens._worker = store._locks._worker = worker
+    store._opens._worker = store._locks._worker = store._deaths._worker = worker
 
 
 def test_a_waiter_that_dies_waits_no_more(store: LmdbStore) -> None:
@@ -296,17 +297,18 @@ def test_what_belongs_to_nobody_is_found_and_removed(store: LmdbStore) -> None:
     store.add_open(file_key(1, 1), record(store), "")
     store.put_session(SessionRecord(9 << 16, 9, "bob"))
     with store._environment.write() as txn:
-        txn.put(b"D" + file_key(1, 3), bytes(16) + b"/nowhere")
+        txn.put(b"D" + file_key(1, 3), bytes(16) + b":/nowhere")
         txn.put(b"F" + file_key(1, 4), bytes(24))
         txn.put(b"F" + file_key(1, 5), bytes(16) + (5).to_bytes(4, "little") + bytes(4))
-        txn.put(b"D" + file_key(1, 5), bytes(16) + b"/pending")
+        txn.put(b"D" + file_key(1, 5), bytes(16) + b":/pending")
     act_as(store, SUPERVISOR)
-    found, left = store.sweep({1})
+    found, waiters = store.sweep({1}, 2)
     assert found == 1 + 5
-    assert left.doomed == [Doomed(file_key(1, 5), "/pending")]
-    assert left.waiters == [(1, file_key(1, 2))]
+    assert waiters == [(1, file_key(1, 2))]
+    act_as(store, 2)
+    assert store.left_to_delete() == [Doomed(file_key(1, 5), "/pending")]
     store.deleted(file_key(1, 5))
-    assert store.sweep({1}).found == 0
+    assert store.sweep({1}, 2).found == 0
     assert store._orphans.find() == []
     with store._environment.begin() as txn:
         assert [key for key, _ in with_prefix(txn, b"F")] == [b"F" + KEY]

@@ -122,7 +122,7 @@ def test_it_ends_with_its_last_open(
         store.drop_worker(store.worker)
     assert tables(store) == 0
     leased(store, ANOTHER)
-    assert store.sweep([store.worker]).found == 0
+    assert store.sweep([store.worker], store.worker).found == 0
 
 
 def test_what_belongs_to_nobody_is_found(store: LmdbStore) -> None:
@@ -130,6 +130,6 @@ def test_what_belongs_to_nobody_is_found(store: LmdbStore) -> None:
     with store._environment.write() as txn:
         txn.put(b"G" + KEY + GUID, FILE)
         txn.put(b"G" + KEY + KEY, ANOTHER)
-    assert store.sweep([store.worker]).found == 2
+    assert store.sweep([store.worker], store.worker).found == 2
     assert tables(store) == 1
     assert store.lease_file(GUID, KEY) == FILE

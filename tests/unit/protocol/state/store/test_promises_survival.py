@@ -257,9 +257,9 @@ def test_a_dead_worker_leaves_what_is_durable(stores: Stores) -> None:
     assert stores.two.lock(OTHER, waits, [LockRange(0, 1, True)], wait=True) is not None
     stores.two.add_waiter(KEY)
     stores.one.add_waiter(file_key(3, 3))
-    left = stores.supervisor.drop_worker(1)
-    assert left.doomed == []
-    assert sorted(left.waiters) == sorted([(2, OTHER), (2, KEY)])
+    waiters = stores.supervisor.drop_worker(1)
+    assert stores.engine.worker(1).left_to_delete() == []
+    assert sorted(waiters) == sorted([(2, OTHER), (2, KEY)])
     assert flags_of(stores.two, kept) & OPEN_DISCONNECTED
     assert stores.two.count_locks(KEY) == 1
     assert [one.open_id for one in stores.two.opens(OTHER)] == [waits]
@@ -267,7 +267,7 @@ def test_a_dead_worker_leaves_what_is_durable(stores: Stores) -> None:
     assert stores.two.sessions() == []
     assert not stores.two.anybody_watches()
     assert stores.engine.worker(1).disconnected()[0][1].open_id == kept
-    assert stores.supervisor.sweep({2}).found == 0
+    assert stores.supervisor.sweep({2}, 1).found == 0
 
 
 def test_who_waited_for_a_worker_that_is_swept_is_named(stores: Stores) -> None:
@@ -277,33 +277,17 @@ def test_who_waited_for_a_worker_that_is_swept_is_named(stores: Stores) -> None:
     mine = opened(stores.two)
     assert stores.two.lock(KEY, mine, [LockRange(0, 1, True)], wait=True) is not None
     stores.two.add_waiter(KEY)
-    found, left = stores.supervisor.sweep({2})
+    found, waiters = stores.supervisor.sweep({2}, 1)
     assert found
-    assert (2, KEY) in left.waiters
-
-
-def test_a_dead_worker_s_deletions_are_handed_on(stores: Stores) -> None:
-    """Those it had promised, and one that it had begun."""
-    doomed = record(stores.one, DELETE, flags=OPEN_DELETE_ON_CLOSE)
-    stores.one.add_open(KEY, doomed, "/share/file")
-    begun = record(stores.one, DELETE, flags=OPEN_DELETE_ON_CLOSE)
-    stores.one.add_open(OTHER, begun, "/share/other")
-    assert stores.one.remove_open(OTHER, begun.open_id).delete_now
-    left = stores.supervisor.drop_worker(1)
-    expected = {Doomed(KEY, "/share/file"), Doomed(OTHER, "/share/other")}
-    assert set(left.doomed) == expected
-    refuses(NtStatus.DELETE_PENDING, opened, stores.two)
-    for each in left.doomed:
-        stores.supervisor.deleted(each.key)
-    assert opened(stores.two)
+    assert (2, KEY) in waiters
 
 
 def test_there_is_nothing_to_sweep(stores: Stores) -> None:
     """While all live; what is a dead worker's that nobody dropped is found."""
     opened(stores.one)
     opened(stores.two, key=OTHER)
-    assert stores.supervisor.sweep({1, 2}).found == 0
-    assert stores.supervisor.sweep({1}).found
+    assert stores.supervisor.sweep({1, 2}, 1).found == 0
+    assert stores.supervisor.sweep({1}, 1).found
     assert stores.one.count_opens(KEY) == 1
     assert stores.one.count_opens(OTHER) == 0
 

@@ -97,9 +97,9 @@ def test_workers_respect_each_other_and_a_dead_one_leaves_nothing(
 
     one.kill()
     supervisor = LmdbStore.attach(directory, SUPERVISOR)
-    dropped = supervisor.drop_worker(1)
-    assert dropped.doomed == [Doomed(deleting, "/share/doomed")]
-    assert dropped.waiters == [(2, KEY)]
+    assert supervisor.drop_worker(1) == [(2, KEY)]
+    supervisor._deaths._worker = 1  # as its successor
+    assert supervisor.left_to_delete() == [Doomed(deleting, "/share/doomed")]
     assert [record.worker for record in supervisor.opens(KEY)] == [2]
     assert [session.session_id for session in supervisor.sessions()] == [12]
     assert two("check_io", KEY, theirs, 5, 1, True)
@@ -108,10 +108,11 @@ def test_workers_respect_each_other_and_a_dead_one_leaves_nothing(
     supervisor.deleted(deleting)
     assert two.open(deleting) != 0xC0000056
     assert two("remove_open", waiting, kept).delete_now
-    # A worker that dies while it deletes leaves the deletion to the supervisor.
+    # A worker that dies while it deletes leaves the deletion to its successor.
     two.kill()
-    assert Doomed(waiting, "/share/doomed") in supervisor.drop_worker(2).doomed
-    assert supervisor.drop_worker(2).doomed == []
+    supervisor.drop_worker(2)
+    supervisor._deaths._worker = 2
+    assert Doomed(waiting, "/share/doomed") in supervisor.left_to_delete()
     supervisor.close()
 
 
