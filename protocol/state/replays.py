@@ -24,6 +24,8 @@ class Replays:
     def __init__(self) -> None:
         """Begin without any."""
         self._created: dict[CreateGuid, Open | Request] = {}
+        self._under_way: set[Request] = set()
+        """The requests among them: who loses a connection has many asked about."""
 
     def find(self, guid: CreateGuid) -> Open | None:
         """Return what the CREATE has made; None: there was no such.
@@ -42,11 +44,13 @@ class Replays:
         """
         if self._created.setdefault(guid, request) is not request and self.find(guid):
             raise SmbError(NtStatus.DUPLICATE_OBJECTID)
+        self._under_way.add(request)
 
     def failed(self, guid: CreateGuid, request: "Request") -> None:
         """Forget a CREATE that has made nothing that lasts."""
         if self._created.get(guid) is request:
             del self._created[guid]
+            self._under_way.discard(request)
 
     def outlives(self, request: "Request") -> bool:
         """Tell whether a CREATE goes on without its channel: the client asks for it on another.
@@ -55,12 +59,14 @@ class Replays:
         """
         if request.header.command != Command.CREATE or len(request.session.channel_list) < 2:
             return False
-        return request in self._created.values()
+        return request in self._under_way
 
     def made(self, guid: CreateGuid, open_: Open, action: int) -> None:
         """Know what a CREATE has made, and by which CreateAction, unless it is closed already."""
+        request = self._created.pop(guid, None)
+        if request is not None and not isinstance(request, Open):
+            self._under_way.discard(request)
         if open_.closed:
-            self._created.pop(guid, None)
             return
         open_.replay = guid, action
         self._created[guid] = open_
