@@ -19,7 +19,7 @@ from usmbd.transport.base import FileSpan, Part, Receiver, Transport, host_text
 from usmbd.transport.buffer_pool import POOL
 from usmbd.transport.expected import READ_SIZE, Expected, Retry
 from usmbd.transport.loop import EventLoop
-from usmbd.transport.turns import Turns
+from usmbd.transport.turns import LARGE_MESSAGE, Turns
 
 log = logging.getLogger("usmbd.conn")
 
@@ -36,10 +36,6 @@ what is longer goes on where it is, if its end has room there."""
 HELD_SHARE = 16
 """A message that is shorter than this part of a large buffer is copied out of it: what waits, for a
 lock or a slow disk, must not hold much more memory than the client has sent."""
-
-LARGE_MESSAGE = 1 << 18
-"""Such a message takes up to a millisecond to check and write, by HMAC-SHA256 8 MiB take 26: it
-begins while the turn's slice lasts, else each connection would have one a turn."""
 
 READ_MOST = (1 << 20) + (1 << 16)
 """Bytes of one read, a WRITE of 1 MiB, once the turn's slice is over: the kernel keeps up to 6."""

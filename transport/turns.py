@@ -21,6 +21,10 @@ ALLOWANCE: Final = 0.0005
 """Seconds for small requests of one client that come together, whoever else waits for a slice: a
 client that asks for a few things is answered though others flood."""
 
+LARGE_MESSAGE: Final = 1 << 18
+"""Such a message takes up to a millisecond to check and write, by HMAC-SHA256 8 MiB take 26: it
+begins while the turn's slice lasts, else each connection would have one a turn."""
+
 Work = Callable[[], None]
 
 

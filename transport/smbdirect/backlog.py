@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from usmbd.transport.base import Transport
 from usmbd.transport.smbdirect.engine import Engine
-from usmbd.transport.turns import Turns
+from usmbd.transport.turns import LARGE_MESSAGE, Turns
 
 HIGH_WATER = 1 << 20
 """Queued bytes from which on no further request of this client is taken up: a client that gives
@@ -76,6 +76,14 @@ class Backlog:
             return True
         return queued >= HIGH_WATER or under_way >= TRANSFERS_HIGH or self._starves()
 
+    def begins_later(self, size: int) -> bool:
+        """Whether a message of this size waits for a turn, as others have used this one's slice."""
+        turns = self._turns
+        if size < LARGE_MESSAGE or turns is None or not turns.over():
+            return False
+        self._wait(turns)
+        return True
+
     def goes_on(self, queued: int, under_way: int) -> bool:
         """Whether a stopped client is served again."""
         if self.waits:
@@ -92,10 +100,14 @@ class Backlog:
             return False
         if not turns.over(self._began):
             return False
+        self._wait(turns)
+        return True
+
+    def _wait(self, turns: Turns) -> None:
+        """Be served on after the others."""
         if not self.waits:
             self.waits = True
             turns.later(self._transport, self._go_on)
-        return True
 
     def _go_on(self) -> None:
         """Serve on after the others."""

@@ -117,7 +117,7 @@ class SmbDirectTransport(RdmaTransport):
         self._fd = -1
         self._timer: Cancellable | None = None
         self._tidying = Tidying(self._work, loop, self._lose)
-        self._turn = Turn(loop, self._ready)
+        self._turn = Turn(loop, self._ready, self, turns)
         self.state = State.OPEN
 
     # -- life ----------------------------------------------------------------------------
@@ -275,7 +275,7 @@ class SmbDirectTransport(RdmaTransport):
 
     def _ready(self) -> None:
         """Take the completions that there are, and do what has become possible by them."""
-        if self._turn.due or self.state is _FINISHED:
+        if self._turn.due or self.state is _FINISHED or self._turn.gives_way(self.engine):
             return
         self._now = self._loop.time()
         self._backlog.begin()
@@ -286,8 +286,7 @@ class SmbDirectTransport(RdmaTransport):
                 if completions:
                     self._handle(completions)
                     held += 1
-                    if self._backlog.waits:  # so do those that have come since
-                        self._turn.ask()
+                    if self._turn.is_over(self.engine, self._backlog.waits):
                         break
                     if held < HELD_POLLS:
                         continue
@@ -362,6 +361,7 @@ class SmbDirectTransport(RdmaTransport):
                 self._post_receive(index)
             if message is None or self.state is not _OPEN:
                 continue
+            self._stopped = self._stopped or self._backlog.begins_later(len(message))
             if not self._stopped:
                 self._deliver(message)
                 answered = work.waiting >= HELD_SIZE

@@ -9,11 +9,11 @@ from usmbd.transport.expected import FORGET_AFTER, GATHER_SIZE, READ_SIZE, Retry
 from usmbd.transport.tcp import (
     FLUSH_SIZE,
     HELD_SHARE,
-    LARGE_MESSAGE,
     MOVED_SIZE,
     READ_MOST,
     READS_AT_ONCE,
 )
+from usmbd.transport.turns import LARGE_MESSAGE
 
 KIB = 1024
 MIB = 1024 * KIB

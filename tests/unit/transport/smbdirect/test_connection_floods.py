@@ -15,7 +15,7 @@ from usmbd.transport.smbdirect.connection import SmbDirectTransport, State
 from usmbd.transport.smbdirect.kept import UNMETERED_SIZE
 from usmbd.transport.smbdirect.limits import Limits
 from usmbd.transport.smbdirect.provider import Completion
-from usmbd.transport.turns import SLICE
+from usmbd.transport.turns import LARGE_MESSAGE, SLICE
 from usmbd.transport.turns import Turns as EqualTurns
 
 from .conftest import Upper
@@ -234,6 +234,79 @@ def test_a_flood_has_one_slice_of_each_turn(
         peer.client.pump()
     assert sum(served) >= 50
     assert max(served) <= SLICE / step + 1, "the last goes over"
+
+
+@pytest.mark.parametrize("size", [LARGE_MESSAGE - 1, LARGE_MESSAGE])
+def test_a_large_message_begins_while_the_slice_lasts(
+    network: Network, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Else by rotation, as by TCP: to check one may take some of it, and many may have come."""
+    turns = Turns()
+    over = False
+    monkeypatch.setattr(turns, "over", lambda *_: over)
+    monkeypatch.setattr(network, "turns", turns)
+    peer = Peer(network)
+    left = size - PAYLOAD
+    peer.begin(size)
+    while left > PAYLOAD:
+        left -= PAYLOAD
+        peer.post(data(bytes(PAYLOAD), remaining=left))
+    over = True
+    peer.client.post(data(bytes(left)))
+    for _ in range(4):
+        network.loop.turn()
+    rounds = 0
+    while turns.waiting:
+        assert peer.upper.messages == []
+        owner, work = turns.waiting.pop()
+        assert owner is peer.transport
+        assert not turns.waiting
+        work()
+        rounds += 1
+    assert rounds == (2 if size == LARGE_MESSAGE else 0), "its last fragment, and the message"
+    assert [len(message) for message in peer.upper.messages] == [size]
+    network.pump()
+    assert peer.meter.kept == 0
+    assert peer.transport.state is State.OPEN
+
+
+def test_fragments_of_large_messages_share_one_slice(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of however many connections: by a clock of the fragments."""
+    now = [1.0]
+    monkeypatch.setattr(network, "turns", EqualTurns(network.loop, lambda: now[0]))
+    peers = [Peer(network) for _ in range(6)]
+    step, taken = SLICE / 2 / 60, []
+
+    def clocked(peer: Peer) -> None:
+        poll = peer.transport.queue_pair.poll
+
+        def count(limit: int) -> list[Completion]:
+            found = poll(limit)
+            fragments = sum(not completion.id & 1 for completion in found)
+            now[0] += step * fragments
+            taken.append(fragments)
+            return found
+
+        monkeypatch.setattr(peer.transport.queue_pair, "poll", count)
+
+    left = MESSAGE - PAYLOAD
+    for peer in peers:
+        clocked(peer)
+        peer.begin(MESSAGE)
+    for _ in range(60):
+        left -= PAYLOAD
+        for peer in peers:
+            peer.client.post(data(bytes(PAYLOAD), remaining=left))
+    turns = []
+    taken.clear()
+    while network.loop.turn():
+        turns.append(sum(taken))
+        taken.clear()
+    assert sum(turns) == 6 * 60
+    assert max(turns) <= 3 * 60, turns
+    assert {peer.transport.engine.missing_bytes for peer in peers} == {left}
 
 
 def test_who_waits_for_a_turn_may_end(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
