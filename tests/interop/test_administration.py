@@ -15,7 +15,7 @@ from smbtest import client as smb
 from smbtest.client import Client
 from smbtest.processes import wait_for
 from smbtest.samba_tools import client_configuration, credentials, rpcclient
-from smbtest.server import ALICE, BOB, Account, Server
+from smbtest.server import ALICE, BOB, NETBIOS_NAME, Account, Server
 from smbtest.usmbd import BIN, Usmbd
 
 
@@ -189,6 +189,38 @@ def test_net_rpc_registry(administered: Server, address: str) -> None:
     net(administered, address, "registry", "deletekey", key)
     net(administered, address, "registry", "enumerate", key, ok=False)
     net(administered, address, "registry", "enumerate", "HKLM", account=ALICE, ok=False)
+
+
+SHOWN = {
+    "info": f"Domain Name: {NETBIOS_NAME}",
+    "getsid": f"for Domain {NETBIOS_NAME} in secrets.tdb",
+    "share list": "encrypted",
+    "share allowedusers": "private",
+    "file": "\\data\\shown-by-net",
+    f"file user {ALICE.name}": "\\data\\shown-by-net",
+    f"user info {ALICE.name}": "None",
+    "group list builtin": "Administrators",
+    "group members Administrators": f"{NETBIOS_NAME}\\{BOB.name}",
+    "rights list accounts": "BUILTIN\\Administrators",
+    "rights list privileges SeBackupPrivilege": "BUILTIN\\Administrators",
+    "registry getvalueraw HKLM\\SYSTEM\\CurrentControlSet\\Control\\ProductOptions ProductType": (
+        "ServerNT"
+    ),
+    "registry getsd HKLM\\SOFTWARE": "S-1-5-32-544",
+    "conf listshares": "",
+    "audit list": "Auditing:\t\tDisabled",
+    "trustdom list": "none",
+}
+"""What `net rpc` has for looking, and what an administrator finds by it."""
+
+
+def test_net_rpc_shows(administered: Server, address: str) -> None:
+    with Client(administered, ALICE) as client:
+        client.open("shown-by-net", smb.ALL, smb.CREATE)
+        for command, found in SHOWN.items():
+            assert found in net(administered, address, *command.split(" ")), command
+        for command in ("file", "rights list accounts", "registry enumerate HKLM"):
+            net(administered, address, *command.split(" "), account=ALICE, ok=False)
 
 
 def test_impacket_s_reg(administered: Server, address: str) -> None:
