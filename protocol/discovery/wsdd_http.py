@@ -8,6 +8,7 @@ one of few in wsdd's own loop.
 import contextlib
 import http.server
 import io
+import logging
 import re
 import runpy
 import socket
@@ -24,8 +25,32 @@ REQUEST_SECONDS = 10
 REQUEST_BYTES = 65536
 """Of a request: Windows' Get has some 1,000."""
 
+LINES = 8
+"""Of faults in the log, for as long as it runs."""
+
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,6})[ \t]*\r\n", re.IGNORECASE)
 _END = b"\r\n\r\n"
+
+
+_told: list[str] = []
+
+
+def tell(what: str) -> None:
+    """Print one line of a fault, and none after LINES: what strangers send may always be one."""
+    if len(_told) < LINES:
+        _told.append(what)
+        more = " (and no more like this)" if len(_told) == LINES else ""
+        print(f"wsdd: {what}{more}", file=sys.stderr, flush=True)
+
+
+class Quiet(logging.Filter):
+    """Has the event loop's faults, which come with where they were, told in a line each."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell of one, and let nothing through."""
+        error = record.exc_info[1] if record.exc_info else None
+        tell(record.getMessage().partition("\n")[0] if error is None else repr(error))
+        return False
 
 
 def is_whole(data: bytes) -> bool:
@@ -43,6 +68,7 @@ class Whole:
     def __init__(self, connection: socket.socket, data: bytes) -> None:
         """Take what came by the connection."""
         self._connection, self._data = connection, data
+        self.answered = False
 
     def makefile(self, *_: object) -> io.BytesIO:
         """Return what came."""
@@ -51,6 +77,7 @@ class Whole:
     def sendall(self, data: bytes) -> None:
         """Send an answer; it fits the kernel's buffer, and who does not take it has none."""
         self._connection.send(data)
+        self.answered = True
 
     def settimeout(self, seconds: object) -> None:
         """Wait for nothing."""
@@ -84,11 +111,25 @@ class PatientServer(http.server.HTTPServer):
         if not part or len(data) > REQUEST_BYTES:
             self._over(request)
         elif is_whole(bytes(data)):
+            whole = Whole(request, bytes(data))
             try:
-                self.finish_request(Whole(request, bytes(data)), client_address)  # type: ignore[arg-type]
-            except Exception:
-                self.handle_error(request, client_address)
+                self.finish_request(whole, client_address)  # type: ignore[arg-type]
+            except Exception as error:
+                self._not_understood(whole, error)
             self._over(request)
+
+    def _not_understood(self, request: Whole, error: Exception) -> None:
+        """Answer what the handler had no answer to: most of it is no request.
+
+        wsdd reads on without a length, a type or an end. The standard library would print where
+        that failed, 15 lines for each that a stranger sends.
+        """
+        if isinstance(error, OSError):  # he has gone
+            return
+        if not request.answered:
+            with contextlib.suppress(OSError):
+                request.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+        tell(f"a request is not understood: {error!r}")
 
     def _over(self, request: socket.socket) -> None:
         """Let a client go."""
@@ -108,6 +149,7 @@ class PatientServer(http.server.HTTPServer):
 
 def begin(run: Callable[..., object] = runpy.run_path) -> None:
     """Become wsdd, with its arguments behind its name."""
+    logging.getLogger("asyncio").addFilter(Quiet())
     http.server.HTTPServer = PatientServer  # type: ignore[misc]
     del sys.argv[0]
     run(sys.argv[0], run_name="__main__")

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,15 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(body.upper())
+
+
+class Halfway(Echo):
+    """Fails when it has begun to answer."""
+
+    def do_POST(self) -> None:
+        """Say a part, and fail."""
+        self.wfile.write(b"begun")
+        raise ValueError
 
 
 class Served:
@@ -61,6 +71,12 @@ class Served:
             return client.recv(65536)
         except BlockingIOError:
             return None
+
+
+@pytest.fixture(autouse=True)
+def nothing_told() -> None:
+    """Begin as wsdd does."""
+    wsdd_http._told.clear()
 
 
 @pytest.fixture
@@ -113,10 +129,38 @@ def test_what_is_too_long(served: Served, sent: bytes) -> None:
 
 
 def test_a_handler_that_fails_ends_its_client_alone(served: Served, capsys: Any) -> None:
-    bad = served.client(b"POST /x HTTP/1.1\r\n\r\n")  # Echo asks for a length
-    assert served.heard(bad) == b""
+    """He learns that it was no request; the log has some lines, however many come."""
+    for _ in range(2 * wsdd_http.LINES):
+        bad = served.client(b"POST /x HTTP/1.1\r\n\r\n")  # Echo asks for a length
+        assert served.heard(bad) == b"HTTP/1.0 400 Bad Request\r\n\r\n"
+        assert served.heard(bad) == b""
     assert b"HELLO" in (served.heard(served.client(HEAD + b"hello")) or b"")
-    assert "TypeError" in capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == wsdd_http.LINES
+    assert all("wsdd: a request is not understood: TypeError" in line for line in lines)
+    assert lines[-1].endswith("(and no more like this)")
+
+
+def test_faults_of_the_loop_are_a_line_each(capsys: Any) -> None:
+    """Wsdd's own: an encoding that XML says and nobody knows, in a datagram of anybody."""
+    heard = logging.getLogger("asyncio")
+    quiet = wsdd_http.Quiet()
+    heard.addFilter(quiet)
+    try:
+        for number in range(2 * wsdd_http.LINES):
+            heard.error("Exception in callback\nhandle", exc_info=LookupError(f"no {number}"))
+    finally:
+        heard.removeFilter(quiet)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == wsdd_http.LINES
+    assert lines[0] == "wsdd: LookupError('no 0')"
+
+
+def test_an_answer_that_fails_midway_stays_what_it_is(served: Served) -> None:
+    client = served.client(HEAD.replace(b": 5", b": 5x"))  # no length of a request, for Echo none
+    assert served.heard(client) == b"HTTP/1.0 400 Bad Request\r\n\r\n"
+    served.server.RequestHandlerClass = Halfway
+    assert served.heard(served.client(HEAD + b"hello")) == b"begun"
 
 
 def test_who_leaves(served: Served) -> None:
