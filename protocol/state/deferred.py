@@ -22,7 +22,7 @@ from usmbd.protocol.state.notify.change import DirectoryChange
 from usmbd.protocol.state.notify.notifier import Notifier
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import Doomed, DurableOpen, Store
-from usmbd.protocol.state.store.records import DEVICE_SIZE
+from usmbd.protocol.state.store.records import DEVICE_SIZE, Absent
 from usmbd.protocol.state.threads import Threads
 from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs.identity import Identity
@@ -64,11 +64,10 @@ class Deferred:
                 log.info("what it was to delete stays: its user may not any more", extra=path)
             told(user)
 
-        self.rights(found, answered)
+        self.rights(found.durable.who, answered)
 
-    def rights(self, found: DurableOpen, told: Told) -> None:
+    def rights(self, who: Absent | None, told: Told) -> None:
         """Ask what an open's user may do on its share now, until mountd knows."""
-        who = found.durable.who
         if who is None:  # an older server has kept it
             told(TreeConnectResponse(TreeStatus.NO_USER))
             return
@@ -77,7 +76,7 @@ class Deferred:
             if isinstance(answer, TreeConnectResponse) and answer.status is not TreeStatus.ERROR:
                 told(answer)
             else:
-                self._host.clock.call_later(RETRY_SECONDS, self.rights, found, told)
+                self._host.clock.call_later(RETRY_SECONDS, self.rights, who, told)
 
         question = AbsentUserRequest(
             who.share, who.user, who.ticket, who.client_address, who.server_address

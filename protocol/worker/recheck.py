@@ -1,9 +1,9 @@
 """A new configuration reaches what is connected: sessions, tree connects, opens.
 
 mountd is asked anew for each session and each of its tree connects, as if they came now, and for
-opens that wait for their clients. What is not allowed any more is closed, and deletes nothing; of
-the rest, rights, identity and options become the new ones, open after open in slices: one session
-may have thousands.
+opens that wait for their clients (`absent`). What is not allowed any more is closed, and deletes
+nothing; of the rest, rights, identity and options become the new ones, open after open in slices:
+one session may have thousands.
 """
 
 import logging
@@ -22,7 +22,6 @@ from usmbd.mountd.ipc.messages import (
 from usmbd.mountd.ipc.settings import Encryption, ServerConfig, ShareConfig, ShareType, Signing
 from usmbd.protocol.commands import session_owner
 from usmbd.protocol.commands.tree_connect import question
-from usmbd.protocol.state.deferred import stands
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
@@ -36,6 +35,7 @@ from usmbd.protocol.vfs.machine_domain import MachineDomain
 from usmbd.protocol.vfs.snapshots import renewed
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.status import NtStatus
+from usmbd.protocol.worker.absent import AbsentOpens
 
 Item = TypeVar("Item", Session, TreeConnect)
 A = TypeVar("A", bound=Message)
@@ -60,8 +60,8 @@ class Recheck:
         """Begin with nothing to ask."""
         self._server = server
         self._clock = clock
-        self._waiting: deque[Session | TreeConnect | int] = deque()
-        """What is to be asked about; the ids of opens that wait for their clients."""
+        self._absent = AbsentOpens(server)
+        self._waiting: deque[Session | TreeConnect] = deque()
         self._under_way: set[Hashable] = set()
 
     def begin(self) -> None:
@@ -70,17 +70,14 @@ class Recheck:
         self._under_way.clear()
         self._waiting.clear()
         self._waiting.extend(self._server.session_table.values())
-        self._waiting.extend(self._server.durable.waiting())
         self._server.roots.check()
         self._go_on()
+        self._absent.begin()
 
     def _go_on(self) -> None:
         """Ask as much as may be under way."""
         while self._waiting and len(self._under_way) < AT_A_TIME:
             item = self._waiting.popleft()
-            if isinstance(item, int):
-                self._ask_absent(item)
-                continue
             if item.closed:
                 continue
             self._under_way.add(item)
@@ -112,24 +109,6 @@ class Recheck:
                 take(item, answer)
 
         self._server.mountd.ask(message, answered)
-
-    def _ask_absent(self, open_id: int) -> None:
-        """End an open that waits for its client, if that could not come back to it any more.
-
-        It would keep the file from others, with its share mode and locks, as long as its time runs.
-        """
-        found, generation = self._server.store.find_durable(open_id), self._server.generation
-        if found is None:
-            return
-
-        def told(answer: TreeConnectResponse) -> None:
-            if generation == self._server.generation:
-                if not stands(found, answer):
-                    self._server.durable.end_told(found, None)
-                self._done(open_id)
-
-        self._under_way.add(open_id)
-        self._server.deferred.rights(found, told)
 
     def _again(self, item: Session | TreeConnect, generation: int) -> None:
         """Put a question behind the others that found no answer."""

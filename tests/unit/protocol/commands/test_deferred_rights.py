@@ -110,6 +110,23 @@ def test_nothing_is_kept_from_others_by_who_may_not_any_more(
     assert (engine.files / "file").exists()
 
 
+def test_one_question_is_enough_for_all_that_a_user_left(client: Client, engine: Engine) -> None:
+    """Thousands may be left of a session, and who has a new password has all asked about."""
+    other = Client(engine).ready(user="bob")
+    for number in range(10):
+        for each in (client, other):
+            name = f"{number}{each is client}"
+            durable(each, v2(guid=bytes([number, each is client] * 8)), name=name)
+    client.disconnect()
+    other.disconnect()
+    assert len(engine.store.disconnected()) == 20
+    engine.mountd.removed.add("bob")
+    reload(engine)
+    assert len(engine.store.disconnected()) == 10
+    asked = [message for message in engine.mountd.asked if isinstance(message, AbsentUserRequest)]
+    assert sorted(message.user for message in asked) == ["alice", "bob"]
+
+
 def _device_and_inode(engine: Engine) -> tuple[int, int]:
     found = (engine.files / "file").stat()
     return found.st_dev, found.st_ino
