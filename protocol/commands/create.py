@@ -346,7 +346,7 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
         if guid is not None:
             server.replays.failed(guid, request)
         raise
-    request._open = open_
+    request.open = open_
     open_.channel_sequence = request.header.channel_sequence
     try:
         long = found.action in _OVERWRITES and (wanted.reserves_much or open_.is_large())

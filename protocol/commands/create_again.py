@@ -67,7 +67,7 @@ def _repeat(wanted: Wanted, open_: Open, action: int) -> Handling:
         if open_.lease is None or open_.lease.lease_key != wanted.lease.lease_key:
             raise SmbError(NtStatus.ACCESS_DENIED)
         record = _record(request, open_)
-    request._open = open_
+    request.open = open_
     level = wanted.body.requested_oplock_level
     durable = level in (SMB2_OPLOCK_LEVEL_BATCH, SMB2_OPLOCK_LEVEL_LEASE) or (
         open_.durable is not None and open_.durable.persistent
@@ -97,7 +97,7 @@ def come_back(
         assert not isinstance(again, Reconnect)
         granted = again
     open_ = yield from reconnect(request, asked, sum(map(len, contexts.values())))
-    request._open = open_
+    request.open = open_
     open_.channel_sequence = request.header.channel_sequence
     try:
         record = _record(request, open_) if open_.lease is not None else None

@@ -35,7 +35,7 @@ def create_pipe(request: Request, body: CreateRequest, name: str) -> Handling:
         path=name,
         place=place,
     )
-    request._open = open_
+    request.open = open_
     return list(
         build_create_response(
             PIPE_STAT, open_.persistent_id, open_.volatile_id, create_action=FILE_OPENED

@@ -35,7 +35,7 @@ def _duplicate(
     asked: fsctl.DuplicateExtents | fsctl.DuplicateExtentsEx,
 ) -> Handling:
     """Share the blocks on a thread; the source stays in use meanwhile."""
-    target = _file(request._open, FILE_WRITE_DATA)
+    target = _file(request.open, FILE_WRITE_DATA)
     found = request.session.open_table.get(asked.volatile)
     if found is None or found.persistent_id != asked.persistent:
         raise SmbError(NtStatus.INVALID_HANDLE)

@@ -115,7 +115,7 @@ def enumerate_snapshots(request: Request, body: IoctlRequest, data: memoryview) 
 
 def _file(request: Request) -> Open:
     """Return the open of a file, directory or stream."""
-    if request._open is None:
+    if request.open is None:
         raise SmbError(NtStatus.FILE_CLOSED)
     if request.open.pipe is not None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)

@@ -62,7 +62,7 @@ def ioctl(request: Request) -> Answer | Handling:
 
 def _require_open(request: Request) -> None:
     """SmbError(FILE_CLOSED) unless the request names an open."""
-    if request._open is None:
+    if request.open is None:
         raise SmbError(NtStatus.FILE_CLOSED)
 
 

@@ -55,7 +55,7 @@ def wait(request: Request, body: IoctlRequest, data: memoryview) -> Handling:
 
 def _pipe(request: Request) -> Pipe:
     """Return the open pipe; a file has none: INVALID_DEVICE_REQUEST, as from Windows and Samba."""
-    if request._open is None:
+    if request.open is None:
         raise SmbError(NtStatus.FILE_CLOSED)
     if request.open.pipe is None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)

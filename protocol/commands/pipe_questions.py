@@ -44,12 +44,12 @@ def file_security(request: Request, asked: RpcAsks) -> Waiting[tuple[NtStatus, b
     Meanwhile the request that reads the pipe is one of that share, so that its calls run as the
     share's user.
     """
-    own = request._tree
+    own = request.tree
     inner = Request(request.connection, copy(request.header), request.message[:0])
-    inner._session, inner.signer, inner.sealed = request._session, request.signer, request.sealed
+    inner.session, inner.signer, inner.sealed = request.session, request.signer, request.sealed
     try:
         yield from _connect(inner, asked.share)
-        request._tree = inner.tree
+        request.tree = inner.tree
         return NtStatus.SUCCESS, (yield from _opened(inner, asked))
     except SmbError as error:
         return error.status, b""
@@ -58,15 +58,15 @@ def file_security(request: Request, asked: RpcAsks) -> Waiting[tuple[NtStatus, b
             raise
         return status_of(error), b""
     finally:
-        request._tree = own
-        if inner._tree is not None:
+        request.tree = own
+        if inner.tree is not None:
             request.connection.server.close_tree(inner.tree)  # with what is open in it
 
 
 def _connect(request: Request, share: str) -> Waiting[None]:
     """Connect a share, as TREE_CONNECT does, for the time of one question."""
     tree = yield from connect_share(request, request.connection.transport.local, share)
-    request._tree = tree
+    request.tree = tree
     if tree.share.encryption_required and request.sealed is None:
         raise SmbError(NtStatus.ACCESS_DENIED)
     if tree.is_pipe:

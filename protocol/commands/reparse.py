@@ -154,7 +154,7 @@ def _alone(request: Request) -> Iterator[bool]:
 
 def _file(request: Request) -> Open:
     """Return the open of a file or directory, not of a stream."""
-    if request._open is None:
+    if request.open is None:
         raise SmbError(NtStatus.FILE_CLOSED)
     open_ = request.open
     if open_.pipe is not None:

@@ -74,9 +74,6 @@ class Request:
     """
 
     __slots__ = (
-        "_open",
-        "_session",
-        "_tree",
         "async_id",
         "cancel",
         "chain",
@@ -88,9 +85,12 @@ class Request:
         "kept",
         "message",
         "on_reply",
+        "open",
         "resume",
         "sealed",
+        "session",
         "signer",
+        "tree",
         "waits",
     )
 
@@ -99,9 +99,11 @@ class Request:
         self.connection = connection
         self.header = header
         self.message = message
-        self._session: Session | None = None
-        self._tree: TreeConnect | None = None
-        self._open: Open | None = None
+        # What its row of the dispatch table promises is there when its handler runs. No properties:
+        # an open that is made and closed asks for its tree connect eleven times.
+        self.session: Session = None  # type: ignore[assignment]
+        self.tree: TreeConnect = None  # type: ignore[assignment]
+        self.open: Open = None  # type: ignore[assignment]
         self.sealed: Session | None = None  # whose key encrypted it, and encrypts the reply
         self.signer: Signer | None = None  # signs the reply, as the request was signed
         self.async_id = 0
@@ -118,24 +120,6 @@ class Request:
     def disconnect(self, reason: str) -> NoReturn:
         """End the connection instead of an answer."""
         raise Disconnect(reason)
-
-    @property
-    def session(self) -> "Session":
-        """The session; the dispatch table promised that there is one."""
-        assert self._session is not None
-        return self._session
-
-    @property
-    def tree(self) -> "TreeConnect":
-        """The tree connect; the dispatch table promised that there is one."""
-        assert self._tree is not None
-        return self._tree
-
-    @property
-    def open(self) -> "Open":
-        """The open that FileId names; the dispatch table promised that there is one."""
-        assert self._open is not None
-        return self._open
 
     @property
     def signs(self) -> bool:

@@ -31,7 +31,7 @@ def request_resiliency(request: Request, body: IoctlRequest, data: memoryview) -
     survive (the share's `durable handles`, nobody's session) and for what could not be made anew:
     folders, named streams, a file that is deleted on close.
     """
-    if request._open is None:
+    if request.open is None:
         raise SmbError(NtStatus.FILE_CLOSED)
     open_, connection = request.open, request.connection
     if connection.dialect == SMB2_DIALECT_202:

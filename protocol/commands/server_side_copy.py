@@ -58,7 +58,7 @@ _LIMITS = CopychunkResponse(
 
 def request_resume_key(request: Request, body: IoctlRequest, data: memoryview) -> Answer:
     """FSCTL_SRV_REQUEST_RESUME_KEY: name the open for a copy ([MS-SMB2] 3.3.5.15.5)."""
-    if request._open is None:
+    if request.open is None:
         raise SmbError(NtStatus.FILE_CLOSED)
     if body.max_output_response < ResumeKeyResponse.SIZE:
         raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -69,7 +69,7 @@ def request_resume_key(request: Request, body: IoctlRequest, data: memoryview) -
 
 def copychunk(request: Request, body: IoctlRequest, data: memoryview) -> Answer | Handling:
     """FSCTL_SRV_COPYCHUNK and _WRITE, into the open that FileId names ([MS-SMB2] 3.3.5.15.6)."""
-    if request._open is None:
+    if request.open is None:
         raise SmbError(NtStatus.FILE_CLOSED)
     if len(data) < CopychunkCopy.SIZE:
         return _beyond_limits(body)

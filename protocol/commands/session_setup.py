@@ -149,7 +149,7 @@ def session_setup(request: Request) -> Handling:
     if not binding:
         connection.server.expiries.watch(session)
     channel = session.channel_list.get(connection)
-    request._session = session
+    request.session = session
     request.signer = channel.signer if channel is not None else None
     return list(build_session_setup_response(_flags(session), established.token))
 

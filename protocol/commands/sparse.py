@@ -160,7 +160,7 @@ def _next_ranges(store: Store, open_: Open, ranges: memoryview, done: int) -> li
 
 def _data(request: Request, access: int) -> Open:
     """Return the open of a file's data, or a stream's, that has one of these rights."""
-    if request._open is None:
+    if request.open is None:
         raise SmbError(NtStatus.FILE_CLOSED)
     open_ = request.open
     if open_.pipe is not None:
@@ -173,6 +173,6 @@ def _data(request: Request, access: int) -> Open:
 
 def _file(request: Request, access: int) -> Open:
     """Return the open of a file's own data, likewise."""
-    if request._open is not None and request.open.stream is not None:
+    if request.open is not None and request.open.stream is not None:
         raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
     return _data(request, access)

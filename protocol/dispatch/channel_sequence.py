@@ -38,7 +38,7 @@ def verify(request: Request, open_: Open, modifies: bool) -> None:
 
 def wait(request: Request) -> None:
     """Count a request of an open that begins to wait (Open.OutstandingRequestCount)."""
-    open_ = request._open
+    open_: Open | None = request.open
     if open_ is None or request.counted is not None:
         return
     request.counted = open_

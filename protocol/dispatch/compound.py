@@ -171,7 +171,7 @@ class Chain:
         if header.command == Command.CREATE:
             if isinstance(answer, Reply):
                 self.file, self.create_failure = None, answer.status
-            elif request._open is not None:
+            elif request.open is not None:
                 self.file = (request.open.persistent_id, request.open.volatile_id)
         size = sum(map(len, _body(answer)))
         self._size += size

@@ -41,6 +41,7 @@ from usmbd.protocol.state.connection import UNAUTHENTICATED_LIMIT, Connection
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session, SessionState
+from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.state.turns import in_turns
 from usmbd.protocol.vfs.errors import is_refusal, status_of
 from usmbd.protocol.vfs.identity import IdentityNeededError
@@ -199,7 +200,7 @@ class Dispatcher:
         if session is None or not session.valid or channel is None:
             # Or its binding to this connection is not finished: nobody has proved anything here.
             refuse_without_session(request)
-        request._session = session
+        request.session = session
         if sealed is not None:
             if sealed is not session:
                 # An element of a compound names another session than the one whose key sealed it.
@@ -226,7 +227,7 @@ class Dispatcher:
                 raise SmbError(NtStatus.NETWORK_NAME_DELETED)
             if tree.share.encryption_required and sealed is None:
                 raise SmbError(NtStatus.ACCESS_DENIED)
-            request._tree = tree
+            request.tree = tree
 
     def failure(self, request: Request, error: BaseException) -> Reply:
         """Turn an exception into the ERROR Response: the one place that does.
@@ -281,7 +282,7 @@ class Dispatcher:
                     return SUSPENDED
                 value, error = slices.take()
                 continue
-            tree = request._tree  # another for a while, where a pipe asks for a file
+            tree = request.tree  # another for a while, where a pipe asks for a file
             if (
                 kind is Slow
                 or (server.pinned and kind is not OnDescriptor)
@@ -330,7 +331,7 @@ class Dispatcher:
         Nothing cancels it: what the call opens has to come back to the handler, and the thread
         has to let go of the open that it uses.
         """
-        open_ = request._open
+        open_: Open | None = request.open
         target = partial(self.resumed, request)
         kind: object = None  # of those that share few threads with their like
         if long:
@@ -343,7 +344,7 @@ class Dispatcher:
             target = partial(self._released, request, open_, closed)
             if not closed:
                 effect = Blocking(_unless_over, open_, effect.function, *effect.args)
-        tree = request._tree
+        tree: TreeConnect | None = request.tree
         lane = effect.lane if tree is None else tree.speed
         places = 0
         if kind is not None:

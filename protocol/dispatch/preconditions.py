@@ -30,11 +30,11 @@ def find_optional_session(request: Request) -> None:
     if header.flags & SMB2_FLAGS_SIGNED and header.command == Command.ECHO:
         session = connection.session_table.get(header.session_id)
         channel = session.channel_list.get(connection) if session else None
-        if channel is None or channel.signer is None:
+        if session is None or channel is None or channel.signer is None:
             raise SmbError(NtStatus.USER_SESSION_DELETED)
         if not channel.signer.verify(request.message):
             raise SmbError(NtStatus.ACCESS_DENIED)
-        request._session = session
+        request.session = session
         request.signer = channel.signer
 
 
@@ -74,6 +74,6 @@ def find_open(request: Request, row: Row) -> None:
         or header.flags & SMB2_FLAGS_REPLAY_OPERATION
     ):
         verify(request, open_, row.modifies)
-    request._open = open_
+    request.open = open_
     if chain is not None:
         chain.file = (persistent, volatile)

@@ -63,7 +63,7 @@ class Slices:
     def go_on(self) -> bool:
         """Take a slice; False when more come later, after which the request is resumed."""
         dispatcher, request = self._dispatcher, self._request
-        server, tree, open_ = dispatcher.server, request._tree, request._open
+        server, tree, open_ = dispatcher.server, request.tree, request.open
         slow = server.pinned or (tree is not None and not tree.speed.fast())
         begins, self._begun = not self._begun, True
         waits = begins and not slow and server.turns.full()
@@ -110,7 +110,7 @@ class Slices:
 
     def _after(self, ended: object = False, error: BaseException | None = None) -> None:
         """Go on after a slice on a thread, or after others had their turn."""
-        open_ = self._request._open
+        open_ = self._request.open
         if open_ is not None and open_.tree.closed:
             error = SmbError(NtStatus.FILE_CLOSED)
         elif not ended and error is None:
