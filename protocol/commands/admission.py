@@ -35,8 +35,7 @@ from usmbd.protocol.wire.create import (
 )
 from usmbd.protocol.wire.create_contexts import (
     SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET,
-    LeaseV1,
-    LeaseV2,
+    LeaseContext,
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.negotiate import SMB2_GLOBAL_CAP_DIRECTORY_LEASING
@@ -95,7 +94,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         wanted.instance.put(record)
     durable = None
     if wanted.durable is not None and stream is None and wanted.time is None:
-        durable = prepare(request, wanted.durable, record, key, node, found.granted, found.action)
+        durable = prepare(request, tree, wanted.durable, record, key, found)
     asked = Asked(
         key,
         record,
@@ -187,8 +186,8 @@ def agree(open_: Open, found: Found, stat: FileStat) -> Waiting[FileStat]:
 
 
 def _lease(
-    lease: LeaseV1 | LeaseV2, wanted: Wanted, found: Found, tree: TreeConnect
-) -> LeaseV1 | LeaseV2 | None:
+    lease: LeaseContext, wanted: Wanted, found: Found, tree: TreeConnect
+) -> LeaseContext | None:
     """Return the lease that is asked for, if this file can have one.
 
     SmbError(INVALID_PARAMETER) for the key of another file's, also where it can have none.
@@ -224,7 +223,7 @@ def _follow(wanted: Wanted, open_id: int, key: bytes, node: Node) -> bool:
     return request.connection.server.notifier.follow(open_id, key, node, user, network)
 
 
-def _parent_key(lease: LeaseV1 | LeaseV2) -> bytes:
+def _parent_key(lease: LeaseContext) -> bytes:
     """Return the lease key of the directory, as the client has it; NO_ID if it does not say."""
     said = lease.lease_flags & SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET
     return lease.parent_lease_key if said else NO_ID

@@ -15,6 +15,7 @@ from usmbd.protocol.state.store.records import NO_ID, OPEN_INSTANCE_VERSION, Ope
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_APP_INSTANCE_ID,
     SMB2_CREATE_APP_INSTANCE_VERSION,
+    Contexts,
     parse_app_instance_id,
     parse_app_instance_version,
 )
@@ -37,7 +38,7 @@ class AppInstance:
             record.app_instance_version_high, record.app_instance_version_low = self.version
 
 
-def parse_app_instance(request: Request, contexts: dict[bytes, memoryview]) -> AppInstance | None:
+def parse_app_instance(request: Request, contexts: Contexts) -> AppInstance | None:
     """Return the application that opens a file; SmbError(INVALID_PARAMETER)."""
     dialect = request.connection.dialect
     data = contexts.get(SMB2_CREATE_APP_INSTANCE_ID)

@@ -19,6 +19,7 @@ from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import LongCallError
 from usmbd.protocol.vfs.scan import Describes
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS, FILE_WRITE_DATA, FILE_WRITE_EA
+from usmbd.protocol.wire.create_contexts import Contexts
 from usmbd.protocol.wire.create_contexts_aapl import (
     AAPL_CASE_SENSITIVE,
     AAPL_SERVER_CAPS,
@@ -35,7 +36,7 @@ from usmbd.protocol.wire.fscc.directory import AppleEntry
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
-def answer_aapl(request: Request, contexts: dict[bytes, memoryview]) -> tuple[bytes, bytes] | None:
+def answer_aapl(request: Request, contexts: Contexts) -> tuple[bytes, bytes] | None:
     """Tell macOS what the server and the share can, and remember that it has asked.
 
     None where the share has nothing for it. SmbError(INVALID_PARAMETER) for a command that Samba

@@ -29,7 +29,7 @@ from usmbd.protocol.commands.create_pipe import create_pipe
 from usmbd.protocol.commands.create_wanted import TRUNCATES, WRITES, Found, Wanted
 from usmbd.protocol.commands.data_change import reserve
 from usmbd.protocol.commands.dfs import path_in_root
-from usmbd.protocol.commands.durable import Asked, Reconnect, keep, parse_asked
+from usmbd.protocol.commands.durable import OF_DURABLE, Asked, Reconnect, keep, parse_asked
 from usmbd.protocol.commands.find_or_create import BeingMadeError, find_or_create
 from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS, quota_file_stat
 from usmbd.protocol.commands.request import Answer, Handling, Request
@@ -63,6 +63,7 @@ from usmbd.protocol.wire.access import (
     FILE_READ_DATA,
     MAXIMUM_ALLOWED,
 )
+from usmbd.protocol.wire.base import Buffer
 from usmbd.protocol.wire.body import parse_body
 from usmbd.protocol.wire.change_notify import FILE_NOTIFY_CHANGE_ATTRIBUTES
 from usmbd.protocol.wire.create import (
@@ -90,8 +91,8 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_APP_INSTANCE_ID,
     SMB2_CREATE_REQUEST_LEASE,
     SMB2_CREATE_TIMEWARP_TOKEN,
-    LeaseV1,
-    LeaseV2,
+    Contexts,
+    LeaseContext,
     parse_contexts,
     parse_lease,
     parse_u64,
@@ -135,16 +136,17 @@ def create(request: Request) -> Answer | Handling:
     connection, tree = request.connection, request.tree
     body = parse_body(CreateRequest, request.message)
     name = create_name(request.message, body)
-    contexts: dict[bytes, memoryview] = {}
+    contexts: Contexts = {}
     asked: Asked | None = None
     if body.create_contexts_length:
         contexts = parse_contexts(create_contexts_buffer(request.message, body))
-        durable = parse_asked(connection.dialect, contexts)
-        if isinstance(durable, Reconnect):
-            if tree.is_pipe:
-                raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
-            return come_back(request, contexts, _with_lease(request, name, contexts, durable))
-        asked = durable
+        if not OF_DURABLE.isdisjoint(contexts):
+            durable = parse_asked(connection.dialect, contexts)
+            if isinstance(durable, Reconnect):
+                if tree.is_pipe:
+                    raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+                return come_back(request, contexts, _with_lease(request, name, contexts, durable))
+            asked = durable
     if body.impersonation_level > IMPERSONATION_DELEGATE:
         raise SmbError(NtStatus.BAD_IMPERSONATION_LEVEL)
     if len(request.session.open_table) >= connection.server.config.max_open_files:
@@ -202,9 +204,7 @@ def _check(body: CreateRequest, tree: TreeConnect) -> None:
         raise SmbError(NtStatus.PRIVILEGE_NOT_HELD)
 
 
-def _wanted(
-    request: Request, body: CreateRequest, name: str, contexts: dict[bytes, memoryview]
-) -> Wanted:
+def _wanted(request: Request, body: CreateRequest, name: str, contexts: Contexts) -> Wanted:
     """Split the name into a path and a stream, where the share has streams."""
     tree = request.tree
     assert tree.volume is not None
@@ -236,9 +236,7 @@ def _wanted(
     return wanted
 
 
-def _quota_file(
-    request: Request, body: CreateRequest, name: str, contexts: dict[bytes, memoryview]
-) -> Wanted:
+def _quota_file(request: Request, body: CreateRequest, name: str, contexts: Contexts) -> Wanted:
     """Return what a client wants that opens the quotas themselves."""
     body.desired_access = QUOTA_FILE_ACCESS
     wanted = Wanted(request, body, "", None, contexts, name)
@@ -246,7 +244,7 @@ def _quota_file(
     return wanted
 
 
-def _time(context: memoryview, said: int | None) -> int | None:
+def _time(context: Buffer, said: int | None) -> int | None:
     """Return the time of a previous version that a context asks for, else the one `said`.
 
     0 means the present, as for Samba ([MS-SMB2] 2.2.13.2.7, 3.3.5.9.4).
@@ -255,21 +253,17 @@ def _time(context: memoryview, said: int | None) -> int | None:
     return seconds_of(filetime) if filetime else said
 
 
-def _lease(request: Request, contexts: dict[bytes, memoryview]) -> LeaseV1 | LeaseV2 | None:
+def _lease(request: Request, contexts: Contexts) -> LeaseContext | None:
     """Return the lease that is asked for ([MS-SMB2] 3.3.5.9.8, 3.3.5.9.11); None: as for none."""
     connection = request.connection
     data = contexts.get(SMB2_CREATE_REQUEST_LEASE)
     if data is None or not connection.server_capabilities & SMB2_GLOBAL_CAP_LEASING:
         return None
     lease = parse_lease(data)
-    if isinstance(lease, LeaseV2) and connection.dialect < SMB2_DIALECT_300:
-        return None
-    return lease
+    return None if lease.version > 1 and connection.dialect < SMB2_DIALECT_300 else lease
 
 
-def _with_lease(
-    request: Request, name: str, contexts: dict[bytes, memoryview], asked: Reconnect
-) -> Reconnect:
+def _with_lease(request: Request, name: str, contexts: Contexts, asked: Reconnect) -> Reconnect:
     """Return what a client comes back to, with the lease and the name that it has for it.
 
     Whatever oplock level it asks for: the other fields do not matter.
@@ -366,10 +360,10 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
             open_.told_at_close = WRITTEN if found.granted & WRITES else 0
         if open_.durable is not None and open_.durable.persistent:
             yield from keep(server, open_, open_.durable)
-        asked = wanted.durable
-        answers = answer_contexts(open_, stat, found.maximal, wanted.contexts, asked, found.record)
-        if wanted.aapl is not None:
-            answers.append(wanted.aapl)
+        contexts, answers = wanted.contexts, b""
+        if contexts:
+            asked, aapl, record = wanted.durable, wanted.aapl, found.record
+            answers = answer_contexts(open_, stat, found.maximal, contexts, asked, record, aapl)
     except BaseException:
         if found.action == FILE_CREATED and server.store.count_opens(open_.key) == 1:
             open_.taken_back = found.made_at

@@ -18,6 +18,7 @@ from usmbd.protocol.wire.create import (
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_DURABLE_HANDLE_REQUEST,
     SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
+    Contexts,
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.header import SMB2_FLAGS_REPLAY_OPERATION
@@ -79,7 +80,7 @@ def _repeat(wanted: Wanted, open_: Open, action: int) -> Handling:
 
 def come_back(
     request: Request,
-    contexts: dict[bytes, memoryview],
+    contexts: Contexts,
     asked: Reconnect,
     replayed: Asked | None = None,
     action: int = FILE_OPENED,
@@ -89,7 +90,7 @@ def come_back(
     Where it has `replayed` its CREATE instead, it is told what that made.
     """
     server = request.connection.server
-    contexts = {name: memoryview(bytes(data)) for name, data in contexts.items()}
+    contexts = {name: bytes(data) for name, data in contexts.items()}
     granted = replayed
     if granted is None and SMB2_CREATE_DURABLE_HANDLE_REQUEST in contexts:
         name = SMB2_CREATE_DURABLE_HANDLE_REQUEST
@@ -120,11 +121,11 @@ def _record(request: Request, open_: Open) -> OpenRecord | None:
 def _answers(
     request: Request,
     open_: Open,
-    contexts: dict[bytes, memoryview],
+    contexts: Contexts,
     asked: Asked | None,
     record: OpenRecord | None,
-) -> Waiting[tuple[list[tuple[bytes, bytes]], FileStat]]:
-    """Return the create contexts for an open, and its stat."""
+) -> Waiting[tuple[bytes, FileStat]]:
+    """Return the chain of create contexts for an open, and its stat."""
     stat = yield from OnDescriptor(open_.node.stat)
     maximal = 0
     if SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST in contexts:

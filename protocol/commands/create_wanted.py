@@ -20,7 +20,7 @@ from usmbd.protocol.wire.create import (
     FILE_SUPERSEDE,
     CreateRequest,
 )
-from usmbd.protocol.wire.create_contexts import LeaseV1, LeaseV2
+from usmbd.protocol.wire.create_contexts import Contexts, LeaseContext
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 
 WRITES = FILE_WRITE_DATA | FILE_APPEND_DATA
@@ -39,10 +39,10 @@ class Wanted:
     path: str
     """On disk, below the share's root; at first with the token of `time`, if it came by one."""
     stream_name: str | None
-    contexts: dict[bytes, memoryview]
+    contexts: Contexts
     name: str = ""
     """As the client says it, with its stream."""
-    lease: LeaseV1 | LeaseV2 | None = None
+    lease: LeaseContext | None = None
     """What the client asks for, if its dialect has it."""
     waited: bool = False
     """Whether it has waited for what others cache."""
@@ -89,7 +89,7 @@ class Wanted:
 
     def keep_contexts(self) -> int:
         """Take the contexts out of the message, which may be given back; return their bytes."""
-        self.contexts = {name: memoryview(bytes(data)) for name, data in self.contexts.items()}
+        self.contexts = {name: bytes(data) for name, data in self.contexts.items()}
         return sum(map(len, self.contexts.values()))
 
 

@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -54,6 +54,7 @@ from usmbd.protocol.wire.access import (
     FILE_READ_DATA,
     FILE_WRITE_DATA,
 )
+from usmbd.protocol.wire.base import Buffer
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_DURABLE_HANDLE_RECONNECT,
@@ -61,10 +62,8 @@ from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_DURABLE_HANDLE_REQUEST,
     SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2,
     SMB2_DHANDLE_FLAG_PERSISTENT,
-    LeaseV1,
-    LeaseV2,
-    durable_response,
-    durable_response_v2,
+    Contexts,
+    LeaseContext,
     parse_durable_reconnect,
     parse_durable_reconnect_v2,
     parse_durable_request,
@@ -73,13 +72,18 @@ from usmbd.protocol.wire.create_contexts import (
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_PERSISTENT_HANDLES
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
+if TYPE_CHECKING:
+    from usmbd.protocol.commands.create_wanted import Found
+
 _OF_V1: Final = frozenset(
     {SMB2_CREATE_DURABLE_HANDLE_REQUEST, SMB2_CREATE_DURABLE_HANDLE_RECONNECT}
 )
 _OF_V2: Final = frozenset(
     {SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2, SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2}
 )
-_OF_DURABLE: Final = _OF_V1 | _OF_V2
+OF_DURABLE: Final = _OF_V1 | _OF_V2
+"""The contexts that `parse_asked` is for."""
+_BESIDE_V2: Final = OF_DURABLE - {SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2}
 _AGAIN_V1: Final = frozenset({SMB2_CREATE_DURABLE_HANDLE_RECONNECT})
 
 V1_TIMEOUT: Final = 16 * 60 * 1000
@@ -101,7 +105,7 @@ The kernel closes a killed worker's sockets one after the other, the client's pe
 """
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """A request for a durable open."""
 
     version: int
@@ -120,16 +124,27 @@ class Reconnect:
     """None: version 1."""
     path: str = ""
     """The name that the request has, below the share's root."""
-    lease: LeaseV1 | LeaseV2 | None = None
+    lease: LeaseContext | None = None
     persistent: bool = False
 
 
-def parse_asked(dialect: int, contexts: dict[bytes, memoryview]) -> Asked | Reconnect | None:
+def parse_asked(dialect: int, contexts: Contexts) -> Asked | Reconnect | None:
     """Return what the contexts of durable opens say; SmbError(INVALID_PARAMETER).
 
     Those of version 2 are of SMB 3.x alone, and no contexts for older dialects.
     """
-    names = (_OF_DURABLE if dialect >= SMB2_DIALECT_300 else _OF_V1).intersection(contexts)
+    data = contexts.get(SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2)
+    if data is None or dialect < SMB2_DIALECT_300 or not _BESIDE_V2.isdisjoint(contexts):
+        return _parse_others(dialect, contexts)
+    timeout, flags, create_guid = parse_durable_request_v2(data)
+    if not 0 < timeout <= V2_TIMEOUT_MAX:
+        timeout = V2_TIMEOUT_MAX if timeout else V2_TIMEOUT
+    return Asked(2, timeout, create_guid, flags & SMB2_DHANDLE_FLAG_PERSISTENT != 0)
+
+
+def _parse_others(dialect: int, contexts: Contexts) -> Asked | Reconnect | None:
+    """Return what they say unless it is a request of version 2, as clients make today."""
+    names = (OF_DURABLE if dialect >= SMB2_DIALECT_300 else _OF_V1).intersection(contexts)
     if len(names) != 1:
         if not names:
             return None
@@ -140,25 +155,18 @@ def parse_asked(dialect: int, contexts: dict[bytes, memoryview]) -> Asked | Reco
     return _READERS[name](contexts[name])
 
 
-def _read_v1(data: memoryview) -> Asked:
+def _read_v1(data: Buffer) -> Asked:
     """Return what DHnQ asks for."""
     parse_durable_request(data)
     return _ASKED_V1
 
 
-def _read_v1_again(data: memoryview) -> Reconnect:
+def _read_v1_again(data: Buffer) -> Reconnect:
     """Return what DHnC asks for."""
     return Reconnect(parse_durable_reconnect(data).persistent)
 
 
-def _read_v2(data: memoryview) -> Asked:
-    """Return what DH2Q asks for."""
-    timeout, flags, create_guid = parse_durable_request_v2(data)
-    timeout = min(timeout, V2_TIMEOUT_MAX) or V2_TIMEOUT
-    return Asked(2, timeout, create_guid, flags & SMB2_DHANDLE_FLAG_PERSISTENT != 0)
-
-
-def _read_v2_again(data: memoryview) -> Reconnect:
+def _read_v2_again(data: Buffer) -> Reconnect:
     """Return what DH2C asks for."""
     again = parse_durable_reconnect_v2(data)
     persistent = bool(again.flags & SMB2_DHANDLE_FLAG_PERSISTENT)
@@ -167,46 +175,43 @@ def _read_v2_again(data: memoryview) -> Reconnect:
 
 _ASKED_V1: Final = Asked(1, V1_TIMEOUT)
 
-_NOT_SYNCED: Final = Durability.NONE
-_WRITTEN_THROUGH: Final = Durability.STRICT
-
-_READERS: Final[dict[bytes, Callable[[memoryview], Asked | Reconnect]]] = {
+_READERS: Final[dict[bytes, Callable[[Buffer], Asked | Reconnect]]] = {
     SMB2_CREATE_DURABLE_HANDLE_REQUEST: _read_v1,
     SMB2_CREATE_DURABLE_HANDLE_RECONNECT: _read_v1_again,
-    SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2: _read_v2,
     SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2: _read_v2_again,
 }
 
 
 def prepare(
     request: Request,
+    tree: TreeConnect,
     asked: Asked,
     record: OpenRecord,
     key: bytes,
-    node: Node,
-    granted: int,
-    action: int,
+    found: "Found",
 ) -> Durable | None:
-    """Return what an open has if it becomes durable, which it may; complete its record.
-
-    `granted` is the client's own access, which an overwrite's record has more than.
-    """
-    tree = request.tree
-    persistent = asked.persistent and _may_stay_persistent(request, record, node)
-    owner = owner_of(tree, node, persistent=persistent)
-    if not owner:
-        return None
-    timeout = record.durable_open_timeout = asked.timeout
+    """Return what an open has if it becomes durable, which it may; complete its record."""
+    node = found.node
+    lasts = asked.persistent and _may_stay_persistent(request, record, node)
+    # As `owner_of`, mostly without its call.
+    known = tree.session.durable_owner
+    if not (known and node.is_regular and tree.share.keeps_handles):
+        known = owner_of(tree, node, persistent=lasts)
+        if not known:
+            return None
+    record.durable_open_timeout = asked.timeout
     record.create_guid = asked.create_guid
-    record.durable_owner = owner
-    mode, who = record.create_options & MODE, None
-    if persistent or record.flags & OPEN_DELETE_ON_CLOSE:
+    record.durable_owner = known
+    who = None
+    if lasts or record.flags & OPEN_DELETE_ON_CLOSE:
         who = absent(tree, request.connection)
-    kept = kept_of(tree, key, node, granted, action, mode, who)
-    if not persistent:
-        return Durable(kept, timeout)
+    # The client's own access, which an overwrite's record has more than.
+    access, mode = found.granted, record.create_options & MODE
+    kept = kept_of(tree, key, node, access, found.action, mode, who)
+    if not lasts:
+        return Durable(kept, asked.timeout)
     record.flags |= OPEN_PERSISTENT
-    return Durable(kept, timeout, lasting=True, persistent=True)
+    return Durable(kept, asked.timeout, lasting=True, persistent=True)
 
 
 def _may_stay_persistent(request: Request, record: OpenRecord, node: Node) -> bool:
@@ -244,22 +249,22 @@ def kept_of(
     mode: int,
     who: Absent | None,
 ) -> DurableRecord:
-    """Return what an open of `node` can be made anew from."""
+    """Return what an open of `node` can be made anew from.
+
+    `who` it is has to be known of one that is persistent, or that may delete its file.
+    """
     share = tree.share
+    path = node.path.encode("utf-8", "surrogateescape")
+    posix = node.volume.options.posix
+    known = key, share.name, share.path, path, granted, node.born, action
+    kept = DurableRecord(*known, mode=mode, posix=posix, who=who)
+    if who is None:
+        return kept
     durability = share.persistent_handles_durability
-    return DurableRecord(
-        key,
-        share.name,
-        share.path,
-        node.path.encode("utf-8", "surrogateescape"),
-        granted,
-        node.born,
-        action,
-        mode=mode,
-        synced=durability is not _NOT_SYNCED,
-        write_through=durability is _WRITTEN_THROUGH,
-        posix=node.volume.options.posix,
-        who=who,
+    return msgspec.structs.replace(
+        kept,
+        synced=durability is not Durability.NONE,
+        write_through=durability is Durability.STRICT,
     )
 
 
@@ -277,14 +282,6 @@ def keep(server: Server, open_: Open, durable: Durable) -> Waiting[None]:
         durable.persistent = durable.lasting = False
         if not server.store.end_persistence(open_.key, open_.persistent_id):
             open_.durable = None
-
-
-def durable_answer(durable: Durable, asked: Asked) -> tuple[bytes, bytes]:
-    """Return the create context that tells a client so (2.2.14.2.3, .12)."""
-    if asked.version == 1:
-        return durable_response()
-    flags = SMB2_DHANDLE_FLAG_PERSISTENT if durable.persistent else 0
-    return durable_response_v2(durable.timeout, flags)
 
 
 def owner(session: Session) -> bytes:
@@ -369,7 +366,7 @@ def _check_lease(request: Request, asked: Reconnect, found: DurableOpen) -> None
         record.client_guid != request.connection.client_guid
         or lease is None
         or lease.lease_key != record.lease_key
-        or isinstance(lease, LeaseV2) != (record.lease_version > 1)
+        or lease.version != record.lease_version
         # H was lost by a break of its other opens.
         or not (caches_handle(record) or record.flags & OPEN_LASTING)
     ):

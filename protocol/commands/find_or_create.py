@@ -360,10 +360,11 @@ def _new(wanted: Wanted) -> Found:
     if SMB2_CREATE_EA_BUFFER in contexts:
         if len(contexts[SMB2_CREATE_EA_BUFFER]) > SHORT_DATA:
             long_call()
-        eas = list(full_eas(contexts[SMB2_CREATE_EA_BUFFER]))
+        eas = list(full_eas(memoryview(contexts[SMB2_CREATE_EA_BUFFER])))
     descriptor = None
     if described:
-        descriptor = security.parse(contexts[SMB2_CREATE_SD_BUFFER], request.tree.domain)
+        data = memoryview(contexts[SMB2_CREATE_SD_BUFFER])
+        descriptor = security.parse(data, request.tree.domain)
     if wanted.reserves_much:
         long_call()
     tunnel, share = request.connection.server.tunnel, request.tree.share

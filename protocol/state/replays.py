@@ -72,8 +72,9 @@ class Replays:
         self._created[guid] = open_
 
     def forget(self, open_: Open) -> None:
-        """Repeat an open's CREATE no more: it is closed, or its FileId has been used."""
-        replay, open_.replay = open_.replay, None
-        if replay is not None:
-            # It is nobody else's: another CREATE with it is a replay, or refused.
-            self._created.pop(replay[0], None)
+        """Repeat an open's CREATE no more, which can be: it is closed, or its FileId is used."""
+        replay = open_.replay
+        assert replay is not None
+        open_.replay = None
+        # It is nobody else's: another CREATE with it is a replay, or refused.
+        self._created.pop(replay[0], None)

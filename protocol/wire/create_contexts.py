@@ -5,11 +5,13 @@ Apple's extension and the POSIX extensions, which are not Microsoft's, are in
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import ClassVar
+from typing import NamedTuple
 
-from usmbd.protocol.wire.base import Layout, Wire, bytes8, bytes16, u16, u32, u64
+import msgspec
+
+from usmbd.protocol.wire.base import Buffer, Layout, Wire, bytes8, bytes16, u16, u32, u64
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # Names (2.2.13.2); the long ones are GUIDs as bytes in the order of their writing.
@@ -45,6 +47,10 @@ SMB2_DHANDLE_FLAG_PERSISTENT = 0x00000002
 _MINIMUM_NAME = 4
 _SHORT = 16 + _MINIMUM_NAME
 _SHORT_NAME = struct.pack("<HH", 16, _MINIMUM_NAME)
+_SHAPES = 64
+"""Chains whose shape is known, of 1 KiB each."""
+_SHAPE_BYTES = 512
+"""None of them is longer: what is, has a descriptor or EAs, whose length is seldom the same."""
 # Windows' clients send up to eight contexts; hundreds are an attack on our time.
 MAXIMUM_CONTEXTS = 64
 
@@ -96,9 +102,6 @@ class DurableReconnectV2(Wire, size=36):
 class LeaseV1(Wire, size=32):
     """SMB2_CREATE_REQUEST_LEASE and its response ([MS-SMB2] 2.2.13.2.8, 2.2.14.2.10)."""
 
-    version: ClassVar = 1
-    parent_lease_key: ClassVar = bytes(16)
-    epoch: ClassVar = 0
     lease_key: bytes16
     lease_state: u32
     lease_flags: u32 = 0
@@ -108,7 +111,6 @@ class LeaseV1(Wire, size=32):
 class LeaseV2(Wire, size=52):
     """SMB2_CREATE_REQUEST_LEASE_V2 and its response ([MS-SMB2] 2.2.13.2.10, 2.2.14.2.11)."""
 
-    version: ClassVar = 2
     lease_key: bytes16
     lease_state: u32
     lease_flags: u32 = 0
@@ -118,7 +120,20 @@ class LeaseV2(Wire, size=52):
     reserved: u16 = 0
 
 
+class LeaseContext(msgspec.Struct, gc=False):
+    """What a lease of either version says; one of version 1 has neither parent nor epoch."""
+
+    version: int
+    lease_key: bytes
+    lease_state: int
+    lease_flags: int
+    parent_lease_key: bytes = bytes(16)
+    epoch: int = 0
+
+
 _pack_lease = LeaseV1.LAYOUT.pack
+_unpack_lease = struct.Struct("<16sII8x").unpack
+_unpack_lease_v2 = struct.Struct("<16sII8x16sH2x").unpack
 _pack_lease_v2 = LeaseV2.LAYOUT.pack
 
 
@@ -140,45 +155,90 @@ class AppInstanceVersion(Wire, size=24):
     app_instance_version_low: u64
 
 
-def parse_contexts(data: memoryview) -> dict[bytes, memoryview]:
+Contexts = dict[bytes, bytes | memoryview]
+"""The data of contexts by name; what is long is not copied out of its message."""
+
+
+class _Shape(NamedTuple):
+    """A chain whose headers have been read before: all of it is known but the data."""
+
+    heads: Callable[[memoryview], tuple[bytes, ...]] | None
+    """None: there is only the first, by which it was found."""
+    said: tuple[bytes, ...]
+    data: Callable[[memoryview], tuple[bytes, ...]]
+    names: tuple[bytes, ...]
+
+
+_shapes: dict[tuple[int, bytes], _Shape] = {}
+"""By the chain's length and its first header with name: clients send few different ones."""
+
+
+def parse_contexts(data: memoryview) -> Contexts:
     """Return the contexts in `data` by name; of two with one name the first counts.
 
     SmbError(INVALID_PARAMETER) when an element, its name or its data leaves its bounds, when
     a link is not aligned to 8 or leads nowhere, or there are more than MAXIMUM_CONTEXTS.
     Links only lead forward, so a chain cannot loop.
     """
+    shape = _shapes.get((len(data), bytes(data[:_SHORT])))
+    if shape is not None:
+        heads, said, parts, names = shape
+        if heads is None or heads(data) == said:
+            return dict(zip(names, parts(data), strict=True))
+    return _walk(data)
+
+
+def _walk(data: memoryview) -> Contexts:
+    """Do what `parse_contexts` does for any chain, and know it the next time."""
+    contexts: Contexts = {}
     if not data:
-        return {}
-    following, name, start, end = _places(bytes(data[:_SHORT]), len(data)) or _read(data)
-    contexts = {name: data[start:end]}
-    left = MAXIMUM_CONTEXTS
+        return contexts
+    places: list[tuple[int, int, int]] = []
+    at, following = 0, 1
     while following:
-        left -= 1
-        if not left:
+        if len(places) == MAXIMUM_CONTEXTS:
             raise SmbError(NtStatus.INVALID_PARAMETER)
-        data = data[following:]
-        following, name, start, end = _places(bytes(data[:_SHORT]), len(data)) or _read(data)
-        contexts.setdefault(name, data[start:end])
+        following, name, start, end = _read(data[at:])
+        contexts.setdefault(name, data[at + start : at + end])
+        places.append((at, at + start, at + end))
+        at += following
+    if len(contexts) == len(places) and len(data) <= _SHAPE_BYTES:
+        _know(data, places, tuple(contexts))
     return contexts
 
 
-@lru_cache(maxsize=256)
-def _places(head: bytes, length: int) -> tuple[int, bytes, int, int] | None:
-    """Return what `_read` does where `head`, a header and a name of four bytes, says all of it.
+def _know(data: memoryview, places: list[tuple[int, int, int]], names: tuple[bytes, ...]) -> None:
+    """Keep the shape of a chain, if its headers with names of four bytes say all of it."""
+    if any(bytes(data[at + 4 : at + 8]) != _SHORT_NAME for at, _, _ in places):
+        return
+    heads = _unpacker(len(data), [(at, at + _SHORT) for at, _, _ in places])
+    parts = _unpacker(len(data), [(start, end) for _, start, end in places])
+    if len(_shapes) >= _SHAPES:
+        del _shapes[next(iter(_shapes))]
+    said = heads(data)
+    if said:
+        others = heads if len(said) > 1 else None
+        _shapes[len(data), said[0]] = _Shape(others, said, parts, names)
 
-    Clients send few different ones: to look them up is a third of the work.
-    """
-    if len(head) < _SHORT or head[4:8] != _SHORT_NAME:
-        return None
-    return _read(memoryview(head), length)
+
+def _unpacker(size: int, parts: list[tuple[int, int]]) -> Callable[[memoryview], tuple[bytes, ...]]:
+    """Return what takes these parts, in their order, out of a chain of `size` bytes."""
+    layout, at = "", 0
+    for start, end in parts:
+        if start == end:
+            layout += "0s"
+            continue
+        layout += f"{start - at}x{end - start}s"
+        at = end
+    return struct.Struct(f"{layout}{size - at}x").unpack
 
 
-def _read(data: memoryview, length: int | None = None) -> tuple[int, bytes, int, int]:
+def _read(data: memoryview) -> tuple[int, bytes, int, int]:
     """Return of a context where the next one is (0: it is the last), its name, and (start, end).
 
-    `length` is that of the whole rest, if `data` is its beginning; SmbError(INVALID_PARAMETER).
+    SmbError(INVALID_PARAMETER).
     """
-    length = len(data) if length is None else length
+    length = len(data)
     following, name_offset, name_length, _, data_offset, data_length = _unpack_header(data)
     if following % 8 or following > length or 0 < following < _HEADER_SIZE:
         raise SmbError(NtStatus.INVALID_PARAMETER)
@@ -199,16 +259,16 @@ def _read(data: memoryview, length: int | None = None) -> tuple[int, bytes, int,
 
 def build_contexts(contexts: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Return the chain of (name, data), each element and each data aligned to 8."""
-    left = len(contexts)
-    if left == 1:
-        ((name, data),) = contexts
-        return _around(name, len(data), True)[0] + data
-    parts: list[bytes] = []
-    for name, data in contexts:
-        left -= 1
-        begin, padding = _around(name, len(data), not left)
-        parts += (begin, data, padding)
-    return b"".join(parts)
+    chain = b""
+    for name, data in reversed(contexts):
+        chain = before(chain, name, data)
+    return chain
+
+
+def before(chain: bytes, name: bytes, data: bytes) -> bytes:
+    """Return `chain` with one more context at its head, where it may be seen whether it is last."""
+    begin, padding = _around(name, len(data), not chain)
+    return begin + data + padding + chain
 
 
 @lru_cache(maxsize=64)
@@ -222,7 +282,7 @@ def _around(name: bytes, length: int, last: bool) -> tuple[bytes, bytes]:
     return header + name + bytes(offset - _HEADER_SIZE - len(name) if length else 0), padding
 
 
-def parse_u64(data: memoryview) -> int:
+def parse_u64(data: Buffer) -> int:
     """Return the data of AlSi (bytes) or TWrp (FILETIME); another size is an error.
 
     SmbError(INVALID_PARAMETER), as for all contexts of fixed size (2.2.13.2.6, 2.2.13.2.7).
@@ -231,23 +291,23 @@ def parse_u64(data: memoryview) -> int:
     return int.from_bytes(data, "little")
 
 
-def parse_maximal_access(data: memoryview) -> int | None:
+def parse_maximal_access(data: Buffer) -> int | None:
     """Return the FILETIME of a MxAc request, or None when it has none (2.2.13.2.5)."""
     return parse_u64(data) if data else None
 
 
-def parse_durable_request(data: memoryview) -> None:
+def parse_durable_request(data: Buffer) -> None:
     """Check the 16 reserved bytes of DHnQ (2.2.13.2.3)."""
     _require(data, 16)
 
 
-def parse_durable_reconnect(data: memoryview) -> DurableReconnect:
+def parse_durable_reconnect(data: Buffer) -> DurableReconnect:
     """Return the data of DHnC."""
     _require(data, DurableReconnect.SIZE)
     return DurableReconnect.parse(data)
 
 
-def parse_durable_request_v2(data: memoryview) -> tuple[int, int, bytes]:
+def parse_durable_request_v2(data: Buffer) -> tuple[int, int, bytes]:
     """Return timeout, flags and CreateGuid of DH2Q."""
     try:
         return _unpack_durable_v2(data)
@@ -255,23 +315,23 @@ def parse_durable_request_v2(data: memoryview) -> tuple[int, int, bytes]:
         raise SmbError(NtStatus.INVALID_PARAMETER) from None
 
 
-def parse_durable_reconnect_v2(data: memoryview) -> DurableReconnectV2:
+def parse_durable_reconnect_v2(data: Buffer) -> DurableReconnectV2:
     """Return the data of DH2C."""
     _require(data, DurableReconnectV2.SIZE)
     return DurableReconnectV2.parse(data)
 
 
-def parse_lease(data: memoryview) -> LeaseV1 | LeaseV2:
+def parse_lease(data: Buffer) -> LeaseContext:
     """Return the data of RqLs, whose size tells its version."""
-    size = len(data)
-    if size == LeaseV2.SIZE:
-        return LeaseV2.parse(data)
-    if size != LeaseV1.SIZE:
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    return LeaseV1.parse(data)
+    try:
+        if len(data) > LeaseV1.SIZE:
+            return LeaseContext(2, *_unpack_lease_v2(data))
+        return LeaseContext(1, *_unpack_lease(data))
+    except struct.error:
+        raise SmbError(NtStatus.INVALID_PARAMETER) from None
 
 
-def parse_app_instance_id(data: memoryview) -> bytes:
+def parse_app_instance_id(data: Buffer) -> bytes:
     """Return the 16 bytes of AppInstanceId; none is a bad parameter (2.2.13.2.13)."""
     _require(data, AppInstanceId.SIZE)
     context = AppInstanceId.parse(data)
@@ -280,7 +340,7 @@ def parse_app_instance_id(data: memoryview) -> bytes:
     return context.app_instance_id
 
 
-def parse_app_instance_version(data: memoryview) -> tuple[int, int]:
+def parse_app_instance_version(data: Buffer) -> tuple[int, int]:
     """Return the version (high, low) of 2.2.13.2.15, which compares as a tuple."""
     _require(data, AppInstanceVersion.SIZE)
     context = AppInstanceVersion.parse(data)
@@ -304,10 +364,17 @@ def durable_response() -> tuple[bytes, bytes]:
     return SMB2_CREATE_DURABLE_HANDLE_REQUEST, bytes(8)
 
 
-@lru_cache(maxsize=64)
 def durable_response_v2(timeout: int, flags: int) -> tuple[bytes, bytes]:
     """Return DH2Q with the `timeout` granted in ms and the flags (2.2.14.2.12)."""
     return SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2, struct.pack("<II", timeout, flags)
+
+
+@lru_cache(maxsize=64)
+def durable_element(version: int, timeout: int, flags: int, last: bool) -> bytes:
+    """Return one of these as it stands in a chain, at the end of it or not: few are different."""
+    name, data = durable_response() if version == 1 else durable_response_v2(timeout, flags)
+    begin, padding = _around(name, len(data), last)
+    return begin + data + padding
 
 
 def lease_response(key: bytes, state: int, flags: int) -> tuple[bytes, bytes]:
@@ -315,14 +382,20 @@ def lease_response(key: bytes, state: int, flags: int) -> tuple[bytes, bytes]:
     return SMB2_CREATE_REQUEST_LEASE, _pack_lease(key, state, flags, 0)
 
 
-def lease_response_v2(
-    key: bytes, state: int, flags: int, parent_key: bytes, epoch: int
-) -> tuple[bytes, bytes]:
-    """Return RqLs with the lease as granted (2.2.14.2.11)."""
-    return SMB2_CREATE_REQUEST_LEASE, _pack_lease_v2(key, state, flags, 0, parent_key, epoch, 0)
+_AROUND_LEASE_V2 = [
+    _around(SMB2_CREATE_REQUEST_LEASE, LeaseV2.SIZE, last) for last in (False, True)
+]
 
 
-def _require(data: memoryview, size: int) -> None:
+def lease_element_v2(
+    key: bytes, state: int, flags: int, parent_key: bytes, epoch: int, last: bool
+) -> bytes:
+    """Return RqLs with the lease as granted (2.2.14.2.11), as it stands in a chain."""
+    begin, padding = _AROUND_LEASE_V2[last]
+    return begin + _pack_lease_v2(key, state, flags, 0, parent_key, epoch, 0) + padding
+
+
+def _require(data: Buffer, size: int) -> None:
     """Raise SmbError(INVALID_PARAMETER) unless `data` has exactly `size` bytes."""
     if len(data) != size:
         raise SmbError(NtStatus.INVALID_PARAMETER)

@@ -6,7 +6,7 @@ With it macOS learns that directory listings may carry Finder info and UNIX mode
 
 import struct
 
-from usmbd.protocol.wire.base import Wire, u32, u64
+from usmbd.protocol.wire.base import Buffer, Wire, u32, u64
 from usmbd.protocol.wire.names import encode
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -42,7 +42,7 @@ class ServerQuery(Wire, size=24):
     client_capabilities: u64
 
 
-def parse_server_query(data: memoryview) -> ServerQuery | None:
+def parse_server_query(data: Buffer) -> ServerQuery | None:
     """Return the query, or None for another command, which is left unanswered.
 
     SmbError(INVALID_PARAMETER) when the query has another size.

@@ -2,6 +2,7 @@
 
 import struct
 
+from usmbd.protocol.wire.base import Buffer
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # Its name is the identifier of the extensions, as in the negotiate context.
@@ -13,7 +14,7 @@ MODE_MASK = 0o7777
 _NO_MODE = 0o170000
 
 
-def parse_posix_mode(data: memoryview) -> int | None:
+def parse_posix_mode(data: Buffer) -> int | None:
     """Return the mode of the file to create, None where the client leaves it to the server.
 
     SmbError(INVALID_PARAMETER) on another size.

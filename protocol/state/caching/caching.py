@@ -50,7 +50,7 @@ from usmbd.protocol.state.store.records import (
     caches_handle,
 )
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
-from usmbd.protocol.wire.create_contexts import LeaseV1, LeaseV2
+from usmbd.protocol.wire.create_contexts import LeaseContext
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Asked:
         key: bytes,
         record: OpenRecord,
         level: int,
-        lease: LeaseV1 | LeaseV2 | None,
+        lease: LeaseContext | None,
         *,
         allocation: int,
         overwrite: bool,

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from usmbd.protocol.state.caching import lease as life
 from usmbd.protocol.state.caching.deliveries import Deliveries
 from usmbd.protocol.state.caching.notices import (
@@ -37,22 +39,18 @@ LeaseName = tuple[bytes, bytes]
 """ClientGuid and LeaseKey."""
 
 
-class Lease:
+class Lease(msgspec.Struct, eq=False):
     """What this worker knows of a lease beside its state ([MS-SMB2] 3.3.1.12)."""
 
-    __slots__ = ("alarm", "name", "notice", "opens", "told")
-
-    def __init__(self, name: LeaseName) -> None:
-        """Begin without an open."""
-        self.name = name
-        self.opens: dict[int, Open] = {}
-        """LeaseOpens, as far as they are this worker's."""
-        self.notice = b""
-        """What its client was told last and has to answer; empty: nothing."""
-        self.told: Connection | None = None
-        """On which connection."""
-        self.alarm: Alarm | None = None
-        """When it has answered too late."""
+    name: LeaseName
+    opens: dict[int, Open]
+    """LeaseOpens, as far as they are this worker's."""
+    notice: bytes = b""
+    """What its client was told last and has to answer; empty: nothing."""
+    told: "Connection | None" = None
+    """On which connection."""
+    alarm: Alarm | None = None
+    """When it has answered too late; there is one as long as there is a notice."""
 
     @property
     def client_guid(self) -> bytes:
@@ -87,22 +85,27 @@ class Leases:
     def granted(self, open_: Open, record: OpenRecord) -> None:
         """Enter an open into its lease."""
         name = record.client_guid, record.lease_key
-        lease = self._table.get(name)
+        lease = open_.lease = self._table.get(name)
         if lease is None:
-            lease = self._table[name] = Lease(name)
+            lease = open_.lease = self._table[name] = Lease(name, {record.open_id: open_})
             if record.oplock_state == OPLOCK_BREAKING:
                 self._limit(lease)  # its last open is just being closed, or is another worker's
-        elif not lease.opens:
+            return
+        if not lease.opens:
             lease.told = None  # what it was told is none of this open's, and is not told again
         lease.opens[record.open_id] = open_
-        open_.lease = lease
 
     def closed(self, lease: Lease, open_id: int) -> None:
         """Take an open out of its lease."""
-        lease.opens.pop(open_id, None)
-        if not lease.opens:
-            # Its break ends with it: one with the same key has its own, with its whole time.
+        opens = lease.opens
+        opens.pop(open_id, None)
+        if opens:
+            return
+        # Its break ends with it: one with the same key has its own, with its whole time.
+        if lease.alarm is not None:
             self._answered(lease)
+        else:
+            self._table.pop(lease.name, None)
 
     def break_to(self, lease: Lease, left: int) -> None:
         """Break a lease so that at most `left` stays ([MS-SMB2] 3.3.4.7)."""
@@ -122,7 +125,7 @@ class Leases:
         """
         name = client_guid, lease_key
         # Nobody's, or this worker has no open of it: its client would be told in vain.
-        lease = self._table.get(name) or Lease(name)
+        lease = self._table.get(name) or Lease(name, {})
         change = self._change(lease, partial(life.acknowledged, state=state))
         if change is None:
             raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)

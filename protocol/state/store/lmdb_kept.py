@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from usmbd.protocol.state.store.lmdb_environment import LmdbEnvironment
+from usmbd.protocol.state.store.lmdb_environment import PATH_BYTES, LmdbEnvironment
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     NO_ID,
@@ -25,21 +25,34 @@ from usmbd.protocol.state.store.records import (
     DurableRecord,
     OpenRecord,
     SessionRecord,
+    caches_handle,
 )
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DurableRecord).decode
 _decode_session = msgspec.msgpack.Decoder(SessionRecord).decode
 
+_ID_SIZE: Final = OPEN_ID.size
+
 _BY_GUID: Final = OPEN_DISCONNECTED | OPEN_PERSISTENT
 """Flags of opens that have a C record."""
 
 
-def keep_durable(txn: Transaction, record: OpenRecord, durable: DurableRecord) -> None:
-    """Make an open durable that is about to be written."""
-    record.flags |= OPEN_DURABLE
+def keep_durable(
+    txn: Transaction, environment: LmdbEnvironment, record: OpenRecord, durable: DurableRecord
+) -> None:
+    """Make an open durable that is about to be written, if it may be, and there is room."""
+    flags = record.flags
+    if not (flags & OPEN_PERSISTENT or caches_handle(record)):
+        return
+    path = durable.path
+    large = len(path) > PATH_BYTES or durable.who is not None  # else there is room
+    if large and not environment.takes_path(path, durable.beside_path):
+        record.flags = flags & ~OPEN_PERSISTENT
+        return
+    record.flags = flags | OPEN_DURABLE
     txn.put(b"P" + OPEN_ID.pack(record.open_id), _encode(durable))
-    if record.flags & OPEN_PERSISTENT:
+    if flags & OPEN_PERSISTENT:
         enter_guid(txn, record)
 
 
@@ -75,7 +88,7 @@ def forget_guid(txn: Transaction, value: bytes, at: int) -> None:
 
 def forget_durable(txn: Transaction, value: bytes, at: int, flags: int) -> None:
     """Remove what is kept of the durable open whose record, with `flags`, stands at `at`."""
-    packed = value[at : at + OPEN_ID.size]
+    packed = value[at : at + _ID_SIZE]
     txn.delete(b"P" + packed)
     txn.delete(b"Q" + packed)
     if flags & _BY_GUID:

@@ -43,8 +43,10 @@ from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
+    DIRECTORIES,
     NO_ID,
     OPEN_DELETE_ON_CLOSE,
+    OPEN_DIRECTORY,
     OPEN_DISCONNECTED,
     OPEN_DURABLE,
     OPEN_HEAD,
@@ -57,8 +59,6 @@ from usmbd.protocol.state.store.records import (
     OPLOCK_HELD,
     DurableRecord,
     OpenRecord,
-    caches_handle,
-    counted_with,
     may_wait,
     parse_opens,
 )
@@ -153,11 +153,8 @@ class LmdbOpens:
                 new = sharing.profile(keeps, record.share_access)
             if record.oplock_level == LEASE:
                 others = self._leases.join(txn, key, record, others)
-            if durable is not None and (caches_handle(record) or record.flags & OPEN_PERSISTENT):
-                if self.environment.takes_path(durable.path, durable.beside_path):
-                    keep_durable(txn, record, durable)
-                else:
-                    record.flags &= ~OPEN_PERSISTENT
+            if durable is not None:
+                keep_durable(txn, self.environment, record, durable)
             # Where names are delete pending already, the D record is theirs.
             if path and record.flags & OPEN_DELETE_ON_CLOSE and not flags & FILE_ONE_NAME:
                 flags |= keep_path(txn, self.environment, key, record, path, user)
@@ -168,7 +165,8 @@ class LmdbOpens:
                 + record.pack(),
             )
             if record.oplock_level or record.flags & OPEN_PERSISTENT:
-                self._oplock_hints.add(key, counted_with(record.flags))
+                also = DIRECTORIES if record.flags & OPEN_DIRECTORY else b""  # as `counted_with`
+                self._oplock_hints.add(key, also)
 
     @writes
     def remove_open(self, key: bytes, open_id: int) -> RemoveOpenResult:
@@ -198,7 +196,8 @@ class LmdbOpens:
             forget_durable(txn, value, at, open_flags)
         level = value[at + OPEN_OPLOCK_OFFSET]
         if level or open_flags & OPEN_LASTING:
-            self._oplock_hints.remove(key, counted_with(open_flags))
+            also = DIRECTORIES if open_flags & OPEN_DIRECTORY else b""
+            self._oplock_hints.remove(key, also)
             if level == LEASE:
                 self._leases.leave(txn, value, at)
         rest = value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :]

@@ -16,7 +16,6 @@ from usmbd.protocol.wire.create_contexts import (
     LeaseV1,
     LeaseV2,
     parse_contexts,
-    parse_lease,
 )
 from usmbd.protocol.wire.header import UNSOLICITED_MESSAGE_ID, Command
 from usmbd.protocol.wire.oplock_break import LeaseBreak, LeaseBreakNotification
@@ -45,7 +44,8 @@ def lease_of(reply: Reply) -> Lease | None:
         assert created.oplock_level == SMB2_OPLOCK_LEVEL_NONE
         return None
     contexts = parse_contexts(create_contexts_buffer(memoryview(reply.message), created))
-    return parse_lease(contexts[SMB2_CREATE_REQUEST_LEASE])
+    data = contexts[SMB2_CREATE_REQUEST_LEASE]
+    return LeaseV2.parse(data) if len(data) > LeaseV1.SIZE else LeaseV1.parse(data)
 
 
 def take(client: Client, state: int, key: bytes = KEY, **options: Any) -> tuple[FileId, int]:

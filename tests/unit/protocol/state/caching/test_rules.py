@@ -40,7 +40,7 @@ from usmbd.protocol.wire.create import (
     SMB2_OPLOCK_LEVEL_LEASE,
     SMB2_OPLOCK_LEVEL_NONE,
 )
-from usmbd.protocol.wire.create_contexts import LeaseV1, LeaseV2
+from usmbd.protocol.wire.create_contexts import LeaseContext
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 KEY = b"key of the file"
@@ -78,7 +78,7 @@ def ask(
 ) -> OpenRecord:
     """Ask for a lease beside other opens."""
     mine = record(access, client_guid=ME)
-    lease = LeaseV1(lease_key=ME, lease_state=state)
+    lease = LeaseContext(1, ME, state, 0)
     how = {"overwrite": False, "waited": False} | how
     asked = Asked(KEY, mine, SMB2_OPLOCK_LEVEL_LEASE, lease, allocation=4096, **how)
     asked.admit(mine, others, locked)
@@ -325,7 +325,7 @@ def test_silence_costs_all() -> None:
 
 def test_a_lease_of_version_2_begins_with_its_client_s_epoch() -> None:
     mine = record(client_guid=ME)
-    lease = LeaseV2(lease_key=ME, lease_state=RW, epoch=7)
+    lease = LeaseContext(2, ME, RW, 0, epoch=7)
     Asked(KEY, mine, SMB2_OPLOCK_LEVEL_LEASE, lease, allocation=0, overwrite=False, waited=False)
     assert (mine.lease_version, mine.lease_epoch, mine.lease_state) == (2, 8, RW)
 
