@@ -1,6 +1,6 @@
 """What a CREATE asks for, and what it led to: what its steps hand to each other."""
 
-from dataclasses import dataclass
+import msgspec
 
 from usmbd.protocol.commands.app_instance import AppInstance
 from usmbd.protocol.commands.durable import Asked
@@ -30,8 +30,7 @@ TRUNCATES = (FILE_OVERWRITE, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
 _CREATES = (FILE_CREATE, FILE_OPEN_IF, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
 
 
-@dataclass(slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, eq=False):
     """What a CREATE asks for: the request, what it names, and its create contexts."""
 
     request: Request
@@ -93,8 +92,7 @@ class Wanted:
         return sum(map(len, self.contexts.values()))
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct, eq=False):
     """What a create led to, before the store has admitted it."""
 
     node: Node

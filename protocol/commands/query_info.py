@@ -3,6 +3,8 @@
 import hashlib
 from dataclasses import replace
 
+import msgspec
+
 from usmbd.protocol.commands import quotas, security
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Sliced, Slow
@@ -141,7 +143,7 @@ def _collect(request: Request, open_: Open, level: int) -> QueriedFile:
     """Ask the file system for what the class needs."""
     stat = (open_.stream or open_.node).stat()
     if open_.tree.zero_file_ids:
-        stat = replace(stat, ino=0)
+        stat = msgspec.structs.replace(stat, ino=0)
     file = QueriedFile(
         stat=stat,
         granted_access=open_.granted_access,

@@ -12,6 +12,8 @@ from dataclasses import replace
 from operator import itemgetter
 from stat import S_ISGID
 
+import msgspec
+
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Blocking, Slow
 from usmbd.protocol.state.open import Open
@@ -76,7 +78,7 @@ def quota_file_stat(root: FileStat) -> FileStat:
 
     It is there, whether quotas are counted or not: who asks it for some is told.
     """
-    return replace(
+    return msgspec.structs.replace(
         root,
         creation_time=0,
         last_access_time=0,

@@ -6,12 +6,13 @@ AppleDouble's form. The resource fork, AFP_Resource, is a stream like others, or
 own (`apple_fork`).
 """
 
-import dataclasses
 import errno
 import struct
 import time
 from collections.abc import Sequence
 from typing import Final
+
+import msgspec
 
 from usmbd.protocol.vfs import apple_fork, streams, xattrs
 from usmbd.protocol.vfs.apple_double import ENTRY, FINDER_ENTRY, HEADER, MAGIC, VERSION
@@ -221,7 +222,7 @@ class AfpInfo(Stream):
 
     def stat(self) -> FileStat:
         """Return the file's stat with the size of this stream."""
-        return dataclasses.replace(super().stat(), size=SIZE, allocation=SIZE)
+        return msgspec.structs.replace(super().stat(), size=SIZE, allocation=SIZE)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Read from the beginning, whatever the offset, up to which there is something."""

@@ -1,11 +1,12 @@
 """The resource fork of a file, AFP_Resource: a stream like others, or in a file `._NAME`."""
 
-import dataclasses
 import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
+
+import msgspec
 
 from usmbd.protocol.vfs import apple_double, directory_entry
 from usmbd.protocol.vfs.apple_double import Double, Layout
@@ -72,7 +73,7 @@ class FileFork(Stream):
         """Return the file's stat with the size of the fork."""
         _, layout = self._current()
         size = layout.fork_size
-        return dataclasses.replace(self.node.stat(), size=size, allocation=size)
+        return msgspec.structs.replace(self.node.stat(), size=size, allocation=size)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Read into the buffers: the number of bytes, 0 at the end."""

@@ -6,12 +6,13 @@ one block (ext4: 4 KiB with the names): a longer stream is DISK_FULL. A write re
 value and writes it back; two workers that write one stream at the same moment do not join.
 """
 
-import dataclasses
 import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from usmbd.protocol.vfs import xattrs
 from usmbd.protocol.vfs.folding import fold
@@ -159,7 +160,7 @@ class Stream:
         size = len(self._data())
         stat = self.node.stat()
         attributes = stat.attributes & ~FILE_ATTRIBUTE_DIRECTORY or FILE_ATTRIBUTE_NORMAL
-        return dataclasses.replace(stat, size=size, allocation=size, attributes=attributes)
+        return msgspec.structs.replace(stat, size=size, allocation=size, attributes=attributes)
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
         """Read into the buffers: the number of bytes, 0 at the end."""

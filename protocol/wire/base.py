@@ -58,6 +58,12 @@ class Layout(struct.Struct):
             raise MalformedError(str(error)) from None
 
 
+def layout_of(kind: type) -> dict[str, str]:
+    """Return the fields of a structure, in order, and how `struct` writes each."""
+    hints = get_type_hints(kind, include_extras=True).items()
+    return {name: hint.__metadata__[0] for name, hint in hints if hasattr(hint, "__metadata__")}
+
+
 @dataclass_transform(kw_only_default=True)
 class Wire:
     """A little-endian structure of fixed size, parsed and packed by one `struct.Struct`."""
@@ -68,18 +74,14 @@ class Wire:
     def __init_subclass__(cls, *, size: int) -> None:
         """Derive the layout of `cls` and check it against the size that the document gives."""
         dataclass(kw_only=True)(cls)
-        hints = {
-            name: hint
-            for name, hint in get_type_hints(cls, include_extras=True).items()
-            if hasattr(hint, "__metadata__")
-        }
-        cls.LAYOUT = struct.Struct("<" + "".join(h.__metadata__[0] for h in hints.values()))
+        fields = layout_of(cls)
+        cls.LAYOUT = struct.Struct("<" + "".join(fields.values()))
         cls.SIZE = cls.LAYOUT.size
         if size != cls.SIZE:
             raise TypeError(f"{cls.__name__} is {cls.SIZE} bytes, its document says {size}")
         # One call into struct and one pass over the fields: the names are known here, so
         # the two hot functions are compiled for them instead of looping at run time.
-        names = list(hints)
+        names = list(fields)
         scope: dict[str, Any] = {
             "cls": cls,
             "unpack": cls.LAYOUT.unpack_from,

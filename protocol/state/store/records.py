@@ -11,9 +11,10 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from usmbd.protocol.vfs.folding import fold
-from usmbd.protocol.wire.base import Wire, bytes16, u8, u16, u32, u64
+from usmbd.protocol.wire.base import bytes16, layout_of, u8, u16, u32, u64
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_BATCH, SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import SMB2_LEASE_HANDLE_CACHING
 
@@ -79,9 +80,11 @@ def base_key(key: bytes) -> bytes:
     return key[:BASE_KEY_SIZE]
 
 
-class OpenRecord(Wire, size=192):
+class OpenRecord(msgspec.Struct, gc=False):
     """What every worker may know of an open ([MS-SMB2] 3.3.1.10).
 
+    Its fields, in order, are its layout. No `Wire`: an open makes one, and reads one of each other
+    open of its file, in two thirds of the time.
     `granted_access` is the access mask after MAXIMUM_ALLOWED and generic rights are resolved.
     `worker` is set by the store. Times are FILETIMEs, timeouts are milliseconds.
     """
@@ -114,8 +117,21 @@ class OpenRecord(Wire, size=192):
     # Room, so that a later worker can read the records of an earlier one.
     reserved_0: bytes16 = bytes(16)
 
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return _pack_open(*astuple(self))
 
-OPEN_SIZE: Final = OpenRecord.SIZE
+    @staticmethod
+    def parse(packed: bytes, offset: int = 0) -> "OpenRecord":
+        """Read the record at `offset`."""
+        return OpenRecord(*_unpack_open(packed, offset))
+
+
+_OPEN: Final = struct.Struct("<" + "".join(layout_of(OpenRecord).values()))
+_pack_open: Final = _OPEN.pack
+_unpack_open: Final = _OPEN.unpack_from
+
+OPEN_SIZE: Final = _OPEN.size
 
 OPEN_HEAD: Final = struct.Struct("<QIII")
 """The first fields of an OpenRecord: open_id, granted_access, share_access, flags."""

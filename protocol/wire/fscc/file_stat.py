@@ -1,12 +1,11 @@
 """What the server knows of one file: the value that all information classes are built from."""
 
-from dataclasses import dataclass
+import msgspec
 
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_DIRECTORY
 
 
-@dataclass(slots=True)
-class FileStat:
+class FileStat(msgspec.Struct, gc=False):
     """What is known of one file or stream ([MS-FSA] 2.1.1.3, 2.1.1.5).
 
     Times are FILETIMEs (100 ns since 1601), `size` and `allocation` are bytes; `mode`, `uid`,

@@ -1,7 +1,8 @@
 """Keys of files and streams, and the packed records."""
 
-import dataclasses
 from typing import Any
+
+import msgspec
 
 from usmbd.protocol.state.store.records import (
     OPEN_HEAD,
@@ -36,7 +37,7 @@ def test_long_and_broken_stream_names_make_valid_distinct_keys() -> None:
 def test_an_open_survives_packing() -> None:
     values: dict[str, Any] = {
         field.name: bytes(range(16)) if isinstance(field.default, bytes) else number
-        for number, field in enumerate(dataclasses.fields(OpenRecord), 1)
+        for number, field in enumerate(msgspec.structs.fields(OpenRecord), 1)
     }
     record = OpenRecord(**values)
     packed = record.pack()
