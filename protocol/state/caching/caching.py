@@ -274,8 +274,8 @@ class Caching:
         if not count or count == self._own(open_):
             return
         mine = None
-        others = self._store.opens(open_.key)
-        if open_.lease is not None:
+        others = self._store.holders(open_.key)
+        if open_.lease is not None:  # where it is none of them, none of its lease is
             mine = next((r for r in others if r.open_id == open_.persistent_id), None)
         verdicts = BREAKS[Operation.CHANGE]
         breaks = [

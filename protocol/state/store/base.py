@@ -247,6 +247,9 @@ class Store(Protocol):
     def opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of a file or stream."""
 
+    def holders(self, key: bytes) -> list[OpenRecord]:
+        """Return those of them whose clients cache something: cheap where few of many do."""
+
     def count_opens(self, key: bytes) -> int:
         """Return how many opens a file or stream has, of MAX_OPENS_PER_FILE."""
 

@@ -52,6 +52,7 @@ from usmbd.protocol.state.store.records import (
     OPEN_HEAD,
     OPEN_ID,
     OPEN_LASTING,
+    OPEN_LEASE_STATE_OFFSET,
     OPEN_OPLOCK_OFFSET,
     OPEN_PERSISTENT,
     OPEN_SIZE,
@@ -301,6 +302,21 @@ class LmdbOpens:
         with self._begin() as txn:
             value = txn.get(b"F" + key)
         return [] if value is None else parse_opens(value[FILE_HEADER.size :])
+
+    def holders(self, key: bytes) -> list[OpenRecord]:
+        """Return the opens whose clients cache something: see `Store.holders`."""
+        with self._begin() as txn:
+            value = txn.get(b"F" + key, b"")
+        # All levels, and the low bytes of all states, by one step of a slice each.
+        levels = value[FILE_HEADER.size + OPEN_OPLOCK_OFFSET :: OPEN_SIZE]
+        if not any(levels):
+            return []
+        states = value[FILE_HEADER.size + OPEN_LEASE_STATE_OFFSET :: OPEN_SIZE]
+        return [
+            OpenRecord.parse(value, FILE_HEADER.size + number * OPEN_SIZE)
+            for number, level in enumerate(levels)
+            if level and (level != LEASE or states[number])
+        ]
 
     def count_opens(self, key: bytes) -> int:
         """Return how many opens a file or stream has."""

@@ -11,6 +11,7 @@ from smbengine.requests import FileId
 from smbengine.server import Engine
 
 from usmbd.protocol.state.caching.rules import NONE, RH, RW, RWH, R, W
+from usmbd.protocol.state.store.records import OpenRecord
 from usmbd.protocol.wire.access import DELETE, FILE_READ_ATTRIBUTES, FILE_READ_DATA
 from usmbd.protocol.wire.create import (
     FILE_CREATE,
@@ -463,3 +464,26 @@ def test_an_answered_break_leaves_no_timer(client: Client, other: Client, engine
     acknowledge(client, RH)
     assert other.taken(number)[-1].status is NtStatus.SUCCESS
     assert engine.clock.alarms(20) == waiting - 2
+
+
+def test_a_write_reads_no_open_that_caches_nothing(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may have thousands of opens, of leases that writes before have taken."""
+    for _ in range(10):
+        take(client, R)
+    other = Client(engine).ready(user="bob")
+    file = other.open("file")
+    write = requests.write(file, b"new")
+    assert other.call(Command.WRITE, write).status is NtStatus.SUCCESS
+    assert breaks(client)
+    read: list[bytes] = []
+    parse = OpenRecord.parse
+
+    def count(data: bytes, offset: int) -> OpenRecord:
+        read.append(data)
+        return parse(data, offset)
+
+    monkeypatch.setattr(OpenRecord, "parse", count)
+    assert other.call(Command.WRITE, write).status is NtStatus.SUCCESS
+    assert read == []

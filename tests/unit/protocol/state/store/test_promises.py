@@ -47,7 +47,7 @@ from usmbd.protocol.state.store.records import (
     base_key,
     file_key,
 )
-from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_BATCH
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_BATCH, SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # -- opens -------------------------------------------------------------------------------------
@@ -377,6 +377,23 @@ def test_lock_sequences_are_kept_with_the_locks(stores: Stores) -> None:
     assert stores.two.lock_sequences(own) == {1: 7, 64: 0}
     stores.one.remove_open(KEY, own)
     assert stores.two.lock_sequences(own) == {}
+
+
+def test_only_who_caches_is_a_holder(stores: Stores) -> None:
+    """Whatever oplock or lease it has had, and also while that is being broken."""
+    opened(stores.one)
+    batch = opened(stores.two, oplock_level=SMB2_OPLOCK_LEVEL_BATCH)
+    stores.one.add_open(KEY, leased(stores.one, RWH))
+    found = stores.two.holders(KEY)
+    levels = [one.oplock_level for one in found]
+    assert levels == [SMB2_OPLOCK_LEVEL_BATCH, SMB2_OPLOCK_LEVEL_LEASE]
+    assert found == [one for one in stores.one.opens(KEY) if one.oplock_level]
+    stores.two.set_oplock(KEY, batch, SMB2_OPLOCK_LEVEL_BATCH, OPLOCK_BREAKING)
+    assert [one.oplock_state for one in stores.one.holders(KEY)] == [OPLOCK_BREAKING, OPLOCK_HELD]
+    stores.two.set_oplock(KEY, batch, 0, OPLOCK_HELD)
+    stores.two.change_lease(CLIENT, LEASE, lambda state: state._replace(state=0))
+    assert stores.one.oplock_count(KEY) == 1
+    assert stores.one.holders(KEY) == stores.one.holders(OTHER) == []
 
 
 def test_each_operation_has_its_promise_and_each_promise_its_test() -> None:
