@@ -22,6 +22,7 @@ from typing import Final
 from usmbd.protocol.vfs import apple_double, directory_entry, rights, streams
 from usmbd.protocol.vfs.apple_double import Double, Layout
 from usmbd.protocol.vfs.apple_fork import find
+from usmbd.protocol.vfs.extents import next_part
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import long_call
@@ -236,12 +237,17 @@ def _write_anew(
         with suppress(PermissionError):  # it belongs to who has it converted
             os.fchown(new.fd, before.st_uid, before.st_gid)
         os.fchmod(new.fd, before.st_mode & 0o777)
-        done = 0
+        done = end = 0
         while done < fork_size:
-            data = os.pread(double.fd, min(_STEP, fork_size - done), fork_at + done)
-            if not data:
+            if done == end:  # holes stay
+                hole, data = next_part(double.fd, fork_at + done, fork_size - done)
+                done += hole
+                end = done + data
+            part = os.pread(double.fd, min(_STEP, end - done), fork_at + done)
+            if not part and done < fork_size:
                 raise OSError(errno.EIO, "the fork has become shorter")
-            done += os.pwrite(new.fd, data, apple_double.SIZE + done)
+            done += os.pwrite(new.fd, part, apple_double.SIZE + done)
+        os.ftruncate(new.fd, apple_double.SIZE + fork_size)
         os.pwrite(new.fd, apple_double.packed(fork_size), 0)
         _check_again(may)
         os.rename(

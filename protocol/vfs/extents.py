@@ -73,7 +73,7 @@ def zero(node: Node, offset: int, length: int) -> None:
         _zero_part(node, offset, end)
         return
     while offset < end:
-        hole, data = _next_part(node.fd, offset, end - offset)
+        hole, data = next_part(node.fd, offset, end - offset)
         if data:
             _zero_part(node, offset + hole, offset + hole + data)
         elif not hole:  # cut short by another meanwhile
@@ -109,7 +109,7 @@ def copy(source: Node, source_offset: int, target: Node, target_offset: int, len
     done = 0
     try:
         while done < length:
-            hole, data = _next_part(source.fd, source_offset + done, length - done)
+            hole, data = next_part(source.fd, source_offset + done, length - done)
             if hole:
                 _make_hole(target, target_offset + done, hole)
                 done += hole
@@ -186,7 +186,7 @@ def duplicate(
         copy(source, source_offset + whole, target, target_offset + whole, length - whole)
 
 
-def _next_part(fd: int, offset: int, length: int) -> tuple[int, int]:
+def next_part(fd: int, offset: int, length: int) -> tuple[int, int]:
     """Return how much hole lies at `offset`, and how much data behind it: (0, 0) at the end."""
     end = min(offset + length, os.fstat(fd).st_size)
     if offset >= end:
@@ -211,7 +211,7 @@ def _make_hole(target: Node, offset: int, length: int) -> None:
     """
     fd, end = target.fd, offset + length
     size = os.fstat(fd).st_size
-    if offset < size and _next_part(fd, offset, length) != (min(end, size) - offset, 0):
+    if offset < size and next_part(fd, offset, length) != (min(end, size) - offset, 0):
         zero(target, offset, length)
     if end > size:
         try:

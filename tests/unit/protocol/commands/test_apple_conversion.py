@@ -12,7 +12,7 @@ from smbengine.macos import Serve, aapl, double, files, listing, of_macos, read,
 
 from usmbd.protocol.commands import apple, find_or_create, security
 from usmbd.protocol.state.store.records import BASE_KEY_SIZE
-from usmbd.protocol.vfs import apple_convert
+from usmbd.protocol.vfs import apple_convert, apple_double
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.wire.access import FILE_ALL_ACCESS, FILE_WRITE_EA
 from usmbd.protocol.wire.create import FILE_OPEN_IF
@@ -156,6 +156,30 @@ def test_one_without_room_is_not_begun(serve: Serve, monkeypatch: pytest.MonkeyP
     assert read(client, FORK) == b"the fork"
     assert files(client)["._file"] == OLD
     assert not tried
+
+
+def test_the_holes_of_a_fork_stay(serve: Serve) -> None:
+    """Who has made 4 GiB of nothing by one request has not as much written by the next."""
+    client = serve()
+    beside = put(client)
+    layout = apple_double.parse(OLD, len(OLD))
+    assert layout is not None
+    size = 64 << 20
+    with beside.open("r+b") as file:
+        file.seek(layout.length_at)
+        file.write(size.to_bytes(4, "big"))
+        file.truncate(layout.fork_at + size)
+        file.seek(layout.fork_at + size // 2)
+        file.write(b"data")
+    written = beside.stat().st_blocks
+    assert read(client, FORK)[:8] == b"the fork"
+    found = beside.stat()
+    assert found.st_size == apple_double.SIZE + size
+    assert found.st_blocks <= 2 * written
+    with beside.open("rb") as file:
+        assert file.read(apple_double.SIZE) == apple_double.packed(size)
+        file.seek(apple_double.SIZE + size // 2)
+        assert file.read(8) == b"data" + bytes(4)
 
 
 def test_a_fork_that_is_open_stays_where_it_is(serve: Serve) -> None:
