@@ -119,7 +119,8 @@ protocol.dispatch.replies _ECHOED_FLAGS=20000070
 protocol.state.caching.lease EPOCH_MASK=FFFF
 protocol.state.caching.rules _STAT=100180 _STAT_BESIDE_LEASES=120180
 protocol.state.open MODE=3E
-protocol.state.store.lmdb_opens _DELETE=10000 MS=2710
+protocol.state.store.lmdb_deaths MS=2710
+protocol.state.store.lmdb_opens _DELETE=10000
 protocol.state.store.lmdb_persistent MS=2710
 protocol.state.store.sharing FILE_SHARE_ALL=7 _READ_ACCESS=21 _WRITE_ACCESS=6 _DELETE_ACCESS=10000
 protocol.state.durable FILETIMES=989680 MS=2710

@@ -271,8 +271,21 @@ class Caching:
         who is granted one later looks at it then.
         """
         count = self._store.oplock_count(open_.key)
-        if not count or count == self._own(open_):
-            return
+        if count and count != self._own(open_):
+            self._changed(open_, stays=False)
+
+    def overwritten(self, open_: Open) -> None:
+        """Do the same for an open that has overwritten the file before its client knows of it.
+
+        It keeps its own level II, which its CREATE is about to tell and other changes end.
+        """
+        own = 1 if open_.oplock_level and open_.lease is None else self._own(open_)
+        count = self._store.oplock_count(open_.key)
+        if count and count != own:
+            self._changed(open_, stays=True)
+
+    def _changed(self, open_: Open, *, stays: bool) -> None:
+        """Break all read caches of a file but an open's lease, and its oplock if that `stays`."""
         mine = None
         others = self._store.holders(open_.key)
         if open_.lease is not None:  # where it is none of them, none of its lease is
@@ -282,6 +295,7 @@ class Caching:
             Break(other, verdict.left)
             for other in others
             if (verdict := verdicts.get(held(other))) is not None
+            and not (stays and other.open_id == open_.persistent_id)
             and not (mine is not None and same_lease(mine, other))
         ]
         self.request_breaks(open_.key, breaks)

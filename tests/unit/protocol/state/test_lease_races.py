@@ -11,7 +11,7 @@ from smbengine.requests import FileId
 from smbengine.server import Engine
 
 from usmbd.protocol.commands import create
-from usmbd.protocol.state.caching.rules import NONE, RH
+from usmbd.protocol.state.caching.rules import NONE, RH, R
 from usmbd.protocol.vfs import extents
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.create import FILE_OVERWRITE, SMB2_OPLOCK_LEVEL_II, CreateResponse
@@ -19,6 +19,8 @@ from usmbd.protocol.wire.fscc.set_info import FileAllocationInformation, FileEnd
 from usmbd.protocol.wire.fsctl import FSCTL_SET_ZERO_DATA, FileZeroData
 from usmbd.protocol.wire.header import UNSOLICITED_MESSAGE_ID, Command
 from usmbd.protocol.wire.status import NtStatus
+
+KEY_2 = b"2" * 16
 
 
 def write(client: Client, file: FileId) -> Reply:
@@ -45,6 +47,21 @@ def overwrite(client: Client, file: FileId) -> Reply:
     return client.call(Command.CREATE, asked)
 
 
+def overwrite_to_cache(client: Client, file: FileId) -> Reply:
+    asked = requests.create("file", disposition=FILE_OVERWRITE, oplock=SMB2_OPLOCK_LEVEL_II)
+    reply = client.call(Command.CREATE, asked)
+    assert reply.parse(CreateResponse).oplock_level == SMB2_OPLOCK_LEVEL_II
+    return reply
+
+
+def overwrite_by_a_lease(client: Client, file: FileId) -> Reply:
+    reply = client.call(Command.CREATE, body(R, KEY_2, disposition=FILE_OVERWRITE))
+    lease = lease_of(reply)
+    assert lease is not None
+    assert lease.lease_state == R
+    return reply
+
+
 @pytest.mark.parametrize(
     ("change", "module", "name"),
     [
@@ -53,6 +70,8 @@ def overwrite(client: Client, file: FileId) -> Reply:
         (allocate, Node, "truncate"),
         (zero, extents, "zero"),
         (overwrite, Node, "truncate"),
+        (overwrite_to_cache, Node, "truncate"),
+        (overwrite_by_a_lease, Node, "truncate"),
     ],
 )
 def test_who_caches_while_data_change_is_told(
@@ -77,8 +96,9 @@ def test_who_caches_while_data_change_is_told(
     assert change(client, file).status is NtStatus.SUCCESS
     lease = lease_of(opened[0])
     assert lease is not None
-    assert lease.lease_state == RH
+    assert lease.lease_state & R
     assert [after for _, after, _ in breaks(other)] == [NONE]
+    assert client.taken(UNSOLICITED_MESSAGE_ID) == []  # who changes it keeps what he gets
 
 
 def test_who_caches_is_told_the_size_of_now(
