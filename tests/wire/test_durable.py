@@ -192,3 +192,18 @@ def test_what_a_lost_client_was_to_delete_stays_where_he_may_not_any_more(server
     body = smb2.create_body("kept", READ, smb2.OPEN)
     assert not other.call(smb2.CREATE, body).status
     assert (server.data / "kept").exists()
+
+
+def test_what_a_killed_worker_s_client_was_to_delete_goes(server: Usmbd) -> None:
+    """The worker in its place deletes it, before it is asked for anything; others wait for that."""
+    client, other = connected(server), connected(server)
+    pid = server.process_of(client.port)
+    assert pid is not None
+    while server.process_of(other.port) == pid:
+        other = connected(server)
+    body = smb2.create_body("doomed", options=DELETE_ON_CLOSE, share=0)
+    assert not client.call(smb2.CREATE, body).status
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not (server.data / "doomed").exists(), SECONDS, "its end")
+    assert not other.call(smb2.CREATE, smb2.create_body("doomed")).status
+    assert "belonged to nobody" not in server.log, server.log
