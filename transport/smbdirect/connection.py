@@ -365,7 +365,7 @@ class SmbDirectTransport(RdmaTransport):
             if not self._stopped:
                 self._deliver(message)
                 answered = work.waiting >= HELD_SIZE
-            elif not self._backlog.add(message):
+            elif not self._kept.hand_over(message, self._backlog):
                 self._lose("it goes on asking and does not take its answers")
         self._corked = False
 

@@ -1,6 +1,7 @@
 """The memory that a connection keeps for its peer: a message that has begun, replies that wait."""
 
 from usmbd.transport.base import Transport
+from usmbd.transport.smbdirect.backlog import Backlog
 from usmbd.transport.smbdirect.engine import Engine
 from usmbd.transport.smbdirect.send_order import SendOrder
 
@@ -24,6 +25,11 @@ class Kept:
     def room(self, size: int) -> bool:
         """Tell whether there is memory for a message that begins."""
         return size <= UNMETERED_SIZE or self._transport.meter.room(size)
+
+    def hand_over(self, message: memoryview, backlog: Backlog) -> bool:
+        """Have a whole message wait, where it counts from now on; False when that is too much."""
+        self.count()
+        return backlog.add(message)
 
     def count(self) -> None:
         """Count what is kept now."""

@@ -10,6 +10,7 @@ from smbdirect.network import Network
 
 from usmbd.protocol.state.memory import CLIENT_SHARE, LEAST_POOL, ConnectionMemory, Memory
 from usmbd.protocol.state.standing import Standing
+from usmbd.transport.smbdirect.backlog import HELD_OVERHEAD
 from usmbd.transport.smbdirect.batches import BATCH
 from usmbd.transport.smbdirect.connection import SmbDirectTransport, State
 from usmbd.transport.smbdirect.kept import UNMETERED_SIZE
@@ -247,6 +248,7 @@ def test_a_large_message_begins_while_the_slice_lasts(
     monkeypatch.setattr(network, "turns", turns)
     peer = Peer(network)
     left = size - PAYLOAD
+    peer.meter.limit = size + HELD_OVERHEAD
     peer.begin(size)
     while left > PAYLOAD:
         left -= PAYLOAD
