@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Never
 
 import msgspec
@@ -137,7 +138,8 @@ class _Server:
                 answer = [forking.encode(Forked(pid=child))]
                 # To the supervisor a number is enough: the child is its own.
                 known = () if asker is self._askers[0] else (os.pidfd_open(child),)
-                socket.send_fds(asker, answer, known)
+                with suppress(OSError):  # it waits no longer: the child finds nobody, and ends
+                    socket.send_fds(asker, answer, known)
             os._exit(0)
         if between > 0:
             os.waitpid(between, 0)
@@ -154,7 +156,8 @@ def _fork(asker: socket.socket) -> int:
     try:
         return os.fork()
     except OSError as error:
-        asker.send(forking.encode(Forked(error=error.errno or 0)))
+        with suppress(OSError):
+            asker.send(forking.encode(Forked(error=error.errno or 0)))
         return -1
 
 
