@@ -15,7 +15,7 @@ from typing import Final
 from usmbd.protocol.vfs import directory_entry, ntacl, posix_acl
 from usmbd.protocol.vfs.acl_mapping import EVERYBODY, describe, to_posix
 from usmbd.protocol.vfs.base import VolumeBase
-from usmbd.protocol.vfs.identity import Identity, as_process
+from usmbd.protocol.vfs.identity import Identity, as_process, retry_as_process
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
 from usmbd.protocol.vfs.posix_acl import PosixAcl
@@ -82,18 +82,20 @@ def load_stored(node: Node, *, at_once: bool = False) -> SecurityDescriptor | No
     """
     if not node.has_xattrs:
         return None
+    target = node.xattr_target()
+    try:
+        # Linux lets anybody read it; to become the process, and the user again, takes ten calls.
+        value = retry_as_process(lambda: os.getxattr(target, XATTR))
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+            raise
+        return None
+    if len(value) > SHORT_DATA and not at_once:
+        long_call()
+    found = parse_ntacl(value)
     with as_process():
-        try:
-            value = os.getxattr(node.xattr_target(), XATTR)
-            if len(value) > SHORT_DATA and not at_once:
-                long_call()
-            found = parse_ntacl(value)
-            if found.version < 4 or found.is_current(_posix_hash(node)):
-                return found.descriptor
-        except OSError as error:
-            if error.errno not in (errno.ENODATA, errno.ENOTSUP):
-                raise
-    return None
+        current = found.version < 4 or found.is_current(_posix_hash(node))
+    return found.descriptor if current else None
 
 
 def from_posix(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from usmbd.protocol.vfs import acl
-from usmbd.protocol.vfs.identity import Identity
+from usmbd.protocol.vfs import acl, kernel
+from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.posix_acl import PosixAcl
 from usmbd.protocol.vfs.volume import Volume
@@ -112,3 +112,27 @@ def test_who_may_nothing_gets_nothing(node: Node, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(acl, "access_check", check)
     assert acl.allowed(node, USER) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a server of another user has one identity")
+def test_to_look_for_one_a_user_stays_himself(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)  # he could not come to it by its name
+    changes: list[tuple[Any, ...]] = []
+    change = kernel.set_thread_identity
+    monkeypatch.setattr(
+        kernel, "set_thread_identity", lambda *ids: (changes.append(ids), change(*ids))
+    )
+    become(USER)
+    try:
+        changes.clear()
+        assert acl.load_stored(node) is None
+        assert changes == []
+        acl.store(node, acl.from_posix(node))
+        changes.clear()
+        found = acl.load_stored(node)
+    finally:
+        become(None)
+    assert found is not None
+    assert found.owner == acl.unix_user(0)
