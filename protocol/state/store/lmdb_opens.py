@@ -223,6 +223,9 @@ class LmdbOpens:
         elif len(key) == BASE_KEY_SIZE and self._stream_is_open(txn, key):
             # The file goes with the last open of its streams.
             txn.put(file, FILE_HEADER.pack(0, 0, flags, 0))
+        elif flags & FILE_DELETING and not open_flags & OPEN_DELETE_ON_CLOSE:
+            # Another deletes one of its names, and this open had it by one that stays.
+            txn.put(file, FILE_HEADER.pack(0, 0, flags, deleting))
         else:
             txn.put(file, FILE_HEADER.pack(0, 0, flags | FILE_DELETING, self._worker))
             delete_now = True

@@ -43,6 +43,21 @@ def test_all_names_that_a_dead_worker_was_to_delete_are_handed_on(stores: Stores
     assert found == {("/share/a", (1, 1)), ("/share/b", (2, 2))}
 
 
+def test_who_has_another_of_a_file_s_names_open_while_one_goes_deletes_nothing(
+    stores: Stores,
+) -> None:
+    """His would be the last close: the file has had two names, and may have one by now."""
+    first = opened(stores.one, DELETE)
+    stores.one.set_delete_pending(KEY, first, True, "/share/a", one_name=True)
+    assert stores.one.remove_open(KEY, first).delete_now
+    other = record(stores.two)
+    stores.two.add_open(KEY, other, "/share/b")
+    assert not stores.two.remove_open(KEY, other.open_id).deletes
+    assert stores.two.is_being_deleted(KEY)
+    stores.one.deleted(KEY)
+    assert stores.two.is_delete_pending(KEY) is stores.two.is_being_deleted(KEY) is False
+
+
 def test_who_waits_for_a_deletion_is_woken_by_its_end(stores: Stores) -> None:
     """Whether he did so before the last close or after."""
     own = opened(stores.one, DELETE)
