@@ -37,7 +37,8 @@ class Contexts:
         """Decide every context of a bind or alter_context; return one result for each.
 
         A client that offers both is given NDR 2.0, as every server but Windows does: clients
-        meet it daily. NDR64 is for those that offer nothing else.
+        meet it daily. NDR64 is for those that offer nothing else. PduError where a context that is
+        there would be another: calls that are under way would be for what they do not mean.
         """
         plain = {
             element.abstract for element in bind.contexts if pdu.NDR_SYNTAX in element.transfers
@@ -62,6 +63,9 @@ class Contexts:
                     pdu.NO_SYNTAX,
                 )
         interface = self._find(element.abstract)
+        before = self._bound.get(element.context_id)
+        if before is not None and interface is not None and before[0] is not interface:
+            raise pdu.PduError(f"context {element.context_id} is another interface's")
         if interface is None:
             reason = ProviderReason.ABSTRACT_SYNTAX_NOT_SUPPORTED
         elif len(self._bound) >= MAX_CONTEXTS and element.context_id not in self._bound:

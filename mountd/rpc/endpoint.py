@@ -23,6 +23,7 @@ from usmbd.mountd.rpc.outside import Alone, Denied, Outside, Question, Told
 from usmbd.mountd.rpc.pdu import Fault, NakReason, PduType, Syntax
 from usmbd.mountd.rpc.security.association import RefusedError, Security
 from usmbd.mountd.rpc.security.exchange import Step
+from usmbd.mountd.rpc.traffic import Traffic
 
 logger = logging.getLogger("usmbd.ipc")
 
@@ -101,12 +102,14 @@ class Pipe:
         security: Security | None = None,
         became: Callable[[LoginResponse, bytes], None] = lambda login, key: None,
         joins: Callable[[int], int | None] = lambda number: number or 1,
+        traffic: Traffic | None = None,
     ) -> None:
         """Serve the interfaces; `became` is told who binds with security of his own.
 
         `joins` takes the pipe into an association group, a new one for 0, and returns its number.
         """
         self._joins = joins
+        self._traffic = traffic or Traffic()
         self._group = 0
         self._security = security or Security("", "")
         self._became = became
@@ -234,10 +237,12 @@ class Pipe:
     def _send(self, *messages: bytes) -> None:
         """Queue messages for the client to read."""
         self._output.extend(messages)
+        self._traffic.sent += len(messages)
         self._pending_output += sum(len(message) for message in messages)
 
     def _handle(self, header: pdu.Header, message: bytes) -> None:
         """Dispatch one whole PDU by its type; types that a server never receives are errors."""
+        self._traffic.received += 1
         if header.ptype == PduType.BIND:
             self._bind(header, message)
         elif not self._bound:
@@ -361,7 +366,13 @@ class Pipe:
         token: bytes = b"",
     ) -> None:
         """Decide every context of `bind` and answer with one result for each."""
-        results = self._contexts.decide(bind)
+        try:
+            results = self._contexts.decide(bind)
+        except pdu.PduError as error:
+            logger.info("pipe %s: %s", self.name, error)
+            self._send(pdu.build_fault(header.call_id, 0, Fault.PROTO_ERROR))
+            self._fail()
+            return
         self._send(
             pdu.build_bind_ack(
                 ptype,
@@ -427,6 +438,7 @@ class Pipe:
 
     def _execute(self, call: _PartialCall, endian: Literal["<", ">"]) -> None:
         """Run a call and queue its response, or the fault that it ends in."""
+        self._traffic.calls += 1
         with self._faults(call):
             found = self._contexts.get(call.context_id)
             if found is None:

@@ -30,6 +30,7 @@ from usmbd.mountd.rpc.handles import Handles
 from usmbd.mountd.rpc.outside import Alone, Answered, Awaits, Denied, Outside, Pace, Question
 from usmbd.mountd.rpc.room import HANDLE_BYTES, Room, Who, who
 from usmbd.mountd.rpc.security.association import Security
+from usmbd.mountd.rpc.traffic import Traffic
 from usmbd.mountd.rpc.view import Caller, Snapshot, View
 from usmbd.mountd.rpc.vouched import Vouched
 
@@ -43,12 +44,6 @@ InterfaceFactory = Callable[[View], Interface]
 _Transfer = RpcWrite | RpcRead | RpcTransceive | RpcTold
 
 
-def pipe_name(name: str) -> str:
-    """Return a pipe's name as the table has it: folded, without the prefix `pipe`."""
-    folded = name.casefold().replace("/", "\\").lstrip("\\")
-    return folded.removeprefix("pipe\\")
-
-
 class Hub:
     """One worker's connection: its pipes by the numbers that the worker gave them."""
 
@@ -59,11 +54,13 @@ class Hub:
         outside: Outside | None = None,
         groups: Groups | None = None,
         room: Room | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         """Serve the named `pipes`; `snapshot` returns the configuration of the moment.
 
-        `groups` are those of all workers, and so is the `room`.
+        `groups` are those of all workers, and so are the `room` and the `traffic`.
         """
+        self._traffic = traffic if traffic is not None else Traffic()
         self._groups = groups if groups is not None else Groups()
         self._room = room if room is not None else Room()
         self._counted: dict[int, tuple[Who, int]] = {}
@@ -161,7 +158,7 @@ class Hub:
         # Level 2 means no anonymous access at all; the engine should have said so already.
         if message.anonymous and config.restrict_anonymous >= 2:
             return RpcStatus.ACCESS_DENIED
-        name = pipe_name(message.name)
+        name = message.name.casefold()
         if name not in self._interfaces:
             return RpcStatus.NO_PIPE
         if (
@@ -180,7 +177,7 @@ class Hub:
             credential=message.credential,
             ticket=message.ticket,
         )
-        view = View(snapshot.seen_by(caller), caller)
+        view = View(snapshot.seen_by(caller), caller, traffic=self._traffic)
         pace = self._paces.setdefault(message.session_id, Pace(time.monotonic))
         worker = self._asked[message.pipe] = _AskedWorker(view)
         vouched = self._vouched[message.pipe] = Vouched(view, self._outside)
@@ -191,6 +188,7 @@ class Hub:
             Security(config.netbios_name, message.client_address, ntlmv1=config.ntlmv1),
             partial(_became, view),
             partial(self._join, message.pipe, name, view),
+            self._traffic,
         )
         pipe.answered = partial(self._count, message.pipe)
         self._counted[message.pipe] = who(caller), 0

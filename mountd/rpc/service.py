@@ -31,6 +31,7 @@ from usmbd.mountd.rpc.groups import Groups
 from usmbd.mountd.rpc.hub import Hub, InterfaceFactory
 from usmbd.mountd.rpc.interfaces import PIPES
 from usmbd.mountd.rpc.room import Room
+from usmbd.mountd.rpc.traffic import Traffic
 
 logger = logging.getLogger("usmbd.ipc")
 
@@ -50,7 +51,7 @@ class WorkerConnection:
         """Serve `sock`, which becomes this object's."""
         self._sock = sock
         self._service = service
-        around = service.directory, service.groups, service.room
+        around = service.directory, service.groups, service.room, service.traffic
         self._hub = Hub(service.pipes, lambda: service.snapshot, *around)
         self._codec = rpc_server()
         self._reading = True
@@ -132,6 +133,7 @@ class Service:
         self.directory = directory
         self.groups = Groups()
         self.room = Room()
+        self.traffic = Traffic()
         self.pipes = pipes
         self._listener = listener
         self._trusted = trusted

@@ -10,6 +10,7 @@ from usmbd.mountd.account_facts import PasswordPolicy
 from usmbd.mountd.ipc.settings import ServerConfig, ShareConfig, ShareType
 from usmbd.mountd.rpc.handles import Handles
 from usmbd.mountd.rpc.pdu import Syntax
+from usmbd.mountd.rpc.traffic import Traffic
 
 IPC_SHARE = ShareConfig(name="IPC$", type=ShareType.PIPE, comment="Remote IPC", max_connections=0)
 """The share of the named pipes, which exists whether it is configured or not."""
@@ -97,6 +98,8 @@ class View:
     """The interfaces of all pipes, for the one that tells of them."""
     rights: dict[str, bool] = field(default_factory=dict)
     """What mountd said that the caller may do."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """Of all clients."""
     listeners: dict[int, Callable[[], None]] = field(default_factory=dict)
     """Calls that wait for another configuration, by what they wait for."""
 

@@ -12,7 +12,6 @@ def create_pipe(request: Request, body: CreateRequest, name: str) -> Handling:
     """Open a named pipe."""
     session, tree, connection = request.session, request.tree, request.connection
     server = connection.server
-    name = name.removeprefix("\\")
     if not name or len(name) > 255:
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND if name else NtStatus.ACCESS_DENIED)
     pipe = Pipe(server, name)

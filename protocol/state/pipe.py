@@ -134,10 +134,12 @@ class Pipe:
         message = RpcRead(pipe=self._number, max_length=limit)
         while True:
             answer = yield from self._answer(message, limit, asked)
+            if self._closed and not answer.data:
+                # While it waited, or while the RPC process was asked: nobody would wake this
+                # reader. Windows says so of a pipe that its client closes (smbtorture).
+                raise SmbError(NtStatus.PIPE_BROKEN)
             if answer.status is not RpcStatus.EMPTY:
                 break
-            if self._closed:  # while the RPC process was asked: nobody would wake this reader
-                raise SmbError(NtStatus.PIPE_DISCONNECTED)
             if len(self._readers) >= MAXIMUM_WAITING_READS:
                 raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
             yield Wait(self._wait_for_data, interim=True)

@@ -101,6 +101,9 @@ _VARYING = (
 
 
 RPC_SUITES = (
+    "rpc.altercontext",
+    "rpc.asyncbind",
+    "rpc.bind",
     "rpc.dfs",
     "rpc.dssetup",
     "rpc.epmapper",
@@ -109,6 +112,9 @@ RPC_SUITES = (
     "rpc.lsa",
     "rpc.lsa-getuser",
     "rpc.lsalookup",
+    "rpc.mgmt",
+    "rpc.ntsvcs",
+    "rpc.samba3",
     "rpc.samr",
     "rpc.srvsvc",
     "rpc.svcctl",

@@ -12,6 +12,7 @@ from usmbd.mountd.rpc import endpoint
 from usmbd.mountd.rpc.endpoint import CallError, Encoding, Interface, Pipe, PipeBrokenError
 from usmbd.mountd.rpc.pdu import Fault, Syntax
 
+SECOND = (uuid.UUID("22345678-1234-abcd-ef00-0123456789ab"), 1)
 OTHER = (uuid.UUID("12345678-1234-abcd-ef00-0123456789ab"), 1)
 
 
@@ -35,7 +36,8 @@ def pipe() -> Pipe:
         3: _denied,
         4: _defect,
     }
-    return Pipe("srvsvc", [Interface(Syntax(rpc.SRVSVC[0], 3, 0), calls)])
+    second = Interface(Syntax(SECOND[0], 1, 0), {1: _denied})
+    return Pipe("srvsvc", [Interface(Syntax(rpc.SRVSVC[0], 3, 0), calls), second])
 
 
 def test_bind_as_windows_sends_it(pipe: Pipe) -> None:
@@ -82,6 +84,19 @@ def test_alter_context_adds_a_context(pipe: Pipe) -> None:
     assert rpc.results(answer) == [(0, 0, rpc.NDR[0])]
     pipe.write(rpc.request(1, b"x", context_id=5))
     assert rpc.stub_of(rpc.messages(pipe)) == b"\0<x"
+
+
+def test_a_context_stays_what_it_is(pipe: Pipe) -> None:
+    """The same again is taken; another interface ends the association, as with Samba."""
+    rpc.bound(pipe)
+    answer, _ = pipe.transceive(rpc.bind((0, rpc.SRVSVC, [rpc.NDR]), ptype=14), 65535)
+    assert rpc.results(answer) == [(0, 0, rpc.NDR[0])]
+    answer, _ = pipe.transceive(rpc.bind((0, OTHER, [rpc.NDR]), ptype=14), 65535)
+    assert rpc.results(answer) == [(2, 1, uuid.UUID(int=0))]
+    answer, _ = pipe.transceive(rpc.bind((0, SECOND, [rpc.NDR]), ptype=14), 65535)
+    assert rpc.fault(answer) == Fault.PROTO_ERROR
+    with pytest.raises(PipeBrokenError):
+        pipe.transceive(rpc.request(1, b"x"), 65535)
 
 
 def test_requests_in_fragments_and_in_pieces(pipe: Pipe) -> None:

@@ -12,7 +12,8 @@ from impacket.dcerpc.v5.dtypes import NULL
 from rpc_client import Machine
 
 from usmbd.mountd.rpc.endpoint import Pipe
-from usmbd.mountd.rpc.interfaces import PIPES, dssetup, lsarpc, srvsvc, wkssvc
+from usmbd.mountd.rpc.interfaces import PIPES, dssetup, lsarpc, ntsvcs, srvsvc, wkssvc
+from usmbd.mountd.rpc.traffic import Traffic
 from usmbd.mountd.rpc.view import Caller, View
 
 DENIED, NOT_SUPPORTED, LEVEL = 5, 50, 124
@@ -234,8 +235,33 @@ def test_what_is_on_a_pipe(view: View) -> None:
         assert found == [*expected, management[0]]
         assert answer["status"] == 0
     assert over("samr", view, management, b"", 2) == struct.pack("<II", 0, 1)
-    for opnum in (1, 3, 4):
-        assert status_of(over("samr", view, management, b"", opnum)) == 5
+    assert status_of(over("samr", view, management, b"", 3)) == 5
+
+
+def test_how_much_there_was_to_do(view: View) -> None:
+    """A whole answer also where there is none: an array that is cut is none to a client."""
+    management = (uuid.UUID("afa8bd80-7d8a-11c9-bef4-08002b102989"), 1)
+    view.traffic.calls, view.traffic.received, view.traffic.sent = 7, 9, 1 << 32 | 8
+    for most, expected in ((4, [7, 0, 9, 8]), (2, [7, 0]), (9, [7, 0, 9, 8])):
+        stub = over("samr", view, management, struct.pack("<I", most), 1)
+        count = len(expected)
+        assert stub == struct.pack(f"<II{count}II", count, count, *expected, 0)
+    stranger = dataclasses.replace(view, caller=Caller(anonymous=True))
+    assert over("samr", stranger, management, struct.pack("<I", 4), 1) == struct.pack(
+        "<III", 0, 0, 5
+    )
+    for size in (0, 100):
+        stub = over("samr", view, management, struct.pack("<II", 10, size), 4)
+        assert stub == struct.pack("<III4sI", size or 1, 0, 1, bytes(4), 1747)
+
+
+def test_what_pipes_have_had_to_do(view: View) -> None:
+    found = Traffic()
+    opened = Pipe("srvsvc", [each(view) for each in PIPES["srvsvc"]], traffic=found)
+    rpc.bound(opened, rpc.SRVSVC)
+    opened.write(rpc.request(999, b""))
+    rpc.messages(opened)
+    assert (found.calls, found.received, found.sent) == (1, 2, 2)
 
 
 EPM = (uuid.UUID("e1af8308-5d1f-11c9-91a4-08002b14a0fa"), 3)
@@ -385,3 +411,36 @@ def test_there_are_no_serial_lines(make: Any, opnum: int) -> None:
     stub += bytes(2 * pointer) + bytes(pointer)  # the level, the tag, no list
     stub += EVERYTHING.to_bytes(pointer, "little") + bytes(pointer)
     assert status_of(machine.run(opnum, stub)) == NOT_SUPPORTED
+
+
+# -- plug and play ---------------------------------------------------------------------------------
+
+
+def wide(text: str) -> bytes:
+    raw = (text + "\0").encode("utf-16-le")
+    count = len(raw) // 2
+    return struct.pack("<III", count, 0, count) + raw + bytes(-len(raw) % 4)
+
+
+def test_a_server_without_devices(view: View) -> None:
+    """As smbtorture asks for them; Windows' consoles do when they show services."""
+    syntax = ntsvcs.CALLS.syntax.uuid, 1
+    named, path = struct.pack("<I", 0x20000) + wide("Spooler"), wide("ACPI\\1")
+
+    def ask(opnum: int, stub: bytes, by: View = view) -> bytes:
+        return over("ntsvcs", by, syntax, stub, opnum)
+
+    assert ask(2, b"") == struct.pack("<HxxI", 0x400, 0)
+    assert ask(11, named + struct.pack("<I", 2)) == struct.pack("<II", 1, 0)
+    assert ask(11, struct.pack("<II", 0, 0)) == struct.pack("<II", 1, 0)
+    assert ask(11, struct.pack("<II", 0, 2)) == struct.pack("<II", 0, 3)
+    whole = struct.pack("<IIIHxxII", 1, 0, 1, 0, 1, 0)
+    assert ask(10, named + struct.pack("<II", 1, 2)) == whole
+    assert ask(10, named + struct.pack("<II", 0, 2)) == struct.pack("<IIIII", 0, 0, 0, 0, 0x1A)
+    assert ask(10, struct.pack("<III", 0, 0, 2)) == struct.pack("<IIIII", 0, 0, 0, 0, 3)
+    assert ask(6, path + bytes(4)) == struct.pack("<I", 0x0D)
+    asked = path + struct.pack("<IIIII", 1, 0, 0, 0, 0)
+    assert ask(13, asked) == struct.pack("<IIIIIII", 0, 0, 0, 0, 0, 0, 0x0D)
+    for caller in (Caller(guest=True), Caller(anonymous=True)):
+        stranger = dataclasses.replace(view, caller=caller)
+        assert status_of(ask(11, struct.pack("<II", 0, 0), stranger)) == 0x33

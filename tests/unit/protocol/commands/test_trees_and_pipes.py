@@ -287,8 +287,9 @@ def test_unknown_pipes(pipes: Client, engine: Engine) -> None:
     """They take no place of those that there are for pipes."""
     assert pipes.create("nothing", PIPE_ACCESS, FILE_OPEN) is NtStatus.OBJECT_NAME_NOT_FOUND
     assert pipes.create("", PIPE_ACCESS, FILE_OPEN) is NtStatus.ACCESS_DENIED
+    assert pipes.create("\\echo", PIPE_ACCESS, FILE_OPEN) is NtStatus.OBJECT_NAME_NOT_FOUND
     assert engine.server.pipes.used == 0
-    assert pipes.create("\\ECHO", PIPE_ACCESS, FILE_OPEN) is NtStatus.SUCCESS
+    assert pipes.create("ECHO", PIPE_ACCESS, FILE_OPEN) is NtStatus.SUCCESS
 
 
 def test_what_is_written_can_be_read_in_parts(pipes: Client, pipe: FileId) -> None:
@@ -383,7 +384,7 @@ def test_a_waiting_reader_is_cancelled(pipes: Client, pipe: FileId) -> None:
 def test_a_waiting_reader_learns_of_the_close(pipes: Client, pipe: FileId, engine: Engine) -> None:
     message_id, _ = pipes.pending(Command.READ, requests.read(pipe, 10))
     assert pipes.close(pipe) is NtStatus.SUCCESS
-    assert pipes.taken(message_id)[0].status is NtStatus.PIPE_DISCONNECTED
+    assert pipes.taken(message_id)[0].status is NtStatus.PIPE_BROKEN
     assert engine.rpc.pipes == {}
 
 
