@@ -373,7 +373,7 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
             server.replays.failed(guid, request)
         raise
     if guid is not None:
-        server.replays.made(guid, open_, found.action)
+        server.replays.made(guid, request, open_, found.action)
     return response(open_, stat, found.action, open_.oplock_level, answers)
 
 

@@ -108,7 +108,7 @@ def come_back(
         raise
     if replayed is not None:  # its answer may be lost as well
         guid = request.connection.client_guid, replayed.create_guid
-        server.replays.made(guid, open_, action)
+        server.replays.made(guid, request, open_, action)
     return response(open_, stat, action, open_.oplock_level, answers)
 
 

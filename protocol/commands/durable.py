@@ -255,9 +255,18 @@ def kept_of(
     """
     share = tree.share
     path = node.path.encode("utf-8", "surrogateescape")
-    posix = node.volume.options.posix
-    known = key, share.name, share.path, path, granted, node.born, action
-    kept = DurableRecord(*known, mode=mode, posix=posix, who=who)
+    kept = DurableRecord(
+        key,
+        share.name,
+        share.path,
+        path,
+        granted,
+        node.born,
+        action,
+        mode=mode,
+        posix=node.volume.options.posix,
+        who=who,
+    )
     if who is None:
         return kept
     durability = share.persistent_handles_durability

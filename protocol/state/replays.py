@@ -61,12 +61,11 @@ class Replays:
             return False
         return request in self._under_way
 
-    def made(self, guid: CreateGuid, open_: Open, action: int) -> None:
+    def made(self, guid: CreateGuid, request: "Request", open_: Open, action: int) -> None:
         """Know what a CREATE has made, and by which CreateAction, unless it is closed already."""
-        request = self._created.pop(guid, None)
-        if request is not None and not isinstance(request, Open):
-            self._under_way.discard(request)
+        self._under_way.discard(request)
         if open_.closed:
+            self._created.pop(guid, None)
             return
         open_.replay = guid, action
         self._created[guid] = open_

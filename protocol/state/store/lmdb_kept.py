@@ -27,6 +27,7 @@ from usmbd.protocol.state.store.records import (
     SessionRecord,
     caches_handle,
 )
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_BATCH as BATCH
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DurableRecord).decode
@@ -43,11 +44,11 @@ def keep_durable(
 ) -> None:
     """Make an open durable that is about to be written, if it may be, and there is room."""
     flags = record.flags
-    if not (flags & OPEN_PERSISTENT or caches_handle(record)):
+    if record.oplock_level != BATCH and not (flags & OPEN_PERSISTENT or caches_handle(record)):
         return
-    path = durable.path
-    large = len(path) > PATH_BYTES or durable.who is not None  # else there is room
-    if large and not environment.takes_path(path, durable.beside_path):
+    if (len(durable.path) > PATH_BYTES or durable.who is not None) and (
+        not environment.takes_path(durable.path, durable.beside_path)
+    ):
         record.flags = flags & ~OPEN_PERSISTENT
         return
     record.flags = flags | OPEN_DURABLE
