@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from usmbd.protocol.state.below import Below
+from usmbd.protocol.state.caching.leases import LeaseName
 from usmbd.protocol.state.notify.change import DirectoryChange
 
 
@@ -13,7 +14,9 @@ class Peers(Protocol):
     def wake(self, worker: int, key: bytes) -> None:
         """Tell `worker` that an open or a lock of the file `key` went away."""
 
-    def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
+    def break_caching(
+        self, worker: int, key: bytes, open_id: int, left: int, lease: LeaseName | None
+    ) -> None:
         """Have `worker` break the oplock or lease of one of its opens, so that `left` may stay."""
 
     def close_open(self, worker: int, session_id: int, open_id: int) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from usmbd.protocol.state.below import NOTHING, Below, tell
+from usmbd.protocol.state.caching.leases import LeaseName
 from usmbd.protocol.state.notify.change import Change, DirectoryChange
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.store.bus import (
@@ -77,9 +78,11 @@ class WorkerPeers:
         """Tell `worker` that an open or a lock of the file `key` went away."""
         self._send(worker, WakeFile(key))
 
-    def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
+    def break_caching(
+        self, worker: int, key: bytes, open_id: int, left: int, lease: LeaseName | None
+    ) -> None:
         """Have `worker` break the oplock or lease of one of its opens, so that `left` may stay."""
-        self._send(worker, BreakCaching(key, open_id, left))
+        self._send(worker, BreakCaching(key, open_id, left, lease))
 
     def close_open(self, worker: int, session_id: int, open_id: int) -> None:
         """Have `worker` close an open of one of its sessions."""
@@ -204,7 +207,7 @@ class WorkerPeers:
                 for key in list(server.waiters):
                     server.wake(key)
             elif isinstance(message, BreakCaching):
-                server.caching.break_own(message.open_id, message.left)
+                server.caching.break_own(message.open_id, message.left, message.lease)
             elif isinstance(message, CloseOpen):
                 server.close_own_open(message.session_id, message.open_id)
             elif isinstance(message, MarkAgain):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from usmbd.protocol.state.caching import lease as life
 from usmbd.protocol.state.caching.deliveries import Deliveries
 from usmbd.protocol.state.caching.kernel_oplocks import KernelOplocks
-from usmbd.protocol.state.caching.leases import Leases
+from usmbd.protocol.state.caching.leases import LeaseName, Leases
 from usmbd.protocol.state.caching.oplocks import Oplocks
 from usmbd.protocol.state.caching.rules import (
     BREAKS,
@@ -79,7 +79,9 @@ class BreakNeededError(Exception):
 class Peers(Protocol):
     """The ways to other workers that caching needs."""
 
-    def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
+    def break_caching(
+        self, worker: int, key: bytes, open_id: int, left: int, lease: LeaseName | None
+    ) -> None:
         """Have `worker` break what the client of its open caches, so that at most `left` stays."""
 
 
@@ -381,14 +383,15 @@ class Caching:
                 elif not (left & H and _is_told(record, breaks)):
                     self._end(key, record)
                 continue
-            holder = (record.client_guid, record.lease_key) if is_lease(record) else record.open_id
+            lease = (record.client_guid, record.lease_key) if is_lease(record) else None
+            holder = lease or record.open_id
             if holder in asked:
                 continue
             asked.add(holder)
             if record.worker == self._worker:
-                self.break_own(record.open_id, left)
+                self.break_own(record.open_id, left, lease)
             else:
-                self._peers.break_caching(record.worker, key, record.open_id, left)
+                self._peers.break_caching(record.worker, key, record.open_id, left, lease)
 
     def _lower(self, key: bytes, record: OpenRecord, left: int) -> None:
         """Take from an open whose client is gone what it caches, so that at most `left` stays."""
@@ -408,10 +411,15 @@ class Caching:
         if waiters:
             self._wake(key, waiters)
 
-    def break_own(self, open_id: int, left: int) -> None:
-        """Break what the client of an open of this worker holds, so that at most `left` stays."""
+    def break_own(self, open_id: int, left: int, lease: LeaseName | None = None) -> None:
+        """Break what the client of an open of this worker holds, so that at most `left` stays.
+
+        Of one that is just being closed the other opens of its `lease` have it.
+        """
         open_ = self._holders.get(open_id)
         if open_ is None or open_.closed:
+            if lease is not None:
+                self.leases.break_named(lease, left)
             return
         if open_.lease is not None:
             self.leases.break_to(open_.lease, left)

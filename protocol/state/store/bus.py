@@ -70,12 +70,14 @@ class SessionClosed(msgspec.Struct, tag=True, frozen=True):
 class BreakCaching(msgspec.Struct, tag=True, frozen=True):
     """Break the oplock or lease of an open of the receiver's ([MS-SMB2] 3.3.4.6, 3.3.4.7).
 
-    `left` is the state of caching that may stay, SMB2_LEASE_*.
+    `left` is the state of caching that may stay, SMB2_LEASE_*; `lease` the ClientGuid and LeaseKey
+    of a lease, which may live on by other opens when this one has just been closed.
     """
 
     key: bytes
     open_id: int
     left: int
+    lease: tuple[bytes, bytes] | None
 
 
 class CloseOpen(msgspec.Struct, tag=True, frozen=True):

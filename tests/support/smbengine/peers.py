@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from usmbd.protocol.state.below import Below, tell
+from usmbd.protocol.state.caching.leases import LeaseName
 from usmbd.protocol.state.notify.change import DirectoryChange
 from usmbd.protocol.state.server import Server
 
@@ -47,9 +48,11 @@ class FakePeers(Turns):
         if worker in self.servers:
             self.later(lambda: self.servers[worker].wake(key))
 
-    def break_caching(self, worker: int, key: bytes, open_id: int, left: int) -> None:
+    def break_caching(
+        self, worker: int, key: bytes, open_id: int, left: int, lease: LeaseName | None
+    ) -> None:
         """Break what an open of another worker caches."""
-        self.later(lambda: self.servers[worker].caching.break_own(open_id, left))
+        self.later(lambda: self.servers[worker].caching.break_own(open_id, left, lease))
 
     def close_open(self, worker: int, session_id: int, open_id: int) -> None:
         """Close an open of another worker."""

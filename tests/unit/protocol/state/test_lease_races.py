@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from smbengine import requests
 from smbengine.client import Client, Reply
-from smbengine.leases import body, breaks, lease_of
+from smbengine.leases import body, breaks, lease_of, take
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
@@ -144,3 +144,40 @@ def test_a_sole_open_is_looked_at_once(
     alone = len(looks)
     client.call(Command.CREATE, body(RH))
     assert len(looks) == 2 * alone + 1
+
+
+def test_a_break_finds_the_lease_whose_open_has_just_been_closed(
+    engine: Engine, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux closes late what it has open: it did so with the one open that a worker asked for."""
+    other = Client(engine, server=engine.another_worker()).ready(user="bob")
+    file = client.open("file")
+    first, _ = take(other, RH)
+    _, held = take(other, RH)  # by a second open of the lease
+    assert held == RH
+    ask = engine.peers.break_caching
+
+    def late(*args: Any) -> None:
+        other.close(first)
+        ask(*args)
+
+    monkeypatch.setattr(engine.peers, "break_caching", late)
+    assert write(client, file).status is NtStatus.SUCCESS
+    assert [after for _, after, _ in breaks(other)] == [NONE]
+
+
+def test_a_break_finds_the_lease_whose_open_is_being_closed(engine: Engine, client: Client) -> None:
+    """Its record is there as long as a thread uses its descriptor."""
+    other = Client(engine).ready(user="bob")
+    file = client.open("file")
+    first, _ = take(other, RH)
+    take(other, RH)
+    closing = other.open_of(first)
+    closing.in_use += 1
+    closed = other.post(Command.CLOSE, requests.close(first))
+    assert write(client, file).status is NtStatus.SUCCESS
+    assert [after for _, after, _ in breaks(other)] == [NONE]
+    engine.run(closing.release)
+    engine.settle()
+    (reply,) = other.taken(closed)
+    assert reply.status is NtStatus.SUCCESS

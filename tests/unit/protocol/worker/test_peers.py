@@ -66,6 +66,7 @@ def workers(state: Path) -> Iterator[Workers]:
     assert not made.loop.readers
 
 
+LEASE = b"c" * 16, b"l" * 16
 CHANGE = DirectoryChange(
     ((b"k" * 16, "f\u00f6lder"), (b"l" * 16, "")), (Change(1, 2, "n\udc80me"),), True
 )
@@ -76,8 +77,8 @@ CHANGE = DirectoryChange(
     [
         (lambda all_: all_.sender.wake(3, b"key"), [call.wake(b"key")]),
         (
-            lambda all_: all_.sender.break_caching(3, b"key", 7, 5),
-            [call.caching.break_own(7, 5)],
+            lambda all_: all_.sender.break_caching(3, b"key", 7, 5, LEASE),
+            [call.caching.break_own(7, 5, LEASE)],
         ),
         (lambda all_: all_.sender.close_open(3, 8, 9), [call.close_own_open(8, 9)]),
         (lambda all_: all_.sender.mark_again(3, 8, 9), [call.mark_again(8, 9)]),
