@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,8 +104,12 @@ def results_directory() -> Path:
     """Make a new directory for a run, and remove old ones; one without `finished` may be in use."""
     folder = prepare_kernel().parent / "runs"
     folder.mkdir(exist_ok=True)
-    for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-        age = time.time() - old.stat().st_mtime
+    last = {}
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # by another run, which removes old ones as well
+            last[path] = path.stat().st_mtime
+    for old in sorted(last, key=last.__getitem__)[:-KEPT]:
+        age = time.time() - last[old]
         if age > (RECENT_SECONDS if (old / "finished").exists() else 86400):
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(dir=folder, prefix="run-"))
