@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.effects import Resume
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.state.store.records import NO_ID, OPEN_INSTANCE_VERSION, OpenRecord
+from usmbd.protocol.state.store.records import (
+    NO_ID,
+    OPEN_DISCONNECTED,
+    OPEN_INSTANCE_VERSION,
+    OpenRecord,
+)
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_APP_INSTANCE_ID,
     SMB2_CREATE_APP_INSTANCE_VERSION,
@@ -94,8 +99,11 @@ def wait_for_instances(
     server.store.add_waiter(key)
     give_up = server.wait_for(key, resume)
     ids = {record.open_id for record in needed.opens}
+    left = [record for record in needed.opens if record.flags & OPEN_DISCONNECTED]
     for record in needed.opens:
-        server.close_open_of(key, record)
+        if not record.flags & OPEN_DISCONNECTED:
+            server.close_open_of(key, record)
+    server.durable.end(key, left)
     there = any(record.open_id in ids for record in server.store.opens(key))
     if not there and not server.store.is_being_deleted(key):
         give_up()

@@ -21,8 +21,8 @@ from usmbd.mountd.ipc.settings import DfsSite, ShareConfig
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.tree_connect import question
 from usmbd.protocol.effects import Slow, Waiting
+from usmbd.protocol.state.interfaces import host_name
 from usmbd.protocol.state.mountd import ask
-from usmbd.protocol.state.server import host_name
 from usmbd.protocol.state.volumes import open_volume
 from usmbd.protocol.vfs.dfs_links import find_link
 from usmbd.protocol.vfs.identity import Identity, become

@@ -31,8 +31,8 @@ from usmbd.protocol.crypto.preauth import PreauthHash
 from usmbd.protocol.crypto.signing import make_signer
 from usmbd.protocol.effects import Resume, Wait, Waiting
 from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.interfaces import host_name
 from usmbd.protocol.state.mountd import ask
-from usmbd.protocol.state.server import host_name
 from usmbd.protocol.state.session import Channel, Session, SessionState
 from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.wire.body import parse_body

@@ -14,8 +14,9 @@ This worker keeps the time of those it had, and of those that its predecessor le
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -31,6 +32,7 @@ from usmbd.protocol.state.store.records import (
     DurableRecord,
     OpenRecord,
 )
+from usmbd.protocol.state.turns import Loop, in_turns
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.filetime import from_ns
@@ -130,11 +132,15 @@ class DurableOpens:
         room: Callable[[], int],
         persist: Callable[[bytes], None],
         deferred: Deferred,
+        loop: Loop,
     ) -> None:
         """`wake(key, workers)` lets all go on that wait for a file; `room()` opens may wait.
 
         `persist(key)` has the end of a persistent open written down.
         """
+        self._loop = loop
+        self._ending: set[int] = set()
+        """Opens that are about to end, in slices."""
         self._persist = persist
         self._deferred = deferred
         self._asked: set[int] = set()
@@ -238,21 +244,43 @@ class DurableOpens:
         """Keep the time of an open no more: another worker has claimed or ended it."""
         self._forget(open_id, self._worker, ended=True)
 
-    def end(self, key: bytes, record: OpenRecord) -> None:
-        """End a disconnected open that is in somebody's way ([MS-SMB2] 3.3.4.6, 3.3.4.17)."""
-        log.debug("open %#x: ends without its client", record.open_id)
-        self._end(key, record.open_id, record.worker)
+    def end(self, key: bytes, records: Iterable[OpenRecord]) -> None:
+        """End disconnected opens that are in somebody's way ([MS-SMB2] 3.3.4.6, 3.3.4.17).
 
-    def _end(self, key: bytes, open_id: int, worker: int, deadline: int = 0) -> None:
-        """End a disconnected open: at once, unless it may delete its file, which is asked first."""
+        In slices, as a client may have left many. Who waits is let go on behind the last of them:
+        each time he would have the rest ended.
+        """
+        opens = [record for record in records if record.open_id not in self._ending]
+        self._ending.update(record.open_id for record in opens)
+        woken: set[int] = set()
+        ended = partial(self._wake, key, woken)
+        in_turns(self._loop.turns, key, self._end_each(key, opens, woken), ended)
+
+    def _end_each(
+        self, key: bytes, records: Iterable[OpenRecord], woken: set[int]
+    ) -> Iterator[None]:
+        """End one a step, and note whom to wake."""
+        for record in records:
+            log.debug("open %#x: ends without its client", record.open_id)
+            try:
+                woken.update(self._end(key, record.open_id, record.worker))
+            except Exception:
+                log.exception("an open cannot be ended")
+            self._ending.discard(record.open_id)
+            yield
+
+    def _end(self, key: bytes, open_id: int, worker: int, deadline: int = 0) -> tuple[int, ...]:
+        """End a disconnected open: at once, unless it may delete its file, which is asked first.
+
+        Returns the workers to wake.
+        """
         if open_id in self._asked:
-            return
+            return ()
         result = self._store.end_disconnected(key, open_id, deadline, None)
         asks = result.asks
         if asks is None:
             self._forget(open_id, worker, ended=True)
-            self._ended(key, result)
-            return
+            return self._ended(key, result)
 
         def told(user: Identity | None) -> None:
             self._asked.discard(open_id)
@@ -260,6 +288,7 @@ class DurableOpens:
 
         self._asked.add(open_id)
         self._deferred.ask(asks, told)
+        return ()
 
     def end_told(self, found: DurableOpen, user: Identity | None) -> None:
         """End an open as it was found, unless its client has come back; `user` deletes its file.
@@ -271,18 +300,22 @@ class DurableOpens:
         result = self._store.end_disconnected(key, record.open_id, until, user is not None)
         if self._store.find_durable(record.open_id) is None:  # else its time begins anew, if any
             self._forget(record.open_id, record.worker, ended=True)
-        self._ended(key, result, user)
+        self._wake(key, self._ended(key, result, user))
 
-    def _ended(self, key: bytes, result: EndResult, user: Identity | None = None) -> None:
-        """Do what the end of a disconnected open leaves to do; `user` deletes its file."""
+    def _ended(
+        self, key: bytes, result: EndResult, user: Identity | None = None
+    ) -> tuple[int, ...]:
+        """Do what the end of a disconnected open leaves to do; `user` deletes its file.
+
+        Returns the workers to wake.
+        """
         self._persist(key)
-        self._wake(key, result.waiters)
         doomed = result.doomed
-        if doomed is None:
-            return
-        if user is not None and not doomed.user:
-            doomed = doomed._replace(user=user.ids)
-        self._delete(doomed)
+        if doomed is not None:
+            if user is not None and not doomed.user:
+                doomed = doomed._replace(user=user.ids)
+            self._delete(doomed)
+        return result.waiters
 
     def _delete(self, doomed: Doomed) -> None:
         """Have a file deleted, and wake who waited for that, in whatever worker."""
@@ -300,7 +333,7 @@ class DurableOpens:
                 waiters = result.waiters
                 if result.doomed is not None:  # and has gone
                     waiters += self._store.deleted(key)
-                self._ended(key, EndResult(waiters))
+                self._wake(key, self._ended(key, EndResult(waiters)))
 
     def waiting(self) -> list[int]:
         """Return the opens whose time this worker keeps."""
@@ -357,7 +390,8 @@ class DurableOpens:
                     return
                 left -= 1
                 log.debug("open %#x: its client has not come back", open_id)
-                self._end(waiting.key, open_id, self._worker, waiting.deadline)
+                waiters = self._end(waiting.key, open_id, self._worker, waiting.deadline)
+                self._wake(waiting.key, waiters)
         if self._waiting:
             earliest = min(waiting.when for waiting in self._waiting.values())
             self._look_at(max(earliest, now + SCAVENGE_SECONDS))

@@ -5,6 +5,7 @@ The latter is FSCTL_QUERY_NETWORK_INTERFACE_INFO ([MS-SMB2] 2.2.32.5).
 
 import array
 import fcntl
+import os
 import socket
 import struct
 from collections.abc import Container, Mapping
@@ -150,3 +151,8 @@ def _speed(names: list[str], root: Path) -> int:
         if speed > 0:
             return speed * 1_000_000
     return 0
+
+
+def host_name() -> str:
+    """Return this machine's name for the target information of NTLM."""
+    return os.uname().nodename.split(".")[0]

@@ -6,7 +6,6 @@ tree connects, opens.
 """
 
 import logging
-import os
 import secrets
 from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
@@ -112,6 +111,7 @@ class Server:
             self._room_for_disconnected,
             self.persistence.later,
             self.deferred,
+            self,
         )
         self.replays = Replays()
         self.endings = Endings(self)
@@ -306,7 +306,7 @@ class Server:
     def close_open_of(self, key: bytes, record: OpenRecord) -> None:
         """Close an open of any worker, or end one that waits for its client."""
         if record.flags & OPEN_DISCONNECTED:
-            self.durable.end(key, record)
+            self.durable.end(key, [record])
         elif record.worker != self.worker:
             self.peers.close_open(record.worker, record.session_id, record.open_id)
         else:
@@ -493,8 +493,3 @@ def _call_each(waiting: dict[Callable[[], None], None]) -> Iterator[None]:
             del waiting[callback]
             callback()
             yield
-
-
-def host_name() -> str:
-    """Return this machine's name for the target information of NTLM."""
-    return os.uname().nodename.split(".")[0]

@@ -9,7 +9,7 @@
 A break goes to the worker that has the holder (`Peers.break_caching`), which is often this one.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -200,10 +200,10 @@ class Caching:
         peers: Peers,
         worker: int,
         wake: Callable[[bytes, Iterable[int]], None],
-        end: Callable[[bytes, OpenRecord], None],
+        end: Callable[[bytes, list[OpenRecord]], None],
         persist: Callable[[bytes], None],
     ) -> None:
-        """`wake(key, workers)` lets all go on that wait for a file; `end` ends one left.
+        """`wake(key, workers)` lets all go on that wait for a file; `end` ends those left.
 
         `persist(key)` has what a persistent open has lost written down.
         """
@@ -373,25 +373,28 @@ class Caching:
         A holder whose client is gone loses its open instead ([MS-SMB2] 3.3.4.6, 3.3.4.7); one that
         lasts loses what it caches alone, which its client learns when it comes back.
         """
-        asked = set()
+        asked, ends = set[Hashable](), list[OpenRecord]()
         breaks = list(breaks)
+        # Clients that have lost one open of a lease are told by another of them.
+        told = {_holder(record) for record, _ in breaks if not record.flags & OPEN_DISCONNECTED}
         for record, left in breaks:
-            if record.flags & OPEN_DISCONNECTED:
-                if record.flags & OPEN_LASTING:
-                    if not _is_told(record, breaks):
-                        self._lower(key, record, left)
-                elif not (left & H and _is_told(record, breaks)):
-                    self._end(key, record)
+            holder, lost = _holder(record), record.flags & OPEN_DISCONNECTED
+            if lost and not record.flags & OPEN_LASTING:
+                if not (left & H and holder in told):
+                    ends.append(record)
                 continue
-            lease = (record.client_guid, record.lease_key) if is_lease(record) else None
-            holder = lease or record.open_id
-            if holder in asked:
+            if holder in asked or (lost and holder in told):
                 continue
             asked.add(holder)
-            if record.worker == self._worker:
+            lease = _lease(record)
+            if lost:
+                self._lower(key, record, left)
+            elif record.worker == self._worker:
                 self.break_own(record.open_id, left, lease)
             else:
                 self._peers.break_caching(record.worker, key, record.open_id, left, lease)
+        if ends:
+            self._end(key, ends)
 
     def _lower(self, key: bytes, record: OpenRecord, left: int) -> None:
         """Take from an open whose client is gone what it caches, so that at most `left` stays."""
@@ -436,11 +439,14 @@ class Caching:
         )
 
 
-def _is_told(record: OpenRecord, breaks: list[Break]) -> bool:
-    """Tell whether a client that has lost one open of a lease is told by another of them."""
-    return any(
-        same_lease(record, other) and not other.flags & OPEN_DISCONNECTED for other, _ in breaks
-    )
+def _lease(record: OpenRecord) -> LeaseName | None:
+    """Return what names the lease of an open, if it has one."""
+    return (record.client_guid, record.lease_key) if is_lease(record) else None
+
+
+def _holder(record: OpenRecord) -> Hashable:
+    """Return what names the oplock or lease of an open."""
+    return _lease(record) or record.open_id
 
 
 def check(

@@ -164,6 +164,7 @@ def test_of_a_new_file_those_end_that_wait_for_their_clients() -> None:
             deleted=lambda key: ended.append(("deleted", key)) or (4,),
         ),
         _forget=lambda *_, **__: None,
+        _wake=lambda *_: None,
         _ended=lambda *of: ended.append(of),
     )
     DurableOpens.end_all(cast(DurableOpens, opens), b"key")
