@@ -129,6 +129,9 @@ def run(arguments: list[str]) -> int:
             configuration = load(config, result)
         except ConfigError as error:
             raise at_the_options(error, config, text, result) from error
+        without_path = f"the share [{options.share}] has no path"
+        if any(without_path in warning for warning in configuration.warnings):
+            raise ConfigError("the option", 0, f"{without_path}: path = /folder")
         check_directory(config, Path(configuration.server.state_directory))
         known = warnings_of(config, text)
         for warning in configuration.warnings:

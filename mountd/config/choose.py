@@ -11,6 +11,9 @@ from usmbd.mountd.config.samba import Foreign
 from usmbd.mountd.config.source import Entry, Section, parameter_key
 from usmbd.mountd.errors import ConfigError
 
+_CLOSED = {"read only": True, "guest ok": False}
+"""Of these the value that lets nobody do more counts, where a section has both."""
+
 Chosen = dict[str, tuple[Parameter, Entry]]
 """The entries that count, by the parameter's name."""
 
@@ -73,6 +76,14 @@ class Chooser:
             chosen[key] = (parameter, entry)
             entry, first = first, entry
         if parameter.value(entry) != parameter.value(first):
+            if key in _CLOSED:
+                open_, closed = first, entry
+                if parameter.value(first) is _CLOSED[key]:
+                    open_, closed = entry, first
+                chosen[key] = (parameter, closed)
+                what = f"{open_.name!r} does not count: line {closed.line} says the contrary"
+                self.warn(open_, f"{what}, and is safer (Samba follows the last, ksmbd the first)")
+                return
             if key in WHO_MAY:
                 raise entry.error(
                     f"{entry.name!r} says something else than line {first.line}: Samba follows the"

@@ -13,9 +13,19 @@ import glob
 import re
 from pathlib import Path
 
-from usmbd.mountd.config.source import GLOBAL, Entry, Section, Source, parameter_key, read_text
+from usmbd.mountd.config.source import (
+    GLOBAL,
+    Entry,
+    Section,
+    Source,
+    parameter_key,
+    read_text,
+    share_key,
+)
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.substitute import expand, letters_of, static_substitutions
+
+GLOBALS = "globals"
 
 # Deep enough for a tree of snippets; a circle is named long before.
 MAX_INCLUDE_DEPTH = 8
@@ -76,7 +86,10 @@ def _parse(
                 what = f"{line!r} is not a section such as [share]"
                 source.errors.append(ConfigError(file, number, what))
                 continue
-            section = source.section(name.strip(), file, number)
+            name = name.strip()
+            # Samba takes both for the same.
+            name = GLOBAL if share_key(name) == GLOBALS else name
+            section = source.section(name, file, number)
             continue
         name, equals, value = line.partition("=")
         name = name.strip()

@@ -110,6 +110,7 @@ class _Loader:
         self.path = path
         self.accounts = accounts
         self._known: dict[str, bool] = {}
+        self._strict = strict
         self._chooser = Chooser(strict=strict)
         self._directories = directories
         self.errors, self.warnings = self._chooser.errors, self._chooser.warnings
@@ -377,6 +378,13 @@ class _Loader:
         wrong = len(self.errors)
         chosen = {**defaults, **self._chooser.choose(section, in_global=False)}
         values = self._values(chosen, SHARES)
+        if len(self.errors) == wrong and not (values["path"] or values["msdfs proxy"] or is_homes):
+            why = f"the share [{section.name}] has no path: path = /folder"
+            if self._strict:
+                raise ConfigError(section.file, section.line, why)
+            said = f"{why} (it is left out)"  # as by smbd
+            self.warnings.append(str(ConfigError(section.file, section.line, said)))
+            return None
         if not is_homes:
             substitutions = {**substitutions, "S": name}
         fields = self._fields(values, Scope.SHARE)
@@ -428,12 +436,6 @@ class _Loader:
         if not path and values["msdfs proxy"]:
             return "/"  # nothing of it is ever opened: all is elsewhere
         if not path:
-            if share_key(section.name) != HOMES and not any(
-                SHARES.get(parameter_key(e.name)) is SHARES["path"] and e.value
-                for e in section.entries
-            ):
-                why = f"the share [{section.name}] has no path: path = /folder"
-                self.errors.append(ConfigError(section.file, section.line, why))
             return path
         if isinstance(path, Template):
             return Template(root + path)

@@ -436,8 +436,6 @@ def find(entry: Entry, *, in_global: bool) -> Parameter | Foreign:
     if key in SHARES:
         return SHARES[key]
     if key in GLOBALS:
-        if GLOBALS[key].name in WHO_MAY:
-            raise entry.error(f"{entry.name!r} is a global parameter: it belongs in [global]")
         return Foreign(entry.name, "it belongs in [global]", harmless=True, misplaced=True)
     return find_foreign(entry.name) or _unknown(entry, in_global=in_global)
 

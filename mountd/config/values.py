@@ -229,9 +229,8 @@ def users(value: Raw) -> list[str]:
     for word in words(value, template):
         if word[0] == "&" or word.startswith(("@&", "+&", "&+")):
             raise ValueError(f"{word!r}: usmbd has no NIS netgroups")
+        # A bare `@` stays: it is nobody, and a list that is empty would be everybody's.
         name = "@" + word.lstrip("@+") if word[0] in "@+" else word
-        if name == "@":
-            raise ValueError(f"{word!r} names no group")
         result.append(Template(name) if isinstance(word, Template) else name)
     return result
 

@@ -28,9 +28,14 @@ def text_of(name: str, folder: Path, user: str = "nobody", group: str = "nogroup
 
 
 def shares_of(text: str) -> list[str]:
-    """Return the names of the shares that a file describes."""
-    names = re.findall(r"(?m)^\s*\[([^]\n]+)\]", text)
-    return [name for name in names if name not in NO_SHARES]
+    """Return the names of the shares that a file describes: what has a path."""
+    name, found = "", list[str]()
+    for line in map(str.strip, text.split("\n")):
+        if line.startswith("["):
+            name = line[1:].partition("]")[0]
+        elif re.match(r"(?i)path\s*=", line) and name not in NO_SHARES:
+            found.append(name)
+    return found
 
 
 def folders_of(text: str, user: str) -> list[Path]:

@@ -118,8 +118,6 @@ REFUSED: list[tuple[object, object, str]] = [
     (values.users, "@&nis", "netgroups"),
     (values.users, "+&nis", "netgroups"),
     (values.users, "&+nis", "netgroups"),
-    (values.users, "@", "names no group"),
-    (values.users, "+", "names no group"),
     (values.veto_patterns, "a*", "between slashes"),
     (values.dialect, "SMB1", "'SMB1' is none of SMB2_02"),
     (values.highest_dialect, "NT1", "is none of"),

@@ -1,0 +1,35 @@
+"""What administrators write into smb.conf by hand, and smbd takes."""
+
+import pytest
+from mountd_helpers import configuration
+
+
+@pytest.mark.parametrize(
+    "lines", ["writable = yes\nread only = yes", "read only = yes\nwrite ok = yes"]
+)
+def test_of_both_what_lets_nobody_do_more_counts(lines: str) -> None:
+    """Many files say both; Samba follows the last, whatever it is."""
+    config = configuration(f"[a]\npath = /tmp\n{lines}\nguest ok = no\npublic = yes\n")
+    share = config.find_share("a")
+    assert share is not None
+    assert (share.config.read_only, share.config.guest_ok) == (True, False)
+    told = [warning.split("'")[1] for warning in config.warnings if "is safer" in warning]
+    assert told == ["writable" if "writable" in lines else "write ok", "public"]
+
+
+def test_a_share_without_a_path_is_left_out_aloud() -> None:
+    config = configuration("[globals]\nworkgroup = W\n[a]\nbrowseable = no\n[b]\npath = /tmp\n")
+    assert sorted(config.shares) == ["b", "ipc$"]
+    assert config.server.workgroup == "W"
+    assert config.warnings == [
+        "/etc/usmbd.conf:3: the share [a] has no path: path = /folder (it is left out)"
+    ]
+
+
+def test_a_group_without_a_name_is_nobody() -> None:
+    """A list of it alone is not everybody's."""
+    config = configuration("[a]\npath = /tmp\nvalid users = @\n")
+    share = config.find_share("a")
+    assert share is not None
+    assert share.access.valid_users == ("@",)
+    assert config.warnings == ["/etc/usmbd.conf:3: valid users: there is no group '' (now)"]
