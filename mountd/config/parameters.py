@@ -8,6 +8,7 @@ A parameter with a `field` fills the field of that name in `ServerConfig` (scope
 import difflib
 import socket
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from usmbd.mountd.config import values
@@ -445,7 +446,16 @@ def _unknown(entry: Entry, *, in_global: bool) -> Foreign:
 
     ConfigError where that decides who may do what: it would be open without.
     """
-    key = parameter_key(entry.name)
+    deciding, foreign = _nearest(entry.name, in_global)
+    if deciding:
+        raise entry.error(f"{entry.name!r} is not a parameter; did you mean {deciding!r}?")
+    return foreign
+
+
+@lru_cache(256)  # each share of an appliance has the same ones
+def _nearest(unknown: str, in_global: bool) -> tuple[str, Foreign]:
+    """Return which name that decides who may do what is meant, if one is; and what to say."""
+    key = parameter_key(unknown)
     rows = {
         parameter_key(name): (name, row)
         for table in ((GLOBALS, SHARES) if in_global else (SHARES, GLOBALS))
@@ -453,11 +463,10 @@ def _unknown(entry: Entry, *, in_global: bool) -> Foreign:
         for name in (row.name, *row.synonyms, *row.inverted)
     }
     deciding = [name for name, (_, row) in rows.items() if row.name in WHO_MAY]
-    for nearest in difflib.get_close_matches(key, deciding, n=1, cutoff=_MISSPELLED):
-        hint = f"did you mean {rows[nearest][0]!r}?"
-        raise entry.error(f"{entry.name!r} is not a parameter; {hint}")
+    meant = difflib.get_close_matches(key, deciding, n=1, cutoff=_MISSPELLED)
     near = difflib.get_close_matches(key, rows, n=1)
     hint = f"; did you mean {rows[near[0]][0]!r}?" if near else ""
-    what = "module option" if ":" in entry.name else "parameter"
+    what = "module option" if ":" in unknown else "parameter"
     reason = f"neither usmbd nor Samba has such a {what}{hint}"
-    return Foreign(entry.name, reason, harmless=True, misplaced=True)
+    foreign = Foreign(unknown, reason, harmless=True, misplaced=True)
+    return rows[meant[0]][0] if meant else "", foreign
