@@ -133,7 +133,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         connection,
         open_id,
         found.granted,
-        node=node,
+        held=node,
         stream=stream,
         key=key,
         path=node.path,

@@ -440,7 +440,7 @@ def _open(
         request.connection,
         record.open_id,
         durable.granted_access,
-        node=node,
+        held=node,
         key=durable.key,
         path=node.path,
         place=place,

@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.notify.change import (
     REMOVED_STREAM,
@@ -56,140 +58,81 @@ OpenData = Node | Stream
 """What an open of a file stands on: the file itself or one of its streams."""
 
 
-class Open:
-    """One open; names as in [MS-SMB2] 3.3.1.10.
+class Open(msgspec.Struct, eq=False, weakref=True):
+    """One open; names as in [MS-SMB2] 3.3.1.10. A structure of C: to set its fields takes long.
 
     `key` is the file's in the store. A named stream is in `stream`, with its file in `node`;
     a named pipe is in `pipe`, and has neither.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_node",
-        "archived",
-        "channel_sequence",
-        "closed",
-        "connection",
-        "create_options",
-        "data",
-        "delete_on_close",
-        "deletes_name",
-        "durable",
-        "enumeration",
-        "granted_access",
-        "idle",
-        "in_use",
-        "kept_change_time",
-        "kept_write_time",
-        "key",
-        "lease",
-        "local_locks",
-        "lock_place",
-        "lock_sequence",
-        "mode",
-        "modified",
-        "next_quota",
-        "oplock_break_to",
-        "oplock_level",
-        "outstanding",
-        "outstanding_pre",
-        "parent_lease_key",
-        "path",
-        "persistent_id",
-        "pipe",
-        "place",
-        "position",
-        "replay",
-        "session",
-        "share_access",
-        "short_path",
-        "stream",
-        "taken_back",
-        "to_wake",
-        "told_at_close",
-        "tree",
-        "volatile_id",
-        "waiting",
-        "watch",
-        "write_time",
-    )
+    session: "Session"
+    tree: "TreeConnect"
+    connection: "Connection"
+    persistent_id: int
+    granted_access: int
+    held: Node | None = None  # what `node` returns
+    stream: Stream | None = None
+    pipe: "Pipe | None" = None
+    key: bytes = b""
+    path: str = ""  # as the client opened it; the file's present name is asked from the node
+    place: Place | None = None  # among those that the worker has for opens
+    volatile_id: int = 0
+    share_access: int = 7
+    create_options: int = 0
+    data: OpenData | None = None
+    short_path: str = ""  # where the client said the file's 8.3 name
+    delete_on_close: bool = False
+    taken_back: int | None = None  # its CREATE is refused; Found.made_at
+    deletes_name: bool = False  # at its close, whoever else has the file open
+    to_wake: tuple[bytes, tuple[int, ...]] | None = None  # who waited for a deletion
+    kept_change_time: int = 0  # what SET_INFO of this open leaves as it is; 0: nothing
+    kept_write_time: KeptWriteTime | None = None
+    archived: bool = False  # its file is marked as changed, by this open or before
+    modified: bool = False  # by a WRITE: its directory is told at the close
+    position: int = 0  # FilePositionInformation; kept, never used by READ or WRITE
+    mode: int = 0
+    local_locks: "LocalLocks | None" = None  # with `posix locking`
+    lock_place: Place | None = None  # with the ranges that it has locked
+    lock_sequence: dict[int, int] = {}
+    enumeration: "Enumeration | None" = None  # of QUERY_DIRECTORY
+    next_quota: int = 0  # the uid at which a list of quotas goes on
+    waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
+    watch: "Watch | None" = None  # of CHANGE_NOTIFY
+    told_at_close: int = 0  # FILE_NOTIFY_CHANGE_*: see `last_words`
+    write_time: int = 0  # at the CREATE, where the engine tells of what is written
+    oplock_level: int = 0
+    lease: "Lease | None" = None  # with the level LEASE
+    parent_lease_key: bytes = NO_ID  # the client's, on the directory
+    oplock_break_to: int | None = None  # while the client has not answered a break
+    durable: "Durable | None" = None  # Open.IsDurable
+    replay: "tuple[CreateGuid, int] | None" = None  # Open.IsReplayEligible; CreateAction
+    closed: bool = False
+    channel_sequence: int = 0  # see `dispatch/channel_sequence`, with the counts below
+    outstanding: int = 0
+    outstanding_pre: int = 0
+    in_use: int = 0  # calls on threads that use its descriptor
+    idle: list[Callable[[], None]] = []  # called when there are none any more
 
-    def __init__(
-        self,
-        session: "Session",
-        tree: "TreeConnect",
-        connection: "Connection",
-        open_id: int,
-        granted_access: int,
-        *,
-        node: Node | None = None,
-        stream: Stream | None = None,
-        pipe: "Pipe | None" = None,
-        key: bytes = b"",
-        path: str = "",
-        place: Place | None = None,
-    ) -> None:
-        """Keep what CREATE decided."""
-        self.session = session
-        self.tree = tree
-        self.connection = connection
-        self.persistent_id = self.volatile_id = open_id
-        # The share may have become read only while CREATE was on a thread.
-        self.granted_access = granted_access if tree.writable else granted_access & ~WRITING
-        self.share_access = 7
-        self.create_options = 0
-        self._node = node
-        self.stream = stream
-        self.data: OpenData | None = stream if stream is not None else node
-        self.pipe = pipe
-        self.place = place  # among those that the worker has for opens
-        self.key = key
-        self.path = path  # as the client opened it; the file's present name is asked from the node
-        self.short_path = ""  # where the client said the file's 8.3 name
-        self.delete_on_close = False
-        self.taken_back: int | None = None  # its CREATE is refused; Found.made_at
-        self.deletes_name = False  # at its close, whoever else has the file open
-        self.to_wake: tuple[bytes, tuple[int, ...]] | None = None  # who waited for a deletion
-        self.kept_change_time = 0  # what SET_INFO of this open leaves as it is; 0: nothing
-        self.kept_write_time: KeptWriteTime | None = None
-        self.archived = False  # its file is marked as changed, by this open or before
-        self.modified = False  # by a WRITE: its directory is told at the close
-        self.position = 0  # FilePositionInformation; kept, never used by READ or WRITE
-        self.mode = 0
-        self.local_locks: LocalLocks | None = None  # with `posix locking`
-        self.lock_place: Place | None = None  # with the ranges that it has locked
-        self.lock_sequence: dict[int, int] = {}
-        self.enumeration: Enumeration | None = None  # of QUERY_DIRECTORY
-        self.next_quota = 0  # the uid at which a list of quotas goes on
-        self.waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
-        self.watch: Watch | None = None  # of CHANGE_NOTIFY
-        self.told_at_close = 0  # FILE_NOTIFY_CHANGE_*: see `last_words`
-        self.write_time = 0  # at the CREATE, where the engine tells of what is written
-        self.oplock_level = 0
-        self.lease: Lease | None = None  # with the level LEASE
-        self.parent_lease_key = NO_ID  # the client's, on the directory
-        self.oplock_break_to: int | None = None  # while the client has not answered a break
-        self.durable: Durable | None = None  # Open.IsDurable
-        self.replay: tuple[CreateGuid, int] | None = None  # Open.IsReplayEligible; CreateAction
-        self.closed = False
-        self.channel_sequence = 0  # see `dispatch/channel_sequence`, with the counts below
-        self.outstanding = self.outstanding_pre = 0
-        self.in_use = 0  # calls on threads that use its descriptor
-        self.idle: list[Callable[[], None]] = []  # called when there are none any more
-        session.open_table[self.volatile_id] = self
+    def __post_init__(self) -> None:
+        """Enter it into its session; the share may have become read only during the CREATE."""
+        if not self.tree.writable:
+            self.granted_access &= ~WRITING
+        self.data = self.held if self.stream is None else self.stream
+        self.volatile_id = self.persistent_id
+        self.session.open_table[self.persistent_id] = self
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "open %#x: %s of share %s by %s, access %#x",
-                open_id, path or ".", tree.share.name, session.user or "anonymous",
-                self.granted_access,
+                self.persistent_id, self.path or ".", self.tree.share.name,
+                self.session.user or "anonymous", self.granted_access,
             )  # fmt: skip
 
     @property
     def node(self) -> Node:
         """The file; SmbError(INVALID_DEVICE_REQUEST) on a pipe."""
-        if self._node is None:
+        if self.held is None:
             raise SmbError(NtStatus.INVALID_DEVICE_REQUEST)
-        return self._node
+        return self.held
 
     @property
     def lock_count(self) -> int:
@@ -236,7 +179,7 @@ class Open:
         deletes = self.granted_access & DELETE
         self.granted_access &= ~WRITING
         self.delete_on_close = False
-        if not deletes or self._node is None:
+        if not deletes or self.held is None:
             return
         for record in server.store.opens(self.key):
             if record.open_id == self.persistent_id:
@@ -248,7 +191,7 @@ class Open:
 
     def hold(self, node: Node, key: bytes) -> None:
         """Have another descriptor, and the key under which the store has this open already."""
-        old, self._node, self.data, self.key = self._node, node, node, key
+        old, self.held, self.data, self.key = self.held, node, node, key
         if old is not None and self.in_use:
             self.idle.append(old.close)
         elif old is not None:
@@ -286,7 +229,7 @@ class Open:
             return False
         server = self.connection.server
         server.caching.closed(self)
-        if self.lease is not None and self._node is not None and self._node.is_directory:
+        if self.lease is not None and self.held is not None and self.held.is_directory:
             server.notifier.unfollow(self.persistent_id)
         return True
 
@@ -312,7 +255,7 @@ class Open:
 
     def _closes_written(self, server: "Server") -> bool:
         """Tell whether the kernel says IN_CLOSE_WRITE of it, or might, to one who has a lease."""
-        node = self._node
+        node = self.held
         writable = self.modified or (node is not None and node.writable)
         return writable and server.caching.directories_cached
 
