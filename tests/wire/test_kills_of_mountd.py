@@ -36,7 +36,7 @@ RPC_KILLS = min(KILLS, 6)
 SECONDS = 30
 """Tells silence from a busy machine."""
 
-USERS, SHARES = 1500, 300
+USERS, SHARES = 1100, 300
 """So that lists take several answers, and a change of the password file some milliseconds."""
 
 MORE_ENTRIES = 0x105

@@ -23,14 +23,12 @@ def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None
 def children(pid: int) -> list[int]:
     """List all living descendants of a process, zombies left out."""
     parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with suppress(OSError):
+    for name in filter(str.isdigit, os.listdir("/proc")):  # hundreds: pathlib takes twice as long
+        with suppress(OSError), open(f"/proc/{name}/stat", "rb", buffering=0) as stat:
             # "pid (comm) state ppid ...": comm may hold spaces and brackets
-            state, ppid = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                parents.setdefault(int(ppid), []).append(int(entry.name))
+            state, ppid, *_ = stat.read().rpartition(b")")[2].split(maxsplit=2)
+            if state != b"Z":
+                parents.setdefault(int(ppid), []).append(int(name))
     found: list[int] = []
     queue = [pid]
     while queue:
