@@ -30,8 +30,9 @@ from usmbd.mountd.md4 import nt_hash
 # ksmbd's protocol with its kernel half leaves 48 bytes for a name with its end; the same limit
 # keeps the file usable there.
 MAX_USER_NAME_BYTES = 47
-# As ksmbd.adduser.
-MAX_PASSWORD_BYTES = 128
+# What [MS-SAMR] 2.2.6.21 has room for, so what Windows and Samba set by DCE/RPC; of ksmbd.adduser
+# 128 bytes.
+MAX_PASSWORD_CHARACTERS = 256
 NT_HASH_SIZE = 16
 NO_PASSWORD = nt_hash("")
 """The NT hash of the empty password, which lets nobody in (Samba: `null passwords = no`)."""
@@ -75,13 +76,13 @@ def check_stored_name(name: str) -> str:
 def hash_password(password: str) -> bytes:
     """Return the NT hash, or raise ValueError when the password is empty, too long, no text."""
     try:
-        size = len(password.encode())
+        size = len(password.encode("utf-16-le")) // 2
     except UnicodeEncodeError as error:
         raise ValueError("the password is not UTF-8") from error
     if not size:
         raise ValueError("an empty password lets everybody in: there has to be one")
-    if size > MAX_PASSWORD_BYTES:
-        raise ValueError(f"a password has at most {MAX_PASSWORD_BYTES} bytes, this one {size}")
+    if size > (most := MAX_PASSWORD_CHARACTERS):
+        raise ValueError(f"a password has at most {most} characters, this one {size}")
     return nt_hash(password)
 
 

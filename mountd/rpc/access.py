@@ -25,6 +25,8 @@ GENERIC_READ = 0x80000000
 ACCESS_SYSTEM_SECURITY = 0x01000000
 """[MS-DTYP] 2.4.3."""
 
+GENERIC = GENERIC_ALL | GENERIC_EXECUTE | GENERIC_WRITE | GENERIC_READ
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -37,9 +39,12 @@ class Access:
     everybody: int
 
     def granted(self, desired: int, administrator: bool, denied: int = STATUS_ACCESS_DENIED) -> int:
-        """Return what is granted of a request; Status(denied) when that is not all."""
+        """Return what is granted of a request; Status(denied) when that is not all.
+
+        Bits that mean nothing are not granted either, as by Windows (smbtorture, samr.connect).
+        """
         mine = self.all if administrator else self.everybody
-        wanted = desired & 0x01FFFFFF
+        wanted = desired & ~(GENERIC | MAXIMUM_ALLOWED)
         for bit, meaning in (
             (GENERIC_ALL, self.all),
             (GENERIC_READ, self.read),

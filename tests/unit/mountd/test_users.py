@@ -100,9 +100,10 @@ def test_a_file_with_names_that_nobody_gives_any_more_is_read() -> None:
 
 
 def test_a_password_is_limited() -> None:
-    assert len(hash_password("x" * 128)) == 16
-    with pytest.raises(ValueError, match="at most 128 bytes"):
-        hash_password("x" * 129)
+    for most in ("x" * 256, "é" * 256, "\U0001f600" * 128):
+        assert len(hash_password(most)) == 16
+        with pytest.raises(ValueError, match="at most 256 characters, this one 257"):
+            hash_password(most + "x")
 
 
 def test_an_edit_replaces_the_file_for_its_owner_alone(tmp_path: Path) -> None:
