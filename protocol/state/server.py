@@ -123,6 +123,7 @@ class Server:
             self.wake_workers,
             self.durable.end,
             self.persistence.later,
+            self,
         )
         self.pulse = Pulse(clock)
         self.turns: Turns = Unhurried()

@@ -9,9 +9,10 @@
 A break goes to the worker that has the holder (`Peers.break_caching`), which is often this one.
 """
 
+import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from usmbd.protocol.state.caching import lease as life
 from usmbd.protocol.state.caching.deliveries import Deliveries
@@ -30,10 +31,13 @@ from usmbd.protocol.state.caching.rules import (
     W,
     grantable,
     held,
+    holder_of,
     is_breaking,
     is_lease,
     is_stat_open,
     is_stat_open_beside_leases,
+    is_waited_for,
+    lease_of,
     same_lease,
 )
 from usmbd.protocol.state.open import Open
@@ -49,6 +53,7 @@ from usmbd.protocol.state.store.records import (
     OpenRecord,
     caches_handle,
 )
+from usmbd.protocol.state.turns import Loop, in_turns
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import LeaseContext
 from usmbd.protocol.wire.status import NtStatus, SmbError
@@ -56,7 +61,7 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 if TYPE_CHECKING:
     from usmbd.protocol.state.connection import Connection
 
-_WAITED_FOR: Final = OPEN_PERSISTENT | OPEN_DISCONNECTED
+log = logging.getLogger("usmbd.conn")
 
 
 class Break(NamedTuple):
@@ -202,6 +207,7 @@ class Caching:
         wake: Callable[[bytes, Iterable[int]], None],
         end: Callable[[bytes, list[OpenRecord]], None],
         persist: Callable[[bytes], None],
+        loop: Loop,
     ) -> None:
         """`wake(key, workers)` lets all go on that wait for a file; `end` ends those left.
 
@@ -214,6 +220,9 @@ class Caching:
         self._end = end
         self._wake = wake
         self._worker = worker
+        self._loop = loop
+        self._changes: dict[bytes, dict[tuple[Open, bool], None]] = {}
+        """Files whose caches are being broken, in slices, and who has changed them since."""
         self._holders: dict[int, Open] = {}
         self.kernel = KernelOplocks(lambda open_id: self.break_own(open_id, NONE))
         self._deliveries = Deliveries(clock)
@@ -287,7 +296,14 @@ class Caching:
             self._changed(open_, stays=True)
 
     def _changed(self, open_: Open, *, stays: bool) -> None:
-        """Break all read caches of a file but an open's lease, and its oplock if that `stays`."""
+        """Break all read caches of a file but an open's lease, and its oplock if that `stays`.
+
+        Where that is under way, again behind it: each writer would begin with all that are left.
+        """
+        under_way = self._changes.get(open_.key)
+        if under_way is not None:
+            under_way[open_, stays] = None
+            return
         mine = None
         others = self._store.holders(open_.key)
         if open_.lease is not None:  # where it is none of them, none of its lease is
@@ -300,7 +316,14 @@ class Caching:
             and not (stays and other.open_id == open_.persistent_id)
             and not (mine is not None and same_lease(mine, other))
         ]
-        self.request_breaks(open_.key, breaks)
+        if len(breaks) > 1:
+            self._changes[open_.key] = {}
+        self.request_breaks(open_.key, breaks, partial(self._changed_again, open_.key))
+
+    def _changed_again(self, key: bytes) -> None:
+        """Break what was granted while the breaks of a file's caches were under way."""
+        for open_, stays in self._changes.pop(key, ()):
+            self._changed(open_, stays=stays)
 
     @staticmethod
     def _own(open_: Open) -> int:
@@ -367,18 +390,25 @@ class Caching:
 
     # -- breaking ------------------------------------------------------------------------
 
-    def request_breaks(self, key: bytes, breaks: Iterable[Break]) -> None:
+    def request_breaks(
+        self, key: bytes, breaks: Iterable[Break], done: Callable[[], None] | None = None
+    ) -> None:
         """Have the holders asked for what they hold, wherever they are; a lease once.
 
         A holder whose client is gone loses its open instead ([MS-SMB2] 3.3.4.6, 3.3.4.7); one that
-        lasts loses what it caches alone, which its client learns when it comes back.
+        lasts loses what it caches alone, which its client learns when it comes back. In slices, as
+        a file may have thousands; `done()` comes behind the last.
         """
+        in_turns(self._loop.turns, key, self._request(key, breaks), done)
+
+    def _request(self, key: bytes, breaks: Iterable[Break]) -> Iterator[None]:
+        """Ask one holder a step."""
         asked, ends = set[Hashable](), list[OpenRecord]()
         breaks = list(breaks)
         # Clients that have lost one open of a lease are told by another of them.
-        told = {_holder(record) for record, _ in breaks if not record.flags & OPEN_DISCONNECTED}
+        told = {holder_of(record) for record, _ in breaks if not record.flags & OPEN_DISCONNECTED}
         for record, left in breaks:
-            holder, lost = _holder(record), record.flags & OPEN_DISCONNECTED
+            holder, lost = holder_of(record), record.flags & OPEN_DISCONNECTED
             if lost and not record.flags & OPEN_LASTING:
                 if not (left & H and holder in told):
                     ends.append(record)
@@ -386,15 +416,23 @@ class Caching:
             if holder in asked or (lost and holder in told):
                 continue
             asked.add(holder)
-            lease = _lease(record)
-            if lost:
-                self._lower(key, record, left)
-            elif record.worker == self._worker:
-                self.break_own(record.open_id, left, lease)
-            else:
-                self._peers.break_caching(record.worker, key, record.open_id, left, lease)
+            try:
+                self._ask(key, record, left)
+            except Exception:
+                log.exception("a break failed")
+            yield
         if ends:
             self._end(key, ends)
+
+    def _ask(self, key: bytes, record: OpenRecord, left: int) -> None:
+        """Ask one holder, or take it from one whose client is gone."""
+        lease = lease_of(record)
+        if record.flags & OPEN_DISCONNECTED:
+            self._lower(key, record, left)
+        elif record.worker == self._worker:
+            self.break_own(record.open_id, left, lease)
+        else:
+            self._peers.break_caching(record.worker, key, record.open_id, left, lease)
 
     def _lower(self, key: bytes, record: OpenRecord, left: int) -> None:
         """Take from an open whose client is gone what it caches, so that at most `left` stays."""
@@ -439,16 +477,6 @@ class Caching:
         )
 
 
-def _lease(record: OpenRecord) -> LeaseName | None:
-    """Return what names the lease of an open, if it has one."""
-    return (record.client_guid, record.lease_key) if is_lease(record) else None
-
-
-def _holder(record: OpenRecord) -> Hashable:
-    """Return what names the oplock or lease of an open."""
-    return _lease(record) or record.open_id
-
-
 def check(
     key: bytes, operation: Operation, others: list[OpenRecord], mine: OpenRecord | None
 ) -> None:
@@ -467,13 +495,3 @@ def check(
         raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
     if breaks:
         raise BreakNeededError(key, breaks)
-
-
-def is_waited_for(record: OpenRecord) -> bool:
-    """Tell whether a persistent open waits for its client, so that others do ([MS-SMB2] 3.3.5.9).
-
-    They are told FILE_NOT_AVAILABLE and come again. The document would have what caches its handle
-    broken, as if the client could answer; but it may have data to write that it was promised room
-    for.
-    """
-    return record.flags & _WAITED_FOR == _WAITED_FOR

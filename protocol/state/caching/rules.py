@@ -14,11 +14,16 @@ leave room for what Samba does, which its tests (smb2.oplock, smb2.lease) have f
   not to be cached. Locks beyond AllocationSize lock nothing ([MS-FSA] 2.1.5.18).
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from usmbd.protocol.state.store.records import OPLOCK_BREAKING, OpenRecord
+from usmbd.protocol.state.store.records import (
+    OPEN_DISCONNECTED,
+    OPEN_PERSISTENT,
+    OPLOCK_BREAKING,
+    OpenRecord,
+)
 from usmbd.protocol.wire.access import (
     FILE_READ_ATTRIBUTES,
     FILE_WRITE_ATTRIBUTES,
@@ -146,6 +151,29 @@ def held(record: OpenRecord) -> int:
 def is_breaking(record: OpenRecord) -> bool:
     """Tell whether an open's client has been asked and has not answered."""
     return record.oplock_state == OPLOCK_BREAKING
+
+
+_WAITED_FOR: Final = OPEN_PERSISTENT | OPEN_DISCONNECTED
+
+
+def is_waited_for(record: OpenRecord) -> bool:
+    """Tell whether a persistent open waits for its client, so that others do ([MS-SMB2] 3.3.5.9).
+
+    They are told FILE_NOT_AVAILABLE and come again. The document would have what caches its handle
+    broken, as if the client could answer; but it may have data to write that it was promised room
+    for.
+    """
+    return record.flags & _WAITED_FOR == _WAITED_FOR
+
+
+def lease_of(record: OpenRecord) -> tuple[bytes, bytes] | None:
+    """Return what names the lease of an open, if it has one."""
+    return (record.client_guid, record.lease_key) if is_lease(record) else None
+
+
+def holder_of(record: OpenRecord) -> Hashable:
+    """Return what names the oplock or lease of an open."""
+    return lease_of(record) or record.open_id
 
 
 def same_lease(one: OpenRecord, other: OpenRecord) -> bool:

@@ -1,0 +1,69 @@
+"""A file that thousands may cache: their breaks come in slices, and each once."""
+
+from itertools import pairwise
+
+from smbengine import requests
+from smbengine.client import Client, Reply
+from smbengine.requests import FileId
+from smbengine.rotation import Rotation
+from smbengine.server import Engine
+
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_II
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.status import NtStatus
+
+MANY = 20
+
+
+def write(client: Client, file: FileId) -> Reply:
+    return client.call(Command.WRITE, requests.write(file, b"new"))
+
+
+def cached(engine: Engine, key: bytes) -> int:
+    """Return how many holders a file has."""
+    return len(engine.store.holders(key))
+
+
+def test_who_writes_waits_for_no_more_than_a_slice_of_them(client: Client, engine: Engine) -> None:
+    """What others write meanwhile begins no second row; each loses what he caches himself, too."""
+    other = Client(engine).ready(user="bob")
+    for _ in range(MANY):
+        client.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
+    first, second = other.open("file"), other.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
+    key = client.session.open_table and next(iter(client.session.open_table.values())).key
+    assert cached(engine, key) == MANY + 1
+    turns = Rotation(engine, 3)
+    assert write(other, first).status is NtStatus.SUCCESS
+    assert write(other, second).status is NtStatus.SUCCESS
+    assert len(turns.waiting) == 1
+    left = [MANY + 1, cached(engine, key)]
+    while turns.waiting:
+        turns.turn()
+        left.append(cached(engine, key))
+    assert left[-1] == 0
+    assert max(before - after for before, after in pairwise(left)) <= 4
+    assert not engine.server.caching._changes
+    again = client.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
+    assert again
+    assert cached(engine, key) == 1
+    assert write(other, first).status is NtStatus.SUCCESS
+    while turns.waiting:
+        turns.turn()
+    assert cached(engine, key) == 0
+
+
+def test_what_is_granted_while_others_lose_theirs_is_broken_by_a_later_change(
+    client: Client, engine: Engine
+) -> None:
+    other = Client(engine).ready(user="bob")
+    for _ in range(MANY):
+        client.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
+    file = other.open("file")
+    key = next(iter(client.session.open_table.values())).key
+    turns = Rotation(engine, 3)
+    assert write(other, file).status is NtStatus.SUCCESS
+    client.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
+    assert write(other, file).status is NtStatus.SUCCESS
+    while turns.waiting:
+        turns.turn()
+    assert cached(engine, key) == 0
