@@ -1,6 +1,7 @@
 """What a dead worker leaves in LMDB: opens that are closed, others that wait, files to delete."""
 
 import time
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from usmbd.protocol.state.store.base import Doomed, Waiters
@@ -29,7 +30,8 @@ from usmbd.protocol.state.store.records import (
 from usmbd.protocol.wire.filetime import from_ns
 
 DROP_BATCH: Final = 64
-# Files per transaction when a dead worker's opens are dropped: the others wait a millisecond.
+# Files per transaction when a dead worker's opens are dropped: the others wait a millisecond. As
+# many opens of one file, which take more where that has thousands.
 
 MS: Final = 10_000
 """Units of a FILETIME in a millisecond."""
@@ -62,9 +64,9 @@ class LmdbDeaths:
             ]
         found: Waiters = []
         now = from_ns(time.time_ns())
-        for first in range(0, len(files), DROP_BATCH):
+        for batch in _batches(files):
             with self._write() as txn:
-                for key, owned in files[first : first + DROP_BATCH]:
+                for key, owned in batch:
                     waiters = self._drop_opens(txn, key, owned, worker, heir, now)
                     found.extend((waiter, key) for waiter in waiters if waiter != worker)
         return found
@@ -114,6 +116,21 @@ class LmdbDeaths:
             return False
         deadline = now + record.durable_open_timeout * MS
         return self._opens.disconnect(txn, key, value, at, deadline)
+
+
+def _batches(files: Iterable[tuple[bytes, list[int]]]) -> Iterator[list[tuple[bytes, list[int]]]]:
+    """Yield files with some of their opens, as many as are dropped at once."""
+    batch, size = list[tuple[bytes, list[int]]](), 0
+    for key, owned in files:
+        for first in range(0, max(len(owned), 1), DROP_BATCH):
+            part = owned[first : first + DROP_BATCH]
+            batch.append((key, part))
+            size += max(len(part), 1)
+            if size >= DROP_BATCH:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def hand_on(txn: Transaction, key: bytes, value: bytes, heir: int) -> None:

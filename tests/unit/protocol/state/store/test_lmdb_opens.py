@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from store_promises import FAR, durable_record, record
 
-from usmbd.protocol.state.store import lmdb_opens
+from usmbd.protocol.state.store import lmdb_deaths, lmdb_opens
 from usmbd.protocol.state.store.base import Admit, RemoveOpenResult, SharingViolation
 from usmbd.protocol.state.store.lmdb_dooms import NAMES_BYTES
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
@@ -264,3 +264,31 @@ def test_a_file_has_so_many_opens_that_its_record_can_be_rewritten(
         store.remove_open(key, open_id)
     monkeypatch.setattr(lmdb_opens, "MAX_OPENS_PER_FILE", 3)
     assert len(fill(add, repeat(KEY))) == 3
+
+
+def test_a_dead_worker_s_opens_of_one_file_go_some_at_a_time(
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each rewrites the file's record: thousands together kept all writers waiting for seconds."""
+    monkeypatch.setattr(lmdb_deaths, "DROP_BATCH", 4)
+    others = file_key(7, 1), file_key(7, 2), file_key(7, 3)
+    for key in (KEY,) * 10 + others:
+        record = OpenRecord(open_id=store.new_open_id(), granted_access=1, share_access=7)
+        store.add_open(key, record)
+    removed: list[int] = []
+    write, remove = store._deaths._write, store._opens.remove_in
+
+    def begin() -> Any:
+        removed.append(0)
+        return write()
+
+    def count(*of: Any) -> RemoveOpenResult:
+        removed[-1] += 1
+        return remove(*of)
+
+    monkeypatch.setattr(store._deaths, "_write", begin)
+    monkeypatch.setattr(store._opens, "remove_in", count)
+    store.drop_worker(store.worker)
+    assert sum(removed) == 13
+    assert max(removed) <= 2 * 4 - 1
+    assert not any(store.count_opens(key) for key in (KEY, *others))
