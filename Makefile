@@ -25,10 +25,11 @@ serve: setup
 test:
 	@lab/setup.sh test
 	@$(if $(ARGS),,lab/kernel/prepare.sh >/dev/null || [ $$? = 77 ])
-	$(PY) -m pytest $(or $(ARGS),$(together))
+	PYTHONDONTWRITEBYTECODE= $(PY) -m pytest $(or $(ARGS),$(together))
 
 # A whole run has a process for each processor and one more, for they wait a good deal; each takes whole files of tests,
-# in the order of collection, for the last only read results.
+# in the order of collection, for the last only read results. Python keeps what it compiles, whatever the machine's
+# settings say: to read 12,000 tests takes each of them 2.3 s of CPU, and 7.7 without.
 together = -n $$(($$(nproc) < 4 ? $$(nproc) + 1 : 4)) --dist loadfile --no-loadscope-reorder
 
 #: make kills [KILLS=1000]  kill the server's processes again and again: nothing of the dead may stay
