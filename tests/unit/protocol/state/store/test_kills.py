@@ -4,9 +4,11 @@ Each step is a process that does one operation and kills itself after so many of
 instructions in the store; then the supervisor does what it does after a death.
 """
 
+import json
 import mmap
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -194,43 +196,63 @@ def work(directory: Path, operation: Operation, then: Callable[[int], object]) -
     return os.waitstatus_to_exitcode(status)
 
 
-def instructions_of(directory: Path, operation: Operation) -> int:
-    """Return how many instructions of the store the operation takes."""
+def serve() -> None:
+    """Answer each line `[directory, operation, at]` by how it ended, killed at that instruction.
+
+    Without one (None) the answer is how many instructions of the store it takes.
+    """
     counter = mmap.mmap(-1, mmap.PAGESIZE)
 
     def note(number: int) -> None:
         counter[:4] = number.to_bytes(4, "little")
 
-    assert work(directory, operation, note) == 0
-    return int.from_bytes(counter[:4], "little") + 1
+    def die(number: int) -> None:
+        if number == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for line in sys.stdin:
+        directory, name, last = json.loads(line)
+        status = work(Path(directory), OPERATIONS[name], note if last is None else die)
+        counted = int.from_bytes(counter[:4], "little") + 1
+        print(counted if last is None and not status else status, flush=True)
 
 
-def die_at(last: int) -> Callable[[int], object]:
-    """Return what kills the process at an instruction."""
-    return lambda number: number == last and os.kill(os.getpid(), signal.SIGKILL)
+Work = Callable[[Path, str, int | None], int]
 
 
-@pytest.fixture
-def untraced() -> Iterator[None]:
-    """Do without a coverage tool's trace, which the children would go on with."""
-    before = sys.gettrace()
-    sys.settrace(None)
-    yield
-    sys.settrace(before)
+@pytest.fixture(scope="module")
+def do() -> Iterator[Work]:
+    """Run this file: a thousand forks of pytest, with all tests in memory, take twice as long."""
+    process = subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+
+    def ask(directory: Path, name: str, at: int | None) -> int:
+        print(json.dumps([str(directory), name, at]), file=stdin, flush=True)
+        return int(stdout.readline())
+
+    yield ask
+    stdin.close()
+    assert process.wait() == 0
+    stdout.close()
 
 
-@pytest.mark.usefixtures("untraced")
+@pytest.mark.processes("protocol/state/store/")
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_kill_at_any_instruction_leaves_nothing(directory: Path, name: str) -> None:
+def test_a_kill_at_any_instruction_leaves_nothing(directory: Path, do: Work, name: str) -> None:
     two = LmdbStore.attach(directory, 2)
     bystander = record(two)
     two.add_open(HELD, bystander, "")
     assert two.lock(HELD, bystander.open_id, [OTHER]) is None
     two.close()
-    total = instructions_of(directory, OPERATIONS[name])
+    total = do(directory, name, None)
+    assert total > DENSE
     clean_up(directory, bystander.open_id)
     for at in sorted({*range(0, total, STRIDE), *range(max(total - DENSE, 0), total)}):
-        assert work(directory, OPERATIONS[name], die_at(at)) == -signal.SIGKILL, f"of {total}: {at}"
+        assert do(directory, name, at) == -signal.SIGKILL, f"of {total}: {at}"
         clean_up(directory, bystander.open_id)
 
 
@@ -343,3 +365,7 @@ def test_a_transaction_that_fails_lowers_no_hint(
     monkeypatch.undo()
     store.remove_session(0)
     assert not store.check_io(KEY, 0, 0, 1, write=True)
+
+
+if __name__ == "__main__":
+    serve()
