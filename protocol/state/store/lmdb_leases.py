@@ -6,7 +6,7 @@ All opens of a lease are of one file, and stand in one F record. So what the lea
 of them, and is changed in one transaction; the G record only says which file it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from usmbd.protocol.state.store.base import LeaseChange
@@ -34,21 +34,19 @@ _LEASE_END: Final = OPEN_LEASE_OFFSET + LEASE_ID_SIZE
 _ALONE: Final = FILE_HEADER.size + OPEN_SIZE  # bytes of an F record with one open
 
 
-def _places(value: bytes, lease: bytes, start: int) -> list[int]:
-    """Return where the opens of a lease stand in `value`, whose records begin at `start`."""
-    found = []
+def _places(value: bytes, lease: bytes, start: int) -> Iterator[int]:
+    """Yield where the opens of a lease stand in `value`, whose records begin at `start`."""
     at = value.find(lease, start)
     while at >= 0:
         place = at - OPEN_LEASE_OFFSET
         if not (place - start) % OPEN_SIZE and value[place + OPEN_OPLOCK_OFFSET] == LEASE:
-            found.append(place)
+            yield place
         at = value.find(lease, at + 1)
-    return found
 
 
 def has_lease(file: bytes | None, lease: bytes) -> bool:
     """Tell whether an open of an F record has the lease of `ClientGuid + LeaseKey`."""
-    return file is not None and bool(_places(file, lease, FILE_HEADER.size))
+    return file is not None and next(_places(file, lease, FILE_HEADER.size), -1) >= 0
 
 
 def _read(value: bytes, place: int) -> LeaseState:
@@ -60,7 +58,7 @@ def _read(value: bytes, place: int) -> LeaseState:
     return LeaseState(state, version, epoch, breaking, break_to, required)
 
 
-def _written(value: bytes, places: list[int], lease: LeaseState) -> bytes:
+def _written(value: bytes, places: Iterable[int], lease: LeaseState) -> bytes:
     """Return `value` with the lease of the opens at `places` set."""
     changed = bytearray(value)
     for place in places:
@@ -95,16 +93,17 @@ class LmdbLeases:
             return others
         if txn.get(b"G" + lease) != key:
             raise SmbError(NtStatus.INVALID_PARAMETER)
-        places = _places(others, lease, 0)
+        first = next(_places(others, lease, 0), None)
         state = LeaseState.of(record)
-        if not places or _read(others, places[0]) == state:
+        if first is None or _read(others, first) == state:
             return others
-        return _written(others, places, state)
+        return _written(others, _places(others, lease, 0), state)
 
     def leave(self, txn: Transaction, value: bytes, place: int) -> None:
         """Forget the lease of the open at `place` of an F record if it is the last of it."""
         lease = value[place + OPEN_LEASE_OFFSET : place + _LEASE_END]
-        if len(value) == _ALONE or len(_places(value, lease, FILE_HEADER.size)) == 1:
+        of_it = () if len(value) == _ALONE else _places(value, lease, FILE_HEADER.size)
+        if all(other == place for other in of_it):
             txn.delete(b"G" + lease)
 
     @staticmethod
@@ -132,7 +131,7 @@ class LmdbLeases:
             if key is None:
                 return None
             value = txn.get(b"F" + key, b"")
-            places = _places(value, lease, FILE_HEADER.size)
+            places = list(_places(value, lease, FILE_HEADER.size))
             if not places:
                 return None
             before = _read(value, places[0])

@@ -1,12 +1,14 @@
 """Leases in the store: one file each, one state for all opens, gone with the last of them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from usmbd.protocol.state.store.lmdb_environment import with_prefix
+from usmbd.protocol.state.store.lmdb_environment import FILE_HEADER, with_prefix
+from usmbd.protocol.state.store.lmdb_leases import LmdbLeases
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
-from usmbd.protocol.state.store.records import LeaseState, OpenRecord, file_key
+from usmbd.protocol.state.store.records import OPEN_SIZE, LeaseState, OpenRecord, file_key
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -132,4 +134,28 @@ def test_what_belongs_to_nobody_is_found(store: LmdbStore) -> None:
         txn.put(b"G" + KEY + KEY, ANOTHER)
     assert store.sweep([store.worker], store.worker).found == 2
     assert tables(store) == 1
+    assert store.lease_file(GUID, KEY) == FILE
+
+
+class Searched(bytes):
+    """A record that counts how often it is searched."""
+
+    finds = 0
+
+    def find(self, *of: Any) -> int:
+        """Search."""
+        self.finds += 1
+        return super().find(*of)
+
+
+def test_to_leave_a_lease_of_thousands_takes_no_more_than_another_one(store: LmdbStore) -> None:
+    """Whoever closes one looks for another of it, not for all."""
+    for _ in range(20):
+        leased(store)
+    with store._environment.begin() as txn:
+        value = Searched(txn.get(b"F" + FILE))
+    leases = LmdbLeases(store._environment, store._locks)
+    with store._environment.write() as txn:
+        leases.leave(txn, value, FILE_HEADER.size + 7 * OPEN_SIZE)
+    assert value.finds == 1
     assert store.lease_file(GUID, KEY) == FILE
