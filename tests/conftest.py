@@ -37,17 +37,18 @@ READ_RESULTS = ("test_smbtorture.py", "test_kernel_client.py")
 
 WAITS = (
     "vm/test_machines.py",
-    "vm/test_handles.py",
-    "vm/test_domain.py",
     "wire/test_persistent.py",
     "wire/test_watchdog.py",
+    "vm/test_handles.py",
     "wire/test_leases.py",
     "wire/test_durable.py",
     "wire/test_kills_of_mountd.py",
+    "vm/test_domain.py",
     "wire/test_kills.py",
 )
 """Files that take 15 to 80 s, most of which they wait: they begin, while the guests keep all
-processors busy. At the end, where they were by name, a fourth of 100 s had nothing to do."""
+processors busy; machines of one at a time, as they take memory. At the end, where they were by
+name, a fourth of 100 s had nothing to do."""
 
 StartServer = Callable[..., Server]
 
