@@ -421,8 +421,11 @@ class Caching:
             except Exception:
                 log.exception("a break failed")
             yield
-        if ends:
-            self._end(key, ends)
+        try:
+            if ends:
+                self._end(key, ends)
+        except Exception:
+            log.exception("opens that were in the way have not ended")
 
     def _ask(self, key: bytes, record: OpenRecord, left: int) -> None:
         """Ask one holder, or take it from one whose client is gone."""

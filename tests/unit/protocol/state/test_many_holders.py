@@ -2,12 +2,15 @@
 
 from itertools import pairwise
 
+import pytest
 from smbengine import requests
 from smbengine.client import Client, Reply
+from smbengine.durable import durable
 from smbengine.requests import FileId
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
+from usmbd.protocol.state.caching.caching import Break
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_II
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
@@ -66,4 +69,39 @@ def test_what_is_granted_while_others_lose_theirs_is_broken_by_a_later_change(
     assert write(other, file).status is NtStatus.SUCCESS
     while turns.waiting:
         turns.turn()
+    assert cached(engine, key) == 0
+
+
+@pytest.mark.parametrize("fails", ["break_own", "_end"])
+def test_a_break_that_fails_leaves_the_others_to_come(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """And what is written later breaks what there is then."""
+    durable(client)
+    client.disconnect()
+    holders = Client(engine).ready()
+    for _ in range(3):
+        holders.open("other", oplock=SMB2_OPLOCK_LEVEL_II)
+    other = Client(engine).ready(user="bob")
+    file = other.open("other")
+    caching = engine.server.caching
+    key = next(iter(holders.session.open_table.values())).key
+    real, failed = getattr(caching, fails), []
+
+    def fail(*of: object) -> None:
+        if not failed:
+            failed.append(of)
+            raise ValueError
+        real(*of)
+
+    monkeypatch.setattr(caching, fails, fail)
+    if fails == "_end":
+        left = engine.store.disconnected()
+        caching.request_breaks(left[0][0], [Break(left[0][1], 0)])
+        caching.request_breaks(left[0][0], [Break(left[0][1], 0)])
+        assert engine.store.disconnected() == []
+        return
+    assert write(other, file).status is NtStatus.SUCCESS
+    assert cached(engine, key) == 1
+    assert write(other, file).status is NtStatus.SUCCESS
     assert cached(engine, key) == 0
