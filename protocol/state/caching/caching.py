@@ -304,17 +304,15 @@ class Caching:
         if under_way is not None:
             under_way[open_, stays] = None
             return
-        mine = None
-        others = self._store.holders(open_.key)
-        if open_.lease is not None:  # where it is none of them, none of its lease is
-            mine = next((r for r in others if r.open_id == open_.persistent_id), None)
+        # By its name: the open may be closed by now, and others of its lease are there.
+        own = None if open_.lease is None else open_.lease.name
         verdicts = BREAKS[Operation.CHANGE]
         breaks = [
             Break(other, verdict.left)
-            for other in others
+            for other in self._store.holders(open_.key)
             if (verdict := verdicts.get(held(other))) is not None
             and not (stays and other.open_id == open_.persistent_id)
-            and not (mine is not None and same_lease(mine, other))
+            and not (own is not None and lease_of(other) == own)
         ]
         if len(breaks) > 1:
             self._changes[open_.key] = {}

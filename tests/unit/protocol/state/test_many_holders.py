@@ -6,11 +6,13 @@ import pytest
 from smbengine import requests
 from smbengine.client import Client, Reply
 from smbengine.durable import durable
+from smbengine.leases import breaks, take
 from smbengine.requests import FileId
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
 from usmbd.protocol.state.caching.caching import Break
+from usmbd.protocol.state.caching.rules import R
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_II
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
@@ -105,3 +107,22 @@ def test_a_break_that_fails_leaves_the_others_to_come(
     assert cached(engine, key) == 1
     assert write(other, file).status is NtStatus.SUCCESS
     assert cached(engine, key) == 0
+
+
+def test_who_writes_and_closes_meanwhile_keeps_his_lease(client: Client, engine: Engine) -> None:
+    """He knows what he has written, whichever of its opens he did it by."""
+    other = Client(engine).ready(user="bob")
+    for _ in range(MANY):
+        client.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
+    turns = Rotation(engine, 3)
+    assert write(other, other.open("file")).status is NtStatus.SUCCESS
+    writes = Client(engine).ready(user="bob")
+    first, _ = take(writes, R)
+    _, held = take(writes, R)
+    assert held == R
+    assert write(writes, first).status is NtStatus.SUCCESS
+    writes.close(first)
+    while turns.waiting:
+        turns.turn()
+    assert not breaks(writes)
+    assert cached(engine, next(iter(client.session.open_table.values())).key) == 1
