@@ -239,8 +239,12 @@ def _spare(txn: Transaction, key: bytes, value: bytes, record: OpenRecord, path:
 def _change(txn: Transaction, packed: bytes, **fields: object) -> None:
     """Change what is kept of a durable open, by its packed id."""
     kept = txn.get(b"P" + packed)
-    if kept is not None:
-        txn.put(b"P" + packed, _encode(msgspec.structs.replace(_decode(kept), **fields)))
+    if kept is None:
+        return
+    before = _decode(kept)
+    after = msgspec.structs.replace(before, **fields)
+    if after != before:
+        txn.put(b"P" + packed, _encode(after))
 
 
 def is_durable(txn: Transaction, kept: bytes, packed: bytes) -> bool:

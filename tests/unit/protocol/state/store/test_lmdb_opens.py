@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from store_promises import FAR, durable_record, record
+from store_promises import FAR, durable, durable_record, record
 
-from usmbd.protocol.state.store import lmdb_deaths, lmdb_opens
+from usmbd.protocol.state.store import lmdb_deaths, lmdb_durable, lmdb_opens
 from usmbd.protocol.state.store.base import Admit, RemoveOpenResult, SharingViolation
 from usmbd.protocol.state.store.lmdb_dooms import NAMES_BYTES
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
@@ -264,6 +264,24 @@ def test_a_file_has_so_many_opens_that_its_record_can_be_rewritten(
         store.remove_open(key, open_id)
     monkeypatch.setattr(lmdb_opens, "MAX_OPENS_PER_FILE", 3)
     assert len(fill(add, repeat(KEY))) == 3
+
+
+def test_who_comes_back_to_a_file_has_others_records_written_once(
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they have seen of it counts no more; a client may come back to a thousand of its."""
+    ids = [durable(store) for _ in range(8)]
+    for open_id in ids:
+        assert store.disconnect_open(open_id, durable_record(seen=(1, 2)), FAR) is not None
+    written: list[object] = []
+    encode = lmdb_durable._encode
+    monkeypatch.setattr(lmdb_durable, "_encode", lambda one: written.append(one) or encode(one))
+    for open_id in ids:
+        assert store.claim_open(open_id, 1, 1) is not None
+        found = store.find_durable(ids[-1])
+        assert found is not None
+        assert found.durable.seen == ()
+    assert len(written) == len(ids)
 
 
 def test_a_dead_worker_s_opens_of_one_file_go_some_at_a_time(
