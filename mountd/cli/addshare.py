@@ -129,8 +129,9 @@ def run(arguments: list[str]) -> int:
             configuration = load(config, result)
         except ConfigError as error:
             raise at_the_options(error, config, text, result) from error
+        # Who writes a share by a tool means to have it; the file may spell it in another case.
         without_path = f"the share [{options.share}] has no path"
-        if any(without_path in warning for warning in configuration.warnings):
+        if any(share_key(without_path) in share_key(said) for said in configuration.warnings):
             raise ConfigError("the option", 0, f"{without_path}: path = /folder")
         check_directory(config, Path(configuration.server.state_directory))
         known = warnings_of(config, text)

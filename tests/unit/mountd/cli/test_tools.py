@@ -181,6 +181,16 @@ def test_a_change_that_the_server_could_not_read_is_not_written(
     assert "the share [new] has no path" in capsys.readouterr().err
 
 
+def test_a_share_keeps_its_path_in_whatever_case_it_is_named(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert addshare.main(["-o", "path = /tmp", "Music", *files]) == 0
+    before = Path(files[1]).read_text()
+    assert addshare.main(["-o", "path =", "MUSIC", *files]) == 2
+    assert Path(files[1]).read_text() == before
+    assert "the share [MUSIC] has no path" in capsys.readouterr().err
+
+
 def test_an_included_share_is_not_edited_here(files: list[str]) -> None:
     config = Path(files[1])
     (config.parent / "more.conf").write_text("[more]\npath = /usr\n")
