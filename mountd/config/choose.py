@@ -38,9 +38,9 @@ class Chooser:
     def choose(self, section: Section, *, in_global: bool) -> Chosen:
         """Return the entries that count: of several for one parameter, the first that is not empty.
 
-        A parameter's own name comes before its synonyms, as in ksmbd. Every entry is checked,
-        also one that does not count; one that is wrong is none. Scope-S rows that have a scope-G
-        row of the same name are that one in [global].
+        Of those in _CLOSED the one that is safer. A parameter's own name comes before its synonyms,
+        as in ksmbd. Every entry is checked, also one that does not count; one that is wrong is
+        none. Scope-S rows that have a scope-G row of the same name are that one in [global].
         """
         chosen: Chosen = {}
         for entry in section.entries:

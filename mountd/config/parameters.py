@@ -430,7 +430,7 @@ SHARES = _index(Scope.SHARE)
 
 
 def find(entry: Entry, *, in_global: bool) -> Parameter | Foreign:
-    """Return what an entry means; ConfigError when it means nothing or stands wrongly."""
+    """Return what an entry means, also if that is nothing here; ConfigError as of `_unknown`."""
     key = parameter_key(entry.name)
     if in_global and key in GLOBALS:
         return GLOBALS[key]

@@ -251,7 +251,8 @@ def kept_of(
 ) -> DurableRecord:
     """Return what an open of `node` can be made anew from.
 
-    `who` it is has to be known of one that is persistent, or that may delete its file.
+    `who` it is has to be known of one that is persistent, for which alone the share's durability
+    counts, or that may delete its file.
     """
     share = tree.share
     path = node.path.encode("utf-8", "surrogateescape")

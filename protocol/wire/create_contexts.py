@@ -216,9 +216,8 @@ def _know(data: memoryview, places: list[tuple[int, int, int]], names: tuple[byt
     if len(_shapes) >= _SHAPES:
         del _shapes[next(iter(_shapes))]
     said = heads(data)
-    if said:
-        others = heads if len(said) > 1 else None
-        _shapes[len(data), said[0]] = _Shape(others, said, parts, names)
+    others = heads if len(said) > 1 else None
+    _shapes[len(data), said[0]] = _Shape(others, said, parts, names)
 
 
 def _unpacker(size: int, parts: list[tuple[int, int]]) -> Callable[[memoryview], tuple[bytes, ...]]:

@@ -30,8 +30,8 @@ from usmbd.protocol.state.store.records import (
 from usmbd.protocol.wire.filetime import from_ns
 
 DROP_BATCH: Final = 64
-# Files per transaction when a dead worker's opens are dropped: the others wait a millisecond. As
-# many opens of one file, which take more where that has thousands.
+"""Files per transaction when a dead worker's opens are dropped: the others wait a millisecond. As
+many opens of one file, which take more where that has thousands."""
 
 MS: Final = 10_000
 """Units of a FILETIME in a millisecond."""

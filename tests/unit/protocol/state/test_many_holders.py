@@ -35,7 +35,7 @@ def test_who_writes_waits_for_no_more_than_a_slice_of_them(client: Client, engin
     for _ in range(MANY):
         client.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
     first, second = other.open("file"), other.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
-    key = client.session.open_table and next(iter(client.session.open_table.values())).key
+    key = next(iter(client.session.open_table.values())).key
     assert cached(engine, key) == MANY + 1
     turns = Rotation(engine, 3)
     assert write(other, first).status is NtStatus.SUCCESS
