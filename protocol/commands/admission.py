@@ -8,7 +8,8 @@ from usmbd.protocol.commands.create_wanted import Found, Wanted
 from usmbd.protocol.commands.durable import may_be_persistent, prepare
 from usmbd.protocol.effects import OnDescriptor, Waiting
 from usmbd.protocol.state import one_file
-from usmbd.protocol.state.caching.caching import Asked, BreakNeededError
+from usmbd.protocol.state.caching.caching import Asked
+from usmbd.protocol.state.caching.needed import BreakNeededError
 from usmbd.protocol.state.caching.rules import NONE, is_stat_open
 from usmbd.protocol.state.local_locks import LocalLocks
 from usmbd.protocol.state.open import MODE, Open

@@ -5,7 +5,7 @@ from functools import partial
 
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.effects import Resume, Wait, Waiting
-from usmbd.protocol.state.caching.caching import BreakNeededError
+from usmbd.protocol.state.caching.needed import BreakNeededError
 from usmbd.protocol.state.caching.notices import BREAK_SECONDS
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server

@@ -35,7 +35,7 @@ from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS, quota_
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, OnDescriptor, Resume, Slow, Wait, Waiting
-from usmbd.protocol.state.caching.caching import BreakNeededError
+from usmbd.protocol.state.caching.needed import BreakNeededError
 from usmbd.protocol.state.notify.change import (
     ADDED_STREAM,
     MODIFIED_STREAM,

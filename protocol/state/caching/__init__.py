@@ -6,6 +6,7 @@
     oplocks    the oplocks of this worker's opens: told, answered, expired
     kernel_oplocks  which oplocks stand with a lease of the kernel's
     leases     the same of its clients' leases
+    needed     what has to wait for which breaks
     caching    who asks for what: opens that come, files that change; breaks, wherever holders are
 
 What all workers must know stands in the opens' records in the store, and changes in transactions;

@@ -12,12 +12,13 @@ A break goes to the worker that has the holder (`Peers.break_caching`), which is
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from usmbd.protocol.state.caching import lease as life
 from usmbd.protocol.state.caching.deliveries import Deliveries
 from usmbd.protocol.state.caching.kernel_oplocks import KernelOplocks
 from usmbd.protocol.state.caching.leases import LeaseName, Leases
+from usmbd.protocol.state.caching.needed import Break, BreakNeededError, check
 from usmbd.protocol.state.caching.oplocks import Oplocks
 from usmbd.protocol.state.caching.rules import (
     BREAKS,
@@ -62,23 +63,6 @@ if TYPE_CHECKING:
     from usmbd.protocol.state.connection import Connection
 
 log = logging.getLogger("usmbd.conn")
-
-
-class Break(NamedTuple):
-    """One holder, by one of its opens, and the state that may stay of what it holds."""
-
-    record: OpenRecord
-    left: int
-
-
-class BreakNeededError(Exception):
-    """Something has to wait until the caching of a file's other opens is broken."""
-
-    def __init__(self, key: bytes, breaks: list[Break]) -> None:
-        """Keep who is to be asked for what."""
-        super().__init__(f"{len(breaks)} clients cache the file")
-        self.key = key
-        self.breaks = breaks
 
 
 class Peers(Protocol):
@@ -460,13 +444,26 @@ class Caching:
         """
         open_ = self._holders.get(open_id)
         if open_ is None or open_.closed:
-            if lease is not None:
-                self.leases.break_named(lease, left)
-            return
-        if open_.lease is not None:
+            if lease is None or not self.leases.break_named(lease, left):
+                self._break_lost(open_id, left)
+        elif open_.lease is not None:
             self.leases.break_to(open_.lease, left)
         else:
             self.oplocks.break_to(open_, left)
+
+    def _break_lost(self, open_id: int, left: int) -> None:
+        """Break what an open holds whose connection has just been lost, if it is durable.
+
+        Its client would come back to what it has cached of what was there before.
+        """
+        found = self._store.find_durable(open_id)
+        if found is None:
+            return
+        key, record = found.durable.key, found.record
+        if record.flags & OPEN_DISCONNECTED or record.worker != self._worker:
+            self.request_breaks(key, [Break(record, left)])
+        else:  # it is about to wait for its client, or to be closed
+            self._lower(key, record, left)
 
     def still_held(self, key: bytes, breaks: list[Break]) -> bool:
         """Tell whether any of the holders still has more than may stay, or has not answered."""
@@ -476,23 +473,3 @@ class Caching:
             for record in self._store.opens(key)
             if record.open_id in left
         )
-
-
-def check(
-    key: bytes, operation: Operation, others: list[OpenRecord], mine: OpenRecord | None
-) -> None:
-    """BreakNeededError if `operation` by the open `mine` has to wait for others of the file.
-
-    SmbError(FILE_NOT_AVAILABLE) where one of them is persistent and waits for its client.
-    """
-    verdicts = BREAKS[operation]
-    breaks = [
-        Break(other, verdict.left)
-        for other in others
-        if (verdict := verdicts.get(held(other))) is not None
-        and not (mine is not None and (other.open_id == mine.open_id or same_lease(mine, other)))
-    ]
-    if any(is_waited_for(one.record) for one in breaks):
-        raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
-    if breaks:
-        raise BreakNeededError(key, breaks)

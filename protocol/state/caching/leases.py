@@ -118,11 +118,13 @@ class Leases:
         elif after.state != before.state:
             self._tell(lease, before.state, after)
 
-    def break_named(self, name: LeaseName, left: int) -> None:
-        """Break the lease of that name, if this worker has opens of it."""
+    def break_named(self, name: LeaseName, left: int) -> bool:
+        """Break the lease of that name; False where this worker has no open of it."""
         lease = self._table.get(name)
-        if lease is not None and lease.opens:
-            self.break_to(lease, left)
+        if lease is None or not lease.opens:
+            return False
+        self.break_to(lease, left)
+        return True
 
     def acknowledge(self, client_guid: bytes, lease_key: bytes, state: int) -> None:
         """Take a client's answer to a break ([MS-SMB2] 3.3.5.22.2).

@@ -6,15 +6,22 @@ from typing import Any
 import pytest
 from smbengine import requests
 from smbengine.client import Client, Reply
+from smbengine.durable import GUID, again, create, v2
 from smbengine.leases import body, breaks, lease_of, take
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
-from usmbd.protocol.commands import create
+from usmbd.protocol.commands import create as creation
 from usmbd.protocol.state.caching.rules import NONE, RH, R
 from usmbd.protocol.vfs import extents
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.wire.create import FILE_OVERWRITE, SMB2_OPLOCK_LEVEL_II, CreateResponse
+from usmbd.protocol.wire.create import (
+    FILE_OVERWRITE,
+    SMB2_OPLOCK_LEVEL_II,
+    SMB2_OPLOCK_LEVEL_LEASE,
+    CreateResponse,
+)
+from usmbd.protocol.wire.create_contexts import SMB2_CREATE_REQUEST_LEASE, LeaseV2
 from usmbd.protocol.wire.fscc.set_info import FileAllocationInformation, FileEndOfFileInformation
 from usmbd.protocol.wire.fsctl import FSCTL_SET_ZERO_DATA, FileZeroData
 from usmbd.protocol.wire.header import UNSOLICITED_MESSAGE_ID, Command
@@ -106,14 +113,14 @@ def test_who_caches_is_told_the_size_of_now(
 ) -> None:
     """Not that of when the file was looked up."""
     file = client.open("file")
-    real = create.admit
+    real = creation.admit
 
     def late(*args: Any) -> Any:
         monkeypatch.undo()
         assert write(client, file).status is NtStatus.SUCCESS
         return real(*args)
 
-    monkeypatch.setattr(create, "admit", late)
+    monkeypatch.setattr(creation, "admit", late)
     reply = other.call(Command.CREATE, body(RH))
     assert lease_of(reply) is not None
     assert reply.parse(CreateResponse).end_of_file == 3
@@ -181,3 +188,48 @@ def test_a_break_finds_the_lease_whose_open_is_being_closed(engine: Engine, clie
     engine.settle()
     (reply,) = other.taken(closed)
     assert reply.status is NtStatus.SUCCESS
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_break_finds_the_open_whose_connection_has_just_been_lost(
+    engine: Engine, client: Client, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    """Its client would come back to a cache of what was there before."""
+    server = engine.another_worker() if elsewhere else engine.server
+    other = Client(engine, server=server).ready(user="bob")
+    file = client.open("file")
+    lease = SMB2_CREATE_REQUEST_LEASE, LeaseV2(lease_key=KEY_2, lease_state=RH).pack()
+    left = create(other, v2(), lease, oplock=SMB2_OPLOCK_LEVEL_LEASE)
+    assert left.status is NtStatus.SUCCESS
+    ask = engine.server.caching._ask
+
+    def late(*args: Any) -> None:
+        other.disconnect()
+        ask(*args)
+
+    monkeypatch.setattr(engine.server.caching, "_ask", late)
+    assert write(client, file).status is NtStatus.SUCCESS
+    back = Client(engine, other.guid, server=server).ready(user="bob")
+    reply = create(back, again(left.file_id, GUID), lease, oplock=SMB2_OPLOCK_LEVEL_LEASE)
+    assert reply.status is NtStatus.OBJECT_NAME_NOT_FOUND
+
+
+def test_a_break_finds_the_open_whose_connection_is_being_lost(
+    engine: Engine, client: Client
+) -> None:
+    """It waits for its client only when no thread uses its descriptor any more."""
+    other = Client(engine).ready(user="bob")
+    file = client.open("file")
+    lease = SMB2_CREATE_REQUEST_LEASE, LeaseV2(lease_key=KEY_2, lease_state=RH).pack()
+    left = create(other, v2(), lease, oplock=SMB2_OPLOCK_LEVEL_LEASE)
+    assert left.status is NtStatus.SUCCESS
+    lost = other.open_of(left.file_id)
+    lost.in_use += 1
+    other.disconnect()
+    assert engine.store.disconnected() == []
+    assert write(client, file).status is NtStatus.SUCCESS
+    engine.run(lost.release)
+    engine.settle()
+    back = Client(engine, other.guid).ready(user="bob")
+    reply = create(back, again(left.file_id, GUID), lease, oplock=SMB2_OPLOCK_LEVEL_LEASE)
+    assert reply.status is NtStatus.OBJECT_NAME_NOT_FOUND

@@ -11,7 +11,7 @@ from smbengine.requests import FileId
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
-from usmbd.protocol.state.caching.caching import Break
+from usmbd.protocol.state.caching.needed import Break
 from usmbd.protocol.state.caching.rules import R
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_II
 from usmbd.protocol.wire.header import Command

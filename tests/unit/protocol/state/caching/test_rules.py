@@ -3,7 +3,8 @@
 import pytest
 
 from usmbd.protocol.state.caching import lease as life
-from usmbd.protocol.state.caching.caching import Asked, BreakNeededError
+from usmbd.protocol.state.caching.caching import Asked
+from usmbd.protocol.state.caching.needed import BreakNeededError
 from usmbd.protocol.state.caching.rules import (
     BREAKS,
     LEVEL_OF_STATE,
