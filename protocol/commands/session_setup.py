@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 
 from usmbd.mountd.ipc.messages import (
     AnonymousRequest,
@@ -119,9 +120,11 @@ def session_setup(request: Request) -> Handling:
         else:
             session_owner.admit(connection.server.config, answer, connection.transport.peer)
             if session.valid:
+                ticket = session.ticket
                 session_owner.reauthenticate(session, answer, connection.transport.peer)
-                if session.ticket:
-                    connection.server.keep_session(session, connection)
+                if session.ticket != ticket and not session.closed:
+                    with suppress(SmbError):  # no room: it goes on, known by the old one
+                        connection.server.keep_session(session, connection)
     except Exception:
         _failed(request, session, new, binding)
         raise

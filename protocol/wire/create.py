@@ -147,7 +147,7 @@ def build_create_response(
 ) -> Parts:
     """Return the body for the open (`persistent`, `volatile`) of the file `stat`.
 
-    `contexts` is the chain from `create_contexts.build_contexts`.
+    `contexts` is the whole chain, as of `create_answers`.
     """
     fixed = _pack_response(
         CreateResponse.structure_size,

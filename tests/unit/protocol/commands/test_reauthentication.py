@@ -1,16 +1,23 @@
 """SESSION_SETUP of a session that there is: what stays, what ends, how it is signed."""
 
+from typing import Any
+
 import pytest
+import spnego
+from msgspec import structs
 from smbengine import requests
-from smbengine.client import Client
+from smbengine.client import Client, challenge_of
 from smbengine.server import Engine
 
+from usmbd.mountd.ipc.messages import LoginResponse
+from usmbd.protocol.commands import session_setup
+from usmbd.protocol.effects import Waiting
 from usmbd.protocol.state.connection import MAXIMUM_ENDED
 from usmbd.protocol.state.session import SessionState
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.lock import SMB2_LOCKFLAG_EXCLUSIVE_LOCK, SMB2_LOCKFLAG_UNLOCK
 from usmbd.protocol.wire.negotiate import SMB2_NEGOTIATE_SIGNING_REQUIRED
-from usmbd.protocol.wire.status import NtStatus
+from usmbd.protocol.wire.status import NtStatus, SmbError
 
 
 def test_reauthentication_keeps_keys_and_opens(client: Client) -> None:
@@ -24,6 +31,53 @@ def test_reauthentication_keeps_keys_and_opens(client: Client) -> None:
     assert client.session.channel_list[client.connection].signer is signer
     assert client.call(Command.READ, requests.read(file, 1)).status is NtStatus.END_OF_FILE
     assert client.create("other") is NtStatus.SUCCESS
+
+
+def test_a_password_takes_the_place_of_a_ticket(client: Client, engine: Engine) -> None:
+    """For what is asked of his opens if the worker dies: the ticket may be over by then."""
+    client.session.ticket = b"ticket"
+    engine.server.keep_session(client.session, client.connection)
+    assert [session.ticket for session in engine.store.sessions()] == [b"ticket"]
+    assert client.login(sign=True).status is NtStatus.SUCCESS
+    assert [session.ticket for session in engine.store.sessions()] == [b""]
+
+
+def test_a_full_store_ends_no_session_that_is_proved_anew(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+
+    client.session.ticket = b"ticket"
+    monkeypatch.setattr(engine.server.store, "put_session", full)
+    assert client.login(sign=True).status is NtStatus.SUCCESS
+    assert client.create("file") is NtStatus.SUCCESS
+
+
+@pytest.mark.parametrize("ticket", [b"", b"fresh"])
+def test_a_session_that_ends_while_mountd_thinks_leaves_nothing(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch, ticket: bytes
+) -> None:
+    """Not the record of a session that nobody would remove."""
+    client.session.ticket = b"ticket"
+    asked = session_setup._login
+
+    def login(*of: Any) -> Waiting[LoginResponse]:
+        answer = yield from asked(*of)
+        return structs.replace(answer, ticket=ticket)
+
+    monkeypatch.setattr(session_setup, "_login", login)
+    engine.mountd.held = True
+    security = spnego.client("alice", "secret", protocol="ntlm")
+    _, (reply,) = client.setup(security.step() or b"", session_id=client.session_id)
+    token = security.step(challenge_of(reply)) or b""
+    _, replies = client.setup(token, session_id=client.session_id)
+    assert replies == []
+    engine.server.close_session(client.session)
+    engine.release(engine.mountd)
+    engine.settle()
+    assert engine.store.sessions() == []
+    assert not engine.server.session_table
 
 
 def test_a_reauthentication_s_end_is_signed_within_encryption_too(client: Client) -> None:
