@@ -178,7 +178,7 @@ def agree(open_: Open, found: Found, stat: FileStat) -> Waiting[FileStat]:
     What they changed before this client was granted a cache is seen by another look alone.
     """
     if found.action != FILE_OPENED:  # but overwritten
-        open_.connection.server.caching.overwritten(open_)
+        open_.connection.server.caching.changes.overwritten(open_)
     elif open_.oplock_level and not found.node.is_directory:
         data = found.node if found.stream is None else found.stream
         stat = yield from OnDescriptor(data.stat)

@@ -5,7 +5,7 @@ from functools import partial
 
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.effects import Resume, Wait, Waiting
-from usmbd.protocol.state.caching.needed import BreakNeededError
+from usmbd.protocol.state.caching.needed import Break, BreakNeededError
 from usmbd.protocol.state.caching.notices import BREAK_SECONDS
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
@@ -14,6 +14,10 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 ROUNDS = 4
 """How often the handles of a file are broken for one request: whoever opens it again each time is
 in the way as anybody who has it open."""
+
+LET_GO_SECONDS = 1.0
+"""Until a change is answered whose old data others may still cache: Linux answers within
+milliseconds, and who does not is asleep or gone."""
 
 LOST_SECONDS = BREAK_SECONDS + 5.0
 """After that a break has ended in any case, and what should have told us was lost: try again."""
@@ -51,6 +55,43 @@ def wait_for_break(
     held = server.caching.still_held(key, needed.breaks)
     if not held and not server.store.is_being_deleted(key):
         go_on()  # it ended before anybody knew that we wait
+    return undo
+
+
+def let_go(server: Server, open_: Open, breaks: list[Break]) -> Waiting[None]:
+    """Wait until others have let go of what they cached of data that `open_` has changed.
+
+    As ksmbd does. Windows answers at once ([MS-FSA] 2.1.4.12), and so whoever hears from the writer
+    may still read what was there before, and Linux write it back with the rest of its page. Not
+    for long, as nothing depends on it; and not while this client is asked for the same: Linux
+    answers no break of a file that it writes to, so two writers would wait for each other.
+    """
+    end = server.clock.time() + LET_GO_SECONDS
+    while server.caching.still_held(open_.key, breaks):
+        left = end - server.clock.time()
+        if left <= 0 or (open_.lease is not None and open_.lease.notice):
+            return
+        yield Wait(partial(_wait_for_change, server, open_.key, breaks, left), in_compound=True)
+
+
+def _wait_for_change(
+    server: Server, key: bytes, breaks: list[Break], seconds: float, resume: Resume[None]
+) -> Callable[[], None]:
+    """Wait until a client has answered, or the time is over."""
+
+    def go_on() -> None:
+        undo()
+        resume()
+
+    def undo() -> None:
+        give_up()
+        alarm.cancel()
+
+    server.store.add_waiter(key)
+    give_up = server.wait_for(key, go_on)
+    alarm = server.clock.call_later(seconds, go_on)
+    if not server.caching.still_held(key, breaks):
+        go_on()  # they answered before anybody knew that we wait
     return undo
 
 

@@ -4,6 +4,7 @@ As on ReFS and with Samba, locks are not asked, and what lies behind the end of 
 out. What the request itself must be is in [MS-SMB2] 3.3.5.15.17 and .18.
 """
 
+from usmbd.protocol.commands.breaks import let_go
 from usmbd.protocol.commands.data_change import archive, moving
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.state.open import Open
@@ -35,7 +36,7 @@ def _duplicate(
     asked: fsctl.DuplicateExtents | fsctl.DuplicateExtentsEx,
 ) -> Handling:
     """Share the blocks on a thread; the source stays in use meanwhile."""
-    target = _file(request.open, FILE_WRITE_DATA)
+    server, target = request.connection.server, _file(request.open, FILE_WRITE_DATA)
     found = request.session.open_table.get(asked.volatile)
     if found is None or found.persistent_id != asked.persistent:
         raise SmbError(NtStatus.INVALID_HANDLE)
@@ -52,11 +53,13 @@ def _duplicate(
             asked.target_file_offset,
             asked.byte_count,
         )
-        if not target.archived:
-            yield from archive(target)
     finally:
-        request.connection.server.caching.changed(target)
+        cached = server.caching.changes.changed(target)
         source.release()
+    if not target.archived:
+        yield from archive(target)
+    if cached:
+        yield from let_go(server, target, cached)
     return list(build_ioctl_response(body))
 
 

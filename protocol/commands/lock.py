@@ -181,7 +181,7 @@ def _lock(request: Request, elements: list[LockElement], sequence: LockSequence 
     except BaseException:
         place.give_back(len(ranges))
         raise
-    server.caching.changed(open_)
+    server.caching.changes.changed(open_)
     try:
         yield from server.persistence.kept(open_.key, open_.durable)
     except SmbError:

@@ -4,6 +4,7 @@ import dataclasses
 import struct
 from collections.abc import Sequence
 
+from usmbd.protocol.commands.breaks import let_go
 from usmbd.protocol.commands.data_change import archive, moving
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Slow, Waiting
@@ -235,9 +236,11 @@ def _copy_slice(
         try:
             yield moving(target, _copy_chunks, *files, part, progress)
         finally:
-            server.caching.changed(target)
+            cached = server.caching.changes.changed(target)
         if not target.archived:
             yield from archive(target)
+        if cached:
+            yield from let_go(server, target, cached)
     except SmbError as error:
         progress.status = error.status
     except OSError as error:

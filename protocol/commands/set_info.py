@@ -1,7 +1,7 @@
 """SMB2 SET_INFO ([MS-SMB2] 3.3.5.21): times and attributes, deletion, sizes; see also rename."""
 
 from usmbd.protocol.commands import quotas, security
-from usmbd.protocol.commands.breaks import handles_given_up
+from usmbd.protocol.commands.breaks import handles_given_up, let_go
 from usmbd.protocol.commands.data_change import archive, changing, reserve, taken_away
 from usmbd.protocol.commands.rename import link, rename
 from usmbd.protocol.commands.request import Answer, Handling, Request
@@ -246,14 +246,16 @@ def _check_deletable(request: Request, ignore_read_only: bool) -> int:
 def _end_of_file(request: Request, change: setters.SetEndOfFile) -> Handling:
     """FileEndOfFileInformation ([MS-FSA] 2.1.5.15.4)."""
     open_ = _file(request)
-    truncate = open_.file_data().truncate
+    server, truncate = request.connection.server, open_.file_data().truncate
     try:
         yield changing(open_, truncate, change.end_of_file, long=open_.is_large())
     finally:
-        request.connection.server.caching.changed(open_)
+        cached = server.caching.changes.changed(open_)
     if not open_.archived:
         yield from archive(open_)
     yield from _tell_size(open_)
+    if cached:
+        yield from let_go(server, open_, cached)
     return _RESPONSE
 
 
@@ -261,14 +263,17 @@ def _allocation(request: Request, change: setters.SetAllocation) -> Handling:
     """FileAllocationInformation ([MS-FSA] 2.1.5.15.1)."""
     open_ = _file(request)
     long = change.allocation_size > LARGE_FILE or open_.is_large()
-    store, data = request.connection.server.store, open_.file_data()
+    server, data = request.connection.server, open_.file_data()
+    store = server.store
     try:
         yield changing(open_, reserve, store, open_.key, data, change.allocation_size, long=long)
     finally:
-        request.connection.server.caching.changed(open_)
+        cached = server.caching.changes.changed(open_)
     if not open_.archived:
         yield from archive(open_)
     yield from _tell_size(open_)
+    if cached:
+        yield from let_go(server, open_, cached)
     return _RESPONSE
 
 

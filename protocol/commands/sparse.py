@@ -6,6 +6,7 @@ what is trimmed stays. That it were sparse could not be kept.
 
 import struct
 
+from usmbd.protocol.commands.breaks import let_go
 from usmbd.protocol.commands.data_change import archive, changing, moving
 from usmbd.protocol.commands.request import Handling, Reply, Request
 from usmbd.protocol.commands.telling import tell
@@ -63,9 +64,11 @@ def set_zero_data(request: Request, body: IoctlRequest, data: memoryview) -> Han
     try:
         changed = yield from _zero(open_, offset, zeros.beyond_final_zero)
     finally:
-        server.caching.changed(open_)
+        cached = server.caching.changes.changed(open_)
     if changed and not open_.archived:
         yield from archive(open_)
+    if cached:
+        yield from let_go(server, open_, cached)
     return list(build_ioctl_response(body))
 
 
@@ -130,7 +133,9 @@ def file_level_trim(request: Request, body: IoctlRequest, data: memoryview) -> H
         if not done:
             raise
     finally:
-        server.caching.changed(open_)
+        cached = server.caching.changes.changed(open_)
+    if cached:
+        yield from let_go(server, open_, cached)
     output = _COUNT.pack(done) if body.max_output_response else b""
     return list(build_ioctl_response(body, output))
 

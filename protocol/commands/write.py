@@ -1,10 +1,12 @@
 """SMB2 WRITE ([MS-SMB2] 3.3.5.13)."""
 
+from usmbd.protocol.commands.breaks import let_go
 from usmbd.protocol.commands.data_change import archive, changing
 from usmbd.protocol.commands.rdma_data import fetch, find_write_buffers
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
 from usmbd.protocol.effects import Blocking, Slow, Waiting
+from usmbd.protocol.state.caching.needed import Break
 from usmbd.protocol.state.notify.change import MODIFIED_STREAM, of_stream
 from usmbd.protocol.state.open import Open, OpenData
 from usmbd.protocol.state.pipe import Pipe
@@ -86,11 +88,12 @@ def _write_file(
     if local is not None and not local.admit(offset, len(data), True):
         raise SmbError(NtStatus.FILE_LOCK_CONFLICT)
     open_.modified = True
+    cached: list[Break] = []
     if data:
         try:
             yield changing(open_, target.write, data, offset)
         finally:
-            server.caching.changed(open_)
+            cached = server.caching.changes.changed(open_)
         if not open_.archived:
             yield from archive(open_)
         if open_.stream is not None:
@@ -104,6 +107,8 @@ def _write_file(
         or (open_.durable is not None and open_.durable.writes_through)
     ):
         yield Slow(target.flush)
+    if cached:
+        yield from let_go(server, open_, cached)
     return pack_write_response(len(data))
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from usmbd.protocol.state.caching import lease as life
+from usmbd.protocol.state.caching.changes import Changes
 from usmbd.protocol.state.caching.deliveries import Deliveries
 from usmbd.protocol.state.caching.kernel_oplocks import KernelOplocks
 from usmbd.protocol.state.caching.leases import LeaseName, Leases
@@ -205,13 +206,12 @@ class Caching:
         self._wake = wake
         self._worker = worker
         self._loop = loop
-        self._changes: dict[bytes, dict[tuple[Open, bool], None]] = {}
-        """Files whose caches are being broken, in slices, and who has changed them since."""
         self._holders: dict[int, Open] = {}
         self.kernel = KernelOplocks(lambda open_id: self.break_own(open_id, NONE))
         self._deliveries = Deliveries(clock)
         self.oplocks = Oplocks(store, clock, wake, self.kernel, self._deliveries)
         self.leases = Leases(store, clock, wake, self._deliveries)
+        self.changes = Changes(store, self.request_breaks)
 
     # -- opens ---------------------------------------------------------------------------
 
@@ -258,63 +258,6 @@ class Caching:
         yield from self._deliveries.connection_lost(connection)
 
     # -- changes -------------------------------------------------------------------------
-
-    def changed(self, open_: Open) -> None:
-        """Break what others cache of the data that an open has changed; nobody waits for it.
-
-        Behind the change: who is granted a cache meanwhile has looked at the file as it was, and
-        who is granted one later looks at it then.
-        """
-        count = self._store.oplock_count(open_.key)
-        if count and count != self._own(open_):
-            self._changed(open_, stays=False)
-
-    def overwritten(self, open_: Open) -> None:
-        """Do the same for an open that has overwritten the file before its client knows of it.
-
-        It keeps its own level II, which its CREATE is about to tell and other changes end.
-        """
-        own = 1 if open_.oplock_level and open_.lease is None else self._own(open_)
-        count = self._store.oplock_count(open_.key)
-        if count and count != own:
-            self._changed(open_, stays=True)
-
-    def _changed(self, open_: Open, *, stays: bool) -> None:
-        """Break all read caches of a file but an open's lease, and its oplock if that `stays`.
-
-        Where that is under way, again behind it: each writer would begin with all that are left.
-        """
-        under_way = self._changes.get(open_.key)
-        if under_way is not None:
-            under_way[open_, stays] = None
-            return
-        # By its name: the open may be closed by now, and others of its lease are there.
-        own = None if open_.lease is None else open_.lease.name
-        verdicts = BREAKS[Operation.CHANGE]
-        breaks = [
-            Break(other, verdict.left)
-            for other in self._store.holders(open_.key)
-            if (verdict := verdicts.get(held(other))) is not None
-            and not (stays and other.open_id == open_.persistent_id)
-            and not (own is not None and lease_of(other) == own)
-        ]
-        if len(breaks) > 1:
-            self._changes[open_.key] = {}
-        self.request_breaks(open_.key, breaks, partial(self._changed_again, open_.key))
-
-    def _changed_again(self, key: bytes) -> None:
-        """Break what was granted while the breaks of a file's caches were under way."""
-        for open_, stays in self._changes.pop(key, ()):
-            self._changed(open_, stays=stays)
-
-    @staticmethod
-    def _own(open_: Open) -> int:
-        """Return how many of a file's opens have what a change by `open_` does not break."""
-        if open_.lease is not None:
-            return len(open_.lease.opens)
-        if open_.oplock_level:
-            return 1 if STATE_OF_LEVEL[open_.oplock_level] & W else 0
-        return 1 if open_.durable is not None and open_.durable.lasting else 0
 
     @property
     def directories_cached(self) -> bool:

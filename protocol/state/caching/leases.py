@@ -115,6 +115,7 @@ class Leases:
         before, after = change.before, change.after
         if after.breaking and not before.breaking:
             self._ask(lease, before.state, after)
+            self._wake(change.key, (self._store.worker,))  # who waits for others' answers
         elif after.state != before.state:
             self._tell(lease, before.state, after)
 

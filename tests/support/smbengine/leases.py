@@ -5,6 +5,7 @@ from typing import Any
 from smbengine import requests
 from smbengine.client import Client, Reply
 from smbengine.requests import FileId
+from usmbd.protocol.commands.breaks import LET_GO_SECONDS
 from usmbd.protocol.wire.create import (
     SMB2_OPLOCK_LEVEL_LEASE,
     SMB2_OPLOCK_LEVEL_NONE,
@@ -55,6 +56,18 @@ def take(client: Client, state: int, key: bytes = KEY, **options: Any) -> tuple[
     assert lease is not None
     assert lease.lease_key == key
     return reply.file_id, lease.lease_state
+
+
+def unheard(client: Client, command: int, body: bytes) -> Reply:
+    """Send a request that waits for others, who answer no break, until its time is over."""
+    number = client.post(command, body)
+    replies = client.taken(number)
+    if not replies:
+        client.engine.clock.advance(LET_GO_SECONDS)
+        client.engine.settle()
+        replies = client.taken(number)
+    (reply,) = replies
+    return reply
 
 
 def breaks(client: Client) -> list[tuple[int, int, int]]:

@@ -7,7 +7,7 @@ import pytest
 from smbengine import requests
 from smbengine.client import Client, Reply
 from smbengine.durable import GUID, again, create, v2
-from smbengine.leases import body, breaks, lease_of, take
+from smbengine.leases import body, breaks, lease_of, take, unheard
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
@@ -31,22 +31,26 @@ KEY_2 = b"2" * 16
 
 
 def write(client: Client, file: FileId) -> Reply:
-    return client.call(Command.WRITE, requests.write(file, b"new"))
+    return unheard(client, Command.WRITE, requests.write(file, b"new"))
 
 
 def cut(client: Client, file: FileId) -> Reply:
     length = (3).to_bytes(8, "little")
-    return client.call(Command.SET_INFO, requests.set_info(file, FileEndOfFileInformation, length))
+    return unheard(
+        client, Command.SET_INFO, requests.set_info(file, FileEndOfFileInformation, length)
+    )
 
 
 def allocate(client: Client, file: FileId) -> Reply:
     length = (3).to_bytes(8, "little")
-    return client.call(Command.SET_INFO, requests.set_info(file, FileAllocationInformation, length))
+    return unheard(
+        client, Command.SET_INFO, requests.set_info(file, FileAllocationInformation, length)
+    )
 
 
 def zero(client: Client, file: FileId) -> Reply:
     zeros = FileZeroData(file_offset=0, beyond_final_zero=3).pack()
-    return client.call(Command.IOCTL, requests.ioctl(file, FSCTL_SET_ZERO_DATA, zeros))
+    return unheard(client, Command.IOCTL, requests.ioctl(file, FSCTL_SET_ZERO_DATA, zeros))
 
 
 def overwrite(client: Client, file: FileId) -> Reply:

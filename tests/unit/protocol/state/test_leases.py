@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from smbengine import requests
 from smbengine.client import Client
-from smbengine.leases import KEY, acknowledge, body, breaks, lease_of, take, untold
+from smbengine.leases import KEY, acknowledge, body, breaks, lease_of, take, unheard, untold
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
@@ -252,7 +252,7 @@ def test_one_that_is_in_use_is(client: Client, other: Client) -> None:
 
 
 def write(client: Client, file: FileId) -> None:
-    assert client.call(Command.WRITE, requests.write(file, b"x")).status is NtStatus.SUCCESS
+    assert unheard(client, Command.WRITE, requests.write(file, b"x")).status is NtStatus.SUCCESS
 
 
 def lock(client: Client, file: FileId) -> None:
@@ -262,17 +262,17 @@ def lock(client: Client, file: FileId) -> None:
 
 def cut(client: Client, file: FileId) -> None:
     size = requests.set_info(file, 20, bytes(8))
-    assert client.call(Command.SET_INFO, size).status is NtStatus.SUCCESS
+    assert unheard(client, Command.SET_INFO, size).status is NtStatus.SUCCESS
 
 
 def allocate(client: Client, file: FileId) -> None:
     size = requests.set_info(file, 19, bytes(8))
-    assert client.call(Command.SET_INFO, size).status is NtStatus.SUCCESS
+    assert unheard(client, Command.SET_INFO, size).status is NtStatus.SUCCESS
 
 
 def zero(client: Client, file: FileId) -> None:
     ioctl = requests.ioctl(file, 0x000980C8, bytes(8) + (1).to_bytes(8, "little"))
-    assert client.call(Command.IOCTL, ioctl).status is NtStatus.SUCCESS
+    assert unheard(client, Command.IOCTL, ioctl).status is NtStatus.SUCCESS
 
 
 @pytest.mark.parametrize("change", [write, lock, cut, allocate, zero])

@@ -1,0 +1,141 @@
+"""Who changes data is answered when others have let go of what they cached of them."""
+
+import pytest
+from smbengine import requests
+from smbengine.client import Client
+from smbengine.leases import acknowledge, breaks, take
+from smbengine.requests import FileId
+from smbengine.server import Engine
+
+from usmbd.protocol.commands.breaks import LET_GO_SECONDS
+from usmbd.protocol.state.caching.changes import FEW_HOLDERS
+from usmbd.protocol.state.caching.rules import NONE, RH, R
+from usmbd.protocol.wire.fscc.set_info import FileAllocationInformation, FileEndOfFileInformation
+from usmbd.protocol.wire.fsctl import (
+    FSCTL_SET_ZERO_DATA,
+    FileZeroData,
+)
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.status import NtStatus
+
+MINE = b"m" * 16
+
+
+def written(client: Client, file: FileId) -> int:
+    """Begin to write."""
+    return client.post(Command.WRITE, requests.write(file, b"new"))
+
+
+def is_answered(client: Client, number: int) -> bool:
+    """Tell whether a request has been answered by now; it has succeeded then."""
+    replies = client.taken(number)
+    assert all(reply.status is NtStatus.SUCCESS for reply in replies)
+    return bool(replies)
+
+
+CHANGES = {
+    "write": (Command.WRITE, lambda file: requests.write(file, b"new")),
+    "length": (
+        Command.SET_INFO,
+        lambda file: requests.set_info(file, FileEndOfFileInformation, bytes(8)),
+    ),
+    "allocation": (
+        Command.SET_INFO,
+        lambda file: requests.set_info(file, FileAllocationInformation, bytes(8)),
+    ),
+    "zeros": (
+        Command.IOCTL,
+        lambda file: requests.ioctl(
+            file, FSCTL_SET_ZERO_DATA, FileZeroData(file_offset=0, beyond_final_zero=3).pack()
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_a_change_waits_for_the_answer(client: Client, other: Client, change: str) -> None:
+    command, body = CHANGES[change]
+    file = client.open("file")
+    take(other, RH)
+    number = client.post(command, body(file))
+    assert [after for _, after, _ in breaks(other)] == [NONE]
+    assert not is_answered(client, number)
+    assert acknowledge(other, NONE) is NtStatus.SUCCESS
+    client.engine.settle()
+    assert is_answered(client, number)
+
+
+def test_a_change_waits_for_a_close(client: Client, other: Client) -> None:
+    file = client.open("file")
+    theirs, _ = take(other, RH)
+    number = written(client, file)
+    assert not is_answered(client, number)
+    assert other.close(theirs) is NtStatus.SUCCESS
+    client.engine.settle()
+    assert is_answered(client, number)
+
+
+def test_who_answers_nothing_is_waited_for_once(
+    engine: Engine, client: Client, other: Client
+) -> None:
+    file = client.open("file")
+    take(other, RH)
+    number = written(client, file)
+    engine.clock.advance(LET_GO_SECONDS * 0.9)
+    assert not is_answered(client, number)
+    assert is_answered(client, written(client, file))  # they have been asked before
+    engine.clock.advance(LET_GO_SECONDS * 0.2)
+    engine.settle()
+    assert is_answered(client, number)
+
+
+def test_nobody_waits_for_a_mere_read_cache(client: Client, other: Client) -> None:
+    """Its client answers nothing: it has been told, also where another worker does that."""
+    file = client.open("file")
+    take(other, R)
+    number = written(client, file)
+    client.engine.settle()
+    assert [after for _, after, _ in breaks(other)] == [NONE]
+    assert is_answered(client, number)
+
+
+def test_nobody_waits_for_his_own_client(client: Client) -> None:
+    """Linux answers no break of a file while it writes to it by another open."""
+    take(client, RH)
+    assert is_answered(client, written(client, client.open("file")))
+
+
+def test_two_writers_do_not_wait_for_each_other(client: Client, other: Client) -> None:
+    """Each would answer the other's break behind its own write alone."""
+    mine, _ = take(client, RH, MINE)
+    theirs, state = take(other, RH)
+    assert state == RH
+    first = written(client, mine)
+    assert not is_answered(client, first)
+    second = written(other, theirs)
+    client.engine.settle()
+    assert is_answered(other, second)
+    assert is_answered(client, first)
+    assert [after for _, after, _ in breaks(client)] == [NONE]
+    assert [after for _, after, _ in breaks(other)] == [NONE]
+
+
+def test_nobody_waits_for_many(client: Client, other: Client) -> None:
+    file = client.open("file")
+    for number in range(FEW_HOLDERS + 1):
+        take(other, RH, bytes([number]) * 16)
+    assert is_answered(client, written(client, file))
+    client.engine.settle()
+    assert len(breaks(other)) == FEW_HOLDERS + 1
+
+
+def test_nothing_is_left_of_a_wait_whose_client_is_gone(
+    engine: Engine, client: Client, other: Client
+) -> None:
+    file = client.open("file")
+    take(other, RH)
+    written(client, file)
+    client.disconnect()
+    engine.clock.advance(LET_GO_SECONDS)
+    engine.settle()
+    assert not engine.server.waiters
