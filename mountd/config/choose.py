@@ -68,7 +68,7 @@ class Chooser:
             chosen[key] = (parameter, entry)
             if noted.note:
                 what = f"{entry.name} = {shown(entry.value)}: {noted.note}"
-                self._noted.setdefault((entry.file, what), []).append(entry)
+                _add_once(self._noted.setdefault((entry.file, what), []), entry)
             return
         first = chosen[key][1]
         own = parameter_key(key)
@@ -114,7 +114,7 @@ class Chooser:
             return
         if not foreign.harmless or (self._strict and foreign.misplaced):
             raise entry.error(f"{entry.name} = {value}: {foreign.reason}")
-        self._ignored.setdefault((entry.file, foreign.reason), []).append(entry)
+        _add_once(self._ignored.setdefault((entry.file, foreign.reason), []), entry)
 
     def tell_gathered(self) -> None:
         """Warn of what many entries say, in one line: what is taken for something else, or not."""
@@ -126,3 +126,9 @@ class Chooser:
             first, *others = entries
             names = [repr(first.name), *(f"{e.name!r} (line {e.line})" for e in others)]
             self.warn(first, f"without effect: {', '.join(names)}: {reason}")
+
+
+def _add_once(entries: list[Entry], entry: Entry) -> None:
+    """Add an entry that is not there: a share that copies another has the same ones."""
+    if entry not in entries:
+        entries.append(entry)

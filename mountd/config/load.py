@@ -397,6 +397,8 @@ class _Loader:
         objects = values["vfs objects"]
         fields["veto_files"] = vetoed(values)
         force_account, force_gid = forced(chosen, values, self.accounts, self._chooser.warn)
+        hosts = self._host_access(chosen)
+        shadows = snapshots(chosen, values, self.errors) if "shadow_copy2" in objects else None
         self._refuse(wrong_in_share(chosen, values, server, self.accounts))
         if len(self.errors) > wrong:
             return None
@@ -409,7 +411,7 @@ class _Loader:
             encryption_required=values["server smb encrypt"] is Encryption.REQUIRED,
             acl_xattr="acl_xattr" in objects,
             streams_xattr="streams_xattr" in objects or "fruit" in objects,
-            snapshots=snapshots(chosen, values, self.errors) if "shadow_copy2" in objects else None,
+            snapshots=shadows,
             fruit=fruit(chosen, values, self._chooser.warn),
             force_uid=force_account.uid if force_account else None,
             force_gid=force_gid,
@@ -419,7 +421,7 @@ class _Loader:
             for key in ("valid users", "invalid users", "read list", "write list", "admin users")
         }
         access = ShareAccess(
-            hosts=self._host_access(chosen),
+            hosts=hosts,
             guest_account=values["guest account"],
             guest_only=values["guest only"] and values["guest ok"],
             force_user=values["force user"],

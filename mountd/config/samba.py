@@ -224,6 +224,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "users": (("",), "write `valid users`"),
     "only user": (NO, "write `valid users`"),
     "config file": (("",), "write all into this file, or `include` the other"),
+    "include": (
+        ("",),
+        "only a file in the syntax of smb.conf includes others: write all into this one",
+    ),
     "config backend": (("file",), "Samba's registry is not read: write the shares into this file"),
     "copy": (("",), "only a share of the configuration file copies another section"),
     "clustering": (NO, "usmbd is no part of a cluster: leave it out"),

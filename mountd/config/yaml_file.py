@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from yaml.composer import ComposerError
 
 from usmbd.mountd.config.source import GLOBAL, Entry, Raw, Section, Source, share_key
 from usmbd.mountd.errors import ConfigError
@@ -33,7 +34,10 @@ def _compose(text: str, file: str) -> yaml.Node | None:
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ConfigError(file, line, error.problem or "not YAML") from error
+        said = [error.problem or "not YAML"]
+        if isinstance(error, ComposerError) and error.context:
+            said.insert(0, error.context)  # the first half of the sentence
+        raise ConfigError(file, line, ", ".join(said)) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(file, 0, f"not YAML: {error}") from error
 
@@ -53,7 +57,10 @@ class _Reader:
                 self._entries(node, source.section(GLOBAL, self._file, line))
             elif name == "shares":
                 for share, share_line, options in self._items(node, "shares"):
-                    if share_key(share) in source.sections:
+                    if share_key(share) == GLOBAL:
+                        why = f"{share!r} is no share: its place is beside `shares`"
+                        self._wrong(share_line, why)
+                    elif share_key(share) in source.sections:
                         self._wrong(share_line, f"the share {share!r} occurs twice")
                     elif self._is_mapping(options, share):
                         self._entries(options, source.section(share, self._file, share_line))

@@ -59,6 +59,15 @@ def test_of_a_letter_each_has_its_own() -> None:
     assert share.config.comment == "that is b"
 
 
+def test_warnings_of_what_is_copied_are_told_once() -> None:
+    said = "inherit acls = yes\nvfs objects = recycle\n"
+    config = configuration(f"[a]\npath = /srv\n{said}[b]\ncopy = a\n")
+    (ignored,) = [each for each in config.warnings if "inherit acls" in each]
+    assert ignored.count("inherit acls") == 1
+    (noted,) = [each for each in config.warnings if "recycle" in each]
+    assert "and lines" not in noted
+
+
 def test_in_yaml() -> None:
     config = configuration("shares: {a: {path: /srv, comment: c}, b: {copy: a}}", "usmbd.yaml")
     share = config.find_share("b")

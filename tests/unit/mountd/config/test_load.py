@@ -301,6 +301,9 @@ def test_errors_in_shares(
         ("[" * 2000, 0, "not YAML"),
         ("shares:\n  ? [a]\n  : {path: /t}", 2, "a key must be text"),
         ("shares:\n  data: text", 2, "data must be a mapping"),
+        ("a: 1\n---\nb: 2", 2, "expected a single document in the stream, but found another"),
+        ("global:\n  include: more.yaml", 2, "include = more.yaml: only a file in the syntax of"),
+        ("shares:\n  Global: {path: /t}", 2, "'Global' is no share: its place is beside `shares`"),
     ],
 )
 def test_errors_in_yaml(text: str, line: int, message: str) -> None:
@@ -400,6 +403,14 @@ def test_all_errors_are_told_at_once() -> None:
     lines = str(caught.value).splitlines()
     assert len(lines) == 7
     assert all(line.startswith("/etc/usmbd.conf:") for line in lines)
+
+
+def test_a_share_with_a_wrong_value_is_read_to_its_end() -> None:
+    """What is found last is told with the rest, not by the next attempt."""
+    text = "[a]\npath = tmp\nhosts allow = 1.2.3.4/99\nvfs objects = shadow_copy2\n"
+    with pytest.raises(ConfigErrors) as caught:
+        configuration(f"{text}shadow:format = %s.%Q\n")
+    assert [error.line for error in caught.value.errors] == [2, 3, 5]
 
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:
