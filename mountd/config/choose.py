@@ -14,6 +14,9 @@ from usmbd.mountd.errors import ConfigError
 _CLOSED = {"read only": True, "guest ok": False}
 """Of these the value that lets nobody do more counts, where a section has both."""
 
+_Same = dict[tuple[int, str], Entry]
+"""Entries of a file of which the same is to be said, each once: copies of a share have its own."""
+
 Chosen = dict[str, tuple[Parameter, Entry]]
 """The entries that count, by the parameter's name."""
 
@@ -28,8 +31,8 @@ class Chooser:
         self.warnings: list[str] = []
         self.said: dict[str, dict[str, Any]] = {}
         """The values that count, by section and parameter."""
-        self._ignored: dict[tuple[str, str], list[Entry]] = {}
-        self._noted: dict[tuple[str, str], list[Entry]] = {}
+        self._ignored: dict[tuple[str, str], _Same] = {}
+        self._noted: dict[tuple[str, str], _Same] = {}
 
     def warn(self, entry: Entry, message: str) -> None:
         """Note what is probably not meant."""
@@ -68,7 +71,7 @@ class Chooser:
             chosen[key] = (parameter, entry)
             if noted.note:
                 what = f"{entry.name} = {shown(entry.value)}: {noted.note}"
-                _add_once(self._noted.setdefault((entry.file, what), []), entry)
+                self._noted.setdefault((entry.file, what), {})[entry.line, entry.name] = entry
             return
         first = chosen[key][1]
         own = parameter_key(key)
@@ -114,21 +117,16 @@ class Chooser:
             return
         if not foreign.harmless or (self._strict and foreign.misplaced):
             raise entry.error(f"{entry.name} = {value}: {foreign.reason}")
-        _add_once(self._ignored.setdefault((entry.file, foreign.reason), []), entry)
+        same = self._ignored.setdefault((entry.file, foreign.reason), {})
+        same[entry.line, entry.name] = entry
 
     def tell_gathered(self) -> None:
         """Warn of what many entries say, in one line: what is taken for something else, or not."""
         for (_, what), entries in self._noted.items():
-            first, *others = entries
+            first, *others = entries.values()
             lines = f" (and lines {', '.join(str(e.line) for e in others)})" if others else ""
             self.warn(first, what + lines)
         for (_, reason), entries in self._ignored.items():
-            first, *others = entries
+            first, *others = entries.values()
             names = [repr(first.name), *(f"{e.name!r} (line {e.line})" for e in others)]
             self.warn(first, f"without effect: {', '.join(names)}: {reason}")
-
-
-def _add_once(entries: list[Entry], entry: Entry) -> None:
-    """Add an entry that is not there: a share that copies another has the same ones."""
-    if entry not in entries:
-        entries.append(entry)

@@ -1,10 +1,12 @@
 """What administrators write into smb.conf by hand, and smbd takes."""
 
 import difflib
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from mountd_helpers import configuration
+
+from usmbd.mountd.config.source import Entry
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,17 @@ def test_what_all_shares_of_an_appliance_have_is_looked_for_once(
     (warning,) = configuration(f"[a]\n{share}[b]\n{share}[c]\n{share}").warnings
     assert "'fancy of mine', 'fancy of mine' (line 6), 'fancy of mine' (line 9)" in warning
     assert asked.count("fancyofmine") <= 2
+
+
+def test_what_all_shares_of_an_appliance_have_is_gathered_without_a_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each among all before: 2,000 shares with three of them took two seconds."""
+
+    def compared(*_: object) -> NoReturn:
+        raise AssertionError
+
+    monkeypatch.setattr(Entry, "__eq__", compared)
+    share = "path = /tmp\nsyslog = 1\n"
+    (warning,) = configuration(f"[a]\n{share}[b]\n{share}[c]\n{share}").warnings
+    assert "'syslog', 'syslog' (line 6), 'syslog' (line 9)" in warning
