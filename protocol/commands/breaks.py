@@ -58,26 +58,34 @@ def wait_for_break(
     return undo
 
 
-def let_go(server: Server, open_: Open, breaks: list[Break]) -> Waiting[None]:
+def let_go(server: Server, open_: Open, breaks: list[Break], keeps: int = 0) -> Waiting[None]:
     """Wait until others have let go of what they cached of data that `open_` has changed.
 
     As ksmbd does. Windows answers at once ([MS-FSA] 2.1.4.12), and so whoever hears from the writer
     may still read what was there before, and Linux write it back with the rest of its page. Not
     for long, as nothing depends on it; and not while this client is asked for the same: Linux
-    answers no break of a file that it writes to, so two writers would wait for each other.
+    answers no break of a file that it writes to, so two writers would wait for each other. `keeps`
+    is how many bytes of the message the caller holds: where they have no room, nobody waits.
     """
     end = server.clock.time() + LET_GO_SECONDS
     while server.caching.still_held(open_.key, breaks):
         left = end - server.clock.time()
         if left <= 0 or (open_.lease is not None and open_.lease.notice):
             return
-        yield Wait(partial(_wait_for_change, server, open_.key, breaks, left), in_compound=True)
+        start = partial(_wait_for_change, server, open_, breaks, left)
+        try:
+            yield Wait(start, in_compound=True, keeps=keeps)
+        except SmbError as error:
+            if error.status is NtStatus.INSUFFICIENT_RESOURCES:
+                return  # the change is made all the same
+            raise
 
 
 def _wait_for_change(
-    server: Server, key: bytes, breaks: list[Break], seconds: float, resume: Resume[None]
+    server: Server, open_: Open, breaks: list[Break], seconds: float, resume: Resume[None]
 ) -> Callable[[], None]:
-    """Wait until a client has answered, or the time is over."""
+    """Wait until a client has answered, this one is asked as well, or the time is over."""
+    key, lease = open_.key, open_.lease
 
     def go_on() -> None:
         undo()
@@ -86,9 +94,13 @@ def _wait_for_change(
     def undo() -> None:
         give_up()
         alarm.cancel()
+        if lease is not None:
+            lease.on_asked.pop(go_on, None)
 
     server.store.add_waiter(key)
     give_up = server.wait_for(key, go_on)
+    if lease is not None:
+        lease.on_asked[go_on] = None
     alarm = server.clock.call_later(seconds, go_on)
     if not server.caching.still_held(key, breaks):
         go_on()  # they answered before anybody knew that we wait

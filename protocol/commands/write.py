@@ -108,7 +108,7 @@ def _write_file(
     ):
         yield Slow(target.flush)
     if cached:
-        yield from let_go(server, open_, cached)
+        yield from let_go(server, open_, cached, len(data))
     return pack_write_response(len(data))
 
 

@@ -413,6 +413,6 @@ class Caching:
         left = {record.open_id: left for record, left in breaks}
         return any(
             is_breaking(record) or held(record) & ~left[record.open_id]
-            for record in self._store.opens(key)
+            for record in self._store.holders(key)
             if record.open_id in left
         )

@@ -51,6 +51,8 @@ class Lease(msgspec.Struct, eq=False):
     """On which connection."""
     alarm: Alarm | None = None
     """When it has answered too late; there is one as long as there is a notice."""
+    on_asked: dict[Callable[[], None], None] = {}
+    """Called when its client is asked: who waits for others' answers does so no longer."""
 
     @property
     def client_guid(self) -> bytes:
@@ -115,7 +117,8 @@ class Leases:
         before, after = change.before, change.after
         if after.breaking and not before.breaking:
             self._ask(lease, before.state, after)
-            self._wake(change.key, (self._store.worker,))  # who waits for others' answers
+            for go_on in list(lease.on_asked):
+                go_on()
         elif after.state != before.state:
             self._tell(lease, before.state, after)
 

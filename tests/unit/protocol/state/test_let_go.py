@@ -1,5 +1,7 @@
 """Who changes data is answered when others have let go of what they cached of them."""
 
+from typing import Any
+
 import pytest
 from smbengine import requests
 from smbengine.client import Client
@@ -7,9 +9,11 @@ from smbengine.leases import acknowledge, breaks, take
 from smbengine.requests import FileId
 from smbengine.server import Engine
 
+from usmbd.protocol.commands import create
 from usmbd.protocol.commands.breaks import LET_GO_SECONDS
 from usmbd.protocol.state.caching.changes import FEW_HOLDERS
-from usmbd.protocol.state.caching.rules import NONE, RH, R
+from usmbd.protocol.state.caching.rules import NONE, RH, RWH, R
+from usmbd.protocol.state.open import Open
 from usmbd.protocol.wire.fscc.set_info import FileAllocationInformation, FileEndOfFileInformation
 from usmbd.protocol.wire.fsctl import (
     FSCTL_SET_ZERO_DATA,
@@ -139,3 +143,35 @@ def test_nothing_is_left_of_a_wait_whose_client_is_gone(
     engine.clock.advance(LET_GO_SECONDS)
     engine.settle()
     assert not engine.server.waiters
+
+
+def test_nobody_waits_where_there_is_no_room(
+    client: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has been written is not refused; the data count as long as they are held."""
+    file = client.open("file")
+    take(other, RH)
+    memory, sizes = client.connection.memory, list[int]()
+    monkeypatch.setattr(type(memory), "wait", lambda _, size: sizes.append(size))
+    assert is_answered(client, written(client, file))
+    assert sizes == [len(b"new")]
+
+
+def test_to_be_asked_wakes_nobody_who_waits_for_the_answer(
+    client: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CREATE would look for its file once more."""
+    take(other, RWH)
+    tries, admit = [], create.admit
+
+    def count(*of: Any) -> Open:
+        tries.append(of)
+        return admit(*of)
+
+    monkeypatch.setattr(create, "admit", count)
+    number = client.post(Command.CREATE, requests.create("file"))
+    client.engine.settle()
+    assert len(tries) == 1
+    assert acknowledge(other, RH) is NtStatus.SUCCESS
+    assert client.taken(number)[-1].status is NtStatus.SUCCESS
+    assert len(tries) == 2
