@@ -11,9 +11,10 @@ from pathlib import Path
 from usmbd.mountd import lockfile
 from usmbd.mountd.cli import common
 from usmbd.mountd.config.edit import has_share, parse_option, remove_share, set_options
-from usmbd.mountd.config.load import check_share_name, load
+from usmbd.mountd.config.load import Configuration, check_share_name, load
 from usmbd.mountd.config.source import GLOBAL, read_text, share_key
 from usmbd.mountd.errors import ConfigError, ConfigErrors, all_of
+from usmbd.mountd.exposure import exposed
 from usmbd.mountd.users import locked, replace_file
 
 
@@ -104,11 +105,17 @@ def check_directory(config: Path, new: Path) -> None:
             raise ValueError(f"a server runs in {old}: end it first (usmbd.control -s)")
 
 
-def warnings_of(config: Path, text: str) -> set[str]:
-    """Return what had to be known of the file before the change."""
+def warnings_of(configuration: Configuration, passwords: Path) -> dict[str, str]:
+    """Return what has to be known of the files, each by what a change of other lines leaves."""
+    said = {without_line(warning): warning for warning in configuration.warnings}
+    return said | {warning: warning for warning in exposed(configuration, passwords)}
+
+
+def known_before(config: Path, text: str, passwords: Path) -> dict[str, str]:
+    """Return what had to be known of the files before the change."""
     with contextlib.suppress(ConfigError):
-        return set(map(without_line, load(config, text).warnings))
-    return set()
+        return warnings_of(load(config, text), passwords)
+    return {}
 
 
 def without_line(warning: str) -> str:
@@ -119,7 +126,7 @@ def without_line(warning: str) -> str:
 def run(arguments: list[str]) -> int:
     """Change the file and tell a running mountd."""
     options = parse_arguments(arguments)
-    config, _ = common.files(options)
+    config, passwords = common.files(options)
     common.make_folder(config, named=options.config is not None)
     common.say_new(config)
     with locked(config):
@@ -134,9 +141,9 @@ def run(arguments: list[str]) -> int:
         if any(share_key(without_path) in share_key(said) for said in configuration.warnings):
             raise ConfigError("the option", 0, f"{without_path}: path = /folder")
         check_directory(config, Path(configuration.server.state_directory))
-        known = warnings_of(config, text)
-        for warning in configuration.warnings:
-            if without_line(warning) not in known:
+        known = known_before(config, text, passwords)
+        for what, warning in warnings_of(configuration, passwords).items():
+            if what not in known:
                 print(f"warning: {warning}", file=sys.stderr)
         mode = config.stat().st_mode & 0o777 if config.exists() else 0o644
         # A link to the real file stays a link.

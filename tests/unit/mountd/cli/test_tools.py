@@ -430,6 +430,12 @@ def test_addshare_tells_what_the_change_brings(
     said = capsys.readouterr().err
     assert "printing" not in said
     assert "/not/there is not a directory (now)" in said
+    around = Path(files[3]).parent
+    for share in ("around", "again"):
+        assert addshare.main(["-o", f"path = {around}", share, *files]) == 0
+        said = capsys.readouterr().err
+        assert f"the password file, {files[3]}, lies in the share {share}, {around}" in said
+        assert f"share {'again' if share == 'around' else 'around'}," not in said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to give files away needs root")
