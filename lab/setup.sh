@@ -6,6 +6,8 @@
 #   peer  the same, for the tests that run against Samba's smbd
 # Done before: it returns within a moment.  PYTHON=... names another interpreter.
 set -euo pipefail
+# ^C is not a failure of pip, which ends as after one and would be explained.
+trap 'exit 130' INT
 cd "$(dirname "$0")/.."
 
 # shellcheck source=lab/packages.sh
