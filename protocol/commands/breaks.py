@@ -58,14 +58,14 @@ def wait_for_break(
     return undo
 
 
-def let_go(server: Server, open_: Open, breaks: list[Break], keeps: int = 0) -> Waiting[None]:
+def let_go(server: Server, open_: Open, breaks: list[Break]) -> Waiting[None]:
     """Wait until others have let go of what they cached of data that `open_` has changed.
 
     As ksmbd does. Windows answers at once ([MS-FSA] 2.1.4.12), and so whoever hears from the writer
     may still read what was there before, and Linux write it back with the rest of its page. Not
     for long, as nothing depends on it; and not while this client is asked for the same: Linux
-    answers no break of a file that it writes to, so two writers would wait for each other. `keeps`
-    is how many bytes of the message the caller holds: where they have no room, nobody waits.
+    answers no break of a file that it writes to, so two writers would wait for each other.
+    Where nothing more may wait, nobody does.
     """
     end = server.clock.time() + LET_GO_SECONDS
     while server.caching.still_held(open_.key, breaks):
@@ -74,7 +74,7 @@ def let_go(server: Server, open_: Open, breaks: list[Break], keeps: int = 0) -> 
             return
         start = partial(_wait_for_change, server, open_, breaks, left)
         try:
-            yield Wait(start, in_compound=True, keeps=keeps)
+            yield Wait(start, in_compound=True)
         except SmbError as error:
             if error.status is NtStatus.INSUFFICIENT_RESOURCES:
                 return  # the change is made all the same

@@ -60,7 +60,9 @@ def _write_remote(request: Request, body: WriteRequest) -> Handling:
     if pipe is not None:
         return (yield from _write_pipe(pipe, data))
     assert target is not None
-    return (yield from _write_file(request, body, target, data))
+    writing = _write_file(request, body, target, data)
+    del data  # which `writing` lets go when it waits
+    return (yield from writing)
 
 
 def _write_file(
@@ -107,9 +109,11 @@ def _write_file(
         or (open_.durable is not None and open_.durable.writes_through)
     ):
         yield Slow(target.flush)
+    length = len(data)
+    del data  # nobody needs it for others' answers, and little may wait
     if cached:
-        yield from let_go(server, open_, cached, len(data))
-    return pack_write_response(len(data))
+        yield from let_go(server, open_, cached)
+    return pack_write_response(length)
 
 
 def _far(open_: Open, offset: int, length: int) -> Waiting[None]:
