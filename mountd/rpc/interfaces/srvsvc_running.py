@@ -53,11 +53,12 @@ FILE_INFO = Union(
 
 
 def file_id(row: OpenRow) -> int:
-    """Return the 32 bits that stand for an open, whose own number has 64.
+    """Return the 31 bits that stand for an open, whose own number has 64.
 
-    Those of one worker's opens differ as long as it has made no 2^32 of them.
+    `net rpc file` prints a number with bit 31 as a negative one, which it takes for an option
+    then. Those of one worker's opens differ as long as it makes no 2^28 while they are open.
     """
-    return zlib.crc32(row.open_id.to_bytes(8, "little"))
+    return zlib.crc32(row.open_id.to_bytes(8, "little")) & 0x7FFFFFFF
 
 
 def _level(wanted: T, levels: Union, resume: int | None) -> int:

@@ -4,6 +4,7 @@ import dataclasses
 import struct
 from typing import Any
 
+import msgspec
 import pytest
 from impacket.dcerpc.v5 import srvs, wkst
 from impacket.dcerpc.v5.dtypes import NULL
@@ -200,6 +201,14 @@ def test_one_file(machine: Machine) -> None:
     request["FileId"] = 4711
     stub = machine.run(10, request.getData())
     assert stub[-4:] == struct.pack("<I", FILE_NOT_FOUND)
+
+
+def test_numbers_of_files_are_signed_ones_too() -> None:
+    """Samba's `net rpc file` prints them with a sign, and takes `-1` for an option."""
+    opens = [msgspec.structs.replace(OPENS[0], open_id=(1 << 48) + each) for each in range(1000)]
+    numbers = {file_id(row) for row in opens}
+    assert len(numbers) == 1000
+    assert max(numbers) < 1 << 31
 
 
 def test_a_file_is_closed(machine: Machine) -> None:
