@@ -185,7 +185,8 @@ def load_users(path: Path, *, required: bool = False) -> UserTable:
         return parse_users(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         if required:
-            raise ConfigError(str(path), 0, "there is no such file") from error
+            why = "there is no such file: put it back, or make one by usmbd.adduser"
+            raise ConfigError(str(path), 0, why) from error
         return UserTable()
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), 0, "the file is not UTF-8") from error

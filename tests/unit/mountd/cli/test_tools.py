@@ -289,7 +289,8 @@ def test_a_password_file_that_is_named_has_to_be_there(
     tool: ModuleType, files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tool.main(["--check", *files]) == 2
-    assert capsys.readouterr().err == f"{files[3]}: there is no such file\n"
+    why = "there is no such file: put it back, or make one by usmbd.adduser"
+    assert capsys.readouterr().err == f"{files[3]}: {why}\n"
 
 
 @pytest.mark.parametrize(
