@@ -19,6 +19,11 @@ LET_GO_SECONDS = 1.0
 """Until a change is answered whose old data others may still cache: Linux answers within
 milliseconds, and who does not is asleep or gone."""
 
+LATE_SECONDS = 0.1
+"""Who has waited longer for others to let go waits for nobody `LATE_FACTOR` times as long: a reader
+that takes a lease for each of its writes, and is slow to answer, does not make it slow as well."""
+LATE_FACTOR = 10
+
 LOST_SECONDS = BREAK_SECONDS + 5.0
 """After that a break has ended in any case, and what should have told us was lost: try again."""
 
@@ -67,11 +72,13 @@ def let_go(server: Server, open_: Open, breaks: list[Break]) -> Waiting[None]:
     answers no break of a file that it writes to, so two writers would wait for each other.
     Where nothing more may wait, nobody does.
     """
-    end = server.clock.time() + LET_GO_SECONDS
+    began = now = server.clock.time()
+    if began < open_.waits_again:
+        return
     while server.caching.still_held(open_.key, breaks):
-        left = end - server.clock.time()
+        left = began + LET_GO_SECONDS - now
         if left <= 0 or (open_.lease is not None and open_.lease.notice):
-            return
+            break
         start = partial(_wait_for_change, server, open_, breaks, left)
         try:
             yield Wait(start, in_compound=True)
@@ -79,6 +86,9 @@ def let_go(server: Server, open_: Open, breaks: list[Break]) -> Waiting[None]:
             if error.status is NtStatus.INSUFFICIENT_RESOURCES:
                 return  # the change is made all the same
             raise
+        now = server.clock.time()
+    if now - began > LATE_SECONDS:
+        open_.waits_again = now + (now - began) * LATE_FACTOR
 
 
 def _wait_for_change(

@@ -97,6 +97,7 @@ class Open(msgspec.Struct, eq=False, weakref=True):
     enumeration: "Enumeration | None" = None  # of QUERY_DIRECTORY
     next_quota: int = 0  # the uid at which a list of quotas goes on
     waiting: set[Callable[[SmbError], None]] = set()  # ends requests that wait on it
+    waits_again: float = 0.0  # for others to let go of what it has changed: `let_go`
     watch: "Watch | None" = None  # of CHANGE_NOTIFY
     told_at_close: int = 0  # FILE_NOTIFY_CHANGE_*: see `last_words`
     write_time: int = 0  # at the CREATE, where the engine tells of what is written

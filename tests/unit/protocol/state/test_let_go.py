@@ -12,7 +12,7 @@ from smbengine.requests import FileId
 from smbengine.server import Engine
 
 from usmbd.protocol.commands import create
-from usmbd.protocol.commands.breaks import LET_GO_SECONDS
+from usmbd.protocol.commands.breaks import LATE_FACTOR, LATE_SECONDS, LET_GO_SECONDS
 from usmbd.protocol.state.caching.changes import FEW_HOLDERS
 from usmbd.protocol.state.caching.rules import NONE, RH, RWH, R
 from usmbd.protocol.state.open import Open
@@ -93,6 +93,29 @@ def test_who_answers_nothing_is_waited_for_once(
     engine.clock.advance(LET_GO_SECONDS * 0.2)
     engine.settle()
     assert is_answered(client, number)
+
+
+def test_who_answers_late_again_and_again_does_not_slow_a_writer_down(
+    engine: Engine, client: Client, other: Client
+) -> None:
+    """A reader that takes a new lease for each of its writes had it wait all the time."""
+    file = client.open("file")
+    theirs, _ = take(other, RH)
+    number = written(client, file)
+    engine.clock.advance(LATE_SECONDS * 2)
+    assert not is_answered(client, number)
+    for key in (b"1" * 16, b"2" * 16):
+        other.close(theirs)
+        engine.settle()
+        assert is_answered(client, number)
+        theirs, state = take(other, RH, key)
+        assert state == RH
+        number = written(client, file)
+    assert is_answered(client, number)
+    other.close(theirs)
+    engine.clock.advance(LATE_SECONDS * 2 * LATE_FACTOR)
+    take(other, RH, b"3" * 16)
+    assert not is_answered(client, written(client, file))
 
 
 def test_nobody_waits_for_a_mere_read_cache(client: Client, other: Client) -> None:
