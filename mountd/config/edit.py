@@ -22,6 +22,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from usmbd.mountd.config import ini
 from usmbd.mountd.config.choose import Chooser
+from usmbd.mountd.config.copying import COPY
 from usmbd.mountd.config.parameters import Parameter, find, shown
 from usmbd.mountd.config.reading import read_source
 from usmbd.mountd.config.samba import Foreign
@@ -123,6 +124,8 @@ def _check(text: str, path: Path, share: str, options: Options) -> None:
         asked = Entry(name, value, "the option", 0)
         row = find(asked, in_global=is_global)
         if value and parameter_key(name) not in there:
+            if parameter_key(name) in (COPY, "include"):
+                raise asked.error(f"{name} = {value}: it stands for other lines: edit the file")
             raise asked.error(f"{name} = {value}: the line would be a part of the one before it")
         said = chosen.get(row.name)
         if said is None or _meaning(row, said[1]) == _meaning(row, asked):

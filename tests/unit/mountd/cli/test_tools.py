@@ -191,6 +191,17 @@ def test_a_share_keeps_its_path_in_whatever_case_it_is_named(
     assert "the share [MUSIC] has no path" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["copy = global", "include = other.conf"])
+def test_what_stands_for_other_lines_is_not_written(
+    files: list[str], capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    """It was said to be a part of the line before it."""
+    before = Path(files[1]).read_text()
+    assert addshare.main(["-o", "path = /tmp", "-o", option, "Music", *files]) == 2
+    assert f"{option}: it stands for other lines" in capsys.readouterr().err
+    assert Path(files[1]).read_text() == before
+
+
 def test_an_included_share_is_not_edited_here(files: list[str]) -> None:
     config = Path(files[1])
     (config.parent / "more.conf").write_text("[more]\npath = /usr\n")
