@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     os.chdir("/")
     os.umask(0o022)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    words = command(program, plan)  # may lie where its user may not look: in root's home, say
     confine(WSD)
     set_death_signal(signal.SIGTERM)
-    words = command(program, plan)
     os.execve(words[0], words, {"PATH": DIRECTORIES, "LC_ALL": "C.UTF-8"})
