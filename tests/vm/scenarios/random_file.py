@@ -49,9 +49,14 @@ class File:
         if found != expected:
             pairs = enumerate(zip(found, expected, strict=False))
             at = next((n for n, (a, b) in pairs if a != b), min(len(found), len(expected)))
+            pairs = enumerate(zip(found[at:], expected[at:], strict=False))
+            again = next((at + n for n, (a, b) in pairs if a == b), min(len(found), len(expected)))
             sizes = f"{len(found)} bytes of {len(expected)}"
             shown = f"{found[at : at + 16].hex()} and not {expected[at : at + 16].hex()}"
-            raise AssertionError(f"{what}: {sizes}, the first other one at {at}: {shown}")
+            own = os.pread(self.fd, 16, at).hex()
+            raise AssertionError(
+                f"{what}: {sizes}, other ones from {at} to {again}: {shown}; the first mount: {own}"
+            )
 
     def write(self) -> None:
         """Write at a place within the largest size, maybe beyond the end."""
