@@ -1,5 +1,6 @@
 """A forwarder in front of a server: for clients that cannot choose a port, and to record bytes."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ import pytest
 
 from smbtest.server import Server
 
-ADDRESS = "127.0.0.46"
-"""Nobody else's, so that its port 445 is free: many tools dial that port and no other."""
+ADDRESS = f"127.0.46.{1 + int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])}"
+"""Nobody else's, so that its port 445 is free: many tools dial that port and no other. Each process
+of a run has its own."""
 
 
 class Forwarder:
@@ -78,5 +80,5 @@ def at_port_445(server: Server) -> Iterator[str]:
     try:
         with forwarded(server, ADDRESS, 445):
             yield ADDRESS
-    except OSError as error:
+    except PermissionError as error:
         pytest.skip(f"{ADDRESS}:445: {error.strerror}")
