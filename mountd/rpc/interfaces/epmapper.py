@@ -9,10 +9,10 @@ from uuid import UUID
 from usmbd.mountd.rpc.calls import Calls, Status
 from usmbd.mountd.rpc.endpoint import CallError, Interface
 from usmbd.mountd.rpc.handles import NO_HANDLE
+from usmbd.mountd.rpc.interfaces.mgmt import Identifier
 from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.streams import NdrError
 from usmbd.mountd.rpc.ndr.types import (
-    U16,
     U32,
     Handle,
     Reader,
@@ -128,15 +128,6 @@ class Entry:
     object: Uuid
     tower: Annotated[bytes | None, TOWER_POINTER]
     annotation: Annotated[bytes, Annotation()]
-
-
-@structure
-class Identifier:
-    """rpc_if_id_t (C706 appendix N)."""
-
-    uuid: Uuid
-    major: U16
-    minor: U16
 
 
 def interface(view: View, endpoints: Mapping[str, tuple[Syntax, ...]]) -> Interface:
