@@ -47,20 +47,32 @@ def wait_for_break(
 
     def undo() -> None:
         give_up()
-        alarm.cancel()
         if open_ is not None:
             open_.waiting.discard(end)
 
-    server.store.add_waiter(key)
-    give_up = server.wait_for(key, go_on)
+    give_up = _at_a_change(server, key, LOST_SECONDS, go_on)
     if open_ is not None:
         open_.waiting.add(end)
-    alarm = server.clock.call_later(LOST_SECONDS, go_on)
     server.caching.request_breaks(key, needed.breaks)
     held = server.caching.still_held(key, needed.breaks)
     if not held and not server.store.is_being_deleted(key):
         go_on()  # it ended before anybody knew that we wait
     return undo
+
+
+def _at_a_change(
+    server: Server, key: bytes, seconds: float, go_on: Callable[[], None]
+) -> Callable[[], None]:
+    """Call `go_on` when a file's opens or caches change, or by then; return how to give that up."""
+    server.store.add_waiter(key)
+    forget = server.wait_for(key, go_on)
+    alarm = server.clock.call_later(seconds, go_on)
+
+    def give_up() -> None:
+        forget()
+        alarm.cancel()
+
+    return give_up
 
 
 def let_go(server: Server, open_: Open, breaks: list[Break]) -> Waiting[None]:
@@ -103,15 +115,12 @@ def _wait_for_change(
 
     def undo() -> None:
         give_up()
-        alarm.cancel()
         if lease is not None:
             lease.on_asked.pop(go_on, None)
 
-    server.store.add_waiter(key)
-    give_up = server.wait_for(key, go_on)
+    give_up = _at_a_change(server, key, seconds, go_on)
     if lease is not None:
         lease.on_asked[go_on] = None
-    alarm = server.clock.call_later(seconds, go_on)
     if not server.caching.still_held(key, breaks):
         go_on()  # they answered before anybody knew that we wait
     return undo
