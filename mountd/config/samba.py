@@ -162,8 +162,6 @@ HARMLESS = {
         usershare prefix allow list; usershare prefix deny list; usershare template share""",
     "links do not lead out of a share: mount the folder there (mount --bind)": """
         allow insecure wide links; wide links""",
-    "files belong to who makes them: `force user` gives them all to one": """
-        inherit owner""",
     "names are UTF-8 on the disk, in the case that they are given": """
         preserve case; short preserve case; unix charset""",
     "passwords are never sent in clear text, and not taken": """
@@ -181,7 +179,6 @@ HARMLESS = {
 SO_ANYWAY = {
     "allow insecure wide links": NO,
     "wide links": NO,
-    "inherit owner": NO,
     "preserve case": YES,
     "short preserve case": YES,
     "unix charset": ("utf-8", "utf8"),

@@ -88,6 +88,17 @@ class MangledNames(StrEnum):
     """The same, and listings tell the 8.3 names."""
 
 
+class InheritOwner(StrEnum):
+    """Whose a new file is."""
+
+    NO = "no"
+    """Whoever made it."""
+    WINDOWS_AND_UNIX = "windows and unix"
+    """Its folder's owner's."""
+    UNIX_ONLY = "unix only"
+    """His to the system (and his quota's); to Windows whoever made it."""
+
+
 class CscPolicy(StrEnum):
     """`csc policy`: what clients keep for when they are offline ([MS-SMB2] 2.2.10 ShareFlags)."""
 
@@ -261,6 +272,7 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     force_directory_mode: int = 0
     inherit_permissions: bool = False
     """New files have the permissions of their folder, not those of the masks."""
+    inherit_owner: InheritOwner = InheritOwner.NO
     nt_acl_support: bool = True
     """Clients see and set permissions."""
 

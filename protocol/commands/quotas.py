@@ -20,6 +20,7 @@ from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs import quotactl, quotas
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.options import InheritOwner
 from usmbd.protocol.vfs.quotactl import BLOCK, LIMIT_MAX, UserQuota
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, READ_CONTROL, SYNCHRONIZE
 from usmbd.protocol.wire.fscc.attributes import (
@@ -229,14 +230,17 @@ def left(tree: TreeConnect, node: Node) -> tuple[int, int] | None:
     """Return the limit of a tree's user and what he may still take, in bytes; None without one.
 
     Of the file system of a node. The least of his own and of his group's: in a directory with
-    set-gid that is the directory's, as with Samba.
+    set-gid that is the directory's, as with Samba. Where files belong to who has their directory
+    (`inherit owner`) his quota counts, but for root.
     """
-    stat = node.last_stat
+    stat, uid = node.last_stat, tree.identity.uid
+    if uid and node.volume.options.inherit_owner is not InheritOwner.NO:
+        uid = stat.uid
     own_group = not (node.is_directory and stat.mode & S_ISGID)
     now = time.time()
     try:
         found = [
-            quotas.left(quotas.of_users(node.fd, [tree.identity.uid])[0], now),
+            quotas.left(quotas.of_users(node.fd, [uid])[0], now),
             quotas.left(
                 quotas.of_group(node.fd, tree.identity.gid if own_group else stat.gid), now
             ),

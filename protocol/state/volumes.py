@@ -23,7 +23,7 @@ from usmbd.mountd.ipc.settings import (
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs import file_systems
 from usmbd.protocol.vfs.file_systems import is_below, is_remote
-from usmbd.protocol.vfs.options import FinderInfo, SnapshotOptions
+from usmbd.protocol.vfs.options import FinderInfo, InheritOwner, SnapshotOptions
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
 
@@ -122,6 +122,7 @@ def _options(share: ShareConfig) -> VolumeOptions:
         force_create_mode=share.force_create_mode,
         force_directory_mode=share.force_directory_mode,
         inherit_permissions=share.inherit_permissions,
+        inherit_owner=InheritOwner[share.inherit_owner.name],
         case_sensitive=share.case_sensitive,
         veto=(lambda name: any(p.matches(name) for p in veto)) if veto else None,
         deletes_vetoed=share.delete_veto_files,

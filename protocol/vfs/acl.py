@@ -17,6 +17,7 @@ from usmbd.protocol.vfs.acl_mapping import EVERYBODY, describe, to_posix
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import Identity, as_process, retry_as_process
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.options import InheritOwner
 from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
 from usmbd.protocol.vfs.posix_acl import PosixAcl
 from usmbd.protocol.wire.access import (
@@ -175,6 +176,8 @@ def change(
         raise SmbError(NtStatus.INVALID_OWNER)
     if not stored and gid is None:
         raise SmbError(NtStatus.INVALID_PRIMARY_GROUP)
+    if node.volume.options.inherit_owner is InheritOwner.UNIX_ONLY:
+        uid = stat.uid  # what clients take for the owner is none of the system's
     owner, group = stat.uid if uid is None else uid, stat.gid if gid is None else gid
     moved = (owner, group) != (stat.uid, stat.gid)
     permissions = None

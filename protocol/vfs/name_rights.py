@@ -16,6 +16,7 @@ from usmbd.protocol.vfs import acl, kernel, posix_acl, rights
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.new_descriptor import CLOSED, Birth, is_closed
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.options import InheritOwner
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_ADD_FILE,
@@ -72,6 +73,8 @@ class StoredNameRights:
 
     def making(self, directory: Node, mode: int) -> int:
         """Return CLOSED for what will have a descriptor, of the directory's or its own."""
+        if self._above is None and directory.volume.options.inherit_owner is not InheritOwner.NO:
+            self._above = acl.from_posix(directory, stored=True)
         if self._above is None and not self._described:
             return mode
         self.birth = Birth(self._above, posix_acl.inherited_mode(directory, mode))

@@ -15,6 +15,7 @@ have in a moment.
 import os
 import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,7 @@ from usmbd.protocol.vfs.acl_mapping import to_posix
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import Identity, as_process
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.options import InheritOwner
 from usmbd.protocol.vfs.posix_acl import PosixAcl
 from usmbd.protocol.wire.access_check import inherit
 from usmbd.protocol.wire.filetime import from_ns
@@ -33,7 +35,7 @@ from usmbd.protocol.wire.security import (
     OBJECT_INHERIT_ACE,
     SecurityDescriptor,
 )
-from usmbd.protocol.wire.sid import unix_group, unix_user
+from usmbd.protocol.wire.sid import Sid, unix_gid, unix_group, unix_user
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 CLOSED: Final = stat.S_ISVTX | (0 if os.geteuid() == 0 else 0o700)
@@ -115,6 +117,8 @@ def give(
         _set_mode(node, birth.mode)
         node.stat()
         return
+    if above is not None:
+        _set_group(node, above.group)
     found, before = node.last_stat, posix_acl.read_access(node, birth.mode)
     own = acl.from_posix(node, stored=True, access=before)
     new = own if above is None else _inherited(above, own, identity, node)
@@ -137,16 +141,30 @@ def give(
     acl.store(node, new)
 
 
+def _set_group(node: Node, group: Sid | None) -> None:
+    """Give a new file the group of its directory, where it has its owner, too, as smbd does."""
+    gid = unix_gid(group) if group is not None else None
+    if gid is None or node.volume.options.inherit_owner is not InheritOwner.WINDOWS_AND_UNIX:
+        return
+    with as_process(), suppress(OSError):  # its owner could not be given either, and that was told
+        os.chown(kernel.fd_path(node.fd), -1, gid)
+    node.stat()
+
+
 def _inherited(
     above: SecurityDescriptor, own: SecurityDescriptor, identity: Identity, node: Node
 ) -> SecurityDescriptor:
-    """Return what a stored descriptor hands down to a new file."""
-    return inherit(
-        above,
-        owner=own.owner or unix_user(identity.uid),
-        group=own.group or unix_group(identity.gid),
-        is_directory=node.is_directory,
-    )
+    """Return what a descriptor hands down to a new file: its owner too, if the share says so.
+
+    With `unix only` the file is its maker's to clients, whosever it is to the system.
+    """
+    rule = node.volume.options.inherit_owner
+    owner, group = own.owner or unix_user(identity.uid), own.group or unix_group(identity.gid)
+    if rule is InheritOwner.WINDOWS_AND_UNIX:
+        owner, group = above.owner or owner, above.group or group
+    elif rule is InheritOwner.UNIX_ONLY:
+        owner = unix_user(identity.uid)
+    return inherit(above, owner=owner, group=group, is_directory=node.is_directory)
 
 
 def _set_permissions(node: Node, access: PosixAcl, default: PosixAcl | None, mode: int) -> None:

@@ -36,6 +36,17 @@ class FinderInfo(Enum):
     """As other streams."""
 
 
+class InheritOwner(Enum):
+    """Whose a new file is, as `inherit owner` says it."""
+
+    NO = auto()
+    """Whoever made it."""
+    WINDOWS_AND_UNIX = auto()
+    """Its directory's owner's."""
+    UNIX_ONLY = auto()
+    """His to the system, and to clients whoever made it, where descriptors are stored."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeOptions:
     """How one share treats its files.
@@ -61,6 +72,7 @@ class VolumeOptions:
     force_create_mode: int = 0
     force_directory_mode: int = 0
     inherit_permissions: bool = False
+    inherit_owner: InheritOwner = InheritOwner.NO
     case_sensitive: bool = False
     veto: Callable[[str], bool] | None = None
     hidden: Callable[[str], bool] | None = None

@@ -11,8 +11,9 @@ from weakref import WeakValueDictionary
 from usmbd.protocol.vfs import directory_entry, dos_attributes, kernel
 from usmbd.protocol.vfs.base import NameRights, VolumeBase
 from usmbd.protocol.vfs.errors import status_of_errno
+from usmbd.protocol.vfs.identity import as_process
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.options import NEW_DIRECTORY, NEW_FILE, VolumeOptions
+from usmbd.protocol.vfs.options import NEW_DIRECTORY, NEW_FILE, InheritOwner, VolumeOptions
 from usmbd.protocol.vfs.resolve import encode, join
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
@@ -117,6 +118,7 @@ class Volume(VolumeBase):
         """
         options = self.options
         inherits = mode is None and options.inherit_permissions
+        owner = None
         if mode is None:
             mode = NEW_FILE & options.create_mask | options.force_create_mode
             if attributes & FILE_ATTRIBUTE_READONLY and not options.store_dos_attributes:
@@ -125,15 +127,18 @@ class Volume(VolumeBase):
         flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | access
         self._check_creation(path)
         fd = -errno.ENOENT
-        is_asked = inherits or (rights is not None and rights.asks_names)
+        is_owned = options.inherit_owner is not InheritOwner.NO
+        is_asked = inherits or is_owned or (rights is not None and rights.asks_names)
         if options.veto is None and not is_asked:
             fd = self._how(flags, mode).open(self.resolver.root, encode(path))
         if fd in (-errno.ENOENT, -errno.EXDEV):
             # Another spelling of the directory, an absolute link to it, or it is to be asked for.
             parent, directory, name = self.resolver.open_parent(path)
             try:
+                above = os.stat(parent)
                 if inherits:
-                    mode = os.stat(parent).st_mode & NEW_FILE
+                    mode = above.st_mode & NEW_FILE
+                owner = above.st_uid if is_owned else None
                 mode = self._check_add(parent, directory, rights, mode, is_directory=False)
                 fd = self._how(flags, mode).open(parent, encode(name))
             finally:
@@ -143,7 +148,7 @@ class Volume(VolumeBase):
             log.debug("file %s, mode %04o: %s", path, mode, os.strerror(-fd))
             raise SmbError(_creation_status(-fd))
         log.debug("file %s, mode %04o: created", path, mode)
-        return self._finish_creation(Node(self, fd, path, read, write), attributes)
+        return self._finish_creation(Node(self, fd, path, read, write), attributes, owner)
 
     def create_directory(
         self,
@@ -158,9 +163,11 @@ class Volume(VolumeBase):
         self._check_creation(path)
         parent, directory, name = self.resolver.open_parent(path)
         try:
+            above = os.stat(parent)
+            owner = None if options.inherit_owner is InheritOwner.NO else above.st_uid
             if mode is None and options.inherit_permissions:
                 # smb.conf(5): set-gid with them, and never set-uid; the owner may always add to it.
-                mode = os.stat(parent).st_mode & 0o7777 & ~stat.S_ISUID | stat.S_IWUSR
+                mode = above.st_mode & 0o7777 & ~stat.S_ISUID | stat.S_IWUSR
             elif mode is None:
                 mode = NEW_DIRECTORY & options.directory_mask | options.force_directory_mode
             made = self._check_add(parent, directory, rights, mode, is_directory=True)
@@ -184,7 +191,7 @@ class Volume(VolumeBase):
             )
         log.debug("directory %s, mode %04o: created", path, mode)
         return self._finish_creation(
-            Node(self, fd, path, False, False), attributes | FILE_ATTRIBUTE_DIRECTORY
+            Node(self, fd, path, False, False), attributes | FILE_ATTRIBUTE_DIRECTORY, owner
         )
 
     def fs_info(self, node: Node | None = None) -> FileSystemFacts:
@@ -230,9 +237,14 @@ class Volume(VolumeBase):
             rights.check_add(node, is_directory=is_directory)
             return rights.making(node, mode)
 
-    def _finish_creation(self, node: Node, attributes: int) -> Node:
-        """Give a new file its DOS attributes, and its node what it has now, or remove it again."""
+    def _finish_creation(self, node: Node, attributes: int, owner: int | None) -> Node:
+        """Give a new file its owner and its DOS attributes, and its node what it has now.
+
+        Or remove it again.
+        """
         try:
+            if owner is not None:
+                _give_away(node, owner)
             known = node.last_stat
             attributes &= dos_attributes.STORED | FILE_ATTRIBUTE_DIRECTORY
             attributes &= ~dos_attributes.BY_FSCTL
@@ -266,6 +278,15 @@ def _add_special_bits(directory: int, mode: int) -> None:
         found = stat.S_IMODE(os.stat(path).st_mode)
         if wanted & ~found:
             os.chmod(path, found | wanted)
+
+
+def _give_away(node: Node, owner: int) -> None:
+    """Make a new file another's, who has its directory; where that cannot be it is its maker's."""
+    try:
+        with as_process():
+            os.chown(kernel.fd_path(node.fd), owner, -1)
+    except OSError as error:  # as with smbd: a server that is not root, NFS
+        log.warning("not given to uid %d: %s", owner, error.strerror, extra={"path": node.path})
 
 
 def _creation_status(number: int | None) -> NtStatus:

@@ -122,6 +122,8 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "hide files": f"{FILES}::test_hide_files",
             "hide special files": f"{FILES}::test_hide_special_files",
             "inherit permissions": f"{FILES}::test_inherit_permissions",
+            "inherit owner": f"{U}/protocol/commands/test_inherited_owners.py::"
+            "test_whose_a_new_file_is",
             "nt acl support": f"{FILES}::test_nt_acl_support",
             "access based share enum": f"{SRVSVC}::test_access_based_share_enum",
             "hide unreadable": f"{U}/protocol/commands/test_trees_and_pipes.py::"

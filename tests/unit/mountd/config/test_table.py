@@ -34,6 +34,7 @@ WORDS = {
     "G ntlm auth": "ntlmv2-only",
     "G kerberos method": "default",
     "S mangled names": "illegal",
+    "S inherit owner": "no",
     "S slow": "auto",
     "S persistent handles durability": "data",
     "S server smb encrypt": "auto",
