@@ -198,7 +198,10 @@ class EpollLoop:
         if self._signal_pipe is not None:
             signal.set_wakeup_fd(-1)
             for number, before in self._dispositions.items():
-                signal.signal(number, before or signal.SIG_DFL)  # None: not Python's
+                # One that was ignored keeps a handler that does nothing. Python tells of a signal
+                # that comes in the moment of the change to SIG_IGN as of an error: see `_nothing`.
+                if before is not signal.SIG_IGN:
+                    signal.signal(number, before or signal.SIG_DFL)  # None: not Python's
             for fd in self._signal_pipe:
                 os.close(fd)
         self._epoll.close()
@@ -365,7 +368,11 @@ class EpollLoop:
 
 
 def _nothing(*_: object) -> None:
-    """Handle a signal in Python's sense: its number is in the pipe already."""
+    """Handle a signal in Python's sense: its number is in the pipe already.
+
+    The interpreter calls it some time after the signal came, and finds what is installed by then.
+    Where that is SIG_IGN or SIG_DFL, it has nothing to call, and complains to sys.unraisablehook.
+    """
 
 
 def _timerfd() -> int:

@@ -3,6 +3,9 @@
 A loop gives the signals that it handles itself back to their defaults at its end. A second SIGTERM
 (the service manager's, after the parent's) would then cut off what the process does last: write
 the rest of its log.
+
+They are ignored by a handler that does nothing. With SIG_IGN, a signal in the moment of the change
+is told as an error: Python has noted it for a handler, and finds none when it gets to it.
 """
 
 import asyncio
@@ -28,4 +31,4 @@ def handled(calls: Mapping[int, Callable[[], object]]) -> Iterator[None]:
         yield
     finally:
         for number in calls:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, lambda *_: None)
