@@ -188,6 +188,11 @@ class TcpTransport(Transport):
             if length > receiver.message_limit:
                 if length == KEEP_ALIVE_FRAME:
                     begin += FRAME
+                    if not began:
+                        began = self._turns.clock()
+                    elif self._turns.over(began):
+                        self._wait()
+                        break
                     continue
                 self._lose(
                     f"a frame that begins {length:08x}: {receiver.message_limit} bytes allowed"

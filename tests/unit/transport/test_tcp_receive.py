@@ -172,6 +172,17 @@ def test_a_flood_of_messages_lets_others_have_their_turn(wire: Any) -> None:
     assert wire.receiver.bytes == messages
 
 
+def test_so_does_a_flood_of_keep_alives(wire: Any) -> None:
+    slices = wire.transport._turns = Slices()
+    wire.put(b"\x85\0\0\0" * 5 + frame(b"one"))
+    rounds = 0
+    while slices.waiting:
+        assert wire.receiver.messages == []
+        slices.go_on()
+        rounds += 1
+    assert (rounds, wire.receiver.bytes) == (2, [b"one"])
+
+
 def test_a_connection_may_end_while_it_waits_for_its_turn(wire: Any) -> None:
     slices = wire.transport._turns = Slices()
     wire.put(frame(b"x") * 6)
