@@ -1,11 +1,9 @@
 """SMB2 CHANGE_NOTIFY ([MS-SMB2] 2.2.35, 2.2.36) and its records ([MS-FSCC] 2.7.1)."""
 
 import struct
-from collections.abc import Iterable
 
 from usmbd.protocol.wire.base import Buffer, u16, u32, u64
 from usmbd.protocol.wire.body import Body, Parts
-from usmbd.protocol.wire.fscc.chain import build_chain
 from usmbd.protocol.wire.header import HEADER_SIZE
 from usmbd.protocol.wire.names import encode
 
@@ -60,15 +58,37 @@ class ChangeNotifyResponse(Body, size=8):
 
 _pack_response = ChangeNotifyResponse.LAYOUT.pack
 _RECORD = struct.Struct("<III")
+_NEXT = struct.Struct("<I")
 
 
-def build_notify_information(changes: Iterable[tuple[int, str]]) -> bytes:
-    r"""Return FILE_NOTIFY_INFORMATION records of (Action, name with `\`), aligned to 4."""
-    entries = []
-    for action, name in changes:
+class NotifyInformation:
+    """FILE_NOTIFY_INFORMATION records, aligned to 4, as they are gathered ([MS-FSCC] 2.7.1)."""
+
+    __slots__ = ("_data", "_last")
+
+    def __init__(self) -> None:
+        """Begin without a record."""
+        self._data = bytearray()
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._data)
+
+    def add(self, action: int, name: str, limit: int) -> bool:
+        r"""Add a record of a name with `\`; False where it were longer than `limit` bytes then."""
         encoded = encode(name)
-        entries.append(_RECORD.pack(0, action, len(encoded)) + encoded)
-    return build_chain(entries, 4)
+        before = len(self._data)
+        start = before + -before % 4
+        if start + _RECORD.size + len(encoded) > limit:
+            return False
+        self._data += bytes(start - before) + _RECORD.pack(0, action, len(encoded)) + encoded
+        if before:
+            _NEXT.pack_into(self._data, self._last, start - self._last)
+        self._last = start
+        return True
 
 
 def build_change_notify_response(data: Buffer = b"") -> Parts:

@@ -8,6 +8,7 @@ from typing import Final
 
 from usmbd.protocol.state.notify.change import ANY_ATTRIBUTE, modified
 from usmbd.protocol.state.notify.directories import Directory
+from usmbd.protocol.state.notify.telling import Telling
 from usmbd.protocol.state.speed import Clock
 
 HELD_SECONDS: Final = 0.2
@@ -17,9 +18,10 @@ HELD_SECONDS: Final = 0.2
 class Attributes:
     """What is held, by the directory's key and the name."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, telling: Telling) -> None:
         """Begin with nothing."""
         self._clock = clock
+        self._telling = telling
         self._held: dict[tuple[bytes, str], Directory] = {}
         self._due = False  # somebody looks at what is held
 
@@ -39,7 +41,7 @@ class Attributes:
         self._due = False
         held, self._held = self._held, {}
         for (_, name), directory in held.items():
-            directory.tell((modified(ANY_ATTRIBUTE, name),))
+            self._telling.tell(directory, (modified(ANY_ATTRIBUTE, name),))
 
     def explain(self, key: bytes, name: str) -> None:
         """Note that the engine has told of a name's attributes itself, which it changed before.

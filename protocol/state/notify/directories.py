@@ -10,10 +10,9 @@ A directory that several watch has one place and one watch of the kernel, and co
 
 import os
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
-from usmbd.protocol.state.notify.change import Change
 from usmbd.protocol.state.notify.watch import Watch
 from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.vfs import kernel
@@ -89,13 +88,6 @@ class Directory:
             names.append(directory.name)
             directory = directory.parent
         return "/".join(reversed(names))
-
-    def tell(self, changes: Sequence[Change]) -> None:
-        """Tell the watches that have it of changes in it."""
-        for watch in self.watches:
-            path = self.below(watch.directory)
-            if path is not None:
-                watch.tell(path, changes)
 
 
 class Attached(NamedTuple):

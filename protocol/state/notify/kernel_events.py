@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
@@ -9,9 +10,11 @@ from usmbd.protocol.state.notify.attributes import Attributes
 from usmbd.protocol.state.notify.change import from_event, renamed
 from usmbd.protocol.state.notify.directories import Directories, Directory
 from usmbd.protocol.state.notify.leased import Leased
+from usmbd.protocol.state.notify.telling import Telling
 from usmbd.protocol.state.notify.walk import Walk
 from usmbd.protocol.state.notify.walker import Walker
 from usmbd.protocol.state.notify.watch import Watch
+from usmbd.protocol.state.turns import Loop, in_turns
 from usmbd.protocol.vfs import inotify, kernel
 from usmbd.protocol.vfs.file_systems import is_below
 from usmbd.protocol.vfs.inotify import Event
@@ -28,21 +31,29 @@ class KernelEvents:
 
     def __init__(
         self,
+        host: Loop,
         directories: Directories,
         walker: Walker,
         attributes: Attributes,
         leased: Leased,
+        telling: Telling,
         watches: Callable[[], list[Watch]],
         end: Callable[[Watch, NtStatus], None],
     ) -> None:
         """`watches` returns all watches of the worker, `end` ends one."""
+        self._host = host
         self._directories = directories
         self._walker = walker
         self._attributes = attributes
         self._leased = leased
+        self._telling = telling
         self._watches = watches
         self._end = end
         self._moves: dict[int, tuple[Directory, Event]] = {}
+        self._taken: deque[Event] = deque()
+        self._more = False  # the kernel had more than was taken
+        self._due = False
+        telling.caught_up = self._go_on
 
     def catch_up(self) -> None:
         """Take what the kernel has queued, so that it comes before what is done next."""
@@ -51,19 +62,40 @@ class KernelEvents:
                 return
 
     def read(self) -> bool:
-        """Take some events of the kernel; tell whether there may be more."""
-        directories = self._directories
+        """Take some events of the kernel; tell whether there may be more now.
+
+        A slice of them: each is told all who watch its directory.
+        """
+        if self._telling.behind:
+            return False  # and then goes on
+        turns = self._host.turns
+        began = turns.clock()
         fresh, self._walker.fresh = self._walker.fresh, []
-        events, more = directories.read()
-        for event in events:
-            self._event(directories, event)
-        if more:
+        if not self._taken:
+            events, self._more = self._directories.read()
+            self._taken.extend(events)
+        while self._taken:
+            self._event(self._directories, self._taken.popleft())
+            if self._telling.behind or turns.over(began):
+                break
+        if self._taken or self._more:
             self._walker.fresh += fresh
         else:
             self._moved_away()
             for directory in fresh:
                 directory.fresh = None
-        return more
+        if not self._taken:
+            return self._more
+        if not (self._due or self._telling.behind):
+            self._due = True
+            turns.later(self, self._go_on)
+        return False
+
+    def _go_on(self) -> None:
+        """Take what was left of the events: the kernel does not tell of it again."""
+        self._due = False
+        if self._taken:
+            self.read()
 
     def _event(self, directories: Directories, event: Event) -> None:
         """Act on one event."""
@@ -99,14 +131,14 @@ class KernelEvents:
             self._attributes.changed(directory, name)
             return
         if not mask & _NAMES:
-            directory.tell(from_event(event))
+            self._telling.tell(directory, from_event(event))
             return
         self._attributes.gone(directory, name)
         is_directory = bool(mask & inotify.IN_ISDIR)
         if mask & inotify.IN_CREATE and directory.fresh is not None and name in directory.fresh:
             directory.fresh.discard(name)  # told of already
         else:
-            directory.tell(from_event(event))
+            self._telling.tell(directory, from_event(event))
         if is_directory and mask & (inotify.IN_CREATE | inotify.IN_MOVED_TO):
             self._grow(directory, directory.trees, name, tells=bool(mask & inotify.IN_CREATE))
 
@@ -163,10 +195,10 @@ class KernelEvents:
         if child is not None:
             child.move(target, came_.name)
         if source is target:
-            source.tell(renamed(went.name, came_.name, is_directory=is_directory))
+            self._telling.tell(source, renamed(went.name, came_.name, is_directory=is_directory))
         else:
-            source.tell(from_event(went))
-            target.tell(from_event(came_))
+            self._telling.tell(source, from_event(went))
+            self._telling.tell(target, from_event(came_))
         if not is_directory:
             return
         if child is not None:
@@ -185,7 +217,7 @@ class KernelEvents:
             self._attributes.gone(directory, event.name)
             if event.mask & inotify.IN_ISDIR:
                 self._detach(directory, event.name)
-            directory.tell(from_event(event))
+            self._telling.tell(directory, from_event(event))
 
     def _is_over(self, directories: Directories, directory: Directory) -> None:
         """Forget a directory that the kernel watches no more: it is gone, or its file system."""
@@ -201,7 +233,12 @@ class KernelEvents:
         """Have all clients list what they watch, and look for what has come unseen."""
         log.warning("inotify: events were lost (fs.inotify.max_queued_events)")
         self._leased.all_lost()
+        in_turns(self._host.turns, self, self._look_anew(directories))
+
+    def _look_anew(self, directories: Directories) -> Iterator[None]:
+        """Have all list, and look for what there is now, in steps."""
         for watch in self._watches():
             watch.lose()
             if watch.watch_tree and not watch.ended:
                 self._walker.start(Walk(directories, watch))
+            yield

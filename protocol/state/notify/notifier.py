@@ -7,7 +7,8 @@ The kernel is asked unless `kernel change notify` is off; then the engine tells 
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from usmbd.mountd.ipc.settings import ServerConfig
@@ -19,6 +20,7 @@ from usmbd.protocol.state.notify.kernel_events import KernelEvents
 from usmbd.protocol.state.notify.leased import Leased
 from usmbd.protocol.state.notify.place import Place, place_of, place_of_entry
 from usmbd.protocol.state.notify.sight import Sight
+from usmbd.protocol.state.notify.telling import Telling
 from usmbd.protocol.state.notify.walk import Walk
 from usmbd.protocol.state.notify.walker import Walker
 from usmbd.protocol.state.notify.watch import Watch
@@ -95,7 +97,8 @@ class Notifier:
         self._peers = peers
         self._threads = threads
         self._clock = clock
-        self._attributes = Attributes(clock)
+        self._telling = Telling(host)
+        self._attributes = Attributes(clock, self._telling)
         self._caching = caching
         self._leased = Leased(clock, caching.break_own)
         self._sight = Sight(host, threads)
@@ -209,7 +212,14 @@ class Notifier:
             self._host, self._threads, directories, self.end, self._clock
         )
         self._events = KernelEvents(
-            directories, walker, self._attributes, self._leased, self._all, self.end
+            self._host,
+            directories,
+            walker,
+            self._attributes,
+            self._leased,
+            self._telling,
+            self._all,
+            self.end,
         )
         self.listen(directories.fileno())
 
@@ -295,7 +305,7 @@ class Notifier:
                     if not change.by_kernel or each.action == FILE_ACTION_ADDED:
                         self._attributes.explain(key, each.name.partition("\0")[0])
                 if not change.by_kernel:
-                    directory.tell(change.changes)
+                    self._telling.tell(directory, change.changes)
         if not self.asks_kernel:
             self._tell_above(change)
 
@@ -311,8 +321,7 @@ class Notifier:
 
     def all_lost(self) -> None:
         """Have all clients list what they watch: a worker had more to tell than could be sent."""
-        for watch in self._all():
-            watch.lose()
+        self._each(self._all(), Watch.lose)
         self._leased.all_lost()
 
     def mounted(self, points: Collection[str]) -> None:
@@ -323,8 +332,7 @@ class Notifier:
 
     def settings_changed(self) -> None:
         """Have all clients list and ask again: changes may come another way from now on."""
-        for watch in self._all():
-            self.end(watch, NtStatus.NOTIFY_ENUM_DIR)
+        self._each(self._all(), partial(self.end, status=NtStatus.NOTIFY_ENUM_DIR))
         self._leased.all_lost()
 
     def dooms(self, key: bytes) -> None:
@@ -338,8 +346,19 @@ class Notifier:
 
     def is_doomed(self, key: bytes) -> None:
         """Answer those who watch a directory that is going to be deleted."""
-        for watch in list(self._watches.get(key, ())):
-            self.end(watch, NtStatus.DELETE_PENDING)
+        watches = self._watches.get(key)
+        if watches:
+            self._each(list(watches), partial(self.end, status=NtStatus.DELETE_PENDING))
+
+    def _each(self, watches: Iterable[Watch], act: Callable[[Watch], None]) -> None:
+        """Do something with each of many watches, in slices."""
+
+        def steps() -> Iterator[None]:
+            for watch in watches:
+                act(watch)
+                yield
+
+        in_turns(self._host.turns, self, steps())
 
 
 def max_user_watches() -> int:

@@ -10,7 +10,7 @@ from usmbd.protocol.state.notify.change import Change, mask_for
 from usmbd.protocol.vfs.resolve import join
 from usmbd.protocol.vfs.spelling import is_odd, is_speakable, shown
 from usmbd.protocol.wire import change_notify as wire
-from usmbd.protocol.wire.change_notify import build_notify_information
+from usmbd.protocol.wire.change_notify import NotifyInformation
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 LARGEST_BUFFER: Final = 65536
 """Bytes that are kept for one open between two requests, as Windows does over the network; a client
 that asks for less in its first request gets so much."""
-
-_RECORD_SIZE: Final = 12  # of FILE_NOTIFY_INFORMATION, before the name
 
 _ALONE = {
     wire.FILE_ACTION_RENAMED_OLD_NAME: wire.FILE_ACTION_REMOVED,
@@ -41,9 +39,9 @@ class Watch:
     __slots__ = (
         "_buffer",
         "_capacity",
-        "_events",
+        "_changes",
+        "_last",
         "_lost",
-        "_size",
         "_stop",
         "_waiting",
         "completion_filter",
@@ -84,8 +82,8 @@ class Watch:
         # Where names are hidden from some there are no names: the client has to list.
         hides = node.volume.options.hide_unreadable
         self._capacity = 0 if hides else min(length, LARGEST_BUFFER)
-        self._events: list[tuple[int, str]] = []
-        self._size = 0
+        self._changes = NotifyInformation()  # packed: objects would take four times as much
+        self._last: tuple[int, str] | None = None
         self._lost = False
         self._waiting: deque[Resume[None]] = deque()
         self.directory: Directory | None = None
@@ -101,7 +99,7 @@ class Watch:
     @property
     def ready(self) -> bool:
         """Whether there is something to tell now."""
-        return self._lost or bool(self._events)
+        return self._lost or bool(self._changes)
 
     def wait(self, resume: Resume[None]) -> Callable[[], None]:
         """Have a request go on when there is something to tell, after those that came before it."""
@@ -148,7 +146,7 @@ class Watch:
     def take(self, length: int) -> bytes | None:
         """Return what has changed, for a client that takes `length` bytes; None: it has to list."""
         lost = self._lost
-        data = b"" if lost else build_notify_information(self._events)
+        data = bytes(self._changes)
         self._clear()
         return None if lost or len(data) > min(length, self._capacity) else data
 
@@ -160,26 +158,24 @@ class Watch:
     def _keep(self, action: int, name: str) -> None:
         """Keep one event, unless it says what the last one said; too many are lost together."""
         event = action, name.replace("/", "\\")
-        if self._lost or (self._events and self._events[-1] == event):
+        if self._lost or self._last == event:
             return
-        size = _RECORD_SIZE + len(name.encode("utf-16-le", "surrogatepass"))
-        size += -size % 4
+        before = len(self._changes)
         try:
-            if self._size + size > self._capacity + 3:  # nothing pads the last one
+            if not self._changes.add(*event, self._capacity):
                 raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
-            self._buffer.take(size)
+            self._buffer.take(len(self._changes) - before)
         except SmbError:
             self._clear()
             self._lost = True
             return
-        self._size += size
-        self._events.append(event)
+        self._last = event
 
     def _clear(self) -> None:
         """Forget what was kept."""
-        self._buffer.give_back(self._size)
-        self._events = []
-        self._size = 0
+        self._buffer.give_back(self._buffer.count)
+        self._changes = NotifyInformation()
+        self._last = None
         self._lost = False
 
     def _shown(self, path: str, changes: Iterable[Change]) -> list[tuple[int, str]]:

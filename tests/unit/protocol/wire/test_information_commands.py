@@ -76,7 +76,10 @@ def test_change_notify() -> None:
         (change_notify.FILE_ACTION_RENAMED_OLD_NAME, "dir\\old"),
         (change_notify.FILE_ACTION_RENAMED_NEW_NAME, "dir\\newer"),
     ]
-    data = change_notify.build_notify_information(changes)
+    gathered = change_notify.NotifyInformation()
+    assert all(gathered.add(action, name, 100) for action, name in changes)
+    data = bytes(gathered)
+    assert not gathered.add(1, "x", len(data) + 13)
     response = peer_notify.SMB2ChangeNotifyResponse()
     response.unpack(b"".join(change_notify.build_change_notify_response(data)))
     buffer = response["buffer"].get_value()
