@@ -45,6 +45,7 @@ from usmbd.mountd.ipc.messages import (
     ReloadRequest,
     ReloadResponse,
     SessionRequest,
+    TreeConnectRequest,
 )
 from usmbd.mountd.ipc.server import MAX_CLIENTS, Client, Server, listen
 from usmbd.mountd.ipc.signals import handled
@@ -57,6 +58,7 @@ from usmbd.mountd.rpc_answers import Reply
 from usmbd.mountd.rpc_process import RpcProcess
 from usmbd.mountd.rpc_start import ForkServer
 from usmbd.mountd.service import PROCESS, Service
+from usmbd.mountd.usershare_watch import UsershareWatch
 
 log = logging.getLogger("usmbd.conn")
 
@@ -198,6 +200,9 @@ class Daemon:
             self._on_message,
             self._on_close,
         )
+        self._usershares = UsershareWatch(
+            self._service, lambda found: self._reload(lambda: self._service.use(found))
+        )
         if ready_fd is not None:
             # Whoever started mountd may have gone without waiting.
             with contextlib.suppress(OSError), os.fdopen(ready_fd, "wb") as stream:
@@ -205,6 +210,7 @@ class Daemon:
         # Logins first: the RPC process imports for a second, and a login does not need it.
         self._rpc.start()
         self._look_at_passwords()
+        self._usershares.look()
         log.info("mountd serves %s", self._directory)
         try:
             await self._stop.wait()
@@ -266,6 +272,14 @@ class Daemon:
         if isinstance(message, ReloadRequest):
             self._asked_to_reload(client, handle)
             return
+        if isinstance(message, TreeConnectRequest) and self._usershares.first(
+            lambda: self._answer(client, handle, message)
+        ):
+            return
+        self._answer(client, handle, message)
+
+    def _answer(self, client: Client[MountdRequest], handle: int, message: MountdRequest) -> None:
+        """Answer a message by what holds now."""
         try:
             answer, delay = self._service.handle(client, message, self._loop.time())
         except Exception as error:

@@ -25,10 +25,11 @@ def find_share(
 
     `homes` is his own. Only users of the password file have a home here, of all that the system
     knows, and who came `by_ticket` has his own; who may connect to another's is for `valid users`
-    to say.
+    to say. A home comes before what some user of the machine has named so (Samba).
     """
     share = configuration.find_share(name)
-    if share is not None or configuration.homes is None:
+    is_theirs = share is not None and share_key(name) in configuration.usershares
+    if configuration.homes is None or (share is not None and not is_theirs):
         return share
     wanted = user if share_key(name) == HOMES else name
     owner = users.find(wanted)
@@ -36,7 +37,7 @@ def find_share(
         owner = user
     directory = accounts.home(owner) if owner else ""
     if not owner or not directory:
-        return None
+        return share
     return home_of(configuration.homes, owner, directory)
 
 

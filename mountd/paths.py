@@ -10,9 +10,12 @@ what outlives it   /var/lib/usmbd                       $XDG_STATE_HOME/usmbd (~
 """
 
 import os
+import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
 
 # Own names first; a directory with ksmbd's files works as it is.
 CONFIG_NAMES = ("usmbd.conf", "usmbd.yaml", "usmbd.yml", "ksmbd.conf")
@@ -24,6 +27,9 @@ ANSWER_SECONDS = 0.2
 SILENCES = 5
 """Directories that do not answer, after which no others are asked for: they may all be on one
 machine that is gone, and logins wait."""
+
+
+_Question = tuple[Callable[[str], Any], str]
 
 
 def _xdg(variable: str, fallback: Path) -> Path:
@@ -69,6 +75,15 @@ def password_file(directory: Path | None = None) -> Path:
     return _first(directory or config_directory(), PASSWORD_NAMES)
 
 
+class Facts(NamedTuple):
+    """What has to be known of a folder that somebody wants to share."""
+
+    is_directory: bool
+    owner: int
+    real: str
+    """Where its links lead."""
+
+
 class Directories:
     """Asks whether directories are there, in a thread: one may be on a machine that is gone.
 
@@ -78,18 +93,28 @@ class Directories:
     def __init__(self) -> None:
         """Begin without a thread."""
         self._patience = SILENCES
-        self._questions: SimpleQueue[str | None] | None = None
-        self._answers: SimpleQueue[bool] = SimpleQueue()
+        self._questions: SimpleQueue[_Question | None] | None = None
+        self._answers: SimpleQueue[Any] = SimpleQueue()
 
     def has(self, path: str) -> bool | None:
         """Whether `path` is a directory now; None when its file system does not say in time."""
+        found: bool | None = self._ask(os.path.isdir, path)
+        return found
+
+    def facts(self, path: str) -> Facts | None:
+        """Return what is to be known of a directory; None when its file system does not say."""
+        found: Facts | None = self._ask(_facts, path)
+        return found
+
+    def _ask(self, look: Callable[[str], Any], path: str) -> Any:
+        """Ask in the thread; None when there is no answer in time."""
         if not self._patience:
             return None
         if self._questions is None:
             self._questions, self._answers = SimpleQueue(), SimpleQueue()
             queues = self._questions, self._answers
             threading.Thread(target=_answer, args=queues, daemon=True).start()
-        self._questions.put(path)
+        self._questions.put((look, path))
         try:
             return self._answers.get(timeout=ANSWER_SECONDS)
         except Empty:
@@ -104,6 +129,15 @@ class Directories:
             self._questions = None
 
 
-def _answer(questions: "SimpleQueue[str | None]", answers: "SimpleQueue[bool]") -> None:
-    while (path := questions.get()) is not None:
-        answers.put(os.path.isdir(path))
+def _answer(questions: "SimpleQueue[_Question | None]", answers: "SimpleQueue[Any]") -> None:
+    while (question := questions.get()) is not None:
+        look, path = question
+        answers.put(look(path))
+
+
+def _facts(path: str) -> Facts:
+    try:
+        found = os.stat(path)
+        return Facts(stat.S_ISDIR(found.st_mode), found.st_uid, os.path.realpath(path))
+    except (OSError, ValueError):
+        return Facts(False, -1, path)

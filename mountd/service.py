@@ -64,6 +64,7 @@ from usmbd.mountd.shares import NO_RESTRICTION, Share, decide, from_anywhere, un
 from usmbd.mountd.throttle import MAX_QUEUES, Throttle
 from usmbd.mountd.trees import TreeTable
 from usmbd.mountd.users import UserTable, Version, edit_accounts, load_users
+from usmbd.mountd.usershares import with_usershares
 
 log = logging.getLogger("usmbd.auth")
 
@@ -176,10 +177,7 @@ class Service:
         return told
 
     def reload(self) -> ConfigReloaded:
-        """Read both files again; ConfigError leaves everything as it was.
-
-        Settings that need a restart (port, workers, directories) stay as the engine has them.
-        """
+        """Read both files again, but what needs a restart; ConfigError leaves all as it was."""
         return self.use(self.reader()())
 
     def reread_users(self) -> ConfigReloaded:
@@ -189,21 +187,25 @@ class Service:
     def reader(self) -> Callable[[], Configuration]:
         """Return what reads the files, on whatever thread; the registry says now what it has."""
         old, registered = self.configuration, self._registered
-        sections = registered.sections() if registered is not None else []
-        comment = registered.comment if registered is not None else None
+        sections = registered.sections() if registered else []
+        comment, port = registered.comment if registered else None, old.server.tcp_port
 
         def read() -> Configuration:
-            found = load(old.path, tcp_port=old.server.tcp_port, registered=sections)
+            found = with_usershares(load(old.path, tcp_port=port, registered=sections))
             return commented(offered(found), comment)
 
         return read
+
+    def complete(self, made: Configuration) -> Configuration:
+        """Return what a configuration is with Kerberos as it can be, and what RPC has set."""
+        return commented(offered(made), self._registered.comment if self._registered else None)
 
     def use(self, configuration: Configuration) -> ConfigReloaded:
         """Let a configuration hold, with the users of the moment."""
         self._authenticator = self._read_users(configuration)
         self.configuration = configuration
-        if self._registered is not None:
-            self._securities = self._registered.securities()
+        own = self._registered.securities() if self._registered else {}
+        self._securities = {**own, **configuration.usershares}
         self.generation += 1
         return ConfigReloaded(self.generation)
 
@@ -226,7 +228,7 @@ class Service:
         made = base.changed(share, registered.section(share)) if share else base.whole()
         if share and wanted and (why := made.left_out.get(share_key(share))):
             raise RefusedError(Result.INVALID, why)
-        self.configured(self.use(commented(offered(made), registered.comment)))
+        self.configured(self.use(self.complete(made)))
         return self.generation
 
     @property
@@ -236,8 +238,8 @@ class Service:
 
     def disk_shares(self) -> list[ShareConfig]:
         """Return the shares with files."""
-        shares = (share.config for share in self.configuration.shares.values())
-        return [share for share in shares if share.type is ShareType.DISK]
+        every = [share.config for share in self.configuration.shares.values()]
+        return [share for share in every if share.type is ShareType.DISK]
 
     @property
     def users(self) -> UserTable:

@@ -34,6 +34,12 @@ def literal(text: str) -> str:
     return text.replace("%", "%%")
 
 
+def spelled(text: str) -> str:
+    """Return a text as the value of a parameter that says it: neither substitutions nor quotes."""
+    result = literal(text)
+    return f'"{result}"' if len(result) > 1 and result[0] == result[-1] == '"' else result
+
+
 def letters_of(text: str) -> list[str]:
     """Return the letters of a text's substitutions; `$` for an environment variable."""
     return [found[2] or "$" for found in _PATTERN.finditer(text) if not found[1]]

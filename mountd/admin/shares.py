@@ -21,7 +21,7 @@ from usmbd.mountd.ipc.administration import (
     SetServerComment,
 )
 from usmbd.mountd.ipc.settings import ShareType
-from usmbd.mountd.substitute import literal
+from usmbd.mountd.substitute import spelled
 
 log = logging.getLogger("usmbd.auth")
 
@@ -97,6 +97,8 @@ class Shares:
         if message.security is not None and config.type is ShareType.PIPE:
             raise RefusedError(Result.FIXED)
         fixed = share_key(name) not in self._host.configuration.registered
+        if share_key(name) in self._host.configuration.usershares:
+            raise RefusedError(Result.FIXED, f"[{name}] is a user's (net usershare)")
         if changes and fixed:
             raise RefusedError(Result.FIXED, f"[{name}] is in the configuration file")
         if changes:
@@ -112,7 +114,7 @@ class Shares:
         elif share is None:
             raise RefusedError(Result.NOT_FOUND)
         else:
-            raise RefusedError(Result.FIXED, f"[{message.name}] is in the configuration file")
+            raise RefusedError(Result.FIXED, f"[{message.name}] is not the registry's")
         return message.name
 
     def _set_comment(self, message: SetServerComment) -> None:
@@ -141,8 +143,7 @@ def _text(value: str) -> str:
     Substitutions and quotes around a value are the configuration file's: what comes by RPC means
     itself.
     """
-    result = literal(_printable(value))
-    return f'"{result}"' if len(result) > 1 and result[0] == result[-1] == '"' else result
+    return spelled(_printable(value))
 
 
 def _said(message: ShareRequest) -> str:

@@ -39,6 +39,8 @@ class Configuration:
     """The values that count, by section and parameter, as far as the files say them."""
     registered: frozenset[str] = frozenset()
     """The shares, by `share_key`, that the registry has and not the file."""
+    usershares: dict[str, bytes] = field(default_factory=dict)
+    """The shares, by `share_key`, that users of the machine have made, and who may use each."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Shares of the registry that are not served, and why."""
     base: Base | None = field(default=None, compare=False, repr=False)

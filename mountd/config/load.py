@@ -44,6 +44,7 @@ from usmbd.mountd.config.together import (
     wrong_in_share,
 )
 from usmbd.mountd.config.username_map import UsernameMap
+from usmbd.mountd.config.usershare_rules import Rules, rules_of
 from usmbd.mountd.errors import ConfigError, raise_all
 from usmbd.mountd.hosts import HostList, parse_hosts
 from usmbd.mountd.identity import Accounts
@@ -160,9 +161,10 @@ class _Loader:
                 homes = share
             elif share is not None:
                 shares[key] = share
+        values = self._values(ours, GLOBALS)
+        rules = self._usershares(ours, values, source)
         raise_all(self.errors, str(self.path))
         self._chooser.tell_gathered()
-        values = self._values(ours, GLOBALS)
         alone = Configuration(
             self.path,
             server,
@@ -189,7 +191,8 @@ class _Loader:
                     for section in sections
                 }
 
-        return Base(alone, values["host msdfs"], make).with_all(registered)
+        base = Base(alone, values["host msdfs"], make, rules=rules)
+        return base.with_all(registered)
 
     def made(self, section: Section, *about: Any) -> Made:
         """Return what a section of the registry comes to: what is wrong leaves it out."""
@@ -283,6 +286,15 @@ class _Loader:
         found = UsernameMap(path)
         self.warnings += found.warnings
         return found
+
+    def _usershares(self, chosen: Chosen, values: dict[str, Any], source: Source) -> Rules | None:
+        """Return what users of the machine may share; a template that is not there is an error."""
+        try:
+            return rules_of(values, source)
+        except ValueError as error:
+            entry = chosen["usershare template share"][1]
+            self.errors.append(entry.error(f"{entry.name}: {error}"))
+            return None
 
     def _idmap_ranges(self, section: Section) -> list[IdmapRange]:
         """Return the ranges of domains; what is wrong with them is noted."""

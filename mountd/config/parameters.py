@@ -301,6 +301,19 @@ TABLE: tuple[Parameter, ...] = (
     # Samba keeps them in a database (`pdbedit -P`), in seconds; days as Windows has them.
     _row(Scope.GLOBAL, "maximum password age", _DAYS, 0, field=""),
     _row(Scope.GLOBAL, "minimum password age", _DAYS, 0, field=""),
+    # Samba's, with its defaults; Debian's smbd has 100 of them and says so in no file.
+    *(
+        _row(Scope.GLOBAL, f"usershare {name}", parse, default, field="")
+        for name, parse, default in (
+            ("max shares", values.number(0, 10000), 0),
+            ("path", values.path, "/var/lib/samba/usershares"),
+            ("allow guests", values.boolean, False),
+            ("owner only", values.boolean, True),
+            ("prefix allow list", values.words, list),
+            ("prefix deny list", values.words, list),
+            ("template share", values.text, ""),
+        )
+    ),
     # Whose users there are, and how they come: what of it is said decides `config.kerberos`.
     *(
         _row(Scope.GLOBAL, name, parse, default, field="")
@@ -413,6 +426,7 @@ TABLE: tuple[Parameter, ...] = (
     _row(Scope.SHARE, "guest only", values.boolean, False, field="", synonyms=("only guest",)),
     # What keeps a section from being a share at all.
     _row(Scope.SHARE, "available", values.boolean, True, field=""),
+    _row(Scope.SHARE, "-valid", values.boolean, True, field=""),
     _row(Scope.SHARE, "printable", values.boolean, False, field="", synonyms=("print ok",)),
 )
 

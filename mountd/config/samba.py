@@ -157,9 +157,6 @@ HARMLESS = {
         postexec; preexec; profile acls; root postexec;
         root preexec; security mask; shutdown script; spotlight; spotlight backend; svcctl list;
         volume; volume serial number; aapl model""",
-    "shares of `net usershare` are not served: usmbd.addshare makes shares": """
-        usershare allow guests; usershare max shares; usershare owner only; usershare path;
-        usershare prefix allow list; usershare prefix deny list; usershare template share""",
     "links do not lead out of a share: mount the folder there (mount --bind)": """
         allow insecure wide links; wide links""",
     "names are UTF-8 on the disk, in the case that they are given": """
@@ -204,7 +201,6 @@ SO_ANYWAY = {
     "fake oplocks": NO,
     "sync always": NO,
     "spotlight": NO,
-    "usershare allow guests": NO,
     "unix password sync": NO,
     "obey pam restrictions": NO,
 }

@@ -14,6 +14,8 @@ PRINTERS: Final = {
 """Sections of smb.conf that are about printers."""
 
 UNAVAILABLE: Final = "it says available = no"
+INVALID: Final = "it says -valid = no"
+"""As the template of usershares does (smb.conf(5))."""
 
 
 def why_left_out(section: Section) -> str:
@@ -23,6 +25,8 @@ def why_left_out(section: Section) -> str:
         reason = PRINTERS["printers"]
     if not reason and _says(section, "available", False):
         reason = UNAVAILABLE
+    if not reason and _says(section, "-valid", False):
+        reason = INVALID
     return reason
 
 

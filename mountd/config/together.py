@@ -9,6 +9,7 @@ from typing import Any
 from usmbd.mountd.config.choose import Chosen
 from usmbd.mountd.config.kerberos import NtlmAuth
 from usmbd.mountd.config.source import Entry
+from usmbd.mountd.config.usershare_rules import NAMES as USERSHARES
 from usmbd.mountd.identity import Accounts
 from usmbd.mountd.ipc.settings import Durability, Encryption, ServerConfig
 
@@ -39,6 +40,10 @@ def wrong_in_global(
 def odd_in_global(chosen: Chosen, values: dict[str, Any], accounts: Accounts) -> Iterator[Remark]:
     """Return what is taken of [global], and has to be known."""
     yield from _root_for_guests(chosen, values, accounts)
+    if "usershare max shares" not in chosen and (meant := chosen.keys() & {*USERSHARES}):
+        entry = chosen[min(meant)][1]
+        why = "there are no usershares without `usershare max shares = 100`"
+        yield entry, f"{entry.name}: without effect: {why}"
     if values["ntlm auth"] is NtlmAuth.NTLMV1:
         entry = chosen["ntlm auth"][1]
         yield (

@@ -47,6 +47,7 @@ class RpcConfiguration(msgspec.Struct, tag=True):
     securities: dict[str, bytes] = {}
     """The descriptors of shares that have their own, by `share_key`."""
     policy: PasswordPolicy = msgspec.field(default_factory=PasswordPolicy)
+    usershares: bool = False
 
     def snapshot(self) -> Snapshot:
         """Return it as the interfaces see it."""
@@ -58,6 +59,7 @@ class RpcConfiguration(msgspec.Struct, tag=True):
             home=self._home_share,
             securities=self.securities,
             policy=self.policy,
+            usershares=self.usershares,
         )
 
     def _home_share(self, user: str) -> ShareConfig | None:
@@ -103,6 +105,7 @@ def describe(
         home,
         machine_sid,
         policy=configuration.policy,
+        usershares=configuration.base is not None and configuration.base.rules is not None,
     )
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 
 import msgspec
 
@@ -29,6 +30,8 @@ class Snapshot:
     securities: Mapping[str, bytes] = field(default_factory=dict)
     """The descriptors of shares that have their own, by `share_key`."""
     policy: PasswordPolicy = field(default_factory=PasswordPolicy)
+    usershares: bool = False
+    """Users of this machine share folders (`net usershare`)."""
 
     def seen_by(self, caller: "Caller") -> "Snapshot":
         """Return what a caller sees: his home, too, as in Samba, whatever [homes] says of browsing.
@@ -113,6 +116,16 @@ class View:
     def may_enumerate(self) -> bool:
         """Whether the caller may list what is here: null sessions by `restrict anonymous`."""
         return not self.caller.anonymous or self.snapshot.config.restrict_anonymous == 0
+
+    @property
+    def may_look_up(self) -> bool:
+        """Whether the caller may ask who is meant by a name.
+
+        `net usershare` does, by a null session from this machine, whose accounts all know there.
+        """
+        if self.may_enumerate:
+            return True
+        return self.snapshot.usershares and ip_address(self.caller.address or "::").is_loopback
 
     @property
     def may_see_paths(self) -> bool:

@@ -1,6 +1,7 @@
 """smbtorture's suites run beside the other tests, from the beginning."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -37,9 +38,13 @@ def lanes(request: pytest.FixtureRequest) -> Lanes:
 
 @pytest.fixture(scope="module")
 def administered() -> Iterator[Server]:
-    """Run a server that BOB administrates."""
-    with Usmbd(Options(parameters={"admin users": BOB.name})).running() as running:
-        yield running
+    """Run a server that BOB administrates, and users of the machine share folders by."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o1770)
+        usershares = {"usershare path": folder, "usershare max shares": "9"}
+        parameters = {"admin users": BOB.name, **usershares}
+        with Usmbd(Options(parameters=parameters)).running() as running:
+            yield running
 
 
 @pytest.fixture(scope="module")

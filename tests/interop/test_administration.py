@@ -14,7 +14,7 @@ from smbprotocol.exceptions import SMBResponseException
 from smbtest import client as smb
 from smbtest.client import Client
 from smbtest.processes import wait_for
-from smbtest.samba_tools import client_configuration, credentials, rpcclient
+from smbtest.samba_tools import client_configuration, credentials, rpcclient, smbclient
 from smbtest.server import ALICE, BOB, NETBIOS_NAME, Account, Server
 from smbtest.usmbd import BIN, Usmbd
 
@@ -432,3 +432,31 @@ def test_who_was_given_the_right_sees_sacls(administered: Server, address: str) 
     net(administered, address, "rights", "revoke", ALICE.name, right)
     with Client(administered, ALICE) as client, smb.refused(0xC0000061):
         client.open("audited", sacl)
+
+
+def test_net_usershare(administered: Server) -> None:
+    """What Samba's tool and desktops write is a share at once, with its own security."""
+    folder = administered.folder / "Shared By Hand"
+    folder.mkdir()
+    folder.chmod(0o777)
+    conf = administered.folder / "usershare.conf"
+    names = ("usershare path", "usershare max shares")
+    said = "".join(f"{name} = {administered.options.parameters[name]}\n" for name in names)
+    conf.write_text(f"[global]\n{said}")
+
+    def usershare(*words: str) -> None:
+        command = ["net", "usershare", *words, "-s", str(conf)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+
+    # What it asks the server at 127.0.0.1 where names are in the place of SIDs
+    assert "S-1-1-0" in rpcclient(administered, "lookupnames Everyone", account=None)
+    usershare("add", "By Hand", str(folder), "a comment", "S-1-1-0:F")
+    smbclient(administered, ["mkdir made"], share="By Hand")
+    assert (folder / "made").is_dir()
+    assert "remark:\ta comment" in shares(administered)
+    usershare("add", "By Hand", str(folder), "", "S-1-1-0:R")
+    smbclient(administered, ["mkdir more"], share="By Hand", ok=False)
+    smbclient(administered, ["ls made"], share="By Hand")
+    usershare("delete", "By Hand")
+    said = smbclient(administered, ["ls"], share="By Hand", ok=False)
+    assert "NT_STATUS_BAD_NETWORK_NAME" in said

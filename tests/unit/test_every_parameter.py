@@ -26,6 +26,7 @@ READ_ONLY = f"{U}/protocol/commands/test_delete_readonly.py"
 VETO = f"{U}/protocol/commands/test_veto.py"
 DOUBLES = f"{U}/protocol/commands/test_apple_doubles.py"
 APPLE = f"{U}/protocol/commands/test_apple.py"
+USERSHARES = f"{U}/mountd/test_usershares.py"
 KERBEROS, TICKETS = f"{U}/mountd/config/test_kerberos.py", f"{U}/mountd/kerberos"
 DFS = f"{U}/protocol/commands/test_dfs.py"
 VERSIONS = f"{U}/protocol/commands/test_previous_versions.py"
@@ -89,6 +90,13 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "maximum password age": f"{U}/mountd/test_account_facts.py::test_the_ages_are_days",
             "minimum password age": f"{U}/mountd/test_account_facts.py::test_the_ages_are_days",
             "username map": f"{U}/mountd/config/test_username_map.py::test_who_logs_in_as_whom",
+            "usershare max shares": f"{USERSHARES}::test_no_more_than_there_may_be",
+            "usershare path": f"{USERSHARES}::test_what_net_usershare_writes_is_a_share",
+            "usershare allow guests": f"{USERSHARES}::test_guests",
+            "usershare owner only": f"{USERSHARES}::test_who_may_share_what",
+            "usershare prefix allow list": f"{USERSHARES}::test_lists_of_places",
+            "usershare prefix deny list": f"{USERSHARES}::test_lists_of_places",
+            "usershare template share": f"{USERSHARES}::test_a_template",
             "security": f"{KERBEROS}::test_where_the_keys_are",
             "server role": f"{KERBEROS}::test_where_the_keys_are",
             "ntlm auth": f"{U}/protocol/commands/test_ntlmv1.py::test_where_it_is_permitted",
@@ -122,6 +130,7 @@ EFFECTS: dict[tuple[Scope, str], str] = {
             "hide files": f"{FILES}::test_hide_files",
             "hide special files": f"{FILES}::test_hide_special_files",
             "inherit permissions": f"{FILES}::test_inherit_permissions",
+            "-valid": f"{USERSHARES}::test_a_template",
             "inherit owner": f"{U}/protocol/commands/test_inherited_owners.py::"
             "test_whose_a_new_file_is",
             "nt acl support": f"{FILES}::test_nt_acl_support",

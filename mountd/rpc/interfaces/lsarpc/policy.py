@@ -81,7 +81,7 @@ def open_policy2(
 def _open(view: View, attributes: lsa.ObjectAttributes, desired: int) -> Asking[bytes]:
     if attributes.root_directory is not None:
         raise Status(STATUS_INVALID_PARAMETER)
-    if not view.may_enumerate:
+    if not view.may_look_up:
         raise Status(STATUS_ACCESS_DENIED)
     granted = POLICY.granted(desired, (yield from is_administrator(view)))
     return view.handles.add(Policy(granted))

@@ -10,7 +10,7 @@ smb3 unix extensions, host msdfs, hide dot files, crossmnt, store dos attributes
 oplocks, durable handles, browseable, nt acl support, read only, fruit:aapl, fruit:nfs_aces,
 fruit:posix_rename, fruit:zero_file_id, fruit:veto_appledouble, fruit:convert_adouble,
 readdir_attr:aapl_rsize, readdir_attr:aapl_finder_info, readdir_attr:aapl_max_access, available,
-multicast dns register, ws discovery
+multicast dns register, ws discovery, usershare owner only, -valid
 """
 OFF = """
 bind interfaces only, log json, smb3 directory leases, kerberos support, smbd:FSCTL_SMBTORTURE,
@@ -19,12 +19,13 @@ continuous availability, msdfs root, compress data, msdfs shuffle referrals, sha
 shadow:sscanf, shadow:fixinodes, fruit:copyfile, fruit:time machine,
 fruit:wipe_intentionally_left_blank_rfork, fruit:delete_empty_adfiles, delete veto files,
 delete readonly, guest only, printable, access based share enum, hide special files,
-inherit permissions
+inherit permissions, usershare allow guests
 """
 WORDS = {
     "G server string": "SMB SERVER",
     "G workgroup": "WORKGROUP",
     "G rdma": "auto",
+    "G usershare path": "/var/lib/samba/usershares",
     "G guest account": "nobody",
     "G server signing": "auto",
     "G smb3 encryption": "auto",
@@ -47,6 +48,7 @@ WORDS = {
 }
 NUMBERS = {
     "G tcp port": 445,
+    "G usershare max shares": 0,
     "G smb2 max read": 8 << 20,
     "G smb2 max write": 8 << 20,
     "G smb2 max trans": 8 << 20,

@@ -445,17 +445,29 @@ def test_a_handle_without_the_right(machine: Machine) -> None:
     machine.call(request, lsat.LsarLookupNamesResponse, ACCESS_DENIED)
 
 
-def test_null_sessions(view: View) -> None:
-    machine = Machine(
-        lsarpc.interface, dataclasses.replace(view, caller=Caller(anonymous=True)), []
-    )
+@pytest.mark.parametrize(
+    ("address", "usershares", "status"),
+    [
+        ("192.0.2.1", True, ACCESS_DENIED),
+        ("127.0.0.1", False, ACCESS_DENIED),
+        ("127.0.0.1", True, 0),
+        ("::1", True, 0),
+        ("", True, ACCESS_DENIED),
+    ],
+)
+def test_null_sessions(view: View, address: str, usershares: bool, status: int) -> None:
+    """They learn nothing, but `net usershare` on this machine asks so for SIDs."""
+    snapshot = dataclasses.replace(view.snapshot, usershares=usershares)
+    stranger = Caller(anonymous=True, address=address)
+    seen = dataclasses.replace(view, caller=stranger, snapshot=snapshot)
+    machine = Machine(lsarpc.interface, seen, [])
     request = machine.request(lsad.LsarOpenPolicy2)
     request["SystemName"] = NULL
     for name in ("RootDirectory", "ObjectName", "SecurityDescriptor"):
         request["ObjectAttributes"][name] = NULL
     request["ObjectAttributes"]["SecurityQualityOfService"] = NULL
     request["DesiredAccess"] = MAXIMUM
-    machine.call(request, lsad.LsarOpenPolicy2Response, ACCESS_DENIED)
+    machine.call(request, lsad.LsarOpenPolicy2Response, status)
 
 
 def test_closing(machine: Machine) -> None:
