@@ -1,23 +1,43 @@
 """In a guest: usmbd imported once, and forked for each start of the server: warm.py DIRECTORY.
 
 What a start imports takes a guest 1.0 of 2.6 s of CPU: 10,000 system calls and 9,000 page faults.
-A run starts its server three times. The file of the log and the options of the command, with a
+A run starts its server three times. Each fault is dear there, so that this program's memory is had
+in large pieces, which are forked faster, too: 1.8 s in place of 2.2 for the first start, 0.9 in
+place of 1.1 for the next. The file of the log and the options of the command, with a
 tab after each, come on standard input, by one write; the pid is then in DIRECTORY/pid.
 """
 
+import ctypes
 import os
 import signal
 import sys
 from pathlib import Path
 
-from setproctitle import setproctitle
-
-import usmbd.protocol.supervisor.command  # which `main` does only when it is called
-from usmbd.protocol.supervisor import fork_server
+MCL_FUTURE = 2
 
 
-def serve(log: str, options: list[str]) -> None:
-    """Be the command `usmbd`, as if it had been executed."""
+def import_all() -> None:
+    """Import what a server needs."""
+    import usmbd.protocol.supervisor.command  # noqa: F401 - `main` does only when it is called
+    from usmbd.protocol.supervisor import fork_server
+
+    fork_server.import_all()
+
+
+def import_at_once() -> None:
+    """Do the same, with all memory there when it is mapped, and not page by page."""
+    libc = ctypes.CDLL(None)
+    libc.mlockall(MCL_FUTURE)
+    import_all()
+    libc.munlockall()
+
+
+def serve(log: str, program: list[str], options: list[str]) -> None:
+    """Be the command `usmbd`, as if it had been executed as `program`."""
+    from setproctitle import setproctitle
+
+    from usmbd.protocol.supervisor import main
+
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -26,22 +46,24 @@ def serve(log: str, options: list[str]) -> None:
         os.dup2(output, descriptor)
     os.close(output)
     sys.argv = ["usmbd", *options]
-    setproctitle(" ".join([sys.executable, "-m", "usmbd.protocol.supervisor", *options]))
-    usmbd.protocol.supervisor.main()
+    setproctitle(" ".join([*program, *options]))
+    main()
 
 
 def main() -> None:
     """Take orders until the guest ends."""
     directory = Path(sys.argv[1])
-    fork_server.import_all()
+    program = [sys.executable, "-m", "usmbd.protocol.supervisor"]
+    import_at_once()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a server ended
     while order := os.read(0, 4096).decode():
         log, *options = order.split("\t")[:-1]
         server = os.fork()
         if not server:
-            serve(log, options)
+            serve(log, program, options)
         (directory / "pid.new").write_text(f"{server}\n")
         (directory / "pid.new").rename(directory / "pid")
 
 
-main()
+if __name__ == "__main__":
+    main()

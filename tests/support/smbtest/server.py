@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from smbtest import processes
+from smbtest.forked import Process
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
@@ -122,7 +123,7 @@ class Server(ABC):
         self.state = Path(tempfile.mkdtemp(prefix="usmbd-"))
         self.log_path = self.folder / "log"
         self.data = self.folder / "data"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         for name in ("data", "readonly", "private"):
             (self.folder / name).mkdir()
             (self.folder / name).chmod(0o777)
@@ -205,11 +206,10 @@ class Server(ABC):
     def ready(self) -> bool:
         """Say whether clients may connect."""
 
-    def start(self) -> None:
-        """Start the server and wait until clients may connect."""
-        command = self.prepare()
+    def launch(self, command: list[str]) -> Process:
+        """Start the command."""
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 env=os.environ | self.options.environment,
                 stdin=subprocess.DEVNULL,
@@ -218,12 +218,15 @@ class Server(ABC):
                 start_new_session=True,
             )
 
+    def start(self) -> None:
+        """Start the server and wait until clients may connect."""
+        self._process = self.launch(self.prepare())
+
         def up() -> bool:
             assert self._process is not None
-            if self._process.poll() is not None:
-                raise AssertionError(
-                    f"the server ended with {self._process.returncode}:\n{self.log}"
-                )
+            status = self._process.poll()
+            if status is not None:
+                raise AssertionError(f"the server ended with {status}:\n{self.log}")
             return self.ready()
 
         try:
