@@ -64,7 +64,8 @@ class Base:
     def with_usershares(self, shares: Iterable[Usershare], told: Iterable[str]) -> Base:
         """Return the same with these shares of users, and no others."""
         found = list(shares)
-        theirs = self.make(each.section for each in found)
+        made = self.make(each.section for each in found)
+        theirs = {key: _by_user(each) for key, each in made.items()}
         securities = {share_key(each.section.name): each.security for each in found}
         return dataclasses.replace(self, theirs=theirs, securities=securities, told=tuple(told))
 
@@ -115,3 +116,11 @@ class Base:
 
 def _warnings(every: Iterable[Made]) -> Iterator[str]:
     return (warning for each in every for warning in each.warnings)
+
+
+def _by_user(made: Made) -> Made:
+    """Return a share as one whose path a user has named."""
+    if made.share is None:
+        return made
+    config = msgspec.structs.replace(made.share.config, usershare=True)
+    return dataclasses.replace(made, share=dataclasses.replace(made.share, config=config))

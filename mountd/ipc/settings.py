@@ -233,6 +233,8 @@ class ShareConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     case_sensitive: bool = False
     mangled_names: MangledNames = MangledNames.ILLEGAL
     csc_policy: CscPolicy = CscPolicy.MANUAL
+    usershare: bool = False
+    """A user of the machine has named its path: who connects has to get there by his own rights."""
     hide_dot_files: bool = True
     hide_unreadable: bool = False
     hide_files: list[str] = []

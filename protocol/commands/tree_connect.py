@@ -19,7 +19,7 @@ from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.tree import TreeConnect
-from usmbd.protocol.state.volumes import open_volume
+from usmbd.protocol.state.volumes import open_for
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.machine_domain import MachineDomain
 from usmbd.protocol.wire.body import parse_body
@@ -108,13 +108,14 @@ def _connect(request: Request, server_name: str, name: str, place: Place) -> Wai
             _tell_refusal(session, connection, name, answer.status.value)
             raise SmbError(_STATUS.get(answer.status, NtStatus.UNSUCCESSFUL))
         share, found = answer.share, None
+        identity = Identity(answer.uid, answer.gid, tuple(answer.groups))
         try:
             if share.encryption_required and session.sealer is None:
                 _tell_refusal(session, connection, name, "encryption_required")
                 raise SmbError(NtStatus.ACCESS_DENIED)
             if share.type is ShareType.DISK:
                 # On a thread: the path may lead to a server that hangs.
-                found = yield from Slow(open_volume, share, lane=share.name)
+                found = yield from Slow(open_for, share, identity, lane=share.name)
             if session.closed:  # meanwhile
                 raise SmbError(NtStatus.USER_SESSION_DELETED)
         except Exception as error:
@@ -139,7 +140,7 @@ def _connect(request: Request, server_name: str, name: str, place: Place) -> Wai
         share,
         volume,
         speed,
-        Identity(answer.uid, answer.gid, tuple(answer.groups)),
+        identity,
         writable=answer.writable,
         server_name=server_name,
         asked_name=name,

@@ -23,6 +23,7 @@ from usmbd.mountd.ipc.settings import (
 from usmbd.protocol.state.speed import VolumeSpeed
 from usmbd.protocol.vfs import file_systems
 from usmbd.protocol.vfs.file_systems import is_below, is_remote
+from usmbd.protocol.vfs.identity import Identity, call_as
 from usmbd.protocol.vfs.options import FinderInfo, InheritOwner, SnapshotOptions
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
 from usmbd.protocol.vfs.wildcard import Pattern
@@ -42,6 +43,16 @@ def open_volume(share: ShareConfig) -> Volume:
             volume.close()
             raise
     return volume
+
+
+def open_for(share: ShareConfig, identity: Identity) -> Volume:
+    """Open what is at a share's path now; may block. OSError where it is no directory.
+
+    A usershare is opened as who connects, for its path may lead by now where only root gets.
+    """
+    if share.usershare:
+        return call_as(identity, open_volume, share)
+    return open_volume(share)
 
 
 class Volumes:

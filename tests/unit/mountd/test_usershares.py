@@ -91,6 +91,7 @@ def test_what_net_usershare_writes_is_a_share(machine: Machine) -> None:
     assert (share.config.name, share.config.path) == ("My Files", str(machine.shared))
     assert (share.config.comment, share.config.read_only) == ("50%u; a, b", False)
     assert not share.config.guest_ok
+    assert share.config.usershare
 
 
 @pytest.mark.parametrize(

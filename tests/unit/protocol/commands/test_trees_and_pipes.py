@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_opened_for_whatever_reason_is_not_counted(
     def fail(*_: object) -> None:
         raise ValueError("of ours")
 
-    monkeypatch.setattr(tree_connect, "open_volume", fail)
+    monkeypatch.setattr(tree_connect, "open_for", fail)
     assert client.connect("data").status is NtStatus.INTERNAL_ERROR
     assert isinstance(engine.mountd.told[-1], TreeDisconnect)
 
