@@ -26,6 +26,7 @@ from usmbd.mountd.account_facts import (
 )
 from usmbd.mountd.errors import ConfigError, raise_all
 from usmbd.mountd.md4 import nt_hash
+from usmbd.mountd.plain_file import read_file
 
 # ksmbd's protocol with its kernel half leaves 48 bytes for a name with its end; the same limit
 # keeps the file usable there.
@@ -180,9 +181,10 @@ def load_users(path: Path, *, required: bool = False) -> UserTable:
     ConfigError when it is malformed.
     """
     try:
-        if path.stat().st_size > MAX_FILE_SIZE:
+        data = read_file(path, MAX_FILE_SIZE + 1)
+        if len(data) > MAX_FILE_SIZE:
             raise ConfigError(str(path), 0, f"the file is larger than {MAX_FILE_SIZE} bytes")
-        return parse_users(path.read_text(encoding="utf-8"), str(path))
+        return parse_users(data.decode(), str(path))
     except FileNotFoundError as error:
         if required:
             why = "there is no such file: put it back, or make one by usmbd.adduser"

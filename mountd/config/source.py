@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from usmbd.mountd.errors import ConfigError
+from usmbd.mountd.plain_file import read_file
 
 Raw = str | list[str]
 """A value as written: text, or in YAML a sequence of texts."""
@@ -70,8 +71,7 @@ class Source:
 def read_text(path: Path) -> str:
     """Return the file's text, or raise the ConfigError that says why not."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_FILE_SIZE + 1)
+        data = read_file(path, MAX_FILE_SIZE + 1)
     except OSError as error:
         raise ConfigError(str(path), 0, error.strerror or str(error)) from error
     if len(data) > MAX_FILE_SIZE:

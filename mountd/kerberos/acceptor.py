@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from usmbd.mountd.kerberos.pac import LogonInfo, parse_logon_info
 from usmbd.mountd.kerberos.principals import Principal, parse_principal
+from usmbd.mountd.plain_file import check_file
 
 ARCFOUR: Final = 23
 """RC4's encryption type ([RFC4757] 5)."""
@@ -142,6 +143,16 @@ class Half:
         return found
 
 
+def _check(keytab: str) -> None:
+    """Refuse a keytab that the library would wait for: a pipe, say; UnavailableError."""
+    kind, _, path = keytab.rpartition(":")
+    if path.startswith("/") and kind in ("", "FILE", "WRFILE"):
+        try:
+            check_file(path)
+        except OSError as error:
+            raise UnavailableError(f"keytab {path}: {error.strerror}") from error
+
+
 class Acceptor:
     """The keytab, and what is asked of tickets."""
 
@@ -152,6 +163,7 @@ class Acceptor:
         UnavailableError where the library, the keytab or a key of such a service is missing.
         """
         raw = _library()
+        _check(keytab)
         self._credentials = []
         problem: Exception | None = None
         for name in [service] if service else SERVICES:

@@ -1,6 +1,8 @@
 """Which tickets are good for this server."""
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 from smbtest.tickets import Forge, Initiator, Pac
@@ -127,3 +129,10 @@ def test_names_that_are_no_user_s(forge: Forge, user: str) -> None:
 def test_without_a_keytab(forge: Forge) -> None:
     with pytest.raises(UnavailableError, match=str(forge.folder)):
         Acceptor(f"FILE:{forge.folder}/none")
+
+
+def test_a_keytab_that_the_library_would_wait_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "keytab")
+    for name in (f"FILE:{tmp_path}/keytab", f"{tmp_path}/keytab"):
+        with pytest.raises(UnavailableError, match="keytab: it is no file, but a pipe"):
+            Acceptor(name)
