@@ -95,7 +95,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
         wanted.instance.put(record)
     durable = None
     if wanted.durable is not None and stream is None and wanted.time is None:
-        durable = prepare(request, tree, wanted.durable, record, key, found)
+        durable = prepare(wanted, wanted.durable, record, key, found)
     asked = Asked(
         key,
         record,

@@ -26,10 +26,17 @@ from usmbd.protocol.commands.breaks import wait_for_break
 from usmbd.protocol.commands.create_again import come_back, made_before
 from usmbd.protocol.commands.create_answers import answer_contexts, response
 from usmbd.protocol.commands.create_pipe import create_pipe
-from usmbd.protocol.commands.create_wanted import TRUNCATES, WRITES, Found, Wanted
+from usmbd.protocol.commands.create_wanted import TRUNCATES, WRITES, Found, Wanted, lease_of
 from usmbd.protocol.commands.data_change import reserve
 from usmbd.protocol.commands.dfs import path_in_root
-from usmbd.protocol.commands.durable import OF_DURABLE, Asked, Reconnect, keep, parse_asked
+from usmbd.protocol.commands.durable import (
+    OF_DURABLE,
+    Asked,
+    Reconnect,
+    keep,
+    parse_again,
+    parse_asked,
+)
 from usmbd.protocol.commands.find_or_create import BeingMadeError, find_or_create
 from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS, quota_file_stat
 from usmbd.protocol.commands.request import Answer, Handling, Request
@@ -89,12 +96,10 @@ from usmbd.protocol.wire.create import (
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_ALLOCATION_SIZE,
     SMB2_CREATE_APP_INSTANCE_ID,
-    SMB2_CREATE_REQUEST_LEASE,
     SMB2_CREATE_TIMEWARP_TOKEN,
     Contexts,
-    LeaseContext,
+    known_contexts,
     parse_contexts,
-    parse_lease,
     parse_u64,
 )
 from usmbd.protocol.wire.create_contexts_aapl import SMB2_CREATE_AAPL
@@ -105,7 +110,6 @@ from usmbd.protocol.wire.fscc.attributes import (
 )
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.header import SMB2_FLAGS_REPLAY_OPERATION
-from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_LEASING
 from usmbd.protocol.wire.snapshot_tokens import seconds_of, take_token
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -137,16 +141,21 @@ def create(request: Request) -> Answer | Handling:
     body = parse_body(CreateRequest, request.message)
     name = create_name(request.message, body)
     contexts: Contexts = {}
-    asked: Asked | None = None
+    said: tuple[Asked, bytes] | None = None
     if body.create_contexts_length:
-        contexts = parse_contexts(create_contexts_buffer(request.message, body))
+        start, length = body.create_contexts_offset, body.create_contexts_length
+        contexts = known_contexts(request.message, start, length) or parse_contexts(
+            create_contexts_buffer(request.message, body)
+        )
         if not OF_DURABLE.isdisjoint(contexts):
-            durable = parse_asked(connection.dialect, contexts)
-            if isinstance(durable, Reconnect):
-                if tree.is_pipe:
-                    raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
-                return come_back(request, contexts, _with_lease(request, name, contexts, durable))
-            asked = durable
+            said = parse_asked(connection.dialect, contexts)
+            if said is None:
+                again = parse_again(connection.dialect, contexts)
+                if again is not None:
+                    if tree.is_pipe:
+                        raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
+                    again = _with_lease(request, name, contexts, again)
+                    return come_back(request, contexts, again)
     if body.impersonation_level > IMPERSONATION_DELEGATE:
         raise SmbError(NtStatus.BAD_IMPERSONATION_LEVEL)
     if len(request.session.open_table) >= connection.server.config.max_open_files:
@@ -166,14 +175,16 @@ def create(request: Request) -> Answer | Handling:
             wanted.allocation = parse_u64(contexts[SMB2_CREATE_ALLOCATION_SIZE])
         wanted.instance = parse_app_instance(request, contexts)
         wanted.aapl = answer_aapl(request, contexts)
-    if asked is not None:
+    if said is not None:
+        asked, create_guid = said
         wanted.durable = asked
-        if asked.create_guid != NO_ID:
-            guid = connection.client_guid, asked.create_guid
+        if create_guid != NO_ID:
+            wanted.create_guid = create_guid
+            guid = connection.client_guid, create_guid
             if asked.persistent or request.header.flags & SMB2_FLAGS_REPLAY_OPERATION:
-                again = made_before(wanted, asked, guid)
-                if again is not None:
-                    return again
+                answer = made_before(wanted, asked, guid)
+                if answer is not None:
+                    return answer
             return _open(wanted, guid)
     return _open(wanted)
 
@@ -228,7 +239,7 @@ def _wanted(request: Request, body: CreateRequest, name: str, contexts: Contexts
         body.create_options |= FILE_NON_DIRECTORY_FILE
     lease = None
     if body.requested_oplock_level == SMB2_OPLOCK_LEVEL_LEASE:
-        lease = _lease(request, contexts)
+        lease = lease_of(request, contexts)
     wanted = Wanted(request, body, path, stream_name, contexts, name, lease)
     wanted.posix, wanted.posix_mode = posix, mode
     if tree.volume.options.snapshots is not None and "@GMT-" in path:
@@ -253,22 +264,12 @@ def _time(context: Buffer, said: int | None) -> int | None:
     return seconds_of(filetime) if filetime else said
 
 
-def _lease(request: Request, contexts: Contexts) -> LeaseContext | None:
-    """Return the lease that is asked for ([MS-SMB2] 3.3.5.9.8, 3.3.5.9.11); None: as for none."""
-    connection = request.connection
-    data = contexts.get(SMB2_CREATE_REQUEST_LEASE)
-    if data is None or not connection.server_capabilities & SMB2_GLOBAL_CAP_LEASING:
-        return None
-    lease = parse_lease(data)
-    return None if lease.version > 1 and connection.dialect < SMB2_DIALECT_300 else lease
-
-
 def _with_lease(request: Request, name: str, contexts: Contexts, asked: Reconnect) -> Reconnect:
     """Return what a client comes back to, with the lease and the name that it has for it.
 
     Whatever oplock level it asks for: the other fields do not matter.
     """
-    lease = _lease(request, contexts)
+    lease = lease_of(request, contexts)
     if lease is None:
         return asked
     assert request.tree.volume is not None
@@ -333,7 +334,9 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
     place = wanted.place = server.descriptors.take(request.session.proven_user, connection.network)
     try:
         if guid is not None:
-            server.replays.begin(guid, request)
+            if guid in server.replays.created:
+                server.replays.refuse(guid)
+            request.create_guid = guid
         found, open_ = yield from _admitted(wanted)
     except BaseException:
         place.give_back()
@@ -362,8 +365,9 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
             yield from keep(server, open_, open_.durable)
         contexts, answers = wanted.contexts, b""
         if contexts:
-            asked, aapl, record = wanted.durable, wanted.aapl, found.record
-            answers = answer_contexts(open_, stat, found.maximal, contexts, asked, record, aapl)
+            answers = answer_contexts(
+                open_, stat, found.maximal, contexts, wanted.durable, found.record, wanted.aapl
+            )
     except BaseException:
         if found.action == FILE_CREATED and server.store.count_opens(open_.key) == 1:
             open_.taken_back = found.made_at

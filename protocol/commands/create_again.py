@@ -94,9 +94,8 @@ def come_back(
     granted = replayed
     if granted is None and SMB2_CREATE_DURABLE_HANDLE_REQUEST in contexts:
         name = SMB2_CREATE_DURABLE_HANDLE_REQUEST
-        again = parse_asked(request.connection.dialect, {name: contexts[name]})
-        assert not isinstance(again, Reconnect)
-        granted = again
+        said = parse_asked(request.connection.dialect, {name: contexts[name]})
+        granted = None if said is None else said[0]
     open_ = yield from reconnect(request, asked, sum(map(len, contexts.values())))
     request.open = open_
     open_.channel_sequence = request.header.channel_sequence
@@ -107,7 +106,8 @@ def come_back(
         server.close_open(open_)
         raise
     if replayed is not None:  # its answer may be lost as well
-        guid = request.connection.client_guid, replayed.create_guid
+        assert asked.create_guid is not None
+        guid = request.connection.client_guid, asked.create_guid
         server.replays.made(guid, request, open_, action)
     return response(open_, stat, action, open_.oplock_level, answers)
 

@@ -8,7 +8,6 @@ from usmbd.protocol.wire.create import build_create_response
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST,
     SMB2_CREATE_QUERY_ON_DISK_ID,
-    SMB2_DHANDLE_FLAG_PERSISTENT,
     SMB2_LEASE_FLAG_BREAK_IN_PROGRESS,
     SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET,
     Contexts,
@@ -62,8 +61,8 @@ def answer_contexts(
         chain = _with_lease(record, chain)
     durable = open_.durable
     if asked is not None and durable is not None:
-        flags = SMB2_DHANDLE_FLAG_PERSISTENT if durable.persistent else 0
-        chain = durable_element(asked.version, durable.timeout, flags, not chain) + chain
+        persistent = durable.persistent
+        chain = durable_element(asked.version, durable.timeout, persistent, not chain) + chain
     if SMB2_CREATE_QUERY_ON_DISK_ID in contexts:
         ino = 0 if open_.tree.zero_file_ids else stat.ino
         chain = before(chain, *on_disk_id_response(ino, stat.dev))

@@ -7,7 +7,7 @@ from usmbd.protocol.commands.durable import Asked
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.open import LARGE_FILE
-from usmbd.protocol.state.store.records import OpenRecord, file_key
+from usmbd.protocol.state.store.records import NO_ID, OpenRecord, file_key
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.vfs.volume import Volume
@@ -20,8 +20,14 @@ from usmbd.protocol.wire.create import (
     FILE_SUPERSEDE,
     CreateRequest,
 )
-from usmbd.protocol.wire.create_contexts import Contexts, LeaseContext
+from usmbd.protocol.wire.create_contexts import (
+    SMB2_CREATE_REQUEST_LEASE,
+    Contexts,
+    LeaseContext,
+    parse_lease,
+)
 from usmbd.protocol.wire.fscc.file_stat import FileStat
+from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_LEASING
 
 WRITES = FILE_WRITE_DATA | FILE_APPEND_DATA
 TRUNCATES = (FILE_OVERWRITE, FILE_OVERWRITE_IF, FILE_SUPERSEDE)
@@ -50,6 +56,8 @@ class Wanted(msgspec.Struct, eq=False):
     allocation: int = 0
     """Bytes to reserve for what is made or emptied (SMB2_CREATE_ALLOCATION_SIZE)."""
     durable: Asked | None = None
+    create_guid: bytes = NO_ID
+    """By which the client may ask again; NO_ID: it may not."""
     instance: AppInstance | None = None
     quota_file: bool = False
     """The volume's quotas, for which its root is opened."""
@@ -119,3 +127,13 @@ class Found(msgspec.Struct, eq=False):
             return file_key(stat.dev, stat.ino)
         exact = self.node.volume.options.case_sensitive
         return file_key(stat.dev, stat.ino, self.stream.name, exact=exact)
+
+
+def lease_of(request: Request, contexts: Contexts) -> LeaseContext | None:
+    """Return the lease that is asked for ([MS-SMB2] 3.3.5.9.8, 3.3.5.9.11); None: as for none."""
+    connection = request.connection
+    data = contexts.get(SMB2_CREATE_REQUEST_LEASE)
+    if data is None or not connection.server_capabilities & SMB2_GLOBAL_CAP_LEASING:
+        return None
+    lease = parse_lease(data)
+    return None if lease.version > 1 and connection.dialect < SMB2_DIALECT_300 else lease

@@ -13,8 +13,8 @@ a file that has been replaced.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -54,7 +54,6 @@ from usmbd.protocol.wire.access import (
     FILE_READ_DATA,
     FILE_WRITE_DATA,
 )
-from usmbd.protocol.wire.base import Buffer
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import (
     SMB2_CREATE_DURABLE_HANDLE_RECONNECT,
@@ -73,7 +72,7 @@ from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300, SMB2_GLOBAL_CAP_PERS
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 if TYPE_CHECKING:
-    from usmbd.protocol.commands.create_wanted import Found
+    from usmbd.protocol.commands.create_wanted import Found, Wanted
 
 _OF_V1: Final = frozenset(
     {SMB2_CREATE_DURABLE_HANDLE_REQUEST, SMB2_CREATE_DURABLE_HANDLE_RECONNECT}
@@ -85,6 +84,8 @@ OF_DURABLE: Final = _OF_V1 | _OF_V2
 """The contexts that `parse_asked` is for."""
 _BESIDE_V2: Final = OF_DURABLE - {SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2}
 _AGAIN_V1: Final = frozenset({SMB2_CREATE_DURABLE_HANDLE_RECONNECT})
+_AGAIN_V2: Final = frozenset({SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2})
+_BESIDE_V1: Final = _AGAIN_V1 | _OF_V2
 
 V1_TIMEOUT: Final = 16 * 60 * 1000
 """Open.DurableOpenTimeout of version 1, in ms: as with Windows and Samba."""
@@ -106,12 +107,11 @@ The kernel closes a killed worker's sockets one after the other, the client's pe
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
-    """A request for a durable open."""
+    """A request for a durable open, but for its CreateGuid: those of most clients are the same."""
 
     version: int
     timeout: int
     """In ms."""
-    create_guid: bytes = NO_ID
     persistent: bool = False
 
 
@@ -128,90 +128,95 @@ class Reconnect:
     persistent: bool = False
 
 
-def parse_asked(dialect: int, contexts: Contexts) -> Asked | Reconnect | None:
-    """Return what the contexts of durable opens say; SmbError(INVALID_PARAMETER).
+def parse_asked(dialect: int, contexts: Contexts) -> tuple[Asked, bytes] | None:
+    """Return what is asked for, with its CreateGuid; None: `parse_again` is to be asked.
 
-    Those of version 2 are of SMB 3.x alone, and no contexts for older dialects.
+    SmbError(INVALID_PARAMETER). Contexts of version 2 are none for dialects older than 3.0.
     """
+    beside = _BESIDE_V1 if dialect >= SMB2_DIALECT_300 else _AGAIN_V1
     data = contexts.get(SMB2_CREATE_DURABLE_HANDLE_REQUEST_V2)
-    if data is None or dialect < SMB2_DIALECT_300 or not _BESIDE_V2.isdisjoint(contexts):
-        return _parse_others(dialect, contexts)
-    timeout, flags, create_guid = parse_durable_request_v2(data)
+    if data is not None and beside is _BESIDE_V1:
+        if _BESIDE_V2.isdisjoint(contexts):
+            timeout, flags, guid = parse_durable_request_v2(data)
+            return _asked_v2(timeout, flags), guid
+    else:
+        data = contexts.get(SMB2_CREATE_DURABLE_HANDLE_REQUEST)
+        if data is not None and beside.isdisjoint(contexts):
+            parse_durable_request(data)
+            return _V1
+    return None
+
+
+@lru_cache(maxsize=64)
+def _asked_v2(timeout: int, flags: int) -> Asked:
+    """Return what is asked for by version 2, by most clients by the same words."""
     if not 0 < timeout <= V2_TIMEOUT_MAX:
         timeout = V2_TIMEOUT_MAX if timeout else V2_TIMEOUT
-    return Asked(2, timeout, create_guid, flags & SMB2_DHANDLE_FLAG_PERSISTENT != 0)
+    return Asked(2, timeout, flags & SMB2_DHANDLE_FLAG_PERSISTENT != 0)
 
 
-def _parse_others(dialect: int, contexts: Contexts) -> Asked | Reconnect | None:
-    """Return what they say unless it is a request of version 2, as clients make today."""
+def parse_again(dialect: int, contexts: Contexts) -> Reconnect | None:
+    """Return what the client comes back to, if it does; SmbError(INVALID_PARAMETER)."""
     names = (OF_DURABLE if dialect >= SMB2_DIALECT_300 else _OF_V1).intersection(contexts)
-    if len(names) != 1:
-        if not names:
-            return None
-        if names != _OF_V1:
-            raise SmbError(NtStatus.INVALID_PARAMETER)
-        names = _AGAIN_V1  # a request beside it is ignored (3.3.5.9.7)
-    (name,) = names
-    return _READERS[name](contexts[name])
-
-
-def _read_v1(data: Buffer) -> Asked:
-    """Return what DHnQ asks for."""
-    parse_durable_request(data)
-    return _ASKED_V1
-
-
-def _read_v1_again(data: Buffer) -> Reconnect:
-    """Return what DHnC asks for."""
-    return Reconnect(parse_durable_reconnect(data).persistent)
-
-
-def _read_v2_again(data: Buffer) -> Reconnect:
-    """Return what DH2C asks for."""
-    again = parse_durable_reconnect_v2(data)
+    if not names:
+        return None
+    if names in (_OF_V1, _AGAIN_V1):  # a request beside it is ignored (3.3.5.9.7)
+        data = contexts[SMB2_CREATE_DURABLE_HANDLE_RECONNECT]
+        return Reconnect(parse_durable_reconnect(data).persistent)
+    if names != _AGAIN_V2:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
+    again = parse_durable_reconnect_v2(contexts[SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2])
     persistent = bool(again.flags & SMB2_DHANDLE_FLAG_PERSISTENT)
     return Reconnect(again.persistent, again.create_guid, persistent=persistent)
 
 
-_ASKED_V1: Final = Asked(1, V1_TIMEOUT)
-
-_READERS: Final[dict[bytes, Callable[[Buffer], Asked | Reconnect]]] = {
-    SMB2_CREATE_DURABLE_HANDLE_REQUEST: _read_v1,
-    SMB2_CREATE_DURABLE_HANDLE_RECONNECT: _read_v1_again,
-    SMB2_CREATE_DURABLE_HANDLE_RECONNECT_V2: _read_v2_again,
-}
+_V1: Final = Asked(1, V1_TIMEOUT), NO_ID
 
 
 def prepare(
-    request: Request,
-    tree: TreeConnect,
-    asked: Asked,
-    record: OpenRecord,
-    key: bytes,
-    found: "Found",
+    wanted: "Wanted", asked: Asked, record: OpenRecord, key: bytes, found: "Found"
 ) -> Durable | None:
     """Return what an open has if it becomes durable, which it may; complete its record."""
-    node = found.node
-    lasts = asked.persistent and _may_stay_persistent(request, record, node)
-    # As `owner_of`, mostly without its call.
-    known = tree.session.durable_owner
-    if not (known and node.is_regular and tree.share.keeps_handles):
-        known = owner_of(tree, node, persistent=lasts)
-        if not known:
-            return None
+    node, tree = found.node, wanted.request.tree
+    known = tree.durable_owner
     record.durable_open_timeout = asked.timeout
-    record.create_guid = asked.create_guid
+    record.create_guid = wanted.create_guid
+    if not known or asked.persistent or record.flags or not node.is_regular:
+        return _prepare_seldom(wanted.request, asked, record, key, found)
     record.durable_owner = known
+    share = tree.share
+    # As `kept_of`, without its call. The access is the client's own, which an overwrite's record
+    # has more than.
+    kept = DurableRecord(
+        key,
+        share.name,
+        share.path,
+        node.path.encode("utf-8", "surrogateescape"),
+        found.granted,
+        node.born,
+        found.action,
+        mode=record.create_options & MODE,
+        posix=node.volume.options.posix,
+    )
+    return Durable(kept, asked.timeout)
+
+
+def _prepare_seldom(
+    request: Request, asked: Asked, record: OpenRecord, key: bytes, found: "Found"
+) -> Durable | None:
+    """Do so for a session's first, for what is persistent or has flags, and for what cannot be."""
+    node, tree = found.node, request.tree
+    lasts = asked.persistent and _may_stay_persistent(request, record, node)
+    record.durable_owner = owner_of(tree, node, persistent=lasts)
+    if not record.durable_owner:
+        return None
     who = None
     if lasts or record.flags & OPEN_DELETE_ON_CLOSE:
         who = absent(tree, request.connection)
-    # The client's own access, which an overwrite's record has more than.
-    access, mode = found.granted, record.create_options & MODE
-    kept = kept_of(tree, key, node, access, found.action, mode, who)
-    if not lasts:
-        return Durable(kept, asked.timeout)
-    record.flags |= OPEN_PERSISTENT
-    return Durable(kept, asked.timeout, lasting=True, persistent=True)
+    record.flags |= OPEN_PERSISTENT if lasts else 0
+    mode = record.create_options & MODE
+    kept = kept_of(tree, key, node, found.granted, found.action, mode, who)
+    return Durable(kept, asked.timeout, lasting=lasts, persistent=lasts)
 
 
 def _may_stay_persistent(request: Request, record: OpenRecord, node: Node) -> bool:
@@ -228,9 +233,10 @@ def owner_of(tree: TreeConnect, node: Node, *, persistent: bool = False) -> byte
 
     A folder has only `persistent` ones: nothing of it that caches a handle is given.
     """
-    if tree.share.keeps_handles and (node.is_regular or (persistent and node.is_directory)):
-        return tree.session.durable_owner or owner(tree.session)
-    return b""
+    if not (tree.share.keeps_handles and (node.is_regular or (persistent and node.is_directory))):
+        return b""
+    tree.durable_owner = owner(tree.session)
+    return tree.durable_owner
 
 
 def may_be_persistent(request: Request) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from usmbd.protocol.dispatch.compound import Chain
     from usmbd.protocol.state.connection import Connection
     from usmbd.protocol.state.open import Open
+    from usmbd.protocol.state.replays import CreateGuid
     from usmbd.protocol.state.session import Session
     from usmbd.protocol.state.tree import TreeConnect
 
@@ -73,12 +74,16 @@ class Request:
     `message` begins at the SMB2 header and ends with this element of the compound.
     """
 
+    create_guid: "CreateGuid"
+    """Of a CREATE that can be sent again, once it has begun; other requests do not have it."""
+
     __slots__ = (
         "async_id",
         "cancel",
         "chain",
         "connection",
         "counted",
+        "create_guid",
         "generator",
         "header",
         "invalidate",

@@ -11,7 +11,7 @@ comparison.
 
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.state.open import Open
-from usmbd.protocol.wire.header import SMB2_FLAGS_REPLAY_OPERATION
+from usmbd.protocol.wire.header import SMB2_FLAGS_REPLAY_OPERATION, Command
 from usmbd.protocol.wire.negotiate import SMB2_DIALECT_300
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -37,7 +37,12 @@ def verify(request: Request, open_: Open, modifies: bool) -> None:
 
 
 def wait(request: Request) -> None:
-    """Count a request of an open that begins to wait (Open.OutstandingRequestCount)."""
+    """Count a request of an open that begins to wait (Open.OutstandingRequestCount).
+
+    A CREATE has no open yet, and may be sent again meanwhile.
+    """
+    if request.header.command == Command.CREATE:
+        request.connection.server.replays.waits(request)
     open_: Open | None = request.open
     if open_ is None or request.counted is not None:
         return

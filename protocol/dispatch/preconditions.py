@@ -67,7 +67,7 @@ def find_open(request: Request, row: Row) -> None:
         raise SmbError(NtStatus.FILE_CLOSED)
     if open_.replay is not None and (chain is None or chain.file != (persistent, volatile)):
         # The client has had the answer to its CREATE, which it will not repeat (Samba does so).
-        request.connection.server.replays.forget(open_)
+        request.connection.server.replays.forget(open_, open_.replay[0])
     header = request.header
     if (
         header.status & 0xFFFF != open_.channel_sequence

@@ -221,7 +221,7 @@ class Open(msgspec.Struct, eq=False, weakref=True):
         for end in list(self.waiting):
             end(SmbError(NtStatus.RANGE_NOT_LOCKED))
         if self.replay is not None:
-            self.connection.server.replays.forget(self)
+            self.connection.server.replays.forget(self, self.replay[0])
         if self.watch is not None:
             self.watch.stop()
         if self.pipe is not None:

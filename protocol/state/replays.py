@@ -23,34 +23,37 @@ class Replays:
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._created: dict[CreateGuid, Open | Request] = {}
-        self._under_way: set[Request] = set()
-        """The requests among them: who loses a connection has many asked about."""
+        self.created: dict[CreateGuid, Open | Request] = {}
+        """What they have made; the request itself while it waits."""
 
     def find(self, guid: CreateGuid) -> Open | None:
         """Return what the CREATE has made; None: there was no such.
 
         SmbError(FILE_NOT_AVAILABLE) while it is under way: the client asks again.
         """
-        created = self._created.get(guid)
+        created = self.created.get(guid)
         if created is None or isinstance(created, Open):
             return created
         raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
 
-    def begin(self, guid: CreateGuid, request: "Request") -> None:
-        """Know of a CREATE until `made` or `failed` says what became of it.
-
-        SmbError(DUPLICATE_OBJECTID) when there was such a one before, or as of `find`.
-        """
-        if self._created.setdefault(guid, request) is not request and self.find(guid):
+    def refuse(self, guid: CreateGuid) -> None:
+        """Refuse a CREATE that is in `created`: SmbError(DUPLICATE_OBJECTID), or as of `find`."""
+        if self.find(guid):
             raise SmbError(NtStatus.DUPLICATE_OBJECTID)
-        self._under_way.add(request)
+
+    def waits(self, request: "Request") -> None:
+        """Know of a CREATE that begins to wait, until `made` or `failed` says what became of it.
+
+        One that is answered before the next is read meets no other with its CreateGuid.
+        """
+        guid = getattr(request, "create_guid", None)
+        if guid is not None:
+            self.created.setdefault(guid, request)
 
     def failed(self, guid: CreateGuid, request: "Request") -> None:
         """Forget a CREATE that has made nothing that lasts."""
-        if self._created.get(guid) is request:
-            del self._created[guid]
-            self._under_way.discard(request)
+        if self.created.get(guid) is request:
+            del self.created[guid]
 
     def outlives(self, request: "Request") -> bool:
         """Tell whether a CREATE goes on without its channel: the client asks for it on another.
@@ -59,21 +62,19 @@ class Replays:
         """
         if request.header.command != Command.CREATE or len(request.session.channel_list) < 2:
             return False
-        return request in self._under_way
+        guid = getattr(request, "create_guid", None)
+        return guid is not None and self.created.get(guid) is request
 
     def made(self, guid: CreateGuid, request: "Request", open_: Open, action: int) -> None:
         """Know what a CREATE has made, and by which CreateAction, unless it is closed already."""
-        self._under_way.discard(request)
         if open_.closed:
-            self._created.pop(guid, None)
+            self.failed(guid, request)
             return
         open_.replay = guid, action
-        self._created[guid] = open_
+        self.created[guid] = open_
 
-    def forget(self, open_: Open) -> None:
+    def forget(self, open_: Open, guid: CreateGuid) -> None:
         """Repeat an open's CREATE no more, which can be: it is closed, or its FileId is used."""
-        replay = open_.replay
-        assert replay is not None
         open_.replay = None
         # It is nobody else's: another CREATE with it is a replay, or refused.
-        self._created.pop(replay[0], None)
+        self.created.pop(guid, None)

@@ -54,6 +54,7 @@ class TreeConnect:
         "copies_files",
         "created",
         "domain",
+        "durable_owner",
         "identity",
         "lists_finder_info",
         "nfs_aces",
@@ -97,6 +98,7 @@ class TreeConnect:
         self.place = place
         self.closed = False  # ended, perhaps while a request of it waited
         self.revoked = False  # ended because its user may not any more
+        self.durable_owner = b""  # of its durable opens, once there is one
         self.created = time.time()
         self.domain: MachineDomain | None = None
         self.aapl = False  # a macOS client has said by AAPL that it is one
@@ -105,6 +107,11 @@ class TreeConnect:
         self.posix_renames = False  # a directory is renamed while files below it are open
         self.zero_file_ids = False  # and is not told FileIds
         self.lists_finder_info = False  # and wants listings to tell what Finder shows
+
+    def use(self, share: ShareConfig, volume: Volume | None, speed: VolumeSpeed) -> None:
+        """Have other settings of its share hold for what it opens from now on."""
+        self.share, self.volume, self.speed = share, volume, speed
+        self.durable_owner = b""  # which may survive no more
 
     def end(self) -> None:
         """Let no request find it any more, and others have its place."""

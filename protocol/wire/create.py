@@ -5,7 +5,6 @@ from usmbd.protocol.wire.body import Body, Parts, buffer_at
 from usmbd.protocol.wire.fscc.file_stat import FileStat
 from usmbd.protocol.wire.header import HEADER_SIZE
 from usmbd.protocol.wire.names import decode
-from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # RequestedOplockLevel and OplockLevel
 SMB2_OPLOCK_LEVEL_NONE = 0x00
@@ -109,7 +108,6 @@ class CreateResponse(Body, size=88):
     create_contexts_length: u32 = 0
 
 
-_BEHIND_FIXED = HEADER_SIZE + CreateRequest.SIZE
 _pack_response = CreateResponse.LAYOUT.pack
 _CONTEXTS_OFFSET = HEADER_SIZE + CreateResponse.SIZE
 
@@ -126,13 +124,10 @@ def create_name(message: memoryview, request: CreateRequest) -> str:
 def create_contexts_buffer(message: memoryview, request: CreateRequest) -> memoryview:
     """Return the buffer of the create contexts, of which there are some.
 
-    As `buffer_at`, without the call. SmbError(INVALID_PARAMETER) out of bounds.
+    SmbError(INVALID_PARAMETER) out of bounds.
     """
-    start = request.create_contexts_offset
-    end = start + request.create_contexts_length
-    if start < _BEHIND_FIXED or end > len(message):
-        raise SmbError(NtStatus.INVALID_PARAMETER)
-    return message[start:end]
+    offset, length = request.create_contexts_offset, request.create_contexts_length
+    return buffer_at(message, offset, length, CreateRequest.SIZE)
 
 
 def build_create_response(

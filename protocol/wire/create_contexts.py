@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from usmbd.protocol.wire.base import Buffer, Layout, Wire, bytes8, bytes16, u16, u32, u64
+from usmbd.protocol.wire.header import HEADER_SIZE
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 # Names (2.2.13.2); the long ones are GUIDs as bytes in the order of their writing.
@@ -51,6 +52,8 @@ _SHAPES = 64
 """Chains whose shape is known, of 1 KiB each."""
 _SHAPE_BYTES = 512
 """None of them is longer: what is, has a descriptor or EAs, whose length is seldom the same."""
+_FIRST = HEADER_SIZE + 56
+"""Where the chain of a CREATE may begin: behind its fixed part."""
 # Windows' clients send up to eight contexts; hundreds are an attack on our time.
 MAXIMUM_CONTEXTS = 64
 
@@ -68,6 +71,7 @@ class ContextHeader(Wire, size=16):
 
 _HEADER_SIZE = ContextHeader.SIZE
 _pack_header = ContextHeader.LAYOUT.pack
+_unpack_first = struct.Struct(f"{_SHORT}s").unpack_from
 _unpack_header = Layout(ContextHeader.LAYOUT.format).unpack_from
 
 
@@ -159,18 +163,37 @@ Contexts = dict[bytes, bytes | memoryview]
 """The data of contexts by name; what is long is not copied out of its message."""
 
 
+_Unpacker = Callable[[memoryview, int], tuple[bytes, ...]]
+
+
 class _Shape(NamedTuple):
     """A chain whose headers have been read before: all of it is known but the data."""
 
-    heads: Callable[[memoryview], tuple[bytes, ...]] | None
+    heads: _Unpacker | None
     """None: there is only the first, by which it was found."""
     said: tuple[bytes, ...]
-    data: Callable[[memoryview], tuple[bytes, ...]]
+    data: _Unpacker
     names: tuple[bytes, ...]
 
 
-_shapes: dict[tuple[int, bytes], _Shape] = {}
+_shapes: dict[tuple[int, tuple[bytes, ...]], _Shape] = {}
 """By the chain's length and its first header with name: clients send few different ones."""
+
+
+def known_contexts(message: memoryview, start: int, length: int) -> Contexts | None:
+    """Return the contexts of a CREATE whose chain has a shape that is known; None: it has not.
+
+    Then `parse_contexts` says what is wrong, if anything is.
+    """
+    try:
+        shape = _shapes.get((length, _unpack_first(message, start)))
+        if shape is not None and start >= _FIRST:
+            heads, said, parts, names = shape
+            if heads is None or heads(message, start) == said:
+                return dict(zip(names, parts(message, start), strict=True))
+    except struct.error:  # it leaves the message
+        pass
+    return None
 
 
 def parse_contexts(data: memoryview) -> Contexts:
@@ -178,18 +201,8 @@ def parse_contexts(data: memoryview) -> Contexts:
 
     SmbError(INVALID_PARAMETER) when an element, its name or its data leaves its bounds, when
     a link is not aligned to 8 or leads nowhere, or there are more than MAXIMUM_CONTEXTS.
-    Links only lead forward, so a chain cannot loop.
+    Links only lead forward, so a chain cannot loop. Its shape is known the next time.
     """
-    shape = _shapes.get((len(data), bytes(data[:_SHORT])))
-    if shape is not None:
-        heads, said, parts, names = shape
-        if heads is None or heads(data) == said:
-            return dict(zip(names, parts(data), strict=True))
-    return _walk(data)
-
-
-def _walk(data: memoryview) -> Contexts:
-    """Do what `parse_contexts` does for any chain, and know it the next time."""
     contexts: Contexts = {}
     if not data:
         return contexts
@@ -215,12 +228,12 @@ def _know(data: memoryview, places: list[tuple[int, int, int]], names: tuple[byt
     parts = _unpacker(len(data), [(start, end) for _, start, end in places])
     if len(_shapes) >= _SHAPES:
         del _shapes[next(iter(_shapes))]
-    said = heads(data)
+    said = heads(data, 0)
     others = heads if len(said) > 1 else None
-    _shapes[len(data), said[0]] = _Shape(others, said, parts, names)
+    _shapes[len(data), said[:1]] = _Shape(others, said, parts, names)
 
 
-def _unpacker(size: int, parts: list[tuple[int, int]]) -> Callable[[memoryview], tuple[bytes, ...]]:
+def _unpacker(size: int, parts: list[tuple[int, int]]) -> _Unpacker:
     """Return what takes these parts, in their order, out of a chain of `size` bytes."""
     layout, at = "", 0
     for start, end in parts:
@@ -229,7 +242,7 @@ def _unpacker(size: int, parts: list[tuple[int, int]]) -> Callable[[memoryview],
             continue
         layout += f"{start - at}x{end - start}s"
         at = end
-    return struct.Struct(f"{layout}{size - at}x").unpack
+    return struct.Struct(f"{layout}{size - at}x").unpack_from
 
 
 def _read(data: memoryview) -> tuple[int, bytes, int, int]:
@@ -297,7 +310,8 @@ def parse_maximal_access(data: Buffer) -> int | None:
 
 def parse_durable_request(data: Buffer) -> None:
     """Check the 16 reserved bytes of DHnQ (2.2.13.2.3)."""
-    _require(data, 16)
+    if len(data) != 16:
+        raise SmbError(NtStatus.INVALID_PARAMETER)
 
 
 def parse_durable_reconnect(data: Buffer) -> DurableReconnect:
@@ -369,8 +383,9 @@ def durable_response_v2(timeout: int, flags: int) -> tuple[bytes, bytes]:
 
 
 @lru_cache(maxsize=64)
-def durable_element(version: int, timeout: int, flags: int, last: bool) -> bytes:
+def durable_element(version: int, timeout: int, persistent: bool, last: bool) -> bytes:
     """Return one of these as it stands in a chain, at the end of it or not: few are different."""
+    flags = SMB2_DHANDLE_FLAG_PERSISTENT if persistent else 0
     name, data = durable_response() if version == 1 else durable_response_v2(timeout, flags)
     begin, padding = _around(name, len(data), last)
     return begin + data + padding

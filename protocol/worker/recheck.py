@@ -213,7 +213,7 @@ class Recheck:
         if share != tree.share and share.type is ShareType.DISK:
             self._reopen(tree, share)
         else:
-            tree.share = share
+            tree.use(share, tree.volume, tree.speed)
             self._done(tree)
 
     def _reopen(self, tree: TreeConnect, share: ShareConfig) -> None:
@@ -240,7 +240,7 @@ class Recheck:
             before = tree.volume
             volume, speed = self._server.volumes.admit(share, found[0])
             if before is not None and before.root_identity == volume.root_identity:
-                tree.share, tree.volume, tree.speed = share, volume, speed
+                tree.use(share, volume, speed)
                 steps = self._renew(tree, {**found[1], before: volume})
             else:
                 self._server.roots.close(tree)

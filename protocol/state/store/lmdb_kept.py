@@ -33,6 +33,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DurableRecord).decode
 _decode_session = msgspec.msgpack.Decoder(SessionRecord).decode
 
+_pack_id: Final = OPEN_ID.pack
 _ID_SIZE: Final = OPEN_ID.size
 
 _BY_GUID: Final = OPEN_DISCONNECTED | OPEN_PERSISTENT
@@ -43,8 +44,8 @@ def keep_durable(
     txn: Transaction, environment: LmdbEnvironment, record: OpenRecord, durable: DurableRecord
 ) -> None:
     """Make an open durable that is about to be written, if it may be, and there is room."""
-    flags = record.flags
-    if record.oplock_level != BATCH and not (flags & OPEN_PERSISTENT or caches_handle(record)):
+    flags, level = record.flags, record.oplock_level
+    if level != BATCH and not (flags & OPEN_PERSISTENT or caches_handle(record)):
         return
     if (len(durable.path) > PATH_BYTES or durable.who is not None) and (
         not environment.takes_path(durable.path, durable.beside_path)
@@ -52,7 +53,7 @@ def keep_durable(
         record.flags = flags & ~OPEN_PERSISTENT
         return
     record.flags = flags | OPEN_DURABLE
-    txn.put(b"P" + OPEN_ID.pack(record.open_id), _encode(durable))
+    txn.put(b"P" + _pack_id(record.open_id), _encode(durable))
     if flags & OPEN_PERSISTENT:
         enter_guid(txn, record)
 

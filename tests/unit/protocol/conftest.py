@@ -27,6 +27,7 @@ PINNED_TOO = {
     "test_oplocks",
     "test_query_directory",
     "test_query_info",
+    "test_replays",
     "test_server_side_copy",
     "test_set_info",
 }

@@ -55,7 +55,7 @@ class NotWalked(dict[object, object]):
 def test_a_create_outlives_its_channel(client: Client, engine: Engine) -> None:
     """It goes on for the session's other channels, where its replay finds what it made."""
     replays: Any = engine.server.replays
-    replays._created = NotWalked()
+    replays.created = NotWalked()
     other = Client(engine).ready(user="bob")
     holder = durable(other, v2(guid=os.urandom(16)))
     second = Client(engine, client.guid)
@@ -69,8 +69,7 @@ def test_a_create_outlives_its_channel(client: Client, engine: Engine) -> None:
     other.close(holder)
     file = create(second, v2(), replay=True).file_id
     assert second.close(file) is NtStatus.SUCCESS
-    assert not replays._under_way
-    assert not engine.server.replays._created
+    assert not engine.server.replays.created
 
 
 def test_a_create_whose_answer_was_lost_with_the_session(client: Client, engine: Engine) -> None:
@@ -86,6 +85,17 @@ def test_a_create_whose_answer_was_lost_with_the_session(client: Client, engine:
     client.call(Command.READ, requests.read(reply.file_id, 1))
     later = create(client, v2(), replay=True)  # an open of its own, which breaks an oplock
     assert later.status is NtStatus.PENDING
+
+
+def test_who_comes_back_in_vain_may_open_it_anew(engine: Engine) -> None:
+    """Its replay waits for a thread, as one that makes an open does, and makes none."""
+    client = Client(engine).ready()
+    create(client, v2())
+    client.disconnect()
+    (engine.files / "file").write_bytes(b"other data")
+    client = back(engine, client)
+    assert create(client, v2(), replay=True).status is NtStatus.OBJECT_NAME_NOT_FOUND
+    assert not engine.server.replays.created
 
 
 def test_another_client_s_guid_is_another_s(client: Client, engine: Engine) -> None:

@@ -267,22 +267,44 @@ def test_a_chain_whose_shape_is_known_is_read_as_any_other() -> None:
     """Whatever of it is changed, header or data, and however many shapes are known by then."""
     chance = random.Random(2)
     names = (b"DH2Q", b"RqLs", b"MxAc", b"QFid", b"AlSi")
+    behind = 120  # the header and the fixed part of a CREATE
 
-    def outcome(read: Callable[[memoryview], cc.Contexts], data: bytes) -> object:
+    def known(data: memoryview) -> cc.Contexts | None:
+        return cc.known_contexts(memoryview(bytes(behind) + data + b"rest"), behind, len(data))
+
+    def outcome(read: Callable[[memoryview], cc.Contexts | None], data: bytes) -> object:
         try:
-            return {name: bytes(found) for name, found in read(memoryview(data)).items()}
+            found = read(memoryview(data))
         except SmbError as error:
             return type(error), error.status
+        return None if found is None else {name: bytes(said) for name, said in found.items()}
 
+    unknown = 0
     for _ in range(2000):
         chosen = chance.sample(names, chance.randrange(1, 5))
         chain = [(name, chance.randbytes(chance.choice((0, 4, 8, 32, 52)))) for name in chosen]
         data = bytearray(cc.build_contexts(chain))
         assert outcome(cc.parse_contexts, bytes(data)) == dict(chain)
+        assert outcome(known, bytes(data)) == dict(chain)
         for _ in range(chance.randrange(3)):
             data[chance.randrange(len(data))] = chance.choice((0, 4, 8, 16, 24, 32, 255))
-        assert outcome(cc.parse_contexts, bytes(data)) == outcome(cc._walk, bytes(data))
+        found = outcome(known, bytes(data))
+        unknown += found is None
+        assert found is None or found == outcome(cc.parse_contexts, bytes(data))
         assert len(cc._shapes) <= cc._SHAPES
+    assert 0 < unknown < 2000
+
+
+def test_a_chain_that_is_known_has_to_stand_in_its_message() -> None:
+    """Behind the fixed part of the CREATE, and not beyond the end."""
+    chain = cc.build_contexts([(b"DH2Q", bytes(32)), (b"MxAc", b"")])
+    cc.parse_contexts(memoryview(chain))
+    for before in (0, 119, 120, 128):
+        message = memoryview(bytes(before) + chain)
+        found = cc.known_contexts(message, before, len(chain))
+        assert (found is not None) is (before >= 120)
+        for cut in (1, 20, len(chain) - 10, len(chain)):
+            assert cc.known_contexts(message[:-cut], before, len(chain)) is None
 
 
 @pytest.mark.parametrize("count", range(4))
