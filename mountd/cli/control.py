@@ -198,6 +198,8 @@ def show(answer: ControlResponse, *, as_json: bool) -> list[Row]:
                 f"up {answer.uptime} s"
             )
         case ControlDone():
+            if answer.warnings:
+                print(answer.warnings, file=sys.stderr)
             if answer.note:
                 print(answer.note)
         case ControlError():

@@ -470,10 +470,15 @@ class ControlVersionInfo(Message):
     """Seconds."""
 
 
+MAX_WARNINGS = 4096
+
+
 class ControlDone(Message):
     """It was done."""
 
     note: Annotated[str, Meta(max_length=4096)] = ""
+    warnings: Annotated[str, Meta(max_length=MAX_WARNINGS)] = ""
+    """Of files that were read again, as --check tells them: a line each."""
 
 
 class ControlError(Message):

@@ -5,18 +5,27 @@ import contextlib
 import socket
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from usmbd.mountd.ipc.codec import RECEIVE_SIZE, CodecError, mountd_client
-from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, Failed, ReloadRequest, ReloadResponse
+from usmbd.mountd.ipc.messages import (
+    MAX_WARNINGS,
+    MOUNTD_SOCKET,
+    Failed,
+    ReloadRequest,
+    ReloadResponse,
+)
 from usmbd.mountd.ipc.probe import BEAT
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor.processes import Processes
 
 CHECK_SECONDS: Final = 60
 """Until a check that does not end is given up: a file or an account may be on a network's disk."""
+
+
+MORE: Final = "warning: there are more: usmbd.control --check"
 
 
 class CheckError(Exception):
@@ -47,13 +56,21 @@ def check(processes: Processes, files: list[str]) -> ServerConfig:
         return msgspec.json.decode(output.read(), type=ServerConfig)
 
 
-async def check_again(processes: Processes, files: list[str]) -> ServerConfig:
+class Checked(NamedTuple):
+    """Files that can be used."""
+
+    config: ServerConfig
+    warnings: str = ""
+    """A line each; the log has them as well, of mountd."""
+
+
+async def check_again(processes: Processes, files: list[str]) -> Checked:
     """Check the files while serving; mountd's complaints are in the CheckError."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
         try:
             process = await processes.start(
                 "check",
-                ["--check", "--quiet", *files],
+                ["--check", *files],
                 streams=[output.fileno(), complaints.fileno()],
             )
         except OSError as error:
@@ -65,13 +82,24 @@ async def check_again(processes: Processes, files: list[str]) -> ServerConfig:
             raise CheckError(NO_END) from None
         output.seek(0)
         complaints.seek(0)
+        said = complaints.read().decode(errors="replace").strip()
         if status:
-            said = complaints.read().decode(errors="replace").strip()
             raise CheckError(said or f"its check ended with status {status}")
-        return msgspec.json.decode(output.read(), type=ServerConfig)
+        return Checked(msgspec.json.decode(output.read(), type=ServerConfig), _warnings(said))
 
 
-async def read_again(processes: Processes, files: list[str], state: Path) -> ServerConfig:
+def _warnings(said: str) -> str:
+    """Return the lines that are warnings, as many as a message has room for."""
+    found = ""
+    for line in said.split("\n"):
+        if line.startswith("warning: "):
+            if len(found) + len(line) > MAX_WARNINGS - len(MORE):
+                return found + MORE
+            found += line + "\n"
+    return found.rstrip("\n")
+
+
+async def read_again(processes: Processes, files: list[str], state: Path) -> Checked:
     """Have mountd use the files, and check them beside it; CheckError when either refuses.
 
     mountd knows more than the check: what it had before, what the registry says.

@@ -15,7 +15,6 @@ from usmbd.mountd.ipc.messages import (
     ControlClose,
     ControlDebug,
     ControlDone,
-    ControlError,
     ControlList,
     ControlReload,
     ControlRequest,
@@ -61,7 +60,7 @@ class ControlService:
             client.send(handle, ControlDone())
             supervisor.stop()
         elif isinstance(message, ControlReload):
-            supervisor.reload(partial(_answer, client, handle))
+            supervisor.reload(partial(client.send, handle))
         elif isinstance(message, ControlList):
             self._list(client, handle, message)
         elif isinstance(message, ControlClose):
@@ -141,8 +140,3 @@ def _worker(worker: "WorkerChild") -> WorkerRow:
         silent=silence(worker),
         hangs_in=worker.hangs_in,
     )
-
-
-def _answer(client: Client[ControlRequest], handle: int, done: bool, note: str) -> None:
-    """Tell the tool how a reload ended."""
-    client.send(handle, ControlDone(note) if done else ControlError(note[:4096]))

@@ -20,7 +20,13 @@ import msgspec
 from usmbd.mountd import log as logs
 from usmbd.mountd.ipc.codec import mountd_client
 from usmbd.mountd.ipc.directory import prepare_directories
-from usmbd.mountd.ipc.messages import MOUNTD_SOCKET, LimitRow, ShareConfigRequest
+from usmbd.mountd.ipc.messages import (
+    MOUNTD_SOCKET,
+    ControlDone,
+    ControlError,
+    LimitRow,
+    ShareConfigRequest,
+)
 from usmbd.mountd.ipc.probe import is_stopped, silence
 from usmbd.mountd.ipc.settings import Rdma as Wanted
 from usmbd.mountd.ipc.settings import ServerConfig
@@ -29,6 +35,7 @@ from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.store.base import SUPERVISOR
 from usmbd.protocol.state.store.bus import Bus, WakeFile
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
+from usmbd.protocol.supervisor import state_place
 from usmbd.protocol.supervisor.addresses import AddressWatch
 from usmbd.protocol.supervisor.check import CheckError, read_again
 from usmbd.protocol.supervisor.children import (
@@ -74,6 +81,9 @@ LASTING = (
 )
 """Parameters that keep their value until the next start; the addresses that the last two mean are
 followed all the time."""
+
+
+ReloadOutcome = ControlDone | ControlError
 
 
 class StartError(Exception):
@@ -172,6 +182,7 @@ class Supervisor:
         """Make the state directory and the empty store; StartError when another server is there."""
         try:
             prepare_directories(self._state, Path(self.config.data_directory))
+            state_place.look(self._state)
             store = self._state / messages.STORE_DIRECTORY
             self._lock = os.open(self._state / "usmbd.lock", os.O_CREAT | os.O_RDWR, 0o600)
             try:
@@ -381,21 +392,18 @@ class Supervisor:
 
     # -- control -------------------------------------------------------------------------
 
-    def reload(self, done: Callable[[bool, str], None] | None = None) -> None:
-        """Read the configuration again: mountd at once, the workers when both find it right.
-
-        Then comes `done(True, what has to be known)` or `done(False, what is wrong)`.
-        """
+    def reload(self, done: Callable[[ReloadOutcome], None] | None = None) -> None:
+        """Read the configuration again: mountd at once, the workers when both find it right."""
         self._watch(self._reload(done or _nobody_asked), vital=False)
 
-    async def _reload(self, done: Callable[[bool, str], None]) -> None:
+    async def _reload(self, done: Callable[[ReloadOutcome], None]) -> None:
         """Check the files and tell the workers; what cannot change while serving stays."""
         try:
             async with self._checking:  # of two reloads the later one sees the later files
-                fresh = await read_again(self._processes, self._files, self._state)
+                fresh, warnings = await read_again(self._processes, self._files, self._state)
         except CheckError as error:
             log.error("the new configuration is not used: %s", error)
-            done(False, str(error))
+            done(ControlError(str(error)[:4096]))
             return
         lasting = {name: getattr(self.config, name) for name in LASTING}
         later = [
@@ -411,7 +419,7 @@ class Supervisor:
             worker.send(messages.Configure(config=self.config))
         self._discovery.look()
         log.info("configuration read%s", f"; {note}" if note else "")
-        done(True, note)
+        done(ControlDone(note, warnings))
 
     def limits(self) -> list[LimitRow]:
         """Return what is limited here, and how much of it is in use."""
@@ -447,7 +455,7 @@ class Supervisor:
         os.close(self._lock)
 
 
-def _nobody_asked(_done: bool, _note: str) -> None:
+def _nobody_asked(_outcome: ReloadOutcome) -> None:
     """Take the end of a reload that a signal asked for: the log says it."""
 
 

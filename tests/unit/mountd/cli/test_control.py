@@ -104,11 +104,11 @@ def test_what_is_asked(
     server: Server, files: list[str], options: list[str], message: Message,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    server.answers_to[CONTROL_SOCKET] = [ControlDone("a note")]
+    server.answers_to[CONTROL_SOCKET] = [ControlDone("a note", "warning: one\nwarning: two")]
     assert control.main([*options, *files]) == 0
     assert server.asked == [(CONTROL_SOCKET, message)]
     assert server.closed == 1
-    assert capsys.readouterr() == ("a note\n", "")
+    assert capsys.readouterr() == ("a note\n", "warning: one\nwarning: two\n")
 
 
 @pytest.mark.parametrize(

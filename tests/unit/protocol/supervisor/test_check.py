@@ -12,18 +12,21 @@ import pytest
 
 from usmbd.mountd.ipc.codec import mountd_server
 from usmbd.mountd.ipc.messages import (
+    MAX_WARNINGS,
     MOUNTD_SOCKET,
     ConfigReloaded,
+    ControlDone,
+    ControlError,
     ReloadRequest,
     ReloadResponse,
 )
 from usmbd.mountd.ipc.server import Client, Server, listen
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.supervisor import check as module
-from usmbd.protocol.supervisor.check import CheckError, check, check_again
+from usmbd.protocol.supervisor.check import MORE, CheckError, check, check_again
 from usmbd.protocol.supervisor.door import Door
 from usmbd.protocol.supervisor.processes import Processes
-from usmbd.protocol.supervisor.supervisor import Supervisor
+from usmbd.protocol.supervisor.supervisor import ReloadOutcome, Supervisor
 
 
 class FakeProcess:
@@ -84,12 +87,12 @@ def processes(**come_to: Any) -> Processes:
     return cast(Processes, FakeProcesses(**come_to))
 
 
-def reloaded(state: Path, server: Processes, refused: str = "") -> list[tuple[bool, str]]:
+def reloaded(state: Path, server: Processes, refused: str = "") -> list[ReloadOutcome]:
     """Reload a server's configuration twice at once; return what the two were told.
 
     Its mountd refuses the files for some reason, or takes them.
     """
-    told: list[tuple[bool, str]] = []
+    told: list[ReloadOutcome] = []
 
     def answer(client: Client[Any], handle: int, message: object) -> None:
         assert message == ReloadRequest()
@@ -104,7 +107,7 @@ def reloaded(state: Path, server: Processes, refused: str = "") -> list[tuple[bo
         supervisor._loop = asyncio.get_running_loop()
         supervisor.door = cast(Door, SimpleNamespace(tell_log=lambda: None))
         for _ in range(2):
-            supervisor.reload(lambda done, note: told.append((done, note)))
+            supervisor.reload(told.append)
         await asyncio.gather(*supervisor._tasks)
         mountd.close()
 
@@ -133,16 +136,25 @@ def test_a_check_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_whoever_reloads_is_told_how_it_ended(tmp_path: Path) -> None:
-    told = reloaded(tmp_path, processes(output=GOOD))
-    assert told == [(True, "only a new start changes: state directory")] * 2
+    said = b"warning: first\nnote: a note\nwarning: second\n"
+    told = reloaded(tmp_path, processes(output=GOOD, complaints=said))
+    note = "only a new start changes: state directory"
+    assert told == [ControlDone(note, "warning: first\nwarning: second")] * 2
+    many = reloaded(tmp_path, processes(output=GOOD, complaints=b"warning: one of many\n" * 999))
+    assert isinstance(many[0], ControlDone)
+    assert len(many[0].warnings) <= MAX_WARNINGS
+    assert many[0].warnings.endswith("one of many\n" + MORE)
     wrong = processes(complaints=b"usmbd.conf:3: wrong\n", status=2)
-    assert reloaded(tmp_path, wrong) == [(False, "usmbd.conf:3: wrong")] * 2
-    assert reloaded(tmp_path, processes(output=GOOD), "users: gone") == [(False, "users: gone")] * 2
+    assert reloaded(tmp_path, wrong) == [ControlError("usmbd.conf:3: wrong")] * 2
+    assert (
+        reloaded(tmp_path, processes(output=GOOD), "users: gone")
+        == [ControlError("users: gone")] * 2
+    )
     killed = processes(status=-9)
-    assert reloaded(tmp_path, killed) == [(False, "its check ended with status -9")] * 2
+    assert reloaded(tmp_path, killed) == [ControlError("its check ended with status -9")] * 2
     full = FakeProcesses()
     full.error = OSError(12, "Cannot allocate memory")
-    said = (False, "it cannot be checked: Cannot allocate memory")
+    said = ControlError("it cannot be checked: Cannot allocate memory")
     assert reloaded(tmp_path, cast(Processes, full)) == [said] * 2
 
 

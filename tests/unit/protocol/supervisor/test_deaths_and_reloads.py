@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from usmbd.mountd import log as logs
+from usmbd.mountd.ipc.messages import ControlDone, ControlError
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.state.store.base import SweepResult
 from usmbd.protocol.state.store.bus import WakeFile
 from usmbd.protocol.supervisor import supervisor as module
-from usmbd.protocol.supervisor.check import CheckError
+from usmbd.protocol.supervisor.check import Checked, CheckError
 from usmbd.protocol.supervisor.processes import Processes
 from usmbd.protocol.supervisor.supervisor import Supervisor
 from usmbd.protocol.worker import messages
@@ -79,14 +80,14 @@ class Reloading:
         self.sent: list[Any] = []
         self.door_told = 0
         self.logs: list[tuple[Any, ...]] = []
-        self.outcome: list[tuple[bool, str]] = []
+        self.outcome: list[ControlDone | ControlError] = []
         worker = SimpleNamespace(send=self.sent.append)
         self.supervisor.workers[0] = cast(Any, worker)
 
-        async def check(*_: object) -> ServerConfig:
+        async def check(*_: object) -> Checked:
             if isinstance(fresh, CheckError):
                 raise fresh
-            return fresh
+            return Checked(fresh, "warning: look")
 
         def tell() -> None:
             self.door_told += 1
@@ -101,8 +102,7 @@ class Reloading:
 
     def run(self) -> None:
         """Reload."""
-        done = self.supervisor._reload(lambda ok, note: self.outcome.append((ok, note)))
-        asyncio.run(done)
+        asyncio.run(self.supervisor._reload(self.outcome.append))
 
 
 def test_a_reload_reaches_the_log_the_door_and_the_workers(
@@ -117,10 +117,11 @@ def test_a_reload_reaches_the_log_the_door_and_the_workers(
     assert reloading.sent == [messages.Configure(config=config)]
     assert reloading.logs == [(0, True)]
     assert reloading.door_told == 1
-    ((ok, note),) = reloading.outcome
-    assert ok
-    assert "only a new start changes" in note
-    assert "tcp port" in note
+    (outcome,) = reloading.outcome
+    assert isinstance(outcome, ControlDone)
+    assert "only a new start changes" in outcome.note
+    assert "tcp port" in outcome.note
+    assert outcome.warnings == "warning: look"
 
 
 def test_what_was_asked_for_on_the_command_line_outlasts_the_file(
@@ -131,7 +132,7 @@ def test_what_was_asked_for_on_the_command_line_outlasts_the_file(
     reloading = Reloading(tmp_path, fresh, monkeypatch, verbose=True)
     reloading.run()
     assert reloading.supervisor.config.log_level == logs.DEBUG_LEVEL
-    assert reloading.outcome == [(True, "")]
+    assert reloading.outcome == [ControlDone("", "warning: look")]
 
 
 def test_files_that_are_wrong_change_nothing(
@@ -142,4 +143,4 @@ def test_files_that_are_wrong_change_nothing(
     reloading.run()
     assert reloading.supervisor.config is before
     assert (reloading.sent, reloading.logs, reloading.door_told) == ([], [], 0)
-    assert reloading.outcome == [(False, "line 3: what is that?")]
+    assert reloading.outcome == [ControlError("line 3: what is that?")]

@@ -379,9 +379,13 @@ def test_the_keeper_that_is_killed_is_started_again(served: Served) -> None:
 
 
 def test_a_reload_tells_what_only_a_new_start_changes(served: Served) -> None:
-    assert served.ask(ControlReload()) == [ControlDone("")]
+    (answer,) = served.ask(ControlReload())
+    assert isinstance(answer, ControlDone)
+    assert (answer.note, "warning: " in answer.warnings) == ("", True)
     served.configure("deadtime = 7\n    tcp port = 4455")
-    assert served.ask(ControlReload()) == [ControlDone("only a new start changes: tcp port")]
+    (answer,) = served.ask(ControlReload())
+    assert isinstance(answer, ControlDone)
+    assert answer.note == "only a new start changes: tcp port"
     assert served.supervisor.config.deadtime == 7 * 60
     assert served.supervisor.config.tcp_port == served.config.tcp_port
 
