@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -84,9 +84,10 @@ def folder(server: Server) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what waits to the beginning, and what waits for a program beside the tests to the end."""
-    items.sort(key=_place)
+    items.sort(key=lambda item: (_place(item), item.path))
 
 
 def _place(item: pytest.Item) -> int:
@@ -103,6 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     With one core the collection takes ten seconds, in which the other has nothing to do.
     """
+    _read_from_elsewhere_on(config)
     option = config.option
     chosen = option.keyword, option.markexpr, option.deselect, option.ignore, option.ignore_glob
     fixtures = option.showfixtures, option.show_fixtures_per_test
@@ -112,6 +114,21 @@ def pytest_configure(config: pytest.Config) -> None:
         start_guests(config)
         if os.geteuid() == 0:
             start_lanes(config, torture_list.suites())
+
+
+def _read_from_elsewhere_on(config: pytest.Config) -> None:
+    """Have each worker of pytest-xdist begin to read the tests at another file.
+
+    Else all compile the same one at the same time, where nothing is compiled yet: 27 s of CPU for
+    three of them, and 17 so. Their order is that of `pytest_collection_modifyitems` on all.
+    """
+    told: dict[str, Any] = getattr(config, "workerinput", {})
+    folder = Path(__file__).parent
+    if told and [Path(argument).resolve() for argument in config.args] == [folder]:
+        files = sorted(str(path) for path in folder.rglob("test_*.py"))
+        number = int(told["workerid"].removeprefix("gw"))
+        begin = len(files) * number // told["workercount"]
+        config.args = [*files[begin:], *files[:begin]]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "lab/machines"))
 
+from cable import Switch
 from guest import Guest
-from wire import Switch
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT / "lab/machines"), str(Path(__file__).parent)]
 
+import cable  # noqa: E402
 import complaints  # noqa: E402
-import wire  # noqa: E402
 from guest import Done, Guest, LabError, Running  # noqa: E402 - in lab/machines
 from matrix import FOLDER, Variant  # noqa: E402
 from outcome import LOST, Result  # noqa: E402
@@ -114,7 +114,7 @@ class MountRun:
     def boot(self, stack: ExitStack) -> None:
         """Boot the server and the client at once; LabError when one of them does not come up."""
         began = time.monotonic()
-        ends = wire.direct()
+        ends = cable.direct()
         for end in ends:
             stack.enter_context(end)
         of_client = self.lab.other_kernels.get(self.variant.kernel, self.lab.kernel)

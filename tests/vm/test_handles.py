@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from booted import booted
+from cable import Switch
 from guest import Guest, Running
-from wire import Switch
 
 OFTEN = os.environ.get("USMBD_FAULTS", "")
 

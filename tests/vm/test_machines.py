@@ -9,8 +9,8 @@ from pathlib import Path
 import locked_blocks
 import pytest
 from booted import booted
+from cable import Switch
 from guest import Done, Guest, Running
-from wire import Switch
 
 LOCKED_SECONDS = os.environ.get("USMBD_LOCKED_SECONDS", "5")
 """How long two machines change one file under locks."""
