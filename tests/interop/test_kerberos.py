@@ -142,6 +142,7 @@ def test_a_session_ends_with_its_ticket(kerberized: Usmbd, realm: Realm) -> None
     ends: list[str] = []
 
     def ended() -> bool:
+        time.sleep(0.25)
         try:
             connection.listPath("data", "*")
         except SessionError as error:

@@ -160,6 +160,7 @@ class Work(threading.Thread):
             try:
                 self._work(self._server)
                 self.done += 1
+                time.sleep(0.02)  # or the RPC process's late starts cost a core each
             except Exception as error:
                 self.failed += 1
                 silent = "imeout" in type(error).__name__ or time.monotonic() - began > SECONDS

@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from smbtest import smb2
@@ -186,7 +187,9 @@ def test_a_crowd_at_the_door(server: Defaults) -> None:
         for thread in threads:
             thread.start()
         try:
-            answers = [_slowly(server, pause) for pause in (0.02, 0.1, 0.3) for _ in range(HONEST)]
+            with ThreadPoolExecutor(HONEST) as honest:  # at once: each second floods two cores
+                pauses = [0.02, 0.1, 0.3] * HONEST
+                answers = list(honest.map(lambda pause: _slowly(server, pause), pauses))
         finally:
             stop.set()
             for thread in threads:
