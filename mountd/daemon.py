@@ -17,8 +17,10 @@ from usmbd.mountd.admin.registered import Registered
 from usmbd.mountd.admin.registry import HIVES
 from usmbd.mountd.admin.registry_store import FILE_NAME, RegistryStore
 from usmbd.mountd.admin.running import Running
+from usmbd.mountd.admin.users import Derived, Users
 from usmbd.mountd.config.load import Configuration
 from usmbd.mountd.credentials import load_key
+from usmbd.mountd.derivations import Derivations
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.accounts import (
     AccountsRequest,
@@ -26,6 +28,8 @@ from usmbd.mountd.ipc.accounts import (
     AskUses,
     DirectoryRequest,
     DirectoryResponse,
+    FindIds,
+    FindNames,
     Uses,
 )
 from usmbd.mountd.ipc.codec import CodecError, mountd_server
@@ -58,6 +62,7 @@ from usmbd.mountd.rpc_answers import Reply
 from usmbd.mountd.rpc_process import RpcProcess
 from usmbd.mountd.rpc_start import ForkServer
 from usmbd.mountd.service import PROCESS, Service
+from usmbd.mountd.slices import BusyError, Slices, Steps
 from usmbd.mountd.usershare_watch import UsershareWatch
 
 log = logging.getLogger("usmbd.conn")
@@ -172,6 +177,7 @@ class Daemon:
     async def _main(self, ready_fd: int | None) -> None:
         """Serve until a signal says otherwise."""
         self._loop = asyncio.get_running_loop()
+        self._slices, self._derivations = Slices(self._loop), Derivations(self._loop)
         self._stop = asyncio.Event()
         end = self._stop.set
         calls: dict[int, Callable[[], None]] = {
@@ -241,10 +247,9 @@ class Daemon:
     def _answer_rpc(self, message: DirectoryRequest, reply: Reply) -> DirectoryResponse | None:
         """Answer what the RPC process asks, by the users of the moment, or later by `reply`."""
         if isinstance(message, AccountsRequest):
-            return self._service.directory.answer(message)
-        if isinstance(message, ChangePassword):
-            answer, delay = self._service.change_password(message, self._loop.time())
-            self._loop.call_later(delay, reply, answer)
+            self._in_slices(self._service.directory.steps(message), _length(message), reply)
+        elif isinstance(message, ChangePassword):
+            self._change_password(message, reply)
         elif isinstance(message, LoginRequest):  # of who binds with security of his own
             response, delay = self._service.handle(None, message, self._loop.time())
             if isinstance(response, LoginResponse):
@@ -254,12 +259,42 @@ class Daemon:
         elif isinstance(message, AskUses):
             return Uses([self._service.trees.count(share) for share in message.shares])
         elif isinstance(message, AskReadable):
-            return readable(message, self._service)
+            self._in_slices(readable(message, self._service), len(message.shares), reply)
         elif isinstance(message, BindTicketRequest):
             return self._service.bind_ticket(message, self._loop.time())
         else:
             self._administration.answer(message, reply)
         return None
+
+    def _in_slices(self, steps: Steps, count: int, reply: Reply) -> None:
+        """Answer in steps, between those of others."""
+
+        def done(answer: DirectoryResponse | Exception) -> None:
+            if isinstance(answer, BusyError):
+                answer = Failed(str(answer))
+            elif isinstance(answer, Exception):
+                log.error("an answer to the RPC process failed", exc_info=answer)
+                answer = Failed(type(answer).__name__)
+            reply(answer)
+
+        self._slices.begin(steps, count, done)
+
+    def _change_password(self, message: ChangePassword, reply: Reply) -> None:
+        """Change a password when the key of the new one is derived."""
+
+        def change(derived: Derived | None) -> None:
+            if derived is None and derive is not None:
+                reply(Failed("too many passwords are being changed"))
+                return
+            now = self._loop.time()
+            answer, delay = self._service.change_password(message, now, derived)
+            self._loop.call_later(delay, reply, answer)
+
+        derive = Users(self._service).deriving(message)
+        if derive is None:
+            change(None)
+        else:
+            self._derivations.begin(message.iterations, derive, change)
 
     @staticmethod
     def _debugging_for_rpc() -> bytes:
@@ -424,3 +459,10 @@ class Daemon:
         self._rpc.tell(frame(self._service.describe_for_rpc(self._log_level)))
         for client in list(self._server.clients):
             self._send(client, 0, message)
+
+
+def _length(message: AccountsRequest) -> int:
+    """Return how many accounts are asked for by name or number."""
+    if isinstance(message, FindNames):
+        return len(message.names)
+    return len(message.ids) if isinstance(message, FindIds) else 1

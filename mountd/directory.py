@@ -42,6 +42,7 @@ from usmbd.mountd.ipc.accounts import (
 from usmbd.mountd.ipc.messages import MAX_NAME
 from usmbd.mountd.ipc.sids import HASHED, RID_USERS, UNIX_GROUP, UNIX_USER, group_rid, user_rid
 from usmbd.mountd.shares import is_listed
+from usmbd.mountd.slices import Steps
 from usmbd.mountd.users import UserTable
 
 Entry = pwd.struct_passwd
@@ -66,8 +67,6 @@ class Directory:
         self._hashed: dict[int, Account] = {}
         self._ranges: list[tuple[int, int]] | None = None
         self._handlers: dict[type, Callable[..., DirectoryResponse]] = {
-            FindNames: self._find_names,
-            FindIds: self._find_ids,
             ListAccounts: self._list,
             ListMembers: self._members,
             ListGroupsOf: self._groups_of,
@@ -76,9 +75,20 @@ class Directory:
             AskStandings: self._standings,
         }
 
-    def answer(self, message: AccountsRequest) -> DirectoryResponse:
-        """Answer one question."""
-        return self._handlers[type(message)](message)
+    def steps(self, message: AccountsRequest) -> Steps:
+        """Answer one question in steps: many names, or many numbers, one by one."""
+        if not isinstance(message, FindNames | FindIds):
+            return self._handlers[type(message)](message)
+        found = []
+        if isinstance(message, FindNames):
+            for name, kind in message.names:
+                found.append(self._by_name(name, kind))
+                yield
+        else:
+            for kind, number in message.ids:
+                found.append(self._by_id(kind, number))
+                yield
+        return AccountsFound(found)
 
     def has_now(self, users: UserTable) -> bool:
         """Take the users of the moment; False where they are not the same, and another is needed.
@@ -121,9 +131,10 @@ class Directory:
             stored = self._users.find(name)
             if stored is not None:
                 return self._user(stored, find_entry(stored))
-            entry = find_entry(name) or find_entry(name.lower())
-            if entry is not None:
-                return _account(entry, entry.pw_name, stored=False)
+            for spelling in dict.fromkeys((name, name.lower())):
+                entry = find_entry(spelling)
+                if entry is not None:
+                    return _account(entry, entry.pw_name, stored=False)
         if kind is not Kind.USER:
             for spelling in dict.fromkeys((name, name.lower())):
                 gid = self._accounts.find_group(spelling)
@@ -146,12 +157,6 @@ class Directory:
         return _account(entry, stored or entry.pw_name, stored=stored is not None)
 
     # --- answers -----------------------------------------------------------------------------
-
-    def _find_names(self, message: FindNames) -> AccountsFound:
-        return AccountsFound([self._by_name(name, kind) for name, kind in message.names])
-
-    def _find_ids(self, message: FindIds) -> AccountsFound:
-        return AccountsFound([self._by_id(kind, number) for kind, number in message.ids])
 
     def _list(self, message: ListAccounts) -> AccountPage:
         if message.kind is Kind.USER:

@@ -3,9 +3,10 @@
 from usmbd.mountd.ipc.accounts import AskReadable, Readable
 from usmbd.mountd.ipc.messages import TreeConnectRequest, TreeStatus
 from usmbd.mountd.service import Service
+from usmbd.mountd.slices import Steps
 
 
-def readable(message: AskReadable, service: Service) -> Readable:
+def readable(message: AskReadable, service: Service) -> Steps:
     """Tell of each share whether the client may connect to it, from wherever he comes (smbd)."""
     answers = []
     for share in message.shares:
@@ -14,4 +15,5 @@ def readable(message: AskReadable, service: Service) -> Readable:
             anonymous=message.anonymous, ticket=message.ticket,
         )  # fmt: skip
         answers.append(service.decide(asked, hosts=False)[1].status is TreeStatus.OK)
+        yield
     return Readable(answers)

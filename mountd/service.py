@@ -9,7 +9,7 @@ from usmbd.mountd.admin import share_rights
 from usmbd.mountd.admin.descriptors import ADMINISTRATORS, ANONYMOUS, EVERYONE, GUESTS, NETWORK
 from usmbd.mountd.admin.outcome import RefusedError
 from usmbd.mountd.admin.registered import Registered, commented
-from usmbd.mountd.admin.users import Users
+from usmbd.mountd.admin.users import Derived, Users
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.config.source import share_key
 from usmbd.mountd.credentials import Credentials
@@ -258,7 +258,9 @@ class Service:
         self._authenticator = self._authenticate(users, self.configuration)
         self.users_changed()
 
-    def change_password(self, message: ChangePassword, now: float) -> tuple[Outcome, float]:
+    def change_password(
+        self, message: ChangePassword, now: float, derived: Derived | None = None
+    ) -> tuple[Outcome, float]:
         """Change a password for who knows it; the answer waits when there were failures before."""
         if message.scheme is Scheme.RC4 and not self.server.ntlm:
             return Outcome(Result.NO_NTLM), 0.0
@@ -267,7 +269,7 @@ class Service:
         if delay is None:
             return Outcome(Result.WRONG_PASSWORD), 0.0
         try:
-            Users(self).change_own(message)
+            Users(self).change_own(message, derived)
         except RefusedError as error:
             if error.result is Result.WRONG_PASSWORD:
                 self._throttle.failed(account, address, now)

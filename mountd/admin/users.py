@@ -9,7 +9,8 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.admin import passwords
@@ -30,6 +31,18 @@ from usmbd.mountd.ipc.users import (
 from usmbd.mountd.users import NO_PASSWORD, NT_HASH_SIZE, UserTable, check_user_name, hash_password
 
 log = logging.getLogger("usmbd.auth")
+
+
+class Derived(NamedTuple):
+    """A key by which a new password is encrypted, and the old hash that gives it."""
+
+    old: bytes
+    key: bytes
+
+
+def _derive(old: bytes, salt: bytes, iterations: int) -> Derived:
+    """Derive, which takes long."""
+    return Derived(old, passwords.aes_key(old, salt, iterations))
 
 
 class Host(Protocol):
@@ -135,18 +148,33 @@ class Users:
         except ValueError as error:
             raise RefusedError(Result.RESTRICTED, str(error)) from error
 
-    def change_own(self, message: ChangePassword) -> None:
-        """Change a password for who knows the old one.
+    def deriving(self, message: ChangePassword) -> Callable[[], Derived] | None:
+        """Return what derives the key of a change, on any thread; None where there is none."""
+        if message.scheme is not Scheme.AES or not passwords.is_usual(message.iterations):
+            return None
+        _, old = self._find_old(message.user)
+        return partial(_derive, old, message.salt, message.iterations)
+
+    def _find_old(self, user: str) -> tuple[str | None, bytes]:
+        """Return a user's name and hash.
+
+        For a user that does not exist the same is computed, so that nobody learns of it.
+        """
+        name = self._host.users.find(user)
+        return name, self._host.users.hashes[name] if name is not None else bytes(NT_HASH_SIZE)
+
+    def change_own(self, message: ChangePassword, derived: Derived | None = None) -> None:
+        """Change a password for who knows the old one; `derived`: what `deriving` came to.
 
         RefusedError: WRONG_PASSWORD, or RESTRICTED where the new one cannot be one.
         """
-        name = self._host.users.find(message.user)
-        # For a user that does not exist the same is computed, so that nobody learns of it.
-        old = self._host.users.hashes[name] if name is not None else bytes(NT_HASH_SIZE)
+        name, old = self._find_old(message.user)
         try:
             if message.scheme is Scheme.AES:
-                key = passwords.aes_key(old, message.salt, message.iterations)
-                new = passwords.by_aes(message.data, message.salt, message.authenticator, key)
+                if derived is None or derived.old != old:
+                    raise ValueError("no key, or of another password")
+                salt, key = message.salt, derived.key
+                new = passwords.by_aes(message.data, salt, message.authenticator, key)
             else:
                 new = passwords.by_rc4(message.data, old)
                 if not passwords.proves(old, new, message.verifier):

@@ -3,14 +3,25 @@
 import hashlib
 import hmac
 from pathlib import Path
+from typing import Any
 
 from usmbd.mountd.config.load import Configuration, load
 from usmbd.mountd.identity import Account, Accounts
 from usmbd.mountd.ipc.messages import LoginRequest, TreeConnectRequest
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.ntlm import nt_owf_v2
+from usmbd.mountd.slices import Steps
 
 CHALLENGE = b"\x01\x23\x45\x67\x89\xab\xcd\xef"
+
+
+def answered(steps: Steps) -> Any:
+    """Take all steps of an answer."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as ended:
+        return ended.value
 
 
 class FakeAccounts(Accounts):

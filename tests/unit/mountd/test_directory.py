@@ -4,9 +4,12 @@ import asyncio
 import grp
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
+from mountd_helpers import answered
 
 from usmbd.mountd.directory import Directory, ranges
 from usmbd.mountd.identity import Accounts
@@ -17,6 +20,7 @@ from usmbd.mountd.ipc.accounts import (
     AccountsFound,
     AskRights,
     DirectoryRequest,
+    DirectoryResponse,
     FindIds,
     FindNames,
     Kind,
@@ -41,6 +45,10 @@ def directory(*users: str, administrators: tuple[str, ...] = ()) -> Directory:
     return Directory(UserTable(dict.fromkeys(users, bytes(16))), Accounts(), administrators)
 
 
+def ask(here: Directory, message: Any) -> Any:
+    return answered(here.steps(message))
+
+
 def found(answer: object) -> list[Account | None]:
     assert isinstance(answer, AccountsFound)
     return answer.accounts
@@ -49,13 +57,14 @@ def found(answer: object) -> list[Account | None]:
 def test_names() -> None:
     here = directory("games", "Alice")
     games, alice, man, group, nobody, none = found(
-        here.answer(
+        ask(
+            here,
             FindNames(
                 [
                     *[("GAMES", None), ("alice", None), ("man", None)],
                     *[("adm", None), ("games", Kind.GROUP), ("adm", Kind.USER)],
                 ]
-            )
+            ),
         )
     )
     assert games == Account(
@@ -70,20 +79,18 @@ def test_names() -> None:
     assert nobody is not None
     assert nobody.kind is Kind.GROUP
     assert none is None
-    assert (
-        found(here.answer(FindNames([("", None), ("a\0b", None), ("\ud800", None)]))) == [None] * 3
-    )
+    assert found(ask(here, FindNames([("", None), ("a\0b", None), ("\ud800", None)]))) == [None] * 3
 
 
 def test_numbers() -> None:
     here = directory("games", "Alice")
-    (alice,) = found(here.answer(FindNames([("Alice", None)])))
+    (alice,) = found(ask(here, FindNames([("Alice", None)])))
     assert alice is not None
     ids = [
         *[(Kind.USER, GAMES.pw_uid), (Kind.USER, alice.id), (Kind.GROUP, GAMES.pw_gid)],
         *[(Kind.USER, 0xFFFFFFFE), (Kind.GROUP, 0xFFFFFFFE), (Kind.USER, 0x7FFFFFF0)],
     ]
-    games, again, group, *others = found(here.answer(FindIds(ids)))
+    games, again, group, *others = found(ask(here, FindIds(ids)))
     assert games is not None
     assert (games.name, games.stored) == ("games", True)
     assert again == alice
@@ -95,14 +102,14 @@ def test_numbers() -> None:
 def test_lists_come_in_pages() -> None:
     names = [f"u{number:04}" for number in range(MAX_PAGE + 3)]
     here = directory(*reversed(names))
-    first = here.answer(ListAccounts(Kind.USER))
+    first = ask(here, ListAccounts(Kind.USER))
     assert isinstance(first, AccountPage)
     assert [each.name for each in first.accounts] == names[:MAX_PAGE]
     assert first.total == len(names)
-    rest = here.answer(ListAccounts(Kind.USER, MAX_PAGE))
+    rest = ask(here, ListAccounts(Kind.USER, MAX_PAGE))
     assert isinstance(rest, AccountPage)
     assert [each.name for each in rest.accounts] == names[MAX_PAGE:]
-    groups = here.answer(ListAccounts(Kind.GROUP))
+    groups = ask(here, ListAccounts(Kind.GROUP))
     assert isinstance(groups, AccountPage)
     assert {"adm", "games"} <= {each.name for each in groups.accounts}
     assert here.uid_ranges() == []
@@ -111,14 +118,14 @@ def test_lists_come_in_pages() -> None:
 
 def test_groups_and_members() -> None:
     here = directory("games", "man", "nobody here")
-    groups = here.answer(ListGroupsOf("GAMES"))
+    groups = ask(here, ListGroupsOf("GAMES"))
     assert isinstance(groups, AccountPage)
     assert [each.id for each in groups.accounts] == os.getgrouplist("games", GAMES.pw_gid)
-    members = here.answer(ListMembers(GAMES.pw_gid))
+    members = ask(here, ListMembers(GAMES.pw_gid))
     assert isinstance(members, AccountPage)
     assert [each.name for each in members.accounts] == ["games"]
     for question in (ListGroupsOf("none such"), ListMembers(0xFFFFFFFE)):
-        assert here.answer(question) == AccountPage([], 0)
+        assert ask(here, question) == AccountPage([], 0)
 
 
 def test_administrators() -> None:
@@ -127,8 +134,8 @@ def test_administrators() -> None:
         **{"games": True, "GAMES": True, "root": True, "man": False},
         "daemon": False,  # not a user of the password file
     }.items():
-        assert here.answer(AskRights(user)) == Rights(expected)
-    listed = here.answer(ListAdministrators())
+        assert ask(here, AskRights(user)) == Rights(expected)
+    listed = ask(here, ListAdministrators())
     assert isinstance(listed, AccountPage)
     assert [each.name for each in listed.accounts] == ["games", "root"]
 
@@ -159,7 +166,8 @@ class Pair:
     def __init__(self) -> None:
         """Answer by `answer`."""
         self.loop = asyncio.new_event_loop()
-        self.answer = directory("games").answer
+        games = directory("games")
+        self.answer: Callable[[Any], DirectoryResponse] = partial(ask, games)
         self.loop.run_until_complete(self._make())
 
     async def _make(self) -> None:
@@ -199,7 +207,7 @@ def test_questions_and_answers(pair: Pair) -> None:
 def test_an_answer_waits_for_its_configuration(pair: Pair) -> None:
     """Who has changed something sees it as soon as he is told that it is done."""
     got: list[object] = []
-    pair.answer = lambda message: Outcome(Result.DONE, 7)  # type: ignore[method-assign]
+    pair.answer = lambda message: Outcome(Result.DONE, 7)
     pair.asker.ask(AskRights("games"), got.append)
     pair.ask()
     for _ in range(10):

@@ -6,11 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mountd_helpers import FakeAccounts, login, tree
+from mountd_helpers import FakeAccounts, answered, login, tree
 
 from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.config.load import load
-from usmbd.mountd.ipc.accounts import AskRights, FindIds, FindNames, Kind, ListAccounts
+from usmbd.mountd.ipc.accounts import (
+    AccountsRequest,
+    AskRights,
+    FindIds,
+    FindNames,
+    Kind,
+    ListAccounts,
+)
 from usmbd.mountd.ipc.messages import LoginStatus, SessionRequest, TreeStatus
 from usmbd.mountd.ipc.sids import HASHED
 from usmbd.mountd.md4 import nt_hash
@@ -65,7 +72,10 @@ def works(service: Service, users: int, shares: int) -> dict[str, Callable[[], o
     number = service.directory._by_name(user, None)
     assert number is not None
     assert number.id >= HASHED
-    asked = service.directory.answer
+
+    def asked(message: AccountsRequest) -> object:
+        return answered(service.directory.steps(message))
+
     return {
         "login": lambda: service.handle(None, login(user, "secret"), 1.0),
         "session": lambda: service.handle(None, SessionRequest(user=user, credential=1), 1.0),

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from mountd_helpers import FakeAccounts, login, tree
+from mountd_helpers import FakeAccounts, answered, login, tree
 
 from usmbd.mountd.config.load import load
 from usmbd.mountd.credentials import KEY_NAME, Credentials, load_key
@@ -388,4 +388,4 @@ def test_who_may_read_which_share(service: Service) -> None:
         ("bob", True, [True, False, False, False]),
     ):
         asked = AskReadable(names, user, guest, False, "192.0.2.1")
-        assert readable(asked, service).readable == expected
+        assert answered(readable(asked, service)).readable == expected

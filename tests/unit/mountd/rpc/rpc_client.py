@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from impacket.dcerpc.v5 import ndr as their_ndr
+from mountd_helpers import answered
 
 from usmbd.mountd.admin.administration import Administration
 from usmbd.mountd.admin.registered import Registered
 from usmbd.mountd.admin.registry import HIVES
 from usmbd.mountd.admin.registry_store import RegistryStore
+from usmbd.mountd.admin.users import Users
 from usmbd.mountd.config.load import load
 from usmbd.mountd.directory import Directory
 from usmbd.mountd.identity import Accounts
@@ -204,7 +206,7 @@ class Machine:
     def answer(self, question: DirectoryRequest) -> DirectoryResponse:
         """Answer a question as mountd does."""
         if isinstance(question, AccountsRequest):
-            return self.directory.answer(question)
+            return answered(self.directory.steps(question))
         if isinstance(question, AskUses):
             return Uses([0] * len(question.shares))
         found: list[DirectoryResponse] = []
@@ -264,7 +266,9 @@ class Served(Machine):
         _, asked = directory_server().decode(directory_server().encode(1, question))
         self.directory = self.service.directory
         if isinstance(asked, ChangePassword):
-            outcome, self.delayed = self.service.change_password(asked, self.now)
+            derive = Users(self.service).deriving(asked)
+            derived = derive() if derive is not None else None
+            outcome, self.delayed = self.service.change_password(asked, self.now, derived)
             return outcome
         _, told = directory_client().decode(directory_client().encode(1, super().answer(asked)))
         return told

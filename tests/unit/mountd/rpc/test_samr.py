@@ -19,6 +19,7 @@ from usmbd.mountd.rpc.ndr import types as ndr
 from usmbd.mountd.rpc.ndr.streams import Writer
 from usmbd.mountd.rpc.pdu import Fault
 from usmbd.mountd.rpc.view import Caller, View
+from usmbd.mountd.slices import Steps
 
 MAXIMUM = 0x02000000
 GAMES, MAN = pwd.getpwnam("games"), pwd.getpwnam("man")
@@ -160,14 +161,15 @@ def test_users(machine: Machine) -> None:
 def test_many_users(machine: Machine) -> None:
     names = [f"u{number:05}" for number in range(3000)]
 
-    def answer(message: Any) -> AccountPage:
+    def steps(message: Any) -> Steps:
         assert isinstance(message, ListAccounts)
         part = names[message.start : message.start + 256]
         accounts = [Account(Kind.USER, name, 10_000 + int(name[1:]), stored=True) for name in part]
+        yield
         return AccountPage(accounts, len(names))
 
     handle = domain(machine)
-    machine.directory.answer = answer  # type: ignore[method-assign,assignment]
+    machine.directory.steps = steps  # type: ignore[method-assign]
     found, start, calls = [], 0, 0
     while start or not calls:
         status = MORE if start < 2 * 1024 else 0
