@@ -57,7 +57,7 @@ from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.records import NO_ID
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs import apple_fork, directory_entry
-from usmbd.protocol.vfs.names import parse_posix_path
+from usmbd.protocol.vfs.names import parse_posix_path, without_index
 from usmbd.protocol.vfs.new_descriptor import LOOK_SECONDS, MAKING_SECONDS
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
@@ -227,6 +227,13 @@ def _wanted(request: Request, body: CreateRequest, name: str, contexts: Contexts
         return _quota_file(request, body, name, contexts)
     else:
         name = name.replace("/", "\\")  # as parse_path takes it
+        if (directory := without_index(name)) is not None:
+            name = directory
+            if body.create_options & FILE_NON_DIRECTORY_FILE:
+                raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
+            if body.create_disposition in TRUNCATES:
+                raise SmbError(NtStatus.INVALID_PARAMETER)
+            body.create_options |= FILE_DIRECTORY_FILE
         path, stream_name = tree.volume.parse_path(name)
         if name.endswith("\\") and body.create_options & FILE_NON_DIRECTORY_FILE:
             raise SmbError(NtStatus.OBJECT_NAME_INVALID)  # [MS-FSA] 2.1.5.1

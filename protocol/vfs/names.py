@@ -22,6 +22,8 @@ PATH_MAX: Final = 4096
 _INVALID = re.compile(r'[\x00-\x1f"*/<>?|]')
 # A stream's name may hold more ([MS-FSCC] 2.1.5.3).
 _INVALID_IN_STREAM = re.compile(r"[\x00/\\:]")
+_INDEX = ":$index_allocation"
+_INDICES = frozenset((_INDEX, f"$i30{_INDEX}"))
 _SEPARATORS = re.compile(r"\\+")
 
 
@@ -67,6 +69,18 @@ def parse_path(path: str, *, stand_ins: bool = True) -> tuple[str, str | None]:
         if stand_ins:
             return "/".join(map(to_disk, path.split("\\"))), stream
     return path.replace("\\", "/"), stream
+
+
+def without_index(name: str) -> str | None:
+    """Return the name of the directory whose entries a client means by their stream, else None.
+
+    `dir::$INDEX_ALLOCATION` and `dir:$I30:$INDEX_ALLOCATION` are `dir` ([MS-FSCC] 2.1.4).
+    """
+    if not name.lower().endswith(_INDEX):
+        return None
+    path, separator, last = name.rpartition("\\")
+    directory, _, stream = last.partition(":")
+    return path + separator + directory if stream.lower() in _INDICES else None
 
 
 def parse_posix_path(path: str) -> str:

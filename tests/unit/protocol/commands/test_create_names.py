@@ -405,3 +405,21 @@ def test_a_link_in_the_middle_sends_the_client_on(client: Client, engine: Engine
     assert status(client, r"there\nothing\new", FILE_READ_DATA, FILE_OPEN) is (
         NtStatus.OBJECT_PATH_NOT_FOUND
     )
+
+
+@pytest.mark.parametrize("stream", ["::$INDEX_ALLOCATION", ":$I30:$Index_Allocation"])
+def test_the_entries_of_a_directory_are_the_directory(
+    client: Client, engine: Engine, stream: str
+) -> None:
+    (engine.files / "dir").mkdir()
+    (engine.files / "file").touch()
+    assert client.create(f"dir{stream}") is NtStatus.SUCCESS
+    assert client.create(f"file{stream}") is NtStatus.NOT_A_DIRECTORY
+    other = client.create(f"dir{stream}", options=FILE_NON_DIRECTORY_FILE)
+    assert other is NtStatus.FILE_IS_A_DIRECTORY
+    made = status(client, f"dir\\new{stream}", FILE_READ_DATA, FILE_OPEN_IF)
+    assert made is NtStatus.SUCCESS
+    assert (engine.files / "dir/new").is_dir()
+    emptied = status(client, f"dir{stream}", FILE_WRITE_DATA, FILE_OVERWRITE_IF)
+    assert emptied is NtStatus.INVALID_PARAMETER
+    assert client.create(f"dir:$I31{stream[-18:]}") is NtStatus.OBJECT_NAME_INVALID
