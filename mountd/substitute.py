@@ -45,6 +45,13 @@ def letters_of(text: str) -> list[str]:
     return [found[2] or "$" for found in _PATTERN.finditer(text) if not found[1]]
 
 
+def without(text: str, letters: str) -> str:
+    """Return what has to be written for a text in which these are the only substitutions."""
+    return _PATTERN.sub(
+        lambda found: f"%{found[0]}" if found[2] and found[2] not in letters else found[0], text
+    )
+
+
 def static_substitutions(netbios_name: str = "", workgroup: str = "") -> dict[str, str]:
     """Return what is known when a file is read, as far as it is given, but for the version."""
     host = socket.gethostname().split(".")[0]

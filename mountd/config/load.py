@@ -362,8 +362,8 @@ class _Loader:
         known = {*substitutions, *STATIC, "$"}
         letters = letters_of(comment) if isinstance(comment, Template) else []
         if left := [letter for letter in letters if letter not in known]:
-            why = f"comment = {comment}: %{left[0]} is known in [homes] alone"
-            self.errors.append(chosen["comment"][1].error(why))
+            why = f"comment = {comment}: %{left[0]} stays as it is written, but in [homes]"
+            self._chooser.warn(chosen["comment"][1], why)
         return fill(comment, substitutions)
 
     def _host_access(self, chosen: Chosen) -> HostAccess:

@@ -136,8 +136,8 @@ _COUNT = values.number(0, 65536)
 _DAYS = values.number(0, 999)
 
 _G = (
-    ("netbios name", values.name_text(15), netbios_name),
-    ("server string", values.template_of(STATIC), "SMB SERVER"),
+    ("netbios name", values.machine_name(15), netbios_name),
+    ("server string", values.described(STATIC), "SMB SERVER"),
     ("workgroup", values.name_text(15), "WORKGROUP"),
     ("tcp port", values.port, 445),
     ("interfaces", values.interfaces, list),
@@ -179,7 +179,7 @@ _G = (
     ("log json", values.boolean, False),
 )
 _S = (
-    ("comment", values.template_of(STATIC + "SUuH"), ""),
+    ("comment", values.described(STATIC + "SUuH"), ""),
     ("path", values.template_path, ""),
     ("guest ok", values.boolean, False),
     ("max connections", _COUNT, 128),

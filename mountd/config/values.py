@@ -18,7 +18,15 @@ from typing import Any, TypeVar
 from usmbd.mountd.config.samba import MODULES, REFUSED_MODULES
 from usmbd.mountd.config.source import Raw
 from usmbd.mountd.ipc.settings import DfsSite, ResourceForks
-from usmbd.mountd.substitute import CONNECT, STATIC, Template, expand, letters_of
+from usmbd.mountd.substitute import (
+    CONNECT,
+    STATIC,
+    Template,
+    expand,
+    letters_of,
+    static_substitutions,
+    without,
+)
 
 OWN_MODULES = ("acl_xattr", "streams_xattr", "shadow_copy2", "fruit")
 
@@ -88,9 +96,23 @@ def template(value: Raw, letters: str = STATIC + CONNECT) -> str:
     return Template(result) if letters_of(result) else expand(result, {})
 
 
-def template_of(letters: str) -> Callable[[Raw], str]:
-    """Return a parser for a text in which these substitutions may stand."""
-    return lambda value: template(value, letters)
+def described(letters: str) -> Callable[[Raw], str | Noted]:
+    """Return a parser for a text that people read: what is not known in it stays as it is written.
+
+    It may hold these substitutions; another one opens nothing, and smbd knows more of them.
+    """
+
+    def parse(value: Raw) -> str | Noted:
+        said = written(value)
+        unknown = [each for each in letters_of(said) if each not in letters + "$"]
+        if not unknown:
+            return template(value, letters)
+        known = ", ".join(f"%{each}" for each in letters)
+        kept = without(said, letters)
+        result = Template(kept) if letters_of(kept) else expand(kept, {})
+        return Noted(result, f"%{unknown[0]} stays as it is written: known are {known}")
+
+    return parse
 
 
 def template_path(value: Raw) -> str:
@@ -111,6 +133,18 @@ def name_text(limit: int) -> Callable[[Raw], str]:
         return name
 
     return parse
+
+
+def machine_name(limit: int) -> Callable[[Raw], str]:
+    """Return a parser for a name of the machine, in which %h is the host's, cut to the limit."""
+    parse = name_text(limit)
+
+    def filled(value: Raw) -> str:
+        if letters_of(written(value)) != ["h"]:
+            return parse(value)
+        return parse(expand(written(value), static_substitutions()).upper()[:limit])
+
+    return filled
 
 
 def path(value: Raw) -> str:

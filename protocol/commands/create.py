@@ -37,6 +37,7 @@ from usmbd.protocol.commands.durable import (
     parse_again,
     parse_asked,
 )
+from usmbd.protocol.commands.entries_stream import as_directory
 from usmbd.protocol.commands.find_or_create import BeingMadeError, find_or_create
 from usmbd.protocol.commands.quotas import QUOTA_FILE, QUOTA_FILE_ACCESS, quota_file_stat
 from usmbd.protocol.commands.request import Answer, Handling, Request
@@ -57,7 +58,7 @@ from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.records import NO_ID
 from usmbd.protocol.state.tree import TreeConnect
 from usmbd.protocol.vfs import apple_fork, directory_entry
-from usmbd.protocol.vfs.names import parse_posix_path, without_index
+from usmbd.protocol.vfs.names import parse_posix_path
 from usmbd.protocol.vfs.new_descriptor import LOOK_SECONDS, MAKING_SECONDS
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.xattrs import clear_eas_and_streams
@@ -226,14 +227,7 @@ def _wanted(request: Request, body: CreateRequest, name: str, contexts: Contexts
     elif name.lower() == QUOTA_FILE:
         return _quota_file(request, body, name, contexts)
     else:
-        name = name.replace("/", "\\")  # as parse_path takes it
-        if (directory := without_index(name)) is not None:
-            name = directory
-            if body.create_options & FILE_NON_DIRECTORY_FILE:
-                raise SmbError(NtStatus.FILE_IS_A_DIRECTORY)
-            if body.create_disposition in TRUNCATES:
-                raise SmbError(NtStatus.INVALID_PARAMETER)
-            body.create_options |= FILE_DIRECTORY_FILE
+        name = as_directory(body, name.replace("/", "\\"))  # as parse_path takes it
         path, stream_name = tree.volume.parse_path(name)
         if name.endswith("\\") and body.create_options & FILE_NON_DIRECTORY_FILE:
             raise SmbError(NtStatus.OBJECT_NAME_INVALID)  # [MS-FSA] 2.1.5.1

@@ -31,6 +31,7 @@ COMPOSED = {
     "snapshots",
     "force_uid",
     "force_gid",
+    "usershare",
     "persistent_handles",
 }
 # Defaults that depend on the machine.
@@ -223,7 +224,6 @@ GLOBAL_ERRORS = [
     ("netbios name = A23456789012345X", "netbios name = A23456789012345X: 1 to 15 characters"),
     ("state directory = run", "state directory = run: 'run' is not an absolute path"),
     ("interfaces = 10.0.0.0/99", "interfaces = 10.0.0.0/99: '10.0.0.0/99' is no interface"),
-    ("server string = x %U", "server string = x %U: %U is not known here, only %h, %v, %L, %D"),
     ("workgroup = %D", "workgroup = %D: there are no substitutions such as %D here"),
     ("hosts allow = 300.1.1.", "hosts allow: '300.1.1.0' does not appear"),
     ("nonsense", "'nonsense' is neither [section] nor name = value"),
@@ -257,7 +257,6 @@ SHARE_ERRORS = [
     ("[a]\nmangled names = some", 2, "mangled names = some: 'some' is none of no, illegal, yes"),
     ("[a]\npath = tmp", 2, "path = tmp: 'tmp' is not an absolute path"),
     ("[a]\npath = /home/%a", 2, "path = /home/%a: %a is not known here, only %h, %v"),
-    ("[a]\npath = /t\ncomment = of %U", 3, "comment = of %U: %U is known in [homes] alone"),
     ("[a]\nread only = maybe", 2, "read only = maybe: 'maybe' is neither yes nor no"),
     ("[a]\ncreate mask = 0888", 2, "create mask = 0888: '0888' is not an octal mode"),
     ("[a]\nvfs objects = fruti", 2, "vfs objects = fruti: usmbd has no 'fruti', only acl_xattr"),

@@ -201,3 +201,22 @@ def test_nobody_connects_as_who_is_not_there(name: str) -> None:
     text = f"[a]\npath = /tmp\n{name} = nobody of mine\n"
     (warning,) = (w for w in configuration(text).warnings if "nobody of mine" in w)
     assert warning.endswith("(now): nobody can connect")
+
+
+def test_what_people_read_stays_where_it_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comment that smbd would fill in keeps no server from its start; it opens nothing."""
+    monkeypatch.setattr("socket.gethostname", lambda: "a-very-long-machine-name.example.org")
+    found = configuration(
+        "[global]\nserver string = %h, %T %%U %I\nnetbios name = %h\n"
+        "[a]\npath = /t\ncomment = %S of %U, %T\n"
+    )
+    assert found.server.server_string == "a-very-long-machine-name, %T %U %I"
+    assert found.server.netbios_name == "A-VERY-LONG-MAC"
+    share = found.find_share("a")
+    assert share is not None
+    assert share.config.comment == "a of %U, %T"
+    said = "\n".join(found.warnings)
+    for each in ("%T stays as it is written: known are %h", "%U stays as it is written, but in"):
+        assert each in said
+    with pytest.raises(ConfigError, match="no substitutions such as %h"):
+        configuration("[global]\nnetbios name = %h%U\n")

@@ -98,7 +98,6 @@ REFUSED: list[tuple[object, object, str]] = [
     (values.text, "a\x07b", "control characters"),
     (values.text, "%U", "no substitutions such as %U"),
     (values.template, "%q", "%q is not known here, only %"),
-    (values.template_of("S"), "%U", "only %S"),
     (values.template_path, "srv", "not an absolute path"),
     (values.template_path, "%U/x", "not an absolute path"),
     (values.path, "srv/a", "not an absolute path"),
