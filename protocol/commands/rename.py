@@ -11,7 +11,7 @@ from usmbd.protocol.commands.data_change import archive
 from usmbd.protocol.commands.default_stream import become_data
 from usmbd.protocol.commands.request import Handling, Request
 from usmbd.protocol.commands.telling import link_told, tell, tell_all
-from usmbd.protocol.effects import Blocking, Resume, Slow, Wait, Waiting
+from usmbd.protocol.effects import Blocking, Resume, Sliced, Slow, Wait, Waiting
 from usmbd.protocol.state.below import Below, opens_about, opens_below
 from usmbd.protocol.state.notify.change import (
     ADDED_STREAM,
@@ -154,7 +154,7 @@ def _open_below(request: Request, path: str) -> Waiting[Below]:
     """Return what is open below the directory of the request, in all workers."""
     open_, server = request.open, request.connection.server
     opens = opens_about(server, path)
-    own = yield from Blocking(opens_below, path, open_.key, opens)
+    own = yield from Sliced(opens_below, path, open_.key, opens)
     found = yield from Wait(partial(_ask_others, server, path, open_.key))
     keys = dict.fromkeys([other.key for other in own if not other.closed])
     return Below((*keys, *(key for key in found.keys if key not in keys)), found.more)

@@ -4,16 +4,20 @@
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from smbengine import requests
 from smbengine.client import Client
 from smbengine.leases import acknowledge, body, breaks
 from smbengine.requests import FileId
+from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
 from usmbd.protocol.state import below
 from usmbd.protocol.state.caching.rules import RH, R
+from usmbd.protocol.vfs import directory_entry
+from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.wire.access import DELETE, FILE_READ_ATTRIBUTES, FILE_READ_DATA
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE, FILE_OPEN, FILE_OPEN_IF
 from usmbd.protocol.wire.header import UNSOLICITED_MESSAGE_ID, Command
@@ -134,3 +138,33 @@ def test_more_than_a_message_holds(
     for file in files:
         holder.close(file)
     assert result(client, message_id) is NtStatus.ACCESS_DENIED
+
+
+def test_many_opens_are_looked_at_in_slices(
+    client: Client, holder: Client, rename: Rename, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of opens, each of which the kernel is asked for its path, hold up nobody else."""
+    monkeypatch.setattr(below, "AT_ONCE", 4)
+    for number in range(20):
+        holder.open(f"dir2\\{number}")
+    asked, threads = [0], [0]
+    current_path, submit = directory_entry.current_path, engine.server.threads.submit
+
+    def counted(node: Node) -> str:
+        asked[-1] += 1
+        return current_path(node)
+
+    def on_thread(*args: Any) -> None:
+        threads[0] += 1
+        submit(*args)
+
+    monkeypatch.setattr(directory_entry, "current_path", counted)
+    monkeypatch.setattr(engine.server.threads, "submit", on_thread)
+    turns = Rotation(engine, 1)
+    message_id = rename()
+    while turns.waiting:
+        asked.append(0)
+        turns.turn()
+    assert result(client, message_id) is NtStatus.SUCCESS
+    assert sum(asked) > 20
+    assert max(asked) <= 12 or threads[0]
