@@ -4,12 +4,14 @@ What the engine changes it tells itself, perhaps in another worker, after the ke
 waits for its word, and is told when none comes: then a local program was it.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from usmbd.protocol.state.notify.change import ANY_ATTRIBUTE, modified
 from usmbd.protocol.state.notify.directories import Directory
 from usmbd.protocol.state.notify.telling import Telling
 from usmbd.protocol.state.speed import Clock
+from usmbd.protocol.state.turns import Loop, in_turns
 
 HELD_SECONDS: Final = 0.2
 """For so long an event waits for the engine's word, which says more."""
@@ -18,8 +20,9 @@ HELD_SECONDS: Final = 0.2
 class Attributes:
     """What is held, by the directory's key and the name."""
 
-    def __init__(self, clock: Clock, telling: Telling) -> None:
+    def __init__(self, host: Loop, clock: Clock, telling: Telling) -> None:
         """Begin with nothing."""
+        self._host = host
         self._clock = clock
         self._telling = telling
         self._held: dict[tuple[bytes, str], Directory] = {}
@@ -40,8 +43,13 @@ class Attributes:
         """Tell of the attributes that were changed by others than the engine."""
         self._due = False
         held, self._held = self._held, {}
-        for (_, name), directory in held.items():
-            self._telling.tell(directory, (modified(ANY_ATTRIBUTE, name),))
+
+        def steps() -> Iterator[None]:
+            for (_, name), directory in held.items():
+                self._telling.tell(directory, (modified(ANY_ATTRIBUTE, name),))
+                yield
+
+        in_turns(self._host.turns, self, steps())
 
     def explain(self, key: bytes, name: str) -> None:
         """Note that the engine has told of a name's attributes itself, which it changed before.

@@ -10,7 +10,8 @@ word is worth all events before it: the engine sets several for one change, and 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from usmbd.protocol.state.fair_share import Place
@@ -18,6 +19,7 @@ from usmbd.protocol.state.notify.attributes import HELD_SECONDS
 from usmbd.protocol.state.notify.change import ANY_ATTRIBUTE, NAMES, WRITTEN, Change
 from usmbd.protocol.state.notify.directories import Directories, Directory
 from usmbd.protocol.state.speed import Clock
+from usmbd.protocol.state.turns import Loop, in_turns
 from usmbd.protocol.vfs import inotify
 from usmbd.protocol.vfs.inotify import Event
 from usmbd.protocol.wire import change_notify as wire
@@ -59,8 +61,9 @@ About = tuple[bytes, str, int]
 class Leased:
     """What the kernel says of leased directories, beside what the engine has said."""
 
-    def __init__(self, clock: Clock, break_own: Callable[[int, int], None]) -> None:
+    def __init__(self, host: Loop, clock: Clock, break_own: Callable[[int, int], None]) -> None:
         """`break_own(open, left)` breaks the lease of an open of this worker."""
+        self._host = host
         self._clock = clock
         self._break_own = break_own
         self._opens: dict[int, tuple[Directory, Place]] = {}
@@ -97,13 +100,22 @@ class Leased:
 
     def _broken(self, directory: Directory) -> None:
         """Break the leases of this worker's clients on a directory."""
-        for open_id in list(directory.leased):
-            self._break_own(open_id, SMB2_LEASE_NONE)
+        self._break(list(directory.leased))
 
     def all_lost(self) -> None:
         """Break all leases: nobody knows what has changed."""
-        for open_id in list(self._opens):
-            self._break_own(open_id, SMB2_LEASE_NONE)
+        self._break(list(self._opens))
+
+    def _break(self, opens: Iterable[int]) -> None:
+        """Break the leases of opens, in slices: clients say how many there are."""
+
+        def steps() -> Iterator[None]:
+            for open_id in opens:
+                if open_id in self._opens:
+                    self._break_own(open_id, SMB2_LEASE_NONE)
+                    yield
+
+        in_turns(self._host.turns, self, steps())
 
     def event(self, directory: Directory, event: Event) -> None:
         """Take an event of a leased directory."""
@@ -170,5 +182,5 @@ class Leased:
         self._due = False
         held, self._held = self._held, {}
         self._events.clear()
-        for directory in {id(each): each for each in held.values()}.values():
-            self._broken(directory)
+        directories = {id(each): each for each in held.values()}
+        self._break(chain.from_iterable(list(each.leased) for each in directories.values()))

@@ -98,9 +98,9 @@ class Notifier:
         self._threads = threads
         self._clock = clock
         self._telling = Telling(host)
-        self._attributes = Attributes(clock, self._telling)
+        self._attributes = Attributes(host, clock, self._telling)
         self._caching = caching
-        self._leased = Leased(clock, caching.break_own)
+        self._leased = Leased(host, clock, caching.break_own)
         self._sight = Sight(host, threads)
         self._directories: Directories | None = None
         self._walker: Walker | None = None
