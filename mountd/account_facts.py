@@ -2,22 +2,40 @@
 
 The password file has a line of its own for it, a comment for ksmbd, with smbpasswd(5)'s words:
 
-    #@alice:[DX]:LCT-65F0AB12:KO-67000000
+    #@alice:[DX]:LCT-65F0AB12:KO-67000000:FN-Alice%20A.:DE-the%20first
+
+Behind the times stand the texts that administrators have set, as in URLs.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
+from urllib.parse import quote, unquote
 
 from usmbd.mountd.ipc.messages import LoginStatus
+from usmbd.mountd.ipc.users import MAX_TEXT, Texts
 
 MARK: Final = "#@"
 """What such a line begins with."""
 
 DAY: Final = 86400
 
-_LINE = re.compile(r"([^:]+):\[([DXM]*)\]:LCT-([0-9A-F]{8})(?::KO-([0-9A-F]{8}))?")
+NO_TEXTS: Final = Texts()
+
+_TEXTS: Final = {
+    "FN": "full_name",
+    "DE": "description",
+    "CO": "comment",
+    "HO": "home",
+    "HD": "home_drive",
+    "SC": "script",
+    "PR": "profile",
+}
+_LINE = re.compile(
+    r"([^:]+):\[([DXM]*)\]:LCT-([0-9A-F]{8})(?::KO-([0-9A-F]{8}))?"
+    rf"((?::(?:{'|'.join(_TEXTS)})-[^:\s]*)*)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +52,8 @@ class AccountFacts:
     """M: the password is to be changed before anything else."""
     ends: int = 0
     """When the account ends (Samba's kickoff time); 0: never."""
+    texts: Texts = NO_TEXTS
+    """What administrators say of him."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +109,16 @@ def parse_facts(line: str) -> tuple[str, AccountFacts]:
     match = _LINE.fullmatch(line.removeprefix(MARK))
     if match is None:
         raise ValueError(f"the line is not {MARK}NAME:[DXM]:LCT-TIME or {MARK}NAME:...:KO-TIME")
-    name, flags, changed, ends = match.groups()
+    name, flags, changed, ends, texts = match.groups()
+    parts = (each.partition("-") for each in texts.split(":")[1:])
+    said = {_TEXTS[key]: unquote(value)[:MAX_TEXT] for key, _, value in parts}
     return name, AccountFacts(
         changed=int(changed, 16),
         disabled="D" in flags,
         lasting="X" in flags,
         must_change="M" in flags,
         ends=int(ends or "0", 16),
+        texts=Texts(**said) if said else NO_TEXTS,
     )
 
 
@@ -109,4 +132,9 @@ def format_facts(name: str, facts: AccountFacts) -> str:
         if said
     )
     ends = f":KO-{facts.ends:08X}" if facts.ends else ""
-    return f"{MARK}{name}:[{flags}]:LCT-{facts.changed:08X}{ends}\n"
+    texts = "".join(
+        f":{key}-{quote(text)}"
+        for key, field in _TEXTS.items()
+        if (text := getattr(facts.texts, field))
+    )
+    return f"{MARK}{name}:[{flags}]:LCT-{facts.changed:08X}{ends}{texts}\n"

@@ -10,7 +10,9 @@ import pwd
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 
-from usmbd.mountd.account_facts import PasswordPolicy
+import msgspec
+
+from usmbd.mountd.account_facts import AccountFacts, PasswordPolicy
 from usmbd.mountd.admin.descriptors import (
     ADMINISTRATORS,
     AUTHENTICATED,
@@ -27,6 +29,7 @@ from usmbd.mountd.ipc.accounts import (
     AccountsRequest,
     AskRights,
     AskStandings,
+    AskTexts,
     DirectoryResponse,
     FindIds,
     FindNames,
@@ -38,6 +41,7 @@ from usmbd.mountd.ipc.accounts import (
     Rights,
     Standing,
     Standings,
+    TextsFound,
 )
 from usmbd.mountd.ipc.messages import MAX_NAME
 from usmbd.mountd.ipc.sids import HASHED, RID_USERS, UNIX_GROUP, UNIX_USER, group_rid, user_rid
@@ -73,6 +77,7 @@ class Directory:
             ListAdministrators: self._administrating,
             AskRights: self._rights,
             AskStandings: self._standings,
+            AskTexts: self._texts,
         }
 
     def steps(self, message: AccountsRequest) -> Steps:
@@ -95,7 +100,9 @@ class Directory:
 
         A new password makes no other account of theirs.
         """
-        same = users.hashes.keys() == self._users.hashes.keys()
+        same = users.hashes.keys() == self._users.hashes.keys() and _named(users) == _named(
+            self._users
+        )
         self._users = users if same else self._users
         return same
 
@@ -122,8 +129,13 @@ class Directory:
         """Return a user of the password file."""
         if entry is None:
             number = HASHED | zlib.crc32(name.casefold().encode()) & ~1
-            return Account(Kind.USER, name, number, 0, "", "", True)
-        return _account(entry, name, stored=True)
+            return self._named(Account(Kind.USER, name, number, 0, "", "", True))
+        return self._named(_account(entry, name, stored=True))
+
+    def _named(self, account: Account) -> Account:
+        """Return a user of the password file with the full name that administrators gave him."""
+        said = self._users.facts_of(account.name).texts.full_name
+        return msgspec.structs.replace(account, full_name=said) if said else account
 
     def _by_name(self, name: str, kind: Kind | None) -> Account | None:
         """Return the user of this name, else the group."""
@@ -154,7 +166,9 @@ class Directory:
         except (KeyError, OverflowError):
             return None
         stored = self._users.find(entry.pw_name)
-        return _account(entry, stored or entry.pw_name, stored=stored is not None)
+        if stored is None:
+            return _account(entry, entry.pw_name, stored=False)
+        return self._named(_account(entry, stored, stored=True))
 
     # --- answers -----------------------------------------------------------------------------
 
@@ -199,9 +213,16 @@ class Directory:
     def _standings(self, message: AskStandings) -> DirectoryResponse:
         return Standings([self._standing(user) for user in message.users])
 
+    def _texts(self, message: AskTexts) -> DirectoryResponse:
+        return TextsFound([self._facts_of(user).texts for user in message.users])
+
+    def _facts_of(self, user: str) -> AccountFacts:
+        """Return what is kept of a user; nothing of who is none of the password file."""
+        return self._users.facts_of(self._users.find(user) or "")
+
     def _standing(self, user: str) -> Standing:
-        """Return what is known of a user; nothing of who is none of the password file."""
-        facts = self._users.facts_of(self._users.find(user) or "")
+        """Return what is known of a user's account."""
+        facts = self._facts_of(user)
         return Standing(
             facts.disabled,
             facts.lasting,
@@ -234,6 +255,12 @@ class Directory:
             return True
         entry = find_entry(user)
         return entry is not None and entry.pw_uid == 0
+
+
+def _named(users: UserTable) -> dict[str, str]:
+    """Return the full names that administrators gave."""
+    said = ((name, facts.texts.full_name) for name, facts in users.facts.items())
+    return {name: full_name for name, full_name in said if full_name}
 
 
 def _page(accounts: Sequence[Account], start: int) -> AccountPage:

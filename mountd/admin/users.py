@@ -123,7 +123,7 @@ class Users:
 
     def _set_standing(self, message: SetStanding) -> None:
         name = self._find(message.user)
-        names = ("disabled", "lasting", "must_change", "ends")
+        names = ("disabled", "lasting", "must_change", "ends", "texts")
         wishes = {each: getattr(message, each) for each in names}
         said = {each: value for each, value in wishes.items() if value is not None}
 

@@ -23,13 +23,16 @@ from usmbd.mountd.ipc.messages import (
     SessionRequest,
     SessionResponse,
 )
-from usmbd.mountd.ipc.users import ChangePassword
+from usmbd.mountd.ipc.users import ChangePassword, Texts
 
 MAX_ASKED = 1024
 """Names or numbers in one question: [MS-LSAT] lets a client look up 1,000 (section 2.2.14)."""
 
 MAX_PAGE = 256
 """Accounts in one answer of a list: with names of 256 characters they fit a message."""
+
+MAX_DESCRIBED = 16
+"""Users of whom one asks what is said: the texts of 18 fit a message at worst."""
 
 Id = Annotated[int, Meta(ge=0, lt=1 << 32)]
 
@@ -134,6 +137,18 @@ class Standings(Message):
     found: Annotated[list[Standing], Meta(max_length=MAX_ASKED)]
 
 
+class AskTexts(Message):
+    """Ask what is said of some users. Answer: `TextsFound`."""
+
+    users: Annotated[list[Name], Meta(max_length=MAX_DESCRIBED)]
+
+
+class TextsFound(Message):
+    """The answer, in the order of the question."""
+
+    found: Annotated[list[Texts], Meta(max_length=MAX_DESCRIBED)]
+
+
 class AskUses(Message):
     """By how many sessions is each of these shares used? Answer: `Uses`."""
 
@@ -197,6 +212,7 @@ AccountsRequest = (
     | ListAdministrators
     | AskRights
     | AskStandings
+    | AskTexts
 )
 DirectoryRequest = (
     AccountsRequest
@@ -215,6 +231,7 @@ DirectoryResponse = (
     | Uses
     | Readable
     | Standings
+    | TextsFound
     | AdministrationResponse
     | LoginResponse
     | BindTicketResponse

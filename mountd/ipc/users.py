@@ -6,12 +6,15 @@ New passwords stay encrypted until mountd has them: the RPC process never knows 
 from enum import StrEnum
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from usmbd.mountd.ipc.base import Address, Message, Name
 
 MAX_ENCRYPTED = 1024
 """Bytes of an encrypted password: AES has 16 more than RC4's 532 at most."""
+
+MAX_TEXT = 256
+"""Characters of what administrators say of a user, as with Windows."""
 
 Encrypted = Annotated[bytes, Meta(min_length=16, max_length=MAX_ENCRYPTED)]
 Key = Annotated[bytes, Meta(min_length=16, max_length=64)]
@@ -28,6 +31,21 @@ class Scheme(StrEnum):
     """AEAD-AES-256-CBC-HMAC-SHA512."""
     HASH = "hash"
     """Its NT hash, with DES."""
+
+
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+
+
+class Texts(Struct, array_like=True, frozen=True):
+    """What administrators say of a user ([MS-SAMR] 2.2.6.6); "": nothing, or what is known."""
+
+    full_name: Text = ""
+    description: Text = ""
+    comment: Text = ""
+    home: Text = ""
+    home_drive: Text = ""
+    script: Text = ""
+    profile: Text = ""
 
 
 class CreateUser(Message):
@@ -68,6 +86,7 @@ class SetStanding(Message):
     lasting: bool | None = None
     must_change: bool | None = None
     ends: Annotated[int, Meta(ge=0, lt=1 << 32)] | None = None
+    texts: Texts | None = None
 
 
 class ChangePassword(Message):

@@ -10,6 +10,7 @@ from usmbd.mountd.config.load import load
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.ipc.messages import LoginStatus, SessionRequest
 from usmbd.mountd.ipc.settings import MapToGuest, ServerConfig
+from usmbd.mountd.ipc.users import Texts
 from usmbd.mountd.login import Authenticator
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.users import UserTable, edit_accounts, edit_users, load_users, parse_users
@@ -36,6 +37,8 @@ def authenticator(facts: AccountFacts, **server: object) -> Authenticator:
         AccountFacts(),
         AccountFacts(changed=NOW),
         AccountFacts(NOW, disabled=True, lasting=True, must_change=True, ends=0xFFFFFFFF),
+        AccountFacts(texts=Texts("Älice: [A.] 😀", home="\\\\host\\alice", profile="100%")),
+        AccountFacts(NOW, ends=1, texts=Texts("a", "b", "c", "d", "e", "f", "g-h")),
     ],
 )
 def test_it_is_read_as_it_was_written(facts: AccountFacts) -> None:
@@ -48,7 +51,10 @@ def test_to_ksmbd_it_is_a_comment() -> None:
     assert line == "#@alice:[DX]:LCT-65F0AB12:KO-00000001\n"
 
 
-@pytest.mark.parametrize("line", ["#@", "#@alice", "#@alice:[Q]:LCT-0", "#@a:[]:LCT-65f0ab12"])
+@pytest.mark.parametrize(
+    "line",
+    ["#@", "#@alice", "#@alice:[Q]:LCT-0", "#@a:[]:LCT-65f0ab12", "#@a:[]:LCT-65F0AB12:XX-a"],
+)
 def test_what_might_keep_somebody_out_is_not_passed_over(line: str) -> None:
     with pytest.raises(ConfigError, match="f:2: the line is not #@NAME"):
         parse_users(FILE + line, "f")

@@ -4,17 +4,21 @@ from collections.abc import Callable
 from typing import Final
 
 from usmbd.mountd.ipc.accounts import (
+    MAX_DESCRIBED,
     Account,
     AccountPage,
     AccountsFound,
     AskStandings,
+    AskTexts,
     FindIds,
     Kind,
     ListAccounts,
     ListMembers,
     Standing,
     Standings,
+    TextsFound,
 )
+from usmbd.mountd.ipc.users import Texts
 from usmbd.mountd.rpc.calls import Asking
 from usmbd.mountd.rpc.interfaces.samr.base import FIRST_GROUP, NO_GROUP_ID, Domain
 from usmbd.mountd.rpc.translate import (
@@ -49,6 +53,17 @@ def standings_of(users: list[Account]) -> Asking[list[Standing]]:
     answer = yield AskStandings([each.name if each.stored else "" for each in users])
     assert isinstance(answer, Standings)
     return answer.found
+
+
+def texts_of(users: list[Account]) -> Asking[list[Texts]]:
+    """Return what is said of users, of the system's nothing."""
+    found: list[Texts] = []
+    while len(found) < len(users):
+        some = users[len(found) : len(found) + MAX_DESCRIBED]
+        answer = yield AskTexts([each.name if each.stored else "" for each in some])
+        assert isinstance(answer, TextsFound)
+        found += answer.found
+    return found
 
 
 def whole_list(ask: Callable[[int], ListAccounts | ListMembers]) -> Asking[list[Account]]:

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any, Final
 
+import msgspec
+
 from usmbd.mountd.ipc.accounts import (
     Account,
     AccountPage,
@@ -15,12 +17,14 @@ from usmbd.mountd.ipc.administration import Outcome, Result
 from usmbd.mountd.ipc.messages import MAX_NAME
 from usmbd.mountd.ipc.users import (
     MAX_ENCRYPTED,
+    MAX_TEXT,
     ChangePassword,
     CreateUser,
     DeleteUser,
     Scheme,
     SetPassword,
     SetStanding,
+    Texts,
 )
 from usmbd.mountd.rpc.access import is_administrator, need
 from usmbd.mountd.rpc.calls import Asking, Status
@@ -28,7 +32,7 @@ from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.interfaces.lsarpc import types as lsa
 from usmbd.mountd.rpc.interfaces.samr import secrets
 from usmbd.mountd.rpc.interfaces.samr import types as sam
-from usmbd.mountd.rpc.interfaces.samr.asked import standings_of
+from usmbd.mountd.rpc.interfaces.samr.asked import standings_of, texts_of
 from usmbd.mountd.rpc.interfaces.samr.base import (
     CALLS,
     DISABLED,
@@ -79,17 +83,33 @@ EXPIRED: Final = 0x08000000
 """Of WhichFields: the NT and the LM password, and whether it has expired ([MS-SAMR] 2.2.1.8)."""
 
 OWN_FIELDS: Final[dict[int, str]] = {
-    0x1: "name", 0x2: "full_name", 0x4: "rid", 0x8: "primary_group", 0x10: "description",
-    0x20: "comment", 0x40: "home", 0x80: "home_drive", 0x100: "script", 0x200: "profile",
+    0x1: "name", 0x4: "rid", 0x8: "primary_group",
     0x400: "workstations", 0x800: "last_logon", 0x1000: "last_logoff", 0x2000: "hours",
     0x4000: "bad_passwords", 0x8000: "logons", 0x10000: "password_may", 0x20000: "password_must",
     0x40000: "password_set", 0x200000: "parameters", 0x400000: "country", 0x800000: "code_page",
 }  # fmt: skip
 """The fields of UserAll by their bits, that stay as they are."""
 
+TEXT_FIELDS: Final[dict[int, str]] = {
+    0x2: "full_name", 0x10: "description", 0x20: "comment", 0x40: "home", 0x80: "home_drive",
+    0x100: "script", 0x200: "profile",
+}  # fmt: skip
+"""Those that are kept, and told again."""
+
+TEXT_LEVELS: Final[dict[int, dict[str, str]]] = {
+    2: {"comment": "comment"},
+    6: {"full_name": "full_name"},
+    8: {"full_name": "text"},
+    10: {"home": "home", "home_drive": "home_drive"},
+    11: {"script": "text"},
+    12: {"profile": "text"},
+    13: {"description": "text"},
+}
+"""What of them a level sets, by the fields of its structure."""
+
 EXPIRES_FIELD: Final = 0x80000
 CONTROL_FIELD: Final = 0x100000
-"""Those that do not: AccountExpires, UserAccountControl."""
+"""Those that say something of the account: AccountExpires, UserAccountControl."""
 
 SECRET_LEVELS: Final = frozenset({18, 23, 24, 25, 26, 31, 32})
 
@@ -164,8 +184,8 @@ def delete_user(view: View, handle: Handle) -> Asking[Handle]:
 def set_user(view: View, handle: Handle, level: Enum, info: secrets.UserSet) -> Asking[None]:
     """SamrSetInformationUser and its second version ([MS-SAMR] 3.1.5.6.4, 3.1.5.6.5).
 
-    Passwords are set, accounts closed and ended; all else that is told of users is the system's,
-    and can only stay as it is.
+    Passwords and texts are set, accounts closed and ended; all else that is told of users is the
+    system's, and can only stay as it is.
     """
     user = view.handles.get(handle, OpenUser)
     if info[0] != level:
@@ -180,10 +200,13 @@ def set_user(view: View, handle: Handle, level: Enum, info: secrets.UserSet) -> 
         if whole is not None and whole.fields & PASSWORDS:
             raise Status(STATUS_ACCESS_DENIED)
     (standing,) = yield from standings_of([user.account])
+    (texts,) = yield from texts_of([user.account])
     wish = SetStanding(view.caller.user, user.account.name)
     if whole is not None:
-        _same(view, user, standing, whole)
         fields = whole.fields
+        said = {field: getattr(whole, field) for bit, field in TEXT_FIELDS.items() if fields & bit}
+        wish.texts = _texts(texts, everything(view, user, standing, texts), said)
+        _same(view, user, standing, texts, whole)
         if fields & CONTROL_FIELD:
             _control(standing, whole.control, wish)
         if fields & EXPIRES_FIELD:
@@ -192,8 +215,12 @@ def set_user(view: View, handle: Handle, level: Enum, info: secrets.UserSet) -> 
         _control(standing, given.number, wish)
     elif level == 17:
         _end(given.time, wish)
-    elif level not in SECRET_LEVELS and given != in_level(view, user, standing, level):
-        raise Status(STATUS_NOT_SUPPORTED)
+    elif level not in SECRET_LEVELS:
+        fields_of = TEXT_LEVELS.get(level, {})
+        said = {field: getattr(given, own) for field, own in fields_of.items()}
+        wish.texts = _texts(texts, everything(view, user, standing, texts), said)
+        if given != in_level(view, user, standing, wish.texts or texts, level):
+            raise Status(STATUS_NOT_SUPPORTED)
     expires = bool(whole.expired if whole else getattr(given, "expired", 0))
     says_so = whole is None or bool(whole.fields & EXPIRED)
     if level in SECRET_LEVELS and (whole is None or whole.fields & PASSWORDS):
@@ -223,9 +250,20 @@ def _end(time: bytes, wish: SetStanding) -> None:
     wish.ends = ends
 
 
-def _same(view: View, user: OpenUser, standing: Standing, given: sam.UserAll) -> None:
+def _texts(old: Texts, told: sam.UserAll, said: dict[str, str | None]) -> Texts | None:
+    """Return the texts with what is said; None: they are told as they shall be already."""
+    new = {
+        field: text or "" for field, text in said.items() if (text or "") != getattr(told, field)
+    }
+    for text in new.values():
+        if len(text) > MAX_TEXT or not text.isprintable():
+            raise Status(STATUS_INVALID_PARAMETER)
+    return msgspec.structs.replace(old, **new) if new else None
+
+
+def _same(view: View, user: OpenUser, standing: Standing, texts: Texts, given: sam.UserAll) -> None:
     """Status(STATUS_NOT_SUPPORTED) where any field would become another that stays."""
-    now = everything(view, user, standing)
+    now = everything(view, user, standing, texts)
     for bit, field in OWN_FIELDS.items():
         if given.fields & bit and getattr(given, field) != getattr(now, field):
             raise Status(STATUS_NOT_SUPPORTED)

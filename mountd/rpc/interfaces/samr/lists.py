@@ -17,6 +17,7 @@ from usmbd.mountd.rpc.interfaces.samr.asked import (
     all_aliases,
     some_users,
     standings_of,
+    texts_of,
     whole_list,
 )
 from usmbd.mountd.rpc.interfaces.samr.base import (
@@ -136,11 +137,13 @@ def display(
         users, total = yield from some_users(start, min(count, MAX_ENTRIES))
     rows: list[object] = []
     standings = yield from standings_of(users)
+    texts = yield from texts_of(users if level == 1 else [])
     for index, (each, standing) in enumerate(zip(users, standings, strict=True), start + 1):
         rid = account_rid(each) or 0
         if level == 1:
             control = control_of(standing)
-            rows.append(sam.DisplayUser(index, rid, control, each.name, "", each.full_name))
+            said = texts[len(rows)].description
+            rows.append(sam.DisplayUser(index, rid, control, each.name, said, each.full_name))
         else:
             rows.append(sam.DisplayName(index, each.name.encode("ascii", "replace")))
     if level in (3, 5) and not domain.builtin:

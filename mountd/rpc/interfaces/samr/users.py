@@ -8,10 +8,11 @@ from usmbd.mountd.ipc.accounts import (
     Standing,
 )
 from usmbd.mountd.ipc.sids import RID_USERS
+from usmbd.mountd.ipc.users import Texts
 from usmbd.mountd.rpc.access import is_administrator, need
 from usmbd.mountd.rpc.calls import Asking, Status
 from usmbd.mountd.rpc.interfaces.samr import types as sam
-from usmbd.mountd.rpc.interfaces.samr.asked import find_account, standings_of
+from usmbd.mountd.rpc.interfaces.samr.asked import find_account, standings_of, texts_of
 from usmbd.mountd.rpc.interfaces.samr.base import (
     CALLS,
     DOMAIN_LOOKUP,
@@ -73,50 +74,54 @@ def query_user(view: View, handle: Handle, level: Enum) -> Asking[sam.UserPointe
         raise Status(STATUS_INVALID_INFO_CLASS)
     need(user.granted, _NEEDED.get(level, USER_READ_GENERAL))
     (standing,) = yield from standings_of([user.account])
-    return level, in_level(view, user, standing, level)
+    (texts,) = yield from texts_of([user.account])
+    return level, in_level(view, user, standing, texts, level)
 
 
-def _home(view: View, user: OpenUser) -> str:
-    """Return the share of a user's home, as clients name it."""
+def _home(view: View, user: OpenUser, texts: Texts) -> str:
+    """Return what was said of a user's home, else its share, as clients name it."""
     name = user.account.name
+    if texts.home:
+        return texts.home
     if view.snapshot.home(name) is None:
         return ""
     return f"\\\\{view.snapshot.config.netbios_name}\\{name}"
 
 
-def in_level(view: View, user: OpenUser, standing: Standing, level: int) -> object:
+def in_level(view: View, user: OpenUser, standing: Standing, texts: Texts, level: int) -> object:
     """Return what is told of a user in a level."""
-    name, full_name = user.account.name, user.account.full_name
-    home = _home(view, user)
+    name, full_name = user.account.name, texts.full_name or user.account.full_name
+    home = _home(view, user, texts)
     identity = name, full_name, user.rid, RID_USERS
     control, ends = control_of(standing), time_of(standing.ends, sam.NEVER)
     times = password_times(view, standing)
-    places = home, "", "", ""
+    places = home, texts.home_drive, texts.script, texts.profile
+    description, comment = texts.description, texts.comment
     answers: dict[int, Callable[[], object]] = {
-        1: lambda: sam.UserGeneral(name, full_name, RID_USERS, "", ""),
-        2: lambda: sam.UserPreferences("", "", 0, 0),
+        1: lambda: sam.UserGeneral(name, full_name, RID_USERS, description, comment),
+        2: lambda: sam.UserPreferences(comment, "", 0, 0),
         3: lambda: sam.UserLogon(
             *(*identity, *places, "", sam.ZERO, sam.ZERO, *times),
             *(sam.ALWAYS, 0, 0, control),
         ),
         4: lambda: sam.UserHours(sam.ALWAYS),
         5: lambda: sam.UserAccount(
-            *(*identity, *places, "", "", sam.ZERO, sam.ZERO, sam.ALWAYS, 0, 0),
+            *(*identity, *places, description, "", sam.ZERO, sam.ZERO, sam.ALWAYS, 0, 0),
             *(times[0], ends, control),
         ),
         6: lambda: sam.UserNames(name, full_name),
         7: lambda: sam.OneText(name),
         8: lambda: sam.OneText(full_name),
         9: lambda: sam.OneNumber(RID_USERS),
-        10: lambda: sam.UserHome(home, ""),
-        11: lambda: sam.OneText(""),
-        12: lambda: sam.OneText(""),
-        13: lambda: sam.OneText(""),
+        10: lambda: sam.UserHome(home, texts.home_drive),
+        11: lambda: sam.OneText(texts.script),
+        12: lambda: sam.OneText(texts.profile),
+        13: lambda: sam.OneText(description),
         14: lambda: sam.OneText(""),
         16: lambda: sam.OneNumber(control),
         17: lambda: sam.OneTime(ends),
         20: lambda: sam.UserParameters(None),
-        21: lambda: everything(view, user, standing),
+        21: lambda: everything(view, user, standing, texts),
     }
     return answers[level]()
 
@@ -129,7 +134,7 @@ def password_times(view: View, standing: Standing) -> tuple[bytes, bytes, bytes]
     return time_of(changed, sam.ZERO), time_of(may, sam.ZERO), must
 
 
-def everything(view: View, user: OpenUser, standing: Standing) -> sam.UserAll:
+def everything(view: View, user: OpenUser, standing: Standing, texts: Texts) -> sam.UserAll:
     """Return UserAllInformation: when somebody was here is not kept, hashes are told to nobody."""
     changed, may, must = password_times(view, standing)
     return sam.UserAll(
@@ -140,14 +145,14 @@ def everything(view: View, user: OpenUser, standing: Standing) -> sam.UserAll:
         password_may=may,
         password_must=must,
         name=user.account.name,
-        full_name=user.account.full_name,
-        home=_home(view, user),
-        home_drive="",
-        script="",
-        profile="",
-        description="",
+        full_name=texts.full_name or user.account.full_name,
+        home=_home(view, user, texts),
+        home_drive=texts.home_drive,
+        script=texts.script,
+        profile=texts.profile,
+        description=texts.description,
         workstations="",
-        comment="",
+        comment=texts.comment,
         parameters=None,
         lm_hash=None,
         nt_hash=None,

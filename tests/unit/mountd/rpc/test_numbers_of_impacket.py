@@ -285,7 +285,17 @@ def test_what_a_user_has_bits_for() -> None:
     own = {bit for bit in every if bit < samr.USER_ALL_NTPASSWORDPRESENT and bit.bit_count() == 1}
     changeable = samr.USER_ALL_ACCOUNTEXPIRES, samr.USER_ALL_USERACCOUNTCONTROL
     assert changeable == (changes.EXPIRES_FIELD, changes.CONTROL_FIELD)
-    assert set(changes.OWN_FIELDS) == own - set(changeable)
+    assert set(changes.OWN_FIELDS) == own - set(changeable) - set(changes.TEXT_FIELDS)
+    texts = {bit: name for bit, name in changes.TEXT_FIELDS.items() if bit in own}
+    assert texts == {
+        samr.USER_ALL_FULLNAME: "full_name",
+        samr.USER_ALL_ADMINCOMMENT: "description",
+        samr.USER_ALL_USERCOMMENT: "comment",
+        samr.USER_ALL_HOMEDIRECTORY: "home",
+        samr.USER_ALL_HOMEDIRECTORYDRIVE: "home_drive",
+        samr.USER_ALL_SCRIPTPATH: "script",
+        samr.USER_ALL_PROFILEPATH: "profile",
+    }
     assert sum(own) == base.FIELDS
     assert changes.OWN_FIELDS[samr.USER_ALL_LOGONCOUNT] == "logons"
     assert changes.PASSWORDS == samr.USER_ALL_NTPASSWORDPRESENT | samr.USER_ALL_LMPASSWORDPRESENT

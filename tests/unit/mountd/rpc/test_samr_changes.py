@@ -330,3 +330,80 @@ def test_what_is_told_of_a_password_s_age(served: Served, domain: Any) -> None:
         for each in ("MaxPasswordAge", "MinPasswordAge")
     ]
     assert ages == [-1000 * 10**7, -10 * 10**7]
+
+
+TEXTS = {
+    "FullName": "Gästé 😀",
+    "AdminComment": "plays",
+    "UserComment": "all: day, 100%",
+    "HomeDirectory": "\\\\host\\games",
+    "HomeDirectoryDrive": "G:",
+    "ScriptPath": "login.bat",
+    "ProfilePath": "\\\\host\\profiles",
+}
+TEXT_BITS = 0x2 | 0x10 | 0x20 | 0x40 | 0x80 | 0x100 | 0x200
+
+
+def told(served: Served, user: Any) -> dict[str, str]:
+    whole = all_of(served, user)
+    return {name: str(whole[name]) for name in TEXTS}
+
+
+def set_all(served: Served, user: Any, fields: int, **said: Any) -> None:
+    buffer = samr.SAMPR_USER_INFO_BUFFER()
+    buffer["tag"] = samr.USER_INFORMATION_CLASS.UserAllInformation
+    whole = all_of(served, user)
+    whole["WhichFields"] = fields
+    for name, value in said.items():
+        whole[name] = value
+    buffer["All"] = whole
+    samr.hSamrSetInformationUser2(served, user, buffer)
+
+
+def test_what_is_said_of_a_user_is_told_again(served: Served, domain: Any) -> None:
+    """As lusrmgr.msc and `net user` set it, by WhichFields; all may see it, and lists have it."""
+    user = open_user(served, domain, "games")
+    set_all(served, user, TEXT_BITS, **TEXTS)
+    assert told(served, user) == TEXTS
+    known = load_users(served.folder / "passwords.db")
+    assert known.facts_of("games").texts.full_name == TEXTS["FullName"]
+    assert known.hashes["games"] == nt_hash("games")
+    set_all(served, user, 0x10, **{name: "another" for name in TEXTS})
+    assert told(served, user) == {**TEXTS, "AdminComment": "another"}
+    level = samr.DOMAIN_DISPLAY_INFORMATION.DomainDisplayUser
+    rows = samr.hSamrQueryDisplayInformation3(served, domain, level)["Buffer"]["UserInformation"]
+    games, man = rows["Buffer"]
+    assert (str(games["AdminComment"]), str(games["FullName"])) == ("another", TEXTS["FullName"])
+    assert (str(man["AdminComment"]), str(man["FullName"])) == ("", "man")
+    fails(PARAMETER, lambda: set_all(served, user, 0x10, AdminComment="a\nb"))
+    fails(PARAMETER, lambda: set_all(served, user, 0x2, FullName="x" * 257))
+    fails(NOT_SUPPORTED, lambda: set_all(served, user, 0x400, WorkStations="PC1"))
+    served.become("games")
+    user = open_user(served, open_domain(served), "games")
+    assert told(served, user)["ProfilePath"] == TEXTS["ProfilePath"]
+    fails(DENIED, lambda: set_all(served, user, 0x10, AdminComment="mine"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "arm", "fields", "name"),
+    [
+        ("UserFullNameInformation", "FullName", {"FullName": "Games A."}, "FullName"),
+        ("UserNameInformation", "Name", {"UserName": "games", "FullName": "G"}, "FullName"),
+        ("UserAdminCommentInformation", "AdminComment", {"AdminComment": "x"}, "AdminComment"),
+        ("UserScriptInformation", "Script", {"ScriptPath": "x.bat"}, "ScriptPath"),
+        ("UserProfileInformation", "Profile", {"ProfilePath": "p"}, "ProfilePath"),
+        (
+            "UserHomeInformation",
+            "Home",
+            {"HomeDirectory": "h", "HomeDirectoryDrive": "H:"},
+            "HomeDirectory",
+        ),
+    ],
+)
+def test_each_level_sets_its_text(
+    served: Served, domain: Any, kind: str, arm: str, fields: dict[str, str], name: str
+) -> None:
+    user = open_user(served, domain, "games")
+    set_info(served, user, kind, arm, **fields)
+    assert told(served, user)[name] == fields[name]
+    set_info(served, user, kind, arm, **fields)
