@@ -41,7 +41,7 @@ def write_tree() -> list[str]:
         os.makedirs(path)
     paths = []
     for number in range(FILES):
-        stem = STEMS[number // DIRECTORIES % len(STEMS)]
+        stem = STEMS[number // 3 % len(STEMS)]
         paths.append(f"{directories[number % DIRECTORIES]}/{stem}.{number:04}")
         begin = number * 13 % (len(POOL) - LARGEST)
         with open(paths[-1], "wb", buffering=0) as file:

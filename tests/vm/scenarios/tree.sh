@@ -2,7 +2,7 @@
 # A tree of small files that tar writes onto the mount comes back with every name and byte.
 set -euo pipefail
 
-# FILES of SEED's 2,000 files: any first N cover all directories.
+# FILES of SEED's 2,000 files: the first N are in as many directories as there can be.
 head -n "${FILES:-2000}" "$SEED/tree.list" > "$SCRATCH/list"
 tar -C "$SEED" --verbatim-files-from -T "$SCRATCH/list" -cf "$SCRATCH/tree.tar"
 tar -C "$SCRATCH" -xf "$SCRATCH/tree.tar"
