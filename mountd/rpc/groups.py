@@ -39,7 +39,10 @@ class Groups:
 
         Return its number, and what the group's pipes of that name have open.
         """
-        owner = caller.user, caller.uid, caller.guest, caller.anonymous
+        # A worker knows these numbers and tickets of its own clients alone: one that is taken over
+        # gets nobody else's handles, whatever name it gives.
+        known = caller.credential, caller.ticket
+        owner = caller.user, caller.uid, caller.guest, caller.anonymous, *known
         if not number:
             number = next(self._numbers) & 0xFFFFFFFF
             self._groups[number] = _Group(owner)

@@ -7,7 +7,7 @@ of somebody who has not logged in there.
 
 import logging
 
-from usmbd.mountd.ipc.accounts import AskRights
+from usmbd.mountd.ipc.accounts import AskReadable, AskRights
 from usmbd.mountd.ipc.administration import AdministrationRequest
 from usmbd.mountd.ipc.messages import SessionRequest, SessionResponse
 from usmbd.mountd.rpc.outside import Answered, Denied, Outside, Question, Told
@@ -34,7 +34,7 @@ class Vouched:
         caller = self._view.caller
         # Guests are no account, whoever else the worker says that they are.
         sure = caller is self._sure or caller.guest or caller.anonymous
-        if sure or not isinstance(message, AskRights | AdministrationRequest):
+        if sure or not isinstance(message, AskRights | AskReadable | AdministrationRequest):
             self._outside.ask(message, answered)
             return
 

@@ -1,6 +1,7 @@
 """Association groups: whose handles are good on which pipes."""
 
 import struct
+from typing import Any
 
 import pytest
 import rpc_client as rpc
@@ -47,9 +48,9 @@ class Worker:
         assert isinstance(answer, RpcResponse)
         return answer.data
 
-    def open(self, pipe: int, name: str, group: int = 0, user: str = "alice") -> int:
+    def open(self, pipe: int, name: str, group: int = 0, user: str = "alice", **known: Any) -> int:
         """Open a pipe and bind it in a group; return the group's number, 0 where it is refused."""
-        self.hub.handle(RpcOpen(pipe, name, user))
+        self.hub.handle(RpcOpen(pipe, name, user, **known))
         calls = {"lsarpc": lsarpc.CALLS, "samr": samr.CALLS}[name]
         syntax = calls.syntax.uuid, calls.syntax.major
         message = bytearray(rpc.bind((0, syntax, [rpc.NDR])))
@@ -108,6 +109,18 @@ def test_a_group_that_is_not_there(worker: Worker, groups: Groups) -> None:
         worker.hub.handle(RpcClose(pipe))
     assert len(groups) == 0
     assert worker.open(4, "lsarpc", group) == 0
+
+
+@pytest.mark.parametrize("known", [{"credential": 7}, {"ticket": b"sealed"}])
+def test_a_worker_that_has_not_seen_a_user_gets_none_of_his_handles(
+    worker: Worker, snapshot: Snapshot, groups: Groups, known: dict[str, Any]
+) -> None:
+    """Whatever it says of itself: of a user who is in another worker it knows the name alone."""
+    group = worker.open(1, "lsarpc", **known)
+    other = Worker(snapshot, groups)
+    assert other.open(2, "lsarpc", group) == 0
+    assert other.open(3, "lsarpc", group, credential=8) == 0
+    assert other.open(4, "lsarpc", group, **known) == group
 
 
 def test_who_binds_as_another_shares_nothing(worker: Worker) -> None:

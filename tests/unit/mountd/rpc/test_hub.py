@@ -8,7 +8,7 @@ import pytest
 import rpc_client as rpc
 from impacket.dcerpc.v5 import srvs
 
-from usmbd.mountd.ipc.accounts import AskRights, Rights
+from usmbd.mountd.ipc.accounts import AskReadable, AskRights, Rights
 from usmbd.mountd.ipc.messages import (
     Failed,
     RpcAsks,
@@ -221,6 +221,17 @@ def test_a_worker_names_nobody_else(
     """One that is taken over would name an administrator."""
     assert not opens_registry(asking, RpcOpen(1, "winreg", user, **proof))
     assert mountd.names() == ["?"]
+
+
+def test_nor_does_it_hear_what_shares_another_may_use(asking: Hub, mountd: Mountd) -> None:
+    """By `access based share enum`."""
+    for number, proof in enumerate(({}, {"credential": 7}), 1):
+        asking.handle(RpcOpen(number, "srvsvc", "alice", **proof))
+        told: list[Told] = []
+        question = AskReadable(["data"], "alice", False, False, "192.0.2.1")
+        asking._vouched[number].ask(question, told.append)
+        assert (told == [Denied()]) is not bool(proof)
+    assert mountd.names() == ["?", "?", "alice"]
 
 
 def test_a_worker_is_asked_for_nobody_whom_it_does_not_know(asking: Hub) -> None:
