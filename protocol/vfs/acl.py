@@ -22,6 +22,7 @@ from usmbd.protocol.vfs.pace import SHORT_DATA, long_call
 from usmbd.protocol.vfs.posix_acl import PosixAcl
 from usmbd.protocol.wire.access import (
     DELETE,
+    FILE_ALL_ACCESS,
     FILE_DELETE_CHILD,
     FILE_LIST_DIRECTORY,
     FILE_READ_ATTRIBUTES,
@@ -252,8 +253,18 @@ def maximal_access(node: Node, identity: Identity) -> int:
     return granted
 
 
+def overrides(identity: Identity) -> bool:
+    """Whether no descriptor keeps a user from anything: root, who `admin users` are (smb.conf(5)).
+
+    The kernel asks him for nothing either.
+    """
+    return identity.uid == 0
+
+
 def allowed(node: Node, identity: Identity, *, at_once: bool = False) -> int:
     """Return what the file's own descriptor allows the user."""
+    if overrides(identity):
+        return FILE_ALL_ACCESS
     try:
         return allowed_by(node, load_stored(node, at_once=at_once), identity)
     except SmbError:
@@ -265,6 +276,8 @@ def allowed_by(node: Node, descriptor: SecurityDescriptor | None, identity: Iden
 
     Without one its permissions do.
     """
+    if overrides(identity):
+        return FILE_ALL_ACCESS
     if descriptor is None:
         descriptor = from_posix(node, stored=True)
     return access_check(descriptor, token(identity), MAXIMUM_ALLOWED)

@@ -7,6 +7,7 @@ from smbengine import requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
+from usmbd.protocol.vfs import acl
 from usmbd.protocol.wire.access import (
     FILE_ALL_ACCESS,
     FILE_READ_ATTRIBUTES,
@@ -24,6 +25,12 @@ from usmbd.protocol.wire.status import NtStatus
 
 READS = FILE_READ_DATA | FILE_READ_EA | FILE_READ_ATTRIBUTES | READ_CONTROL
 NOBODY = Sid(5, (21, 1, 2, 3, 4))
+
+
+@pytest.fixture(autouse=True)
+def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have descriptors count for the tests' own user, who may be root."""
+    monkeypatch.setattr(acl, "overrides", lambda identity: False)
 
 
 def connected(engine: Engine, **more: bool) -> Client:

@@ -50,6 +50,12 @@ DENIED, OK = NtStatus.ACCESS_DENIED, NtStatus.SUCCESS
 READ_ONLY = FILE_READ_DATA | FILE_READ_ATTRIBUTES
 
 
+@pytest.fixture(autouse=True)
+def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have descriptors count for the tests' own user, who may be root."""
+    monkeypatch.setattr(acl, "overrides", lambda identity: False)
+
+
 def allow(path: Path, mask: int) -> None:
     """Store a descriptor that gives everybody `mask`, and leave the permissions alone: 0777."""
     path.chmod(0o777)

@@ -18,7 +18,7 @@ from usmbd.protocol.wire.access import (
     WRITE_DAC,
     WRITE_OWNER,
 )
-from usmbd.protocol.wire.create import FILE_OPEN
+from usmbd.protocol.wire.create import FILE_OPEN, FILE_OPEN_IF
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.query_info import (
     DACL_SECURITY_INFORMATION,
@@ -140,3 +140,23 @@ def test_where_none_is_stored_it_is_the_owners(engine: Engine) -> None:
     assert give(plain, unix_user(BOB.uid)) is NtStatus.INVALID_OWNER
     assert give_group(plain, unix_group(OTHER)) is NtStatus.INVALID_PRIMARY_GROUP
     assert owner(engine) == (ALICE.uid, ALICE.gid)
+
+
+def test_admin_users_are_kept_from_nothing(engine: Engine) -> None:
+    """They are root (smb.conf(5)): a file is theirs to read, to take and to give, as on smbd."""
+    del engine.mountd.identities["bob"]  # he is whom the tests run as: root
+    alice, root = Client(engine).ready(user="alice"), Client(engine).ready(user="bob")
+    (engine.files / "folder").mkdir()
+    os.chown(engine.files / "folder", ALICE.uid, ALICE.gid)
+    nobody = SecurityDescriptor(dacl=Acl(()), control=SE_DACL_PRESENT)
+    for name in ("file", "folder"):
+        opened = alice.open(name, WRITE_DAC, FILE_OPEN)
+        body = requests.set_info(
+            opened, 0, nobody.pack(), SMB2_0_INFO_SECURITY, DACL_SECURITY_INFORMATION
+        )
+        assert alice.call(Command.SET_INFO, body).status is NtStatus.SUCCESS
+    for name in ("file", "folder\\new"):
+        assert alice.create(name, FILE_ALL_ACCESS, FILE_OPEN_IF) is NtStatus.ACCESS_DENIED
+        assert root.create(name, FILE_ALL_ACCESS, FILE_OPEN_IF) is NtStatus.SUCCESS
+    assert give(root, unix_user(BOB.uid)) is NtStatus.SUCCESS
+    assert owner(engine)[0] == BOB.uid
