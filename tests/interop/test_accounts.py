@@ -111,9 +111,9 @@ def test_what_administrators_are_told(administered: Server) -> None:
     assert members.count("sid:[") == 1
 
 
-def test_nobody_learns_nothing(administered: Server) -> None:
+def test_nobody_learns_nothing(server: Server) -> None:
     for command in ("enumdomusers", "lookupnames games"):
-        assert "ACCESS_DENIED" in rpcclient(administered, command, account=None, ok=False)
+        assert "ACCESS_DENIED" in rpcclient(server, command, account=None, ok=False)
 
 
 def test_net_rpc(administered: Server) -> None:
@@ -154,6 +154,11 @@ def test_access_control_lists_by_names(administered: Server, address: str) -> No
     assert entry in smbcacls(administered, address, path.name)
     smbcacls(administered, address, path.name, "-D", entry)
     assert entry not in smbcacls(administered, address, path.name)
+    # SDDL's short names are of the primary domain, of which there is none
+    (sddl,) = [
+        each for each in smbcacls(administered, address, path.name, "--sddl") if "D:" in each
+    ]
+    assert sddl.startswith("O:S-1-5-21-")
 
 
 def impacket(server: Server, script: str, *arguments: str) -> str:

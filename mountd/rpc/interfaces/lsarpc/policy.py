@@ -37,6 +37,9 @@ from usmbd.mountd.rpc.view import View
 
 READ_CONTROL: Final = 0x00020000
 
+PRIMARY_DOMAIN: Final = 3
+"""PolicyPrimaryDomainInformation ([MS-LSAD] 2.2.4.1)."""
+
 PRIMARY: Final = 3
 """PolicyServerRolePrimary: its accounts are its own ([MS-LSAD] 2.2.4.8)."""
 
@@ -99,9 +102,22 @@ def query_security(view: View, handle: Handle, what: U32) -> lsa.DescriptorPoint
     raise CallError(Fault.CONTEXT_MISMATCH)
 
 
-@CALLS.call(7, 46)
+@CALLS.call(46)
+def query_policy2(view: View, handle: Handle, level: Enum) -> lsa.PolicyPointer:
+    """LsarQueryInformationPolicy2 ([MS-LSAD] 3.1.4.4.3).
+
+    Of the domain of which the server is none it says nothing, as smbd: `smbcacls --sddl` takes its
+    SID from there, and dies of one that is not there.
+    """
+    view.handles.get(handle, Policy)
+    if level == PRIMARY_DOMAIN:
+        raise CallError(Fault.OP_RNG_ERROR)
+    return query_policy(view, handle, level)
+
+
+@CALLS.call(7)
 def query_policy(view: View, handle: Handle, level: Enum) -> lsa.PolicyPointer:
-    """LsarQueryInformationPolicy and its second version ([MS-LSAD] 3.1.4.4.3, 3.1.4.4.4)."""
+    """LsarQueryInformationPolicy ([MS-LSAD] 3.1.4.4.4)."""
     policy = view.handles.get(handle, Policy)
     config, sid = view.snapshot.config, view.snapshot.machine_sid
     audit = level in AUDITING
@@ -113,7 +129,7 @@ def query_policy(view: View, handle: Handle, level: Enum) -> lsa.PolicyPointer:
         return level, lsa.AuditLog(0, 0, 0, 0, 0, 0)
     if level == 2:
         return level, lsa.AuditEvents(0, [0] * 9, 9)
-    if level == 3:
+    if level == PRIMARY_DOMAIN:
         return level, lsa.Domain(config.workgroup, None)
     if level == 4:
         return level, lsa.Text("")

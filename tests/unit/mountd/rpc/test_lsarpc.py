@@ -281,7 +281,7 @@ def test_who_asks_and_where(view: View, caller: Caller, user: str, domain: str) 
     assert domain.encode("utf-16-le") not in machine.run(45, struct.pack("<3I", 0, 0, 0))
 
 
-@pytest.mark.parametrize("level", [3, 4, 5, 6, 7, 12, 13, 14])
+@pytest.mark.parametrize("level", [4, 5, 6, 7, 12, 13, 14])
 def test_policy(machine: Machine, level: int) -> None:
     handle = policy(machine)
     request = machine.request(lsad.LsarQueryInformationPolicy2)
@@ -289,10 +289,7 @@ def test_policy(machine: Machine, level: int) -> None:
     request["InformationClass"] = level
     answer = machine.call(request, lsad.LsarQueryInformationPolicy2Response)
     info = answer["PolicyInformation"]
-    if level == 3:
-        assert info["PolicyPrimaryDomainInfo"]["Name"] == "HOME"
-        assert not info["PolicyPrimaryDomainInfo"]["Sid"]
-    elif level == 4:
+    if level == 4:
         assert info["PolicyPdAccountInfo"]["Name"] == ""
     elif level == 5:
         assert info["PolicyAccountDomainInfo"]["DomainName"] == "NAS"

@@ -17,6 +17,7 @@ from usmbd.mountd.ipc.sids import user_rid
 from usmbd.mountd.rpc.endpoint import CallError
 from usmbd.mountd.rpc.interfaces import lsarpc, srvsvc
 from usmbd.mountd.rpc.interfaces.lsarpc import base
+from usmbd.mountd.rpc.pdu import Fault
 
 DENIED, NOT_FOUND, COLLISION = 0xC0000022, 0xC0000034, 0xC0000035
 NO_PRIVILEGE, NOT_SUPPORTED = 0xC0000060, 0xC00000BB
@@ -228,3 +229,13 @@ def test_what_generic_rights_mean() -> None:
     assert (base.ACCOUNT.execute, base.ACCOUNT.everybody) == (0x20000, 0)
     assert (base.SECRET.all, base.SECRET.read, base.SECRET.write) == (0xF0003, 0x20002, 0x20001)
     assert (base.SECRET.execute, base.SECRET.everybody) == (0x20000, 0)
+
+
+def test_of_the_primary_domain_the_second_version_says_nothing(served: Served, handle: Any) -> None:
+    """`smbcacls --sddl` dies of one without a SID; Windows asks by the first version."""
+    level = lsad.POLICY_INFORMATION_CLASS.PolicyPrimaryDomainInformation
+    told = lsad.hLsarQueryInformationPolicy(served, handle, level)
+    assert not told["PolicyInformation"]["PolicyPrimaryDomainInfo"]["Sid"]
+    with pytest.raises(CallError) as found:
+        lsad.hLsarQueryInformationPolicy2(served, handle, level)
+    assert found.value.status == Fault.OP_RNG_ERROR
