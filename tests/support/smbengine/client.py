@@ -9,7 +9,7 @@ import os
 import struct
 from typing import Any, NamedTuple, TypeVar
 
-import spnego
+from ntlm_client import ntlm_client
 
 from smbengine import requests
 from smbengine.requests import FileId
@@ -378,7 +378,7 @@ class Client:
     ) -> Reply:
         """SESSION_SETUP by NTLM up to the last reply; the keys are kept when it is a success."""
         name = f"{domain}\\{user}" if domain else user
-        security = spnego.client(name, password, protocol="ntlm")
+        security = ntlm_client(name, password)
         options.setdefault("session_id", self.session_id)
         digest = self.preauth
         token = security.step() or b""
@@ -463,7 +463,7 @@ class Client:
 
 def prove_with(client: Client, previous: int) -> int:
     """Send the last message of a login that names a previous session; return its MessageId."""
-    security = spnego.client("alice", "secret", protocol="ntlm")
+    security = ntlm_client("alice", "secret")
     _, (reply,) = client.setup(security.step() or b"", previous=previous)
     client.session_id = reply.header.session_id
     client.setup(

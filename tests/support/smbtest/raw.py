@@ -11,10 +11,10 @@ import socket
 import struct
 from typing import Any, NamedTuple
 
-import spnego
 from cryptography.hazmat.primitives import cmac
 from cryptography.hazmat.primitives.ciphers import algorithms
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
+from ntlm_client import ntlm_client
 
 from smbtest.server import ALICE, Account, Server
 from smbtest.smb2 import (
@@ -278,7 +278,7 @@ class Raw:
     ) -> int:
         """SESSION_SETUP by NTLM: the final status; the keys are kept when it succeeds."""
         name = f"{domain}\\{account.name}" if domain is not None else account.name
-        security = spnego.client(name, account.password, protocol="ntlm")
+        security = ntlm_client(name, account.password)
         token = security.step() or b""
         digest, session = self.preauth, session_id
         while True:
