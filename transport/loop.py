@@ -29,6 +29,9 @@ TIMERS_SWEPT: Final = 1024
 """Timers among which those are looked for that were cancelled, and again with twice as many as are
 left: most are cancelled, of requests that wait half a minute at most."""
 
+TIMERS_SLICE: Final = 0.002
+"""Seconds of a turn for all that is due, before others have their turn."""
+
 TFD_NONBLOCK: Final = os.O_NONBLOCK
 TFD_CLOEXEC: Final = os.O_CLOEXEC
 TFD_TIMER_ABSTIME: Final = 1
@@ -332,20 +335,24 @@ class EpollLoop:
         _set_timerfd(self._alarm, max(int(when * 1e9), 1))
 
     def _alarmed(self) -> None:
-        """Call what is due."""
+        """Call what is due, for a while: what is left is due in the next turn.
+
+        Thousands of requests that began to wait together have waited long enough together.
+        """
         timers = self._timers
         now = self._now = time.monotonic()
-        due = []
-        while timers and timers[0][0] <= now:
-            due.append(heapq.heappop(timers)[2])
         # To set it again, in the next turn, takes back that it has gone off.
         self._alarm_at = 0.0
-        if not timers:
+        made = next(self._numbers)  # those that are made now have another turn
+        while timers and timers[0][0] <= now and timers[0][1] < made:
+            call = heapq.heappop(timers)[2].take()
+            if call is None:
+                continue
+            self._call(call)
+            if timers and timers[0][0] <= now and time.monotonic() - now >= TIMERS_SLICE:
+                break
+        if not (timers or self._closed):
             _set_timerfd(self._alarm, 0)
-        for timer in due:
-            call = timer.take()  # one of them may cancel another
-            if call is not None:
-                self._call(call)
 
     # -- signals -------------------------------------------------------------------------
 
