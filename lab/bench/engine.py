@@ -28,7 +28,7 @@ from smbengine.server import Engine
 
 from usmbd.protocol.state.caching.rules import RWH
 from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_BATCH as BATCH
-from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_LEASE
+from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_II, SMB2_OPLOCK_LEVEL_LEASE
 from usmbd.protocol.wire.create_contexts import SMB2_CREATE_REQUEST_LEASE, LeaseV2
 from usmbd.protocol.wire.header import HEADER_SIZE, SMB2_FLAGS_RELATED_OPERATIONS, Command
 
@@ -37,6 +37,8 @@ SLICES = 10
 """Turns of all rows in a run."""
 CREDITS = 8000
 SIZE = 4096
+OTHERS = 300
+"""Opens of a crowded file, whose clients cache it."""
 
 
 Build = Callable[[], list[bytes]]
@@ -88,8 +90,11 @@ def main() -> None:
     compared = sys.argv[2:4]
     with tempfile.TemporaryDirectory() as folder:
         engine = Engine(Path(folder))
-        for name in ("file", "another"):
+        for name in ("file", "another", "crowded"):
             (engine.files / name).write_bytes(bytes(SIZE))
+        others = Client(engine).ready()
+        for _ in range(OTHERS):
+            others.open("crowded", oplock=SMB2_OPLOCK_LEVEL_II)
         for protection in ("plain", "signed", "sealed"):
             client = Client(engine).ready()
             client.call(Command.ECHO, requests.EMPTY, credits=CREDITS)
@@ -132,6 +137,7 @@ def main() -> None:
                 "CREATE, CLOSE": lambda pair=pair: pair("another"),
                 "... by a lease": lambda pair=pair, o=leased: pair("another", **o),
                 "... by a batch": lambda pair=pair: pair("another", oplock=BATCH),
+                "... of a crowd": lambda pair=pair: pair("crowded", oplock=BATCH),
                 "... durable 1": lambda pair=pair: pair("another", oplock=BATCH, contexts=[V1]),
                 "... durable 2": lambda pair=pair: pair(
                     "another", oplock=BATCH, contexts=[v2(guid=os.urandom(16))]

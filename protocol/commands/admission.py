@@ -55,7 +55,7 @@ def admit(wanted: Wanted, found: Found) -> Open:
     server = connection.server
     stream = found.stream
     key = found.key
-    one_file.check_opens(server, session, connection.network, key)
+    crowd = one_file.check_opens(server, session, connection.network, key)
     open_id = server.store.new_open_id()
     access = found.granted
     overwrite = wanted.truncates and found.action != FILE_CREATED
@@ -153,9 +153,12 @@ def admit(wanted: Wanted, found: Found) -> Open:
         open_.durable = durable
         if durable.persistent and not record.flags & OPEN_PERSISTENT:  # its path is too long
             durable.persistent = durable.lasting = False
-    open_.delete_on_close = bool(delete_on_close)
-    # POSIX takes the name at once; who else has the file goes on with it.
-    open_.deletes_name = open_.delete_on_close and wanted.posix
+    if delete_on_close:
+        open_.delete_on_close = True
+        # POSIX takes the name at once; who else has the file goes on with it.
+        open_.deletes_name = wanted.posix
+    if crowd is not None:
+        crowd.enter_open(open_)
     return open_
 
 

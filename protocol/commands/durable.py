@@ -23,6 +23,7 @@ import msgspec
 from usmbd.mountd.ipc.settings import Durability
 from usmbd.protocol.commands.request import Request
 from usmbd.protocol.effects import Blocking, OnDescriptor, Wait, Waiting
+from usmbd.protocol.state import one_file
 from usmbd.protocol.state.durable import Durable, absent, seen
 from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.open import MODE, Open
@@ -345,6 +346,7 @@ def reconnect(request: Request, asked: Reconnect, keeps: int) -> Waiting[Open]:
     locks = server.durable.claimed(open_id, record.worker)
     open_ = _open(request, claimed, durable, node, kept, place)
     open_.lock_place = locks or _lock_place(request, durable.locks)
+    one_file.enter_again(server, open_)
     return open_
 
 

@@ -160,10 +160,7 @@ def _lock(request: Request, elements: list[LockElement], sequence: LockSequence 
     # Who may only look at a file does not keep others from it.
     open_.require(FILE_READ_DATA | FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_EXECUTE)
     session, network = request.session, request.connection.network
-    one_file.check_locks(server, session, network, open_.key, len(ranges))
-    place = open_.lock_place
-    if place is None:
-        place = open_.lock_place = server.locks.place(session.proven_user, network)
+    place = one_file.place_for_locks(server, session, network, open_)
     place.take(len(ranges))
     try:
         lock, open_id = server.store.lock, open_.persistent_id

@@ -33,6 +33,11 @@ class Place:
         self._address = address
         self.count = 0
 
+    @property
+    def share(self) -> "FairShare | None":
+        """Of what it is; None: it was given back."""
+        return self._share
+
     def take(self, count: int = 1) -> None:
         """Take more; SmbError(INSUFFICIENT_RESOURCES). Nothing after it was given back."""
         if self._share is not None:

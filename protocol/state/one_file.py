@@ -4,74 +4,99 @@ A file that everybody uses (a mailbox, a database) is of no use to the others wh
 taken its whole list. As in `fair_share`, whoever has as many as are left gets no more: a user over
 all sessions and an address over all users. A worker knows its own alone, and compares them with its
 part of what is left, so that all workers together keep to it. Who has proved nothing counts apart,
-and all of them together get a quarter. Only what is crowded is counted.
+and all of them together get a quarter. Only what is crowded is counted: once by going through all
+opens of the worker, and from then on as each comes and goes (`crowds`).
 """
 
 from collections.abc import Callable
 
-from usmbd.protocol.state.fair_share import STRANGERS
+from usmbd.protocol.state.crowds import Crowd, PlaceInFile
+from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.state.store.base import MAX_LOCKS_PER_FILE, MAX_OPENS_PER_FILE
-from usmbd.protocol.wire.status import NtStatus, SmbError
 
 CROWD = 4
 """A worker, and a file, with less than one of so many of the places is not crowded."""
 
 
-def check_opens(server: Server, session: Session, network: str, key: bytes) -> None:
-    """Check that one more open of a file leaves room; SmbError(INSUFFICIENT_RESOURCES)."""
-    crowd = MAX_OPENS_PER_FILE // CROWD
-    if server.descriptors.used < crowd:  # far below it: a comparison
-        return
+def check_opens(server: Server, session: Session, network: str, key: bytes) -> Crowd | None:
+    """Check that one more open of a file leaves room; SmbError(INSUFFICIENT_RESOURCES).
+
+    Returns where it is to be entered; None: nowhere.
+    """
+    used, crowds = server.descriptors.used, server.crowds.opens
+    if used < MAX_OPENS_PER_FILE // CROWD and (
+        not crowds or _are_few(crowds, MAX_OPENS_PER_FILE, used)
+    ):
+        return None  # far below it: a comparison
     there = server.store.count_opens(key)
-    if there >= crowd:
-        _check(server, session, network, key, lambda open_: 1, 1, MAX_OPENS_PER_FILE, there)
+    crowd = _look(server, crowds, MAX_OPENS_PER_FILE, key, there, Crowd.enter_open)
+    if crowd is not None:
+        crowd.check(session.proven_user, network)
+    return crowd
 
 
-def check_locks(server: Server, session: Session, network: str, key: bytes, more: int) -> None:
-    """Check that so many locks more of a file leave room; SmbError(INSUFFICIENT_RESOURCES)."""
-    crowd = MAX_LOCKS_PER_FILE // CROWD
-    if server.locks.used < crowd:
-        return
-    there = server.store.count_locks(key)
-    if there >= crowd:
-        _check(server, session, network, key, _locks, more, MAX_LOCKS_PER_FILE, there)
+def enter_again(server: Server, open_: Open) -> None:
+    """Count an open whose client is back, if its file is counted."""
+    crowd = server.crowds.opens.get(open_.key)
+    if crowd is not None:
+        crowd.enter_open(open_)
 
 
-def _locks(open_: Open) -> int:
-    """Weigh an open by its locks."""
-    return open_.lock_count
+def place_for_locks(server: Server, session: Session, network: str, open_: Open) -> Place:
+    """Return the place of an open's locks, also among those of its file if that has many."""
+    place = open_.lock_place
+    if place is None:
+        place = open_.lock_place = server.locks.place(session.proven_user, network)
+    used, crowds = server.locks.used, server.crowds.locks
+    if used < MAX_LOCKS_PER_FILE // CROWD and _are_few(crowds, MAX_LOCKS_PER_FILE, used):
+        return place
+    there = server.store.count_locks(open_.key)
+    crowd = _look(server, crowds, MAX_LOCKS_PER_FILE, open_.key, there, Crowd.enter_locks)
+    place = open_.lock_place
+    if crowd is not None and not (
+        isinstance(place, PlaceInFile) and place.of_file.share is crowd.share
+    ):
+        crowd.enter_locks(open_)
+    assert open_.lock_place is not None
+    return open_.lock_place
 
 
-def _check(
+def _are_few(crowds: dict[bytes, Crowd], most: int, used: int) -> bool:
+    """Tell whether a worker has less than half of a crowd of all; then none is counted."""
+    if used < most // CROWD // 2:
+        crowds.clear()
+    return not crowds
+
+
+def _look(
     server: Server,
-    session: Session,
-    network: str,
-    key: bytes,
-    weigh: Callable[[Open], int],
-    more: int,
+    crowds: dict[bytes, Crowd],
     most: int,
+    key: bytes,
     there: int,
-) -> None:
-    """Refuse who, with so many `more`, has more than is left of `most`, of which `there` are."""
-    user, proven = session.proven_user, bool(session.proven_user)
-    of_user = of_address = of_strangers = 0
-    for other in server.session_table.values():
-        if bool(other.proven_user) is not proven:
-            continue
-        count = sum(weigh(open_) for open_ in other.open_table.values() if open_.key == key)
-        if count:
-            if not proven:
-                of_strangers += count
-            elif other.proven_user == user:
-                of_user += count
-            if any(channel.network == network for channel in other.channel_list):
-                of_address += count
-    workers = max(server.config.workers, 1)
-    left = (most - there) // workers
-    if not proven:
-        left = min(left, most // STRANGERS // workers - of_strangers)
-    if max(of_user, of_address) + more > left - more + 1:
-        raise SmbError(NtStatus.INSUFFICIENT_RESOURCES)
+    enter: Callable[[Crowd, Open], None],
+) -> Crowd | None:
+    """Return what is counted of a file, if it is crowded.
+
+    It is counted until half of a crowd has gone, or who comes and goes would have that begun again.
+    """
+    crowd = crowds.get(key)
+    if there < most // CROWD:
+        if crowd is not None and there < most // CROWD // 2:
+            del crowds[key]
+            crowd = None
+        if crowd is None:
+            return None
+    if crowd is None:
+        for empty in [key for key, crowd in crowds.items() if not crowd.share.used]:
+            del crowds[empty]
+        crowd = crowds[key] = Crowd(most)
+        for other in server.session_table.values():
+            for open_ in other.open_table.values():
+                if open_.key == key:
+                    enter(crowd, open_)
+    crowd.now(there, server.config.workers)
+    return crowd

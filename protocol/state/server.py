@@ -18,6 +18,7 @@ from usmbd.protocol.state import descriptors
 from usmbd.protocol.state import tree as tree_connects
 from usmbd.protocol.state.caching.caching import Caching
 from usmbd.protocol.state.connection import Connection
+from usmbd.protocol.state.crowds import Crowds
 from usmbd.protocol.state.deferred import Deferred
 from usmbd.protocol.state.durable import PLACE_BYTES, DurableOpens
 from usmbd.protocol.state.endings import Endings
@@ -153,6 +154,7 @@ class Server:
         self.trees = FairShare(lambda: tree_connects.MOST)
         self.locks = FairShare(self._room_for_locks)
         """Of byte ranges: each takes room in the store."""
+        self.crowds = Crowds()
         self.generation = 0
         """How often mountd has read its files: what it answered before may not hold any more."""
 

@@ -24,6 +24,7 @@ from usmbd.protocol.state.caching.oplocks import Oplocks
 from usmbd.protocol.state.caching.rules import (
     BREAKS,
     LEVEL_OF_STATE,
+    MORE_THAN_STAT,
     NONE,
     STATE_OF_LEVEL,
     STATES,
@@ -45,6 +46,7 @@ from usmbd.protocol.state.caching.rules import (
 from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.speed import Clock
 from usmbd.protocol.state.store.base import SharingViolation, Store
+from usmbd.protocol.state.store.others import Others
 from usmbd.protocol.state.store.records import (
     DIRECTORIES,
     OPEN_DISCONNECTED,
@@ -132,20 +134,23 @@ class Asked:
             self.state = STATE_OF_LEVEL.get(level, NONE)
             record.oplock_level = LEVEL_OF_STATE[self.state]
 
-    def admit(self, record: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
+    def admit(self, record: OpenRecord, others: Others, locked: int | None) -> None:
         """Decide beside the other opens (see `store.base.Admit`); BreakNeededError."""
         self.beside = True
-        waits, self.breaks = self._breaks(others)
+        kinds = others.kinds(record, MORE_THAN_STAT)
+        waits, self.breaks = self._breaks(kinds)
+        if self.breaks and kinds is not others.all:
+            waits, self.breaks = self._breaks(others.all)
         if waits:
             raise BreakNeededError(self.key, self.breaks)
         # Of those that lose something now, a lower state stays, which changes nothing here: W is
         # not among it.
         in_data = locked is not None and locked < self.allocation and not self.overwrite
-        state = grantable(self.state, record, others, in_data)
+        state = grantable(self.state, record, kinds, in_data)
         if not is_lease(record):
             record.oplock_level = LEVEL_OF_STATE[state]
             return
-        mine = next((other for other in others if same_lease(record, other)), None)
+        mine = others.with_lease(record)
         if mine is None:
             life.granted(state, self.version, self.epoch).put(record)
         else:

@@ -123,6 +123,8 @@ NEEDS_ANSWER: Final = frozenset((RH, RW, RWH))
 without a word."""
 
 _STAT = FILE_READ_ATTRIBUTES | FILE_WRITE_ATTRIBUTES | SYNCHRONIZE
+MORE_THAN_STAT: Final = 0xFFFFFFFF & ~_STAT
+"""What an open has no right of that looks at attributes alone."""
 _STAT_BESIDE_LEASES = _STAT | READ_CONTROL
 
 

@@ -8,6 +8,7 @@ are `SmbError` with the status that the request gets; INSUFFICIENT_RESOURCES whe
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
+from usmbd.protocol.state.store.others import Others
 from usmbd.protocol.state.store.records import (
     DurableRecord,
     LeaseState,
@@ -53,7 +54,7 @@ class SharingViolation(SmbError):
 class Admit(Protocol):
     """Decides, within the transaction of `add_open`, about an open that sharing admits."""
 
-    def __call__(self, record: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
+    def __call__(self, record: OpenRecord, others: Others, locked: int | None) -> None:
         """Set oplock or lease of `record` beside the `others`; what it raises refuses the open.
 
         `locked` is the lowest offset of the file's byte-range locks; None: it has none. It changes

@@ -217,6 +217,11 @@ class LmdbEnvironment:
         self.late.settle()
         return txn
 
+    def size(self, key: bytes) -> int:
+        """Return the bytes of a record, which is not copied; 0: there is none."""
+        with self._env.begin(buffers=True) as txn:
+            return len(txn.get(key, b""))
+
     def used(self) -> int:
         """Return the bytes of the pages that hold records."""
         stat = self._env.stat()

@@ -41,6 +41,7 @@ from usmbd.protocol.state.store.lmdb_kept import enter_guid, forget_durable, kee
 from usmbd.protocol.state.store.lmdb_leases import LEASE, LmdbLeases
 from usmbd.protocol.state.store.lmdb_locks import NO_OPEN, LmdbLocks
 from usmbd.protocol.state.store.lmdb_transaction import Transaction
+from usmbd.protocol.state.store.others import Others
 from usmbd.protocol.state.store.records import (
     BASE_KEY_SIZE,
     DIRECTORIES,
@@ -161,7 +162,7 @@ class LmdbOpens:
                     if sharing.denies_delete(FILE_HEADER.unpack_from(stream)[1]):
                         raise SharingViolation(name[1:], stream[FILE_HEADER.size :])
             if admit is not None and others and (record.oplock_level or self.oplock_count(key)):
-                admit(record, parse_opens(others), self._locks.first_locked(txn, key))
+                admit(record, Others(others), self._locks.first_locked(txn, key))
             if keeps is not None:
                 record.granted_access = keeps
                 new = sharing.profile(keeps, record.share_access)
@@ -172,12 +173,8 @@ class LmdbOpens:
             # Where names are delete pending already, the D record is theirs.
             if path and record.flags & OPEN_DELETE_ON_CLOSE and not flags & FILE_ONE_NAME:
                 flags |= keep_path(txn, self.environment, key, record, path, user)
-            txn.put(
-                file,
-                FILE_HEADER.pack(holders + new.holds, deniers + new.denies, flags, deleting)
-                + others
-                + record.pack(),
-            )
+            header = FILE_HEADER.pack(holders + new.holds, deniers + new.denies, flags, deleting)
+            txn.put(file, b"".join((header, others, record.pack())))  # they may be megabytes
             if record.oplock_level or record.flags & OPEN_PERSISTENT:
                 also = DIRECTORIES if record.flags & OPEN_DIRECTORY else b""  # as `counted_with`
                 self._oplock_hints.add(key, also)
@@ -200,8 +197,8 @@ class LmdbOpens:
             return RemoveOpenResult(last=False, waiters=waiters)
         holders, deniers, flags, deleting = FILE_HEADER.unpack_from(value)
         _, access, share, open_flags = OPEN_HEAD.unpack_from(value, at)
+        alone = len(value) == FILE_HEADER.size + OPEN_SIZE
         if open_flags & OPEN_DELETE_ON_CLOSE:
-            alone = len(value) == FILE_HEADER.size + OPEN_SIZE
             if flags & FILE_HAS_PATH and not flags & FILE_PENDING and not alone:
                 path = txn.get(b"D" + key, b"")[len(NO_ID) :]  # of several it is this one that asks
                 txn.put(b"D" + key, OpenRecord.parse(value, at).parent_lease_key + path)
@@ -214,19 +211,19 @@ class LmdbOpens:
             self._oplock_hints.remove(key, also)
             if level == LEASE:
                 self._leases.leave(txn, value, at)
-        rest = value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :]
-        if rest and flags & FILE_PENDING and not open_flags & OPEN_DISCONNECTED:
-            others = _disconnected(rest)
+        if not alone and flags & FILE_PENDING and not open_flags & OPEN_DISCONNECTED:
+            others = _disconnected(value[FILE_HEADER.size : at] + value[at + OPEN_SIZE :])
             if others is not None:
                 # Nobody comes back to a file that is deleted: this close is the last one.
                 for other in others:
                     waiters += self.remove_in(txn, key, other).waiters
                 holders, deniers, _, _ = FILE_HEADER.unpack_from(txn.get(file, b""))
-                rest = b""
-        if rest:
+                alone = True
+        if not alone:
             old = sharing.profile(access, share)
             header = FILE_HEADER.pack(holders - old.holds, deniers - old.denies, flags, deleting)
-            txn.put(file, header + rest)
+            view = memoryview(value)
+            txn.put(file, b"".join((header, view[FILE_HEADER.size : at], view[at + OPEN_SIZE :])))
             return RemoveOpenResult(last=False, waiters=waiters)
         delete_now = False
         if not flags & FILE_PENDING:
@@ -336,9 +333,7 @@ class LmdbOpens:
 
     def count_opens(self, key: bytes) -> int:
         """Return how many opens a file or stream has."""
-        with self._begin() as txn:
-            value = txn.get(b"F" + key)
-        return 0 if value is None else (len(value) - FILE_HEADER.size) // OPEN_SIZE
+        return max(self.environment.size(b"F" + key) - FILE_HEADER.size, 0) // OPEN_SIZE
 
     def stream_opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of all named streams of a file."""

@@ -1,7 +1,9 @@
 """One file's opens and locks are divided: one client does not take them all."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from smbengine import requests
@@ -12,7 +14,11 @@ from usmbd.protocol.state import one_file
 from usmbd.protocol.state.one_file import CROWD
 from usmbd.protocol.state.store import lmdb_locks, lmdb_opens
 from usmbd.protocol.wire.header import Command
-from usmbd.protocol.wire.lock import SMB2_LOCKFLAG_EXCLUSIVE_LOCK, SMB2_LOCKFLAG_FAIL_IMMEDIATELY
+from usmbd.protocol.wire.lock import (
+    SMB2_LOCKFLAG_EXCLUSIVE_LOCK,
+    SMB2_LOCKFLAG_FAIL_IMMEDIATELY,
+    SMB2_LOCKFLAG_UNLOCK,
+)
 from usmbd.protocol.wire.status import NtStatus
 
 LIMIT = 32
@@ -118,3 +124,67 @@ def test_one_user_in_two_workers_leaves_as_much_as_in_one(tmp_path: Path) -> Non
         assert got.count(NtStatus.SUCCESS) == LIMIT // 2
     finally:
         engine.close()
+
+
+class NotWalked(dict[object, object]):
+    """A table of opens that is gone through no more: each has been counted."""
+
+    def values(self) -> NoReturn:
+        """Refuse."""
+        raise AssertionError
+
+
+@contextmanager
+def not_walked(clients: list[Client]) -> Iterator[None]:
+    """Have nobody go through the opens of these clients."""
+    for client in clients:
+        client.session.open_table = NotWalked(client.session.open_table)  # type: ignore[assignment]
+    yield
+    for client in clients:
+        client.session.open_table = dict(client.session.open_table)
+
+
+def test_a_crowded_file_is_counted_once(engine: Engine, greedy: list[Client]) -> None:
+    """Then as its opens come and go: who closes one has its place again."""
+    first, second = greedy
+    files = [first.open("shared") for _ in range(LIMIT // CROWD + 1)]
+    (crowd,) = engine.server.crowds.opens.values()
+    assert crowd.share.used == len(files)
+    with not_walked(greedy):
+        while first.create("shared") is NtStatus.SUCCESS:
+            pass
+        assert crowd.share.used == LIMIT // 2
+        for file in files:
+            assert second.create("shared") is NtStatus.INSUFFICIENT_RESOURCES
+            first.close(file)
+            assert second.create("shared") is NtStatus.SUCCESS
+        assert crowd.share.used == LIMIT // 2
+    for client in greedy:
+        for file in list(client.session.open_table):
+            client.close((file, file))
+    assert crowd.share.used == 0
+    first.open("shared")
+    assert not engine.server.crowds.opens
+
+
+def test_locks_of_a_crowded_file_are_counted_once(engine: Engine, greedy: list[Client]) -> None:
+    """Those of opens that had some before, and of others; all go with their opens."""
+    files = [client.open("shared") for client in greedy]
+
+    def lock(which: int, number: int, flags: int = FLAGS) -> NtStatus:
+        body = requests.lock(files[which], (number, 1, flags))
+        return greedy[which].call(Command.LOCK, body).status
+
+    for number in range(LIMIT // CROWD):
+        assert lock(0, number) is NtStatus.SUCCESS
+    assert lock(1, 100) is NtStatus.SUCCESS
+    (crowd,) = engine.server.crowds.locks.values()
+    with not_walked(greedy):
+        assert lock(1, 101) is lock(0, 102) is NtStatus.SUCCESS
+        assert lock(1, 102) is NtStatus.LOCK_NOT_GRANTED
+        assert crowd.share.used == LIMIT // CROWD + 3 == engine.server.locks.used
+        assert lock(1, 101, SMB2_LOCKFLAG_UNLOCK) is NtStatus.SUCCESS
+        assert crowd.share.used == LIMIT // CROWD + 2 == engine.server.locks.used
+    for client, file in zip(greedy, files, strict=True):
+        client.close(file)
+    assert crowd.share.used == 0 == engine.server.locks.used

@@ -21,6 +21,7 @@ from usmbd.protocol.state.caching.rules import (
     W,
     grantable,
 )
+from usmbd.protocol.state.store.others import Others
 from usmbd.protocol.state.store.records import OPLOCK_BREAKING, LeaseState, OpenRecord
 from usmbd.protocol.wire.access import (
     DELETE,
@@ -82,7 +83,7 @@ def ask(
     lease = LeaseContext(1, ME, state, 0)
     how = {"overwrite": False, "waited": False} | how
     asked = Asked(KEY, mine, SMB2_OPLOCK_LEVEL_LEASE, lease, allocation=4096, **how)
-    asked.admit(mine, others, locked)
+    asked.admit(mine, Others.of(others), locked)
     return mine
 
 
@@ -147,7 +148,7 @@ def test_beside_an_oplock_there_is_no_handle_lease(asked: int) -> None:
 def test_beside_a_handle_lease_there_is_no_oplock(held: int, granted: int, level: int) -> None:
     mine = record(client_guid=ME)
     Asked(KEY, mine, level, None, allocation=0, overwrite=False, waited=False).admit(
-        mine, [leased(held)], False
+        mine, Others.of([leased(held)]), None
     )
     assert mine.oplock_level == granted
 
@@ -217,10 +218,10 @@ def test_what_an_open_breaks(held: int, left: int | None, overwritten: int | Non
         asked = Asked(KEY, mine, 0, None, allocation=0, overwrite=overwrite, waited=False)
         if held & W:
             with pytest.raises(BreakNeededError) as needed:
-                asked.admit(mine, [leased(held)], None)
+                asked.admit(mine, Others.of([leased(held)]), None)
             assert needed.value.breaks == asked.breaks
         else:
-            asked.admit(mine, [leased(held)], None)
+            asked.admit(mine, Others.of([leased(held)]), None)
         assert [one.left for one in asked.breaks] == ([] if expected is None else [expected])
 
 

@@ -14,6 +14,7 @@ from usmbd.protocol.state.store import lmdb_deaths, lmdb_durable, lmdb_opens
 from usmbd.protocol.state.store.base import Admit, RemoveOpenResult, SharingViolation
 from usmbd.protocol.state.store.lmdb_dooms import NAMES_BYTES
 from usmbd.protocol.state.store.lmdb_store import LmdbStore
+from usmbd.protocol.state.store.others import Others
 from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
     OPEN_PERSISTENT,
@@ -112,11 +113,11 @@ def test_an_open_that_wants_to_cache_is_decided_beside_the_others(
     first = add(KEY)
     told = []
 
-    def admit(record: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
-        told.append(([(other.open_id, other.worker) for other in others], locked))
+    def admit(record: OpenRecord, others: Others, locked: int | None) -> None:
+        told.append(([(other.open_id, other.worker) for other in others.all], locked))
         record.oplock_level = 1
 
-    def refuse(record: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
+    def refuse(record: OpenRecord, others: Others, locked: int | None) -> None:
         raise SmbError(NtStatus.CANCELLED)
 
     def add_one(level: int, decide: Admit) -> int:

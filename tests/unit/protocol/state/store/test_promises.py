@@ -36,6 +36,7 @@ from usmbd.protocol.state.store.base import (
     SharingViolation,
     Store,
 )
+from usmbd.protocol.state.store.others import Others
 from usmbd.protocol.state.store.records import (
     OPEN_DELETE_ON_CLOSE,
     OPLOCK_BREAKING,
@@ -105,8 +106,8 @@ def test_who_caches_is_asked_for_once_in_the_transaction(stores: Stores) -> None
     first = opened(stores.one, oplock_level=SMB2_OPLOCK_LEVEL_BATCH)
     seen: list[tuple[list[int], int | None]] = []
 
-    def admit(new: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
-        seen.append(([other.open_id for other in others], locked))
+    def admit(new: OpenRecord, others: Others, locked: int | None) -> None:
+        seen.append(([other.open_id for other in others.all], locked))
         new.oplock_level = 1
 
     new = record(stores.two)
@@ -114,7 +115,7 @@ def test_who_caches_is_asked_for_once_in_the_transaction(stores: Stores) -> None
     assert seen == [([first], None)]
     assert [one.oplock_level for one in stores.one.opens(KEY)] == [SMB2_OPLOCK_LEVEL_BATCH, 1]
 
-    def refuse(new: OpenRecord, others: list[OpenRecord], locked: int | None) -> None:
+    def refuse(new: OpenRecord, others: Others, locked: int | None) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
