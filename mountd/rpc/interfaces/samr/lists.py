@@ -191,7 +191,9 @@ def lookup_names(
     need(domain.granted, DOMAIN_LOOKUP)
     if count > MAX_NAMES or count != len(names):
         raise Status(STATUS_INVALID_PARAMETER)
-    found = yield from find_names(view, [f"{domain.name}\\{name}" for name in names])
+    of_domain = yield from find_names(view, [f"{domain.name}\\{name}" for name in names])
+    # Without a name it is the domain itself, which is no account of its own.
+    found = [each if name else None for each, name in zip(of_domain, names, strict=True)]
     status = _translated(found)
     if status == STATUS_NONE_MAPPED:
         raise Status(status, sam.Numbers(None), sam.Numbers(None))

@@ -204,8 +204,8 @@ def test_names_and_rids(machine: Machine) -> None:
     handle = domain(machine)
     request = machine.request(client.SamrLookupNamesInDomain)
     request["DomainHandle"] = handle
-    request["Count"] = 4
-    for name in ("GAMES", "None", "nobody here", "adm"):
+    request["Count"] = 5
+    for name in ("GAMES", "None", "nobody here", "adm", ""):
         item = RPC_UNICODE_STRING(isNDR64=machine.encoding.ndr64)
         item["Data"] = name
         request["Names"].append(item)
@@ -213,8 +213,8 @@ def test_names_and_rids(machine: Machine) -> None:
     answer = machine.call(request, client.SamrLookupNamesInDomainResponse, SOME)
     rids = [each["Data"] for each in answer["RelativeIds"]["Element"]]
     uses = [each["Data"] for each in answer["Use"]["Element"]]
-    assert rids[:3] == [user_rid(GAMES.pw_uid), 513, 0]
-    assert uses == [1, 2, 8, 4]
+    assert (rids[:3], rids.pop()) == ([user_rid(GAMES.pw_uid), 513, 0], 0)
+    assert uses == [1, 2, 8, 4, 8]
     request = machine.request(client.SamrLookupIdsInDomain)
     request["DomainHandle"] = handle
     request["Count"] = 4
