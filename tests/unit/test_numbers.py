@@ -127,9 +127,8 @@ protocol.state.durable FILETIMES=989680 MS=2710
 protocol.vfs.acl _SEEN=20089 ALL_PARTS=7
 protocol.vfs.acl_mapping _READS=120089 _WRITES=116 _ALWAYS=120080 _HANDED_DOWN=3 _BUILTIN=20
 protocol.vfs.rights _ALWAYS=120080 _READ=9 _WRITE=116 _OWNER=C0100 CHANGES=D0156
-[MS-SMB2] 2.2.35: filters; [MS-FSCC] 2.7.1: bytes before a name
+[MS-SMB2] 2.2.35: filters
 protocol.state.notify.change NAMES=3 WRITTEN=18 RENAMED=44 ANY_ATTRIBUTE=1B4
-protocol.state.notify.watch _RECORD_SIZE=C
 [MS-XCA] 2.1, 2.3, 2.5 and LZ4's block format: windows, lengths and codes
 protocol.compression.huffman BLOCK=10000 _SYMBOLS=200 _END=100 _TABLE=100 _LONGEST=F
 protocol.compression.huffman _MINIMUM_MATCH=3 _BYTE=F _WORD=FF
