@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -47,8 +48,8 @@ log = logging.getLogger("usmbd.conn")
 SCAVENGE_SECONDS: Final = 0.25
 """Between two looks at which opens have had their time."""
 
-AT_ONCE: Final = 128
-"""Opens that end at one look, of 20 us each: the next look comes when others had their turn."""
+STALE: Final = 2
+"""Times are sorted anew when there are so often as many as opens that wait: the rest are over."""
 
 PLACE_BYTES: Final = 1000
 """Of the store, that an open which waits takes by a place."""
@@ -153,7 +154,10 @@ class DurableOpens:
         self.places = FairShare(room)
         """Of opens that wait for their clients."""
         self._waiting: dict[int, _Waiting] = {}
+        self._times: list[tuple[float, int]] = []
+        """When the time of each is over, as a heap; and of some that wait no more."""
         self._due = 0.0  # when the next look at them is due; 0: none is
+        self._scavenging = False
 
     def take_over(self) -> None:
         """Keep the time of the opens that this worker's predecessor left.
@@ -368,6 +372,10 @@ class DurableOpens:
     def _wait(self, open_id: int, waiting: _Waiting) -> None:
         """Have an open end when its time is over."""
         self._waiting[open_id] = waiting
+        heappush(self._times, (waiting.when, open_id))
+        if len(self._times) > STALE * (len(self._waiting) + STALE):
+            self._times = [(one.when, open_id) for open_id, one in self._waiting.items()]
+            heapify(self._times)
         self._look_at(waiting.when)
 
     def _look_at(self, when: float) -> None:
@@ -379,22 +387,31 @@ class DurableOpens:
     def _scavenge(self) -> None:
         """End the opens that nobody has come back for in time ([MS-SMB2] 3.3.6.2)."""
         now = self._clock.time()
-        if not self._due or now < self._due:
-            return  # a timer of an earlier due time
-        self._due = 0.0
-        left = AT_ONCE
-        for open_id, waiting in list(self._waiting.items()):
-            if waiting.when <= now and open_id not in self._asked:
-                if not left:
-                    self._look_at(now)
-                    return
-                left -= 1
-                log.debug("open %#x: its client has not come back", open_id)
+        if not self._due or now < self._due or self._scavenging:
+            return  # a timer of an earlier due time, or its turn comes
+        self._scavenging = True
+        in_turns(self._loop.turns, self, self._end_late(now), self._scavenged)
+
+    def _end_late(self, now: float) -> Iterator[None]:
+        """End one in each step."""
+        while self._times and self._times[0][0] <= now:
+            _, open_id = heappop(self._times)
+            waiting = self._waiting.get(open_id)
+            if waiting is None or waiting.when > now or open_id in self._asked:
+                continue
+            log.debug("open %#x: its client has not come back", open_id)
+            try:
                 waiters = self._end(waiting.key, open_id, self._worker, waiting.deadline)
                 self._wake(waiting.key, waiters)
-        if self._waiting:
-            earliest = min(waiting.when for waiting in self._waiting.values())
-            self._look_at(max(earliest, now + SCAVENGE_SECONDS))
+            except Exception:
+                log.exception("an open cannot be ended")
+            yield
+
+    def _scavenged(self) -> None:
+        """Look again when the next one's time is over."""
+        self._scavenging, self._due = False, 0.0
+        if self._times:
+            self._look_at(max(self._times[0][0], self._clock.time() + SCAVENGE_SECONDS))
 
 
 def absent(tree: "TreeConnect", connection: "Connection") -> Absent:

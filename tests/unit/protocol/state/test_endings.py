@@ -1,17 +1,17 @@
 """Much that ends, or goes on, at once does so in slices; who comes after the last waits."""
 
+from typing import Any, NoReturn
 from unittest.mock import MagicMock
 
 import pytest
 from smbengine import requests
 from smbengine.client import Client, prove_with
-from smbengine.durable import GUID, again, create, v2
+from smbengine.durable import GUID, again, back, create, v2
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import Logout, TreeDisconnect
 from usmbd.protocol.commands.durable import NEWS_TRIES
-from usmbd.protocol.state import durable
 from usmbd.protocol.state.durable import SETTLE_SECONDS
 from usmbd.protocol.state.endings import Endings
 from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
@@ -200,24 +200,49 @@ def test_many_requests_of_a_lost_connection_end_in_slices(client: Client, engine
     assert not engine.server.closing
 
 
-def test_many_lost_opens_end_in_parts(
-    opens: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(durable, "AT_ONCE", 2)
-    for number in range(5):
-        create(opens, v2(1000, bytes([number] * 16)), name=f"durable {number}")
+class NotWalked(dict[object, object]):
+    """A table of opens that wait, of which those alone are looked at whose time is over."""
+
+    def values(self) -> NoReturn:
+        """Refuse."""
+        raise AssertionError
+
+    def items(self) -> NoReturn:
+        """Refuse."""
+        raise AssertionError
+
+
+def test_many_lost_opens_end_in_parts(opens: Client, engine: Engine) -> None:
+    """Each when its time is over; those whose time is not, or whose client is back, are left."""
+    lost: Any = engine.server.durable
+    lost._waiting = NotWalked()
+    for number in range(8):
+        timeout = 5000 if number % 2 else 1000
+        create(opens, v2(timeout, bytes([number] * 16)), name=f"durable {number}")
+    first = list(opens.session.open_table)[-8]
     opens.disconnect()
-    assert engine.server.durable.places.used == 5
-    left = []
-    call_later = engine.clock.call_later
-    monkeypatch.setattr(
-        engine.clock,
-        "call_later",
-        lambda delay, call, *args: (
-            left.append((delay, engine.server.durable.places.used)),
-            call_later(delay, call, *args),
-        ),
-    )
+    client = back(engine, opens)
+    assert create(client, again((first, first), bytes(16)), name="durable 0").file_id
+    rotation = Rotation(engine, 1)
     engine.clock.advance(1.01)
-    assert left == [(0, 3), (0, 1)]
-    assert not engine.server.durable.places.used
+    left = [lost.places.used]
+    while rotation.waiting:
+        rotation.turn()
+        left.append(lost.places.used)
+    assert left == [5, 4]
+    engine.clock.advance(4)
+    while rotation.waiting:
+        rotation.turn()
+    assert not lost.places.used
+    assert not lost._times
+
+
+def test_clients_that_come_and_go_leave_no_times(opens: Client, engine: Engine) -> None:
+    client = opens
+    file = create(client, v2(), name="durable").file_id
+    for _ in range(20):
+        client.disconnect()
+        client = back(engine, client)
+        assert create(client, again(file, GUID), name="durable").file_id == file
+    lost: Any = engine.server.durable
+    assert len(lost._times) <= 6
