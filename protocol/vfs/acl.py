@@ -186,7 +186,7 @@ def change(
     if information & DACL_SECURITY_INFORMATION or (stored and moved):
         permissions = _permissions(node, descriptor, owner, group, exact=not stored)
     if moved:
-        _set_owner(node, owner, group, identity if stored else None)
+        set_owner(node, owner, group, identity if stored else None)
     if permissions is not None:
         _set_permissions(node, *permissions, stored=stored)
     if stored:
@@ -194,7 +194,7 @@ def change(
     node.forget_change_time()
 
 
-def _set_owner(node: Node, uid: int, gid: int, identity: Identity | None) -> None:
+def set_owner(node: Node, uid: int, gid: int, identity: Identity | None) -> None:
     """Give the file its owner and its group.
 
     Only root gives files away: SmbError INVALID_OWNER, INVALID_PRIMARY_GROUP, and ACCESS_DENIED to

@@ -35,7 +35,7 @@ from usmbd.protocol.wire.security import (
     OBJECT_INHERIT_ACE,
     SecurityDescriptor,
 )
-from usmbd.protocol.wire.sid import Sid, unix_gid, unix_group, unix_user
+from usmbd.protocol.wire.sid import Sid, unix_gid, unix_group, unix_uid, unix_user
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 CLOSED: Final = stat.S_ISVTX | (0 if os.geteuid() == 0 else 0o700)
@@ -119,6 +119,8 @@ def give(
         return
     if above is not None:
         _set_group(node, above.group)
+    if descriptor is not None:
+        _set_owner(node, descriptor, identity)
     found, before = node.last_stat, posix_acl.read_access(node, birth.mode)
     own = acl.from_posix(node, stored=True, access=before)
     new = own if above is None else _inherited(above, own, identity, node)
@@ -149,6 +151,22 @@ def _set_group(node: Node, group: Sid | None) -> None:
     with as_process(), suppress(OSError):  # its owner could not be given either, and that was told
         os.chown(kernel.fd_path(node.fd), -1, gid)
     node.stat()
+
+
+def _set_owner(node: Node, descriptor: SecurityDescriptor, identity: Identity) -> None:
+    """Give a new file the owner and the group that its client says, if he may ([MS-DTYP] 2.5.3.4).
+
+    SmbError INVALID_OWNER, INVALID_PRIMARY_GROUP, as where they are set later.
+    """
+    found, rule = node.last_stat, node.volume.options.inherit_owner
+    uid = unix_uid(descriptor.owner) if descriptor.owner else None
+    gid = unix_gid(descriptor.group) if descriptor.group else None
+    if uid is None or rule is InheritOwner.UNIX_ONLY:
+        uid = found.uid
+    gid = found.gid if gid is None else gid
+    if (uid, gid) != (found.uid, found.gid):
+        acl.set_owner(node, uid, gid, identity)
+        node.stat()
 
 
 def _inherited(

@@ -29,7 +29,7 @@ from usmbd.protocol.wire.security import (
     Acl,
     SecurityDescriptor,
 )
-from usmbd.protocol.wire.sid import unix_user
+from usmbd.protocol.wire.sid import Sid, unix_group, unix_user
 from usmbd.protocol.wire.status import NtStatus
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="acting as users takes root")
@@ -102,3 +102,41 @@ def test_a_descriptor_of_the_creator_is_stored(
     assert bob.create("file", FILE_READ_DATA, FILE_OPEN) is NtStatus.ACCESS_DENIED
     become(None)
     assert "security.NTACL" in os.listxattr(engine.files / "file")
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"owner": unix_user(ALICE.uid), "group": unix_group(ALICE.gid)}, NtStatus.SUCCESS),
+        ({"group": unix_group(2003)}, NtStatus.SUCCESS),
+        ({"owner": Sid(5, (21, 9, 9, 9, 1000))}, NtStatus.SUCCESS),
+        ({"owner": unix_user(BOB.uid)}, NtStatus.INVALID_OWNER),
+        ({"group": unix_group(BOB.gid)}, NtStatus.INVALID_PRIMARY_GROUP),
+    ],
+)
+def test_nobody_makes_a_file_another_s(
+    engine: Engine, users: tuple[Client, Client], said: dict[str, Sid], status: NtStatus
+) -> None:
+    """An owner that comes with CREATE is no other than one that is set later; nothing is left."""
+    engine.mountd.identities["alice"] = Identity(ALICE.uid, ALICE.gid, (2003,))
+    alice = Client(engine).ready(user="alice")
+    context = (b"SecD", SecurityDescriptor(**said).pack())  # type: ignore[arg-type]
+    body = requests.create("file", disposition=FILE_CREATE, contexts=[context])
+    assert alice.call(Command.CREATE, body).status is status
+    become(None)
+    path = engine.files / "file"
+    assert path.exists() is (status is NtStatus.SUCCESS)
+    if path.exists():
+        found = path.stat()
+        gid = 2003 if said.get("group") == unix_group(2003) else ALICE.gid
+        assert (found.st_uid, found.st_gid) == (ALICE.uid, gid)
+
+
+def test_root_makes_files_for_others(engine: Engine, users: tuple[Client, Client]) -> None:
+    """As what restores a backup does, with its owners."""
+    del engine.mountd.identities["alice"]  # who is the tests' own user: root
+    root = Client(engine).ready(user="alice")
+    said = SecurityDescriptor(owner=unix_user(BOB.uid), group=unix_group(BOB.gid)).pack()
+    root.open("file", disposition=FILE_CREATE, contexts=[(b"SecD", said)])
+    found = (engine.files / "file").stat()
+    assert (found.st_uid, found.st_gid) == (BOB.uid, BOB.gid)
