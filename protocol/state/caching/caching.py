@@ -358,7 +358,12 @@ class Caching:
             log.exception("opens that were in the way have not ended")
 
     def _ask(self, key: bytes, record: OpenRecord, left: int) -> None:
-        """Ask one holder, or take it from one whose client is gone."""
+        """Ask one holder, or take it from one whose client is gone, and has not come back since."""
+        if record.flags & OPEN_DISCONNECTED:
+            found = self._store.find_durable(record.open_id)
+            if found is None:
+                return
+            record = found.record
         lease = lease_of(record)
         if record.flags & OPEN_DISCONNECTED:
             self._lower(key, record, left)

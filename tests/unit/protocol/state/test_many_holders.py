@@ -1,11 +1,12 @@
 """A file that thousands may cache: their breaks come in slices, and each once."""
 
+import struct
 from itertools import pairwise
 
 import pytest
-from smbengine import requests
+from smbengine import oplocks, requests
 from smbengine.client import Client, Reply
-from smbengine.durable import durable
+from smbengine.durable import again, back, create, durable
 from smbengine.leases import breaks, take, unheard
 from smbengine.requests import FileId
 from smbengine.rotation import Rotation
@@ -13,7 +14,12 @@ from smbengine.server import Engine
 
 from usmbd.protocol.state.caching.needed import Break
 from usmbd.protocol.state.caching.rules import R
-from usmbd.protocol.wire.create import SMB2_OPLOCK_LEVEL_II
+from usmbd.protocol.wire.create import (
+    SMB2_OPLOCK_LEVEL_II,
+    SMB2_OPLOCK_LEVEL_NONE,
+    CreateResponse,
+)
+from usmbd.protocol.wire.fsctl import FSCTL_LMR_REQUEST_RESILIENCY
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
@@ -126,3 +132,26 @@ def test_who_writes_and_closes_meanwhile_keeps_his_lease(client: Client, engine:
         turns.turn()
     assert not breaks(writes)
     assert cached(engine, next(iter(client.session.open_table.values())).key) == 1
+
+
+def test_who_is_back_before_its_turn_is_told(client: Client, engine: Engine) -> None:
+    """It holds what it came back to, so it is asked as anybody; the others learn when they come."""
+    other = Client(engine).ready(user="bob")
+    files = []
+    for _ in range(5):
+        files.append(create(client, oplock=SMB2_OPLOCK_LEVEL_II).file_id)
+        data = struct.pack("<II", 0, 0)
+        body = requests.ioctl(files[-1], FSCTL_LMR_REQUEST_RESILIENCY, data)
+        assert client.call(Command.IOCTL, body).status is NtStatus.SUCCESS
+    writes = other.open("file")
+    client.disconnect()
+    client = back(engine, client)
+    turns = Rotation(engine, 2)
+    assert write(other, writes).status is NtStatus.SUCCESS
+    first, last = create(client, again(files[0])), create(client, again(files[-1]))
+    assert first.parse(CreateResponse).oplock_level == SMB2_OPLOCK_LEVEL_NONE
+    assert last.parse(CreateResponse).oplock_level == SMB2_OPLOCK_LEVEL_II
+    while turns.waiting:
+        turns.turn()
+    assert oplocks.breaks(client) == [(files[-1], SMB2_OPLOCK_LEVEL_NONE)]
+    assert not cached(engine, client.open_of(files[-1]).key)
