@@ -364,7 +364,7 @@ def _new(wanted: Wanted) -> Found:
     descriptor = None
     if described:
         data = memoryview(contexts[SMB2_CREATE_SD_BUFFER])
-        descriptor = security.parse(data, request.tree.domain)
+        descriptor = security.parse_new(request, data)
     if wanted.reserves_much:
         long_call()
     tunnel, share = request.connection.server.tunnel, request.tree.share

@@ -65,6 +65,17 @@ def parse(data: memoryview, domain: MachineDomain | None) -> SecurityDescriptor:
     return descriptor if domain is None else domain.meant(descriptor)
 
 
+def parse_new(request: Request, data: memoryview) -> SecurityDescriptor:
+    """Read the descriptor that comes with a CREATE.
+
+    SmbError(PRIVILEGE_NOT_HELD) for a SACL of who may not set one ([MS-DTYP] 2.5.3.4.1).
+    """
+    descriptor = parse(data, request.tree.domain)
+    if descriptor.sacl is not None and descriptor.sacl.aces and not request.tree.audits:
+        raise SmbError(NtStatus.PRIVILEGE_NOT_HELD)
+    return descriptor
+
+
 def require_for_query(open_: Open, information: int) -> None:
     """Refuse a query that the open was not granted ([MS-FSA] 2.1.5.14)."""
     if information & SACL_SECURITY_INFORMATION:
@@ -190,4 +201,4 @@ def set_new(
     if birth is not None:
         new_descriptor.give(node, request.tree.identity, descriptor, birth)
     elif descriptor is not None:
-        acl.change(node, descriptor, descriptor.parts & acl.ALL_PARTS, stored=False)
+        acl.change(node, descriptor, descriptor.parts & _PARTS, stored=False)

@@ -36,8 +36,6 @@ from usmbd.protocol.wire.filetime import from_ns
 from usmbd.protocol.wire.ntacl import build_ntacl, parse_ntacl, posix_acl_hash
 from usmbd.protocol.wire.query_info import (
     DACL_SECURITY_INFORMATION,
-    GROUP_SECURITY_INFORMATION,
-    OWNER_SECURITY_INFORMATION,
     SACL_SECURITY_INFORMATION,
 )
 from usmbd.protocol.wire.security import (
@@ -50,9 +48,6 @@ _is_root = os.geteuid() == 0
 XATTR: Final = ntacl.XATTR if _is_root else "user.NTACL"
 
 _SEEN = FILE_READ_DATA | FILE_READ_EA | FILE_READ_ATTRIBUTES | READ_CONTROL
-ALL_PARTS: Final = (
-    OWNER_SECURITY_INFORMATION | GROUP_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION
-)
 
 
 def token(identity: Identity) -> frozenset[Sid]:

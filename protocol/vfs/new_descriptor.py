@@ -130,7 +130,7 @@ def give(
         and any(ace.flags & (OBJECT_INHERIT_ACE | CONTAINER_INHERIT_ACE) for ace in above.dacl.aces)
     )
     if descriptor is not None:
-        new = new.with_parts(descriptor, descriptor.parts & acl.ALL_PARTS)
+        new = new.with_parts(descriptor, descriptor.parts)
     acl.store(node, new, always=True)  # now the permissions may become others than these
     if handed_down or (descriptor is not None and descriptor.parts & DACL_SECURITY_INFORMATION):
         is_directory = node.is_directory

@@ -124,7 +124,7 @@ protocol.state.store.lmdb_opens _DELETE=10000
 protocol.state.store.lmdb_persistent MS=2710
 protocol.state.store.sharing FILE_SHARE_ALL=7 _READ_ACCESS=21 _WRITE_ACCESS=6 _DELETE_ACCESS=10000
 protocol.state.durable FILETIMES=989680 MS=2710
-protocol.vfs.acl _SEEN=20089 ALL_PARTS=7
+protocol.vfs.acl _SEEN=20089
 protocol.vfs.acl_mapping _READS=120089 _WRITES=116 _ALWAYS=120080 _HANDED_DOWN=3 _BUILTIN=20
 protocol.vfs.rights _ALWAYS=120080 _READ=9 _WRITE=116 _OWNER=C0100 CHANGES=D0156
 [MS-SMB2] 2.2.35: filters

@@ -16,7 +16,7 @@ from usmbd.protocol.wire.access import (
     MAXIMUM_ALLOWED,
     READ_CONTROL,
 )
-from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE, FILE_OPEN
+from usmbd.protocol.wire.create import FILE_CREATE, FILE_DIRECTORY_FILE, FILE_OPEN
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.query_info import SACL_SECURITY_INFORMATION, SMB2_0_INFO_SECURITY
 from usmbd.protocol.wire.security import (
@@ -98,3 +98,19 @@ def test_a_read_only_share_keeps_its_own(engine: Engine) -> None:
     file = reader.open("file", ASKED | FILE_READ_ATTRIBUTES, FILE_OPEN)
     assert set_sacl(reader, file, AUDIT) is NtStatus.ACCESS_DENIED
     assert sacl(reader, file) == ()
+
+
+AUDITED = (b"SecD", SecurityDescriptor(sacl=Acl((AUDIT,)), control=SE_SACL_PRESENT).pack())
+
+
+def test_a_file_is_made_with_one_by_who_holds_the_privilege(stored: Client) -> None:
+    new = stored.open("file", ASKED, FILE_CREATE, contexts=[AUDITED])
+    assert sacl(stored, new) == (AUDIT,)
+    stored.engine.mountd.identities["bob"] = Identity(1001, 1001)
+    stored.engine.files.chmod(0o777)
+    bob = Client(stored.engine).ready(user="bob")
+    body = requests.create("other", disposition=FILE_CREATE, contexts=[AUDITED])
+    assert bob.call(Command.CREATE, body).status is NtStatus.PRIVILEGE_NOT_HELD
+    nothing = (b"SecD", SecurityDescriptor(sacl=Acl(()), control=SE_SACL_PRESENT).pack())
+    body = requests.create("other", disposition=FILE_CREATE, contexts=[nothing])
+    assert bob.call(Command.CREATE, body).status is NtStatus.SUCCESS
