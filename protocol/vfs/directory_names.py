@@ -9,6 +9,7 @@ Lustre, FUSE) or no watch is to be had, a scan counts as long as the directory's
 """
 
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -35,8 +36,11 @@ from usmbd.protocol.vfs.short_names import short_name
 
 #: Directories held at most: each costs a watch, of which Linux gives a user 8192 or more.
 DIRECTORIES_MAX: Final = 1024
-#: Names held at most in all directories together (about 150 bytes each).
+#: Names held at most in all directories together.
 NAMES_MAX: Final = 1_000_000
+#: What they may take with their 8.3 names, 730,000 of 20 characters: users say how long they are.
+#: The last directory stays, however large: each look-up would read it again.
+BYTES_MAX: Final = 256 << 20
 #: Names that are read on an event loop, 2 us each; a longer directory is for a thread.
 NAMES_AT_ONCE: Final = 1000
 #: A directory changed so short a time before its scan may change again within the same
@@ -45,6 +49,8 @@ SETTLED_SECONDS: Final = 2.5
 
 _WATCHED = IN_ONLYDIR | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE
 _READ_SIZE = 65536
+
+_PLACES: Final = 230  # in the tables, and of an 8.3 name
 
 # Held while a thread computes with thousands of names: one at a time competes with the event loop
 # for the interpreter's lock.
@@ -96,18 +102,24 @@ class _ShortNames:
         return self._names.get(fold(short))
 
 
+def _cost(name: str) -> int:
+    """Return about how many bytes a name takes: itself, as it is compared, and its 8.3 name."""
+    return 2 * sys.getsizeof(name) + _PLACES
+
+
 class _Directory:
     """The names of one directory by their folded form.
 
     While the directory is being read, `pending` collects what inotify reports of it.
     """
 
-    __slots__ = ("names", "pending", "short_names", "stamp", "twins", "watch")
+    __slots__ = ("bytes", "names", "pending", "short_names", "stamp", "twins", "watch")
 
     def __init__(self, stamp: tuple[int, int]) -> None:
         self.watch = -1
         self.stamp = stamp
         self.names: dict[str, str] = {}
+        self.bytes = 0
         self.twins: set[str] = set()
         self.short_names: _ShortNames | None = None
         self.pending: list[tuple[int, str]] | None = None
@@ -115,6 +127,8 @@ class _Directory:
     def add(self, name: str) -> None:
         """Note that `name` exists."""
         key = fold(name)
+        if key not in self.names:
+            self.bytes += _cost(name)
         if self.names.setdefault(key, name) != name:
             self.twins.add(key)
         elif self.short_names is not None:
@@ -125,12 +139,10 @@ class _Directory:
         key = fold(name)
         if key in self.twins:
             return False
-        if (
-            self.names.pop(key, None) is not None
-            and self.short_names is not None
-            and not self.short_names.remove(name)
-        ):
-            self.short_names = None
+        if self.names.pop(key, None) is not None:
+            self.bytes -= _cost(name)
+            if self.short_names is not None and not self.short_names.remove(name):
+                self.short_names = None
         return True
 
     def find(self, name: str) -> str | None:
@@ -189,6 +201,11 @@ class DirectoryNames:
     def held(self) -> int:
         """How many names are held, in all of them."""
         return self._count
+
+    @property
+    def size(self) -> int:
+        """How many bytes the names take."""
+        return sum(each.bytes for each in self._directories.values())
 
     def find(self, directory: int, name: str) -> str | None:
         """Return the name on disk that equals `name` but for case, in the directory `directory`.
@@ -278,10 +295,13 @@ class DirectoryNames:
         for mask, name in pending:
             if key in self._directories:
                 self._apply(key, mask, name)
+        size = self.size
         while len(self._directories) > 1 and (
-            len(self._directories) > DIRECTORIES_MAX or self._count > NAMES_MAX
+            len(self._directories) > DIRECTORIES_MAX or self._count > NAMES_MAX or size > BYTES_MAX
         ):
-            self._forget(next(iter(self._directories)))
+            eldest = next(iter(self._directories))
+            size -= self._directories[eldest].bytes
+            self._forget(eldest)
 
     def _forget(self, key: _Key) -> None:
         """Drop a directory and its watch."""

@@ -21,7 +21,12 @@ from usmbd.protocol.state.fair_share import STRANGERS, FairShare
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.standing import Standing
 from usmbd.protocol.state.store.base import MAX_LOCKS_PER_FILE, MAX_OPENS_PER_FILE
-from usmbd.protocol.vfs.directory_names import DIRECTORIES_MAX, NAMES_MAX, directory_names
+from usmbd.protocol.vfs.directory_names import (
+    BYTES_MAX,
+    DIRECTORIES_MAX,
+    NAMES_MAX,
+    directory_names,
+)
 from usmbd.protocol.worker.ipc_client import MAXIMUM_PENDING
 from usmbd.protocol.worker.threads import LANE_THREADS, MAXIMUM_THREADS, ThreadPool
 
@@ -126,6 +131,7 @@ def limits(server: Server, mountd: Asks, rpc: Asks, pool: ThreadPool) -> list[Li
         row("requests to the RPC process", MAXIMUM_PENDING, rpc.pending),
         row("folders whose names are held", DIRECTORIES_MAX, names.watched),
         row("names held", NAMES_MAX, names.held),
+        row("bytes of names held", BYTES_MAX, names.size),
         row("bytes of log lines that wait", limit, waiting, CONSTANT, lost),
     ]
 

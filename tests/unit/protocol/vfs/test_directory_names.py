@@ -90,6 +90,28 @@ def test_changes_while_the_directory_is_read(
     assert names.find(opened, "GONE") is None
 
 
+def test_long_names_take_more_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user could have a million of 255 characters, a gigabyte in each worker."""
+    monkeypatch.setattr(directory_names, "BYTES_MAX", 5_000)
+    names = DirectoryNames()
+    for length in (10, 250):
+        for index in range(10):
+            folder = tmp_path / f"{length}-{index}"
+            folder.mkdir()
+            (folder / ("n" * length)).touch()
+            fd = os.open(folder, os.O_PATH)
+            assert names.find(fd, "N" * length) == "n" * length
+            os.close(fd)
+        assert names.size <= 5_000
+        assert names.watched == (10 if length == 10 else 6)
+    for folder in tmp_path.iterdir():
+        next(folder.iterdir()).unlink()
+        fd = os.open(folder, os.O_PATH)
+        assert names.find(fd, "N") is None
+        os.close(fd)
+    assert names.size == 0
+
+
 def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory_names, "DIRECTORIES_MAX", 3)
     names = DirectoryNames()
