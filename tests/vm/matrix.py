@@ -144,7 +144,7 @@ VARIANTS = (
     Variant("tcp-mfsymlinks", "vers=3.1.1,mfsymlinks", ("special_files.py",), rdma=""),
     Variant("tcp-compress", "vers=3.1.1,compress", ("compress.py", *COMPRESSED)),
     Variant("tcp-nosharesock", "vers=3.1.1", rdma="", one_address=True),
-    Variant("tcp-sign", "vers=3.1.1,sign"),
+    Variant("tcp-sign", "vers=3.1.1,sign", rdma=""),
     Variant("tcp-seal", "vers=3.1.1,seal", rdma=""),
     Variant("tcp-multichannel", "vers=3.1.1,multichannel,max_channels=2"),
     Variant("rdma-3.0", "vers=3.0,rdma"),
@@ -158,7 +158,7 @@ VARIANTS = (
     Variant("rdma-multichannel", "vers=3.1.1,rdma,multichannel,max_channels=2", one_address=True),
     Variant("rdma-ipv6", "vers=3.1.1,rdma,ip=fd99::1"),
     Variant("siw-3.1.1", "vers=3.1.1,rdma", rdma="siw"),
-    Variant("tcp-6.12", "vers=3.1.1,nolease", OF_LINUX_6_12, kernel="6.12"),
+    Variant("tcp-6.12", "vers=3.1.1,nolease", OF_LINUX_6_12, rdma="", kernel="6.12"),
     Variant("rdma-6.12", "vers=3.1.1,rdma,nolease", OF_LINUX_6_12, kernel="6.12"),
     Variant("tcp-posix", "vers=3.1.1,posix,idsfromsid,actimeo=0", OF_POSIX, rdma=""),
 )
