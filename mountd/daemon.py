@@ -314,7 +314,9 @@ class Daemon:
         self._answer(client, handle, message)
 
     def _answer(self, client: Client[MountdRequest], handle: int, message: MountdRequest) -> None:
-        """Answer a message by what holds now."""
+        """Answer a message by what holds now, unless its client has gone while it waited."""
+        if not client.is_open:
+            return
         try:
             answer, delay = self._service.handle(client, message, self._loop.time())
         except Exception as error:

@@ -19,6 +19,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,7 @@ from usmbd.mountd.admin.descriptors import (
 )
 from usmbd.mountd.config.base import Usershare
 from usmbd.mountd.config.configuration import Configuration
-from usmbd.mountd.config.source import Entry, Section
+from usmbd.mountd.config.source import Entry, Section, share_key
 from usmbd.mountd.config.usershare_rules import Rules, of_share
 from usmbd.mountd.paths import Directories
 from usmbd.mountd.substitute import spelled
@@ -145,19 +146,17 @@ def _wrong_with(folder: str) -> str:
 
 
 def _names(rules: Rules) -> list[str]:
-    """Return the files' names in their order, no more than there can be shares and a fifth."""
-    limit = rules.most + rules.most // 5 + 1
-    names = []
+    """Return the files' names in their order, of as many as there can be shares and two fifths.
+
+    That is a fifth that makes no share, and one that is temporary, as with Samba.
+    """
+    limit = rules.most + 2 * rules.most // 5 + 1
     try:
         with os.scandir(rules.folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith(TEMPORARY):
-                    names.append(entry.name)
-                if len(names) == limit:
-                    break
+            names = [entry.name for entry in islice(entries, limit)]
     except OSError:
         return []
-    return sorted(names)
+    return sorted(name for name in names if not name.startswith(TEMPORARY))
 
 
 def _share(rules: Rules, name: str, directories: Directories) -> Usershare:
@@ -168,6 +167,8 @@ def _share(rules: Rules, name: str, directories: Directories) -> Usershare:
     title = said.get("sharename", name)
     if title.casefold() != name.casefold():
         raise NoShareError(f"it is named as another share, {title!r}")
+    if share_key(title) in rules.sections:
+        raise NoShareError(f"the configuration has a section [{title}]")
     folder = said["path"].strip(" ")
     _check_path(rules, folder, owner, directories)
     values = {"path": folder, "comment": said["comment"].strip(" ").strip('"'), "read only": "no"}

@@ -29,6 +29,8 @@ class Rules:
     denied: tuple[str, ...] = ()
     template: tuple[Entry, ...] = ()
     """What each of them says besides."""
+    sections: frozenset[str] = frozenset()
+    """The file's, by `share_key`: a user has no name of theirs, whether they are served or not."""
 
 
 def rules_of(values: Mapping[str, Any], source: Source) -> Rules | None:
@@ -54,6 +56,7 @@ def rules_of(values: Mapping[str, Any], source: Source) -> Rules | None:
         tuple(values["usershare prefix allow list"]),
         tuple(values["usershare prefix deny list"]),
         template,
+        frozenset(source.sections),
     )
 
 

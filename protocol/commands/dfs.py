@@ -23,7 +23,7 @@ from usmbd.protocol.commands.tree_connect import question
 from usmbd.protocol.effects import Slow, Waiting
 from usmbd.protocol.state.interfaces import host_name
 from usmbd.protocol.state.mountd import ask
-from usmbd.protocol.state.volumes import open_volume
+from usmbd.protocol.state.volumes import open_for
 from usmbd.protocol.vfs.dfs_links import find_link
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.wire import dfs, fsctl
@@ -151,7 +151,7 @@ def _look_up(
 def _find(share: ShareConfig, identity: Identity, path: str) -> tuple[int, list[str]] | None:
     """Look for a link in a root as whoever asks; runs on a thread."""
     try:
-        volume = open_volume(share)
+        volume = open_for(share, identity)
     except OSError:
         return None
     try:

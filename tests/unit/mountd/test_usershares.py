@@ -1,22 +1,31 @@
 """Shares that users of the machine make (`net usershare`): what a file may say, and who may."""
 
+import contextlib
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mountd_helpers import FakeAccounts, tree
-from served_mountd import Mountd, Rpc, until
+from served_mountd import SECONDS, Mountd, Rpc, until
 
 from usmbd.mountd import daemon as daemon_module
 from usmbd.mountd import service as service_module
+from usmbd.mountd import usershare_watch, usershares
 from usmbd.mountd.config.configuration import Configuration
 from usmbd.mountd.config.load import load
 from usmbd.mountd.errors import ConfigError
 from usmbd.mountd.homes import find_share
 from usmbd.mountd.ipc.client import BlockingClient
-from usmbd.mountd.ipc.messages import ServerConfigRequest, TreeConnectResponse, TreeStatus
+from usmbd.mountd.ipc.codec import mountd_client
+from usmbd.mountd.ipc.messages import (
+    MOUNTD_SOCKET,
+    ServerConfigRequest,
+    TreeConnectResponse,
+    TreeStatus,
+)
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.service import Service
 from usmbd.mountd.users import edit_users, load_users
@@ -228,6 +237,37 @@ def test_no_more_than_there_may_be(machine: Machine) -> None:
     assert any("usershare max shares = 3" in each for each in found.warnings)
 
 
+def test_what_is_temporary_is_not_all_looked_at(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write thousands of such files has the server look at a few."""
+    for number in range(200):
+        (machine.folder / f":tmp{number:03}").touch()
+    rules = machine.read().base
+    assert rules is not None
+    assert rules.rules is not None
+    looked: list[str] = []
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def noted(path: str) -> Iterator[Iterator["os.DirEntry[str]"]]:
+        with scandir(path) as entries:
+            yield (looked.append(entry.name) or entry for entry in entries)
+
+    monkeypatch.setattr(os, "scandir", noted)
+    usershares.version(rules.rules)
+    assert 0 < len(looked) < 10
+
+
+@pytest.mark.parametrize("said", ["available = no", "-valid = no", "printable = yes"])
+def test_no_user_takes_the_name_of_what_is_not_served_now(machine: Machine, said: str) -> None:
+    """Whoever goes on to connect by it would give a user what was meant for the administrator's."""
+    machine.write("Data")
+    found = machine.read(shares=f"[data]\npath = {machine.path}\n{said}\n")
+    assert found.find_share("data") is None
+    assert any("the configuration has a section [Data]" in each for each in found.warnings)
+
+
 def test_the_administrators_words_come_first(machine: Machine) -> None:
     """His shares keep their names, and users their homes."""
     machine.write("data", path=str(machine.shared))
@@ -301,5 +341,40 @@ def test_they_come_and_go_while_the_server_runs(
         until(lambda: status(client) is TreeStatus.INVALID_USER)
         file.unlink()
         assert status(client) is TreeStatus.NO_SHARE
+
+    mountd.serve(talk)
+
+
+def test_who_goes_while_the_folder_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that ends while its tree connect waits is not counted as connected."""
+    monkeypatch.setattr(daemon_module, "RpcProcess", Rpc)
+    monkeypatch.setattr(service_module, "Accounts", FakeAccounts)
+    machine = Machine(tmp_path)
+    mountd = Mountd(tmp_path)
+    mountd.configure(f"usershare path = {machine.folder}\nusershare max shares = 9\n")
+    mountd.daemon = daemon_module.Daemon(load(mountd.file), mountd.passwords)
+    begun, go_on, gone = threading.Event(), threading.Event(), threading.Event()
+
+    def slowly(before: Configuration) -> Configuration:
+        begun.set()
+        assert go_on.wait(SECONDS)
+        return with_usershares(before)
+
+    def talk(client: BlockingClient[Any]) -> None:
+        service = mountd.daemon._service
+        client.request(ServerConfigRequest())
+        assert client.request(tree("data")).status is TreeStatus.OK
+        monkeypatch.setattr(usershare_watch, "with_usershares", slowly)
+        other = BlockingClient[Any](mountd.state / MOUNTD_SOCKET, mountd_client(), SECONDS)
+        begun.clear()
+        machine.write()
+        assert begun.wait(SECONDS)
+        monkeypatch.setattr(service, "worker_gone", lambda _: gone.set())
+        other.send(tree("data", session_id=77))
+        other.close()
+        assert gone.wait(SECONDS)
+        go_on.set()
+        assert client.request(tree("public", tree_id=2)).status is TreeStatus.OK
+        assert service.trees.count("data") == 1
 
     mountd.serve(talk)

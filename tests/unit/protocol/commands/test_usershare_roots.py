@@ -10,6 +10,7 @@ from smbengine import requests
 from smbengine.client import Client
 from smbengine.server import Engine
 
+from usmbd.protocol.commands import dfs
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
@@ -46,3 +47,18 @@ def test_whose_rights_lead_to_a_share(
     bob = Client(engine).ready(user="bob")
     reply = bob.call(Command.TREE_CONNECT, requests.tree_connect("theirs"))
     assert reply.status is status
+
+
+@pytest.mark.parametrize("usershare", [False, True])
+def test_whose_rights_lead_to_a_root_of_dfs(
+    engine: Engine, tmp_path: Path, usershare: bool
+) -> None:
+    """Nobody is told of the links behind a folder that he cannot enter."""
+    (tmp_path / "closed/open/link").symlink_to("msdfs:fs1\\a")
+    share = msgspec.structs.replace(
+        engine.shares["data"],
+        path=str(tmp_path / "leads"),
+        usershare=usershare,
+        msdfs_root=True,
+    )
+    assert (dfs._find(share, BOB, "link") is None) is usershare
