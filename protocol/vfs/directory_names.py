@@ -48,7 +48,10 @@ NAMES_AT_ONCE: Final = 1000
 SETTLED_SECONDS: Final = 2.5
 
 _WATCHED = IN_ONLYDIR | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE
-_READ_SIZE = 65536
+_READ_SIZE: Final = 16384
+
+READS_AT_ONCE: Final = 1
+"""Reads of inotify's queue before a look-up is made on a thread: 500 events, a few milliseconds."""
 
 _PLACES: Final = 230  # in the tables, and of an 8.3 name
 
@@ -225,13 +228,16 @@ class DirectoryNames:
         statx = kernel.statx_fd(directory)
         key = (statx[17], statx[18], statx[6])
         stamp = (statx[15], statx[16])
-        with self._lock:
-            self._apply_events()
-            held = self._directories.get(key)
-            if held is not None and (held.watch >= 0 or held.stamp == stamp):
-                self._directories.move_to_end(key)
-                return held
-            self._forget(key)
+        while True:
+            with self._lock:
+                if not self._apply_events(READS_AT_ONCE):
+                    held = self._directories.get(key)
+                    if held is not None and (held.watch >= 0 or held.stamp == stamp):
+                        self._directories.move_to_end(key)
+                        return held
+                    self._forget(key)
+                    break
+            long_call()
         try:
             return self._load(directory, key, stamp)
         except PermissionError:
@@ -310,10 +316,16 @@ class DirectoryNames:
             self._count -= len(held.names)
             self._unwatch(held)
 
-    def _apply_events(self) -> None:
-        """Bring the cached directories up to date with what inotify has queued."""
+    def _apply_events(self, most: int = sys.maxsize) -> bool:
+        """Bring the cached directories up to date with what inotify has queued.
+
+        By `most` reads of it: true where more may be left.
+        """
         more = self._inotify is not None
         while more and self._by_watch:
+            if not most:
+                return True
+            most -= 1
             assert self._inotify is not None
             events, more = self._inotify.read(_READ_SIZE)
             for watch, mask, _, name in events:
@@ -324,6 +336,7 @@ class DirectoryNames:
                         loading.pending = None
                 elif (known := self._by_watch.get(watch)) is not None:
                     self._apply(known, mask, name)
+        return False
 
     def _apply(self, key: _Key, mask: int, name: str) -> None:
         """Apply one event to a cached directory, or keep it for one that is being read."""

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from usmbd.protocol.vfs import directory_names
+from usmbd.protocol.vfs import directory_names, pace
 from usmbd.protocol.vfs.directory_names import DirectoryNames, read_names
+from usmbd.protocol.vfs.pace import LongCallError
 
 
 @pytest.fixture
@@ -110,6 +111,24 @@ def test_long_names_take_more_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert names.find(fd, "N") is None
         os.close(fd)
     assert names.size == 0
+
+
+def test_many_changes_are_for_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others have changed meanwhile is up to them; the loop waits for none of it."""
+    names = DirectoryNames()
+    (tmp_path / "File").touch()
+    opened = os.open(tmp_path, os.O_PATH)
+    assert names.find(opened, "FILE") == "File"
+    for number in range(1500):
+        (tmp_path / f"New {number}").touch()
+    monkeypatch.setattr(pace._Loop, "thread", threading.get_ident())
+    with pytest.raises(LongCallError):
+        names.find(opened, "FILE")
+    monkeypatch.setattr(pace._Loop, "thread", 0)
+    assert names.find(opened, "NEW 1499") == "New 1499"
+    monkeypatch.setattr(pace._Loop, "thread", threading.get_ident())
+    assert names.find(opened, "NEW 1498") == "New 1498"
+    os.close(opened)
 
 
 def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
