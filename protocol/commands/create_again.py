@@ -114,8 +114,7 @@ def come_back(
 
 def _record(request: Request, open_: Open) -> OpenRecord | None:
     """Return what all workers know of an open, its lease for one."""
-    records = request.connection.server.store.opens(open_.key)
-    return next((r for r in records if r.open_id == open_.persistent_id), None)
+    return request.connection.server.store.look(open_.key).with_id(open_.persistent_id)
 
 
 def _answers(

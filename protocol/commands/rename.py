@@ -24,7 +24,7 @@ from usmbd.protocol.state.notify.change import (
 from usmbd.protocol.state.notify.place import Place
 from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.server import Server
-from usmbd.protocol.state.store.records import OpenRecord, file_key
+from usmbd.protocol.state.store.records import file_key
 from usmbd.protocol.state.store.sharing import violates
 from usmbd.protocol.vfs import directory_entry
 from usmbd.protocol.vfs.base import NameRights, VolumeBase
@@ -64,8 +64,8 @@ def rename(request: Request, change: setters.SetRename) -> Handling:
     if server.store.is_delete_pending(open_.key, open_.tree.disk_path(open_.path)):
         raise SmbError(NtStatus.DELETE_PENDING)
     yield from handles_given_up(request, open_.key, open_)
-    others = [r for r in server.store.opens(open_.key) if r.open_id != open_.persistent_id]
-    if any(not r.share_access & 4 and r.granted_access & ~0x00100180 for r in others):
+    others = server.store.look(open_.key).without(open_.persistent_id)
+    if any(not share & 4 and access & ~0x00100180 for access, share in others.sharing()):
         # Another open that does not share deletion also forbids the rename of its file.
         raise SmbError(NtStatus.SHARING_VIOLATION)
     posix = open_.node.volume.options.posix  # and then what is open is no obstacle
@@ -173,12 +173,12 @@ def _open_directory(request: Request, path: str, share: int) -> Waiting[None]:
     key = yield from Blocking(_directory, request, path)
     store = request.connection.server.store
 
-    def keeps_out(record: OpenRecord) -> bool:
-        return violates(FILE_ADD_FILE, share, record.granted_access, record.share_access)
+    def keeps_out(others: tuple[int, int]) -> bool:
+        return violates(FILE_ADD_FILE, share, *others)
 
-    if any(map(keeps_out, store.opens(key))):
+    if any(map(keeps_out, store.look(key).sharing())):
         yield from handles_given_up(request, key, None)
-        if any(map(keeps_out, store.opens(key))):
+        if any(map(keeps_out, store.look(key).sharing())):
             raise SmbError(NtStatus.SHARING_VIOLATION)
 
 
@@ -212,7 +212,7 @@ def _free_target(request: Request, path: str, posix: bool, ignore_read_only: boo
         raise SmbError(NtStatus.ACCESS_DENIED)
     if not posix:
         yield from handles_given_up(request, key, None)
-        if request.connection.server.store.opens(key):
+        if request.connection.server.store.count_opens(key):
             raise SmbError(NtStatus.ACCESS_DENIED)
     return max(target.size, target.allocation) > LARGE_FILE
 

@@ -166,11 +166,11 @@ class Open(msgspec.Struct, eq=False, weakref=True):
     def set_delete_on_close(self, server: "Server", delete: bool) -> None:
         """Change whether the file is deleted because this open ends."""
         self.delete_on_close = delete
-        for record in server.store.opens(self.key):
-            if record.open_id == self.persistent_id:
-                flags = record.flags & ~OPEN_DELETE_ON_CLOSE
-                record.flags = flags | (OPEN_DELETE_ON_CLOSE if delete else 0)
-                server.store.update_open(self.key, record)
+        record = server.store.look(self.key).with_id(self.persistent_id)
+        if record is not None:
+            flags = record.flags & ~OPEN_DELETE_ON_CLOSE
+            record.flags = flags | (OPEN_DELETE_ON_CLOSE if delete else 0)
+            server.store.update_open(self.key, record)
 
     def lose_writing(self, server: "Server") -> None:
         """Take the rights away that change something: the share is read only from now on.
@@ -182,13 +182,13 @@ class Open(msgspec.Struct, eq=False, weakref=True):
         self.delete_on_close = False
         if not deletes or self.held is None:
             return
-        for record in server.store.opens(self.key):
-            if record.open_id == self.persistent_id:
-                record.granted_access = self.granted_access
-                record.flags &= ~OPEN_DELETE_ON_CLOSE
-                server.store.update_open(self.key, record)
-                path = self.tree.disk_path(self.path)
-                server.store.set_delete_pending(self.key, self.persistent_id, False, path)
+        record = server.store.look(self.key).with_id(self.persistent_id)
+        if record is not None:
+            record.granted_access = self.granted_access
+            record.flags &= ~OPEN_DELETE_ON_CLOSE
+            server.store.update_open(self.key, record)
+            path = self.tree.disk_path(self.path)
+            server.store.set_delete_pending(self.key, self.persistent_id, False, path)
 
     def hold(self, node: Node, key: bytes) -> None:
         """Have another descriptor, and the key under which the store has this open already."""

@@ -77,6 +77,9 @@ class Peers(Protocol):
         """Have `worker` break what the client of its open caches, so that at most `left` stays."""
 
 
+_NOBODY = OpenRecord(0, 0, 0)
+
+
 class Asked:
     """What an open asks for: its record, and how it is decided beside the others.
 
@@ -286,7 +289,7 @@ class Caching:
             key,
             [
                 Break(record, verdict.left)
-                for record in self._store.opens(key)
+                for record in self._store.holders(key)
                 if is_lease(record)
                 and (verdict := verdicts.get(held(record))) is not None
                 and record.lease_key != by
@@ -300,11 +303,11 @@ class Caching:
         `open_` is by which it is done, if it is one of the file's.
         """
         if self._store.oplock_count(key):
-            others = self._store.opens(key)
-            mine = None
-            if open_ is not None:
-                mine = next((r for r in others if r.open_id == open_.persistent_id), None)
-            check(key, Operation.SHARE, others, mine)
+            others = self._store.look(key)
+            mine = None if open_ is None else others.with_id(open_.persistent_id)
+            verdicts = BREAKS[Operation.SHARE]
+            if any(held(one) in verdicts for one in others.kinds(mine or _NOBODY, 0)):
+                check(key, Operation.SHARE, others.all, mine)
 
     def handles_given_up(self, open_: Open) -> None:
         """Ask others to give a file up that is to be deleted when `open_` ends; nobody waits.

@@ -24,7 +24,6 @@ from usmbd.protocol.wire.status import NtStatus, SmbError
 SUPERVISOR: Final = 0xFFFF
 """The worker number by which the supervisor attaches; it never owns an open."""
 
-
 MAX_OPENS_PER_FILE: Final = 16_384
 """The list of opens is rewritten with every change: that many are 3 MiB, about a millisecond."""
 
@@ -247,6 +246,9 @@ class Store(Protocol):
 
     def opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of a file or stream."""
+
+    def look(self, key: bytes) -> Others:
+        """Return them unread, as there may be thousands of which few matter."""
 
     def holders(self, key: bytes) -> list[OpenRecord]:
         """Return those of them whose clients cache something: cheap where few of many do."""

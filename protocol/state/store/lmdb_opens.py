@@ -312,9 +312,12 @@ class LmdbOpens:
 
     def opens(self, key: bytes) -> list[OpenRecord]:
         """Return the opens of a file or stream."""
+        return self.look(key).all
+
+    def look(self, key: bytes) -> Others:
+        """Return them unread: see `Store.look`."""
         with self._begin() as txn:
-            value = txn.get(b"F" + key)
-        return [] if value is None else parse_opens(value[FILE_HEADER.size :])
+            return Others(txn.get(b"F" + key, b"")[FILE_HEADER.size :])
 
     def holders(self, key: bytes) -> list[OpenRecord]:
         """Return the opens whose clients cache something: see `Store.holders`."""

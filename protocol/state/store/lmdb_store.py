@@ -66,6 +66,7 @@ class LmdbStore:
         self.set_oplock = opens.set_oplock
         self.oplock_count = opens.oplock_count
         self.opens = opens.opens
+        self.look = opens.look
         self.holders = opens.holders
         self.count_opens = opens.count_opens
         self.stream_opens = opens.stream_opens

@@ -1,4 +1,4 @@
-"""The other opens of a file, beside which one is admitted: one of each kind, or all of them.
+"""The opens of a file as they are packed: one of them, one of each kind, or all.
 
 A file may have thousands, of few kinds. What decides about another's cache is what they may do and
 what their clients cache; each of them is read where something of it has to be broken.
@@ -12,6 +12,7 @@ from typing import Final
 from usmbd.protocol.state.store.records import (
     LEASE_ID_SIZE,
     NO_ID,
+    OPEN_ID,
     OPEN_LEASE_OFFSET,
     OPEN_LEASE_STATE_OFFSET,
     OPEN_OPLOCK_OFFSET,
@@ -32,11 +33,13 @@ _END: Final = f"{OPEN_SIZE - OPEN_LEASE_STATE_OFFSET - 4}x"
 _kinds: Final = struct.Struct(f"{_UNTIL_LEASE}{_SKIPPED + LEASE_ID_SIZE}x{_BEHIND}{_END}")
 _with_lease: Final = struct.Struct(f"{_UNTIL_LEASE}{_SKIPPED}x{LEASE_ID_SIZE}s{_BEHIND}{_END}")
 
+_shares: Final = struct.Struct(f"<8xII{OPEN_SIZE - 16}x")  # granted_access, share_access
+
 _KEYS: Final = NO_ID, bytes([1]) * len(NO_ID)
 
 
 class Others:
-    """The packed opens of a file but for the one that is admitted."""
+    """Packed opens of a file: all of them, or those beside which one is admitted."""
 
     def __init__(self, packed: bytes) -> None:
         """Keep a whole number of packed OpenRecords."""
@@ -89,6 +92,28 @@ class Others:
                 (granted & access != 0, *rest) for granted, *rest in kinds
             }
         ]
+
+    def sharing(self) -> set[tuple[int, int]]:
+        """Return what they were granted and what they share, all that are alike once."""
+        return set(_shares.iter_unpack(self._packed))
+
+    def with_id(self, open_id: int) -> OpenRecord | None:
+        """Return one of them."""
+        place = self._place(open_id)
+        return None if place < 0 else OpenRecord.parse(self._packed, place)
+
+    def without(self, open_id: int) -> "Others":
+        """Return the others but for one."""
+        packed, place = self._packed, self._place(open_id)
+        return self if place < 0 else Others(packed[:place] + packed[place + OPEN_SIZE :])
+
+    def _place(self, open_id: int) -> int:
+        """Return where an open stands, -1 for nowhere."""
+        packed, needle = self._packed, OPEN_ID.pack(open_id)
+        place = packed.find(needle)
+        while place > 0 and place % OPEN_SIZE:
+            place = packed.find(needle, place + 1)
+        return place
 
     def with_lease(self, record: OpenRecord) -> OpenRecord | None:
         """Return one of those that have the lease of `record`, if there are any."""

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from smbengine import requests
 from smbengine.client import Client
 
 from usmbd.protocol.state.caching.caching import Asked
@@ -20,14 +21,15 @@ from usmbd.protocol.state.store.records import (
     OPLOCK_HELD,
     OpenRecord,
 )
-from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_DATA, READ_CONTROL
+from usmbd.protocol.wire.access import DELETE, FILE_READ_ATTRIBUTES, FILE_READ_DATA, READ_CONTROL
 from usmbd.protocol.wire.create import (
     SMB2_OPLOCK_LEVEL_BATCH,
     SMB2_OPLOCK_LEVEL_II,
     SMB2_OPLOCK_LEVEL_LEASE,
 )
 from usmbd.protocol.wire.create_contexts import LeaseContext
-from usmbd.protocol.wire.status import SmbError
+from usmbd.protocol.wire.header import Command
+from usmbd.protocol.wire.status import NtStatus, SmbError
 
 ACCESS = (FILE_READ_ATTRIBUTES, READ_CONTROL, FILE_READ_DATA)
 FLAGS = (0, OPEN_DELETE_ON_CLOSE, OPEN_DURABLE, OPEN_PERSISTENT)
@@ -97,3 +99,28 @@ def test_an_open_beside_many_reads_none_of_them(
     monkeypatch.setattr(OpenRecord, "parse", lambda *of: read.append(of) or parse(*of))
     client.close(client.open("file", oplock=level))
     assert len(read) < 4
+
+
+def test_one_of_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its id, also where that stands in another's record; what they share is told once."""
+    records = [OpenRecord(number, number % 2, 3 + number % 2) for number in range(1, 40)]
+    records[5].session_id = records[7].open_id
+    opens = Others.of(records)
+    assert opens.with_id(8) == records[7]
+    assert opens.with_id(40) is None
+    assert opens.without(8).all == [one for one in records if one.open_id != 8]
+    assert opens.without(40).all == records
+    assert opens.sharing() == {(0, 3), (1, 4)}
+
+
+def test_a_rename_beside_many_reads_none_of_them(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(others.FEW + 1):
+        client.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
+    file = client.open("file", access=DELETE)
+    read = []
+    parse = OpenRecord.parse
+    monkeypatch.setattr(OpenRecord, "parse", lambda *of: read.append(of) or parse(*of))
+    assert client.call(Command.SET_INFO, requests.rename(file, "other")).status is NtStatus.SUCCESS
+    assert len(read) < 6

@@ -60,7 +60,8 @@ def test_an_open_is_seen_by_all(stores: Stores) -> None:
     for store in (stores.one, stores.two, stores.supervisor):
         assert [(o.open_id, o.worker) for o in store.opens(KEY)] == [(first, 1), (second, 2)]
         assert store.count_opens(KEY) == 2
-        assert store.opens(OTHER) == []
+        assert store.look(KEY).all == store.opens(KEY)
+        assert store.opens(OTHER) == store.look(OTHER).all == []
 
 
 def test_no_open_gets_an_id_twice(stores: Stores) -> None:
