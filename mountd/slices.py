@@ -51,19 +51,20 @@ class Slices:
         end = self._loop.time() + SLICE
         while self._waiting:
             work = steps, count, done = self._waiting.popleft()
-            answer: Any
             try:
                 next(steps)
             except StopIteration as ended:
-                answer = ended.value
+                self._ended(count, done, ended.value)
             except Exception as error:
-                answer = error
+                self._ended(count, done, error)
             else:
                 self._waiting.append(work)
-                if self._loop.time() >= end:
-                    break
-                continue
-            self._large -= count > FEW
-            done(answer)
+            if self._loop.time() >= end:
+                break
         if self._waiting:
             self._loop.call_soon(self._turn)
+
+    def _ended(self, count: int, done: Callable[[Any], None], answer: Any) -> None:
+        """Give an answer."""
+        self._large -= count > FEW
+        done(answer)

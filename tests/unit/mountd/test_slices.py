@@ -73,6 +73,22 @@ def test_each_has_a_step_in_turn(loop: Loop, made: Slices) -> None:
     assert answers == ["short"]
 
 
+def test_many_short_ones_have_one_slice(loop: Loop, made: Slices) -> None:
+    """Those of one question to the system each: a list, or what is known of one account."""
+
+    def one() -> Steps:
+        loop.now += slices.SLICE / 2
+        return "one"
+        yield
+
+    answers: list[object] = []
+    for _ in range(6):
+        made.begin(one(), 1, answers.append)
+    for turn in range(1, 4):
+        loop.turn()
+        assert len(answers) == 2 * turn
+
+
 def test_a_step_that_fails(loop: Loop, made: Slices) -> None:
     def failing() -> Steps:
         raise ValueError("no")
