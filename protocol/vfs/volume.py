@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from usmbd.protocol.vfs import directory_entry, dos_attributes, kernel
 from usmbd.protocol.vfs.base import NameRights, VolumeBase
 from usmbd.protocol.vfs.errors import status_of_errno
-from usmbd.protocol.vfs.identity import as_process
+from usmbd.protocol.vfs.identity import as_process, current_uid
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.options import NEW_DIRECTORY, NEW_FILE, InheritOwner, VolumeOptions
 from usmbd.protocol.vfs.resolve import encode, join
@@ -281,8 +281,13 @@ def _add_special_bits(directory: int, mode: int) -> None:
 
 
 def _give_away(node: Node, owner: int) -> None:
-    """Make a new file another's, who has its directory; where that cannot be it is its maker's."""
+    """Make a new file another's, who has its directory; where that cannot be it is its maker's.
+
+    Whoever has the directory may have put what is somebody else's in the place of a new one.
+    """
     try:
+        if os.stat(kernel.fd_path(node.fd)).st_uid != current_uid():
+            raise PermissionError(errno.EPERM, "it is not its maker's")
         with as_process():
             os.chown(kernel.fd_path(node.fd), owner, -1)
     except OSError as error:  # as with smbd: a server that is not root, NFS

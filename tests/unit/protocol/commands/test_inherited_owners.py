@@ -13,8 +13,13 @@ from smbengine.quotas import FakeQuotas
 from smbengine.server import Engine
 
 from usmbd.mountd.ipc.settings import InheritOwner
-from usmbd.protocol.vfs.identity import Identity
-from usmbd.protocol.wire.access import FILE_ALL_ACCESS, READ_CONTROL, WRITE_OWNER
+from usmbd.protocol.vfs.identity import Identity, as_process
+from usmbd.protocol.wire.access import (
+    FILE_ALL_ACCESS,
+    FILE_READ_ATTRIBUTES,
+    READ_CONTROL,
+    WRITE_OWNER,
+)
 from usmbd.protocol.wire.create import FILE_CREATE, FILE_DIRECTORY_FILE, FILE_OPEN
 from usmbd.protocol.wire.fscc import fs_info
 from usmbd.protocol.wire.header import Command
@@ -125,3 +130,27 @@ def test_the_quota_that_counts_is_his(
     body = requests.query_info(drop, level, kind=SMB2_0_INFO_FILESYSTEM)
     told = struct.unpack("<3QII", bob.call(Command.QUERY_INFO, body).data)
     assert told[1] * told[3] * told[4] == free * mib
+
+
+def test_no_folder_of_others_is_given_away(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has the directory puts another's folder in the place of the one that bob has made."""
+    bob = serve(BOTH, False)
+    drop = bob.engine.files / "drop"
+    (drop / "carol").mkdir(0o700)
+    os.chown(drop / "carol", BOB.uid + 1, BOB.gid + 1)
+    mkdir = os.mkdir
+
+    def swapped(name: bytes, mode: int, *, dir_fd: int) -> None:
+        mkdir(name, mode, dir_fd=dir_fd)
+        with as_process():
+            os.rmdir(name, dir_fd=dir_fd)
+            os.rename("carol", name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", swapped)
+    bob.call(
+        Command.CREATE,
+        requests.create(
+            "drop\\new", FILE_READ_ATTRIBUTES, FILE_CREATE, options=FILE_DIRECTORY_FILE
+        ),
+    )
+    assert (drop / "new").stat().st_uid == BOB.uid + 1
