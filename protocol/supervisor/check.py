@@ -93,7 +93,7 @@ def _warnings(said: str) -> str:
     found = ""
     for line in said.split("\n"):
         if line.startswith("warning: "):
-            if len(found) + len(line) > MAX_WARNINGS - len(MORE):
+            if len(found) + len(line) >= MAX_WARNINGS - len(MORE):
                 return found + MORE
             found += line + "\n"
     return found.rstrip("\n")

@@ -144,6 +144,10 @@ def test_whoever_reloads_is_told_how_it_ended(tmp_path: Path) -> None:
     assert isinstance(many[0], ControlDone)
     assert len(many[0].warnings) <= MAX_WARNINGS
     assert many[0].warnings.endswith("one of many\n" + MORE)
+    long = b"warning: ".ljust(MAX_WARNINGS - len(MORE), b"x") + b"\nwarning: more\n"
+    (full, _) = reloaded(tmp_path, processes(output=GOOD, complaints=long))
+    assert isinstance(full, ControlDone)
+    assert len(full.warnings) <= MAX_WARNINGS
     wrong = processes(complaints=b"usmbd.conf:3: wrong\n", status=2)
     assert reloaded(tmp_path, wrong) == [ControlError("usmbd.conf:3: wrong")] * 2
     assert (
