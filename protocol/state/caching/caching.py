@@ -19,7 +19,7 @@ from usmbd.protocol.state.caching.changes import Changes
 from usmbd.protocol.state.caching.deliveries import Deliveries
 from usmbd.protocol.state.caching.kernel_oplocks import KernelOplocks
 from usmbd.protocol.state.caching.leases import LeaseName, Leases
-from usmbd.protocol.state.caching.needed import Break, BreakNeededError, check
+from usmbd.protocol.state.caching.needed import NOBODY, Break, BreakNeededError, check
 from usmbd.protocol.state.caching.oplocks import Oplocks
 from usmbd.protocol.state.caching.rules import (
     BREAKS,
@@ -75,9 +75,6 @@ class Peers(Protocol):
         self, worker: int, key: bytes, open_id: int, left: int, lease: LeaseName | None
     ) -> None:
         """Have `worker` break what the client of its open caches, so that at most `left` stays."""
-
-
-_NOBODY = OpenRecord(0, 0, 0)
 
 
 class Asked:
@@ -255,7 +252,7 @@ class Caching:
 
         SmbError(FILE_NOT_AVAILABLE) where a persistent one may be that waits for its client.
         """
-        if any(map(is_waited_for, violation.others)):
+        if any(map(is_waited_for, violation.others.kinds(NOBODY, 0))):
             raise SmbError(NtStatus.FILE_NOT_AVAILABLE)
         check(violation.key, Operation.SHARE, violation.others, record)
 
@@ -305,9 +302,7 @@ class Caching:
         if self._store.oplock_count(key):
             others = self._store.look(key)
             mine = None if open_ is None else others.with_id(open_.persistent_id)
-            verdicts = BREAKS[Operation.SHARE]
-            if any(held(one) in verdicts for one in others.kinds(mine or _NOBODY, 0)):
-                check(key, Operation.SHARE, others.all, mine)
+            check(key, Operation.SHARE, others, mine)
 
     def handles_given_up(self, open_: Open) -> None:
         """Ask others to give a file up that is to be deleted when `open_` ends; nobody waits.

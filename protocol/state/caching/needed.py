@@ -1,6 +1,6 @@
 """Breaks that something has to wait for, and whether it has to."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from usmbd.protocol.state.caching.rules import (
     BREAKS,
@@ -9,8 +9,12 @@ from usmbd.protocol.state.caching.rules import (
     is_waited_for,
     same_lease,
 )
+from usmbd.protocol.state.store.others import Others
 from usmbd.protocol.state.store.records import OpenRecord
 from usmbd.protocol.wire.status import NtStatus, SmbError
+
+NOBODY: Final = OpenRecord(0, 0, 0)
+"""Whose open is none of a file's, and has no lease."""
 
 
 class Break(NamedTuple):
@@ -30,17 +34,17 @@ class BreakNeededError(Exception):
         self.breaks = breaks
 
 
-def check(
-    key: bytes, operation: Operation, others: list[OpenRecord], mine: OpenRecord | None
-) -> None:
+def check(key: bytes, operation: Operation, others: Others, mine: OpenRecord | None) -> None:
     """BreakNeededError if `operation` by the open `mine` has to wait for others of the file.
 
     SmbError(FILE_NOT_AVAILABLE) where one of them is persistent and waits for its client.
     """
     verdicts = BREAKS[operation]
+    if not any(held(kind) in verdicts for kind in others.kinds(mine or NOBODY, 0)):
+        return
     breaks = [
         Break(other, verdict.left)
-        for other in others
+        for other in others.all
         if (verdict := verdicts.get(held(other))) is not None
         and not (mine is not None and (other.open_id == mine.open_id or same_lease(mine, other)))
     ]

@@ -17,7 +17,6 @@ from usmbd.protocol.state.store.records import (
     LockSequence,
     OpenRecord,
     SessionRecord,
-    parse_opens,
 )
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
@@ -42,12 +41,7 @@ class SharingViolation(SmbError):
         """Keep the packed OpenRecords of `key`."""
         super().__init__(NtStatus.SHARING_VIOLATION)
         self.key = key
-        self._packed = packed_others
-
-    @property
-    def others(self) -> list[OpenRecord]:
-        """The opens of the file, parsed when asked for."""
-        return parse_opens(self._packed)
+        self.others = Others(packed_others)
 
 
 class Admit(Protocol):

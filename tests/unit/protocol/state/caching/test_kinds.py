@@ -88,16 +88,19 @@ def test_kinds_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(outcomes)) == 3
 
 
+@pytest.mark.parametrize("share", [0, 7])
 @pytest.mark.parametrize("level", [0, SMB2_OPLOCK_LEVEL_BATCH])
 def test_an_open_beside_many_reads_none_of_them(
-    client: Client, monkeypatch: pytest.MonkeyPatch, level: int
+    client: Client, monkeypatch: pytest.MonkeyPatch, level: int, share: int
 ) -> None:
+    """Nor does one that is refused."""
     for _ in range(others.FEW + 1):
         client.open("file", oplock=SMB2_OPLOCK_LEVEL_II)
     read = []
     parse = OpenRecord.parse
     monkeypatch.setattr(OpenRecord, "parse", lambda *of: read.append(of) or parse(*of))
-    client.close(client.open("file", oplock=level))
+    status = client.create("file", oplock=level, share=share)
+    assert status is (NtStatus.SUCCESS if share else NtStatus.SHARING_VIOLATION)
     assert len(read) < 4
 
 

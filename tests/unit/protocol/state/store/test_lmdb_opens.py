@@ -45,7 +45,7 @@ def test_sharing_is_checked_against_every_open(store: LmdbStore, add: "Opener") 
     first = add(KEY, READ, 0x1)
     error = refused(add, NtStatus.SHARING_VIOLATION, WRITE, 0x7)
     assert isinstance(error, SharingViolation)
-    assert [other.open_id for other in error.others] == [first]
+    assert [other.open_id for other in error.others.all] == [first]
     refused(add, NtStatus.SHARING_VIOLATION, READ, 0x6)
     second = add(KEY, READ, 0x3)
     stat = add(KEY, STAT, 0)
@@ -190,7 +190,7 @@ def test_streams_share_for_themselves_but_not_deletion(store: LmdbStore, add: "O
     store.remove_open(KEY, store.opens(KEY)[0].open_id)
     error = refused(add, NtStatus.SHARING_VIOLATION, DELETE, 7)
     assert isinstance(error, SharingViolation)
-    assert [other.open_id for other in error.others] == [stream]
+    assert [other.open_id for other in error.others.all] == [stream]
     assert [other.open_id for other in store.stream_opens(KEY)] == [stream]
     add(file_key(1, 101), DELETE, 7)  # the next inode's key is not a stream of this one
 

@@ -85,7 +85,7 @@ def test_sharing_holds_between_workers(
     with pytest.raises(SharingViolation) as error:
         opened(stores.two, wanted, wanted_share)
     assert error.value.key == KEY
-    assert [other.open_id for other in error.value.others] == [first]
+    assert [other.open_id for other in error.value.others.all] == [first]
     assert stores.two.count_opens(KEY) == 1
     assert stores.one.remove_open(KEY, first).last
     assert opened(stores.two, wanted, wanted_share)
