@@ -26,6 +26,7 @@ from usmbd.mountd.ipc.messages import (
     Message,
     TreesHeld,
 )
+from usmbd.mountd.ipc.outbox import Outbox
 from usmbd.mountd.ipc.settings import ServerConfig
 from usmbd.protocol.dispatch.dispatcher import Dispatcher
 from usmbd.protocol.state.connection import Connection
@@ -77,6 +78,7 @@ class Worker:
         thread, the loop's (see `Server.pin`).
         """
         self._control = control
+        self._outbox = Outbox(control, loop, self._sent)
         self._loop = loop
         self._numbers: dict[Connection, int] = {}
         self._connections: dict[int, Connection] = {}
@@ -268,12 +270,12 @@ class Worker:
                 self.server.close_session(session)
 
     def _send(self, message: messages.FromWorker) -> None:
-        """Send a message to the supervisor, who reads all the time."""
-        try:
-            self._control.send(messages.encode(message))
-        except BlockingIOError:
-            self._loop.call_later(0.01, self._send, message)
-        except OSError:
+        """Send a message to the supervisor, behind those that it has not taken yet."""
+        self._outbox.put(messages.encode(message))
+
+    def _sent(self, error: OSError | None) -> None:
+        """End with the supervisor."""
+        if error is not None:
             self.stop("the supervisor is gone")
 
     def _listen(self, fd: int) -> None:

@@ -237,6 +237,7 @@ def test_a_tick_comes_each_second(
 def test_what_the_supervisor_has_no_room_for_is_sent_later(
     supervised: Supervised, until: Until
 ) -> None:
+    """In its order: a list ended with the first last part that found room, and was cut short."""
     until(lambda: supervised.heard(messages.Ready))
     count = 3000
     for number in range(count):
@@ -248,7 +249,7 @@ def test_what_the_supervisor_has_no_room_for_is_sent_later(
         return len(supervised.said) == count
 
     until(all_came)
-    assert sorted(message.connection for message in supervised.said) == [*range(count)]
+    assert [message.connection for message in supervised.said] == [*range(count)]
 
 
 def test_a_supervisor_that_is_gone_ends_the_worker(
@@ -260,7 +261,10 @@ def test_a_supervisor_that_is_gone_ends_the_worker(
         def send(self, _data: bytes) -> int:
             raise OSError(errno.EPIPE, "Broken pipe")
 
-    supervised.worker._control = Broken()  # type: ignore[assignment]
+        def fileno(self) -> int:
+            return supervised.worker._control.fileno()
+
+    supervised.worker._outbox._socket = Broken()  # type: ignore[assignment]
     supervised.worker._send(messages.Pong())
     assert supervised.worker._stopped
 
