@@ -73,7 +73,7 @@ mutate: dev
 parameters: dev
 	$(PY) tests/mutation/parameters.py
 
-#: make fuzz [MINUTES=10] [TARGET='rpc yaml'] [KEEP=1]  coverage-guided fuzzing of what reads foreign bytes
+#: make fuzz [MINUTES=1] [TARGET='rpc yaml'] [KEEP=1]  coverage-guided fuzzing of what reads foreign bytes
 fuzz: dev
 	$(PY) tests/fuzz/fuzz.py --minutes $(or $(MINUTES),1) $(if $(KEEP),--keep) $(TARGET)
 

@@ -15,6 +15,7 @@ says: with its path and comment as they are, without substitutions.
 import contextlib
 import os
 import re
+import shlex
 import stat
 import struct
 from collections.abc import Iterator
@@ -112,6 +113,14 @@ def with_usershares(configuration: Configuration) -> Configuration:
         return base.with_usershares(*_read(base.rules, directories)).whole()
 
 
+def without_share(configuration: Configuration) -> tuple[str, ...]:
+    """Return why the folder, or files in it, make no shares; for who checks the configuration."""
+    if configuration.base is None or configuration.base.rules is None:
+        return ()
+    with contextlib.closing(Directories()) as directories:
+        return _read(configuration.base.rules, directories)[1]
+
+
 def _read(rules: Rules, directories: Directories) -> tuple[list[Usershare], tuple[str, ...]]:
     """Read the folder: the shares, and what makes none."""
     told = _Told()
@@ -134,6 +143,8 @@ def _wrong_with(folder: str) -> str:
     """Return why a folder cannot say who shares what; "" where it can."""
     try:
         facts = os.stat(folder)
+    except FileNotFoundError:
+        return f"it is not there (install -d -m 1770 -g GROUP {shlex.quote(folder)})"
     except OSError as error:
         return error.strerror or str(error)
     if not stat.S_ISDIR(facts.st_mode):

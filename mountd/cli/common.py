@@ -16,6 +16,7 @@ from usmbd.mountd.ipc.version import ShowVersion
 from usmbd.mountd.lockfile import AlreadyRunningError
 from usmbd.mountd.remarks import remarks
 from usmbd.mountd.users import UserTable
+from usmbd.mountd.usershares import without_share
 
 EXIT_FAILURE = 1
 EXIT_CONFIG = 2
@@ -70,6 +71,8 @@ def files(options: argparse.Namespace) -> tuple[Path, Path]:
 def warn(configuration: Configuration | None, passwords: Path, users: UserTable | None) -> None:
     """Say what has to be known of the files."""
     for warning in remarks(configuration, passwords, users):
+        print(f"warning: {warning}", file=sys.stderr)
+    for warning in without_share(configuration) if configuration is not None else ():
         print(f"warning: {warning}", file=sys.stderr)
 
 
@@ -150,23 +153,30 @@ def say_whether_told(
     return 0
 
 
-def hint(error: BaseException | None) -> str:
-    """Return what to do about a file that may not be read or written."""
+OWN_FILES = "as root (sudo), or -C and -P for your own files"
+
+
+def hint(error: BaseException | None, own: str = OWN_FILES) -> str:
+    """Return what to do about a file that may not be read or written; `own`: without root."""
     if isinstance(error, PermissionError) and os.geteuid() != 0:
-        return ": as root (sudo), or -C and -P for your own files"
+        return f": {own}"
     return ""
 
 
-def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:
+def advised(error: ConfigError, own: str = OWN_FILES) -> str:
+    """Return what is wrong with a file, and what to do where it is not there or not one's own."""
+    missing = isinstance(error.__cause__, FileNotFoundError)
+    if missing and error.file == str(paths.config_file()):
+        return f"{error}: `make serve` makes one, -C names another"
+    return f"{error}{hint(error.__cause__, own)}"
+
+
+def run(main: Callable[[list[str]], int], arguments: list[str] | None, own: str = OWN_FILES) -> int:
     """Run a tool; turn the errors that a user can cause into a line and an exit code."""
     try:
         return main(sys.argv[1:] if arguments is None else arguments)
     except ConfigError as error:
-        advice = hint(error.__cause__)
-        missing = isinstance(error.__cause__, FileNotFoundError)
-        if missing and error.file == str(paths.config_file()):
-            advice = ": `make serve` makes one, -C names another"
-        return fail(f"{error}{advice}", EXIT_CONFIG)
+        return fail(advised(error, own), EXIT_CONFIG)
     except (AlreadyRunningError, CodecError, ValueError) as error:
         return fail(str(error), EXIT_FAILURE)
     except BrokenPipeError:  # `| head` has read enough
@@ -174,7 +184,7 @@ def run(main: Callable[[list[str]], int], arguments: list[str] | None) -> int:
         return EXIT_FAILURE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return fail(f"{where}{error.strerror or error}{hint(error)}", EXIT_FAILURE)
+        return fail(f"{where}{error.strerror or error}{hint(error, own)}", EXIT_FAILURE)
     except EOFError:  # ^D where something was to be typed, behind the prompt
         return fail("\nnothing is typed, and nothing is changed", EXIT_FAILURE)
     except KeyboardInterrupt:

@@ -299,7 +299,7 @@ def check(config: Path, passwords: Path, options: argparse.Namespace) -> int:
     common.warn(configuration, passwords, users)
     if errors:
         for each in errors:
-            print(f"{each}{common.hint(each.__cause__)}", file=sys.stderr)
+            print(common.advised(each), file=sys.stderr)
         return common.EXIT_CONFIG
     assert configuration is not None
     print(f"# {config}")

@@ -33,6 +33,8 @@ SHARE = "share"
 CREDENTIALS = "credentials"
 # 16 characters of an alphabet of 64: 96 bits
 PASSWORD_BYTES = 12
+# Without root: whose share, and whose configuration and state.
+OWN_FOLDERS = "as root (sudo), or SHARE=, HOME= (XDG_CONFIG_HOME=, XDG_STATE_HOME=) of your own"
 # An address of TEST-NET-1 (RFC 5737): asking for the way to it sends nothing.
 NOWHERE = ("192.0.2.1", 9)
 
@@ -263,4 +265,4 @@ def run(arguments: list[str]) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the tool and exit with its code."""
-    sys.exit(common.run(run, arguments))
+    sys.exit(common.run(run, arguments, OWN_FOLDERS))

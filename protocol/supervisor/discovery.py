@@ -9,6 +9,7 @@ import importlib.util
 import itertools
 import logging
 import os
+import sys
 import uuid
 from collections.abc import Callable
 
@@ -168,7 +169,8 @@ class Discovery:
     def _by_mdns(self, config: ServerConfig) -> bool:
         """Return whether mDNS is wanted and can be had."""
         missing = importlib.util.find_spec("zeroconf") is None
-        why = "there is no library zeroconf" if missing else ""
+        how = f"{sys.prefix}/bin/pip install zeroconf"
+        why = f"there is no library zeroconf ({how})" if missing else ""
         if why and config.backup_disks:
             why += "; macOS does not find the disks of Time Machine without it"
         return config.multicast_dns_register and self._can("mdns", why)
@@ -179,7 +181,7 @@ class Discovery:
         if config.tcp_port != SMB_PORT:
             why = f"Explorer knows port {SMB_PORT} alone"
         elif find_wsdd() is None:
-            why = "there is no wsdd"
+            why = "there is no wsdd (apt install wsdd)"
         return config.ws_discovery and self._can("wsd", why)
 
     def _can(self, kind: str, why_not: str) -> bool:

@@ -1,5 +1,6 @@
 """What `make serve` makes of the files that are there."""
 
+import errno
 import getpass
 import os
 import shutil
@@ -298,6 +299,23 @@ def test_a_port_that_is_taken_leaves_no_copy(
         with pytest.raises(ValueError, match="is taken"):
             quickstart.run(["--share", str(tmp_path), "--port", str(port)])
     assert not list(tmp_path.glob(".usmbd-*"))
+
+
+def test_without_a_home_it_says_what_to_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not options of the tools, which `make serve` does not have."""
+
+    def refused(user: str) -> Path:
+        raise PermissionError(errno.EACCES, "Permission denied", "/nonexistent")
+
+    monkeypatch.setattr(quickstart, "prepare_configuration", refused)
+    monkeypatch.setattr(os, "geteuid", lambda: 31001)
+    with pytest.raises(SystemExit):
+        quickstart.main([])
+    said = capsys.readouterr().err
+    assert said.startswith("/nonexistent: Permission denied: as root (sudo), or SHARE=, HOME=")
+    assert "-C" not in said
 
 
 def test_a_domain_s_account_logs_in_by_its_own_name(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import cast
@@ -162,8 +163,9 @@ def test_without_what_it_takes_nothing_is_started(
     off = with_(multicast_dns_register=False, ws_discovery=False)
     assert announced(starts, off, CONFIG, CONFIG, with_(tcp_port=4450), off) == [{}] * 5
     assert [record.getMessage() for record in caplog.records] == [
-        "not announced by mDNS: there is no library zeroconf",
-        "not announced by WS-Discovery: there is no wsdd",
+        "not announced by mDNS: there is no library zeroconf"
+        f" ({sys.prefix}/bin/pip install zeroconf)",
+        "not announced by WS-Discovery: there is no wsdd (apt install wsdd)",
         "not announced by WS-Discovery: Explorer knows port 445 alone",
     ]
     caplog.clear()
