@@ -9,6 +9,8 @@ from smbengine.notify import ADDED, NAMES, REMOVED, Watcher, nothing_is_left
 from smbengine.rotation import Rotation
 from smbengine.server import Engine
 
+from usmbd.protocol.state.notify import telling
+from usmbd.protocol.state.notify.change import came
 from usmbd.protocol.state.notify.telling import WATCHES_AT_ONCE
 from usmbd.protocol.state.notify.watch import Watch
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
@@ -97,3 +99,32 @@ def test_a_directory_that_many_watch_is_deleted(
     while rotation.waiting:
         rotation.turn()
     assert nothing_is_left(engine)
+
+
+def test_changes_that_come_faster_than_they_are_told(
+    crowd: list[Watcher], client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits to be told has a limit: beyond it clients list, and hear of what comes then."""
+    monkeypatch.setattr(telling, "MOST_BEHIND", 4)
+    notifier = engine.server.notifier
+    assert notifier._directories is not None
+    (directory,) = notifier._directories._by_key.values()
+    rotation = Rotation(engine, looks=1)
+    tell = notifier._telling.tell
+    for number in range(10):
+        tell(directory, [came(f"new{number}", is_directory=False)])
+    late = Watcher(client, completion_filter=NAMES)
+    for number in range(10, 20):
+        tell(directory, [came(f"new{number}", is_directory=False)])
+    assert len(notifier._telling._rows) == 5
+    while rotation.waiting:
+        rotation.turn()
+    assert [each.told() for each in crowd] == [[(ADDED, "new0")]] * MANY
+    assert late.reply().status is NtStatus.NOTIFY_ENUM_DIR
+    assert {each.ask().status for each in crowd} == {NtStatus.NOTIFY_ENUM_DIR}
+    for each in crowd:
+        each.wait()
+    tell(directory, [came("last", is_directory=False)])
+    while rotation.waiting:
+        rotation.turn()
+    assert [each.told() for each in crowd] == [[(ADDED, "last")]] * MANY
