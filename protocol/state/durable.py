@@ -48,6 +48,9 @@ log = logging.getLogger("usmbd.conn")
 SCAVENGE_SECONDS: Final = 0.25
 """Between two looks at which opens have had their time."""
 
+AGAIN_SECONDS: Final = 5.0
+"""Until an open is looked at again that could not be ended, or of which mountd is asked first."""
+
 STALE: Final = 2
 """Times are sorted anew when there are so often as many as opens that wait: the rest are over."""
 
@@ -397,7 +400,7 @@ class DurableOpens:
         while self._times and self._times[0][0] <= now:
             _, open_id = heappop(self._times)
             waiting = self._waiting.get(open_id)
-            if waiting is None or waiting.when > now or open_id in self._asked:
+            if waiting is None or waiting.when > now:
                 continue
             log.debug("open %#x: its client has not come back", open_id)
             try:
@@ -405,6 +408,8 @@ class DurableOpens:
                 self._wake(waiting.key, waiters)
             except Exception:
                 log.exception("an open cannot be ended")
+            if open_id in self._waiting:
+                heappush(self._times, (now + AGAIN_SECONDS, open_id))
             yield
 
     def _scavenged(self) -> None:

@@ -12,7 +12,7 @@ from smbengine.server import Engine
 
 from usmbd.mountd.ipc.messages import Logout, TreeDisconnect
 from usmbd.protocol.commands.durable import NEWS_TRIES
-from usmbd.protocol.state.durable import SETTLE_SECONDS
+from usmbd.protocol.state.durable import AGAIN_SECONDS, SETTLE_SECONDS
 from usmbd.protocol.state.endings import Endings
 from usmbd.protocol.wire.access import FILE_LIST_DIRECTORY
 from usmbd.protocol.wire.create import FILE_DIRECTORY_FILE
@@ -235,6 +235,20 @@ def test_many_lost_opens_end_in_parts(opens: Client, engine: Engine) -> None:
         rotation.turn()
     assert not lost.places.used
     assert not lost._times
+
+
+def test_an_open_that_cannot_be_ended_is_ended_later(
+    opens: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(opens, v2(1000), name="durable")
+    opens.disconnect()
+    lost = engine.server.durable
+    with monkeypatch.context() as failing:
+        failing.setattr(lost, "_end", MagicMock(side_effect=OSError("the store is full")))
+        engine.clock.advance(1.01)
+    assert lost.places.used == 1
+    engine.clock.advance(AGAIN_SECONDS)
+    assert not lost.places.used
 
 
 def test_clients_that_come_and_go_leave_no_times(opens: Client, engine: Engine) -> None:
