@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from typing import Never
 
 import msgspec
 
@@ -21,6 +22,7 @@ from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import MOUNTD
 from usmbd.mountd.daemon import Daemon
 from usmbd.mountd.exposure import hidden, visible
+from usmbd.mountd.ipc.ending import leave
 from usmbd.mountd.kerberos.offer import offered
 from usmbd.mountd.rpc_start import ForkServer
 from usmbd.mountd.users import load_users
@@ -136,5 +138,10 @@ def main(arguments: list[str] | None = None) -> int:
     return common.run(run, arguments)
 
 
+def command() -> Never:
+    """Run the tool to the end of the process, in which no signal gets its default back before."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()
