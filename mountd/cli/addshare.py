@@ -5,6 +5,7 @@ Nothing is written that the server could not read: the changed text is checked f
 
 import argparse
 import contextlib
+import shlex
 import sys
 from pathlib import Path
 
@@ -151,7 +152,12 @@ def run(arguments: list[str]) -> int:
     if options.verbose:
         print(f"{config}: [{options.share}] written")
     directory = Path(configuration.server.state_directory)
-    return common.say_whether_told(directory, config, verbose=options.verbose)
+    code = common.say_whether_told(directory, config, verbose=options.verbose)
+    runs = lockfile.supervisor(directory) is not None and not common.of_others(directory, config)
+    if not code and runs and share_key(options.share) == GLOBAL:
+        named = "" if options.config is None else f" -C {shlex.quote(str(config))}"
+        print(f"connections have it after usmbd.control{named} -r", file=sys.stderr)
+    return code
 
 
 def main(arguments: list[str] | None = None) -> int:

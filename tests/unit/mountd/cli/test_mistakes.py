@@ -3,11 +3,13 @@
 import io
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from usmbd.mountd import lockfile, paths
 from usmbd.mountd.account_facts import AccountFacts
-from usmbd.mountd.cli import addshare, adduser, control
+from usmbd.mountd.cli import addshare, adduser, common, control, mountd
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.users import load_users
 
@@ -150,3 +152,47 @@ def test_a_running_server_s_users_are_not_thrown_away(
     assert not passwords.exists()
     Path(f"{passwords}.lock").unlink()
     assert adduser.main(["-a", "-p", "x", "root", *files]) == 0
+
+
+@pytest.mark.parametrize("tool", [mountd, control])
+def test_a_check_says_why_users_share_nothing(
+    tool: ModuleType, files: list[str], capsys: Capture
+) -> None:
+    """By the command that makes the folder, and by what is wrong with a file in it."""
+    config, folder = Path(files[1]), Path(files[1]).parent / "user shares"
+    text = config.read_text()
+    config.write_text(
+        f"[global]\nusershare max shares = 9\nusershare path = {folder}\n"
+        + text[len("[global]\n") :]
+    )
+    assert tool.main(["--check", *files[:2]]) == 0
+    how = f"it is not there (install -d -m 1770 -g GROUP '{folder}')"
+    assert f"warning: {folder}: {how}: no usershares\n" in capsys.readouterr().err
+    folder.mkdir()
+    folder.chmod(0o1770)
+    (folder / "music").write_text("nothing\n")
+    assert tool.main(["--check", *files[:2]]) == 0
+    assert f"warning: {folder}: the file 'music' makes no share: " in capsys.readouterr().err
+
+
+def test_a_check_says_how_a_configuration_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(paths, "config_file", lambda: tmp_path / "usmbd.conf")
+    assert control.main(["--check"]) == 2
+    assert "No such file or directory: `make serve` makes one" in capsys.readouterr().err
+
+
+def test_what_connections_have_after_a_reload_alone_is_told(
+    files: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said in `global`: mountd is told, but who asked for signing has none yet."""
+    monkeypatch.setattr(common, "say_whether_told", lambda *_, **__: 0)
+    change = ["-u", "-o", "server signing = mandatory", "global", *files]
+    assert addshare.main(change) == 0
+    assert capsys.readouterr().err == ""  # no server runs
+    monkeypatch.setattr(lockfile, "supervisor", lambda directory: 4711)
+    assert addshare.main(change) == 0
+    assert capsys.readouterr().err == f"connections have it after usmbd.control -C {files[1]} -r\n"
+    assert addshare.main(["-u", "-o", "comment = x", "data", *files]) == 0
+    assert capsys.readouterr().err == ""

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from usmbd.mountd import lockfile, paths
+from usmbd.mountd import lockfile
 from usmbd.mountd.account_facts import AccountFacts
 from usmbd.mountd.cli import addshare, adduser, control, mountd
 from usmbd.mountd.config.load import load
@@ -264,35 +264,6 @@ def test_control_checks_the_files_as_testparm_does(
     ]
     assert f"warning: {config}:3: without effect: 'log file'" in output.err
     assert "nobody can log in until usmbd.adduser has made it" in output.err
-
-
-@pytest.mark.parametrize("tool", [mountd, control])
-def test_a_check_says_why_users_share_nothing(
-    tool: ModuleType, files: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """By the command that makes the folder, and by what is wrong with a file in it."""
-    config, folder = Path(files[1]), Path(files[1]).parent / "user shares"
-    text = config.read_text()
-    config.write_text(
-        f"[global]\nusershare max shares = 9\nusershare path = {folder}\n"
-        + text[len("[global]\n") :]
-    )
-    assert tool.main(["--check", *files[:2]]) == 0
-    how = f"it is not there (install -d -m 1770 -g GROUP '{folder}')"
-    assert f"warning: {folder}: {how}: no usershares\n" in capsys.readouterr().err
-    folder.mkdir()
-    folder.chmod(0o1770)
-    (folder / "music").write_text("nothing\n")
-    assert tool.main(["--check", *files[:2]]) == 0
-    assert f"warning: {folder}: the file 'music' makes no share: " in capsys.readouterr().err
-
-
-def test_a_check_says_how_a_configuration_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(paths, "config_file", lambda: tmp_path / "usmbd.conf")
-    assert control.main(["--check"]) == 2
-    assert "No such file or directory: `make serve` makes one" in capsys.readouterr().err
 
 
 def test_what_the_check_prints_is_a_configuration_of_the_same_meaning(
