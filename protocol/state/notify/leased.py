@@ -67,6 +67,8 @@ class Leased:
         self._clock = clock
         self._break_own = break_own
         self._opens: dict[int, tuple[Directory, Place]] = {}
+        self._breaking: dict[int, None] = {}
+        """Those whose leases are to be broken, once however much has changed meanwhile."""
         self._held: dict[About, Directory] = {}
         self._events: Counter[About] = Counter()
         self._words: dict[About, list[float]] = {}
@@ -100,22 +102,24 @@ class Leased:
 
     def _broken(self, directory: Directory) -> None:
         """Break the leases of this worker's clients on a directory."""
-        self._break(list(directory.leased))
+        self._break(directory.leased)
 
     def all_lost(self) -> None:
         """Break all leases: nobody knows what has changed."""
-        self._break(list(self._opens))
+        self._break(self._opens)
 
     def _break(self, opens: Iterable[int]) -> None:
         """Break the leases of opens, in slices: clients say how many there are."""
+        self._breaking.update(dict.fromkeys(opens))
+        in_turns(self._host.turns, self, self._break_each())
 
-        def steps() -> Iterator[None]:
-            for open_id in opens:
-                if open_id in self._opens:
-                    self._break_own(open_id, SMB2_LEASE_NONE)
-                    yield
-
-        in_turns(self._host.turns, self, steps())
+    def _break_each(self) -> Iterator[None]:
+        """Break one in each step."""
+        while self._breaking:
+            open_id, _ = self._breaking.popitem()
+            if open_id in self._opens:
+                self._break_own(open_id, SMB2_LEASE_NONE)
+                yield
 
     def event(self, directory: Directory, event: Event) -> None:
         """Take an event of a leased directory."""
@@ -183,4 +187,4 @@ class Leased:
         held, self._held = self._held, {}
         self._events.clear()
         directories = {id(each): each for each in held.values()}
-        self._break(chain.from_iterable(list(each.leased) for each in directories.values()))
+        self._break(chain.from_iterable(each.leased for each in directories.values()))
