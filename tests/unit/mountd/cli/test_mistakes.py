@@ -1,6 +1,8 @@
 """What the tools say of mistakes: at once, where they are, and before they ask for more."""
 
+import errno
 import io
+import os
 import time
 from pathlib import Path
 from types import ModuleType
@@ -196,3 +198,21 @@ def test_what_connections_have_after_a_reload_alone_is_told(
     assert capsys.readouterr().err == f"connections have it after usmbd.control -C {files[1]} -r\n"
     assert addshare.main(["-u", "-o", "comment = x", "data", *files]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk_is_told_with_the_file(
+    files: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the file stays as it was."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    before = Path(files[1]).read_text()
+    assert addshare.main(["-a", "more", "-o", "path = /usr", *files]) == 1
+    assert capsys.readouterr().err == f"{files[1]}: No space left on device\n"
+    assert adduser.main(["-a", "-p", "x", "nobody", *files]) == 1
+    assert f"{files[3]}: No space left on device\n" in capsys.readouterr().err
+    assert Path(files[1]).read_text() == before
+    assert not Path(files[3]).exists()
