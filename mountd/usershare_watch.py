@@ -98,7 +98,10 @@ class UsershareWatch:
                 self._read(rules)
                 return
         elif _theirs(found) != _theirs(before):
-            self._use(self._host.complete(found))
+            try:
+                self._use(self._host.complete(found))
+            except Exception:  # nobody could log in by it, say; who waits goes on by what holds
+                log.exception("usershares cannot be used")
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             call()

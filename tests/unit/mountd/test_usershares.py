@@ -1,5 +1,6 @@
 """Shares that users of the machine make (`net usershare`): what a file may say, and who may."""
 
+import asyncio
 import contextlib
 import os
 import threading
@@ -377,3 +378,22 @@ def test_who_goes_while_the_folder_is_read(tmp_path: Path, monkeypatch: pytest.M
         assert service.trees.count("data") == 1
 
     mountd.serve(talk)
+
+
+def test_what_cannot_be_used_keeps_nobody_waiting(machine: Machine) -> None:
+    configuration, waited = machine.read(), asyncio.Event()
+    machine.write()
+
+    class Host:
+        def __init__(self) -> None:
+            self.configuration = configuration
+
+        def complete(self, made: Configuration) -> Configuration:
+            raise ConfigError("smb.conf", 0, "nobody could log in")
+
+    async def main() -> None:
+        watch = usershare_watch.UsershareWatch(Host(), lambda found: None)
+        assert watch.first(waited.set)
+        await asyncio.wait_for(waited.wait(), SECONDS)
+
+    asyncio.run(main())
