@@ -258,9 +258,10 @@ class Server(ABC):
     def kill(self) -> None:
         """End everything at once, for the case that `stop` did not."""
         if self._process is not None:
-            for pid in [*self.children(), self._process.pid]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            if self._process.poll() is None:  # else its number may be another's by now
+                for pid in [*self.children(), self._process.pid]:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
