@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from usmbd.protocol.vfs import directory_entry, dos_attributes, kernel
 from usmbd.protocol.vfs.base import NameRights, VolumeBase
 from usmbd.protocol.vfs.errors import status_of_errno
+from usmbd.protocol.vfs.file_systems import LOCAL, magic
 from usmbd.protocol.vfs.identity import as_process, current_uid
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.options import NEW_DIRECTORY, NEW_FILE, InheritOwner, VolumeOptions
@@ -180,6 +181,10 @@ class Volume(VolumeBase):
                 fd = os.open(encode(name), _NEW_DIRECTORY, dir_fd=parent)
             except OSError as error:  # somebody removed it at once
                 raise SmbError(NtStatus.FILE_DELETED) from error
+            if os.stat(fd).st_uid != current_uid() and magic(fd) in LOCAL:
+                # And put another's in its place, which would get permissions and attributes.
+                os.close(fd)
+                raise SmbError(NtStatus.FILE_DELETED)
         finally:
             os.close(parent)
         path = join(directory, name)

@@ -132,9 +132,13 @@ def test_the_quota_that_counts_is_his(
     assert told[1] * told[3] * told[4] == free * mib
 
 
-def test_no_folder_of_others_is_given_away(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rule", [NO, BOTH])
+@pytest.mark.parametrize("acls", [False, True])
+def test_no_folder_of_others_is_taken_for_a_new_one(
+    serve: Serve, rule: InheritOwner, acls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who has the directory puts another's folder in the place of the one that bob has made."""
-    bob = serve(BOTH, False)
+    bob = serve(rule, acls)
     drop = bob.engine.files / "drop"
     (drop / "carol").mkdir(0o700)
     os.chown(drop / "carol", BOB.uid + 1, BOB.gid + 1)
@@ -147,10 +151,10 @@ def test_no_folder_of_others_is_given_away(serve: Serve, monkeypatch: pytest.Mon
             os.rename("carol", name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "mkdir", swapped)
-    bob.call(
-        Command.CREATE,
-        requests.create(
-            "drop\\new", FILE_READ_ATTRIBUTES, FILE_CREATE, options=FILE_DIRECTORY_FILE
-        ),
+    body = requests.create(
+        "drop\\new", FILE_READ_ATTRIBUTES, FILE_CREATE, options=FILE_DIRECTORY_FILE
     )
-    assert (drop / "new").stat().st_uid == BOB.uid + 1
+    assert bob.call(Command.CREATE, body).status is NtStatus.OBJECT_NAME_COLLISION
+    found = (drop / "new").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (BOB.uid + 1, BOB.gid + 1, 0o700)
+    assert not os.listxattr(drop / "new")
