@@ -434,6 +434,7 @@ def test_who_was_given_the_right_sees_sacls(administered: Server, address: str) 
         client.open("audited", sacl)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="to `net usershare` the folder has to be root's")
 def test_net_usershare(administered: Server) -> None:
     """What Samba's tool and desktops write is a share at once, with its own security."""
     folder = administered.folder / "Shared By Hand"
