@@ -62,9 +62,15 @@ def change_link(configuration: Configuration, wish: AddTarget | RemoveTarget) ->
 
 
 def _roots(configuration: Configuration) -> Iterator[Share]:
-    """Yield the shares that are roots, where there is DFS at all."""
+    """Yield the shares that are roots, where there is DFS at all.
+
+    Not those of users (net usershare), whose folders anybody may have made: this process works as
+    root in them. Their links are their users' to make.
+    """
     if configuration.server.dfs:
-        yield from (s for s in configuration.shares.values() if s.config.msdfs_root)
+        for share in configuration.shares.values():
+            if share.config.msdfs_root and not share.config.usershare:
+                yield share
 
 
 def _walk(root: Share) -> Iterator[tuple[str, list[str]]]:

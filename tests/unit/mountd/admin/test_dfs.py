@@ -1,8 +1,10 @@
 """Links of DFS as administrators change them: what is made on disk, and what is refused."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from usmbd.mountd.admin.dfs import change_link, list_links
@@ -45,6 +47,16 @@ def test_lists(configuration: Configuration) -> None:
     ]
     assert [link.share for link in list_links(configuration, "AWAY")] == ["away"]
     assert list_links(configuration, "plain") == []
+
+
+def test_a_users_own_share_is_not_worked_in(configuration: Configuration, tmp_path: Path) -> None:
+    """Its folder may be a link to anywhere, and mountd is root."""
+    root = configuration.shares["root"]
+    users = msgspec.structs.replace(root.config, usershare=True)
+    configuration.shares["root"] = replace(root, config=users)
+    assert list_links(configuration, "root") == []
+    assert change_link(configuration, add("root", "new")) is Result.NOT_FOUND
+    assert not (tmp_path / "root/new").is_symlink()
 
 
 def test_a_link_is_made_grows_and_goes(configuration: Configuration, tmp_path: Path) -> None:
