@@ -26,6 +26,8 @@ from smbtest.smbd import Smbd
 from smbtest.torture_lanes import start_lanes
 from smbtest.usmbd import Usmbd
 
+Usmbd.executed = False
+
 # What is collected is no garbage: to look for some takes half of the collection's time.
 gc.disable()
 
