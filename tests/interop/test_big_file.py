@@ -14,7 +14,7 @@ from smbtest.samba_tools import smbclient
 from smbtest.samples import checksum, fill
 from smbtest.server import REPOSITORY, Server
 
-GIB, SMALLER = 1 << 30, 1 << 27
+GIB, SMALLER = 1 << 30, 1 << 26
 
 
 class Sample(NamedTuple):

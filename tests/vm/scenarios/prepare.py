@@ -5,7 +5,7 @@ The same bytes come out every time, so it may run in the guest or once outside o
 * `tree/`      2,000 files of 0-8 KiB in 60 directories, with spaces, umlauts, CJK and capitals;
 * `tree.list`  their paths, one a line, in an order in which any first N cover all directories;
 * `tree.tar`   the same as an archive;
-* `repo.git`   a bare repository of 40 commits on `main` and a tag.
+* `repo.git`   a bare repository of 16 commits on `main` and a tag.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import sys
 
 FILES = 2_000
 DIRECTORIES = 60
-COMMITS = 40
+COMMITS = 16
 LARGEST = 8_192  # bytes; also the length of the longest slice of POOL
 POOL = hashlib.shake_128(b"usmbd").digest(4 * LARGEST)  # every content is a slice of it
 STEMS = ("notes", "Read Me", "Größe", "設計図", "a+b, (copy)", "MixedCase.Name", ".hidden", "x'y&z")
