@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import lmdb
 import pytest
 from smbtest import smb2
 from smbtest.peer import only_usmbd
 from smbtest.processes import open_descriptors, own_memory, wait_for
 from smbtest.raw import Raw
 from smbtest.server import ALICE, Options, Server
+from smbtest.store import open_store
 from smbtest.usmbd import WORKERS, Usmbd
 
 SETTLE_SECONDS = 5
@@ -44,8 +44,7 @@ class Target(Usmbd):
     def start(self) -> None:
         """Start and attach to the store."""
         super().start()
-        path = self.state / "store"
-        self._store = lmdb.open(str(path), readonly=True, max_readers=4096)
+        self._store = open_store(self.state / "store")
 
     def stop(self) -> None:
         """Detach and stop."""

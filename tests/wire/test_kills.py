@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import lmdb
 import pytest
 from smbtest import smb2
 from smbtest.peer import only_usmbd
 from smbtest.processes import open_descriptors, wait_for
 from smbtest.raw import Closed, Raw
 from smbtest.server import ALICE, BOB
+from smbtest.store import open_store
 from smbtest.usmbd import WORKERS, Usmbd
 
 KILLS = int(os.environ.get("USMBD_KILLS", "12"))
@@ -95,7 +95,7 @@ def serves(server: Usmbd) -> bool:
 def owned(store: Path) -> list[str]:
     """List the records that belong to a client."""
     with (
-        lmdb.open(str(store), readonly=True, max_readers=4096) as environment,
+        open_store(store) as environment,
         environment.begin() as txn,
         txn.cursor() as cursor,
     ):
