@@ -18,6 +18,9 @@ SECONDS = 60
 ANSWERS = 5
 """A bystander gets so many at least while work of a second or more is done."""
 
+ROUNDS = 6
+"""A worker that does all at one go gives one answer in each."""
+
 QUERY_DIRECTORY, SET_INFO, NO_SUCH_FILE = 14, 17, 0xC000000F
 SRV_REQUEST_RESUME_KEY, SRV_COPYCHUNK = 0x00140078, 0x001440F2
 NAMES = 4000
@@ -129,14 +132,19 @@ def test_copies_of_all_that_a_request_may_copy(pair: tuple[Raw, Raw], target: Us
     key = answer.body[48:72]
     chunks = b"".join(struct.pack("<QQII", n << 20, n << 20, 1 << 20, 0) for n in range(16))
     files = [attacker.open(f"copy{number}") for number in range(32)]
-    echoes = Echoes(bystander)
-    for file in files:
-        data = key + struct.pack("<II", 16, 0) + chunks
-        attacker.post(smb2.IOCTL, smb2.ioctl_body(file, SRV_COPYCHUNK, data, 12))
-    replies = [attacker.reply() for _ in files]
-    assert echoes.stop() > ANSWERS
-    assert {reply.status for reply in replies} == {smb2.SUCCESS}
-    assert {reply.body[48:60] for reply in replies} == {struct.pack("<III", 16, 0, 16 << 20)}
+    # A machine with much else to do may let the bystander come too late in a round of 0.3 s.
+    for _ in range(ROUNDS):
+        echoes = Echoes(bystander)
+        for file in files:
+            data = key + struct.pack("<II", 16, 0) + chunks
+            attacker.post(smb2.IOCTL, smb2.ioctl_body(file, SRV_COPYCHUNK, data, 12))
+        replies = [attacker.reply() for _ in files]
+        answers = echoes.stop()
+        assert {reply.status for reply in replies} == {smb2.SUCCESS}
+        assert {reply.body[48:60] for reply in replies} == {struct.pack("<III", 16, 0, 16 << 20)}
+        if answers > ANSWERS:
+            break
+    assert answers > ANSWERS
     for number in range(32):
         path = target.data / f"copy{number}"
         assert path.read_bytes() == bytes(range(256)) * 65536

@@ -31,7 +31,8 @@ git commit -q -m "Add a file"
 git checkout -q main
 # With a lease Linux shows the times that it gave a file itself, and the server's a little later. Where
 # that falls into a merge, git takes all files for changed and ends with "stash failed" (2.39; on ksmbd
-# as here): it is told before.
+# as here): it is told before, when the times that the client keeps for a second have run out.
+sleep 1.1
 git update-index -q --refresh
 git merge -q -m "Merge side" side
 [[ $(< side.txt) == "on the side" ]] || fail "the merge did not bring side.txt"
