@@ -97,6 +97,25 @@ class Wire:
 
 
 @pytest.fixture
+def loop() -> Iterator[EpollLoop]:
+    """Return a worker's event loop."""
+    loop = EpollLoop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Return two ends that are joined, both without waiting."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+@pytest.fixture
 def wires() -> Iterator[Callable[..., Wire]]:
     """Return a function that makes wires, closed at the end."""
     made: list[Wire] = []

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,23 +16,6 @@ from usmbd.transport import loop as loop_module
 from usmbd.transport.loop import TIMERS_SWEPT, EpollLoop
 
 Pair = tuple[socket.socket, socket.socket]
-
-
-@pytest.fixture
-def loop() -> Iterator[EpollLoop]:
-    loop = EpollLoop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    yield ours, theirs
-    ours.close()
-    theirs.close()
 
 
 def test_descriptors_and_calls_of_one_turn_see_its_number(loop: EpollLoop, pair: Pair) -> None:

@@ -1,26 +1,10 @@
 """Timers of the workers' event loop that are due together."""
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from usmbd.transport.loop import EpollLoop
-
-
-@pytest.fixture
-def loop() -> Iterator[EpollLoop]:
-    loop = EpollLoop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    yield ours, theirs
-    ours.close()
-    theirs.close()
 
 
 def turns(loop: EpollLoop, number: int) -> None:
