@@ -1,4 +1,4 @@
-"""A seccomp filter of the calls that a process makes, loaded by libseccomp.
+"""A seccomp filter of the calls that a process makes, compiled by libseccomp.
 
 What is not listed is answered as by a kernel that has no such call (ENOSYS), for which libraries
 know other ways; what belongs to another architecture kills. `pyseccomp` is libseccomp's own Python
@@ -8,8 +8,9 @@ interface by ctypes; Debian's python3-seccomp would fit Debian's interpreter alo
 import errno
 import socket
 from collections.abc import Callable, Iterable
+from functools import partial
 
-from usmbd.mountd.confine.kernel import CLONE_NEWNS
+from usmbd.mountd.confine.kernel import CLONE_NEWNS, load_filter
 from usmbd.mountd.confine.system_calls import NUMBERS
 
 _CLONE_THREAD = 0x00010000
@@ -39,8 +40,6 @@ def build(calls: Iterable[str], *, threads_only: bool, any_socket: bool) -> Call
     equal, masked = seccomp.EQ, seccomp.MASKED_EQ
     try:
         rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
-        # Nothing here runs code of others, so the processor may go on speculating about stores.
-        _set(rules, seccomp.Attr.CTL_SSB, 1)
         _set(rules, seccomp.Attr.CTL_OPTIMIZE, 2)
         for name in calls:
             if name == "socket" and not any_socket:
@@ -59,10 +58,24 @@ def build(calls: Iterable[str], *, threads_only: bool, any_socket: bool) -> Call
         if threads_only:
             flag = seccomp.Arg(0, masked, _CLONE_THREAD, _CLONE_THREAD)
             rules.add_rule(seccomp.ALLOW, "clone", flag)
+        program = _compiled(rules)
     except OSError as error:
         raise UnavailableError(f"libseccomp makes no filter: {error.strerror}") from error
-    load: Callable[[], None] = rules.load
-    return load
+    number = int(seccomp.resolve_syscall(0, "seccomp"))
+    return partial(load_filter, number, program)
+
+
+def _compiled(rules: object) -> bytes:
+    """Return the BPF program: 4,096 instructions at most, which a socket's buffer has room for.
+
+    libseccomp's `load` compiles anew in each process, which writes to 600 pages of memory.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        rules.export_bpf(theirs)  # type: ignore[attr-defined]
+        theirs.close()
+        return b"".join(iter(partial(ours.recv, 65536), b""))
 
 
 def _set(rules: object, attribute: int, value: int) -> None:

@@ -25,7 +25,7 @@ _prepared: dict[Profile, Callable[[], None]] = {}
 def prepare(profiles: Iterable[Profile]) -> None:
     """Build the filters of these once, for processes that are forked from this one.
 
-    Each would build its own, and write to 650 pages of memory for that.
+    Each would compile its own, and write to 1,200 pages of memory for that.
     """
     with contextlib.suppress(filters.UnavailableError):  # `confine` tells of it
         for profile in profiles:

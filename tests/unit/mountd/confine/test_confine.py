@@ -254,10 +254,11 @@ def test_what_landlock_is_asked_for(
 def test_a_filter_that_was_built_is_that_of_who_is_forked() -> None:
     program = """
 import os, sys
+import pyseccomp
 from usmbd.mountd.confine import filters, process
 from usmbd.mountd.confine.profiles import MOUNTD
 process.prepare([MOUNTD])
-filters.build = None
+filters.build = pyseccomp._libseccomp = None  # nothing is compiled again
 if os.fork():
     sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 missing = [each for each in process.confine(MOUNTD) if "seccomp" in each]
@@ -266,3 +267,21 @@ print(missing, *modes)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("[] 2\n", 0), done.stderr
+
+
+def test_processors_that_speculate_may_do_so_still() -> None:
+    """Where the kernel can be told (Linux 4.17); an older one takes the filter without."""
+    asked: list[int] = []
+
+    def answer(_number: Any, _mode: Any, flags: Any, _program: bytes) -> int:
+        asked.append(flags.value)
+        kernel.ctypes.set_errno(errno.EINVAL)
+        return -1 if flags.value else 0
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kernel, "_syscall", answer)
+        kernel.load_filter(317, bytes(8))
+        patched.setattr(kernel, "_syscall", lambda *_: -1)
+        with pytest.raises(OSError, match="Invalid"):
+            kernel.load_filter(317, bytes(8))
+    assert asked == [4, 0]
