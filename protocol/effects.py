@@ -57,7 +57,7 @@ class OnDescriptor(Blocking[T_co]):
 
 
 class Slow(Blocking[T_co]):
-    """A call that always goes to a thread: fsync, and what waits for others by nature.
+    """A call that always goes to a thread: fsync of a disk, and what waits for others by nature.
 
     One of `bulk` moves much data, for some milliseconds; a share has few threads for such calls,
     and others for all else (`dispatch.slices.SLICE_THREADS`).

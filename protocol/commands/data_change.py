@@ -59,6 +59,13 @@ def moving(open_: Open, call: Callable[[*Ts], object], *args: *Ts) -> Blocking[o
     return Slow(call, *args, bulk=True)
 
 
+def flushing(open_: Open) -> Blocking[object]:
+    """Return the effect that flushes an open: on a thread, where there is a disk to wait for."""
+    data = open_.data
+    assert data is not None
+    return OnDescriptor(data.flush) if open_.node.volume.in_memory(open_.node) else Slow(data.flush)
+
+
 def reserve(store: Store, key: bytes, data: OpenData, allocation: int) -> None:
     """Reserve room for a file or cut it; what it got in vain is given back if nobody else has it.
 

@@ -1,7 +1,7 @@
 """SMB2 FLUSH ([MS-SMB2] 3.3.5.11)."""
 
+from usmbd.protocol.commands.data_change import flushing
 from usmbd.protocol.commands.request import Handling, Request
-from usmbd.protocol.effects import Slow
 from usmbd.protocol.wire.access import (
     FILE_ADD_FILE,
     FILE_ADD_SUBDIRECTORY,
@@ -16,10 +16,10 @@ _WRITE = FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_ADD_FILE | FILE_ADD_SUBDIRECT
 
 
 def flush(request: Request) -> Handling:
-    """Put the file's data on stable storage; on a thread, for a disk takes its time."""
+    """Put the file's data on stable storage."""
     parse_body(FlushRequest, request.message)
     open_ = request.open
     if open_.data is not None:
         open_.require(_WRITE)
-        yield Slow(open_.data.flush)
+        yield flushing(open_)
     return _RESPONSE

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Sequence
 
 from usmbd.protocol.commands.breaks import let_go
-from usmbd.protocol.commands.data_change import archive, moving
+from usmbd.protocol.commands.data_change import archive, flushing, moving
 from usmbd.protocol.commands.request import Answer, Handling, Reply, Request
 from usmbd.protocol.effects import Slow, Waiting
 from usmbd.protocol.state.open import Open, OpenData
@@ -169,7 +169,7 @@ def _copy(
         while progress.chunks < len(chunks) and progress.status is NtStatus.SUCCESS:
             yield from _copy_slice(server, source, target, chunks, progress)
         if target.mode & FILE_WRITE_THROUGH:
-            yield Slow(target.file_data().flush)
+            yield flushing(target)
     finally:
         source.release()
     return progress.answer(body)
@@ -197,7 +197,7 @@ def _copy_file(request: Request, body: IoctlRequest, source: Open) -> Handling:
         if progress.status is NtStatus.SUCCESS and source.stream is None is target.stream:
             yield Slow(_copy_streams, source.node, target.node, bulk=True)
         if target.mode & FILE_WRITE_THROUGH:
-            yield Slow(target.file_data().flush)
+            yield flushing(target)
     finally:
         source.release()
     progress.chunks = 0

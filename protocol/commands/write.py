@@ -1,11 +1,11 @@
 """SMB2 WRITE ([MS-SMB2] 3.3.5.13)."""
 
 from usmbd.protocol.commands.breaks import let_go
-from usmbd.protocol.commands.data_change import archive, changing
+from usmbd.protocol.commands.data_change import archive, changing, flushing
 from usmbd.protocol.commands.rdma_data import fetch, find_write_buffers
 from usmbd.protocol.commands.request import Answer, Handling, Request
 from usmbd.protocol.commands.telling import tell
-from usmbd.protocol.effects import Blocking, Slow, Waiting
+from usmbd.protocol.effects import Blocking, Waiting
 from usmbd.protocol.state.caching.needed import Break
 from usmbd.protocol.state.notify.change import MODIFIED_STREAM, of_stream
 from usmbd.protocol.state.open import Open, OpenData
@@ -108,7 +108,7 @@ def _write_file(
         or open_.mode & FILE_WRITE_THROUGH
         or (open_.durable is not None and open_.durable.writes_through)
     ):
-        yield Slow(target.flush)
+        yield flushing(open_)
     length = len(data)
     del data  # nobody needs it for others' answers, and little may wait
     if cached:

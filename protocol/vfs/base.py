@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-from usmbd.protocol.vfs import kernel
+from usmbd.protocol.vfs import file_systems, kernel
 from usmbd.protocol.vfs.abilities import Abilities, find_abilities
 from usmbd.protocol.vfs.names import parse_path, parse_posix_path
 from usmbd.protocol.vfs.options import VolumeOptions
@@ -61,6 +61,7 @@ class VolumeBase:
         self.root_identity: Final = kernel.directory_identity(self.resolver.root)
         """Device, inode and mount of the root: what the path led to."""
         self._abilities: dict[int, Abilities] = {}
+        self._in_memory = file_systems.magic(self.resolver.root) in file_systems.MEMORY
 
     def close(self) -> None:
         """Give the root's descriptor back; open nodes stay usable for data."""
@@ -82,6 +83,10 @@ class VolumeBase:
                 self._abilities.clear()
             self._abilities[device] = found
         return found
+
+    def in_memory(self, node: "Node") -> bool:
+        """Whether a node lies in the root's file system, and that has no disk."""
+        return self._in_memory and os.makedev(*node.inode[:2]) == self.root_identity[0]
 
     def _try(self, node: "Node | None", device: int) -> Abilities | None:
         """Try what a file system can do: in the root, or in the directory of the node."""

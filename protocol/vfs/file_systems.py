@@ -26,6 +26,14 @@ LOCAL: Final = frozenset(
     }
 )
 
+# What has no disk: to flush a file there is nothing to do (the kernel's noop_fsync).
+MEMORY: Final = frozenset(
+    {
+        0x01021994,  # tmpfs
+        0x858458F6,  # ramfs
+    }
+)
+
 # What compresses files that are flagged. ext4 keeps the flag as well, and compresses nothing.
 COMPRESSING: Final = frozenset(
     {

@@ -10,6 +10,8 @@ from smbengine.client import Client
 from smbengine.rdma import CONTENT, Session
 from smbengine.server import Engine
 
+from usmbd.protocol.vfs import file_systems
+
 Until = Callable[[Callable[[], object]], None]
 SECONDS = 60.0
 PINNED_TOO = {
@@ -64,7 +66,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
+def on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have files be on a disk, to which flushing takes its time, also where they are on tmpfs."""
+    monkeypatch.setattr(file_systems, "MEMORY", frozenset())
+
+
+@pytest.fixture
+def engine(tmp_path: Path, request: pytest.FixtureRequest, on_a_disk: None) -> Iterator[Engine]:
     """Run one worker's engine in memory."""
     engine = Engine(tmp_path, **getattr(request, "param", {}))
     yield engine

@@ -16,6 +16,7 @@ from usmbd.protocol.wire.create import FILE_DELETE_ON_CLOSE, FILE_DIRECTORY_FILE
 from usmbd.protocol.wire.fscc.directory import FileNamesInformation
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus, SmbError
+from usmbd.protocol.wire.write import SMB2_WRITEFLAG_WRITE_THROUGH
 
 
 def tree(client: Client) -> TreeConnect:
@@ -37,7 +38,39 @@ def test_a_fast_volume_is_called_on_the_loop(client: Client, engine: Engine) -> 
     assert engine.threads.submitted == before
 
 
-def test_flush_always_goes_to_a_thread(client: Client, engine: Engine) -> None:
+def in_memory(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the share's file system be one without a disk."""
+    monkeypatch.setattr(tree(client).volume, "_in_memory", True)
+
+
+@pytest.mark.parametrize("engine", [{}, {"pinned": True}], ids=["", "pinned"], indirect=True)
+def test_where_there_is_no_disk_flush_needs_no_thread(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory(client, monkeypatch)
+    file = client.open("file")
+    before = engine.threads.submitted
+    for command, body in (
+        (Command.FLUSH, requests.flush(file)),
+        (Command.WRITE, requests.write(file, b"x", flags=SMB2_WRITEFLAG_WRITE_THROUGH)),
+    ):
+        assert client.call(command, body).status is NtStatus.SUCCESS
+    assert engine.threads.submitted == before
+
+
+def test_what_is_mounted_there_may_have_a_disk(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory(client, monkeypatch)
+    file = client.open("file")
+    node = client.open_of(file).node
+    monkeypatch.setattr(node, "inode", (1, 2, node.inode[2]))
+    before = engine.threads.submitted
+    assert client.call(Command.FLUSH, requests.flush(file)).status is NtStatus.SUCCESS
+    assert engine.threads.submitted == before + 1
+
+
+def test_flush_goes_to_a_thread(client: Client, engine: Engine) -> None:
     file = client.open("file")
     engine.threads.held = True
     message_id = client.post(Command.FLUSH, requests.flush(file))

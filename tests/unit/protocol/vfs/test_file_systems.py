@@ -64,6 +64,17 @@ def test_this_machines_own_does_not_hang(tmp_path: Path, root: int) -> None:
     if not file_systems._is_remote_device(os.fstat(root).st_dev):
         assert not file_systems.may_hang(root, str(tmp_path), cross_mounts=True)
     assert not file_systems.LOCAL & file_systems.REMOTE
+    assert {OF_THE_KERNEL[f"{name}_MAGIC"] for name in ("TMPFS", "RAMFS")} == file_systems.MEMORY
+
+
+def test_a_volume_knows_whether_it_is_in_memory(tmp_path: Path) -> None:
+    for directory in (tmp_path, Path("/dev/shm")):
+        volume = Volume(str(directory))
+        with volume.lookup("") as node:
+            there = file_systems.magic(node.fd) in file_systems.MEMORY
+            assert volume.in_memory(node) is there
+            assert volume.posix_view().in_memory(node) is there
+        volume.close()
 
 
 @pytest.mark.parametrize("magic", sorted(file_systems.REMOTE))
