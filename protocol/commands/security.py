@@ -157,7 +157,7 @@ def maximal_access(request: Request, node: Node, wanted: int) -> int:
     """Return what the session's user may do with the file at most, of the rights in `wanted`."""
     if not request.tree.share.acl_xattr:
         return rights.maximal_access(node, wanted, node.last_stat.uid)
-    return acl.maximal_access(node, request.tree.identity)
+    return acl.maximal_access(node, request.tree.identity, wanted)
 
 
 def name_rights(request: Request, *, described: bool = False) -> PosixNameRights | StoredNameRights:

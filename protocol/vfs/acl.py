@@ -10,9 +10,10 @@ A stored descriptor counts as long as the permissions are those that it was stor
 import errno
 import os
 import time
+from collections.abc import Container
 from typing import Final
 
-from usmbd.protocol.vfs import directory_entry, ntacl, posix_acl
+from usmbd.protocol.vfs import directory_entry, kernel, ntacl, posix_acl, xattrs
 from usmbd.protocol.vfs.acl_mapping import EVERYBODY, describe, to_posix
 from usmbd.protocol.vfs.base import VolumeBase
 from usmbd.protocol.vfs.identity import Identity, as_process, retry_as_process
@@ -67,18 +68,25 @@ def load(node: Node, stored: bool, *, at_once: bool = False) -> SecurityDescript
 
     With `at_once` a long one is read here, too.
     """
-    found = load_stored(node, at_once=at_once) if stored else None
-    return from_posix(node, stored=stored) if found is None else found
+    if not stored:
+        return from_posix(node)
+    found, present = load_stored(node, at_once=at_once)
+    return from_posix(node, stored=True, present=present) if found is None else found
 
 
-def load_stored(node: Node, *, at_once: bool = False) -> SecurityDescriptor | None:
-    """Return the descriptor that is stored with the file.
+def load_stored(
+    node: Node, *, at_once: bool = False
+) -> tuple[SecurityDescriptor | None, Container[str]]:
+    """Return the descriptor that is stored with the file, and the attributes that it may have.
 
     None where the permissions were changed since, by somebody who knows nothing of it, as with
     Samba.
     """
     if not node.has_xattrs:
-        return None
+        return None, xattrs.ANY
+    present = xattrs.present(node)
+    if XATTR not in present:
+        return None, present
     target = node.xattr_target()
     try:
         # Linux lets anybody read it; to become the process, and the user again, takes ten calls.
@@ -86,30 +94,40 @@ def load_stored(node: Node, *, at_once: bool = False) -> SecurityDescriptor | No
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.ENOTSUP):
             raise
-        return None
+        return None, xattrs.ANY
     if len(value) > SHORT_DATA and not at_once:
         long_call()
     found = parse_ntacl(value)
+    # What was listed is older than the descriptor, whose permissions may have come with it.
     with as_process():
-        current = found.version < 4 or found.is_current(_posix_hash(node))
-    return found.descriptor if current else None
+        statx = kernel.statx_fd(node.fd)
+        current = found.version < 4 or found.is_current(_posix_hash(node, *statx[3:6]))
+        if not current:
+            node.stat()  # by which the permissions are told
+    return found.descriptor if current else None, xattrs.ANY
 
 
 def from_posix(
-    node: Node, *, stored: bool = False, access: PosixAcl | None = None
+    node: Node,
+    *,
+    stored: bool = False,
+    access: PosixAcl | None = None,
+    present: Container[str] = xattrs.ANY,
 ) -> SecurityDescriptor:
     """Describe owner, group and permissions as they are in force, or will be with `access`.
+
+    `present`: the attributes that the file has.
 
     Where descriptors are stored, a directory hands down what the share's masks give: an entry that
     somebody adds to it would else be all that new files inherit. Samba tells the same.
     """
     stat = node.last_stat
-    default = posix_acl.read_default(node)
+    default = posix_acl.read_default(node, present)
     if stored and node.is_directory and default is None:
         mode = node.volume.options.new_mode
         default = PosixAcl(mode >> 6 & 7, mode >> 3 & 7, mode & 7)
     if access is None:
-        access = posix_acl.read_access(node)
+        access = posix_acl.read_access(node, None, present)
     return describe(stat.uid, stat.gid, access, default, directory=node.is_directory)
 
 
@@ -119,7 +137,10 @@ def store(node: Node, descriptor: SecurityDescriptor, *, always: bool = False) -
     With `always` it counts whatever the permissions are.
     """
     with as_process():
-        hash_ = None if always else _posix_hash(node)
+        hash_ = None
+        if not always:
+            stat = node.stat()
+            hash_ = _posix_hash(node, stat.uid, stat.gid, stat.mode)
         value = build_ntacl(descriptor, from_ns(time.time_ns()), hash_)
         if _is_root:
             ntacl.store(node.fd, value)
@@ -127,13 +148,12 @@ def store(node: Node, descriptor: SecurityDescriptor, *, always: bool = False) -
             os.setxattr(node.xattr_target(), XATTR, value)
 
 
-def _posix_hash(node: Node) -> bytes:
+def _posix_hash(node: Node, uid: int, gid: int, mode: int) -> bytes:
     """Return the hash by which a later reader knows that the mode was changed behind the ACL."""
-    stat = node.stat()
     return posix_acl_hash(
-        stat.uid,
-        stat.gid,
-        stat.mode,
+        uid,
+        gid,
+        mode,
         _xattr(node, posix_acl.ACCESS),
         _xattr(node, posix_acl.DEFAULT) if node.is_directory else None,
         is_directory=node.is_directory,
@@ -233,14 +253,15 @@ def _set_permissions(
             raise
 
 
-def maximal_access(node: Node, identity: Identity) -> int:
+def maximal_access(node: Node, identity: Identity, wanted: int = FILE_ALL_ACCESS) -> int:
     """Return what the stored descriptor allows the user; what POSIX allows where none is.
 
+    Rights that are not `wanted` may be left out, for which the directory would have to be asked.
     Who may list the directory may read the attributes of what is in it, and who may delete
     its children may delete this one ([MS-FSA] 2.1.5.1.2.1).
     """
     granted = allowed(node, identity)
-    if (DELETE | FILE_READ_ATTRIBUTES) & ~granted and node.path:
+    if (DELETE | FILE_READ_ATTRIBUTES) & wanted & ~granted and node.path:
         with directory_entry.parent(node) as parent:
             above = allowed(parent, identity)
         granted |= FILE_READ_ATTRIBUTES if above & FILE_LIST_DIRECTORY else 0
@@ -261,20 +282,25 @@ def allowed(node: Node, identity: Identity, *, at_once: bool = False) -> int:
     if overrides(identity):
         return FILE_ALL_ACCESS
     try:
-        return allowed_by(node, load_stored(node, at_once=at_once), identity)
+        return allowed_by(node, *load_stored(node, at_once=at_once), identity)
     except SmbError:
         return 0
 
 
-def allowed_by(node: Node, descriptor: SecurityDescriptor | None, identity: Identity) -> int:
+def allowed_by(
+    node: Node,
+    descriptor: SecurityDescriptor | None,
+    present: Container[str],
+    identity: Identity,
+) -> int:
     """Return what the descriptor that is stored with the file allows the user; SmbError.
 
-    Without one its permissions do.
+    Without one its permissions do; `present`: the attributes that the file has.
     """
     if overrides(identity):
         return FILE_ALL_ACCESS
     if descriptor is None:
-        descriptor = from_posix(node, stored=True)
+        descriptor = from_posix(node, stored=True, present=present)
     return access_check(descriptor, token(identity), MAXIMUM_ALLOWED)
 
 

@@ -62,6 +62,7 @@ class VolumeBase:
         """Device, inode and mount of the root: what the path led to."""
         self._abilities: dict[int, Abilities] = {}
         self._in_memory = file_systems.magic(self.resolver.root) in file_systems.MEMORY
+        self._lists: dict[tuple[int, int], bool] = {}
 
     def close(self) -> None:
         """Give the root's descriptor back; open nodes stay usable for data."""
@@ -87,6 +88,16 @@ class VolumeBase:
     def in_memory(self, node: "Node") -> bool:
         """Whether a node lies in the root's file system, and that has no disk."""
         return self._in_memory and os.makedev(*node.inode[:2]) == self.root_identity[0]
+
+    def lists_attributes(self, node: "Node") -> bool:
+        """Whether the file system of a node lists every attribute that a file has."""
+        device = node.inode[:2]
+        lists = self._lists.get(device)
+        if lists is None:
+            if len(self._lists) >= FILE_SYSTEMS_MAX:
+                self._lists.clear()
+            lists = self._lists[device] = file_systems.magic(node.fd) in file_systems.LISTING
+        return lists
 
     def _try(self, node: "Node | None", device: int) -> Abilities | None:
         """Try what a file system can do: in the root, or in the directory of the node."""

@@ -34,6 +34,17 @@ MEMORY: Final = frozenset(
     }
 )
 
+# What lists every attribute that can be read, to whoever asks: seen on Linux 6.18, as a user, with
+# security.*, ACLs and user.*. Others may read some that they do not list, as FUSE's may.
+LISTING: Final = frozenset(
+    {
+        _EXT,
+        0x58465342,  # XFS
+        0x9123683E,  # btrfs
+        0x01021994,  # tmpfs
+    }
+)
+
 # What compresses files that are flagged. ext4 keeps the flag as well, and compresses nothing.
 COMPRESSING: Final = frozenset(
     {

@@ -22,6 +22,8 @@ _syscall.restype = ctypes.c_long
 _statx = _libc.statx
 _fallocate = _libc.fallocate
 _utimensat = _libc.utimensat
+_listxattr = _libc.listxattr
+_flistxattr = _libc.flistxattr
 _renameat2 = _libc.renameat2
 _setfsuid = _libc.setfsuid
 _setfsgid = _libc.setfsgid
@@ -256,6 +258,20 @@ def _listxattr_by_proc(directory: int, name: bytes) -> bytes:
 
 
 listxattr_at = _listxattrat if getxattr_at is _getxattrat else _listxattr_by_proc
+
+
+def list_xattrs(fd: int, *, is_path: bool) -> bytes | None:
+    """List the extended attributes of an open file: each name and a NUL.
+
+    `is_path`: the descriptor is O_PATH. None where there are many, or they cannot be listed.
+    """
+    names = _buffers.names
+    size: int = (
+        _listxattr(b"/proc/self/fd/%d" % fd, names, _NAMES_SIZE)
+        if is_path
+        else _flistxattr(fd, names, _NAMES_SIZE)
+    )
+    return names.raw[:size] if size >= 0 else None
 
 
 def fd_path(fd: int) -> str:

@@ -12,11 +12,14 @@ its owner deletes it, and Linux forbids that itself (fs.protected_hardlinks). It
 they link with FILE_READ_ATTRIBUTES alone, so that the user is asked about and not the open.
 """
 
+from collections.abc import Container
+
 from usmbd.protocol.vfs import acl, kernel, posix_acl, rights
 from usmbd.protocol.vfs.identity import Identity
 from usmbd.protocol.vfs.new_descriptor import CLOSED, Birth, is_closed
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.options import InheritOwner
+from usmbd.protocol.vfs.xattrs import ANY
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_ADD_FILE,
@@ -60,21 +63,23 @@ class StoredNameRights:
         self._identity = identity
         self._described = described
         self._above: SecurityDescriptor | None = None
+        self._present: Container[str] = ANY
         self.birth: Birth | None = None
         """Of what was made, if it is to get a descriptor."""
 
     def check_add(self, directory: Node, *, is_directory: bool) -> None:
         """Ask the directory's descriptor for the right to add; SmbError(ACCESS_DENIED)."""
         needed = FILE_ADD_SUBDIRECTORY if is_directory else FILE_ADD_FILE
-        self._above = above = acl.load_stored(directory)
+        above, self._present = acl.load_stored(directory)
+        self._above = above
         if above is None and is_closed(directory.last_stat):
             raise SmbError(NtStatus.ACCESS_DENIED)
-        _require(acl.allowed_by(directory, above, self._identity), needed)
+        _require(acl.allowed_by(directory, above, self._present, self._identity), needed)
 
     def making(self, directory: Node, mode: int) -> int:
         """Return CLOSED for what will have a descriptor, of the directory's or its own."""
         if self._above is None and directory.volume.options.inherit_owner is not InheritOwner.NO:
-            self._above = acl.from_posix(directory, stored=True)
+            self._above = acl.from_posix(directory, stored=True, present=self._present)
         if self._above is None and not self._described:
             return mode
         self.birth = Birth(self._above, posix_acl.inherited_mode(directory, mode))

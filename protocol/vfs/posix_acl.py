@@ -8,12 +8,14 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Final
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.identity import as_process, retry_as_process
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.xattrs import ANY
 from usmbd.protocol.wire.status import NtStatus, SmbError
 
 ACCESS: Final = "system.posix_acl_access"
@@ -97,9 +99,12 @@ class PosixAcl:
         )
 
 
-def read_access(node: Node, mode: int | None = None) -> PosixAcl:
-    """Return what the file's permissions are, by ACL or mode, or would be by `mode`; OSError."""
-    value = _read(node, ACCESS)
+def read_access(node: Node, mode: int | None = None, present: Container[str] = ANY) -> PosixAcl:
+    """Return what the file's permissions are, by ACL or mode, or would be by `mode`; OSError.
+
+    `present`: the attributes that it has.
+    """
+    value = _read(node, ACCESS) if ACCESS in present else None
     if value is not None:
         return PosixAcl.parse(value, mode)
     if mode is None:
@@ -107,9 +112,9 @@ def read_access(node: Node, mode: int | None = None) -> PosixAcl:
     return PosixAcl(mode >> 6 & 7, mode >> 3 & 7, mode & 7)
 
 
-def read_default(node: Node) -> PosixAcl | None:
+def read_default(node: Node, present: Container[str] = ANY) -> PosixAcl | None:
     """Return what the directory hands down; None when nothing; OSError."""
-    value = _read(node, DEFAULT) if node.is_directory else None
+    value = _read(node, DEFAULT) if node.is_directory and DEFAULT in present else None
     return None if value is None else PosixAcl.parse(value)
 
 

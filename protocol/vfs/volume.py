@@ -83,6 +83,7 @@ class Volume(VolumeBase):
     def forget_abilities(self) -> None:
         """Try anew what file systems can do: others may have their devices' numbers."""
         self._abilities.clear()
+        self._lists.clear()
         if self._posix_view is not None:
             self._posix_view.forget_abilities()
 

@@ -7,9 +7,10 @@ done with the rights of the process.
 
 import errno
 import os
+from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
-from usmbd.protocol.vfs import dos_attributes
+from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.folding import fold
 from usmbd.protocol.vfs.identity import retry_as_process
 
@@ -37,6 +38,28 @@ _RESERVED: Final = frozenset(
     )
 )
 _FOLDED_STREAM_PREFIX: Final = fold(STREAM_PREFIX)
+
+
+class _Every:
+    """What may all be there."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+#: Attributes of a file whose names are not known: each is asked for.
+ANY: Final[Container[str]] = _Every()
+
+
+def present(node: "Node") -> Container[str]:
+    """Tell which attributes a file has now, whatever their prefix; perhaps some that it has not.
+
+    One call in place of one for each that is not there.
+    """
+    if not node.volume.lists_attributes(node):
+        return ANY
+    found = kernel.list_xattrs(node.fd, is_path=not (node.readable or node.writable))
+    return ANY if found is None else found.decode("utf-8", "surrogateescape").split("\0")
 
 
 def is_reserved(attribute: str) -> bool:

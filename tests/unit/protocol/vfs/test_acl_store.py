@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from usmbd.protocol.vfs import acl, kernel
+from usmbd.protocol.vfs import acl, file_systems, kernel
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.posix_acl import PosixAcl
@@ -73,9 +73,47 @@ def test_an_error_of_the_disk_is_no_missing_acl(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "getxattr", get)
+    monkeypatch.setattr(kernel, "list_xattrs", lambda *_, **__: None)
     with pytest.raises(OSError, match="Input/output"):
         acl.load(node, True)
     assert acl.load(node, False).dacl is not None
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_what_is_not_there_is_not_asked_for(
+    node: Node, monkeypatch: pytest.MonkeyPatch, lists: bool
+) -> None:
+    asked: list[str] = []
+    get = os.getxattr
+
+    def counted(target: Any, name: str, **named: Any) -> bytes:
+        asked.append(name)
+        return get(target, name, **named)
+
+    found = {file_systems.magic(node.fd)}
+    monkeypatch.setattr(file_systems, "LISTING", found if lists else ())
+    monkeypatch.setattr(os, "getxattr", counted)
+    acl.allowed(node, USER)
+    assert asked == ([] if lists else [acl.XATTR, "system.posix_acl_access"])
+    asked.clear()
+    monkeypatch.undo()
+    acl.store(node, acl.from_posix(node))
+    assert acl.load_stored(node)[0] is not None
+
+
+@pytest.mark.parametrize("count", [0, 100])
+def test_a_descriptor_is_found_beside_many_attributes(
+    node: Node, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Of which ext4 keeps 4 KiB; their names are listed in 1 KiB at most."""
+    for number in range(count):
+        os.setxattr(kernel.fd_path(node.fd), f"user.{number:014}", b"")
+    monkeypatch.setattr(file_systems, "LISTING", {file_systems.magic(node.fd)})
+    assert acl.load_stored(node)[0] is None
+    acl.store(node, acl.from_posix(node))
+    assert acl.load_stored(node)[0] is not None
+    node.open_data(read=True, write=False)
+    assert acl.load_stored(node)[0] is not None
 
 
 def test_the_directory_gives_what_the_file_does_not(
@@ -127,11 +165,11 @@ def test_to_look_for_one_a_user_stays_himself(
     become(USER)
     try:
         changes.clear()
-        assert acl.load_stored(node) is None
+        assert acl.load_stored(node)[0] is None
         assert changes == []
         acl.store(node, acl.from_posix(node))
         changes.clear()
-        found = acl.load_stored(node)
+        found, _ = acl.load_stored(node)
     finally:
         become(None)
     assert found is not None
