@@ -14,12 +14,12 @@ without a host it is of no use.
 
 import json
 import os
-import platform
 import selectors
 import signal
 import subprocess
 import sys
 import time
+import tty
 from contextlib import suppress
 from typing import Any
 
@@ -160,7 +160,7 @@ class Agent:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.selector.register(0, selectors.EVENT_READ)
         self.selector.register(receive, selectors.EVENT_READ)
-        self.say(ready=platform.release())
+        self.say(ready=os.uname().release)
         while True:
             for key, _ in self.selector.select(1.0 if self.programs else None):
                 if key.fd == 0:
@@ -181,5 +181,6 @@ class Agent:
 
 if __name__ == "__main__":
     with suppress(OSError):  # the line was cut
+        tty.setraw(0)
         Agent().run()
     sys.exit()

@@ -10,7 +10,7 @@ mount -t proc proc /proc
 exec </dev/null
 if [ "$LAB_ROLE" != shell ]; then exec >/dev/null 2>&1; fi
 mount -t devtmpfs dev /dev 2>/dev/null # the kernel may have done it
-# Few programs: each takes a guest 10 ms, and a run boots some sixty.
+# Few programs: each takes a guest 10 ms of CPU, and a run boots some sixty.
 mount -a -T "$OUT/fstab"
 ln -s /proc/self/fd /dev/fd
 if [ "$LAB_ROLE" != shell ]; then exec >>"$OUT/guest.log" 2>&1; fi
@@ -28,35 +28,22 @@ echo 50 >/proc/sys/vm/dirty_writeback_centisecs
 echo 50 >/proc/sys/vm/dirty_expire_centisecs
 
 export DATA=/run/lab
-mkdir -p $DATA
-mount -t tmpfs -o size=75%,usrquota lab $DATA 2>/dev/null || mount -t tmpfs -o size=75% lab $DATA # no kernel of the lab's
-mkdir -p $DATA/{share,mnt,scratch} && ln -s "$OUT" $DATA/log
-chmod 1777 $DATA/share
-# The user of the share has an account here, and not on this machine.
-for file in passwd group; do
-  accounts=$(<"/etc/$file")
-  case $file:$'\n'$accounts in
-    *$'\nlab:'*) user= ;;
-    passwd:*) user=lab:x:2000:2000::/:/bin/sh ;;
-    *) user=lab:x:2000: ;;
-  esac
-  printf '%s\n' "$accounts" $user >"/run/$file"
-  mount --bind "/run/$file" "/etc/$file"
-done
+# A kernel that is not the lab's may have no quotas there.
+[[ $(</proc/mounts) == *" $DATA "* ]] || mount -t tmpfs -o size=75% lab $DATA
+mkdir -m 1777 $DATA/{share,mnt,scratch}
 export PATH=$PROJECT/lab/guest:$PATH PYTHONDONTWRITEBYTECODE=1
 
-ip link set lo up
-bash "$PROJECT/lab/guest/network.sh" || started "no network"
+(. "$PROJECT/lab/guest/network.sh") # which ends at its first error, but not before a `||`
+if [ $? != 0 ]; then started "no network"; fi
 started "the guest is up"
 cd $DATA || exit
 if [ "$LAB_ROLE" = shell ]; then
+  ln -s "$OUT" log
   setsid -c bash "$PROJECT/lab/guest/shell.sh" </dev/console >/dev/console 2>&1
 else
-  stty -F /dev/tty1 raw -echo
   "$LAB_PYTHON" -IS "$PROJECT/lab/guest/agent.py" </dev/tty1 >/dev/tty1
 fi
 started "the guest ends"
 echo 0 >/proc/sys/kernel/panic_on_warn
 echo 'lab: the guest ends' >/dev/kmsg
-sync
-poweroff -f
+poweroff -f # which brings to the host's disk what is in memory

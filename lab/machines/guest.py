@@ -33,6 +33,12 @@ PREPARE = PROJECT / "lab/kernel/prepare.sh"
 UNSUPPORTED = 77
 """The exit status by which prepare.sh says that this machine is none for the lab."""
 
+DATA = "/run/lab"
+"""Where a guest has its files: a share's, mounts, scratch."""
+
+ACCOUNTS = {"passwd": "lab:x:2000:2000::/:/bin/sh", "group": "lab:x:2000:"}
+"""The share's user, who has an account in a guest and not on this machine."""
+
 HIDDEN = ("/dev/shm", "/run", "/tmp", "/var/tmp")
 """Directories of which a guest has its own, empty."""
 
@@ -47,6 +53,11 @@ SLACK = 60.0
 
 WATCH = 'read -r _ || { kill -TERM "$0"; sleep 2; kill -KILL "$0"; } 2>/dev/null'
 """The watchdog, in the shell: stdin ends without a line when this process was killed."""
+
+LOOPS = 41_000_000
+"""Turns of an empty loop in a tick of 10 ms: a kernel that is not told counts them for 0.05 s,
+as long as six programs take to start. Only delays of microseconds go by it, of devices that are not
+there."""
 
 ENDS = "oops=panic panic=-1"
 """A kernel that complains ends its guest at once: what it does afterwards says nothing. init.sh
@@ -257,6 +268,8 @@ class Guest:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
         (self.out / "environment.sh").write_text("\n".join(lines) + "\n")
         shutil.copy(INIT, self.out / "init")
+        for name, account in ACCOUNTS.items():
+            (self.out / name).write_text(with_account(Path("/etc", name), account))
         (self.out / "fstab").write_text(self.file_systems())
 
     def file_systems(self) -> str:
@@ -270,8 +283,10 @@ class Guest:
         needed = {PROJECT: ",ro", self.kernel: ",ro", Path(sys.base_prefix): ",ro", self.out: ""}
         for path, more in needed.items():
             if not more or any(path.is_relative_to(hidden) for hidden in HIDDEN):
-                name = str(path).replace(" ", r"\040")
+                name = _escaped(path)
                 lines.append(f"none {name} hostfs {name}{more},X-mount.mkdir")
+        lines += [f"{_escaped(self.out / name)} /etc/{name} none bind" for name in ACCOUNTS]
+        lines.append(f"lab {DATA} tmpfs size=75%,usrquota,X-mount.mkdir")
         return "\n".join(lines) + "\n"
 
     def memory_directory(self) -> Path:
@@ -294,6 +309,7 @@ class Guest:
             f"uml_dir={self.out}/",
             "umid=uml",
             "loglevel=7",
+            f"lpj={LOOPS}",
             *ENDS.split(),
         ]
         if self.wire is not None:
@@ -419,3 +435,17 @@ def size(memory: str) -> int:
     """Return the bytes of a size as the kernel's command line has it: 512M, 2G."""
     units = {"K": 10, "M": 20, "G": 30}
     return int(memory[:-1]) << units[memory[-1].upper()]
+
+
+def with_account(file: Path, account: str) -> str:
+    """Return what a file of accounts has, with one more if none is called so."""
+    lines = file.read_text().splitlines()
+    name = account.partition(":")[0] + ":"
+    if not any(line.startswith(name) for line in lines):
+        lines.append(account)
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(path: Path) -> str:
+    """Return a path as fstab(5) has it."""
+    return str(path).replace(" ", r"\040")
