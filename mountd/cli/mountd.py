@@ -30,8 +30,8 @@ from usmbd.mountd.users import load_users
 log = logging.getLogger("usmbd.conn")
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """Return the options."""
+def _parser() -> argparse.ArgumentParser:
+    """Return what knows the options."""
     parser = common.parser("usmbd.mountd", "Serve users, shares and DCE/RPC to usmbd's workers.")
     parser.add_argument(
         "-p", "--port", type=common.port, help="the TCP port, instead of the configured"
@@ -54,11 +54,19 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--fork-fd", type=int, metavar="N", help="ask there for the RPC process to be forked"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+PARSER = _parser()
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Return the options."""
+    options = PARSER.parse_args(arguments)
     if options.check and (options.nodetach is not None or options.ready_fd is not None):
-        parser.error("--check starts nothing: -n and --ready-fd do not go with it")
+        PARSER.error("--check starts nothing: -n and --ready-fd do not go with it")
     if options.quiet and not options.check:
-        parser.error("--quiet is for --check")
+        PARSER.error("--quiet is for --check")
     return options
 
 

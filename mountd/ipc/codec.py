@@ -9,6 +9,8 @@ A socket's two ends differ only in which messages they send and which they accep
 `CodecError` is the one error: whoever sees it closes that connection and no other.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -71,41 +73,61 @@ class Codec(Generic[T]):
         return envelope.handle, envelope.message
 
 
+@cache
 def mountd_server() -> Codec[MountdRequest]:
     """Return mountd's end of `mountd.sock`."""
     return Codec(MountdRequest)
 
 
+@cache
 def mountd_client() -> Codec[MountdResponse]:
     """Return the engine's end of `mountd.sock`."""
     return Codec(MountdResponse)
 
 
+@cache
 def rpc_server() -> Codec[RpcRequest]:
     """Return the RPC process' end of `rpc.sock`."""
     return Codec(RpcRequest)
 
 
+@cache
 def rpc_client() -> Codec[RpcAnswer]:
     """Return the engine's end of `rpc.sock`."""
     return Codec(RpcAnswer)
 
 
+@cache
 def directory_server() -> Codec[DirectoryRequest]:
     """Return mountd's end of the pair by which the RPC process asks it."""
     return Codec(DirectoryRequest)
 
 
+@cache
 def directory_client() -> Codec[DirectoryResponse]:
     """Return the RPC process' end of that pair."""
     return Codec(DirectoryResponse)
 
 
+@cache
 def control_server() -> Codec[ControlRequest]:
     """Return the supervisor's end of `control.sock`."""
     return Codec(ControlRequest)
 
 
+@cache
 def control_client() -> Codec[ControlResponse]:
     """Return `usmbd.control`'s end of `control.sock`."""
     return Codec(ControlResponse)
+
+
+_OF_SERVERS: tuple[Callable[[], object], ...] = (
+    *(mountd_server, mountd_client, rpc_server, rpc_client),
+    *(directory_server, directory_client, control_server),
+)
+
+
+def compile_all() -> None:
+    """Compile what a server's processes need, once for all that are forked from this one."""
+    for codec in _OF_SERVERS:
+        codec()

@@ -214,12 +214,14 @@ async def serve(
     logger.info("the RPC process ends")
 
 
+PARSER = argparse.ArgumentParser(prog="usmbd.mountd.rpc", description=__doc__.splitlines()[0])
+PARSER.add_argument("--listen-fd", type=int, required=True, help="listening SOCK_SEQPACKET")
+PARSER.add_argument("--ask-fd", type=int, required=True, help="mountd's end answers there")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the process; return the exit code."""
-    parser = argparse.ArgumentParser(prog="usmbd.mountd.rpc", description=__doc__.splitlines()[0])
-    parser.add_argument("--listen-fd", type=int, required=True, help="listening SOCK_SEQPACKET")
-    parser.add_argument("--ask-fd", type=int, required=True, help="mountd's end answers there")
-    options = parser.parse_args(arguments)
+    options = PARSER.parse_args(arguments)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     listener = socket.socket(fileno=options.listen_fd)
     asking = socket.socket(fileno=options.ask_fd)

@@ -6,12 +6,13 @@ import sys
 
 from usmbd.protocol.door.process import run
 
+PARSER = argparse.ArgumentParser(prog="usmbd door")
+PARSER.add_argument("--control-fd", type=int, required=True)
+
 
 def main(arguments: list[str]) -> None:
     """Stand at the door until the supervisor ends."""
-    parser = argparse.ArgumentParser(prog="usmbd door")
-    parser.add_argument("--control-fd", type=int, required=True)
-    run(socket.socket(fileno=parser.parse_args(arguments).control_fd))
+    run(socket.socket(fileno=PARSER.parse_args(arguments).control_fd))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from usmbd.protocol.vfs.keeper import THREADS, serve
 from usmbd.protocol.vfs.ntacl import NTACL
 from usmbd.protocol.vfs.quotas import QUOTAS
 
+PARSER = argparse.ArgumentParser(prog="usmbd keeper")
+PARSER.add_argument("--socket-fd", type=int, required=True)
+
 
 def main(arguments: list[str]) -> None:
     """Serve until the supervisor and all workers have gone."""
-    parser = argparse.ArgumentParser(prog="usmbd keeper")
-    parser.add_argument("--socket-fd", type=int, required=True)
-    options = parser.parse_args(arguments)
+    options = PARSER.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=options.socket_fd)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import tempfile
 from pathlib import Path
@@ -45,7 +46,7 @@ def check(processes: Processes, files: list[str]) -> ServerConfig:
 
     Its warnings do not: the log has them as soon as mountd serves.
     """
-    with tempfile.TemporaryFile() as output:
+    with open(os.memfd_create("configuration"), "w+b") as output:
         try:
             status = processes.run("check", ["--check", "--quiet", *files], output, CHECK_SECONDS)
         except TimeoutError:

@@ -25,8 +25,8 @@ log = logging.getLogger("usmbd.conn")
 EXIT_FAILURE = 1
 
 
-def command() -> Never:
-    """Serve in the foreground until SIGTERM or ^C."""
+def _parser() -> argparse.ArgumentParser:
+    """Return what knows the options."""
     parser = argparse.ArgumentParser(
         prog="usmbd", description="Serve files over SMB 2.0.2 to 3.1.1, in the foreground."
     )
@@ -42,9 +42,17 @@ def command() -> Never:
     parser.add_argument(
         "-V", "--version", action=ShowVersion, nargs=0, help="say which usmbd this is"
     )
-    options = parser.parse_args()
+    return parser
+
+
+PARSER = _parser()
+
+
+def command() -> Never:
+    """Serve in the foreground until SIGTERM or ^C."""
+    options = PARSER.parse_args()
     if options.port is not None and not 1 <= options.port <= 65535:
-        parser.error(f"{options.port} is not a port (1 to 65535)")
+        PARSER.error(f"{options.port} is not a port (1 to 65535)")
     files = []
     for option, path in (("-C", options.config), ("-P", options.pwddb)):
         if path is not None:

@@ -8,6 +8,7 @@ once. The child is the supervisor's own: as its parent ends, it falls to the nex
 (PR_SET_CHILD_SUBREAPER of prctl(2)). The fork server holds nothing: no store, no key, no client.
 """
 
+import codecs
 import gc
 import importlib
 import os
@@ -27,6 +28,7 @@ from usmbd.mountd.confine import process as confinement
 from usmbd.mountd.confine.process import confine
 from usmbd.mountd.confine.profiles import DOOR, KEEPER, MOUNTD, RPC, SUPERVISOR, WORKER
 from usmbd.mountd.ipc import forking
+from usmbd.mountd.ipc.codec import compile_all
 from usmbd.mountd.ipc.ending import leave
 from usmbd.mountd.ipc.forking import Fork, Forked
 from usmbd.protocol.state import descriptors
@@ -50,6 +52,12 @@ MODULES = {
 IMPORTED_LATER = ("usmbd.mountd.rpc.service",)
 """What those import only when they have begun."""
 
+OF_LIBRARIES = ("lmdb._envid",)
+"""The same, of libraries of which not every version has it."""
+
+ENCODINGS = ("utf-8-sig", "ascii")
+"""What mountd reads the configuration in."""
+
 PROFILES = (SUPERVISOR, MOUNTD, DOOR, KEEPER, RPC, WORKER)
 """What those may do that every server has."""
 
@@ -62,6 +70,12 @@ def import_all() -> None:
     gc.disable()
     for module in (*MODULES.values(), *IMPORTED_LATER):
         importlib.import_module(module)
+    for module in OF_LIBRARIES:
+        with suppress(ImportError):
+            importlib.import_module(module)
+    for encoding in ENCODINGS:
+        codecs.lookup(encoding)
+    compile_all()
     import_verbs()
     confinement.prepare(PROFILES)
     # What is there now stays: a collection in a child would copy each page of it.

@@ -7,13 +7,14 @@ import sys
 from usmbd.protocol.vfs import keeper
 from usmbd.protocol.worker.worker import run
 
+PARSER = argparse.ArgumentParser(prog="usmbd worker")
+PARSER.add_argument("--control-fd", type=int, required=True)
+PARSER.add_argument("--keeper-fd", type=int, help="where what takes CAP_SYS_ADMIN is done")
+
 
 def main(arguments: list[str]) -> None:
     """Serve until the supervisor ends or says so."""
-    parser = argparse.ArgumentParser(prog="usmbd worker")
-    parser.add_argument("--control-fd", type=int, required=True)
-    parser.add_argument("--keeper-fd", type=int, help="where what takes CAP_SYS_ADMIN is done")
-    options = parser.parse_args(arguments)
+    options = PARSER.parse_args(arguments)
     if options.keeper_fd is not None:
         keeper.use(socket.socket(fileno=options.keeper_fd))
     run(socket.socket(fileno=options.control_fd))
