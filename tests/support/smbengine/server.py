@@ -67,6 +67,9 @@ MAXIMUM_ROUNDS = 10_000
 TRANSPORT = os.environ.get("USMBD_TEST_TRANSPORT", "memory")
 """What clients come by unless a test says it: "memory" or "smbdirect"."""
 
+CREDITS = Limits(receive_credit_max=32, send_credit_target=30)
+"""Of both sides of SMB Direct: to post and flush the 255 of the defaults took half of a test."""
+
 ClientTransport = MemoryTransport | SmbDirectClient
 """A client's end of a connection."""
 
@@ -349,7 +352,9 @@ class Engine:
         self.peers = FakePeers()
         self.clock = FakeClock()
         self.transports: list[MemoryTransport] = []
-        self.network = Network() if transport == "smbdirect" else None  # by which clients come
+        self.network = (
+            Network(CREDITS) if transport == "smbdirect" else None
+        )  # by which clients come
         self._thread = ThreadPoolExecutor(1) if apart or pinned else None
         self.threads.pinned = pinned
         self.server = self._server(self.store, self.config(config))
@@ -401,7 +406,7 @@ class Engine:
         By RDMA, if there is any: with the client's `limits`, and not if `by_memory`.
         """
         if self.network is not None and not by_memory:
-            client = SmbDirectClient(self.network.client_device, limits)
+            client = SmbDirectClient(self.network.client_device, limits or CREDITS)
             theirs = self.network.connect(client)
             theirs.start(accept(theirs))
             client.start(receiver)
