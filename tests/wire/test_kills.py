@@ -19,7 +19,7 @@ from smbtest.server import ALICE, BOB
 from smbtest.store import open_store
 from smbtest.usmbd import WORKERS, Usmbd
 
-KILLS = int(os.environ.get("USMBD_KILLS", "12"))
+KILLS = int(os.environ.get("USMBD_KILLS", "6"))
 """Of this test; `make kills KILLS=n` makes more of them."""
 
 CLIENTS = 6

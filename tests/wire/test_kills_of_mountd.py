@@ -27,7 +27,7 @@ from smbtest.usmbd import MOUNTD, RPC, Usmbd
 from usmbd.mountd.md4 import nt_hash
 from usmbd.mountd.users import edit_users, format_users, load_users
 
-KILLS = int(os.environ.get("USMBD_KILLS", "4"))
+KILLS = int(os.environ.get("USMBD_KILLS", "2"))
 """Of mountd; `make kills KILLS=n` makes more of them."""
 
 RPC_KILLS = min(KILLS, 6)
