@@ -64,6 +64,17 @@ ENDS = "oops=panic panic=-1"
 lets warnings end it too, of which this kernel of few devices gives one while it boots."""
 
 
+def watchdog(pid: int) -> subprocess.Popen[bytes]:
+    """Start what ends a guest when this process ends; a line to it ends it first."""
+    return subprocess.Popen(
+        ["/bin/bash", "-c", WATCH, str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
 class LabError(Exception):
     """What keeps a guest from booting or working, and what to do about it."""
 
@@ -237,13 +248,7 @@ class Guest:
                 env=os.environ | {"TMPDIR": str(self.memory_directory())},
             )
         os.sched_setaffinity(self.process.pid, {next_core()})
-        self.watchdog: subprocess.Popen[bytes] = subprocess.Popen(
-            ["/bin/bash", "-c", WATCH, str(self.process.pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self.watchdog = watchdog(self.process.pid)
         self.reader = threading.Thread(target=self.listen, daemon=True)
         self.reader.start()
         if not self.ready.wait(BOOT) or self.ended:
