@@ -24,6 +24,8 @@ class Fork(msgspec.Struct):
     """Each is followed by the number of the next descriptor."""
     streams: list[int] = []
     """What the descriptors after those become: 0 standard input, 1 output, 2 error."""
+    more: bool = False
+    """The supervisor's next one is forked together with it."""
 
 
 class Forked(msgspec.Struct):

@@ -1,7 +1,7 @@
 """The fork server: a process that has imported what the children need, and forks them.
 
     supervisor -- Fork, descriptors --> fork server -- fork --> go-between -- fork --> child
-               <------------------ Forked(pid, error) ------------ ends
+               <------------------ Forked(pid, error) ------------ ends      -- fork --> child
 
 A child's imports are 0.1 to 0.2 s of CPU, a fork some milliseconds: a worker that died is back at
 once. The child is the supervisor's own: as its parent ends, it falls to the next subreaper
@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Never
+from typing import NamedTuple, Never
 
 import msgspec
 from setproctitle import setproctitle, setthreadtitle
@@ -103,6 +103,13 @@ def prepare() -> None:
     import_all()
 
 
+class _Asked(NamedTuple):
+    """A process to be forked, and the descriptors that it gets."""
+
+    wanted: Fork
+    given: list[int]
+
+
 class _Server:
     """Forks what is asked for, in a process of one thread that has nothing of its own."""
 
@@ -111,6 +118,8 @@ class _Server:
         self._supervisor = os.getppid()
         self._askers = [sock]
         """Whoever may ask: the supervisor, and each mountd that it had forked."""
+        self._together: list[_Asked] = []
+        """What the supervisor has asked for, with more to follow."""
 
     def run(self) -> Never:
         """Serve until the supervisor ends."""
@@ -135,28 +144,46 @@ class _Server:
             wanted = None
         if wanted is None and is_supervisor:
             leave(0)
-        if wanted is not None and (is_supervisor or wanted.kind == forking.RPC):
-            self._fork(asker, wanted, received)
+        if wanted is not None and is_supervisor:
+            self._together.append(_Asked(wanted, received))
+            if not wanted.more:
+                together, self._together = self._together, []
+                self._fork(asker, together)
+        elif wanted is not None and wanted.kind == forking.RPC:
+            self._fork(asker, [_Asked(wanted, received)])
         else:
             self._askers.remove(asker)
             asker.close()
-        for descriptor in received:
-            os.close(descriptor)
+            _close(received)
 
-    def _fork(self, asker: socket.socket, wanted: Fork, given: list[int]) -> None:
-        """Have a child of the supervisor, and tell who asked for it; it adds to what is given."""
-        if wanted.kind == "mountd":
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._askers.append(ours)
-            given.insert(len(wanted.options), theirs.detach())
-            wanted.options.append(FORK_OPTION)
-        between = _fork(asker)
+    def _fork(self, asker: socket.socket, together: list[_Asked]) -> None:
+        """Have children of the supervisor, and tell who asked; it adds to what is given."""
+        for wanted, given in together:
+            if wanted.kind == "mountd":
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                self._askers.append(ours)
+                given.insert(len(wanted.options), theirs.detach())
+                wanted.options.append(FORK_OPTION)
+        between = _fork(asker, len(together))
         if between == 0:
+            self._be_between(asker, together)
+        if between > 0:
+            os.waitpid(between, 0)
+        for _, given in together:
+            _close(given)
+
+    def _be_between(self, asker: socket.socket, together: list[_Asked]) -> Never:
+        """Fork the children, and end: then they are the supervisor's."""
+        between = os.getpid()
+        for wanted, given in together:
             child = _fork(asker)
             if child == 0:
                 for each in self._askers:
                     each.close()
-                _wait_for_parent(self._supervisor)
+                for _, others in together:
+                    if others is not given:
+                        _close(others)
+                _wait_for_parent(between, self._supervisor)
                 _become(wanted, given)
             if child > 0:
                 answer = [forking.encode(Forked(pid=child))]
@@ -164,9 +191,7 @@ class _Server:
                 known = () if asker is self._askers[0] else (os.pidfd_open(child),)
                 with suppress(OSError):  # it waits no longer: the child finds nobody, and ends
                     socket.send_fds(asker, answer, known)
-            os._exit(0)
-        if between > 0:
-            os.waitpid(between, 0)
+        os._exit(0)
 
 
 def serve(sock: socket.socket) -> Never:
@@ -175,20 +200,31 @@ def serve(sock: socket.socket) -> Never:
     _Server(sock).run()
 
 
-def _fork(asker: socket.socket) -> int:
-    """Fork; tell who asked and return -1 when that cannot be."""
+def _close(descriptors: Iterable[int]) -> None:
+    """Close what somebody else has."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _fork(asker: socket.socket, answers: int = 1) -> int:
+    """Fork; tell who asked, by so many answers, and return -1 when that cannot be."""
     try:
         return os.fork()
     except OSError as error:
         with suppress(OSError):
-            asker.send(forking.encode(Forked(error=error.errno or 0)))
+            for _ in range(answers):
+                asker.send(forking.encode(Forked(error=error.errno or 0)))
         return -1
 
 
-def _wait_for_parent(supervisor: int) -> None:
+def _wait_for_parent(between: int, supervisor: int) -> None:
     """Wait until this process is the supervisor's, as the go-between has ended."""
-    between = os.getppid()
-    while os.getppid() == between != supervisor:
+    with suppress(OSError):  # it has ended already
+        pidfd = os.pidfd_open(between)
+        if os.getppid() == between:  # else its number may be another's by now
+            select.select([pidfd], [], [])
+        os.close(pidfd)
+    while os.getppid() == between:
         time.sleep(0.0005)
     if os.getppid() != supervisor:
         os._exit(1)  # it is gone

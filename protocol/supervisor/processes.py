@@ -9,9 +9,10 @@ import select
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from usmbd.mountd.confine.kernel import become_subreaper
 from usmbd.mountd.ipc import forking
@@ -23,6 +24,12 @@ log = logging.getLogger("usmbd.conn")
 FORK_SECONDS = 60.0
 """Until a fork server that does not answer is replaced. Its first answer comes after its imports,
 which take a busy emulated machine some seconds."""
+
+ATTEMPTS = 2
+"""Fork servers that are asked for the same; the first one may have died."""
+
+TOGETHER = 16
+"""Children that are forked together at most: so many questions and answers wait in a socket."""
 
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
@@ -63,6 +70,14 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
 
+class _Order(NamedTuple):
+    """A child that somebody waits for."""
+
+    wanted: Fork
+    given: Sequence[int]
+    process: "asyncio.Future[Process]"
+
+
 class Processes:
     """Starts children by the fork server, and learns when they end.
 
@@ -82,6 +97,7 @@ class Processes:
         self._processes: dict[int, Process] = {}
         self._early: dict[int, int] = {}  # ended before it was known who it is, and how
         self._starting = asyncio.Lock()
+        self._orders: list[_Order] = []
 
     def watch(self) -> None:
         """Begin to wait for children, on the event loop."""
@@ -118,7 +134,7 @@ class Processes:
 
         It is killed, and TimeoutError raised, when it has not ended after some seconds.
         """
-        self._ask(Fork(kind, list(arguments), streams=[1]), [output.fileno()])
+        self._ask([(Fork(kind, list(arguments), streams=[1]), [output.fileno()])])
         pid = _forked(self._sock.recv(forking.MESSAGE_LIMIT))
         pidfd = os.pidfd_open(pid)
         try:
@@ -142,11 +158,13 @@ class Processes:
     ) -> Process:
         """Start a child of a kind (fork_server.MODULES); OSError when there is no room for it.
 
-        `options` have a descriptor each; `streams` become its standard output and error.
-        A start that is cancelled leaves no child.
+        `options` have a descriptor each; `streams` become its standard output and error. What is
+        asked for at the same time is forked together. A start that is cancelled leaves no child.
         """
         wanted = Fork(kind, list(arguments), list(options), list(range(1, 1 + len(streams))))
-        starting = asyncio.ensure_future(self._start(wanted, [*options.values(), *streams]))
+        process = asyncio.get_running_loop().create_future()
+        self._orders.append(order := _Order(wanted, [*options.values(), *streams], process))
+        starting = asyncio.ensure_future(self._start(order))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -154,37 +172,65 @@ class Processes:
                 (await starting).kill()
             raise
 
-    async def _start(self, wanted: Fork, given: Sequence[int]) -> Process:
-        """Have a child forked, and know it before its end is seen."""
+    async def _start(self, order: _Order) -> Process:
+        """Have a child forked, with what else is asked for now."""
         async with self._starting:
-            self._early.clear()
-            data = await self._asked(wanted, given) or await self._asked(wanted, given)
-            process = Process(_forked(data))
-            if process.pid in self._early:
-                process.ended(self._early[process.pid])
-            else:
-                self._processes[process.pid] = process
-        return process
+            if not order.process.done():
+                orders = deque(self._orders[:TOGETHER])
+                del self._orders[:TOGETHER]
+                try:
+                    await self._fork(orders)
+                except OSError as error:
+                    for each in orders:
+                        each.process.set_exception(error)
+        return order.process.result()
 
-    async def _asked(self, wanted: Fork, descriptors: Sequence[int]) -> bytes:
-        """Ask the fork server; b"" when it has died, and another has taken its place."""
+    async def _fork(self, orders: deque[_Order]) -> None:
+        """Have children forked, by another fork server where it has died; OSError for who is left.
+
+        TimeoutError where it does not answer.
+        """
         loop = asyncio.get_running_loop()
-        try:
-            self._ask(wanted, descriptors)
-            receive = loop.sock_recv(self._sock, forking.MESSAGE_LIMIT)
-            data = await asyncio.wait_for(receive, FORK_SECONDS)
-        except ConnectionError:
-            data = b""
-        except TimeoutError:
+        self._early.clear()
+        for _ in range(ATTEMPTS):
+            try:
+                self._ask([(each.wanted, each.given) for each in orders])
+                while orders:
+                    receive = loop.sock_recv(self._sock, forking.MESSAGE_LIMIT)
+                    data = await asyncio.wait_for(receive, FORK_SECONDS)
+                    if not data:
+                        break
+                    self._know(orders.popleft(), data)
+            except ConnectionError:
+                pass
+            except OSError:
+                self._replace()  # it may have been told half of it
+                raise
+            if not orders:
+                return
             self._replace()
-            raise
-        if not data:
-            self._replace()
-        return data
+        raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
 
-    def _ask(self, wanted: Fork, descriptors: Sequence[int]) -> None:
-        """Send a question to the fork server."""
-        socket.send_fds(self._sock, [forking.encode(wanted)], descriptors)
+    def _know(self, order: _Order, data: bytes) -> None:
+        """Know a child before its end is seen."""
+        try:
+            process = Process(_forked(data))
+        except OSError as error:
+            order.process.set_exception(error)
+            return
+        if process.pid in self._early:
+            process.ended(self._early[process.pid])
+        else:
+            self._processes[process.pid] = process
+        order.process.set_result(process)
+
+    def _ask(self, questions: Sequence[tuple[Fork, Sequence[int]]]) -> None:
+        """Ask the fork server for children, which are forked together."""
+        left = len(questions)
+        for wanted, descriptors in questions:
+            left -= 1
+            wanted.more = left > 0
+            socket.send_fds(self._sock, [forking.encode(wanted)], descriptors)
 
     def _replace(self) -> None:
         """Execute a fork server: to fork, this process has too many threads and files by now."""

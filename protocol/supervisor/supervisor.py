@@ -226,26 +226,28 @@ class Supervisor:
         if os.geteuid() == 0:
             self._keeper_sockets = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._keeper = Kept(lambda: start_keeper(self._processes, self._keeper_sockets[1]))
-            await self._keeper.start()
-            self._watch(self._keeper.keep(self._stopping))
-        await self.door.kept.start()
-        self._watch(self.door.kept.keep(self._stopping))
-        for number in range(self.config.workers):
-            await self._start_worker(number)
+        kept = [each for each in (self._keeper, self.door.kept, self._mountd) if each is not None]
+        starts = [self._start_kept(each) for each in kept]
+        starts += [self._start_worker(number) for number in range(self.config.workers)]
         try:
-            await asyncio.wait_for(self._mountd.start(), START_SECONDS)
-        except (ChildProcessError, TimeoutError) as error:
-            raise StartError(f"mountd did not start: {error}") from error
-        self._watch(self._mountd.keep(self._stopping))
-        try:
+            for each in await asyncio.gather(*starts, return_exceptions=True):  # forked together
+                if each is not None:
+                    raise each
             await asyncio.wait_for(
                 asyncio.gather(
                     self.door.ready(), *(worker.ready.wait() for worker in self.workers.values())
                 ),
                 START_SECONDS,
             )
+        except ChildProcessError as error:
+            raise StartError(f"a process did not start: {error}") from error
         except TimeoutError as error:
             raise StartError("a process did not get ready; its messages are above") from error
+
+    async def _start_kept(self, kept: Kept) -> None:
+        """Start a process, and start it again whenever it dies."""
+        await asyncio.wait_for(kept.start(), START_SECONDS)
+        self._watch(kept.keep(self._stopping))
 
     async def _start_worker(self, number: int) -> None:
         """Start one worker and watch it."""

@@ -93,6 +93,63 @@ asyncio.run(main())
     assert run(program) == ["True True child ['a', 'b'] 2", "b'by option' 2"]
 
 
+def test_children_that_are_asked_for_at_once_are_forked_together() -> None:
+    """Each has what was given to it, and nothing of the others."""
+    program = """
+def main(arguments):
+    opened = len(os.listdir("/proc/self/fd"))  # with the directory itself
+    print(arguments[0], opened, os.getppid() == int(arguments[1]))
+    return len(arguments)
+Child.main = main
+children._sock.close()  # of the fork server that does not know it
+children = processes.Processes()
+
+async def main():
+    children.watch()
+    asked = []
+    ask = children._ask
+    children._ask = lambda questions: (asked.append(len(questions)), ask(questions))
+    given = os.open("/dev/null", os.O_RDONLY)
+    async def start(number):
+        more = dict.fromkeys(["--of"] * (number % 2), given)
+        child = await children.start("child", [f"child {number}", str(os.getpid())], options=more)
+        return await child.wait()
+    print("status", *await asyncio.gather(*map(start, range(3))), asked)
+    processes.TOGETHER = 2
+    print("status", *await asyncio.gather(*map(start, range(3, 6))), asked)
+asyncio.run(main())
+"""
+    assert sorted(run(program)) == [
+        *("child 0 4 True", "child 1 5 True", "child 2 4 True"),
+        *("child 3 5 True", "child 4 4 True", "child 5 5 True"),
+        *("status 2 4 2 [3]", "status 4 2 4 [3, 2, 1]"),
+    ]
+
+
+def test_a_child_that_cannot_be_forked_is_told_to_who_wanted_it() -> None:
+    program = """
+fork = os.fork
+def full():
+    if full.left == 0:
+        raise OSError(11, "no room")
+    full.left -= 1
+    return fork()
+full.left = 3  # the fork server, the go-between, one child
+
+async def main():
+    children.watch()
+    with open(os.devnull, "w") as output:
+        some = [children.start("child", ["a"], streams=[output.fileno()]) for _ in range(2)]
+        child, error = await asyncio.gather(*some, return_exceptions=True)
+    print(await child.wait(), error.errno)
+children._sock.close()
+os.fork = full
+children = processes.Processes()
+asyncio.run(main())
+"""
+    assert run(program) == ["1 11"]
+
+
 def test_how_a_child_ended_is_told_and_no_zombie_stays() -> None:
     program = """
 async def main():
@@ -120,14 +177,14 @@ def test_a_child_that_ends_before_it_is_known_has_ended() -> None:
     program = """
 async def main():
     children.watch()
-    ask = children._asked
-    async def late(*given):
-        data = await ask(*given)
+    know = children._know
+    def late(*given):
         until = time.monotonic() + 5
         while not children._early and time.monotonic() < until:
-            await asyncio.sleep(0.01)
-        return data
-    children._asked = late
+            time.sleep(0.01)
+            children._reap()
+        know(*given)
+    children._know = late
     with open(os.devnull, "w") as output:
         child = await children.start("child", ["a", "b"], streams=[output.fileno()])
         print(await asyncio.wait_for(child.wait(), 5))

@@ -101,6 +101,7 @@ class Executed(Processes):
         self._processes = {}
         self._early = {}
         self._starting = asyncio.Lock()
+        self._orders = []
         self._replace()
         self._sock.setblocking(True)
 
