@@ -154,10 +154,10 @@ class EpollLoop:
         self._closed = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._woken = False
-        self.add_reader(self._wake, self._woken_up)
+        self._look_once(self._wake, self._woken_up)
         self._alarm = _timerfd()
         self._alarm_at = 0.0  # 0.0: it is not set
-        self.add_reader(self._alarm, self._alarmed)
+        self._look_once(self._alarm, self._alarmed)
         self._signals: dict[int, _Call] = {}
         self._dispositions: dict[int, Any] = {}  # what signal.signal returned
         self._signal_pipe: tuple[int, int] | None = None
@@ -271,6 +271,11 @@ class EpollLoop:
             self._look(fd, watch, before)
         return True
 
+    def _look_once(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call `callback()` each time that `fd` becomes readable: nobody has to read from it."""
+        self.add_reader(fd, callback)
+        self._epoll.modify(fd, _IN | select.EPOLLET)
+
     def _look(self, fd: int, watch: _Watch, before: int) -> None:
         """Have epoll look for what is wanted of `fd` now; OSError for what cannot be watched."""
         events = watch.events
@@ -306,7 +311,6 @@ class EpollLoop:
 
     def _woken_up(self) -> None:
         """Go on: threads have left calls, which this turn makes."""
-        os.eventfd_read(self._wake)
         # What comes from here on wakes again; what came before is in the queue already.
         self._woken = False
 
@@ -341,8 +345,7 @@ class EpollLoop:
         """
         timers = self._timers
         now = self._now = time.monotonic()
-        # To set it again, in the next turn, takes back that it has gone off.
-        self._alarm_at = 0.0
+        self._alarm_at = 0.0  # it has gone off
         made = next(self._numbers)  # those that are made now have another turn
         while timers and timers[0][0] <= now and timers[0][1] < made:
             call = heapq.heappop(timers)[2].take()
@@ -351,8 +354,6 @@ class EpollLoop:
             self._call(call)
             if timers and timers[0][0] <= now and time.monotonic() - now >= TIMERS_SLICE:
                 break
-        if not (timers or self._closed):
-            _set_timerfd(self._alarm, 0)
 
     # -- signals -------------------------------------------------------------------------
 

@@ -1,16 +1,21 @@
-"""Threads for calls that may block: as many as there is work, none when there is none."""
+"""Threads for calls that may block: as many as there is work, none when there is none.
+
+The loop's thread alone knows who does what. It writes a byte to a pipe for each call, and a thread
+that has read one takes a call. Both leave the interpreter's lock meanwhile: who is woken by a lock
+or a queue begins by waiting for that, and Python reads the clock for each lock that it takes.
+"""
 
 import errno
 import logging
-import queue
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from contextlib import suppress
+from typing import Final
 
 from usmbd.protocol.state.threads import Ended
 from usmbd.protocol.vfs.identity import Identity, become
-from usmbd.transport.loop import EventLoop
+from usmbd.transport.loop import Cancellable, EventLoop
 
 log = logging.getLogger("usmbd.conn")
 
@@ -23,9 +28,9 @@ seldom serves more at once, and seven shares that hang leave the others enough. 
 for those of their own share."""
 
 IDLE_SECONDS = 10.0
-"""A thread without work for so long ends."""
+"""Threads that nobody needed for so long end."""
 
-Job = tuple[Callable[..., object], tuple[object, ...], Identity | None, Ended, Hashable]
+_Job = tuple[Callable[..., object], tuple[object, ...], Identity | None, Ended, Hashable]
 
 
 class _Lane:
@@ -35,19 +40,44 @@ class _Lane:
 
     def __init__(self) -> None:
         self.running = 0
-        self.waiting: deque[Job] = deque()
+        self.waiting: deque[_Job] = deque()
+
+
+class _Pipe:
+    """What threads wait at; given back when nobody has it any more."""
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._reading, self._writing = reading, writing
+
+    def __del__(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+    def wake(self, number: int) -> None:
+        """Have so many threads go on: no more than there are, so that there always is room."""
+        os.write(self._writing, bytes(number))
+
+    def wait(self) -> None:
+        """Wait to be woken."""
+        os.read(self._reading, 1)
 
 
 class ThreadPool:
-    """Runs calls on threads and brings their results back to the event loop."""
+    """Runs calls on threads and brings their results back to the event loop.
+
+    All but `_run` is called on the loop's thread.
+    """
 
     def __init__(self, loop: EventLoop) -> None:
-        """Begin without threads."""
+        """Begin without threads; OSError."""
         self._loop = loop
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._pipe: Final = _Pipe(*os.pipe2(os.O_CLOEXEC))
+        self._jobs: deque[_Job | None] = deque()  # for threads to take; None: to end
         self._threads = 0
-        self._busy = 0  # calls queued or running, but for those that wait in their lane
+        self._busy = 0  # those of them that have a call, or are going to take it
+        self._most = 0  # that had one at the same time since `_look`
+        self._timer: Cancellable | None = None  # of the next look
+        self._waiting: deque[_Job] = deque()  # for a thread
         self._lanes: dict[Hashable, _Lane] = {}
 
     def submit(
@@ -65,22 +95,15 @@ class ThreadPool:
         all.
         """
         job = function, args, identity, ended, lane
-        with self._lock:
-            if lane is not None:
-                there = self._lanes.get(lane)
-                if there is None:
-                    there = self._lanes[lane] = _Lane()
-                if there.running >= (places or LANE_THREADS):
-                    there.waiting.append(job)
-                    return
-                there.running += 1
-            self._busy += 1
-            grow = self._busy > self._threads < MAXIMUM_THREADS
-            if grow:
-                self._threads += 1
-        self._jobs.put(job)
-        if grow:
-            self._start_thread()
+        if lane is not None:
+            there = self._lanes.get(lane)
+            if there is None:
+                there = self._lanes[lane] = _Lane()
+            if there.running >= (places or LANE_THREADS):
+                there.waiting.append(job)
+                return
+            there.running += 1
+        self._make(job)
 
     @property
     def threads(self) -> int:
@@ -92,60 +115,96 @@ class ThreadPool:
         """How many of them one lane has, the one that has the most."""
         return max((lane.running for lane in self._lanes.values()), default=0)
 
-    def _start_thread(self) -> None:
-        """Start a thread; where the machine has no more of them, those that there are go on.
+    def close(self) -> None:
+        """Have all threads end when they have nothing to do."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._end(self._threads)
 
-        Without any, the calls that wait fail: OSError(ENOBUFS).
+    def _make(self, job: _Job) -> None:
+        """Have a thread make a call, when one has time for it.
+
+        Where the machine has no more of them, those that there are go on; without any, the call
+        fails: OSError(ENOBUFS).
         """
+        if self._busy >= self._threads and not self._grow():
+            if self._threads:
+                self._waiting.append(job)
+                return
+            self._busy += 1
+            *_, ended, lane = job
+            error = OSError(errno.ENOBUFS, "no thread")
+            self._loop.call_soon(self._over, lane, ended, None, error)
+            return
+        self._busy += 1
+        self._most = max(self._most, self._busy)
+        self._jobs.append(job)
+        self._pipe.wake(1)
+
+    def _grow(self) -> bool:
+        """Start a thread, if there may be one more."""
+        if self._threads >= MAXIMUM_THREADS:
+            return False
         try:
             threading.Thread(target=self._run, name="usmbd-io", daemon=True).start()
-            return
         except RuntimeError as error:
             log.error("%s: the machine, or the service, has no more (pids.max, ulimit -u)", error)
-        with self._lock:
-            self._threads -= 1
-            if self._threads:
-                return
-        with suppress(queue.Empty):
-            while True:
-                *_, resume, lane = self._jobs.get_nowait()
-                self._leave(lane)
-                self._loop.call_soon_threadsafe(resume, None, OSError(errno.ENOBUFS, "no thread"))
+            return False
+        self._threads += 1
+        if self._timer is None:
+            self._timer = self._loop.call_later(IDLE_SECONDS, self._look)
+        return True
+
+    def _look(self) -> None:
+        """Have threads end that nobody needed since the last look."""
+        self._end(self._threads - max(self._most, self._busy))
+        self._most = self._busy
+        self._timer = None
+        if self._threads:
+            self._timer = self._loop.call_later(IDLE_SECONDS, self._look)
+
+    def _end(self, number: int) -> None:
+        """Have so many threads end."""
+        if number:
+            self._threads -= number
+            self._jobs.extend([None] * number)
+            self._pipe.wake(number)
 
     def _run(self) -> None:
-        """Take calls until there are none for a while."""
+        """Make calls until told to end."""
         while True:
-            try:
-                function, args, identity, ended, lane = self._jobs.get(timeout=IDLE_SECONDS)
-            except queue.Empty:
-                with self._lock:
-                    if self._jobs.empty():
-                        self._threads -= 1
-                        return
-                continue
+            self._pipe.wait()
+            job = self._jobs.popleft()
+            if job is None:
+                return
+            function, args, identity, ended, lane = job
             value, error = None, None
             try:
                 become(identity)
                 value = function(*args)
             except BaseException as failure:
                 error = failure
-            self._leave(lane)
             try:
-                self._loop.call_soon_threadsafe(ended, value, error)
+                self._loop.call_soon_threadsafe(self._over, lane, ended, value, error)
             except RuntimeError:
                 return  # the worker is ending and its loop closed
             # An idle thread holds on to nothing; and an error refers to this frame.
-            del function, args, identity, ended, lane, value, error
+            del job, function, args, identity, ended, lane, value, error
 
-    def _leave(self, lane: Hashable) -> None:
-        """Give the place of a call that is over to the next of its lane."""
-        with self._lock:
-            there = None if lane is None else self._lanes[lane]
-            if there is not None:
-                if there.waiting:
-                    self._jobs.put(there.waiting.popleft())
-                    return
+    def _over(
+        self, lane: Hashable, ended: Ended, value: object, error: BaseException | None
+    ) -> None:
+        """Give the place of a call that is over to the next of its lane, and tell of its end."""
+        self._busy -= 1
+        if self._waiting:
+            self._make(self._waiting.popleft())
+        there = None if lane is None else self._lanes[lane]
+        if there is not None:
+            if there.waiting:
+                self._make(there.waiting.popleft())
+            else:
                 there.running -= 1
                 if not there.running:
                     del self._lanes[lane]
-            self._busy -= 1
+        ended(value, error)

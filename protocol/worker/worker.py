@@ -358,6 +358,7 @@ class Worker:
             self._peers.close()
             self._mounts.close()
             self.rdma.close()
+            self._pool.close()
         finally:
             self._loop.stop()
 

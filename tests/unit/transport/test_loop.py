@@ -332,6 +332,25 @@ def test_many_calls_of_threads_wake_once(loop: EpollLoop, monkeypatch: pytest.Mo
     assert len(written) == 2
 
 
+def test_to_be_woken_is_one_wait(loop: EpollLoop, costs: Callable[[], list[object]]) -> None:
+    """Nobody reads what has woken the loop: it is told once each time."""
+    left = 20
+
+    def again() -> None:
+        nonlocal left
+        left -= 1
+        thread = threading.Thread(
+            target=loop.call_soon_threadsafe, args=(again if left else loop.stop,)
+        )
+        thread.start()
+
+    loop.call_soon_threadsafe(again)
+    loop.run_forever()
+    waits = costs()
+    assert len(waits) <= 22
+    assert set(waits) <= {None, 0}
+
+
 def test_a_signal_is_handled_on_the_loop(loop: EpollLoop) -> None:
     before = signal.getsignal(signal.SIGUSR1)
     called: list[str] = []

@@ -1,10 +1,10 @@
 """The pool of threads: grows with work, shrinks without it, brings results to the loop."""
 
 import asyncio
-import queue
+import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,12 +22,14 @@ def running() -> int:
 
 
 @pytest.fixture
-def pool(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> ThreadPool:
+def pool(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPool]:
     monkeypatch.setattr(threads, "IDLE_SECONDS", 0.05)
     for thread in threading.enumerate():
         if thread.name == "usmbd-io":  # of the test before
             thread.join(5)
-    return ThreadPool(loop)
+    pool = ThreadPool(loop)
+    yield pool
+    pool.close()
 
 
 def test_a_result_comes_back_on_the_loop(pool: ThreadPool, until: Until) -> None:
@@ -173,25 +175,49 @@ def test_an_idle_thread_holds_on_to_nothing(pool: ThreadPool, until: Until) -> N
     until(lambda: got and gone() is None)
 
 
-def test_a_call_that_comes_as_a_thread_gives_up_is_made(
+def test_a_call_that_comes_as_a_thread_is_told_to_end_is_made(
     pool: ThreadPool, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It finds the queue empty after its time, and a moment later not."""
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 60)
     got: list[Any] = []
-    jobs = pool._jobs
+    for number in range(20):
+        pool.submit(int, (number,), None, lambda value, error: got.append(value))
+        until(lambda number=number: got == [*range(number + 1)])  # type: ignore[misc]
+        pool._look()
+        pool._look()
 
-    class Late:
-        """A queue that says twice that it is empty, though it is not."""
 
-        put, empty, times = jobs.put, jobs.empty, 0
+def test_one_call_after_the_other_needs_one_thread(
+    pool: ThreadPool, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[int] = []
 
-        def get(self, timeout: float) -> Any:
-            """Return the next call."""
-            self.times += 1
-            if self.times < 3:
-                raise queue.Empty
-            return jobs.get(timeout=timeout)
+    def ended(value: Any, _: BaseException | None) -> None:
+        got.append(value)
+        if value < 200:
+            pool.submit(int, (value + 1,), None, ended)
 
-    monkeypatch.setattr(pool, "_jobs", Late())
-    pool.submit(int, ("7",), None, lambda value, error: got.append(value))
-    until(lambda: got == [7])
+    woken = []
+    wake = pool._pipe.wake
+    monkeypatch.setattr(pool._pipe, "wake", lambda number: (woken.append(number), wake(number)))
+    pool.submit(int, (0,), None, ended)
+    until(lambda: len(got) == 201)
+    assert pool.threads == 1
+    assert woken == [1] * 201
+
+
+def test_a_closed_pool_ends_its_threads_and_leaves_no_descriptor(
+    loop: asyncio.AbstractEventLoop, until: Until
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    pool = ThreadPool(loop)
+    gate, got = threading.Event(), []
+    for call in (str, str, gate.wait):
+        pool.submit(call, (), None, lambda value, error: got.append(value))
+    until(lambda: len(got) == 2)
+    pool.close()
+    assert pool.threads == 0
+    gate.set()
+    until(lambda: len(got) == 3 and not running())
+    del pool
+    assert len(os.listdir("/proc/self/fd")) == before
