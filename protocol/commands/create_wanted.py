@@ -9,6 +9,7 @@ from usmbd.protocol.state.fair_share import Place
 from usmbd.protocol.state.open import LARGE_FILE
 from usmbd.protocol.state.store.records import NO_ID, OpenRecord, file_key
 from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.resolve import Parent
 from usmbd.protocol.vfs.streams import Stream
 from usmbd.protocol.vfs.volume import Volume
 from usmbd.protocol.wire.access import FILE_APPEND_DATA, FILE_WRITE_DATA
@@ -71,6 +72,8 @@ class Wanted(msgspec.Struct, eq=False):
     """Where the path is: the share's, or a snapshot's once it is open."""
     aapl: tuple[bytes, bytes] | None = None
     """What macOS is answered, if it asks."""
+    parent: Parent | None = None
+    """Where the name was missing when it was looked up, until it is made."""
     place: Place | None = None
     """Among the worker's descriptors, for the open that this leads to."""
 
@@ -93,6 +96,12 @@ class Wanted(msgspec.Struct, eq=False):
     def reserves_much(self) -> bool:
         """Whether to reserve what is asked for may take long, and to give it back."""
         return self.allocation > LARGE_FILE and self.stream_name is None
+
+    def keep_parent(self, parent: Parent | None) -> None:
+        """Take over the directory of the name that is missing, or let go of it."""
+        before, self.parent = self.parent, parent
+        if before is not None:
+            before.close()
 
     def keep_contexts(self) -> int:
         """Take the contexts out of the message, which may be given back; return their bytes."""

@@ -102,12 +102,15 @@ def find_or_create(wanted: Wanted) -> Found:
         if not is_being_made(wanted.volume, wanted.path):
             raise
         raise BeingMadeError from error
+    finally:
+        wanted.keep_parent(None)
 
 
 def _tried(wanted: Wanted) -> Found:
     """Look the file up, or create it, some times."""
     waits = wanted.waits_for_descriptor
     for _ in range(_TRIES):
+        wanted.keep_parent(None)
         node = _look_up(wanted)
         try:
             if waits and node is not None:
@@ -160,14 +163,15 @@ def _look_up(wanted: Wanted) -> Node | None:
     assert volume is not None
     hides = volume.options.veto is not None
     link = bool(wanted.body.create_options & FILE_OPEN_REPARSE_POINT)
+    keep = wanted.keep_parent if wanted.creates else None
     try:
         try:
-            return volume.lookup(wanted.path, open_reparse_point=link)
+            return volume.lookup(wanted.path, open_reparse_point=link, keep=keep)
         except SmbError as error:
             hidden = hides and error.status is NtStatus.OBJECT_NAME_NOT_FOUND
             if link or not (hidden or error.status is NtStatus.ACCESS_DENIED):
                 raise
-            return volume.lookup(wanted.path, open_reparse_point=True)
+            return volume.lookup(wanted.path, open_reparse_point=True, keep=keep)
     except SmbError as error:
         if error.status is NtStatus.ACCESS_DENIED and not volume.options.follow_symlinks:
             _stop_on_the_way(wanted, volume)
@@ -369,10 +373,15 @@ def _new(wanted: Wanted) -> Found:
         long_call()
     tunnel, share = request.connection.server.tunnel, request.tree.share
     path, creation_time = tunnel.find(share.path, path, wanted.posix)
+    parent = wanted.parent if path == wanted.path else None
+    mode = wanted.posix_mode
     if options & FILE_DIRECTORY_FILE:
-        node = volume.create_directory(path, attributes, mode=wanted.posix_mode, rights=names)
+        lists = security.lists_new(request, descriptor)
+        node = volume.create_directory(
+            path, attributes, read=lists, mode=mode, rights=names, parent=parent
+        )
     else:
-        node = volume.create_file(path, attributes, mode=wanted.posix_mode, rights=names)
+        node = volume.create_file(path, attributes, mode=mode, rights=names, parent=parent)
     try:
         if creation_time:
             node.set_times(creation=creation_time)
@@ -385,9 +394,10 @@ def _new(wanted: Wanted) -> Found:
         security.set_new(request, node, descriptor, names)
         if wanted.allocation and node.is_regular and stream is None:
             node.allocate(wanted.allocation)
-        maximal = _maximal_access(wanted, node)
         # The creator gets what it asked for, whatever the new descriptor says.
-        granted = map_generic(body.desired_access)
+        granted = maximal = map_generic(body.desired_access)
+        if granted & MAXIMUM_ALLOWED or SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST in contexts:
+            maximal = _maximal_access(wanted, node)
         if granted & MAXIMUM_ALLOWED:
             granted = granted & ~MAXIMUM_ALLOWED | maximal
         if creation_time:
@@ -399,7 +409,7 @@ def _new(wanted: Wanted) -> Found:
         finally:
             node.close()
         raise
-    made_at = node.stat().change_time
+    made_at = node.stat(as_made=True).change_time
     return Found(node, stream, FILE_CREATED, granted, maximal, made_file=True, made_at=made_at)
 
 

@@ -176,6 +176,11 @@ def name_rights(request: Request, *, described: bool = False) -> PosixNameRights
     return StoredNameRights(tree.identity, described=described)
 
 
+def lists_new(request: Request, descriptor: SecurityDescriptor | None) -> bool:
+    """Whether the creator of a directory may list it, whatever it inherits."""
+    return request.tree.share.acl_xattr or descriptor is not None
+
+
 def set_new(
     request: Request,
     node: Node,
@@ -195,8 +200,7 @@ def set_new(
                 node.set_owner(uid, -1)
         descriptor = None
     birth = names.birth if isinstance(names, StoredNameRights) else None
-    if node.is_directory and (request.tree.share.acl_xattr or descriptor is not None):
-        # Its creator may list it, whatever it inherits.
+    if node.is_directory and not node.readable and lists_new(request, descriptor):
         retry_as_process(lambda: node.open_data(read=True, write=False))
     if birth is not None:
         new_descriptor.give(node, request.tree.identity, descriptor, birth)

@@ -16,7 +16,7 @@ from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs import ea, inode_flags
 from usmbd.protocol.vfs.emptiness import is_empty
-from usmbd.protocol.vfs.write_time import KeptWriteTime
+from usmbd.protocol.vfs.write_time import KeptWriteTime, keep_access_time
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_WRITE_ATTRIBUTES,
@@ -166,7 +166,7 @@ def _set_basic(open_: Open, change: setters.SetBasic) -> None:
         resumes = write == setters.TIME_RESUME_UPDATES
         open_.kept_write_time = None if resumes else KeptWriteTime(node)
     if access:
-        node.keep_access_time(access != setters.TIME_RESUME_UPDATES)
+        keep_access_time(node, access != setters.TIME_RESUME_UPDATES)
 
 
 def _disposition(request: Request, change: setters.SetDisposition) -> Handling:

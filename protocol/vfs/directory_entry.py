@@ -139,8 +139,9 @@ class _Place:
     def check_add(self, *, is_directory: bool) -> None:
         """Ask for a new entry of the directory; SmbError(ACCESS_DENIED)."""
         if self.rights is not None and self.rights.asks_names:
-            with Node.at(self.volume, self.fd, b".", self.path) as directory:
-                self.rights.check_add(directory, is_directory=is_directory)
+            statx = kernel.statx_fd(self.fd)
+            directory = Node(self.volume, self.fd, self.path, False, False, lent=statx)
+            self.rights.check_add(directory, is_directory=is_directory)
 
     def check_replace(self, name: str) -> None:
         """Ask for what stands there already; SmbError(ACCESS_DENIED)."""

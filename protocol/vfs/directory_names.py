@@ -218,14 +218,25 @@ class DirectoryNames:
         held = self._names_of(directory)
         return held.find(name) if held is not None else None
 
+    def lacks(self, directory: int, name: str, statx: kernel.StatxTuple) -> bool:
+        """Whether the directory, of which statx(2) says `statx`, has no such name in any case.
+
+        False when the user may not list it; OSError.
+        """
+        held = self._names_of(directory, statx)
+        return held is not None and held.find(name) is None
+
     def find_short(self, directory: int, name: str) -> str | None:
         """Return the name on disk for which `name` is the 8.3 form; None and OSError as above."""
         held = self._names_of(directory)
         return held.find_short(name, self._lock) if held is not None else None
 
-    def _names_of(self, directory: int) -> _Directory | None:
+    def _names_of(
+        self, directory: int, statx: kernel.StatxTuple | None = None
+    ) -> _Directory | None:
         """Return the names of a directory as they are now; None when it may not be listed."""
-        statx = kernel.statx_fd(directory)
+        if statx is None:
+            statx = kernel.statx_fd(directory)
         key = (statx[17], statx[18], statx[6])
         stamp = (statx[15], statx[16])
         while True:

@@ -13,7 +13,6 @@ errors.status_of maps it.
 """
 
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -53,6 +52,7 @@ class Node:
     """
 
     __slots__ = (
+        "_written",
         "born",
         "fd",
         "has_xattrs",
@@ -70,9 +70,21 @@ class Node:
     )
 
     def __init__(
-        self, volume: VolumeBase, fd: int, path: str, readable: bool, writable: bool
+        self,
+        volume: VolumeBase,
+        fd: int,
+        path: str,
+        readable: bool,
+        writable: bool,
+        *,
+        is_new: bool = False,
+        lent: kernel.StatxTuple | None = None,
     ) -> None:
-        """Take over `fd` and look at it; on failure the descriptor is closed; OSError."""
+        """Take over `fd` and look at it; on failure the descriptor is closed; OSError.
+
+        `is_new`: it has no attributes yet. A directory that is only `lent`, with what statx(2) says
+        of it, is not closed, nor is the node to be; its DOS attributes do not matter.
+        """
         self.volume = volume
         self.fd = fd
         self.path = path
@@ -81,8 +93,9 @@ class Node:
         self.nowait = True
         self.reserved = 0
         """Bytes of allocation that were asked for by this node."""
+        self._written: bytes | None = None
         try:
-            statx = kernel.statx_fd(fd)
+            statx = kernel.statx_fd(fd) if lent is None else lent
             kind = statx[5] & 0o170000
             self.is_directory = kind == stat.S_IFDIR
             self.is_regular = kind == stat.S_IFREG
@@ -90,12 +103,14 @@ class Node:
             self.inode = (statx[17], statx[18], statx[6])
             self.inode_flags = statx[1]
             self.born = (statx[11], statx[12])  # by the file system's clock; 0, 0: it has none
-            stat_ = volume.smb_stat(statx, self._read_dos_attributes(), self.name, fd)
+            dos = None if is_new or lent is not None else self._read_dos_attributes()
+            stat_ = volume.smb_stat(statx, dos, self.name, fd)
             if stat_.attributes & FILE_ATTRIBUTE_REPARSE_POINT and self.has_xattrs:
                 stored_reparse.describe(stat_, stored_reparse.read(self.xattr_target()))
             self.last_stat = stat_
         except BaseException:
-            os.close(fd)
+            if lent is None:
+                os.close(fd)
             raise
 
     @property
@@ -143,11 +158,16 @@ class Node:
         self.readable = read or not write
         self.writable = write
 
-    def stat(self) -> FileStat:
-        """Return the file's stat as it is now; kept in `last_stat`."""
+    def stat(self, *, as_made: bool = False) -> FileStat:
+        """Return the file's stat as it is now; kept in `last_stat`.
+
+        `as_made`: the DOS attributes of a new file are those that this node has just written.
+        """
         statx = kernel.statx_fd(self.fd)
         self.inode_flags = statx[1]
-        dos = self._read_dos_attributes()
+        dos = self._written if as_made else None
+        if dos is None:
+            dos = self._read_dos_attributes()
         self.last_stat = result = self.volume.smb_stat(statx, dos, self.name, self.fd)
         if result.attributes & FILE_ATTRIBUTE_REPARSE_POINT and self.has_xattrs:
             stored_reparse.describe(result, stored_reparse.read(self.xattr_target()))
@@ -211,6 +231,7 @@ class Node:
             value = dos_attributes.pack(attributes, creation_time, change_time, now, written)
         target = self.xattr_target()
         retry_as_process(lambda: os.setxattr(target, dos_attributes.XATTR_NAME, value))
+        self._written = value
 
     def forget_change_time(self) -> None:
         """Show the inode's change time again, after a change that its write time does not tell."""
@@ -320,20 +341,6 @@ class Node:
         if (creation or change) and self.volume.options.store_dos_attributes:
             attributes, created = self._stored()
             self.write_dos_attributes(attributes, creation or created, change)
-
-    def keep_access_time(self, keep: bool) -> None:
-        """Let reading by this node leave the access time as it is, or change it again; OSError.
-
-        O_NOATIME is the owner's; here it is whoever's that may write attributes.
-        """
-        if not self.readable:
-            return
-
-        def change() -> None:
-            flags = fcntl.fcntl(self.fd, fcntl.F_GETFL) & ~os.O_NOATIME
-            fcntl.fcntl(self.fd, fcntl.F_SETFL, flags | (os.O_NOATIME if keep else 0))
-
-        retry_as_process(change)
 
     def check_end(self, end: int) -> None:
         """Refuse data that would end beyond the end of any file here, or of the disk; OSError.

@@ -12,7 +12,7 @@ import stat
 import sys
 import weakref
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.directory_names import directory_names
@@ -48,6 +48,46 @@ def exists_at(directory: int, name: str) -> bool:
     except OSError:
         return False
     return True
+
+
+class Parent:
+    """The directory of a name, open as O_PATH, for what is to be made in it."""
+
+    __slots__ = ("_statx", "fd", "path")
+
+    def __init__(self, fd: int, path: str, statx: kernel.StatxTuple | None = None) -> None:
+        """Take over `fd`, which is `path` on disk, and what statx(2) said of it a moment ago."""
+        self.fd = fd
+        self.path = path
+        self._statx = statx
+
+    @property
+    def statx(self) -> kernel.StatxTuple:
+        """Tell what it is, or was a moment ago; OSError."""
+        if self._statx is None:
+            self._statx = kernel.statx_fd(self.fd)
+        return self._statx
+
+    def close(self) -> None:
+        """Give the descriptor back; twice is harmless."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def pass_on(self) -> "Parent":
+        """Return another that has the descriptor from now on."""
+        fd, self.fd = self.fd, -1
+        return Parent(fd, self.path, self._statx)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+Keep = Callable[[Parent], None]
+"""Takes the directory where a look-up has found no such name."""
 
 
 class Resolver:
@@ -87,17 +127,18 @@ class Resolver:
         """Give the root's descriptor back; otherwise that happens with the last reference."""
         self._closed()
 
-    def open(self, path: str, *, link: bool = False) -> tuple[int, str]:
+    def open(self, path: str, *, link: bool = False, keep: Keep | None = None) -> tuple[int, str]:
         """Open `path` as O_PATH: (descriptor, the path as it is on disk); SmbError.
 
-        With `link`, a symbolic link at the end is opened itself.
+        With `link`, a symbolic link at the end is opened itself. Where the last name alone is
+        missing, `keep` gets its directory.
         """
         how = self._link if link else self._node
         fd = how.open(self.root, encode(path))
         found = path
         if fd < 0:
             if -fd in _MISSING or self._may_be_linked(-fd):
-                fd, found = self._open_variant(path, how, link=link)
+                fd, found = self._open_variant(path, how, -fd, keep, link=link)
             else:
                 raise SmbError(_refusal(-fd))
         # Where a link leads has other names than the path that a client gave.
@@ -120,29 +161,36 @@ class Resolver:
             os.close(fd)
         return None
 
-    def _open_variant(self, path: str, how: kernel.How, *, link: bool) -> tuple[int, str]:
-        """Open what `path` means when the kernel finds nothing of exactly that path.
+    def _open_variant(
+        self, path: str, how: kernel.How, number: int, keep: Keep | None, *, link: bool
+    ) -> tuple[int, str]:
+        """Open what `path` means when the kernel finds nothing of exactly that path: `number`.
 
         The directory may be spelled otherwise, or the last name, or an absolute link may be on
         the way. Others may make and remove the name meanwhile; what is there and still is not
         found is a link to nowhere.
         """
-        parent, directory, name = self.open_parent(path)
-        try:
+        above = self.parent(path)
+        directory, _, name = path.rpartition("/")
+        exact = number == errno.ENOENT and above.path == directory  # it is the last that is missing
+        missing = exact and (link or not self.follow_symlinks)  # and it is no link to nowhere
+        with above:
+            found = self.variant(above.fd, name, above if exact else None, missing=missing)
             for _ in range(_TRIES):
-                found = self.variant(parent, name)
                 if found is None:
                     break
-                path = join(directory, found)
-                fd = how.open(parent, encode(found)) if link else how.open(self.root, encode(path))
+                path = join(above.path, found)
+                start, rest = (above.fd, found) if link else (self.root, path)
+                fd = how.open(start, encode(rest))
                 if fd >= 0:
                     return fd, path
                 if -fd not in _MISSING:
                     return self._open_linked(path, -fd), path
-                if _is_link(parent, found):
+                if _is_link(above.fd, found):
                     raise SmbError(NtStatus.ACCESS_DENIED)
-        finally:
-            os.close(parent)
+                found = self.variant(above.fd, name)
+            if found is None and keep is not None:
+                keep(above.pass_on())
         raise SmbError(NtStatus.OBJECT_NAME_NOT_FOUND)
 
     def open_parent(self, path: str) -> tuple[int, str, str]:
@@ -154,6 +202,10 @@ class Resolver:
             raise SmbError(NtStatus.ACCESS_DENIED)
         directory, _, name = path.rpartition("/")
         return *self.open_directory(directory), name
+
+    def parent(self, path: str) -> Parent:
+        """Open the directory that holds `path`, as `open_parent`; SmbError."""
+        return Parent(*self.open_parent(path)[:2])
 
     def open_directory(self, path: str) -> tuple[int, str]:
         """Open the directory `path` as O_PATH: (descriptor, path on disk); SmbError."""
@@ -199,19 +251,28 @@ class Resolver:
             fd = self._open_linked(inner, -fd, NtStatus.OBJECT_PATH_NOT_FOUND)
         return fd, inner
 
-    def variant(self, directory: int, name: str) -> str | None:
+    def variant(
+        self, directory: int, name: str, above: Parent | None = None, *, missing: bool = False
+    ) -> str | None:
         """Return the name in `directory` that a client means by `name`, or None.
 
         The exact name comes first, then the one that is spelled so on the wire and stored like
         that, then others by case, then the one that has this 8.3 name; what is vetoed is nobody's
-        meaning. OSError.
+        meaning. OSError. `above`, the same directory: the kernel has found nothing by the exact
+        name a moment ago; `missing`: not even a link to nowhere.
         """
-        found = self._variant(directory, name)
+        found = self._variant(directory, name, above, missing=missing)
         return None if found is not None and self.is_vetoed(found) else found
 
-    def _variant(self, directory: int, name: str) -> str | None:
+    def _variant(
+        self, directory: int, name: str, above: Parent | None, *, missing: bool
+    ) -> str | None:
         """Return the name that is meant, vetoed or not."""
-        if exists_at(directory, name):
+        known, lacks = directory_names(), False
+        if above is not None and not self.case_sensitive:
+            check_encodable(name)
+            lacks = known.lacks(directory, name, above.statx)
+        if not (missing or lacks) and exists_at(directory, name):
             return name
         stored = to_wire(name) if self.made_names else name
         if stored != name and exists_at(directory, stored):
@@ -219,11 +280,11 @@ class Resolver:
         check_encodable(name)
         found = None
         if not self.case_sensitive:
-            found = directory_names().find(directory, name)
+            found = None if lacks else known.find(directory, name)
             if found is None and stored != name:
-                found = directory_names().find(directory, stored)
+                found = known.find(directory, stored)
         if found is None and self.made_names and is_made(name):
-            found = directory_names().find_short(directory, name)
+            found = known.find_short(directory, name)
         return found
 
     def others_in(self, directory: str) -> Callable[[str], bool]:

@@ -15,7 +15,7 @@ from usmbd.protocol.vfs.file_systems import LOCAL, magic
 from usmbd.protocol.vfs.identity import as_process, current_uid
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.options import NEW_DIRECTORY, NEW_FILE, InheritOwner, VolumeOptions
-from usmbd.protocol.vfs.resolve import encode, join
+from usmbd.protocol.vfs.resolve import Keep, Parent, encode, join
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_DIRECTORY,
     FILE_ATTRIBUTE_READONLY,
@@ -87,16 +87,19 @@ class Volume(VolumeBase):
         if self._posix_view is not None:
             self._posix_view.forget_abilities()
 
-    def lookup(self, path: str, *, open_reparse_point: bool = False) -> Node:
+    def lookup(
+        self, path: str, *, open_reparse_point: bool = False, keep: Keep | None = None
+    ) -> Node:
         """Open what `path` names, exactly or else in another case, without touching its data.
 
         The node has its stat in `last_stat`. With `open_reparse_point` a symbolic link at the
-        end is the result itself. SmbError OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND,
+        end is the result itself. `keep` gets the directory where the last name alone is missing.
+        SmbError OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND,
         OBJECT_NAME_INVALID, ACCESS_DENIED (also for a link that leads nowhere or outside); for a
         root that was removed OBJECT_PATH_NOT_FOUND, as from smbd.
         """
         self.check_veto(path)
-        fd, path = self.resolver.open(path, link=open_reparse_point)
+        fd, path = self.resolver.open(path, link=open_reparse_point, keep=keep)
         if not path and _is_removed(fd):
             os.close(fd)
             raise SmbError(NtStatus.OBJECT_PATH_NOT_FOUND)
@@ -111,11 +114,13 @@ class Volume(VolumeBase):
         write: bool = True,
         mode: int | None = None,
         rights: NameRights | None = None,
+        parent: Parent | None = None,
     ) -> Node:
         """Create a file that must not exist, open for data as asked, with DOS attributes.
 
         `mode` is POSIX's (for the POSIX extensions), else the share's masks decide. The
         data is open even where the mode would refuse it. `rights` are asked beside the kernel.
+        `parent` is its directory, where a look-up has kept that, and is closed.
         SmbError OBJECT_NAME_COLLISION, OBJECT_PATH_NOT_FOUND, ACCESS_DENIED, ...
         """
         options = self.options
@@ -131,74 +136,74 @@ class Volume(VolumeBase):
         fd = -errno.ENOENT
         is_owned = options.inherit_owner is not InheritOwner.NO
         is_asked = inherits or is_owned or (rights is not None and rights.asks_names)
-        if options.veto is None and not is_asked:
+        if parent is None and options.veto is None and not is_asked:
             fd = self._how(flags, mode).open(self.resolver.root, encode(path))
         if fd in (-errno.ENOENT, -errno.EXDEV):
             # Another spelling of the directory, an absolute link to it, or it is to be asked for.
-            parent, directory, name = self.resolver.open_parent(path)
-            try:
-                above = os.stat(parent)
+            name = path.rpartition("/")[2]
+            with parent or self.resolver.parent(path) as above:
                 if inherits:
-                    mode = above.st_mode & NEW_FILE
-                owner = above.st_uid if is_owned else None
-                mode = self._check_add(parent, directory, rights, mode, is_directory=False)
-                fd = self._how(flags, mode).open(parent, encode(name))
-            finally:
-                os.close(parent)
-            path = join(directory, name)
+                    mode = above.statx[5] & NEW_FILE
+                owner = above.statx[3] if is_owned else None
+                mode = self._check_add(above, rights, mode, is_directory=False)
+                fd = self._how(flags, mode).open(above.fd, encode(name))
+            path = join(above.path, name)
         if fd < 0:
             log.debug("file %s, mode %04o: %s", path, mode, os.strerror(-fd))
             raise SmbError(_creation_status(-fd))
         log.debug("file %s, mode %04o: created", path, mode)
-        return self._finish_creation(Node(self, fd, path, read, write), attributes, owner)
+        node = Node(self, fd, path, read, write, is_new=True)
+        return self._finish_creation(node, attributes, owner)
 
     def create_directory(
         self,
         path: str,
         attributes: int = 0,
         *,
+        read: bool = False,
         mode: int | None = None,
         rights: NameRights | None = None,
+        parent: Parent | None = None,
     ) -> Node:
-        """Create a directory that must not exist, with DOS attributes; SmbError as above."""
+        """Create a directory that must not exist, with DOS attributes; SmbError as above.
+
+        With `read` it is open for listing, if its mode lets its maker do that.
+        """
         options = self.options
         self._check_creation(path)
-        parent, directory, name = self.resolver.open_parent(path)
-        try:
-            above = os.stat(parent)
-            owner = None if options.inherit_owner is InheritOwner.NO else above.st_uid
+        name = path.rpartition("/")[2]
+        with parent or self.resolver.parent(path) as above:
+            owner = None if options.inherit_owner is InheritOwner.NO else above.statx[3]
             if mode is None and options.inherit_permissions:
                 # smb.conf(5): set-gid with them, and never set-uid; the owner may always add to it.
-                mode = above.st_mode & 0o7777 & ~stat.S_ISUID | stat.S_IWUSR
+                mode = above.statx[5] & 0o7777 & ~stat.S_ISUID | stat.S_IWUSR
             elif mode is None:
                 mode = NEW_DIRECTORY & options.directory_mask | options.force_directory_mode
-            made = self._check_add(parent, directory, rights, mode, is_directory=True)
+            made = self._check_add(above, rights, mode, is_directory=True)
             try:
-                os.mkdir(encode(name), made & 0o7777, dir_fd=parent)
+                os.mkdir(encode(name), made & 0o7777, dir_fd=above.fd)
             except OSError as error:
                 log.debug("directory %s, mode %04o: %s", path, mode, error.strerror)
                 raise SmbError(_creation_status(error.errno)) from error
             try:
-                fd = os.open(encode(name), _NEW_DIRECTORY, dir_fd=parent)
+                fd, read = _open_new(above.fd, encode(name), read=read)
             except OSError as error:  # somebody removed it at once
                 raise SmbError(NtStatus.FILE_DELETED) from error
-            if os.stat(fd).st_uid != current_uid() and magic(fd) in LOCAL:
-                # And put another's in its place, which would get permissions and attributes.
-                os.close(fd)
-                raise SmbError(NtStatus.FILE_DELETED)
-        finally:
-            os.close(parent)
-        path = join(directory, name)
+        path = join(above.path, name)
+        node = Node(self, fd, path, read, False, is_new=True)
+        if node.last_stat.uid != current_uid() and magic(fd) in LOCAL:
+            # And put another's in its place, which would get permissions and attributes.
+            node.close()
+            raise SmbError(NtStatus.FILE_DELETED)
         try:
-            _add_special_bits(fd, mode)
+            if _add_special_bits(fd, mode):
+                node.stat()
         except OSError as error:  # the directory is there all the same, as on Samba
             log.warning(
                 "a directory without mode %04o: %s", mode, error.strerror, extra={"path": path}
             )
         log.debug("directory %s, mode %04o: created", path, mode)
-        return self._finish_creation(
-            Node(self, fd, path, False, False), attributes | FILE_ATTRIBUTE_DIRECTORY, owner
-        )
+        return self._finish_creation(node, attributes | FILE_ATTRIBUTE_DIRECTORY, owner)
 
     def fs_info(self, node: Node | None = None) -> FileSystemFacts:
         """Ask for the size and identity of the file system of a node, or the root's; OSError."""
@@ -231,17 +236,17 @@ class Volume(VolumeBase):
         return how
 
     def _check_add(
-        self, directory: int, path: str, rights: NameRights | None, mode: int, *, is_directory: bool
+        self, above: Parent, rights: NameRights | None, mode: int, *, is_directory: bool
     ) -> int:
-        """Ask the open directory for the right to add; SmbError(ACCESS_DENIED).
+        """Ask the directory for the right to add; SmbError(ACCESS_DENIED).
 
         Returns the mode with which it is made, instead of `mode`, until it has its descriptor.
         """
         if rights is None or not rights.asks_names:
             return mode
-        with Node.at(self, directory, b".", path) as node:
-            rights.check_add(node, is_directory=is_directory)
-            return rights.making(node, mode)
+        node = Node(self, above.fd, above.path, False, False, lent=above.statx)
+        rights.check_add(node, is_directory=is_directory)
+        return rights.making(node, mode)
 
     def _finish_creation(self, node: Node, attributes: int, owner: int | None) -> Node:
         """Give a new file its owner and its DOS attributes, and its node what it has now.
@@ -272,8 +277,17 @@ def _is_removed(directory: int) -> bool:
     return os.readlink(kernel.fd_path(directory)).endswith(" (deleted)")
 
 
-def _add_special_bits(directory: int, mode: int) -> None:
-    """Set what mkdir(2) leaves out of `mode`, set-uid and set-gid; OSError.
+def _open_new(parent: int, name: bytes, *, read: bool) -> tuple[int, bool]:
+    """Open a new directory, to `read` it if that may be: (descriptor, whether it is); OSError."""
+    if read:
+        with suppress(PermissionError):
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            return os.open(name, flags, dir_fd=parent), True
+    return os.open(name, _NEW_DIRECTORY, dir_fd=parent), False
+
+
+def _add_special_bits(directory: int, mode: int) -> bool:
+    """Set what mkdir(2) leaves out of `mode`, set-uid and set-gid: whether it did; OSError.
 
     What is there stays: set-gid from the parent, permissions from a default ACL. The kernel
     drops set-gid when the user is not in the directory's group.
@@ -284,6 +298,8 @@ def _add_special_bits(directory: int, mode: int) -> None:
         found = stat.S_IMODE(os.stat(path).st_mode)
         if wanted & ~found:
             os.chmod(path, found | wanted)
+            return True
+    return False
 
 
 def _give_away(node: Node, owner: int) -> None:

@@ -1,10 +1,12 @@
-"""The write time that one open leaves as it is ([MS-FSA] 2.1.5.15.2, UserSetModificationTime).
+"""The times that one open leaves as they are ([MS-FSA] 2.1.5.15.2, UserSetModificationTime).
 
 Once a client has set a file's write time by an open, or stopped its updates with -1, what that open
 writes does not change the time any more. The kernel knows no such thing: the time is put back after
 each change, 3 us more for the opens that asked for it.
 """
 
+import fcntl
+import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -45,6 +47,21 @@ class KeptWriteTime:
                 self._running -= 1
                 # Who may write data may not set times in POSIX, unless the file is his own.
                 retry_as_process(lambda: kernel.set_times(self._node.fd, None, self._time))
+
+
+def keep_access_time(node: Node, keep: bool) -> None:
+    """Let reading by a node leave the access time as it is, or change it again; OSError.
+
+    O_NOATIME is the owner's; here it is whoever's that may write attributes.
+    """
+    if not node.readable:
+        return
+
+    def change() -> None:
+        flags = fcntl.fcntl(node.fd, fcntl.F_GETFL) & ~os.O_NOATIME
+        fcntl.fcntl(node.fd, fcntl.F_SETFL, flags | (os.O_NOATIME if keep else 0))
+
+    retry_as_process(change)
 
 
 def _write_time(node: Node) -> int:

@@ -96,7 +96,9 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], object]) -> 
     """Have these happen before and after the look for variants, one a time."""
     variant, left = Resolver.variant, list(steps)
 
-    def disturbed(self: Resolver, directory: int, name: str) -> str | None:
+    def disturbed(
+        self: Resolver, directory: int, name: str, *_: object, **__: object
+    ) -> str | None:
         if left:
             left.pop(0)()
         result = variant(self, directory, name)

@@ -3,11 +3,14 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from usmbd.protocol.vfs import directory_entry
+from usmbd.protocol.vfs.node import Node
+from usmbd.protocol.vfs.resolve import Parent
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions, _creation_status
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_ARCHIVE,
@@ -294,3 +297,58 @@ def test_what_takes_a_new_directory_s_place_at_once_is_not_opened(
 )
 def test_why_nothing_was_made(number: int, status: NtStatus) -> None:
     assert _creation_status(number) is status
+
+
+def missing(volume: Volume, path: str) -> Parent:
+    """Return the directory that a look-up has kept where a name is missing."""
+    kept: list[Parent] = []
+    with pytest.raises(SmbError) as caught:
+        volume.lookup(path, keep=kept.append)
+    assert caught.value.status is NtStatus.OBJECT_NAME_NOT_FOUND
+    return kept.pop()
+
+
+@pytest.mark.parametrize("make", [Volume.create_file, Volume.create_directory])
+def test_what_is_made_is_made_where_it_was_missing(
+    tmp_path: Path, make: Callable[..., Node]
+) -> None:
+    """Whatever another has put in the place of its directory meanwhile."""
+    share, outside = tmp_path / "share", tmp_path / "outside"
+    (share / "Folder").mkdir(parents=True)
+    outside.mkdir()
+    volume = Volume(str(share))
+    parent = missing(volume, "folder/new")
+    (share / "Folder").rename(share / "moved")
+    (share / "folder").symlink_to(outside)
+    make(volume, "folder/new", parent=parent).close()
+    assert os.listdir(share / "moved") == ["new"]
+    assert os.listdir(outside) == []
+    assert parent.fd == -1
+
+
+def test_a_directory_that_has_gone_gets_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    volume = Volume(str(tmp_path))
+    parent = missing(volume, "folder/new")
+    (tmp_path / "folder").rmdir()
+    with pytest.raises(SmbError) as caught:
+        volume.create_file("folder/new", parent=parent)
+    assert caught.value.status is NtStatus.OBJECT_PATH_NOT_FOUND
+    assert parent.fd == -1
+
+
+def test_a_name_that_comes_after_the_look_up_collides(tmp_path: Path) -> None:
+    volume = Volume(str(tmp_path))
+    parent = missing(volume, "new")
+    (tmp_path / "new").touch()
+    with pytest.raises(SmbError) as caught:
+        volume.create_file("new", parent=parent)
+    assert caught.value.status is NtStatus.OBJECT_NAME_COLLISION
+
+
+def test_a_missing_directory_on_the_way_keeps_none(tmp_path: Path) -> None:
+    kept: list[Parent] = []
+    with pytest.raises(SmbError) as caught:
+        Volume(str(tmp_path)).lookup("folder/new", keep=kept.append)
+    assert caught.value.status is NtStatus.OBJECT_PATH_NOT_FOUND
+    assert not kept
