@@ -33,6 +33,10 @@ Usmbd.executed = False
 # What is collected is no garbage: to look for some takes half of the collection's time.
 gc.disable()
 
+SELDOM = (20_000, 10, 20)
+"""New objects until Python looks for garbage, and how often until it looks among older ones: by its
+own numbers it took 5 to 6 s of CPU of each process in a run of the unit tests, by these 2."""
+
 RETRIED = "retried"
 """The property that a test records, with what was wrong, when it tries something a second time."""
 
@@ -170,6 +174,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_finish() -> None:
     """Collect garbage again, of what the tests make alone: 12,000 tests stay to the end."""
     gc.freeze()
+    gc.set_threshold(*SELDOM)
     gc.enable()
 
 

@@ -88,7 +88,7 @@ protocol.vfs.posix_acl READ=4 WRITE=2 EXECUTE=1 _VERSION=2 _NO_ID=FFFFFFFF
 xattr_DosInfo of Samba's librpc/idl/xattr.idl
 protocol.vfs.dos_attributes _VALID_ATTRIB=1 _VALID_CREATE_TIME=10
 prctl(2), capset(2), landlock(7), clone(2)
-mountd.confine.kernel _PR_SET_PDEATHSIG=1 _PR_SET_DUMPABLE=4 _PR_CAPBSET_READ=17 _PR_CAPBSET_DROP=18
+mountd.confine.kernel _PR_SET_PDEATHSIG=1 _PR_SET_DUMPABLE=4 _PR_CAPBSET_DROP=18
 mountd.confine.kernel _PR_SET_NO_NEW_PRIVS=26 _PR_CAP_AMBIENT=2F _PR_CAP_AMBIENT_CLEAR_ALL=4
 mountd.confine.kernel _CAPABILITY_VERSION_3=20080522 _LANDLOCK_CREATE_RULESET_VERSION=1
 mountd.confine.kernel _NR_LANDLOCK_CREATE_RULESET=1BC _NR_LANDLOCK_RESTRICT_SELF=1BE
