@@ -184,7 +184,7 @@ class _Server:
                     if others is not given:
                         _close(others)
                 _wait_for_parent(between, self._supervisor)
-                _become(wanted, given)
+                become(wanted, given)
             if child > 0:
                 answer = [forking.encode(Forked(pid=child))]
                 # To the supervisor a number is enough: the child is its own.
@@ -230,7 +230,7 @@ def _wait_for_parent(between: int, supervisor: int) -> None:
         os._exit(1)  # it is gone
 
 
-def _become(wanted: Fork, received: list[int]) -> Never:
+def become(wanted: Fork, received: list[int]) -> Never:
     """Be the child: show as one, run its `main`, end."""
     os.setpgid(0, 0)
     arguments = list(wanted.arguments)

@@ -132,10 +132,14 @@ class Processes:
     def run(self, kind: str, arguments: Sequence[str], output: IO[bytes], seconds: float) -> int:
         """Run a child to its end before there is an event loop; return its status.
 
-        It is killed, and TimeoutError raised, when it has not ended after some seconds.
+        It is forked here, which saves the go-between: this process has no more yet than the fork
+        server. It is killed, and TimeoutError raised, when it has not ended after some seconds.
         """
-        self._ask([(Fork(kind, list(arguments), streams=[1]), [output.fileno()])])
-        pid = _forked(self._sock.recv(forking.MESSAGE_LIMIT))
+        pid = os.fork()
+        if pid == 0:
+            self._sock.close()
+            fork_server.prepare()
+            fork_server.become(Fork(kind, list(arguments), streams=[1]), [output.fileno()])
         pidfd = os.pidfd_open(pid)
         try:
             ended, _, _ = select.select([pidfd], [], [], seconds)

@@ -11,9 +11,9 @@ import socket
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from smbtest.processes import children, command_line
@@ -103,7 +103,16 @@ class Executed(Processes):
         self._starting = asyncio.Lock()
         self._orders = []
         self._replace()
-        self._sock.setblocking(True)
+
+    def run(self, kind: str, arguments: Sequence[str], output: IO[bytes], seconds: float) -> int:
+        """Run a child to its end: it is forked elsewhere, too."""
+
+        async def ended() -> int:
+            self.watch()
+            process = await self.start(kind, arguments, streams=[output.fileno()])
+            return await asyncio.wait_for(process.wait(), seconds)
+
+        return asyncio.run(ended())
 
 
 class Served:
