@@ -188,9 +188,8 @@ class TcpTransport(Transport):
             if length > receiver.message_limit:
                 if length == KEEP_ALIVE_FRAME:
                     begin += FRAME
+                    began = self._turns.served(began)
                     if not began:
-                        began = self._turns.clock()
-                    elif self._turns.over(began):
                         self._wait()
                         break
                     continue
@@ -221,9 +220,8 @@ class TcpTransport(Transport):
                 self._flush()
             if end - begin < FRAME:
                 break
+            began = self._turns.served(began)
             if not began:
-                began = self._turns.clock()
-            elif self._turns.over(began):
                 self._wait()
                 break
         self._corked = False

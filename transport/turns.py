@@ -15,11 +15,19 @@ from usmbd.transport.loop import EventLoop
 
 SLICE: Final = 0.004
 """Seconds of a turn for all long work together. A request beside it waits 5 ms at most: before the
-first look at the clock and after the last one there is a request, of 0.4 ms if it makes a file."""
+first look at the clock are two requests, and after the last one, of 0.4 ms if it makes a file."""
 
 ALLOWANCE: Final = 0.0005
 """Seconds for small requests of one client that come together, whoever else waits for a slice: a
 client that asks for a few things is answered though others flood."""
+
+UNSEEN: Final = 0.00025
+"""Seconds that count for the two requests before the first look at the clock, which is a system
+call on some machines. Less than they take if they make files, so that who asks for little has
+most of its ALLOWANCE left; together with the slice and the last request still 5 ms."""
+
+_ONE: Final = -1.0
+"""What `Turns.served` says when one was served: it has not looked at the clock."""
 
 LARGE_MESSAGE: Final = 1 << 18
 """Such a message takes up to a millisecond to check and write, by HMAC-SHA256 8 MiB take 26: it
@@ -31,15 +39,30 @@ Work = Callable[[], None]
 class Turns:
     """The long work of one event loop."""
 
-    def __init__(self, loop: EventLoop, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Begin without work."""
+    def __init__(self, loop: EventLoop, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without work; `clock` is that of the loop's time."""
         self._loop = loop
         self.clock = clock
         self._works: OrderedDict[Hashable, deque[Work]] = OrderedDict()
         self._turn_number = -1  # of the loop's turn that the next two are about
-        self._end = 0.0  # of its slice; 0.0: that is for what waits already
+        # Of its slice; 0.0: that is for what waits already; below: it begins with the next look.
+        self._end = 0.0
         self._begins = 0.0  # until when work may begin beside the slice; 0.0: none has yet
         self._called = False  # the loop is going to call `_turn`
+
+    def served(self, began: float) -> float:
+        """Count one more of the requests that came together; 0.0: what is left has to wait.
+
+        `began` is what this said when the one before was served; 0.0 for the first.
+        """
+        if began > 0:
+            return 0.0 if self.over(began) else began
+        if not began:
+            return _ONE
+        began = self.clock() - UNSEEN
+        if self._turn_number != self._loop.turn_number:
+            self._begin(began)
+        return began
 
     def over(self, began: float = 0.0) -> bool:
         """Tell whether long work has to stop now and go on `later`.
@@ -49,9 +72,9 @@ class Turns:
         """
         now = self.clock()
         if self._turn_number != self._loop.turn_number:
-            self._turn_number = self._loop.turn_number
-            self._end = 0.0 if self._works else (began or now) + SLICE
-            self._begins = 0.0
+            self._begin(began or now)
+        elif self._end < 0:
+            self._end = now - UNSEEN + SLICE
         return now >= self._end and now - began >= ALLOWANCE
 
     def full(self) -> bool:
@@ -60,12 +83,23 @@ class Turns:
         Beside the slice all that begins has one ALLOWANCE together: who asks for little is answered
         though others have much done, and many that begin at once hold up nobody.
         """
+        if self._turn_number != self._loop.turn_number:
+            self._begin(0.0)
+            if not self._works:
+                self._end = -1.0  # its first step is as short as a request
+                return False
         if not self.over():
             return False
         now = self.clock()
         if not self._begins:
             self._begins = now + ALLOWANCE
         return now >= self._begins
+
+    def _begin(self, began: float) -> None:
+        """Begin with the loop's next turn; its slice, unless others wait, began at a time."""
+        self._turn_number = self._loop.turn_number
+        self._end = 0.0 if self._works else began + SLICE
+        self._begins = 0.0
 
     def later(self, owner: Hashable, work: Work) -> None:
         """Call `work` in a later turn, after what `owner` has given before."""
@@ -91,7 +125,7 @@ class Turns:
         if self._turn_number != self._loop.turn_number:
             self._turn_number = self._loop.turn_number
             self._end = self._begins = 0.0
-        if not self._end:
+        if self._end <= 0:
             self._end = self.clock() + SLICE
         try:
             while works and self.clock() < self._end:

@@ -110,9 +110,10 @@ class Chain:
             if answer is SUSPENDED:
                 return
             self._add(request, answer)
+            if self._offset >= len(self.message):
+                break
+            began = turns.served(began)
             if not began:
-                began = turns.clock()
-            elif self._offset < len(self.message) and turns.over(began):
                 dispatcher.later(self.run, len(self.message))
                 return
         if self._size >= LONG_REPLY and turns.over():

@@ -98,21 +98,28 @@ class Clock(Protocol):
 
 
 class Pulse:
-    """One a worker: beats once, BEAT seconds after a call, and tells the volumes called since."""
+    """One a worker: beats BEAT seconds after a call, and tells the volumes called since.
+
+    It goes on while they are called: to begin anew takes two system calls more.
+    """
 
     def __init__(self, clock: Clock) -> None:
         """Begin at rest."""
         self._clock = clock
         self._called: list[VolumeSpeed] = []
-        self._due = 0.0
+        self._due = 0.0  # when the next beat is; 0.0: at rest
 
     def note(self, speed: VolumeSpeed) -> None:
         """Learn that a volume that is not `noted` yet is going to be called."""
         speed.noted = True
         self._called.append(speed)
-        if len(self._called) == 1:
-            self._due = self._clock.time() + BEAT
-            self._clock.call_later(BEAT, self._beat)
+        if not self._due:
+            self._begin(self._clock.time())
+
+    def _begin(self, now: float) -> None:
+        """Have the next beat come."""
+        self._due = now + BEAT
+        self._clock.call_later(BEAT, self._beat)
 
     def _beat(self) -> None:
         """Tell by how much the loop was late."""
@@ -120,3 +127,6 @@ class Pulse:
         now = self._clock.time()
         for speed in called:
             speed.beat(now, now - self._due)
+        self._due = 0.0
+        if called:
+            self._begin(now)

@@ -11,10 +11,16 @@ class Turns(Protocol):
 
     clock: Callable[[], float]
 
+    def served(self, began: float) -> float:
+        """Count one more of the requests that came together; 0.0: what is left has to wait.
+
+        `began` is what this said when the one before was served; 0.0 for the first.
+        """
+
     def over(self, began: float = 0.0) -> bool:
         """Tell whether long work has to stop now and go on `later`.
 
-        Requests that came together say when, by `clock`, work on them `began`.
+        What came together says when, by `clock`, work on it `began`.
         """
 
     def full(self) -> bool:
@@ -39,7 +45,11 @@ class Loop(Protocol):
 class Unhurried:
     """Time without end, where nobody else waits for the loop."""
 
-    clock = staticmethod(time.perf_counter)
+    clock = staticmethod(time.monotonic)
+
+    def served(self, began: float) -> float:
+        """Let all be served."""
+        return 1.0
 
     def over(self, began: float = 0.0) -> bool:
         """Never."""

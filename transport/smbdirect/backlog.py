@@ -64,11 +64,16 @@ class Backlog:
         self.waits = False
         """Whether others have their turn first."""
 
-    def begin(self) -> None:
-        """Count the time of what has come anew, unless it waits behind what came before."""
-        if self._turns is not None and not self.waits:
-            self._began = self._turns.clock()
-            self._first = True
+    def begin(self) -> float:
+        """Count the time of what has come anew; return when, by the turns' clock.
+
+        0.0: it waits behind what came before, or no time is counted.
+        """
+        if self._turns is None or self.waits:
+            return 0.0
+        self._first = True
+        self._began = self._turns.clock()
+        return self._began
 
     def stops(self, queued: int, under_way: int) -> bool:
         """Whether no further request is taken up, with these bytes of replies and transfers."""

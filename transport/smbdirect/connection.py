@@ -277,8 +277,7 @@ class SmbDirectTransport(RdmaTransport):
         """Take the completions that there are, and do what has become possible by them."""
         if self._turn.due or self.state is _FINISHED or self._turn.gives_way(self.engine):
             return
-        self._now = self._loop.time()
-        self._backlog.begin()
+        self._now = self._backlog.begin() or self._loop.time()
         queue_pair, armed, held = self.queue_pair, False, 0
         try:
             for _ in range(ROUNDS):

@@ -18,6 +18,12 @@ class Rotation:
 
     clock = staticmethod(lambda: 1.0)
 
+    def served(self, began: float) -> float:
+        """Look at the clock from the third of those on that came together."""
+        if began <= 0:
+            return 1.0 if began else -1.0
+        return 0.0 if self.over() else began
+
     def over(self, began: float = 0.0) -> bool:
         """Count a look at the clock."""
         self._left -= 1

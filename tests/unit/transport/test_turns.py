@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from usmbd.transport.turns import ALLOWANCE, SLICE, Turns
+from usmbd.transport.turns import ALLOWANCE, SLICE, UNSEEN, Turns
 
 
 class Loop:
@@ -196,11 +196,11 @@ def test_a_slice_is_four_milliseconds(loop: Loop, turns: Turns) -> None:
 
 
 def test_requests_that_came_together_count_from_their_first(loop: Loop, turns: Turns) -> None:
-    began = turns.clock()
-    loop.time += 0.0039
-    assert not turns.over(began)
+    began = turns.served(turns.served(0.0))
+    loop.time += 0.0037
+    assert turns.served(began) == began
     loop.time += 0.0001
-    assert turns.over(began)
+    assert not turns.served(began)
 
 
 def test_a_few_requests_are_served_beside_the_floods_of_others(loop: Loop, turns: Turns) -> None:
@@ -209,29 +209,77 @@ def test_a_few_requests_are_served_beside_the_floods_of_others(loop: Loop, turns
         others()
         turns.over()
         loop.time += 2 * SLICE
-        began = turns.clock()
+        began = turns.served(turns.served(0.0))
         assert turns.over()
-        assert not turns.over(began)
-        loop.time += 0.9 * ALLOWANCE
-        assert not turns.over(began)
+        assert turns.served(began)
+        loop.time += 0.9 * (ALLOWANCE - UNSEEN)
+        assert turns.served(began)
         loop.time += 0.1 * ALLOWANCE
-        assert turns.over(began)
+        assert not turns.served(began)
         loop.turn()
 
 
 def test_a_flood_of_creates_holds_the_loop_for_five_milliseconds(loop: Loop, turns: Turns) -> None:
-    """The first is served before the clock is looked at, and the last after it was."""
+    """Two are served before the clock is looked at, and the last after it was."""
     create, began, count = 0.0004, 0.0, 0
     start = loop.time
     while count < 200:
         loop.time += create
         count += 1
+        began = turns.served(began)
         if not began:
-            began = turns.clock()
-        elif turns.over(began):
             break
     assert loop.time - start <= 0.005
     assert count == 12
+
+
+def test_few_looks_at_the_clock_are_for_requests_that_come_together(
+    loop: Loop, turns: Turns
+) -> None:
+    """None for two, one for three, in each of many turns: it is a system call on some machines."""
+    looks: list[float] = []
+    turns.clock = lambda: (looks.append(loop.time), loop.time)[1]
+    for together, expected in ((1, 0), (2, 0), (3, 1), (4, 2)):
+        for _ in range(3):
+            began = 0.0
+            for _ in range(together - 1):  # after the last nothing is left
+                began = turns.served(began)
+                assert began
+            loop.turn()
+        assert len(looks) == 3 * expected
+        looks.clear()
+
+
+def test_what_begins_first_in_a_turn_begins_unseen(loop: Loop, turns: Turns) -> None:
+    """Its first look begins the slice; and what begins next in that turn looks first."""
+    looks: list[float] = []
+    turns.clock = lambda: (looks.append(loop.time), loop.time)[1]
+    for _ in range(3):
+        assert not turns.full()
+        assert looks == []
+        loop.time += UNSEEN
+        assert not turns.over()
+        loop.time += SLICE - UNSEEN - 0.00001
+        assert not turns.over()
+        loop.time += 0.00002
+        assert turns.over()
+        loop.turn()
+        looks.clear()
+    assert not turns.full()
+    assert not turns.full()
+    assert len(looks) == 1
+
+
+def test_what_waits_comes_before_what_begins_unseen(loop: Loop, turns: Turns) -> None:
+    done: list[str] = []
+    assert not turns.full()
+    turns.later("a", work(loop, turns, "a", 12, done))
+    before = loop.time
+    loop.turn()
+    assert loop.time - before == pytest.approx(SLICE)
+    assert not turns.full(), "half a millisecond is left for who begins"
+    loop.time += ALLOWANCE
+    assert turns.full()
 
 
 def test_a_slice_that_is_used_up_to_its_end_is_over(loop: Loop, turns: Turns) -> None:

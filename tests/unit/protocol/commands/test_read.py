@@ -62,7 +62,7 @@ def test_so_is_a_long_compound(client: Client, engine: Engine) -> None:
     (engine.files / "file").write_bytes(bytes(LONG_REPLY))
     opened = client.open("file")
     client.call(Command.ECHO, requests.EMPTY, credits=64)
-    rotation = Rotation(engine, 2)  # looks between the four
+    rotation = Rotation(engine, 1)  # a look before the last of the four
     read = Command.READ, requests.read(opened, LONG_REPLY // 4)
     assert client.compound(*[read] * 4, related=False) == []
     rotation.turn()

@@ -216,7 +216,7 @@ def test_a_long_compound_lets_others_have_their_turn(client: Client, engine: Eng
         assert other.call(Command.ECHO, requests.EMPTY).status is NtStatus.SUCCESS
         rotation.turn()
         slices += 1
-    assert slices >= 100 // 4
+    assert slices >= 100 // 5
     assert statuses(client.replies) == [NtStatus.SUCCESS] * 100
     assert len(list(engine.files.iterdir())) == 100
 
@@ -231,7 +231,7 @@ def test_a_client_that_goes_between_two_slices(client: Client, engine: Engine) -
     while rotation.waiting:
         rotation.turn()
     assert not engine.server.session_table
-    assert len(list(engine.files.iterdir())) <= 2
+    assert len(list(engine.files.iterdir())) <= 3
 
 
 def test_a_malformed_end_after_a_slice_ends_the_connection(client: Client, engine: Engine) -> None:

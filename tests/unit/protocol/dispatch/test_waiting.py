@@ -161,6 +161,22 @@ def test_a_beat_in_time_ends_the_measuring(
     assert tree(client).speed.fast()
 
 
+def test_the_pulse_goes_on_while_a_volume_is_called(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To begin anew after each beat takes another look at the clock, and sets an alarm twice."""
+    client.open("file")
+    looks: list[float] = []
+    asked = engine.clock.time
+    monkeypatch.setattr(engine.clock, "time", lambda: (looks.append(asked()), looks[-1])[1])
+    beats = 5
+    for _ in range(beats):
+        engine.clock.advance(BEAT)
+        assert engine.clock.alarms(0) > engine.clock.alarms(BEAT)
+        client.open("file")
+    assert len(looks) == beats
+
+
 def test_the_pulse_rests_when_nothing_is_called(client: Client, engine: Engine) -> None:
     client.open("file")
     engine.clock.advance(BEAT)

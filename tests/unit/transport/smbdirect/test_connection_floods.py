@@ -211,6 +211,29 @@ def test_requests_within_a_turn_are_served_at_once(
     assert not turns.waiting
 
 
+@pytest.mark.parametrize("requests", [1, 2, 5])
+def test_the_clock_is_read_once_for_what_comes_together(
+    network: Network, monkeypatch: pytest.MonkeyPatch, requests: int
+) -> None:
+    """For the protocol's times and for the slice; after each but the first that is served, too."""
+    looks: list[float] = []
+
+    def clock() -> float:
+        looks.append(network.loop.now)
+        return looks[-1]
+
+    monkeypatch.setattr(network, "turns", EqualTurns(network.loop, clock))
+    monkeypatch.setattr(network.loop, "time", clock)
+    peer = Peer(network)
+    looks.clear()
+    for _ in range(requests):
+        peer.client.post(data(b"request"))
+    while network.loop.turn():
+        pass
+    assert len(peer.upper.messages) == requests
+    assert len(looks) == requests
+
+
 @pytest.mark.parametrize("requests", [5, 14, 20, 40])
 def test_a_flood_has_one_slice_of_each_turn(
     network: Network, monkeypatch: pytest.MonkeyPatch, requests: int
