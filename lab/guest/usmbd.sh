@@ -48,14 +48,14 @@ case "${1:-}" in
     # Imported once, and forked for each start, with the environment of the first.
     server=$(cat "$state/warm" 2>/dev/null)
     if ! kill -0 "$server" 2>/dev/null; then
-      rm -f "$state/orders" && mkfifo "$state/orders"
+      rm -f "$state"/{orders,answers} && mkfifo "$state"/{orders,answers}
       exec 5<>"$state/orders" # an order that nobody has open yet would be lost
       setsid "$LAB_PYTHON" "$PROJECT/lab/guest/warm.py" "$state" 0<&5 >>"$log" 2>&1 3<&- 4<&- 5<&- &
       server=$!
       echo $server >"$state/warm"
     fi
     rm -f "$state/pid"
-    printf '%s\t' "$log" "${files[@]}" 1<>"$state/orders"
+    printf '%s\t' start "$log" "${files[@]}" 1<>"$state/orders"
     said=()
     # The shell looks by itself: programs that it started ten times a second took more than a start of usmbd.
     while kill -0 "$server" 2>/dev/null; do
@@ -76,9 +76,12 @@ case "${1:-}" in
     ;;
   kill) pkill -9 -f 'usmbd\.(protocol|mountd)' ;;
   kill-workers) pkill -9 -f 'usmbd\.protocol\.worker' ;;
-  list) # by one process: to start Python takes longer than to ask three times
-    "$LAB_PYTHON" -c "import sys; from usmbd.mountd.cli.control import main
-sys.exit(max([main(['--json', '-l', kind, *sys.argv[1:]]) for kind in ('sessions', 'connections', 'opens')]))" "${files[@]}"
+  list) # by what has all imported: to start Python takes longer than to ask three times
+    [ -p "$state/orders" ] || { echo "usmbd has not been started here" >&2 && exit 1; }
+    exec 4<>"$state/answers"
+    printf '%s\t' list "/proc/$$/fd/1" "${files[@]}" 1<>"$state/orders"
+    read -r -t 60 status <&4 || status=1
+    exit "$status"
     ;;
   control) program mountd.cli.control "${files[@]}" "${@:2}" ;;
   *) sed -n '2,4s/^# //p' "$0"; exit 2 ;;
