@@ -56,12 +56,16 @@ print(int(min(once() for _ in range(25)) * 1e6))'
 # builds without, and then every request takes the server 1.3 times the CPU. They race twice, for the machine may
 # be busy with something else. Debian's comes first: its pyverbs, which SMB Direct needs, fits no other.
 find_python() {
-  local candidate time best=''
-  local -A paces=()
+  local candidate file time best='' candidates=()
+  local -A paces=() known=()
   if fits "${PYTHON:-}"; then command -v "$PYTHON"; return; fi
-  local candidates=(/usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11)
+  for candidate in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do
+    fits "$candidate" && complete "$candidate" && file=$(readlink -f "$(command -v "$candidate")") || continue
+    if [ -z "${known[$file]:-}" ]; then known[$file]=1; candidates+=("$candidate"); fi
+  done
+  if [ ${#candidates[@]} = 1 ]; then command -v "${candidates[@]}"; return; fi
   for candidate in "${candidates[@]}" "${candidates[@]}"; do
-    fits "$candidate" && complete "$candidate" && time=$(pace "$candidate") || continue
+    time=$(pace "$candidate") || continue
     if [ "$time" -lt "${paces[$candidate]:-999999}" ]; then paces[$candidate]=$time; fi
   done
   for candidate in "${candidates[@]}"; do
@@ -81,7 +85,7 @@ pip() {
     die "pip could not install what is needed: is there a way to a package index (PIP_INDEX_URL, https_proxy)?"
 }
 
-make_venv() {
+make_interpreter() {
   if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     local python
     if ! python=$(find_python); then
@@ -99,11 +103,19 @@ make_venv() {
     rm -rf .venv
     "$python" -m venv .venv
   fi
+}
+
+make_venv() {
+  make_interpreter
   if ! stamped venv; then
     say "installing usmbd into .venv"
     pip -e .
     stamp venv
   fi
+  link_libraries
+}
+
+link_libraries() {
   link_debian pyverbs '*' # the one on PyPI does not fit Debian's libibverbs
   link_debian gssapi 'raw/*' decorator.py # PyPI has no wheels: it would need a compiler and MIT's headers
 }
@@ -125,14 +137,26 @@ link_debian() {
   done
 }
 
+# One run of pip for usmbd and the tools: it asks for, and looks at, each package once. It compiles nothing, which takes
+# 3 s for what is never imported; what a server imports is compiled, usmbd meanwhile on another core.
 make_dev() {
-  make_venv
+  make_interpreter
   if ! stamped dev; then
-    say "installing the development tools into .venv"
-    pip --upgrade 'pip>=25.1' # the first that knows dependency groups
-    pip --group dev
+    say "installing usmbd and the development tools into .venv"
+    local compiling
+    .venv/bin/python -m compileall -q transport protocol mountd &
+    compiling=$!
+    pip --no-compile 'pip>=25.1' # the first that knows dependency groups
+    pip --no-compile -e . --group dev
+    # Where these fail, time is lost and nothing else.
+    wait "$compiling" || true
+    PYTHONDONTWRITEBYTECODE='' .venv/bin/python 2>/dev/null -c '
+from usmbd.protocol.supervisor import fork_server
+fork_server.import_all()' || true
+    stamp venv
     stamp dev
   fi
+  link_libraries
 }
 
 pyverbs_package() { need_file /usr/lib/python3/dist-packages/pyverbs python3-pyverbs; }
