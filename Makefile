@@ -85,7 +85,7 @@ soak:
 #: make lab [KERNEL=6.12]   build the lab's kernel with cifs, ksmbd and SMB Direct, once (6 minutes on two cores)
 lab:
 	@lab/setup.sh lab
-	@KERNEL=$(KERNEL) lab/kernel/prepare.sh >/dev/null && echo 'the lab is ready: make lab-shell, make lab-report (lab/README.md)'
+	@KERNEL='$(KERNEL)' lab/kernel/prepare.sh >/dev/null && echo 'the lab is ready: make lab-shell, make lab-report (lab/README.md)'
 
 #: make lab-shell           a machine with soft-RoCE and usmbd serving, and a shell in it
 lab-shell: lab

@@ -67,6 +67,9 @@ private_apt() {
     -o "Dir::State::lists=$directory/lists" -o "Dir::Cache=$directory" -o Acquire::Languages=none -o Acquire::Retries=5)
   apt-get "${APT[@]}" update >"$directory/log" 2>&1 ||
     { tail -n 5 "$directory/log" >&2; die "apt-get update failed for the lab's own list, $directory/sources.list"; }
+  # Where it reaches nobody it only warns, and goes on with the lists of last time.
+  compgen -G "$directory/lists/*_Packages*" >/dev/null ||
+    { tail -n 3 "$directory/log" >&2; die "no list of packages came: is there a way to the mirror of $directory/sources.list (http_proxy)?"; }
 }
 
 # begin_unpacking CACHE: make WORK, a directory below the lab's cache that goes with the script, and reach the packages of

@@ -19,15 +19,25 @@ RECIPE=1       # raise it when this script builds something else from the same s
 NEEDS_MIB=2200 # sources and objects while it builds, two trees of them
 
 case "$CACHE/" in
-  /tmp/* | /run/* | /dev/shm/*) die "the lab's cache cannot be $CACHE: a guest does not see it (set USMBD_LAB_CACHE)" ;;
+  /tmp/* | /var/tmp/* | /run/* | /dev/shm/*) die "the lab's cache cannot be $CACHE: a guest does not see it (set USMBD_LAB_CACHE)" ;;
   *[!A-Za-z0-9._/+-]*) die "the lab's cache cannot be $CACHE: make builds in no such path (set USMBD_LAB_CACHE)" ;;
+esac
+
+case "$KERNEL" in
+  '' | [0-9].[0-9] | [0-9].[0-9][0-9]) ;;
+  *) die "KERNEL is a series, such as 6.12, and not $KERNEL" ;;
 esac
 
 # One build for each series, options and recipe: another line in `options` is another kernel.
 key() { { echo "$RECIPE"; grep -v '^#' lab/kernel/options; } | sha256sum | cut -c1-8; }
 
-# The newest built kernel of the series, of any where none is named.
-built() { { compgen -G "$CACHE/linux-${1:-*}-$(key)/ready" || true; } | sort -V | tail -n 1 | xargs -r dirname; }
+# The newest built kernel of the series; where none is named, of those that were not built because one was.
+built() {
+  local ready
+  for ready in $({ compgen -G "$CACHE/linux-${1:-*}-$(key)/ready" || true; } | sort -rV); do
+    if [ -n "${1:-}" ] || ! [ -e "${ready%/*}/asked-for" ]; then echo "${ready%/*}"; return; fi
+  done
+}
 
 if [ "${1:-}" = --find ]; then
   built "${2:-}"
@@ -53,11 +63,11 @@ build_tools() {
 
 # The newest series that there is a source package of, where none was asked for.
 find_series() {
-  local newest
-  newest=$(apt-cache "${APT[@]}" search --names-only '^linux-source-[0-9]+\.[0-9]+$' | awk '{print $1}' | sort -V | tail -n 1)
-  SERIES=${KERNEL:-${newest#linux-source-}}
-  apt-cache "${APT[@]}" show "linux-source-$SERIES" >/dev/null 2>&1 ||
-    die "there is no linux-source-$SERIES in ${SUITES[*]}"
+  local there
+  there=$(apt-cache "${APT[@]}" search --names-only '^linux-source-[0-9]+\.[0-9]+$' | awk '{sub("linux-source-", ""); print $1}' | sort -V)
+  SERIES=${KERNEL:-$(tail -n 1 <<<"$there")}
+  [ -n "$SERIES" ] && grep -qxF "$SERIES" <<<"$there" ||
+    die "there is no linux-source-$SERIES in ${SUITES[*]}, but: $(xargs <<<"$there")"
 }
 
 download() {
@@ -65,7 +75,7 @@ download() {
   version=$(apt-cache "${APT[@]}" policy "linux-source-$SERIES" | awk '/Candidate:/ {print $2}')
   say "fetching the source of Linux $version (about 160 MB)"
   (cd "$WORK" && apt-get "${APT[@]}" download "linux-source-$SERIES" "$TOOLS") >"$WORK/log" 2>&1 ||
-    { tail -n 5 "$WORK/log" >&2; die "apt-get download failed"; }
+    { tail -n 5 "$WORK/log" >&2; die "apt-get download failed: is there a way to the mirror of $CACHE/apt/sources.list (http_proxy)?"; }
   for package in "$WORK"/*.deb; do dpkg-deb -x "$package" "$WORK/root"; done
   rm -f "$WORK"/*.deb
   tar -C "$WORK" -xf "$WORK/root/usr/src/linux-source-$SERIES.tar.xz"
@@ -106,14 +116,14 @@ configure() {
 
 # What went wrong, which may stand far above make's last words: processors work beside each other.
 failed() {
-  grep -nE 'error:|undefined reference|\*\*\* ' "$WORK/log" | head -n 20 >&2
+  grep -nE 'error:|undefined reference|\*\*\* ' "$WORK/log" | head -n 20 >&2 || true
   tail -n 5 "$WORK/log" >&2
   die "Linux $SERIES does not build"
 }
 
 # A few minutes: say how far it is, by the objects that are there.
 build() {
-  local source=$WORK/linux-source-$SERIES compile began=$SECONDS
+  local source=$WORK/linux-source-$SERIES began=$SECONDS
   say "building Linux $SERIES as a program on $(nproc) processors (5 minutes on two)"
   make -C "$WORK/out" ARCH=um KBUILD_BUILD_TIMESTAMP="$(date -u +%F)" -j"$(nproc)" linux >"$WORK/log" 2>&1 &
   compile=$!
@@ -130,6 +140,13 @@ build() {
   mkdir "$WORK/done/ksmbd-tools"
   cp -r "$WORK/root/usr/sbin" "$WORK/root/usr/libexec" "$WORK/done/ksmbd-tools/"
   make -s -C "$WORK/out" ARCH=um kernelrelease 2>/dev/null | tail -n 1 >"$WORK/done/ready"
+  if [ -n "$KERNEL" ]; then touch "$WORK/done/asked-for"; fi
+}
+
+# End what builds, which the shell lets ignore a ^C, and take away what it has made.
+clean_up() {
+  if [ -n "${compile:-}" ] && kill "$compile" 2>/dev/null; then wait "$compile" || true; fi
+  rm -rf "$WORK"
 }
 
 if [ "$(uname -sm)" != "Linux x86_64" ]; then
@@ -141,9 +158,9 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
   exit 77
 fi
 run_tools
-mkdir -p "$CACHE"
 directory=$(built "$KERNEL")
 if [ -z "$directory" ]; then
+  { mkdir -p "$CACHE" && : >>"$CACHE/lock"; } || die "the lab's cache $CACHE cannot be written (set USMBD_LAB_CACHE)"
   exec 8>"$CACHE/lock"
   # Two preparations at once: the second finds all done.
   flock -n 8 || { say "waiting for another preparation of the lab"; flock 8; }
@@ -157,16 +174,20 @@ if [ -z "$directory" ]; then
     die "the lab's kernel needs $NEEDS_MIB MiB in $CACHE while it is built (set USMBD_LAB_CACHE)"
   fi
   WORK=$(mktemp -d "$CACHE/work.XXXXXX")
-  trap 'rm -rf "$WORK"' EXIT
+  trap clean_up EXIT
   private_apt "$CACHE/apt" "${SUITES[@]}"
   find_series
   directory=$CACHE/linux-$SERIES-$(key)
-  download
-  configure
-  build
-  rm -rf "$directory"
-  mv "$WORK/done" "$directory"
-  say "ready: Linux $(cat "$directory/ready") in $directory"
+  if [ -e "$directory/ready" ]; then # it was asked for by its name, and is the newest
+    rm -f "$directory/asked-for"
+  else
+    download
+    configure
+    build
+    rm -rf "$directory"
+    mv "$WORK/done" "$directory"
+    say "ready: Linux $(cat "$directory/ready") in $directory"
+  fi
 fi
 install_needed
 echo "$directory"
