@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -38,6 +39,8 @@ DATA = "/run/lab"
 
 ACCOUNTS = {"passwd": "lab:x:2000:2000::/:/bin/sh", "group": "lab:x:2000:"}
 """The share's user, who has an account in a guest and not on this machine."""
+
+SHARED = Path("/dev/shm")
 
 HIDDEN = ("/dev/shm", "/run", "/tmp", "/var/tmp")
 """Directories of which a guest has its own, empty."""
@@ -101,6 +104,16 @@ def prepare_kernel() -> Path:
         error = UnsupportedError if process.returncode == UNSUPPORTED else LabError
         raise error(f"lab/kernel/prepare.sh: {said.strip() or f'exit status {process.returncode}'}")
     return Path(answer.splitlines()[-1])
+
+
+def make_directory(path: Path) -> Path:
+    """Make a directory for what guests write, and those above it; LabError where it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise LabError(f"{path}: {error.strerror} (set USMBD_LAB_CACHE)") from None
 
 
 def find_kernel(series: str) -> Path | None:
@@ -295,13 +308,17 @@ class Guest:
         return "\n".join(lines) + "\n"
 
     def memory_directory(self) -> Path:
-        """Where the guest's memory is, as a file: in memory where there is room for it."""
-        shared = Path("/dev/shm")
+        """Where the guest's memory is, as a file: in memory where there is room for it.
+
+        A container's has 64 MiB, and allows no programs in it, which the guest's would be.
+        """
         try:
-            room = shutil.disk_usage(shared).free
+            there = os.statvfs(SHARED)
         except OSError:
             return self.out
-        return shared if room > 2 * size(self.memory) else self.out
+        room = there.f_bavail * there.f_frsize
+        fits = room > 2 * size(self.memory) and not there.f_flag & os.ST_NOEXEC
+        return SHARED if fits else self.out
 
     def command(self, console: str, line: str) -> list[str]:
         """Return the kernel's command line."""

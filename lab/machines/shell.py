@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from guest import GRACE, Guest, LabError, prepare_kernel, watchdog
+from guest import GRACE, Guest, LabError, make_directory, prepare_kernel, watchdog
 
 
 def attend(command: list[str], environment: Mapping[str, str]) -> int:
@@ -45,7 +45,7 @@ def own_directory(parent: Path) -> tuple[Path, IO[str]]:
     """Return the first that no other shell has, and its lock."""
     for number in itertools.count(1):
         path = parent / ("shell" if number == 1 else f"shell-{number}")
-        path.mkdir(exist_ok=True)
+        make_directory(path)
         lock = open(path / "lock", "w")  # noqa: SIM115 - the caller's
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,10 +65,10 @@ def main() -> int:
         return 2
     try:
         kernel = prepare_kernel()
+        out, lock = own_directory(kernel.parent)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 2
-    out, lock = own_directory(kernel.parent)
     with lock:
         guest = Guest(kernel, out, "lab", cpus=options.cpus, memory=options.memory, role="shell")
         guest.prepare()

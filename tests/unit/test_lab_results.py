@@ -25,3 +25,12 @@ def test_old_results_are_removed_by_several_runs_at_once(
     new = lab_run.results_directory()
     monkeypatch.undo()
     assert set(runs.iterdir()) == {new, *there[2:]}
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").touch()
+    monkeypatch.setattr(lab_run, "prepare_kernel", lambda: tmp_path / "linux")
+    with pytest.raises(lab_run.LabError, match="set USMBD_LAB_CACHE"):
+        lab_run.results_directory()

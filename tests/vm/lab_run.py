@@ -32,6 +32,7 @@ from guest import (  # in lab/machines
     LabError,
     UnsupportedError,
     find_kernel,
+    make_directory,
     prepare_kernel,
 )
 from smbtest.beside import UNTIL_STDIN_ENDS, end_with_stdin
@@ -102,8 +103,7 @@ def run(
 
 def results_directory() -> Path:
     """Make a new directory for a run, and remove old ones; one without `finished` may be in use."""
-    folder = prepare_kernel().parent / "runs"
-    folder.mkdir(exist_ok=True)
+    folder = make_directory(prepare_kernel().parent / "runs")
     last = {}
     for path in folder.iterdir():
         with suppress(FileNotFoundError):  # by another run, which removes old ones as well
@@ -143,6 +143,8 @@ def main() -> int:
             raise ValueError(
                 f"{out}: guests have their own {', '.join(HIDDEN)}: name another --out"
             )
+        if any(make_directory(out).iterdir()):
+            raise ValueError(f"{out} is not empty: name another --out")
         print(f"{RESULTS}{out}", flush=True)
         done = run(
             variants,
