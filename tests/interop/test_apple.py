@@ -7,14 +7,13 @@ import os
 import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from smbtest import client as smb
 from smbtest.client import Client
 from smbtest.samba_tools import client_configuration, credentials
-from smbtest.server import ALICE, Options, Server, shared_folder
+from smbtest.server import ALICE, Server, shared_folder
 from smbtest.smbd import Smbd
 from smbtest.usmbd import Usmbd
 
@@ -38,43 +37,47 @@ KINDS = [("netatalk", "stream"), ("stream", "stream"), ("netatalk", "file")]
 """Where FinderInfo and forks are: `fruit:metadata`, `fruit:resource`."""
 
 
-@pytest.fixture
+Servers = dict[type[Server], Server]
+
+
+@pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """Make the folder that both serve."""
     with shared_folder() as folder:
         yield folder
 
 
-def server_of(kind: type[Server], folder: Path, metadata: str, resource: str) -> Server:
-    """Return one of them, with a share for macOS."""
-    share = {
-        "path": str(folder),
-        "read only": "no",
-        "create mask": "0777",
-        "directory mask": "0777",
-        "store dos attributes": "yes",
-        "vfs objects": "fruit streams_xattr",
-        "fruit:metadata": metadata,
-        "mangled names": "illegal" if kind is Usmbd else "no",
-        "fruit:resource": resource,
-        "fruit:veto_appledouble": "no",
-    }
-    server = kind(Options(shares={"both": share}))
+@pytest.fixture(scope="module")
+def servers(folder: Path) -> Iterator[Servers]:
+    """Run both, each with a share for macOS of each kind; usmbd with one more for smbtorture."""
+    with server_of(Usmbd, folder).running() as ours, server_of(Smbd, folder).running() as theirs:
+        yield {Usmbd: ours, Smbd: theirs}
+
+
+def server_of(kind: type[Server], folder: Path) -> Server:
+    """Return one of them."""
+    server = kind()
+    for metadata, resource in KINDS:
+        for name in (f"{metadata}-{resource}", f"suite-{metadata}-{resource}"):
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name).chmod(0o777)
+            share = server.shares[name] = {
+                "path": str(folder / name),
+                "read only": "no",
+                "create mask": "0777",
+                "directory mask": "0777",
+                "store dos attributes": "yes",
+                "vfs objects": "fruit streams_xattr",
+                "fruit:metadata": metadata,
+                "mangled names": "illegal" if kind is Usmbd else "no",
+                "fruit:resource": resource,
+                "fruit:veto_appledouble": "no",
+            }
+            if kind is Usmbd:
+                share["fruit:copyfile"] = "yes"
     if kind is Smbd:
         server.options.parameters["fruit:copyfile"] = "yes"
-    else:
-        share["fruit:copyfile"] = "yes"
     return server
-
-
-@contextmanager
-def serving(kind: type[Server], folder: Path, metadata: str, resource: str) -> Iterator[Client]:
-    """Serve the folder by one of them, with a client."""
-    with (
-        server_of(kind, folder, metadata, resource).running() as server,
-        Client(server, share="both") as client,
-    ):
-        yield client
 
 
 def names(data: bytes) -> set[bytes]:
@@ -110,43 +113,52 @@ def write(client: Client, name: str, data: bytes, disposition: int) -> None:
 @pytest.mark.parametrize(("metadata", "resource"), KINDS)
 @pytest.mark.parametrize(("writer", "reader"), BOTH, ids=lambda kind: kind.kind)
 def test_what_one_keeps_the_other_reads_and_changes(
-    folder: Path, writer: type[Server], reader: type[Server], metadata: str, resource: str
+    folder: Path,
+    servers: Servers,
+    writer: type[Server],
+    reader: type[Server],
+    metadata: str,
+    resource: str,
 ) -> None:
-    with serving(writer, folder, metadata, resource) as client:
+    share = f"{metadata}-{resource}"
+    with Client(servers[writer], share=share) as client:
         write(client, "file", b"data", smb.CREATE)
         write(client, "file:AFP_AfpInfo", INFO, smb.CREATE)
         write(client, "file:AFP_Resource", FORK, smb.CREATE)
         known = facts(client)
     assert known[1:] == (INFO, FORK)
     other = INFO[:16] + FINDER[::-1] + INFO[48:]
-    with serving(reader, folder, metadata, resource) as client:
+    with Client(servers[reader], share=share) as client:
         assert facts(client) == known
         write(client, "file:AFP_AfpInfo", other, smb.OPEN)
-    kept = os.listxattr(folder / "file")
+    kept = os.listxattr(folder / share / "file")
     assert ("user.org.netatalk.Metadata" in kept) is (metadata == "netatalk")
-    assert (folder / "._file").exists() is (resource == "file")
-    with serving(writer, folder, metadata, resource) as client:
+    assert (folder / share / "._file").exists() is (resource == "file")
+    with Client(servers[writer], share=share) as client:
         assert facts(client)[1:] == (other, FORK)
         write(client, "file:AFP_AfpInfo", INFO[:16] + bytes(44), smb.OPEN)
-    with serving(reader, folder, metadata, resource) as client:
+    with Client(servers[reader], share=share) as client:
         opened = client.open("file", smb.READ)
         assert len(names(client.query(opened, STREAMS))) == 2
         opened.close(False)
+    for left in (folder / share).iterdir():
+        left.unlink()
 
 
 @pytest.mark.parametrize(("metadata", "resource"), KINDS)
-def test_sambas_own_suite(folder: Path, metadata: str, resource: str) -> None:
-    with server_of(Usmbd, folder, metadata, resource).running() as server:
-        ran = subprocess.run(
-            [
-                *("/usr/bin/smbtorture", f"//{server.host}/both", "-p", str(server.port)),
-                *credentials(ALICE),
-                *("-s", client_configuration(server), "--option=torture:osx=no", "vfs.fruit"),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
+def test_sambas_own_suite(servers: Servers, metadata: str, resource: str) -> None:
+    server = servers[Usmbd]
+    share = f"suite-{metadata}-{resource}"
+    ran = subprocess.run(
+        [
+            *("/usr/bin/smbtorture", f"//{server.host}/{share}", "-p", str(server.port)),
+            *credentials(ALICE),
+            *("-s", client_configuration(server), "--option=torture:osx=no", "vfs.fruit"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     said = [line.partition(": ") for line in ran.stdout.splitlines()]
     results = {rest.removesuffix(" ["): word for word, _, rest in said if word in WORDS}
     wrong = {name for name, word in results.items() if word in ("failure", "error")}
