@@ -13,6 +13,7 @@ from samba import NTSTATUSError, credentials
 from samba.samba3 import libsmb_samba_internal as libsmb
 from samba.samba3 import param
 
+FILES = 100
 OPEN, CREATE = 1, 2
 READ, WRITE, DELETE = 0x120089, 0x120116, 0x10000
 SHARE_NONE, SHARE_ALL = 0, 7
@@ -82,7 +83,7 @@ def work(one: Any, two: Any, folder: str) -> None:
     one.close(mine)
     expect(NAME_NOT_FOUND, one.loadfile, f"{folder}\\plain")
 
-    for index in range(400):
+    for index in range(FILES):
         handle = one.create(
             f"{folder}\\sub\\file {index}",
             DesiredAccess=WRITE,
@@ -93,7 +94,7 @@ def work(one: Any, two: Any, folder: str) -> None:
         one.close(handle)
     found = {entry["name"]: entry["size"] for entry in two.list(f"{folder}\\sub")}
     found = {name: size for name, size in found.items() if name not in (".", "..")}
-    assert found == {f"file {index}": index for index in range(400)}
+    assert found == {f"file {index}": index for index in range(FILES)}
     one.deltree(f"{folder}\\sub")
     assert [entry["name"] for entry in two.list(folder) if entry["name"][0] != "."] == []
 
