@@ -379,6 +379,8 @@ def _open(wanted: Wanted, guid: CreateGuid | None = None) -> Handling:
         raise
     if guid is not None:
         server.replays.made(guid, request, open_, found.action)
+    if request.chain is not None:
+        request.chain.described = open_
     return response(open_, stat, found.action, open_.oplock_level, answers)
 
 

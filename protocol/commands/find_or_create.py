@@ -103,14 +103,14 @@ def find_or_create(wanted: Wanted) -> Found:
             raise
         raise BeingMadeError from error
     finally:
-        wanted.keep_parent(None)
+        if wanted.parent is not None:
+            wanted.keep_parent(None)
 
 
 def _tried(wanted: Wanted) -> Found:
     """Look the file up, or create it, some times."""
     waits = wanted.waits_for_descriptor
     for _ in range(_TRIES):
-        wanted.keep_parent(None)
         node = _look_up(wanted)
         try:
             if waits and node is not None:
@@ -124,6 +124,7 @@ def _tried(wanted: Wanted) -> Found:
                 node.close()
             if not again:
                 raise
+            wanted.keep_parent(None)
     # It came and went each time: who only wants to open it finds nothing.
     raise SmbError(NtStatus.SHARING_VIOLATION if wanted.creates else NtStatus.OBJECT_NAME_NOT_FOUND)
 
@@ -163,15 +164,14 @@ def _look_up(wanted: Wanted) -> Node | None:
     assert volume is not None
     hides = volume.options.veto is not None
     link = bool(wanted.body.create_options & FILE_OPEN_REPARSE_POINT)
-    keep = wanted.keep_parent if wanted.creates else None
     try:
         try:
-            return volume.lookup(wanted.path, open_reparse_point=link, keep=keep)
+            return volume.lookup(wanted.path, open_reparse_point=link, keep=wanted.keep_parent)
         except SmbError as error:
             hidden = hides and error.status is NtStatus.OBJECT_NAME_NOT_FOUND
             if link or not (hidden or error.status is NtStatus.ACCESS_DENIED):
                 raise
-            return volume.lookup(wanted.path, open_reparse_point=True, keep=keep)
+            return volume.lookup(wanted.path, open_reparse_point=True, keep=wanted.keep_parent)
     except SmbError as error:
         if error.status is NtStatus.ACCESS_DENIED and not volume.options.follow_symlinks:
             _stop_on_the_way(wanted, volume)

@@ -113,7 +113,8 @@ def _file(request: Request, body: QueryInfoRequest) -> Handling:
     open_, level = request.open, body.file_info_class
     if level == posix.FilePosixInformation and _is_posix(open_):
         open_.require(FILE_READ_ATTRIBUTES)
-        data = posix.build_file_posix((yield from OnDescriptor(open_.node.stat)))
+        told = open_.node.last_stat if _is_seen(request) else None
+        data = posix.build_file_posix(told or (yield from OnDescriptor(open_.node.stat)))
         if body.output_buffer_length < len(data):
             raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
         return _answer(NtStatus.SUCCESS, data)
@@ -131,17 +132,24 @@ def _file(request: Request, body: QueryInfoRequest) -> Handling:
         open_.require(FILE_READ_ATTRIBUTES)
     if body.output_buffer_length < row.minimum:
         raise SmbError(NtStatus.INFO_LENGTH_MISMATCH)
+    seen = _is_seen(request)
     if level in _IN_STEPS:
-        file = yield from Sliced(_collect_all, request, open_, body)
+        file = yield from Sliced(_collect_all, request, open_, body, seen)
     else:
         kind = Blocking if level in _NEEDS_NAMES else OnDescriptor
-        file = yield from kind(_collect, request, open_, level)
+        file = yield from kind(_collect, request, open_, level, seen)
     return _answer(*file_info.query_file(level, file, body.output_buffer_length))
 
 
-def _collect(request: Request, open_: Open, level: int) -> QueriedFile:
-    """Ask the file system for what the class needs."""
-    stat = (open_.stream or open_.node).stat()
+def _is_seen(request: Request) -> bool:
+    """Whether the CREATE just before, in the same compound, has looked at the file already."""
+    chain, open_ = request.chain, request.open
+    return chain is not None and chain.described is open_ and open_.stream is None
+
+
+def _collect(request: Request, open_: Open, level: int, seen: bool) -> QueriedFile:
+    """Ask the file system for what the class needs, but what was `seen`."""
+    stat = open_.node.last_stat if seen else (open_.stream or open_.node).stat()
     if open_.tree.zero_file_ids:
         stat = msgspec.structs.replace(stat, ino=0)
     file = QueriedFile(
@@ -167,10 +175,12 @@ def _collect(request: Request, open_: Open, level: int) -> QueriedFile:
     return file
 
 
-def _collect_all(request: Request, open_: Open, body: QueryInfoRequest) -> Steps[QueriedFile]:
+def _collect_all(
+    request: Request, open_: Open, body: QueryInfoRequest, seen: bool
+) -> Steps[QueriedFile]:
     """Ask for what a file may have thousands of, too."""
     level = body.file_info_class
-    file = _collect(request, open_, level)
+    file = _collect(request, open_, level, seen)
     if level == file_info.FileStreamInformation:
         file.streams = yield from _streams(open_)
     elif level == file_info.FileFullEaInformation:

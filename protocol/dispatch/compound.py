@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from usmbd.protocol.commands.request import Answer, Disconnect, Reply, Request
 from usmbd.protocol.dispatch.replies import LONG_REPLY, Replies, buffer, buffers
 from usmbd.protocol.state.connection import REPLY_SLACK, Connection
+from usmbd.protocol.state.open import Open
 from usmbd.protocol.state.server import Server
 from usmbd.protocol.state.session import Session
 from usmbd.protocol.wire.header import (
@@ -75,6 +76,7 @@ class Chain:
         "_sealed",
         "_size",
         "create_failure",
+        "described",
         "file",
         "last",
         "message",
@@ -97,6 +99,8 @@ class Chain:
         self.file: tuple[int, int] | None = None
         self.create_failure: NtStatus | None = None
         self.last = False
+        self.described: Open | None = None
+        """What the CREATE just before has opened and looked at; None where the rest had to wait."""
         self.replies: list[tuple[Request, list[Part], bool]] = []
         """What is to be sent; False: it is an interim response."""
 
@@ -114,6 +118,7 @@ class Chain:
                 break
             began = turns.served(began)
             if not began:
+                self.described = None
                 dispatcher.later(self.run, len(self.message))
                 return
         if self._size >= LONG_REPLY and turns.over():
@@ -169,11 +174,12 @@ class Chain:
         header = request.header
         if isinstance(answer, Reply) and answer.status in _NOT_TO_BE_RELATED_TO:
             self.previous = None
-        if header.command == Command.CREATE:
-            if isinstance(answer, Reply):
-                self.file, self.create_failure = None, answer.status
-            elif request.open is not None:
-                self.file = (request.open.persistent_id, request.open.volatile_id)
+        if header.command != Command.CREATE:
+            self.described = None
+        elif isinstance(answer, Reply):
+            self.file, self.create_failure, self.described = None, answer.status, None
+        elif request.open is not None:
+            self.file = (request.open.persistent_id, request.open.volatile_id)
         size = sum(map(len, _body(answer)))
         self._size += size
         if self._size > self._dispatcher.connection.max_compound_reply and size > SMALL_REPLY:

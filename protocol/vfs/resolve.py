@@ -141,8 +141,9 @@ class Resolver:
                 fd, found = self._open_variant(path, how, -fd, keep, link=link)
             else:
                 raise SmbError(_refusal(-fd))
-        # Where a link leads has other names than the path that a client gave.
-        self._check_opened(fd, found, path, None if link else NtStatus.OBJECT_NAME_NOT_FOUND)
+        if self._veto is not None:
+            # Where a link leads has other names than the path that a client gave.
+            self._check_opened(fd, found, path, None if link else NtStatus.OBJECT_NAME_NOT_FOUND)
         return fd, found
 
     def first_link(self, path: str) -> tuple[int, str, int] | None:
@@ -215,7 +216,8 @@ class Resolver:
             fd, found = self._open_steps(path)
         elif fd < 0:
             raise SmbError(_refusal(-fd, NtStatus.OBJECT_PATH_NOT_FOUND))
-        self._check_opened(fd, found, path, NtStatus.OBJECT_PATH_NOT_FOUND)
+        if self._veto is not None:
+            self._check_opened(fd, found, path, NtStatus.OBJECT_PATH_NOT_FOUND)
         return fd, found
 
     def _open_steps(self, path: str) -> tuple[int, str]:
@@ -329,8 +331,6 @@ class Resolver:
 
         SmbError `hidden`, or without it what `check_veto` says.
         """
-        if self._veto is None:
-            return
         try:
             if found != asked:
                 self.check_veto(found)

@@ -98,7 +98,8 @@ class Volume(VolumeBase):
         OBJECT_NAME_INVALID, ACCESS_DENIED (also for a link that leads nowhere or outside); for a
         root that was removed OBJECT_PATH_NOT_FOUND, as from smbd.
         """
-        self.check_veto(path)
+        if self.options.veto is not None:
+            self.check_veto(path)
         fd, path = self.resolver.open(path, link=open_reparse_point, keep=keep)
         if not path and _is_removed(fd):
             os.close(fd)

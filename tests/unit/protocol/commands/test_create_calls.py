@@ -18,15 +18,17 @@ from smbengine.server import TRANSPORT, Engine
 from usmbd.protocol.vfs import file_systems, kernel
 from usmbd.protocol.vfs.identity import Identity, become
 from usmbd.protocol.wire.access import FILE_READ_ATTRIBUTES, FILE_READ_DATA, FILE_WRITE_DATA
-from usmbd.protocol.wire.create import FILE_CREATE, FILE_DIRECTORY_FILE, FILE_OPEN
+from usmbd.protocol.wire.create import FILE_CREATE, FILE_DIRECTORY_FILE, FILE_OPEN, FILE_OVERWRITE
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_TEMPORARY
+from usmbd.protocol.wire.fscc.directory import FileDirectoryInformation
+from usmbd.protocol.wire.fscc.file_info import FileAllInformation
 from usmbd.protocol.wire.header import Command
 from usmbd.protocol.wire.status import NtStatus
 
 pytestmark = pytest.mark.skipif(TRANSPORT != "memory", reason="the fabric has memory of its own")
 
 OF_FILES = (
-    *("open", "close", "stat", "fstat", "mkdir", "chmod", "readlink", "statvfs"),
+    *("open", "dup", "scandir", "close", "stat", "fstat", "mkdir", "chmod", "readlink", "statvfs"),
     *("getxattr", "setxattr", "listxattr", "removexattr"),
 )
 """What of `os` is called for a file, once each."""
@@ -130,3 +132,52 @@ def test_a_refused_creation_leaves_no_descriptor(made: Made) -> None:
     assert status is NtStatus.INVALID_PARAMETER
     assert calls == ["openat2", "openat2", "statx", "close"], calls
     assert os.listdir("/proc/self/fd") == before
+
+
+READ_WRITE = FILE_READ_DATA | FILE_WRITE_DATA | FILE_READ_ATTRIBUTES
+
+
+def asked_at_once(
+    client: Client, name: str, access: int, disposition: int, *between: tuple[int, bytes]
+) -> bytes:
+    """Open a file and ask what it is in one message; return what is told."""
+    create = Command.CREATE, requests.create(name, access, disposition)
+    query = Command.QUERY_INFO, requests.query_info(requests.RELATED, FileAllInformation)
+    close = Command.CLOSE, requests.close(requests.RELATED)
+    replies = client.compound(create, *between, query, close)
+    assert [reply.status for reply in replies] == [NtStatus.SUCCESS] * len(replies)
+    return replies[-2].data
+
+
+def test_what_is_opened_to_be_described_is_looked_at_once(made: Made, stored: bool) -> None:
+    client, calls = made
+    calls.clear()
+    asked_at_once(client, "folder\\before", FILE_READ_ATTRIBUTES, FILE_OPEN)
+    rights = ["listxattr"] if stored else []
+    name_and_eas = ["readlink", "listxattr"]
+    assert calls == ["openat2", "statx", "getxattr", *rights, *name_and_eas, "close"], calls
+
+
+@pytest.mark.parametrize("disposition", [FILE_OPEN, FILE_OVERWRITE, FILE_CREATE])
+@pytest.mark.parametrize("written", [b"", b"data"])
+def test_what_is_told_at_once_is_told_later(made: Made, disposition: int, written: bytes) -> None:
+    """Whatever the CREATE has done to the file, and the requests between."""
+    client, _ = made
+    name = "folder\\new" if disposition == FILE_CREATE else "folder\\before"
+    if disposition != FILE_CREATE:
+        file = client.open(name)
+        client.call(Command.WRITE, requests.write(file, bytes(100)))
+    between = [(Command.WRITE, requests.write(requests.RELATED, written))] if written else []
+    told = asked_at_once(client, name, READ_WRITE, disposition, *between)
+    size = {FILE_OPEN: 100}.get(disposition, len(written))
+    assert int.from_bytes(told[48:56], "little") == size
+    assert told == asked_at_once(client, name, READ_WRITE, FILE_OPEN)
+
+
+def test_a_listing_opens_its_directory_once(made: Made) -> None:
+    client, calls = made
+    folder = client.open("folder", FILE_READ_DATA, FILE_OPEN, options=FILE_DIRECTORY_FILE)
+    calls.clear()
+    body = requests.query_directory(folder, FileDirectoryInformation)
+    assert client.call(Command.QUERY_DIRECTORY, body).status is NtStatus.SUCCESS
+    assert calls == ["dup", "scandir", *["statx"] * 3, "close"], calls
