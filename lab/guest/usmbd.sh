@@ -4,7 +4,7 @@
 # WORKERS says how many workers (2); lines in OPTIONS go into the section [global], in SHARE_OPTIONS into the share's.
 set -u
 state=$DATA/usmbd
-mkdir -p "$state"
+[ -d "$state" ] || mkdir -p "$state" # few programs: each takes a guest 10 ms
 configuration() {
   cat <<F
 [global]
@@ -42,24 +42,26 @@ case "${1:-}" in
       (umask 077 && echo 'lab:jMGbaoz+rCmcKHHIazjeKA==' >"$state/usmbdpwd.db")
     fi
     log=$OUT/usmbd.log
-    touch "$log"
-    exec 3<"$log" 4<> <(:)
+    : >>"$log"
+    exec 3<"$log"
     mapfile -u 3 # what an earlier server wrote
     # Imported once, and forked for each start, with the environment of the first.
-    server=$(cat "$state/warm" 2>/dev/null)
+    server=
+    if [ -e "$state/warm" ]; then read -r server <"$state/warm"; fi
     if ! kill -0 "$server" 2>/dev/null; then
       rm -f "$state"/{orders,answers} && mkfifo "$state"/{orders,answers}
       exec 5<>"$state/orders" # an order that nobody has open yet would be lost
-      setsid "$LAB_PYTHON" "$PROJECT/lab/guest/warm.py" "$state" 0<&5 >>"$log" 2>&1 3<&- 4<&- 5<&- &
+      setsid "$LAB_PYTHON" "$PROJECT/lab/guest/warm.py" "$state" 0<&5 >>"$log" 2>&1 3<&- 5<&- &
       server=$!
       echo $server >"$state/warm"
     fi
-    rm -f "$state/pid"
+    : >"$state/pid"
+    exec 4<>"$state/answers" # nothing comes there now
     printf '%s\t' start "$log" "${files[@]}" 1<>"$state/orders"
     said=()
     # The shell looks by itself: programs that it started ten times a second took more than a start of usmbd.
     while kill -0 "$server" 2>/dev/null; do
-      if [ -e "$state/pid" ]; then read -r server <"$state/pid"; fi
+      if [ -s "$state/pid" ]; then read -r server <"$state/pid"; fi
       mapfile -u 3 lines
       for line in "${lines[@]}"; do if [[ $line == "usmbd: ready"* ]]; then exit 0; fi; done
       said+=("${lines[@]}")
@@ -70,8 +72,8 @@ case "${1:-}" in
     exit 1
     ;;
   stop)
-    pid=$(cat "$state/state/usmbd.lock") && kill "$pid" || exit
-    exec 4<> <(:)
+    read -r pid <"$state/state/usmbd.lock" && kill "$pid" || exit
+    exec 4<>"$state/answers"
     while [ -d "/proc/$pid" ]; do read -r -t 0.05 <&4 || :; done
     ;;
   kill) pkill -9 -f 'usmbd\.(protocol|mountd)' ;;
