@@ -401,7 +401,7 @@ def test_a_worker_runs_until_it_is_told_to_end(
     ignored = [number for number, handler in handled if handler == signal.SIG_IGN]
     assert set(ignored) == {signal.SIGINT, signal.SIGHUP, signal.SIGTERM}
     assert [number for number, handler in handled if handler != signal.SIG_IGN] == [signal.SIGTERM]
-    assert frozen == ["log", "collect", "freeze", "50000"]
+    assert frozen == ["log", "freeze", "50000"]
 
 
 # -- tables ----------------------------------------------------------------------------------
