@@ -75,7 +75,7 @@ class RdmaService:
         if self._config().rdma is Wanted.NO:
             self.reason = "rdma = no"
             return
-        self._found = discovery.devices()
+        self._found = discovery.devices(interfaces=False)
         if not self._found:
             self.reason = "there is no RDMA device (/sys/class/infiniband)"
             return
@@ -297,11 +297,12 @@ def _links(found: Found) -> str:
 
 def _addresses_of(devices: list[Found]) -> list[str]:
     """Return the addresses of the interfaces on devices that are not iWARP's."""
+    meant = {found.name for found in devices}
     names = {
         name
-        for found in devices
+        for found in discovery.devices()
         for port in found.ports
-        if port.link_type is not LinkType.IWARP
+        if found.name in meant and port.link_type is not LinkType.IWARP
         for name in port.interfaces
     }
     return [

@@ -43,7 +43,7 @@ class Serving:
             self.workers,  # type: ignore[arg-type]
             self.library.functions,
         )
-        patch.setattr(rdma_module.discovery, "devices", lambda: list(found))
+        patch.setattr(rdma_module.discovery, "devices", lambda **_: list(found))
         patch.setattr(
             rdma_module.interfaces,
             "addresses",

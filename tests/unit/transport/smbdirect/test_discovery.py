@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from usmbd.transport.smbdirect import discovery
 from usmbd.transport.smbdirect.discovery import Found, FoundPort, devices
 from usmbd.transport.smbdirect.provider import LinkType
 
@@ -37,6 +38,20 @@ def test_a_roce_port_with_its_interfaces(tmp_path: Path) -> None:
     port = FoundPort(1, LinkType.ROCE, True, 2_500_000_000, ("eth0", "eth0.5"))
     assert devices(tmp_path) == [Found("mlx5_0", (port,))]
     assert not devices(tmp_path)[0].iwarp
+
+
+def test_a_long_table_of_addresses_is_read_only_for_the_interfaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start of the server needs the devices alone."""
+    write(tmp_path, rxe0__ports__1__link_layer="Ethernet", rxe0__ports__1__state="4: ACTIVE")
+    read: list[int] = []
+    monkeypatch.setattr(discovery, "gids", lambda _device, number, _root: read.append(number) or ())
+    port = FoundPort(1, LinkType.ROCE, True, 0, ())
+    assert devices(tmp_path, interfaces=False) == [Found("rxe0", (port,))]
+    assert read == []
+    assert devices(tmp_path) == [Found("rxe0", (port,))]
+    assert read == [1]
 
 
 def test_infiniband_takes_the_interface_of_the_same_port(tmp_path: Path) -> None:
