@@ -21,6 +21,10 @@ def direct() -> tuple[socket.socket, socket.socket]:
     return ends
 
 
+GRACE = 30.0
+"""Seconds for the switch to end, which takes a moment; then it is killed."""
+
+
 class Switch:
     """A switch with `count` cables; what is told of a cable is in force when the call returns."""
 
@@ -66,7 +70,11 @@ class Switch:
         """End it; what is under way is lost."""
         self._answers.close()
         self._control.close()
-        self._process.wait(10.0)
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         for end in self.ends:
             end.close()
 

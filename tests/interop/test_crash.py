@@ -16,6 +16,8 @@ from smbtest.samba_tools import rpcclient, smbclient
 from smbtest.server import Options, Server
 from smbtest.usmbd import WORKERS, Usmbd
 
+SECONDS = 60.0  # tells a hang from a busy machine: it is a second at most
+
 TRIES = 16
 
 
@@ -71,7 +73,7 @@ def test_a_worker_that_dies(usmbd: Usmbd, pair: tuple[Client, Client]) -> None:
         bystander.connection.echo()
 
     # what the dead worker held is free, for the bystander ...
-    wait_for(lambda: try_lock(bystander, seen), 3, "the end of the dead worker's lock")
+    wait_for(lambda: try_lock(bystander, seen), SECONDS, "the end of the dead worker's lock")
 
     # ... and for whoever connects, the victim for one
     with Client(usmbd) as again:
@@ -81,9 +83,9 @@ def test_a_worker_that_dies(usmbd: Usmbd, pair: tuple[Client, Client]) -> None:
     assert (folder / "lost").read_bytes() == b"written before"
 
     # the worker has a successor, and the survivors' files are still theirs alone
-    wait_for(lambda: len(usmbd.workers()) == WORKERS, 3, "a new worker")
+    wait_for(lambda: len(usmbd.workers()) == WORKERS, SECONDS, "a new worker")
     assert not alive(dead)
-    wait_for(lambda: served_by_all(usmbd), 5, "clients of the new worker")
+    wait_for(lambda: served_by_all(usmbd), SECONDS, "clients of the new worker")
     kept.close()
 
 
@@ -110,8 +112,8 @@ def test_every_worker_dies(usmbd: Usmbd) -> None:
     for _ in range(3):
         for worker in usmbd.workers():
             os.kill(worker, signal.SIGKILL)
-        wait_for(lambda: len(usmbd.workers()) == WORKERS, 5, "new workers")
-        wait_for(lambda: connects(usmbd), 5, "a login")
+        wait_for(lambda: len(usmbd.workers()) == WORKERS, SECONDS, "new workers")
+        wait_for(lambda: connects(usmbd), SECONDS, "a login")
 
 
 def connects(usmbd: Usmbd) -> bool:
@@ -129,8 +131,7 @@ def test_mountd_dies(usmbd: Usmbd) -> None:
 
         opened.write(b"goes on", 0)
         client.open(r"crash\new", smb.ALL, smb.CREATE).close()
-        # The aim is a second; a busy machine must not make this fail.
-        wait_for(lambda: connects(usmbd), 10, "a new login")
+        wait_for(lambda: connects(usmbd), SECONDS, "a new login")
         assert opened.read(0, 10) == b"goes on"
         opened.close()
     assert (folder / "file").read_bytes() == b"goes on"
@@ -150,4 +151,4 @@ def test_the_rpc_process_dies(usmbd: Usmbd) -> None:
             return "data" in rpcclient(usmbd, "netshareenumall")
         return False
 
-    wait_for(browses, 5, "a share list")
+    wait_for(browses, SECONDS, "a share list")

@@ -190,7 +190,7 @@ def test_a_cut_connection_closes_its_files(server: Server, client: Client, folde
     with refused(NtStatus.STATUS_SHARING_VIOLATION):
         client.open(path, smb.READ)
     other.drop()
-    wait_for(lambda: not (folder / "file").exists(), 5, "the file's end")
+    wait_for(lambda: not (folder / "file").exists(), 60, "the file's end")
     client.open(path, smb.READ, smb.CREATE).close()
 
 

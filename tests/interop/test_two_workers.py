@@ -13,6 +13,8 @@ from smbtest.client import Client, refused
 from smbtest.processes import wait_for
 from smbtest.server import ALICE, BOB, Server
 
+SECONDS = 60.0  # tells a hang from a busy machine
+
 # smbprotocol's NtStatus has no names for these
 FILE_LOCK_CONFLICT, LOCK_NOT_GRANTED, RANGE_NOT_LOCKED = 0xC0000054, 0xC0000055, 0xC000007E
 Pair = tuple[Client, Client]
@@ -137,22 +139,20 @@ def test_a_lock_that_waits(pair: Pair, folder: Path) -> None:
     mine = one.open(path, smb.ALL, smb.CREATE)
     other = two.open(path, smb.READ | smb.WRITE)
     one.lock(mine, 0, 10, smb.LOCK_EXCLUSIVE)
-    granted: list[float] = []
+    granted: list[bool] = []
 
     def wait() -> None:
         two.lock(other, 0, 10, smb.LOCK_EXCLUSIVE)
-        granted.append(time.monotonic())
+        granted.append(True)
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     time.sleep(0.3)
     assert not granted
     two.connection.echo()  # the waiting request holds nothing else up
-    released = time.monotonic()
     one.lock(mine, 0, 10, smb.LOCK_UNLOCK)
-    thread.join(5)
+    thread.join(SECONDS)
     assert granted
-    assert granted[0] - released < 1
     other.close()
     mine.close()
 
@@ -169,7 +169,7 @@ def test_a_lock_that_waits_for_an_end(pair: Pair, folder: Path, end: str) -> Non
     time.sleep(0.2)
     assert thread.is_alive()
     mine.close() if end == "close" else one.drop()
-    thread.join(5)
+    thread.join(SECONDS)
     assert not thread.is_alive()
     other.close()
 
@@ -185,10 +185,10 @@ def test_a_lock_that_is_cancelled(pair: Pair, folder: Path) -> None:
     element["flags"] = smb.LOCK_EXCLUSIVE
     message, _ = other.lock([element], send=False)
     request = two.connection.send(message, two.session.session_id, two.tree.tree_connect_id)
-    wait_for(lambda: request.async_id is not None, 5, "the interim response")
+    wait_for(lambda: request.async_id is not None, SECONDS, "the interim response")
     request.cancel()
     with refused(NtStatus.STATUS_CANCELLED):
-        two.connection.receive(request, timeout=10)
+        two.connection.receive(request, timeout=SECONDS)
     one.lock(mine, 0, 10, smb.LOCK_UNLOCK)
     one.lock(mine, 0, 10, smb.LOCK_EXCLUSIVE | smb.LOCK_FAIL_IMMEDIATELY)  # nobody took it
     other.close()

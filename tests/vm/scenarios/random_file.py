@@ -115,7 +115,7 @@ class File:
         bytes have to be right at once.
         """
         os.fsync(self.fd)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             at = self.read_by_other()
             both = min(at, len(self.content))
