@@ -72,12 +72,12 @@ class ThreadPool:
         """Begin without threads; OSError."""
         self._loop = loop
         self._pipe: Final = _Pipe(*os.pipe2(os.O_CLOEXEC))
+        self._waiting: deque[_Job] = deque()  # for a thread
         self._jobs: deque[_Job | None] = deque()  # for threads to take; None: to end
         self._threads = 0
-        self._busy = 0  # those of them that have a call, or are going to take it
-        self._most = 0  # that had one at the same time since `_look`
+        self._idle: deque[None] = deque()  # one for each that waits to be woken: they put it there
+        self._spare = 0  # of them, those that were not needed since `_look`
         self._timer: Cancellable | None = None  # of the next look
-        self._waiting: deque[_Job] = deque()  # for a thread
         self._lanes: dict[Hashable, _Lane] = {}
 
     def submit(
@@ -103,7 +103,8 @@ class ThreadPool:
                 there.waiting.append(job)
                 return
             there.running += 1
-        self._make(job)
+        self._waiting.append(job)
+        self._hand_out()
 
     @property
     def threads(self) -> int:
@@ -121,26 +122,27 @@ class ThreadPool:
             self._timer.cancel()
             self._timer = None
         self._end(self._threads)
+        self._idle.clear()
+        self._spare = 0
 
-    def _make(self, job: _Job) -> None:
-        """Have a thread make a call, when one has time for it.
+    def _hand_out(self) -> None:
+        """Have threads make the calls that wait, those that are idle or new ones.
 
-        Where the machine has no more of them, those that there are go on; without any, the call
-        fails: OSError(ENOBUFS).
+        Where the machine has no more of them, those that there are go on; without any, the calls
+        fail: OSError(ENOBUFS).
         """
-        if self._busy >= self._threads and not self._grow():
-            if self._threads:
-                self._waiting.append(job)
-                return
-            self._busy += 1
-            *_, ended, lane = job
+        while self._waiting:
+            if self._idle:
+                self._idle.pop()
+            elif not self._grow():
+                break
+            self._spare = min(self._spare, len(self._idle))
+            self._jobs.append(self._waiting.popleft())
+            self._pipe.wake(1)
+        while self._waiting and not self._threads:
+            *_, ended, lane = self._waiting.popleft()
             error = OSError(errno.ENOBUFS, "no thread")
             self._loop.call_soon(self._over, lane, ended, None, error)
-            return
-        self._busy += 1
-        self._most = max(self._most, self._busy)
-        self._jobs.append(job)
-        self._pipe.wake(1)
 
     def _grow(self) -> bool:
         """Start a thread, if there may be one more."""
@@ -158,8 +160,10 @@ class ThreadPool:
 
     def _look(self) -> None:
         """Have threads end that nobody needed since the last look."""
-        self._end(self._threads - max(self._most, self._busy))
-        self._most = self._busy
+        for _ in range(self._spare):
+            self._idle.pop()
+        self._end(self._spare)
+        self._spare = len(self._idle)
         self._timer = None
         if self._threads:
             self._timer = self._loop.call_later(IDLE_SECONDS, self._look)
@@ -185,6 +189,7 @@ class ThreadPool:
                 value = function(*args)
             except BaseException as failure:
                 error = failure
+            self._idle.append(None)
             try:
                 self._loop.call_soon_threadsafe(self._over, lane, ended, value, error)
             except RuntimeError:
@@ -196,15 +201,13 @@ class ThreadPool:
         self, lane: Hashable, ended: Ended, value: object, error: BaseException | None
     ) -> None:
         """Give the place of a call that is over to the next of its lane, and tell of its end."""
-        self._busy -= 1
-        if self._waiting:
-            self._make(self._waiting.popleft())
         there = None if lane is None else self._lanes[lane]
         if there is not None:
             if there.waiting:
-                self._make(there.waiting.popleft())
+                self._waiting.append(there.waiting.popleft())
             else:
                 there.running -= 1
                 if not there.running:
                     del self._lanes[lane]
+        self._hand_out()
         ended(value, error)

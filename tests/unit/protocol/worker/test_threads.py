@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -206,11 +207,26 @@ def test_one_call_after_the_other_needs_one_thread(
     assert woken == [1] * 201
 
 
-def test_a_closed_pool_ends_its_threads_and_leaves_no_descriptor(
+def test_who_is_done_is_asked_before_the_loop_has_its_result(
+    pool: ThreadPool, until: Until
+) -> None:
+    """To start a thread takes longer than many a call."""
+    done, got = threading.Event(), []
+    for number in range(10):
+        done.clear()
+        pool.submit(done.set, (), None, lambda value, error: got.append(value))
+        assert done.wait(5)
+        while not pool._idle:
+            time.sleep(0.001)
+        assert pool.threads == 1, number
+    until(lambda: len(got) == 10)
+
+
+def test_a_closed_pool_ends_its_threads_and_gives_its_pipe_back(
     loop: asyncio.AbstractEventLoop, until: Until
 ) -> None:
-    before = len(os.listdir("/proc/self/fd"))
     pool = ThreadPool(loop)
+    reading, gone = os.dup(pool._pipe._reading), weakref.ref(pool._pipe)
     gate, got = threading.Event(), []
     for call in (str, str, gate.wait):
         pool.submit(call, (), None, lambda value, error: got.append(value))
@@ -220,4 +236,6 @@ def test_a_closed_pool_ends_its_threads_and_leaves_no_descriptor(
     gate.set()
     until(lambda: len(got) == 3 and not running())
     del pool
-    assert len(os.listdir("/proc/self/fd")) == before
+    until(lambda: gone() is None)
+    assert os.read(reading, 1) == b"", "nobody can write any more"
+    os.close(reading)
