@@ -276,10 +276,10 @@ def test_a_new_file_with_the_inode_of_a_lost_one(client: Client, engine: Engine)
     key = client.open_of(file).key
     client.call(Command.LOCK, requests.lock(file, (0, 10, LOCK)))
     client.disconnect()
+    client = back(engine, client)
     for number in range(100):
         (engine.files / "file").unlink(missing_ok=True)
         name = f"next{number}"
-        client = back(engine, client)
         reply = create(client, name=name, disposition=2, share=0)  # FILE_CREATE
         assert reply.parse(CreateResponse).create_action == 2
         same = client.open_of(reply.file_id).key == key

@@ -31,7 +31,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> None:
 def large(tmp_path: Path) -> int:
     """Return a directory with more names than a loop reads."""
     for number in range(NAMES_AT_ONCE + 200):
-        (tmp_path / f"a long name {number}.text").touch()
+        os.mknod(f"{tmp_path}/a long name {number}.text")
     return os.open(tmp_path, os.O_PATH)
 
 

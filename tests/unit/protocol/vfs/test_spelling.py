@@ -54,7 +54,7 @@ def test_the_spelling_of_a_name(disk: str, wire: str) -> None:
     assert is_odd(disk) == (disk != wire)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.sampled_from(ON_DISK), min_size=1, max_size=7).map(b"".join))
 def test_every_name_has_a_spelling_that_leads_back(name: bytes) -> None:
     disk = os.fsdecode(name)
@@ -67,7 +67,7 @@ def test_every_name_has_a_spelling_that_leads_back(name: bytes) -> None:
     assert len(wire.encode("utf-16-le")) // 2 <= len(name), "it may be longer than a name can be"
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.sampled_from(ON_WIRE), min_size=1, max_size=7).map("".join))
 def test_what_a_client_writes_becomes_nothing_that_it_could_not_have(wire: str) -> None:
     disk = to_disk(wire)
