@@ -58,7 +58,7 @@ def plan(
     `server`: on this one alone.
     """
     there = [variant for variant in variants if not variant.kernel or variant.kernel in kernels]
-    there.sort(key=lambda variant: -variant.work.files)
+    there.sort(key=lambda variant: variant.work not in (matrix.LONG_FILE, matrix.LONG_TREE))
     ours = [(variant, "usmbd") for variant in there]
     theirs = [(replace(v, work=v.peer), "ksmbd") for v in there if v.peer is not None]
     return [(variant, name) for variant, name in ours + theirs if server in ("", name)]

@@ -286,7 +286,6 @@ class MountRun:
         if capture is not None:
             said += self.end_capture(capture)
         self.results.append(self.result(label, _outcome(done), began, said or done.failure))
-        self.client.run("rm", "-rf", folders["SCRATCH"])
 
     def happen(self, running: Running, line: str, complaints: list[str]) -> None:
         """Stop and start the server, or the like, when a scenario asks for it; then tell it."""
