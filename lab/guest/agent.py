@@ -180,7 +180,8 @@ class Agent:
 
 
 if __name__ == "__main__":
-    with suppress(OSError):  # the line was cut
-        tty.setraw(0)
+    tty.setraw(0)
+    try:
         Agent().run()
-    sys.exit()
+    except OSError as error:  # the line was cut, or the host's disk is full
+        sys.exit(f"agent: {error}")

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -43,28 +44,37 @@ class Switch:
             end.close()
         self._answers = self._control.makefile("rb")
 
-    def _tell(self, **order: object) -> None:
+    def _tell(self, cable: int, **order: object) -> None:
         """Give an order and wait until it is in force."""
-        for line in (order, {"id": 0}):
-            self._control.sendall(json.dumps(line).encode() + b"\n")
-        if not self._answers.readline():
-            raise RuntimeError("the switch has ended")
+        if not 0 <= cable < len(self.ends):
+            raise ValueError(f"no cable {cable}: the switch has {len(self.ends)}, from 0 on")
+        answer = b""
+        with suppress(OSError):
+            for line in ({"port": cable, **order}, {"id": 0}):
+                self._control.sendall(json.dumps(line).encode() + b"\n")
+            answer = self._answers.readline()
+        if not answer:
+            raise RuntimeError(f"the switch has ended with {self._process.poll()}")
 
     def cut(self, cable: int) -> None:
         """Pull a guest's cable out."""
-        self._tell(port=cable, up=False)
+        self._tell(cable, up=False)
 
     def mend(self, cable: int) -> None:
         """Put the cable back, as good as new."""
-        self._tell(port=cable, up=True, loss=0.0, delay=0.0)
+        self._tell(cable, up=True, loss=0.0, delay=0.0)
 
     def lose(self, cable: int, part: float) -> None:
         """Lose a part (0 to 1) of the frames from and to a guest."""
-        self._tell(port=cable, loss=part)
+        if not 0 <= part <= 1:
+            raise ValueError(f"a part is from 0 to 1, and not {part}")
+        self._tell(cable, loss=part)
 
     def delay(self, cable: int, seconds: float) -> None:
         """Let the frames from and to a guest arrive later, in order."""
-        self._tell(port=cable, delay=seconds)
+        if seconds < 0:
+            raise ValueError(f"no frame arrives {-seconds} s before it is sent")
+        self._tell(cable, delay=seconds)
 
     def close(self) -> None:
         """End it; what is under way is lost."""

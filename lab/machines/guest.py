@@ -250,24 +250,28 @@ class Guest:
         log = open(self.out / "dmesg.log", "wb")  # noqa: SIM115 - closed below, the guest has it
         ends = [theirs.fileno()] + ([self.wire.fileno()] if self.wire is not None else [])
         with log, theirs:
-            self.process = subprocess.Popen(
-                self.command(console="null,fd:1", line=f"fd:{theirs.fileno()}"),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                pass_fds=ends,
-                start_new_session=True,
-                env=os.environ | {"TMPDIR": str(self.memory_directory())},
-            )
+            try:
+                self.process = subprocess.Popen(
+                    self.command(console="null,fd:1", line=f"fd:{theirs.fileno()}"),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd="/",
+                    pass_fds=ends,
+                    start_new_session=True,
+                    env=os.environ | {"TMPDIR": str(self.memory_directory())},
+                )
+            except OSError as error:
+                ours.close()
+                raise LabError(f"{error} (remove {self.kernel}, then: make lab)") from None
         os.sched_setaffinity(self.process.pid, {next_core()})
         self.watchdog = watchdog(self.process.pid)
         self.reader = threading.Thread(target=self.listen, daemon=True)
         self.reader.start()
         if not self.ready.wait(BOOT) or self.ended:
-            words = self.last_words()
+            words, status = self.last_words(), self.process.poll()
             self.close()
-            raise LabError(f"{self.name} does not boot: {words}")
+            raise LabError(f"{self.name} does not boot (status {status}): {words}")
         return self
 
     def prepare(self) -> None:
@@ -438,13 +442,13 @@ class Guest:
             for data in stream:
                 try:
                     message = json.loads(data)
-                except ValueError:
+                    if "ready" in message:
+                        self.ready.set()
+                    elif running := self.programs.get(message["id"]):
+                        running.messages.put(message)
+                except (ValueError, LookupError, TypeError):
                     self.broken = data.decode(errors="replace")
                     break
-                if "ready" in message:
-                    self.ready.set()
-                elif running := self.programs.get(message["id"]):
-                    running.messages.put(message)
         with self.lock:
             self.ended = True
             programs = list(self.programs.values())

@@ -23,6 +23,12 @@ from itertools import count
 FRAME = 1 << 16
 """Bytes of the longest frame that is taken."""
 
+HEADER = 14
+"""Bytes of an Ethernet header; what is shorter is no frame."""
+
+HOMES = 1024
+"""Addresses that it remembers; then it learns them anew."""
+
 BATCH = 64
 """Frames from one guest in a row, before the others have their turn."""
 
@@ -64,9 +70,10 @@ class Switch:
             except OSError:
                 self.selector.unregister(port.end)
                 return
-            if not frame:  # a guest that has ended
-                self.selector.unregister(port.end)
-                return
+            if len(frame) < HEADER:
+                continue
+            if len(self.homes) >= HOMES:
+                self.homes.clear()
             self.homes[frame[6:12]] = port
             target = self.homes.get(frame[:6])
             if target is not None:

@@ -43,7 +43,7 @@ done >.config""",
 case "$*" in
   *tinyconfig) mkdir -p "${5#O=}" ;;
   *kernelrelease) echo 1.2.3 ;;
-  *linux) echo $$ >"$MADE"; ${MAKES:-true} && cp /bin/true "$out/linux" ;;
+  *linux) echo $$ >>"$MADE"; ${MAKES:-true} && cp /bin/true "$out/linux" ;;
 esac""",
 }
 """Each for its calls in lab/kernel/prepare.sh."""
@@ -59,10 +59,11 @@ def cache() -> Iterator[Path]:
 def start(tmp_path: Path, cache: Path, **environment: str) -> subprocess.Popen[str]:
     """Start the preparation."""
     programs = tmp_path / "bin"
-    programs.mkdir(exist_ok=True)
-    for name, script in PROGRAMS.items():
-        (programs / name).write_text(f"#!/bin/bash\n{script}\n")
-        (programs / name).chmod(0o755)
+    if not programs.exists():  # else another preparation may be reading them
+        programs.mkdir()
+        for name, script in PROGRAMS.items():
+            (programs / name).write_text(f"#!/bin/bash\n{script}\n")
+            (programs / name).chmod(0o755)
     own = {
         "USMBD_LAB_CACHE": str(cache),
         "LISTS": str(cache / "apt/lists"),
@@ -97,6 +98,14 @@ def test_the_newest_kernel_is_built_beside_one_that_was_asked_for(
     (tmp_path / "made").unlink()
     assert prepare(tmp_path, cache)[:2] == (0, "linux-7.3")
     assert not (tmp_path / "made").exists()
+
+
+def test_two_at_once_build_once(tmp_path: Path, cache: Path) -> None:
+    both = [start(tmp_path, cache) for _ in range(2)]
+    first, second = (process.communicate()[0] for process in both)
+    assert first == second
+    assert [process.returncode for process in both] == [0, 0]
+    assert len((tmp_path / "made").read_text().splitlines()) == 1
 
 
 def test_one_that_was_asked_for_may_be_the_newest(tmp_path: Path, cache: Path) -> None:

@@ -1,6 +1,9 @@
-"""Where the lab's runs leave what came out, several at once."""
+"""Where the lab's runs leave what came out, several at once, and how they end."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -34,3 +37,23 @@ def test_a_folder_that_cannot_be_written_is_told(
     monkeypatch.setattr(lab_run, "prepare_kernel", lambda: tmp_path / "linux")
     with pytest.raises(lab_run.LabError, match="set USMBD_LAB_CACHE"):
         lab_run.results_directory()
+
+
+def test_a_run_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """And not when all mounts are through, an hour later."""
+    program = """
+import lab_run, sys, time
+from concurrent.futures import ThreadPoolExecutor
+def run(*_, **__):
+    with ThreadPoolExecutor() as pool:
+        pool.submit(time.sleep, 600).result()
+lab_run.run, lab_run.HIDDEN = run, ()
+sys.exit(lab_run.main())
+"""
+    words = [sys.executable, "-c", program, "--out", tmp_path / "out"]
+    folder = Path(lab_run.__file__).parent
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(lab_run.RESULTS)
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
