@@ -29,10 +29,15 @@ def torture() -> Iterator[Smbtorture]:
         yield Smbtorture(server)
 
 
+@pytest.fixture(scope="module")
+def places(torture: Smbtorture) -> bool:
+    """Tell whether the list's places are of this program."""
+    made_with = torture_list.made_with(torture_list.RPC_PATH)
+    return peer() == "usmbd" and torture.version() == made_with
+
+
 @pytest.mark.parametrize("suite", RPC_SUITES)
-def test_suite(torture: Smbtorture, suite: str) -> None:
-    version = torture.version()
-    places = peer() == "usmbd" and version == torture_list.made_with(torture_list.RPC_PATH)
+def test_suite(torture: Smbtorture, places: bool, suite: str) -> None:
     names = torture.tests(suite)
     assert names, f"smbtorture has no {suite}"
     outcomes = torture_list.judge(names, torture.run, ROWS, peer(), places)

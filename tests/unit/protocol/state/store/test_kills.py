@@ -44,7 +44,7 @@ HELD = file_key(1, 4713)
 OWN, OTHER = LockRange(0, 100, True), LockRange(1000, 10, True)
 STORE = str(Path(hints_module.__file__).parent)
 
-STRIDE = int(os.environ.get("USMBD_KILL_STRIDE", "43"))
+STRIDE = int(os.environ.get("USMBD_KILL_STRIDE", "101"))
 """Instructions from one kill to the next; `make kills` takes each (1)."""
 
 DENSE = 30
