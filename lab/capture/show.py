@@ -117,7 +117,10 @@ def main() -> int:
         print(f"{arguments.capture}: {error}", file=sys.stderr)
         return 1
     if not count:
-        print(f"{arguments.capture}: no RoCEv2 messages", file=sys.stderr)
+        print(
+            f"{arguments.capture}: no RoCEv2 messages (TCP and iWARP: tshark -r FILE)",
+            file=sys.stderr,
+        )
     return 0 if count else 1
 
 

@@ -106,14 +106,21 @@ def prepare_kernel() -> Path:
     return Path(answer.splitlines()[-1])
 
 
+ROOM = 256 << 20
+"""Bytes for what a run leaves: 20 MiB of data to copy, its logs, and for a while its captures."""
+
+
 def make_directory(path: Path) -> Path:
     """Make a directory for what guests write, and those above it; LabError where it cannot be."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
-            return path
+            free = shutil.disk_usage(path).free
     except OSError as error:
         raise LabError(f"{path}: {error.strerror} (set USMBD_LAB_CACHE)") from None
+    if free < ROOM:
+        raise LabError(f"{path}: {free >> 20} MiB are free, of {ROOM >> 20} (set USMBD_LAB_CACHE)")
+    return path
 
 
 def find_kernel(series: str) -> Path | None:

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import guest
 import lab_run
 import pytest
 
@@ -37,6 +38,12 @@ def test_a_folder_that_cannot_be_written_is_told(
     monkeypatch.setattr(lab_run, "prepare_kernel", lambda: tmp_path / "linux")
     with pytest.raises(lab_run.LabError, match="set USMBD_LAB_CACHE"):
         lab_run.results_directory()
+
+
+def test_a_disk_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest, "ROOM", 1 << 60)
+    with pytest.raises(lab_run.LabError, match="MiB are free, of"):
+        lab_run.make_directory(tmp_path / "run")
 
 
 def test_a_run_ends_when_it_is_told_to(tmp_path: Path) -> None:
