@@ -46,8 +46,8 @@ from usmbd.protocol.state.store.records import (
 from usmbd.protocol.state.tree import WRITING, TreeConnect
 from usmbd.protocol.vfs import kernel
 from usmbd.protocol.vfs.folding import fold
+from usmbd.protocol.vfs.kept_times import KeptWriteTime
 from usmbd.protocol.vfs.node import Node
-from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import (
     FILE_APPEND_DATA,
     FILE_EXECUTE,

@@ -16,7 +16,7 @@ from usmbd.protocol.state.open import LARGE_FILE, Open
 from usmbd.protocol.state.sequence import check_charge
 from usmbd.protocol.vfs import ea, inode_flags
 from usmbd.protocol.vfs.emptiness import is_empty
-from usmbd.protocol.vfs.write_time import KeptWriteTime, keep_access_time
+from usmbd.protocol.vfs.kept_times import KeptWriteTime, keep_access_time
 from usmbd.protocol.wire.access import (
     DELETE,
     FILE_WRITE_ATTRIBUTES,

@@ -25,9 +25,9 @@ from usmbd.protocol.state.store.records import (
 )
 from usmbd.protocol.state.tree import WRITING
 from usmbd.protocol.vfs import directory_entry
+from usmbd.protocol.vfs.kept_times import KeptWriteTime
 from usmbd.protocol.vfs.node import Node
 from usmbd.protocol.vfs.streams import Stream
-from usmbd.protocol.vfs.write_time import KeptWriteTime
 from usmbd.protocol.wire.access import DELETE
 from usmbd.protocol.wire.fscc.attributes import FILE_ATTRIBUTE_ARCHIVE
 from usmbd.protocol.wire.status import NtStatus, SmbError

@@ -14,9 +14,9 @@ from failing import failing
 from usmbd.protocol.vfs import dos_attributes, kernel
 from usmbd.protocol.vfs.emptiness import is_empty
 from usmbd.protocol.vfs.extents import copy, zero
+from usmbd.protocol.vfs.kept_times import keep_access_time
 from usmbd.protocol.vfs.node import OFFSET_MAX, Node
 from usmbd.protocol.vfs.volume import Volume, VolumeOptions
-from usmbd.protocol.vfs.write_time import keep_access_time
 from usmbd.protocol.wire.fscc.attributes import (
     FILE_ATTRIBUTE_ARCHIVE,
     FILE_ATTRIBUTE_DIRECTORY,

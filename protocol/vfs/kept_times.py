@@ -1,8 +1,8 @@
-"""The times that one open leaves as they are ([MS-FSA] 2.1.5.15.2, UserSetModificationTime).
+"""The times that one open leaves as they are ([MS-FSA] 2.1.5.15.2, UserSet...Time).
 
 Once a client has set a file's write time by an open, or stopped its updates with -1, what that open
 writes does not change the time any more. The kernel knows no such thing: the time is put back after
-each change, 3 us more for the opens that asked for it.
+each change, 3 us more for the opens that asked for it. The access time it leaves by itself.
 """
 
 import fcntl
