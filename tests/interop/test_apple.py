@@ -49,7 +49,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def servers(folder: Path) -> Iterator[Servers]:
-    """Run both, each with a share for macOS of each kind; usmbd with one more for smbtorture."""
+    """Run both, each with a share for macOS of each kind, and one more for smbtorture."""
     with server_of(Usmbd, folder).running() as ours, server_of(Smbd, folder).running() as theirs:
         yield {Usmbd: ours, Smbd: theirs}
 
@@ -121,6 +121,8 @@ def test_what_one_keeps_the_other_reads_and_changes(
     resource: str,
 ) -> None:
     share = f"{metadata}-{resource}"
+    for left in (folder / share).iterdir():
+        left.unlink()
     with Client(servers[writer], share=share) as client:
         write(client, "file", b"data", smb.CREATE)
         write(client, "file:AFP_AfpInfo", INFO, smb.CREATE)
@@ -141,8 +143,6 @@ def test_what_one_keeps_the_other_reads_and_changes(
         opened = client.open("file", smb.READ)
         assert len(names(client.query(opened, STREAMS))) == 2
         opened.close(False)
-    for left in (folder / share).iterdir():
-        left.unlink()
 
 
 @pytest.mark.parametrize(("metadata", "resource"), KINDS)

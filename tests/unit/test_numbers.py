@@ -87,7 +87,7 @@ acl(5), linux/posix_acl_xattr.h
 protocol.vfs.posix_acl READ=4 WRITE=2 EXECUTE=1 _VERSION=2 _NO_ID=FFFFFFFF
 xattr_DosInfo of Samba's librpc/idl/xattr.idl
 protocol.vfs.dos_attributes _VALID_ATTRIB=1 _VALID_CREATE_TIME=10
-prctl(2), capset(2), landlock(7), clone(2)
+prctl(2), capset(2), seccomp(2), landlock(7), clone(2)
 mountd.confine.kernel _PR_SET_PDEATHSIG=1 _PR_SET_DUMPABLE=4 _PR_CAPBSET_DROP=18
 mountd.confine.kernel _PR_SET_NO_NEW_PRIVS=26 _PR_CAP_AMBIENT=2F _PR_CAP_AMBIENT_CLEAR_ALL=4
 mountd.confine.kernel _CAPABILITY_VERSION_3=20080522 _LANDLOCK_CREATE_RULESET_VERSION=1
@@ -162,7 +162,7 @@ protocol.vfs.volume _SPECIAL_BITS=E00
 protocol.worker.allocator _M_TRIM_THRESHOLD=-1 _M_MMAP_THRESHOLD=-3 _M_ARENA_MAX=-8
 transport.loop TFD_TIMER_ABSTIME=1
 mountd.confine.kernel _PR_SET_CHILD_SUBREAPER=24 _NETWORK_VERSION=4 _NETWORK=3 _SCOPES_VERSION=6
-mountd.confine.kernel _SCOPES=3
+mountd.confine.kernel _SCOPES=3 _SECCOMP_SET_MODE_FILTER=1 _SECCOMP_FILTER_FLAG_SPEC_ALLOW=4
 mountd.identity OVERFLOW_ID=FFFE
 mountd.confine.process FALLBACK_ID=FFFE
 rdma/rdma_cma.h, infiniband/verbs.h: ibv_wr_opcode, retries without an end, attributes left out

@@ -24,7 +24,8 @@ ROUNDS = 6
 QUERY_DIRECTORY, SET_INFO, NO_SUCH_FILE = 14, 17, 0xC000000F
 SRV_REQUEST_RESUME_KEY, SRV_COPYCHUNK = 0x00140078, 0x001440F2
 NAMES, FILES = 2000, 4
-"""Of a listing at one go there is one answer, and of work of a second 200."""
+"""A listing that is made at one go leaves one answer, and four of them fewer than ANSWERS; in
+slices there are some 200 a second."""
 
 
 @pytest.fixture

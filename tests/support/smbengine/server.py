@@ -352,9 +352,8 @@ class Engine:
         self.peers = FakePeers()
         self.clock = FakeClock()
         self.transports: list[MemoryTransport] = []
-        self.network = (
-            Network(CREDITS) if transport == "smbdirect" else None
-        )  # by which clients come
+        # By which clients come.
+        self.network = Network(CREDITS) if transport == "smbdirect" else None
         self._thread = ThreadPoolExecutor(1) if apart or pinned else None
         self.threads.pinned = pinned
         self.server = self._server(self.store, self.config(config))

@@ -31,13 +31,11 @@ OF_FILES = (
     *("open", "dup", "scandir", "close", "stat", "fstat", "mkdir", "chmod", "readlink", "statvfs"),
     *("getxattr", "setxattr", "listxattr", "removexattr"),
 )
-"""What of `os` is called for a file, once each."""
+"""What of `os` is called for a file, a system call each (scandir some)."""
 
 _OPENAT2 = 437
 
 Calls = list[str]
-
-
 Made = tuple[Client, Calls]
 
 
