@@ -13,6 +13,9 @@ BUFFER = 4 << 20
 """Bytes that one end holds: a RDMA READ of 2 MiB is answered in one burst, and a lost frame of it
 costs a retransmission of all."""
 
+GRACE = 30.0
+"""Seconds for the switch to end, which takes a moment; then it is killed."""
+
 
 def direct() -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a wire without a switch: each frame is one datagram."""
@@ -20,10 +23,6 @@ def direct() -> tuple[socket.socket, socket.socket]:
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
     return ends
-
-
-GRACE = 30.0
-"""Seconds for the switch to end, which takes a moment; then it is killed."""
 
 
 class Switch:

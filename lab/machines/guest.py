@@ -41,6 +41,7 @@ ACCOUNTS = {"passwd": "lab:x:2000:2000::/:/bin/sh", "group": "lab:x:2000:"}
 """The share's user, who has an account in a guest and not on this machine."""
 
 SHARED = Path("/dev/shm")
+"""This machine's own memory, in which files can be."""
 
 HIDDEN = ("/dev/shm", "/run", "/tmp", "/var/tmp")
 """Directories of which a guest has its own, empty."""
@@ -110,16 +111,16 @@ ROOM = 256 << 20
 """Bytes for what a run leaves: 20 MiB of data to copy, its logs, and for a while its captures."""
 
 
-def make_directory(path: Path) -> Path:
+def make_directory(path: Path, advice: str = "set USMBD_LAB_CACHE") -> Path:
     """Make a directory for what guests write, and those above it; LabError where it cannot be."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             free = shutil.disk_usage(path).free
     except OSError as error:
-        raise LabError(f"{path}: {error.strerror} (set USMBD_LAB_CACHE)") from None
+        raise LabError(f"{path}: {error.strerror} ({advice})") from None
     if free < ROOM:
-        raise LabError(f"{path}: {free >> 20} MiB are free, of {ROOM >> 20} (set USMBD_LAB_CACHE)")
+        raise LabError(f"{path}: {free >> 20} MiB are free, of {ROOM >> 20} ({advice})")
     return path
 
 

@@ -150,7 +150,7 @@ def main() -> int:
             raise ValueError(
                 f"{out}: guests have their own {', '.join(HIDDEN)}: name another --out"
             )
-        if any(make_directory(out).iterdir()):
+        if any(make_directory(out, "name another --out").iterdir()):
             raise ValueError(f"{out} is not empty: name another --out")
         signal.signal(signal.SIGINT, end_at_once)
         print(f"{RESULTS}{out}", flush=True)
