@@ -154,10 +154,10 @@ class EpollLoop:
         self._closed = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._woken = False
-        self._look_once(self._wake, self._woken_up)
+        self._add_edge_reader(self._wake, self._woken_up)
         self._alarm = _timerfd()
         self._alarm_at = 0.0  # 0.0: it is not set
-        self._look_once(self._alarm, self._alarmed)
+        self._add_edge_reader(self._alarm, self._alarmed)
         self._signals: dict[int, _Call] = {}
         self._dispositions: dict[int, Any] = {}  # what signal.signal returned
         self._signal_pipe: tuple[int, int] | None = None
@@ -271,8 +271,11 @@ class EpollLoop:
             self._look(fd, watch, before)
         return True
 
-    def _look_once(self, fd: int, callback: Callable[[], None]) -> None:
-        """Call `callback()` each time that `fd` becomes readable: nobody has to read from it."""
+    def _add_edge_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call `callback()` each time that `fd` becomes readable: nobody has to read from it.
+
+        Edge-triggered, as epoll(7) has it: an eventfd's each write is an edge, a timer's each end.
+        """
         self.add_reader(fd, callback)
         self._epoll.modify(fd, _IN | select.EPOLLET)
 

@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 PARSER = _parser()
+"""Made before children are forked: each would write to memory that they have in common."""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:

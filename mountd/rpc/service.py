@@ -215,6 +215,7 @@ async def serve(
 
 
 PARSER = argparse.ArgumentParser(prog="usmbd.mountd.rpc", description=__doc__.splitlines()[0])
+"""Made before children are forked: each would write to memory that they have in common."""
 PARSER.add_argument("--listen-fd", type=int, required=True, help="listening SOCK_SEQPACKET")
 PARSER.add_argument("--ask-fd", type=int, required=True, help="mountd's end answers there")
 

@@ -7,6 +7,7 @@ import sys
 from usmbd.protocol.door.process import run
 
 PARSER = argparse.ArgumentParser(prog="usmbd door")
+"""Made before children are forked: each would write to memory that they have in common."""
 PARSER.add_argument("--control-fd", type=int, required=True)
 
 

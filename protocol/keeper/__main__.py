@@ -15,6 +15,7 @@ from usmbd.protocol.vfs.ntacl import NTACL
 from usmbd.protocol.vfs.quotas import QUOTAS
 
 PARSER = argparse.ArgumentParser(prog="usmbd keeper")
+"""Made before children are forked: each would write to memory that they have in common."""
 PARSER.add_argument("--socket-fd", type=int, required=True)
 
 

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 PARSER = _parser()
+"""Made when this is imported, for servers that are forked from what has done so (the lab's)."""
 
 
 def command() -> Never:

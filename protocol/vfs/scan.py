@@ -124,9 +124,8 @@ def scan(
             return b""
 
     number = 0
-    short: str | bytes
     # Descriptors of its own give each scan a position of its own, and keep the scan on its
-    # directory whatever becomes of the open that began it. By a path os.scandir makes five calls
+    # directory whatever becomes of the open that began it. By a path os.scandir makes three calls
     # less than by a descriptor, which it duplicates and rewinds.
     directory = os.dup(directory)
     try:
@@ -177,7 +176,7 @@ def scan(
                     unseen = 0
                     if counts_eas and (eas := ea.names_at(directory, encoded)):
                         entry.ea_size = yield from ea.size_at(directory, encoded, eas)
-                    short = ""
+                    short: str | bytes = ""
                     if describes is not None:
                         short = described(encoded, join(path, name))
                     elif shortens:

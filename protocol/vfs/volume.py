@@ -94,9 +94,9 @@ class Volume(VolumeBase):
 
         The node has its stat in `last_stat`. With `open_reparse_point` a symbolic link at the
         end is the result itself. `keep` gets the directory where the last name alone is missing.
-        SmbError OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND,
-        OBJECT_NAME_INVALID, ACCESS_DENIED (also for a link that leads nowhere or outside); for a
-        root that was removed OBJECT_PATH_NOT_FOUND, as from smbd.
+        SmbError OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND, OBJECT_NAME_INVALID, ACCESS_DENIED
+        (also for a link that leads nowhere or outside); for a root that was removed
+        OBJECT_PATH_NOT_FOUND, as from smbd.
         """
         if self.options.veto is not None:
             self.check_veto(path)

@@ -8,6 +8,7 @@ from usmbd.protocol.vfs import keeper
 from usmbd.protocol.worker.worker import run
 
 PARSER = argparse.ArgumentParser(prog="usmbd worker")
+"""Made before children are forked: each would write to memory that they have in common."""
 PARSER.add_argument("--control-fd", type=int, required=True)
 PARSER.add_argument("--keeper-fd", type=int, help="where what takes CAP_SYS_ADMIN is done")
 
