@@ -67,8 +67,8 @@ class Turns:
     def over(self, began: float = 0.0) -> bool:
         """Tell whether long work has to stop now and go on `later`.
 
-        The first to ask in a turn gets the whole slice, unless others wait already. Requests that
-        have come together say when, by `clock`, work on them `began`: they have their ALLOWANCE.
+        The first to ask in a turn gets the whole slice, unless others wait already. What has come
+        together says when, by `clock`, work on it `began`: it has its ALLOWANCE.
         """
         now = self.clock()
         if self._turn_number != self._loop.turn_number:

@@ -62,7 +62,7 @@ class VolumeBase:
         """Device, inode and mount of the root: what the path led to."""
         self._abilities: dict[int, Abilities] = {}
         self._in_memory = file_systems.magic(self.resolver.root) in file_systems.MEMORY
-        self._lists: dict[tuple[int, int], bool] = {}
+        self._lists: dict[tuple[int, int], bool] = {}  # by device: every attribute of a file
 
     def close(self) -> None:
         """Give the root's descriptor back; open nodes stay usable for data."""

@@ -10,15 +10,19 @@ from typing import Final
 from usmbd.mountd.confine.mountinfo import MOUNTS, Mount, mounts
 
 _EXT: Final = 0xEF53
+_XFS: Final = 0x58465342
+_BTRFS: Final = 0x9123683E
+_TMPFS: Final = 0x01021994
+_RAMFS: Final = 0x858458F6
 
 # What this kernel alone changes: inotify then tells every change.
 LOCAL: Final = frozenset(
     {
         _EXT,  # ext2, ext3, ext4
-        0x58465342,  # XFS
-        0x9123683E,  # btrfs
-        0x01021994,  # tmpfs
-        0x858458F6,  # ramfs
+        _XFS,
+        _BTRFS,
+        _TMPFS,
+        _RAMFS,
         0x2FC12FC1,  # ZFS
         0xF2F52010,  # F2FS
         0xCA451A4E,  # bcachefs
@@ -27,28 +31,16 @@ LOCAL: Final = frozenset(
 )
 
 # What has no disk: to flush a file there is nothing to do (the kernel's noop_fsync).
-MEMORY: Final = frozenset(
-    {
-        0x01021994,  # tmpfs
-        0x858458F6,  # ramfs
-    }
-)
+MEMORY: Final = frozenset({_TMPFS, _RAMFS})
 
 # What lists every attribute that can be read, to whoever asks: seen on Linux 6.18, as a user, with
 # security.*, ACLs and user.*. Others may read some that they do not list, as FUSE's may.
-LISTING: Final = frozenset(
-    {
-        _EXT,
-        0x58465342,  # XFS
-        0x9123683E,  # btrfs
-        0x01021994,  # tmpfs
-    }
-)
+LISTING: Final = frozenset({_EXT, _XFS, _BTRFS, _TMPFS})
 
 # What compresses files that are flagged. ext4 keeps the flag as well, and compresses nothing.
 COMPRESSING: Final = frozenset(
     {
-        0x9123683E,  # btrfs
+        _BTRFS,
         0xF2F52010,  # F2FS
         0x24051905,  # UBIFS
     }

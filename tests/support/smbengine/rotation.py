@@ -19,7 +19,7 @@ class Rotation:
     clock = staticmethod(lambda: 1.0)
 
     def served(self, began: float) -> float:
-        """Look at the clock from the third of those on that came together."""
+        """Look at the clock for the third, and each after it, of those that came together."""
         if began <= 0:
             return 1.0 if began else -1.0
         return 0.0 if self.over() else began
