@@ -18,6 +18,7 @@ import signal
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Never
 
 MCL_FUTURE = 2
 
@@ -68,7 +69,7 @@ def write_to(path: str) -> None:
     os.close(output)
 
 
-def serve(log: str, program: list[str], options: list[str]) -> None:
+def serve(log: str, program: list[str], options: list[str]) -> Never:
     """Be the command `usmbd`, as if it had been executed as `program`."""
     from setproctitle import setproctitle
 
@@ -82,7 +83,7 @@ def serve(log: str, program: list[str], options: list[str]) -> None:
     main()
 
 
-def show(output: str, answers: Path, options: list[str]) -> None:
+def show(output: str, answers: Path, options: list[str]) -> Never:
     """Print the sessions, connections and opens of the server, and tell how that went."""
     from usmbd.mountd.cli.control import main
 
@@ -105,14 +106,13 @@ def main() -> None:
     while order := os.read(0, 4096).decode():
         kind, output, *options = order.split("\t")[:-1]
         child = os.fork()
-        if not child and kind == "list":
-            show(output, directory / "answers", options)
         if not child:
+            if kind == "list":
+                show(output, directory / "answers", options)
             serve(output, program, options)
-        if kind == "list":
-            continue
-        (directory / "pid.new").write_text(f"{child}\n")
-        (directory / "pid.new").rename(directory / "pid")
+        if kind == "start":
+            (directory / "pid.new").write_text(f"{child}\n")
+            (directory / "pid.new").rename(directory / "pid")
 
 
 if __name__ == "__main__":
