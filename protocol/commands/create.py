@@ -443,7 +443,9 @@ def _prepare_later(wanted: Wanted, found: Found, *, long: bool) -> Waiting[FileS
         )
         try:
             kind = Slow if long else Blocking
-            return (yield from kind(_prepare, wanted, found))
+            stat = yield from kind(_prepare, wanted, found)
+            # With what the program has written meanwhile.
+            return stat if found.stream else (yield from OnDescriptor(found.node.stat))
         except BlockingIOError:
             if clock.time() > end:
                 raise

@@ -87,6 +87,7 @@ fd = os.open(sys.argv[1], os.O_RDWR)
 fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 print("held", flush=True)
 sys.stdin.read()
+os.write(fd, b"what it had cached")
 """
 
 
@@ -224,6 +225,8 @@ def test_an_open_waits_for_a_local_program_s_lease(
         engine.settle()
         (reply,) = client.taken(message_id)
         assert reply.status is NtStatus.SUCCESS
+        # As the program has left it, with what it wrote while the client waited.
+        assert reply.parse(CreateResponse).end_of_file == len("what it had cached")
 
 
 @pytest.mark.parametrize("end", ["cancel", "time"])
