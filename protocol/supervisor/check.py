@@ -51,6 +51,8 @@ def check(processes: Processes, files: list[str]) -> ServerConfig:
             status = processes.run("check", ["--check", "--quiet", *files], output, CHECK_SECONDS)
         except TimeoutError:
             raise CheckError(NO_END) from None
+        except OSError as error:
+            raise CheckError(f"it cannot be checked: {error.strerror or error}") from error
         if status:
             raise CheckError("", status)
         output.seek(0)

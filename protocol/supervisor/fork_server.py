@@ -167,8 +167,8 @@ class _Server:
         between = _fork(asker, len(together))
         if between == 0:
             self._be_between(asker, together)
-        if between > 0:
-            os.waitpid(between, 0)
+        if between > 0 and os.waitpid(between, 0)[1]:
+            leave(1)  # it was killed: nobody answers for the rest, who ask another fork server
         for _, given in together:
             _close(given)
 
@@ -244,7 +244,12 @@ def become(wanted: Fork, received: list[int]) -> Never:
     # As if it had been executed: that is what people look for with ps and pkill.
     setproctitle(" ".join([sys.executable, "-m", module.removesuffix(".__main__"), *arguments]))
     setthreadtitle(f"usmbd-{wanted.kind}")  # what top, and `rdma resource`, call it
-    status: int | None = importlib.import_module(module).main(arguments)
+    status: int | None = 1
+    try:
+        status = importlib.import_module(module).main(arguments)
+    except Exception:
+        # Here, for its callers are those of the process that it was forked from.
+        sys.excepthook(*sys.exc_info())
     leave(status or 0)
 
 

@@ -1,6 +1,7 @@
 """The check of the files: what it says, and that somebody always hears of its end."""
 
 import asyncio
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +65,8 @@ class FakeProcesses:
     def run(self, kind: str, arguments: Sequence[str], output: IO[bytes], limit: float) -> int:
         """Check before the event loop."""
         self.asked.append((kind, arguments, limit))
+        if self.error is not None:
+            raise self.error
         if self.status is None:
             raise TimeoutError
         output.write(self.output)
@@ -125,6 +128,9 @@ def test_before_the_event_loop() -> None:
         check(cast(Processes, hangs), ["-C", "some"])
     assert given_up.value.status == 1
     assert hangs.asked == [("check", ["--check", "--quiet", "-C", "some"], 60)]
+    hangs.error = OSError(errno.EAGAIN, "no room for a process")
+    with pytest.raises(CheckError, match="it cannot be checked: no room for a process"):
+        check(cast(Processes, hangs), [])
 
 
 def test_a_check_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

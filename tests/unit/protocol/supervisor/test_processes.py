@@ -27,6 +27,8 @@ class Child:
     def main(arguments):
         if arguments == ["sleep"]:
             time.sleep(60)
+        if arguments == ["fail"]:
+            raise TimeoutError("of the child's")
         if arguments == ["orphan"] and os.fork() == 0:
             time.sleep(0.2)
             os._exit(5)
@@ -150,6 +152,33 @@ asyncio.run(main())
     assert run(program) == ["1 11"]
 
 
+def test_where_the_go_between_is_killed_another_fork_server_is_asked_for_the_rest() -> None:
+    """As by the kernel, when memory is short: who asked would wait for a minute."""
+    program = """
+fork = os.fork
+def killed():
+    killed.left -= 1
+    if killed.left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fork()
+killed.left = 4  # the fork server, the go-between, one child
+
+async def main():
+    children.watch()
+    with open(os.devnull, "w") as output:
+        given = [output.fileno()] * 2
+        asked = [("child", ["a"]), ("check", ["--check", "-C", "/no/such"])]
+        some = [children.start(*each, streams=given) for each in asked]
+        print(*[await child.wait() for child in await asyncio.gather(*some)])
+children._sock.close()
+os.fork = killed
+children = processes.Processes()
+processes.FORK_SECONDS = 20
+asyncio.run(main())
+"""
+    assert run(program) == ["1 2"]
+
+
 def test_how_a_child_ended_is_told_and_no_zombie_stays() -> None:
     program = """
 async def main():
@@ -236,16 +265,21 @@ asyncio.run(main())
 
 def test_what_is_run_before_the_event_loop(tmp_path: Path) -> None:
     program = f"""
+sys.excepthook = lambda kind, error, _: print(error)
 with open({str(tmp_path / "output")!r}, "w+b") as output:
     print(children.run("child", ["a"], output, 60))
     try:
         children.run("child", ["sleep"], output, 0.5)
     except TimeoutError:
         print("too long")
+    try:
+        print(children.run("child", ["fail"], output, 60))
+    except TimeoutError:
+        print("the child goes on as this process")
     output.seek(0)
-    print(output.read().split()[3])
+    print(*output.read().decode().split()[3:])
 """
-    assert run(program) == ["1", "too long", "b'a'"]
+    assert run(program) == ["1", "too long", "1", "a of the child's"]
 
 
 def test_they_end_with_the_supervisor() -> None:
