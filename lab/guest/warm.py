@@ -18,7 +18,7 @@ import signal
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 MCL_FUTURE = 2
 
@@ -49,7 +49,7 @@ def import_at_once() -> None:
     Memory is there when it is mapped, and not page by page; a folder is looked at once, and not
     for each module.
     """
-    finder = importlib._bootstrap_external  # type: ignore[attr-defined]
+    finder: Any = importlib._bootstrap_external  # its public names have no such place
     look = finder._path_stat
     finder._path_stat = functools.cache(look)
     SourceFileLoader.get_data = read  # type: ignore[method-assign,assignment]
