@@ -52,6 +52,10 @@ BOOT = 120.0
 GRACE = 15.0
 """Seconds for a guest to power off, which takes one; then it is killed."""
 
+LIMIT = 300.0
+"""Seconds for a program in a guest, where nobody says otherwise: they tell a hang from a slow
+machine. A mount takes 0.3."""
+
 SLACK = 60.0
 """Seconds that the host waits longer than the agent, which ends programs itself."""
 
@@ -407,7 +411,7 @@ class Guest:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         output: Path | None = None,
-        limit: float = 60.0,
+        limit: float = LIMIT,
         lines: bool = False,
     ) -> Running:
         """Start a program; `lines`: its standard output is heard line by line by `wait`.
@@ -432,7 +436,7 @@ class Guest:
         self.order(**order, **({"cwd": cwd} if cwd else {}))
         return running
 
-    def run(self, *argv: object, limit: float = 60.0, **options: object) -> Done:
+    def run(self, *argv: object, limit: float = LIMIT, **options: object) -> Done:
         """Run a program to its end; LabError when the guest ends first."""
         return self.start(*argv, limit=limit, **options).wait()  # type: ignore[arg-type]
 
