@@ -59,7 +59,8 @@ def plan(
     `server`: on this one alone.
     """
     there = [variant for variant in variants if not variant.kernel or variant.kernel in kernels]
-    there.sort(key=lambda variant: variant.work not in (matrix.LONG_FILE, matrix.LONG_TREE))
+    much = (matrix.LONG_FILE, matrix.LONG_TREE)
+    there.sort(key=lambda variant: (variant.work not in much, not variant.over_rdma))
     ours = [(variant, "usmbd") for variant in there]
     theirs = [(replace(v, work=v.peer), "ksmbd") for v in there if v.peer is not None]
     return [(variant, name) for variant, name in ours + theirs if server in ("", name)]
