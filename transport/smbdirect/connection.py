@@ -306,9 +306,9 @@ class SmbDirectTransport(RdmaTransport):
             # Or the channel would stay readable.
             with suppress(DeviceError):
                 queue_pair.arm()
-        if self.state is _CLOSING and not self._work.posted:
+        if self.state is _CLOSING and not self._work.pending:
             self._fail()
-        if self.state is _FAILED and not self._work.posted and not self._posted_receives:
+        if self.state is _FAILED and not self._work.pending and not self._posted_receives:
             self._finish()
 
     def _go_on(self) -> None:
@@ -439,7 +439,7 @@ class SmbDirectTransport(RdmaTransport):
             return
         self.state = State.CLOSING
         self._set_timer(LINGER_SECONDS, self._fail)
-        if not self._work.posted:
+        if not self._work.pending:
             self._fail()
         self._tell(reason)
 
@@ -463,7 +463,7 @@ class SmbDirectTransport(RdmaTransport):
         self._watch()
         try:
             self.queue_pair.fail()
-            if self._work.posted:
+            if self._work.pending:
                 self._work.mark_end()
             self._turn.ask()
         except DeviceError as error:
@@ -490,7 +490,7 @@ class SmbDirectTransport(RdmaTransport):
                 part.close()
             except DeviceError as error:
                 log.warning("%s", error, extra={"client": self.peer})
-        self._work.posted.clear()
+        self._work.forget()
 
     def _set_timer(self, seconds: float, call: Callable[[], None]) -> None:
         """Have the one timer call something else."""

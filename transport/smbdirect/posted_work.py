@@ -1,14 +1,16 @@
 """The send queue of one connection: what is posted, and what its end gives back.
 
-Completions come in the order of posting, and one stands for all before it that asked for none.
-So only some are asked for: every so many messages, where WRITEs have pinned much memory, and for
-each READ. What is not yet known to have ended stays in `posted`.
+Messages and WRITEs complete in the order of posting, and one completion stands for all before it
+that asked for none. So only some are asked for: every so many messages, where WRITEs have pinned
+much memory, and for each READ, which ends by its own alone: Linux' siw completes what was posted
+behind a READ while its data is still on the way (siw_qp_sq_process), where InfiniBand has one order
+for all (volume 1, 10.8.3.3). What is not yet known to have ended stays in `posted` and `_reading`.
 """
 
 from collections import deque
 
 from usmbd.transport.smbdirect.depths import Depths
-from usmbd.transport.smbdirect.provider import QueuePair
+from usmbd.transport.smbdirect.provider import DeviceError, QueuePair
 from usmbd.transport.smbdirect.registered_memory import Pool, Sinks, Slots
 from usmbd.transport.smbdirect.transfers import Piece, Read, Write
 
@@ -41,6 +43,7 @@ class PostedWork:
         "_next",
         "_pinned",
         "_pool",
+        "_reading",
         "_reaped",
         "_sinks",
         "_slots",
@@ -71,13 +74,14 @@ class PostedWork:
         self._writes_following = 0
         self._pinned = 0  # bytes of the pool in WRITEs since then
         self.posted: deque[int | Piece | None] = deque()
-        """Slots and pieces, oldest first, that are not known to have ended; None: a marker."""
+        """Slots and WRITEs that are not known to have ended, oldest first; None: READ or marker."""
+        self._reading: dict[int, Piece] = {}  # READs that have not ended, by number
         self.writes = 0
-        """WRITEs among them."""
+        """WRITEs that have not ended."""
         self.reads = 0
-        """READs among them."""
+        """READs that have not ended."""
         self.transferring = 0
-        """Bytes of READs and WRITEs among them, and those that the WRITEs keep beside."""
+        """Bytes of these READs and WRITEs, and those that the WRITEs keep beside."""
         self.waiting = 0
         """Bytes of WRITEs since `submit`, which may wait for it."""
 
@@ -149,6 +153,7 @@ class PostedWork:
             more=piece.length <= CHAINED,
         )
         self._post(piece)
+        self.posted.append(piece)
         self.writes += 1
         self.waiting += piece.length
         if signaled:
@@ -171,6 +176,8 @@ class PostedWork:
             more=piece.length <= CHAINED,
         )
         self._post(piece)
+        self.posted.append(None)
+        self._reading[number] = piece
         self.reads += 1
         transfer.under_way += 1
         self._completes()
@@ -190,29 +197,43 @@ class PostedWork:
         self.posted.append(None)
         self._completes()
 
+    @property
+    def pending(self) -> bool:
+        """Whether something is not known to have ended."""
+        return bool(self.posted or self._reading)
+
     def reap(self, id: int, ok: bool) -> Read | None:
-        """Take the completion of a work request; return the read that it ends, if it does."""
+        """Take the completion of a work request; return the read that it ends, if it does.
+
+        DeviceError for what was never posted.
+        """
         posted, slots = self.posted, self._slots
         number = id >> 1
-        ended: Read | None = None
+        if number >= self._next:
+            raise DeviceError(f"the device completes what was not posted, number {number}")
         for _ in range(number + 1 - self._reaped):
             entry = posted.popleft()
             if isinstance(entry, int):
                 slots.give(entry)
             elif entry is not None:
-                ended = self._end(entry, ok)
-        self._reaped = number + 1
-        return ended
+                self._end(entry, ok)
+        self._reaped = max(self._reaped, number + 1)
+        piece = self._reading.pop(number, None)
+        return None if piece is None else self._end(piece, ok)
 
     def keep(self) -> None:
         """Let nobody ever have the memory of what is posted: the device may still write there."""
-        _lost.extend(self.posted)
+        _lost.extend([*self.posted, *self._reading.values()])
+
+    def forget(self) -> None:
+        """Let go of what is posted: the device has nothing of it any more."""
+        self.posted.clear()
+        self._reading.clear()
 
     def _post(self, piece: Piece) -> None:
         """Keep a posted piece."""
         self._next += 1
         self.transferring += piece.length + piece.spare
-        self.posted.append(piece)
 
     def _end(self, piece: Piece, ok: bool) -> Read | None:
         """Let go of a piece's memory; return its read when that is complete."""
