@@ -27,7 +27,6 @@ echo 1 >/proc/sys/kernel/panic_on_warn
 echo 50 >/proc/sys/vm/dirty_writeback_centisecs
 echo 50 >/proc/sys/vm/dirty_expire_centisecs
 
-export DATA=/run/lab
 # A kernel that is not the lab's may have no quotas there.
 [[ $(</proc/mounts) == *" $DATA "* ]] || mount -t tmpfs -o size=75% lab $DATA
 mkdir -m 1777 $DATA/{share,mnt,scratch}

@@ -290,6 +290,7 @@ class Guest:
         """Write the guest's directory: its first program, and what that has to know."""
         self.out.mkdir(parents=True, exist_ok=True)
         values = {
+            "DATA": DATA,
             "LAB_NAME": self.name,
             "LAB_ROLE": self.role,
             "LAB_HOST": "" if self.host is None else str(self.host),

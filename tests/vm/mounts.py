@@ -20,7 +20,7 @@ sys.path[:0] = [str(PROJECT / "lab/machines"), str(Path(__file__).parent)]
 
 import cable  # noqa: E402
 import complaints  # noqa: E402
-from guest import Done, Guest, LabError, Running  # noqa: E402 - in lab/machines
+from guest import DATA, Done, Guest, LabError, Running  # noqa: E402 - in lab/machines
 from matrix import FOLDER, Variant  # noqa: E402
 from outcome import LOST, Result  # noqa: E402
 
@@ -29,7 +29,6 @@ ADDRESSES = ("10.99.0.1", "10.99.1.1")
 gives to another worker."""
 
 OPTIONS = "username=lab,password=pw,iocharset=utf8,file_mode=0755,dir_mode=0755,nosharesock"
-DATA = "/run/lab"
 SKIPPED = 77
 
 LIMIT = 300.0

@@ -231,7 +231,7 @@ class PostedWork:
         self._reading.clear()
 
     def _post(self, piece: Piece) -> None:
-        """Keep a posted piece."""
+        """Count a posted piece."""
         self._next += 1
         self.transferring += piece.length + piece.spare
 

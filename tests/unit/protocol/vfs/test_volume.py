@@ -31,6 +31,13 @@ def status_of_lookup(volume: Volume, path: str) -> NtStatus:
     return caught.value.status
 
 
+def status_of_creation(volume: Volume, path: str, parent: Parent) -> NtStatus:
+    """Return why no file is made in the directory that a look-up has kept."""
+    with pytest.raises(SmbError) as caught:
+        volume.create_file(path, parent=parent)
+    return caught.value.status
+
+
 @pytest.fixture
 def volume(tmp_path: Path) -> Volume:
     (tmp_path / "Dir" / "Sub").mkdir(parents=True)
@@ -331,9 +338,7 @@ def test_a_directory_that_has_gone_gets_nothing(tmp_path: Path) -> None:
     volume = Volume(str(tmp_path))
     parent = missing(volume, "folder/new")
     (tmp_path / "folder").rmdir()
-    with pytest.raises(SmbError) as caught:
-        volume.create_file("folder/new", parent=parent)
-    assert caught.value.status is NtStatus.OBJECT_PATH_NOT_FOUND
+    assert status_of_creation(volume, "folder/new", parent) is NtStatus.OBJECT_PATH_NOT_FOUND
     assert parent.fd == -1
 
 
@@ -341,9 +346,7 @@ def test_a_name_that_comes_after_the_look_up_collides(tmp_path: Path) -> None:
     volume = Volume(str(tmp_path))
     parent = missing(volume, "new")
     (tmp_path / "new").touch()
-    with pytest.raises(SmbError) as caught:
-        volume.create_file("new", parent=parent)
-    assert caught.value.status is NtStatus.OBJECT_NAME_COLLISION
+    assert status_of_creation(volume, "new", parent) is NtStatus.OBJECT_NAME_COLLISION
 
 
 def test_a_missing_directory_on_the_way_keeps_none(tmp_path: Path) -> None:
